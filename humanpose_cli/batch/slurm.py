@@ -3,12 +3,17 @@
 One array job does the shards, one process each; a job that depends on it writes `report.json`, what is done, failed
 and left. A shard goes on with its ledger wherever it is started again: after preemption, after a time-out and after a
 dead machine Slurm requeues it, and a process that was killed is started again in its job.
+
+A command without shards is one job, whose own document is the report. On several nodes, or with several tasks a node,
+its processes are told of each other as torchrun tells them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
-from humanpose_cli.io.atomic import ensure_folder, write_text
+from humanpose_cli.io.atomic import ensure_folder, write_json
 
 JOB_FOLDER = "slurm"
 """Where scripts and logs of jobs lie in the output folder."""
@@ -28,28 +33,42 @@ _TRIES = 3  # of a process that is killed, before its job fails
 _MOST_TIMEOUTS = 100  # after each of which a job is requeued
 _DEFAULT_MINUTES = 240
 _GRACE = 15.0  # seconds for an orderly stop before a time-out
+_OF_GROUPS = {"nodes": "nodes", "ntasks-per-node": "ntasks_per_node"}  # options of sbatch → of submitit
+_FIRST_PORT, _PORTS = 20000, 20000  # where the first process of a group waits for the others: by the job's number
 
 
 @dataclass(frozen=True)
 class CommandJob:
     """A command line as what submitit calls on the machine.
 
-    report  the file for what it prints, if that is wanted
+    report  the file for the JSON document that it prints, with its exit code, if that is wanted
     """
 
     line: tuple[str, ...]
     report: Path | None = None
 
     def __call__(self) -> int:
-        """Run it, and again where it was killed; its exit code. RuntimeError if it is killed every time."""
-        for _ in range(_TRIES):
-            code = self._run()
+        """Run it, and again where it was killed; its exit code. RuntimeError if it is killed every time.
+
+        One of a group is not run again: the others have ended too.
+        """
+        group = group_environment()
+        tries = 1 if group else _TRIES
+        for _ in range(tries):
+            code = self._run(group)
             if code >= 0:
                 return code
-        raise RuntimeError(f"{self.line[0]} was killed {_TRIES} times, the last time by signal {-code}")
+        raise RuntimeError(f"{self.line[0]} was killed {tries} times, the last time by signal {-code}")
 
-    def _run(self) -> int:
-        process = subprocess.Popen(self.line, stdout=subprocess.PIPE if self.report else None, text=True)
+    def _run(self, group: Mapping[str, str]) -> int:
+        # Before a time-out Slurm sends its signal to all processes; it is this one's to answer, and not the command's.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        try:
+            process = subprocess.Popen(
+                self.line, stdout=subprocess.PIPE if self.report else None, text=True, env={**os.environ, **group}
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             printed, _ = process.communicate()
         finally:  # a time-out ends this process by an exception
@@ -59,8 +78,8 @@ class CommandJob:
                     process.wait(_GRACE)
                 except subprocess.TimeoutExpired:
                     process.kill()
-        if self.report is not None and process.returncode >= 0:
-            write_text(self.report, printed)
+        if self.report is not None and process.returncode >= 0 and printed.startswith("{"):
+            write_json(self.report, {**json.loads(printed), "exit_code": process.returncode})
         return process.returncode
 
     def checkpoint(self) -> Any:
@@ -68,6 +87,22 @@ class CommandJob:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def group_environment() -> dict[str, str]:
+    """What torchrun would tell this process of its group, where it is one of several tasks of a job; else nothing."""
+    told = os.environ
+    count, nodes = int(told.get("SLURM_NTASKS", "1")), int(told.get("SLURM_NNODES", "1"))
+    if count == 1:
+        return {}
+    return {
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count // nodes),
+        "RANK": told["SLURM_PROCID"],
+        "LOCAL_RANK": told["SLURM_LOCALID"],
+        "MASTER_ADDR": told["SLURM_LAUNCH_NODE_IPADDR"],  # srun runs on the first node, and so does the first task
+        "MASTER_PORT": str(_FIRST_PORT + int(told["SLURM_JOB_ID"]) % _PORTS),
+    }
 
 
 @dataclass(frozen=True)
@@ -113,7 +148,8 @@ def submit(
     name     of the jobs
     line     the command line, without what concerns the cluster
     out      its output folder
-    collect  what the line ends with in the job that reports on all shards; None for a command without shards
+    collect  what the line ends with in the job that reports on all shards; None for a command without shards, which
+             prints its own JSON document
     UnavailableError without Slurm or submitit, or if Slurm refuses; UsageError for options that it does not know.
     """
     folder = ensure_folder(out / JOB_FOLDER)
@@ -121,8 +157,10 @@ def submit(
     executor = _executor(folder, name, settings)
     (out / REPORT).unlink(missing_ok=True)
     if collect is None:
-        (job,) = _submitted(executor, [CommandJob(tuple(line))])
+        (job,) = _submitted(executor, [CommandJob(tuple(line), out / REPORT)])
         return SlurmJobs(job.split("_")[0])
+    if groups := sorted(_OF_GROUPS.keys() & _sbatch_options(settings)):
+        raise UsageError("cluster_set", f"{groups[0]} is not for items, of which every part is one process")
     shards = [CommandJob((*line, "--shard", f"{index}/{settings.shards}")) for index in range(settings.shards)]
     work = _submitted(executor, shards)[0].split("_")[0]
     executor.update_parameters(dependency=f"afterany:{work}", job_name=f"{name}-report")
@@ -139,7 +177,7 @@ def _executor(folder: Path, name: str, settings: SlurmSettings) -> Any:
     if shutil.which("sbatch") is None:
         remedy = "run this where Slurm's jobs are submitted, or start the parts with `shard`"
         raise UnavailableError("slurm", "is not on this machine", expected="sbatch", remedy=remedy)
-    options = {key.replace("_", "-"): value for key, value in settings.options.items()}
+    options = _sbatch_options(settings)
     minutes = options.pop("time", str(_DEFAULT_MINUTES))
     if not minutes.isdigit():
         raise UsageError("cluster_set", "has a wrong time", expected="minutes, such as time=240", got=minutes)
@@ -148,9 +186,14 @@ def _executor(folder: Path, name: str, settings: SlurmSettings) -> Any:
         job_name=name,
         time=int(minutes),
         array_parallelism=settings.shards,
+        **{name: int(options.pop(key)) for key, name in _OF_GROUPS.items() if options.get(key, "").isdigit()},
         additional_parameters={"requeue": True, **options},
     )
     return executor
+
+
+def _sbatch_options(settings: SlurmSettings) -> dict[str, str]:
+    return {key.replace("_", "-"): value for key, value in settings.options.items()}
 
 
 def _submitted(executor: Any, jobs: Sequence[CommandJob]) -> list[str]:

@@ -85,6 +85,7 @@ def submit_command(
     if out.suffix and not out.is_dir():
         raise UsageError("out", "must be a folder on a cluster", got=str(out))
     line = [sys.executable, "-m", "humanpose_cli", *without_cluster_flags(arguments), "--cluster", "local"]
+    line += ["--json"] if collect is None else []  # its report
     settings = SlurmSettings(flags.shards, read_settings(flags.cluster_set or []))
     jobs = submit(f"hpc-{session.command}", line, out, settings, collect)
     ids = " ".join(filter(None, (jobs.work, jobs.collect)))
@@ -163,15 +164,24 @@ def _table(rows: Sequence[Row]) -> Any:
 
 
 def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
-    """What the jobs left, as their report says; items that nobody did are failures here."""
+    """What the jobs left, as their report says; items that nobody did are failures here.
+
+    collected  whether it is the report of a job that looked at the others' items
+    """
     from humanpose_cli.batch.slurm import JOB_FOLDER, read_report
 
-    if not collected:
-        return CommandResult(command, Status.SUCCESS, messages=(f"ended; {out / JOB_FOLDER} holds what it printed",))
     report = read_report(out)
     if not report:
         message = f"the jobs ended without a report; {out / JOB_FOLDER} holds what they printed"
         return CommandResult(command, Status.ERROR, messages=(message,), exit_code=ExitCode.UNAVAILABLE)
+    if not collected:
+        fixed = [(item["input"], Status(item["status"]), tuple(item["outputs"])) for item in report["items"]]
+        own = [
+            ItemResult(*known, item["seconds"], item["error"], details=item)
+            for known, item in zip(fixed, report["items"], strict=True)
+        ]
+        code = ExitCode(report["exit_code"])
+        return CommandResult(command, Status(report["status"]), tuple(own), tuple(report["messages"]), code)
     items = []
     for item in report["items"]:
         status, error = Status(item["status"]), item["error"]

@@ -39,6 +39,11 @@ def one_line(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of what a library's exception says, or its name where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class HpcError(Exception):
     """A problem in one sentence: what it is about, what was expected, what was found, what to do.
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from humanpose_cli.core.errors import reason_of
+
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -109,5 +111,5 @@ def decoding_problem(data: bytes) -> str:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             image.load()
     except _DAMAGE as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return reason_of(error)
     return ""

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample, split_name
 from humanpose_cli.data.schema import COLUMNS, INDEX_COLUMNS, Attributes, Column, Header, Kind, columns_of
 from humanpose_cli.io.sniffing import reading_error
@@ -314,7 +314,7 @@ def _hdf5(path: Path) -> Iterator[Any]:
         if isinstance(error, OSError) and not os.access(path, os.R_OK):
             raise reading_error(path, error) from error
         text = str(error)
-        problem = f"is damaged ({text.splitlines()[0] if text else type(error).__name__})"
+        problem = f"is damaged ({reason_of(error)})"
         if "signature not found" in text:
             problem = "is no HDF5 file, or damaged at its beginning"
         elif "truncated file" in text:

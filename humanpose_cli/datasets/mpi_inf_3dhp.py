@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from humanpose_cli.core.conventions import H36M17
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
 from humanpose_cli.datasets.common import FolderSource
@@ -225,7 +225,7 @@ def _cells(path: Path, name: str, axes: int) -> list[Array]:
     except KeyError as error:
         raise InputError(path, f"lacks {name}", expected="annot.mat of MPI-INF-3DHP") from error
     except Exception as error:  # scipy raises what it meets in a damaged file
-        problem = f"is no readable MATLAB file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        problem = f"is no readable MATLAB file ({reason_of(error)})"
         raise InputError(path, problem, remedy=_COPY_AGAIN) from error
     if cells.dtype != object or len(cells) != _ALL_CAMERAS:
         expected = f"a cell for each of {_ALL_CAMERAS} cameras"
@@ -244,7 +244,7 @@ def _test_array(path: Path, name: str, shape: Sequence[int | None]) -> Array:
                 raise InputError(path, f"lacks {name}", expected="annot_data.mat of MPI-INF-3DHP's test set")
             values = np.asarray(file[name])
     except (OSError, KeyError, RuntimeError, ValueError) as error:
-        problem = f"is no readable MATLAB 7.3 file ({str(error).splitlines()[0]})"
+        problem = f"is no readable MATLAB 7.3 file ({reason_of(error)})"
         raise InputError(path, problem, remedy=_COPY_AGAIN) from error
     return checked_array(values, f"{path} ({name})", shape)
 

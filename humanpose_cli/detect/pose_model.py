@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.core.conventions import COCO17, Skeleton
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid, region_around_box
@@ -79,7 +79,7 @@ class PoseModel:
         try:
             return list(self._session.run(self._outputs, {self._input: images}))
         except Exception as error:  # ONNX Runtime's exceptions have no common class
-            raise InputError(self._path, f"does not run ({str(error).splitlines()[0]})") from error
+            raise InputError(self._path, f"does not run ({reason_of(error)})") from error
 
     def joints(self, pyramid: Pyramid, boxes: Sequence[np.ndarray]) -> np.ndarray:
         """(N, K, 3) x, y in pixels of the image and score 0..1 of the people in N boxes (4,) x0 y0 x1 y1."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from humanpose_cli.core.errors import InputError, UnavailableError
+from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
 
 PoseNetworkName = Literal[
     "blazepose-detector", "blazepose-full", "blazepose-heavy", "movenet-thunder", "movenet-multipose"
@@ -127,7 +127,7 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # its exceptions have no common class
-        problem = f"is no network that ONNX Runtime reads ({str(error).splitlines()[0]})"
+        problem = f"is no network that ONNX Runtime reads ({reason_of(error)})"
         raise InputError(path, problem, remedy=remedy) from error
 
 

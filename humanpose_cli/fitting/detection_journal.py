@@ -8,18 +8,18 @@ there, up to the last whole record, and the very same ones from then on.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.io.atomic import npz_bytes, writing_error
+from humanpose_cli.io.npz_files import read_npz
 
 _ARRAYS = ("box", "keypoints", "world", "spread", "world_spread")
 
@@ -55,9 +55,8 @@ class DetectionJournal:
                 head = json.loads(data[self._size : end])
                 if head["key"] != self._key or end + head["bytes"] > len(data):
                     break
-                with np.load(io.BytesIO(data[end : end + head["bytes"]]), allow_pickle=False) as arrays:
-                    people += _frames(dict(arrays))
-            except (ValueError, KeyError, TypeError, OSError, BadZipFile):  # not ours, or damaged: it is written anew
+                people += _frames(read_npz(self.path, data=data[end : end + head["bytes"]]))
+            except (InputError, ValueError, LookupError, TypeError):  # not ours, or damaged: it is written anew
                 break
             self._size, state = end + head["bytes"], head["state"]
         return Kept(people, state)

@@ -27,7 +27,7 @@ import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.exr import exr_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
@@ -231,15 +231,11 @@ logging.getLogger("tifffile").propagate = False
 
 def _unreadable_tiff(path: Path, error: Exception) -> InputError:
     remedy = "save it with 8 or 16 bits a channel, uncompressed or with deflate"
-    return InputError(path, f"is a TIFF that cannot be read ({_reason(error)})", remedy=remedy)
+    return InputError(path, f"is a TIFF that cannot be read ({reason_of(error)})", remedy=remedy)
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(path, f"is a damaged or truncated image ({_reason(error)})", remedy="copy or save it again")
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(path, f"is a damaged or truncated image ({reason_of(error)})", remedy="copy or save it again")
 
 
 def deep_tiff_size(path: Path) -> tuple[int, int]:

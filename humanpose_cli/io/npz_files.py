@@ -86,10 +86,10 @@ def npz_names(path: Path | str) -> frozenset[str]:
         return frozenset(name.removesuffix(".npy") for name in archive.namelist())
 
 
-def _archive(path: Path) -> zipfile.ZipFile:
+def _archive(path: Path, data: bytes | None = None) -> zipfile.ZipFile:
     refuse_pipes(path)
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(path if data is None else io.BytesIO(data))
     except OSError as error:
         raise reading_error(path, error) from error
     except _ZIP_MALFORMED as error:
@@ -98,18 +98,23 @@ def _archive(path: Path) -> zipfile.ZipFile:
         raise InputError(path, "is no .npz file", got=got, remedy="copy or make it again") from error
 
 
-def read_npz(path: Path | str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+def read_npz(
+    path: Path | str, names: Collection[str] | None = None, *, data: bytes | None = None
+) -> dict[str, np.ndarray]:
     """Arrays of an `.npz` file: those of `names` that it has, or all of them.
+
+    data  the part of the file that is the archive; None for all of it
 
     InputError for pickled objects, damage (checksums are compared), arrays that need more than `MAX_BYTES` or, above
     256 MiB, fifty times what the file has, or no such file.
     """
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
-    with _archive(path) as archive:
+    with _archive(path, data) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         wanted = {name: member for name, member in members.items() if names is None or name in names}
-        _refuse_bomb(path, sum(member.file_size for member in wanted.values()))
+        packed = path.stat().st_size if data is None else len(data)
+        _refuse_bomb(path, sum(member.file_size for member in wanted.values()), packed)
         for name, member in wanted.items():
             try:
                 with archive.open(member) as file:
@@ -122,7 +127,7 @@ def read_npz(path: Path | str, names: Collection[str] | None = None) -> dict[str
     return arrays
 
 
-def _refuse_bomb(path: Path, unpacked: int) -> None:
-    most = min(MAX_BYTES, max(_ALWAYS_ALLOWED, _MOST_PACKED * path.stat().st_size))
+def _refuse_bomb(path: Path, unpacked: int, packed: int) -> None:
+    most = min(MAX_BYTES, max(_ALWAYS_ALLOWED, _MOST_PACKED * packed))
     if unpacked > most:
         raise InputError(path, "is too large unpacked", expected=f"at most {most >> 20} MiB", got=f"{unpacked >> 20}")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import platformdirs
 from safetensors import SafetensorError, safe_open
 
-from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError, reason_of
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 
 if TYPE_CHECKING:  # the registry is asked before anything heavy is loaded
@@ -153,7 +153,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         raise InputError(path, "does not exist", expected="a checkpoint") from None
     except Exception as error:  # torch raises what its unpickler meets
         raise InputError(
-            path, f"cannot be read safely ({str(error).splitlines()[0]})", expected="a checkpoint of tensors only"
+            path, f"cannot be read safely ({reason_of(error)})", expected="a checkpoint of tensors only"
         ) from error
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

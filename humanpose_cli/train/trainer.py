@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, reason_of
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.loader import LoaderOptions, Position
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
@@ -498,7 +498,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         raise
     except Exception as error:  # whatever torch's unpickler meets
         raise InputError(
-            path, f"cannot be read ({str(error).splitlines()[0]})", remedy="delete it to start anew, or `resume=False`"
+            path, f"cannot be read ({reason_of(error)})", remedy="delete it to start anew, or `resume=False`"
         ) from error
     for name in sorted(set(saved) | set(settings)):
         if saved.get(name) != settings.get(name):

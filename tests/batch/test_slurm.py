@@ -1,4 +1,4 @@
-"""Commands as jobs of a real Slurm of one node: arrays finish, killed parts are done again, stopped ones resume."""
+"""Commands as jobs of a real Slurm on this machine: arrays finish, killed parts are done again, stopped ones resume."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import one_node_slurm
+import numpy as np
 import pytest
+import small_slurm
 
 from humanpose_cli.batch.slurm import CommandJob, SlurmJobs, SlurmSettings, read_report, submit
 from humanpose_cli.cli.cluster import without_cluster_flags
 from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.networks.weights import read_weights
+from humanpose_cli.train.trainer import BEST
 
 pytest.importorskip("submitit", reason="submitit is not installed (extra slurm)")
+
+sys.path.append(str(Path(__file__).parents[1] / "train"))
+
+import linear_recipe
 
 # A batch of cheap items in place of hpc: what is tested is who runs it.
 BATCH = """
@@ -55,9 +62,9 @@ sys.exit(result.exit_code)
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    if reason := one_node_slurm.missing():
+    if reason := small_slurm.missing():
         pytest.skip(reason)
-    with one_node_slurm.running_slurm(tmp_path_factory.mktemp("slurm")):
+    with small_slurm.running_slurm(tmp_path_factory.mktemp("slurm")):
         yield
 
 
@@ -88,10 +95,30 @@ def wait_for_items(out: Path, count: int) -> None:
         time.sleep(0.05)
 
 
-def start(folder: Path, manner: str, shards: int = 3) -> SlurmJobs:
+def start(folder: Path, manner: str, shards: int = 3, **options: str) -> SlurmJobs:
     (folder / "batch.py").write_text(BATCH)
     line = (sys.executable, str(folder / "batch.py"), str(folder), manner)
-    return submit("test", line, folder / "out", SlurmSettings(shards, {"mem": "10"}), ("--dry-run", "--json"))
+    settings = SlurmSettings(shards, {"mem": "10", **options})
+    return submit("test", line, folder / "out", settings, ("--dry-run", "--json"))
+
+
+def stop(work: str, how: str) -> None:
+    """Preempt a job by one of a higher partition, or send it what Slurm sends before the time is over; start it again.
+
+    It is at once pending, and would stay that for two minutes.
+    """
+    if how == "preempted":
+        subprocess.run(["sbatch", "--partition=high", "--cpus-per-task=8", "--wrap=true"], check=True)
+    else:
+        subprocess.run(["scancel", "--signal=USR2", work], check=True)
+    while SlurmJobs(work).states().get(work) != "PENDING":
+        time.sleep(0.05)
+    subprocess.run(["scontrol", "update", f"JobId={work}", "StartTime=now"], check=True)
+
+
+def losses(run: Path) -> list[float]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
 
 
 def statuses(out: Path) -> Counter[str]:
@@ -118,20 +145,40 @@ def test_what_scancel_stops_goes_on_where_it_was(slurm, tmp_path):
     assert outcomes(tmp_path / "out") == ALL
 
 
-def test_a_preempted_job_is_requeued_and_goes_on(slurm, tmp_path):
-    jobs = start(tmp_path, "slow-once", shards=1)
+@pytest.mark.parametrize("how", ["preempted", "out of time"])
+def test_a_job_that_is_stopped_is_requeued_and_goes_on(slurm, tmp_path, how):
+    jobs = start(tmp_path, "slow-once", shards=1, partition="low", cpus_per_task="8")
     wait_for_items(tmp_path / "out", 3)
-    subprocess.run(["scontrol", "requeue", jobs.work], check=True)
-    while jobs.states().get(jobs.work) != "PENDING":
-        time.sleep(0.05)
-    subprocess.run(["scontrol", "update", f"JobId={jobs.work}", "StartTime=now"], check=True)  # Slurm would wait 2 min
+    stop(jobs.work, how)
     wait(jobs, 120)
     assert outcomes(tmp_path / "out") == ALL
+    assert statuses(tmp_path / "out") == {"skipped": 12}
+
+
+def test_a_training_on_two_nodes_and_one_that_is_requeued_learn_the_same(slurm, tmp_path):
+    script = (sys.executable, linear_recipe.__file__)
+    line, both = (*script, str(tmp_path / "two")), {"nodes": "2", "ntasks-per-node": "1"}
+    two = submit("train", line, tmp_path / "two", SlurmSettings(options=both), None)
+    again = submit("train", (*script, str(tmp_path / "again"), "11"), tmp_path / "again", SlurmSettings(), None)
+    checkpoint = tmp_path / "again" / "checkpoint.pt"
+    while not checkpoint.exists():
+        time.sleep(0.05)
+    stop(again.work, "out of time")
+    linear_recipe.main(tmp_path / "here")
+    for jobs in (two, again):
+        wait(jobs)
+    here = losses(tmp_path / "here")
+    assert losses(tmp_path / "again") == here
+    weights, same = (read_weights(tmp_path / run / BEST)[0]["line"].tolist() for run in ("again", "here"))
+    assert weights == same
+    np.testing.assert_allclose(losses(tmp_path / "two"), here, rtol=2e-4)
 
 
 def test_what_slurm_refuses_is_told(slurm, tmp_path):
     with pytest.raises(UnavailableError, match=r"slurm: refuses the job.*artition"):
         submit("test", ("true",), tmp_path, SlurmSettings(2, {"partition": "no-such"}), ())
+    with pytest.raises(UsageError, match="nodes is not for items"):
+        submit("test", ("true",), tmp_path, SlurmSettings(2, {"nodes": "2"}), ())
     with pytest.raises(UsageError, match="minutes"):
         submit("test", ("true",), tmp_path, SlurmSettings(2, {"time": "1:00"}), ())
 

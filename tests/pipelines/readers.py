@@ -105,9 +105,12 @@ def amass(path: Path) -> None:
     np.savez_compressed(path, poses=np.zeros((5, 156)), trans=np.zeros((5, 3)), mocap_framerate=30.0)
 
 
+BODY = default_body()
+
+
 def motion(path: Path) -> None:
     fit = load_fit(GOLDEN)
-    write_bvh(path, person_motion(fit, fit.tracks[0], default_body()), 30)
+    write_bvh(path, person_motion(fit, fit.tracks[0], BODY), 30)
 
 
 def ledger(path: Path) -> None:
@@ -198,7 +201,7 @@ def copied(source: Path) -> Callable[[Path], object]:
 READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     **{f"x.{kind}": (image, read_image) for kind in ("jpg", "png", "gif", "webp", "tif", "avif", "jp2")},
     "x.mp4": (video, every_frame),
-    "x.npy": (lambda path: np.save(path, default_body().joint_template.numpy()[None]), read_pose),
+    "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
     "amass.npz": (amass, read_pose),
     "x.bvh": (motion, read_pose),
     "x.fit.npz": (copied(GOLDEN), load_fit),
@@ -222,7 +225,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "list.txt": (lambda path: path.write_text("a.jpg\nb c.jpg\n"), read_list),
     "ledger.0-of-1.jsonl": (ledger, lambda path: read_history(path.parent)),
     "x.people": (one_detection, lambda path: journal(path).read()),
-    "UV_Processed.mat": (charts, lambda path: read_densepose_charts(path, default_body())),
+    "UV_Processed.mat": (charts, lambda path: read_densepose_charts(path, BODY)),
     "annot.mat": (cells, lambda path: _cells(path, "annot2", 2)),
     "annot_data.mat": (joints, lambda path: _test_array(path, "annot3", (None, 1, 17, 3))),
     "densepose.json": (surfaces, masks),

@@ -1,9 +1,12 @@
 """A recipe small enough to be trained in tests: a line through points, and a two-sided game. Run as a script, it trains
-under torchrun; with a second argument, the second process is killed at that step."""
+as its environment says, alone or in a group of Slurm; see `main` and `in_group`."""
 
+import json
 import os
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from torch import nn
 
 from humanpose_cli.data.loader import BatchLoader
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions
-from humanpose_cli.train.trainer import train
+from humanpose_cli.train.trainer import CHECKPOINT, train
 
 TRUE = np.array([2.0, -1.0, 0.5], np.float32)
 
@@ -112,7 +115,51 @@ class GameRecipe(LineRecipe):
         self.played = ["before"] * state["played"]
 
 
-if __name__ == "__main__":
+class WaitingRecipe(LineRecipe):
+    """Waits at a step for somebody to stop its job, unless it was started again."""
+
+    def __init__(self, step):
+        super().__init__(dropout=0.0)
+        self.left = step if "SLURM_RESTART_COUNT" not in os.environ else 0
+
+    def losses(self, phase, batch):
+        self.left -= 1
+        if self.left == 0:
+            time.sleep(60)
+        return super().losses(phase, batch)
+
+
+def main(out, *step):
+    """Train into a folder; with a step, wait there for the end of the job."""
     torch.set_num_threads(1)
-    recipe = FatalRecipe(int(sys.argv[2])) if len(sys.argv) > 2 else LineRecipe(dropout=0.0)
-    train(recipe, TOGETHER, Path(sys.argv[1]), torch.device("cpu"))
+    recipe = WaitingRecipe(int(*step)) if step else LineRecipe(dropout=0.0)
+    train(recipe, TOGETHER, Path(out), torch.device("cpu"))
+
+
+def in_group(recipe, out, log):
+    """Two processes with what torchrun tells each of its own: their exit codes; what they say goes to a file."""
+    sys.stdout.flush()
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    started = []
+    for rank in "01":
+        started.append(os.fork())  # what is imported is there already
+        if not started[-1]:
+            os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+            train(recipe, TOGETHER, out, torch.device("cpu"))
+            os._exit(0)
+    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in started]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "group":  # first with a process that is killed at a step, then again
+        torch.set_num_threads(1)
+        folder, log = map(Path, sys.argv[2:4])
+        killed = in_group(FatalRecipe(int(sys.argv[4])), folder, log)
+        steps = torch.load(folder / CHECKPOINT, weights_only=True)["progress"]["step"]
+        sys.stdout.write(json.dumps([killed, steps, in_group(LineRecipe(dropout=0.0), folder, log)]))
+    else:
+        main(*sys.argv[1:])

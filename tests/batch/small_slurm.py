@@ -1,4 +1,7 @@
-"""A Slurm of one node for tests: Debian's slurmctld, slurmd and munge, started by root in a folder of their own."""
+"""A Slurm of one machine for tests: Debian's slurmctld, slurmd and munge, started by root in a folder of their own.
+
+The machine plays two nodes. Jobs of the partition `high` preempt those of `low`, which are requeued.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,12 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge.sock
 CredType=cred/munge
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -41,8 +43,13 @@ ReturnToService=2
 KillWait=5
 MinJobAge=2
 JobRequeue=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=1000 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE OverSubscribe=FORCE:8 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first_port} CPUs=8 RealMemory=1000 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={second_port} CPUs=8 RealMemory=1000 State=UNKNOWN
+PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE PriorityTier=5 PreemptMode=OFF State=UP
+PartitionName=low Nodes=n1 PriorityTier=1 State=UP
+PartitionName=high Nodes=n1 PriorityTier=9 State=UP
 """
 
 
@@ -65,11 +72,11 @@ def free_port() -> int:
 def running_slurm(folder: Path) -> Iterator[None]:
     """Slurm, found by its commands through SLURM_CONF, until the context ends."""
     folder.chmod(0o755)
-    for name in ("state", "spool"):
+    for name in ("state", "spool.n1", "spool.n2"):
         (folder / name).mkdir()
     configuration = folder / "slurm.conf"
     host = socket.gethostname().split(".")[0]
-    ports = {"controller_port": free_port(), "node_port": free_port()}
+    ports = {f"{name}_port": free_port() for name in ("controller", "first", "second")}
     configuration.write_text(CONFIGURATION.format(folder=folder, host=host, **ports))
     (folder / "key").write_bytes(os.urandom(128))
     (folder / "key").chmod(0o400)
@@ -78,11 +85,11 @@ def running_slurm(folder: Path) -> Iterator[None]:
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(configuration)
     with ExitStack() as stack:
-        for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D"]):
+        for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"]):
             stack.enter_context(program(command))
             time.sleep(0.3)
         try:
-            wait_for_node()
+            wait_for_nodes()
             yield
         finally:
             end_jobs()
@@ -117,11 +124,16 @@ def end_jobs() -> None:
         time.sleep(0.3)
 
 
-def wait_for_node() -> None:
+def wait_for_nodes() -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        told = subprocess.run(["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, check=False)
-        if told.stdout.strip() in ("idle", "mixed", "allocated"):
+        told = subprocess.run(
+            ["sinfo", "--noheader", "--Node", "--partition=all", "--format=%T"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if told.stdout.split() == ["idle", "idle"]:
             return
         time.sleep(0.1)
-    raise TimeoutError(f"Slurm's node is {told.stdout.strip() or told.stderr.strip()} after {PATIENCE:.0f} s")
+    raise TimeoutError(f"Slurm's nodes are {told.stdout.strip() or told.stderr.strip()} after {PATIENCE:.0f} s")
