@@ -48,6 +48,10 @@ class StopSignals:
         """Whether a signal has come; work that takes long may look at it and stop early."""
         return self.signal_number is not None
 
+    def allow(self, grace: float) -> None:
+        """Give items so many seconds to finish by themselves, for they look at `requested`."""
+        self.grace, self.hard_limit = grace, grace + 10.0
+
     @contextmanager
     def item(self) -> Iterator[None]:
         """Give the work inside some grace when a signal comes."""

@@ -139,10 +139,6 @@ class Session:
         """The dataclass of a command's deeper options with the user's settings in it."""
         return apply_settings(options, self.settings)
 
-    def allow(self, grace: float) -> None:
-        """Give the work on an item so many seconds to finish by itself after a signal."""
-        self.stop.grace, self.stop.hard_limit = grace, grace + 10.0
-
     @contextmanager
     def item(self, name: str, *, grace: float | None = None) -> Iterator[None]:
         """Show progress on the one item of a command that has no batch.
@@ -155,7 +151,7 @@ class Session:
             if grace is None:
                 yield
             else:
-                self.allow(grace)
+                self.stop.allow(grace)
                 with self.stop.item():
                     yield
         finally:

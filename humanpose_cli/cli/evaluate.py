@@ -384,7 +384,7 @@ def _evaluated(
 
     if not several:
         flags = replace(flags, resume=False, overwrite=True)
-    session.allow(15.0)
+    session.stop.allow(15.0)
     recorded = json_values({**options, "version": __version__, "commit": commit_of_checkout()})
     result = flags.run(session, items, work, out, recorded, recall)
     tables = [

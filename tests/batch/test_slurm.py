@@ -108,7 +108,9 @@ def stop(work: str, how: str) -> None:
     It is at once pending, and would stay that for two minutes.
     """
     if how == "preempted":
-        subprocess.run(["sbatch", "--partition=high", "--cpus-per-task=8", "--wrap=true"], check=True)
+        subprocess.run(
+            ["sbatch", "--partition=high", "--cpus-per-task=8", "--output=/dev/null", "--wrap=true"], check=True
+        )
     else:
         subprocess.run(["scancel", "--signal=USR2", work], check=True)
     while SlurmJobs(work).states().get(work) != "PENDING":
