@@ -293,6 +293,9 @@ def test_the_papers_preset_is_the_papers():
         {"skeleton": "stick"},
         {"rounds": 0},
         {"visible": 2.0},
+        {"network": BodyRegressorOptions(1, 4, inputs="landmarks"), "backbone": "imagenet"},
     ):
         with pytest.raises(UsageError):
             DeformTraining(**wrong)
+    with pytest.raises(UsageError, match="image or landmarks"):
+        BodyRegressorOptions(inputs="mask")

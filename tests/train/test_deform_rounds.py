@@ -139,6 +139,18 @@ def test_nothing_of_3d_is_looked_at(cache, whole, tmp_path, monkeypatch):
         assert torch.equal(one, other)
 
 
+def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
+    options = replace(TINY, rounds=1, network=BodyRegressorOptions(1, 8, inputs="landmarks"))
+    result = run(cache, tmp_path / "run", options)
+    selection = PeopleSelection(cache, split="validation")
+    report = evaluate_regressor(selection, str(tmp_path / "run"), "cpu", no_progress, lambda: False)
+    assert report.metrics["mpjpe_mm"].value == pytest.approx(result.metrics["mpjpe_mm"], rel=1e-4)
+    lacks = ("detected", "detected_world", "detected_mask", "parts")
+    undetected = painted_cache(tmp_path / "undetected", count=2, lacks=lacks)
+    with pytest.raises(InputError, match=r"lacks detections.*--detections"):
+        DeformAndLearn(undetected, options)
+
+
 def test_its_network_is_evaluated_on_held_out_people(cache, whole):
     selection = PeopleSelection(cache, split="validation")
     report = evaluate_regressor(selection, str(whole[0]), "cpu", no_progress, lambda: False)
