@@ -66,7 +66,7 @@ class PeopleEvidence:
 
 
 @dataclass(frozen=True)
-class CropView:
+class ViewChange:
     """A change of a person's crop: turned by `roll` radians and scaled about the middle, moved by `shift` in image
     units, then mirrored left to right.
     """
@@ -83,9 +83,9 @@ class CropView:
         return np.asarray(moved * (-1 if self.mirror else 1, 1), np.float32)
 
 
-def person_crop(box: NDArray[Any], size: int, view: CropView | None = None) -> Crop:
+def person_crop(box: NDArray[Any], size: int, view: ViewChange | None = None) -> Crop:
     """The crop of `size` pixels square that a person with this box is learned from; view  None: unchanged."""
-    view = view or CropView()
+    view = view or ViewChange()
     shift = (view.shift[0] * size / 2, view.shift[1] * size / 2)
     return crop_around_box(box, size, fill=FILL, angle=view.roll, scale=view.scale, shift=shift, mirror=view.mirror)
 

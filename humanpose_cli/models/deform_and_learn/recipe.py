@@ -26,7 +26,7 @@ from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
-from humanpose_cli.models.deform_and_learn.evidence import CropView, PeopleEvidence, Quality, person_crop
+from humanpose_cli.models.deform_and_learn.evidence import PeopleEvidence, Quality, ViewChange, person_crop
 from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
@@ -60,13 +60,13 @@ class CropChange:
     roll: float = 0.0
     mirror: float = 0.0
 
-    def drawn(self, random: np.random.Generator) -> tuple[CropView, ColourChange]:
+    def drawn(self, random: np.random.Generator) -> tuple[ViewChange, ColourChange]:
         """One of them."""
         zoom, right, down, roll, *colour = random.uniform(-1, 1, 8)
         shift = (2 * self.shift * float(right), 2 * self.shift * float(down))
         mirror = bool(random.random() < self.mirror)
         hue, saturation, contrast, brightness = self.colour * np.array(colour) * (20.0, 0.4, 0.4, 0.1)
-        view = CropView(1 + self.scale * float(zoom), shift, self.roll * float(roll), mirror)
+        view = ViewChange(1 + self.scale * float(zoom), shift, self.roll * float(roll), mirror)
         return view, ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
 
 
@@ -236,9 +236,9 @@ class _Inputs:
         self.landmarks = people.column("detected") if network.inputs == "landmarks" else None
 
     def __call__(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
-        return self.changed(number, CropView(), ColourChange())
+        return self.changed(number, ViewChange(), ColourChange())
 
-    def changed(self, number: int, view: CropView, colour: ColourChange) -> NDArray[np.float32]:
+    def changed(self, number: int, view: ViewChange, colour: ColourChange) -> NDArray[np.float32]:
         """(3, S, S) of a changed crop, or the landmarks (33, 3) in it."""
         if self.landmarks is None:
             crop = person_crop(self.boxes[number], self.network.size, view)
@@ -270,7 +270,7 @@ class _Examples(_Inputs):
         view, colour = self.change.drawn(random)
         return self.changed(number, view, colour), self._targets(number, view)
 
-    def _targets(self, number: int, view: CropView) -> tuple[Any, ...]:
+    def _targets(self, number: int, view: ViewChange) -> tuple[Any, ...]:
         """The fields of `RegressorTargets` in a changed crop."""
         data, evidence = self.data, self.data.evidence
         pose = ScaledPose.from_vector(torch.from_numpy(data.parameters[number : number + 1]))
@@ -291,7 +291,7 @@ class _Examples(_Inputs):
         return RegressorTargets(*fields)
 
 
-def changed_pose(pose: ScaledPose, view: CropView) -> ScaledPose:
+def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
     """The bodies as they are in a changed crop."""
     roll = axis_angle_to_matrix(torch.tensor([0.0, 0.0, view.roll]))
     matrix = roll @ pose.orientation.unflatten(1, (3, 3))
