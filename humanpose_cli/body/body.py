@@ -76,6 +76,7 @@ class BodyArrays:
     part_labels: Ints
     mirror_vertices: Ints
     pose_directions: Floats | None = None
+    joint_regressor: Floats | None = None
     landmarks: Mapping[str, LandmarkArrays] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,6 +107,8 @@ class BodyArrays:
         }
         if self.pose_directions is not None:
             expected["pose_directions"] = (vertices, 3, 9 * (joints - 1))
+        if self.joint_regressor is not None:
+            expected["joint_regressor"] = (joints, vertices)
         for name, shape in expected.items():
             got = getattr(self, name).shape
             if got != shape:
@@ -189,6 +192,7 @@ class Body(torch.nn.Module):
     bone_indices      (V, K) int32; bone_weights (V, K), rows sum to 1
     pose_directions   (V, 3, 207) or None: times the relative rotations of all joints but the root minus identity,
                       row by row
+    joint_regressor   (24, V), rows sum to 1, or None: finds the joints of the resting mesh, in SMPL's own files
     faces             (F, 3) int32, counter-clockwise seen from outside
     uv                (T, 2) in 0…1, v down: pixel = uv · size; uv_faces (F, 3) int32
     part_labels       (V,) int32 rows of SMPL24
@@ -203,6 +207,7 @@ class Body(torch.nn.Module):
     bone_indices: Tensor
     bone_weights: Tensor
     pose_directions: Tensor | None
+    joint_regressor: Tensor | None
     _directions: Tensor
     faces: Tensor
     uv: Tensor

@@ -188,6 +188,7 @@ def _to_body(path: Path, kind: str, fields: Mapping[str, NDArray[Any]]) -> BodyA
         part_labels=labels,
         mirror_vertices=_mirror(template, joints, fields.get("vert_sym_idxs")),
         pose_directions=pose,
+        joint_regressor=_float(regressor),
     )
     return replace(body, landmarks=smpl_landmarks(body, layout.listed))
 

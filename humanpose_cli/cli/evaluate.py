@@ -49,8 +49,9 @@ _MODELS = option(
 )
 _JOINTS = option(
     "--joints NAME",
-    "With fit: joints that errors are of: smpl24, h36m14, h36m17 (by --joint-regressor), lsp14, mocap14 or mocap17 "
-    "(measured ones). Default: measured ones where a data set has them, else smpl24.",
+    "With fit: joints that errors are of: smpl24, smpl24-mesh (by SMPL's own regressor), h36m14, h36m17 (by "
+    "--joint-regressor), lsp14, mocap14 or mocap17 (measured ones). Default: measured ones where a data set has them, "
+    "else smpl24.",
 )
 _ROOT = option(
     "--root pelvis|hips|none", "With fit: what is put on the truth's before distances are taken. Default: usual one."
@@ -131,7 +132,9 @@ class PeopleFlags:
     limit: Annotated[int | None, _LIMIT] = None
     body: BodyOption = "default"
     model: Annotated[list[Path] | None, _MODELS] = None
-    joints: Annotated[Literal["smpl24", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"] | None, _JOINTS] = None
+    joints: Annotated[
+        Literal["smpl24", "smpl24-mesh", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"] | None, _JOINTS
+    ] = None
     root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
     joint_regressor: Annotated[Path | None, _REGRESSOR] = None
 

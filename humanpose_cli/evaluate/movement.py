@@ -49,7 +49,7 @@ def body_points(people: EvaluatedPeople, bodies: Bodies, rigs: Sequence[Body]) -
         for chosen in np.array_split(own, max(1, -(-len(own) // _CHUNK))):
             rotations, betas, root = (values[chosen] for values in bodies)
             rest = rig.rest_joints(betas)[:, SMPL24.index("pelvis")]
-            posed = rig.pose(rotations, betas, root - rest, vertices=joints.regressor is not None)
+            posed = rig.pose(rotations, betas, root - rest, vertices=joints.of_mesh)
             points[chosen] = joints.of_body(rig, posed, betas).double().numpy()
     return points
 

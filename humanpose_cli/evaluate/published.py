@@ -130,7 +130,7 @@ TABLES: tuple[PublishedTable, ...] = (
         "EMDB 1",
         "emdb",
         "emdb1/test",
-        ("smpl24",),
+        ("smpl24-mesh",),
         ("hips",),
         _USUAL,
         {"CameraHMR": (43.7, 73.0, 85.4), "SAM 3D Body": (None, 61.7, None)},

@@ -1,8 +1,10 @@
 """Which joints an error is of: the sets of published protocols, and how they are found on a posed body.
 
 A set names joints, and those whose mean is put on the truth's before distances are taken. Of bodies, joints are the
-model's own, its landmarks, or linear in its vertices (a joint regressor). Three families are in use:
-- smpl24: the model's joints (EMDB, UP-3D);
+model's own, its landmarks, or linear in its vertices (a joint regressor). Four families are in use:
+- smpl24: the model's joints (UP-3D);
+- smpl24-mesh: the same by the model's own regressor, but of the posed mesh, a little beside the joints that bones turn
+  about (EMDB; WHAM, TRAM);
 - h36m14, h36m17: of the SMPL mesh by Human3.6M's regressor, true and predicted alike (3DPW; SPIN, HMR, WHAM);
 - mocap14, mocap17: the truth is what a laboratory measured (Human3.6M, HumanEva, MPI-INF-3DHP).
 lsp14 are the joints of Leeds Sports Pose on the body itself, without a regressor.
@@ -24,7 +26,7 @@ from humanpose_cli.core.conventions import H36M17, SMPL24, skeleton_by_name
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
 
-JointSetName = Literal["smpl24", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"]
+JointSetName = Literal["smpl24", "smpl24-mesh", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"]
 RootName = Literal["pelvis", "hips", "none"]
 
 # SMPL's H36M regressor, as public code shares it: the legs in the other order than the data set's own joints.
@@ -86,6 +88,7 @@ class JointSet:
 
     measured   the truth is a data set's own joints (h36m17), not those of a body
     regressor  finds the joints on meshes; None for the body's own joints and landmarks
+    of_model   the body model's own regressor finds them on meshes
     """
 
     name: str
@@ -93,6 +96,12 @@ class JointSet:
     root: tuple[str, ...] = ("pelvis",)
     measured: bool = False
     regressor: JointRegressor | None = None
+    of_model: bool = False
+
+    @property
+    def of_mesh(self) -> bool:
+        """Whether a body's vertices are needed to find them."""
+        return self.regressor is not None or self.of_model
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -105,7 +114,16 @@ class JointSet:
         return [self.points.index(name) for name in self.root]
 
     def of_body(self, body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
-        """Positions (B, P, 3) metres of `points`, on a body that was posed with its vertices."""
+        """Positions (B, P, 3) metres of `points`, on a body that was posed with its vertices.
+
+        UsageError where the regressor is not for that body, or the body has none of its own.
+        """
+        if self.of_model:
+            if body.joint_regressor is None:
+                problem = f"{self.name} are found by the regressor of a SMPL model"
+                raise UsageError("joints", problem, got=f"body {body.name}", remedy="`body=smpl:FILE`, or smpl24")
+            assert posed.vertices is not None
+            return body.joint_regressor[SMPL24.indices(self.points)] @ posed.vertices
         if self.regressor is not None:
             assert posed.vertices is not None
             found = self.regressor(posed.vertices, body)
@@ -149,6 +167,7 @@ SMPL24_JOINTS = JointSet("smpl24", SMPL24.joint_names)
 """The joints of the model, pelvis on pelvis."""
 _SETS: dict[JointSetName, JointSet] = {
     "smpl24": SMPL24_JOINTS,
+    "smpl24-mesh": JointSet("smpl24-mesh", SMPL24.joint_names, _ROOTS["hips"], of_model=True),
     "h36m14": JointSet("h36m14", _H36M14),
     "h36m17": JointSet("h36m17", H36M17.joint_names),
     "lsp14": JointSet("lsp14", (*_LSP, "neck", "head_top"), ("left_hip", "right_hip")),
@@ -161,7 +180,7 @@ assert set(_SETS) == set(get_args(JointSetName))
 def joint_set(name: JointSetName, root: RootName | None = None, regressor: Path | str | None = None) -> JointSet:
     """A set by its name. UsageError where it needs a regressor and none is given, or has no use for one.
 
-    root  None for the usual one: the pelvis, of lsp14 the hips' middle
+    root  None for the usual one: the pelvis, of lsp14 and smpl24-mesh the hips' middle
     """
     chosen = _SETS[name]
     if regressor is None and name.startswith("h36m"):
@@ -169,7 +188,7 @@ def joint_set(name: JointSetName, root: RootName | None = None, regressor: Path 
             "joints", f"{name} need a joint regressor", expected="`joint_regressor`", remedy="or choose mocap, lsp14"
         )
     if regressor is not None:
-        if name in ("smpl24", "lsp14"):
+        if name in ("smpl24", "smpl24-mesh", "lsp14"):
             raise UsageError("joint_regressor", f"is of no use with {name}", expected="h36m14, h36m17 or mocap")
         chosen = replace(chosen, regressor=JointRegressor.read(regressor))
     return chosen if root is None else replace(chosen, root=_ROOTS[root])

@@ -116,14 +116,15 @@ class Judged:
         ("h36m", "nbf/test", "mocap17", None, '{"every": 10}', "HMR"),
         ("humaneva", "nbf/test", "mocap14", None, '{"every": 10}', "Random Forests"),
         ("3dpw", "3dpw/test", "lsp14", None, "{}", None),
-        ("emdb", "emdb1/test", "smpl24", "hips", "{}", "CameraHMR"),
-        ("emdb", "emdb1/test", "smpl24", None, "{}", None),  # another root
-        ("emdb", "emdb2/test", "smpl24", "hips", "{}", None),
-        ("emdb", "", "smpl24", "hips", "{}", None),  # a part of the split
+        ("emdb", "emdb1/test", "smpl24-mesh", None, "{}", "CameraHMR"),
+        ("emdb", "emdb1/test", "smpl24-mesh", "pelvis", "{}", None),  # another root
+        ("emdb", "emdb1/test", "smpl24", "hips", "{}", None),  # joints that bones turn about
+        ("emdb", "emdb2/test", "smpl24-mesh", None, "{}", None),
+        ("emdb", "", "smpl24-mesh", None, "{}", None),  # a part of the split
         ("h36m", "nbf/validation", "mocap17", None, '{"every": 10}', None),
         ("h36m", "nbf/test", "smpl24", None, '{"every": 10}', None),
         ("h36m", "nbf/test", "mocap17", None, '{"every": 20}', None),
-        ("emdb", "emdb1/test", "smpl24", "hips", '{"allow_missing": true}', None),
+        ("emdb", "emdb1/test", "smpl24-mesh", None, '{"allow_missing": true}', None),
         ("synthetic", "nbf/test", "mocap17", None, "{}", None),
     ],
 )

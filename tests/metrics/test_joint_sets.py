@@ -10,10 +10,12 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.metrics.bodies import Bodies, auc_3d, body_errors, mpjpe, pa_mpjpe, pck_3d
 from humanpose_cli.metrics.joints import JointRegressor, JointSetName, RootName, joint_set
+from tests.body.smpl_model_file import random_smpl_fields, write_smpl_pickle
 
 VERTICES = 6890
 FOCAL, CENTRE = torch.full((2,), 500.0), torch.full((2, 2), 256.0)
@@ -64,6 +66,27 @@ def test_limbs_are_where_the_models_joints_are() -> None:
         assert (found[:, joints.points.index("head_top")] - posed.joints[:, SMPL24.index("head")]).norm(
             dim=-1
         ).min() > 0.1
+
+
+def test_the_models_own_regressor_looks_at_the_posed_mesh(tmp_path: Path) -> None:
+    """At rest its joints are those that bones turn about; of a bent body they are means of the mesh, as in EMDB."""
+    fields = random_smpl_fields()
+    body = load_smpl(write_smpl_pickle(tmp_path / "SMPL_NEUTRAL.pkl", fields))
+    joints, true = joint_set("smpl24-mesh"), true_bodies()
+    assert joints.root_name == "hips"
+    rest = body.pose(torch.eye(3).expand(2, 24, 3, 3), true.betas)
+    torch.testing.assert_close(joints.of_body(body, rest, true.betas), rest.joints, atol=1e-5, rtol=0)
+    bent = body.pose(true.rotations, true.betas)
+    assert bent.vertices is not None
+    found = joints.of_body(body, bent, true.betas)
+    np.testing.assert_allclose(found, fields["J_regressor"].toarray() @ bent.vertices.numpy(), atol=1e-5)
+    assert float((found - bent.joints).norm(dim=-1).max()) > 1e-3
+    moved = true._replace(root=true.root + torch.tensor([0.0, 0.03, 0.04]))
+    for root, expected in (("none", 0.05), ("hips", 0.0)):
+        errors = body_errors(body, moved, true, FOCAL, CENTRE, joints=joint_set("smpl24-mesh", root))  # type: ignore[arg-type]
+        np.testing.assert_allclose((errors.mpjpe, errors.pve), expected, atol=1e-6)
+    with pytest.raises(UsageError, match="smpl24-mesh are found by the regressor of a SMPL model, found body default"):
+        body_errors(default_body(), true, true, FOCAL, CENTRE, joints=joints)
 
 
 def test_a_regressor_picks_vertices_by_name(tmp_path: Path) -> None:
