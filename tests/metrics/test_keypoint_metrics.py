@@ -100,6 +100,33 @@ def test_curves_are_of_all_images_together() -> None:
     np.testing.assert_allclose(average_precision([right, false])[0], 0.5 * 51 / 101)
 
 
+def random_images() -> list[tuple[np.ndarray, ...]]:
+    """Predictions, scores with ties, labels, areas and boxes of four images: joints that are not labelled, people
+    without any, several predictions of one person, and more than twenty in the last image.
+    """
+    random, images = np.random.default_rng(0), []
+    for doubtful in (2, 0, 5, 22):
+        count = int(random.integers(2, 5))
+        points = random.uniform(0, 400, (count, 1, 2)) + random.normal(0, 40, (count, 17, 2))
+        labels = random.integers(0, 3, (count, 17, 1)) * (random.random((count, 1, 1)) > 0.25)
+        boxes = np.concatenate((points.min(1), points.max(1)), 1)
+        near = [one + random.normal(0, spread, (17, 2)) for one in points for spread in (2, 7)]
+        predicted = np.stack([*near, *random.uniform(0, 400, (doubtful, 17, 2))])
+        scores = random.uniform(0, 1, len(predicted)).round(1)
+        areas = 0.53 * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        images.append((predicted, scores, np.concatenate((points, labels), -1), areas, boxes))
+    return images
+
+
+def test_the_figures_are_those_of_pycocotools() -> None:
+    """Precision and recall at each threshold, from pycocotools 2.0.11."""
+    first = [0.57683953, 0.57683953, 0.48359686, 0.48359686, 0.46801555]
+    last = [0.42858632, 0.39209458, 0.39209458, 0.39209458, 0.06100858]
+    precision, recall = average_precision([matched_predictions(*image) for image in random_images()])
+    np.testing.assert_allclose(precision, first + last, atol=1e-8)
+    np.testing.assert_allclose(11 * recall, [11, 11, *[10] * 7, 5], atol=1e-8)
+
+
 def test_pck_is_of_labelled_joints_and_torsos() -> None:
     true, _, _ = people(3)
     rows = COCO17.indices(("left_shoulder", "right_hip", "right_shoulder", "left_hip"))
