@@ -135,6 +135,7 @@ def fit(
     from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.detect.runtime import begin_loading
     from humanpose_cli.fitting.options import FitMethod, FitOptions, NetworkOptions, fit_outputs
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
@@ -171,7 +172,8 @@ def fit(
 
         @cache
         def fitter() -> Fitter:
-            """Made when there is something to fit: it takes a second to import."""
+            """Made when there is something to fit: it takes a second to import, in which the networks load."""
+            begin_loading(device)
             from humanpose_cli.fitting.fitter import Fitter
 
             register = None if densepose is None else _registration(body, densepose, charts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -95,6 +95,23 @@ def asking(device: str) -> AbstractContextManager[None]:
 @cache
 def _joined(device: str) -> JoinedRequests:
     return JoinedRequests(partial(_compute, device), _MOST_TOGETHER)
+
+
+def begin_loading(device: str = "auto") -> threading.Thread:
+    """Load the networks in a thread of its own, while the caller imports what else it needs.
+
+    Not on a GPU, where the order of libraries matters. What goes wrong shows when a network is used.
+    """
+
+    def load() -> None:
+        with suppress(InputError, UnavailableError):
+            if runtime_device(device) == "cpu":
+                for name in POSE_NETWORKS:
+                    _session(name, "cpu")
+
+    thread = threading.Thread(target=load, name="networks")
+    thread.start()
+    return thread
 
 
 def _session(name: PoseNetworkName, device: str) -> Any:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -228,6 +229,24 @@ def test_a_network_that_is_missing_or_damaged_says_what_to_do(monkeypatch: pytes
     (tmp_path / "none.onnx").write_bytes(b"no network")
     with pytest.raises(InputError, match="reinstall"):
         models.self_test()
+
+
+def test_networks_load_beside_what_else_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what goes wrong there is left to who uses them."""
+    loaded = {}
+    monkeypatch.setattr(runtime, "_sessions", loaded)
+    monkeypatch.setattr(runtime, "_start", lambda name, device: f"{name} on {device}")
+    runtime.begin_loading("cpu").join()
+    assert loaded == {(name, "cpu"): f"{name} on cpu" for name in runtime.POSE_NETWORKS}
+    loaded.clear()
+
+    def damaged(name: str, device: str) -> None:
+        raise InputError(name, "is damaged")
+
+    monkeypatch.setattr(runtime, "_start", damaged)
+    monkeypatch.setattr(threading, "excepthook", lambda problem: loaded.update({("problem", ""): problem}))
+    runtime.begin_loading("cpu").join()
+    assert not loaded
 
 
 def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
