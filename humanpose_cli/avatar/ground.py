@@ -29,6 +29,7 @@ _LOWEST_CAMERA = 0.25  # metres above the ground: nearer, the plane is seen edge
 _POINTS = 60  # of the soles that cast
 # Balance: feet so much higher than the other (metres) carry nothing, as does what is so far above a foot's sole.
 _LIFTED, _CARRIES = 0.08, 0.05
+_STRAIGHT = math.cos(math.radians(40))  # of the bend of straight legs, and of the foot before the shin
 _ASTRIDE = 0.3  # of the height: feet farther apart may be a step, or a leg that is raised
 _LEAST_TILT, _MOST_TILT = math.radians(10), math.radians(50)
 _LEVEL = (0.0, 1.0, 0.0)
@@ -54,35 +55,48 @@ def standing_height(
     return height if float(along[~legs].max()) < height - _STANDS else None
 
 
-def down_of(vertices: Tensor, body: Body) -> Tensor | None:
-    """The way (3,) from a body's centre of mass to the soles that carry it, a unit vector; None where it stands not
-    on both feet: who walks, kicks or leaps need not be in balance.
+def down_of(vertices: Tensor, body: Body, reliable: Tensor | None = None) -> Tensor | None:
+    """The way (3,) from a body's centre of mass to the soles that carry it, a unit vector; None where it does not stand
+    on both feet with straight legs: who walks, kicks or leaps need not be in balance.
 
-    vertices  (V, 3) metres, camera axes
+    vertices  (V, 3) metres, camera axes; reliable: see `standing_height`
     """
     labels = body.part_labels.cpu().numpy()
-    feet = [torch.from_numpy(parts_mask(labels, names)).to(vertices.device) for names in _FOOT.values()]
     centre, areas = _mass_and_surface(vertices, body.faces.long())
+    known = areas if reliable is None else areas * (reliable > 0.5)
+
+    def weights(*names: str) -> Tensor:
+        return known * torch.from_numpy(parts_mask(labels, names)).to(vertices.device)
+
+    feet = [weights(*names) for names in _FOOT.values()]
+    legs = [[_middle(vertices, weights(f"{side}_{part}")) for part in ("hip", "knee", "ankle")] for side in _FOOT]
+    if not all(bool(foot.any()) and _straight(*leg) for foot, leg in zip(feet, legs, strict=True)):
+        return None
     down = vertices.new_tensor(_LEVEL)
     for _ in range(4):
         along = vertices @ down
-        carries = [areas * foot * (along > along[foot].max() - _CARRIES) for foot in feet]
-        left, right = ((share[:, None] * vertices).sum(0) / share.sum() for share in carries)
+        left, right = (_middle(vertices, foot * (along > along[foot > 0].max() - _CARRIES)) for foot in feet)
         down = torch.nn.functional.normalize((left + right) / 2 - centre, dim=0)
-    lowest = [float((vertices[foot] @ down).max()) for foot in feet]
+    lowest = [float((vertices[foot > 0] @ down).max()) for foot in feet]
     together = float((left - right).norm()) < _ASTRIDE * float((vertices @ down).max() - (vertices @ down).min())
-    stands = (
-        together and abs(lowest[0] - lowest[1]) < _LIFTED and standing_height(vertices, body, down=down) is not None
-    )
-    return down if stands else None
+    return down if together and abs(lowest[0] - lowest[1]) < _LIFTED else None
 
 
-def tilt_of(vertices: Tensor, body: Body) -> Tensor:
+def _middle(points: Tensor, weights: Tensor) -> Tensor:
+    return (weights[:, None] * points).sum(0) / weights.sum()
+
+
+def _straight(thigh: Tensor, shank: Tensor, foot: Tensor) -> bool:
+    """Whether a leg is, by the middles (3,) of its parts; not where one is not known."""
+    return bool(torch.cosine_similarity(shank - thigh, foot - shank, dim=0) > _STRAIGHT)
+
+
+def tilt_of(vertices: Tensor, body: Body, reliable: Tensor | None = None) -> Tensor:
     """The way down (3,) where bodies stand: the median over those of (T, V, 3) that do, level where it nearly is, or
-    where nobody stands.
+    where nobody stands. reliable: see `standing_height`.
     """
     level = vertices.new_tensor(_LEVEL)
-    found = [down for down in (down_of(one, body) for one in vertices) if down is not None]
+    found = [down for down in (down_of(one, body, reliable) for one in vertices) if down is not None]
     if not found:
         return level
     down = torch.nn.functional.normalize(torch.stack(found).median(0).values, dim=0)

@@ -259,7 +259,7 @@ class MeshReposer:
         )
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
         dressed = self.dressed.pose(self.rotations, self.trans)
-        self.down = tilt_of(dressed[None], self.body)
+        self.down = tilt_of(dressed[None], self.body, self._reliable)
         self.ground = standing_height(dressed, self.body, self._reliable, self.down)
         self._outside = self._share_outside(dressed)
 

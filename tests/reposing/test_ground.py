@@ -92,6 +92,9 @@ def test_nearly_level_cameras_are_level_and_who_kneels_or_steps_tells_no_tilt(st
     little, much = (axis_angle_to_matrix(torch.tensor([angle, 0.0, 0.0])) for angle in (0.1, 0.5))
     for rotations in (tilted(pose(**STANDING), little), tilted(KNEELING, much), tilted(ONE_LEG, much)):
         torch.testing.assert_close(tilt_of(vertices(stage, rotations, stage.trans)[None], stage.body), LEVEL)
+    upright = vertices(stage, tilted(pose(**STANDING), much), stage.trans)[None]
+    assert tilt_of(upright, stage.body)[2] > 0.3
+    torch.testing.assert_close(tilt_of(upright, stage.body, torch.zeros(upright.shape[1])), LEVEL)
 
 
 def test_the_smallest_turn_brings_one_direction_onto_the_other() -> None:
