@@ -51,7 +51,14 @@ from humanpose_cli.refining.correspondences import (
 )
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.keypoints import detected_keypoints
-from humanpose_cli.refining.problem import AlignmentEvidence, AlignmentProblem, AlignmentWeights, alignment_rig
+from humanpose_cli.refining.problem import (
+    AlignmentEvidence,
+    AlignmentProblem,
+    AlignmentWeights,
+    alignment_rig,
+    anchor_misfit,
+    rotation_hold,
+)
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
 CorrespondenceKind = Literal["auto", "network", "flow", "keypoints", "densepose"]
@@ -308,9 +315,10 @@ class Refiner:
         state = _state(start)
         for track in fit.tracks:
             rows = fit.rows_of(track)
-            problem = AlignmentProblem(
-                rig, _evidence(fit, rows, pulls), self.options.weights, prior=self.options.prior == "pose"
-            )
+            evidence, weights = _evidence(fit, rows, pulls), self.options.weights
+            hold = rotation_hold(anchor_misfit(rig, evidence), weights.rotation_noise)
+            weights = replace(weights, rotation_noise=hold)
+            problem = AlignmentProblem(rig, evidence, weights, prior=self.options.prior == "pose")
             with one_thread_each():
                 solved = problem.solve_in_windows(FitState(*(values[rows] for values in state)))
             for values, found in zip(state, solved, strict=True):

@@ -1,5 +1,6 @@
 """The alignment problem: its derivatives, the banded step against a dense one, recovery, windows, what holds it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,8 @@ from humanpose_cli.refining.problem import (
     AlignmentWeights,
     _chain_step,
     alignment_rig,
+    anchor_misfit,
+    rotation_hold,
 )
 
 FREE = 3 * len(SMPL24) + 3
@@ -109,6 +112,23 @@ def test_outliers_are_left_aside(rig, walk):
     problem = problem_of(rig, walk, start)
     problem.evidence.pixels[:, ::5] += 80
     assert image_error(rig, walk, problem.solve_in_windows(start)) < 0.02
+
+
+def test_the_hold_is_as_far_as_the_fit_is_off_its_keypoints(rig, walk):
+    """Loose where the fit follows its keypoints, tight where it is as far off as the truth would be, then looser."""
+    start = perturbed(walk, 0.02)
+    evidence = problem_of(rig, walk, start).evidence
+    points = rig.pose(*start[:3]).points[:, rig.landmark_count - 33 : rig.landmark_count]
+    evidence.pixels[:, -33:] = 500 * points[..., :2] / points[..., 2:] + 160
+    evidence.pixels[:, -33:, 0] += 12
+    evidence.weights[:, -33:] = 1 / 4
+    assert anchor_misfit(rig, evidence) == pytest.approx(3)
+    evidence.weights[:, -33:] = 0
+    assert np.isnan(anchor_misfit(rig, evidence))
+    holds = [rotation_hold(misfit, 0.4) for misfit in (0.5, 1.6, 2.1, 3.5, 6.0, 99.0, float("nan"))]
+    assert holds[0] == holds[1] == holds[-1] == 0.4
+    assert holds[2] < holds[3] < holds[4] < holds[5] < 0.4
+    assert rotation_hold(99.0, 0.1) == 0.1
 
 
 def test_without_evidence_the_anchor_stays(rig, walk):
