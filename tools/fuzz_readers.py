@@ -5,7 +5,7 @@
     python tools/fuzz_readers.py x.bvh people.json       # these
 
 A reader fails where it raises anything but the package's errors, takes longer than ten seconds, or needs more than
-2 GB. What made it fail lies in --out as READER-crash-…, and what reached new code in READER.corpus, from which the next
+2 GB. What made it fail lies in --out as READER-crash, READER-timeout-… or READER-oom-…, and what reached new code in READER.corpus, from which the next
 run goes on. The exit code is 1 where something failed. Compiled libraries (codecs, HDF5) are run, but not seen into.
 """
 
@@ -51,7 +51,11 @@ def fuzz(name: str, readers: ModuleType, out: Path, seconds: int) -> None:
 
         def once(data: bytes) -> None:
             path.write_bytes(data)
-            readers.try_reader(name, path)
+            try:
+                readers.try_reader(name, path)
+            except BaseException:
+                (out / f"{name}-crash").write_bytes(data)
+                raise
 
         options = {"max_total_time": seconds, "timeout": LONGEST, "rss_limit_mb": MEMORY}
         options |= {"max_len": max(4096, 4 * len(whole)), "artifact_prefix": out / f"{name}-", "print_final_stats": 1}

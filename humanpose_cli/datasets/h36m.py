@@ -85,7 +85,7 @@ def read_cameras(path: Path) -> Mapping[tuple[int, str], CalibratedCamera]:
     try:
         text = ElementTree.parse(path).getroot().findtext("w0", "")
         numbers = np.array([float(number) for number in text.strip().strip("[]").split()])
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an unknown encoding
         raise InputError(path, f"is no readable metadata.xml ({error})") from error
     count = len(CAMERAS) * (_METADATA_SUBJECTS * 6 + 9)
     if numbers.shape != (count,) or not np.isfinite(numbers).all():

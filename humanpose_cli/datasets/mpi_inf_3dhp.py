@@ -27,18 +27,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from humanpose_cli.core.conventions import H36M17
-from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
 from humanpose_cli.datasets.common import FolderSource
 from humanpose_cli.datasets.reading import checked_array, existing_file, video_frames
 from humanpose_cli.io.images import read_image
+from humanpose_cli.io.mat_files import read_mat, read_mat73
 from humanpose_cli.io.video import probe_video
 
 Array = NDArray[Any]
@@ -219,14 +218,7 @@ def _training_annotation(path: Path, camera: int) -> _Annotation:
 def _cells(path: Path, name: str, axes: int) -> list[Array]:
     """A field of annot.mat: (N, 28, axes) of each of the 14 cameras."""
     existing_file(path, "the joints of a sequence")
-    try:
-        stored = loadmat(path, variable_names=[name])
-        cells = np.ravel(stored[name])
-    except KeyError as error:
-        raise InputError(path, f"lacks {name}", expected="annot.mat of MPI-INF-3DHP") from error
-    except Exception as error:  # scipy raises what it meets in a damaged file
-        problem = f"is no readable MATLAB file ({reason_of(error)})"
-        raise InputError(path, problem, remedy=_COPY_AGAIN) from error
+    cells = np.ravel(read_mat(path, (name,))[name])
     if cells.dtype != object or len(cells) != _ALL_CAMERAS:
         expected = f"a cell for each of {_ALL_CAMERAS} cameras"
         raise InputError(f"{path} ({name})", "is damaged", expected=expected, got=f"{cells.dtype} {cells.shape}")
@@ -238,15 +230,7 @@ def _cells(path: Path, name: str, axes: int) -> list[Array]:
 def _test_array(path: Path, name: str, shape: Sequence[int | None]) -> Array:
     """A field of annot_data.mat."""
     existing_file(path, "the joints of a sequence")
-    try:
-        with h5py.File(path, "r") as file:
-            if name not in file:
-                raise InputError(path, f"lacks {name}", expected="annot_data.mat of MPI-INF-3DHP's test set")
-            values = np.asarray(file[name])
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        problem = f"is no readable MATLAB 7.3 file ({reason_of(error)})"
-        raise InputError(path, problem, remedy=_COPY_AGAIN) from error
-    return checked_array(values, f"{path} ({name})", shape)
+    return checked_array(read_mat73(path, name), f"{path} ({name})", shape)
 
 
 def _lens(path: Path, points: Array, pixels: Array) -> Lens:

@@ -290,7 +290,7 @@ def read_rich_camera(path: Path) -> CalibratedCamera:
         tree = ElementTree.parse(path).getroot()
     except OSError as error:
         raise InputError(path, "does not exist", expected="a camera of scan_calibration") from error
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an unknown encoding
         raise InputError(path, f"is no readable XML ({error})", remedy="unpack or download it again") from error
     placing, intrinsic = _matrix(path, tree, "CameraMatrix", 12).reshape(3, 4), _matrix(path, tree, "Intrinsics", 9)
     bent = np.zeros(14)

@@ -47,7 +47,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }  # from stored to upright, by EXIF's number
 _SIDEWAYS = {5, 6, 7, 8}
-_BAND = 1 << 22  # pixels that are converted at once, so that conversions of huge images need little memory
+_BAND = 1 << 20  # pixels that are converted at once, so that conversions of huge images need little memory
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
     *(struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError, tifffile.TiffFileError),

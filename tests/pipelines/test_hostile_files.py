@@ -82,8 +82,9 @@ BOMB = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
         f'<!DOCTYPE x [<!ENTITY a0 "lol">{BOMB}]><x><w0>&a11;</w0></x>',
         '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x><w0>&a;</w0></x>',
         "<a>" * DEEP + "</a>" * DEEP,
+        "<?xml version='1.0' encoding='utfutf-8'?><x/>",
     ],
-    ids=["billion laughs", "file of the system", "nesting"],
+    ids=["billion laughs", "file of the system", "nesting", "unknown encoding"],
 )
 def test_hostile_xml_is_refused_at_once(tmp_path, text, read):
     (tmp_path / "x.xml").write_text(text)

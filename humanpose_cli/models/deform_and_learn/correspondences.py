@@ -17,6 +17,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.mat_files import read_mat
 
 _FAR = 4.0  # between charts, as a third coordinate of UV: more than any distance within one
 
@@ -52,21 +53,11 @@ def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
 
     InputError where it is no such file, UsageError for a body that has not SMPL's vertices.
     """
-    from scipy.io import loadmat
-
-    try:
-        stored = loadmat(
-            str(path), variable_names=("All_vertices", "All_Faces", "All_FaceIndices", "All_U_norm", "All_V_norm")
-        )
-    except Exception as error:  # a damaged file raises whatever its broken parts lead to
-        raise InputError(
-            path, "cannot be read", expected="DensePose's UV_Processed.mat", got=str(error)[:80]
-        ) from error
     names = ("All_vertices", "All_Faces", "All_FaceIndices", "All_U_norm", "All_V_norm")
-    missing = [name for name in names if name not in stored]
-    if missing:
-        raise InputError(path, "is not DensePose's UV_Processed.mat", got=f"no {missing[0]} in it")
-    vertices, faces, face_charts, u, v = (np.asarray(stored[name]) for name in names)
+    stored = read_mat(path, names)
+    vertices, faces, face_charts, u, v = (stored[name] for name in names)
+    if any(array.dtype.kind not in "fiu" or not array.size for array in stored.values()):
+        raise InputError(path, "is damaged", expected="numbers, as in DensePose's UV_Processed.mat")
     vertices, faces, face_charts = (
         vertices.ravel().astype(np.int64) - 1,
         faces.astype(np.int64) - 1,
