@@ -5,8 +5,9 @@
     python tools/fuzz_readers.py x.bvh people.json       # these
 
 A reader fails where it raises anything but the package's errors, takes longer than ten seconds, or needs more than
-2 GB. What made it fail lies in --out as READER-crash, READER-timeout-… or READER-oom-…, and what reached new code in READER.corpus, from which the next
-run goes on. The exit code is 1 where something failed. Compiled libraries (codecs, HDF5) are run, but not seen into.
+2 GB. What made it fail lies in --out as READER-crash, READER-timeout-… or READER-oom-…, and what reached new code in
+READER.corpus, from which the next run goes on. The exit code is 1 where something failed. Compiled libraries (codecs,
+HDF5) are run, but not seen into.
 """
 
 from __future__ import annotations
