@@ -12,6 +12,7 @@ import numpy as np
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.datasets.surface_points import charted_points, check_registration, surface_registration
@@ -44,6 +45,7 @@ def fit(
     segmenter: str = "",
     refine: bool = False,
     device: str = "auto",
+    precision: Precision = "auto",
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
@@ -65,6 +67,7 @@ def fit(
     weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list; "": the shipped ones
     refine     move the bodies onto the pixels afterwards, as `hp.refine` does
     device     auto, cpu or cuda:N
+    precision  of the networks: full, tf32 or bfloat16; "auto": tf32 where the GPU has it, else full
     threads    of detection; None: as many as there are cores (four at most)
     progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
 
@@ -78,7 +81,7 @@ def fit(
     if surface is not None:
         register = surface_registration(body if isinstance(body, Body) else body_by_name(body), surface, known)
     with ExitStack() as stack:
-        refiner = stack.enter_context(Refiner(threads=threads, device=device)) if refine else None
+        refiner = stack.enter_context(Refiner(threads=threads, device=device, precision=precision)) if refine else None
         fitter = stack.enter_context(
             Fitter(
                 options,
@@ -89,6 +92,7 @@ def fit(
                 keypoints=keypoints,
                 pose_model=pose_model,
                 device=device,
+                precision=precision,
                 threads=threads,
                 refine=register if refiner is None else refiner.refine_own,
             )
@@ -108,6 +112,7 @@ def refine(
     textures: Mapping[int, np.ndarray] | None = None,
     body: Body | None = None,
     device: str = "auto",
+    precision: Precision = "auto",
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
@@ -122,7 +127,7 @@ def refine(
     densepose, charts  as those of `fit`: where the frames' pixels lie on the surface
     textures        of tracks, (512, 512, 4) uint8: colour and how far it is known; None: made from the frames
     body            needed for a SMPL fit that came from a file
-    device          of the networks: auto, cpu or cuda:N
+    device, precision  of the networks, as those of `fit`
     threads         of the pose network; None: as many as there are cores (four at most)
     progress        True draws a bar on stderr; a function is called with (done, total or None, unit)
 
@@ -141,6 +146,6 @@ def refine(
         surface = charted_points(known.body_model(body), Path(densepose), None if charts is None else Path(charts))
     elif charts is not None:
         raise UsageError("charts", "are of no use without `densepose`")
-    made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device)
+    made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
     with made as refiner, progress_of(progress) as report:
         return refiner.refine(known, found, body=body, textures=textures, progress=report)

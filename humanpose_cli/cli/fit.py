@@ -16,6 +16,7 @@ from humanpose_cli.cli.options import (
     Frames,
     Inputs,
     OutOrFile,
+    PrecisionOption,
     Threads,
     option,
 )
@@ -123,6 +124,7 @@ def fit(
     frames: Frames = None,
     batch_size: BatchSize = None,
     device: Device = "auto",
+    precision: PrecisionOption = "auto",
     threads: Threads = None,
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in images and videos.
@@ -168,7 +170,7 @@ def fit(
         if refine:
             from humanpose_cli.refining.refiner import Refiner
 
-            refiner = stack.enter_context(Refiner(threads=threads, device=device))
+            refiner = stack.enter_context(Refiner(threads=threads, device=device, precision=precision))
 
         @cache
         def fitter() -> Fitter:
@@ -181,6 +183,7 @@ def fit(
                 options,
                 **given,
                 device=device,
+                precision=precision,
                 batch_size=batch_size,
                 threads=threads,
                 refine=register if refiner is None else refiner.refine_own,
@@ -189,7 +192,8 @@ def fit(
 
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         own_files = options.network != NetworkOptions() or options.body != "default" or densepose or any(given.values())
-        identity = fitter().identity if own_files or device not in ("auto", "cpu") else options.identity({})
+        usual = device in ("auto", "cpu") and precision == "auto"
+        identity = options.identity({}) if usual and not own_files else fitter().identity
 
         def prepare(coming: Sequence[Item]) -> None:
             fitter().prepare([item.payload for item in coming], session.reporter.step)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.batch.items import Shard
-from humanpose_cli.core.device import parse_device, usable_cores
+from humanpose_cli.core.device import Precision, parse_device, usable_cores
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 
@@ -111,6 +111,15 @@ Device = Annotated[
         "Where to compute; auto takes a GPU where there is one.",
         _MACHINE,
         parser=parse_device,
+    ),
+]
+PrecisionOption = Annotated[
+    Precision,
+    option(
+        "--precision",
+        "What networks compute in: full is float32; tf32 and bfloat16 are faster on GPUs since Ampere. auto: tf32 on "
+        "these, else full.",
+        _MACHINE,
     ),
 ]
 Threads = Annotated[int | None, option("--threads N", "CPU threads. Default: every core there is.", _MACHINE, min=1)]

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, OutOrFile, Threads, argument, option
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BodyOption,
+    Device,
+    OutOrFile,
+    PrecisionOption,
+    Threads,
+    argument,
+    option,
+)
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -92,6 +101,7 @@ def refine(
     page: Annotated[bool, _PAGE] = True,
     out: OutOrFile = Path("hpc-out/refine"),
     device: Device = "auto",
+    precision: PrecisionOption = "auto",
     threads: Threads = None,
 ) -> CommandResult:
     """Move fitted bodies onto the pixels of their frames.
@@ -127,7 +137,9 @@ def refine(
         surface = charted_points(body_by_name(body), densepose, charts)
     elif charts is not None:
         raise UsageError("charts", "are of no use without `densepose`")
-    with Refiner(options, weights=weights, surface=surface, threads=threads, device=device) as refiner:
+    with Refiner(
+        options, weights=weights, surface=surface, threads=threads, device=device, precision=precision
+    ) as refiner:
 
         def work(item: Item) -> Outcome:
             task: FitWithFrames = item.payload

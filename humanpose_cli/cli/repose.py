@@ -16,6 +16,7 @@ from humanpose_cli.cli.options import (
     Focal,
     Frames,
     OutOrFile,
+    PrecisionOption,
     Threads,
     argument,
     option,
@@ -126,6 +127,7 @@ def repose(
     frames: Frames = None,
     batch_size: BatchSize = None,
     device: Device = "auto",
+    precision: PrecisionOption = "auto",
     threads: Threads = None,
 ) -> CommandResult:
     """Draw the people of photographs in another pose.
@@ -156,7 +158,9 @@ def repose(
         raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
     known = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
-    with Reposer(options, background=background, device=device, batch_size=batch_size, threads=threads) as reposer:
+    with Reposer(
+        options, background=background, device=device, precision=precision, batch_size=batch_size, threads=threads
+    ) as reposer:
         target = read_target(
             pose,
             lambda: reposer.fitter,

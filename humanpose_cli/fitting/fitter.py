@@ -22,7 +22,7 @@ import numpy as np
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.device import resolve_device
+from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.camera_motion import CameraMotion
@@ -69,6 +69,7 @@ class Fitter:
     pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
     weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list
     device         of the networks: auto, cpu or cuda:N
+    precision      of the networks: auto, full, tf32 or bfloat16; see `core.device.Precision`
     batch_size     independent images that are looked at and fitted together; None: 64 on a GPU, 16 on the CPU
     threads        of detection; None: as many as there are cores (four at most)
     people_source  finds the people, in place of our detector
@@ -91,6 +92,7 @@ class Fitter:
         keypoints: Path | str | None = None,
         pose_model: Path | str | None = None,
         device: str = "auto",
+        precision: Precision = "auto",
         batch_size: int | None = None,
         threads: int | None = None,
         people_source: PeopleSource | None = None,
@@ -103,7 +105,7 @@ class Fitter:
         self.options = replace(options or FitOptions(), **changes)
         self.body = body if isinstance(body, Body) else body_by_name(self.options.body)
         on = resolve_device(device)
-        self._network = _network(self.options, on)
+        self._network = _network(self.options, on, precision)
         self.batch_size = batch_size or (_TOGETHER if on == "cpu" else _TOGETHER_ON_GPU)
         self._prepared: dict[Path, Fit | Exception] = {}
         given_files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
@@ -122,6 +124,13 @@ class Fitter:
     def network_identity(self) -> str:
         """What tells one body network from another, wherever its file lies; empty without one."""
         return "" if self._network is None else self._network.label
+
+    @property
+    def _computed_in(self) -> dict[str, str]:
+        """What its network computes in, for the fit's options, where that is not float32."""
+        if self._network is None or self._network.precision == "full":
+            return {}
+        return {"precision": self._network.precision}
 
     def for_another_camera(self) -> Fitter:
         """The same fitter, models shared, without the focal length that was given for one camera."""
@@ -363,6 +372,7 @@ class Fitter:
                 **asdict(self.options),
                 "body": name,
                 "network": self.network_identity,
+                **self._computed_in,
                 "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.known],
                 "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
             },
@@ -379,9 +389,9 @@ class Fitter:
         self._people.__exit__(*problem)
 
 
-def _network(options: FitOptions, device: str) -> PeopleNetwork | None:
+def _network(options: FitOptions, device: str, precision: Precision) -> PeopleNetwork | None:
     """The body network that the options want."""
-    return PeopleNetwork(options.network, options.body, device) if options.uses_network else None
+    return PeopleNetwork(options.network, options.body, device, precision) if options.uses_network else None
 
 
 def frame_times(times: Sequence[Fraction | None], frame_rate: float) -> list[float]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.evidence import joint_confidence, person_confidence
@@ -22,6 +23,7 @@ from humanpose_cli.fitting.records import FrameCamera, TrackedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.nbf.body import place_about_pixels
 from humanpose_cli.models.nbf.network import MODEL, BodyEstimate, BodyNetwork, PreparedPerson, config_of, load_nbf
+from humanpose_cli.networks.precision import precision_label, resolve_precision
 from humanpose_cli.networks.weights import digest_of, find_weights, read_header, shipped_weights
 
 _TRUSTED = 3.0  # noise levels of landmarks: beyond, a body does not explain them
@@ -35,21 +37,22 @@ class PeopleNetwork:
     body  "default" or "smpl:FILE"; UsageError where the network knows another kind
     """
 
-    def __init__(self, options: NetworkOptions, body: str, device: str = "cpu") -> None:
+    def __init__(self, options: NetworkOptions, body: str, device: str = "cpu", precision: Precision = "auto") -> None:
         self._path = find_weights(options.weights) if options.weights else shipped_weights(SHIPPED_NETWORK)
         self._segmenter = find_weights(options.segmenter) if options.segmenter else None
-        self._body, self._device = body, device
+        self._body, self._device, self.precision = body, device, resolve_precision(precision, device)
         config = config_of(read_header(self._path, MODEL), self._path)
         self.label = digest_of(self._path)[:16]
         if config.inputs.segmented and config.segmenter is None:
             self.label += f"+{digest_of(self._segmenter or shipped_weights(SHIPPED_SEGMENTER))[:16]}"
+        self.label += precision_label(precision)
         if options != NetworkOptions() or body != "default":
             _ = self.network  # what is wrong with files of one's own shows before anything is fitted
 
     @cached_property
     def network(self) -> BodyNetwork:
         """The network itself."""
-        return _load(self._path, self._segmenter, self._body, self._device)
+        return _load(self._path, self._segmenter, self._body, self._device, self.precision)
 
     def takes(self, person: DetectedPerson) -> bool:
         """Whether a person comes with what the network looks at."""
@@ -93,10 +96,11 @@ class Estimates:
             self._waiting = []
 
 
-def _load(path: Path, segmenter: Path | None, body: str, device: str) -> BodyNetwork:
-    network = load_nbf(path, segmenter=segmenter, body=body, device=device)
+def _load(path: Path, segmenter: Path | None, body: str, device: str, precision: Precision) -> BodyNetwork:
+    network = load_nbf(path, segmenter=segmenter, body=body, device=device, precision=precision)
     if network.config.inputs.segmented and network.segmenter is None:
-        return load_nbf(path, segmenter=shipped_weights(SHIPPED_SEGMENTER), body=body, device=device)
+        parts = shipped_weights(SHIPPED_SEGMENTER)
+        return load_nbf(path, segmenter=parts, body=body, device=device, precision=precision)
     if segmenter is not None and not network.config.inputs.segmented:
         raise UsageError("segmenter", "is of no use", got=f"a network that sees {network.config.inputs.kind}")
     return network

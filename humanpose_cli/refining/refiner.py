@@ -27,7 +27,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.device import resolve_device
+from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
@@ -40,6 +40,7 @@ from humanpose_cli.fitting.sequences import second_differences
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.models.refiner.network import DisplacementPredictor
+from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap
 from humanpose_cli.refining.correspondences import (
@@ -134,7 +135,7 @@ class Refiner:
     weights  of the displacement network: a file, a run of `hpc train refiner`; "": the shipped one
     surface  which pixels show which vertices of the fits' body, for 'densepose'
     threads  of the pose network that makes masks; None: as many as there are cores (four at most)
-    device   of the networks: auto, cpu or cuda:N
+    device   of the networks: auto, cpu or cuda:N; precision  of the displacement network, see `core.device.Precision`
 
     UsageError for weights or a surface that nothing would look at, and without the surface that is needed.
     """
@@ -147,6 +148,7 @@ class Refiner:
         surface: ChartedPoints | None = None,
         threads: int | None = None,
         device: str = "auto",
+        precision: Precision = "auto",
     ) -> None:
         options = options or RefineOptions()
         kind = options.correspondence
@@ -158,13 +160,15 @@ class Refiner:
         self.options = replace(options, correspondence=kind)
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
+        self._precision: Precision = "full"
         self._surface = surface
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
             path = find_weights(weights or _SHIPPED)
-            self._weights = digest_of(path)[:16]
-            self._correspondence = NetworkCorrespondence(DisplacementPredictor.load(path, resolve_device(device)))
+            self._weights = digest_of(path)[:16] + precision_label(precision)
+            network = DisplacementPredictor.load(path, resolve_device(device), precision)
+            self._correspondence, self._precision = NetworkCorrespondence(network), network.precision
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
     @property
@@ -357,7 +361,8 @@ class Refiner:
                 "overlap_before": told(overlaps[rows, 0]),
                 "overlap_after": told(overlaps[rows, 1]),
             }
-        return {"settings": self.identity, "measure": "silhouette", "tracks": tracks}
+        report = {"settings": self.identity, "measure": "silhouette", "tracks": tracks}
+        return report if self._precision == "full" else {**report, "precision": self._precision}
 
     def __enter__(self) -> Refiner:
         return self

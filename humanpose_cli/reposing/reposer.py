@@ -21,7 +21,7 @@ from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, DrawnPerson, FittedPerson, MeshOptions, MeshReposer, cover_image
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.device import resolve_device
+from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_image
@@ -36,6 +36,7 @@ from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.pose_files import Target
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
+from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
@@ -114,6 +115,7 @@ class Reposer:
 
     options        all of `ReposeOptions` at once; what else is given goes before it
     device         of the networks: auto, cpu or cuda:N
+    precision      of the networks: auto, full, tf32 or bfloat16; see `core.device.Precision`
     batch_size     photographs that are fitted together, and poses that a network draws together; None: fits the device
     threads        of detection; None: as many as there are cores (four at most)
     people_source  finds the people, in place of our detector
@@ -135,6 +137,7 @@ class Reposer:
         focal: float | None = None,
         detector: DetectorMode | None = None,
         device: str = "auto",
+        precision: Precision = "auto",
         batch_size: int | None = None,
         threads: int | None = None,
         people_source: PeopleSource | None = None,
@@ -145,7 +148,7 @@ class Reposer:
         self.options = replace(
             options or ReposeOptions(), **{name: value for name, value in given.items() if value is not None}
         )
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._precision = device, threads, precision
         self._make_fitter = partial(
             Fitter,
             self.options.fit,
@@ -153,6 +156,7 @@ class Reposer:
             focal=focal,
             detector=detector,
             device=device,
+            precision=precision,
             batch_size=batch_size,
             threads=threads,
             people_source=people_source,
@@ -160,7 +164,7 @@ class Reposer:
         self._batch_size = batch_size
         self.network: Warp3d | None = None
         if self.options.method == "warp3d":
-            self.network = load_warp3d(find_weights(self.options.weights), resolve_device(device))
+            self.network = load_warp3d(find_weights(self.options.weights), resolve_device(device), precision)
 
     @cached_property
     def fitter(self) -> Fitter:
@@ -170,7 +174,9 @@ class Reposer:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides its images beside photograph and target, as JSON values; files by their contents."""
-        weights = digest_of(find_weights(self.options.weights))[:16] if self.network is not None else ""
+        weights = ""
+        if self.network is not None:
+            weights = digest_of(find_weights(self.options.weights))[:16] + precision_label(self._precision)
         return {**asdict(self.options), "fit": self.fitter.identity, "weights": weights}
 
     def read(
@@ -461,6 +467,7 @@ def repose(
     focal: float | None = None,
     detector: DetectorMode | None = None,
     device: str = "auto",
+    precision: Precision = "auto",
     threads: int | None = None,
 ) -> Reposed:
     """The people of a photograph in another pose: `hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")`.
@@ -478,6 +485,7 @@ def repose(
     skeleton, axes  of joints and pose files
     frames      "A:B", of a driving video
     body, focal, detector  of the fit, as `hp.fit` takes them
+    device, precision  of the networks, as `hp.fit` takes them
 
     Loads the models each time: for loops there is `hp.Reposer`.
     """
@@ -493,6 +501,7 @@ def repose(
         focal=focal,
         detector=detector,
         device=device,
+        precision=precision,
         threads=threads,
     ) as reposer:
         return reposer.repose(photo, target, fit=fit, skeleton=skeleton, axes=axes, frames=frames)

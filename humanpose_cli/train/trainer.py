@@ -22,6 +22,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.loader import LoaderOptions, Position
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
+from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
 from humanpose_cli.train.processes import Processes, counted_activations, processes
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
@@ -29,7 +30,6 @@ from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, first_of, mo
 CHECKPOINT, LAST = "checkpoint.pt", "last.safetensors"
 MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
 """Settings of the loop that may change from one start to the next."""
-_BFLOAT16_FROM = (8, 0)  # compute capability of GPUs that multiply it; older ones emulate it slowly
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
 _SHOWN_EVERY = 1.0  # seconds
 
@@ -102,7 +102,7 @@ class _Loop:
         self.phases = list(recipe.phases())
         self.optimisers = {phase.name: _adam(phase) for phase in self.phases}
         self.mixed = options.precision == "mixed" or (options.precision == "auto" and device.type == "cuda")
-        half_is_short = device.type == "cuda" and torch.cuda.get_device_capability(device) < _BFLOAT16_FROM
+        half_is_short = device.type == "cuda" and torch.cuda.get_device_capability(device) < BFLOAT16_FROM
         self.half = torch.float16 if half_is_short else torch.bfloat16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
         share = max(1, options.batch_size // group.count)

@@ -20,6 +20,7 @@ from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
+from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import project_to_rotation
@@ -49,6 +50,7 @@ from humanpose_cli.models.segmenter.network import (
     segmenter_input,
 )
 from humanpose_cli.networks.backbones import RESNETS, ResNet
+from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
 _JOINTS = len(SMPL24)
@@ -248,10 +250,12 @@ class BodyNetwork:
         layer: BodyLayer,
         segmenter: Segmenter | None = None,
         device: torch.device | str = "cpu",
+        precision: Precision = "auto",
     ) -> None:
         self.config, self.segmenter, self.device = config, segmenter, torch.device(device)
         self.regressor = regressor.eval().requires_grad_(False).to(device)
         self.layer = layer.to(device)
+        self.precision = resolve_precision(precision, device)
 
     def estimate(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
@@ -281,7 +285,8 @@ class BodyNetwork:
             return []
         crops = [person.crop for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
-            predicted = self.regress([person.evidence for person in people])
+            with computed_in(self.precision, self.device):
+                predicted = self.regress([person.evidence for person in people])
             predicted = BodyParameters(
                 predicted.betas.float(),
                 predicted.rotations.float(),
@@ -329,7 +334,12 @@ class BodyNetwork:
 
 
 def load_nbf(
-    path: Path, *, segmenter: Path | Segmenter | None = None, body: str = "default", device: torch.device | str = "cpu"
+    path: Path,
+    *,
+    segmenter: Path | Segmenter | None = None,
+    body: str = "default",
+    device: torch.device | str = "cpu",
+    precision: Precision = "auto",
 ) -> BodyNetwork:
     """A trained body network from its weights file.
 
@@ -346,7 +356,8 @@ def load_nbf(
         raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="`body`")
     regressor = Regressor(config.inputs, config.regressor)
     fill(regressor, _beginning(tensors, _REGRESSOR), path)
-    return BodyNetwork(config, regressor, BodyLayer(rig), _segmenter(tensors, config, path, segmenter, device), device)
+    parts = _segmenter(tensors, config, path, segmenter, device)
+    return BodyNetwork(config, regressor, BodyLayer(rig), parts, device, precision)
 
 
 def fill_regressor(regressor: Regressor, path: Path) -> None:

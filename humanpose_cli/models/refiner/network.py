@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate, pad
 
+from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import BasicBlock
+from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
@@ -231,17 +233,22 @@ class DisplacementPredictor:
     network  in evaluation mode, on `device`
     """
 
-    def __init__(self, network: DisplacementNetwork, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, network: DisplacementNetwork, device: torch.device | str = "cpu", precision: Precision = "auto"
+    ) -> None:
         self.network, self.device = network.eval().requires_grad_(False).to(device), torch.device(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.precision = resolve_precision(precision, device)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | str = "cpu") -> DisplacementPredictor:
+    def load(
+        cls, path: Path, device: torch.device | str = "cpu", precision: Precision = "auto"
+    ) -> DisplacementPredictor:
         """From a weights file. InputError for damage or another model."""
         tensors, header = read_weights(path, MODEL)
         network = DisplacementNetwork(options_of(DisplacementOptions, header.config, path))
         fill(network, tensors, path)
-        return cls(network, device)
+        return cls(network, device, precision)
 
     @torch.no_grad()
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> DisplacementEstimate:
@@ -253,8 +260,9 @@ class DisplacementPredictor:
         drawn = rendering_input(_resized(rendering, own), self.network.options)
         seen = photo_input(interpolate(photos, size=(own, own), mode="area"))
         inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (seen, drawn))
-        found = at_full_size(self.network(*inputs)[-1], size)
-        return DisplacementEstimate(*(values.float().cpu() * (size / own) for values in found))
+        with computed_in(self.precision, self.device):
+            coarse = DisplacementEstimate(*(values.float() for values in self.network(*inputs)[-1]))
+        return DisplacementEstimate(*(values.cpu() * (size / own) for values in at_full_size(coarse, size)))
 
 
 def _resized(rendering: BodyRendering, size: int) -> BodyRendering:

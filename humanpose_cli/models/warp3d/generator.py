@@ -31,6 +31,7 @@ from humanpose_cli.body.parts import WARPING10
 from humanpose_cli.body.warping_parts import WarpingParts, warping_parts
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import Example
 from humanpose_cli.engine.warping.op import projected_masks, warp_parts
@@ -44,6 +45,7 @@ from humanpose_cli.models.warp3d.layers import (
     group_norm,
 )
 from humanpose_cli.networks.decoders import PartialConv2d
+from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
 NEAREST = 0.05
@@ -309,9 +311,16 @@ class ReposedCrop:
 class Warp3d:
     """A generator that is ready to use, on one device, in evaluation mode."""
 
-    def __init__(self, generator: Generator, header: WeightsHeader, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        header: WeightsHeader,
+        device: torch.device | str = "cpu",
+        precision: Precision = "auto",
+    ) -> None:
         self.generator = generator.eval().requires_grad_(False).to(device)
         self.header, self.device = header, torch.device(device)
+        self.precision = resolve_precision(precision, device)
 
     @property
     def config(self) -> GeneratorConfig:
@@ -355,7 +364,8 @@ class Warp3d:
         if any(each is not None for each in fine):
             none = images.new_full((1, DRAWING_CHANNELS, size, size), torch.nan)
             drawing = torch.cat([none if each is None else _averaged(each, each.shape[-1] // size) for each in fine])
-        made = self.generator(images, before.to(device), after.to(device), drawing, parts)
+        with computed_in(self.precision, device):
+            made = self.generator(images, before.to(device), after.to(device), drawing, parts)
         colours = [to_bytes(image).cpu().numpy() for image in (made.image, made.foreground, made.background)]
         masks = made.mask[:, 0].float().cpu().numpy()
         reposed = []
@@ -391,12 +401,12 @@ def generator_weights(generator: Generator) -> tuple[Mapping[str, Tensor], Mappi
     return generator.state_dict(), asdict(generator.config)
 
 
-def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
+def load_warp3d(path: Path, device: torch.device | str = "cpu", precision: Precision = "auto") -> Warp3d:
     """The generator in a weights file. InputError where the file is damaged, another model's or of other shapes."""
     tensors, header = read_weights(path, MODEL)
     generator = Generator(options_of(GeneratorConfig, _renamed(header.config), path))
     fill(generator, tensors, path)
-    return Warp3d(generator, header, device)
+    return Warp3d(generator, header, device, precision)
 
 
 def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:

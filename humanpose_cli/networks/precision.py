@@ -1,0 +1,62 @@
+"""What networks compute in when they are used: `core.device.Precision` says which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import get_args
+
+import torch
+
+from humanpose_cli.core.device import Precision
+from humanpose_cli.core.errors import UnavailableError, UsageError
+
+BFLOAT16_FROM = (8, 0)
+"""Compute capability of GPUs that multiply bfloat16 and TF32. Older ones emulate bfloat16 slowly, which torch counts as
+support, and have no TF32."""
+
+
+def resolve_precision(precision: Precision, device: torch.device | str) -> Precision:
+    """The precision that `auto` stands for on a device; UnavailableError where the device lacks the one that is asked
+    for.
+    """
+    if precision not in get_args(Precision):
+        expected = ", ".join(get_args(Precision))
+        raise UsageError("precision", "is not known", expected=expected, got=repr(precision))
+    device = torch.device(device)
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    if precision == "auto":
+        return "tf32" if capability is not None and capability >= BFLOAT16_FROM else "full"
+    if capability is None and precision == "tf32":
+        raise UnavailableError("precision", "tf32 is for NVIDIA's GPUs", got=str(device), remedy="full or bfloat16")
+    if capability is not None and capability < BFLOAT16_FROM and precision != "full":
+        raise UnavailableError(
+            "precision",
+            f"{precision} needs a newer GPU",
+            expected="compute capability {}.{} or more".format(*BFLOAT16_FROM),
+            got="{}.{}".format(*capability),
+            remedy="`precision=full`",
+        )
+    return precision
+
+
+def precision_label(chosen: Precision) -> str:
+    """What a choice adds to the identity of a network in results: nothing where the device decides."""
+    return "" if chosen == "auto" else f"+{chosen}"
+
+
+@contextmanager
+def computed_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Where a network computes in a resolved precision.
+
+    Nothing but networks belongs into it: torch multiplies in TF32 for the whole process as long as it is on.
+    """
+    if device.type == "cuda":
+        before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    try:
+        with torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
+            yield
+    finally:
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

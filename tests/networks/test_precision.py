@@ -1,0 +1,102 @@
+"""What networks compute in: which precision a device has, that it ends with the network, and that results tell it."""
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.records import FrameCamera
+from humanpose_cli.models.refiner.network import DisplacementPredictor
+from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
+from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.weights import WeightsHeader, shipped_weights
+from humanpose_cli.rendering.body_maps import BodyRendering
+from tests.reposing.test_warp3d_generator import MINI
+from tests.reposing.warp3d_poses import arm_raised, standing
+
+AMPERE, TURING = (8, 6), (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("capability", "asked", "expected"),
+    [
+        (AMPERE, "auto", "tf32"),
+        (TURING, "auto", "full"),
+        (AMPERE, "full", "full"),
+        (AMPERE, "bfloat16", "bfloat16"),
+        (TURING, "bfloat16", r"needs a newer GPU, expected compute capability 8\.0 or more, found 7\.5"),
+        (TURING, "tf32", "needs a newer GPU"),
+        (None, "auto", "full"),
+        (None, "bfloat16", "bfloat16"),
+        (None, "tf32", "for NVIDIA's GPUs, found cpu"),
+    ],
+)
+def test_what_a_device_has(monkeypatch, capability, asked, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    device = "cpu" if capability is None else "cuda:0"
+    if " " in expected:
+        with pytest.raises(UnavailableError, match=expected):
+            resolve_precision(asked, device)
+    else:
+        assert resolve_precision(asked, device) == expected
+
+
+def test_another_name_is_refused():
+    with pytest.raises(UsageError, match="expected auto, full, tf32, bfloat16, found 'half'"):
+        resolve_precision("half", "cpu")
+
+
+@pytest.mark.parametrize(("precision", "on"), [("tf32", True), ("full", False)])
+def test_products_are_as_before_where_no_network_computes(precision, on):
+    def flags():
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    before = flags()
+    with suppress(ZeroDivisionError), computed_in(precision, torch.device("cuda:0")):
+        assert flags() == (on, on)
+        raise ZeroDivisionError
+    assert flags() == before
+
+
+def unlike(a, b):
+    """Relative error, of values that have any spread."""
+    assert np.std(a) > 0
+    return np.abs(a - b).mean() / np.std(a)
+
+
+def test_warp3d_draws_alike_in_bfloat16():
+    torch.manual_seed(0)
+    generator, size = Generator(MINI), MINI.size
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    crop = CropToRepose(image, standing(size)[0].numpy(), arm_raised(size)[0].numpy())
+    full, half = (
+        Warp3d(generator, WeightsHeader("warp3d"), precision=precision).repose_all([crop])[0]
+        for precision in ("full", "bfloat16")
+    )
+    assert 0 < unlike(full.mask, half.mask) < 0.2
+
+
+def test_displacements_are_alike_in_bfloat16():
+    torch.manual_seed(0)
+    path = shipped_weights("refiner")
+    maps = {"rgb": 3, "depth": 1, "normals": 3, "colours": 3, "mask": 1, "textured": 1}
+    empty = {"faces": torch.zeros(1, 64, 64, dtype=torch.int32), "barycentrics": torch.zeros(1, 64, 64, 3)}
+    drawn = BodyRendering(**{name: torch.rand(1, count, 64, 64) for name, count in maps.items()}, **empty)
+    photo = torch.rand(1, 3, 64, 64)
+    full, half = (DisplacementPredictor.load(path, precision=p)(drawn, photo) for p in ("full", "bfloat16"))
+    assert half.pixels.dtype == torch.float32
+    assert 0 < unlike(full.noise.numpy(), half.noise.numpy()) < 0.2
+
+
+def test_results_tell_what_was_chosen():
+    usual, chosen = (Fitter(precision=precision) for precision in ("auto", "bfloat16"))
+    assert chosen.network_identity == f"{usual.network_identity}+bfloat16"
+    cameras = [FrameCamera("a", Camera.of_image((64, 48)))]
+    options = [fitter._record([], cameras, None).options for fitter in (usual, chosen)]
+    assert "precision" not in options[0]
+    assert options[1]["precision"] == "bfloat16"
+    assert chosen.identity != usual.identity
