@@ -332,12 +332,12 @@ _ENTRIES = (
     _pose_network(
         "blazepose-full",
         "33 landmarks, mask and presence of one person",
-        "c43815fa90edd2175a7c366ee0a67ff5ac88dd922b2e08f48f2c917577ea8ce1",
+        "94761b75559dbe1ee2a8d66e05314d11fe8932a0b94962cc4a3b57db670c7b11",
     ),
     _pose_network(
         "blazepose-heavy",
         "the same, larger",
-        "655f607e055101278041b2f63ab0ba57d1c112d3fda7b58db3de0c99d344ff59",
+        "6884cdec265662f7614d04813f5b985ba33e2d96de381302bcb998a1114d48dc",
     ),
     _pose_network(
         "movenet-thunder",
