@@ -53,6 +53,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angl
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
+from humanpose_cli.metrics.joints import RootName
 from humanpose_cli.models.nbf.body import BodyParameters
 from humanpose_cli.models.nbf.examples import BodyExamples, Framing, needed_labels
 from humanpose_cli.models.nbf.losses import LossOptions
@@ -399,15 +400,16 @@ def evaluate_crops(
 
 
 METRICS: Mapping[str, tuple[str, str, float]] = {
-    "mpjpe_mm": ("mpjpe", "joints, root on root", 1e3),
+    "mpjpe_mm": ("mpjpe", "joints, {root}", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
-    "pve_mm": ("pve", "vertices, root on root", 1e3),
+    "pve_mm": ("pve", "vertices, {root}", 1e3),
     "pckh": ("pckh", "share of joints within half a head", 1.0),
     "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
     "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
     "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
 }
-"""Name in the JSON result → column of BodyErrors, text, and factor."""
+"""Name in the JSON result → column of BodyErrors, text (with what is put on the truth's for {root}), and factor."""
+_PLACED: Mapping[RootName, str] = {"pelvis": "pelvis on pelvis", "hips": "hips on hips", "none": "where they are"}
 
 
 def body_metrics(errors: BodyErrors) -> dict[str, Summary]:
@@ -424,7 +426,7 @@ def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mappin
     metrics, of_all = body_metrics(errors), body_metrics(evaluated.of_all)
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= evaluated.movement
-    tables = [*_tables(errors, of_all), *tables_beside(people, errors)]
+    tables = [*_tables(errors, people.joints.root_name, of_all), *tables_beside(people, errors)]
     if evaluated.movement:
         tables.insert(1, movement_table(evaluated.movement))
     return Report("Fitted bodies", facts, metrics, tables, images)
@@ -439,13 +441,13 @@ def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapp
         plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
     facts = {**facts, "joints": people.joints.text, "truth": people.truth, "people": len(people)}
-    return Report("Body network on crops", facts, metrics, _tables(errors), plots=plots)
+    return Report("Body network on crops", facts, metrics, _tables(errors, people.joints.root_name), plots=plots)
 
 
-def _tables(errors: BodyErrors, of_all: Mapping[str, Summary] | None = None) -> list[Table]:
+def _tables(errors: BodyErrors, root: RootName, of_all: Mapping[str, Summary] | None = None) -> list[Table]:
     """Errors and their quartiles.
 
-    of_all  means that count the missed
+    root    what was put on the truth's; of_all  means that count the missed
     """
     rows: list[list[Cell]] = []
     for name, summary in body_metrics(errors).items():
@@ -454,7 +456,7 @@ def _tables(errors: BodyErrors, of_all: Mapping[str, Summary] | None = None) -> 
         if of_all is not None:
             values.append(of_all[name].value)
         cells = [f"{value:.{digits}f}" if np.isfinite(value) else None for value in values]
-        rows.append([METRICS[name][1], name, *cells, summary.n])
+        rows.append([METRICS[name][1].format(root=_PLACED[root]), name, *cells, summary.n])
     columns: tuple[str, ...] = ("what", "name", "mean", "median", "95 % from", "to", "n")
     notes = []
     if of_all is not None:

@@ -31,7 +31,7 @@ from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.bodies import Detections, StoredPeople
 from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.evaluate.predictions import records_from_files
-from humanpose_cli.evaluate.report import Report, Summary, Table, summarise
+from humanpose_cli.evaluate.report import Report, Summary, Table, figures_table, summarise
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import DetectedPeople
@@ -269,17 +269,11 @@ def _report(
     table = Table(
         "keypoints",
         "Joints in the image",
-        ("what", "name", "fits", "95 % from", "to", "detections", "n"),
-        [
-            [text, name, *_cells(metrics["fits"][name]), metrics["detections"][name].value, metrics["fits"][name].n]
-            for name, text in lines.items()
-        ],
+        ("what", "name", *metrics),
+        [[text, name, *(figures[name].value for figures in metrics.values())] for name, text in lines.items()],
         3,
         ["Intervals of AP and AR are over images, of PCK over people. Whoever is missed has no right joint."],
     )
+    figures = figures_table({(of, name): s for of, found in metrics.items() for name, s in found.items()}, digits=3)
     named = metrics["fits"] | {f"{name}_of_detections": summary for name, summary in metrics["detections"].items()}
-    return Report("Fitted bodies in the image", {**facts, "people": people}, named, [table])
-
-
-def _cells(summary: Summary) -> tuple[float, float, float]:
-    return summary.value, summary.low, summary.high
+    return Report("Fitted bodies in the image", {**facts, "people": people}, named, [table, figures])

@@ -128,6 +128,9 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     assert report.facts["people"] == 5
     assert report.metrics["oks_ap"].value == report.metrics["pck_10"].value == 1
     assert report.metrics["oks_ap_of_detections"].value < 0.1
+    figures = {(row[0], row[1]): row[2:] for row in report.tables[1].rows}
+    assert figures["fits", "pck_10"] == [1, 1, 1, 1, report.facts["people"]]
+    assert ("detections", "oks_ar") in figures
     assert len(report.tables[0].rows) == 6
     monkeypatch.setattr(module, "records_from_files", lambda *_: lambda row: None)
     report = evaluate_keypoints(selection, FitOptions(), "cpu", predictions=tmp_path)
