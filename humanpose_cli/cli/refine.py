@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
+    BatchSize,
     BodyOption,
     Device,
     OutOrFile,
@@ -102,6 +103,7 @@ def refine(
     out: OutOrFile = Path("hpc-out/refine"),
     device: Device = "auto",
     precision: PrecisionOption = "auto",
+    batch_size: BatchSize = None,
     threads: Threads = None,
 ) -> CommandResult:
     """Move fitted bodies onto the pixels of their frames.
@@ -137,9 +139,8 @@ def refine(
         surface = charted_points(body_by_name(body), densepose, charts)
     elif charts is not None:
         raise UsageError("charts", "are of no use without `densepose`")
-    with Refiner(
-        options, weights=weights, surface=surface, threads=threads, device=device, precision=precision
-    ) as refiner:
+    where: dict[str, Any] = {"threads": threads, "device": device, "batch_size": batch_size, "precision": precision}
+    with Refiner(options, weights=weights, surface=surface, **where) as refiner:
 
         def work(item: Item) -> Outcome:
             task: FitWithFrames = item.payload

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.evaluate.ablations import Trainings
 from humanpose_cli.evaluate.people import PeopleSelection
-from humanpose_cli.evaluate.report import Cell, Report, Table
+from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, figures_table, summarise_seeds
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.models.refiner.recipe import REFINER_PRESETS, RefinerRecipe, RefinerTraining
 
@@ -32,7 +33,7 @@ _COLUMNS: Mapping[str, str] = {
     "unmoved_percent": "without displacements %",
     "nearer": "people who come nearer",
 }
-"""Column of `RefinerRecipe.validate` → heading; errors are in per cent of the person's size."""
+"""Column of `RefinerRecipe.held_out_errors` → heading; errors are in per cent of the person's size."""
 
 
 def evaluate_inputs(
@@ -47,7 +48,8 @@ def evaluate_inputs(
 ) -> Report:
     """Trains a network for each variant and compares their endpoint errors on the cache's held-out people.
 
-    `folder/runs` keeps the trainings, finished or not; figures are means over the seeds.
+    `folder/runs` keeps the trainings, finished or not; the means of the table stand with medians and intervals, over
+    people and seeds, in the table of figures.
     """
     if preset not in REFINER_PRESETS:
         raise UsageError("preset", "is not known", expected=", ".join(REFINER_PRESETS), got=preset)
@@ -56,22 +58,28 @@ def evaluate_inputs(
     runs = ensure_folder(folder / "runs")
     trainings = Trainings(selection.data, runs, torch.device(device), seeds, len(_INPUTS) * seeds, progress, stop)
     rows: list[list[Cell]] = []
+    figures: dict[tuple[str, str], Summary] = {}
     for name, left_out in _INPUTS.items():
         network = replace(options.network, **{left_out: False}) if left_out else options.network
         variant = replace(options, network=network)
         found = [
-            _validated(trainings, variant, path, loop.batch_size) for path in trainings.refiners(name, variant, loop)
+            _held_out_errors(trainings, variant, path, loop.batch_size)
+            for path in trainings.refiners(name, variant, loop)
         ]
-        rows.append([name, *(float(np.mean([one[column] for one in found])) for column in _COLUMNS)])
+        told = {column: summarise_seeds([one[column] for one in found]) for column in _COLUMNS}
+        rows.append([name, *(summary.value for summary in told.values())])
+        figures |= {(name, heading): told[column] for column, heading in _COLUMNS.items()}
     table = Table(
         "refine-inputs", "Inputs of the displacement network", ("inputs", *_COLUMNS.values()), rows, (0, 2, 2, 2, 2, 3)
     )
     facts = {"data": selection.data.name, "preset": preset, "seeds": seeds}
-    return Report("Ablation: inputs of refinement", facts, {}, [table])
+    return Report("Ablation: inputs of refinement", facts, {}, [table, figures_table(figures, digits=2)])
 
 
-def _validated(trainings: Trainings, options: RefinerTraining, path: Path, batch_size: int) -> Mapping[str, float]:
-    """The figures of a trained network on held-out people."""
+def _held_out_errors(
+    trainings: Trainings, options: RefinerTraining, path: Path, batch_size: int
+) -> Mapping[str, NDArray[np.float32]]:
+    """Of a trained network, (N,) for the held-out people."""
     recipe = RefinerRecipe(trainings.data, replace(options, start=str(path), encoder=""))
     recipe.model.to(trainings.device).eval()
-    return recipe.validate(batch_size)
+    return {name: values.numpy() for name, values in recipe.held_out_errors(batch_size).items()}

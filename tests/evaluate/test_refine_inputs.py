@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from humanpose_cli.core.errors import UsageError
@@ -21,16 +22,16 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         trained.append(options.network)
         return [tmp_path / "a", tmp_path / "b"]
 
-    def validated(trainings: Trainings, options: Any, path: Path, batch_size: int) -> dict[str, float]:
+    def errors(trainings: Trainings, options: Any, path: Path, batch_size: int) -> dict[str, np.ndarray]:
         error = 3.0 + (path.name == "b") - options.network.texture
-        return dict.fromkeys(refine_inputs._COLUMNS, error)
+        return dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0]) - 0.25)
 
     monkeypatch.setattr(Trainings, "refiners", trainings)
-    monkeypatch.setattr(refine_inputs, "_validated", validated)
+    monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
     watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "seeds": 2}
     selection = PeopleSelection(tmp_path / "cache")
     report = refine_inputs.evaluate_inputs(selection, "ablation", "cpu", tmp_path, **watch)
-    (table,) = report.tables
+    table, figures = report.tables
     assert [row[:2] for row in table.rows] == [
         ["all inputs", 2.5],
         ["without texture", 3.5],
@@ -38,6 +39,8 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         ["without normals", 2.5],
         ["without vertex colours", 2.5],
     ]
+    assert figures.rows[0][:4] == ["all inputs", "endpoint error %", 2.5, 2.25]
+    assert figures.rows[0][4] < 2.5 < figures.rows[0][5]
     assert [sorted(name for name, on in vars(one).items() if on is False) for one in trained] == [
         [], ["texture"], ["depth"], ["normals"], ["colours"],
     ]  # fmt: skip

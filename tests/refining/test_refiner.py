@@ -170,6 +170,13 @@ def test_the_network_compares_where_weights_are_named(tmp_path, walk, masks):
     assert settings == refiner.identity
     assert settings["network"] == digest_of(file)[:16]
     assert Refiner(QUICK).options.correspondence == "flow"
+    seen = []
+    with Refiner(QUICK, weights=file, batch_size=2) as refiner:
+        compare = refiner._correspondence
+        refiner._correspondence = lambda drawn, photos: seen.append(len(photos)) or compare(drawn, photos)
+        again = refiner.refine(start, FitFrames.of(start, walk.frames))
+    assert seen == [2, 2, 1]
+    np.testing.assert_allclose(again.poses, refined.poses, atol=1e-4)
     shipped = Refiner(replace(QUICK, correspondence="network"))
     assert shipped.identity["network"] == WEIGHTS["refiner"].digest[:16]
 

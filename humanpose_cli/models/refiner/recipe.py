@@ -142,9 +142,13 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return {"loss": loss, "endpoint_px": error, "likelihood": unlikely}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Mean endpoint errors in per cent of the person's size: of visible points, of hidden ones, and of visible ones
-        without any displacement and where the network is surer than at half of the person's pixels; the share of people
-        who come nearer; the share of errors below twice their noise over what it should be.
+        """Means of `held_out_errors`."""
+        return {name: float(values.nanmean()) for name, values in self.held_out_errors(batch_size).items()}
+
+    def held_out_errors(self, batch_size: int) -> Mapping[str, Tensor]:
+        """(N,) of every held-out person: endpoint errors in per cent of the person's size, of visible points, of hidden
+        ones, and of visible ones without any displacement and where the network is surer than at half of the person's
+        pixels; 1 where they come nearer, else 0; the share of errors below twice their noise over what it should be.
         """
         columns: dict[str, list[Tensor]] = {}
         for batch in self._held_out_batches(batch_size):
@@ -164,8 +168,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
             }.items():
                 columns.setdefault(name, []).append(values)
         joined = {name: torch.cat(values) for name, values in columns.items()}
-        nearer = joined["endpoint_percent"] < joined["unmoved_percent"]
-        return {**{name: float(v.nanmean()) for name, v in joined.items()}, "nearer": float(nearer.float().mean())}
+        return {**joined, "nearer": (joined["endpoint_percent"] < joined["unmoved_percent"]).float()}
 
     def image(self) -> NDArray[np.uint8]:
         """Up to six held-out people: photograph, rendering, and the pixels that the network and the truth lead to."""
