@@ -157,7 +157,7 @@ class BodyErrors(NamedTuple):
     pve       vertices with the root on the true one
     rotation  mean angle between relative rotations (Neural Body Fitting's err_quat)
     pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
-    pck, auc  share of joints in space within 150 mm, and its mean over thresholds up to there
+    pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
     """
 
     mpjpe: NDArray[np.float64]
@@ -248,8 +248,8 @@ def _errors(
         surface,
         geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
         np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
-        pck_3d(found, known, averaged, root),
-        auc_3d(found, known, averaged, root),
+        pck_3d(found, known, joints.counted, root),
+        auc_3d(found, known, joints.counted, root),
     )
 
 

@@ -113,6 +113,14 @@ class JointSet:
         """Of the root, among `points`."""
         return [self.points.index(name) for name in self.root]
 
+    @property
+    def counted(self) -> list[int]:
+        """Rows of the joints that PCK and AUC count: of 17 the 14 that MPI-INF-3DHP's own evaluator does, which leaves
+        out pelvis, spine and the head's middle; of other sets all.
+        """
+        chosen = _H36M14 if set(_H36M14) <= set(self.joints) else self.joints
+        return [self.points.index(name) for name in chosen]
+
     def of_body(self, body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
         """Positions (B, P, 3) metres of `points`, on a body that was posed with its vertices.
 
