@@ -31,6 +31,7 @@ _SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
 _PATCH = 0.02  # of the person's height
 _SURE = 0.3
 _COVERED = 0.4  # of the smaller box within the other: colours there may be the other person's
+_BRIEF = 15  # frames: whoever shows for less, most of them within another's box, is a mixture of those who cross
 _CLEAR_FRAMES = 40  # frames nearest to an end of a track that tell its colours
 _USUAL_DIFFERENCE, _DIFFERENCE_SCALE = 14.0, 3.0  # of one person's colours (ΔE), where it is as likely somebody else
 _BEFORE = 1.5  # log-odds of pieces that were one track to be one person
@@ -80,10 +81,14 @@ class TrackLinker:
 
         Tracks are numbered by their first frame, and within a frame by the order of people.
         """
-        pieces = _pieces(self._rows)
-        linked = _linked(self._rows, pieces)
+        covered = _covered(self._rows)
+        linked = _linked(self._rows, _pieces(self._rows, covered))
         numbers: list[int | None] = [None] * len(self._rows)
-        real = [rows for rows in linked if any(self._rows[row].confirmed for row in rows)]
+        real = [
+            rows
+            for rows in linked
+            if any(self._rows[row].confirmed for row in rows) and (len(rows) >= _BRIEF or covered[rows].mean() <= 0.5)
+        ]
         for number, rows in enumerate(sorted(real, key=min)):
             for row in rows:
                 numbers[row] = number
@@ -119,17 +124,23 @@ def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np
     return colours
 
 
-def _pieces(rows: Sequence[_Row]) -> list[list[int]]:
-    """Rows of each track between the middles of the stretches where somebody else covers it."""
+def _covered(rows: Sequence[_Row]) -> NDArray[np.bool_]:
+    """Whether somebody else covers each, or they cover somebody else."""
     frames: dict[int, list[int]] = {}
-    tracks: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
         frames.setdefault(row.frame, []).append(index)
-        tracks.setdefault(row.tracklet, []).append(index)
     covered = np.zeros(len(rows), bool)
     for together in frames.values():
         for index in together:
             covered[index] = any(_overlap(rows[index].box, rows[o].box) > _COVERED for o in together if o != index)
+    return covered
+
+
+def _pieces(rows: Sequence[_Row], covered: NDArray[np.bool_]) -> list[list[int]]:
+    """Rows of each track between the middles of the stretches where it is covered."""
+    tracks: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        tracks.setdefault(row.tracklet, []).append(index)
     pieces: list[list[int]] = []
     for track in tracks.values():
         flags = np.concatenate([[False], covered[track], [False]]).astype(int)

@@ -81,6 +81,18 @@ def test_who_was_never_confirmed_is_nobody() -> None:
     assert linker.tracks() == [None, 0] * 10
 
 
+def test_a_moment_within_anothers_box_is_nobody() -> None:
+    """Detectors mix people up where they cross; who stays for longer, or stands apart, is somebody."""
+
+    def beside(frames: int, x: float) -> set[int | None]:
+        found = numbers([[(100, RED), (x, BLUE)] if 20 <= t < 20 + frames else [(100, RED)] for t in range(60)])
+        return set(found)
+
+    assert beside(4, 110) == {0, None}
+    assert beside(30, 110) == {0, 1}
+    assert beside(4, 300) == {0, 1}
+
+
 def test_colours_are_those_of_the_spots() -> None:
     colours = body_colours(person_at(100), frame_of((100, RED)))
     lab = cv2.cvtColor(np.float32([[RED]]) / 255, cv2.COLOR_RGB2LAB)[0, 0]
