@@ -52,12 +52,12 @@ class DeepFashionOptions(FolderOptions):
     """allow_missing and split as for all sources.
 
     resolution  'low': img, 'high': img_highres, 'auto': the higher one that is there
-    pictures    'all', or only those that the pair lists name ('paired')
+    images      'all', or only those that the pair lists name ('paired')
     poses       'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is
     """
 
     resolution: Literal["auto", "low", "high"] = "auto"
-    pictures: Literal["all", "paired"] = "all"
+    images: Literal["all", "paired"] = "all"
     poses: Literal["auto", "estimator", "none"] = "auto"
 
 
@@ -175,7 +175,7 @@ class DeepFashionSource(FolderSource):
         protocol_split = self._protocol_splits(pairs)
         garments: dict[str, list[str]] = {}
         for name in present:
-            if self.options.pictures == "all" or name in protocol_split:
+            if self.options.images == "all" or name in protocol_split:
                 garments.setdefault(_garment(name), []).append(name)
         numbers = {name: i for names in garments.values() for i, name in enumerate(names)}
         paired: dict[str, dict[tuple[str, str], list[tuple[int, int]]]] = {}

@@ -68,20 +68,20 @@ class IperOptions(FolderOptions):
     every    take every n-th frame of each video
     poses    'estimator': those of the estimator passed in; 'smpls': the data set's own HMR estimates; 'none';
              'auto': the first of these that there is
-    pairs    how many random pairs
+    random_pairs  how many are drawn
     seed     of all that is drawn
     cross_imitation  list the pairs of two people too, which needs iPER_protocol.json
     """
 
     every: int = 1
     poses: Literal["auto", "estimator", "smpls", "none"] = "auto"
-    pairs: int = 10_000
+    random_pairs: int = 10_000
     seed: int = 0
     cross_imitation: bool = False
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.pairs < 0:
-            raise UsageError("every, pairs", "must be positive", got=f"{self.every} and {self.pairs}")
+        if self.every < 1 or self.random_pairs < 0:
+            raise UsageError("every, random_pairs", "must be positive", got=f"{self.every} and {self.random_pairs}")
 
 
 class IperSource(FolderSource):
@@ -193,7 +193,7 @@ class IperSource(FolderSource):
         names = list(counts)
         pairs: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
         random = np.random.default_rng(self.options.seed)
-        for _ in range(self.options.pairs if names else 0):
+        for _ in range(self.options.random_pairs if names else 0):
             chosen = names[random.integers(len(names))]
             first = int(random.integers(counts[chosen]))
             second = int(random.integers(counts[chosen] - 1))

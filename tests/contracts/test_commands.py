@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from humanpose_cli.cli.command import build_command
+from humanpose_cli.cli.preprocess import preprocess
 from humanpose_cli.cli.table import COMMANDS
+from humanpose_cli.datasets.registry import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -102,3 +105,21 @@ def test_the_page_of_commands_is_what_the_commands_say():
     from document_commands import reference
 
     assert (ROOT / "docs" / "commands.md").read_text("utf-8") == reference(), "run python tools/document_commands.py"
+
+
+def test_options_of_data_sets_are_documented_and_can_be_set() -> None:
+    """data/README.md names the options of every data set under its command; none is a flag that means another thing."""
+    same = {"split", "allow_missing", "fits", "densepose"}  # flags that say the same of every data set
+    flags = set(inspect.signature(preprocess).parameters) - same - {"seed"}
+    sections: dict[str, str] = {}
+    for section in (ROOT / "data/README.md").read_text("utf-8").split("\n### ")[1:]:
+        for name in re.findall(r"(?:^|&& )hpc preprocess ([\w-]+)", section, re.MULTILINE):
+            sections[name] = section
+    assert set(sections) == set(SOURCES)
+    for name, entry in SOURCES.items():
+        options = {option.name for option in dataclasses.fields(entry.source_class().options_type)}
+        assert not options & flags, name
+        told = set(re.findall(r"`(\w+)`", sections[name].partition("Options:")[2]))
+        used = set(re.findall(r"--set (\w+)=", sections[name]))
+        assert used | told >= options - same, name
+        assert used <= options, name

@@ -104,7 +104,7 @@ def h36m_cache(folder: Path, files: Files) -> Source:
 
 
 def iper_cache(folder: Path, files: Files) -> Source:
-    source = open_source("iper", iper_tree(folder, side=64), {"pairs": 4}, SourceTools(UprightPeople()))
+    source = open_source("iper", iper_tree(folder, side=64), {"random_pairs": 4}, SourceTools(UprightPeople()))
     return RenderedLabels(source, {"default": default_body()})
 
 

@@ -78,7 +78,7 @@ def test_an_estimator_sees_single_images(tmp_path: Path) -> None:
 
 
 def test_only_paired_images_on_request(tmp_path: Path) -> None:
-    source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(pictures="paired"))
+    source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(images="paired"))
     assert [group.count for group in source.groups()] == [2, 2]
 
 

@@ -85,16 +85,16 @@ def test_an_estimator_sees_each_video_once_as_a_sequence(tmp_path: Path) -> None
 
 
 def test_random_pairs_are_drawn_within_clothes_of_val(tmp_path: Path) -> None:
-    source = IperSource(iper_tree(tmp_path), IperOptions(pairs=400))
+    source = IperSource(iper_tree(tmp_path), IperOptions(random_pairs=400))
     first, _, last = source.groups()
     assert first.pairs == {}
     pairs = last.pairs["random-pairs", "validation"]
     assert len(pairs) == 400
     assert all(a != b and 0 <= a < 15 and 0 <= b < 15 for a, b in pairs)
     assert {a for a, _ in pairs} == {b for _, b in pairs} == set(range(15))
-    again = IperSource(tmp_path, IperOptions(pairs=400)).groups()[2].pairs["random-pairs", "validation"]
+    again = IperSource(tmp_path, IperOptions(random_pairs=400)).groups()[2].pairs["random-pairs", "validation"]
     assert again == pairs
-    other = IperSource(tmp_path, IperOptions(pairs=400, seed=1)).groups()[2].pairs["random-pairs", "validation"]
+    other = IperSource(tmp_path, IperOptions(random_pairs=400, seed=1)).groups()[2].pairs["random-pairs", "validation"]
     assert other != pairs
 
 

@@ -31,7 +31,7 @@ def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
     write(root / "train.txt", "001/1/1\n001/1/2\n")
     write(root / "val.txt", "002/3/1\n003/1/1\n003/1/2\n")
     write(root / "iPER_protocol.json", iper_protocol().replace('"003/1/1"', '"002/3/1"'))
-    source = IperSource(root, IperOptions(every=3, pairs=5, cross_imitation=True), SourceTools(Estimator()))
+    source = IperSource(root, IperOptions(every=3, random_pairs=5, cross_imitation=True), SourceTools(Estimator()))
     folder = tmp_path / "cache"
     assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failed
     recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
