@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BodyOption, FitFiles, FitTextures, OutOrFile, option
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BodyOption,
+    FitCamera,
+    FitFiles,
+    FitSmplx,
+    FitTextures,
+    OutOrFile,
+    option,
+)
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -52,6 +61,8 @@ def export(
     frames: Annotated[list[str] | None, _FRAMES] = None,
     texture: FitTextures = None,
     body: BodyOption = "default",
+    camera: FitCamera = None,
+    smplx: FitSmplx = None,
     out: OutOrFile = Path("hpc-out/export"),
 ) -> CommandResult:
     """Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.
@@ -95,7 +106,7 @@ def export(
 
     def work(item: Item) -> Outcome:
         path, base, own = item.payload
-        fit = chosen_people(read_fits(path, body, own or None), person)
+        fit = chosen_people(read_fits(path, body, own or None, camera=camera, smplx=smplx), person)
         known = FitFrames(fit, FrameSource(own), in_order=True) if own else None
         textures = known_textures(path, fit, texture, known, session.reporter.step)
         written = export_fit(
@@ -104,6 +115,12 @@ def export(
         details = {"people": len(fit.tracks), "frames": fit.frame_count, "files": len(written)}
         return Outcome(written, details)
 
-    recorded = {"formats": chosen, "person": person, "frame_rate": frame_rate, "body": body_identity(body)}
+    recorded: dict[str, Any] = {
+        "formats": chosen,
+        "person": person,
+        "frame_rate": frame_rate,
+        "body": body_identity(body),
+    }
     recorded["texture"] = file_digest(Path(texture)) if texture and Path(texture).is_file() else texture
+    recorded |= {name: file and file_digest(file) for name, file in (("camera", camera), ("smplx", smplx))}
     return flags.run(session, items, work, out, recorded)

@@ -165,6 +165,18 @@ FitTextures = Annotated[
         show_default=False,
     ),
 ]
+FitCamera = Annotated[
+    Path | None,
+    option(
+        "--camera FILE",
+        "Camera of an AMASS file: .npz with focal and world_to_camera. Default: none.",
+        show_default=False,
+    ),
+]
+FitSmplx = Annotated[
+    Path | None,
+    option("--smplx FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False),
+]
 BodyOption = Annotated[str, option("--body default|smpl:FILE", "The body to fit; also smplh:FILE and smplx:FILE.")]
 Focal = Annotated[
     float | None,

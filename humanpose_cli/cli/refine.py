@@ -11,6 +11,8 @@ from humanpose_cli.cli.options import (
     BatchSize,
     BodyOption,
     Device,
+    FitCamera,
+    FitSmplx,
     OutOrFile,
     PrecisionOption,
     Threads,
@@ -58,10 +60,6 @@ _TEXTURE = option(
     "Texture of the person (PNG), or the folder of an earlier run with one for each. Default: made from the frames.",
     show_default=False,
 )
-_CAMERA = option(
-    "--camera FILE", "Camera of an AMASS file: .npz with focal and world_to_camera. Default: none.", show_default=False
-)
-_SMPLX = option("--smplx FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False)
 _OVERLAY = option("--overlay/--no-overlay", "Draw the refined bodies over the frames.")
 _PAGE = option(
     "--page/--no-page", "Write one HTML page a clip that shows the bodies and their errors before and after."
@@ -96,8 +94,8 @@ def refine(
     prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOption = "default",
-    camera: Annotated[Path | None, _CAMERA] = None,
-    smplx: Annotated[Path | None, _SMPLX] = None,
+    camera: FitCamera = None,
+    smplx: FitSmplx = None,
     overlay: Annotated[bool, _OVERLAY] = True,
     page: Annotated[bool, _PAGE] = True,
     out: OutOrFile = Path("hpc-out/refine"),

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BodyOption, FitFiles, FitTextures, OutOrFile, option
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BodyOption,
+    FitCamera,
+    FitFiles,
+    FitSmplx,
+    FitTextures,
+    OutOrFile,
+    option,
+)
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -39,6 +48,8 @@ def view(
     person: Annotated[str, _PERSON] = "all",
     texture: FitTextures = None,
     body: BodyOption = "default",
+    camera: FitCamera = None,
+    smplx: FitSmplx = None,
     out: OutOrFile = Path("hpc-out/view"),
 ) -> CommandResult:
     """Show fits in 3-D, with their frames, on a page that opens in any browser.
@@ -73,7 +84,7 @@ def view(
 
     def work(item: Item) -> Outcome:
         path, own = item.payload
-        fit = chosen_people(read_fits(path, body, own or None), person)
+        fit = chosen_people(read_fits(path, body, own or None, camera=camera, smplx=smplx), person)
         known = FitFrames(fit, FrameSource(own), in_order=True) if own else None
         title = item.key.removesuffix(FIT_SUFFIX)
         textures = known_textures(path, fit, texture, known, session.reporter.step)
@@ -82,6 +93,7 @@ def view(
         size = written.stat().st_size / 1e6
         return Outcome((written,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
 
-    recorded = {"person": person, "body": body_identity(body), "frames": bool(found)}
+    recorded: dict[str, Any] = {"person": person, "body": body_identity(body), "frames": bool(found)}
     recorded["texture"] = file_digest(Path(texture)) if texture and Path(texture).is_file() else texture
+    recorded |= {name: file and file_digest(file) for name, file in (("camera", camera), ("smplx", smplx))}
     return flags.run(session, items, work, out, recorded)

@@ -87,7 +87,7 @@ def read_foreign(path: Path | str) -> ForeignFits | None:
     """
     path = Path(path)
     if path.is_dir():
-        return _read_tram(path)
+        return _sound(path, _read_tram, None)
     kind = describe_file(path)
     if kind == "a ZIP archive" and _is_torch(path):
         return _recognised(path, _read_torch(path))
@@ -124,14 +124,19 @@ def _read_torch(path: Path) -> Any:
 def _recognised(path: Path, stored: Any) -> ForeignFits:
     for matches, read in _READERS:
         if matches(stored):
-            try:
-                return _checked(path, read(path, stored))
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                raise InputError(
-                    path, "has not the documented layout", got=reason, remedy="make it again, or report its program"
-                ) from error
+            return _sound(path, read, stored)
     raise InputError(path, "holds no fits that are known", expected=_EXPECTED, got=_outline(stored))
+
+
+def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], stored: Any) -> ForeignFits:
+    """What a reader makes of a file. InputError where the file is not as its program writes it."""
+    try:
+        return _checked(path, read(path, stored))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            path, "has not the documented layout", got=reason, remedy="make it again, or report its program"
+        ) from error
 
 
 def _outline(stored: Any) -> str:

@@ -1,64 +1,117 @@
-"""Reading MATLAB's files, of version 5 and of version 7.3 (HDF5): never more than the file can hold."""
+"""Reading MATLAB's files, of version 5 and of version 7.3 (HDF5): never more than the file can hold.
+
+Version 5 is read here, after MathWorks' "MAT-File Format": scipy's reader is compiled and ends the whole process where
+a file is cut short (found by `tools/fuzz_readers.py`).
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
-from humanpose_cli.core.errors import HpcError, InputError, reason_of
+from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 _COPY_AGAIN = "copy or download it again"
 _MOST_PACKED, _ALWAYS_ALLOWED = 50, 256 << 20  # as of NumPy's archives
-_HEADER, _COMPRESSED = 128, 15  # bytes before the first element; type of an element that is packed by zlib
-_CHUNK = 1 << 20
+_HEADER = 128  # bytes before the first element
+_MATRIX, _COMPRESSED = 14, 15  # types of elements; those of numbers follow
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_CELL = 1  # classes of arrays; those of numbers follow
+_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 
 
 def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
-    """Variables of a MATLAB 5 file, cells as arrays of objects.
+    """Variables of a MATLAB 5 file: numbers, or cells of numbers as arrays of objects.
 
-    InputError for a missing or damaged file, for one that lacks a variable, and for one that unpacks to more than
-    256 MiB and fifty times its size.
+    InputError for a missing or damaged file, for one that lacks a variable, for a variable of another kind, and where
+    it unpacks to more than 256 MiB and fifty times the file's size.
     """
     refuse_pipes(path)
     try:
-        _refuse_bomb(path)
-        stored = loadmat(path, variable_names=list(names))
-    except (HpcError, MemoryError):
-        raise
-    except FileNotFoundError as error:
+        data = memoryview(path.read_bytes())
+    except OSError as error:
         raise reading_error(path, error) from error
-    except Exception as error:  # scipy raises what it meets in a damaged file
+    order = ">" if bytes(data[_HEADER - 2 : _HEADER]) == b"MI" else "<"
+    left = _most(path)
+    found: dict[str, NDArray[Any]] = {}
+    try:
+        for kind, content in _elements(data[_HEADER:], order):
+            body = content
+            if kind == _COMPRESSED:
+                unpacked = _unpacked(path, content, left)
+                left -= len(unpacked)
+                ((kind, body),) = _elements(unpacked, order)
+            if kind == _MATRIX and (name := _name(body, order)) in names:
+                found[name] = _array(body, order)
+    except (ValueError, struct.error, zlib.error) as error:
         raise InputError(path, f"is no readable MATLAB file ({reason_of(error)})", remedy=_COPY_AGAIN) from error
-    if missing := [name for name in names if name not in stored]:
+    if missing := [name for name in names if name not in found]:
         raise InputError(path, f"lacks {missing[0]}", expected=", ".join(names))
-    return {name: np.asarray(stored[name]) for name in names}
+    return found
 
 
-def _refuse_bomb(path: Path) -> None:
-    """Unpack what is packed, and forget it."""
-    left = most = _most(path)
-    with open(path, "rb") as file:
-        order = ">" if file.read(_HEADER)[-2:] == b"MI" else "<"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(f"{order}2I", tag)
-            end = file.tell() + size
-            unpacker = zlib.decompressobj()
-            while kind == _COMPRESSED and not unpacker.eof and (packed := file.read(min(_CHUNK, end - file.tell()))):
-                while packed:
-                    left -= len(unpacker.decompress(packed, _CHUNK))
-                    packed = unpacker.unconsumed_tail
-                    if left < 0:
-                        raise InputError(path, "is too large unpacked", expected=f"at most {most >> 20} MiB")
-            file.seek(end)
+def _unpacked(path: Path, packed: memoryview, most: int) -> memoryview:
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(packed, most + 1)
+    if len(data) > most:
+        raise InputError(path, "is too large unpacked", expected=f"at most {_most(path) >> 20} MiB")
+    if not unpacker.eof:
+        raise ValueError("it is cut short")
+    return memoryview(data)
+
+
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """Type and contents of each element."""
+    at = 0
+    while at < len(data):
+        kind, size = struct.unpack_from(f"{order}2I", data, at)
+        start, following = at + 8, at + 8 + size + (0 if kind == _COMPRESSED else -size % 8)
+        if kind >> 16:  # of four bytes at most, which stand in the place of the size
+            kind, size, start, following = kind & 0xFFFF, kind >> 16, at + 4, at + 8
+        if start + size > min(following, len(data)):
+            raise ValueError("it is cut short")
+        yield kind, data[start : start + size]
+        at = following
+
+
+def _head(body: memoryview, order: str) -> tuple[int, tuple[int, ...], str, list[tuple[int, memoryview]]]:
+    """Class, shape and name of an array, and the elements that hold it."""
+    (_, flags), (_, sizes), (_, name), *rest = _elements(body, order)
+    (word,) = struct.unpack_from(f"{order}I", flags)
+    shape = tuple(np.frombuffer(sizes, f"{order}i4").tolist())
+    if not shape or min(shape) < 0:
+        raise ValueError(f"an array has the shape {shape}")
+    return word & 0xFF, shape, bytes(name).decode("latin-1"), rest
+
+
+def _name(body: memoryview, order: str) -> str:
+    return _head(body, order)[2]
+
+
+def _array(body: memoryview, order: str, *, inside: bool = False) -> NDArray[Any]:
+    if inside and not body:  # an empty cell
+        return np.empty((0, 0))
+    kind, shape, name, rest = _head(body, order)
+    if kind == _CELL and not inside:
+        if len(rest) != prod(shape) or any(what != _MATRIX for what, _ in rest):
+            raise ValueError(f"{name} has not {prod(shape)} cells")
+        cells = np.empty(len(rest), object)
+        cells[:] = [_array(content, order, inside=True) for _, content in rest]
+        return cells.reshape(shape, order="F")
+    if kind not in _CLASSES or not rest or rest[0][0] not in _NUMBERS:
+        raise ValueError(f"{name or 'a cell'} holds no numbers")
+    stored, numbers = rest[0]
+    values = np.frombuffer(numbers, f"{order}{_NUMBERS[stored]}")
+    return values.reshape(shape, order="F").astype(_CLASSES[kind])
 
 
 def _most(path: Path) -> int:

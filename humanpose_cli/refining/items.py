@@ -55,7 +55,7 @@ class FitWithFrames:
 
 def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
     """What is read of fits: their file, or those of their folder, and those of the inputs of their frames."""
-    fits = sorted(path.iterdir()) if path.is_dir() else [path]
+    fits = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return (*fits, *(file for item in inputs for file in item.files))
 
 

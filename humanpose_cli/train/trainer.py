@@ -493,20 +493,22 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
         saved, progress = document["settings"], dict(document["progress"])
         progress["position"] = Position(**progress["position"])
-        loaded = TrainProgress(**progress)
+        loaded, state = TrainProgress(**progress), dict(document["state"])
+        names = sorted(set(saved) | set(settings))
+        changed = [name for name in names if saved.get(name) != settings.get(name)]
     except InputError:
         raise
     except Exception as error:  # whatever torch's unpickler meets
         raise InputError(
             path, f"cannot be read ({reason_of(error)})", remedy="delete it to start anew, or `resume=False`"
         ) from error
-    for name in sorted(set(saved) | set(settings)):
-        if saved.get(name) != settings.get(name):
-            raise InputError(
-                path,
-                f"was made with another {name}",
-                expected=str(settings.get(name)),
-                got=str(saved.get(name)),
-                remedy="give the old value, another `out`, or `resume=False`",
-            )
-    return loaded, document["state"]
+    if changed:
+        name = changed[0]
+        raise InputError(
+            path,
+            f"was made with another {name}",
+            expected=str(settings.get(name)),
+            got=str(saved.get(name)),
+            remedy="give the old value, another `out`, or `resume=False`",
+        )
+    return loaded, state

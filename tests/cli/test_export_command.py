@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from humanpose_cli.avatar.frame_texture import write_texture
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting import fit_reading
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.images import write_image
+
+sys.path.append(str(Path(__file__).parents[1] / "fitting"))
+
+import foreign_files
 
 
 @pytest.fixture
@@ -99,3 +107,34 @@ def test_what_cannot_be_exported_is_told(hpc, fits, tmp_path, monkeypatch, more,
     ran = hpc("export", str(fits), *more)
     assert told in ran.err
     assert ran.code in (code, 3)
+
+
+def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
+    """TRAM's whole folder, and a SMPL-X result with its model file."""
+    body = copy.copy(default_body())
+    body.name = "smpl-neutral"
+    monkeypatch.setattr(fit_reading, "body_by_name", lambda _: body)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(b"only its digest is looked at")
+    person = foreign_files.known()
+    track, camera = foreign_files.tram(person)
+    (tmp_path / "tram/hps").mkdir(parents=True)
+    np.save(tmp_path / "tram/hps/hps_track_0.npy", track)
+    np.save(tmp_path / "tram/camera.npy", camera)
+    torch.save(foreign_files.gvhmr(person), tmp_path / "hmr4d_results.pt")
+    model = {
+        "J_regressor": np.eye(55, 24),
+        "v_template": body.joint_template.numpy(),
+        "shapedirs": np.zeros((24, 3, 15)),
+    }
+    np.savez(tmp_path / "SMPLX.npz", **model)
+    line = ("--body", "smpl:SMPL_NEUTRAL.pkl", "--out", "out", "--json")
+    assert names(hpc("export", "tram", *line)) == ["tram.glb"]
+    refused = hpc("export", "hmr4d_results.pt", *line)
+    assert (refused.code, "--smplx" in refused.details["error"]) == (2, True)
+    line += ("--smplx", "SMPLX.npz", "--overwrite")
+    assert names(hpc("export", "hmr4d_results.pt", *line)) == ["hmr4d_results.pt.glb"]
+    assert names(hpc("view", "hmr4d_results.pt", *line)) == ["hmr4d_results.pt.html"]
+    np.save(tmp_path / "tram/camera.npy", {"img_focal": 1.0})
+    damaged = hpc("export", "tram", *line)
+    assert (damaged.code, "has not the documented layout" in damaged.details["error"]) == (3, True)

@@ -18,7 +18,7 @@ from humanpose_cli.core.progress import no_progress
 from humanpose_cli.networks.weights import read_weights
 from humanpose_cli.train.processes import Processes
 from humanpose_cli.train.recipe import TrainOptions
-from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, _Loop, train
+from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, SCHEMA, _Loop, read_checkpoint, train
 
 CPU = torch.device("cpu")
 OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
@@ -166,6 +166,18 @@ def test_a_recipes_own_state_is_kept(tmp_path):
 def test_half_precision_learns_too(tmp_path):
     result = run(tmp_path, LineRecipe(count=256, dropout=0.0), replace(OPTIONS, epochs=12, precision="mixed"))
     assert result.best < 0.1
+
+
+@pytest.mark.parametrize("change", [{"state": 3}, {"settings": 3}, {"progress": {"step": 1}}])
+def test_a_checkpoint_of_other_contents_is_refused(tmp_path, change):
+    path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
+    whole = {"schema": SCHEMA, "progress": progress, "state": {}, "settings": {}}
+    torch.save(whole, path)
+    assert read_checkpoint(path, {})[0].step == 3
+    for document in ({**whole, **change}, {name: whole[name] for name in whole if name not in change}):
+        torch.save(document, path)
+        with pytest.raises(InputError, match="cannot be read"):
+            read_checkpoint(path, {})
 
 
 def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):

@@ -1,0 +1,49 @@
+"""MATLAB files against scipy's writer and reader; damage and what is not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.io import loadmat, savemat
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.mat_files import read_mat
+
+CELLS = np.empty((2, 2), object)
+CELLS[:] = [[np.eye(2), np.arange(3.0)], [np.zeros((0, 0)), np.float32([[7]])]]
+STORED: dict[str, Any] = {
+    **{kind: np.arange(24).reshape(2, 3, 4).astype(kind) for kind in ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u8")},
+    "short": np.array([[3]], np.int16),
+    "cells": CELLS,
+    "other": "text",
+}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_numbers_and_cells_are_scipys(tmp_path: Path, packed: bool) -> None:
+    savemat(tmp_path / "x.mat", STORED, do_compression=packed)
+    names = [name for name in STORED if name != "other"]
+    expected, found = loadmat(tmp_path / "x.mat"), read_mat(tmp_path / "x.mat", names)
+    for name in names:
+        assert found[name].dtype == expected[name].dtype
+        pairs = zip(found[name].flat, expected[name].flat, strict=True)
+        for a, b in pairs if name == "cells" else [(found[name], expected[name])]:
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(InputError, match="other holds no numbers"):
+        read_mat(tmp_path / "x.mat", ("other",))
+    with pytest.raises(InputError, match="lacks more"):
+        read_mat(tmp_path / "x.mat", ("f8", "more"))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_every_cut_is_a_sentence(tmp_path: Path, packed: bool) -> None:
+    """scipy's reader ends the process at some of them."""
+    savemat(tmp_path / "x.mat", {"cells": CELLS, "f8": STORED["f8"]}, do_compression=packed)
+    data = (tmp_path / "x.mat").read_bytes()
+    for cut in range(0, len(data), 3):
+        (tmp_path / "x.mat").write_bytes(data[:cut])
+        with pytest.raises(InputError):
+            read_mat(tmp_path / "x.mat", ("cells", "f8"))
