@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,12 +33,9 @@ from humanpose_cli.fitting.problem import (
 )
 from humanpose_cli.fitting.residuals import FitState, robust_scale
 from humanpose_cli.fitting.sequences import between, key_frames, solve_person
-from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
+from humanpose_cli.fitting.solver import NormalEquations, in_parallel, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _OUTLIER = 4.0  # noise levels from the fit beyond which a landmark is kept from the lifter
 _HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
@@ -123,11 +119,11 @@ def fit_keypoints(
     with torch.no_grad(), one_thread_each():
         if observations.frame is None or not len(observations):
             begun = _begin(setting, observations, threads)
-            rows = _joined(_in_parallel(partial(_finish, setting), begun, threads))
+            rows = _joined(in_parallel(partial(_finish, setting), begun, threads))
         else:
             people = _people(observations)
             begun = _begin_sequence(setting, observations, people, threads)
-            rows = _joined(_in_parallel(partial(_lift, setting), begun, threads))
+            rows = _joined(in_parallel(partial(_lift, setting), begun, threads))
             rows = _in_motion(setting, observations, people, rows, threads)
         return _report(setting, observations, *rows)
 
@@ -149,19 +145,6 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _in_parallel(action: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """Results of the items in order, each made by one thread."""
-
-    def without_gradients(item: Item) -> Result:
-        with torch.no_grad():  # a setting of the thread
-            return action(item)
-
-    if min(threads, len(items)) < 2:
-        return [action(item) for item in items]
-    with ThreadPoolExecutor(min(threads, len(items))) as pool:
-        return list(pool.map(without_gradients, items))
-
-
 def _chunks(observations: KeypointObservations, size: int) -> list[KeypointObservations]:
     """Rows that are solved together, without their motion; no rows are one chunk, too."""
     still = replace(observations, frame=None)
@@ -174,7 +157,7 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
 
 def _begin(setting: _Setting, observations: KeypointObservations, threads: int) -> list[_Rows]:
     """The coarse stage of every row, and the shapes that groups share, in chunks."""
-    started = _in_parallel(partial(_start, setting), _chunks(observations, setting.options.chunk), threads)
+    started = in_parallel(partial(_start, setting), _chunks(observations, setting.options.chunk), threads)
     return _with_common_shapes(setting, observations, started)
 
 
@@ -211,7 +194,7 @@ def _begin_sequence(
 
     chunks = _chunks(observations, setting.options.chunk)
     starts = _split(state, [len(chunk) for chunk in chunks])
-    started = _in_parallel(approach, list(zip(chunks, starts, strict=True)), threads)
+    started = in_parallel(approach, list(zip(chunks, starts, strict=True)), threads)
     return _with_common_shapes(setting, observations, started)
 
 
@@ -302,10 +285,10 @@ def _in_motion(
     def solve(index: Tensor) -> FitState:
         problem = setting.problem(rows.evidence.rows(index))
         state = rows.state.rows(index)
-        return solve_person(problem, state, to_camera[index], time[index])
+        return solve_person(problem, state, to_camera[index], time[index], max(1, threads // len(people)))
 
     result = FitState(*(value.clone() for value in rows.state))
-    for index, solved in zip(people, _in_parallel(solve, people, threads), strict=True):
+    for index, solved in zip(people, in_parallel(solve, people, threads), strict=True):
         for target, value in zip(result, solved, strict=True):
             target[index] = value
     return _Rows(result, rows.evidence)

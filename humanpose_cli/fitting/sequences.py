@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from humanpose_cli.fitting.landmark_rig import PosedRig
 from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.problem import KeypointProblem
 from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.solver import NormalEquations, in_parallel
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 _HIGHEST_DAMPING = 1e6
@@ -47,7 +50,9 @@ class FramesInMotion(NamedTuple):
     held: int = 0
 
 
-def solve_person(problem: KeypointProblem, state: FitState, world_to_camera: Tensor, time: Tensor) -> FitState:
+def solve_person(
+    problem: KeypointProblem, state: FitState, world_to_camera: Tensor, time: Tensor, threads: int = 1
+) -> FitState:
     """The motion of one person in T consecutive frames.
 
     problem          the frames' evidence, in the order of time
@@ -75,7 +80,7 @@ def solve_person(problem: KeypointProblem, state: FitState, world_to_camera: Ten
             standing=motion.standing[window.start : window.stop - 1],
             held=held,
         )
-        part = _solve_window(problem.select(window), rows, solved.rows(window), time[window])
+        part = _solve_window(problem.select(window), rows, solved.rows(window), time[window], threads)
         solved = FitState(*(_written(all_, new, window.start) for all_, new in zip(solved, part, strict=True)))
     return solved
 
@@ -93,14 +98,16 @@ def _written(target: Tensor, values: Tensor, start: int) -> Tensor:
     return torch.cat((target[:start], values, target[start + len(values) :]))
 
 
-def _solve_window(problem: KeypointProblem, motion: FramesInMotion, state: FitState, time: Tensor) -> FitState:
+def _solve_window(
+    problem: KeypointProblem, motion: FramesInMotion, state: FitState, time: Tensor, threads: int
+) -> FitState:
     """Solved with free feet, and again with those held that stand."""
     schedule = problem.options.motion
-    state = solve_sequence(SequenceProblem(problem, motion), state, schedule)
+    state = solve_sequence(SequenceProblem(problem, motion, threads), state, schedule)
     standing = _standing(problem, motion, state, time)
     if not standing.any():
         return state
-    return solve_sequence(SequenceProblem(problem, motion._replace(standing=standing)), state, schedule)
+    return solve_sequence(SequenceProblem(problem, motion._replace(standing=standing), threads), state, schedule)
 
 
 def _standing(problem: KeypointProblem, motion: FramesInMotion, state: FitState, time: Tensor) -> Tensor:
@@ -189,28 +196,46 @@ def _huber(squared: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return 2 * scale**2 * (root - 1), 1 / root
 
 
-class SequenceProblem:
-    """The frames of one person, in the order of time, with what their own evidence says."""
+class _Part(NamedTuple):
+    """Some of the frames: rows from `first` to before `last`, and the problem of these and two more."""
 
-    def __init__(self, problem: KeypointProblem, motion: FramesInMotion) -> None:
+    first: int
+    last: int
+    problem: KeypointProblem
+
+
+class SequenceProblem:
+    """The frames of one person, in the order of time, with what their own evidence says.
+
+    threads  that share the frames
+    """
+
+    def __init__(self, problem: KeypointProblem, motion: FramesInMotion, threads: int = 1) -> None:
         self.problem, self.motion = problem, motion
         self.width = 3 * len(problem.rig.parents) + 3  # shape and scale stay as they are
+        count = len(motion.to_world)
+        ends = [count * part // threads for part in range(threads + 1)]
+        self._parts = [
+            _Part(first, last, problem.select(slice(first, last + 2))) for first, last in pairwise(ends) if first < last
+        ]
 
     def linearise(self, state: FitState) -> _Blocks:
         """Cost and normal equations at a state."""
-        own, posed = self.problem.linearise_posed(state)
-        P = self.width
-        assert posed.jacobian is not None
-        turn = self.motion.to_world
-        points = posed.points @ turn.mT + self.motion.origin[:, None]  # (T, M, 3)
-        J = posed.jacobian[..., :P]
-        J = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2)  # (T, M, 3, P)
+
+        def look(part: _Part) -> tuple[NormalEquations, PosedRig]:
+            return part.problem.linearise_posed(state.rows(slice(part.first, part.last + 2)))
+
+        looks = in_parallel(look, self._parts, len(self._parts))
+        counts = [part.last - part.first for part in self._parts]
+        points = torch.cat([posed.points[:n] for n, (_, posed) in zip(counts, looks, strict=True)])
+        points = points @ self.motion.to_world.mT + self.motion.origin[:, None]  # (T, M, 3)
         held, bends = self.motion.standing.square(), self.motion.bend.unbind(1)  # (T - 1, M), three of (T - 2,)
         triples = [points[first : first + len(bend)] for first, bend in enumerate(bends)]
         bend = sum((s[:, None, None] * p for s, p in zip(bends, triples, strict=True)), torch.zeros(()))
         step = points.diff(dim=0)
         rho, weight = _huber(bend.square().sum(-1), self.motion.robust)  # (T - 2, M)
-        cost = own.cost.sum() + 0.5 * rho.sum() + 0.5 * (held[..., None] * step.square()).sum()
+        cost = sum((own.cost[:n].sum() for n, (own, _) in zip(counts, looks, strict=True)), torch.zeros(()))
+        cost = cost + 0.5 * rho.sum() + 0.5 * (held[..., None] * step.square()).sum()
         # Derivatives by the points: of frame t, and of frame t with frames t + 1 and t + 2.
         pull = torch.zeros_like(points)
         same, one, two = (torch.zeros_like(points[..., 0]) for _ in range(3))
@@ -226,19 +251,31 @@ class SequenceProblem:
         one[1:-1] += (bends[1] * bends[2])[:, None] * weight
         one[:-1] -= held
         two[:-2] += (bends[0] * bends[2])[:, None] * weight
-        flat = J.flatten(1, 2)  # (T, 3 M, P)
-        gradient = own.gradient[:, :P] + (flat.mT @ pull.flatten(1)[..., None]).squeeze(-1)
-        hessian = own.hessian[:, :P, :P] + flat.mT @ (flat * same.repeat_interleave(3, 1)[..., None])
-        below = []
-        for offset, share in ((1, one), (2, two)):
-            block = torch.zeros_like(hessian)
-            weighted = flat[:-offset] * share[:-offset].repeat_interleave(3, 1)[..., None]
-            block[:-offset] = flat[offset:].mT @ weighted
-            below.append(block)
+
+        def blocks(item: tuple[_Part, tuple[NormalEquations, PosedRig]]) -> tuple[Tensor, ...]:
+            (first, last, _), (own, posed) = item
+            assert posed.jacobian is not None
+            P, count, rows = self.width, last - first, slice(first, last)
+            J = posed.jacobian[..., :P]
+            turn = self.motion.to_world[first : first + len(J)]
+            flat = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2).flatten(1, 2)  # (T, 3 M, P)
+            weighted = flat[:count] * same[rows].repeat_interleave(3, 1)[..., None]
+            gradient = own.gradient[:count, :P] + (flat[:count].mT @ pull[rows].flatten(1)[..., None]).squeeze(-1)
+            hessian = own.hessian[:count, :P, :P] + flat[:count].mT @ weighted
+            below = []
+            for offset, share in ((1, one), (2, two)):
+                block, further = torch.zeros_like(hessian), flat[offset:][:count]
+                known = slice(len(further))
+                block[known] = further.mT @ (flat[known] * share[rows][known].repeat_interleave(3, 1)[..., None])
+                below.append(block)
+            return gradient, hessian, *below
+
+        made = in_parallel(blocks, list(zip(self._parts, looks, strict=True)), len(self._parts))
+        gradient, hessian, below, further_below = (torch.cat(column) for column in zip(*made, strict=True))
         fixed = self.motion.held
         gradient[:fixed] = 0
-        hessian[:fixed] += 1e9 * hessian.diagonal(dim1=1, dim2=2).amax() * torch.eye(P, dtype=hessian.dtype)
-        return _Blocks(cost, gradient, (hessian, below[0], below[1]))
+        hessian[:fixed] += 1e9 * hessian.diagonal(dim1=1, dim2=2).amax() * torch.eye(self.width, dtype=hessian.dtype)
+        return _Blocks(cost, gradient, (hessian, below, further_below))
 
     def retract(self, state: FitState, step: Tensor) -> FitState:
         """The state after a step (T, P)."""

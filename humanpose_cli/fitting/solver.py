@@ -6,6 +6,8 @@ and finished samples leave the batch. Rotations are updated on their manifold by
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -14,6 +16,8 @@ from torch import Tensor
 from humanpose_cli.fitting.options import SolverOptions
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class NormalEquations(NamedTuple):
@@ -35,6 +39,19 @@ class LeastSquaresProblem(Protocol[State]):
 
     def select(self, rows: Tensor) -> LeastSquaresProblem[State]:
         """The problem of some rows (int64)."""
+
+
+def in_parallel(action: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """Results of the items in order, each made by one thread."""
+
+    def without_gradients(item: Item) -> Result:
+        with torch.no_grad():  # a setting of the thread
+            return action(item)
+
+    if min(threads, len(items)) < 2:
+        return [action(item) for item in items]
+    with ThreadPoolExecutor(min(threads, len(items))) as pool:
+        return list(pool.map(without_gradients, items))
 
 
 _LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-9, 1e9
