@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.completion import WholeTexture, complete_texture
 from humanpose_cli.avatar.dressing import (
     AlignmentOptions,
     DetectedLandmarks,
@@ -36,9 +37,7 @@ from humanpose_cli.avatar.surface import (
     FOREARMS,
     TRUNK,
     BodyTexels,
-    WholeTexture,
     body_texels,
-    complete_texture,
     limb_groups,
     parts_mask,
 )
@@ -317,7 +316,7 @@ class MeshReposer:
     @cached_property
     def hole(self) -> NDArray[np.bool_]:
         """Pixels (H, W) of the photo that show this person or a fringe around them, and nobody else."""
-        radius = max(2.0, self.options.hole_margin * self.pixels_high)
+        radius = max(1.0, self.options.hole_margin * self.pixels_high)
         own = (self.mask > 0.3) & (self.mask >= self.others)
         if not own.any():
             return own

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.mesh import MeshReposer, fitted_person, mesh_of, person_mask, pose_of
+from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer, fitted_person, mesh_of, person_mask, pose_of
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import REPOSING19, SMPL24
@@ -54,6 +54,7 @@ _SHOWN = 8
 _PELVIS = REPOSING19.index("pelvis")
 _LEAST_SIDE = 256  # pixels that the detector is given
 _LEAST_SCORE = 0.3  # of a detected person
+_LABELLED_MARGIN = 0.01  # of a hole round a labelled mask, which is more exact than a detected one
 _LISTED = ("three-frames", "random-pairs", "pairs")
 _BASELINES = ("copy", "mesh")
 _PUBLISHED_SIZE = 256
@@ -129,7 +130,7 @@ class WrappedPeople:
     def __call__(self, example: Example) -> tuple[MeshReposer, NDArray[np.uint8]]:
         """The labelled body in the image, and the background (S, S, 3); InputError where no body is known."""
         if self._last is None or self._last[0] is not example:
-            mesh = mesh_of(example, self._body)
+            mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
             plate = inpaint(mesh.photo, mesh.hole, np.zeros_like(mesh.hole), mesh.options.inpainting)
             self._last = example, mesh, plate
         return self._last[1:]
