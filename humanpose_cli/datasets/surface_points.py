@@ -50,8 +50,11 @@ class SurfacePointFile:
             if name not in self._annotated:
                 raise InputError(self._path, f"has no surface points of {name}", remedy="another --method")
             return self._annotated[name]
-        charts, _ = self._output.of(name, name, size, False)
-        assert charts is not None
+        charts, _ = self._output.of(name, name, size, True)
+        if charts is None:
+            stem = Path(name).stem
+            expected = f"{stem}_IUV.png, {stem}_IUV.npz or a dump with {name}"
+            raise InputError(self._path, f"has nothing about {name}", expected=expected, remedy="run DensePose on it")
         y, x = np.nonzero(charts[..., 0])
         values = charts[y, x].astype(np.float64)
         return np.column_stack((x + 0.5, y + 0.5, values[:, 0], values[:, 1:] / 255))

@@ -18,7 +18,7 @@ def test_arrays_of_charts(tmp_path: Path) -> None:
     np.savez(tmp_path / "a_IUV.npz", iuv=iuv)
     found = SurfacePointFile(tmp_path).points("a.jpg", (6, 4))
     np.testing.assert_allclose(found, [[5.5, 2.5, 3, 0.2, 1.0]])
-    with pytest.raises(InputError, match=r"b\.jpg"):
+    with pytest.raises(InputError, match=r"nothing about b\.jpg.*b_IUV\.png.*run DensePose"):
         SurfacePointFile(tmp_path).points("b.jpg", (6, 4))
 
 
