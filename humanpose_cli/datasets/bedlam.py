@@ -69,6 +69,7 @@ class BedlamSource(FolderSource):
     title = "BEDLAM"
     splits = ("train", "validation")
     bodies = ("smpl", "smplx")
+    genders = ("neutral",)
     options: SequenceOptions
     options_type = SequenceOptions
 

@@ -149,6 +149,7 @@ class FolderSource(ABC):
     title         its name in messages
     splits        its splits by their owner's names, () without a choice; None where `options.split` means another thing
     bodies        kinds of SMPL models that its parameters may be of; () for any
+    genders       those whose models its parameters are of; () where it does not say
     options_type  the frozen dataclass of its options; its docstring says what they mean
     """
 
@@ -156,6 +157,7 @@ class FolderSource(ABC):
     title: ClassVar[str]
     splits: ClassVar[tuple[str, ...] | None] = ()
     bodies: ClassVar[tuple[str, ...]] = ()
+    genders: ClassVar[tuple[str, ...]] = ()
     options_type: ClassVar[type[FolderOptions]] = FolderOptions
 
     def __init__(
@@ -173,6 +175,10 @@ class FolderSource(ABC):
             if kind.startswith("smpl") and kind not in self.bodies:
                 expected = " or ".join(self.bodies)
                 raise UsageError("model", f"is not of {self.title}'s kind", expected=expected, got=model.name)
+        given = self.tools.bodies
+        if given and self.genders and not set(given) & set(self.genders):
+            expected, got = " and ".join(self.genders), ", ".join(given)
+            raise UsageError("model", f"is nobody's of {self.title}", expected=expected, got=got)
         self._prepare()
 
     def _prepare(self) -> None:  # noqa: B027 - most need nothing
@@ -190,7 +196,9 @@ class FolderSource(ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about what is missing or unusual in the folder, for the user to read; none for a whole one."""
-        return self._listing[1]
+        lacking = [gender for gender in self.genders if self.tools.bodies and gender not in self.tools.bodies]
+        own = [f"{self.title}: nothing is drawn of {gender} people without their `model`" for gender in lacking]
+        return (*own, *self._listing[1])
 
     def groups(self) -> Sequence[Group]:
         """All groups in a fixed order. InputError names a missing or wrong file."""

@@ -83,6 +83,7 @@ class EmdbSource(FolderSource):
     name = "emdb"
     title = "EMDB"
     bodies = ("smpl",)
+    genders = ("female", "male")
     options: EmdbOptions
     options_type = EmdbOptions
 

@@ -90,6 +90,7 @@ class ThreedpwSource(FolderSource):
     name = "3dpw"
     title = "3DPW"
     bodies = ("smpl",)
+    genders = ("female", "male")
     splits = tuple(OFFICIAL_VIDEOS)
     options: SequenceOptions
     options_type = SequenceOptions

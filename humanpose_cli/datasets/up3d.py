@@ -71,6 +71,7 @@ class Up3dSource(FolderSource):
     name = "up3d"
     title = "UP-3D"
     bodies = ("smpl",)
+    genders = ("neutral",)
     splits = tuple(OFFICIAL_IMAGES)
     options: Up3dOptions
     options_type = Up3dOptions

@@ -102,6 +102,9 @@ def test_without_a_model_the_joints_of_the_file_are_labels(tmp_path: Path) -> No
         np.testing.assert_allclose(person.keypoints["smpl24"][:, :2], seen)
         assert (person.keypoints["smpl24"][:, 2] == 1).all()
     with_model = ThreedpwSource(tmp_path, tools=SourceTools(bodies={"male": BODY}))
+    assert with_model.notes[0] == "3DPW: nothing is drawn of female people without their `model`"
+    with pytest.raises(UsageError, match="is nobody's of 3DPW, expected female and male, found neutral"):
+        ThreedpwSource(tmp_path, tools=SourceTools(bodies={"neutral": BODY}))
     first, second = samples_of(with_model)[0].people
     assert "smpl24" not in first.keypoints
     assert "smpl24" in second.keypoints
