@@ -40,8 +40,8 @@ from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 
 _MISFITS = (1.6, 2.1, 2.7, 3.5, 5.0, 12.0)
-_HOLDS = (np.inf, 0.03, 0.04, 0.065, 0.1, 0.25)
-"""How far a fit's landmarks are from its keypoints (`anchor_misfit`), and radians by which it may turn then."""
+_HOLDS = (1.0, 0.04, 0.055, 0.125, 0.25, 0.65)
+"""How far a fit's landmarks are from its keypoints (`anchor_misfit`), and the share of the holds' noise that counts."""
 
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
 _WINDOW, _AHEAD = 48, 12  # rows of a track solved together, and rows behind them that only steady their end
@@ -55,11 +55,11 @@ class AlignmentWeights:
     pixel_noise     pixels of a crop of 256: of a point's displacement that is surely right
     keypoint_noise  pixels of a crop of 256, of a keypoint of full confidence
     robust_2d       noise levels at which a displacement counts half as outlier
-    rotation_noise  radians by which a joint's rotation may differ from the fit's at most; see `rotation_hold`
+    rotation_noise  radians by which a joint's rotation may differ from the fit's, where `hold_share` is 1
     depth_noise     metres by which a joint's depth about the pelvis may differ from the fit's
     root_noise      share of its depth by which the pelvis may come nearer or go farther
     acceleration    metres a second² of the joints that are usual; robust_acceleration: multiples half taken for real
-    shape_noise     by which a shape component may differ from the fit's
+    shape_noise     by which a shape component may differ from the fit's, where `hold_share` is 1
     shape_evidence  most frames of a track that count as independent evidence of shape
     prior_strength  factor on the pose prior's energy
     limit_noise     radians beyond a joint's range that cost as much as one noise level
@@ -147,8 +147,9 @@ def anchor_misfit(rig: LandmarkRig, evidence: AlignmentEvidence) -> float:
     return float(apart[weights > 0].quantile(0.5)) if (weights > 0).any() else float("nan")
 
 
-def rotation_hold(misfit: float, loosest: float) -> float:
-    """Radians by which the rotations of a fit may change that is `misfit` (`anchor_misfit`) off its keypoints.
+def hold_share(misfit: float) -> float:
+    """How loosely a fit is held that is `misfit` (`anchor_misfit`) off its keypoints: a factor, 0…1, on rotation_noise
+    and shape_noise.
 
     On rendered people the true bodies are 2.1 noise levels off the detector's keypoints (1.5 to 2.7 in eight of ten): a
     fit as far off as that may be as good as the truth, and whatever it moves by would copy the keypoints' errors. What
@@ -156,8 +157,7 @@ def rotation_hold(misfit: float, loosest: float) -> float:
     4.3 off, Neural Body Fitting's network 4.7. A fit that follows its keypoints more closely than the truth would was
     made from them (real videos: 1.0 to 1.6); they pull it nowhere, and it is free to follow the pixels.
     """
-    holds = [min(hold, loosest) for hold in _HOLDS]
-    return loosest if np.isnan(misfit) else float(np.interp(misfit, _MISFITS, holds))
+    return 1.0 if np.isnan(misfit) else float(np.interp(misfit, _MISFITS, _HOLDS))
 
 
 class AlignmentProblem:

@@ -58,7 +58,7 @@ from humanpose_cli.refining.problem import (
     AlignmentWeights,
     alignment_rig,
     anchor_misfit,
-    rotation_hold,
+    hold_share,
 )
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
@@ -326,8 +326,10 @@ class Refiner:
         for track in fit.tracks:
             rows = fit.rows_of(track)
             evidence, weights = _evidence(fit, rows, pulls), self.options.weights
-            hold = rotation_hold(anchor_misfit(rig, evidence), weights.rotation_noise)
-            weights = replace(weights, rotation_noise=hold)
+            hold = hold_share(anchor_misfit(rig, evidence))
+            weights = replace(
+                weights, rotation_noise=hold * weights.rotation_noise, shape_noise=hold * weights.shape_noise
+            )
             problem = AlignmentProblem(rig, evidence, weights, prior=self.options.prior == "pose")
             with one_thread_each():
                 solved = problem.solve_in_windows(FitState(*(values[rows] for values in state)))

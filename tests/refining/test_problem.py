@@ -16,7 +16,7 @@ from humanpose_cli.refining.problem import (
     _chain_step,
     alignment_rig,
     anchor_misfit,
-    rotation_hold,
+    hold_share,
 )
 
 FREE = 3 * len(SMPL24) + 3
@@ -125,10 +125,9 @@ def test_the_hold_is_as_far_as_the_fit_is_off_its_keypoints(rig, walk):
     assert anchor_misfit(rig, evidence) == pytest.approx(3)
     evidence.weights[:, -33:] = 0
     assert np.isnan(anchor_misfit(rig, evidence))
-    holds = [rotation_hold(misfit, 0.4) for misfit in (0.5, 1.6, 2.1, 3.5, 6.0, 99.0, float("nan"))]
-    assert holds[0] == holds[1] == holds[-1] == 0.4
-    assert holds[2] < holds[3] < holds[4] < holds[5] < 0.4
-    assert rotation_hold(99.0, 0.1) == 0.1
+    holds = [hold_share(misfit) for misfit in (0.5, 1.6, 2.1, 3.5, 6.0, 99.0, float("nan"))]
+    assert holds[0] == holds[1] == holds[-1] == 1
+    assert holds[2] < holds[3] < holds[4] < holds[5] < 1
 
 
 def test_without_evidence_the_anchor_stays(rig, walk):
