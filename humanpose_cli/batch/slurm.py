@@ -33,6 +33,7 @@ _TRIES = 3  # of a process that is killed, before its job fails
 _MOST_TIMEOUTS = 100  # after each of which a job is requeued
 _DEFAULT_MINUTES = 240
 _GRACE = 15.0  # seconds for an orderly stop before a time-out
+_WARNING = 90  # seconds before a time-out that Slurm tells of it; of the shortest jobs half of their time
 _OF_GROUPS = {"nodes": "nodes", "ntasks-per-node": "ntasks_per_node"}  # options of sbatch → of submitit
 _FIRST_PORT, _PORTS = 20000, 20000  # where the first process of a group waits for the others: by the job's number
 
@@ -185,6 +186,7 @@ def _executor(folder: Path, name: str, settings: SlurmSettings) -> Any:
     executor.update_parameters(
         job_name=name,
         time=int(minutes),
+        signal_delay_s=min(_WARNING, 30 * int(minutes)),
         array_parallelism=settings.shards,
         **{name: int(options.pop(key)) for key, name in _OF_GROUPS.items() if options.get(key, "").isdigit()},
         additional_parameters={"requeue": True, **options},

@@ -17,9 +17,9 @@ LOOP = ("--epochs", "1", "--batch-size", "4", "--workers", "0", "--threads", "1"
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Thirty pairs, some of them to judge by."""
+    """Eighteen pairs, some of them to judge by."""
     path = tmp_path_factory.mktemp("pairs") / "cache"
-    build_cache(SyntheticSource(SyntheticOptions(60, 96, "pairs", validation=0.2, test=0.2, texture_size=64)), path)
+    build_cache(SyntheticSource(SyntheticOptions(36, 96, "pairs", validation=0.2, test=0.2, texture_size=64)), path)
     return str(path)
 
 
