@@ -6,6 +6,7 @@ scores. Refinement with heat maps follows its RefineLandmarksFromHeatmapCalculat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,10 +84,12 @@ def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float) 
     logits (2254,), values (2254, 12) as the model gives them: centre, size, four points, in pixels of its
     224-pixel input relative to the anchor.
     """
-    scores = _sigmoid(logits)
+    # Nearly all of an image's thousands of anchors are far below: their exponentials are not needed.
+    near = np.flatnonzero(logits >= (math.log(threshold / (1 - threshold)) - 0.01 if threshold > 0 else -math.inf))
+    scores = _sigmoid(logits[near])
     kept = np.flatnonzero(scores >= threshold)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
-    scores = scores[kept]
+    scores, kept = scores[kept], near[kept]
     values = values[kept] / DETECTOR_SIZE
     centres = _anchor_centres()[kept]
     middle, half = values[:, :2] + centres, values[:, 2:_BOX_VALUES] / 2

@@ -46,6 +46,12 @@ def test_boxes_and_points_are_relative_to_their_anchor() -> None:
     np.testing.assert_allclose(found.boxes[0], box, atol=1e-6)
     np.testing.assert_allclose(found.points[0, 0], centre, atol=1e-6)
     np.testing.assert_allclose(found.points[0, 1], centre - [0, 0.5], atol=1e-6)
+    for threshold in (0.0, 0.01, 0.4, 0.999):
+        logits = np.float32(np.log(max(threshold, 0.01) / (1 - threshold))) + np.float32([-1e-2, -1e-4, 1e-4])
+        scores = [decode_detections(*raw((7, logit, numbers)), threshold).scores.tolist() for logit in logits]
+        expected = [1 / (1 + np.exp(-logit)) for logit in logits]
+        found_of = [[score] if score >= threshold else [] for score in expected]
+        assert [of and pytest.approx(of) for of in found_of] == [of[:1] for of in scores]
     last = decode_detections(*raw((ANCHORS - 1, 3.0, numbers)), threshold=0.4)
     np.testing.assert_allclose(last.points[0, 0], [6.5 / 7, 6.5 / 7], atol=1e-6)
 
