@@ -23,6 +23,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import CHARTS
 from humanpose_cli.datasets.reading import checked_array, existing_file
 from humanpose_cli.io.images import encode_image, read_image
+from humanpose_cli.io.npz_files import refuse_bomb
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
 
@@ -144,6 +145,7 @@ class DensePoseDump:
         return DensePosePerson(box, score, labels.astype(np.uint8), uv)
 
     def _read(self) -> list[dict[str, Any]]:
+        refuse_bomb(self.path)
         try:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(self.path)
             unknown = [name for name in names if not _RESULT.fullmatch(name)]

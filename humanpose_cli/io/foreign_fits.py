@@ -28,7 +28,7 @@ import torch
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.io.npz_files import npz_names, read_npz
+from humanpose_cli.io.npz_files import npz_names, read_npz, refuse_bomb
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 from humanpose_cli.io.sniffing import describe_file
 
@@ -112,6 +112,7 @@ def _is_torch(path: Path) -> bool:
 
 
 def _read_torch(path: Path) -> Any:
+    refuse_bomb(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives raise whatever they lead to

@@ -127,7 +127,16 @@ def read_npz(
     return arrays
 
 
-def _refuse_bomb(path: Path, unpacked: int, packed: int) -> None:
-    most = min(MAX_BYTES, max(_ALWAYS_ALLOWED, _MOST_PACKED * packed))
+def refuse_bomb(path: Path) -> None:
+    """InputError for a ZIP archive, such as torch's files are, of which libraries would unpack far more than it is."""
+    if path.is_file() and zipfile.is_zipfile(path):
+        with _archive(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        packed = path.stat().st_size
+        _refuse_bomb(path, unpacked, packed, largest=max(MAX_BYTES, 2 * packed))  # checkpoints may have any size
+
+
+def _refuse_bomb(path: Path, unpacked: int, packed: int, largest: int = MAX_BYTES) -> None:
+    most = min(largest, max(_ALWAYS_ALLOWED, _MOST_PACKED * packed))
     if unpacked > most:
         raise InputError(path, "is too large unpacked", expected=f"at most {most >> 20} MiB", got=f"{unpacked >> 20}")

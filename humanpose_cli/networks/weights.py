@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError, reason_of
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
+from humanpose_cli.io.npz_files import refuse_bomb
 
 if TYPE_CHECKING:  # the registry is asked before anything heavy is loaded
     from torch import Tensor, nn
@@ -147,6 +148,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise InputError(path, f"cannot be read ({error})") from error
+    refuse_bomb(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

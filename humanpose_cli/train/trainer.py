@@ -22,6 +22,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.loader import LoaderOptions, Position
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
+from humanpose_cli.io.npz_files import refuse_bomb
 from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
 from humanpose_cli.train.processes import Processes, counted_activations, processes
@@ -487,6 +488,7 @@ def write_checkpoint(
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:
     """Progress and state of a run to go on with; InputError where the file is damaged or other settings made it."""
+    refuse_bomb(path)
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
         if document["schema"] != SCHEMA:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,14 +13,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.cache import open_cache
-from humanpose_cli.io import mat_files
+from humanpose_cli.io import mat_files, npz_files
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.mat_files import read_mat, read_mat73
+from humanpose_cli.networks.weights import read_foreign
+from humanpose_cli.train.trainer import read_checkpoint
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -58,6 +62,15 @@ def hdf5(path: Path, name: str) -> None:
         file.create_dataset(name, ZEROS, np.float64, chunks=(1, 1024, 1024), compression="gzip")
 
 
+def pth(path: Path) -> None:
+    torch.save({"a": torch.zeros(8 << 20)}, path)
+    with zipfile.ZipFile(path) as stored:
+        members = {name: stored.read(name) for name in stored.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in members.items():
+            packed.writestr(name, data)
+
+
 def mat(path: Path) -> None:
     savemat(path, {"a": np.zeros(8 << 20)}, do_compression=True)
 
@@ -68,6 +81,8 @@ def mat(path: Path) -> None:
         ("x.gif", gif, read_image),
         ("x.png", png, read_image),
         ("x.tif", tiff, read_image),
+        ("x.pth", pth, read_foreign),
+        ("x.pt", pth, lambda path: read_checkpoint(path, {})),
         ("x.mat", mat, lambda path: read_mat(path, ("a",))),
         ("x73.mat", lambda path: hdf5(path, "a"), lambda path: read_mat73(path, "a")),
         ("shard-00000.h5", lambda path: hdf5(path, "pictures/bytes"), open_cache),
@@ -76,7 +91,8 @@ def mat(path: Path) -> None:
 def test_what_unpacks_to_gigabytes_is_refused_at_once(
     tmp_path: Path, name: str, write: Callable[[Path], object], read: Callable[[Path], object], monkeypatch
 ) -> None:
-    monkeypatch.setattr(mat_files, "_ALWAYS_ALLOWED", 1 << 20)
+    for module in (mat_files, npz_files):
+        monkeypatch.setattr(module, "_ALWAYS_ALLOWED", 1 << 20)
     write(tmp_path / name)
     assert (tmp_path / name).stat().st_size < 1 << 20
     with pytest.raises(InputError):
