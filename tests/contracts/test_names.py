@@ -17,7 +17,6 @@ ALLOWED = {
     "ShardEntry.picture_count",
     "SyntheticOptions.picture_share",
     "SceneOptions.picture_share",
-    "DeepFashionOptions.pictures",
     # Arms of bodies.
     "MeshOptions.most_arms",
     "arms_over_trunk",
