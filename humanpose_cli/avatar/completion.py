@@ -78,7 +78,7 @@ def complete_texture(
     np.multiply(baked.colour, own[..., None], out=image[..., :3])
     image[..., 3] = own
     prints = _prints(surface, surface.reduce(image))
-    theirs = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]))
+    theirs = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]) if prints.any() else image)
     if not mirror_face:
         theirs *= 1 - surface.fine.interpolate(surface.face[:, None].astype(np.float32), surface.faces)
     coarse, coarse_theirs = surface.reduce(image), surface.reduce(theirs)
