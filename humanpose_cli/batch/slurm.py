@@ -15,7 +15,9 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,10 +34,14 @@ REPORT = "report.json"
 _TRIES = 3  # of a process that is killed, before its job fails
 _MOST_TIMEOUTS = 100  # after each of which a job is requeued
 _DEFAULT_MINUTES = 240
-_GRACE = 15.0  # seconds for an orderly stop before a time-out
+_GRACE = 30.0  # seconds for an orderly stop before a time-out
 _WARNING = 90  # seconds before a time-out that Slurm tells of it; of the shortest jobs half of their time
 _OF_GROUPS = {"nodes": "nodes", "ntasks-per-node": "ntasks_per_node"}  # options of sbatch → of submitit
 _FIRST_PORT, _PORTS = 20000, 20000  # where the first process of a group waits for the others: by the job's number
+
+
+_running: list[subprocess.Popen[str]] = []
+"""The command of this process's job; no field of the job, which is pickled while it runs."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +76,32 @@ class CommandJob:
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _running.append(process)
         try:
             printed, _ = process.communicate()
         finally:  # a time-out ends this process by an exception
+            _running.remove(process)
             if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(_GRACE)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                process.kill()
         if self.report is not None and process.returncode >= 0 and printed.startswith("{"):
             write_json(self.report, {**json.loads(printed), "exit_code": process.returncode})
         return process.returncode
 
     def checkpoint(self) -> Any:
-        """What submitit is to run after a time-out or preemption: the same, which resumes."""
+        """What submitit is to run after a time-out or preemption: the same, which resumes.
+
+        Called while the command runs, before Slurm is asked to start the job again. By then it has ended in order: a
+        second SIGTERM, which Slurm then sends to whoever is there, would tell it to leave everything.
+        """
         from submitit.helpers import DelayedSubmission
 
+        for process in _running:
+            process.terminate()
+            end = time.monotonic() + _GRACE
+            ended = os.WEXITED | os.WNOHANG | os.WNOWAIT  # its exit code is for who waits for it
+            with suppress(ChildProcessError):
+                while os.waitid(os.P_PID, process.pid, ended) is None and time.monotonic() < end:
+                    time.sleep(0.05)
         return DelayedSubmission(self)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -197,6 +200,42 @@ def test_a_process_that_is_always_killed_fails_in_the_end(tmp_path):
         job()
     assert (tmp_path / "tries").read_text() == "x\n" * 3
     assert CommandJob(("sh", "-c", "exit 4"))() == 4
+
+
+SAVING = """
+import signal, sys, time
+from pathlib import Path
+def stop(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # asked twice, hpc leaves everything
+    time.sleep(0.3)
+    (Path(sys.argv[1]) / "saved").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+(Path(sys.argv[1]) / "begun").touch()
+time.sleep(60)
+"""
+
+
+def test_before_a_job_is_requeued_its_command_has_saved(tmp_path):
+    job = CommandJob((sys.executable, "-c", SAVING, str(tmp_path)))
+
+    def told(*_: object) -> None:  # as submitit answers Slurm's signal
+        assert job.checkpoint().function is job
+        assert (tmp_path / "saved").exists()
+        raise SystemExit
+
+    def tell() -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = signal.signal(signal.SIGUSR2, told)
+    try:
+        threading.Thread(target=tell, daemon=True).start()
+        with pytest.raises(SystemExit):
+            job()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_a_command_line_without_what_concerns_the_cluster():
