@@ -382,8 +382,14 @@ def _advice() -> Callable[[int, int, int], int] | None:
 
 
 def finish(device: torch.device) -> None:
-    """Wait for what torch's current stream of a GPU was asked for: a tensor that is kept may serve on any stream."""
+    """Wait for what torch's current stream of a GPU was asked for: a tensor that is kept may serve on any stream.
+
+    UsageError while a CUDA graph is captured, which computes nothing yet, into memory of its own.
+    """
     if device.type == "cuda":
+        if torch.cuda.is_current_stream_capturing():
+            problem = "is captured where something is computed that is kept"
+            raise UsageError("CUDA graph", problem, remedy="run the same once before the capture")
         torch.cuda.current_stream(device).synchronize()
 
 

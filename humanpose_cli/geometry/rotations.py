@@ -27,7 +27,8 @@ def skew(vectors: Tensor) -> Tensor:
 def _generators(dtype: torch.dtype, device: torch.device) -> Tensor:
     """(3, 9): the flattened cross-product matrices of the axes."""
     with torch.inference_mode(False):  # whoever calls first, later calls may differentiate
-        return skew(torch.eye(3, dtype=dtype, device=device)).flatten(1)
+        # Copied, not computed there: a copy is waited for, and the next caller may be on another stream.
+        return skew(torch.eye(3, dtype=dtype)).flatten(1).to(device)
 
 
 class _AxisAngleToMatrix(torch.autograd.Function):

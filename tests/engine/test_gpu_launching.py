@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from raster_cases import scene, sphere
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.body import joint_angles, warping_parts
+from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.dispatch import TensorMemo
 from humanpose_cli.engine.rasterising.op import rasterise
+from humanpose_cli.engine.skinning import launches as skinning_launches
+from humanpose_cli.geometry import rotations
+from humanpose_cli.models.deform_and_learn import registration
 
 
 @pytest.mark.parametrize(
@@ -102,9 +108,45 @@ def test_what_is_remembered_is_computed_before_another_stream_may_ask(monkeypatc
     done = []
     stream = SimpleNamespace(synchronize=lambda: done.append("waited"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     memo, tensor = TensorMemo(lambda _: done.append("computed") or 5), OnGpu()
     assert [memo(tensor), memo(tensor)] == [5, 5]
     assert done == ["computed", "waited"]
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert memo(tensor) == 5
+    with pytest.raises(UsageError, match="run the same once before the capture"):
+        memo(OnGpu())
+
+
+class OnMeta(TorchDispatchMode):
+    """Operations that compute on the device "meta"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made.device.type == "meta":
+            self.names.add(function.overloadpacket.__name__)
+        return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(rotations._generators, torch.float32),
+        partial(joint_angles._basis, torch.float32),
+        warping_parts._part_rows,
+        registration._relations,
+        partial(skinning_launches._tree, (-1, 0, 0)),
+    ],
+)
+def test_tables_that_are_kept_are_copied_to_a_gpu(make):
+    """The host waits for a copy from its memory; what a stream computes, another one may read too early."""
+    with OnMeta() as asked:
+        make(torch.device("meta"))
+    assert asked.names <= {"_to_copy", "lift_fresh", "detach", "unbind"}
 
 
 @pytest.mark.cuda
