@@ -82,7 +82,7 @@ class TrackLinker:
         Tracks are numbered by their first frame, and within a frame by the order of people.
         """
         covered = _covered(self._rows)
-        linked = _linked(self._rows, _pieces(self._rows, covered))
+        linked = _linked(self._rows, _pieces(self._rows, covered), covered)
         numbers: list[int | None] = [None] * len(self._rows)
         real = [
             rows
@@ -166,8 +166,46 @@ class _Piece:
     last_colours: NDArray[np.float64]
 
 
-def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The pieces' rows, those of one person together."""
+def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]], covered: NDArray[np.bool_]) -> list[list[int]]:
+    """The pieces' rows, those of one person together.
+
+    A brief piece within a crossing is often a mixture of both people. Where it leads nowhere it must not keep the
+    pieces before and behind the crossing apart: it joins afterwards, as the end of the track that it was.
+    """
+    links = _links(rows, pieces)
+    loose = [
+        i
+        for i, piece in enumerate(pieces)
+        if len(piece) < _BRIEF and covered[list(piece)].mean() > 0.5 and not (i in links and i in links.values())
+    ]
+    firm = [piece for i, piece in enumerate(pieces) if i not in loose]
+    links = _links(rows, firm)
+    people = []
+    for first in set(range(len(firm))) - set(links.values()):
+        chain = [first]
+        while chain[-1] in links:
+            chain.append(links[chain[-1]])
+        people.append([row for piece in chain for row in firm[piece]])
+    for piece in (list(pieces[i]) for i in loose):
+        person = next((own for own in people if _continues(rows, own, piece)), None)
+        if person is None:
+            people.append(piece)
+        else:
+            person.extend(piece)
+    return people
+
+
+def _continues(rows: Sequence[_Row], person: Sequence[int], piece: Sequence[int]) -> bool:
+    """Whether a piece follows or precedes a person's rows in the same track, and they are in none of its frames."""
+    frames = [rows[row].frame for row in piece]
+    if not set(frames).isdisjoint(rows[row].frame for row in person):
+        return False
+    near = set(range(frames[0] - 2, frames[-1] + 3))
+    return any(rows[row].tracklet == rows[piece[0]].tracklet and rows[row].frame in near for row in person)
+
+
+def _links(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Piece → the piece that goes on with its person."""
     from scipy.optimize import linear_sum_assignment  # a third of a second to import
 
     count = len(pieces)
@@ -181,14 +219,7 @@ def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> list[list[
             gap = after.rows[0].frame - before.rows[-1].frame
             if 0 < gap <= _LONGEST_GAP and before.rows[-1].shot == after.rows[0].shot:
                 odds[i, j] = max(_log_odds(before, after, gap), 0.0)
-    chosen = {i: j for i, j in zip(*linear_sum_assignment(odds, maximize=True), strict=True) if odds[i, j] > 0}
-    people = []
-    for first in set(range(count)) - set(chosen.values()):
-        chain = [first]
-        while chain[-1] in chosen:
-            chain.append(chosen[chain[-1]])
-        people.append([row for piece in chain for row in pieces[piece]])
-    return people
+    return {i: j for i, j in zip(*linear_sum_assignment(odds, maximize=True), strict=True) if odds[i, j] > 0}
 
 
 def _log_odds(before: _Piece, after: _Piece, gap: int) -> float:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.detect.linking import TrackLinker, body_colours
+from humanpose_cli.detect.linking import TrackLinker, _Row, body_colours
 from humanpose_cli.detect.person import DetectedPerson
 
 RED, BLUE, GREY = (200, 40, 40), (40, 60, 200), (120, 120, 120)
@@ -91,6 +91,26 @@ def test_a_moment_within_anothers_box_is_nobody() -> None:
     assert beside(4, 110) == {0, None}
     assert beside(30, 110) == {0, 1}
     assert beside(4, 300) == {0, 1}
+
+
+def test_a_mixture_at_a_crossing_does_not_keep_the_pieces_of_a_person_apart() -> None:
+    """The person behind is lost half-way; the last boxes before that run away with the one in front."""
+    linker = TrackLinker()
+
+    def walk(track: int, frames: range, begin: tuple[float, float], end: tuple[float, float], light: float) -> None:
+        colours = np.tile(np.float32([light, 0, 0, 1]), (6, 1))
+        for frame in frames:
+            left, right = np.array(begin) + (np.array(end) - begin) * (frame - frames[0]) / (len(frames) - 1)
+            box = np.array([left, 100, right, 680], np.float32)
+            if (track, frame) != (0, 36):  # the mixture in its place
+                linker._rows.append(_Row(frame, 0, track, box, True, colours))
+
+    walk(0, range(32), (844, 1196), (360, 1093), 50)
+    walk(0, range(32, 100), (458, 1087), (31, 420), 50)
+    walk(1, range(32), (123, 369), (340, 635), 50)
+    walk(1, range(32, 37), (344, 645), (366, 1037), 50)
+    walk(2, range(72, 100), (673, 935), (798, 1155), 66)
+    assert linker.tracks() == [0] * 99 + [1] * (32 + 5 + 28)
 
 
 def test_colours_are_those_of_the_spots() -> None:
