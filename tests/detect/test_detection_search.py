@@ -221,8 +221,11 @@ def test_the_box_holds_the_person_and_not_what_else_the_mask_shows() -> None:
     nothing_sure = combine([observed(points, region, confidence=np.zeros(33))], 640, 480, 1.0)
     np.testing.assert_allclose(nothing_sure.box[:2], points.min(0), atol=1e-3)
     assert nothing_sure.box[3] <= 480
+    top = points[:, 1].min()
+    for name, below in (("ear", 10), ("shoulder", 60)):
+        points[BLAZEPOSE33.indices([f"left_{name}", f"right_{name}"])] = 300, top + below
     unmasked = combine([observed(points, region)], 640, 480, 1.0, masked=False)
     assert unmasked.mask is None
-    beyond = 0.03 * np.ptp(points, axis=0).max()
-    expected = np.concatenate([points.min(0) - beyond, points.max(0) + beyond])
+    beyond = 0.02 * np.ptp(points, axis=0).max()
+    expected = [points[:, 0].min() - beyond, top + 10 - 0.6 * 50 - beyond, *(points.max(0) + beyond)]
     np.testing.assert_allclose(unmasked.box, np.clip(expected, 0, [640, 480, 640, 480]), atol=1e-3)
