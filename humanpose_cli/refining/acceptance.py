@@ -6,7 +6,8 @@ of its own. Clothes and hair make the mask wider than the body, alike before and
 
 A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring frames of the track. And a small
 gain says little, since clothes and arms before the trunk change the overlap, too: least gain and average are calibrated
-on twelve rendered clips, with flow and with keypoints, from any gain with an average over 6 frames to these:
+on twelve rendered clips, with flow and with keypoints, all fits held alike (`problem.hold_share` 1), from any gain with
+an average over 6 frames to these:
 
     start                           accepted      nearer to truth if accepted    joints' error against the start's
     truth, 0.02 rad off a joint     61 →  5 %       1 →  8 %                      +109 →  +6 %
