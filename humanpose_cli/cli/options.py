@@ -117,8 +117,8 @@ PrecisionOption = Annotated[
     Precision,
     option(
         "--precision",
-        "What networks compute in: full is float32; tf32 and bfloat16 are faster on GPUs since Ampere. auto: tf32 on "
-        "these, else full.",
+        "What torch's networks compute in (not the pose networks, which ONNX Runtime computes): full is float32; tf32 "
+        "and bfloat16 are faster on GPUs since Ampere. auto: tf32 on these, else full.",
         _MACHINE,
     ),
 ]

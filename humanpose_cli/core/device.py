@@ -10,8 +10,9 @@ from typing import Literal
 from humanpose_cli.core.errors import UnavailableError, UsageError
 
 Precision = Literal["auto", "full", "tf32", "bfloat16"]
-"""What networks compute in. full: float32. tf32: float32 whose products are of 11 bits (GPUs since Ampere). bfloat16:
-half precision where it is safe, as trainings' "mixed". auto: tf32 where the GPU has it, else full."""
+"""What torch's networks compute in; ONNX Runtime decides for the pose networks. full: float32. tf32: float32 whose
+products are of 11 bits (GPUs since Ampere). bfloat16: half precision where it is safe, as trainings' "mixed". auto:
+tf32 where the GPU has it, else full."""
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
