@@ -35,6 +35,7 @@ _STEPS = (1, 3)
 # Colours that vary over more than this share of the hole's size come from its border: OpenCV's inpainting by fluid flow
 # (Bertalmío et al. 2001), which has no texture.
 _WIDE, _FLOW = 0.03, cv2.INPAINT_NS
+_DEEP, _FRINGE = 0.15, np.ones((5, 5), np.uint8)  # share of the hole's size that its border tells colours of
 _REPEATS = 0.02  # misfit up to which an image repeats itself, and the patches' own colours are kept
 
 
@@ -282,7 +283,8 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOpt
     reduced = cv2.resize(copied, estimate.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
     drift = estimate - reduced
     if field is not None:
-        smooth = cv2.inpaint(np.clip(small + 0.5, 0, 255).astype(np.uint8), (~small_usable).astype(np.uint8), 3, _FLOW)
+        unknown = cv2.dilate((~small_usable).astype(np.uint8), _FRINGE)  # whoever was removed tints the hole's border
+        smooth = cv2.inpaint(np.clip(small + 0.5, 0, 255).astype(np.uint8), unknown, 3, _FLOW)
         trusted = min(max((field.misfit - _REPEATS) / _REPEATS, 0.0), 1.0)
         drift += trusted * _wide(smooth - estimate, small_hole)
     grid.write(
@@ -292,10 +294,13 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOpt
 
 
 def _wide(difference: Array, hole: Mask) -> Array:
-    """What of a difference (h, w, 3) inside the hole (h, w) varies slowly."""
+    """What of a difference (h, w, 3) inside the hole (h, w) varies slowly, fading deep inside."""
     ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-    sigma = max(_WIDE * max(np.ptp(ys) + 1, np.ptp(xs) + 1), 0.5)
+    size = max(np.ptp(ys) + 1, np.ptp(xs) + 1)
+    sigma = max(_WIDE * size, 0.5)
     inside = hole.astype(np.float32)
+    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)
+    difference = difference * np.exp(-np.square(depth / np.float32(_DEEP * size)))[..., None]
     total, share = (cv2.GaussianBlur(part, (0, 0), sigma) for part in (difference * inside[..., None], inside))
     return np.asarray(total / np.maximum(share, np.float32(0.02))[..., None])
 
