@@ -108,7 +108,7 @@ def start(folder: Path, manner: str, shards: int = 3, **options: str) -> SlurmJo
 def stop(work: str, how: str) -> None:
     """Preempt a job by one of a higher partition, or send it what Slurm sends before the time is over; start it again.
 
-    It is at once pending, and would stay that for two minutes.
+    It would wait for two minutes; started in the very second in which it was stopped, it would be refused.
     """
     if how == "preempted":
         subprocess.run(
@@ -118,7 +118,7 @@ def stop(work: str, how: str) -> None:
         subprocess.run(["scancel", "--signal=USR2", work], check=True)
     while SlurmJobs(work).states().get(work) != "PENDING":
         time.sleep(0.05)
-    subprocess.run(["scontrol", "update", f"JobId={work}", "StartTime=now"], check=True)
+    subprocess.run(["scontrol", "update", f"JobId={work}", "StartTime=now+2"], check=True)
 
 
 def losses(run: Path) -> list[float]:
