@@ -31,7 +31,7 @@ _POINTS = 60  # of the soles that cast
 _LIFTED, _CARRIES = 0.08, 0.05
 _STRAIGHT = math.cos(math.radians(40))  # of the bend of straight legs, and of the foot before the shin
 _ASTRIDE = 0.3  # of the height: feet farther apart may be a step, or a leg that is raised
-_LEAST_TILT, _MOST_TILT = math.radians(10), math.radians(50)
+_LEAST_TILT, _MOST_TILT = math.radians(15), math.radians(50)  # fits lean by up to 12 degrees where nothing is tilted
 _LEVEL = (0.0, 1.0, 0.0)
 
 
