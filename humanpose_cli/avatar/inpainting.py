@@ -2,8 +2,7 @@
 
 Coarse-to-fine patch matching after Wexler, Shechtman and Irani (2007) and Barnes et al. (2009), written for arrays:
 all patches search at once. The search runs on a reduced copy; the full image then follows the found offsets, so
-the cost hardly depends on its size and its grain stays. Where the image does not repeat itself, patches give texture
-and edges, and the hole's border gives colours over wide areas.
+the cost hardly depends on its size and its grain stays.
 """
 
 from __future__ import annotations
@@ -32,22 +31,13 @@ _SIDEWAYS = 8
 _ERROR_REACH = 4
 _PATCH = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
 _STEPS = (1, 3)
-# Colours that vary over more than this share of the hole's size come from its border: OpenCV's inpainting by fluid flow
-# (Bertalmío et al. 2001), which has no texture.
-_WIDE, _FLOW = 0.03, cv2.INPAINT_NS
-_DEEP, _FRINGE = 0.15, np.ones((5, 5), np.uint8)  # share of the hole's size that its border tells colours of
-_REPEATS = 0.02  # misfit up to which an image repeats itself, and the patches' own colours are kept
 
 
 class _PatchField(NamedTuple):
-    """The match of each pixel's patch: offsets (H, W) in pixels, zero where none was needed.
-
-    misfit  mean squared difference of patches on the hole's border to their matches, in variances of the image
-    """
+    """The match of each pixel's patch: offsets (H, W) in pixels, zero where none was needed."""
 
     offset_y: Index
     offset_x: Index
-    misfit: float
 
 
 def _search_level(
@@ -79,10 +69,7 @@ def _search_level(
     width = hole.shape[1]
     offset_y.flat[level.targets] = best // width - level.targets // width
     offset_x.flat[level.targets] = best % width - level.targets % width
-    border = cost[~level.hole.ravel()[level.targets]]
-    variance = float(image[usable].var(0).mean())
-    misfit = float(border.mean()) / max(variance, 1.0) if len(border) else 1.0
-    return _PatchField(offset_y, offset_x, misfit), estimate
+    return _PatchField(offset_y, offset_x), estimate
 
 
 class _Level:
@@ -280,29 +267,13 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOpt
     copied = image.copy()
     if field is not None:
         grid.write(copied, lambda part: grid.follow(part, field, image, usable))
-    reduced = cv2.resize(copied, estimate.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
-    drift = estimate - reduced
-    if field is not None:
-        unknown = cv2.dilate((~small_usable).astype(np.uint8), _FRINGE)  # whoever was removed tints the hole's border
-        smooth = cv2.inpaint(np.clip(small + 0.5, 0, 255).astype(np.uint8), unknown, 3, _FLOW)
-        trusted = min(max((field.misfit - _REPEATS) / _REPEATS, 0.0), 1.0)
-        drift += trusted * _wide(smooth - estimate, small_hole)
+    # Brightness over wide areas follows the voted estimate, which knows the hole's whole border.
+    reduced = cv2.resize(copied, estimate.shape[1::-1], interpolation=cv2.INTER_AREA)
+    drift = estimate - reduced.astype(np.float32)
     grid.write(
         copied, lambda part: grid.mix(part, image, copied[ys[part], xs[part]] + grid.interpolate(part, drift), weight)
     )
     return copied
-
-
-def _wide(difference: Array, hole: Mask) -> Array:
-    """What of a difference (h, w, 3) inside the hole (h, w) varies slowly, fading deep inside."""
-    ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-    size = max(np.ptp(ys) + 1, np.ptp(xs) + 1)
-    sigma = max(_WIDE * size, 0.5)
-    inside = hole.astype(np.float32)
-    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)
-    difference = difference * np.exp(-np.square(depth / np.float32(_DEEP * size)))[..., None]
-    total, share = (cv2.GaussianBlur(part, (0, 0), sigma) for part in (difference * inside[..., None], inside))
-    return np.asarray(total / np.maximum(share, np.float32(0.02))[..., None])
 
 
 def _pyramid(image: Pixels, hole: Mask, usable: Mask, scale: float) -> list[tuple[Array, Mask, Mask]]:

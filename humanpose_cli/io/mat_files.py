@@ -22,7 +22,8 @@ from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 _COPY_AGAIN = "copy or download it again"
 _MOST_PACKED, _ALWAYS_ALLOWED = 50, 256 << 20  # as of NumPy's archives
-_HEADER = 128  # bytes before the first element
+_HEADER = 128  # bytes before the first element; the last two say which byte of a number comes first
+_ORDERS = {b"MI": ">", b"IM": "<"}
 _MATRIX, _COMPRESSED = 14, 15  # types of elements; those of numbers follow
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _CELL = 1  # classes of arrays; those of numbers follow
@@ -40,7 +41,9 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         data = memoryview(path.read_bytes())
     except OSError as error:
         raise reading_error(path, error) from error
-    order = ">" if bytes(data[_HEADER - 2 : _HEADER]) == b"MI" else "<"
+    order = _ORDERS.get(bytes(data[_HEADER - 2 : _HEADER]))
+    if order is None:
+        raise InputError(path, "is no MATLAB file of version 5", remedy=_COPY_AGAIN)
     left = _most(path)
     found: dict[str, NDArray[Any]] = {}
     try:
