@@ -43,7 +43,7 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         raise reading_error(path, error) from error
     order = _ORDERS.get(bytes(data[_HEADER - 2 : _HEADER]))
     if order is None:
-        raise InputError(path, "is no MATLAB file of version 5", remedy=_COPY_AGAIN)
+        raise InputError(path, "is no readable MATLAB file (of version 5)", remedy=_COPY_AGAIN)
     left = _most(path)
     found: dict[str, NDArray[Any]] = {}
     try:

@@ -69,5 +69,5 @@ def test_other_files_are_refused(tmp_path: Path, changes: dict[str, object]) -> 
 def test_a_text_is_no_charts(tmp_path: Path) -> None:
     path = tmp_path / "uv.mat"
     path.write_text("no charts")
-    with pytest.raises(InputError, match="no MATLAB file"):
+    with pytest.raises(InputError, match="no readable MATLAB file"):
         read_densepose_charts(path, default_body())
