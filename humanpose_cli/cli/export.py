@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from humanpose_cli.cli.command import Session, command
+from humanpose_cli.cli.fit_inputs import FitInputs
 from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
@@ -18,6 +19,9 @@ from humanpose_cli.cli.options import (
 )
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
 
 _FORMAT = option(
     "--format NAME,NAME",
@@ -71,56 +75,26 @@ def export(
     NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. Lengths are in
     metres. AMASS is z up, JSON has camera axes, all others are y up; the world is that of the first camera.
     """
-    from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.export.exporter import (
-        ONE_FILE,
-        chosen_people,
-        export_fit,
-        known_textures,
-        output_base,
-        parse_formats,
-    )
-    from humanpose_cli.fitting.fit_reading import read_fits
-    from humanpose_cli.fitting.options import body_identity
-    from humanpose_cli.fitting.result import FrameSource
-    from humanpose_cli.io.digests import file_digest
-    from humanpose_cli.refining.frames import FitFrames
-    from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit
+    from humanpose_cli.export.exporter import ONE_FILE, export_fit, output_base, parse_formats
 
     if frame_rate is not None and frame_rate <= 0:
         raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
-    given = [*(fits or ()), *map(Path, flags.listed())]
-    if not given:
-        raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
-    found = list(flags.inputs(session, frames, out)) if frames else []
-    named = fit_files(given)
+    inputs = FitInputs(fits, frames, person, texture, body, camera, smplx)
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
-    items = []
-    for name, path in named:
+
+    def whole_files(name: str) -> list[Path]:
         base = base_of(name)
-        whole = tuple(base.with_name(f"{base.name}.{kind}") for kind in chosen if kind in ONE_FILE)
-        own, error = inputs_of_fit(name, path, found, alone=len(named) == 1) if found else ((), None)
-        payload = (path, base, own)
-        items.append(Item(name, files_of_fit(path, own), str(path), path.parent, whole, payload=payload, error=error))
+        return [base.with_name(f"{base.name}.{kind}") for kind in chosen if kind in ONE_FILE]
 
     def work(item: Item) -> Outcome:
-        path, base, own = item.payload
-        fit = chosen_people(read_fits(path, body, own or None, camera=camera, smplx=smplx), person)
-        known = FitFrames(fit, FrameSource(own), in_order=True) if own else None
-        textures = known_textures(path, fit, texture, known, session.reporter.step)
+        fit, _, textures = inputs.read(session, item)
+        progress = session.reporter.step
         written = export_fit(
-            fit, base, chosen, frame_rate=frame_rate, textures=textures, progress=session.reporter.step
+            fit, base_of(item.key), chosen, frame_rate=frame_rate, textures=textures, progress=progress
         )
         details = {"people": len(fit.tracks), "frames": fit.frame_count, "files": len(written)}
         return Outcome(written, details)
 
-    recorded: dict[str, Any] = {
-        "formats": chosen,
-        "person": person,
-        "frame_rate": frame_rate,
-        "body": body_identity(body),
-    }
-    recorded["texture"] = file_digest(Path(texture)) if texture and Path(texture).is_file() else texture
-    recorded |= {name: file and file_digest(file) for name, file in (("camera", camera), ("smplx", smplx))}
-    return flags.run(session, items, work, out, recorded)
+    recorded = {"formats": chosen, "frame_rate": frame_rate, **inputs.identity()}
+    return flags.run(session, inputs.items(session, flags, out, whole_files), work, out, recorded)

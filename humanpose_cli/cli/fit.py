@@ -11,6 +11,7 @@ from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
     BodyOption,
+    DensePoseCharts,
     Device,
     Focal,
     Frames,
@@ -75,11 +76,6 @@ _DENSEPOSE = option(
     "of its own texture; DensePose's need --body smpl:FILE and --charts. Needed for --method register.",
     show_default=False,
 )
-_CHARTS = option(
-    "--charts FILE",
-    "DensePose's UV_Processed.mat, which says where its charts lie on SMPL. Default: charts of the body's own texture.",
-    show_default=False,
-)
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
@@ -116,7 +112,7 @@ def fit(
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
     pose_model: Annotated[Path | None, _POSE_MODEL] = None,
     densepose: Annotated[Path | None, _DENSEPOSE] = None,
-    charts: Annotated[Path | None, _CHARTS] = None,
+    charts: DensePoseCharts = None,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
     overlay: Annotated[bool, _OVERLAY] = True,

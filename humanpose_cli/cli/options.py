@@ -177,6 +177,15 @@ FitSmplx = Annotated[
     Path | None,
     option("--smplx FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False),
 ]
+DensePoseCharts = Annotated[
+    Path | None,
+    option(
+        "--charts FILE",
+        "DensePose's UV_Processed.mat, which says where its charts lie on SMPL. Default: charts of the body's own "
+        "texture.",
+        show_default=False,
+    ),
+]
 BodyOption = Annotated[str, option("--body default|smpl:FILE", "The body to fit; also smplh:FILE and smplx:FILE.")]
 Focal = Annotated[
     float | None,
@@ -216,6 +225,13 @@ class BatchFlags:
     def listed(self) -> list[str]:
         """The paths of --items."""
         return [] if self.items is None else read_items(self.items, null=self.null)
+
+    def fits(self, arguments: Sequence[Path] | None) -> list[Path]:
+        """Fit files and folders of them: arguments, then those of --items. UsageError where there are none."""
+        given = [*(arguments or ()), *map(Path, self.listed())]
+        if not given:
+            raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
+        return given
 
     def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:
         """What a command works through, without results of earlier runs; says on stderr what was chosen.

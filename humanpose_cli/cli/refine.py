@@ -10,6 +10,7 @@ from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
     BodyOption,
+    DensePoseCharts,
     Device,
     FitCamera,
     FitSmplx,
@@ -42,11 +43,6 @@ _DENSEPOSE = option(
     "Where the frames' pixels lie on the surface: a folder of NAME_IUV.png or NAME_IUV.npz (a video's frames are "
     "000000, 000001 …), a dump of detectron2's apply_net.py, or annotations in COCO's format (JSON). Of the default "
     "body, charts are those of its own texture; DensePose's need --body smpl:FILE and --charts. Default: none.",
-    show_default=False,
-)
-_CHARTS = option(
-    "--charts FILE",
-    "DensePose's UV_Processed.mat, which says where its charts lie on SMPL. Default: charts of the body's own texture.",
     show_default=False,
 )
 _WEIGHTS = option(
@@ -90,7 +86,7 @@ def refine(
     correspondence: Annotated[Literal["auto", "network", "flow", "keypoints", "densepose"], _CORRESPONDENCE] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
     densepose: Annotated[Path | None, _DENSEPOSE] = None,
-    charts: Annotated[Path | None, _CHARTS] = None,
+    charts: DensePoseCharts = None,
     prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOption = "default",
@@ -119,10 +115,7 @@ def refine(
 
     options = session.tune(RefineOptions(correspondence, prior))
     found = flags.inputs(session, frames, out)
-    given = [*(fits or ()), *map(Path, flags.listed())]
-    if not given:
-        raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
-    known = fits_with_frames(given, list(found), out, overlay=overlay, page=page)
+    known = fits_with_frames(flags.fits(fits), list(found), out, overlay=overlay, page=page)
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
         for each in known

@@ -1,0 +1,80 @@
+"""What `hpc export` and `hpc view` work through: fits, the frames that they were made of, and textures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from humanpose_cli.cli.command import Session
+from humanpose_cli.cli.options import BatchFlags
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.refining.frames import FitFrames
+
+
+@dataclass(frozen=True)
+class FitInputs:
+    """The options about fits that both commands have, by the names of their parameters.
+
+    fits, frames                    arguments, beside those of --items
+    person                          whose rows are kept
+    texture, body, camera, smplx    what fits are read with
+    """
+
+    fits: list[Path] | None
+    frames: list[str] | None
+    person: str
+    texture: str | None
+    body: str
+    camera: Path | None
+    smplx: Path | None
+
+    def items(
+        self, session: Session, flags: BatchFlags, out: Path, outputs: Callable[[str], Sequence[Path]]
+    ) -> list[Item]:
+        """One for each fit file; the payload is its path and the inputs that hold its frames.
+
+        outputs  the files that come of a fit, by its name below its folder
+        """
+        from humanpose_cli.batch.items import Item
+        from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit
+
+        given = flags.fits(self.fits)
+        found = list(flags.inputs(session, self.frames, out)) if self.frames else []
+        named, items = fit_files(given), []
+        for name, path in named:
+            own, error = inputs_of_fit(name, path, found, alone=len(named) == 1) if found else ((), None)
+            made, files = tuple(outputs(name)), files_of_fit(path, own)
+            items.append(Item(name, files, str(path), path.parent, made, payload=(path, own), error=error))
+        return items
+
+    def read(self, session: Session, item: Item) -> tuple[Fit, FitFrames | None, dict[int, NDArray[np.uint8]]]:
+        """The fit, its frames where they are given, and the textures of its tracks."""
+        from humanpose_cli.export.exporter import chosen_people, known_textures
+        from humanpose_cli.fitting.fit_reading import read_fits
+        from humanpose_cli.fitting.result import FrameSource
+        from humanpose_cli.refining.frames import FitFrames
+
+        path, own = item.payload
+        fit = read_fits(path, self.body, own or None, camera=self.camera, smplx=self.smplx)
+        fit = chosen_people(fit, self.person)
+        known = FitFrames(fit, FrameSource(own), in_order=True) if own else None
+        return fit, known, known_textures(path, fit, self.texture, known, session.reporter.step)
+
+    def identity(self) -> dict[str, Any]:
+        """What of these options decides the results, for the ledger."""
+        from humanpose_cli.fitting.options import body_identity
+        from humanpose_cli.io.digests import file_digest
+
+        texture = self.texture
+        if texture and Path(texture).is_file():
+            texture = file_digest(Path(texture))
+        models = {name: file and file_digest(file) for name, file in (("camera", self.camera), ("smplx", self.smplx))}
+        return {"person": self.person, "body": body_identity(self.body), "texture": texture, **models}
