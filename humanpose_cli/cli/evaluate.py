@@ -241,7 +241,7 @@ def evaluate(
     def report(cache: Path, out: Path) -> Report:
         people = replace(whole, data=cache)
         if what == "refine" and ablation == "inputs":
-            return evaluate_inputs(people, variant, on, out, **watch, seeds=seeds or 1)
+            return evaluate_inputs(people, variant, on, out, **watch, seeds=seeds or 1, tune=session.tune)
         if what == "refine":
             measure = evaluate_refinement if ablation is None else evaluate_robustness
             chosen = RefineSelection(**vars(refinements), weights=weights or "")
@@ -333,8 +333,8 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
     others = {"method", "detector"} & session.given
     if others and (given or what not in ("fit", "keypoints")):
         raise UsageError(f"--{min(others)}", "is for fits to images", remedy="leave it out")
-    if session.settings and (what == "refine" or ablation is None):
-        remedy = "hpc evaluate fit or repose with --ablation trains networks that can be set"
+    if session.settings and ablation in (None, "robustness"):
+        remedy = "--ablation trains networks that can be set"
         raise UsageError(f"setting {next(iter(session.settings))}", "is not for this", remedy=remedy)
     if ablation is None and {"variant", "seeds"} & session.given:
         raise UsageError("--preset" if "variant" in session.given else "--seeds", "is for --ablation")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, figures_table, summarise_seeds
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.models.refiner.recipe import REFINER_PRESETS, RefinerRecipe, RefinerTraining
+from humanpose_cli.train.recipe import TrainOptions
 
 _INPUTS: Mapping[str, str] = {
     "all inputs": "",
@@ -36,6 +37,14 @@ _COLUMNS: Mapping[str, str] = {
 """Column of `RefinerRecipe.held_out_errors` → heading; errors are in per cent of the person's size."""
 
 
+@dataclass(frozen=True)
+class RefinerVariants:
+    """What the trainings of displacement networks share, but for the inputs."""
+
+    network: RefinerTraining
+    loop: TrainOptions
+
+
 def evaluate_inputs(
     selection: PeopleSelection,
     preset: str,
@@ -45,16 +54,20 @@ def evaluate_inputs(
     stop: Callable[[], bool],
     *,
     seeds: int = 1,
+    tune: Callable[[RefinerVariants], RefinerVariants] = lambda variants: variants,
 ) -> Report:
     """Trains a network for each variant and compares their endpoint errors on the cache's held-out people.
 
     `folder/runs` keeps the trainings, finished or not; the means of the table stand with medians and intervals, over
     people and seeds, in the table of figures.
+
+    tune  changes what the preset's trainings share
     """
     if preset not in REFINER_PRESETS:
         raise UsageError("preset", "is not known", expected=", ".join(REFINER_PRESETS), got=preset)
-    options, loop = REFINER_PRESETS[preset]
-    options = replace(options, protocol=selection.protocol, people=selection.limit)
+    variants = tune(RefinerVariants(*REFINER_PRESETS[preset]))
+    loop = variants.loop
+    options = replace(variants.network, protocol=selection.protocol, people=selection.limit)
     runs = ensure_folder(folder / "runs")
     trainings = Trainings(selection.data, runs, torch.device(device), seeds, len(_INPUTS) * seeds, progress, stop)
     rows: list[list[Cell]] = []
@@ -72,7 +85,7 @@ def evaluate_inputs(
     table = Table(
         "refine-inputs", "Inputs of the displacement network", ("inputs", *_COLUMNS.values()), rows, (0, 2, 2, 2, 2, 3)
     )
-    facts = {"data": selection.data.name, "preset": preset, "seeds": seeds}
+    facts = {"data": selection.data.name, "preset": preset, "steps": loop.steps, "seeds": seeds}
     return Report("Ablation: inputs of refinement", facts, {}, [table, figures_table(figures, digits=2)])
 
 

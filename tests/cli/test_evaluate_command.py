@@ -116,6 +116,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("keypoints", "--data", "CACHE"), 3, "lacks people/keypoints/coco17"),
         (("keypoints", "--data", "CACHE", "--crops", "labels"), 2, "is for fit"),
         (("fit", "--data", "CACHE", "--set", "loop.steps=3"), 2, "is not for this"),
+        (("refine", "--data", "CACHE", "--set", "rounds=3"), 2, "is not for this"),
         (("fit", "--data", "CACHE", "--ablation", "losses", "--set", "loop.step=3"), 2, "loop.steps"),
         (("fit", "--data", "CACHE", "--split", "exam"), 3, "has no split exam"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--ablation", "inputs"), 2, "together with --crops"),

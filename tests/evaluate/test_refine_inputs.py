@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from humanpose_cli.evaluate import refine_inputs
 from humanpose_cli.evaluate.ablations import Trainings
 from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.models.refiner.network import DisplacementOptions
+from humanpose_cli.train.recipe import TrainOptions
 
 
 def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trained: list[DisplacementOptions] = []
+    steps: list[int] = []
 
     def trainings(self: Trainings, name: str, options: Any, loop: Any) -> list[Path]:
         trained.append(options.network)
+        steps.append(loop.steps)
         return [tmp_path / "a", tmp_path / "b"]
 
     def errors(trainings: Trainings, options: Any, path: Path, batch_size: int) -> dict[str, np.ndarray]:
@@ -30,7 +34,11 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
     watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "seeds": 2}
     selection = PeopleSelection(tmp_path / "cache")
-    report = refine_inputs.evaluate_inputs(selection, "ablation", "cpu", tmp_path, **watch)
+    report = refine_inputs.evaluate_inputs(
+        selection, "ablation", "cpu", tmp_path, **watch, tune=lambda shared: replace(shared, loop=TrainOptions(steps=7))
+    )
+    assert steps == [7] * 5
+    assert report.facts["steps"] == 7
     table, figures = report.tables
     assert [row[:2] for row in table.rows] == [
         ["all inputs", 2.5],
