@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -79,6 +80,45 @@ _DENSEPOSE = option(
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
+@dataclass(frozen=True)
+class OwnFlags:
+    """What the user's own programs found, as one parameter."""
+
+    boxes: Annotated[Path | None, _BOXES] = None
+    keypoints: Annotated[Path | None, _KEYPOINTS] = None
+    pose_model: Annotated[Path | None, _POSE_MODEL] = None
+    densepose: Annotated[Path | None, _DENSEPOSE] = None
+    charts: DensePoseCharts = None
+
+    def check(self, method: str, *, refine: bool) -> None:
+        """UsageError where they do not go together with other options."""
+        if method == "register" or self.densepose is not None or self.charts is not None:
+            from humanpose_cli.datasets.surface_points import check_registration
+
+            check_registration(method, self.densepose, self.charts, refine=refine)
+
+    def people(self) -> dict[str, Any]:
+        """Those that the fitter takes, by the names of its arguments."""
+        return {"boxes": self.boxes, "keypoints": self.keypoints, "pose_model": self.pose_model}
+
+    def registration(self, body: str) -> Callable[[Fit, Progress], Fit] | None:
+        """What registers a fit to the surface points of its images."""
+        if self.densepose is None:
+            return None
+        from humanpose_cli.body.smpl import body_by_name
+        from humanpose_cli.datasets.surface_points import surface_registration
+
+        return surface_registration(body_by_name(body), self.densepose, self.charts)
+
+    def points_identity(self) -> dict[str, str | None]:
+        """What of the surface points decides the results, for the ledger."""
+        if self.densepose is None:
+            return {}
+        from humanpose_cli.datasets.surface_points import points_identity
+
+        return {**points_identity(self.densepose, self.charts), "method": "register"}
+
+
 @command(
     columns=(
         ("people", "people", "How many were found."),
@@ -108,11 +148,8 @@ def fit(
     detector: Annotated[Literal["auto", "thorough", "fast"], _DETECTOR] = "auto",
     body: BodyOption = "default",
     focal: Focal = None,
-    boxes: Annotated[Path | None, _BOXES] = None,
-    keypoints: Annotated[Path | None, _KEYPOINTS] = None,
-    pose_model: Annotated[Path | None, _POSE_MODEL] = None,
-    densepose: Annotated[Path | None, _DENSEPOSE] = None,
-    charts: DensePoseCharts = None,
+    *,
+    own: OwnFlags,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
@@ -135,20 +172,19 @@ def fit(
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.detect.runtime import begin_loading
     from humanpose_cli.fitting.options import FitMethod, FitOptions, NetworkOptions, fit_outputs
-    from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.images import IMAGE_SUFFIXES
     from humanpose_cli.io.video import VIDEO_SUFFIXES
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
-    _check_registration(method, densepose, charts, refine=refine)
+    own.check(method, refine=refine)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
     )
     network = NetworkOptions(weights, segmenter)
-    own: FitMethod = "keypoints" if method == "register" else method
-    options = session.tune(FitOptions(body, people, detector, focal, method=own, network=network))
+    before: FitMethod = "keypoints" if method == "register" else method
+    options = session.tune(FitOptions(body, people, detector, focal, method=before, network=network))
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
 
     def rows(fit: Fit) -> dict[str, Any]:
@@ -160,7 +196,6 @@ def fit(
 
         return rows(load_fit(out / entry.outputs[0]))
 
-    given: dict[str, Any] = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
     with ExitStack() as stack:
         refiner = None
         if refine:
@@ -174,20 +209,19 @@ def fit(
             begin_loading(device)
             from humanpose_cli.fitting.fitter import Fitter
 
-            register = None if densepose is None else _registration(body, densepose, charts)
             made = Fitter(
                 options,
-                **given,
+                **own.people(),
                 device=device,
                 precision=precision,
                 batch_size=batch_size,
                 threads=threads,
-                refine=register if refiner is None else refiner.refine_own,
+                refine=own.registration(body) if refiner is None else refiner.refine_own,
             )
             return stack.enter_context(made)
 
         # Without files of the user's own, what decides the fits is known before the fitter is made.
-        own_files = options.network != NetworkOptions() or options.body != "default" or densepose or any(given.values())
+        own_files = options.network != NetworkOptions() or options.body != "default" or own != OwnFlags()
         usual = device in ("auto", "cpu") and precision == "auto"
         identity = options.identity({}) if usual and not own_files else fitter().identity
 
@@ -203,27 +237,8 @@ def fit(
                 session.reporter.info(f"{item.label}: nobody was found")
             return Outcome(item.outputs, record_summary(fit), rows(fit))
 
-        recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay}
+        recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay} | own.points_identity()
         if refiner is not None:
             recorded["refine"] = refiner.identity
-        if densepose is not None:
-            files = {"densepose": densepose, "charts": charts}
-            recorded |= {name: file_digest(path) for name, path in files.items() if path is not None and path.is_file()}
-            recorded["method"] = method
         remembered = recall if session.json else None
         return flags.run(session, items, work, out, recorded, remembered, lambda: fitter().batch_size, prepare)
-
-
-def _check_registration(method: str, densepose: Path | None, charts: Path | None, *, refine: bool) -> None:
-    if method == "register" or densepose is not None or charts is not None:
-        from humanpose_cli.datasets.surface_points import check_registration
-
-        check_registration(method, densepose, charts, refine=refine)
-
-
-def _registration(body: str, densepose: Path, charts: Path | None) -> Callable[[Fit, Progress], Fit]:
-    """What registers a fit to the surface points of its images."""
-    from humanpose_cli.body.smpl import body_by_name
-    from humanpose_cli.datasets.surface_points import surface_registration
-
-    return surface_registration(body_by_name(body), densepose, charts)

@@ -122,12 +122,12 @@ def refine(
     ]
     if texture is not None and texture.is_file() and len(items) > 1:
         raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")
-    surface = None
+    surface, points = None, {}
     if densepose is not None:
         from humanpose_cli.body.smpl import body_by_name
-        from humanpose_cli.datasets.surface_points import charted_points
+        from humanpose_cli.datasets.surface_points import charted_points, points_identity
 
-        surface = charted_points(body_by_name(body), densepose, charts)
+        surface, points = charted_points(body_by_name(body), densepose, charts), points_identity(densepose, charts)
     elif charts is not None:
         raise UsageError("charts", "are of no use without `densepose`")
     where: dict[str, Any] = {"threads": threads, "device": device, "batch_size": batch_size, "precision": precision}
@@ -139,10 +139,8 @@ def refine(
             refined, outputs = refine_fit(refiner, fit, item.outputs, texture=texture, progress=session.reporter.step)
             return Outcome(outputs, refined_summary(refined))
 
-        recorded: dict[str, Any] = {**refiner.identity, "body": body_identity(body), "overlay": overlay, "page": page}
+        recorded: dict[str, Any] = {**refiner.identity, **points}
+        recorded |= {"body": body_identity(body), "overlay": overlay, "page": page}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
-        for name, path in (("densepose", densepose), ("charts", charts)):
-            if path is not None and path.is_file():
-                recorded[name] = file_digest(path)
         return flags.run(session, items, work, out, recorded)

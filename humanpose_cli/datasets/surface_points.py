@@ -20,6 +20,7 @@ from humanpose_cli.datasets.densepose import read_annotated_images
 from humanpose_cli.datasets.images import DensePoseOutput
 from humanpose_cli.fitting.registering import register_fit
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.digests import digest_of_files, file_digest
 from humanpose_cli.models.deform_and_learn.correspondences import SurfaceCharts, read_densepose_charts, texture_charts
 from humanpose_cli.refining.correspondences import ChartedPoints
 
@@ -58,6 +59,14 @@ class SurfacePointFile:
         y, x = np.nonzero(charts[..., 0])
         values = charts[y, x].astype(np.float64)
         return np.column_stack((x + 0.5, y + 0.5, values[:, 0], values[:, 1:] / 255))
+
+
+def points_identity(densepose: Path, charts: Path | None) -> dict[str, str | None]:
+    """What of the points decides a result, for ledgers: the contents of both files, or of DensePose's in a folder."""
+    files = [densepose]
+    if densepose.is_dir():
+        files = [path for path in sorted(densepose.rglob("*")) if path.suffix == ".pkl" or path.stem.endswith("_IUV")]
+    return {"densepose": digest_of_files(files), "charts": None if charts is None else file_digest(charts)}
 
 
 def surface_registration(body: Body, densepose: Path, charts: Path | None = None) -> Callable[[Fit, Progress], Fit]:

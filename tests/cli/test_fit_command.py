@@ -28,8 +28,8 @@ from humanpose_cli.rendering.shading import rasterise_view
 def photos(tmp_path_factory):
     """A folder as users have it: a person, a thing, a text that calls itself an image, and something else."""
     folder = tmp_path_factory.mktemp("my photos é")
-    write_image(folder / "astronaut.png", skimage.data.astronaut())
-    write_image(folder / "coffee.jpg", skimage.data.coffee())
+    write_image(folder / "astronaut.png", skimage.data.astronaut()[::2, ::2])  # large enough for everything below
+    write_image(folder / "coffee.jpg", skimage.data.coffee()[::2, ::2])
     (folder / "broken.jpg").write_text("no image")
     (folder / "notes.txt").write_text("nothing")
     return folder
@@ -67,12 +67,12 @@ def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
     record = read_fit(out / "astronaut.png.fit.npz")
     (row,) = items["astronaut.png"]["rows"]
     np.testing.assert_allclose(row["joints3d"]["left_wrist"], record.joints3d[0, SMPL24.index("left_wrist")], atol=1e-4)
-    # She faces the camera: her left shoulder is on the right of the image, her nose near (224, 115).
+    # She faces the camera: her left shoulder is on the right of the image, her nose near (112, 57).
     left, right = (record.joints2d[0, SMPL24.index(f"{side}_shoulder"), 0] for side in ("left", "right"))
-    assert left > right + 60
-    assert abs(record.keypoints2d[0, 0, 0] - 224) < 15
-    assert abs(record.keypoints2d[0, 0, 1] - 115) < 15
-    assert read_image(out / "astronaut.png.overlay.jpg").size == (512, 512)
+    assert left > right + 30
+    assert abs(record.keypoints2d[0, 0, 0] - 112) < 8
+    assert abs(record.keypoints2d[0, 0, 1] - 57) < 8
+    assert read_image(out / "astronaut.png.overlay.jpg").size == (256, 256)
     assert len(read_fit(out / "coffee.jpg.fit.npz")) == 0
     assert not list(out.rglob("*.partial"))
 
@@ -132,11 +132,11 @@ def test_methods_are_told_apart_and_recorded(hpc, photos, tmp_path):
 
 def test_people_of_another_detector(hpc, photos, tmp_path):
     boxes = tmp_path / "boxes.json"
-    boxes.write_text(json.dumps({"astronaut.png": [[20, 10, 400, 512]]}))
+    boxes.write_text(json.dumps({"astronaut.png": [[10, 5, 200, 256]]}))
     ran = hpc("fit", str(photos / "astronaut.png"), "--boxes", str(boxes), "--out", str(tmp_path), "--no-overlay")
     assert ran.code == 0, ran.err
     record = read_fit(tmp_path / "astronaut.png.fit.npz")
-    np.testing.assert_allclose(record.boxes[0], [20, 10, 400, 512], atol=0.5)
+    np.testing.assert_allclose(record.boxes[0], [10, 5, 200, 256], atol=0.5)
     assert not (tmp_path / "astronaut.png.overlay.jpg").exists()
     boxes.write_text(json.dumps({"somebody-else.png": []}))
     refused = hpc("fit", str(photos / "astronaut.png"), "--boxes", str(boxes), "--out", str(tmp_path / "b"))
@@ -162,9 +162,9 @@ def test_a_network_of_another_kind_is_refused_before_anything_is_fitted(hpc, pho
 def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tmp_path):
     fit = fitted / "astronaut.png.fit.npz"
     np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
-    for name, target in (("a", fit), ("b", tmp_path / "pose.npy")):
+    for name, target, known in (("a", fit, ()), ("b", tmp_path / "pose.npy", ("--fit", str(fit)))):
         ran = hpc(
-            "repose", "--input", str(photos / "astronaut.png"), "--target-pose", str(target),
+            "repose", "--input", str(photos / "astronaut.png"), "--target-pose", str(target), *known,
             "--out", str(tmp_path / name), "--detector", "fast", "--size", "256", "--json",
         )  # fmt: skip
         assert ran.code == 0, ran.err
@@ -338,9 +338,10 @@ def test_register_brings_back_a_body_whose_surface_is_known(hpc, tmp_path):
     write_image(photo, np.full((*side[::-1], 3), 90, np.uint8))
     people, densepose = str(tmp_path / "people.json"), str(tmp_path)
     line = ("fit", str(photo), "--keypoints", people, "--focal", "600", "--detector", "fast", "--no-overlay")
-    ran = hpc(*line, "--method", "register", "--densepose", densepose, "--out", str(tmp_path / "a.npz"))
+    line += ("--method", "register", "--densepose", densepose, "--out", str(tmp_path / "out"))
+    ran = hpc(*line)
     assert ran.code == 0, ran.err
-    fit = read_fit(tmp_path / "a.npz")
+    fit = read_fit(tmp_path / "out" / "a.png.fit.npz")
     assert fit.options["registered"] == [True]
     error = np.linalg.norm(fit.joints2d[0] - camera.project(true.joints[0].numpy()), axis=1).mean()
     assert error < 3, "pixels; the keypoints are 5 off"
@@ -348,3 +349,6 @@ def test_register_brings_back_a_body_whose_surface_is_known(hpc, tmp_path):
     np.testing.assert_array_equal(hp.fit(photo, method="register", densepose=densepose, **options).poses, fit.poses)
     with pytest.raises(hp.UsageError, match="densepose: goes with"):
         hp.fit(photo, method="register")
+    np.savez(tmp_path / "a_IUV.npz", iuv=np.zeros_like(charts, np.uint8))
+    refused = hpc(*line)
+    assert (refused.code, "made with other options (another --densepose)" in refused.err) == (2, True)
