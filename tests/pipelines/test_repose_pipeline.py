@@ -31,7 +31,7 @@ def similarity(a, b, where):
     return float(structural_similarity(a, b, channel_axis=2, full=True)[1][where].mean())
 
 
-def test_the_same_pose_gives_the_photo_back(clip, clip_frames):
+def test_the_same_pose_gives_the_photo_back(clip, clip_frames, meshes_made_once):
     with reposer_of(clip, [true_person(clip, 0)]) as reposer:
         scene = reposer.read(clip_frames[0])
         (made,) = scene.images(
@@ -47,7 +47,7 @@ def test_the_same_pose_gives_the_photo_back(clip, clip_frames):
     assert np.array_equal(made.image[away], clip_frames[0][away])
 
 
-def test_another_pose_is_nearer_to_its_truth_than_the_photo(clip, clip_frames):
+def test_another_pose_is_nearer_to_its_truth_than_the_photo(clip, clip_frames, meshes_made_once):
     with reposer_of(clip, [true_person(clip, 0)], absolute=True) as reposer:
         (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [3]))
     truth = clip.image(clip.rotations[3], clip.trans[3])
@@ -108,7 +108,7 @@ def test_sizes_that_make_no_image_are_refused(size):
         ReposeOptions(size=size)
 
 
-def test_size_is_the_longer_side(clip, clip_frames):
+def test_size_is_the_longer_side(clip, clip_frames, meshes_made_once):
     with reposer_of(clip, [true_person(clip, 0)], size=320) as reposer:
         (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [0]))
     assert made.image.shape == (240, 320, 3)
@@ -150,7 +150,7 @@ def test_a_files_name_decides_its_form(tmp_path):
             form_of(count, numbered=numbered, transparent=True, out=out)
 
 
-def test_a_motion_makes_numbered_images(tmp_path, clip, clip_frames):
+def test_a_motion_makes_numbered_images(tmp_path, clip, clip_frames, meshes_made_once):
     from humanpose_cli.io.images import write_image
 
     photo = tmp_path / "photo.png"

@@ -35,7 +35,7 @@ def _parts(generator):
 
 
 @pytest.fixture
-def scene_of(clip_frames, known, weights):
+def scene_of(clip_frames, known, weights, meshes_made_once):
     def read(**options):
         reposer = Reposer(ReposeOptions(method="warp3d", weights=weights, **options), people_source=known)
         return reposer.read(clip_frames[0], focal=None)
