@@ -4,6 +4,8 @@ Within `item()` the first signal only asks for a stop, so that an item that is n
 the grace is over, or at a second signal, KeyboardInterrupt is raised in the main thread: context managers unwind
 and no half-written file stays. Outside an item the first signal raises it at once. A main thread that cannot be
 interrupted (inside a long native call) is left behind by a watchdog thread, which ends the process.
+
+Forked children (a data loader's workers) take no part: a terminal's Ctrl-C reaches them too, and would count twice.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_END = b"\0"  # no signal has this number
 
 
 class StopSignals:
@@ -81,8 +84,9 @@ class StopSignals:
             signal.signal(number, handler)
         self._previous.clear()
         signal.set_wakeup_fd(self._previous_fd)
-        self._writer.close()  # ends the watchdog
+        self._writer.send(_END)  # closing is not enough while a forked child has the socket open as well
         self._watchdog.join(timeout=1)
+        self._writer.close()
         self._reader.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -128,11 +132,23 @@ class StopSignals:
             if not ready:
                 return False, 0
             numbers = self._reader.recv(16)
-            if not numbers:
+            if _END in numbers:
                 return None, 0
             ours = [number for number in numbers if number in _SIGNALS]
             if ours:
                 return True, ours[0]
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: signals are no longer the parent's, Ctrl-C is ignored, SIGTERM ends the child."""
+    if isinstance(getattr(signal.getsignal(signal.SIGINT), "__self__", None), StopSignals):
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _wake_main_thread(number: int) -> None:

@@ -113,6 +113,36 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
     assert [item["status"] for item in json.loads(output)["items"]] == ["skipped", "success", "success"]
 
 
+FORKED = """
+import multiprocessing, threading, time
+from humanpose_cli.batch.signals import StopSignals
+
+def sleep():
+    print("working", flush=True)
+    time.sleep(60)
+
+with StopSignals(grace=10) as stop:
+    child = multiprocessing.get_context("fork").Process(target=sleep, daemon=True)
+    child.start()
+    with stop.item():
+        while not stop.requested:
+            time.sleep(0.01)
+        time.sleep(1.3)  # asked twice, it would have a second
+watching = [thread.name for thread in threading.enumerate() if thread.name == "stop-signals"]
+print("finished", child.is_alive(), watching, flush=True)
+"""
+
+
+def test_a_ctrl_c_that_forked_children_hear_too_counts_once_and_is_the_parents(tmp_path):
+    command = [sys.executable, "-c", FORKED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "finished True []\n")
+
+
 def test_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     threads = threading.active_count()
