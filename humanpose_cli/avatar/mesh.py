@@ -492,12 +492,14 @@ def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop
 
 
 def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) -> MeshReposer:
-    """The person of an example, with true parameters, wrapped in their image; nothing stands behind them.
+    """The person of an example, with true parameters, wrapped in their image; nothing stands behind them, and a crop's
+    padding is what others hide.
 
     InputError for people without body parameters.
     """
     mask, person = person_mask(example), fitted_person(example)
-    return MeshReposer(example.image, mask, person, body, background="transparent", options=options)
+    padding = [] if example.inside is None else [(example.inside == 0).astype(np.float32)]
+    return MeshReposer(example.image, mask, person, body, others=padding, background="transparent", options=options)
 
 
 def pose_of(example: Example) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,7 @@ class Example:
     maps             `LABEL_MAPS` name → decoded array of the image's size
     mask             (H, W) uint8, 255 where this person is visible; None where not known
     detected_mask    (H, W) uint8, the detector's; None where not known
+    inside           (H, W) uint8, 255 in the image and 0 in the padding that a crop has beside it; None where not known
     """
 
     name: str
@@ -52,6 +53,7 @@ class Example:
     maps: Mapping[str, Array] = field(default_factory=dict)
     mask: NDArray[np.uint8] | None = None
     detected_mask: NDArray[np.uint8] | None = None
+    inside: NDArray[np.uint8] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,6 +96,7 @@ def example_of(
         decoded,
         visible_pixels,
         None if detected is None else _decoded(decode_png(detected), sample.name, "mask"),
+        np.full((height, width), 255, np.uint8),
     )
 
 
@@ -164,6 +167,7 @@ def crop_example(example: Example, crop: Crop, body: Body | None = None) -> Exam
         maps,
         None if example.mask is None else crop.warp(example.mask, cv2.INTER_NEAREST),
         None if example.detected_mask is None else crop.warp(example.detected_mask, cv2.INTER_LINEAR),
+        None if example.inside is None else crop.warp(example.inside, cv2.INTER_NEAREST),
     )
 
 

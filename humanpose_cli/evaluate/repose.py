@@ -131,7 +131,7 @@ class WrappedPeople:
         """The labelled body in the image, and the background (S, S, 3); InputError where no body is known."""
         if self._last is None or self._last[0] is not example:
             mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
-            plate = inpaint(mesh.photo, mesh.hole, np.zeros_like(mesh.hole), mesh.options.inpainting)
+            plate = inpaint(mesh.photo, mesh.hole, mesh.others > 0.5, mesh.options.inpainting)
             self._last = example, mesh, plate
         return self._last[1:]
 
@@ -140,7 +140,7 @@ def meshing(wrapped: WrappedPeople) -> Method:
     """The photograph wrapped round the labelled body, which is posed as the target's: the mesh method without errors of
     a fit. InputError for people without body parameters.
     """
-    return lambda first, second: _before_plate(*wrapped(first), second)
+    return lambda first, second: _before_plate(*wrapped(first), first, second)
 
 
 def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False) -> Method:
@@ -151,15 +151,21 @@ def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False
 
     def draw(first: Example, second: Example) -> Drawn:
         mesh, plate = wrapped(first)
-        return _before_plate(WarpReposer(mesh, fitted_person(first), network, mesh_input=mesh_input), plate, second)
+        return _before_plate(
+            WarpReposer(mesh, fitted_person(first), network, mesh_input=mesh_input), plate, first, second
+        )
 
     return draw
 
 
-def _before_plate(reposer: MeshReposer | WarpReposer, plate: NDArray[np.uint8], target: Example) -> Drawn:
-    """A person in the target's pose, before the image's own background."""
+def _before_plate(
+    reposer: MeshReposer | WarpReposer, plate: NDArray[np.uint8], example: Example, target: Example
+) -> Drawn:
+    """The example's person in the target's pose, before the image's own background, as far as the image reaches."""
     drawn = reposer.render(*pose_of(target)).image
     alpha = drawn[..., 3:].astype(np.float32) / 255
+    if example.inside is not None:
+        alpha[example.inside == 0] = 0
     mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
     return Drawn(np.rint(mixed).astype(np.uint8), alpha[..., 0])
 

@@ -134,6 +134,9 @@ def test_the_changed_correspondences_are_those_of_the_changed_body(body, changed
 def test_the_image_moves_with_the_labels(example, body):
     shifted = crop_example(example, CROPS["shifted"], body)
     np.testing.assert_array_equal(shifted.image[..., 0] // 10, shifted.maps["parts"])
+    inside = np.zeros((220, 180), np.uint8)
+    inside[:, 13:] = 255  # shifted right by 13 pixels, and up by 9 of the 40 that are cut off
+    np.testing.assert_array_equal(shifted.inside, inside)
     mirrored = crop_example(example, CROPS["mirrored"], body)
     np.testing.assert_array_equal(mirrored.image, example.image[:, ::-1])
     np.testing.assert_array_equal(mirrored.maps["depth"], example.maps["depth"][:, ::-1])

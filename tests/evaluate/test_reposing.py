@@ -9,7 +9,9 @@ import torch
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.data.augmentation import crop_example
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.evaluate.ablations import Trainings
@@ -145,6 +147,19 @@ def test_the_network_pasted_before_the_meshes_background(rendered, draws):
     np.testing.assert_array_equal(mesh.image[away], pasted.image[away])
     evaluated = measure_reposing(crops, [0, 1], methods)
     assert all(np.isfinite(values).all() for its in evaluated.values.values() for values in its.values())
+
+
+def test_nobody_is_drawn_in_a_crops_padding(rendered):
+    crops, wrapped = rendered
+    first, second = crops.crops(0, np.random.default_rng(0))
+    right = int(32 - np.flatnonzero(first.mask.any(0)).mean())  # the image ends at the person's middle
+    first, second = (crop_example(e, Crop(1.0, 0.0, (right, 0.0), (32, 32))) for e in (first, second))
+    cut = crop_example(first, Crop(1.0, 0.0, (-right, 0.0), (32, 32)))
+    second = crop_example(second, Crop(1.0, 0.0, (-right, 0.0), (32, 32)))
+    drawn = meshing(wrapped)(cut, second)
+    assert (drawn.mask[cut.inside > 0] > 0.5).any()
+    assert not drawn.mask[cut.inside == 0].any()
+    np.testing.assert_array_equal(drawn.image[cut.inside == 0], cut.image[cut.inside == 0])
 
 
 def test_people_nobody_sees_have_no_auc(crops):
