@@ -29,7 +29,15 @@ from humanpose_cli.data.label_maps import LabelledMesh, labels_of, render_label_
 from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.bodies import matched
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, cameras_of
-from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, figures_table, paired_difference, summarise
+from humanpose_cli.evaluate.report import (
+    Cell,
+    Report,
+    Summary,
+    Table,
+    difference_of_groups,
+    figures_table,
+    summarise,
+)
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import body_vertices
@@ -410,7 +418,7 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
         parts = {name: _joined(errors) for name, errors in settings.items() if errors}
         if "before" not in parts:
             continue
-        tables.append(_table(base, parts))
+        tables.append(_table(base, settings, parts))
         for name, errors in parts.items():
             for column, (heading, factor) in _COLUMNS.items():
                 figures[f"{base}: {name}", heading] = summarise(getattr(errors, column)).scaled(factor)
@@ -433,8 +441,11 @@ def _metrics(parts: Mapping[str, RefinementErrors]) -> dict[str, Summary]:
     return found
 
 
-def _table(base: str, parts: Mapping[str, RefinementErrors]) -> Table:
-    """Means of each setting, and the change of the joints' error with its interval."""
+def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Mapping[str, RefinementErrors]) -> Table:
+    """Means of each setting, and how joints' and silhouettes' errors change, with intervals over clips.
+
+    clips  errors of each setting's clips; parts  these joined
+    """
     before, rows, worse = parts["before"], [], []
     for name, errors in parts.items():
         cells: list[Cell] = [
@@ -444,25 +455,35 @@ def _table(base: str, parts: Mapping[str, RefinementErrors]) -> Table:
                 for c, (_, f) in _COLUMNS.items()
             ),
         ]
-        difference = paired_difference(errors.mpjpe, before.mpjpe)
-        change = difference.value / float(before.mpjpe.mean())
-        told = f"{100 * change:+.1f} % ({1e3 * difference.low:+.1f} to {1e3 * difference.high:+.1f} mm)"
-        rows.append([*cells, None if name == "before" else told])
-        if change > _WORSE:
+        changes = [_change(column, clips[name], clips["before"]) for column in ("mpjpe", "silhouette")]
+        rows.append([*cells, *(None if name == "before" or not change.n else _told(change) for change in changes)])
+        if changes[0].value > 100 * _WORSE:
             worse.append(name)
     verdict = (
         f"Above their start by more than 1 %: {', '.join(worse)}."
         if worse
         else ("No setting lies above its start by more than 1 % (mpjpe).")
     )
-    columns = ("setting", *(heading for heading, _ in _COLUMNS.values()), "mpjpe changes by")
+    changes_by = ("mpjpe changes by", "silhouette error changes by")
+    columns = ("setting", *(heading for heading, _ in _COLUMNS.values()), *changes_by)
     title = {
         "keypoints": "From keypoint fits",
         "nbf": "From Neural Body Fitting's network",
         "noise": "From the truth with an estimator's errors",
     }.get(base, f"From the truth with {base.removeprefix('truth+')} rad at every joint")
-    text = f"{len(before.mpjpe)} people in frames. {verdict}"
-    return Table(f"refine-{base}", title, columns, rows, (0, 1, 1, 1, 2, 1, 1, 0), (text,))
+    text = f"{len(before.mpjpe)} people in frames of {len(clips['before'])} clips; intervals are over clips. {verdict}"
+    return Table(f"refine-{base}", title, columns, rows, (0, 1, 1, 1, 2, 1, 1, 0, 0), (text,))
+
+
+def _change(column: str, after: Sequence[RefinementErrors], before: Sequence[RefinementErrors]) -> Summary:
+    """Of a column, in per cent of its mean before."""
+    groups = [[getattr(errors, column) for errors in clips] for clips in (after, before)]
+    change = difference_of_groups(*groups)
+    return change.scaled(100 / float(np.nanmean(np.concatenate(groups[1])))) if change.n else change
+
+
+def _told(change: Summary) -> str:
+    return f"{change.value:+.1f} % ({change.low:+.1f} to {change.high:+.1f})"
 
 
 _TEXTURE_NOISE = (0.1, 0.2, 0.4)

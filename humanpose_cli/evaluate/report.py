@@ -69,6 +69,21 @@ def paired_difference(values: ArrayLike, others: ArrayLike) -> Summary:
     return summarise(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
 
+def difference_of_groups(values: Sequence[ArrayLike], others: Sequence[ArrayLike]) -> Summary:
+    """Of `values` − `others` over all members of G groups, such as the people in the frames of a clip, who are alike:
+    the interval is over groups. Members whose difference is not known are left out.
+    """
+    groups = [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(values, others, strict=True)]
+    groups = [known for known in (group[np.isfinite(group)] for group in groups) if len(known)]
+    if not groups:
+        return summarise([])
+    sums, counts = (np.array([f(group) for group in groups]) for f in (np.sum, len))
+    drawn = np.random.default_rng((0, len(groups))).integers(len(groups), size=(_RESAMPLES, len(groups)))
+    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), (_TAIL, 100 - _TAIL))
+    every = np.concatenate(groups)
+    return Summary(float(every.mean()), len(every), float(np.median(every)), float(low), float(high))
+
+
 def summarise_seeds(values: ArrayLike) -> Summary:
     """Of the errors (S, N) of S trainings on the same N people; the interval is over trainings and people alike.
 

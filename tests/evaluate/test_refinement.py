@@ -183,8 +183,9 @@ def test_tables_compare_every_setting_with_the_start(cache: Path) -> None:
         "keypoints · prior none", "keypoints · prior pose",
     ]  # fmt: skip
     assert noise.rows[1][1] == pytest.approx(0, abs=0.01)
-    assert str(noise.rows[1][-1]).startswith("-100.0 %")
-    assert "8 people in frames. No setting lies above" in noise.notes[0]
+    assert str(noise.rows[1][-2]).startswith("-100.0 % (-")
+    assert str(noise.rows[1][-1]).startswith("-")
+    assert "8 people in frames of 2 clips; intervals are over clips. No setting lies above" in noise.notes[0]
     assert report.facts["clips"] == 2
     assert report.metrics["mask_iou"].value > report.metrics["mask_iou_before"].value
 

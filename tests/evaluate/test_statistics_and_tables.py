@@ -14,6 +14,7 @@ from humanpose_cli.evaluate.published import tables_beside
 from humanpose_cli.evaluate.report import (
     Report,
     Table,
+    difference_of_groups,
     difference_of_seeds,
     paired_difference,
     quartiles,
@@ -50,6 +51,20 @@ def test_pairs_show_what_means_hide():
     better = people - 0.5 + 0.1 * random.normal(size=100)
     assert paired_difference(better, people).high < 0
     assert summarise(better).high > summarise(people).low
+
+
+def test_frames_of_a_clip_are_one_sample():
+    random = np.random.default_rng(0)
+    clips = [random.normal() + 0.01 * random.normal(size=count) for count in (4, 8, 4, 4, 4, 8)]
+    start = [np.ones(len(clip)) for clip in clips]
+    alone = paired_difference(np.concatenate(clips), np.concatenate(start))
+    told = difference_of_groups(clips, start)
+    assert (told.value, told.n, told.median) == (alone.value, 32, alone.median)
+    assert told.high - told.low > 1.5 * (alone.high - alone.low)
+    single = [[value] for value in np.concatenate(clips)]
+    assert difference_of_groups(single, [[1.0]] * 32).low == pytest.approx(alone.low, abs=0.03)
+    assert difference_of_groups([[1.0, np.nan], [np.nan]], [[0.5, 0.0], [1.0]]).value == 0.5
+    assert difference_of_groups([[np.nan]], [[1.0]]).n == 0
 
 
 def test_quartiles_are_in_order_and_leave_nobody_out():
