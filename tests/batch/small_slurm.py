@@ -1,6 +1,6 @@
 """A Slurm of one machine for tests: Debian's slurmctld, slurmd and munge, started by root in a folder of their own.
 
-The machine plays two nodes. Jobs of the partition `high` preempt those of `low`, which are requeued.
+The machine plays three nodes. On the third, jobs of the partition `high` preempt those of `low`, which are requeued.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue")
+NODES = ("n1", "n2", "n3")
 PATIENCE = 30.0
 
 CONFIGURATION = """
@@ -47,9 +48,10 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first_port} CPUs=8 RealMemory=1000 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={second_port} CPUs=8 RealMemory=1000 State=UNKNOWN
+NodeName=n3 NodeHostname={host} NodeAddr=127.0.0.1 Port={third_port} CPUs=8 RealMemory=1000 State=UNKNOWN
 PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE PriorityTier=5 PreemptMode=OFF State=UP
-PartitionName=low Nodes=n1 PriorityTier=1 State=UP
-PartitionName=high Nodes=n1 PriorityTier=9 State=UP
+PartitionName=low Nodes=n3 PriorityTier=1 State=UP
+PartitionName=high Nodes=n3 PriorityTier=9 State=UP
 """
 
 
@@ -72,11 +74,11 @@ def free_port() -> int:
 def running_slurm(folder: Path) -> Iterator[None]:
     """Slurm, found by its commands through SLURM_CONF, until the context ends."""
     folder.chmod(0o755)
-    for name in ("state", "spool.n1", "spool.n2"):
+    for name in ("state", *(f"spool.{node}" for node in NODES)):
         (folder / name).mkdir()
     configuration = folder / "slurm.conf"
     host = socket.gethostname().split(".")[0]
-    ports = {f"{name}_port": free_port() for name in ("controller", "first", "second")}
+    ports = {f"{name}_port": free_port() for name in ("controller", "first", "second", "third")}
     configuration.write_text(CONFIGURATION.format(folder=folder, host=host, **ports))
     (folder / "key").write_bytes(os.urandom(128))
     (folder / "key").chmod(0o400)
@@ -85,7 +87,7 @@ def running_slurm(folder: Path) -> Iterator[None]:
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(configuration)
     with ExitStack() as stack:
-        for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"]):
+        for command in (munge, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", node] for node in NODES)):
             stack.enter_context(program(command))
             time.sleep(0.3)
         try:
@@ -128,12 +130,12 @@ def wait_for_nodes() -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         told = subprocess.run(
-            ["sinfo", "--noheader", "--Node", "--partition=all", "--format=%T"],
+            ["sinfo", "--noheader", "--Node", "--partition=all,low", "--format=%T"],
             capture_output=True,
             text=True,
             check=False,
         )
-        if told.stdout.split() == ["idle", "idle"]:
+        if told.stdout.split() == ["idle"] * len(NODES):
             return
         time.sleep(0.1)
     raise TimeoutError(f"Slurm's nodes are {told.stdout.strip() or told.stderr.strip()} after {PATIENCE:.0f} s")

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ sys.exit(result.exit_code)
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_package() -> Iterator[None]:
+    """Jobs import the package that is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        yield
+
+
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if reason := small_slurm.missing():
@@ -71,14 +80,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def own_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs import the package that is tested."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-
-
-def wait(jobs: SlurmJobs, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
+def wait(jobs: SlurmJobs) -> None:
+    end = time.monotonic() + 120
     while jobs.states() and time.monotonic() < end:
         time.sleep(0.1)
     assert not jobs.states()
@@ -93,7 +96,7 @@ ALL = {f"{letter}{number}": 1 for letter in "abcd" for number in range(3)}
 
 
 def wait_for_items(out: Path, count: int) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while sum(outcomes(out).values()) < count and time.monotonic() < end:
         time.sleep(0.05)
 
@@ -130,53 +133,97 @@ def statuses(out: Path) -> Counter[str]:
     return Counter(item["status"] for item in read_report(out)["items"])
 
 
-@pytest.mark.parametrize(("manner", "kills"), [("plain", 0), ("killed", 3)])
-def test_an_array_finishes_and_a_killed_workers_items_are_done_again(slurm, tmp_path, manner, kills):
-    wait(start(tmp_path, manner))
-    assert outcomes(tmp_path / "out") == ALL
-    assert statuses(tmp_path / "out") == {"skipped": 12}
-    assert len(list(tmp_path.glob("killed-*"))) == kills
+def plain(folder: Path) -> None:
+    wait(start(folder, "plain"))
 
 
-def test_what_scancel_stops_goes_on_where_it_was(slurm, tmp_path):
-    jobs = start(tmp_path, "slow", shards=1)
-    wait_for_items(tmp_path / "out", 3)
+def killed(folder: Path) -> None:
+    wait(start(folder, "killed"))
+
+
+def cancelled(folder: Path) -> None:
+    jobs = start(folder, "slow", shards=1)
+    wait_for_items(folder / "out", 3)
     subprocess.run(["scancel", jobs.work], check=True)
     wait(jobs)
-    assert set(outcomes(tmp_path / "out")) == {"a0", "a1", "a2"}
-    assert not list((tmp_path / "out").rglob("*.partial"))
-    assert statuses(tmp_path / "out") == {"skipped": 3, "planned": 9}
-    wait(start(tmp_path, "plain", shards=2))
-    assert outcomes(tmp_path / "out") == ALL
+    assert set(outcomes(folder / "out")) == {"a0", "a1", "a2"}
+    assert not list((folder / "out").rglob("*.partial"))
+    assert statuses(folder / "out") == {"skipped": 3, "planned": 9}
+    wait(start(folder, "plain", shards=2))
 
 
-@pytest.mark.parametrize("how", ["preempted", "out of time"])
-def test_a_job_that_is_stopped_is_requeued_and_goes_on(slurm, tmp_path, how):
-    jobs = start(tmp_path, "slow-once", shards=1, partition="low", cpus_per_task="8")
-    wait_for_items(tmp_path / "out", 3)
+def preempted(folder: Path) -> None:
+    stopped(folder, "preempted", partition="low", cpus_per_task="8")
+
+
+def out_of_time(folder: Path) -> None:
+    stopped(folder, "out of time")
+
+
+def stopped(folder: Path, how: str, **options: str) -> None:
+    jobs = start(folder, "slow-once", shards=1, **options)
+    wait_for_items(folder / "out", 3)
     stop(jobs.work, how)
-    wait(jobs, 120)
-    assert outcomes(tmp_path / "out") == ALL
-    assert statuses(tmp_path / "out") == {"skipped": 12}
+    wait(jobs)
 
 
-def test_a_training_on_two_nodes_and_one_that_is_requeued_learn_the_same(slurm, tmp_path):
+def trained(folder: Path) -> None:
+    """On two nodes, and on one where it is stopped."""
     script = (sys.executable, linear_recipe.__file__)
-    line, both = (*script, str(tmp_path / "two")), {"nodes": "2", "ntasks-per-node": "1"}
-    two = submit("train", line, tmp_path / "two", SlurmSettings(options=both), None)
-    again = submit("train", (*script, str(tmp_path / "again"), "11"), tmp_path / "again", SlurmSettings(), None)
-    checkpoint = tmp_path / "again" / "checkpoint.pt"
-    while not checkpoint.exists():
+    line, both = (*script, str(folder / "two")), {"nodes": "2", "ntasks-per-node": "1"}
+    two = submit("train", line, folder / "two", SlurmSettings(options=both), None)
+    again = submit("train", (*script, str(folder / "again"), "11"), folder / "again", SlurmSettings(), None)
+    while not (folder / "again" / "checkpoint.pt").exists():
         time.sleep(0.05)
     stop(again.work, "out of time")
-    linear_recipe.main(tmp_path / "here")
     for jobs in (two, again):
         wait(jobs)
-    here = losses(tmp_path / "here")
-    assert losses(tmp_path / "again") == here
-    weights, same = (read_weights(tmp_path / run / BEST)[0]["line"].tolist() for run in ("again", "here"))
+
+
+STORIES = (trained, preempted, cancelled, out_of_time, killed, plain)
+
+
+@pytest.fixture(scope="module")
+def after(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Callable[[Path], None]], Path]]:
+    """The folder of a story when it has ended. All are told at once, for Slurm waits more than it works."""
+    with ThreadPoolExecutor(len(STORIES)) as pool:
+        folders = {story: tmp_path_factory.mktemp(story.__name__) for story in STORIES}
+        told = {story: pool.submit(story, folder) for story, folder in folders.items()}
+
+        def ended(story: Callable[[Path], None]) -> Path:
+            told[story].result()
+            return folders[story]
+
+        yield ended
+
+
+@pytest.mark.parametrize(("story", "kills"), [(plain, 0), (killed, 3)])
+def test_an_array_finishes_and_a_killed_workers_items_are_done_again(after, story, kills):
+    folder = after(story)
+    assert outcomes(folder / "out") == ALL
+    assert statuses(folder / "out") == {"skipped": 12}
+    assert len(list(folder.glob("killed-*"))) == kills
+
+
+def test_what_scancel_stops_goes_on_where_it_was(after):
+    assert outcomes(after(cancelled) / "out") == ALL
+
+
+@pytest.mark.parametrize("story", [preempted, out_of_time])
+def test_a_job_that_is_stopped_is_requeued_and_goes_on(after, story):
+    folder = after(story)
+    assert outcomes(folder / "out") == ALL
+    assert statuses(folder / "out") == {"skipped": 12}
+
+
+def test_a_training_on_two_nodes_and_one_that_is_requeued_learn_the_same(after, tmp_path):
+    folder = after(trained)
+    linear_recipe.main(tmp_path)
+    here = losses(tmp_path)
+    assert losses(folder / "again") == here
+    weights, same = (read_weights(run / BEST)[0]["line"].tolist() for run in (folder / "again", tmp_path))
     assert weights == same
-    np.testing.assert_allclose(losses(tmp_path / "two"), here, rtol=2e-4)
+    np.testing.assert_allclose(losses(folder / "two"), here, rtol=2e-4)
 
 
 def test_what_slurm_refuses_is_told(slurm, tmp_path):
