@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ import torch
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.data.label_maps import BodyLabels
+from humanpose_cli.data.label_maps import labels_of
 from humanpose_cli.data.samples import Group, Sample, SourceInfo
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.synthetic.backgrounds import ImageFolder
@@ -203,7 +203,7 @@ class SyntheticSource:
         frames = 2 if self.options.structure == "pairs" else 1
         for _ in range(_TRIES):
             scene = sample_scene(random, self._body, actors, self._scene_options(), images=self._images)
-            renderer = SceneRenderer(self._body, scene, self._labels)
+            renderer = SceneRenderer(self._body, scene, labels_of(self._body))
             looked_at = {frame: renderer.render(frame) for frame in range(frames)}
             least = min(int(rendered.visible[0]) for rendered in looked_at.values())
             if least >= _LEAST_VISIBLE * self.options.size**2:
@@ -301,13 +301,9 @@ class SyntheticSource:
         """Random numbers that depend on seed, purpose and number alone."""
         return np.random.default_rng((self.options.seed, _number_of(purpose), number))
 
-    @cached_property
+    @property
     def _body(self) -> Body:
-        return default_body()
-
-    @cached_property
-    def _labels(self) -> BodyLabels:
-        return BodyLabels(self._body)
+        return _body()
 
     @cached_property
     def _banks(self) -> dict[str, PoseBank]:
@@ -316,6 +312,12 @@ class SyntheticSource:
     @cached_property
     def _images(self) -> ImageFolder | None:
         return None if self.options.backgrounds is None else ImageFolder(self.options.backgrounds)
+
+
+@cache
+def _body() -> Body:
+    """One of all sources of a process: what is made once for a body object, as clothes are, is made once."""
+    return default_body()
 
 
 def _number_of(name: str) -> int:

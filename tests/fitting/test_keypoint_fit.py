@@ -158,15 +158,15 @@ def test_near_far_wide_and_long(body, library_scene, depth, focal):
 
 
 def test_rows_do_not_depend_on_their_neighbours(body, library_scene):
-    scene = library_scene(6, seed=4)
+    scene = library_scene(3, seed=4)
     rng = np.random.default_rng(1)
     noisy = scene.changed(
-        keypoints=scene.observations.keypoints + rng.normal(scale=6, size=(6, 33, 2)),
-        world=scene.observations.world + rng.normal(scale=0.08, size=(6, 33, 3)),
+        keypoints=scene.observations.keypoints + rng.normal(scale=6, size=(3, 33, 2)),
+        world=scene.observations.world + rng.normal(scale=0.08, size=(3, 33, 3)),
     )
     together = fit_keypoints(body, noisy)
-    chunked = fit_keypoints(body, noisy, KeypointFitOptions(chunk=4))
-    for row in range(6):
+    chunked = fit_keypoints(body, noisy, KeypointFitOptions(chunk=2))
+    for row in range(3):
         alone = fit_keypoints(body, noisy.rows(slice(row, row + 1)))
         for name in ARRAYS:
             whole = getattr(together, name)[row]

@@ -156,6 +156,8 @@ def in_group(recipe, out, log):
 
 if __name__ == "__main__":
     if sys.argv[1] == "group":  # first with a process that is killed at a step, then again
+        import torch._dynamo  # or each of the four would import it at its first step
+
         torch.set_num_threads(1)
         folder, log = map(Path, sys.argv[2:4])
         killed = in_group(FatalRecipe(int(sys.argv[4])), folder, log)

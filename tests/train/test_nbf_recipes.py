@@ -184,9 +184,9 @@ def test_unrendered_people_have_labels_that_agree():
 
 @pytest.mark.parametrize("options", [PROXY, PARTS], ids=["proxy", "parts"])
 def test_unrendered_people_among_the_others(cache, options):
-    recipe = NbfRecipe(cache, replace(options, unrendered=1.0))
-    batch = next(iter(recipe.batches(LoaderOptions(16))))
-    whole = next(iter(NbfRecipe(cache, replace(options, unrendered=0.0)).batches(LoaderOptions(16))))
+    recipe = NbfRecipe(cache, replace(options, unrendered=1.0, unrendered_poses=64))
+    batch = next(iter(recipe.batches(LoaderOptions(4))))
+    whole = next(iter(NbfRecipe(cache, replace(options, unrendered=0.0)).batches(LoaderOptions(4))))
     assert {name: (v.shape, v.dtype) for name, v in batch.items()} == {n: (v.shape, v.dtype) for n, v in whole.items()}
     assert batch["has_3d"].all()
     assert (batch["betas"][:, None] != whole["betas"]).all()
@@ -319,7 +319,8 @@ def test_a_network_may_begin_with_anothers_backbone(cache, tmp_path):
 
 
 def test_parts_and_the_detectors_numbers_together(cache, segmenter, tmp_path):
-    options = replace(PROXY, inputs=InputOptions("proxy", proxy="parts", parts=3, size=32), crop=32, unrendered=0.3)
+    options = replace(PROXY, inputs=InputOptions("proxy", proxy="parts", parts=3, size=32), crop=32)
+    options = replace(options, unrendered=0.3, unrendered_poses=64)
     result = train(NbfRecipe(cache, options), LOOP, tmp_path, CPU)
     assert 5 < result.metrics["pa_mpjpe_mm"] < 400
     seen = NbfRecipe(cache, replace(options, source="segmenter", segmenter=str(segmenter[1] / BEST), unrendered=0.0))
