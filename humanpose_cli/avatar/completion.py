@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from humanpose_cli.avatar.relief import fold_depths
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, TRUNK, BodyTexels, flat_parts, limb_groups, parts_mask, spread
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, flat_parts, limb_groups, parts_mask, spread
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly, paint_vertices
 from humanpose_cli.core.conventions import SMPL24
 
@@ -148,11 +148,9 @@ def _texels_per_metre(surface: BodyTexels) -> float:
 def _fill(surface: BodyTexels, known: Array, prints: Array) -> Array:
     """Colours (coarse, coarse, 3) for whatever `known`, coarse and multiplied by its weight, leaves open."""
     plain = _without_detail(surface, known, prints)
-    if _patterned(surface, known, plain, prints):
-        relief, plain = surface.hollows, np.where(prints[..., None] > 0.5, plain, _straight(known))
-    else:
-        relief = surface.hollows * _folds(surface, known, prints)
-        plain = _without_prints(surface, known, plain)
+    patterned = _patterned(surface, known, plain, prints)
+    relief = surface.hollows * np.where(patterned, 1, _folds(surface, known, prints))
+    plain = np.where(patterned & (prints[..., None] < 0.5), _straight(known), _without_prints(surface, known, plain))
     known = _over(known, surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3]))))
     spread_out = surface.coarse.interpolate(_spread_colours(surface, known), surface.faces)
     filled = (known[..., :3] + (1 - known[..., 3:]) * spread_out) * relief
@@ -204,18 +202,23 @@ def _prints(surface: BodyTexels, known: Array) -> Array:
     return result
 
 
-def _patterned(surface: BodyTexels, known: Array, plain: Array, prints: Array) -> bool:
-    """Whether detail covers the visible trunk, as a printed shirt's does, and is no letters or badge on plain cloth."""
-    first = surface.rows[:, 0]
-    trunk = parts_mask(surface.part_labels, TRUNK)[first][np.maximum(surface.coarse.face, 0)]
-    shown = trunk & surface.coarse.covered & (known[..., 3] > 0.7) & (prints < 0.5)
-    if not shown.any():
-        return False
-    colours = _straight(known)[shown]
-    detail = np.abs(colours - plain[shown]).max(1) > _CONTRAST
-    if _usual(plain[shown]).mean() > _MOST_OF_IT:
-        detail &= _usual(colours)  # what has another colour than most of the garment lies on it: a collar, straps
-    return bool(detail.mean() > _PATTERNED)
+def _patterned(surface: BodyTexels, known: Array, plain: Array, prints: Array) -> Mask:
+    """Texels (coarse, coarse, 1) of garments, on trunk and arms or on legs, whose visible part is covered with detail
+    that is no letters or badge on plain cloth, as a printed shirt is. Of the upper one, the trunk tells.
+    """
+    trunk, left_arm, right_arm, left_leg, right_leg = _garments(surface)
+    legs = left_leg | right_leg
+    result = np.zeros((*prints.shape, 1), bool)
+    for seen, garment in ((trunk, trunk | left_arm | right_arm), (legs, legs)):
+        shown = seen & (known[..., 3] > 0.7) & (prints < 0.5)
+        if not shown.any():
+            continue
+        colours = _straight(known)[shown]
+        detail = np.abs(colours - plain[shown]).max(1) > _CONTRAST
+        if _usual(plain[shown]).mean() > _MOST_OF_IT:
+            detail &= _usual(colours)  # what has another colour than most of the garment lies on it: a collar, straps
+        result[garment] = detail.mean() > _PATTERNED
+    return result
 
 
 def _without_prints(surface: BodyTexels, known: Array, plain: Array) -> Array:

@@ -100,6 +100,18 @@ def test_stripes_go_round_the_body_but_letters_do_not(stage: Stage, surface: Bod
     assert np.abs(got[far_back] - 0.5).max() < 0.15
 
 
+def test_the_pattern_of_trousers_goes_round_below_a_plain_shirt(stage: Stage, surface: BodyTexels) -> None:
+    _, y, z = stage.body.template.numpy().T
+    legs = part(stage, "left_hip", "right_hip", "left_knee", "right_knee")
+    middle = np.median(z[legs])
+    colours = np.full((len(y), 3), 0.5, np.float32)
+    stripes = np.where((y % 0.2 < 0.1)[:, None], (0.8, 0.1, 0.1), (0.1, 0.1, 0.8)).astype(np.float32)
+    colours[legs] = stripes[legs]
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, (z > middle) | ~legs)).image)
+    clear = np.abs((y % 0.1) - 0.05) < 0.025
+    assert (np.abs(got - colours).max(1) < 0.25)[legs & (z < middle - 0.03) & clear].mean() > 0.8
+
+
 def test_a_tie_stays_in_front(stage: Stage, surface: BodyTexels) -> None:
     x, _, z = stage.body.template.numpy().T
     trunk = part(stage, "pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
