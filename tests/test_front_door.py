@@ -24,7 +24,7 @@ HEAVY = "torch numpy cv2 scipy PIL warp mediapipe typer rich tqdm"
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("photos") / "astronaut.png"
-    write_image(path, skimage.data.astronaut())
+    write_image(path, skimage.data.astronaut()[::2, ::2])
     return path
 
 
@@ -35,8 +35,8 @@ def fit(photo) -> hp.Fit:
 
 def test_the_import_loads_nothing_heavy_and_names_what_there_is():
     code = (
-        "import sys, time; started = time.perf_counter(); import humanpose_cli as hp; "
-        "took = time.perf_counter() - started; "
+        "import sys, time; started = time.process_time(); import humanpose_cli as hp; "
+        "took = time.process_time() - started; "
         f"loaded = [name for name in {HEAVY.split()} if name in sys.modules]; "
         "missing = set(hp.__all__) - set(dir(hp)); "
         "print(loaded, missing, took < 0.1)"
@@ -62,9 +62,9 @@ def test_a_photograph(fit, photo):
     assert (person.id, person.name, person.rows.tolist(), person.frames.tolist()) == (0, "person 0", [0], [0])
     # She faces the camera: her left shoulder is on the right of the image.
     left, right = (person.joints2d[0, SMPL24.index(f"{side}_shoulder"), 0] for side in ("left", "right"))
-    assert left > right + 60
+    assert left > right + 30
     overlay = fit.overlay()
-    assert overlay.shape == (512, 512, 3)
+    assert overlay.shape == (256, 256, 3)
     assert (overlay != read_image(photo).pixels).any(2).mean() > 0.2
 
 
@@ -130,7 +130,7 @@ def test_amass_and_back(fit, tmp_path):
 
 
 def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
-    pixels = read_image(photo).pixels[::2, ::2]
+    pixels = read_image(photo).pixels
     reports = []
     with hp.Fitter(detector="fast", device="cpu") as fitter:
         clip = fitter.fit(np.stack([pixels] * 3), frames="1:3", progress=lambda *step: reports.append(step))
@@ -182,7 +182,7 @@ def test_a_photograph_in_other_poses(fit, photo, tmp_path):
         assert [path.name for path in motion.save(tmp_path / "steps")] == ["000000.png", "000001.png", "000002.png"]
         assert motion.save(tmp_path / "x.mp4") == (tmp_path / "x.mp4",)
         with pytest.raises(
-            hp.InputError, match=r"photo: is not the photograph of `fit`, expected 512 × 512 pixels, found 256 × 256"
+            hp.InputError, match=r"photo: is not the photograph of `fit`, expected 256 × 256 pixels, found 128 × 128"
         ):
             reposer.repose(pixels[::2, ::2], fit, fit=fit)
 
@@ -207,7 +207,7 @@ def test_a_doubtful_fit_says_so(fit):
     assert record_summary(cut)["doubtful"] == "hips not visible"
     changed = (cut.overlay() != fit.overlay()).any(2)
     assert 0.001 < changed.mean() < 0.1  # a label
-    outside = replace(fit, keypoints2d=fit.keypoints2d + np.float32([0, 512, 0]))
+    outside = replace(fit, keypoints2d=fit.keypoints2d + np.float32([0, 256, 0]))
     unsure = replace(fit, confidence=np.float32([0.3]))
     far = replace(fit, reprojection_error=np.float32([40]))
     assert [each.people[0].doubt for each in (outside, unsure, far)] == [
@@ -219,7 +219,7 @@ def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "python.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 11
-    write_image(tmp_path / "photo.jpg", read_image(photo).pixels[::2, ::2])
+    write_image(tmp_path / "photo.jpg", read_image(photo).pixels)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in blocks:

@@ -139,13 +139,14 @@ def test_the_network_pasted_before_the_meshes_background(rendered, draws):
         ),
     }
     first, second = crops.crops(0, np.random.default_rng(0))
-    assert wrapped(first)[0] is wrapped(first)[0]  # wrapped once for all methods
-    assert wrapped(first)[0] is not wrapped(second)[0]
+    once = wrapped(first)[0]
     mesh, pasted = (method(first, second) for method in methods.values())
+    assert wrapped(first)[0] is once  # for all methods
+    assert wrapped(second)[0] is not once
     away = (mesh.mask == 0) & (pasted.mask == 0)
     assert away.any()
     np.testing.assert_array_equal(mesh.image[away], pasted.image[away])
-    evaluated = measure_reposing(crops, [0, 1], methods)
+    evaluated = measure_reposing(crops, [1], methods)
     assert all(np.isfinite(values).all() for its in evaluated.values.values() for values in its.values())
 
 
@@ -209,7 +210,7 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     training = Warp3dTraining(
         TINY, DiscriminatorConfig(4, (8,), (1,)), perceptual="pixels", adversarial_weight=0.0, validation=2
     )
-    loop = TrainOptions(epochs=1, batch_size=4, workers=0, validate_every=10_000)
+    loop = TrainOptions(epochs=1, batch_size=8, workers=0, validate_every=10_000)
     trainings = Trainings(folder, tmp_path, CPU, seeds=2)
     variants = WarpingVariants(training, loop)
     (table, figures), drawn = warping_table(trainings, variants, crops, [0, 1, 2], None, published=True)
@@ -221,7 +222,7 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     assert table.rows[3][5:] == [0.883, 0.626, 0.777]
     assert any("ssim_fg" in note for note in table.notes)
     assert {row[-1] for row in figures.rows if row[1] == "ssim"} == {3}
-    (alone, _), _ = warping_table(trainings, variants, crops, [0, 1, 2], None)
+    (alone, _), _ = warping_table(trainings, variants, crops, [0], None)
     assert alone.columns == table.columns[:5]
 
 

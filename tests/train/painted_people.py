@@ -1,6 +1,7 @@
 """A small source of people in the colours of their parts: labels agree exactly, and the detector never errs."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -10,16 +11,18 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.data.building import build_cache
-from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
+from humanpose_cli.data.label_maps import LabelledMesh, encode_map, labels_of, render_label_maps
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 
 SIZE, FOCAL = 64, 90.0
+_body = cache(default_body)
 
 
+@cache
 def person_and_maps(number, names=("persons", "parts")):
-    body = default_body()
+    body = _body()
     generator = torch.Generator().manual_seed(number)
     rotations = sample_poses(1, generator)
     rotations[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ rotations[:, 0]
@@ -28,7 +31,7 @@ def person_and_maps(number, names=("persons", "parts")):
     found = body.pose(rotations, betas, trans)
     landmarks = body.pose_landmarks("blazepose33", found, betas)[0]
     view = Camera.of_image((SIZE, SIZE), FOCAL)
-    maps = render_label_maps([LabelledMesh(found.vertices[0], body.faces, BodyLabels(body))], view, names)
+    maps = render_label_maps([LabelledMesh(found.vertices[0], body.faces, labels_of(body))], view, names)
 
     def pixels(points):
         return np.concatenate((view.project(points).numpy(), np.ones((len(points), 1))), 1).astype(np.float32)
