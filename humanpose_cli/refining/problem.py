@@ -42,6 +42,7 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 _MISFITS = (1.6, 2.1, 2.7, 3.5, 5.0, 12.0)
 _HOLDS = (1.0, 0.04, 0.055, 0.125, 0.25, 0.65)
 """How far a fit's landmarks are from its keypoints (`anchor_misfit`), and the share of the holds' noise that counts."""
+_WITHOUT_PRIOR = 0.5  # factor on these shares but the first
 
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
 _WINDOW, _AHEAD = 48, 12  # rows of a track solved together, and rows behind them that only steady their end
@@ -147,7 +148,7 @@ def anchor_misfit(rig: LandmarkRig, evidence: AlignmentEvidence) -> float:
     return float(apart[weights > 0].quantile(0.5)) if (weights > 0).any() else float("nan")
 
 
-def hold_share(misfit: float) -> float:
+def hold_share(misfit: float, *, prior: bool) -> float:
     """How loosely a fit is held that is `misfit` (`anchor_misfit`) off its keypoints: a factor, 0…1, on rotation_noise
     and shape_noise.
 
@@ -156,8 +157,12 @@ def hold_share(misfit: float) -> float:
     lies above tells how wrong the fit is: the truth turned by 0.02, 0.05 and 0.08 rad at every joint is 2.7, 3.4 and
     4.3 off, Neural Body Fitting's network 4.7. A fit that follows its keypoints more closely than the truth would was
     made from them (real videos: 1.0 to 1.6); they pull it nowhere, and it is free to follow the pixels.
+
+    prior  whether the pose prior counts; without it only the hold keeps what no pixel shows, and is twice as tight for
+           fits that do not follow their keypoints
     """
-    return 1.0 if np.isnan(misfit) else float(np.interp(misfit, _MISFITS, _HOLDS))
+    holds = _HOLDS if prior else (_HOLDS[0], *(_WITHOUT_PRIOR * share for share in _HOLDS[1:]))
+    return 1.0 if np.isnan(misfit) else float(np.interp(misfit, _MISFITS, holds))
 
 
 class AlignmentProblem:

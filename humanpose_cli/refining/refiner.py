@@ -322,15 +322,15 @@ class Refiner:
 
     def _solved(self, fit: Fit, start: Fit, body: Body, rig: LandmarkRig, pulls: _Pulls) -> Fit:
         """Every track solved; `fit` is the anchor, `start` where the solver begins."""
-        state = _state(start)
+        state, prior = _state(start), self.options.prior == "pose"
         for track in fit.tracks:
             rows = fit.rows_of(track)
             evidence, weights = _evidence(fit, rows, pulls), self.options.weights
-            hold = hold_share(anchor_misfit(rig, evidence))
+            hold = hold_share(anchor_misfit(rig, evidence), prior=prior)
             weights = replace(
                 weights, rotation_noise=hold * weights.rotation_noise, shape_noise=hold * weights.shape_noise
             )
-            problem = AlignmentProblem(rig, evidence, weights, prior=self.options.prior == "pose")
+            problem = AlignmentProblem(rig, evidence, weights, prior=prior)
             with one_thread_each():
                 solved = problem.solve_in_windows(FitState(*(values[rows] for values in state)))
             for values, found in zip(state, solved, strict=True):

@@ -125,9 +125,12 @@ def test_the_hold_is_as_far_as_the_fit_is_off_its_keypoints(rig, walk):
     assert anchor_misfit(rig, evidence) == pytest.approx(3)
     evidence.weights[:, -33:] = 0
     assert np.isnan(anchor_misfit(rig, evidence))
-    holds = [hold_share(misfit) for misfit in (0.5, 1.6, 2.1, 3.5, 6.0, 99.0, float("nan"))]
+    misfits = (0.5, 1.6, 2.1, 3.5, 6.0, 99.0, float("nan"))
+    holds = [hold_share(misfit, prior=True) for misfit in misfits]
     assert holds[0] == holds[1] == holds[-1] == 1
     assert holds[2] < holds[3] < holds[4] < holds[5] < 1
+    alone = [hold_share(misfit, prior=False) for misfit in misfits]
+    assert alone == pytest.approx([*holds[:2], *(share / 2 for share in holds[2:-1]), holds[-1]])
 
 
 def test_without_evidence_the_anchor_stays(rig, walk):
