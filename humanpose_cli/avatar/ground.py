@@ -144,16 +144,21 @@ def contact_shadow(
     x, y = ((axis - np.float32(c)) / np.float32(camera.focal) for axis, c in zip((xs, ys), centred, strict=True))
     descent = x * np.float32(below[0]) + y * np.float32(below[1]) + np.float32(below[2])
     z = np.float32(height) / np.maximum(descent, np.float32(1e-3))
-    ground = np.stack((x * z, y * z, z), -1)
+    ground = (x * z, y * z, z)
 
-    def near(point: NDArray[np.float64], reach: float) -> NDArray[np.float32]:
-        away = np.square(ground - point.astype(np.float32)).sum(-1)
-        return np.where(descent > 0, np.exp(-away / np.float32(2 * reach**2)), np.float32(0))
+    def near(point: NDArray[np.float64], reach: float, part: tuple[slice, slice]) -> NDArray[np.float32]:
+        away = np.zeros_like(descent[part])
+        for axis, its in zip(ground, point.astype(np.float32), strict=True):
+            away += np.square(axis[part] - its)
+        return np.where(descent[part] > 0, np.exp(-away / np.float32(2 * reach**2)), np.float32(0))
 
     close = np.zeros(z.shape, np.float32)
     for sole, lift in zip(soles, lifts[chosen], strict=True):
-        np.maximum(close, np.float32(1 - lift / _SOLE) * near(sole, _CONTACT[0]), out=close)
-    light = (1 - _CONTACT[1] * close) * (1 - _BODY[1] * near(centre, _BODY[0]))
+        about = _box_of_circle(sole, below, 4 * _CONTACT[0], camera).intersect(box)
+        if not about.empty:  # the rest of the image is too far away
+            part = about.slices_in(box)
+            np.maximum(close[part], np.float32(1 - lift / _SOLE) * near(sole, _CONTACT[0], part), out=close[part])
+    light = (1 - _CONTACT[1] * close) * (1 - _BODY[1] * near(centre, _BODY[0], np.s_[:, :]))
     return box, light.astype(np.float32)
 
 

@@ -274,7 +274,7 @@ class MeshReposer:
         image  in place of the texture (S, S, C)
         """
         vertices, faces = self.dressed.pose(rotations, trans), self.body.faces
-        texture = Texture(self.texture.image[..., :3] if image is None else image, self.body.uv, self.body.uv_faces)
+        texture = Texture(self.texture.image if image is None else image, self.body.uv, self.body.uv_faces)
         bright = self.light.on(vertex_normals(vertices, faces)) if image is None else None
         drawn = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
         if self.loose is not None:

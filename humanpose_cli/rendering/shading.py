@@ -113,21 +113,20 @@ class Scene:
                 alpha if interpolated is None else average_samples(interpolated, self.samples)[0, ..., 0].cpu().numpy()
             )
             return Layer(_plain_colour(surface, shade, alpha), alpha)
+        covered = (raster.face >= 0).cpu().numpy()
         if surface.texture is None:
             assert interpolated is not None  # colours of vertices are interpolated
             colour = interpolated[..., 1:].cpu().numpy()
         else:
             texture = surface.texture
             uv = interpolate(raster, texture.uv_faces, texture.uv[None]).cpu().numpy()
-            covered = (raster.face >= 0).cpu().numpy()
-            colour = sample_texture(texture.image, uv, covered, samples=self.samples) * covered[..., None]
+            colour = sample_texture(texture.image, uv, covered, samples=self.samples)
+        light = covered[..., None].astype(np.float32)
         if surface.brightness is not None and interpolated is not None:
-            colour = colour[..., :3] * interpolated.cpu().numpy()
+            light *= interpolated.cpu().numpy()
         elif surface.lit and interpolated is not None:
-            shade = interpolated[..., 0].cpu().numpy()
-            light = np.float32(0.1) + np.float32(0.9) * shade
-            colour = colour[..., :3] * light[..., None]
-        return Layer(colour[..., :3].mean(0), alpha)
+            light *= np.float32(0.1) + np.float32(0.9) * interpolated[..., :1].cpu().numpy()
+        return Layer((colour[..., :3] * light).mean(0), alpha)
 
 
 def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:

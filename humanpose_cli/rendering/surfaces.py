@@ -21,7 +21,7 @@ _LARGE = 256  # rows of an image
 class Texture:
     """An image wrapped round a mesh.
 
-    image     (h, w, 3) float32 or uint8 (0…1 in steps of 1/255)
+    image     (h, w, 3 or more) float32 or uint8 (0…1 in steps of 1/255); further channels are not drawn
     uv        (T, 2) in 0…1, v down: texel = uv · size
     uv_faces  (F, 3) rows of `uv` for the mesh's faces
     """
