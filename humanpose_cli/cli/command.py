@@ -20,6 +20,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import math
 import re
 import sys
 import types
@@ -203,6 +204,7 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
         for consumed in ("config", "set_"):
             values.pop(consumed, None)
         _refuse_pipes(values)
+        _refuse_infinite(values)
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
         universal["cluster"] = values.pop("cluster", None)
@@ -271,6 +273,13 @@ def _refuse_pipes(values: Mapping[str, Any]) -> None:
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, Path) and name not in ("out", "items"):  # a list of items is read once
                 refuse_pipes(path)
+
+
+def _refuse_infinite(values: Mapping[str, Any]) -> None:
+    """UsageError for a number that is none, which comparisons with limits let through, or without end."""
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(name, "is out of range", expected="a finite number", got=str(value))
 
 
 def _is_given(context: typer.Context, parameter: str) -> bool:

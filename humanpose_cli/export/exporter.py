@@ -78,7 +78,7 @@ def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str
     UsageError where `out` is a file of another format, or of one that makes several files.
     """
     kind = out.suffix.lower().removeprefix(".")
-    if out.is_dir() or kind not in (*FORMATS, "npz"):
+    if out.is_dir() or kind not in (*FORMATS, *_OTHERS):
         return lambda name: out / name.removesuffix(FIT_SUFFIX), tuple(formats or ("glb",))
     if kind not in ONE_FILE or tuple(formats or (kind,)) != (kind,):
         expected = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
@@ -91,8 +91,8 @@ def chosen_people(fit: Fit, person: str) -> Fit:
     if person == "all":
         return fit
     if person != "largest" and not (person.isdecimal() and int(person) in fit.tracks):
-        known = ", ".join(map(str, fit.tracks)) or "nobody"
-        raise UsageError("person", "is not in the fit", expected=f"all, largest, or of {known}", got=person)
+        known = ", ".join(["all, largest", *map(str, fit.tracks)])
+        raise UsageError("person", "is not in the fit", expected=known, got=person)
     return fit.select(fit.rows_of(fit.largest_track if person == "largest" else int(person)))
 
 
@@ -260,5 +260,6 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
 }
 """How each format is written, by the name that the user gives."""
 
+_OTHERS = ("npz", "html", "fbx", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no folder is called so
 ONE_FILE = ("json", "glb", "usd")
 """Formats that make one file of a fit."""
