@@ -22,7 +22,8 @@ _REACH = 0.035  # metres: surface farther away keeps no light off
 _DARKEST, _STRENGTH = 0.45, 1.5
 _CELLS = (0.012, 0.025, 0.05)  # metres: sizes of folds
 _LATTICE = 24  # cells after which folds repeat
-_MOST = 0.03  # of the brightness, at each size
+_LENGTH = 3.0  # of a fold, in widths
+_MOST = 0.02  # of the brightness, at each size
 _FEWEST = 200  # texels that tell of folds
 
 
@@ -47,12 +48,16 @@ def light_in_hollows(points: Array, normals: Array, areas: Array) -> Array:
 
 
 def fold_patterns(points: Array) -> Array:
-    """Brightness of folds of each size at points (N, 3) metres: (N, 3), of mean 0 and variance 1."""
+    """Brightness of folds of each size at points (N, 3) metres of the resting body: (N, 3), of mean 0 and variance 1.
+
+    Folds are longer than wide: they hang down the trunk and go round the arms, which the resting body holds out.
+    """
+    stretched = np.ascontiguousarray((points * (1, 1 / _LENGTH, 1)).T)
     random = np.random.default_rng(0)
     columns = []
     for cell in _CELLS:
         lattice = random.standard_normal((_LATTICE,) * 3).astype(np.float32)
-        values = map_coordinates(lattice, np.ascontiguousarray(points.T) / cell, order=1, mode="grid-wrap")
+        values = map_coordinates(lattice, stretched / cell, order=1, mode="grid-wrap")
         columns.append((values - values.mean()) / max(float(values.std()), 1e-6))
     return np.stack(columns, 1).astype(np.float32)
 

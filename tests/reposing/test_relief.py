@@ -32,6 +32,13 @@ def test_folds_are_the_same_at_the_same_points_and_even_over_many() -> None:
     np.testing.assert_array_equal(fold_patterns(points), folds)
 
 
+def test_folds_are_longer_than_wide() -> None:
+    points = np.random.default_rng(1).uniform(-1, 1, (5000, 3))
+    folds = fold_patterns(points)
+    down, across = (np.abs(fold_patterns(points + step) - folds).mean() for step in ((0, 0.01, 0), (0.01, 0, 0)))
+    assert down < 0.6 * across
+
+
 def test_deep_folds_are_found_deep_and_little_tells_nothing() -> None:
     shown = np.zeros((128, 128), bool)
     shown[20:110, 20:110] = True
