@@ -20,7 +20,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import math
 import re
 import sys
 import types
@@ -36,7 +35,7 @@ from typer.core import TyperCommand
 
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.cluster import ClusterFlags
-from humanpose_cli.cli.options import nearest
+from humanpose_cli.cli.options import check_values, nearest
 from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.table import CONTEXT
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
@@ -203,8 +202,7 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose", "log_json")}
         for consumed in ("config", "set_"):
             values.pop(consumed, None)
-        _refuse_pipes(values)
-        _refuse_infinite(values)
+        check_values(values)
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
         universal["cluster"] = values.pop("cluster", None)
@@ -265,21 +263,6 @@ def sentence_in_flags(error: HpcError, name: str) -> str:
         subject = ", ".join(flags[argument] for argument in about)
         return in_flags(subject + str(error)[len(error.subject) :], name)
     return in_flags(str(error), name)
-
-
-def _refuse_pipes(values: Mapping[str, Any]) -> None:
-    """InputError for a pipe or a device among the files given, which are read more than once."""
-    for name, value in values.items():
-        for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, Path) and name not in ("out", "items"):  # a list of items is read once
-                refuse_pipes(path)
-
-
-def _refuse_infinite(values: Mapping[str, Any]) -> None:
-    """UsageError for a number that is none, which comparisons with limits let through, or without end."""
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(name, "is out of range", expected="a finite number", got=str(value))
 
 
 def _is_given(context: typer.Context, parameter: str) -> bool:

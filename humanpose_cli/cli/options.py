@@ -8,6 +8,7 @@ are added by cli.command.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from humanpose_cli.batch.items import Shard
 from humanpose_cli.core.device import Precision, parse_device, usable_cores
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
+from humanpose_cli.io.sniffing import refuse_pipes
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
@@ -49,6 +51,18 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}" if known else ""
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """InputError for a pipe or a device among the files given, which are read more than once; UsageError for numbers
+    that are not finite.
+    """
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(name, "is out of range", expected="a finite number", got=str(value))
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and name not in ("out", "items"):  # a list of items is read once
+                refuse_pipes(path)
 
 
 def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
