@@ -132,10 +132,10 @@ class Fitter:
             return {}
         return {"precision": self._network.precision}
 
-    def for_another_camera(self) -> Fitter:
-        """The same fitter, models shared, without the focal length that was given for one camera."""
+    def for_driving(self) -> Fitter:
+        """The same fitter, models shared, for whose pose others take: the largest person, whatever the camera."""
         other = copy.copy(self)
-        other.options = replace(self.options, focal=None)
+        other.options = replace(self.options, focal=None, people="largest")
         return other
 
     def fit(

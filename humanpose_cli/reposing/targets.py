@@ -255,7 +255,7 @@ def read_target(
         return read_pose(target, skeleton, axes)
     if not isinstance(target, str | Path) and np.asarray(target).dtype != np.uint8:
         return joint_target(np.asarray(target), "target", skeleton, axes or "camera")
-    maker = fitter().for_another_camera()
+    maker = fitter().for_driving()
     if isinstance(target, str | Path):
         images = _one_item(target, frames)
         fit = _kept_fit(Path(target), images, maker, fits, progress)

@@ -61,11 +61,14 @@ def test_focal_length_comes_from_the_option_then_exif_then_the_size(clip_frames)
     assert focal(FitOptions(), None) == pytest.approx(0.9 * 640)
 
 
-def test_a_given_focal_length_is_for_one_camera_only(clip_frames):
-    with Fitter(FitOptions(focal=900.0), people_source=KnownPeople()) as fitter:
-        other = fitter.for_another_camera()
-        assert float(other.fit_image(clip_frames[0]).focal[0]) == pytest.approx(0.9 * 640)
-        assert float(fitter.fit_image(clip_frames[0]).focal[0]) == 900
+def test_who_drives_a_pose_is_the_largest_person_of_another_camera(clip, clip_frames):
+    two = KnownPeople({0: [true_person(clip, 0), true_person(clip, 0, shift=150.0)]})
+    with Fitter(FitOptions(focal=900.0), people_source=two) as fitter:
+        other = fitter.for_driving()
+        driving, everybody = (maker.fit_image(clip_frames[0]) for maker in (other, fitter))
+        assert driving.focal.tolist() == pytest.approx([0.9 * 640])
+        assert set(everybody.focal.tolist()) == {900.0}
+        assert len(everybody) > len(driving) == 1
         assert other.body is fitter.body
 
 

@@ -29,7 +29,7 @@ class SlowFitter:
     def __init__(self, method: str = "auto") -> None:
         self.identity, self.fits = {"method": method}, 0
 
-    def for_another_camera(self) -> SlowFitter:
+    def for_driving(self) -> SlowFitter:
         return self
 
     def fit(self, images: object, progress: object = None) -> FitRecord:
