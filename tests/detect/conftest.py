@@ -75,3 +75,9 @@ def rendered() -> Rendered:
     image = background * (1 - alpha) + 255 * drawn[..., :3] * alpha
     points = landmarks[:, :2] / landmarks[:, 2:] * view.focal + view.principal_point
     return Rendered(image.round().astype(np.uint8), drawn[..., 3] > 0.5, points, landmarks)
+
+
+@pytest.fixture(scope="session")
+def rendered_found(fast: PersonDetector, rendered: Rendered) -> DetectedPerson:
+    (person,) = fast.detect(rendered.image)
+    return person

@@ -43,8 +43,8 @@ def test_the_thorough_scheme_finds_the_same_person_once(
     assert np.abs(at(person, "nose") - at(astronaut_found, "nose")).max() < 6
 
 
-def test_a_known_body_is_seen_in_its_place(fast: PersonDetector, rendered) -> None:
-    (person,) = fast.detect(rendered.image)
+def test_a_known_body_is_seen_in_its_place(rendered_found: DetectedPerson, rendered) -> None:
+    person = rendered_found
     height = np.ptp(rendered.points[:, 1])
     rows = BLAZEPOSE33.indices(["nose", *LIMBS])
     apart = np.linalg.norm(person.keypoints[rows, :2] - rendered.points[rows], axis=1) / height
@@ -55,9 +55,9 @@ def test_a_known_body_is_seen_in_its_place(fast: PersonDetector, rendered) -> No
     assert np.abs(person.box - box).max() < 0.06 * height
 
 
-def test_world_landmarks_are_in_camera_axes(fast: PersonDetector, rendered) -> None:
+def test_world_landmarks_are_in_camera_axes(rendered_found: DetectedPerson, rendered) -> None:
     """x right, y down, z forward, in metres, from the hips: the left hand is to the right, the right knee in front."""
-    (person,) = fast.detect(rendered.image)
+    person = rendered_found
     assert person.world is not None
     hips = BLAZEPOSE33.indices(["left_hip", "right_hip"])
     np.testing.assert_allclose(person.world[hips].mean(0), 0, atol=1e-5)
@@ -73,8 +73,8 @@ def test_world_landmarks_are_in_camera_axes(fast: PersonDetector, rendered) -> N
     assert joints["right_knee"][2] < joints["left_knee"][2]
 
 
-def test_the_mask_is_the_silhouette(fast: PersonDetector, rendered) -> None:
-    (person,) = fast.detect(rendered.image)
+def test_the_mask_is_the_silhouette(rendered_found: DetectedPerson, rendered) -> None:
+    person = rendered_found
     assert person.mask is not None
     mask = person.mask.in_image(*rendered.mask.shape)
     assert mask.shape == rendered.mask.shape
@@ -92,8 +92,8 @@ def test_spreads_tell_what_is_uncertain(astronaut_found: DetectedPerson) -> None
     assert (astronaut_found.world_spread > 0).all()
 
 
-def test_a_mirrored_image_gives_the_mirrored_person(fast: PersonDetector, rendered) -> None:
-    (person,), (mirrored,) = fast.detect(rendered.image), fast.detect(rendered.image[:, ::-1].copy())
+def test_a_mirrored_image_gives_the_mirrored_person(fast: PersonDetector, rendered, rendered_found) -> None:
+    person, (mirrored,) = rendered_found, fast.detect(rendered.image[:, ::-1].copy())
     width, height = rendered.image.shape[1], np.ptp(rendered.points[:, 1])
     back = mirrored.keypoints[list(BLAZEPOSE33.mirror), :2] * [-1, 1] + [width, 0]
     rows = BLAZEPOSE33.indices(LIMBS)
@@ -104,10 +104,10 @@ def test_a_mirrored_image_gives_the_mirrored_person(fast: PersonDetector, render
     assert np.linalg.norm(turned - person.world, axis=1)[rows].mean() < 0.06
 
 
-def test_a_shifted_person_has_shifted_landmarks(fast: PersonDetector, rendered) -> None:
+def test_a_shifted_person_has_shifted_landmarks(fast: PersonDetector, rendered, rendered_found) -> None:
     height = np.ptp(rendered.points[:, 1])
     image = np.pad(rendered.image, ((60, 0), (0, 140), (0, 0)), mode="edge")
-    (before,), (after,) = fast.detect(rendered.image), fast.detect(image)
+    before, (after,) = rendered_found, fast.detect(image)
     rows = BLAZEPOSE33.indices(["nose", *LIMBS])
     moved = after.keypoints[rows, :2] - before.keypoints[rows, :2]
     assert np.abs(moved - [0, 60]).mean() < 0.01 * height
