@@ -60,8 +60,10 @@ _WEIGHTS = option(
     "--weights FILE|RUN", "The network: a file, a run of hpc train warp3d, or a name of hpc weights list."
 )
 _MESH_INPUT = option(
-    "--mesh-input",
-    "With --method warp3d: give the network the mesh's drawing too, whose detail it takes over where it fits.",
+    "--mesh-input/--no-mesh-input",
+    "With --method warp3d: give the network the mesh's drawing too, whose detail it takes over where it fits. "
+    "Default: where it learned with drawings.",
+    show_default=False,
 )
 _PERSON = option("--person ID|largest|all", "Which person to repose; ids count from 0, the largest.")
 _ABSOLUTE = option(
@@ -86,7 +88,7 @@ class DrawingFlags:
 
     method: Annotated[Literal["auto", "mesh", "warp3d"], _METHOD] = "auto"
     weights: Annotated[str, _WEIGHTS] = "warp3d"
-    mesh_input: Annotated[bool, _MESH_INPUT] = False
+    mesh_input: Annotated[bool | None, _MESH_INPUT] = None
     person: Annotated[str, _PERSON] = "largest"
     absolute: Annotated[bool, _ABSOLUTE] = False
     size: Annotated[int | None, _SIZE] = None

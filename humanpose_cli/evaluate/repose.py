@@ -146,7 +146,7 @@ def meshing(wrapped: WrappedPeople) -> Method:
 def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False) -> Method:
     """A generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background.
 
-    mesh_input  give it the labelled body's drawing, as `--mesh-input` does
+    mesh_input  give it the labelled body's drawing, as `--mesh-input` does, or not
     """
 
     def draw(first: Example, second: Example) -> Drawn:

@@ -312,7 +312,7 @@ _ENTRIES = (
         "warp3d",
         "a person's image, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "61e497f1be288b827a8fee0d53e5e1312c95810da9dfe97efc8f4e8aca1d6e35",
+        "a29d3079c6aa5eeef3053e3bb8d4d8880d1ff4c15943b90f3316dbd6885a4866",
     ),
     WeightsEntry(
         "lifter",

@@ -64,7 +64,7 @@ class ReposeOptions:
     method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': the better of both on
                 photographs, which is the mesh
     weights     of warp3d: a file, a run's folder or a name of the registry
-    mesh_input  with warp3d: the network is given the mesh's drawing too
+    mesh_input  with warp3d: the network is given the mesh's drawing too; None where it learned with drawings
     fit, mesh   settings of the fit and of the mesh method
     """
 
@@ -74,7 +74,7 @@ class ReposeOptions:
     size: int | None = None
     method: ReposeMethod = "auto"
     weights: str = SHIPPED
-    mesh_input: bool = False
+    mesh_input: bool | None = None
     fit: FitOptions = field(default_factory=FitOptions)
     mesh: MeshOptions = field(default_factory=MeshOptions)
 
@@ -83,7 +83,7 @@ class ReposeOptions:
             raise UsageError("person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
         if self.method not in ("auto", "mesh", "warp3d"):
             raise UsageError("method", "is not known", expected="auto, mesh or warp3d", got=self.method)
-        if self.method == "mesh" and (self.weights != SHIPPED or self.mesh_input):
+        if self.method == "mesh" and (self.weights != SHIPPED or self.mesh_input is not None):
             raise UsageError("weights, mesh_input", "are for `method=warp3d`")
         if self.size is not None and self.size < 16:
             raise UsageError("size", "is too small", expected="16 pixels or more", got=str(self.size))
@@ -459,7 +459,7 @@ def repose(
     size: int | None = None,
     absolute: bool = False,
     weights: str = SHIPPED,
-    mesh_input: bool = False,
+    mesh_input: bool | None = None,
     skeleton: str | None = None,
     axes: str | None = None,
     frames: str | FrameRange | None = None,
@@ -481,7 +481,8 @@ def repose(
     background  "keep", "transparent", or an image (a path or an array)
     size        longer side of the result in pixels; None: the photo's
     absolute    the pose where its own coordinates say; otherwise where the person is
-    weights, mesh_input  of warp3d: which network, and whether it is given the mesh's drawing too
+    weights, mesh_input  of warp3d: which network, and whether it is given the mesh's drawing too (None: where it
+                learned with drawings)
     skeleton, axes  of joints and pose files
     frames      "A:B", of a driving video
     body, focal, detector  of the fit, as `hp.fit` takes them

@@ -40,11 +40,13 @@ class WarpReposer:
     person      the fit that it was made of
     network     a loaded generator
     mesh_input  give it the mesh's drawing, and add what that shows finer than the network's pixels where it is taken
-                over
+                over; None where it learned with drawings
     """
 
-    def __init__(self, mesh: MeshReposer, person: FittedPerson, network: Warp3d, *, mesh_input: bool = False) -> None:
-        self.mesh_input = mesh_input or network.needs_drawing
+    def __init__(
+        self, mesh: MeshReposer, person: FittedPerson, network: Warp3d, *, mesh_input: bool | None = None
+    ) -> None:
+        self.mesh_input = network.learned_drawings if mesh_input is None else mesh_input
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body
         self.rotations, self.trans = mesh.rotations, mesh.trans

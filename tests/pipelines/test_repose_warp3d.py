@@ -123,12 +123,13 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     assert scene._meshes[0].texture.visible_fraction > 0
 
 
-def test_weights_that_learned_with_carried_pixels_get_the_drawing_unasked(scene_of):
+def test_networks_that_learned_with_drawings_get_them(scene_of):
     warper = scene_of()._drawers[0]
-    network = warper.network
+    mesh, person, network = warper.mesh, warper.person, warper.network
     assert not warper.mesh_input
-    network.header = WeightsHeader(MODEL, {"carry_detail": True})
-    assert WarpReposer(warper.mesh, warper.person, network).mesh_input
+    network.header = WeightsHeader(MODEL, {}, {"recipe": {"mesh_share": 0.2}})
+    assert WarpReposer(mesh, person, network).mesh_input
+    assert not WarpReposer(mesh, person, network, mesh_input=False).mesh_input
 
 
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
@@ -159,7 +160,7 @@ def test_weights_must_be_there_and_of_this_network(tmp_path):
     with pytest.raises(UsageError, match="are for `method=warp3d`"):
         ReposeOptions(method="mesh", weights="x")
     with pytest.raises(UsageError, match="are for `method=warp3d`"):
-        ReposeOptions(method="mesh", mesh_input=True)
+        ReposeOptions(method="mesh", mesh_input=False)
     with pytest.raises(InputError, match="is no weights file"):
         Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))
     other = tmp_path / "other.safetensors"

@@ -165,19 +165,3 @@ def test_the_outline_of_a_finer_drawing_is_followed():
     same = network.repose(GREY, pose, pose, drawing[:, ::2, ::2].copy())
     assert same.detail is None
     assert same.outline is None
-
-
-def test_weights_with_carried_pixels_take_drawings(tmp_path):
-    """Weights of the version before name the input otherwise."""
-    network = taking_all()
-    tensors, config = generator_weights(network.generator)
-    drawing = {"carry_detail": config["drawing"], "carry_outline": True}
-    new = ("drawing", "mask_margin", "dilation")
-    before = {name: value for name, value in config.items() if name not in new} | drawing | {"background_margin": 2.0}
-    write_weights(tmp_path / "old.safetensors", tensors, WeightsHeader(MODEL, before))
-    loaded = load_warp3d(tmp_path / "old.safetensors")
-    assert loaded.config == replace(network.config, mask_margin=0, dilation=1)
-    assert loaded.needs_drawing
-    assert not network.needs_drawing
-    whole = np.ones((5, 64, 64), np.float32)
-    np.testing.assert_allclose(loaded.repose(GREY, *[standing(64)[0].numpy()] * 2, whole).mask, 1, atol=1e-6)

@@ -328,12 +328,9 @@ class Warp3d:
         return self.generator.config
 
     @property
-    def needs_drawing(self) -> bool:
-        """Whether the network learned together with pixels carried along rays, as weights of the version before did.
-
-        Without these it leaves holes in the person, which the mesh's drawing fills.
-        """
-        return bool(self.header.config.get("carry_detail"))
+    def learned_drawings(self) -> bool:
+        """Whether it was given the mesh's drawing for some of its training pairs."""
+        return self.config.drawing and self.header.training.get("recipe", {}).get("mesh_share", 0) > 0
 
     def repose(
         self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike, drawing: NDArray[np.float32] | None = None
@@ -404,18 +401,9 @@ def generator_weights(generator: Generator) -> tuple[Mapping[str, Tensor], Mappi
 def load_warp3d(path: Path, device: torch.device | str = "cpu", precision: Precision = "auto") -> Warp3d:
     """The generator in a weights file. InputError where the file is damaged, another model's or of other shapes."""
     tensors, header = read_weights(path, MODEL)
-    generator = Generator(options_of(GeneratorConfig, _renamed(header.config), path))
+    generator = Generator(options_of(GeneratorConfig, header.config, path))
     fill(generator, tensors, path)
     return Warp3d(generator, header, device, precision)
-
-
-def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config of weights of the version before, whose masks had no margin; others as they are."""
-    if "carry_detail" not in config:
-        return config
-    gone = ("carry_detail", "carry_outline", "background_margin")
-    kept = {name: value for name, value in config.items() if name not in gone}
-    return {**kept, "drawing": config["carry_detail"], "mask_margin": 0, "dilation": 1}
 
 
 def _beyond(drawing: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
