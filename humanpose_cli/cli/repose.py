@@ -79,7 +79,7 @@ _NUMBERED = option(
     "What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
     show_default=False,
 )
-_DETECTOR = option("--detector", "How hard to look for people.")
+_DETECTOR = option("--detector", "How hard to look for people. auto: thorough in images, fast in driving videos.")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def repose(
     drawing: DrawingFlags,
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
-    detector: Annotated[Literal["thorough", "fast"], _DETECTOR] = "thorough",
+    detector: Annotated[Literal["auto", "thorough", "fast"], _DETECTOR] = "auto",
     body: BodyOption = "default",
     focal: Focal = None,
     out: OutOrFile = Path("hpc-out/repose"),
