@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
-from humanpose_cli.cli.options import (
-    BatchFlags,
-    BodyOption,
-    FitCamera,
-    FitFiles,
-    FitSmplx,
-    FitTextures,
-    OutOrFile,
-    option,
-)
+from humanpose_cli.cli.options import BatchFlags, OutOrFile, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -26,13 +17,6 @@ if TYPE_CHECKING:
 _FORMAT = option(
     "--format NAME,NAME",
     "amass, json, bvh, glb, usd, obj or ply, several with commas between them. Default: glb, or that of --out.",
-    show_default=False,
-)
-_PERSON = option("--person ID|largest|all", "Whose motion to write.")
-_FRAMES = option(
-    "--frames INPUT",
-    "The video, folder, image or glob pattern that the fits were made of, for --texture frames; may be repeated. "
-    "Default: none.",
     show_default=False,
 )
 _FRAME_RATE = option(
@@ -58,15 +42,9 @@ _FRAME_RATE = option(
 def export(
     session: Session,
     flags: BatchFlags,
-    fits: FitFiles = None,
+    inputs: FitInputs,
     formats: Annotated[str | None, _FORMAT] = None,
-    person: Annotated[str, _PERSON] = "all",
     frame_rate: Annotated[float | None, _FRAME_RATE] = None,
-    frames: Annotated[list[str] | None, _FRAMES] = None,
-    texture: FitTextures = None,
-    body: BodyOption = "default",
-    camera: FitCamera = None,
-    smplx: FitSmplx = None,
     out: OutOrFile = Path("hpc-out/export"),
 ) -> CommandResult:
     """Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.
@@ -80,7 +58,6 @@ def export(
 
     if frame_rate is not None and frame_rate <= 0:
         raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
-    inputs = FitInputs(fits, frames, person, texture, body, camera, smplx)
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
 
     def whole_files(name: str) -> list[Path]:

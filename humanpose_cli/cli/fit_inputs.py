@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.command import Session
-from humanpose_cli.cli.options import BatchFlags
+from humanpose_cli.cli.options import BatchFlags, BodyOption, FitCamera, FitFiles, FitSmplx, FitTextures, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,22 +19,26 @@ if TYPE_CHECKING:
     from humanpose_cli.refining.frames import FitFrames
 
 
+_FRAMES = option(
+    "--frames INPUT",
+    "The video, folder, image or glob pattern that the fits were made of, for --texture frames and to stand beside the "
+    "bodies of hpc view; may be repeated. Default: none.",
+    show_default=False,
+)
+_PERSON = option("--person ID|largest|all", "Whose bodies.")
+
+
 @dataclass(frozen=True)
 class FitInputs:
-    """The options about fits that both commands have, by the names of their parameters.
+    """The options about fits that both commands have, as one parameter."""
 
-    fits, frames                    arguments, beside those of --items
-    person                          whose rows are kept
-    texture, body, camera, smplx    what fits are read with
-    """
-
-    fits: list[Path] | None
-    frames: list[str] | None
-    person: str
-    texture: str | None
-    body: str
-    camera: Path | None
-    smplx: Path | None
+    fits: FitFiles = None
+    frames: Annotated[list[str] | None, _FRAMES] = None
+    person: Annotated[str, _PERSON] = "all"
+    texture: FitTextures = None
+    body: BodyOption = "default"
+    camera: FitCamera = None
+    smplx: FitSmplx = None
 
     def items(
         self, session: Session, flags: BatchFlags, out: Path, outputs: Callable[[str], Sequence[Path]]

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
-from humanpose_cli.cli.options import (
-    BatchFlags,
-    BodyOption,
-    FitCamera,
-    FitFiles,
-    FitSmplx,
-    FitTextures,
-    OutOrFile,
-    option,
-)
+from humanpose_cli.cli.options import BatchFlags, OutOrFile
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
-
-_FRAMES = option(
-    "--frames INPUT",
-    "The video, folder, image or glob pattern that the fits were made of, to stand beside the bodies; may be repeated. "
-    "Default: none.",
-    show_default=False,
-)
-_PERSON = option("--person ID|largest|all", "Who is shown.")
 
 
 @command(
@@ -46,13 +29,7 @@ _PERSON = option("--person ID|largest|all", "Who is shown.")
 def view(
     session: Session,
     flags: BatchFlags,
-    fits: FitFiles = None,
-    frames: Annotated[list[str] | None, _FRAMES] = None,
-    person: Annotated[str, _PERSON] = "all",
-    texture: FitTextures = None,
-    body: BodyOption = "default",
-    camera: FitCamera = None,
-    smplx: FitSmplx = None,
+    inputs: FitInputs,
     out: OutOrFile = Path("hpc-out/view"),
 ) -> CommandResult:
     """Show fits in 3-D, with their frames, on a page that opens in any browser.
@@ -63,8 +40,6 @@ def view(
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.export.viewing import view as view_page
     from humanpose_cli.io.fit_files import FIT_SUFFIX
-
-    inputs = FitInputs(fits, frames, person, texture, body, camera, smplx)
 
     def pages(name: str) -> list[Path]:
         named = out.suffix.lower() == ".html" and not out.is_dir()
@@ -78,5 +53,5 @@ def view(
         size = written.stat().st_size / 1e6
         return Outcome((written,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
 
-    recorded = {"frames": bool(frames), **inputs.identity()}
+    recorded = {"frames": bool(inputs.frames), **inputs.identity()}
     return flags.run(session, inputs.items(session, flags, out, pages), work, out, recorded)
