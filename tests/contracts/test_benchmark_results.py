@@ -114,8 +114,8 @@ def test_peaks_of_memory_are_those_of_the_call(compared):
     runs = [lambda size=size: torch.zeros(size << 18) for size in sizes.values()]
     line = compared("a", *runs, against="b", reach=1, repeats=1, memory_reach=4)
     for side, size in sizes.items():
-        assert line[f"{side}_peak_mib"] == pytest.approx(size, abs=8)  # the allocator's own, and what is swapped out
-    assert line["memory_ratio"] == pytest.approx(4, abs=0.7)
+        assert line[f"{side}_peak_mib"] == pytest.approx(size, abs=4)  # the allocator's own
+    assert line["memory_ratio"] == pytest.approx(4, abs=0.5)
     assert line["memory_reach"] == 4
     assert len(kept)
 
