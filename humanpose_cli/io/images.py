@@ -47,7 +47,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }  # from stored to upright, by EXIF's number
 _SIDEWAYS = {5, 6, 7, 8}
-_BAND = 1 << 20  # pixels that are converted at once, so that conversions of huge images need little memory
+_BAND = 1 << 18  # pixels that are converted at once, so that conversions of huge images need little memory
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
     *(struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError, tifffile.TiffFileError),
@@ -158,8 +158,10 @@ def _range_of(values: np.ndarray) -> float:
 def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 with straight alpha (H, W) uint8, composited over white: what a viewer on a page shows."""
     opacity = alpha[..., None].astype(np.uint16)
-    blended = pixels.astype(np.uint16) * opacity + 255 * (255 - opacity)
-    return ((blended + 127) // 255).astype(np.uint8)
+    blended = pixels * opacity
+    blended += 255 * (255 - opacity) + 127
+    blended //= 255
+    return blended.astype(np.uint8)
 
 
 def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
