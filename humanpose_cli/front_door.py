@@ -15,7 +15,12 @@ from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.datasets.surface_points import charted_points, check_registration, surface_registration
+from humanpose_cli.datasets.surface_points import (
+    charted_points,
+    check_charts,
+    check_registration,
+    surface_registration,
+)
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice
 from humanpose_cli.fitting.progress_bar import progress_of
@@ -142,10 +147,10 @@ def refine(
     else:
         found = FitFrames(known, known.images, in_order=True)
     options, surface = RefineOptions(correspondence, prior), None
-    if densepose is not None:
-        surface = charted_points(known.body_model(body), Path(densepose), None if charts is None else Path(charts))
-    elif charts is not None:
-        raise UsageError("charts", "are of no use without `densepose`")
+    points, charted = (None if path is None else Path(path) for path in (densepose, charts))
+    check_charts(points, charted)
+    if points is not None:
+        surface = charted_points(known.body_model(body), points, charted)
     made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
     with made as refiner, progress_of(progress) as report:
         return refiner.refine(known, found, body=body, textures=textures, progress=report)

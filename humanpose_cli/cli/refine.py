@@ -108,6 +108,8 @@ def refine(
     """
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.body.smpl import body_by_name
+    from humanpose_cli.datasets.surface_points import charted_points, check_charts, points_identity
     from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.items import FitWithFrames, fits_with_frames, refine_fit, refined_summary
@@ -122,14 +124,10 @@ def refine(
     ]
     if texture is not None and texture.is_file() and len(items) > 1:
         raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")
+    check_charts(densepose, charts)
     surface, points = None, {}
     if densepose is not None:
-        from humanpose_cli.body.smpl import body_by_name
-        from humanpose_cli.datasets.surface_points import charted_points, points_identity
-
         surface, points = charted_points(body_by_name(body), densepose, charts), points_identity(densepose, charts)
-    elif charts is not None:
-        raise UsageError("charts", "are of no use without `densepose`")
     where: dict[str, Any] = {"threads": threads, "device": device, "batch_size": batch_size, "precision": precision}
     with Refiner(options, weights=weights, surface=surface, **where) as refiner:
 

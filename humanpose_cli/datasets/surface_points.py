@@ -97,7 +97,12 @@ def check_registration(method: str, densepose: Path | None, charts: Path | None,
     """UsageError where the arguments of a fit do not go together."""
     if (method == "register") != (densepose is not None):
         raise UsageError("densepose", "goes with `method=register`", expected="both or neither")
-    if charts is not None and densepose is None:
-        raise UsageError("charts", "are of no use without `densepose`")
+    check_charts(densepose, charts)
     if refine and densepose is not None:
         raise UsageError("refine", "does not go with `method=register`", remedy="refine the fit afterwards")
+
+
+def check_charts(densepose: Path | None, charts: Path | None) -> None:
+    """UsageError where there are charts without the surface points that they are of."""
+    if charts is not None and densepose is None:
+        raise UsageError("charts", "are of no use without `densepose`")

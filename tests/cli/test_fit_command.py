@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import skimage.data
 import torch
 
 import humanpose_cli as hp
+import humanpose_cli.fitting.people
 from humanpose_cli.cli.main import main
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -253,6 +255,50 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
     ran = hpc(*line, "--detector", "fast", "--out", str(tmp_path / "out"))
     assert ran.code == 3
     assert "clip.mp4: the people of its first frame are reposed" in ran.err
+
+
+class BlindDetector:
+    """Finds nobody, and keeps in which modes it was asked to look."""
+
+    modes: ClassVar[list[str]] = []
+
+    def __init__(self, mode, threads, device):
+        self.modes.append(mode)
+
+    def detect(self, pixels):
+        return []
+
+    def track(self, frames, **_):
+        return ([] for _ in frames)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "in_photograph", "in_video"),
+    [
+        ((), "thorough", "fast"),
+        (("--detector", "fast"), "fast", "fast"),
+        (("--detector", "thorough"), *["thorough"] * 2),
+    ],
+)
+def test_repose_looks_thoroughly_in_photographs_and_fast_in_driving_videos(
+    hpc, tmp_path, monkeypatch, options, in_photograph, in_video
+):
+    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", BlindDetector)
+    monkeypatch.setattr(BlindDetector, "modes", [])
+    write_image(tmp_path / "photo.png", np.zeros((48, 64, 3), np.uint8))
+    upright = torch.eye(3).repeat(1, 24, 1, 1)
+    np.save(tmp_path / "pose.npy", hp.Body.default().pose(upright, torch.zeros(1, 10)).joints[0].numpy())
+    with VideoWriter(tmp_path / "dance.mp4", 25) as video:
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    for target, mode in (("pose.npy", in_photograph), ("dance.mp4", in_video)):
+        line = ("repose", str(tmp_path / "photo.png"), str(tmp_path / target), "--out", str(tmp_path / "out"))
+        ran = hpc(*line, *options)
+        assert (ran.code, "nobody" in ran.err) == (3, True), ran.err
+        assert BlindDetector.modes == [mode]
+        BlindDetector.modes.clear()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+import humanpose_cli as hp
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
@@ -69,3 +70,11 @@ def test_fits_are_not_replaced_by_their_refinement(hpc, photos):
     ran = hpc("refine", str(photos / "fits"), "--frames", str(photos / "photos"), "--out", str(photos / "fits"))
     assert ran.code == 2
     assert "would replace the fits" in ran.err
+
+
+def test_charts_are_those_of_densepose(hpc, photos, tmp_path):
+    fits, frames = photos / "fits", photos / "photos"
+    ran = hpc("refine", str(fits), "--frames", str(frames), "--charts", "x.mat", "--out", str(tmp_path))
+    assert (ran.code, "--charts: are of no use without --densepose" in ran.err) == (2, True)
+    with pytest.raises(hp.UsageError, match="charts: are of no use without"):
+        hp.refine(fits / "astronaut.png.fit.npz", frames / "astronaut.png", charts="x.mat")
