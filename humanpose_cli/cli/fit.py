@@ -56,7 +56,8 @@ _DETECTOR = option(
 _BOXES = option("--boxes FILE", "People's boxes from your own detector (JSON or CSV). Default: find them.")
 _KEYPOINTS = option(
     "--keypoints FILE",
-    "People's keypoints from your own detector (COCO or OpenPose JSON, or OpenPose's folder). Default: find them.",
+    "People's keypoints from your own detector: COCO's, OpenPose's or MMPose's JSON, or a folder of the latter two's. "
+    "Default: find them.",
 )
 _POSE_MODEL = option(
     "--pose-model FILE",

@@ -1,6 +1,7 @@
 """`--keypoints FILE` and `--boxes FILE`: people from the user's own detector.
 
-Keypoints  COCO's JSON (results, annotations), OpenPose's JSON (a file or a folder; BODY_25 or COCO-18)
+Keypoints  COCO's JSON (results, annotations), OpenPose's JSON (a file or a folder; BODY_25 or COCO-18), MMPose's JSON
+           (of its demos' --save-predictions or its inferencer's pred_out_dir; a file or a folder)
 Boxes      JSON: {"a.jpg": [[x0, y0, x1, y1], [x0, y0, x1, y1, score]], "b.jpg": []}, or COCO's results with bbox
            (x, y, width, height). For a video the names are frame numbers.
            CSV: a header and a row a person: name, x0, y0, x1, y1 and, if there, score; separated by commas,
@@ -14,7 +15,7 @@ import io
 import json
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -267,14 +268,8 @@ def people_from_openpose(path: Path, document: Any) -> GivenPeople:
     return given
 
 
-def people_from_openpose_folder(folder: Path) -> GivenPeople:
-    """People of all `*_keypoints.json` of a folder, by the name before it, and by frame number for one video's."""
-    try:
-        files = sorted(file for file in folder.iterdir() if file.name.endswith(_SUFFIX))
-    except OSError as error:
-        raise reading_error(folder, error) from error
-    if not files:
-        raise InputError(folder, f"holds no *{_SUFFIX}", expected="what OpenPose's --write_json made")
+def people_from_openpose_folder(folder: Path, files: list[Path]) -> GivenPeople:
+    """People of `*_keypoints.json`, by the name before it, and by frame number for one video's."""
     numbers = [re.fullmatch(r"(.*?)_?(\d{1,18})", _image_name(file)) for file in files]
     one_video = len({match[1] if match else None for match in numbers}) == 1
     given = GivenPeople(folder)
@@ -318,6 +313,88 @@ def _openpose_keypoints(where: str, values: Any) -> np.ndarray:
     keypoints = theirs[[order.index(joint) for joint in COCO17.joint_names]]
     keypoints[:, 2] = np.clip(keypoints[:, 2], 0, 1)
     return keypoints.astype(np.float32)
+
+
+_COCO_FIRST = (_JOINTS, 26, _WHOLE_BODY)  # COCO, Halpe and COCO-WholeBody begin with coco17
+
+
+def people_from_mmpose(path: Path, document: Any) -> GivenPeople:
+    """People of one parsed file of MMPose 1.x.
+
+    Its demos save {"meta_info", "instance_info"}, its inferencer what "instance_info" would be. That is a list of the
+    people of the image that the file is named after (`a.json`, `results_a.json` → a), or, of a video, a list of
+    {"frame_id", "instances"}; the demos count frames from 1, the inferencer from 0. A person is {"keypoints" (K, 2),
+    "keypoint_scores" (K,), "bbox" [[x0, y0, x1, y1]], "bbox_score"}, the last two where people were detected first.
+    InputError naming the record.
+    """
+    given = GivenPeople(path)
+    records, order, first = document, None, 0
+    if isinstance(document, dict):
+        records, order = document.get("instance_info"), _mmpose_order(path, document.get("meta_info"))
+        if not isinstance(records, list):
+            raise InputError(path, "has no list of instance_info", got=type(records).__name__)
+        ids = [record.get("frame_id") for record in records if isinstance(record, dict)]
+        first = 0 if 0 in ids else 1
+    people = given.by_name.setdefault(_normal(_image_name(path).removeprefix("results_")), [])
+    for number, record in enumerate(records):
+        where = f"{path}, [{number}]"
+        if not isinstance(record, dict):
+            raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
+        if "instances" not in record:
+            people.append(_mmpose_person(where, record, order))
+            continue
+        frame, instances = record.get("frame_id"), record["instances"]
+        if isinstance(frame, bool) or not isinstance(frame, int) or not isinstance(instances, list):
+            raise InputError(where, "has no frame_id or no list of instances", expected="both")
+        given.by_name.clear()
+        given.mention(frame - first).extend(
+            _mmpose_person(f"{where}, instances[{each}]", instance, order) for each, instance in enumerate(instances)
+        )
+    return given
+
+
+def is_mmpose(document: Any) -> bool:
+    """Whether a parsed document looks like MMPose's."""
+    if isinstance(document, dict):
+        return "instance_info" in document
+    first = document[0] if isinstance(document, list) and document else None
+    return isinstance(first, dict) and ("instances" in first or "keypoint_scores" in first)
+
+
+def _mmpose_order(path: Path, meta: Any) -> list[int] | None:
+    """Rows of coco17's joints in MMPose's keypoints by their names, or None where it does not name them."""
+    names = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
+    if not isinstance(names, dict):
+        return None
+    rows = {name: int(row) for row, name in names.items() if isinstance(name, str) and _is_number(str(row))}
+    missing = [joint for joint in COCO17.joint_names if joint not in rows]
+    if missing:
+        expected, got = "those of COCO among its keypoints", f"none called {', '.join(missing)}"[:80]
+        raise InputError(f"{path}, meta_info", "has other keypoints", expected=expected, got=got)
+    return [rows[joint] for joint in COCO17.joint_names]
+
+
+def _mmpose_person(where: str, record: Any, order: list[int] | None) -> GivenPerson:
+    points = record.get("keypoints") if isinstance(record, dict) else None
+    if not isinstance(points, list):
+        raise InputError(where, "has no keypoints", expected="a list of x, y")
+    if len(points) not in _COCO_FIRST if order is None else len(points) <= max(order):
+        expected = f"{', '.join(map(str, _COCO_FIRST))}" if order is None else f"more than {max(order)}"
+        raise InputError(where, "has unusable keypoints", expected=expected, got=str(len(points)))
+    scores = finite_numbers(where, "keypoint_scores", record.get("keypoint_scores"), (len(points),))
+    rows = range(_JOINTS) if order is None else order
+    joints = [[*finite_numbers(where, "keypoints", points[row], (2,)), np.clip(scores[row], 0, 1)] for row in rows]
+    box = record.get("bbox")
+    if isinstance(box, list) and len(box) == 1:  # MMPose 1.x writes it as a list of one
+        box = box[0]
+    keypoints, score = np.array(joints, np.float32), [record.get("bbox_score", 1.0)]
+    if box is None:
+        return GivenPerson(None, keypoints)
+    return replace(
+        _boxed_person(where, finite_numbers(where, "bbox", box, (4,))),
+        keypoints=keypoints,
+        score=float(np.clip(finite_numbers(where, "bbox_score", score, (1,))[0], 0, 1)),
+    )
 
 
 _CORNERS = ("x0", "y0", "x1", "y1")
@@ -383,22 +460,41 @@ def _boxed_person(where: str, values: np.ndarray) -> GivenPerson:
 
 
 def read_keypoints(path: Path | str) -> GivenPeople:
-    """Keypoints from COCO's JSON (results or annotations), OpenPose's JSON, or a folder of OpenPose's files.
+    """Keypoints from COCO's JSON (results or annotations), OpenPose's or MMPose's JSON, or a folder of their files.
 
     Everybody has `keypoints` (coco17); boxes too where the file has them. InputError naming the file and the record
     for anything else.
     """
     path = Path(path)
     if path.is_dir():
-        return people_from_openpose_folder(path)
+        return _people_from_folder(path)
     document = load_json(path)
     if isinstance(document, dict) and "people" in document:
         return people_from_openpose(path, document)
+    if is_mmpose(document):
+        return people_from_mmpose(path, document)
     if isinstance(document, list) or (isinstance(document, dict) and "annotations" in document):
         return people_from_coco(path, document, want="keypoints")
     names = ", ".join(map(repr, document)) or "nothing" if isinstance(document, dict) else ""
     got = f"an object with {names}"[:80] if names else type(document).__name__
-    raise InputError(path, "holds no keypoints", expected="COCO's results or annotations, or OpenPose's JSON", got=got)
+    expected = "COCO's results or annotations, or OpenPose's or MMPose's JSON"
+    raise InputError(path, "holds no keypoints", expected=expected, got=got)
+
+
+def _people_from_folder(folder: Path) -> GivenPeople:
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix == ".json")
+    except OSError as error:
+        raise reading_error(folder, error) from error
+    openpose = [file for file in files if file.name.endswith(_SUFFIX)]
+    if openpose:
+        return people_from_openpose_folder(folder, openpose)
+    if not files:
+        raise InputError(folder, "holds no JSON files", expected="what OpenPose's --write_json or MMPose made")
+    given = GivenPeople(folder)
+    for file in files:
+        given.by_name.update(people_from_mmpose(file, load_json(file)).by_name)
+    return given
 
 
 def read_boxes(path: Path | str) -> GivenPeople:

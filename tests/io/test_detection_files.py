@@ -1,4 +1,4 @@
-"""People of other detectors: COCO, OpenPose, boxes; matched to images; refused by record."""
+"""People of other detectors: COCO, OpenPose, MMPose, boxes; matched to images; refused by record."""
 
 from __future__ import annotations
 
@@ -206,6 +206,58 @@ class TestOpenPose:
         save("{", "out/a_keypoints.json")
         with pytest.raises(InputError, match=r"a_keypoints\.json.*no JSON"):
             read_keypoints(tmp_path / "out")
+
+
+class TestMMPose:
+    """Documents as MMPose 1.3 writes them: two lists a person, a box in a list of its own."""
+
+    def person(self, joints=17, **more):
+        """x tells the row, y the same plus a half."""
+        points = [[10.0 * row, 10.0 * row + 5] for row in range(joints)]
+        return {"keypoints": points, "keypoint_scores": [0.8] * (joints - 1) + [1.2], **more}
+
+    def test_demo_on_an_image_with_names_and_boxes(self, save):
+        names = [*COCO17.joint_names[::-1], "tail"]
+        meta = {"dataset_name": "own", "keypoint_id2name": {str(row): name for row, name in enumerate(names)}}
+        boxed = self.person(18, bbox=[[1.0, 2.0, 30.0, 40.0]], bbox_score=0.7)
+        path = save({"meta_info": meta, "instance_info": [boxed, self.person(18)]}, "results_a b.json")
+        first, second = read_keypoints(path).people_in("a b.jpg")
+        assert first.keypoints[:, 0].tolist() == [10 * row for row in range(16, -1, -1)]
+        assert (first.box.tolist(), first.score, second.box) == ([1, 2, 30, 40], 0.7, None)
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_videos_count_from_one_in_demos_and_from_zero_in_the_inferencer(self, save, first):
+        frames = [{"frame_id": first + i, "instances": [self.person(26)] * i} for i in range(3)]
+        people = read_keypoints(save(frames if first == 0 else {"instance_info": frames}))
+        assert [len(people.people_in(f"{i:06d}", index=i)) for i in range(3)] == [0, 1, 2]
+        assert people.people_in("000003", index=3) is None
+        (person,) = people.people_in("shot_0041.png", index=1)
+        assert person.keypoints[[0, -1], 0].tolist() == [0, 160]
+        assert person.keypoints[[0, -1], 2].tolist() == pytest.approx([0.8, 0.8])
+
+    def test_a_folder_of_the_inferencers_images(self, save, tmp_path):
+        for name, people in (("a", [self.person()]), ("b", [])):
+            save(people, f"predictions/{name}.json")
+        people = read_keypoints(tmp_path / "predictions")
+        assert people.people_in("a.jpg")[0].keypoints[-1].tolist() == [160, 165, 1]
+        assert (people.people_in("b.jpg"), people.people_in("c.jpg")) == ((), None)
+
+    def test_refused_by_record(self, save):
+        halpe = {"keypoint_id2name": {str(row): name for row, name in enumerate(["nose", "thorax"])}}
+        scores = {"keypoint_scores": [1.0]}
+        for document, told in (
+            ({"instance_info": 3}, "no list of instance_info.*int"),
+            ({"instance_info": [3]}, r"\[0\].*no record"),
+            ({"instance_info": [{}]}, r"\[0\].*no keypoints"),
+            ({"instance_info": [self.person(16)]}, r"\[0\].*17, 26, 133.*16"),
+            ({"instance_info": [self.person() | scores]}, r"\[0\].*keypoint_scores.*17 numbers.*1"),
+            ({"instance_info": [{"keypoints": [[1, "x"]] * 17, "keypoint_scores": [1] * 17}]}, "'x'"),
+            ({"meta_info": halpe, "instance_info": [self.person()]}, "meta_info.*left_eye"),
+            ([{"frame_id": "1", "instances": []}], r"\[0\].*frame_id"),
+            ([{"frame_id": 1, "instances": [self.person(bbox=[[1, 2, 1, 4]])]}], r"instances\[0\].*without area"),
+        ):
+            with pytest.raises(InputError, match=told):
+                read_keypoints(save(document))
 
 
 class TestBoxes:

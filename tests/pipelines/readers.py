@@ -21,6 +21,7 @@ from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.cli.command import read_config
+from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.data.building import build_cache
@@ -90,6 +91,13 @@ def video(path: Path) -> None:
 
 def shard(path: Path) -> None:
     path.write_bytes(build_cache(OneSquare(), path.parent / "cache").folder.joinpath("shard-00000.h5").read_bytes())
+
+
+def mmpose(path: Path) -> None:
+    person = {"keypoints": [[10.5, 20.0]] * 17, "keypoint_scores": [0.5] * 17, "bbox": [[1.0, 2.0, 30.0, 40.0]]}
+    names = dict(enumerate(COCO17.joint_names))
+    frames = [{"frame_id": 1, "instances": [person]}, {"frame_id": 2, "instances": []}]
+    path.write_text(json.dumps({"meta_info": {"keypoint_id2name": names}, "instance_info": frames}))
 
 
 def keypoints(path: Path) -> None:
@@ -209,6 +217,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "phalp.pkl": (copied(DATA / "fitting" / "data" / "phalp_joblib.pkl"), read_foreign_fit),
     "wham.pkl": (copied(DATA / "fitting" / "data" / "wham_joblib.pkl"), read_foreign_fit),
     "people.json": (keypoints, read_keypoints),
+    "results_a.json": (mmpose, read_keypoints),
     "boxes.csv": (lambda path: path.write_text("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
     "predictions.json": (predictions, read_predictions),
     "predictions.npz": (predictions, read_predictions),
