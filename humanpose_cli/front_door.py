@@ -21,12 +21,13 @@ from humanpose_cli.datasets.surface_points import (
     check_registration,
     surface_registration,
 )
+from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.frame_range import FrameRange
-from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import CorrespondenceKind, Prior, RefineOptions, Refiner
 
@@ -139,13 +140,13 @@ def refine(
     `refined.options["refinement"]` tells for every track and frame how much was accepted and how it aligns.
     """
     known = load_fit(fit) if isinstance(fit, str | Path) else fit
-    if frames is not None:
-        found = FitFrames.of(known, frames)
-        known = replace(known, images=found.source)
-    elif known.images is None:
+    if isinstance(frames, np.ndarray):
+        known = replace(known, images=FitFrames.of(known, frames).source)
+    elif frames is not None:
+        known = on_frames(known, _items(frames, known))
+    if known.images is None:
         raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass the frames of the fit")
-    else:
-        found = FitFrames(known, known.images, in_order=True)
+    found = FitFrames(known, known.images, in_order=True)
     options, surface = RefineOptions(correspondence, prior), None
     points, charted = (None if path is None else Path(path) for path in (densepose, charts))
     check_charts(points, charted)
@@ -154,3 +155,11 @@ def refine(
     made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
     with made as refiner, progress_of(progress) as report:
         return refiner.refine(known, found, body=body, textures=textures, progress=report)
+
+
+def _items(frames: str | Path | Sequence[str | Path] | InputItem, fit: Fit) -> Sequence[InputItem]:
+    """What holds a fit's frames."""
+    if isinstance(frames, InputItem):
+        return (frames,)
+    paths = [frames] if isinstance(frames, str | Path) else list(frames)
+    return open_inputs(paths, sequence=True if fit.frame_count > 1 else None)

@@ -63,13 +63,12 @@ class FitInputs:
         """The fit, its frames where they are given, and the textures of its tracks."""
         from humanpose_cli.export.exporter import chosen_people, known_textures
         from humanpose_cli.fitting.fit_reading import read_fits
-        from humanpose_cli.fitting.result import FrameSource
         from humanpose_cli.refining.frames import FitFrames
 
         path, own = item.payload
         fit = read_fits(path, self.body, own or None, camera=self.camera, smplx=self.smplx)
         fit = chosen_people(fit, self.person)
-        known = FitFrames(fit, FrameSource(own), in_order=True) if own else None
+        known = None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
         return fit, known, known_textures(path, fit, self.texture, known, session.reporter.step)
 
     def identity(self) -> dict[str, Any]:

@@ -14,7 +14,15 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.evaluate.ablations import Trainings
 from humanpose_cli.evaluate.people import PeopleSelection
-from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, figures_table, summarise_seeds
+from humanpose_cli.evaluate.report import (
+    Cell,
+    Report,
+    Summary,
+    Table,
+    difference_of_seeds,
+    figures_table,
+    summarise_seeds,
+)
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.models.refiner.recipe import REFINER_PRESETS, RefinerRecipe, RefinerTraining
 from humanpose_cli.train.recipe import TrainOptions
@@ -58,8 +66,9 @@ def evaluate_inputs(
 ) -> Report:
     """Trains a network for each variant and compares their endpoint errors on the cache's held-out people.
 
-    `folder/runs` keeps the trainings, finished or not; the means of the table stand with medians and intervals, over
-    people and seeds, in the table of figures.
+    Trainings too short to end well from random weights say more from a whole network's (`network.start`), of which each
+    leaves out an input. `folder/runs` keeps the trainings, finished or not; the means of the table stand with medians
+    and intervals, over people and seeds, in the table of figures.
 
     tune  changes what the preset's trainings share
     """
@@ -72,6 +81,7 @@ def evaluate_inputs(
     trainings = Trainings(selection.data, runs, torch.device(device), seeds, len(_INPUTS) * seeds, progress, stop)
     rows: list[list[Cell]] = []
     figures: dict[tuple[str, str], Summary] = {}
+    whole: list[NDArray[np.float32]] = []
     for name, left_out in _INPUTS.items():
         network = replace(options.network, **{left_out: False}) if left_out else options.network
         variant = replace(options, network=network)
@@ -79,13 +89,20 @@ def evaluate_inputs(
             _held_out_errors(trainings, variant, path, loop.batch_size)
             for path in trainings.refiners(name, variant, loop)
         ]
+        errors = [one["endpoint_percent"] for one in found]
+        whole = whole or errors
         told = {column: summarise_seeds([one[column] for one in found]) for column in _COLUMNS}
-        rows.append([name, *(summary.value for summary in told.values())])
+        change = difference_of_seeds(errors, whole)
+        text = f"{change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f})"
+        rows.append([name, *(summary.value for summary in told.values()), text if left_out else None])
         figures |= {(name, heading): told[column] for column, heading in _COLUMNS.items()}
-    table = Table(
-        "refine-inputs", "Inputs of the displacement network", ("inputs", *_COLUMNS.values()), rows, (0, 2, 2, 2, 2, 3)
-    )
+    columns = ("inputs", *_COLUMNS.values(), "endpoint error against all inputs")
+    title = "Inputs of the displacement network"
+    text = "The last column compares the same people; its 95 % intervals are over people and seeds."
+    table = Table("refine-inputs", title, columns, rows, (0, 2, 2, 2, 2, 3, 0), (text,))
     facts = {"data": selection.data.name, "preset": preset, "steps": loop.steps, "seeds": seeds}
+    if options.start:
+        facts["start"] = options.start
     return Report("Ablation: inputs of refinement", facts, {}, [table, figures_table(figures, digits=2)])
 
 

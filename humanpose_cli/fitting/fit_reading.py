@@ -2,7 +2,8 @@
 
 fit = read_fits("wham_output.pkl", "smpl:SMPL_NEUTRAL.pkl", open_inputs(["clip.mp4"]))
 
-The record's frames are the given ones, in their order; fits of frames that are not there are an error that names them.
+The record's frames are the given ones, in their order; of a file of ours, which knows its frames, those from its first
+to its last. Fits of frames that are not there are an error that names them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.joints import fit_joints
-from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl, world_motion_to_camera
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
@@ -61,6 +62,11 @@ class FrameList:
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.numbers)
+
+    def part(self, start: int, stop: int) -> FrameList:
+        """Frames start ≤ i < stop of these."""
+        rows = {name: getattr(self, name)[start:stop] for name in ("numbers", "names", "sizes")}
+        return replace(self, **rows)
 
 
 def list_frames(items: Sequence[InputItem]) -> FrameList:
@@ -106,8 +112,9 @@ def read_fits(
     """The fits in a file of ours or of another program, whatever its name; see `io.foreign_fits` for those known.
 
     body    of the record. SMPL's parameters need `smpl:FILE`, the model file that the user has
-    frames  what the fits were made of; the record then has just these frames. Without them the file must tell the
-            images' sizes, as most do
+    frames  what the fits were made of: inputs, which the record can read again, or a list. It then has just these
+            frames, and a file of ours those from its first to its last. Without them the file must tell the images'
+            sizes, as most do
     camera  for AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world), or a fit file (whose AMASS export it
             is); for other files it must be None
     smplx   for GVHMR: the user's SMPL-X model file, which its shapes and translations belong to
@@ -118,13 +125,18 @@ def read_fits(
     """
     path = Path(path)
     model = body if isinstance(body, Body) else body_by_name(body)
-    listed = frames if frames is None or isinstance(frames, FrameList) else list_frames(frames)
-    foreign = None if _is_own(path) else read_foreign(path)
+    if _is_own(path):
+        fit = _own(path, model)
+        return fit if frames is None else on_frames(fit, frames, path)
+    if frames is not None and not isinstance(frames, FrameList):
+        fit = read_fits(path, model, list_frames(frames), camera=camera, smplx=smplx)
+        return replace(fit, images=FrameSource(tuple(frames)))
+    foreign = read_foreign(path)
     if foreign is None:
-        return _own(path, model, listed) if _is_own(path) else _amass(path, model, listed, camera)
+        return _amass(path, model, frames, camera)
     if camera is not None:
         raise UsageError("camera", f"is of no use: {foreign.program}'s file holds its own", remedy="leave it out")
-    return _completed(path, foreign, model, listed, smplx)
+    return _completed(path, foreign, model, frames, smplx)
 
 
 def _is_own(path: Path) -> bool:
@@ -134,34 +146,42 @@ def _is_own(path: Path) -> bool:
         return False  # read as something else, which tells what is wrong
 
 
-def _own(path: Path, body: Body, frames: FrameList | None) -> Fit:
+def _own(path: Path, body: Body) -> Fit:
     fit = load_fit(path)
     if fit.body != body.name:
         remedy = "--body smpl:FILE with that model" if fit.body != "default" else "leave out --body"
         raise UsageError(path, "holds fits of another body", expected=body.name, got=fit.body, remedy=remedy)
-    fit = replace(fit, model=body)
-    if frames is None:
-        return fit
-    frame_of = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), frames)
+    return replace(fit, model=body)
+
+
+def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | str = "fit") -> Fit:
+    """A fit of ours on those of the given frames that it knows, from its first to its last; of inputs, it can read
+    their pixels again.
+
+    frames  with or without others before, behind and between; path: what errors call the fit
+    InputError as `read_fits`.
+    """
+    listed = frames if isinstance(frames, FrameList) else list_frames(frames)
+    frame_of = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), listed)
     present = np.flatnonzero(frame_of >= 0)
-    wrong = [i for i in present if tuple(fit.image_size[i]) != tuple(frames.sizes[frame_of[i]])]
+    wrong = [i for i in present if tuple(fit.image_size[i]) != tuple(listed.sizes[frame_of[i]])]
     if wrong:
-        _refuse_size(path, fit.image_size[wrong[0]], frames, frame_of[wrong[0]])
-    source = present[
-        np.abs(frame_of[present][None] - np.arange(len(frames))[:, None]).argmin(1)
-    ]  # nearest known camera
+        _refuse_size(path, fit.image_size[wrong[0]], listed, frame_of[wrong[0]])
+    start, stop = int(frame_of[present].min()), int(frame_of[present].max()) + 1
+    own, frame_of = listed.part(start, stop), frame_of - start
+    source = present[np.abs(frame_of[present][None] - np.arange(len(own))[:, None]).argmin(1)]  # nearest known camera
     whole = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
-    whole |= {"frame_names": frames.names, "image_size": frames.sizes}
-    if fit.frame_times is not None and (frame_of[source] == np.arange(len(frames))).all():
+    whole |= {"frame_names": own.names, "image_size": own.sizes}
+    if fit.frame_times is not None and (frame_of[source] == np.arange(len(own))).all():
         whole["frame_times"] = fit.frame_times[source] - fit.frame_times[source[0]]
-    kept = np.isin(fit.frame_index, present)
-    rows = {name: getattr(fit, name)[kept] for name in ROW_COLUMNS}
-    rows["frame_index"] = frame_of[rows["frame_index"]]
+    fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
+    rows = {name: getattr(fit, name) for name in ROW_COLUMNS} | {"frame_index": frame_of[fit.frame_index]}
     found = Fit.build(**whole, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=fit.options)
-    return replace(found, model=body)
+    images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
+    return replace(found, model=fit.model, images=images, detections=fit.detections)
 
 
-def _frame_of_each(path: Path, names: np.ndarray, numbers: np.ndarray, frames: FrameList) -> np.ndarray:
+def _frame_of_each(path: Path | str, names: np.ndarray, numbers: np.ndarray, frames: FrameList) -> np.ndarray:
     """Where in `frames` each frame of a file is: by name (whatever its folder and format) if any is there, else by
     number; −1 where it was left out by a range. InputError where it is not there at all.
     """
@@ -197,7 +217,7 @@ def _stem(name: object) -> str:
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
-def _refuse_size(path: Path, expected: Any, frames: FrameList, frame: int) -> None:
+def _refuse_size(path: Path | str, expected: Any, frames: FrameList, frame: int) -> None:
     width, height = (round(float(side)) for side in expected)
     got = "{} × {} ({})".format(*frames.sizes[frame], frames.names[frame])
     raise InputError(path, "is of images of another size", expected=f"{width} × {height}", got=got)

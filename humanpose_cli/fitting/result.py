@@ -58,6 +58,15 @@ class FrameSource:
         """The video that the frames come from, if they do."""
         return self.items[0].path if len(self.items) == 1 and self.items[0].kind == "video" else None
 
+    def part(self, start: int, stop: int) -> FrameSource:
+        """Frames start ≤ i < stop of these."""
+        if self.array is not None:
+            return FrameSource(array=self.array[start:stop])
+        if not self.is_sequence:
+            return FrameSource(self.items[start:stop])
+        first = self.items[0].range.start
+        return FrameSource((replace(self.items[0], range=FrameRange(first + start, first + stop)),))
+
     def frames(self) -> Generator[Frame, None, None]:
         """All frames, in order; close it to stop early."""
         if self.array is not None:
@@ -73,8 +82,7 @@ class FrameSource:
             return self.array[index]
         item = self.items[index if len(self.items) > 1 else 0]
         if item.is_sequence:
-            number = item.range.start + index
-            item = replace(item, range=FrameRange(number, number + 1))
+            item = self.part(index, index + 1).items[0]
         with closing(item.frames(ahead=0)) as frames:
             return next(frames).pixels
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from humanpose_cli.fitting.comparison_page import write_comparison_page
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.records import record_summary
-from humanpose_cli.fitting.result import Fit, FrameSource
+from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.refining.frames import FitFrames
@@ -49,8 +49,7 @@ class FitWithFrames:
 
     def read(self, body: str | Body = "default", *, camera: Path | None = None, smplx: Path | None = None) -> Fit:
         """The fit, which knows its frames; arguments and errors as `read_fits`."""
-        fit = read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
-        return replace(fit, images=FrameSource(self.inputs))
+        return read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
 
 
 def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
@@ -87,9 +86,10 @@ def inputs_of_fit(
 ) -> tuple[tuple[InputItem, ...], HpcError | None]:
     """Those of the inputs that hold a fit's frames, and the error where there are none.
 
-    name, path  as `fit_files` gives them; alone: there is no other fit, and all inputs are its own
+    name, path  as `fit_files` gives them; alone: there is no other fit, and where none has its name, all inputs are its
+                own
     """
-    found = tuple(inputs) if alone else tuple(item for item in inputs if item.key + FIT_SUFFIX == name)
+    found = tuple(item for item in inputs if item.key + FIT_SUFFIX == name) or (tuple(inputs) if alone else ())
     if found:
         return found, None
     expected, got = name.removesuffix(FIT_SUFFIX), ", ".join(item.key for item in inputs[:4])

@@ -18,7 +18,7 @@ FAST = ("--set", "size=128", "--set", "rounds=1", "--set", "points=100")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Two photographs in a folder, and their fits beside it."""
+    """A photograph in a folder, where another one comes later, and its fit beside it."""
     folder = tmp_path_factory.mktemp("people")
     (folder / "photos").mkdir()
     write_image(folder / "photos" / "astronaut.png", skimage.data.astronaut())
@@ -27,6 +27,7 @@ def photos(tmp_path_factory) -> Path:
             patch.setenv(name, "1")
         line = ("fit", str(folder / "photos"), "--out", str(folder / "fits"), "--detector", "fast", "--quiet")
         assert main((*line, "--no-overlay", "--refine")) == 0
+    write_image(folder / "photos" / "coffee.png", skimage.data.coffee())
     return folder
 
 

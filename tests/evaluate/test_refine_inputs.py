@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.evaluate import refine_inputs
 from humanpose_cli.evaluate.ablations import Trainings
 from humanpose_cli.evaluate.people import PeopleSelection
+from humanpose_cli.evaluate.refine_inputs import RefinerVariants
 from humanpose_cli.models.refiner.network import DisplacementOptions
+from humanpose_cli.models.refiner.recipe import RefinerTraining
 from humanpose_cli.train.recipe import TrainOptions
 
 
@@ -34,18 +35,17 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
     watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "seeds": 2}
     selection = PeopleSelection(tmp_path / "cache")
-    report = refine_inputs.evaluate_inputs(
-        selection, "ablation", "cpu", tmp_path, **watch, tune=lambda shared: replace(shared, loop=TrainOptions(steps=7))
-    )
+    shared = RefinerVariants(RefinerTraining(start="refiner"), TrainOptions(steps=7))
+    report = refine_inputs.evaluate_inputs(selection, "ablation", "cpu", tmp_path, **watch, tune=lambda _: shared)
     assert steps == [7] * 5
-    assert report.facts["steps"] == 7
+    assert (report.facts["steps"], report.facts["start"]) == (7, "refiner")
     table, figures = report.tables
-    assert [row[:2] for row in table.rows] == [
-        ["all inputs", 2.5],
-        ["without texture", 3.5],
-        ["without depth", 2.5],
-        ["without normals", 2.5],
-        ["without vertex colours", 2.5],
+    assert [(*row[:2], row[-1]) for row in table.rows] == [
+        ("all inputs", 2.5, None),
+        ("without texture", 3.5, "+1.00 (+0.00 to +2.00)"),
+        ("without depth", 2.5, "+0.00 (-1.00 to +1.00)"),
+        ("without normals", 2.5, "+0.00 (-1.00 to +1.00)"),
+        ("without vertex colours", 2.5, "+0.00 (-1.00 to +1.00)"),
     ]
     assert figures.rows[0][:4] == ["all inputs", "endpoint error %", 2.5, 2.25]
     assert figures.rows[0][4] < 2.5 < figures.rows[0][5]

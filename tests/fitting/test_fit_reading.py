@@ -185,6 +185,13 @@ def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path:
     assert part.frame_names.tolist() == ["001.png", "002.png"]
     np.testing.assert_array_equal(part.poses, fit.poses[1:])
     np.testing.assert_allclose(part.frame_times, [0, 0.06])
+    part.save(tmp_path / "part.fit.npz")  # as `hpc fit --frames 1:3` makes it
+    whole = read_fits(tmp_path / "part.fit.npz", smpl, open_inputs([folder]))
+    assert whole.frame_names.tolist() == ["001.png", "002.png"]
+    np.testing.assert_array_equal(whole.frame_index, part.frame_index)
+    np.testing.assert_array_equal(whole.frame_times, part.frame_times)
+    assert whole.images is not None
+    assert [frame.name for frame in whole.images.frames()] == ["001.png", "002.png"]
     with pytest.raises(UsageError, match="holds fits of another body, expected default, found smpl-neutral"):
         read_fits(tmp_path / "a.fit.npz")
 

@@ -1,6 +1,7 @@
 """The displacement network's parts: what it sees, where features are fetched, and truths worked out by hand."""
 
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,18 +10,21 @@ import torch
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.refiner.examples import mirrored_rendering, true_displacements
 from humanpose_cli.models.refiner.losses import displacement_loss, endpoint_errors, reduced
 from humanpose_cli.models.refiner.network import (
+    MODEL,
     DisplacementEstimate,
     DisplacementNetwork,
     DisplacementOptions,
     DisplacementPredictor,
     fetched,
     rendering_input,
+    start_from,
 )
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 
 SIZE = 64
@@ -99,7 +103,7 @@ def test_values_are_fetched_from_where_displacements_lead():
 def test_an_untrained_network_moves_nothing_whatever_it_sees(rendering, left_out):
     options = DisplacementOptions(crop=SIZE, width=4, **dict.fromkeys(left_out, False))
     seen = rendering_input(rendering, options)
-    assert seen.shape == (1, options.channels, SIZE, SIZE)
+    assert seen.shape == (1, len(options.inputs), SIZE, SIZE)
     assert not seen[:, :, 0].any(), "zero off the body"
     found = DisplacementNetwork(options).eval()(torch.rand(1, 3, SIZE, SIZE), seen)
     assert [tuple(e.pixels.shape) for e in found] == [(1, 2, s, s) for s in (4, 8, 16, 32)]
@@ -151,3 +155,34 @@ def test_options_that_cannot_be_are_refused():
         DisplacementOptions(crop=100)
     with pytest.raises(UsageError, match="width"):
         DisplacementOptions(width=0)
+
+
+@pytest.mark.parametrize("left_out", ["texture", "depth", "normals", "colours"])
+def test_a_network_without_an_input_starts_as_the_whole_one_that_sees_zero_there(left_out, rendering, tmp_path):
+    whole, part = DisplacementNetwork(SMALL), DisplacementNetwork(replace(SMALL, **{left_out: False}))
+    for level in whole.levels:
+        torch.nn.init.normal_(level.head.weight)
+    file = tmp_path / "whole.safetensors"
+    write_weights(file, whole.state_dict(), WeightsHeader(MODEL, asdict(SMALL)))
+    for network in (whole, part):  # the file holds half precision
+        start_from(network, file)
+    seen = rendering_input(rendering, SMALL)
+    seen[:, [name == left_out for name in SMALL.inputs]] = 0
+    photo = torch.rand(1, 3, SIZE, SIZE)
+    with torch.no_grad():
+        expected = whole.eval()(photo, seen)[-1]
+        found = part.eval()(photo, rendering_input(rendering, part.options))[-1]
+    assert expected.pixels.abs().max() > 0.1
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_start_of_another_network_is_refused(tmp_path):
+    file = tmp_path / "narrow.safetensors"
+    tensors = DisplacementNetwork(SMALL).state_dict()
+    write_weights(file, tensors, WeightsHeader(MODEL, asdict(SMALL)))
+    with pytest.raises(InputError, match="does not fit at"):
+        start_from(DisplacementNetwork(replace(SMALL, width=8)), file)
+    del tensors["rendering.conv1.weight"]
+    write_weights(file, tensors, WeightsHeader(MODEL, asdict(SMALL)))
+    with pytest.raises(InputError, match=r"does not fit at rendering\.conv1\.weight"):
+        start_from(DisplacementNetwork(SMALL), file)

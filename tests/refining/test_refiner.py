@@ -15,6 +15,7 @@ from humanpose_cli.data.label_maps import LabelledMesh, labels_of, render_label_
 from humanpose_cli.datasets.densepose_output import encode_densepose
 from humanpose_cli.detect.person import PersonMask
 from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import write_image
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
@@ -25,6 +26,7 @@ from humanpose_cli.rendering.body_maps import BODY_FILL
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
 
+PER_FRAME = [name for name in COLUMNS if name not in ROW_COLUMNS]
 QUICK = RefineOptions(size=192, points=120, rounds=1)
 
 
@@ -135,6 +137,10 @@ def test_frames_are_found_by_name_and_missing_ones_are_named(walk, tmp_path):
     read = list(FitFrames.of(fit, tmp_path).read())
     assert [frame for frame, _ in read] == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(read[3][1], walk.frames[3])
+    part = replace(fit.select([]), **{name: getattr(fit, name)[2:4] for name in PER_FRAME})
+    own = hp.refine(part, tmp_path).images  # what its overlay is drawn on
+    assert [frame.name for frame in own.frames()] == ["f2.png", "f3.png"]
+    np.testing.assert_array_equal(own.frame(1), walk.frames[3])
     (tmp_path / "f2.png").unlink()
     with pytest.raises(InputError, match=r"lacks 1 of the fit's 5 frames: f2\.png"):
         list(FitFrames.of(fit, tmp_path).read())

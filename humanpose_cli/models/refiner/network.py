@@ -32,6 +32,7 @@ _REACH = (3, 3, 2, 0)  # cells around a pixel that are compared with it; 0 compa
 _COMPARED = 16  # channels of compared features
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, with which the segmenter learned
 _METRES = 0.5  # of depth that the network sees as 1
+_CHANNELS = {"texture": 4, "mask": 1, "depth": 1, "normals": 3, "colours": 3}  # of `rendering_input`, in its order
 _NOISE = (-4.0, 4.0)  # bounds of the noise's logarithm, in cells of a level
 
 
@@ -59,9 +60,10 @@ class DisplacementOptions:
             raise UsageError("width", "is too small", expected="4 or more", got=str(self.width))
 
     @property
-    def channels(self) -> int:
-        """Of the renderings: the mask, and what is not left out."""
-        return 1 + 4 * self.texture + self.depth + 3 * self.normals + 3 * self.colours
+    def inputs(self) -> tuple[str, ...]:
+        """What each channel of `rendering_input` shows: the mask, and what is not left out."""
+        shown = [name for name in _CHANNELS if name == "mask" or getattr(self, name)]
+        return tuple(name for name in shown for _ in range(_CHANNELS[name]))
 
 
 class DisplacementEstimate(NamedTuple):
@@ -202,7 +204,7 @@ class DisplacementNetwork(nn.Module):
         super().__init__()
         self.options = options
         width = options.width
-        self.photo, self.rendering = _Encoder(3, width), _Encoder(options.channels, width)
+        self.photo, self.rendering = _Encoder(3, width), _Encoder(len(options.inputs), width)
         own = (4 * width, 2 * width, width, width)
         states = (4 * width, 3 * width, 2 * width, width)
         self.levels = nn.ModuleList(
@@ -225,6 +227,21 @@ def at_full_size(estimate: DisplacementEstimate, size: int) -> DisplacementEstim
     return DisplacementEstimate(
         *(interpolate(values, size=(size, size), mode="bilinear", align_corners=False) for values in estimate)
     )
+
+
+def start_from(network: DisplacementNetwork, path: Path) -> None:
+    """Fill a network from a weights file, whose network may see more renderings: what is left out counts as zero there.
+
+    Zero is unknown of a texture, and the middle of the body's depths and of the vertex colours. InputError for damage,
+    another model or other shapes.
+    """
+    tensors, header = read_weights(path, MODEL)
+    seen, first = options_of(DisplacementOptions, header.config, path).inputs, "rendering.conv1.weight"
+    kept = [name in network.options.inputs for name in seen]
+    weight = tensors.get(first)
+    if weight is not None and weight.shape[1:2] == (len(seen),):
+        tensors = {**tensors, first: weight[:, kept].contiguous()}
+    fill(network, tensors, path)
 
 
 class DisplacementPredictor:

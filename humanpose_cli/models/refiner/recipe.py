@@ -26,6 +26,7 @@ from humanpose_cli.models.refiner.network import (
     at_full_size,
     fetched,
     photo_input,
+    start_from,
 )
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
@@ -45,7 +46,8 @@ class RefinerTraining:
     hidden         weight in the loss of points that the photograph does not show, against 1 of those it does
     encoder        weights of a segmenter with as wide a ResNet-18, whose first stages both encoders begin with: what
                    texture and photograph have in common is then known; "" begins at random
-    start          weights of another run to begin with; "" begins at random
+    start          weights of another run to begin with, without the renderings that the network does not see; ""
+                   begins at random
     visible        least share of a person's joints that must be visible, in training and validation
     people         learn from that many at most, spread evenly; 0 for all
     protocol       of the cache; "" for its own
@@ -118,8 +120,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
             require_model(people, self.body)
         self.model = DisplacementNetwork(self.options.network)
         if self.options.start:
-            path = find_weights(self.options.start)
-            fill(self.model, read_weights(path, MODEL)[0], path)
+            start_from(self.model, find_weights(self.options.start))
         elif self.options.encoder:
             path = find_weights(self.options.encoder)
             begin_with_segmenter(self.model, read_weights(path, "segmenter")[0], path)
