@@ -18,14 +18,14 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.gltf import glb_bytes
-from humanpose_cli.export.meshes import frame_surfaces, write_materials, write_obj, write_ply
+from humanpose_cli.export.meshes import frame_surfaces, materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import ensure_folder, write_bytes, write_json, write_npz
+from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz, write_together
 from humanpose_cli.io.fit_files import FIT_SUFFIX
-from humanpose_cli.io.images import write_image
+from humanpose_cli.io.images import encode_image
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.items import read_textures, texture_path
 from humanpose_cli.refining.refiner import TEXELS, RefineOptions, Refiner
@@ -52,12 +52,11 @@ class Export:
         """A file beside the others."""
         return self.base.with_name(self.base.name + ending)
 
-    def texture_images(self, folder: Path, stem: str) -> dict[int, Path]:
-        """The textures, written as PNG: `STEM.person0.png`."""
-        paths = {track: folder / f"{stem}.person{track}.png" for track in self.textures}
-        for track, path in paths.items():
-            write_image(path, np.ascontiguousarray(self.textures[track][..., :3]))
-        return paths
+    def images(self, folder: Path, stem: str) -> tuple[dict[int, str], dict[Path, bytes]]:
+        """The textures as PNG: their names (`STEM.person0.png`) by track, and what is to be written."""
+        names = {track: f"{stem}.person{track}.png" for track in self.textures}
+        pixels = {name: np.ascontiguousarray(self.textures[track][..., :3]) for track, name in names.items()}
+        return names, {folder / name: encode_image(image, ".png") for name, image in pixels.items()}
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -173,11 +172,13 @@ def _glb(task: Export) -> list[Path]:
 
 def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
-    images = task.texture_images(path.parent, task.base.name)
-    textures = {track: image.name for track, image in images.items()}
+    names, images = task.images(path.parent, task.base.name)
     codes = fit.seconds(fit.frame_rate) * fit.frame_rate
-    write_usd(path, task.body, task.people, CameraPath.of(fit), codes, frame_rate=fit.frame_rate, textures=textures)
-    return [path, *images.values()]
+    with atomic_path(path) as temporary:
+        camera = CameraPath.of(fit)
+        write_usd(temporary, task.body, task.people, camera, codes, frame_rate=fit.frame_rate, textures=names)
+        write_together(images)
+    return [path, *images]
 
 
 def _json(task: Export) -> list[Path]:
@@ -221,17 +222,21 @@ def fit_document(fit: Fit) -> dict[str, Any]:
 
 
 def _obj(task: Export) -> list[Path]:
-    def materials(folder: Path, stem: str) -> tuple[str, list[Path]]:
-        images = task.texture_images(folder, stem)
-        library = folder / f"{stem}.mtl"
-        write_materials(library, task.fit.tracks, {track: image.name for track, image in images.items()})
-        return library.name, [library, *images.values()]
+    single = task.fit.frame_count == 1
+    folder, stem = (task.base.parent, task.base.name) if single else (task.path(".obj"), "people")
+    names, images = task.images(folder, stem)
+    library = folder / f"{stem}.mtl"
+    beside = {**images, library: materials_text(task.fit.tracks, names).encode()}
 
-    if task.fit.frame_count == 1:
-        library, written = materials(task.base.parent, task.base.name)
-    else:
-        library, written = materials(ensure_folder(task.path(".obj")), "people")
-    return _meshes(task, "obj", lambda path, surfaces: write_obj(path, task.body, surfaces, library)) + written
+    if not single and len(task.fit.frame_index):  # all frames refer to it; an image's mesh appears with it
+        write_together(beside)
+
+    def write(path: Path, surfaces: Mapping[int, Any]) -> None:
+        mesh = {path: obj_text(task.body, surfaces, library.name).encode()}
+        write_together({**beside, **mesh} if single else mesh)
+
+    paths = _meshes(task, "obj", write)
+    return [*paths, library, *images] if paths else []
 
 
 def _ply(task: Export) -> list[Path]:

@@ -14,7 +14,7 @@ from humanpose_cli.body.texture import sample_at
 from humanpose_cli.export.motion import TO_Y_UP
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import write_bytes, write_text
+from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.rendering.overlay import person_colour
 
 Array = NDArray[Any]
@@ -32,18 +32,18 @@ def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
     return dict(zip(fit.track_id[rows].tolist(), world, strict=True))
 
 
-def write_materials(path: Path | str, tracks: Sequence[int], images: Mapping[int, str]) -> None:
+def materials_text(tracks: Sequence[int], images: Mapping[int, str]) -> str:
     """The material library (`.mtl`) of people: their colours, or the names of their texture images."""
     lines = []
     for track in tracks:
         colour = (1.0, 1.0, 1.0) if track in images else person_colour(track).tolist()
         lines += [f"newmtl person{track}", "Kd " + " ".join(f"{value:.4f}" for value in colour), "Ks 0 0 0", "illum 1"]
         lines += [f"map_Kd {images[track]}"] if track in images else []
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
-def write_obj(path: Path | str, body: Body, surfaces: Mapping[int, Array], materials: str) -> None:
-    """Write one frame: an object `personN` for each, with texture coordinates.
+def obj_text(body: Body, surfaces: Mapping[int, Array], materials: str) -> str:
+    """One frame as OBJ: an object `personN` for each, with texture coordinates.
 
     surfaces   of tracks, (V, 3) metres
     materials  name of the material library in the same folder
@@ -56,7 +56,7 @@ def write_obj(path: Path | str, body: Body, surfaces: Mapping[int, Array], mater
         text += [f"o person{track}\nusemtl person{track}\n", _lines("v %.6f %.6f %.6f\n", vertices)]
         text.append(_lines("f %d/%d %d/%d %d/%d\n", corners))
         first += len(vertices)
-    write_text(path, "".join(text))
+    return "".join(text)
 
 
 def _lines(pattern: str, rows: Array) -> str:

@@ -19,7 +19,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.export.gltf import linear_colour, quaternions, vertex_normals
 from humanpose_cli.export.motion import CameraPath, PersonMotion
-from humanpose_cli.io.atomic import atomic_path
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres
@@ -45,6 +44,7 @@ def write_usd(
 ) -> None:
     """Write the people and the camera as one binary file.
 
+    path        of a file that may be half written, as `atomic_path` gives it
     codes       (F,) time code of each frame, from 0; f for frame f where the frames are evenly apart
     frame_rate  time codes a second, above 0
     textures    file names of tracks' images, beside `path`
@@ -56,21 +56,20 @@ def write_usd(
     except ImportError as error:
         remedy = 'pip install "humanpose-cli[usd]"'
         raise UnavailableError("usd-core", "is not installed, and USD files need it", remedy=remedy) from error
-    with atomic_path(path) as temporary:
-        layer = Sdf.Layer.CreateAnonymous(".usdc")
-        stage = Usd.Stage.Open(layer)
-        UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
-        UsdGeom.SetStageMetersPerUnit(stage, 1.0)
-        stage.SetTimeCodesPerSecond(frame_rate)
-        stage.SetFramesPerSecond(frame_rate)
-        stage.SetStartTimeCode(0)
-        stage.SetEndTimeCode(float(codes[-1]))
-        root = UsdSkel.Root.Define(stage, "/people")
-        stage.SetDefaultPrim(root.GetPrim())
-        for person in people:
-            _add_person(stage, body, person, codes, (textures or {}).get(person.track))
-        _add_camera(stage, camera, codes)
-        layer.Export(str(temporary), args={"format": "usdc"})
+    layer = Sdf.Layer.CreateAnonymous(".usdc")
+    stage = Usd.Stage.Open(layer)
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+    stage.SetTimeCodesPerSecond(frame_rate)
+    stage.SetFramesPerSecond(frame_rate)
+    stage.SetStartTimeCode(0)
+    stage.SetEndTimeCode(float(codes[-1]))
+    root = UsdSkel.Root.Define(stage, "/people")
+    stage.SetDefaultPrim(root.GetPrim())
+    for person in people:
+        _add_person(stage, body, person, codes, (textures or {}).get(person.track))
+    _add_camera(stage, camera, codes)
+    layer.Export(str(path), args={"format": "usdc"})
 
 
 def _add_person(stage: Any, body: Body, person: PersonMotion, codes: NDArray[np.float64], texture: str | None) -> None:

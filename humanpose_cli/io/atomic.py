@@ -15,7 +15,7 @@ import os
 import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +220,14 @@ def write_bytes(path: Path | str, data: bytes | memoryview) -> None:
     """Write a whole file at once."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
+
+
+def write_together(contents: dict[Path, bytes]) -> None:
+    """Write whole files that need each other: none takes its name, in the order given, before all are on the disk."""
+    with ExitStack() as stack:
+        for path, data in reversed(contents.items()):  # the last to be entered takes its name first
+            with open(stack.enter_context(atomic_path(path)), "wb") as file:
+                file.write(data)
 
 
 def write_text(path: Path | str, text: str) -> None:

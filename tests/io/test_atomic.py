@@ -143,6 +143,25 @@ def test_a_real_refused_write_is_told_and_cleaned_up(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no sysfs here")
+def test_files_that_need_each_other_appear_together(tmp_path):
+    mesh, library = tmp_path / "a.obj", tmp_path / "a.mtl"
+    library.write_text("old")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
+    try:
+        with pytest.raises(UnavailableError, match=r"a\.obj: the file grew over the size limit"):
+            atomic.write_together({library: b"new", mesh: bytes(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert os.listdir(tmp_path) == ["a.mtl"]
+    assert library.read_text() == "old"
+    mesh.mkdir()  # its name cannot be taken, which shows last
+    with pytest.raises(InputError, match=r"a\.obj: a folder stands"):
+        atomic.write_together({library: b"new", mesh: b"new"})
+    assert library.read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["a.mtl", "a.obj"]
+
+
 def test_a_folder_that_even_root_cannot_write():
     with pytest.raises(UnavailableError, match=r"permission|read-only"):
         atomic.write_bytes("/sys/kernel/x.bin", b"1")
