@@ -38,6 +38,7 @@ from humanpose_cli.io.pose_files import Target
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import digest_of, find_weights
+from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
 from humanpose_cli.reposing.result import Reposed
@@ -91,6 +92,7 @@ class ReposeOptions:
             raise UsageError("size", "is too large", expected=f"{LARGEST_SIZE} pixels or less", got=str(self.size))
 
 
+_NEARER = 0.9  # times the person's distance: who is fitted nearer stands before them; single views tell no finer
 _POSES_ON_GPU = 16  # that a network draws together; on a CPU one core takes 0.12 s a pose, alone or in a batch
 
 
@@ -328,6 +330,8 @@ class ReposingScene:
             ]
         self._plate = None if alone else self._common_plate(plate)
         self._shadows = isinstance(plate, str)
+        kept = not self.transparent and background is None
+        self._in_front = self._people_in_front() if kept else []
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
         others = self._mask_of_all(other for other in range(len(self._people)) if other != row)
@@ -353,6 +357,28 @@ class ReposingScene:
             np.maximum(together, self._mask(row), out=together)
         return together
 
+    def _people_in_front(self) -> list[tuple[float, Box, NDArray[np.uint8]]]:
+        """Who is not redrawn and stands before the one who is: distance (m), box in the photo, mask (h, w) in it."""
+        if len(self.rows) > 1:
+            return []
+        (row,), distances = self.rows, self.record.trans[:, 2]
+        own, before = self._mask(row), []
+        for other in np.flatnonzero(distances < _NEARER * distances[row]):
+            mask = self._mask(int(other))
+            alpha = np.where(mask >= own, np.rint(255 * mask), 0).astype(np.uint8)
+            x, y, width, height = cv2.boundingRect(alpha)
+            box = Box(x, y, x + width, y + height)
+            before.append((float(distances[other]), box, alpha[box.slices].copy()))
+        return before
+
+    def _behind_others(self, image: NDArray[np.uint8], distance: float) -> NDArray[np.uint8]:
+        """The image (H, W, 3) with the people of the photo over it who stand nearer than the redrawn one."""
+        for nearer, box, alpha in self._in_front:
+            if nearer < distance:
+                share, part = (alpha / np.float32(255))[..., None], image[box.slices]
+                part[...] = np.rint(self.photo[box.slices] * share + part * (1 - share))
+        return image
+
     def images(self, target: Target) -> Iterator[ReposedImage]:
         """The image for each pose of the target, drawn one by one, or `poses_at_once`."""
         ahead: list[list[DrawnPerson]] = []
@@ -373,7 +399,7 @@ class ReposingScene:
                 plate = mesh.shadowed(plate, *pose) if plate is not None and self._shadows else plate
             depths = [float(trans[2]) for _, trans in poses]
             yield ReposedImage(
-                self._sized(self._together([d.image for d in drawn], depths, plate)),
+                self._sized(self._behind_others(self._together([d.image for d in drawn], depths, plate), depths[0])),
                 tuple(dict.fromkeys(warning for d in drawn for warning in d.warnings)),
                 min(d.visible_fraction for d in drawn),
                 tuple(methods),

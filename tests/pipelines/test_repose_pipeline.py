@@ -78,6 +78,23 @@ def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
         assert similarity(made.image, photo, place) > 0.3
 
 
+def test_who_stands_nearer_stays_in_front(clip, clip_frames, meshes_made_once):
+    """Their pixels are the photograph's over the new pose, unless it steps before them."""
+    people = [true_person(clip, 0), true_person(clip, 0, shift=60)]
+    mask = people[1].mask.in_image(*clip_frames[0].shape[:2]) > 0.5
+    photo = np.where(mask[..., None], np.uint8([[[10, 250, 10]]]), clip_frames[0])
+    with reposer_of(clip, people) as reposer:
+        fit = reposer.fitter.fit_image(photo)
+        distances = np.float32([[1], [0.8]]) * fit.trans[:1]
+        target = target_at(clip, [0])
+        (before,) = reposer.read(photo, fit=replace(fit, trans=distances)).images(target)
+    with reposer_of(clip, people, absolute=True) as reposer:
+        target = RotationTarget(replace(target.params, trans=0.7 * distances[:1]))
+        (past,) = reposer.read(photo, fit=replace(fit, trans=distances)).images(target)
+    assert np.array_equal(before.image[mask], photo[mask])
+    assert np.mean(np.any(past.image != photo, 2)[mask]) > 0.03
+
+
 def test_who_has_no_mask_is_cut_out_by_the_fitted_body(clip, clip_frames):
     """Somebody without a mask does not hand theirs on to the next one, and can be reposed."""
     person, other = true_person(clip, 0), replace(true_person(clip, 0, shift=250), mask=None)
