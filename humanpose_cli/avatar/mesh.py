@@ -168,13 +168,11 @@ class DrawnPerson:
     image          (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha where the background is transparent
     warnings       sentences about what may look wrong
     visible_fraction  share of the body's surface that the photo showed
-    turn_degrees   how far the target turns away from the side that the photo showed
     """
 
     image: NDArray[np.uint8]
     warnings: tuple[str, ...]
     visible_fraction: float
-    turn_degrees: float
 
 
 _ON_THE_GROUND = 0.04  # metres between soles and ground that a fit's feet may be wrong
@@ -338,8 +336,8 @@ class MeshReposer:
             outside = self._share_outside(surfaces[0].vertices)
             plate = self.backdrop(rotations, trans)
             image = _draw_person(surfaces, self.view, plate, self.options.supersampling)
-            turn = self.turn(rotations, trans)
-        return DrawnPerson(image, tuple(self.warnings(turn, outside)), self.texture.visible_fraction, turn)
+            warnings = tuple(self.warnings(rotations, trans, outside))
+        return DrawnPerson(image, warnings, self.texture.visible_fraction)
 
     def render_all(self, poses: Sequence[tuple[Tensor, Tensor]]) -> list[DrawnPerson]:
         """The images with the person in several poses (rotations, trans)."""
@@ -396,11 +394,8 @@ class MeshReposer:
         outside = ((pixels < 0) | (pixels > self.view.size)).any(1) | (vertices[:, 2].cpu().numpy() < NEAR)
         return float(outside @ self.dressed.operator.areas / self.dressed.operator.areas.sum())
 
-    def warnings(self, turn: float, outside: float = 0.0) -> Iterator[str]:
-        """Sentences on what may look wrong in a pose.
-
-        turn     degrees away from the photo's pose; outside: share of the surface outside the photo
-        """
+    def warnings(self, rotations: Tensor, trans: Tensor, outside: float = 0.0) -> Iterator[str]:
+        """Sentences on what may look wrong in a pose. outside: share of the surface outside the photo."""
         options, visible = self.options, self.texture.visible_fraction
         if self.arms_over_trunk > options.most_arms:
             yield (
@@ -411,7 +406,7 @@ class MeshReposer:
             yield f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
         if outside > self._outside + options.most_outside:
             yield f"{outside:.0%} of the person leaves the image in this pose"
-        if turn > options.most_turn:
+        if (turn := self.turn(rotations, trans)) > options.most_turn:
             yield f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
 
 

@@ -129,9 +129,7 @@ def read_history(folder: Path) -> History:
                 problem = "was written by a newer version of hpc"
                 remedy = "update humanpose-cli or choose another `out`"
                 raise InputError(path, problem, expected=f"schema {SCHEMA_VERSION}", got=str(schema), remedy=remedy)
-            if line.get("kind") == "run" and _fits(
-                line, {"digest": str, "options": dict, "turn": int}, {"digest", "options"}
-            ):
+            if line.get("kind") == "run" and _fits(line, _RUN_TYPES, {"digest", "options"}):
                 history.options[line["digest"]] = line["options"]
                 turn = line.get("turn", 0)
             elif line.get("kind") == "item" and (entry := _entry(line)):

@@ -1,4 +1,4 @@
-"""Maps between the pixels of an image and those of a crop: `Affine2D` in general, `Crop` for a similarity.
+"""Maps between the pixels of an image and those of a crop: `Affine2D` in general, `Crop` for a similarity; boxes.
 
 Pixels are counted from corners: (0, 0) is the top-left corner of the top-left pixel, whose centre is (0.5, 0.5).
 OpenCV counts from pixel centres instead; `Affine2D.opencv` is the one place that converts. Importing this module loads
@@ -172,3 +172,10 @@ def crop_around_box(
     moved = factor * np.array([c * centre[0] - s * centre[1], s * centre[0] + c * centre[1]])
     offset = size / 2 - moved + np.asarray(shift)
     return Crop(factor, angle, (float(offset[0]), float(offset[1])), (size, size), mirror)
+
+
+def box_overlap(a: Array, b: Array) -> Array:
+    """Intersection over union of boxes (..., 4) x0 y0 x1 y1, broadcast against each other: (...)."""
+    shared = np.prod(np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None), axis=-1)
+    areas = [np.prod(np.clip(box[..., 2:] - box[..., :2], 0, None), axis=-1) for box in (a, b)]
+    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)

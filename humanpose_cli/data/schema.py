@@ -235,19 +235,6 @@ def columns_of(table: str, columns: tuple[Column, ...] = COLUMNS) -> Mapping[str
     return {column.name: column for column in columns if column.table == table}
 
 
-def schema_document() -> dict[str, Any]:
-    """The schema as JSON values, for documentation and for the test that pins it."""
-
-    def describe(column: Column) -> dict[str, Any]:
-        stored = {"kind": column.kind.value, "dtype": column.dtype, "shape": list(column.shape)}
-        return {**stored, "optional": column.optional, "rule": column.rule.value, **column.attributes}
-
-    documents: dict[str, Any] = {"format": FORMAT, "schema_version": SCHEMA_VERSION}
-    for name, columns in (("shard", COLUMNS), ("index", INDEX_COLUMNS)):
-        documents[name] = {column.path: describe(column) for column in columns}
-    return documents
-
-
 # What the root of a shard or of the index says about it.
 
 

@@ -34,6 +34,7 @@ from humanpose_cli.data.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.datasets.coco_annotations import (
     HIDDEN_CONFIDENCE,
     decode_run_lengths,
+    flagged_keypoints,
     image_id,
     keypoint_names,
     numbers,
@@ -223,11 +224,7 @@ def _shown(path: Path, record: Mapping[str, Any], people: Sequence[_Annotated]) 
 
 def _annotated(where: str, annotation: Mapping[str, Any], names: Sequence[str], one: float) -> _Annotated | None:
     """One person; None for one with neither a box nor joints. one: the confidence that the flag 1 stands for."""
-    keypoints = np.zeros((len(names), 3))
-    if annotation.get("keypoints"):
-        keypoints = numbers(where, annotation, "keypoints", 3 * len(names)).reshape(-1, 3)
-        confidence = np.select([keypoints[:, 2] >= 2, keypoints[:, 2] >= 1], [1.0, one], 0.0)
-        keypoints = np.column_stack((keypoints[:, :2] + 0.5, confidence))
+    keypoints = flagged_keypoints(where, annotation, names, one)
     labelled = keypoints[keypoints[:, 2] > 0, :2]
     if annotation.get("bbox"):
         x, y, width, height = numbers(where, annotation, "bbox", 4)

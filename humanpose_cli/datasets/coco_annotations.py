@@ -63,6 +63,18 @@ def numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) ->
     return array
 
 
+def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Array:
+    """The keypoints of one person: (len(names), 3) x, y in pixels, confidence; zeros where the record has none.
+
+    flag_one  the confidence that the flag 1 stands for: COCO's hidden joints, PoseTrack's labelled ones
+    """
+    if not annotation.get("keypoints"):
+        return np.zeros((len(names), 3))
+    keypoints = numbers(where, annotation, "keypoints", 3 * len(names)).reshape(-1, 3)
+    confidence = np.select([keypoints[:, 2] >= 2, keypoints[:, 2] >= 1], [1.0, flag_one], 0.0)
+    return np.column_stack((keypoints[:, :2] + 0.5, confidence))
+
+
 # COCO's run-length encoded masks: counts down the columns, zeros first, as numbers or packed into text.
 
 _MOST_PIXELS = 1 << 28

@@ -41,6 +41,7 @@ from humanpose_cli.data.samples import CHARTS, Group, Person, Sample, split_name
 from humanpose_cli.datasets.coco_annotations import (
     HIDDEN_CONFIDENCE,
     decode_run_lengths,
+    flagged_keypoints,
     image_id,
     keypoint_names,
     numbers,
@@ -138,11 +139,7 @@ def read_annotated_images(path: Path, *, flag_one: float = HIDDEN_CONFIDENCE) ->
 
 def _instance(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Instance | None:
     surface = "dp_x" in annotation
-    keypoints = np.zeros((len(names), 3))
-    if annotation.get("keypoints"):
-        keypoints = numbers(where, annotation, "keypoints", 3 * len(names)).reshape(-1, 3)
-        confidence = np.select([keypoints[:, 2] >= 2, keypoints[:, 2] == 1], [1.0, flag_one], 0.0)
-        keypoints = np.column_stack((keypoints[:, :2] + 0.5, confidence))
+    keypoints = flagged_keypoints(where, annotation, names, flag_one)
     if not surface and not keypoints[:, 2].any():
         return None
     x, y, width, height = numbers(where, annotation, "bbox", 4)

@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.datasets.reading import COPY_AGAIN
 from humanpose_cli.io.sniffing import describe_file, reading_error
-
-_COPY_AGAIN = "unpack or download it again"
 
 # C3D motion capture files: labelled points over time, from Intel, DEC and MIPS machines.
 #
@@ -60,11 +59,11 @@ def read_c3d(path: Path) -> C3dPoints:
     except OSError as error:
         raise reading_error(path, error) from error
     if len(content) < 2 * _BLOCK or content[1] != _MARK:
-        raise InputError(path, "is no C3D file", got=describe_file(path), remedy=_COPY_AGAIN)
+        raise InputError(path, "is no C3D file", got=describe_file(path), remedy=COPY_AGAIN)
     try:
         return _parsed(path, content)
     except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
-        raise InputError(path, f"is a damaged C3D file ({error})", remedy=_COPY_AGAIN) from error
+        raise InputError(path, f"is a damaged C3D file ({error})", remedy=COPY_AGAIN) from error
 
 
 def _parsed(path: Path, content: bytes) -> C3dPoints:
@@ -88,7 +87,7 @@ def _parsed(path: Path, content: bytes) -> C3dPoints:
         raise ValueError(f"{frames} frames of {count} points")
     if len(data) < frames * frame_bytes:
         found = len(data) // frame_bytes
-        raise InputError(path, "is cut short", expected=f"{frames} frames", got=str(found), remedy=_COPY_AGAIN)
+        raise InputError(path, "is cut short", expected=f"{frames} frames", got=str(found), remedy=COPY_AGAIN)
     raw = data[: frames * frame_bytes]
     numbers = _floats(raw, machine) if scale < 0 else np.frombuffer(raw, f"{order}i2").astype(np.float64) * scale
     positions = numbers.reshape(frames, -1)[:, : 4 * count].reshape(frames, count, 4)[..., :3].astype(np.float64)
@@ -342,9 +341,9 @@ def _opened(path: Path) -> Iterator[_File]:
     except OSError as error:
         raise reading_error(path, error) from error
     except ValueError as error:  # what mmap says of a file without bytes
-        raise InputError(path, "is empty", expected="a CDF file", remedy=_COPY_AGAIN) from error
+        raise InputError(path, "is empty", expected="a CDF file", remedy=COPY_AGAIN) from error
     except _Damaged as error:
-        raise InputError(path, f"is no readable CDF file ({error})", remedy=_COPY_AGAIN) from error
+        raise InputError(path, f"is no readable CDF file ({error})", remedy=COPY_AGAIN) from error
 
 
 def _named(path: Path, file: _File, name: str) -> _Variable:

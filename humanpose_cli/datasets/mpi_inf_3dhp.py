@@ -35,7 +35,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
 from humanpose_cli.datasets.common import FolderSource
-from humanpose_cli.datasets.reading import checked_array, existing_file, video_frames
+from humanpose_cli.datasets.reading import COPY_AGAIN, checked_array, existing_file, video_frames
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.mat_files import read_mat, read_mat73
 from humanpose_cli.io.video import probe_video
@@ -50,7 +50,6 @@ _ALL_CAMERAS, _TRAIN_JOINTS = 14, 28
 _TRAIN_ROWS = [4, 23, 24, 25, 18, 19, 20, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16]
 _TEST_ROWS = [14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]
 _MISFIT = 3.0  # pixels: the median by which a camera may miss the annotated points
-_COPY_AGAIN = "unpack or download it again"
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,7 @@ def _training_annotation(path: Path, camera: int) -> _Annotation:
     pixels = _cells(path, "annot2", 2)[camera][:, _TRAIN_ROWS]
     if len(pixels) != len(points):
         got = f"{len(pixels)} and {len(points)} rows of camera {camera}"
-        raise InputError(path, "is damaged: annot2 and annot3 have other lengths", got=got, remedy=_COPY_AGAIN)
+        raise InputError(path, "is damaged: annot2 and annot3 have other lengths", got=got, remedy=COPY_AGAIN)
     return _Annotation(pixels, points, points)
 
 

@@ -26,7 +26,7 @@ from humanpose_cli.io.images import DECODING_ERRORS, encode_image, focal_from_ex
 from humanpose_cli.io.sniffing import describe_file, reading_error
 from humanpose_cli.io.video import VideoReader, count_packets
 
-_COPY_AGAIN = "unpack or download it again"
+COPY_AGAIN = "unpack or download it again"
 
 
 def existing_folder(path: Path, what: str, *, remedy: str = "") -> Path:
@@ -71,7 +71,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise reading_error(path, error) from error
     except UnicodeDecodeError as error:
-        raise InputError(path, "is no text file", got=describe_file(path), remedy=_COPY_AGAIN) from error
+        raise InputError(path, "is no text file", got=describe_file(path), remedy=COPY_AGAIN) from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -79,7 +79,7 @@ def read_lines(path: Path) -> list[str]:
     lines = [line.strip() for line in read_text(path).splitlines()]
     filled = [line for line in lines if line]
     if not filled:
-        raise InputError(path, "is empty", remedy=_COPY_AGAIN)
+        raise InputError(path, "is empty", remedy=COPY_AGAIN)
     return filled
 
 
@@ -116,9 +116,9 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]] = dict) -
         document = json.loads(text)
     except json.JSONDecodeError as error:
         problem = f"is no JSON from line {error.lineno} on ({error.msg})" if text.strip() else "is empty"
-        raise InputError(path, problem, remedy=_COPY_AGAIN) from error
+        raise InputError(path, problem, remedy=COPY_AGAIN) from error
     except (RecursionError, ValueError) as error:
-        raise InputError(path, f"is no JSON that can be read ({error})", remedy=_COPY_AGAIN) from error
+        raise InputError(path, f"is no JSON that can be read ({error})", remedy=COPY_AGAIN) from error
     if not isinstance(document, kind):
         expected = "an object" if kind is dict else "a list"
         raise InputError(path, "holds other JSON", expected=expected, got=type(document).__name__)

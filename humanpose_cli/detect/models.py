@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.detect.runtime import run_network, runtime_device
@@ -116,15 +117,6 @@ def _suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> Dete
         np.array(out_boxes, dtype=np.float32).reshape(-1, 4),
         np.array(out_points, dtype=np.float32).reshape(-1, _POINTS, 2),
     )
-
-
-def box_overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of `box` (4,) with each of `boxes` (N, 4), x0 y0 x1 y1; (N,)."""
-    size = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    shared = np.prod(np.clip(size, 0, None), axis=1)
-    areas = np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1)
-    own = np.prod(np.clip(box[2:] - box[:2], 0, None))
-    return shared / np.maximum(own + areas - shared, 1e-12)
 
 
 _BODY_ROWS, _NEXT_REGION_ROWS, _MODEL_ROWS = 33, 2, 39

@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from humanpose_cli.detect.models import ModelPool, box_overlap
+from humanpose_cli.core.crop import box_overlap
+from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson, Observation, mean_points, observe_jittered
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
 from humanpose_cli.detect.search import SAME_PERSON, Found, Scheme, search, search_in, similarity
@@ -301,7 +302,7 @@ class TrackAssigner:
 
 def _similarity(before: DetectedPerson, now: DetectedPerson) -> float:
     """0..1: overlap of the boxes, or agreement of the keypoints that both show, whichever is better."""
-    overlap = float(box_overlap(before.box, now.box[None])[0])
+    overlap = float(box_overlap(before.box, now.box))
     if before.skeleton != now.skeleton:
         return overlap
     sure = (before.keypoints[:, 2] > _SURE_ENOUGH) & (now.keypoints[:, 2] > _SURE_ENOUGH)

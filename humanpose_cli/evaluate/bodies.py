@@ -32,7 +32,7 @@ from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.evaluate.movement import body_points, movement_summaries, movement_table
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
-from humanpose_cli.evaluate.predictions import FoundBody, box_overlap, fits_from_files, found_in, matched_by_tracks
+from humanpose_cli.evaluate.predictions import FoundBody, fits_from_files, found_in, matched_by_tracks, overlap_within
 from humanpose_cli.evaluate.published import tables_beside
 from humanpose_cli.evaluate.report import (
     Cell,
@@ -239,7 +239,7 @@ def matched(
     """
     if not len(true) or not len(predicted):
         return []
-    table = np.array([[box_overlap(a, b, size) for b in predicted] for a in true])
+    table = overlap_within(np.asarray(true)[:, None], np.asarray(predicted), size)
     pairs = []
     while table.max() >= _LEAST_OVERLAP:
         row, column = np.unravel_index(int(table.argmax()), table.shape)

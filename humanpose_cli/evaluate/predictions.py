@@ -29,6 +29,7 @@ from scipy.optimize import linear_sum_assignment
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_models, model_for
 from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.cache import Cache
 from humanpose_cli.evaluate.people import EvaluatedPeople
@@ -361,7 +362,7 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
             for found in fit(image) if len(rows) else []:
                 for row in rows.tolist():
                     key = str(names[row]) or str(table.indices[row]), found.track
-                    overlap = box_overlap(people.boxes[row], found.box, cache.images["size"][image])
+                    overlap = float(overlap_within(people.boxes[row], found.box, cache.images["size"][image]))
                     overlaps[key] = overlaps.get(key, 0.0) + overlap
         persons, tracks = (sorted({key[i] for key in overlaps}) for i in (0, 1))
         known |= set(tracks)
@@ -387,17 +388,14 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
     return told
 
 
-def box_overlap(a: NDArray[Any], b: NDArray[Any], size: ArrayLike) -> float:
-    """Intersection over union of two boxes x0 y0 x1 y1 within an image of `size`: some reach beyond it, others are cut
-    there. 0 for a box that is not known.
+def overlap_within(a: NDArray[Any], b: NDArray[Any], size: ArrayLike) -> NDArray[np.float64]:
+    """Overlap of boxes (..., 4) as `core.crop.box_overlap`, within an image of `size`: some reach beyond it, others are
+    cut there. 0 for a box that is not known.
     """
-    a, b = (_within(box, size) for box in (a, b))
-    inner = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
-    overlap = inner / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner, 1e-9)
-    return float(np.nan_to_num(overlap))
+    return np.nan_to_num(box_overlap(_within(a, size), _within(b, size)))
 
 
-def _within(box: NDArray[Any], size: ArrayLike) -> NDArray[Any]:
-    """The part of a box that is inside of the image; all of it where none is."""
-    inside = np.clip(box, 0, np.tile(np.asarray(size, float), 2))
-    return inside if (inside[2:] > inside[:2]).all() else box
+def _within(boxes: NDArray[Any], size: ArrayLike) -> NDArray[Any]:
+    """The parts of boxes (..., 4) that are inside of the image; all of a box where nothing is."""
+    inside = np.clip(boxes, 0, np.tile(np.asarray(size, float), 2))
+    return np.where((inside[..., 2:] > inside[..., :2]).all(-1, keepdims=True), inside, boxes)

@@ -25,6 +25,7 @@ from humanpose_cli.geometry.rotations import matrix_to_quaternion
 from humanpose_cli.io.exr import linear_light
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.overlay import person_colour
+from humanpose_cli.rendering.surfaces import vertex_normals
 from humanpose_cli.version import __version__
 
 Array = NDArray[Any]
@@ -57,15 +58,10 @@ def uv_mesh(body: Body) -> UvMesh:
     return UvMesh(pairs // count, body.uv.numpy()[pairs % count], corners.reshape(faces.shape))
 
 
-def vertex_normals(vertices: Array, faces: Array) -> Array:
-    """(V, 3) unit normals outwards, weighted by the faces' areas; +y where a vertex has no face."""
-    corners = vertices[faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(vertices, np.float64)
-    for corner in range(3):
-        np.add.at(normals, faces[:, corner], across)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), (0.0, 1.0, 0.0))
+def unit_normals(vertices: Array, body: Body) -> Array:
+    """(V, 3) outwards, weighted by the faces' areas; +y where a vertex has no face."""
+    normals = vertex_normals(torch.from_numpy(vertices), body.faces).numpy()
+    return np.where(normals.any(1, keepdims=True), normals, (0.0, 1.0, 0.0))
 
 
 def strongest_bones(body: Body) -> tuple[Array, Array]:
@@ -255,7 +251,7 @@ def _add_mesh(
         png = document.view(encode_image(np.ascontiguousarray(texture[..., :3]), ".png"))
         image = document.add("images", {"bufferView": png, "mimeType": "image/png", "name": person.name})
         material["baseColorTexture"] = {"index": document.add("textures", {"source": image})}
-    normals = vertex_normals(person.vertices, body.faces.numpy())
+    normals = unit_normals(person.vertices, body)
     attributes = {
         "POSITION": document.accessor(person.vertices[surface.source], "<f4", target=_VERTICES, bounds=True),
         "NORMAL": document.accessor(normals[surface.source], "<f4", target=_VERTICES),

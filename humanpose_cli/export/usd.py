@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UnavailableError
-from humanpose_cli.export.gltf import linear_colour, quaternions, vertex_normals
+from humanpose_cli.export.gltf import linear_colour, quaternions, unit_normals
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
@@ -120,7 +120,7 @@ def _add_mesh(stage: Any, body: Body, person: PersonMotion, skeleton: Any, textu
     mesh.CreateFaceVertexCountsAttr(Vt.IntArray(len(faces), 3))
     mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(faces.reshape(-1).astype(np.int32)))
     mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-    mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(vertex_normals(person.vertices, faces).astype(np.float32)))
+    mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(unit_normals(person.vertices, body).astype(np.float32)))
     mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
     mesh.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(mesh.GetPointsAttr().Get()))
     uv = (body.uv.numpy() * (1, -1) + (0, 1)).astype(np.float32)  # v goes up in USD

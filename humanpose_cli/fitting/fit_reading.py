@@ -20,6 +20,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.joints import fit_joints
 from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
@@ -388,7 +389,7 @@ def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarr
     for number in np.unique(frame):
         rows = np.flatnonzero(frame == number)
         alive = [person for person, row in last.items() if number - frame[row] <= _GAP]
-        overlap = _overlap(boxes[rows], boxes[[last[person] for person in alive]])
+        overlap = box_overlap(boxes[rows, None], boxes[None, [last[person] for person in alive]])
         for row, person in zip(*linear_sum_assignment(-overlap), strict=True):
             if overlap[row, person] >= _SAME_PERSON:
                 track[rows[row]] = alive[person]
@@ -396,15 +397,6 @@ def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarr
             track[row] = track[row] if track[row] >= 0 else len(last)
             last[int(track[row])] = int(row)
     return track
-
-
-def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(A, B) intersection over union of boxes (A, 4) and (B, 4)."""
-    second = second.reshape(-1, 4)
-    corners = np.maximum(first[:, None, :2], second[None, :, :2]), np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = (corners[1] - corners[0]).clip(0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (first, second)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
 
 
 def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str | None) -> Fit:

@@ -7,7 +7,6 @@ dilated last stages instead of strides (DeepLab), maps of all stages for decoder
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +14,11 @@ from torch import Tensor, nn
 from humanpose_cli.core.errors import UsageError
 
 
-class StageMaps(NamedTuple):
-    """What the four stages give: (B, C, H/4, W/4), …/8, …/16, …/32; later ones finer where stages are dilated."""
-
-    stage1: Tensor
-    stage2: Tensor
-    stage3: Tensor
-    stage4: Tensor
+def conv_norm_relu(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3×3 convolution, batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
 
 
 class BasicBlock(nn.Module):
@@ -91,11 +88,12 @@ class ResNet(nn.Module):
     inputs   channels of the image
     width    channels of the first stage; 64 is the original
     dilated  how many of the last stages keep their resolution and look further apart instead (0, 1 or 2)
+    depth    how many of the four stages there are
 
-    channels  of the four stages' maps
+    channels  of the stages' maps
     """
 
-    def __init__(self, layers: int, *, inputs: int = 3, width: int = 64, dilated: int = 0) -> None:
+    def __init__(self, layers: int, *, inputs: int = 3, width: int = 64, dilated: int = 0, depth: int = 4) -> None:
         super().__init__()
         if layers not in RESNETS:
             raise UsageError("layers", "no such ResNet", expected=", ".join(map(str, RESNETS)), got=str(layers))
@@ -105,7 +103,7 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels, dilation = width, 1
         self.channels: tuple[int, ...] = ()
-        for stage, count in enumerate(counts):
+        for stage, count in enumerate(counts[:depth]):
             stride = 1 if stage == 0 else 2
             before = dilation
             if stage >= 4 - dilated:
@@ -120,22 +118,22 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def maps(self, image: Tensor) -> StageMaps:
-        """The stages' maps of images (B, inputs, H, W)."""
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """The stages' maps of images (B, inputs, H, W): (B, C, H/4, W/4), …/8, …/16, …/32; finer where dilated."""
         return self.stages(self.stem(image))
 
     def stem(self, image: Tensor) -> Tensor:
         """What the first convolution makes of images (B, inputs, H, W): (B, width, H/2, W/2)."""
         return torch.relu(self.bn1(self.conv1(image)))
 
-    def stages(self, stem: Tensor) -> StageMaps:
+    def stages(self, stem: Tensor) -> list[Tensor]:
         """The stages' maps, from what `stem` gives."""
         x = self.maxpool(stem)
         maps = []
-        for stage in range(1, 5):
+        for stage in range(1, len(self.channels) + 1):
             x = getattr(self, f"layer{stage}")(x)
             maps.append(x)
-        return StageMaps(*maps)
+        return maps
 
 
 VGGS: dict[int, tuple[int, int, int, int, int]] = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

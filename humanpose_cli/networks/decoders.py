@@ -82,7 +82,7 @@ class DeepLabSegmenter(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) → scores (B, classes, H, W)."""
-        last = self.backbone(image) if isinstance(self.backbone, VGG) else self.backbone.maps(image).stage4
+        last = self.backbone(image) if isinstance(self.backbone, VGG) else self.backbone.maps(image)[-1]
         scores = self.head(last)
         return interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=False)
 

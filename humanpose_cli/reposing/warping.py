@@ -15,10 +15,8 @@ from torch import Tensor
 from humanpose_cli.avatar.mesh import DrawnPerson, FittedPerson, MeshReposer, mesh_drawing
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.models.warp3d.config import FILL
 from humanpose_cli.models.warp3d.generator import CropToRepose, ReposedCrop, Warp3d, frame_joints
-
-FILL = 0.86
-"""Share of the crop that the person takes in both poses together: as in training."""
 
 _FARTHEST = 1.3  # times the larger box that one crop for both poses may have
 _FINEST = 1024  # pixels of the mesh's drawing, whose detail is added to what the network draws
@@ -73,7 +71,7 @@ class WarpReposer:
         crops = [self._crops(*pose) for pose in poses]
         made = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
         return [
-            self._nobody(*pose) if crop is None else self._drawn(*pose, crop, next(made))
+            self._nobody() if crop is None else self._drawn(*pose, crop, next(made))
             for pose, crop in zip(poses, crops, strict=True)
         ]
 
@@ -93,11 +91,11 @@ class WarpReposer:
         drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
         return _Crops(CropToRepose(self._image(before), source, target, drawing), after, finer)
 
-    def _nobody(self, rotations: Tensor, trans: Tensor) -> DrawnPerson:
+    def _nobody(self) -> DrawnPerson:
         nothing = np.zeros(self.photo.shape[:2], np.float32)
         empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.mesh.background)
-        turn, visible = self.mesh.turn(rotations, trans), self.mesh.texture.visible_fraction
-        return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), visible, turn)
+        warning = "the target lies outside the image: nobody is drawn"
+        return DrawnPerson(empty, (warning,), self.mesh.texture.visible_fraction)
 
     def _drawn(self, rotations: Tensor, trans: Tensor, crops: _Crops, made: ReposedCrop) -> DrawnPerson:
         """What the network made, put back into the photo."""
@@ -109,8 +107,8 @@ class WarpReposer:
             if made.outline is not None:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
         plate = self.mesh.backdrop(rotations, trans)
-        turn, visible = self.mesh.turn(rotations, trans), self.mesh.texture.visible_fraction
-        return DrawnPerson(self._over(colour, alpha, plate), tuple(self.mesh.warnings(turn)), visible, turn)
+        warnings = tuple(self.mesh.warnings(rotations, trans))
+        return DrawnPerson(self._over(colour, alpha, plate), warnings, self.mesh.texture.visible_fraction)
 
     @torch.no_grad()
     def _joints_and_box(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

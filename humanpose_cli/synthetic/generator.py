@@ -21,7 +21,7 @@ from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.label_maps import labels_of
-from humanpose_cli.data.samples import Group, Sample, SourceInfo
+from humanpose_cli.data.samples import SPLITS, Group, Sample, SourceInfo
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.synthetic.backgrounds import ImageFolder
 from humanpose_cli.synthetic.dressing import dress
@@ -40,7 +40,6 @@ from humanpose_cli.synthetic.renderer import (
 from humanpose_cli.synthetic.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
 
 Structure = Literal["single", "pairs", "clips"]
-SPLITS = ("train", "validation", "test")
 _LARGEST, _LONGEST = 2048, 512
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.transform import AffineTransform, warp
 
-from humanpose_cli.core.crop import Affine2D, Crop, crop_around_box
+from humanpose_cli.core.crop import Affine2D, Crop, box_overlap, crop_around_box
 
 TURNED = Affine2D(np.array([[0.8, -0.6, 30.0], [0.6, 0.8, -12.0]]))
 SKEWED = Affine2D(np.array([[1.5, 0.25, -7.0], [0.125, 0.75, 3.0]]))
@@ -168,3 +168,9 @@ def test_importing_crops_loads_neither_torch_nor_opencv():
     code = "import sys, humanpose_cli.core.crop as _; print(sorted({'torch', 'cv2', 'scipy'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_box_overlap_of_known_boxes() -> None:
+    others = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6], [1, 1, 1, 1]], dtype=float)
+    np.testing.assert_allclose(box_overlap(np.array([0.0, 0, 2, 2]), others), [1, 1 / 7, 0, 0])
+    np.testing.assert_allclose(box_overlap(others[1:2], others[:, None])[:, 0], [1 / 7, 1, 0, 0])

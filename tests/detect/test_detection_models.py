@@ -16,7 +16,7 @@ import pytest
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.detect import models, runtime
-from humanpose_cli.detect.models import ModelPool, box_overlap, decode_detections, refine_landmarks
+from humanpose_cli.detect.models import ModelPool, decode_detections, refine_landmarks
 from humanpose_cli.detect.person import jittered_views, observe_all
 from humanpose_cli.detect.regions import Pyramid, Region, windows_over
 from humanpose_cli.detect.runtime import runtime_device
@@ -73,11 +73,6 @@ def test_nothing_above_the_threshold_is_nothing() -> None:
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
     assert found.points.shape == (0, 4, 2)
-
-
-def test_box_overlap_of_known_boxes() -> None:
-    others = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6], [1, 1, 1, 1]], dtype=float)
-    np.testing.assert_allclose(box_overlap(np.array([0.0, 0, 2, 2]), others), [1, 1 / 7, 0, 0])
 
 
 def test_windows_cover_the_image_and_reach_beyond_its_edges() -> None:

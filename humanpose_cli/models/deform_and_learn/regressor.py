@@ -105,7 +105,7 @@ class BodyRegressor(nn.Module):
 
     def forward(self, given: Tensor) -> ScaledPose:
         if isinstance(self.backbone, ResNet):
-            features = self.backbone.maps(given).stage4.mean((2, 3))
+            features = self.backbone.maps(given)[-1].mean((2, 3))
         else:
             features = self.backbone(given)
         pose = ScaledPose.from_vector(self.head(features).float())

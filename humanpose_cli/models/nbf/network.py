@@ -153,7 +153,7 @@ class Regressor(nn.Module):
         features = []
         if self.backbone is not None:
             image = inputs["image"].contiguous(memory_format=torch.channels_last)
-            features.append(self.reduce(self.backbone.maps(image).stage4).flatten(1).float())
+            features.append(self.reduce(self.backbone.maps(image)[-1]).flatten(1).float())
         with torch.autocast(self.head.weight.device.type, enabled=False):  # half precision is too coarse
             if self.lift is not None:
                 x = self.lift(torch.cat([*features, inputs["vector"]], 1))

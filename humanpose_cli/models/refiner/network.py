@@ -19,7 +19,8 @@ from torch.nn.functional import grid_sample, interpolate, pad
 
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.networks.backbones import BasicBlock
+from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
+from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
@@ -30,7 +31,6 @@ MODEL = "refiner"
 _STRIDES = (16, 8, 4, 2)
 _REACH = (3, 3, 2, 0)  # cells around a pixel that are compared with it; 0 compares nothing
 _COMPARED = 16  # channels of compared features
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, with which the segmenter learned
 _METRES = 0.5  # of depth that the network sees as 1
 _CHANNELS = {"texture": 4, "mask": 1, "depth": 1, "normals": 3, "colours": 3}  # of `rendering_input`, in its order
 _NOISE = (-4.0, 4.0)  # bounds of the noise's logarithm, in cells of a level
@@ -78,8 +78,9 @@ class DisplacementEstimate(NamedTuple):
 
 
 def photo_input(photos: Tensor) -> Tensor:
-    """(B, 3, S, S) 0…1 → normalised as for ImageNet."""
-    return (photos - photos.new_tensor(_MEAN)[:, None, None]) / photos.new_tensor(_DEVIATION)[:, None, None]
+    """(B, 3, S, S) 0…1 → normalised as for ImageNet, with which the segmenter learned."""
+    mean, spread = (photos.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_SPREAD))
+    return (photos - mean) / spread
 
 
 def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> Tensor:
@@ -98,36 +99,16 @@ def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> T
     return torch.cat(shown, 1)
 
 
-class _Encoder(nn.Module):
-    """The first three stages of a ResNet-18, named as there: maps at 1/2, 1/4, 1/8 and 1/16."""
+class _Encoder(ResNet):
+    """The first three stages of a ResNet-18: maps at 1/2, 1/4, 1/8 and 1/16."""
 
     def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = nn.Sequential(BasicBlock(width, width, 1, 1, 1), BasicBlock(width, width, 1, 1, 1))
-        self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2, 1, 1), BasicBlock(2 * width, 2 * width, 1, 1, 1))
-        self.layer3 = nn.Sequential(
-            BasicBlock(2 * width, 4 * width, 2, 1, 1), BasicBlock(4 * width, 4 * width, 1, 1, 1)
-        )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        super().__init__(18, inputs=inputs, width=width, depth=3)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Coarse first."""
-        stem = torch.relu(self.bn1(self.conv1(image)))
-        maps = [stem, self.layer1(self.maxpool(stem))]
-        maps += [self.layer2(maps[-1])]
-        maps += [self.layer3(maps[-1])]
-        return maps[::-1]
-
-
-def _conv(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+        stem = self.stem(image)
+        return [stem, *self.stages(stem)][::-1]
 
 
 def _compared(inputs: int) -> nn.Sequential:
@@ -150,7 +131,7 @@ class _Level(nn.Module):
             self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
             compared = (2 * reach + 1) ** 2
         given = 2 * own + compared + (coarser + 3 if coarser else 0)
-        self.block = nn.Sequential(_conv(given, width), _conv(width, width))
+        self.block = nn.Sequential(conv_norm_relu(given, width), conv_norm_relu(width, width))
         self.head = nn.Conv2d(width, 3, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]

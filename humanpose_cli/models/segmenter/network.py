@@ -24,15 +24,9 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.models.crops import BOX_FILL, CropEvidence, evidence_of_person, normalised_image
 from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, paint_guide
-from humanpose_cli.networks.backbones import ResNet
+from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 from humanpose_cli.networks.decoders import DeepLabSegmenter, RefineNetSegmenter
 from humanpose_cli.networks.weights import fill, find_weights, options_of, read_foreign, read_weights
-
-
-def _conv(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
 
 
 class LightSegmenter(nn.Module):
@@ -57,10 +51,10 @@ class LightSegmenter(nn.Module):
         coarse_first = list(reversed(self.backbone.channels))
         before = [0, *widths[:-1]]
         self.blocks = nn.ModuleList(
-            nn.Sequential(_conv(own + coarser, out), _conv(out, out))
+            nn.Sequential(conv_norm_relu(own + coarser, out), conv_norm_relu(out, out))
             for own, coarser, out in zip(coarse_first, before, widths, strict=True)
         )
-        self.fine = _conv(width + widths[-1], widths[-1] // 2)
+        self.fine = conv_norm_relu(width + widths[-1], widths[-1] // 2)
         self.head = nn.Conv2d(widths[-1] // 2, classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from humanpose_cli.core.errors import UsageError
 
 Space = Literal["3d", "2d"]
+FILL = 0.86
+"""Share of the crop that the longer side of a person's boxes in both poses together takes."""
 
 
 @dataclass(frozen=True)

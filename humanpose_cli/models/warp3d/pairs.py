@@ -37,11 +37,9 @@ from humanpose_cli.data.augmentation import (
 )
 from humanpose_cli.data.cache import Cache
 from humanpose_cli.data.samples import CROSS_IMITATION
-from humanpose_cli.models.warp3d.config import GeneratorConfig
+from humanpose_cli.models.warp3d.config import FILL, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import frame_of_example, generator_parts
 
-FILL = 0.86
-"""Share of the crop that the longer side of both boxes together takes."""
 _FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
 _JOINTS = "joints/reposing19"
 _LEAST_VISIBLE = 100  # pixels of a person that a mesh can be textured from
