@@ -35,7 +35,7 @@ from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, reduced
 
 DATA = Path(__file__).parent / "data"
-_VIDEO_SIDE, _VIDEO_QUALITY = 640, 27  # longer side in pixels and x264's rate factor: about 1 MB in 20 s
+_VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and x264's rate factor: about 1 MB in 20 s
 _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _HEIGHT = 560  # of the page in a notebook, pixels
 _SOLES = 0.08  # metres from the lowest joints, the feet's, to the ground

@@ -7,6 +7,8 @@ import gc
 import logging
 import os
 import resource
+import subprocess
+import sys
 import threading
 import time
 from fractions import Fraction
@@ -179,6 +181,24 @@ def test_other_containers_and_codecs(tmp_path, name, codec, pixel_format):
 def test_frames_are_listed_in_runs():
     assert frame_list([4]) == "4"
     assert frame_list([0, 1, 3, 5, 6, 7]) == "0-1, 3, 5-7"
+
+
+FILLED = """import sys, numpy as np
+from humanpose_cli.io.video import VideoWriter
+y, x = np.mgrid[:96, :160]
+with VideoWriter(sys.argv[1], 10) as writer:
+    for n in range(12):
+        writer.write(np.stack((3 * x + 5 * n, 2 * y + 3 * n, x + y), -1).astype(np.uint8))
+"""
+
+
+def test_bytes_do_not_depend_on_what_was_in_memory(tmp_path):
+    """glibc fills what it hands out: as memory of a long and busy process is."""
+    paths = [tmp_path / f"{value}.mp4" for value in (85, 170)]
+    for path in paths:
+        environment = os.environ | {"MALLOC_PERTURB_": path.stem}
+        subprocess.run([sys.executable, "-c", FILLED, str(path)], env=environment, check=True)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_bytes_are_reproducible(tmp_path):
