@@ -12,7 +12,8 @@ import torch
 
 __all__ = ["peak_bytes"]
 
-_REPEATS = 3
+_REPEATS, _MOST_REPEATS = 3, 10
+_STEADY = 1 << 20  # bytes
 _PROCESS = Path("/proc/self")
 
 
@@ -21,11 +22,21 @@ def peak_bytes(run: Callable[[], Any], device: str = "cpu") -> int | None:
 
     On CUDA what torch's allocator hands out. On the CPU the resident set's high-water mark, which counts whoever
     allocates (torch, numpy, native libraries); freed memory is given back to the system before, so that none of it is
-    used again unseen. The largest of a few calls is given, since the kernel counts pages of each thread in batches.
+    used again unseen. The largest of a few calls is given, since the kernel counts pages of each thread in batches. A
+    call during which pages of libraries and other files came in or were thrown out, as a busy system does, counts only
+    where all are so.
     """
-    measure = _resident if device == "cpu" else _on_cuda
-    peaks = [measure(run, device) for _ in range(_REPEATS)]
-    return max((peak for peak in peaks if peak is not None), default=None)
+    if device != "cpu":
+        return max(_on_cuda(run, device) for _ in range(_REPEATS))
+    peaks: list[tuple[int, int]] = []
+    steady: list[int] = []
+    while len(peaks) < _MOST_REPEATS and len(steady) < _REPEATS:
+        measured = _resident(run)
+        if measured is None:
+            return None
+        peaks.append(measured)
+        steady = [peak for peak, moved in peaks if moved < _STEADY]
+    return max(steady or [peak for peak, _ in peaks])
 
 
 def _on_cuda(run: Callable[[], Any], device: str) -> int:
@@ -38,18 +49,19 @@ def _on_cuda(run: Callable[[], Any], device: str) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _resident(run: Callable[[], Any], device: str) -> int | None:
+def _resident(run: Callable[[], Any]) -> tuple[int, int] | None:
+    """The peak, and by how much the pages of files that are resident changed."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
         (_PROCESS / "clear_refs").write_text("5")  # the high-water mark starts anew at what is resident
     except (OSError, AttributeError, TypeError):  # not Linux, or not glibc
         return None
-    before = _status("VmRSS")
+    before, files = _status("VmRSS"), _status("RssFile")
     kept = run()
-    peak = _status("VmHWM")
+    peak, moved = _status("VmHWM"), abs(_status("RssFile") - files)
     del kept
-    return max(0, peak - before)
+    return max(0, peak - before), moved
 
 
 def _status(field: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
+import mmap
 import sys
 from pathlib import Path
 
@@ -118,6 +119,20 @@ def test_peaks_of_memory_are_those_of_the_call(compared):
     assert line["memory_ratio"] == pytest.approx(4, abs=0.5)
     assert line["memory_reach"] == 4
     assert len(kept)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux")
+def test_pages_of_files_that_come_in_are_not_memory_of_the_call(compared, tmp_path):
+    from peak_memory import peak_bytes
+
+    (tmp_path / "library").write_bytes(bytes(32 << 20))
+    with open(tmp_path / "library", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+
+        def run():
+            pages[:: mmap.PAGESIZE]  # they stay after the first call
+            return torch.zeros(64 << 18)
+
+        assert peak_bytes(run) / 2**20 == pytest.approx(64, abs=4)
 
 
 @pytest.mark.parametrize(("moved", "flops", "limit"), [(1e9, 1, "memory"), (1, 1e12, "multipliers")])
