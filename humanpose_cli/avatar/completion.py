@@ -40,10 +40,13 @@ _PATTERNED, _CONTRAST = 0.2, 0.1
 # A garment's own colour: clusters of the colours shown, what differs less is the same, and covers that share or more.
 _CLUSTERS, _SAME, _MOST_OF_IT, _OF_BRIGHTNESS, _SATURATED = 4, 0.35, 0.55, 0.25, 3.0
 _CHEST, _FEWEST_TEXELS = ("spine1", "spine2", "spine3", "left_collar", "right_collar"), 100
+_SIDES = (0.06, 0.14)  # metres from the middle of the resting body: both sides of an open front
 # A print covers so much (m²), with a border that is its garment's own colour, on a garment that mostly has it.
 _PRINT, _ENCLOSED, _MUCH_OF_IT = (0.0003, 0.02), 0.6, 0.4
 # Weight of a guessed colour against a visible one.
 _GUESS = 0.05
+# A material covers that share of the visible surface or more; by how much its share leads where it alone shows.
+_LEAST_OF_IT, _HEM = 0.04, 0.06
 _TINY = np.float32(1e-6)
 _BRIGHTEST = 2.0  # colour of a surface whose light was taken off
 
@@ -152,7 +155,7 @@ def _fill(surface: BodyTexels, known: Array, prints: Array) -> Array:
     relief = surface.hollows * np.where(patterned, 1, _folds(surface, known, prints))
     plain = np.where(patterned & (prints[..., None] < 0.5), _straight(known), _without_prints(surface, known, plain))
     known = _over(known, surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3]))))
-    spread_out = surface.coarse.interpolate(_spread_colours(surface, known), surface.faces)
+    spread_out = _spread_colours(surface, known)
     filled = (known[..., :3] + (1 - known[..., 3:]) * spread_out) * relief
     bleed_islands(filled, surface.coarse.covered)
     return filled
@@ -224,42 +227,62 @@ def _patterned(surface: BodyTexels, known: Array, plain: Array, prints: Array) -
 def _without_prints(surface: BodyTexels, known: Array, plain: Array) -> Array:
     """Colours (coarse, coarse, 3) with the garment's own colour alone on chest and hips, where most of it has one.
 
-    What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well.
+    What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well: the
+    garment's colour is that of both sides of the front, and where they have none, that of most of it.
     """
     part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
+    aside = np.abs(surface.coarse.interpolate(surface.rest[:, :1].astype(np.float32), surface.faces)[..., 0])
     result = plain
     for names in (_CHEST, ("pelvis",)):
         region = parts_mask(part, names) & surface.coarse.covered
         shown = region & (known[..., 3] > 0.5)
-        own = np.zeros(region.shape, np.float32)
-        own[shown] = _usual(plain[shown])
-        if own.sum() > _MOST_OF_IT * max(shown.sum(), 1):
-            sure = cv2.erode(own, np.ones((3, 3), np.uint8))
-            result = np.where(region[..., None], fill_smoothly(plain, sure), result)
+        sides = (aside[shown] > _SIDES[0]) & (aside[shown] < _SIDES[1])
+        for among in (sides, np.ones_like(sides)):
+            usual = _usual(plain[shown], among)
+            if usual[among].sum() > _MOST_OF_IT * max(among.sum(), 1):
+                own = np.zeros(region.shape, np.float32)
+                own[shown] = usual
+                sure = cv2.erode(own, np.ones((3, 3), np.uint8))
+                result = np.where(region[..., None], fill_smoothly(plain, sure), result)
+                break
     return result
 
 
-def _usual(colours: Array) -> NDArray[np.bool_]:
-    """Which of the colours (N, 3) are much like the most frequent one but for folds and light: in hue, and roughly in
-    saturation and brightness.
+def _usual(colours: Array, among: Mask | None = None) -> Mask:
+    """Which of the colours (N, 3) are much like the most frequent one, or that `among` (N,) some of them, but for
+    folds and light.
     """
-    if len(colours) < _FEWEST_TEXELS:
+    seen = _appearance(colours)
+    chosen = seen if among is None else seen[among]
+    if len(chosen) < _FEWEST_TEXELS:
         return np.zeros(len(colours), bool)
+    centres, sizes = _clusters(chosen)
+    main = centres[sizes.argmax()]
+    for _ in range(4):  # from the cluster's middle to the densest colour near it
+        near = np.linalg.norm(chosen - main, axis=1) < _SAME
+        main = np.median(chosen[near], axis=0) if near.any() else main
+    return np.asarray(np.linalg.norm(seen - main, axis=1) < _SAME)
+
+
+def _clusters(points: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Centres (K, 3) of clusters of points (N, 3), and how many points each has; none of too few points."""
+    if len(points) < _CLUSTERS:
+        return np.zeros((0, 3), np.float32), np.zeros(0, np.int64)
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
+    start = np.zeros((len(points), 1), np.int32)
+    _, labels, centres = cv2.kmeans(points, _CLUSTERS, start, stop, 1, cv2.KMEANS_PP_CENTERS)
+    return centres, np.bincount(labels[:, 0], minlength=_CLUSTERS)
+
+
+def _appearance(colours: Array) -> Array:
+    """Colours (N, 3) so that those of one cloth in other light are near: hue by saturation, and a little brightness."""
     bright = np.maximum(colours.max(1), 0.02)
     red, green, blue = colours.T
     hue = np.stack((red - (green + blue) / 2, (green - blue) * np.float32(0.866)), 1)
     chroma = np.linalg.norm(hue, axis=1)
     hue *= (np.tanh(_SATURATED * chroma / bright) / np.maximum(chroma, 1e-6))[:, None]
-    seen = np.column_stack((hue, _OF_BRIGHTNESS * np.log(bright))).astype(np.float32)
-    cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
-    start = np.zeros((len(seen), 1), np.int32)
-    _, labels, centres = cv2.kmeans(seen, _CLUSTERS, start, stop, 1, cv2.KMEANS_PP_CENTERS)
-    main = centres[np.bincount(labels[:, 0]).argmax()]
-    for _ in range(4):  # from the cluster's middle to the densest colour near it
-        near = np.linalg.norm(seen - main, axis=1) < _SAME
-        main = np.median(seen[near], axis=0) if near.any() else main
-    return np.asarray(np.linalg.norm(seen - main, axis=1) < _SAME)
+    return np.column_stack((hue, _OF_BRIGHTNESS * np.log(bright))).astype(np.float32)
 
 
 def _without_detail(surface: BodyTexels, known: Array, prints: Array) -> Array:
@@ -271,26 +294,49 @@ def _without_detail(surface: BodyTexels, known: Array, prints: Array) -> Array:
 
 
 def _spread_colours(surface: BodyTexels, known: Array) -> Array:
-    """Colours of all vertices (V, 3) from texels with weight: harmonic over the surface, hair and face apart."""
+    """Colours everywhere (coarse, coarse, 3) from texels with weight: harmonic over the surface, hair and face apart.
+
+    Skin and cloths do not blend: each material is spread by itself, as is its share, and the greatest share shows.
+    Where they change are cuffs, hems and waists.
+    """
     operator = surface.operator
     values, visible = paint_vertices(surface.coarse, surface.rows, _straight(known), known[..., 3])
     data = visible * operator.areas / _FOLLOW**2
     # Hair keeps its colours apart from the rest, where hair was visible.
     groups = (surface.hair & (_share(surface, surface.hair, visible) >= 0.02)).astype(np.int64)
     values = _usual_colours(surface, values, visible, groups)
-    for part, tone in _skin_guesses(surface, values, visible):
+    tone = _skin_tone(surface, values, visible)
+    materials = _materials(values[visible > 0.5], tone)
+    for part in [] if tone is None else _bare_parts(surface, visible):
         missing = part & (visible < 0.05)
         values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _FOLLOW**2
         # Guessed skin ends at its part's border, as under a sleeve or a collar.
         groups[part] = 2
     if data.sum() == 0:
-        return np.full_like(values, 0.5)
-    for part, tone in _limb_guesses(surface, values, visible):
+        return np.full((*known.shape[:2], 3), 0.5, np.float32)
+    for part, colour in _limb_guesses(surface, values, visible):
         missing = part & (visible < 0.05)
-        values[missing], data[missing] = tone, _GUESS * operator.areas[missing] / _FOLLOW**2
-    stiffness = operator.stiffness(groups, leak=0.002)
-    mean = (values * data[:, None]).sum(0) / data.sum()
-    return spread(stiffness, data, values, operator.areas * 1e-3, mean)
+        values[missing], data[missing] = colour, _GUESS * operator.areas[missing] / _FOLLOW**2
+    nearest = np.linalg.norm(_appearance(values)[:, None] - materials, axis=2).argmin(1)
+    one_hot = np.eye(len(materials))[nearest][..., None]
+    columns = (one_hot * np.column_stack((values, np.ones(len(values))))[:, None]).reshape(len(values), -1)
+    mean = (columns * data[:, None]).sum(0) / data.sum()
+    field = spread(operator.stiffness(groups, leak=0.002), data, columns, operator.areas * 1e-3, mean)
+    layers = surface.coarse.interpolate(field.astype(np.float32), surface.faces)
+    layers = layers.reshape(*known.shape[:2], len(materials), 4)
+    shares = layers[..., 3]
+    leading = np.clip((shares - shares.max(2, keepdims=True)) / _HEM + 1, 0, 1)[..., None]
+    return np.asarray((_straight(layers) * leading).sum(2) / leading.sum(2))
+
+
+def _materials(colours: Array, tone: Array | None) -> Array:
+    """The `_appearance` of skin and cloths (M, 3): of a tone (3,), and of clusters of visible colours (N, 3)."""
+    found = [] if tone is None else list(_appearance(tone[None]))
+    centres, sizes = _clusters(_appearance(colours))
+    for centre, size in sorted(zip(centres, sizes, strict=True), key=lambda cluster: -cluster[1]):
+        if size > _LEAST_OF_IT * len(colours) and all(np.linalg.norm(centre - one) > _SAME for one in found):
+            found.append(centre)
+    return np.array(found or [np.zeros(3)])
 
 
 def _usual_colours(surface: BodyTexels, values: Array, visible: Array, groups: NDArray[np.int64]) -> Array:
@@ -309,13 +355,10 @@ def _usual_colours(surface: BodyTexels, values: Array, visible: Array, groups: N
     return result
 
 
-def _skin_guesses(surface: BodyTexels, colour: Array, visible: Array) -> list[tuple[NDArray[np.bool_], Array]]:
-    """Bare parts that were not visible, with the colour of the visible skin."""
-    tone = _skin_tone(surface, colour, visible)
-    if tone is None:
-        return []
+def _bare_parts(surface: BodyTexels, visible: Array) -> list[NDArray[np.bool_]]:
+    """Face and hands, of which nothing was visible: they are taken for skin."""
     bare = [surface.face, *(parts_mask(surface.part_labels, HANDS[k : k + 2]) for k in (0, 2))]
-    return [(part, tone) for part in bare if _share(surface, part, visible) <= 0.03]
+    return [part for part in bare if _share(surface, part, visible) <= 0.03]
 
 
 def _skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:

@@ -65,6 +65,24 @@ def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surf
     np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
 
 
+def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: BodyTexels) -> None:
+    sides = ("left", "right")
+    arms = part(stage, *(f"{side}_{name}" for side in sides for name in ("elbow", "wrist", "hand")))
+    legs = part(stage, *(f"{side}_{name}" for side in sides for name in ("hip", "knee", "ankle", "foot")))
+    colours = dressed_colours(stage)
+    colours[legs] = TROUSERS = np.float32((0.7, 0.6, 0.1))
+    hips = part(stage, "pelvis") | legs
+    y = stage.body.template.numpy()[:, 1]
+    seen = ~arms & ~(hips & (np.abs(y - np.median(y[part(stage, "pelvis")])) < 0.15))
+    image = complete_texture(surface, baked(surface, colours, seen)).image[..., :3]
+    for region, materials in ((arms, (SKIN, CLOTH)), (hips & ~seen, (CLOTH, TROUSERS))):
+        where = surface.fine.interpolate(region[:, None].astype(np.float32), surface.faces)[..., 0] > 0.99
+        hue = image[where] / image[where].sum(1, keepdims=True)  # whatever hollows and folds do
+        away = [np.abs(hue - np.float32(colour) / sum(colour)).max(1) for colour in materials]
+        assert min(np.mean(one < 0.05) for one in away) > 0.1
+        assert np.mean(np.minimum(*away) < 0.05) > 0.9
+
+
 def test_unseen_legs_and_back_wear_what_was_seen(stage: Stage, surface: BodyTexels) -> None:
     normal_z = stage.body.template.numpy()[:, 2]
     legs = part(stage, *(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee", "ankle", "foot")))
@@ -112,13 +130,16 @@ def test_the_pattern_of_trousers_goes_round_below_a_plain_shirt(stage: Stage, su
     assert (np.abs(got - colours).max(1) < 0.25)[legs & (z < middle - 0.03) & clear].mean() > 0.8
 
 
-def test_a_tie_stays_in_front(stage: Stage, surface: BodyTexels) -> None:
+@pytest.mark.parametrize("half_width", [0.05, 0.075])
+def test_ties_and_the_shirt_in_an_open_jacket_stay_in_front(
+    stage: Stage, surface: BodyTexels, half_width: float
+) -> None:
     x, _, z = stage.body.template.numpy().T
     trunk = part(stage, "pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
     front = z > np.median(z[trunk])
     far_back = part(stage, "spine2", "spine3") & (z < np.median(z[trunk]) - 0.03) & (np.abs(x) < 0.1)
     plain = np.tile(np.float32((0.6, 0.2, 0.2)), (len(x), 1))
-    plain[(np.abs(x) < 0.05) & trunk & front] = (0.1, 0.2, 0.7)
+    plain[(np.abs(x) < half_width) & trunk & front] = (0.1, 0.2, 0.7)
     got = on_vertices(surface, complete_texture(surface, baked(surface, plain, front | ~trunk)).image)
     np.testing.assert_allclose(got[far_back], np.broadcast_to((0.6, 0.2, 0.2), got[far_back].shape), atol=0.12)
 
