@@ -46,11 +46,9 @@ class ScaledPose(NamedTuple):
     translation: Tensor
 
     @classmethod
-    def t_pose(
-        cls, count: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-    ) -> ScaledPose:
+    def t_pose(cls, count: int, *, device: torch.device | str = "cpu") -> ScaledPose:
         """`count` upright T poses that look into the camera, in the image's origin, one unit a metre."""
-        ones = torch.ones(count, _JOINTS, dtype=dtype, device=device)
+        ones = torch.ones(count, _JOINTS, device=device)
         return cls(
             ones,
             ones.new_zeros(count, _JOINTS - 1, 3),
@@ -105,7 +103,7 @@ def gram_schmidt(orientation: Tensor) -> Tensor:
 class ScaledBody:
     """A rigged body's mean shape as matrix rows, for poses by segment scales.
 
-    A point is a row of 96 numbers, (w_j x, w_j) for each of the 24 bones: `vertices`, `surface` and `landmarks` give
+    A point is a row of 96 numbers, (w_j x, w_j) for each of the 24 bones: `vertices` and `landmarks` give
     rows, `points` poses them. Rows of each image's own points have shape (B, N, 96), of common points (N, 96).
     """
 
@@ -114,16 +112,11 @@ class ScaledBody:
         device = body.template.device
         betas = torch.zeros(1, body.shape_count, device=device)
         self._rest_joints = body.rest_joints(betas)[0].detach()
-        self._faces = body.faces.long()
         self._rows = _bone_rows(body.template, body.bone_indices, body.bone_weights)
 
     def vertices(self, index: Tensor | None = None) -> Tensor:
         """Rows (..., 96) of vertices (...), or of all of them (V, 96)."""
         return self._rows if index is None else self._rows[index]
-
-    def surface(self, faces: Tensor, barycentrics: Tensor) -> Tensor:
-        """Rows (..., 96) of points within triangles: faces (...), barycentric weights (..., 3) of their corners."""
-        return (barycentrics[..., None, :] @ self._rows[self._faces[faces]]).squeeze(-2)
 
     def landmarks(self, name: str) -> Tensor:
         """Rows (L, 96) of a landmark set of the body, such as 'coco17'; 'smpl24' gives the joints themselves."""

@@ -203,8 +203,8 @@ def _restore_data() -> str:
     return _reinstall("humanpose-cli")
 
 
-def _import_check(module: str, distribution: str, remedy: str = "") -> Check:
-    return Check(distribution, partial(_module, module, distribution), remedy or _reinstall(distribution))
+def _import_check(module: str, distribution: str) -> Check:
+    return Check(distribution, partial(_module, module, distribution), _reinstall(distribution))
 
 
 _USD = 'pip install "humanpose-cli[usd]", for hpc export --format usd'

@@ -245,7 +245,6 @@ def _joins(joined: _Joined) -> dict[str, Dataset]:
 class BuildResult:
     """What became of a build.
 
-    shard_count  of the whole cache
     built        numbers of the shards that were written
     kept         numbers of those that were there already
     failed       one outcome for each that could not be written: its group, a sentence, an exit code
@@ -254,18 +253,12 @@ class BuildResult:
     """
 
     folder: Path
-    shard_count: int
     built: tuple[int, ...] = ()
     kept: tuple[int, ...] = ()
     failed: tuple[ShardOutcome, ...] = ()
     images: int = 0
     people: int = 0
     index: Path | None = None
-
-    @property
-    def partial(self) -> bool:
-        """Whether some shards failed."""
-        return bool(self.failed)
 
 
 def build_cache(
@@ -321,7 +314,6 @@ def build_cache(
     everything = [*headers.values(), *kept.values()]
     return BuildResult(
         folder,
-        len(plan.shards),
         tuple(sorted(headers)),
         tuple(sorted(kept)),
         tuple(sorted(failed, key=lambda outcome: outcome.shard)),

@@ -252,11 +252,6 @@ class Cache:
         return self._shards.row_count("pictures")
 
     @property
-    def complete(self) -> bool:
-        """Whether all shards of the plan are joined."""
-        return len(self._shards.entries) == self.header.shard_count or self.header.kind == "shard"
-
-    @property
     def shard_paths(self) -> tuple[Path, ...]:
         """The shards, in the order of their rows."""
         return tuple(entry.path for entry in self._shards.entries)

@@ -53,27 +53,26 @@ class FitEstimator:
         return {"name": "keypoint fit", **asdict(JointFitOptions())}
 
     def estimate(
-        self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool, focal: float | None = None
+        self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool
     ) -> Sequence[EstimatedImage]:
         """One result for each image, in their order.
 
         images         (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
         sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
         single_person  True: only the person that the images are about
-        focal          pixels, where the data set gives it
         """
-        fitter = self._with(single_person, focal)
+        fitter = self._with(single_person)
         if not sequence:
             return [EstimatedImage.of_fit(fitter.fit_image(pixels), 0) for pixels in images]
         record = fitter.fit_sequence(Frame(i, f"{i:06d}", pixels) for i, pixels in enumerate(images))
         return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
 
-    def _with(self, single_person: bool, focal: float | None) -> Fitter:
+    def _with(self, single_person: bool) -> Fitter:
         """The one fitter, its models loaded once in this process, with an image's own wishes."""
         if self._fitter is None:
             self._fitter = Fitter(self.options, device=self.device, threads=1)
         people = "largest" if single_person else self.options.people
-        self._fitter.options = replace(self.options, people=people, focal=focal or self.options.focal)
+        self._fitter.options = replace(self.options, people=people)
         return self._fitter
 
 
@@ -91,13 +90,12 @@ class BodyJointFitter:
         """Name and options as plain JSON values: what a cache says about who made its poses."""
         return {"name": "joint fit", "body": body_by_name(self.body).name, **asdict(JointFitOptions())}
 
-    def fit(self, joints: NDArray[Any], skeleton: str, *, shared_shape: bool = True) -> FittedBodies:
-        """joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of that name.
-
-        shared_shape  True: the frames show one person, who has one shape
+    def fit(self, joints: NDArray[Any], skeleton: str) -> FittedBodies:
+        """One person's joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of
+        that name.
         """
         body = body_by_name(self.body)
-        fit = fit_joints(body, joints, skeleton_by_name(skeleton), shared_shape=shared_shape)
+        fit = fit_joints(body, joints, skeleton_by_name(skeleton))
         kind, _, gender = body.name.partition("-")
         return FittedBodies(fit.poses, fit.betas, fit.trans, fit.error, body=kind, gender=gender or "neutral")
 

@@ -29,9 +29,9 @@ from humanpose_cli.io.video import VideoReader, count_packets
 COPY_AGAIN = "unpack or download it again"
 
 
-def existing_folder(path: Path, what: str, *, remedy: str = "") -> Path:
+def existing_folder(path: Path, what: str) -> Path:
     """`path`, which must be a folder; `what` says what for: "the folder of iPER's images"."""
-    return _existing(path, path.is_dir(), "is no folder", what, remedy)
+    return _existing(path, path.is_dir(), "is no folder", what, "")
 
 
 def existing_file(path: Path, what: str, *, remedy: str = "") -> Path:
@@ -109,8 +109,8 @@ def _check_columns(path: Path, rows: Sequence[Sequence[str]], columns: int, firs
             raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
 
 
-def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]] = dict) -> Any:
-    """A JSON document that is an object (`dict`) or a list."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON document that is an object."""
     text = read_text(path)
     try:
         document = json.loads(text)
@@ -119,9 +119,8 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]] = dict) -
         raise InputError(path, problem, remedy=COPY_AGAIN) from error
     except (RecursionError, ValueError) as error:
         raise InputError(path, f"is no JSON that can be read ({error})", remedy=COPY_AGAIN) from error
-    if not isinstance(document, kind):
-        expected = "an object" if kind is dict else "a list"
-        raise InputError(path, "holds other JSON", expected=expected, got=type(document).__name__)
+    if not isinstance(document, dict):
+        raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)
     return document
 
 

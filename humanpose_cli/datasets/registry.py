@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """A data set: where its code is, and one line for `--help`.
+    """A data set: where its code is.
 
     needs  the tools of `SourceTools` that it makes use of: "estimator", "joint_fitter", "bodies"
     """
 
     module: str
     source: str
-    help: str
     needs: tuple[str, ...] = ()
 
     def source_class(self) -> type[FolderSource]:
@@ -32,29 +31,25 @@ class SourceEntry:
         return found
 
 
-def _entry(module: str, name: str, help: str, *needs: str) -> SourceEntry:
-    return SourceEntry(f"humanpose_cli.datasets.{module}", f"{name}Source", help, needs)
+def _entry(module: str, name: str, *needs: str) -> SourceEntry:
+    return SourceEntry(f"humanpose_cli.datasets.{module}", f"{name}Source", needs)
 
 
 SOURCES: Mapping[str, SourceEntry] = {
-    "images": _entry("images", "Images", "your own images and videos, with --fits or --densepose", "estimator"),
-    "iper": _entry("iper", "Iper", "iPER: people turning and moving, for reposing", "estimator"),
-    "deepfashion": _entry("deepfashion", "DeepFashion", "DeepFashion In-shop, for reposing", "estimator"),
-    "up3d": _entry("up3d", "Up3d", "UP-3D: images with fitted SMPL bodies", "bodies"),
-    "h36m": _entry("h36m", "H36m", "Human3.6M: calibrated videos with 3-D joints", "joint_fitter", "bodies"),
-    "humaneva": _entry("humaneva", "HumanEva", "HumanEva-I: calibrated videos with 3-D joints", "joint_fitter"),
-    "mpi-inf-3dhp": _entry(
-        "mpi_inf_3dhp", "MpiInf3dhp", "MPI-INF-3DHP: actors before many cameras, and a test set", "joint_fitter"
-    ),
-    "3dpw": _entry("threedpw", "Threedpw", "3DPW: videos outdoors with SMPL bodies", "bodies"),
-    "emdb": _entry("emdb", "Emdb", "EMDB: videos by a camera that is carried about, with SMPL bodies", "bodies"),
-    "rich": _entry("rich", "Rich", "RICH: real scenes with SMPL-X bodies"),
-    "coco": _entry("coco", "Coco", "COCO keypoints, and sets in its form: OCHuman, CrowdPose, PoseTrack …"),
-    "bedlam": _entry("bedlam", "Bedlam", "BEDLAM: synthetic videos with SMPL or SMPL-X bodies", "bodies"),
-    "densepose": _entry("densepose", "DensePoseCoco", "DensePose-COCO: people with surface points"),
-    "densepose-posetrack": _entry(
-        "densepose", "DensePosePoseTrack", "DensePose-PoseTrack: people in videos with surface points"
-    ),
+    "images": _entry("images", "Images", "estimator"),
+    "iper": _entry("iper", "Iper", "estimator"),
+    "deepfashion": _entry("deepfashion", "DeepFashion", "estimator"),
+    "up3d": _entry("up3d", "Up3d", "bodies"),
+    "h36m": _entry("h36m", "H36m", "joint_fitter", "bodies"),
+    "humaneva": _entry("humaneva", "HumanEva", "joint_fitter"),
+    "mpi-inf-3dhp": _entry("mpi_inf_3dhp", "MpiInf3dhp", "joint_fitter"),
+    "3dpw": _entry("threedpw", "Threedpw", "bodies"),
+    "emdb": _entry("emdb", "Emdb", "bodies"),
+    "rich": _entry("rich", "Rich"),
+    "coco": _entry("coco", "Coco"),
+    "bedlam": _entry("bedlam", "Bedlam", "bodies"),
+    "densepose": _entry("densepose", "DensePoseCoco"),
+    "densepose-posetrack": _entry("densepose", "DensePosePoseTrack"),
 }
 
 

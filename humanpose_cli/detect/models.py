@@ -223,7 +223,6 @@ class ModelPool:
     """
 
     def __init__(self, threads: int, start: Callable[[], PoseModels] = PoseModels) -> None:
-        self.threads = threads
         self._models = cache(start)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="detection") if threads > 1 else None
 

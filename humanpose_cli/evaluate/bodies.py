@@ -130,7 +130,7 @@ class EvaluatedFits:
 
     found   indices of those who were found, M; errors of these, in that order
     bodies  what was found; rigs the model of each
-    missed  indices of the others; stand_in  errors of an upright person in their place, with no joint correct
+    stand_in  errors of an upright person in the place of each of the others, with no joint correct
     movement  figures of sequences, see `movement_summaries`
     """
 
@@ -138,7 +138,6 @@ class EvaluatedFits:
     errors: BodyErrors
     bodies: Bodies
     rigs: tuple[Body, ...]
-    missed: NDArray[np.int64]
     stand_in: BodyErrors
     movement: Mapping[str, Summary] = field(default_factory=dict)
 
@@ -192,7 +191,7 @@ def measure_fits(
         points = points if given is None else np.where(np.isfinite(given), given, points)
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         moving = movement_summaries(people, rows, points, np.array(worlds, np.float64))
-    return EvaluatedFits(rows, errors, predicted, rigs, missed, stand_in._replace(**nothing), moving)
+    return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
 
 
 def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:

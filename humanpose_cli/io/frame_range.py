@@ -22,11 +22,6 @@ class FrameRange:
     def __str__(self) -> str:
         return f"{self.start}:{'' if self.stop is None else self.stop}"
 
-    @property
-    def count(self) -> int | None:
-        """Number of frames, None if open."""
-        return None if self.stop is None else self.stop - self.start
-
 
 ALL_FRAMES = FrameRange()
 

@@ -310,13 +310,11 @@ class LoadedImage:
     pixels  (H, W, 3) uint8 sRGB, upright; where the file is transparent, composited over white
     alpha  (H, W) uint8, or None where the file is opaque
     focal_pixels  focal length in pixels from EXIF, or None
-    note  what was left out ("the first of 12 frames"), or ""
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
     focal_pixels: float | None = None
-    note: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -398,7 +396,6 @@ def read_image(path: Path | str) -> LoadedImage:
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with opened as image:
         try:
-            animated = getattr(image, "is_animated", False) and image.format != "MPO"
             image.load()
             focal = focal_from_exif(image)
             orientation = orientation_from_exif(image)  # of a TIFF, Pillow turns it itself and then drops the tag
@@ -409,7 +406,7 @@ def read_image(path: Path | str) -> LoadedImage:
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
-    return LoadedImage(pixels, alpha, focal, "only the first of its frames is used" if animated else "")
+    return LoadedImage(pixels, alpha, focal)
 
 
 def image_size(path: Path | str) -> tuple[int, int]:

@@ -37,7 +37,6 @@ class Frame:
     name    the image's file name, or a video's frame number with six digits
     pixels  (H, W, 3) uint8 sRGB, upright
     focal   focal length in pixels from EXIF, or None
-    alpha   (H, W) uint8, or None where it is opaque
     path    the image's file; None for a video's frames
     time    seconds on the video's clock, when it is shown; None where that is unknown
     damage  of a video's frame
@@ -48,7 +47,6 @@ class Frame:
     name: str
     pixels: np.ndarray
     focal: float | None = None
-    alpha: np.ndarray | None = None
     path: Path | None = None
     time: Fraction | None = None
     damage: Damage = ""
@@ -73,7 +71,6 @@ class InputItem:
     path    the file, or the folder or numbered pattern of a 'frames' item
     files   all its files, in order
     root    the input root
-    reason  why it is one sequence or independent, as text; "" where there was no choice
     range   the frames of a sequence that are asked for
     error   what is wrong with it already (missing, empty folder); reading raises it
     """
@@ -83,7 +80,6 @@ class InputItem:
     path: Path
     files: tuple[Path, ...]
     root: Path
-    reason: str = ""
     range: FrameRange = ALL_FRAMES
     error: HpcError | None = None
 
@@ -143,7 +139,7 @@ class InputItem:
             )
         for index, file in enumerate(chosen, start):
             image = read_image(file)
-            yield Frame(index, printable(file.name), image.pixels, image.focal_pixels, image.alpha, file)
+            yield Frame(index, printable(file.name), image.pixels, image.focal_pixels, file)
 
 
 def printable(name: str) -> str:
@@ -459,8 +455,8 @@ class _Search:
             kind = "one sequence" if verdict.is_sequence else "independent images"
             self.choices.append(f"{_shown(path)}: {kind}, because {verdict.reason}")
         if verdict.is_sequence:
-            return [InputItem(key, "frames", path, verdict.files, root, verdict.reason, self.range)]
-        return [InputItem(key_of(file, root), "image", file, (file,), root, verdict.reason) for file in verdict.files]
+            return [InputItem(key, "frames", path, verdict.files, root, self.range)]
+        return [InputItem(key_of(file, root), "image", file, (file,), root) for file in verdict.files]
 
     def messages(self, items: Sequence[InputItem]) -> Iterator[str]:
         """What was chosen, what was passed over, and what has no effect."""

@@ -35,12 +35,6 @@ def acceleration_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
     return np.linalg.norm(np.diff(a - b, 2, axis=0), axis=-1).mean(-1)
 
 
-def jitter(joints: ArrayLike, frame_rate: float) -> Floats:
-    """Mean third derivative of the joints (T, J, 3) → (T − 3,) metres a second³."""
-    a = np.asarray(joints, np.float64)
-    return np.linalg.norm(np.diff(a, 3, axis=0), axis=-1).mean(-1) * frame_rate**3
-
-
 def _aligned(predicted: Floats, true: Floats, first: int | None = None, *, scale: bool = True) -> Floats:
     """`predicted` moved onto `true` by the transform that fits the first frames best; None: all of them."""
     a, b = (torch.from_numpy(x[:first].reshape(-1, 3).copy()) for x in (predicted, true))

@@ -60,7 +60,7 @@ class ReposeOptions:
 
     person      'largest', 'all', or a track id: which person is reposed
     absolute    put the target where its own coordinates say; otherwise at the person's own position
-    background  'keep' the photo's, or 'transparent'; an image is given to `Reposer.read`
+    background  'keep' the photo's, or 'transparent'; an image is given to `Reposer`
     size        longer side of the result in pixels; None keeps the photo's
     method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': the better of both on
                 photographs, which is the mesh
@@ -187,13 +187,11 @@ class Reposer:
         *,
         name: str = "photo",
         focal: float | None = None,
-        background: NDArray[np.uint8] | None = None,
         fit: Fit | None = None,
         progress: Progress = no_progress,
     ) -> ReposingScene:
         """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those that are reposed.
 
-        background  an image (h, w, 3) uint8 to put behind them; None: as the options say
         fit         of this photo, or of a sequence that begins with it, made before
         InputError if there is nobody, or not the person asked for.
         """
@@ -203,8 +201,7 @@ class Reposer:
             fitted = self._checked(fit, photo, name)
         progress(IMAGE_STEPS - 1, IMAGE_STEPS, "making textures")
         rows = _chosen_rows(fitted, self.options.person, name)
-        plate = self._plate if background is None else background
-        scene = ReposingScene(photo, fitted, rows, fitted.body_model(), self.options, plate, self.network)
+        scene = ReposingScene(photo, fitted, rows, fitted.body_model(), self.options, self._plate, self.network)
         if self.network is not None:
             usual = 1 if self.network.device.type == "cpu" else _POSES_ON_GPU
             scene.poses_at_once = self._batch_size or usual

@@ -54,11 +54,6 @@ class WarpReposer:
         """Joints and box in the photo."""
         return self._joints_and_box(self.rotations, self.trans)
 
-    @property
-    def hole(self) -> NDArray[np.bool_]:
-        """See `MeshReposer.hole`."""
-        return self.mesh.hole
-
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
         """The image with the person in another pose; see `MeshReposer.render` and `render_all`."""
         return self.render_all([(rotations, self.trans if trans is None else trans)])[0]

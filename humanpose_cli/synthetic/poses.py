@@ -88,13 +88,8 @@ class Pose:
     family: str
 
 
-def family_of(activity: str, motions: Path | None = None) -> str:
-    """The family of an activity; UsageError for a name that is neither a key pose nor an activity of the library."""
-    if activity in KEY_POSES:
-        return next((family for family, (_, names) in _FAMILIES.items() if activity in names.split()), "upright")
-    if activity in {clip.activity for clip in library_with(motions).clips}:
-        return LIBRARY
-    raise UsageError(activity, "is not an activity", expected="a key pose or an activity of the pose library")
+def _family_of(key_pose: str) -> str:
+    return next((family for family, (_, names) in _FAMILIES.items() if key_pose in names.split()), "upright")
 
 
 @lru_cache(maxsize=4)
@@ -105,7 +100,7 @@ def activities(split: str, motions: Path | None = None) -> dict[str, tuple[str, 
     names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
     by_family: dict[str, list[str]] = {family: [] for family in FAMILIES}
     for name in names:
-        by_family[family_of(name)].append(name)
+        by_family[_family_of(name)].append(name)
     by_family[LIBRARY] = sorted({motion.activity for motion in library_with(motions).motions(split=split)})
     return {family: tuple(names) for family, names in by_family.items() if names}
 
@@ -222,22 +217,19 @@ def sample_motion(
     *,
     split: str = "train",
     held: Pose | None = None,
-    widen: float = 1.0,
     motions: Path | None = None,
 ) -> Performance:
     """A motion of `length` frames at `frame_rate` a second.
 
     motions  folder of AMASS's, one of which it may be
-    held   a pose that is held, with a slow sway, instead of a motion of the library
-    widen  scale of the smooth change of trunk and arms, 0 for none; passes where limbs go through the body are
-           drawn again with less
+    held     a pose that is held, with a slow sway, instead of a motion of the library
 
-    Too short recordings run back and forth. Starts near x = z = 0, facing +z.
+    Trunk and arms are changed smoothly, less where limbs would go through the body. Too short recordings run back and
+    forth. Starts near x = z = 0, facing +z.
     """
     if held is not None:
         still = held_pose(*[held] * length)
         motion = replace(still, joined=True)
-        widen = max(widen, 0.6)
     else:
         clip = _sampled_clip(random, split, (length - 1) / frame_rate, motions)
         motion = _resampled(clip, length, frame_rate, random)
@@ -245,14 +237,11 @@ def sample_motion(
         flip = torch.tensor([-1.0, 1.0, 1.0])
         motion = replace(motion, rotations=mirror_rotations(motion.rotations), pelvis=motion.pelvis * flip)
     rotations = motion.rotations
-    for _ in range(4):
-        if widen <= 0:
-            break
-        changed = _widened(rotations, random, widen, frame_rate)
+    for scale in (1.0, 0.5, 0.25, 0.125):
+        changed = _widened(rotations, random, scale, frame_rate)
         if bool((self_penetration(changed) < _DEEPEST_IN_MOTION).all()):
             motion = replace(motion, rotations=changed)
             break
-        widen /= 2
     # Face +z in the first frame, and start at x = z = 0.
     forward = motion.rotations[0, 0, :, 2]
     motion = turned(motion, -float(torch.atan2(forward[0], forward[2])))

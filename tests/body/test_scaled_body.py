@@ -44,17 +44,6 @@ def test_points_are_where_the_body_poses_them(body: Body) -> None:
     assert torch.allclose(scaled.points(pose, scaled.landmarks("coco17")), coco, atol=1e-5)
 
 
-def test_each_image_has_points_of_its_own_within_triangles(body: Body) -> None:
-    pose, scaled = poses(), ScaledBody(body)
-    faces = torch.tensor([[0, 9000], [17, 200], [3, 27_000]])
-    weights = torch.tensor([0.2, 0.3, 0.5]).expand(3, 2, 3)
-    posed = body.pose(pose.rotations, torch.zeros(1, 10), segment_scales=pose.segment_scales)
-    assert posed.vertices is not None
-    corners = posed.vertices[torch.arange(3)[:, None, None], body.faces.long()[faces]]
-    expected = (weights[..., None] * corners).sum(2) - posed.joints[:, :1]
-    assert torch.allclose(scaled.points(pose, scaled.surface(faces, weights)), expected, atol=1e-5)
-
-
 def test_t_pose_looks_into_the_camera(body: Body) -> None:
     scaled, pose = ScaledBody(body), ScaledPose.t_pose(1)
     shown = in_image(scaled.points(pose, scaled.landmarks("smpl24")), pose)[0]

@@ -48,8 +48,8 @@ def test_progress_and_result(tmp_path):
     assert told[0] == (0, 15, "images")
     assert told[-1] == (15, 15, "images")
     assert sorted(told) == told
-    assert (result.shard_count, result.built, result.kept, result.failed) == (3, (0, 1, 2), (), ())
-    assert (result.images, result.people, result.partial) == (15, 15, False)
+    assert (result.built, result.kept, result.failed) == ((0, 1, 2), (), ())
+    assert (result.images, result.people) == (15, 15)
     assert result.index == tmp_path / "out" / "index.h5"
     assert sorted(files(tmp_path / "out")) == NAMES
 
@@ -89,13 +89,11 @@ def test_what_is_there_of_an_unfinished_cache_can_be_used(tmp_path):
     build_cache(SmallSource(), tmp_path, shard_size=6, shard=(0, 2))
     assert write_index(tmp_path).missing == (1,)
     cache = open_cache(tmp_path)
-    assert not cache.complete
     assert len(cache) == 9
     samples = all_samples(SmallSource())
     assert_same(cache.sample(6), samples[12])
     assert verify_cache(tmp_path).missing == (1,)
     build_cache(SmallSource(), tmp_path, shard_size=6, shard=(1, 2))
-    assert open_cache(tmp_path).complete
     assert len(open_cache(tmp_path)) == 15
 
 
@@ -146,7 +144,7 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     result = build_cache(
         source, tmp_path, shard_size=6, workers=workers, progress=lambda done, total, what: told.append(done)
     )
-    assert (result.built, result.index, result.partial) == ((1, 3), None, True)
+    assert (result.built, result.index) == ((1, 3), None)
     assert told[-1] == result.images == 9
     assert workers == 2 or sum(np.diff(told) < 0) == 2  # what the failed had counted is taken back
     first, second = result.failed

@@ -121,7 +121,7 @@ class Estimator:
     info: Mapping[str, Any] = field(default_factory=lambda: {"name": "stand-in"})
 
     def estimate(
-        self, images: Iterable[np.ndarray], *, sequence: bool, single_person: bool, focal: float | None = None
+        self, images: Iterable[np.ndarray], *, sequence: bool, single_person: bool
     ) -> Sequence[EstimatedImage]:
         found = []
         for pixels in images:

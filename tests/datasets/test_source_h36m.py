@@ -227,9 +227,8 @@ class ShiftingFitter:
 
     info = {"name": "shifting"}  # noqa: RUF012
 
-    def fit(self, joints, skeleton, *, shared_shape=True):
+    def fit(self, joints, skeleton):
         assert skeleton == "h36m17"
-        assert shared_shape
         count = len(joints)
         error = np.zeros(count)
         error[1] = np.nan

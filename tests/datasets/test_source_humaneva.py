@@ -297,7 +297,7 @@ def test_the_official_frames():
 class Fitter:
     info = {"name": "fitter"}  # noqa: RUF012
 
-    def fit(self, joints, skeleton, *, shared_shape=True):
+    def fit(self, joints, skeleton):
         assert skeleton == "h36m17"
         count = len(joints)
         return FittedBodies(np.zeros((count, 72)), np.zeros((count, 10)), joints[:, 0, :3], np.zeros(count))

@@ -77,12 +77,10 @@ class HipFrame(NamedTuple):
     """2-D people of one size about their hips.
 
     points  (B, J, 2) from the middle of the hips, their mean distance from it 1; x right, y down
-    hips    (B, 2) where that middle was
     scale   (B,) what one unit was
     """
 
     points: Tensor
-    hips: Tensor
     scale: Tensor
 
 
@@ -91,7 +89,7 @@ def hip_frame(points: Tensor, skeleton: Skeleton) -> HipFrame:
     hips = points[:, _rows(skeleton, "hip")].mean(1)
     centred = points - hips[:, None]
     scale = centred.norm(dim=-1).mean(1).clamp_min(_TINY)
-    return HipFrame(centred / scale[:, None, None], hips, scale)
+    return HipFrame(centred / scale[:, None, None], scale)
 
 
 def turned(space: Tensor, yaw: Tensor, pitch: Tensor | None = None) -> Tensor:

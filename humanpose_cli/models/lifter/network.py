@@ -176,13 +176,11 @@ class LiftedPose(NamedTuple):
     landmarks   (N, 33, 3) metres, camera axes: BLAZEPOSE33 as the default body has them
     sigma       (N, 47, 2) metres: σ of the joints, then of the landmarks; of each axis across the centre ray, and
                 along it
-    to_camera   (N, 3, 3) axes of the centre ray to camera axes
     """
 
     joints: Tensor
     landmarks: Tensor
     sigma: Tensor
-    to_camera: Tensor
 
 
 class Lifter:
@@ -215,7 +213,7 @@ class Lifter:
         points, noise = self.network.symmetric(normalised)
         points = points @ normalised.to_camera.mT
         sigma = noise.exp() * self.network.calibration
-        return LiftedPose(points[:, :_JOINTS], points[:, _JOINTS:], sigma, normalised.to_camera)
+        return LiftedPose(points[:, :_JOINTS], points[:, _JOINTS:], sigma)
 
 
 def lifter_takes(skeleton: Skeleton) -> bool:
