@@ -65,7 +65,7 @@ _PAGE = option(
 @command(
     columns=(
         ("people", "people", "How many there are."),
-        ("accepted", "accepted", "Share of the bodies that were moved because they align better so, 0 to 1."),
+        ("accepted", "accepted", "How much of the refinement is kept because bodies align better so, 0 to 1."),
         ("overlap_before", "overlap before", "Mean overlap of body and silhouette before, 0 to 1."),
         ("overlap_after", "after", "The same of the moved bodies."),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
@@ -103,8 +103,8 @@ def refine(
     """Move fitted bodies onto the pixels of their frames.
 
     Writes a fit file (NAME.fit.npz), an overlay, a page (NAME.refined.html), and the texture of each person
-    (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so;
-    the fit file tells where.
+    (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so,
+    and only as far; the fit file tells where and how far.
     """
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome

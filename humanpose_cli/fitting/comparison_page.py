@@ -32,6 +32,7 @@ _BUDGET = 5_600_000  # bytes of all JPEGs together; base64 makes a third more of
 _SIDE, _SIDE_VIEW = 720, 260  # longer side of an overlay, and both of a side view, pixels
 _BEFORE_ID, _AFTER_ID = 1, 0  # tracks whose colours the two bodies of a side view have
 _WIDTH, _HEIGHT = 640, 90  # of a chart, in its own units
+_MOVED = 0.1  # of the refinement, from which a chart shows that it was kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,7 @@ def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, has_images:
     known = kept[np.isfinite(kept)]
     told = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'} in {fit.frame_count} frames"
     if len(known):
-        told += f" · refinement accepted in {np.mean(known > 0.5):.0%} of the rows"
+        told += f" · {np.mean(known):.0%} of the refinement kept"
     colours = [f"--{name}:{css_colour(number)};" for name, number in (("before", _BEFORE_ID), ("after", _AFTER_ID))]
     viewer = _VIEWER if has_images else "<p>Nobody was found in this clip.</p>"
     content = viewer + "\n" + "".join(_section(track, fit.frame_count) for track in tracks)
@@ -219,7 +220,7 @@ def _section(track: _Track, count: int) -> str:
         for course in track.courses
     )
     accepted = track.accepted[np.isfinite(track.accepted)]
-    share = f" · accepted in {np.mean(accepted > 0.5):.0%}" if len(accepted) else ""
+    share = f" · {np.mean(accepted):.0%} of the refinement kept" if len(accepted) else ""
     charts = "".join(_chart(track, number, count) for number in range(len(track.courses)))
     return (
         f"<section><h2>Person {track.number}</h2>\n<p class=facts>{len(track.frames)} frames{share}</p>\n"
@@ -236,7 +237,7 @@ def _number(values: NDArray[np.float64], unit: str) -> str:
 
 
 def _chart(track: _Track, number: int, count: int) -> str:
-    """A course as SVG: frames to the right, accepted stretches shaded, both lines on one scale."""
+    """A course as SVG: frames to the right, stretches that were moved shaded, both lines on one scale."""
     course = track.courses[number]
     both = np.concatenate((course.before, course.after))
     known = both[np.isfinite(both)]
@@ -264,8 +265,8 @@ def _chart(track: _Track, number: int, count: int) -> str:
 
 
 def _stretches(track: _Track, count: int) -> list[tuple[float, float]]:
-    """Ends of the accepted stretches on the chart's axis."""
-    wanted = track.frames[np.nan_to_num(track.accepted) > 0.5]
+    """Ends of the stretches that were moved on the chart's axis."""
+    wanted = track.frames[np.nan_to_num(track.accepted) > _MOVED]
     if not len(wanted):
         return []
     parts = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)

@@ -4,18 +4,12 @@ The pose network that finds people also tells which pixels show each of them. Re
 body's own outline and never at that mask, so the overlap of mask and drawn body (intersection over union) is evidence
 of its own. Clothes and hair make the mask wider than the body, alike before and after.
 
-A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring frames of the track. And a small
-gain says little, since clothes and arms before the trunk change the overlap, too: least gain and average are calibrated
-on twelve rendered clips, with flow and with keypoints, all fits held alike (`problem.hold_share` 1), from any gain with
-an average over 6 frames to these:
+A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring frames of the track. A small gain
+says little, since clothes and arms before the trunk change the overlap, too. And what moves a fit that was nearly right
+errs as much as the fit itself: then the overlap is greatest halfway, and a body between the two is nearer to the truth
+than either. Where it still grows at the end, as on real videos, the whole refinement is kept.
 
-    start                           accepted      nearer to truth if accepted    joints' error against the start's
-    truth, 0.02 rad off a joint     61 →  5 %       1 →  8 %                      +109 →  +6 %
-    truth, 0.05 rad                 90 → 55 %      52 → 66 %                        +5 →  −4 %
-    truth, 0.08 rad                 93 → 83 %      79 → 86 %                       −13 → −15 %
-    an estimator's errors           93 → 77 %      80 → 94 %                       −23 → −24 %
-    keypoint fits                  100 → 28 %      48 → 70 %                         0 →   0 %
-    Neural Body Fitting's network  100 → 76 %      68 → 70 %                        −5 →  −4 %
+Least gain and part are calibrated on 18 rendered clips and tried on 17 others (docs/refine.md).
 """
 
 from __future__ import annotations
@@ -34,7 +28,8 @@ from humanpose_cli.io.fit_files import FitRecord
 Array = NDArray[Any]
 
 _NEIGHBOURS = 12.0  # frames: standard deviation of the average over a track
-_LEAST_GAIN = 0.12  # share of what the overlap lacks to 1
+_LEAST_GAIN = 0.1  # share of what the overlap lacks to 1
+_PART = 0.7  # of the way to where the overlap would be greatest
 _FADE = 3.0  # frames over which a track goes from the fit to its refinement
 
 
@@ -63,21 +58,26 @@ def overlap(mask: Array, drawn: Array, ignored: NDArray[np.bool_]) -> float:
     return float(both / max(float(either), 1e-6))
 
 
-def accepted_share(frames: NDArray[np.integer], before: Array, after: Array) -> Array:
-    """How much of the refinement each row of a track keeps: (R,) 0…1, 1 inside of accepted stretches.
+def accepted_share(frames: NDArray[np.integer], overlaps: Array) -> Array:
+    """How much of the refinement each row of a track keeps: (R,) 0…1.
 
-    frames (R,) increasing; before, after (R,) overlaps, NaN where there is no mask
+    frames    (R,) increasing
+    overlaps  (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a mask
 
-    The gain as a share of what was lacking, both averaged over neighbours in time, decides; between accepted and
-    refused stretches the body goes over in some frames, since a jump would be worse than either.
+    The parabola through a row's overlaps, averaged over neighbours in time, tells where on the way the overlap would be
+    greatest and what it gains by then, as a share of what was lacking. Where that is enough, the row goes a part of the
+    way there: the fit's own errors are independent of those that refinement makes, so that the best is between them.
+    Between accepted and refused stretches the body goes over in some frames, since a jump would be worse than either.
     """
-    known = np.isfinite(before) & np.isfinite(after)
-    gain, lacking = (
-        _average(frames, np.where(known, values, 0), known.astype(float), _NEIGHBOURS)
-        for values in (after - before, 1 - before)
-    )
-    decided = (gain > _LEAST_GAIN * lacking).astype(float)
-    return np.asarray(_average(frames, decided, np.ones(len(frames)), _FADE)) if len(frames) > 1 else decided
+    known = np.isfinite(overlaps).all(1).astype(float)
+    fit, half, whole = (_average(frames, np.where(known > 0, column, 0), known, _NEIGHBOURS) for column in overlaps.T)
+    bend = 2 * (whole - 2 * half + fit)
+    slope = whole - fit - bend  # overlaps are fit + slope · share + bend · share²
+    highest = np.where(slope > 0, slope / (2 * np.maximum(-bend, 1e-9)), 0)
+    reached = np.minimum(highest, 1)
+    gain = slope * reached + bend * reached**2
+    share = np.where(gain > _LEAST_GAIN * (1 - fit), np.minimum(_PART * highest, 1), 0)
+    return np.asarray(_average(frames, share, np.ones(len(frames)), _FADE)) if len(frames) > 1 else share
 
 
 def _average(frames: NDArray[np.integer], values: Array, weights: Array, sigma: float) -> Array:

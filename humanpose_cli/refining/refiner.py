@@ -338,19 +338,20 @@ class Refiner:
         return _with_bodies(fit, body, state.rotations, state.root, state.betas)
 
     def _kept(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> Fit:
-        """What aligns better of the moved bodies, the rest as it was."""
-        overlaps = np.full((len(fit), 2), np.nan)
+        """As much of the way to the moved bodies as aligns better."""
+        half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
+        overlaps = np.full((len(fit), 3), np.nan)
         for seen in self._people(fit, frames, body, progress, "frames compared"):
             cameras = [view.camera for view in seen.views]
-            both = [seen.vertices, body_vertices(body, moved, seen.rows)]
-            drawn = [render_bodies(body, each, cameras, self.options.size).mask[:, 0].numpy() for each in both]
+            ways = [seen.vertices, *(body_vertices(body, each, seen.rows) for each in (half, moved))]
+            drawn = [render_bodies(body, each, cameras, self.options.size).mask[:, 0].numpy() for each in ways]
             for i, mask in enumerate(self._masks(fit, seen)):
                 if mask is not None:
                     overlaps[seen.rows[i]] = [overlap(mask, each[i], seen.views[i].hidden) for each in drawn]
         share = np.zeros(len(fit))
         for track in fit.tracks:
             rows = fit.rows_of(track)
-            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows, 0], overlaps[rows, 1])
+            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows])
         mixed = _mixed(fit, moved, body, share)
         return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
@@ -367,7 +368,7 @@ class Refiner:
                 "frames": fit.frame_index[rows].tolist(),
                 "accepted": [round(float(s), 3) for s in share[rows]],
                 "overlap_before": told(overlaps[rows, 0]),
-                "overlap_after": told(overlaps[rows, 1]),
+                "overlap_after": told(overlaps[rows, -1]),
             }
         report = {"settings": self.identity, "measure": "silhouette", "tracks": tracks}
         return report if self._precision == "full" else {**report, "precision": self._precision}

@@ -37,7 +37,7 @@ def fit(body: Body, tmp_path: Path) -> Fit:
 
 
 def refined(fit: Fit) -> Fit:
-    told = {"frames": [0, 1, 2], "accepted": [1.0, 0.2, 0.9], "overlap_before": [0.7, None, 0.7]}
+    told = {"frames": [0, 1, 2], "accepted": [1.0, 0.05, 0.6], "overlap_before": [0.7, None, 0.7]}
     report = {"tracks": {"0": {**told, "overlap_after": [0.8, None, 0.9]}}}
     options = {**fit.options, "refinement": report}
     return replace(fit, options=options, reprojection_error=np.array([1, 2, 3], np.float32))
@@ -61,7 +61,7 @@ def test_the_page_is_whole_in_itself(fit: Fit, tmp_path: Path) -> None:
             jpeg = base64.b64decode(frame[name].removeprefix("data:image/jpeg;base64,"))
             assert Image.open(io.BytesIO(jpeg)).size == size
     assert data["tracks"][0]["courses"][0] == [[0.7, None, 0.7], [0.8, None, 0.9]]
-    assert "accepted in 67%" in page
+    assert "55% of the refinement kept" in page
     assert "<td>4.0 px</td><td>2.0 px</td>" in page
     assert page.count("class=accepted") == 3 * 2  # charts, stretches with the refused frame between them
 

@@ -18,23 +18,36 @@ def test_overlap_of_squares():
     assert overlap(mask * 0, drawn * 0, nothing) == 0
 
 
+def straight(before, after):
+    """Overlaps (R, 3) that change evenly along the way."""
+    return np.stack((before, (before + after) / 2, after), 1)
+
+
 def test_one_good_frame_among_bad_ones_is_not_kept():
     before, after = np.full(60, 0.7), np.full(60, 0.65)
     after[30] = 0.9
-    assert not accepted_share(np.arange(60), before, after).any()
+    assert not accepted_share(np.arange(60), straight(before, after)).any()
 
 
 def test_a_gain_that_noise_could_be_is_not_kept():
     before = np.full(60, 0.7)  # lacks 0.3
-    assert not accepted_share(np.arange(60), before, before + 0.035).any()
-    assert (accepted_share(np.arange(60), before, before + 0.037) > 0.999).all()
-    assert not accepted_share(np.arange(60), before, before).any()
+    assert not accepted_share(np.arange(60), straight(before, before + 0.029)).any()
+    assert (accepted_share(np.arange(60), straight(before, before + 0.031)) > 0.999).all()
+    assert not accepted_share(np.arange(60), straight(before, before)).any()
+
+
+@pytest.mark.parametrize(("highest", "share"), [(0.5, 0.35), (1.0, 0.7), (1.6, 1.0)])
+def test_the_share_is_a_part_of_the_way_to_the_greatest_overlap(highest, share):
+    way = np.array([0, 0.5, 1])
+    overlaps = np.tile(0.7 + 0.1 * (2 * way / highest - (way / highest) ** 2), (20, 1))
+    np.testing.assert_allclose(accepted_share(np.arange(20), overlaps), share)
+    np.testing.assert_allclose(accepted_share(np.arange(1), overlaps[:1]), share)
 
 
 def test_stretches_are_kept_and_joined_smoothly():
     before, after = np.full(90, 0.7), np.full(90, 0.75)
     after[:40] = 0.6
-    share = accepted_share(np.arange(90), before, after)
+    share = accepted_share(np.arange(90), straight(before, after))
     assert (share[:25] == 0).all()
     assert (share[-25:] > 0.999).all()
     assert (np.diff(share) >= -1e-9).all()
@@ -44,10 +57,10 @@ def test_stretches_are_kept_and_joined_smoothly():
 def test_frames_without_a_mask_go_with_their_neighbours():
     before, after = np.full(20, 0.7), np.full(20, 0.75)
     after[5:8] = np.nan
-    assert (accepted_share(np.arange(20), before, after) > 0.99).all()
-    assert not accepted_share(np.arange(20), before * np.nan, after).any()
+    assert (accepted_share(np.arange(20), straight(before, after)) > 0.99).all()
+    assert not accepted_share(np.arange(20), straight(before * np.nan, after)).any()
 
 
 def test_a_single_image_decides_for_itself():
-    assert accepted_share(np.array([0]), np.array([0.5]), np.array([0.6])).tolist() == [1.0]
-    assert accepted_share(np.array([0]), np.array([0.6]), np.array([0.5])).tolist() == [0.0]
+    assert accepted_share(np.array([0]), np.array([[0.5, 0.55, 0.6]])).tolist() == [1.0]
+    assert accepted_share(np.array([0]), np.array([[0.6, 0.55, 0.5]])).tolist() == [0.0]
