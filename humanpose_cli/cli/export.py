@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
@@ -59,19 +60,25 @@ def export(
     if frame_rate is not None and frame_rate <= 0:
         raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
-
-    def whole_files(name: str) -> list[Path]:
-        base = base_of(name)
-        return [base.with_name(f"{base.name}.{kind}") for kind in chosen if kind in ONE_FILE]
+    wanted: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
+    items = []
+    for source in inputs.items(session, flags, out, lambda _: ()):
+        base = base_of(source.key)
+        for kind in chosen:
+            whole = (base.with_name(f"{base.name}.{kind}"),) if kind in ONE_FILE else ()
+            items.append(replace(source, key=f"{source.key} as {kind}", outputs=whole))
+            wanted[items[-1].key] = source.key, kind
+    latest: dict[str, tuple[Any, ...]] = {}  # the fit of the item before, which often is that of the next
 
     def work(item: Item) -> Outcome:
-        fit, _, textures = inputs.read(session, item)
+        name, kind = wanted[item.key]
+        if name not in latest:
+            latest.clear()
+            latest[name] = inputs.read(session, item)
+        fit, _, textures = latest[name]
         progress = session.reporter.step
-        written = export_fit(
-            fit, base_of(item.key), chosen, frame_rate=frame_rate, textures=textures, progress=progress
-        )
+        written = export_fit(fit, base_of(name), (kind,), frame_rate=frame_rate, textures=textures, progress=progress)
         details = {"people": len(fit.tracks), "frames": fit.frame_count, "files": len(written)}
         return Outcome(written, details)
 
-    recorded = {"formats": chosen, "frame_rate": frame_rate, **inputs.identity()}
-    return flags.run(session, inputs.items(session, flags, out, whole_files), work, out, recorded)
+    return flags.run(session, items, work, out, {"frame_rate": frame_rate, **inputs.identity()})

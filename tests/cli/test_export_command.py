@@ -62,16 +62,31 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
     line = ("export", str(fits), "--out", str(tmp_path / "out"), "--json")
     ran = hpc(*line, "--format", "glb,bvh,obj,ply")
     assert ran.code == 0, ran.err
-    assert names(ran) == [
-        "a.png.glb",
-        *("a.png.person0.bvh", "a.png.person1.bvh"),
-        *("a.png.obj", "a.png.mtl", "a.png.person1.png"),
-        "a.png.ply",
+    assert [[Path(path).name for path in item["outputs"]] for item in ran.document["items"]] == [
+        ["a.png.glb"],
+        ["a.png.person0.bvh", "a.png.person1.bvh"],
+        ["a.png.obj", "a.png.mtl", "a.png.person1.png"],
+        ["a.png.ply"],
     ]
     assert "map_Kd a.png.person1.png" in (tmp_path / "out" / "a.png.mtl").read_text("utf-8")
-    assert hpc(*line, "--format", "glb,bvh,obj,ply").details["status"] == "skipped"
     ran = hpc(*line, "--format", "bvh", "--person", "largest", "--overwrite")
     assert names(ran) == ["a.png.person1.bvh"]
+
+
+def test_formats_one_after_another_stand_beside_each_other(hpc, fits, tmp_path, monkeypatch):
+    """And a fit is read once for all that are asked for together."""
+    read = []
+    monkeypatch.setattr(
+        fit_reading, "read_fits", lambda path, *_, _read=fit_reading.read_fits, **__: read.append(path) or _read(path)
+    )
+    line = ("export", str(fits), "--out", str(tmp_path / "out"), "--json")
+    assert names(hpc(*line)) == ["a.png.glb"]
+    ran = hpc(*line, "--format", "glb,json,ply")
+    assert [item["status"] for item in ran.document["items"]] == ["skipped", "success", "success"]
+    assert len(read) == 2
+    refused = hpc(*line, "--format", "json", "--frame-rate", "30")
+    assert refused.code == 2
+    assert "a.png.fit.npz as json made with other options" in refused.err
 
 
 def test_one_file_tells_its_format(hpc, fits, tmp_path):
