@@ -66,7 +66,8 @@ _METHOD = option("--method", "With fit: how bodies are fitted to the images, as 
 _DETECTOR = option(
     "--detector",
     "With fit and keypoints: the source of the detections. stored: the cache, made by hpc preprocess --detections. "
-    "boxes, with fit: our networks on the labelled boxes. Default of keypoints: auto.",
+    "boxes, with fit: our networks on labelled boxes. Default: with fit stored where the cache has them, else auto.",
+    show_default=False,
 )
 _CROPS = option(
     "--crops",
@@ -155,7 +156,7 @@ class FitFlags:
     """Which bodies are evaluated, as one parameter."""
 
     method: Annotated[Literal["auto", "keypoints", "nbf"], _METHOD] = "auto"
-    detector: Annotated[Literal["stored", "boxes", "auto", "thorough", "fast"], _DETECTOR] = "stored"
+    detector: Annotated[Literal["stored", "boxes", "auto", "thorough", "fast"] | None, _DETECTOR] = None
     crops: Annotated[Literal["labels", "segmenter"] | None, _CROPS] = None
     predictions: Annotated[Path | None, _PREDICTIONS] = None
     match: Annotated[Literal["boxes", "tracks"], _MATCH] = "boxes"
@@ -292,20 +293,22 @@ def _of_bodies(
     threads: int | None,
 ) -> Report:
     """Of fits to images, fit files or a network alone, in space or in the image."""
-    from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
+    from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions, has_detections
     from humanpose_cli.evaluate.keypoints import evaluate_keypoints
     from humanpose_cli.fitting.options import FitOptions
 
     options = FitOptions(people.body, method=fits.method, network=network)
     if what == "keypoints":  # images are looked at anew unless a cache's detections are asked for
-        detector = fits.detector if "detector" in session.given else "auto"
-        given: dict[str, Any] = {"detections": detector, "predictions": fits.predictions}
+        given: dict[str, Any] = {"detections": fits.detector or "auto", "predictions": fits.predictions}
         return evaluate_keypoints(people, options, device, **watch, **given, threads=threads)
     if fits.predictions is not None:
         return evaluate_predictions(people, fits.predictions, people.body, **watch, match=fits.match)
     if fits.crops is not None:
         return evaluate_crops(people, network, fits.crops, device, out, batch_size=batch_size or 32)
-    return evaluate_fits(people, options, device, **watch, detections=fits.detector, threads=threads)
+    detector = fits.detector or ("stored" if has_detections(people) else "auto")
+    if fits.detector is None and detector == "auto":
+        session.reporter.info(f"{people.data} holds no detections: people are looked for, as by hpc fit")
+    return evaluate_fits(people, options, device, **watch, detections=detector, threads=threads)
 
 
 def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -> None:

@@ -311,6 +311,11 @@ def _detected(person: Person) -> DetectedPerson | None:
     )
 
 
+def has_detections(selection: PeopleSelection) -> bool:
+    """Whether a cache stores what a detector said of its people."""
+    return open_cache(selection.data).labels.get("people/detected", 0) > 0
+
+
 def evaluate_fits(
     selection: PeopleSelection,
     options: FitOptions,
@@ -323,7 +328,7 @@ def evaluate_fits(
 ) -> Report:
     """Errors of the fits that `hpc fit` makes of the images, their cameras known."""
     cache = open_cache(selection.data)
-    if detections == "stored" and not cache.labels.get("people/detected", 0):
+    if detections == "stored" and not has_detections(selection):
         raise InputError(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )

@@ -141,11 +141,15 @@ def test_labels_that_lack_are_named(hpc, tmp_path):
     for label, words in (("parts", "maps of body parts"), ("poses", "body parameters"), ("detected", "detections")):
         bare = painted_cache(tmp_path / label, count=10, lacks=(label,))
         what = "segmenter" if label == "parts" else "fit"
-        ran = hpc("evaluate", what, "--data", str(bare), "--out", str(tmp_path / "report"))
+        more = ("--detector", "stored") if label == "detected" else ()
+        ran = hpc("evaluate", what, "--data", str(bare), "--out", str(tmp_path / "report"), *more)
         if label == "parts" and "is not here" in ran.err:
             pytest.skip("no segmenter is shipped")
         assert ran.code == 3
         assert words in ran.err
+    looked = hpc("evaluate", "fit", "--data", str(bare), "--limit", "1", "--out", str(tmp_path / "looked"))
+    assert looked.code == 0
+    assert "holds no detections: people are looked for" in looked.err
 
 
 def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, segmenter, tmp_path, monkeypatch):
