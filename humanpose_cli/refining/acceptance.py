@@ -73,7 +73,7 @@ def accepted_share(frames: NDArray[np.integer], overlaps: Array) -> Array:
     fit, half, whole = (_average(frames, np.where(known > 0, column, 0), known, _NEIGHBOURS) for column in overlaps.T)
     bend = 2 * (whole - 2 * half + fit)
     slope = whole - fit - bend  # overlaps are fit + slope · share + bend · share²
-    highest = np.where(slope > 0, slope / (2 * np.maximum(-bend, 1e-9)), 0)
+    highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
     reached = np.minimum(highest, 1)
     gain = slope * reached + bend * reached**2
     share = np.where(gain > _LEAST_GAIN * (1 - fit), np.minimum(_PART * highest, 1), 0)

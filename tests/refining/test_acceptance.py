@@ -64,3 +64,5 @@ def test_frames_without_a_mask_go_with_their_neighbours():
 def test_a_single_image_decides_for_itself():
     assert accepted_share(np.array([0]), np.array([[0.5, 0.55, 0.6]])).tolist() == [1.0]
     assert accepted_share(np.array([0]), np.array([[0.6, 0.55, 0.5]])).tolist() == [0.0]
+    assert accepted_share(np.array([0]), np.array([[0.5, 0.3, 0.8]])).tolist() == [1.0]  # a limb on its way
+    assert accepted_share(np.array([0]), np.array([[0.5, 0.3, 0.5]])).tolist() == [0.0]
