@@ -158,9 +158,9 @@ class DemoClip:
     def __len__(self) -> int:
         return len(self.rotations)
 
-    def posed(self) -> PosedBody:
-        """The true bodies of all frames, without vertices, camera axes."""
-        return self.body.pose(self.rotations, self.betas, self.trans, vertices=False)
+    def posed(self, rows: slice = slice(None), *, vertices: bool = False) -> PosedBody:
+        """The true bodies of some frames, camera axes."""
+        return self.body.pose(self.rotations[rows], self.betas, self.trans[rows], vertices=vertices)
 
     @property
     def view(self) -> Camera:
