@@ -7,6 +7,8 @@ Source: the schemas UsdSkel and UsdGeom of OpenUSD.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from humanpose_cli.export.motion import CameraPath, PersonMotion
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres
+_WRITING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 def joint_paths() -> list[str]:
@@ -49,10 +52,10 @@ def write_usd(
     frame_rate  time codes a second, above 0
     textures    file names of tracks' images, beside `path`
 
-    UnavailableError where usd-core is missing.
+    UnavailableError where usd-core is missing, OSError where the file cannot be written.
     """
     try:
-        from pxr import Sdf, Usd, UsdGeom, UsdSkel
+        from pxr import Sdf, Tf, Usd, UsdGeom, UsdSkel
     except ImportError as error:
         remedy = 'pip install "humanpose-cli[usd]"'
         raise UnavailableError("usd-core", "is not installed, and USD files need it", remedy=remedy) from error
@@ -69,7 +72,11 @@ def write_usd(
     for person in people:
         _add_person(stage, body, person, codes, (textures or {}).get(person.track))
     _add_camera(stage, camera, codes)
-    layer.Export(str(path), args={"format": "usdc"})
+    try:
+        layer.Export(str(path), args={"format": "usdc"})
+    except Tf.ErrorException as error:  # tells the system's error in words only
+        code = next((code for code in _WRITING_ERRORS if os.strerror(code) in str(error)), errno.EIO)
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def _add_person(stage: Any, body: Body, person: PersonMotion, codes: NDArray[np.float64], texture: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 from dataclasses import replace
@@ -17,7 +18,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.export.exporter import FORMATS, export_fit, parse_formats
 from humanpose_cli.export.meshes import frame_surfaces
 from humanpose_cli.fitting.result import Fit
@@ -268,6 +269,18 @@ def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
     x, y, _ = (lens.ComputeViewMatrix() * lens.ComputeProjectionMatrix()).Transform(world.tolist())
     assert (x + 1) * 320 == pytest.approx(600 * own[0] / own[2] + 327, abs=0.01)
     assert (1 - y) * 240 == pytest.approx(600 * own[1] / own[2] + 237, abs=0.01)
+
+
+def test_a_usd_file_that_cannot_be_written_is_told_and_leaves_no_images(tmp_path):
+    pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, usual[1]))
+    try:
+        with pytest.raises(UnavailableError, match=r"clip\.usd: the file grew over the size limit"):
+            export_fit(FIT, tmp_path / "clip", ["usd"], textures={0: TEXTURE})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
