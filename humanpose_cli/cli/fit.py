@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +28,9 @@ from humanpose_cli.core.result import CommandResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import Progress
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit
@@ -120,6 +123,45 @@ class OwnFlags:
         return {**points_identity(self.densepose, self.charts), "method": "register"}
 
 
+@dataclass
+class FitWork:
+    """What a batch does with its items."""
+
+    session: Session
+    out: Path
+    make: Callable[[], Fitter]
+
+    @cached_property
+    def fitter(self) -> Fitter:
+        """Made when there is something to fit: it takes a second to import, in which the networks load."""
+        return self.make()
+
+    def prepare(self, coming: Sequence[Item]) -> None:
+        """Look at items together."""
+        self.fitter.prepare([item.payload for item in coming], self.session.reporter.step)
+
+    def __call__(self, item: Item) -> Outcome:
+        """Fit one."""
+        from humanpose_cli.batch.runner import Outcome
+        from humanpose_cli.fitting.fitter import fit_item
+        from humanpose_cli.fitting.records import record_summary
+
+        fit = fit_item(self.fitter, item.payload, item.outputs, progress=self.session.reporter.step)
+        if not len(fit):
+            self.session.reporter.info(f"{item.label}: nobody was found")
+        return Outcome(item.outputs, record_summary(fit), self.rows(fit))
+
+    def rows(self, fit: Fit) -> dict[str, Any]:
+        """What only the JSON document says of an item."""
+        return {"rows": list(fit.documents())} if self.session.json else {}
+
+    def recall(self, item: Item, entry: Entry) -> dict[str, Any]:
+        """The same of one that an earlier run has fitted."""
+        from humanpose_cli.fitting.result import load_fit
+
+        return self.rows(load_fit(self.out / entry.outputs[0]))
+
+
 @command(
     columns=(
         ("people", "people", "How many were found."),
@@ -168,9 +210,7 @@ def fit(
     """
     from contextlib import ExitStack
 
-    from humanpose_cli.batch.items import Item, item_of
-    from humanpose_cli.batch.ledger import Entry
-    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.batch.items import item_of
     from humanpose_cli.detect.runtime import begin_loading
     from humanpose_cli.fitting.options import FitMethod, FitOptions, NetworkOptions, fit_outputs
     from humanpose_cli.io.frame_range import parse_range
@@ -188,15 +228,6 @@ def fit(
     options = session.tune(FitOptions(body, people, detector, focal, method=before, network=network))
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
 
-    def rows(fit: Fit) -> dict[str, Any]:
-        """What only the JSON document says of an item."""
-        return {"rows": list(fit.documents())} if session.json else {}
-
-    def recall(item: Item, entry: Entry) -> dict[str, Any]:
-        from humanpose_cli.fitting.result import load_fit
-
-        return rows(load_fit(out / entry.outputs[0]))
-
     with ExitStack() as stack:
         refiner = None
         if refine:
@@ -204,9 +235,7 @@ def fit(
 
             refiner = stack.enter_context(Refiner(threads=threads, device=device, precision=precision))
 
-        @cache
-        def fitter() -> Fitter:
-            """Made when there is something to fit: it takes a second to import, in which the networks load."""
+        def make() -> Fitter:
             begin_loading(device)
             from humanpose_cli.fitting.fitter import Fitter
 
@@ -221,25 +250,14 @@ def fit(
             )
             return stack.enter_context(made)
 
+        work = FitWork(session, out, make)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         own_files = options.network != NetworkOptions() or options.body != "default" or own != OwnFlags()
         usual = device in ("auto", "cpu") and precision == "auto"
-        identity = options.identity({}) if usual and not own_files else fitter().identity
-
-        def prepare(coming: Sequence[Item]) -> None:
-            fitter().prepare([item.payload for item in coming], session.reporter.step)
-
-        def work(item: Item) -> Outcome:
-            from humanpose_cli.fitting.fitter import fit_item
-            from humanpose_cli.fitting.records import record_summary
-
-            fit = fit_item(fitter(), item.payload, item.outputs, progress=session.reporter.step)
-            if not len(fit):
-                session.reporter.info(f"{item.label}: nobody was found")
-            return Outcome(item.outputs, record_summary(fit), rows(fit))
+        identity = options.identity({}) if usual and not own_files else work.fitter.identity
 
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay} | own.points_identity()
         if refiner is not None:
             recorded["refine"] = refiner.identity
-        remembered = recall if session.json else None
-        return flags.run(session, items, work, out, recorded, remembered, lambda: fitter().batch_size, prepare)
+        recall = work.recall if session.json else None
+        return flags.run(session, items, work, out, recorded, recall, lambda: work.fitter.batch_size, work.prepare)
