@@ -1,8 +1,9 @@
 """Filling the background behind a removed person with patches of the rest of the image.
 
-Coarse-to-fine patch matching after Wexler, Shechtman and Irani (2007) and Barnes et al. (2009), written for arrays:
-all patches search at once. The search runs on a reduced copy; the full image then follows the found offsets, so
-the cost hardly depends on its size and its grain stays.
+The coarsest copy is filled patch by patch, edges that run into the hole first, after Criminisi, Pérez and Toyama
+(2004), so that they go on as edges. Then follows coarse-to-fine patch matching after Wexler, Shechtman and Irani (2007)
+and Barnes et al. (2009), written for arrays: all patches search at once. The search runs on a reduced copy; the full
+image then follows the found offsets, so the cost hardly depends on its size and its grain stays.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from humanpose_cli.body.texture import fill_smoothly
 
@@ -31,6 +33,11 @@ _SIDEWAYS = 8
 _ERROR_REACH = 4
 _PATCH = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
 _STEPS = (1, 3)
+# Missing pixels of the coarsest copy: with fewer, its patches are wider than what goes on. Grey levels a pixel, beside
+# the contrast of edges, that a patch's priority has without any. Share of a patch's confidence that what it fills gets:
+# hardly any, so that one edge does not run through the hole before others come in from its other side.
+_COARSEST, _EDGELESS, _MADE_UP = 500, np.float32(5), np.float32(0.02)
+_WINDOW = np.arange(-_RADIUS, _RADIUS + 1)
 
 
 class _PatchField(NamedTuple):
@@ -57,13 +64,14 @@ def _search_level(
     estimate = level.first_estimate(coarser_estimate)
     if not len(level.sources):
         return None, estimate
+    grown = coarser is None
+    if coarser is None:
+        coarser, estimate = _grow(level, estimate)
     best = level.first_matches(coarser, random)
-    rounds = 8 if coarser is None else 3
-    for turn in range(rounds):
+    for turn in range(2 if grown else 3):
         patches = level.patches(estimate)[level.targets]
         cost = level.cost(patches, np.arange(len(best)), best)
-        for _ in range(2 if coarser is None else 1):
-            best, cost = level.improve(patches, best, cost, random, wide=turn < 2)
+        best, cost = level.improve(patches, best, cost, random, wide=turn < 2 and not grown)
         estimate = level.vote(best, cost)
     offset_y, offset_x = np.zeros(hole.shape, np.int64), np.zeros(hole.shape, np.int64)
     width = hole.shape[1]
@@ -117,11 +125,9 @@ class _Level:
         filled = fill_smoothly(colour, np.minimum(weight * 2, 1))
         return cv2.resize(filled, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
 
-    def first_matches(self, coarser: _PatchField | None, random: np.random.Generator) -> Index:
-        """Starting matches: random ones, or the coarser size's."""
+    def first_matches(self, coarser: _PatchField, random: np.random.Generator) -> Index:
+        """Starting matches: the coarser size's, and random ones where those are none."""
         anywhere = self.sources[random.integers(0, len(self.sources), len(self.targets))]
-        if coarser is None:
-            return anywhere
         coarse_height, coarse_width = coarser.offset_y.shape
         ratio_y, ratio_x = self.height / coarse_height, self.width / coarse_width
         row = np.minimum((self.y / ratio_y).astype(np.int64), coarse_height - 1)
@@ -198,6 +204,65 @@ class _Level:
         inside = cv2.distanceTransform(self.hole.astype(np.uint8), cv2.DIST_L2, 3)
         voted += error * np.exp(-inside / np.float32(_ERROR_REACH))[..., None]
         return np.where(self.hole[..., None], np.clip(voted, 0, 255), self.image).astype(np.float32)
+
+
+def _grow(level: _Level, guess: Array) -> tuple[_PatchField, Array]:
+    """The hole filled patch by patch from its border, the patch of the highest priority first (Criminisi et al. 2004).
+
+    guess  (h, w, 3) the image with the hole filled smoothly; it stays where no known pixel is near
+    Returns the offsets, on the rim those of the nearest missing pixel, and the image with the hole filled.
+    """
+    image, known, missing = guess.copy(), level.usable.copy(), level.hole.copy()
+    confidence, edges = known.astype(np.float32), _edges(guess, known)
+    offsets = np.zeros((2, *missing.shape), np.int64)
+    colours = level.source_patches[level.sources]
+    squares = np.square(colours).reshape(len(colours), -1, 3).sum(2)
+    source_y, source_x = level.sources // level.width, level.sources % level.width
+    while True:
+        front = missing & (cv2.dilate(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+        if not front.any():
+            break
+        ys, xs = np.nonzero(front)
+        trust, priority = _priorities(known, confidence, edges, ys, xs)
+        first = int(priority.argmax())
+        y, x = (np.clip(at[first] + _WINDOW, 0, most - 1) for at, most in ((ys, level.height), (xs, level.width)))
+        window = np.ix_(y, x)
+        weight, patch = known[window].astype(np.float32).ravel(), image[window].reshape(-1, 3)
+        squared = squares @ weight - 2 * (colours @ (weight[:, None] * patch).ravel())
+        climb = (source_y - ys[first]) / np.float32(level.height)
+        best = int((squared / (3 * weight.sum()) + _HEIGHT_PRIOR * climb * climb).argmin())
+        dy, dx = int(source_y[best] - ys[first]), int(source_x[best] - xs[first])
+        rows, columns = (values[missing[window]] for values in np.meshgrid(y, x, indexing="ij"))
+        image[rows, columns] = level.image[rows + dy, columns + dx]
+        edges[rows, columns] = edges[rows + dy, columns + dx]
+        confidence[rows, columns], known[rows, columns], missing[rows, columns] = _MADE_UP * trust[first], True, False
+        offsets[:, rows, columns] = [[dy], [dx]]
+    nearest_y, nearest_x = distance_transform_edt(~level.hole, return_distances=False, return_indices=True)
+    offset_y, offset_x = offsets[:, nearest_y, nearest_x]
+    return _PatchField(offset_y, offset_x), image
+
+
+def _edges(image: Array, known: Mask) -> Array:
+    """Gradients (h, w, 2) of the brightness along x and y, grey levels a pixel; 0 beside unknown pixels."""
+    bright = image.mean(2)
+    inside = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.dstack([cv2.Sobel(bright, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0)]) * inside[..., None]
+
+
+def _priorities(known: Mask, confidence: Array, edges: Array, ys: Index, xs: Index) -> tuple[Array, Array]:
+    """Confidence and priority of the patches about pixels of the front (n,): how much of them is known, and that times
+    how strong an edge runs into the hole there.
+    """
+    share = cv2.boxFilter(confidence * known, -1, _PATCH.shape, borderType=cv2.BORDER_CONSTANT)[ys, xs]
+    soft = cv2.GaussianBlur(known.astype(np.float32), (0, 0), 1.0)
+    normal: Array = np.stack([cv2.Sobel(soft, cv2.CV_32F, dx, 1 - dx)[ys, xs] for dx in (1, 0)], 1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.float32(1e-6))
+    padded = np.pad(edges, ((_RADIUS, _RADIUS), (_RADIUS, _RADIUS), (0, 0)))
+    near = np.lib.stride_tricks.sliding_window_view(padded, _PATCH.shape, axis=(0, 1))[ys, xs].reshape(len(ys), 2, -1)
+    strongest = np.square(near).sum(1).argmax(1)
+    edge = near[np.arange(len(ys)), :, strongest]
+    running_in = np.abs(edge[:, 0] * normal[:, 1] - edge[:, 1] * normal[:, 0])
+    return share, share * (running_in + _EDGELESS)
 
 
 Pixels = NDArray[np.uint8]
@@ -298,10 +363,10 @@ def _pyramid(image: Pixels, hole: Mask, usable: Mask, scale: float) -> list[tupl
 
 
 def _worth_searching(missing: Mask, good: Mask) -> bool:
-    """Whether the hole is still a few pixels deep and enough whole patches of background are left."""
+    """Whether the hole is still large and a few pixels deep, and enough whole patches of background are left."""
     depth = cv2.distanceTransform(np.pad(missing, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
     sources = cv2.erode(good.astype(np.uint8), _PATCH, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return depth >= 2.5 and int(sources.sum()) >= 250
+    return int(missing.sum()) >= _COARSEST and depth >= 2.5 and int(sources.sum()) >= 250
 
 
 class _Grid:

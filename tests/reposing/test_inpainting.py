@@ -38,6 +38,17 @@ def test_horizon_stays_level() -> None:
     assert np.abs(filled.astype(int) - truth)[hole].mean() < 15
 
 
+def test_a_slanted_edge_goes_on_as_an_edge() -> None:
+    """As of a door or a window, which no patch of the same height shows."""
+    y, x = np.mgrid[:200, :240]
+    post = np.abs(x - 120 + 0.5 * (y - 100)) < 14
+    truth = np.where(post[..., None], np.uint8([70, 50, 40]), np.uint8([210, 205, 190]))
+    hole = disc(200, 240, 45)
+    filled = inpaint(truth, hole)
+    wrong = np.abs(filled.astype(int) - truth).max(2)[hole] > 40
+    assert wrong.mean() < 0.08
+
+
 def test_grain_of_the_image_is_kept() -> None:
     noise = np.random.default_rng(1).normal(0, 8, (200, 200, 1))
     image = np.clip(120 + np.repeat(noise, 3, 2), 0, 255).astype(np.uint8)
