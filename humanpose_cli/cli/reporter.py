@@ -320,7 +320,11 @@ class BarDisplay:
 
 
 class LineDisplay:
-    """tqdm's lines, such as `fit: 12/40 30% [00:30<01:10,  2.50s/item, photos/a.jpg]`, one every `interval` seconds."""
+    """tqdm's lines, such as `fit: 12/40 30% [00:30<01:10,  2.50s/item, photos/a.jpg]`, one every `interval` seconds;
+    `fit: 0/40 0% [00:02, photos/a.jpg]` until an item is done, which tells the pace.
+    """
+
+    _COUNT = "{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% "
 
     def __init__(self, stream: TextIO, label: str, total: int, interval: float) -> None:
         from tqdm import tqdm
@@ -333,7 +337,6 @@ class LineDisplay:
             total=total,
             unit="item",
             file=_Lines(stream),
-            bar_format="{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
             mininterval=interval,
             delay=interval,
             miniters=0,
@@ -351,7 +354,7 @@ class LineDisplay:
 
     def item_finished(self, result: ItemResult) -> None:
         self.bar.initial += result.status is Status.SKIPPED  # skipped items say nothing about the pace
-        self.bar.update(1)
+        self._update(1)
 
     def write(self, text: str, kind: str, style: str) -> bool:
         """False: a line may simply be written."""
@@ -361,8 +364,13 @@ class LineDisplay:
         self.bar.close()
 
     def _say_if_due(self, name: str) -> None:
-        self.bar.set_postfix_str(name, refresh=False)
-        self.bar.update(0)
+        self.bar.set_postfix_str(name.lstrip(), refresh=False)
+        self._update(0)
+
+    def _update(self, count: int) -> None:
+        pace = "<{remaining}, {rate_fmt}" if self.bar.n + count > self.bar.initial else ""
+        self.bar.bar_format = f"{self._COUNT}[{{elapsed}}{pace}{{postfix}}]"
+        self.bar.update(count)
 
 
 class JsonDisplay:
