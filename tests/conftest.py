@@ -1,8 +1,15 @@
-"""Modules, tests and their parameters stay to the end: the garbage collector need not look through them every time."""
+"""What makes the tests fast.
+
+Modules, tests and their parameters stay to the end: the garbage collector need not look through them every time.
+"""
 
 from __future__ import annotations
 
 import gc
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
 
 gc.disable()
 
@@ -10,3 +17,16 @@ gc.disable()
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plot_of_losses() -> Iterator[Callable[..., None] | None]:
+    """Trainings of a few steps do not draw their losses, which takes longer; for tests of the plot, what draws it."""
+    trainer = sys.modules.get("humanpose_cli.train.trainer")
+    if trainer is None:
+        yield None
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = trainer.TrainingHistory.plot
+        patch.setattr(trainer.TrainingHistory, "plot", lambda *_: None)
+        yield drawn

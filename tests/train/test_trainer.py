@@ -18,7 +18,7 @@ from humanpose_cli.core.progress import no_progress
 from humanpose_cli.networks.weights import read_weights
 from humanpose_cli.train.processes import Processes
 from humanpose_cli.train.recipe import TrainOptions
-from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, SCHEMA, _Loop, read_checkpoint, train
+from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, SCHEMA, TrainingHistory, _Loop, read_checkpoint, train
 
 CPU = torch.device("cpu")
 OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
@@ -38,7 +38,8 @@ def run(folder, recipe=None, options=OPTIONS, until=None, **more):
     return train(recipe or LineRecipe(), options, folder, CPU, stop=stop, progress=lambda *a: done.append(a), **more)
 
 
-def test_a_model_learns_and_the_run_is_written_down(tmp_path):
+def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_of_losses):
+    monkeypatch.setattr(TrainingHistory, "plot", plot_of_losses)
     recipe = LineRecipe(count=256, dropout=0.0)
     result = run(tmp_path, recipe, replace(OPTIONS, epochs=12))
     assert result.finished
