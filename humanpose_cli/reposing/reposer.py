@@ -356,11 +356,12 @@ class ReposingScene:
 
     def _people_in_front(self) -> list[tuple[float, Box, NDArray[np.uint8]]]:
         """Who is not redrawn and stands before the one who is: distance (m), box in the photo, mask (h, w) in it."""
-        if len(self.rows) > 1:
+        row, distances = self.rows[0], self.record.trans[:, 2]
+        nearer = np.flatnonzero(distances < _NEARER * distances[row])
+        if len(self.rows) > 1 or not len(nearer):
             return []
-        (row,), distances = self.rows, self.record.trans[:, 2]
         own, before = self._mask(row), []
-        for other in np.flatnonzero(distances < _NEARER * distances[row]):
+        for other in nearer:
             mask = self._mask(int(other))
             alpha = np.where(mask >= own, np.rint(255 * mask), 0).astype(np.uint8)
             x, y, width, height = cv2.boundingRect(alpha)
