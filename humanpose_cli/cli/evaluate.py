@@ -139,6 +139,23 @@ class PeopleFlags:
     root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
     joint_regressor: Annotated[Path | None, _REGRESSOR] = None
 
+    def of(self, cache: Path) -> PeopleSelection:
+        """Those people of a cache."""
+        from humanpose_cli.evaluate.people import PeopleSelection
+
+        return PeopleSelection(
+            cache,
+            self.protocol or "",
+            self.split or "",
+            self.visible,
+            self.limit or 0,
+            self.body,
+            models=tuple(self.model or ()),
+            joints=self.joints,
+            root=self.root,
+            regressor=self.joint_regressor,
+        )
+
 
 @dataclass(frozen=True)
 class ReposeFlags:
@@ -216,7 +233,6 @@ def evaluate(
 
     from humanpose_cli.evaluate.ablations import evaluate_ablation
     from humanpose_cli.evaluate.deform_and_learn import evaluate_regressor
-    from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
     from humanpose_cli.evaluate.refine_inputs import evaluate_inputs
     from humanpose_cli.evaluate.repose import evaluate_reposing
@@ -224,18 +240,7 @@ def evaluate(
     from humanpose_cli.evaluate.warping import evaluate_warping
     from humanpose_cli.fitting.options import NetworkOptions
 
-    whole = PeopleSelection(
-        caches[0],
-        selection.protocol or "",
-        selection.split or "",
-        selection.visible,
-        selection.limit or 0,
-        selection.body,
-        models=tuple(selection.model or ()),
-        joints=selection.joints,
-        root=selection.root,
-        regressor=selection.joint_regressor,
-    )
+    whole = selection.of(caches[0])
     watch: dict[str, Any] = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     network, on = NetworkOptions(weights or "", segmenter or ""), resolve_device(device)
 
