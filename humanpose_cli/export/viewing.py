@@ -21,13 +21,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
+from humanpose_cli.avatar.ground import tilt_of, turn_between
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, fitted_into
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.video import VideoWriter
@@ -39,6 +43,7 @@ _VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and x264's rate f
 _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _HEIGHT = 560  # of the page in a notebook, pixels
 _SOLES = 0.08  # metres from the lowest joints, the feet's, to the ground
+_ASKED, _FEET_KNOWN = 24, 0.5  # bodies that tell which way is down, and the least confidence of their ankles
 
 
 @dataclass(frozen=True)
@@ -145,15 +150,32 @@ def _controls(fit: Fit) -> str:
     )
 
 
+def _standing_turn(fit: Fit) -> NDArray[np.float64]:
+    """The rotation (3, 3) of the world, y up, that sets those upright who stand before a tilted camera; the identity
+    where nobody tells, or after a cut, where the world begins anew.
+    """
+    feet = fit.joint_confidence[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
+    known = np.flatnonzero((feet > _FEET_KNOWN).all(1))
+    if not len(known) or len(np.unique(fit.shot_id)) > 1:
+        return np.eye(3)
+    rows = known[np.unique(np.linspace(0, len(known) - 1, _ASKED).round().astype(int))]
+    camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[rows]].astype(np.float32))
+    body = fit.body_model()
+    bodies = (body_vertices(body, fit, rows) - camera[:, None, :3, 3]) @ camera[:, :3, :3]
+    down = tilt_of(bodies, body).double() @ torch.from_numpy(TO_Y_UP.T)
+    return turn_between(-down, down.new_tensor((0.0, 1.0, 0.0))).numpy()
+
+
 def _document(fit: Fit) -> dict[str, Any]:
     """What the script needs to know: people, when each frame begins and the last ends, cameras in pixels of the first
-    frame, and where the people are.
+    frame, how the world is turned (x, y, z, w), and where the people are then.
     """
+    turn = _standing_turn(fit)
     width, height = fit.image_size[0].tolist()
     scale = np.minimum(width / fit.image_size[:, 0], height / fit.image_size[:, 1])[:, None]
     centre = fit.principal_point * scale + ((width, height) - fit.image_size * scale) / 2
     camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
-    joints = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3]) @ TO_Y_UP.T
+    joints = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3]) @ TO_Y_UP.T @ turn.T
     if not len(joints):
         joints = np.array([[(0.0, 0.0, -3.0)]])
     # The box of nearly all joints: one wrong fit far away should not make all others small.
@@ -169,6 +191,7 @@ def _document(fit: Fit) -> dict[str, Any]:
         "focal": np.round(fit.focal * scale[:, 0], 2).tolist(),
         "centre": np.round(centre, 2).tolist(),
         "people": [{"track": track} for track in fit.tracks],
+        "turn": np.round(Rotation.from_matrix(turn).as_quat(), 6).tolist(),
         "target": np.round(target, 3).tolist(),
         "radius": round(radius, 3),
         "floor": round(float(np.percentile(joints[..., 1].min(1), 10)) - _SOLES, 3),

@@ -23,6 +23,7 @@ async function main() {
   const gltf = await loader.parseAsync(await new Response(packed("#people3d")).arrayBuffer(), "");
   const scene = new THREE.Scene(), recorded = gltf.cameras[0];
   scene.add(gltf.scene);
+  gltf.scene.quaternion.set(...data.turn);  // people and camera together
   gltf.scene.traverse(node => {
     node.frustumCulled = false;  // bounds at rest say nothing about posed skins
     if (node.material?.map) {  // a photograph's light is in its colours already
