@@ -35,7 +35,8 @@ async function main() {
   const lamp = new THREE.DirectionalLight(0xffffff, 1.6);
   lamp.position.set(1, 2, 3);
   scene.add(lamp);
-  const grid = new THREE.GridHelper(20, 40, 0x808890, 0x808890);
+  const reach = Math.ceil(4 * data.radius);  // metres; it ends before the camera: lines that pass it are not drawn everywhere
+  const grid = new THREE.GridHelper(reach, 2 * reach, 0x808890, 0x808890);
   grid.material.transparent = true;
   grid.material.opacity = 0.35;
   grid.position.set(data.target[0], data.floor, data.target[2]);
