@@ -197,13 +197,11 @@ class PartialConv2d(nn.Module):
 
     ones: Tensor
 
-    def __init__(
-        self, inputs: Sequence[int], outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, bias: bool = True
-    ) -> None:
+    def __init__(self, inputs: Sequence[int], outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
         self.groups = tuple(inputs)
         self.conv = nn.Conv2d(sum(inputs), outputs, kernel, stride, padding, bias=False)
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(outputs))
         # What a window of known pixels sums up to, per group.
         ones = torch.tensor(self.groups, dtype=torch.float32).view(1, -1, 1, 1).expand(1, -1, kernel, kernel)
         self.register_buffer("ones", ones.clone(), persistent=False)
@@ -224,6 +222,4 @@ class PartialConv2d(nn.Module):
             factor = torch.where(valid, self.whole / known.clamp_min(1e-6), 0.0)
         parts = [group.masked_fill(mask[:, i : i + 1] <= 0, 0.0) for i, group in enumerate(x.split(self.groups, dim=1))]
         result = self.conv(parts[0] if count == 1 else torch.cat(parts, 1)) * factor.to(x.dtype)
-        if self.bias is not None:
-            result = result + self.bias.view(1, -1, 1, 1) * valid
-        return result, valid.to(mask.dtype)
+        return result + self.bias.view(1, -1, 1, 1) * valid, valid.to(mask.dtype)

@@ -171,9 +171,9 @@ def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:
     return painted
 
 
-def _colour_ramp(colour: Array, steps: int = 512) -> Array:
-    """Colours from shadow to highlight, (steps, 3): shadows keep their hue, the brightest part turns to white."""
-    t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+def _colour_ramp(colour: Array) -> Array:
+    """Colours from shadow to highlight, (512, 3): shadows keep their hue, the brightest part turns to white."""
+    t = np.linspace(0, 1, 512, dtype=np.float32)[:, None]
     body = colour * (np.float32(0.12) + np.float32(0.98) * t)
     highlight = np.clip((t - 0.8) / 0.2, 0, 1) ** 2 * np.float32(0.35)
     return np.clip(body * (1 - highlight) + highlight, 0, 1).astype(np.float32)

@@ -135,7 +135,7 @@ def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: floa
     limit = np.interp(level, levels, wall)[:, None] - 0.012
     points[..., 2] = np.minimum(points[..., 2], np.where(level[:, None] < 0.57, limit, np.inf))
     hold = ramp(points[..., 1].reshape(-1, 1), 0.49, 0.63)
-    trunk = nearest_weights(base, points.reshape(-1, 3), "trunk")
+    trunk = nearest_weights(base, points.reshape(-1, 3))
     return Grid(points, False, "head", hold * _HEAD_WEIGHTS + (1 - hold) * trunk)
 
 
@@ -159,7 +159,7 @@ def _tail(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
     angles = np.arange(9) * (2 * math.pi / 9)
     points = revolve(spine[:, [0, 2]], np.repeat(thick[:, None], 9, 1), spine[:, 1], angles)
     hold = ramp(points[..., 1].reshape(-1, 1), 0.46, 0.62)
-    trunk = nearest_weights(base, points.reshape(-1, 3), "trunk")
+    trunk = nearest_weights(base, points.reshape(-1, 3))
     return Grid(points, True, "head", hold * _HEAD_WEIGHTS + (1 - hold) * trunk)
 
 

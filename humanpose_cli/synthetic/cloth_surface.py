@@ -273,9 +273,9 @@ def cloth_base(body: Body) -> ClothBase:
     )
 
 
-def strongest_bones(weights: Array, count: int = 4) -> tuple[Array, Array]:
-    """Indices (n, count) int32 and weights (n, count) float32 of sum 1 of the largest of weights (n, 24)."""
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :count]
+def strongest_bones(weights: Array) -> tuple[Array, Array]:
+    """Indices (n, 4) int32 and weights (n, 4) float32 of sum 1 of the largest of weights (n, 24)."""
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :4]
     chosen = np.take_along_axis(weights, order, 1)
     return order.astype(np.int32), (chosen / chosen.sum(1, keepdims=True)).astype(np.float32)
 

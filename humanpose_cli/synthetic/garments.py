@@ -229,7 +229,7 @@ def _weights(base: ClothBase, points: Array) -> Array:
 
     Blending over the whole width keeps the cloth in one piece when the legs part.
     """
-    trunk = nearest_weights(base, points, "trunk")
+    trunk = nearest_weights(base, points)
     # The further down, the wider: there the legs part most.
     half = 0.11 + 0.2 * np.maximum(-points[:, 1], 0)
     left = ramp(points[:, 0] / half, -1, 1)

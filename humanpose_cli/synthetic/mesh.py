@@ -231,9 +231,9 @@ def _nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, 
     return rows[near], (share / share.sum(1, keepdims=True)).astype(np.float32)
 
 
-def nearest_weights(base: ClothBase, points: Array, group: str) -> Array:
-    """Skinning weights (n, 24) of the body points nearest to points (n, 3), averaged."""
-    near, share = _nearest_points(base, points, group)
+def nearest_weights(base: ClothBase, points: Array) -> Array:
+    """Skinning weights (n, 24) of the trunk's points nearest to points (n, 3), averaged."""
+    near, share = _nearest_points(base, points, "trunk")
     return (base.weights[near] * share[..., None]).sum(1)
 
 

@@ -318,14 +318,14 @@ def _person_at(example: Example, crop: Crop, moved: Tensor) -> Tensor:
     return mask[y.floor().long().clamp(0, size - 1), x.floor().long().clamp(0, size - 1)][None]
 
 
-def _colour_change(random: np.random.Generator, width: float, hue: float) -> ColourChange:
+def _colour_change(random: np.random.Generator, width: float) -> ColourChange:
     turn, saturation, contrast, brightness = random.uniform(-1, 1, 4) * width
-    return ColourChange(hue * turn, 1 + 0.35 * saturation, 1 + 0.35 * contrast, 0.12 * brightness)
+    return ColourChange(20.0 * turn, 1 + 0.35 * saturation, 1 + 0.35 * contrast, 0.12 * brightness)
 
 
 def _photographed(image: NDArray[np.uint8], random: np.random.Generator, a: RefinerAugmentation) -> NDArray[np.uint8]:
     """A photograph with other colours, blurred, noisy and compressed as others are."""
-    image = change_colour(image, _colour_change(random, a.colour, 20.0))
+    image = change_colour(image, _colour_change(random, a.colour))
     blurred, noisy, compressed = random.random(3) < a.damage
     if blurred:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.3)), np.uint8)
@@ -344,7 +344,7 @@ def _noisy(image: NDArray[np.uint8], random: np.random.Generator, deviation: flo
 
 def _worn(texture: Texture, random: np.random.Generator, a: RefinerAugmentation) -> Texture:
     """A texture in other light, blurred, noisy and with holes."""
-    colour, known = change_colour(texture[..., :3], _colour_change(random, 0.5 * a.light, 20.0)), texture[..., 3]
+    colour, known = change_colour(texture[..., :3], _colour_change(random, 0.5 * a.light)), texture[..., 3]
     blurred, noisy = random.random(2) < a.damage
     side = len(texture)
     if blurred:
