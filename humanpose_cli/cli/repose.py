@@ -136,7 +136,7 @@ def repose(
 
     Results are named after the photograph and the pose. One pose makes an image (photo.arms_up.png), a motion makes a
     video (photo.dance.mp4) or numbered images. --out may name the files in place of a folder: new.png, new.exr (half
-    floats, linear light), dance.mp4, or numbered images as f_%04d.exr. --frames picks frames of a driving video.
+    floats, linear light), dance.mp4, or numbered images as f_%04d.exr. --frames picks frames of a motion.
     """
     listed = flags.listed()
     photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)

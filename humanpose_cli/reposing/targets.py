@@ -24,7 +24,7 @@ from humanpose_cli.avatar.ground import tilt_of, turn_between
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24, Skeleton
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.fitter import Fitter
@@ -39,6 +39,7 @@ from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target, read_pose
 from humanpose_cli.io.pose_files.joint_arrays import joint_target
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
+from humanpose_cli.io.pose_files.target_pose import frames_of
 
 AnyTarget: TypeAlias = "str | Path | np.ndarray | FitRecord | Target"
 """A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit, or a target that was read."""
@@ -242,29 +243,35 @@ def read_target(
     target  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video or a folder of frames, whose
             largest person is fitted; or see `AnyTarget`
     fitter  makes the fitter of images when one is needed
+    frames  of a motion or a video, counted from its first; of a fit, from the first that shows the person
     fits    folder where fits of images and videos are kept: they are made once, also by processes that run beside
-    InputError for what is none of these, or shows nobody; UsageError for a range of a pose file.
+    InputError for what is none of these, shows nobody, or has no frame in the range.
     """
-    if isinstance(target, JointTarget | RotationTarget):
-        return target
-    if isinstance(target, FitRecord):
-        return target_of_fit(target)
-    if isinstance(target, str | Path) and Path(target).suffix.lower() in POSE_SUFFIXES:
-        if frames != ALL_FRAMES:
-            raise UsageError("frames", "is only for a driving video or folder of frames", got=str(target))
-        return read_pose(target, skeleton, axes)
-    if not isinstance(target, str | Path) and np.asarray(target).dtype != np.uint8:
-        return joint_target(np.asarray(target), "target", skeleton, axes or "camera")
+    known = _known_target(target, skeleton, axes)
+    if known is not None:
+        return frames_of(known, frames, target if isinstance(target, str | Path) else "target")
     maker = fitter().for_driving()
     if isinstance(target, str | Path):
         images = _one_item(target, frames)
         fit = _kept_fit(Path(target), images, maker, fits, progress)
     else:
-        fit = maker.fit(target, progress=progress)
+        fit = maker.fit(np.asarray(target), frames=frames, progress=progress)
     if not len(fit):
         subject = target if isinstance(target, str | Path) else "target"
         raise InputError(subject, "shows nobody whose pose could be taken", remedy="choose another target")
     return target_of_fit(fit)
+
+
+def _known_target(target: AnyTarget, skeleton: str | None, axes: str | None) -> Target | None:
+    """What needs no fitting; None for images and videos."""
+    if isinstance(target, JointTarget | RotationTarget):
+        return target
+    if isinstance(target, FitRecord):
+        return target_of_fit(target)
+    if isinstance(target, str | Path):
+        return read_pose(target, skeleton, axes) if Path(target).suffix.lower() in POSE_SUFFIXES else None
+    joints = np.asarray(target)
+    return None if joints.dtype == np.uint8 else joint_target(joints, "target", skeleton, axes or "camera")
 
 
 def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, progress: Progress) -> FitRecord:

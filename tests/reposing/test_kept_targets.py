@@ -1,4 +1,4 @@
-"""Fits of target images are made once, also where several processes want them."""
+"""Targets: fits of images are made once, also where several processes want them; parts of motions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord
+from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import write_image
 from humanpose_cli.reposing.targets import read_target
 
@@ -32,7 +36,7 @@ class SlowFitter:
     def for_driving(self) -> SlowFitter:
         return self
 
-    def fit(self, images: object, progress: object = None) -> FitRecord:
+    def fit(self, images: object, frames: object = None, progress: object = None) -> FitRecord:
         self.fits += 1
         time.sleep(0.05)
         return one_person()
@@ -68,3 +72,19 @@ def test_another_image_and_other_options_are_fitted_anew(image: Path, tmp_path: 
     read_target(image, lambda: fitter)
     assert (fitter.fits, other.fits) == (3, 1)
     assert len(list((tmp_path / "targets").iterdir())) == 3
+
+
+def test_a_part_of_a_motion(tmp_path: Path) -> None:
+    """Of joints and of rotations, from a file or at hand."""
+    joints = (default_body().rest_joints(torch.zeros(1, 10)).numpy() + np.arange(6)[:, None, None]).astype(np.float32)
+    np.save(tmp_path / "a.npy", joints)
+    poses, trans = np.zeros((6, 66)), np.arange(18.0).reshape(6, 3)
+    np.savez(tmp_path / "b.npz", poses=poses, trans=trans, betas=np.zeros(10), mocap_framerate=30.0)
+    for frames, kept in ((FrameRange(2, 4), [2, 3]), (FrameRange(5), [5]), (FrameRange(0, 99), range(6))):
+        for target in (tmp_path / "a.npy", joints):
+            np.testing.assert_array_equal(read_target(target, SlowFitter, frames=frames).joints, joints[kept])
+        whole, part = (read_target(tmp_path / "b.npz", SlowFitter, frames=each) for each in (FrameRange(), frames))
+        np.testing.assert_array_equal(part.params.trans, whole.params.trans[kept])
+        assert part.frame_rate == 30
+    with pytest.raises(InputError, match=r"a\.npy: has no frame in the range.*frames 6:.*6 frames"):
+        read_target(tmp_path / "a.npy", SlowFitter, frames=FrameRange(6))

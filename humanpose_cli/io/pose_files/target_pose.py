@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.io.frame_range import FrameRange
 
 Axes = Literal["camera", "y-up", "z-up"]
 
@@ -82,3 +84,13 @@ class RotationTarget:
 
 
 Target = JointTarget | RotationTarget
+
+
+def frames_of(target: Target, frames: FrameRange, name: Path | str = "target") -> Target:
+    """The frames of a motion that are in a range; InputError, which calls it `name`, if there is none."""
+    rows = np.arange(len(target))[frames.start : frames.stop]
+    if not len(rows):
+        raise InputError(name, "has no frame in the range", expected=f"frames {frames}", got=f"{len(target)} frames")
+    if isinstance(target, JointTarget):
+        return replace(target, joints=target.joints[rows])
+    return replace(target, params=target.params.rows(rows))
