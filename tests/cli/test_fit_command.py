@@ -311,7 +311,7 @@ def test_repose_looks_thoroughly_in_photographs_and_fast_in_driving_videos(
         (("repose", "--input", "x.jpg"), 2, "--target-pose"),
         (("repose", "--input", "x.jpg", "--target-pose", "absent.npy"), 3, "absent.npy"),
         (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--person", "bob"), 2, "--person"),
-        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--frames", "1:2"), 2, "--frames"),
+        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--frames", "2:1"), 2, "--frames"),
         (("fit",), 2, "input: is missing"),
         (("fit", "absent.jpg"), 3, "absent.jpg"),
         (("fit", "x.jpg", "--focal", "-3"), 2, "--focal"),

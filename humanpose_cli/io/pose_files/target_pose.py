@@ -88,8 +88,8 @@ Target = JointTarget | RotationTarget
 
 def frames_of(target: Target, frames: FrameRange, name: Path | str = "target") -> Target:
     """The frames of a motion that are in a range; InputError, which calls it `name`, if there is none."""
-    rows = np.arange(len(target))[frames.start : frames.stop]
-    if not len(rows):
+    rows = slice(frames.start, frames.stop)
+    if frames.start >= len(target):
         raise InputError(name, "has no frame in the range", expected=f"frames {frames}", got=f"{len(target)} frames")
     if isinstance(target, JointTarget):
         return replace(target, joints=target.joints[rows])
