@@ -123,8 +123,8 @@ def sleep():
 
 with StopSignals(grace=10) as stop:
     child = multiprocessing.get_context("fork").Process(target=sleep, daemon=True)
-    child.start()
     with stop.item():
+        child.start()
         while not stop.requested:
             time.sleep(0.01)
         time.sleep(1.3)  # asked twice, it would have a second
