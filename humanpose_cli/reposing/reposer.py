@@ -241,7 +241,7 @@ class Reposer:
                   that `read_target` gave
         fit       of this photo, made before: a Fit, or a fit file's path
         skeleton, axes  of joints and pose files: "smpl24", …; "camera", "y-up" or "z-up"
-        frames    "A:B", of a driving video
+        frames    "A:B", of a motion or a driving video
         """
         motion = read_target(target, lambda: self.fitter, skeleton=skeleton, axes=axes, frames=parse_range(frames))
         known = load_fit(fit) if isinstance(fit, str | Path) else fit
@@ -508,7 +508,7 @@ def repose(
     weights, mesh_input  of warp3d: which network, and whether it is given the mesh's drawing too (None: where it
                 learned with drawings)
     skeleton, axes  of joints and pose files
-    frames      "A:B", of a driving video
+    frames      "A:B", of a motion or a driving video
     body, focal, detector  of the fit, as `hp.fit` takes them
     device, precision  of the networks, as `hp.fit` takes them
 
