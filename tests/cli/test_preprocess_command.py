@@ -141,18 +141,8 @@ def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
 
 
 def test_an_interrupted_run_leaves_whole_files(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "humanpose_cli.cli.main",
-        "preprocess",
-        "synthetic",
-        "--count",
-        "200",
-        "--size",
-        "48",
-    ]
-    command += ["--set", "texture_size=64", "--shard-size", "4", "--workers", "2", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "humanpose_cli.cli.main", "preprocess", "synthetic", *SMALL, "--count", "200"]
+    command += ["--shard-size", "4", "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
     deadline = time.monotonic() + 90

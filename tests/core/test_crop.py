@@ -1,8 +1,5 @@
 """Maps between an image and its crops, against OpenCV's and scikit-image's: exact where the numbers allow it."""
 
-import subprocess
-import sys
-
 import cv2
 import numpy as np
 import pytest
@@ -162,12 +159,6 @@ def test_a_box_fills_its_share_in_the_middle():
     turned = crop_around_box(np.array([10.0, 20.0, 50.0, 100.0]), 200, fill=0.8, angle=np.pi / 2, shift=(5.0, -6.0))
     # The box's upper end turns clockwise to the right.
     np.testing.assert_allclose(turned.points([[30.0, 60.0], [30.0, 20.0]]), [[105, 94], [185, 94]], atol=1e-4)
-
-
-def test_importing_crops_loads_neither_torch_nor_opencv():
-    code = "import sys, humanpose_cli.core.crop as _; print(sorted({'torch', 'cv2', 'scipy'} & set(sys.modules)))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
 
 
 def test_box_overlap_of_known_boxes() -> None:

@@ -97,8 +97,8 @@ def test_no_value_is_denormal():
 
 @pytest.mark.parametrize("sigma", [(1.0, 1.5, 0.8), (1.0, 1.5, math.inf)])
 def test_gradcheck_of_heatmaps(sigma):
-    joints = random_joints(dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda j: gaussian_heatmaps(j, sigma, SIZE), joints)
+    joints = random_joints(2, 2, (2, 3, 4), dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda j: gaussian_heatmaps(j, sigma, (2, 3, 4)), joints)
 
 
 @pytest.mark.parametrize("layout", ["channels_last_3d", "contiguous", "expanded"])

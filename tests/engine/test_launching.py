@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fresh_process import run_fresh
 from raster_cases import sphere
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
@@ -78,6 +79,7 @@ if __name__ == "__main__":
 def python(
     code: str | Path, cache: Path | None = None, *, prefix: tuple[str, ...] = (), **environment: str
 ) -> subprocess.CompletedProcess:
+    """Run a program or a script from the start; `run_fresh` does without loading torch again."""
     return subprocess.run(
         [*prefix, sys.executable, *(["-c", code] if isinstance(code, str) else [code])],
         env={**os.environ, "OMP_NUM_THREADS": "1", **({"WARP_CACHE_PATH": str(cache)} if cache else {}), **environment},
@@ -92,7 +94,7 @@ def python(
 def filled(tmp_path_factory) -> Path:
     """A cache that four threads of one process filled together."""
     cache = tmp_path_factory.mktemp("filled")
-    ran = python(TOGETHER, cache)
+    ran = run_fresh(TOGETHER, cache)
     assert (ran.stdout.split(), ran.stderr, ran.returncode) == ([str(PIXELS)] * 4, "", 0)
     return cache
 
@@ -117,7 +119,7 @@ def test_a_damaged_kernel_is_compiled_anew_without_a_word(cache):
     good = binary.read_bytes()
     # Loaded as it is, this ends the process with a signal.
     binary.write_bytes(good[:3000] + bytes(b ^ 0xFF for b in good[3000:9000]) + good[9000:])
-    ran = python(KERNEL, cache)
+    ran = run_fresh(KERNEL, cache)
     assert (ran.stdout, ran.stderr, ran.returncode) == (f"{PIXELS}\n", "", 0)
     assert compiled(cache).read_bytes() == good
 
@@ -126,7 +128,7 @@ def test_a_kernel_cut_short_before_its_digest_was_kept_is_replaced(cache):
     binary = compiled(cache)
     binary.with_name(binary.name + ".sha256").unlink()
     binary.write_bytes(b"")
-    ran = python(KERNEL, cache)
+    ran = run_fresh(KERNEL, cache)
     assert (ran.stdout, ran.returncode) == (f"{PIXELS}\n", 0)
     assert len(ran.stderr.splitlines()) == 1
     assert "is compiled for this process only" in ran.stderr
@@ -185,7 +187,7 @@ def test_a_full_disk_under_temporary_files_goes_unnoticed(tmp_path):
 def test_where_nothing_can_be_written_the_reference_is_used_and_said_once(tmp_path):
     pytest.importorskip("resource")
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-    ran = python(limit + ANY, tmp_path)
+    ran = run_fresh(limit + ANY, tmp_path)
     assert (ran.stdout, ran.returncode) == (f"{PIXELS} {PIXELS}\n", 0)
     assert len(ran.stderr.splitlines()) == 1
     assert "using the slower torch code: [Errno 27] File too large" in ran.stderr
@@ -320,7 +322,7 @@ def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_pa
     temporary.mkdir()
     places = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "WARP_CACHE_PATH": "", "TMPDIR": str(temporary)}
     results = []
-    threads = [threading.Thread(target=lambda: results.append(python(KERNEL, **places))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: results.append(run_fresh(KERNEL, **places))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -370,7 +372,7 @@ if child == 0:
     os._exit(0 if run() == 1.0 else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert python(code).stdout == "0\n"
+    assert run_fresh(code).stdout == "0\n"
 
 
 def broken(monkeypatch) -> None:
