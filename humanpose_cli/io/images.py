@@ -226,6 +226,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 _READABLE = {"MINISBLACK", "RGB"}
 
+_log = logging.getLogger(__name__)
 # Its complaints about odd tags belong into our sentence or nowhere.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 logging.getLogger("tifffile").propagate = False
@@ -296,6 +297,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImageP
 
 # Never the formats that run an interpreter (EPS, PDF) or that take nearly any bytes for a header (but TGA, by name).
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI")
+_ANIMATED = frozenset(("GIF", "PNG", "WEBP", "AVIF"))  # the other formats' further images are pages and previews
 _RAW_SUFFIXES = frozenset([".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"])
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _WRITERS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
@@ -387,8 +389,8 @@ def read_image(path: Path | str) -> LoadedImage:
 
     Grey becomes three equal channels; 16-bit, 32-bit and float values are scaled to 8 bits (see `to_eight_bits`);
     palette, CMYK and YCbCr become RGB, through the embedded colour profile where there is one; of an animation or a
-    multi-page file the first frame is taken. InputError for what is no image, damaged, truncated, or larger than
-    `MAX_PIXELS`.
+    multi-page file the first frame is taken, of an animation with a warning. InputError for what is no image, damaged,
+    truncated, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
     opened = _open(path)
@@ -402,11 +404,21 @@ def read_image(path: Path | str) -> LoadedImage:
             pixels, alpha = to_rgb(image)
         except DECODING_ERRORS as error:
             raise _damaged(path, error) from error
+        if _is_animated(image):
+            _log.warning("%s: is animated, and only its first frame is read; convert it to a video for all", path)
     del opened, image  # pixels that are not needed any more
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
     return LoadedImage(pixels, alpha, focal)
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether there are more frames; to know this of a GIF, Pillow reads on."""
+    try:
+        return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+    except DECODING_ERRORS:
+        return False
 
 
 def image_size(path: Path | str) -> tuple[int, int]:

@@ -245,12 +245,17 @@ class TestPixelFormats:
         self.check(tmp_path / "x.tif", np.asarray(rgb), 3)
 
     @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
-    def test_of_an_animation_the_first_frame(self, tmp_path, suffix):
+    def test_of_an_animation_the_first_frame(self, tmp_path, caplog, suffix):
         frames = [Image.new("RGB", (16, 8), colour) for colour in ("#ff0000", "#00ff00", "#0000ff")]
         options = {"lossless": True} if suffix == ".webp" else {}
         frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:], **options)
         image = read_image(tmp_path / f"x{suffix}")
         assert (image.pixels == (255, 0, 0)).all()
+        told = [record.getMessage() for record in caplog.records]
+        assert ["is animated, and only its first frame is read" in text for text in told] == [True] * (suffix != ".tif")
+        frames[0].save(tmp_path / f"one{suffix}", **options)
+        read_image(tmp_path / f"one{suffix}")
+        assert len(caplog.records) == len(told)
 
 
 def sixteen_bit_png(values: np.ndarray) -> bytes:
