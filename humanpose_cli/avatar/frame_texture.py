@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.io.images import read_image
 
 Array = NDArray[Any]
 
@@ -81,13 +81,9 @@ def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uin
     return np.rint(np.clip(whole, 0, 1) * 255).astype(np.uint8)
 
 
-def write_texture(path: Path | str, texture: NDArray[np.uint8]) -> None:
-    """Write a texture (size, size, 4) as a PNG: its alpha is how far the colour is known."""
-    write_image(path, texture)
-
-
 def read_texture(path: Path | str, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A texture file as (size, size, 4), for the texels `covered` (size, size) of a body.
+    """A texture file as (size, size, 4), whose alpha is how far the colour is known, for the texels `covered` (size,
+    size) of a body.
 
     InputError where it is no image, not square or of another size.
     """

@@ -20,7 +20,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.atomic import write_npz
+from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.npz_files import read_npz
 
 Record = TypeVar("Record", bound="FitRecord")
@@ -361,7 +361,12 @@ def _plain(values: np.ndarray) -> Any:
 
 
 def write_fit(path: Path | str, fit: FitRecord) -> None:
-    """Write a fit file whole or not at all; equal records give equal bytes. Errors as `write_npz`."""
+    """Write a fit file whole or not at all. Errors as `write_bytes`."""
+    write_bytes(path, fit_bytes(fit))
+
+
+def fit_bytes(fit: FitRecord) -> bytes:
+    """The bytes of a fit file: equal records give equal ones."""
     arrays: dict[str, np.ndarray] = {name: getattr(fit, name) for name in COLUMNS}
     arrays["frame_rate"] = np.array(fit.frame_rate, "<f8")
     if fit.frame_times is not None:
@@ -371,7 +376,7 @@ def write_fit(path: Path | str, fit: FitRecord) -> None:
     arrays["schema_version"] = np.array(SCHEMA_VERSION, "<i4")
     options = json.dumps(dict(fit.options), ensure_ascii=False, sort_keys=True, allow_nan=False)
     arrays["options"] = np.array(options)
-    write_npz(path, arrays)
+    return npz_bytes(arrays)
 
 
 def read_fit(path: Path | str) -> FitRecord:

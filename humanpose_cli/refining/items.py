@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.frame_texture import read_texture, write_texture
+from humanpose_cli.avatar.frame_texture import read_texture
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
@@ -21,7 +21,9 @@ from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.io.atomic import write_together
+from humanpose_cli.io.fit_files import FIT_SUFFIX, fit_bytes
+from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
@@ -150,25 +152,23 @@ def refine_fit(
     texture: Path | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
-    """Refine a fit that knows its frames, and write it, its textures and what else there are paths for: the overlay,
-    and the page that shows the fit before and after.
+    """Refine a fit that knows its frames, and write it with its textures, then what else there are paths for: the
+    overlay, and the page that shows the fit before and after.
 
     texture  as `read_textures` takes it; None: textures are made and written where refinement needs them
     Returns the refined fit and all files written.
     """
     assert fit.images is not None, "`FitWithFrames.read` gives its frames"
     frames = FitFrames(fit, fit.images, in_order=True)
-    written = [outputs[0]]
-    textures = None
+    textures, made = None, {}
     if texture is not None:
         textures = read_textures(texture, fit, outputs[0])
     elif refiner.needs_textures and len(fit):
         textures = refiner.textures(fit, frames, progress=progress)
-        for track, image in textures.items():
-            written.append(texture_path(outputs[0], track))
-            write_texture(written[-1], image)
+        made = {texture_path(outputs[0], track): encode_image(image, ".png") for track, image in textures.items()}
     refined = refiner.refine(fit, frames, textures=textures, progress=progress)
-    refined.save(outputs[0])
+    write_together({**made, outputs[0]: fit_bytes(refined)})
+    written = [outputs[0], *made]
     for path in outputs[1:]:
         if path.name.endswith(PAGE_SUFFIX):
             title = f"{_stem(outputs[0])}, refined"

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.avatar.frame_texture import write_texture
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting import fit_reading
@@ -50,7 +49,7 @@ def fits(tmp_path) -> Path:
     )
     (tmp_path / "fits").mkdir()
     fit.save(tmp_path / "fits" / "a.png.fit.npz")
-    write_texture(tmp_path / "fits" / "a.png.person1.texture.png", np.full((512, 512, 4), 200, np.uint8))
+    write_image(tmp_path / "fits" / "a.png.person1.texture.png", np.full((512, 512, 4), 200, np.uint8))
     return tmp_path / "fits"
 
 

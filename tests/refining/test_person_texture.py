@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from walking_person import CAMERA, patchwork
 
-from humanpose_cli.avatar.frame_texture import TextureSamples, read_texture, robust_mean, write_texture
+from humanpose_cli.avatar.frame_texture import TextureSamples, read_texture, robust_mean
 from humanpose_cli.avatar.person_view import bake_view, person_views
 from humanpose_cli.body.texture import BakedTexture
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.io.images import write_image
 
 
 def test_an_outlier_among_samples_counts_for_nothing():
@@ -47,7 +48,7 @@ def test_samples_of_another_size_are_refused():
 def test_a_file_gives_back_what_was_written(tmp_path, texels):
     texture = np.rint(patchwork(None) * 255).astype(np.uint8)
     texture[:100, :, 3] = 0
-    write_texture(tmp_path / "a.png", texture)
+    write_image(tmp_path / "a.png", texture)
     again = read_texture(tmp_path / "a.png", texels.covered)
     known = texels.covered & (texture[..., 3] > 0)
     np.testing.assert_allclose(again[known].astype(int), texture[known], atol=1)

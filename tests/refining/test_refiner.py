@@ -15,12 +15,14 @@ from humanpose_cli.data.label_maps import LabelledMesh, labels_of, render_label_
 from humanpose_cli.datasets.densepose_output import encode_densepose
 from humanpose_cli.detect.person import PersonMask
 from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.result import FrameSource
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import write_image
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, digest_of, write_weights
 from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.items import refine_fit
 from humanpose_cli.refining.refiner import RefineOptions, Refiner
 from humanpose_cli.rendering.body_maps import BODY_FILL
 from humanpose_cli.rendering.shading import render_people
@@ -122,6 +124,24 @@ def test_what_aligns_worse_is_refused(walk, masks):
     np.testing.assert_array_equal(refined.poses, start.poses)
     np.testing.assert_array_equal(refined.joints3d, start.joints3d)
     assert refined.options["refinement"]["tracks"]["0"]["accepted"] == [0.0] * 5
+
+
+def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
+    fit = replace(walk.fit(), images=FrameSource(array=walk.frames))
+    outputs = (tmp_path / "a.fit.npz",)
+    monkeypatch.setattr(Refiner, "textures", lambda *_, **__: {0: np.zeros((8, 8, 4), np.uint8)})
+    with Refiner(QUICK) as refiner:
+        monkeypatch.setattr(Refiner, "refine", lambda *_, **__: interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            refine_fit(refiner, fit, outputs)
+        assert list(tmp_path.iterdir()) == []
+        monkeypatch.setattr(Refiner, "refine", lambda *_, **__: fit)
+        assert refine_fit(refiner, fit, outputs) == (fit, (*outputs, tmp_path / "a.person0.texture.png"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.fit.npz", "a.person0.texture.png"]
+
+
+def interrupted():
+    raise KeyboardInterrupt
 
 
 def test_nobody_stays_nobody(walk):
