@@ -183,7 +183,8 @@ FitCamera = Annotated[
     Path | None,
     option(
         "--camera FILE",
-        "Camera of an AMASS file: .npz with focal and world_to_camera. Default: none.",
+        "Camera of an AMASS file: .npz with focal and world_to_camera, or the fit that it was exported from. "
+        "Default: none.",
         show_default=False,
     ),
 ]

@@ -32,7 +32,7 @@ from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, printable
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.rotation_files import read_amass
-from humanpose_cli.io.pose_files.target_pose import AXES
+from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget
 from humanpose_cli.io.video import count_packets, probe_video
 
 _CHUNK = 64  # bodies posed together: bounds memory
@@ -116,8 +116,8 @@ def read_fits(
     frames  what the fits were made of: inputs, which the record can read again, or a list. It then has just these
             frames, and a file of ours those from its first to its last. Without them the file must tell the images'
             sizes, as most do
-    camera  for AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world), or a fit file (whose AMASS export it
-            is); for other files it must be None
+    camera  for AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world) of all frames, or the fit file, of all
+            frames or some, whose AMASS export it is; for other files it must be None
     smplx   for GVHMR: the user's SMPL-X model file, which its shapes and translations belong to
 
     Rows of frames left out by a range are dropped. Foreign rows have no keypoints and no reprojection error (0).
@@ -170,7 +170,7 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
         _refuse_size(path, fit.image_size[wrong[0]], listed, frame_of[wrong[0]])
     start, stop = int(frame_of[present].min()), int(frame_of[present].max()) + 1
     own, frame_of = listed.part(start, stop), frame_of - start
-    source = present[np.abs(frame_of[present][None] - np.arange(len(own))[:, None]).argmin(1)]  # nearest known camera
+    source = _nearest_known(frame_of, len(own))
     whole = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
     whole |= {"frame_names": own.names, "image_size": own.sizes}
     if fit.frame_times is not None and (frame_of[source] == np.arange(len(own))).all():
@@ -180,6 +180,12 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     found = Fit.build(**whole, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=fit.options)
     images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
     return replace(found, model=fit.model, images=images, detections=fit.detections)
+
+
+def _nearest_known(frame_of: np.ndarray, count: int) -> np.ndarray:
+    """For each of `count` frames, which of those that `frame_of` has numbers ≥ 0 of is nearest: whose camera it has."""
+    present = np.flatnonzero(frame_of >= 0)
+    return present[np.abs(frame_of[present][None] - np.arange(count)[:, None]).argmin(1)]
 
 
 def _frame_of_each(path: Path | str, names: np.ndarray, numbers: np.ndarray, frames: FrameList) -> np.ndarray:
@@ -410,11 +416,29 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
         raise UsageError(
             path, "holds AMASS' motion, which has no camera", expected="--camera FILE with focal and world_to_camera"
         )
-    stored = read_npz(camera)
+    if _is_own(Path(camera)):
+        seen = _before_fit(path, len(motion), load_fit(camera), frames)
+    else:
+        seen = _before_cameras(path, motion, camera, frames)
+    frames, frame, focal, centre, world = seen
+    rows = np.flatnonzero(frame >= 0)
+    params = world_motion_to_camera(motion.params.rows(rows), world[frame[rows]], body)
+    return _record(
+        params, body, frames, frame[rows], np.zeros(len(rows), int), (focal, centre), world, np.ones(len(rows)), "AMASS"
+    )
+
+
+_Cameras = tuple[FrameList, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""F frames, which of them each frame of a motion is (−1: left out), and their focal lengths (F,), principal points
+(F, 2) and world_to_camera (F, 4, 4) of AMASS' z-up world."""
+
+
+def _before_cameras(path: Path, motion: RotationTarget, camera: Path | str, frames: FrameList | None) -> _Cameras:
+    """Of a file with cameras for all frames; the motion begins at the first."""
+    stored, count = read_npz(camera), len(motion)
     missing = sorted({"focal", "world_to_camera"} - stored.keys())
     if missing:
         raise InputError(camera, f"lacks {', '.join(missing)}", expected="an .npz with focal and world_to_camera")
-    count = len(motion)
     if frames is None:
         if "image_size" not in stored:
             raise UsageError("frames", "are missing: the camera's file has no image_size", expected="--frames")
@@ -422,19 +446,33 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
         sizes = _per_frame(camera, "image_size", stored["image_size"], (2,), count).astype(int)
         frames = FrameList(np.arange(count), names, sizes, motion.frame_rate or 0.0, True, count)
     frame = _frame_of_each(path, np.full(count, ""), np.arange(count), frames)
-    rows = np.flatnonzero(frame >= 0)
     focal = _per_frame(camera, "focal", stored["focal"], (), frames.total)[frames.numbers]
     centre = frames.sizes / 2.0
     if "principal_point" in stored:
         centre = _per_frame(camera, "principal_point", stored["principal_point"], (2,), frames.total)[frames.numbers]
     world = _per_frame(camera, "world_to_camera", stored["world_to_camera"], (4, 4), frames.total)[frames.numbers]
-    if "schema_version" in stored:  # a fit file: its AMASS export has the first camera's axes turned z-up
-        world = world.copy()
-        world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"]
-    params = world_motion_to_camera(motion.params.rows(rows), world[frame[rows]], body)
-    return _record(
-        params, body, frames, frame[rows], np.zeros(len(rows), int), (focal, centre), world, np.ones(len(rows)), "AMASS"
-    )
+    return frames, frame, focal, centre, world
+
+
+def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _Cameras:
+    """Of the fit that a motion of `count` frames was exported from: its frames are a person's, first to last."""
+    seen = [fit.frame_index[fit.rows_of(track)] for track in fit.tracks]
+    spans = [(0, fit.frame_count), *((int(rows.min()), int(np.ptp(rows)) + 1) for rows in seen)]
+    starts = list(dict.fromkeys(start for start, length in spans if length == count))
+    if len(starts) != 1:
+        problem = "is a motion of which the fit does not tell the frames"
+        expected = f"{' or '.join(map(str, sorted({length for _, length in spans})))} frames"
+        remedy = "give `camera` the fit that the motion was exported from"
+        raise InputError(path, problem, expected=expected, got=f"{count} frames", remedy=remedy)
+    if frames is None:
+        numbers = np.arange(fit.frame_count)
+        frames = FrameList(numbers, fit.frame_names, fit.image_size, fit.frame_rate, True, fit.frame_count)
+    of_fit = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), frames)
+    nearest = _nearest_known(of_fit, len(frames))
+    world = fit.world_to_camera[nearest].astype(np.float64)
+    world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"]  # the export turned the first camera's axes z-up
+    focal, centre = (values[nearest].astype(np.float64) for values in (fit.focal, fit.principal_point))
+    return frames, of_fit[starts[0] : starts[0] + count], focal, centre, world
 
 
 def _per_frame(path: Path | str, name: str, values: np.ndarray, shape: tuple[int, ...], count: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.fitting.fit_reading import FrameList, list_frames, read_fits
 from humanpose_cli.io.foreign_fits import _MHR70
+from humanpose_cli.io.frame_range import parse_range
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 
@@ -172,6 +173,24 @@ def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder:
     np.testing.assert_allclose(again.joints2d, fit.joints2d, atol=0.05)
     with pytest.raises(UsageError, match="has no camera"):
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder))
+
+
+@pytest.mark.parametrize("shown", [(1, 2), (2,)], ids=["all", "last"])
+def test_an_amass_export_of_a_part_stands_on_its_own_frames(smpl: Body, folder: Path, tmp_path: Path, shown) -> None:
+    """The fit's frames are the last two of three, and the person may be in one of them alone."""
+    fit = read_fits(write("TRAM", tmp_path), smpl, open_inputs([folder], frames=parse_range("1:")))
+    fit = fit.select([row for row, frame in enumerate(fit.frame_index + 1) if frame in shown])
+    fit.save(tmp_path / "a.fit.npz")
+    np.savez(tmp_path / "amass.npz", **fit.to_amass())
+    again = read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "a.fit.npz")
+    assert again.frame_index.tolist() == list(shown)
+    np.testing.assert_allclose(again.joints2d, fit.joints2d, atol=0.05)
+    alone = read_fits(tmp_path / "amass.npz", smpl, camera=tmp_path / "a.fit.npz")
+    assert alone.frame_names.tolist() == ["001.png", "002.png"]
+    np.testing.assert_allclose(alone.joints3d, fit.joints3d, atol=1e-4)
+    np.savez(tmp_path / "amass.npz", **{**fit.to_amass(), "poses": np.zeros((9, 72)), "trans": np.ones((9, 3))})
+    with pytest.raises(InputError, match=r"of which the fit does not tell the frames, expected .*2 frames.*found 9"):
+        read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "a.fit.npz")
 
 
 def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path: Path) -> None:
