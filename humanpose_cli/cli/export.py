@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
@@ -25,6 +25,11 @@ _FRAME_RATE = option(
     "Frames a second where the fits do not tell, as those of folders of images. Default: 25.",
     show_default=False,
 )
+_WORLD = option(
+    "--world camera|ground",
+    "camera: the first frame's camera is the origin and its up is up. ground: feet stand on the ground, which is level "
+    "and has height 0, below the camera.",
+)
 
 
 @command(
@@ -35,7 +40,7 @@ _FRAME_RATE = option(
     ),
     examples=(
         "hpc export clip.mp4.fit.npz",
-        "hpc export clip.mp4.fit.npz --out dance.glb",
+        "hpc export clip.mp4.fit.npz --out dance.glb --world ground",
         "hpc export photo.jpg.fit.npz --frames photo.jpg --texture frames",
         "hpc export hpc-out/fit --format amass,bvh --person largest",
     ),
@@ -46,13 +51,14 @@ def export(
     inputs: FitInputs,
     formats: Annotated[str | None, _FORMAT] = None,
     frame_rate: Annotated[float | None, _FRAME_RATE] = None,
+    world: Annotated[Literal["camera", "ground"], _WORLD] = "camera",
     out: OutOrFile = Path("hpc-out/export"),
 ) -> CommandResult:
     """Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.
 
     A clip makes NAME.glb, NAME.usd and NAME.json with everybody and the camera, NAME.person0.bvh and
     NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. Lengths are in
-    metres. AMASS is z up, JSON has camera axes, all others are y up; the world is that of the first camera.
+    metres. AMASS is z up, JSON has camera axes, all others are y up.
     """
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.export.exporter import ONE_FILE, export_fit, output_base, parse_formats
@@ -76,9 +82,11 @@ def export(
             latest.clear()
             latest[name] = inputs.read(session, item)
         fit, _, textures = latest[name]
-        progress = session.reporter.step
-        written = export_fit(fit, base_of(name), (kind,), frame_rate=frame_rate, textures=textures, progress=progress)
+        base, progress = base_of(name), session.reporter.step
+        written = export_fit(
+            fit, base, (kind,), frame_rate=frame_rate, world=world, textures=textures, progress=progress
+        )
         details = {"people": len(fit.tracks), "frames": fit.frame_count, "files": len(written)}
         return Outcome(written, details)
 
-    return flags.run(session, items, work, out, {"frame_rate": frame_rate, **inputs.identity()})
+    return flags.run(session, items, work, out, {"frame_rate": frame_rate, "world": world, **inputs.identity()})

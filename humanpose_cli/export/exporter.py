@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.gltf import glb_bytes
+from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.export.meshes import frame_surfaces, materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
 from humanpose_cli.export.usd import write_usd
@@ -29,6 +30,9 @@ from humanpose_cli.io.images import encode_image
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.items import read_textures, texture_path
 from humanpose_cli.refining.refiner import TEXELS, RefineOptions, Refiner
+
+World = Literal["camera", "ground"]
+"""Which world positions are in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +130,7 @@ def export_fit(
     formats: Sequence[str],
     *,
     frame_rate: float | None = None,
+    world: World = "camera",
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
     body: Body | None = None,
     progress: Progress = no_progress,
@@ -135,6 +140,7 @@ def export_fit(
     base        path that the names begin with
     formats     keys of `FORMATS`
     frame_rate  frames a second where the fit tells none; None: 25
+    world       camera: the first frame's, with its axes; ground: see `export.grounding.on_the_ground`
     textures    of tracks, (H, W, 3 or 4) uint8, v down; other tracks have the colours of overlays
     body        of the fit, where it came from a file of a SMPL fit
 
@@ -142,6 +148,8 @@ def export_fit(
     """
     body = fit.body_model(body)
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
+    if world == "ground":
+        fit = on_the_ground(fit, body)
     known = {track: texture for track, texture in (textures or {}).items() if track in fit.tracks}
     people = [person_motion(fit, track, body) for track in fit.tracks]
     task = Export(fit, body, Path(base), people, known, progress)

@@ -21,17 +21,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
-from humanpose_cli.avatar.ground import tilt_of, turn_between
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.gltf import glb_bytes
+from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, fitted_into
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.video import VideoWriter
@@ -42,8 +39,6 @@ DATA = Path(__file__).parent / "data"
 _VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and x264's rate factor: about 1 MB in 20 s
 _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _HEIGHT = 560  # of the page in a notebook, pixels
-_SOLES = 0.08  # metres from the lowest joints, the feet's, to the ground
-_ASKED, _FEET_KNOWN = 24, 0.5  # bodies that tell which way is down, and the least confidence of their ankles
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ def view(
     """
     body = fit.body_model(body)
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
-    fit = replace(fit, model=body, frame_rate=rate)
+    fit = on_the_ground(replace(fit, model=body, frame_rate=rate), body)
     people = [person_motion(fit, track, body) for track in fit.tracks]
     glb = glb_bytes(body, people, CameraPath.of(fit), seconds=fit.seconds(rate), textures=textures)
     known = _frames(fit, frames)
@@ -150,32 +145,15 @@ def _controls(fit: Fit) -> str:
     )
 
 
-def _standing_turn(fit: Fit) -> NDArray[np.float64]:
-    """The rotation (3, 3) of the world, y up, that sets those upright who stand before a tilted camera; the identity
-    where nobody tells, or after a cut, where the world begins anew.
-    """
-    feet = fit.joint_confidence[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
-    known = np.flatnonzero((feet > _FEET_KNOWN).all(1))
-    if not len(known) or len(np.unique(fit.shot_id)) > 1:
-        return np.eye(3)
-    rows = known[np.unique(np.linspace(0, len(known) - 1, _ASKED).round().astype(int))]
-    camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[rows]].astype(np.float32))
-    body = fit.body_model()
-    bodies = (body_vertices(body, fit, rows) - camera[:, None, :3, 3]) @ camera[:, :3, :3]
-    down = tilt_of(bodies, body).double() @ torch.from_numpy(TO_Y_UP.T)
-    return turn_between(-down, down.new_tensor((0.0, 1.0, 0.0))).numpy()
-
-
 def _document(fit: Fit) -> dict[str, Any]:
     """What the script needs to know: people, when each frame begins and the last ends, cameras in pixels of the first
-    frame, how the world is turned (x, y, z, w), and where the people are then.
+    frame, and where the people are.
     """
-    turn = _standing_turn(fit)
     width, height = fit.image_size[0].tolist()
     scale = np.minimum(width / fit.image_size[:, 0], height / fit.image_size[:, 1])[:, None]
     centre = fit.principal_point * scale + ((width, height) - fit.image_size * scale) / 2
     camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
-    joints = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3]) @ TO_Y_UP.T @ turn.T
+    joints = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3]) @ TO_Y_UP.T
     if not len(joints):
         joints = np.array([[(0.0, 0.0, -3.0)]])
     # The box of nearly all joints: one wrong fit far away should not make all others small.
@@ -191,8 +169,6 @@ def _document(fit: Fit) -> dict[str, Any]:
         "focal": np.round(fit.focal * scale[:, 0], 2).tolist(),
         "centre": np.round(centre, 2).tolist(),
         "people": [{"track": track} for track in fit.tracks],
-        "turn": np.round(Rotation.from_matrix(turn).as_quat(), 6).tolist(),
         "target": np.round(target, 3).tolist(),
         "radius": round(radius, 3),
-        "floor": round(float(np.percentile(joints[..., 1].min(1), 10)) - _SOLES, 3),
     }

@@ -13,17 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from moving_people import FRAMES, moving_people
-from scipy.spatial.transform import Rotation
 
-from humanpose_cli.body.body import default_body
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.export.viewing import view
-from humanpose_cli.fitting.result import Fit, FrameSource
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.fit_files import COLUMNS
+from humanpose_cli.fitting.result import FrameSource
 
 FIT = moving_people()
 PIXELS = np.tile(np.arange(FRAMES, dtype=np.uint8)[:, None, None, None] * 40, (1, 480, 640, 3))
@@ -56,31 +50,8 @@ def test_the_page_knows_people_times_and_cameras(text):
     assert told["people"] == [{"track": 0}, {"track": 2}]
     assert told["focal"] == [600.0] * FRAMES
     assert told["centre"][0] == [327.0, 237.0]
-    assert told["floor"] < told["target"][1]
+    assert 0.5 < told["target"][1] < 1.5  # above the floor, which has height 0
     assert told["radius"] >= 1
-
-
-@pytest.mark.parametrize(("pitch", "known", "turned"), [(0.0, 1, 0.0), (0.45, 1, 0.45), (0.45, 0.1, 0.0)])
-def test_people_stand_upright_before_a_camera_that_looks_down(pitch, known, turned):
-    """The page's world is turned as the camera was, to some degrees: it is balance that tells."""
-    one, poses = FIT.select([0]), torch.zeros(1, 24, 3)
-    poses[0, 0] = torch.from_numpy(
-        (Rotation.from_rotvec((pitch, 0, 0)) * Rotation.from_rotvec((np.pi, 0, 0))).as_rotvec()
-    )
-    joints = (
-        default_body().pose(axis_angle_to_matrix(poses), torch.zeros(1, 10), torch.tensor(one.trans)).joints.numpy()
-    )
-    posed = {"poses": poses.reshape(1, 72).numpy(), "betas": np.zeros((1, 10)), "joints3d": joints}
-    posed["joint_confidence"] = np.full((1, 24), known)
-    standing = Fit.build(**{name: getattr(one, name) for name in COLUMNS} | posed)
-    told = json.loads(script(view(standing).text, "data"))
-    turn = Rotation.from_quat(told["turn"])
-    assert turn.magnitude() == pytest.approx(turned, abs=0.1)
-    there = turn.apply(joints[0] * (1, -1, -1))
-    trunk = there[SMPL24.index("head")] - there[SMPL24.index("pelvis")]
-    assert (trunk[1] > 0.98 * np.linalg.norm(trunk)) == (turned == pitch)
-    feet = there[[SMPL24.index("left_foot"), SMPL24.index("right_foot")], 1]
-    assert told["floor"] == pytest.approx(feet.min() - 0.08, abs=0.01)
 
 
 def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():

@@ -23,7 +23,6 @@ async function main() {
   const gltf = await loader.parseAsync(await new Response(packed("#people3d")).arrayBuffer(), "");
   const scene = new THREE.Scene(), recorded = gltf.cameras[0];
   scene.add(gltf.scene);
-  gltf.scene.quaternion.set(...data.turn);  // people and camera together
   gltf.scene.traverse(node => {
     node.frustumCulled = false;  // bounds at rest say nothing about posed skins
     if (node.material?.map) {  // a photograph's light is in its colours already
@@ -39,7 +38,7 @@ async function main() {
   const grid = new THREE.GridHelper(reach, 2 * reach, 0x808890, 0x808890);
   grid.material.transparent = true;
   grid.material.opacity = 0.35;
-  grid.position.set(data.target[0], data.floor, data.target[2]);
+  grid.position.set(data.target[0], 0, data.target[2]);
   scene.add(grid);
 
   const around = new THREE.PerspectiveCamera(45, 1, 0.01, 200);

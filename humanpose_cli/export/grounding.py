@@ -1,0 +1,57 @@
+"""Fits in a world that stands on its ground, in place of the first camera's.
+
+Nobody knows how a camera was held. People tell: who stands still is in balance (see `avatar.ground`), and soles are on
+the ground. What is known is the way down to some degrees, where a camera is tilted by 15° to 50°, and the height of the
+camera above the soles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from humanpose_cli.avatar.ground import tilt_of, turn_between
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.result import Fit
+
+_ASKED, _FEET_KNOWN = 24, 0.5  # bodies of a shot that are asked, and the least confidence of their ankles
+_LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's: some frames are wrong, some leaps
+
+
+def on_the_ground(fit: Fit, body: Body) -> Fit:
+    """The same bodies before the same cameras, in a world whose y axis points down and whose ground is y = 0.
+
+    The first camera of each shot is above or below the origin. The ground is below the soles of the largest person
+    among those whose feet are known, or among all where nobody's are. Where nobody's feet are known or nobody stands,
+    the camera is taken as level; shots that show nobody stay as they are.
+    """
+    feet = fit.joint_confidence[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
+    known = np.min(feet, 1) > _FEET_KNOWN
+    cameras = fit.world_to_camera.astype(np.float64)
+    for shot in np.unique(fit.shot_id):
+        frames = np.flatnonzero(fit.shot_id == shot)
+        rows = np.flatnonzero(fit.shot_id[fit.frame_index] == shot)
+        if not len(rows):
+            continue
+        tells = rows[known[rows]]
+        down = torch.tensor((0.0, 1.0, 0.0))
+        if len(tells):
+            rows, down = tells, tilt_of(_world_vertices(fit, tells, body), body)
+        largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
+        height = float((_world_vertices(fit, largest, body) @ down).max(1).values.quantile(_LOWEST))
+        turn = turn_between(down.double(), torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()
+        cameras[frames, :3, :3] = cameras[frames, :3, :3] @ turn.T
+        cameras[frames, :3, 3] += height * cameras[frames, :3, 1]
+    return replace(fit, world_to_camera=cameras.astype(fit.world_to_camera.dtype))
+
+
+def _world_vertices(fit: Fit, rows: np.ndarray, body: Body) -> Tensor:
+    """The bodies (T, V, 3) of up to 24 of the rows, evenly chosen, metres in the axes of their shot's first camera."""
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _ASKED).round().astype(int))]
+    camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[chosen]].astype(np.float32))
+    return (body_vertices(body, fit, chosen) - camera[:, None, :3, 3]) @ camera[:, :3, :3]

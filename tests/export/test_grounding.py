@@ -1,0 +1,68 @@
+"""Fits exported with `world="ground"` stand upright on y = 0, and are rigidly the bodies that the cameras show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from moving_people import FRAMES, moving_people, world_joints
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.export.exporter import export_fit
+from humanpose_cli.export.grounding import on_the_ground
+from humanpose_cli.export.meshes import frame_surfaces
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import COLUMNS
+
+FIT = moving_people()
+
+
+def standing(pitch: float, known: float) -> Fit:
+    """One person who stands in the T pose before a camera that looks down by `pitch` radians."""
+    one, poses = FIT.select([0]), torch.zeros(1, 24, 3)
+    turned = Rotation.from_rotvec((pitch, 0, 0)) * Rotation.from_rotvec((np.pi, 0, 0))
+    poses[0, 0] = torch.from_numpy(turned.as_rotvec())
+    posed = default_body().pose(axis_angle_to_matrix(poses), torch.zeros(1, 10), torch.tensor(one.trans))
+    told = {"poses": poses.reshape(1, 72).numpy(), "betas": np.zeros((1, 10)), "joints3d": posed.joints.numpy()}
+    told["joint_confidence"] = np.full((1, 24), known)
+    return Fit.build(**{name: getattr(one, name) for name in COLUMNS} | told)
+
+
+@pytest.mark.parametrize(("pitch", "known", "turned"), [(0.0, 1, 0.0), (0.45, 1, 0.45), (0.45, 0.1, 0.0)])
+def test_who_stands_before_a_tilted_camera_stands_upright_on_the_ground(tmp_path, pitch, known, turned):
+    """The world is turned as the camera was, to some degrees: it is balance that tells, where feet are known."""
+    fit = standing(pitch, known).select([0])
+    written = export_fit(fit, tmp_path / "a", ["ply", "amass"], world="ground")
+    vertices = trimesh.load(next(path for path in written if path.name == "000000.ply"), process=False).vertices
+    assert abs(vertices[:, 1].min()) < 1e-5
+    grounded = on_the_ground(fit, default_body())
+    turn = Rotation.from_matrix(grounded.world_to_camera[0, :3, :3])
+    assert turn.magnitude() == pytest.approx(turned, abs=0.1)
+    joints = world_joints(grounded)[0]
+    trunk = joints[SMPL24.index("head")] - joints[SMPL24.index("pelvis")]
+    assert (trunk[1] > 0.98 * np.linalg.norm(trunk)) == (turned == pitch)
+    with np.load(tmp_path / "a.person0.amass.npz") as arrays:
+        assert np.abs(arrays["trans"][0] - joints[0][[0, 2, 1]] * (1, -1, 1)).max() < 1e-5  # z up
+
+
+def test_bodies_and_cameras_of_each_shot_move_together():
+    fit, body = replace(FIT, shot_id=np.array([0, 0, 1, 1, 1], FIT.shot_id.dtype)), default_body()
+    grounded = on_the_ground(fit, body)
+    for shot in (0, 1):
+        frames = np.flatnonzero(fit.shot_id == shot)
+        moved = np.linalg.inv(grounded.world_to_camera[frames]) @ fit.world_to_camera[frames]
+        assert np.abs(moved - moved[0]).max() < 1e-6  # one world a shot
+        assert np.abs(moved[0, :3, :3] @ moved[0, :3, :3].T - np.eye(3)).max() < 1e-6
+        assert np.abs(moved[0, (0, 2), 3]).max() < 1e-6
+        lowest = [frame_surfaces(grounded, frame, body)[0][:, 1].min() for frame in frames]
+        assert min(lowest) <= 1e-5
+        assert max(lowest) >= -1e-5
+    nobody = on_the_ground(fit.select([]), body)
+    assert (nobody.world_to_camera == fit.world_to_camera).all()
+    assert nobody.frame_count == FRAMES
