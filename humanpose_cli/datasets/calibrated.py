@@ -226,7 +226,6 @@ def with_body(person: Person, fitted: FittedBodies, row: int) -> Person:
     """The person with the body of that row; unchanged where nothing could be fitted there."""
     if not np.isfinite(fitted.error[row]):
         return person
-    scales = None if fitted.segment_scales is None else fitted.segment_scales[row]
     return replace(
         person,
         body=fitted.body,
@@ -234,7 +233,6 @@ def with_body(person: Person, fitted: FittedBodies, row: int) -> Person:
         poses=fitted.poses[row],
         betas=fitted.betas[row],
         trans=fitted.trans[row],
-        segment_scales=scales,
     )
 
 

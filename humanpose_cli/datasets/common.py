@@ -53,19 +53,17 @@ class EstimatedImage:
 class FittedBodies:
     """Bodies found from 3-D joints, one for each of T frames.
 
-    body            "default", "smpl" …: whose parameters they are; gender of that model
-    poses           (T, 72) axis-angle; the first three map body to camera axes
-    betas           (T, 10), the same in all frames of one person
-    trans           (T, 3) metres, camera axes, such that root = shaped rest pelvis + trans
-    error           (T,) metres: mean distance between the given joints and the body's; NaN where there were none
-    segment_scales  (T, 24), or None for 1
+    body   "default", "smpl" …: whose parameters they are; gender of that model
+    poses  (T, 72) axis-angle; the first three map body to camera axes
+    betas  (T, 10), the same in all frames of one person
+    trans  (T, 3) metres, camera axes, such that root = shaped rest pelvis + trans
+    error  (T,) metres: mean distance between the given joints and the body's; NaN where there were none
     """
 
     poses: NDArray[Any]
     betas: NDArray[Any]
     trans: NDArray[Any]
     error: NDArray[Any]
-    segment_scales: NDArray[Any] | None = None
     body: str = "default"
     gender: str = "neutral"
 

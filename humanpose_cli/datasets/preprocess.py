@@ -35,7 +35,7 @@ from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
 
 class FitEstimator:
-    """Images → people with body parameters by the keypoint fit: `hpc fit` for the images of a data set.
+    """Images → people with body parameters: `hpc fit` for the images of a data set.
 
     device  of the networks: auto, cpu or cuda:N
     """
@@ -50,7 +50,7 @@ class FitEstimator:
     @property
     def info(self) -> Mapping[str, Any]:
         """Name and options as plain JSON values: what a cache says about who made its poses."""
-        return {"name": "keypoint fit", **asdict(JointFitOptions())}
+        return {"name": "hpc fit", **self.options.identity({})}
 
     def estimate(
         self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool

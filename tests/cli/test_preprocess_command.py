@@ -51,7 +51,10 @@ def test_own_images_are_fitted(hpc, tmp_path):
     write_image(photos / "astronaut.png", skimage.data.astronaut()[::2, ::2])
     ran = hpc("preprocess", "images", str(photos), "--workers", "1", "--out", str(tmp_path / "cache"), "--json")
     assert ran.code == 0, ran.err
-    sample = open_cache(tmp_path / "cache").sample(0)
+    cache = open_cache(tmp_path / "cache")
+    made_by = cache.header.options_values["poses_by"]
+    assert (made_by["name"], made_by["method"], made_by["body"]) == ("hpc fit", "auto", "default")
+    sample = cache.sample(0)
     assert sample.people[0].poses.shape == (72,)
     assert {"parts", "persons"} <= sample.maps.keys()
     bare = hpc("preprocess", "images", str(photos), "--no-fit", "--out", str(tmp_path / "bare"), "--json")

@@ -233,7 +233,7 @@ class ShiftingFitter:
         error = np.zeros(count)
         error[1] = np.nan
         poses, betas = np.full((count, 72), 0.1), np.full((count, 10), 0.5)
-        return FittedBodies(poses, betas, joints[:, 0, :3], error, np.full((count, 24), 1.1))
+        return FittedBodies(poses, betas, joints[:, 0, :3], error)
 
 
 def test_bodies_come_from_the_fitter_that_is_passed_in(whole):
@@ -242,7 +242,6 @@ def test_bodies_come_from_the_fitter_that_is_passed_in(whole):
     assert [person.body for person in people] == ["default", "", "default"]
     assert people[1].poses is None
     np.testing.assert_array_equal(people[2].trans, people[2].joints["h36m17"][0, :3])
-    np.testing.assert_array_equal(people[2].segment_scales, 1.1)
     assert source.info.options["bodies_by"] == {"name": "shifting"}
 
 
