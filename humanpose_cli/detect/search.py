@@ -39,7 +39,9 @@ SAME_PERSON = 0.5  # similarity of two poses from which they are guesses at one 
 _SAME_REFINED = 0.4  # the same for refined candidates, by the joints that both show
 _FIRST_PRESENCE, _SECOND_PRESENCE = 0.3, 0.5
 _SAME_PLACE = 0.2  # of the region's side
-_NOT_DETECTED = 0.15  # score of those whom only MultiPose found: half the detector's threshold
+_BEYOND = 0.25  # part of a window's side by which the outer windows reach over the image's edges
+PROPOSAL_THRESHOLD = 0.3  # score from which the detector's proposals are followed
+_NOT_DETECTED = PROPOSAL_THRESHOLD / 2  # score of those whom only MultiPose found
 _MULTIPOSE_WEIGHT = 0.9
 _NO_PERSON = 0.1  # MultiPose's highest score on 22 images without people
 _INSIDE = 0.7  # share of a candidate's joints on somebody else's mask
@@ -291,8 +293,6 @@ class Scheme:
     """Extent of a search.
 
     shares     sides of the windows as shares of the image's longer side
-    beyond     part of a window's side by which the outer windows reach over the image's edges
-    threshold  score from which the detector's proposals are followed
     views      jittered views of a candidate in a search
     followed   jittered views of a person who is followed from the frame before
     multipose  windows that MultiPose looks at, as shares of the longer side, and their sides in pixels of its input
@@ -304,8 +304,6 @@ class Scheme:
     """
 
     shares: tuple[float, ...]
-    beyond: float
-    threshold: float
     views: int
     followed: int
     multipose: tuple[tuple[float, int], ...]
@@ -324,8 +322,6 @@ class Scheme:
 SCHEMES: dict[str, Scheme] = {
     "thorough": Scheme(
         shares=(1.0, 1.35, 0.75, 0.6, 0.5, 0.42, 0.35, 0.3),
-        beyond=0.25,
-        threshold=0.3,
         views=8,
         followed=8,
         multipose=((1.0, 256), (1.0, 512), (0.5, 512)),
@@ -337,8 +333,6 @@ SCHEMES: dict[str, Scheme] = {
     ),
     "fast": Scheme(
         shares=(1.0, 1.35, 0.75, 0.5),
-        beyond=0.25,
-        threshold=0.3,
         views=3,
         followed=0,
         multipose=((1.0, 256),),
@@ -385,7 +379,7 @@ def search(
 
     known  tells regions of people who need not be found
     """
-    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, scheme.beyond)
+    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _BEYOND)
     proposals = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
     return search_in(pool, pyramid, scheme, windows, proposals, known)
 
@@ -399,7 +393,7 @@ def search_in(
     known: Callable[[Region], bool] = lambda region: False,
 ) -> list[Found]:
     """Everybody whom the detector finds in the windows, or who is among MultiPose's proposals; the likeliest first."""
-    proposed = [*propose(pool, pyramid, windows, scheme.threshold), *proposals]
+    proposed = [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *proposals]
     candidates = candidates_from(pool, pyramid, [p for p in proposed if not known(p.region)])
     plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c)) > scheme.coarse.threshold]
     scored = [(c, scheme.refined.log_odds(refined_features(c))) for c in refine(pool, pyramid, plausible, scheme.views)]

@@ -51,7 +51,6 @@ def write_comparison_page(
     after: Fit,
     frames: Iterable[tuple[int, NDArray[np.uint8]]],
     *,
-    body: Body | None = None,
     title: str = "",
     progress: Progress = no_progress,
 ) -> None:
@@ -60,14 +59,13 @@ def write_comparison_page(
     before, after  fits of the same rows; what `after.options["refinement"]` says of accepted frames and overlaps is
                    shown
     frames         pairs of a frame's number in the fits and its pixels (H, W, 3), in order; they are not kept
-    body           of both, where they came from files
 
     UsageError where the fits are not of the same people and frames.
     """
     same = len(before) == len(after) and (before.track_id == after.track_id).all()
     if not (same and (before.frame_index == after.frame_index).all()):
         raise UsageError("after", "has other people or frames than before", expected="the rows of one clip")
-    body = after.body_model(body) if after.model or body else before.body_model(body)
+    body = (after if after.model else before).body_model()
     shown = _shown_frames(before)
     images = []
     for done, (frame, pixels) in enumerate(frames, 1):

@@ -460,6 +460,6 @@ def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes
     return iio.imwrite("<bytes>", pixels, plugin="pillow", extension=suffix.lower(), is_batch=False, **options)
 
 
-def write_image(path: Path | str, pixels: np.ndarray, *, quality: int = 92) -> None:
+def write_image(path: Path | str, pixels: np.ndarray) -> None:
     """Write an image whole or not at all; format by the name's suffix. See `encode_image` and `write_bytes`."""
-    write_bytes(path, encode_image(pixels, Path(path).suffix, quality=quality))
+    write_bytes(path, encode_image(pixels, Path(path).suffix))

@@ -45,6 +45,7 @@ if hasattr(Interpolation, "BITEXACT"):
 
 _LENGTH_TOLD = frozenset({"matroska,webm", "avi", "flv", "asf"})  # containers whose header tells the whole length
 _LENGTH_TOLERANCE = 0.5  # seconds
+_ENCODER_THREADS = 4  # whatever the number of cores: bytes depend on it
 _TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
 
 T = TypeVar("T")
@@ -347,13 +348,10 @@ class VideoWriter:
     sound stays in time. The same frames give the same bytes, whatever the number of cores.
     """
 
-    def __init__(
-        self, path: Path | str, frame_rate: float, *, sound: Path | None = None, quality: int = 22, threads: int = 4
-    ) -> None:
+    def __init__(self, path: Path | str, frame_rate: float, *, sound: Path | None = None, quality: int = 22) -> None:
         """frame_rate  of frames without times; of others the average
         sound       a video whose sound is taken over, from the time of the first frame to the end of the last
         quality     x264's constant rate factor, 0 lossless … 51 worst
-        threads     part of what the bytes depend on
         """
         self.path = Path(path)
         if not (math.isfinite(frame_rate) and 0 < frame_rate <= 1000):
@@ -367,7 +365,6 @@ class VideoWriter:
         # x264's macroblock tree reads memory that nobody wrote where a row has not a multiple of 8 blocks: equal frames
         # became other bytes on a busy machine. Without it files of equal quality are a fifth larger.
         self._options = {"preset": "veryfast", "crf": str(quality), "mbtree": "0", "flags": "+bitexact"}
-        self._threads = threads
         self._shape: tuple[int, ...] = ()
         self._container: Any = None
         self._stream: Any = None
@@ -431,7 +428,7 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
-        context.thread_count = self._threads
+        context.thread_count = _ENCODER_THREADS
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = ColorRange.MPEG
         self._start = start

@@ -46,11 +46,11 @@ def cloth_colour(random: np.random.Generator) -> RGB:
     return saturated_colour(random)
 
 
-def cloth_palette(random: np.random.Generator, count: int = 3) -> tuple[RGB, ...]:
-    """Colours worn together in one fabric: the first two differ visibly in brightness."""
+def cloth_palette(random: np.random.Generator) -> tuple[RGB, ...]:
+    """Four colours worn together in one fabric: the first two differ visibly in brightness."""
     first = cloth_colour(random)
     chosen = [first]
-    while len(chosen) < count:
+    while len(chosen) < 4:
         other = cloth_colour(random)
         if len(chosen) > 1 or abs(sum(other) - sum(first)) > 90 or random.random() < 0.1:
             chosen.append(other)
@@ -116,7 +116,7 @@ def sample_fabric(random: np.random.Generator, patterns: dict[str, float] | None
     size = float(np.exp(random.uniform(math.log(0.06), math.log(0.45))))
     if pattern in ("denim", "knit"):
         size = float(random.uniform(0.08, 0.16))
-    return Fabric(pattern, cloth_palette(random, 4), size, float(random.beta(2, 2)) * 1.3, int(random.integers(2**31)))
+    return Fabric(pattern, cloth_palette(random), size, float(random.beta(2, 2)) * 1.3, int(random.integers(2**31)))
 
 
 def _plain(random: np.random.Generator, colours: Array) -> Array:

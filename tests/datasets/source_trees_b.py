@@ -80,7 +80,7 @@ def write_metadata(path: Path, lens=LENS, first=S1_CAMERA) -> None:
 def write_video(path: Path, frames) -> None:
     """An MP4 of (H, W, 3) uint8 frames, nearly lossless."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with VideoWriter(path, 50, quality=4, threads=1) as writer:
+    with VideoWriter(path, 50, quality=4) as writer:
         for frame in frames:
             writer.write(frame)
 

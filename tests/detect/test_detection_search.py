@@ -12,6 +12,7 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import Observation, combine, mean_mask, points_spread
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import (
+    PROPOSAL_THRESHOLD,
     SCHEMES,
     Candidate,
     CandidateFeatures,
@@ -130,7 +131,7 @@ def test_whom_only_multipose_proposes_is_a_candidate_and_its_support_is_none() -
     both, alone = candidates_from(Watched(), image, proposals)
     assert (both.support, both.score, both.multipose) == (2, 0.8, 0.6)
     assert (alone.support, alone.multipose) == (0, 0.4)
-    assert alone.score < SCHEMES["thorough"].threshold
+    assert alone.score < PROPOSAL_THRESHOLD
     assert refined_features(replace(alone, passes=(alone.second,))).multipose == 0.4
     assert candidates_from(Watched(presence=0.4), image, proposals) == []
 

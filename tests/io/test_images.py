@@ -311,7 +311,7 @@ class TestWriting:
     def test_jpeg_keeps_colour_resolution_and_has_a_quality(self, tmp_path):
         pixels = np.zeros((16, 16, 3), np.uint8)
         pixels[:, ::2] = (255, 0, 0)
-        write_image(tmp_path / "x.jpg", pixels, quality=95)
+        write_image(tmp_path / "x.jpg", pixels)
         assert np.abs(read_image(tmp_path / "x.jpg").pixels.astype(int) - pixels).max() < 16
         assert len(encode_image(corners_image(), ".jpg", quality=20)) < len(encode_image(corners_image(), ".jpg"))
 

@@ -30,7 +30,7 @@ from humanpose_cli.synthetic.tiles import octave_noise, resample
 def test_tiles_are_seamless(pattern):
     """The step over the edge is no larger than the steps inside."""
     for seed in range(3):
-        colours = cloth_palette(np.random.default_rng(seed), 4)
+        colours = cloth_palette(np.random.default_rng(seed))
         tile = fabric_tile(Fabric(pattern, colours, 0.2, 0.5, seed)).astype(float)
         assert tile.shape == (TILE, TILE, 3)
         for axis in (0, 1):
