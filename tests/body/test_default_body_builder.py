@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from humanpose_cli.body.body import default_body
+from humanpose_cli.body.body import DATA, default_body
 from humanpose_cli.core.conventions import SMPL24
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -65,6 +65,24 @@ def test_shape_space_recovers_a_linear_crowd() -> None:
     mean, slope = shape.regress(crowd)
     np.testing.assert_allclose(mean, shape.template)
     np.testing.assert_allclose(slope, shape.directions, atol=1e-9)
+
+
+def test_a_flat_chest_is_the_front_of_the_trunk_lower_by_as_much_as_said() -> None:
+    with np.load(DATA / "default_body.npz") as file:
+        template, directions, mirror = file["template"], file["shape_directions"], file["mirror_vertices"].astype(int)
+        flat = builder.flat_chest(template, directions, file["joint_directions"], mirror)
+        parts = file["part_labels"][(flat != template).any(1)]
+    np.testing.assert_array_equal(flat[mirror] * [-1, 1, 1], flat)
+    assert {SMPL24.joint_names[part] for part in parts} == {
+        *("spine1", "spine2", "spine3", "neck"),
+        *(f"{side}_{part}" for side in ("left", "right") for part in ("collar", "shoulder")),
+    }
+    known, lower = (
+        depth[builder.BUST] - (depth[builder.ABOVE] + depth[builder.BELOW]) / 2
+        for depth in (template[:, 2] * builder.STEP, flat[:, 2] * builder.STEP)
+    )
+    assert known - lower == pytest.approx(builder.FLATTER, abs=1e-3)
+    assert known == pytest.approx(0.024, abs=1e-3)  # of the shipped body, which is flat already; it was 38 mm
 
 
 def test_smallest_turn_maps_one_direction_to_the_other() -> None:
