@@ -25,7 +25,7 @@ from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.refining.frames import FitFrames
@@ -139,7 +139,7 @@ def refine(
 
     `refined.options["refinement"]` tells for every track and frame how much was accepted and how it aligns.
     """
-    known = load_fit(fit) if isinstance(fit, str | Path) else fit
+    known = fit_of(fit)
     if isinstance(frames, np.ndarray):
         known = replace(known, images=FitFrames.of(known, frames).source)
     elif frames is not None:

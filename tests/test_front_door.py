@@ -149,9 +149,13 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
     ("source", "options", "says"),
     [
         ("absent.jpg", {}, "absent.jpg"),
-        (np.zeros((4, 4)), {}, "source: is no image, expected a path"),
+        (np.zeros((4, 4)), {}, r"source: is no image, expected a path.* \(255 \* image\)"),
+        (np.zeros((4, 4), np.uint8), {}, "of grey"),
+        (np.zeros((2, 4, 4, 4), np.uint8), {}, "leave alpha out"),
         (np.zeros((4, 4, 3), np.uint8), {"focal": -1}, "focal: must be positive"),
         (np.zeros((4, 4, 3), np.uint8), {"method": "guess"}, "method: is not known"),
+        (np.zeros((4, 4, 3), np.uint8), {"people": "many"}, "people: is not known, expected all, largest, found many"),
+        (np.zeros((4, 4, 3), np.uint8), {"detector": "slow"}, "detector: is not known"),
         (np.zeros((4, 4, 3), np.uint8), {"device": "gpu"}, "device: no such device"),
         (np.zeros((4, 4, 3), np.uint8), {"boxes": "a", "keypoints": "b"}, "boxes: cannot be given"),
         (np.zeros((2, 4, 4, 3), np.uint8), {"frames": "3:4"}, "frames: holds no frame of the array"),
@@ -161,6 +165,22 @@ def test_errors_speak_of_arguments(source, options, says):
     with pytest.raises(hp.HpcError, match=says) as caught:
         hp.fit(source, **options)
     assert "--" not in str(caught.value)
+
+
+def test_functions_of_fits_take_files_and_name_wrong_arguments(fit, tmp_path):
+    path = fit.save(tmp_path / "a.fit.npz")
+    (written,) = hp.export_fit(path, tmp_path / "a", "json")
+    assert written == tmp_path / "a.json"
+    assert hp.view(str(path)).text == hp.view(hp.load_fit(path)).text
+    for wrong, says in [
+        (lambda: hp.export_fit(fit, "a", "fbx"), "format: is unknown"),
+        (lambda: hp.export_fit(fit, "a", ["glb"], world="sky"), "world: is not known, expected camera, ground"),
+        (lambda: hp.export_fit(fit, "a", ["bvh"], frame_rate=0), "frame_rate: is unusable"),
+        (lambda: hp.view(None), "fit: is none, expected a Fit, or the path of a fit file, found NoneType"),
+        (lambda: hp.refine(fit, np.zeros((4, 4, 3))), "frames: is no image"),
+    ]:
+        with pytest.raises(hp.HpcError, match=says):
+            wrong()
 
 
 def test_a_photograph_in_other_poses(fit, photo, tmp_path):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
 from humanpose_cli.cli.options import BatchFlags, OutOrFile, option
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
@@ -63,8 +62,6 @@ def export(
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.export.exporter import ONE_FILE, export_fit, output_base, parse_formats
 
-    if frame_rate is not None and frame_rate <= 0:
-        raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
     wanted: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []

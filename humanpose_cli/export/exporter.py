@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from humanpose_cli.export.meshes import frame_surfaces, materials_text, obj_text
 from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
-from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz, write_together
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import encode_image
@@ -125,9 +126,9 @@ def known_textures(
 
 
 def export_fit(
-    fit: Fit,
+    fit: Fit | str | Path,
     base: Path | str,
-    formats: Sequence[str],
+    formats: str | Sequence[str],
     *,
     frame_rate: float | None = None,
     world: World = "camera",
@@ -137,15 +138,23 @@ def export_fit(
 ) -> tuple[Path, ...]:
     """Write a fit in each of the formats; returns the files in the order written.
 
+    fit         a Fit, or a fit file's path
     base        path that the names begin with
-    formats     keys of `FORMATS`
+    formats     keys of `FORMATS`, or their names with commas between them
     frame_rate  frames a second where the fit tells none; None: 25
     world       camera: the first frame's, with its axes; ground: see `export.grounding.on_the_ground`
     textures    of tracks, (H, W, 3 or 4) uint8, v down; other tracks have the colours of overlays
     body        of the fit, where it came from a file of a SMPL fit
 
-    UnavailableError where `usd` is asked for and usd-core is not installed.
+    UsageError for formats, a world or a rate that there is not; UnavailableError where `usd` is asked for and usd-core
+    is not installed.
     """
+    formats = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
+    if world not in get_args(World):
+        raise UsageError("world", "is not known", expected=", ".join(get_args(World)), got=str(world))
+    if frame_rate is not None and not 0 < frame_rate < math.inf:
+        raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
+    fit = fit_of(fit)
     body = fit.body_model(body)
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
     if world == "ground":

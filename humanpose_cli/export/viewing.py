@@ -29,7 +29,7 @@ from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
-from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.refining.frames import FitFrames
@@ -59,7 +59,7 @@ class ViewPage:
 
 
 def view(
-    fit: Fit,
+    fit: Fit | str | Path,
     frames: str | Path | Sequence[str | Path] | np.ndarray | FitFrames | None = None,
     *,
     title: str = "",
@@ -69,6 +69,7 @@ def view(
 ) -> ViewPage:
     """The page of a fit: `hp.view(fit, "clip.mp4").save("clip.html")`; the last line of a notebook's cell shows it.
 
+    fit       a Fit, or a fit file's path
     frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: where the Fit came from; a
               Fit from a file is shown without
     title     its heading; "": what the fit holds
@@ -76,6 +77,7 @@ def view(
     body      of the fit, where it came from a file of a SMPL fit
     InputError where frames of the fit are missing.
     """
+    fit = fit_of(fit)
     body = fit.body_model(body)
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
     fit = on_the_ground(replace(fit, model=body, frame_rate=rate), body)

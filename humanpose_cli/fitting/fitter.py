@@ -549,11 +549,19 @@ def _are_paths(source: Sequence[Any]) -> bool:
     return len(source) > 0 and all(isinstance(entry, str | Path) for entry in source)
 
 
-def check_image(source: Any, *, sequence: bool = False) -> np.ndarray:
+def check_image(source: Any, *, sequence: bool = False, name: str = "source") -> np.ndarray:
     """(H, W, 3) uint8 from an array or anything that becomes one; (T, H, W, 3) as well where a sequence may stand."""
     pixels = np.asarray(source)
     dimensions = (3, 4) if sequence else (3,)
     if pixels.dtype != np.uint8 or pixels.ndim not in dimensions or pixels.shape[-1] != 3 or 0 in pixels.shape:
         expected = f"a path, or (H, W, 3) {'or (T, H, W, 3) ' if sequence else ''}uint8 RGB"
-        raise InputError("source", "is no image", expected=expected, got=f"{pixels.shape} {pixels.dtype}")
+        remedy = ""
+        if pixels.dtype.kind == "f":
+            remedy = "of values from 0 to 1, (255 * image).astype(np.uint8)"
+        elif pixels.dtype == np.uint8 and pixels.ndim in dimensions and pixels.shape[-1] == 4:
+            remedy = "leave alpha out: image[..., :3]"
+        elif pixels.dtype == np.uint8 and pixels.ndim == 2:
+            remedy = "of grey, np.stack([image] * 3, -1)"
+        got = f"{pixels.shape} {pixels.dtype}"
+        raise InputError(name, "is no image", expected=expected, got=got, remedy=remedy)
     return pixels

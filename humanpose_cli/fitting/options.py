@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.digests import file_digest
@@ -160,8 +160,10 @@ class FitOptions:
     keypoints: KeypointFitOptions = field(default_factory=KeypointFitOptions)
 
     def __post_init__(self) -> None:
-        if self.method not in ("auto", "keypoints", "nbf"):
-            raise UsageError("method", "is not known", expected="auto, keypoints or nbf", got=self.method)
+        for name, known in {"people": PeopleChoice, "detector": DetectorMode, "method": FitMethod}.items():
+            if getattr(self, name) not in get_args(known):
+                expected, got = ", ".join(get_args(known)), str(getattr(self, name))
+                raise UsageError(name, "is not known", expected=expected, got=got)
         if self.focal is not None and not 0 < self.focal < float("inf"):
             raise UsageError("focal", "must be positive", expected="pixels", got=str(self.focal))
         if self.method == "keypoints" and self.network != NetworkOptions():

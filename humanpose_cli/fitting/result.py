@@ -284,6 +284,15 @@ def load_fit(path: Path | str) -> Fit:
     return Fit(**{name: getattr(record, name) for name in FitRecord.__dataclass_fields__})
 
 
+def fit_of(fit: Fit | str | Path) -> Fit:
+    """A Fit as it is, or that of a fit file's path; UsageError for anything else."""
+    if isinstance(fit, str | Path):
+        return load_fit(fit)
+    if not isinstance(fit, Fit):
+        raise UsageError("fit", "is none", expected="a Fit, or the path of a fit file", got=type(fit).__name__)
+    return fit
+
+
 def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 

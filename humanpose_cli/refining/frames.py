@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting.fitter import check_image
 from humanpose_cli.fitting.result import FrameSource
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import InputItem, open_inputs
@@ -40,7 +41,8 @@ class FitFrames:
         if isinstance(frames, InputItem):
             return cls(fit, FrameSource((frames,)))
         if isinstance(frames, np.ndarray):
-            pixels = frames[None] if frames.ndim == 3 else frames
+            pixels = check_image(frames, sequence=True, name="frames")
+            pixels = pixels[None] if pixels.ndim == 3 else pixels
             if len(pixels) != fit.frame_count:
                 raise UsageError("frames", "do not match the fit", expected=str(fit.frame_count), got=str(len(pixels)))
             return cls(fit, FrameSource(array=pixels), in_order=True)
