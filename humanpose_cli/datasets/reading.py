@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import restricted_pickle
+from humanpose_cli.io import restricted_pickle, text_files
 from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.images import DECODING_ERRORS, encode_image, focal_from_exif, orientation_from_exif, read_image
-from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.io.text_files import read_text
 from humanpose_cli.io.video import VideoReader, count_packets
 
 COPY_AGAIN = "unpack or download it again"
@@ -64,19 +64,9 @@ def _listed(folder: Path, what: str, wanted: Callable[[Path], bool], expected: s
     return sorted(entries, key=natural_order)
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without a byte order mark."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise reading_error(path, error) from error
-    except UnicodeDecodeError as error:
-        raise InputError(path, "is no text file", got=describe_file(path), remedy=COPY_AGAIN) from error
-
-
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without surrounding space and without empty ones; at least one."""
-    lines = [line.strip() for line in read_text(path).splitlines()]
+    lines = [line.strip() for line in read_text(path, remedy=COPY_AGAIN).splitlines()]
     filled = [line for line in lines if line]
     if not filled:
         raise InputError(path, "is empty", remedy=COPY_AGAIN)
@@ -111,14 +101,7 @@ def _check_columns(path: Path, rows: Sequence[Sequence[str]], columns: int, firs
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON document that is an object."""
-    text = read_text(path)
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        problem = f"is no JSON from line {error.lineno} on ({error.msg})" if text.strip() else "is empty"
-        raise InputError(path, problem, remedy=COPY_AGAIN) from error
-    except (RecursionError, ValueError) as error:
-        raise InputError(path, f"is no JSON that can be read ({error})", remedy=COPY_AGAIN) from error
+    document = text_files.read_json(path, remedy=COPY_AGAIN)
     if not isinstance(document, dict):
         raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)
     return document

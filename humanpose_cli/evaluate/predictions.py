@@ -15,7 +15,6 @@ Without person and box a picture's predictions are those of its people in order.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from humanpose_cli.fitting.fit_reading import FrameList, read_fits
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.npz_files import npz_names, read_npz
+from humanpose_cli.io.text_files import read_json
 
 
 class FoundBody(NamedTuple):
@@ -273,10 +273,7 @@ def read_predictions(path: Path) -> Predictions:
 
 def _json_columns(path: Path) -> Mapping[str, Any]:
     """The fields of all predictions of a JSON file, as columns."""
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(path, f"is no JSON that can be read ({error})") from error
+    document = read_json(path)
     rows = document.get("predictions") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(path, "holds no predictions", expected='{"predictions": [{"image": …}, …]}')

@@ -233,7 +233,7 @@ def _refuse_size(path: Path | str, expected: Any, frames: FrameList, frame: int)
 def _completed(path: Path, given: ForeignFits, body: Body, frames: FrameList | None, smplx: Any) -> Fit:
     """The record of another program's rows."""
     _check_body(path, given, body, smplx)
-    frames = frames or _own_frames(path, given)
+    frames = frames or _own_frames(given)
     frame = _frame_of_each(path, given.names, given.frame, frames)
     rows = np.flatnonzero(frame >= 0)
     given, frame = _rows_of(given, rows), frame[rows]
@@ -280,7 +280,7 @@ def _rows_of(given: ForeignFits, rows: np.ndarray) -> ForeignFits:
     return replace(given, **chosen, joints=joints)
 
 
-def _own_frames(path: Path, given: ForeignFits) -> FrameList:
+def _own_frames(given: ForeignFits) -> FrameList:
     """The frames as the file itself describes them."""
     size = np.where(np.isfinite(given.image_size), given.image_size, np.round(2 * given.principal_point))
     if not np.isfinite(size).all():

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import unicodedata
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,8 @@ import numpy as np
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.io.text_files import read_json, read_text
 
 _LARGEST = 1e9
 
@@ -101,28 +101,6 @@ def _normal(name: str) -> str:
 
 def _ends_alike(a: str, b: str) -> bool:
     return a == b or a.endswith("/" + b) or b.endswith("/" + a)
-
-
-def _read_text(path: Path, kind: str) -> str:
-    refuse_pipes(path)
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise reading_error(path, error) from error
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"is no {kind} file", got=describe_file(path)) from error
-
-
-def load_json(path: Path) -> Any:
-    """A JSON document. InputError with the line where it is none."""
-    text = _read_text(path, "JSON")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        problem = f"is no JSON from line {error.lineno} on ({error.msg})" if text.strip() else "is empty"
-        raise InputError(path, problem, expected="keypoints or boxes as JSON") from error
-    except (RecursionError, ValueError) as error:
-        raise InputError(path, f"is no JSON that can be read ({error})") from error
 
 
 def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> np.ndarray:
@@ -274,7 +252,7 @@ def people_from_openpose_folder(folder: Path, files: list[Path]) -> GivenPeople:
     one_video = len({match[1] if match else None for match in numbers}) == 1
     given = GivenPeople(folder)
     for file, match in zip(files, numbers, strict=True):
-        people = _people(file, load_json(file))
+        people = _people(file, read_json(file))
         given.mention(_image_name(file)).extend(people)
         if one_video and match:
             given.mention(int(match[2])).extend(people)
@@ -421,7 +399,7 @@ def boxes_from_json(path: Path, document: Any) -> GivenPeople:
 
 def boxes_from_csv(path: Path) -> GivenPeople:
     """Boxes of a CSV file. InputError naming the line."""
-    text = _read_text(path, "CSV")
+    text = read_text(path, kind="CSV")
     first = text.split("\n", 1)[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
     given = GivenPeople(path)
@@ -468,7 +446,7 @@ def read_keypoints(path: Path | str) -> GivenPeople:
     path = Path(path)
     if path.is_dir():
         return _people_from_folder(path)
-    document = load_json(path)
+    document = read_json(path)
     if isinstance(document, dict) and "people" in document:
         return people_from_openpose(path, document)
     if is_mmpose(document):
@@ -493,7 +471,7 @@ def _people_from_folder(folder: Path) -> GivenPeople:
         raise InputError(folder, "holds no JSON files", expected="what OpenPose's --write_json or MMPose made")
     given = GivenPeople(folder)
     for file in files:
-        given.by_name.update(people_from_mmpose(file, load_json(file)).by_name)
+        given.by_name.update(people_from_mmpose(file, read_json(file)).by_name)
     return given
 
 
@@ -504,4 +482,4 @@ def read_boxes(path: Path | str) -> GivenPeople:
     path = Path(path)
     if path.suffix.lower() in {".csv", ".tsv", ".txt"}:
         return boxes_from_csv(path)
-    return boxes_from_json(path, load_json(path))
+    return boxes_from_json(path, read_json(path))

@@ -235,7 +235,7 @@ class SyntheticSource:
         """The betas of an identity, and its mesh in outfit number `wearing`."""
         who = sample_identity(self._random("identity", _number_of(identity)), identity)
         name = f"{identity}-{wearing}"
-        outfit = sample_outfit(self._random("outfit", _number_of(name)), name, who)
+        outfit = sample_outfit(self._random("outfit", _number_of(name)), name)
         mesh = dress(self._body, who, outfit, texture_size=self.options.texture_size)
         return torch.from_numpy(np.asarray(who.betas, np.float32)), mesh
 

@@ -258,7 +258,7 @@ _SKIRTS = {"plain": 0.45, "floral": 0.18, "checks": 0.1, "dots": 0.08, "stripes"
 _SKIRTS |= {"geometric": 0.04, "blotches": 0.04}
 
 
-def sample_outfit(random: np.random.Generator, name: str, identity: Identity) -> Outfit:
+def sample_outfit(random: np.random.Generator, name: str) -> Outfit:
     """Random clothes for a person."""
     style = str(random.choice(["trousers", "shorts", "skirt", "dress", "sports"], p=[0.52, 0.14, 0.1, 0.14, 0.1]))
     top, bottom, skirt = _sample_top(random), None, None

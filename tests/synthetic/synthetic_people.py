@@ -62,7 +62,7 @@ FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # body or world axes to came
 def person(seed: int) -> tuple[Identity, Outfit]:
     random = np.random.default_rng(seed)
     identity = sample_identity(random, f"person {seed}")
-    return identity, sample_outfit(random, f"clothes {seed}", identity)
+    return identity, sample_outfit(random, f"clothes {seed}")
 
 
 @functools.lru_cache(maxsize=32)

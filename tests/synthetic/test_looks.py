@@ -97,7 +97,7 @@ def test_all_kinds_of_people_and_clothes_are_drawn():
     for seed in range(400):
         random = np.random.default_rng(seed)
         identity = sample_identity(random, "")
-        worn = sample_outfit(random, "", identity)
+        worn = sample_outfit(random, "")
         seen[identity.hair.style] += 1
         seen[worn.shoes.kind] += 1
         seen.update(

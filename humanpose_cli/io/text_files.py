@@ -1,0 +1,33 @@
+"""Text and JSON of others: an error names the file, and the line where it is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
+
+
+def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
+    """A file in UTF-8, with or without a byte order mark. InputError says that it is no `kind` file where it is not."""
+    refuse_pipes(path)
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise reading_error(path, error) from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"is no {kind} file", got=describe_file(path), remedy=remedy) from error
+
+
+def read_json(path: Path, *, remedy: str = "") -> Any:
+    """A JSON document. InputError with the line where it is none."""
+    text = read_text(path, kind="JSON", remedy=remedy)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"is no JSON from line {error.lineno} on ({error.msg})" if text.strip() else "is empty"
+        raise InputError(path, problem, remedy=remedy) from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(path, f"is no JSON that can be read ({error})", remedy=remedy) from error
