@@ -1,4 +1,4 @@
-"""Skinning from several threads at once and in the worker processes of a data loader."""
+"""Skinning from several threads at once, and it and the part warp in the worker processes of a data loader."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from skinning_cases import PARENTS, random_body
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from warping_cases import random_case
 
 from humanpose_cli.engine.skinning.op import pose_vertices
 
@@ -21,12 +22,14 @@ def pose_body(seed: int, vertices: int = 300) -> tuple[Tensor, Tensor]:
     return posed.detach(), torch.autograd.grad(posed.square().sum(), body.rotations)[0]
 
 
-class PosedBodies(Dataset):
+class PosedAndWarped(Dataset):
+    """A posed body, its gradient, and a warped volume."""
+
     def __len__(self) -> int:
         return 4
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return pose_body(index)
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return *pose_body(index), random_case(1, 3, seed=index).warped("kernel").detach()
 
 
 def test_threads_that_pose_at_once_get_the_same(two_threads):
@@ -41,11 +44,11 @@ def test_threads_that_pose_at_once_get_the_same(two_threads):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_data_loaders_workers_pose_as_their_parent_does(method):
+def test_data_loaders_workers_run_kernels_as_their_parent_does(method):
     if method not in torch.multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} on this system")
-    expected = [pose_body(index) for index in range(4)]  # the kernels run here first
-    loader = DataLoader(PosedBodies(), batch_size=None, num_workers=1, multiprocessing_context=method, timeout=60)
+    bodies = PosedAndWarped()
+    expected = [bodies[index] for index in range(4)]  # the kernels run here first
+    loader = DataLoader(bodies, batch_size=None, num_workers=1, multiprocessing_context=method, timeout=60)
     for found, wanted in zip(loader, expected, strict=True):
-        assert torch.equal(found[0], wanted[0])
-        assert torch.equal(found[1], wanted[1])
+        assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))

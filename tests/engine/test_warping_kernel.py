@@ -1,9 +1,8 @@
-"""The part warp's kernels against the reference: values, gradients, layouts, threads, processes, bad numbers."""
+"""The part warp's kernels against the reference: values, gradients, layouts, threads, bad numbers."""
 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -304,24 +303,6 @@ def test_two_threads_may_call_at_once(two_threads):
         for found, known in zip(pool.map(lambda c: outputs_and_gradients(c, "kernel"), cases * 4), expected * 4,
                                 strict=True):  # fmt: skip
             assert all(torch.equal(a, b) for a, b in zip(found, known, strict=True))
-
-
-def _sum_in_child(queue) -> None:
-    torch.set_num_threads(1)
-    queue.put(float(random_case(1, 3).warped("kernel").detach().double().sum()))
-
-
-@pytest.mark.parametrize("method", [m for m in ("fork", "spawn") if m in multiprocessing.get_all_start_methods()])
-def test_works_in_child_processes(method):
-    """A data loader's workers; a fork is made while this process has the kernels loaded."""
-    expected = float(random_case(1, 3).warped("kernel").detach().double().sum())
-    context = multiprocessing.get_context(method)
-    queue = context.SimpleQueue()
-    child = context.Process(target=_sum_in_child, args=(queue,))
-    child.start()
-    child.join(60)
-    assert child.exitcode == 0
-    assert queue.get() == expected
 
 
 def test_second_derivatives_are_refused():
