@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
@@ -200,6 +201,25 @@ def test_the_mask_is_learned_where_asked_for(folder, batch):
     assert recipe.losses("generator", unknown)["mask"] == 0
 
 
+def test_the_persons_own_pixels_are_learned_where_asked_for(folder, batch):
+    """Against scikit-image, pair by pair; pixels beside the person and pairs of unknown masks do not count."""
+    recipe = Warp3dRecipe(folder(), replace(ALONE, person_weight=2.0))
+    known = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    given = {**batch[1], "masks_known": known}
+    losses = recipe.losses("generator", given)
+    torch.testing.assert_close(losses["loss"], 3 * losses["perceptual"] + 2 * losses["person"])
+    made = recipe._made.image.detach().movedim(1, -1).double().numpy() / 2 + 0.5
+    true, masks = given["target"].double().numpy() / 255, given["target_mask"].numpy() > 0.5
+    each = []
+    for a, b, mask in zip(made, true, masks, strict=True):
+        _, similarity = structural_similarity(
+            a, b, gaussian_weights=True, use_sample_covariance=False, data_range=1, channel_axis=2, full=True
+        )
+        each.append((np.abs(a - b) + 0.5 * (1 - similarity))[mask].mean())
+    assert losses["person"].item() == pytest.approx(np.mean([each[0], each[2], each[3]]), abs=1e-4)
+    assert recipe.losses("generator", {**given, "masks_known": torch.zeros(4)})["person"] == 0
+
+
 def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
     recipe = Warp3dRecipe(folder(), ALONE)
     plain = recipe.generator
@@ -311,7 +331,7 @@ def test_half_precision_is_near_single_precision(batch):
 def test_presets_are_the_papers_where_they_say_so():
     assert set(WARP3D_PRESETS) == {"tiny", "small", "medium", "paper"}
     paper, options = WARP3D_PRESETS["paper"]
-    assert (paper.perceptual_weight, paper.adversarial_weight, paper.mask_weight) == (3, 1, 0)
+    assert (paper.perceptual_weight, paper.adversarial_weight, paper.mask_weight, paper.person_weight) == (3, 1, 0, 0)
     assert (paper.learning_rate, paper.betas, options.batch_size, options.decay) == (2e-4, (0.5, 0.999), 2, 0)
     assert (options.steps, paper.adversarial_after) == (150_000, 0)
     assert paper.perceptual == "imagenet-vgg19"

@@ -3,8 +3,9 @@
     L = λ_perc L_perc(Î_G, I_T) + λ_adv L_adv,   λ_perc = 3, λ_adv = 1
 
 L_adv is the non-saturating loss of GANs; generator and discriminator take turns, one step each, Adam of 2e-4 with
-betas 0.5 and 0.999 (the authors' code). Beyond the paper, and off unless asked for: a binary cross entropy of the soft
-mask against the true person's, which shortens short trainings.
+betas 0.5 and 0.999 (the authors' code). Beyond the paper, and off unless asked for, as they shorten short trainings: a
+binary cross entropy of the soft mask against the true person's, and a distance of the person's pixels alone, which are
+few of an image's, so that what tells their colours apart is learned late.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
-from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
+from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground, ssim_map
 from humanpose_cli.models.people import people_of_images, require_model, training_protocol
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
@@ -49,7 +50,8 @@ class Warp3dTraining:
     """What is learned and from what.
 
     generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
-    perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
+    perceptual_weight, adversarial_weight, mask_weight, person_weight  λ of the losses; without adversarial_weight, no
+                   discriminator
     adversarial_after  steps that the generator learns alone before the discriminator joins in (0 in the paper)
     perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `perceptual_loss`.
                    "imagenet-vgg19" is the paper's
@@ -71,6 +73,7 @@ class Warp3dTraining:
     adversarial_weight: float = 1.0
     adversarial_after: int = 0
     mask_weight: float = 0.0
+    person_weight: float = 0.0
     perceptual: str = "auto"
     mesh_share: float = 0.0
     augmentation: Augmentation = WARP3D_AUGMENTATION
@@ -84,8 +87,8 @@ class Warp3dTraining:
     def __post_init__(self) -> None:
         if not 0 <= self.mesh_share <= 1:
             raise UsageError("warp3d training", "has a share out of range", expected="0 to 1")
-        weights = (self.perceptual_weight, self.adversarial_weight, self.mask_weight, self.adversarial_after)
-        if min(weights) < 0 or not self.learning_rate > 0:
+        weights = (self.perceptual_weight, self.adversarial_weight, self.mask_weight, self.person_weight)
+        if min(*weights, self.adversarial_after) < 0 or not self.learning_rate > 0:
             raise UsageError("warp3d training", "is out of range", expected="weights of 0 or more, a rate above 0")
         if self.perceptual_weight == 0 or self.validation < 1 or self.pairs not in ("auto", "listed", "drawn"):
             raise UsageError("warp3d training", "cannot learn like this", expected="a perceptual loss, known pairs")
@@ -168,7 +171,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return BatchLoader(range(len(self.pairs)), make, options, self._collate)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
-        """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made.
+        """generator: loss and its terms by name; discriminator: loss, and the logits' means true and made.
 
         In the first `adversarial_after` steps the generator's loss has no adversarial term and the discriminator none.
         """
@@ -204,6 +207,9 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         if o.mask_weight:
             terms["mask"] = _mask_loss(made.mask, batch)
             loss = loss + o.mask_weight * terms["mask"]
+        if o.person_weight:
+            terms["person"] = _person_loss(made.image, true, batch)
+            loss = loss + o.person_weight * terms["person"]
         return {"loss": loss, **terms}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
@@ -336,6 +342,16 @@ def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         known = batch["masks_known"]
         each = binary_cross_entropy(mask[:, 0].float().clamp(1e-5, 1 - 1e-5), batch["target_mask"], reduction="none")
         return (each.mean((1, 2)) * known).sum() / known.sum().clamp_min(1)
+
+
+def _person_loss(image: Tensor, true: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """L1 and half of 1 − SSIM, of images 0 to 1, in the true person's pixels: the mean of the pairs that show one."""
+    with torch.autocast(image.device.type, enabled=False):
+        a, b = image.float() / 2 + 0.5, true.float() / 2 + 0.5
+        apart = ((a - b).abs() + 0.5 * (1 - ssim_map(a, b))).mean(1)
+        mask = batch["target_mask"] * batch["masks_known"][:, None, None]
+        area = mask.sum((1, 2))
+        return ((apart * mask).sum((1, 2)) / area.clamp_min(1)).sum() / (area > 0).sum().clamp_min(1)
 
 
 def _means(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
