@@ -55,9 +55,10 @@ def test_a_skirt_is_drawn_whole(skirted: tuple[Photo, MeshReposer]) -> None:
 
 
 def test_a_skirt_does_not_split_when_the_legs_do(skirted: tuple[Photo, MeshReposer]) -> None:
-    _, reposer = skirted
+    (photo, _), reposer = skirted
     wide = pose(**STANDING, left_hip=(0.0, 0.0, 0.35), right_hip=(0.0, 0.0, -0.35))
     skirt = green(reposer.render(wide).image)
+    skirt[: np.flatnonzero((photo == GREEN).all(2).any(1))[0]] = False  # painted skin
     rows = np.flatnonzero(skirt[:, skirt.shape[1] // 2])[5:-5]
     assert len(rows) > 50
     for row in rows:
