@@ -456,8 +456,8 @@ def _before_cameras(path: Path, motion: RotationTarget, camera: Path | str, fram
 
 def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _Cameras:
     """Of the fit that a motion of `count` frames was exported from: its frames are a person's, first to last."""
-    seen = [fit.frame_index[fit.rows_of(track)] for track in fit.tracks]
-    spans = [(0, fit.frame_count), *((int(rows.min()), int(np.ptp(rows)) + 1) for rows in seen)]
+    held = [fit.held_rows(track) for track in fit.tracks]
+    spans = [(0, fit.frame_count), *((int(fit.frame_index[rows[0]]), len(rows)) for rows in held)]
     starts = list(dict.fromkeys(start for start, length in spans if length == count))
     if len(starts) != 1:
         problem = "is a motion of which the fit does not tell the frames"

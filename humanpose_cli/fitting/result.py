@@ -234,9 +234,8 @@ class Fit(FitRecord):
         rows = self.rows_of(chosen)
         if not len(rows):
             raise UsageError("track", f"there is no person {chosen}", expected=", ".join(map(str, self.tracks)))
-        frames = self.frame_index[rows]
-        held = rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
-        world_to_camera = self.world_to_camera[np.arange(frames[0], frames[-1] + 1)].astype(np.float64)
+        held, first = self.held_rows(chosen), self.frame_index[rows[0]]
+        world_to_camera = self.world_to_camera[first : first + len(held)].astype(np.float64)
         turn = AXES["z-up"].T @ world_to_camera[:, :3, :3].transpose(0, 2, 1)
         poses = self.poses[held].astype(np.float64)
         pelvis_rotation = torch.from_numpy(turn) @ axis_angle_to_matrix(torch.from_numpy(poses[:, :3]))

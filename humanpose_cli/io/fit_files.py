@@ -313,6 +313,12 @@ class FitRecord:
         """Rows of one person, by frame."""
         return np.flatnonzero(self.track_id == track)
 
+    def held_rows(self, track: int) -> np.ndarray:
+        """A row for each frame from a person's first to the last: where they are not found, the one before."""
+        rows = self.rows_of(track)
+        frames = self.frame_index[rows]
+        return rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
+
     def select(self: Record, rows: np.ndarray | Sequence[int]) -> Record:
         """The record with these rows only (numbers, or a mask), all frames kept."""
         chosen = np.arange(len(self))[np.asarray(rows)] if len(rows) else np.zeros(0, int)

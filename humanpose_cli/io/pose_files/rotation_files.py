@@ -103,9 +103,6 @@ def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "
         raise InputError(name, "holds nobody", expected="a fit with at least one person")
     if track is None:
         track = fit.largest_track
-    rows = fit.rows_of(track)
-    if len(rows) == 0:
+    if track not in fit.tracks:
         raise UsageError(name, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
-    frames = fit.frame_index[rows]
-    held = rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
-    return RotationTarget(fit.params.rows(held), fit.frame_rate or None)
+    return RotationTarget(fit.params.rows(fit.held_rows(track)), fit.frame_rate or None)
