@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from humanpose_cli.data.building import BuildResult, PlannedShard
+    from humanpose_cli.synthetic.generator import SyntheticOptions
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
-_FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "motions", "backgrounds", "imperfect_fits")
-_FOR_SETS = ("fits", "densepose", "model", "fit", "body", "split", "allow_missing", "items")
 
 _SOURCE = argument(
     "SOURCE",
@@ -90,6 +89,52 @@ _ITEMS = option(
 _RESUME = option("--resume/--no-resume", "Keep the finished files of an interrupted run.")
 
 
+@dataclass(frozen=True)
+class GeneratorFlags:
+    """What synthetic people are made, as one parameter."""
+
+    count: Annotated[int, _COUNT] = 1000
+    size: Annotated[int, _SIZE] = 256
+    pairs: Annotated[bool, _PAIRS] = False
+    clips: Annotated[int | None, _CLIPS] = None
+    motions: Annotated[Path | None, _MOTIONS] = None
+    backgrounds: Annotated[Path | None, _BACKGROUNDS] = None
+    imperfect_fits: Annotated[bool, _IMPERFECT] = False
+
+    def options(self, seed: int) -> SyntheticOptions:
+        """The generator's; UsageError where they do not fit together."""
+        from humanpose_cli.synthetic.generator import SyntheticOptions
+
+        if self.pairs and self.clips is not None:
+            raise UsageError("--pairs", "cannot be given together with --clips")
+        given: dict[str, Any] = {"motions": self.motions, "backgrounds": self.backgrounds}
+        if self.pairs:
+            given["structure"] = "pairs"
+        elif self.clips is not None:
+            given |= {"structure": "clips", "clip_length": self.clips}
+        return SyntheticOptions(self.count, self.size, seed=seed, imperfect_fits=self.imperfect_fits, **given)
+
+
+@dataclass(frozen=True)
+class DatasetFlags:
+    """What is taken of a data set, as one parameter."""
+
+    fits: Annotated[Path | None, _FITS] = None
+    densepose: Annotated[Path | None, _DENSEPOSE] = None
+    model: Annotated[list[Path] | None, _MODELS] = None
+    fit: Annotated[bool, _FIT] = True
+    body: BodyOption = "default"
+    split: Annotated[str | None, _SPLIT] = None
+    allow_missing: Annotated[bool, _ALLOW_MISSING] = False
+    items: Annotated[Path | None, _ITEMS] = None
+
+    def options(self) -> dict[str, Any]:
+        """Those that are the source's own and were given, by name."""
+        paths = {"fits": str(self.fits or ""), "densepose": str(self.densepose or "")}
+        named = {**paths, "allow_missing": self.allow_missing, "split": self.split or ""}
+        return {name: value for name, value in named.items() if value}
+
+
 @command(
     columns=(
         ("pictures", "images", "Images in the cache."),
@@ -112,23 +157,11 @@ def preprocess(
     source: Annotated[str, _SOURCE],
     root: Annotated[Path | None, _ROOT] = None,
     out: Annotated[Path, _OUT] = Path("hpc-out/preprocess"),
-    count: Annotated[int, _COUNT] = 1000,
-    size: Annotated[int, _SIZE] = 256,
-    pairs: Annotated[bool, _PAIRS] = False,
-    clips: Annotated[int | None, _CLIPS] = None,
-    motions: Annotated[Path | None, _MOTIONS] = None,
-    backgrounds: Annotated[Path | None, _BACKGROUNDS] = None,
-    imperfect_fits: Annotated[bool, _IMPERFECT] = False,
+    *,
+    generator: GeneratorFlags,
     detections: Annotated[bool, _DETECTIONS] = False,
     seed: Seed = 0,
-    fits: Annotated[Path | None, _FITS] = None,
-    densepose: Annotated[Path | None, _DENSEPOSE] = None,
-    model: Annotated[list[Path] | None, _MODELS] = None,
-    fit: Annotated[bool, _FIT] = True,
-    body: BodyOption = "default",
-    split: Annotated[str | None, _SPLIT] = None,
-    allow_missing: Annotated[bool, _ALLOW_MISSING] = False,
-    items: Annotated[Path | None, _ITEMS] = None,
+    dataset: DatasetFlags,
     null: NullSeparated = False,
     shard_size: Annotated[int | None, _SHARD_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
@@ -148,33 +181,22 @@ def preprocess(
     from humanpose_cli.data.building import build_cache, plan_build
     from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest, open_request
     from humanpose_cli.datasets.registry import SOURCES
-    from humanpose_cli.synthetic.generator import SyntheticOptions
 
-    if pairs and clips is not None:
-        raise UsageError("--pairs", "cannot be given together with --clips")
-    _refuse_flags_for_others(session, source, _FOR_SETS if source == SYNTHETIC else _FOR_SYNTHETIC)
+    _refuse_flags_for_others(session, source, DatasetFlags if source == SYNTHETIC else GeneratorFlags)
     request = SourceRequest(
         source,
         root,
-        models=tuple(model or ()),
-        fit=fit,
-        fit_body=body,
+        models=tuple(dataset.model or ()),
+        fit=dataset.fit,
+        fit_body=dataset.body,
         detections=detections,
         device=device,
-        items=None if items is None else tuple(read_items(items, null=null)),
+        items=None if dataset.items is None else tuple(read_items(dataset.items, null=null)),
     )
     if source == SYNTHETIC:
-        own: dict[str, Any] = {"motions": motions, "backgrounds": backgrounds, "imperfect_fits": imperfect_fits}
-        made = SyntheticOptions(count, size, seed=seed, **own)
-        if pairs or clips is not None:
-            length = made.clip_length if clips is None else clips
-            made = replace(made, structure="pairs" if pairs else "clips", clip_length=length)
-        request = replace(request, synthetic=session.tune(made))
+        request = replace(request, synthetic=session.tune(generator.options(seed)))
     elif source in SOURCES:
-        options = {"fits": str(fits or ""), "densepose": str(densepose or ""), "allow_missing": allow_missing}
-        options["split"] = split or ""
-        given = {name: value for name, value in options.items() if value}
-        request = replace(request, options=_source_options(session, source, given, seed))
+        request = replace(request, options=_source_options(session, source, dataset.options(), seed))
     else:
         raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
     chosen: dict[str, Any] = {"shard_size": shard_size, "shard": (shard.index, shard.count) if shard else (0, 1)}
@@ -194,9 +216,9 @@ def preprocess(
     return result
 
 
-def _refuse_flags_for_others(session: Session, source: str, others: tuple[str, ...]) -> None:
+def _refuse_flags_for_others(session: Session, source: str, others: type[GeneratorFlags | DatasetFlags]) -> None:
     """UsageError for a flag that the source would ignore. Settings from files may be meant for another source."""
-    for name in others:
+    for name in (field.name for field in fields(others)):
         if name in session.given:
             flag = "--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
             raise UsageError(flag, f"is not for {source}", remedy="leave it out")

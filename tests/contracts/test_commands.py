@@ -15,7 +15,6 @@ import pytest
 import typer
 
 from humanpose_cli.cli.command import build_command
-from humanpose_cli.cli.preprocess import preprocess
 from humanpose_cli.cli.table import COMMANDS
 from humanpose_cli.datasets.registry import SOURCES
 
@@ -137,7 +136,7 @@ def test_the_page_of_commands_is_what_the_commands_say():
 def test_options_of_data_sets_are_documented_and_can_be_set() -> None:
     """data/README.md names the options of every data set under its command; none is a flag that means another thing."""
     same = {"split", "allow_missing", "fits", "densepose"}  # flags that say the same of every data set
-    flags = set(inspect.signature(preprocess).parameters) - same - {"seed"}
+    flags = {parameter.name for parameter in shown("preprocess")} - same - {"seed"}
     sections: dict[str, str] = {}
     for section in (ROOT / "data/README.md").read_text("utf-8").split("\n### ")[1:]:
         for name in re.findall(r"(?:^|&& )hpc preprocess ([\w-]+)", section, re.MULTILINE):
