@@ -29,6 +29,7 @@ def run_fresh(code: str, cache: Path | None = None, **environment: str) -> Compl
 
 def _run(code: str, environment: dict[str, str], streams: list[Path]) -> None:
     os.environ.update(environment)
+    tempfile.tempdir = None  # what was loaded before may have looked for it
     for number, path in enumerate(streams, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     try:

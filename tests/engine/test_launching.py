@@ -76,13 +76,11 @@ if __name__ == "__main__":
 )
 
 
-def python(
-    code: str | Path, cache: Path | None = None, *, prefix: tuple[str, ...] = (), **environment: str
-) -> subprocess.CompletedProcess:
-    """Run a program or a script from the start; `run_fresh` does without loading torch again."""
+def python(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess:
+    """Run a program from the very start; `run_fresh` does without loading torch again."""
     return subprocess.run(
-        [*prefix, sys.executable, *(["-c", code] if isinstance(code, str) else [code])],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **({"WARP_CACHE_PATH": str(cache)} if cache else {}), **environment},
+        [sys.executable, *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -135,13 +133,25 @@ def test_a_kernel_cut_short_before_its_digest_was_kept_is_replaced(cache):
     assert not list(cache.rglob("*.o"))  # the next process starts from nothing
 
 
-def with_disk_of(size: str, folder: Path) -> tuple[str, ...]:
-    """What to put before a command that is to see a disk of that size in a folder."""
-    mount = f'mount -t tmpfs -o size={size} tmpfs $0 && exec "$@"'
-    prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(folder))
-    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+def mounting(*commands: str) -> str:
+    """The begin of a program that has mounts of its own. CLONE_NEWUSER | CLONE_NEWNS; it is root there."""
+    unshare = ["unshare", "--map-root-user", "--mount", "sh", "-c", " && ".join(commands)]
+    if not shutil.which("unshare") or subprocess.run(unshare, capture_output=True, check=False).returncode:
         pytest.skip("no file system of one's own on this machine")
-    return prefix
+    return f"""
+import ctypes, os, subprocess
+user, group = os.getuid(), os.getgid()
+assert ctypes.CDLL(None).unshare(0x10020000) == 0
+for name, text in (("setgroups", "deny"), ("uid_map", f"0 {{user}} 1"), ("gid_map", f"0 {{group}} 1")):
+    with open(f"/proc/self/{{name}}", "w") as file:
+        file.write(text)
+for command in {("mount --make-rprivate /", *commands)!r}:
+    subprocess.run(command, shell=True, check=True)
+"""
+
+
+def disk_of(size: str, folder: Path) -> str:
+    return mounting(f"mount -t tmpfs -o size={size} tmpfs {folder}")
 
 
 def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
@@ -149,7 +159,7 @@ def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
     disk.mkdir()
     temporary.mkdir()
     # The compiler itself would meet this disk's end, and end the process.
-    ran = python(KERNEL, disk, prefix=with_disk_of("80k", disk), TMPDIR=str(temporary))
+    ran = run_fresh(disk_of("80k", disk) + KERNEL, disk, TMPDIR=str(temporary))
     assert (ran.stdout, ran.returncode) == (f"{PIXELS}\n", 0)
     assert len(ran.stderr.splitlines()) == 1
     assert "is compiled for this process only" in ran.stderr
@@ -159,19 +169,16 @@ def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
 
 def test_a_filled_cache_that_is_read_only_serves(cache, tmp_path):
     """Of a farm's image; nothing is compiled, and nothing is said. A damaged one is left alone."""
-    read_only = 'mount --bind $0 $0 && mount -o remount,ro,bind $0 && exec "$@"'
-    prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c", read_only, str(cache))
-    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no file system of one's own on this machine")
+    code = mounting(f"mount --bind {cache} {cache}", f"mount -o remount,ro,bind {cache}") + KERNEL
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     before = compiled(cache).stat().st_mtime_ns
-    ran = python(KERNEL, cache, prefix=prefix, TMPDIR=str(temporary), HOME=str(tmp_path / "none"))
+    ran = run_fresh(code, cache, TMPDIR=str(temporary), HOME=str(tmp_path / "none"))
     assert (ran.stdout, ran.stderr, ran.returncode) == (f"{PIXELS}\n", "", 0)
     assert not list(tmp_path.rglob("none/**/*.o")) + list(temporary.rglob("*.o"))
     assert compiled(cache).stat().st_mtime_ns == before
     compiled(cache).write_bytes(b"damaged")
-    ran = python(KERNEL, cache, prefix=prefix, TMPDIR=str(temporary), HOME=str(tmp_path / "none"))
+    ran = run_fresh(code, cache, TMPDIR=str(temporary), HOME=str(tmp_path / "none"))
     assert (ran.stdout, ran.returncode) == (f"{PIXELS}\n", 0)
     assert "a damaged kernel cannot be removed" in ran.stderr
 
@@ -179,7 +186,7 @@ def test_a_filled_cache_that_is_read_only_serves(cache, tmp_path):
 def test_a_full_disk_under_temporary_files_goes_unnoticed(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    ran = python(KERNEL, tmp_path / "cache", prefix=with_disk_of("200k", temporary), TMPDIR=str(temporary))
+    ran = run_fresh(disk_of("200k", temporary) + KERNEL, tmp_path / "cache", TMPDIR=str(temporary))
     assert (ran.stdout, ran.stderr, ran.returncode) == (f"{PIXELS}\n", "", 0)
     assert len(list((tmp_path / "cache").rglob("*.o"))) == 1
 
@@ -197,7 +204,7 @@ def test_where_nothing_can_be_written_the_reference_is_used_and_said_once(tmp_pa
 def test_workers_of_a_data_loader_run_kernels(cache, tmp_path):
     script = tmp_path / "workers.py"  # spawned processes import it
     script.write_text(WORKERS)
-    ran = python(script, cache)
+    ran = python(script, WARP_CACHE_PATH=str(cache))
     assert ran.stdout.splitlines() == [f"{start} {' '.join([str(PIXELS)] * 5)}" for start in ("fork", "spawn")]
     assert ran.stderr == ""
 
@@ -288,7 +295,7 @@ import humanpose_cli.engine.skinning.op, humanpose_cli.engine.rasterising.op, hu
 import humanpose_cli.engine.warping.op
 print("warp" in sys.modules)
 """
-    assert python(code).stdout.splitlines() == ["[]", "False"]
+    assert python("-c", code).stdout.splitlines() == ["[]", "False"]
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders' owners are a matter of POSIX")
