@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fresh_process import run_fresh
 from synthetic_people import actor, bank, body, labels, naked
 
 from humanpose_cli.core.camera import Camera
@@ -54,8 +54,7 @@ def test_bytes_depend_on_no_number_of_threads_and_no_process():
     assert one == four
     places = [*sys.path, str(Path(__file__).parent)]
     code = f"import sys; sys.path[:0] = {places!r}; import test_scene as t; print(t.digest(range(2)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == one
+    assert run_fresh(code).stdout.strip() == one
 
 
 def test_labels_describe_the_image():
