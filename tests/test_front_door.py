@@ -176,6 +176,11 @@ def test_functions_of_fits_take_files_and_name_wrong_arguments(fit, tmp_path):
         (lambda: hp.export_fit(fit, "a", "fbx"), "format: is unknown"),
         (lambda: hp.export_fit(fit, "a", ["glb"], world="sky"), "world: is not known, expected camera, ground"),
         (lambda: hp.export_fit(fit, "a", ["bvh"], frame_rate=0), "frame_rate: is unusable"),
+        (
+            lambda: hp.export_fit(fit, "a", "glb", textures={0: "a.png"}),
+            r"textures: are no images.*\(\) str for person 0",
+        ),
+        (lambda: hp.view(fit, textures={0: np.zeros((4, 4), np.uint8)}), r"textures: are no images.*\(4, 4\) uint8"),
         (lambda: hp.view(None), "fit: is none, expected a Fit, or the path of a fit file, found NoneType"),
         (lambda: hp.refine(fit, np.zeros((4, 4, 3))), "frames: is no image"),
     ]:

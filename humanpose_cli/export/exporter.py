@@ -125,6 +125,16 @@ def known_textures(
     return {track: read_texture(texture_path(path, track), covered) for track in found}
 
 
+def checked_textures(textures: Mapping[int, Any] | None) -> Mapping[int, NDArray[np.uint8]]:
+    """The textures that a caller gives; UsageError where one is not (H, W, 3 or 4) uint8."""
+    for track, texture in (textures or {}).items():
+        shape, kind = np.shape(texture), getattr(texture, "dtype", type(texture).__name__)
+        if kind != np.uint8 or len(shape) != 3 or shape[2] not in (3, 4):
+            got = f"{shape} {kind} for person {track}"
+            raise UsageError("textures", "are no images", expected="(H, W, 3 or 4) uint8", got=got)
+    return textures or {}
+
+
 def export_fit(
     fit: Fit | str | Path,
     base: Path | str,
@@ -159,7 +169,7 @@ def export_fit(
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
     if world == "ground":
         fit = on_the_ground(fit, body)
-    known = {track: texture for track, texture in (textures or {}).items() if track in fit.tracks}
+    known = {track: texture for track, texture in checked_textures(textures).items() if track in fit.tracks}
     people = [person_motion(fit, track, body) for track in fit.tracks]
     task = Export(fit, body, Path(base), people, known, progress)
     return tuple(path for name in formats for path in FORMATS[name](task))

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.export.exporter import checked_textures
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
@@ -82,7 +83,7 @@ def view(
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
     fit = on_the_ground(replace(fit, model=body, frame_rate=rate), body)
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    glb = glb_bytes(body, people, CameraPath.of(fit), seconds=fit.seconds(rate), textures=textures)
+    glb = glb_bytes(body, people, CameraPath.of(fit), seconds=fit.seconds(rate), textures=checked_textures(textures))
     known = _frames(fit, frames)
     picture = "" if known is None else _picture(fit, known, progress)
     document = json.dumps(_document(fit)).replace("</", "<\\/")
