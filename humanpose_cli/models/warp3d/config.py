@@ -38,6 +38,9 @@ class GeneratorConfig:
                          paper's makes all pixels anew
     carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
                          moves them too: a short cut past E2D for trainings that are far shorter than the paper's
+    colour_stride        pixels of a voxel in x and y of a second volume, of the input's colours alone, as deep as the
+                         first: 1, 2, … up to `stride`. The part warp moves it too, and the decoder takes over what it
+                         sees of it from the front: a short cut past both networks. 0: none, as in the paper
     drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the
                          mesh's (see `avatar.mesh.mesh_drawing`), whose colours and outline it may take over
     depth_norm           the features in front of D2D are normalised over all slices together; the paper's GroupNorm of
@@ -66,6 +69,7 @@ class GeneratorConfig:
     mask_margin: int = 1
     keep_background: bool = False
     carry_colours: bool = False
+    colour_stride: int = 0
     drawing: bool = False
     depth_norm: bool = False
     tied_slices: bool = False
@@ -90,6 +94,8 @@ class GeneratorConfig:
             raise _unfit("a positive sigma and dilation, softness and margin of 0 or more", "others")
         if self.carry_colours and self.channels < 4:
             raise _unfit("4 channels or more where three carry colours", str(self.channels))
+        if self.colour_stride and (self.colour_stride < 0 or self.stride % self.colour_stride):
+            raise _unfit(f"a stride of colours that divides {self.stride}", str(self.colour_stride))
         if self.warping not in ("2d", "3d") or self.pose not in ("2d", "3d"):
             raise _unfit("warping and pose 2d or 3d", f"{self.warping} and {self.pose}")
 
@@ -172,6 +178,7 @@ PRESETS: dict[str, Preset] = {
             background_widths=(16, 32, 64, 96, 96, 96),
             heatmap_sigma=4.0,
             softness=2.0,
+            colour_stride=2,
             **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
@@ -188,6 +195,7 @@ PRESETS: dict[str, Preset] = {
             decoder_widths=(384, 192, 96),
             decoder_blocks=(2, 3, 1),
             background_widths=(24, 48, 80, 96, 96, 96, 96),
+            colour_stride=2,
             **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),

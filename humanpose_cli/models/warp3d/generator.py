@@ -221,7 +221,8 @@ class Generator(nn.Module):
             heatmaps = self.pose.heatmaps(target)
         warped = self.warp(self.lifting(image), parts)
         posed = self.pose(heatmaps)
-        colours, alpha, taken = self.decoder(torch.cat((warped.to(posed.dtype), posed), 1), drawing)
+        moved = self.moved_colours(image, parts) if self.config.colour_stride else None
+        colours, alpha, taken = self.decoder(torch.cat((warped.to(posed.dtype), posed), 1), drawing, moved)
         foreground, mask = colours.float(), alpha.float()
         background = self.inpainter(image, known).float()
         whole = background + mask * (foreground - background)
@@ -240,6 +241,25 @@ class Generator(nn.Module):
                 widened=config.mask_margin,
                 planar=config.planar,
                 voxel_size=config.voxel_size,
+            )
+
+    def moved_colours(self, image: Tensor, parts: WarpingParts) -> Tensor:
+        """Of an image (B, 3, S, S) from −1 to 1, at `colour_stride`: `warp`'s equation with the colours from 0 to 1 and 1
+        in place of the features, under masks that are not widened: (B, 4, D, H, W).
+        """
+        config, stride = self.config, self.config.colour_stride
+        with torch.autocast(image.device.type, enabled=False):
+            colours = avg_pool2d(image.float() / 2 + 0.5, stride)
+            colours = torch.cat((colours, torch.ones_like(colours[:, :1])), 1)[:, :, None]
+            finer = stride / config.stride
+            return warp_parts(
+                colours.expand(-1, -1, config.depth, -1, -1),
+                parts.capsules,
+                parts.part_of_capsule,
+                parts.in_voxels((finer, finer, 1.0)).target_to_source,
+                softness=config.softness,
+                planar=config.planar,
+                voxel_size=(stride, stride, config.size / config.depth),
             )
 
     def _background_mask(self, parts: WarpingParts) -> Tensor:

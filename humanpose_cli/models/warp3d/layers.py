@@ -317,6 +317,41 @@ def _alike_for_slices(block: DecoderBottleneck, depth: int) -> None:
             weight.copy_(weight[:, : weight.shape[1] // depth].repeat(1, depth, 1, 1))
 
 
+class CarriedColours(nn.Module):
+    """The input's colours that the part warp moved, as seen from the front, and how much of them is taken over.
+
+    The networks learn brightness first and hues late, and detail hardly at all; what is moved has them. Which slice of
+    the volume is in front, D3D's features tell: at first all count alike.
+    """
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        self.front = nn.Parameter(torch.zeros(features))
+        self.taken = nn.Conv2d(channels, 1, 3, padding=1)
+        nn.init.zeros_(self.taken.weight)
+        nn.init.zeros_(self.taken.bias)  # type: ignore[arg-type]
+
+    def seen(self, moved: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """moved     (B, 4, D, H, W) colours 0 to 1 times their masks, and the masks
+        features  (B, F, D, h, w) of D3D, as coarse or coarser
+
+        Colours (B, 3, H, W) from −1 to 1, and which share of each pixel (B, 1, H, W) the person covers.
+        """
+        with torch.autocast(moved.device.type, enabled=False):
+            nearness = torch.einsum("bfdhw,f->bdhw", features.float(), self.front)
+            nearness = interpolate(nearness, size=moved.shape[-2:], mode="bilinear", align_corners=False)
+            weights = nearness.softmax(1)[:, None]
+            colours, covered = (weights * moved).sum(2).split((3, 1), 1)
+            return colours / covered.clamp_min(1e-4) * 2 - 1, moved[:, 3:].amax(2)
+
+    def forward(self, own: Tensor, x: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
+        """own (B, 3, S, S) colours made by the network, x (B, channels, S, S) its last features → colours."""
+        cover = interpolate(seen[1], size=own.shape[-2:], mode="bilinear", align_corners=False)
+        premultiplied = interpolate(seen[0] * seen[1], size=own.shape[-2:], mode="bilinear", align_corners=False)
+        taken = torch.sigmoid(self.taken(x).float())
+        return own + taken * (premultiplied - cover * own)
+
+
 DRAWING_CHANNELS: Final = 5
 """Of a drawing: colours, −1 to 1; how much of the pixel the person covers; how much of that the input image showed."""
 
@@ -351,24 +386,39 @@ class ProjectionDecoder(nn.Module):
             )
         self.norm = group_norm(channels)
         self.last = nn.Conv2d(channels, 5 if config.drawing else 4, 3, padding=1)
+        features = config.channels + config.pose_channels
+        self.carried = CarriedColours(features, channels) if config.colour_stride else None
 
-    def forward(self, volume: Tensor, drawing: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(
+        self, volume: Tensor, drawing: Tensor | None = None, moved: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """volume   warped features and encoded pose, one behind the other
         drawing  (B, 5, S, S); rows that are not a number throughout have none, None: no row has one
+        moved    (B, 4, D, H, W) warped colours for `config.colour_stride`, see `CarriedColours.seen`
         """
-        x = self.blocks(to_plane(self.units(volume)))
+        features = self.units(volume)
+        x = self.blocks(to_plane(features))
         if self.detail is None:
-            output = self.last(torch.relu(self.norm(x)))
-            return torch.tanh(output[:, :3]), torch.sigmoid(output[:, 3:4]), None
+            output, colours = self._colours(x, features, moved)
+            return colours, torch.sigmoid(output[:, 3:4]), None
         if drawing is None:
             drawing = x.new_full((len(x), DRAWING_CHANNELS, *x.shape[2:]), torch.nan)
         given = drawing.isfinite().flatten(1).all(1)[:, None, None, None]
         drawing = torch.where(given, drawing, 0.0).to(x.dtype)
-        output = self.last(torch.relu(self.norm(self.detail(torch.cat((x, drawing), 1)))))
-        colours, mask = torch.tanh(output[:, :3]), torch.sigmoid(output[:, 3:4])
+        output, colours = self._colours(self.detail(torch.cat((x, drawing), 1)), features, moved)
+        mask = torch.sigmoid(output[:, 3:4])
         covered, taken = drawing[:, 3:4], torch.sigmoid(output[:, 4:]) * given
         mask = mask + taken * (covered - mask)
         return colours + taken * covered * (drawing[:, :3] - colours), mask, taken
+
+    def _colours(self, x: Tensor, features: Tensor, moved: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of the last features: what `last` makes, and the colours (B, 3, S, S)."""
+        x = torch.relu(self.norm(x))
+        output = self.last(x)
+        colours = torch.tanh(output[:, :3])
+        if self.carried is None or moved is None:
+            return output, colours
+        return output, self.carried(colours, x, self.carried.seen(moved, features))
 
 
 class Discriminator(nn.Module):

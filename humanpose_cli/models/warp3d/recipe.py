@@ -59,7 +59,8 @@ class Warp3dTraining:
                    a third of a second each: more workers
     augmentation   of both images of a pair alike
     learning_rate, betas  of Adam, for both sides
-    start          weights of a generator of the same shapes to begin with; "" begins at random
+    start          weights of a generator of the same shapes, which may be without `colour_stride`, to begin with; ""
+                   begins at random
     pairs          "listed" by the protocol, "drawn" anew each epoch from the images that belong together; "auto"
                    draws where groups have more than two images or none are listed
     protocol       of the cache; "" for the first that lists pairs to learn from, else its usual one. In one without
@@ -147,7 +148,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self.generator = Generator(self.options.generator)
         if self.options.start:
             path = find_weights(self.options.start)
-            fill(self.generator, read_weights(path, MODEL)[0], path)
+            new = {n: v for n, v in self.generator.state_dict().items() if n.startswith("decoder.carried.")}
+            fill(self.generator, {**new, **read_weights(path, MODEL)[0]}, path)
         self.discriminator: Discriminator | None = None
         self.model = nn.ModuleDict({"generator": self.generator})
         if self.options.adversarial_weight:
