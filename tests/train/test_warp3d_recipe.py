@@ -257,6 +257,10 @@ def test_a_run_may_begin_with_weights(folder, tmp_path):
         torch.testing.assert_close(value, tensors[name].half().float())
     with pytest.raises(InputError):
         Warp3dRecipe(cache, replace(ALONE, generator=replace(MINI, channels=8), start=str(path)))
+    wider = replace(MINI, colour_stride=2)
+    with_colours = Warp3dRecipe(cache, replace(ALONE, generator=wider, start=str(path)), seed=3)
+    for name, value in again.generator.state_dict().items():
+        assert torch.equal(with_colours.generator.state_dict()[name], value), name
 
 
 def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):

@@ -244,8 +244,8 @@ class Generator(nn.Module):
             )
 
     def moved_colours(self, image: Tensor, parts: WarpingParts) -> Tensor:
-        """Of an image (B, 3, S, S) from −1 to 1, at `colour_stride`: `warp`'s equation with the colours from 0 to 1 and 1
-        in place of the features, under masks that are not widened: (B, 4, D, H, W).
+        """Of an image (B, 3, S, S) from −1 to 1, at `colour_stride`: (B, 4, D, H, W), by `warp`'s equation with colours
+        from 0 to 1 and 1 in place of features, under masks that are not widened.
         """
         config, stride = self.config, self.config.colour_stride
         with torch.autocast(image.device.type, enabled=False):

@@ -331,7 +331,7 @@ class CarriedColours(nn.Module):
         nn.init.zeros_(self.taken.weight)
         nn.init.zeros_(self.taken.bias)  # type: ignore[arg-type]
 
-    def seen(self, moved: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    def front_view(self, moved: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """moved     (B, 4, D, H, W) colours 0 to 1 times their masks, and the masks
         features  (B, F, D, h, w) of D3D, as coarse or coarser
 
@@ -344,10 +344,10 @@ class CarriedColours(nn.Module):
             colours, covered = (weights * moved).sum(2).split((3, 1), 1)
             return colours / covered.clamp_min(1e-4) * 2 - 1, moved[:, 3:].amax(2)
 
-    def forward(self, own: Tensor, x: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, own: Tensor, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
         """own (B, 3, S, S) colours made by the network, x (B, channels, S, S) its last features → colours."""
-        cover = interpolate(seen[1], size=own.shape[-2:], mode="bilinear", align_corners=False)
-        premultiplied = interpolate(seen[0] * seen[1], size=own.shape[-2:], mode="bilinear", align_corners=False)
+        cover = interpolate(view[1], size=own.shape[-2:], mode="bilinear", align_corners=False)
+        premultiplied = interpolate(view[0] * view[1], size=own.shape[-2:], mode="bilinear", align_corners=False)
         taken = torch.sigmoid(self.taken(x).float())
         return own + taken * (premultiplied - cover * own)
 
@@ -394,7 +394,7 @@ class ProjectionDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """volume   warped features and encoded pose, one behind the other
         drawing  (B, 5, S, S); rows that are not a number throughout have none, None: no row has one
-        moved    (B, 4, D, H, W) warped colours for `config.colour_stride`, see `CarriedColours.seen`
+        moved    (B, 4, D, H, W) warped colours for `config.colour_stride`, see `CarriedColours.front_view`
         """
         features = self.units(volume)
         x = self.blocks(to_plane(features))
@@ -418,7 +418,7 @@ class ProjectionDecoder(nn.Module):
         colours = torch.tanh(output[:, :3])
         if self.carried is None or moved is None:
             return output, colours
-        return output, self.carried(colours, x, self.carried.seen(moved, features))
+        return output, self.carried(colours, x, self.carried.front_view(moved, features))
 
 
 class Discriminator(nn.Module):
