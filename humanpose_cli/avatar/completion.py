@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.relief import fold_depths
 from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, flat_parts, limb_groups, parts_mask, spread
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly, paint_vertices
@@ -35,12 +36,18 @@ _RIM = 0.012
 _FOLLOW = 0.01
 # Visible skin (m²) that tells its colour; contrast of channels below which a photograph has no colours.
 _LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
-# A garment is patterned where this share of its texels differs by so much from the surroundings' median.
+# A garment is patterned where this share of its texels differs by so much from the surroundings' median, or where
+# some do nearly everywhere: in a tenth of its places (m wide) no less than that part of what most places have.
 _PATTERNED, _CONTRAST = 0.2, 0.1
+_PLACE, _SOME, _EVEN = 0.12, 0.12, 0.3
 # A garment's own colour: clusters of the colours shown, what differs less is the same, and covers that share or more.
 _CLUSTERS, _SAME, _MOST_OF_IT, _OF_BRIGHTNESS, _SATURATED = 4, 0.35, 0.55, 0.25, 3.0
 _CHEST, _FEWEST_TEXELS = ("spine1", "spine2", "spine3", "left_collar", "right_collar"), 100
 _SIDES = (0.06, 0.14)  # metres from the middle of the resting body: both sides of an open front
+# An open patterned garment: colours that cover that share of its sides, and such a part of their share of the middle (m),
+# are its own; what has another one, or less than such a part of their detail, is not it; so much of the middle and at
+# most so much of the sides is not. Both are told over some width (m).
+_OWN, _THERE_TOO, _LESS_DETAIL, _MIDDLE, _NOT_IT, _NEARBY = 0.15, 0.4, 0.4, 0.03, (0.6, 0.5), 0.07
 # A print covers so much (m²), with a border that is its garment's own colour, on a garment that mostly has it.
 _PRINT, _ENCLOSED, _MUCH_OF_IT = (0.0003, 0.02), 0.6, 0.4
 # Weight of a guessed colour against a visible one.
@@ -151,9 +158,12 @@ def _texels_per_metre(surface: BodyTexels) -> float:
 def _fill(surface: BodyTexels, known: Array, prints: Array) -> Array:
     """Colours (coarse, coarse, 3) for whatever `known`, coarse and multiplied by its weight, leaves open."""
     plain = _without_detail(surface, known, prints)
-    patterned = _patterned(surface, known, plain, prints)
+    detail = np.abs(_straight(known) - plain).max(2) > _CONTRAST
+    opening = _opening(surface, known, detail, prints)
+    patterned = _patterned(surface, known, plain, detail, prints < 0.5, opening)
     relief = surface.hollows * np.where(patterned, 1, _folds(surface, known, prints))
-    plain = np.where(patterned & (prints[..., None] < 0.5), _straight(known), _without_prints(surface, known, plain))
+    pattern = _closed(surface, known, opening) if (opening & patterned[..., 0]).any() else _straight(known)
+    plain = np.where(patterned & (prints[..., None] < 0.5), pattern, _without_prints(surface, known, plain))
     known = _over(known, surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3]))))
     spread_out = _spread_colours(surface, known)
     filled = (known[..., :3] + (1 - known[..., 3:]) * spread_out) * relief
@@ -195,32 +205,87 @@ def _prints(surface: BodyTexels, known: Array) -> Array:
             continue
         other = cv2.morphologyEx((shown & ~own).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         count, labels, stats, _ = cv2.connectedComponentsWithStats(other, connectivity=4)
+        found = np.zeros(shown.shape, bool)
         for label in range(1, count):
             if not _PRINT[0] < stats[label, cv2.CC_STAT_AREA] / square < _PRINT[1]:
                 continue
             island = (labels == label).astype(np.uint8)
-            ring = (cv2.dilate(island, np.ones((5, 5), np.uint8)) > 0) & (island == 0)
-            if own[ring].mean() > _ENCLOSED:
-                result[cv2.dilate(island, np.ones((5, 5), np.uint8)) > 0] = 1
+            around = cv2.dilate(island, np.ones((5, 5), np.uint8)) > 0
+            if own[around & (island == 0)].mean() > _ENCLOSED:
+                found |= around
+        if found[shown].mean() < _PATTERNED:  # more of them are a pattern
+            result[found] = 1
     return result
 
 
-def _patterned(surface: BodyTexels, known: Array, plain: Array, prints: Array) -> Mask:
+def _share_nearby(surface: BodyTexels, chosen: Mask, among: Mask, width: float = _NEARBY) -> Array:
+    """Which share (coarse, coarse) of the texels `among` those around each one, `width` metres wide, is chosen."""
+    side = max(3, round(width * _texels_per_metre(surface)) | 1)
+    mean = [cv2.boxFilter(one.astype(np.float32), -1, (side, side)) for one in (chosen & among, among)]
+    return np.asarray(mean[0] / np.maximum(mean[1], _TINY))
+
+
+def _aside(surface: BodyTexels) -> Array:
+    """How far (coarse, coarse) each texel is from the middle of the resting body, metres."""
+    return np.abs(surface.coarse.interpolate(surface.rest[:, :1].astype(np.float32), surface.faces)[..., 0])
+
+
+def _opening(surface: BodyTexels, known: Array, detail: Mask, prints: Array) -> Mask:
+    """Where (coarse, coarse) a patterned garment that is open shows what is worn below it: in the middle of the front
+    other colours than on both sides, or none of their detail.
+    """
+    trunk, aside = _garments(surface)[0], _aside(surface)
+    shown = trunk & (known[..., 3] > 0.5) & (prints < 0.5)
+    sides, middle = (shown & (aside > low) & (aside < high) for low, high in (_SIDES, (0, _MIDDLE)))
+    if min(sides.sum(), middle.sum()) < _FEWEST_TEXELS:
+        return np.zeros(shown.shape, bool)
+    seen = _appearance(_straight(known)[shown])
+    centres, sizes = _clusters(seen[sides[shown]])
+    near = np.linalg.norm(seen[:, None] - centres, axis=2) < _SAME
+    there = near[sides[shown]].mean(0) > _THERE_TOO * near[middle[shown]].mean(0)
+    own = there & (sizes > _OWN * sides.sum())
+    share = _share_nearby(surface, detail, shown)
+    usual_share = float(np.median(share[sides]))
+    less = (share < _LESS_DETAIL * usual_share) & (usual_share > _SOME)
+    other = np.zeros(shown.shape, bool)
+    other[shown] = ~near[:, own].any(1)
+    result = shown & (aside < _SIDES[1]) & ((_share_nearby(surface, other, shown) > 0.5) | less)
+    if result[middle].mean() < _NOT_IT[0] or result[sides].mean() > _NOT_IT[1]:
+        return np.zeros(shown.shape, bool)
+    return result
+
+
+def _closed(surface: BodyTexels, known: Array, opening: Mask) -> Array:
+    """Colours (coarse, coarse, 3) with the garment's pattern in its opening as well, from patches of both sides."""
+    hole = cv2.dilate(opening.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    garment = _garments(surface)[0] & (known[..., 3] > 0.5)
+    colours = np.rint(np.clip(_straight(known) / _BRIGHTEST, 0, 1) * 255).astype(np.uint8)
+    return inpaint(colours, hole & garment, ~garment).astype(np.float32) * np.float32(_BRIGHTEST / 255)
+
+
+def _patterned(surface: BodyTexels, known: Array, plain: Array, detail: Mask, printless: Mask, opening: Mask) -> Mask:
     """Texels (coarse, coarse, 1) of garments, on trunk and arms or on legs, whose visible part is covered with detail
-    that is no letters or badge on plain cloth, as a printed shirt is. Of the upper one, the trunk tells.
+    that is no letters or badge on plain cloth, as a printed shirt is, or that are open and of several colours. Of the
+    upper one, the trunk tells.
+
+    detail  (coarse, coarse) what differs from its surroundings
     """
     trunk, left_arm, right_arm, left_leg, right_leg = _garments(surface)
     legs = left_leg | right_leg
-    result = np.zeros((*prints.shape, 1), bool)
+    result = np.zeros((*opening.shape, 1), bool)
     for seen, garment in ((trunk, trunk | left_arm | right_arm), (legs, legs)):
-        shown = seen & (known[..., 3] > 0.7) & (prints < 0.5)
+        shown = seen & (known[..., 3] > 0.7) & printless & ~opening
         if not shown.any():
             continue
-        colours = _straight(known)[shown]
-        detail = np.abs(colours - plain[shown]).max(1) > _CONTRAST
-        if _usual(plain[shown]).mean() > _MOST_OF_IT:
-            detail &= _usual(colours)  # what has another colour than most of the garment lies on it: a collar, straps
-        result[garment] = detail.mean() > _PATTERNED
+        its = detail[shown]
+        one_colour = _usual(plain[shown]).mean() > _MOST_OF_IT
+        if one_colour:
+            # What has another colour than most of the garment lies on it: a collar, straps.
+            its = its & _usual(_straight(known)[shown])
+        few, most = np.quantile(_share_nearby(surface, detail, shown, _PLACE)[shown], (0.1, 0.5))
+        everywhere = most > _SOME and few > _EVEN * most
+        several = not one_colour and (opening & seen).any()
+        result[garment] = several or everywhere or its.mean() > _PATTERNED
     return result
 
 
@@ -231,7 +296,7 @@ def _without_prints(surface: BodyTexels, known: Array, plain: Array) -> Array:
     garment's colour is that of both sides of the front, and where they have none, that of most of it.
     """
     part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
-    aside = np.abs(surface.coarse.interpolate(surface.rest[:, :1].astype(np.float32), surface.faces)[..., 0])
+    aside = _aside(surface)
     result = plain
     for names in (_CHEST, ("pelvis",)):
         region = parts_mask(part, names) & surface.coarse.covered
