@@ -44,9 +44,9 @@ _PLACE, _SOME, _EVEN = 0.12, 0.12, 0.3
 _CLUSTERS, _SAME, _MOST_OF_IT, _OF_BRIGHTNESS, _SATURATED = 4, 0.35, 0.55, 0.25, 3.0
 _CHEST, _FEWEST_TEXELS = ("spine1", "spine2", "spine3", "left_collar", "right_collar"), 100
 _SIDES = (0.06, 0.14)  # metres from the middle of the resting body: both sides of an open front
-# An open patterned garment: colours that cover that share of its sides, and such a part of their share of the middle (m),
-# are its own; what has another one, or less than such a part of their detail, is not it; so much of the middle and at
-# most so much of the sides is not. Both are told over some width (m).
+# An open patterned garment: colours that cover that share of its sides, and such a part of their share of the middle
+# (m), are its own; what has another one, or less than such a part of their detail, is not it; so much of the middle and
+# at most so much of the sides is not. Both are told over some width (m).
 _OWN, _THERE_TOO, _LESS_DETAIL, _MIDDLE, _NOT_IT, _NEARBY = 0.15, 0.4, 0.4, 0.03, (0.6, 0.5), 0.07
 # A print covers so much (m²), with a border that is its garment's own colour, on a garment that mostly has it.
 _PRINT, _ENCLOSED, _MUCH_OF_IT = (0.0003, 0.02), 0.6, 0.4
@@ -257,7 +257,8 @@ def _opening(surface: BodyTexels, known: Array, detail: Mask, prints: Array) -> 
 
 def _closed(surface: BodyTexels, known: Array, opening: Mask) -> Array:
     """Colours (coarse, coarse, 3) with the garment's pattern in its opening as well, from patches of both sides."""
-    hole = cv2.dilate(opening.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    border = 2 * round(_RIM * _texels_per_metre(surface)) + 1
+    hole = cv2.dilate(opening.astype(np.uint8), np.ones((border, border), np.uint8)) > 0
     garment = _garments(surface)[0] & (known[..., 3] > 0.5)
     colours = np.rint(np.clip(_straight(known) / _BRIGHTEST, 0, 1) * 255).astype(np.uint8)
     return inpaint(colours, hole & garment, ~garment).astype(np.float32) * np.float32(_BRIGHTEST / 255)
