@@ -26,7 +26,8 @@ _LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's
 def on_the_ground(fit: Fit, body: Body) -> Fit:
     """The same bodies before the same cameras, in a world whose y axis points down and whose ground is y = 0.
 
-    The first camera of each shot is above or below the origin. The ground is below the soles of the largest person
+    A camera at the origin, as each shot's first one is but in fits of programs that know a world, is above or below it
+    then. The ground is below the soles of the largest person
     among those whose feet are known, or among all where nobody's are. Where nobody's feet are known or nobody stands,
     the camera is taken as level; shots that show nobody stay as they are.
     """
@@ -51,7 +52,7 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
 
 
 def _world_vertices(fit: Fit, rows: np.ndarray, body: Body) -> Tensor:
-    """The bodies (T, V, 3) of up to 24 of the rows, evenly chosen, metres in the axes of their shot's first camera."""
+    """The bodies (T, V, 3) of up to 24 of the rows, evenly chosen, metres in world axes."""
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _ASKED).round().astype(int))]
     camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[chosen]].astype(np.float32))
     return (body_vertices(body, fit, chosen) - camera[:, None, :3, 3]) @ camera[:, :3, :3]

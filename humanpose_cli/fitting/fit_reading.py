@@ -423,6 +423,7 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
     frames, frame, focal, centre, world = seen
     rows = np.flatnonzero(frame >= 0)
     params = world_motion_to_camera(motion.params.rows(rows), world[frame[rows]], body)
+    world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"].T  # a fit's world is y down
     return _record(
         params, body, frames, frame[rows], np.zeros(len(rows), int), (focal, centre), world, np.ones(len(rows)), "AMASS"
     )

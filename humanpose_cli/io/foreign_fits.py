@@ -55,7 +55,7 @@ class ForeignFits:
     image_size       (N, 2) width, height; NaN where the file does not tell
     confidence       (N,) 0–1
     frame_count      how many frames the program saw; None where the file does not tell
-    world_to_camera  (frame_count, 4, 4), or None
+    world_to_camera  (frame_count, 4, 4) of a world whose y points down, or None
     """
 
     program: str
@@ -283,7 +283,8 @@ def _read_tram(path: Path, stored: Any = None) -> ForeignFits:
 
     A track: `pred_rotmat` (T, 24, 3, 3), `pred_shape` (T, 10), `pred_trans` (T, 1, 3) in the camera, `frame` (T,).
     `camera.npy` beside `hps` (`scripts/estimate_camera.py`) has `img_focal`, `img_center`, and the camera's motion
-    `world_cam_R` (F, 3, 3), `world_cam_T` (F, 3), which map camera to world (`lib/pipeline/visualization.py`).
+    `world_cam_R` (F, 3, 3), `world_cam_T` (F, 3), which map camera to world (`lib/pipeline/visualization.py`). Up is
+    the world's y there (`align_cam_to_world`); ours points down.
     """
     folder = path if path.is_dir() else path.parent.parent
     files = [path] if path.is_file() else sorted((folder / "hps").glob("hps_track_*.npy"))
@@ -306,8 +307,10 @@ def _read_tram(path: Path, stored: Any = None) -> ForeignFits:
             {"track": number, "frame": f, "poses": p, "betas": b, "trans": t, "focal": focal, "principal_point": centre}
             for f, p, b, t in zip(frames, poses, betas, trans, strict=True)
         ]
-    turn = np.linalg.inv(_rigid(_numbers(camera["world_cam_R"], -1, 3, 3), _numbers(camera["world_cam_T"], -1, 3)))
-    return _rows(path, rows, "TRAM", "smpl", frame_count=len(turn), world_to_camera=turn)
+    turns, offsets = _numbers(camera["world_cam_R"], -1, 3, 3), _numbers(camera["world_cam_T"], -1, 3)
+    down = np.array([1.0, -1.0, -1.0])
+    world = np.linalg.inv(_rigid(turns * down[:, None], offsets * down))
+    return _rows(path, rows, "TRAM", "smpl", frame_count=len(world), world_to_camera=world)
 
 
 def _rigid(rotations: Array, offsets: Array) -> Array:

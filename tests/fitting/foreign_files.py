@@ -88,8 +88,8 @@ def tram(person: Known) -> tuple[dict[str, Any], dict[str, Any]]:
     camera = {
         "img_focal": np.float64(300.0),
         "img_center": np.array(SIZE) / 2,
-        "world_cam_R": turns,
-        "world_cam_T": np.array([[0.5 * f, 0.0, 0.0] for f in range(FRAMES)], np.float32),
+        "world_cam_R": np.diag((1, -1, -1)) @ turns,  # y up
+        "world_cam_T": np.array([[0.5 * f, 0.1 * f, 0.0] for f in range(FRAMES)], np.float32),
     }
     return track, camera
 

@@ -96,9 +96,10 @@ def test_trams_folder_is_read_and_its_camera_maps_world_to_camera(smpl: Body, tm
     np.testing.assert_array_equal(fit.poses, read_fits(file, smpl).poses)
     camera = tram(PERSON)[1]
     point = np.array([0.3, -0.2, 4.0])
-    world = camera["world_cam_R"] @ point + camera["world_cam_T"]
+    world = (camera["world_cam_R"] @ point + camera["world_cam_T"]) * (1, -1, -1)  # ours is y down
     back = fit.world_to_camera[:, :3, :3] @ world[..., None] + fit.world_to_camera[:, :3, 3:]
     np.testing.assert_allclose(back[..., 0], np.tile(point, (FRAMES, 1)), atol=1e-5)
+    np.testing.assert_allclose(fit.world_to_camera[0], np.eye(4), atol=1e-6)  # held level
     (tmp_path / "camera.npy").unlink()
     with pytest.raises(InputError, match=r"has no camera, expected .*camera\.npy"):
         read_fits(tmp_path, smpl)
@@ -171,6 +172,8 @@ def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder:
     again = read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "a.fit.npz")
     np.testing.assert_allclose(again.joints3d, fit.joints3d, atol=1e-4)
     np.testing.assert_allclose(again.joints2d, fit.joints2d, atol=0.05)
+    np.testing.assert_allclose(again.world_to_camera, fit.world_to_camera, atol=1e-6)
+    np.testing.assert_allclose(again.to_amass()["trans"], fit.to_amass()["trans"], atol=1e-4)
     with pytest.raises(UsageError, match="has no camera"):
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder))
 
