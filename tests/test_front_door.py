@@ -153,7 +153,11 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
         (np.zeros((4, 4), np.uint8), {}, "of grey"),
         (np.zeros((2, 4, 4, 4), np.uint8), {}, "leave alpha out"),
         (np.zeros((4, 4, 3), np.uint8), {"focal": -1}, "focal: must be positive"),
-        (np.zeros((4, 4, 3), np.uint8), {"method": "guess"}, "method: is not known"),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            {"method": "guess"},
+            "method: is not known, expected auto, keypoints, nbf, register, found guess",
+        ),
         (np.zeros((4, 4, 3), np.uint8), {"people": "many"}, "people: is not known, expected all, largest, found many"),
         (np.zeros((4, 4, 3), np.uint8), {"detector": "slow"}, "detector: is not known"),
         (np.zeros((4, 4, 3), np.uint8), {"device": "gpu"}, "device: no such device"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.datasets.densepose import read_annotated_images
 from humanpose_cli.datasets.images import DensePoseOutput
+from humanpose_cli.fitting.options import FitMethod
 from humanpose_cli.fitting.registering import register_fit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.digests import digest_of_files, file_digest
@@ -95,6 +96,9 @@ def _charts_of(body: Body, charts: Path | None) -> SurfaceCharts:
 
 def check_registration(method: str, densepose: Path | None, charts: Path | None, *, refine: bool) -> None:
     """UsageError where the arguments of a fit do not go together."""
+    known = (*get_args(FitMethod), "register")
+    if method not in known:
+        raise UsageError("method", "is not known", expected=", ".join(known), got=method)
     if (method == "register") != (densepose is not None):
         raise UsageError("densepose", "goes with `method=register`", expected="both or neither")
     check_charts(densepose, charts)
