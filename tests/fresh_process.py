@@ -23,7 +23,9 @@ def run_fresh(code: str, cache: Path | None = None, **environment: str) -> Compl
         process = context.Process(target=_run, args=(code, environment, streams))
         process.start()
         process.join(100)
-        assert process.exitcode is not None, "waited too long"
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError("waited too long")
         return CompletedProcess(code, process.exitcode, *(path.read_text("utf-8") for path in streams))
 
 

@@ -67,13 +67,17 @@ def test_the_command_runs_each_step_within_its_seconds(monkeypatch, tmp_path, ca
     (tmp_path / "gpu_engine.py").write_text(f'"""Starts."""\n{told}time.sleep(60)\n')
     (tmp_path / "gpu_training.py").write_text(f'"""Trains."""\n{told}')
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
-    monkeypatch.setattr(gpu, "STEPS", {"gpu_engine": 1, "gpu_training": 60})
     monkeypatch.setattr(run, "RESULTS", tmp_path / "RESULTS.md")
     monkeypatch.setattr(run, "machine", lambda: "a GPU")
     monkeypatch.setattr(run, "software", lambda: "Commit 1.")
-    assert gpu.main(["--small"]) == 1
-    assert "failed: gpu_engine\n" in capsys.readouterr().err
-    sections = (tmp_path / "RESULTS.md").read_text().split("### ")
+    sections: list[str] = []
+    for seconds in (1, 5, 25):  # on a busy machine a process may take longer than a second to begin
+        monkeypatch.setattr(gpu, "STEPS", {"gpu_engine": seconds, "gpu_training": 60})
+        assert gpu.main(["--small"]) == 1
+        assert "failed: gpu_engine\n" in capsys.readouterr().err
+        sections = (tmp_path / "RESULTS.md").read_text().split("### ")
+        if "no result" not in sections[1]:
+            break
     assert "Starts." in sections[1]  # what it printed before its time was over
     assert "| given | --device cuda |" in sections[1]
     assert "| given | --device cuda --small |" in sections[2]
