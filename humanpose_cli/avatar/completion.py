@@ -36,18 +36,20 @@ _RIM = 0.012
 _FOLLOW = 0.01
 # Visible skin (m²) that tells its colour; contrast of channels below which a photograph has no colours.
 _LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
-# A garment is patterned where this share of its texels differs by so much from the surroundings' median, or where
-# some do nearly everywhere: in a tenth of its places (m wide) no less than that part of what most places have.
+# A garment is patterned where this share of its texels differs by so much from the surroundings' median.
 _PATTERNED, _CONTRAST = 0.2, 0.1
+# It is, too, where some do nearly everywhere: this share in most places (m wide), and even in the tenth of them that
+# have least no less than that part of it.
 _PLACE, _SOME, _EVEN = 0.12, 0.12, 0.3
 # A garment's own colour: clusters of the colours shown, what differs less is the same, and covers that share or more.
 _CLUSTERS, _SAME, _MOST_OF_IT, _OF_BRIGHTNESS, _SATURATED = 4, 0.35, 0.55, 0.25, 3.0
 _CHEST, _FEWEST_TEXELS = ("spine1", "spine2", "spine3", "left_collar", "right_collar"), 100
 _SIDES = (0.06, 0.14)  # metres from the middle of the resting body: both sides of an open front
-# An open patterned garment: colours that cover that share of its sides, and such a part of their share of the middle
-# (m), are its own; what has another one, or less than such a part of their detail, is not it; so much of the middle and
-# at most so much of the sides is not. Both are told over some width (m).
-_OWN, _THERE_TOO, _LESS_DETAIL, _MIDDLE, _NOT_IT, _NEARBY = 0.15, 0.4, 0.4, 0.03, (0.6, 0.5), 0.07
+# An open patterned garment: what it is open to is in the middle (m) of the front, most of which it covers, as it does
+# not both sides. The garment's own colours cover this share of the sides, and such a part of their share of the middle.
+# What it is open to has mostly others, or less than such a part of the sides' detail, within some width (m).
+_MIDDLE, _OF_MIDDLE, _OF_SIDES = 0.03, 0.6, 0.5
+_OWN, _THERE_TOO, _LESS_DETAIL, _NEARBY = 0.15, 0.4, 0.4, 0.07
 # A print covers so much (m²), with a border that is its garment's own colour, on a garment that mostly has it.
 _PRINT, _ENCLOSED, _MUCH_OF_IT = (0.0003, 0.02), 0.6, 0.4
 # Weight of a guessed colour against a visible one.
@@ -160,7 +162,7 @@ def _fill(surface: BodyTexels, known: Array, prints: Array) -> Array:
     plain = _without_detail(surface, known, prints)
     detail = np.abs(_straight(known) - plain).max(2) > _CONTRAST
     opening = _opening(surface, known, detail, prints)
-    patterned = _patterned(surface, known, plain, detail, prints < 0.5, opening)
+    patterned = _patterned(surface, known, plain, detail, prints, opening)
     relief = surface.hollows * np.where(patterned, 1, _folds(surface, known, prints))
     pattern = _closed(surface, known, opening) if (opening & patterned[..., 0]).any() else _straight(known)
     plain = np.where(patterned & (prints[..., None] < 0.5), pattern, _without_prints(surface, known, plain))
@@ -239,20 +241,26 @@ def _opening(surface: BodyTexels, known: Array, detail: Mask, prints: Array) -> 
     sides, middle = (shown & (aside > low) & (aside < high) for low, high in (_SIDES, (0, _MIDDLE)))
     if min(sides.sum(), middle.sum()) < _FEWEST_TEXELS:
         return np.zeros(shown.shape, bool)
-    seen = _appearance(_straight(known)[shown])
-    centres, sizes = _clusters(seen[sides[shown]])
-    near = np.linalg.norm(seen[:, None] - centres, axis=2) < _SAME
-    there = near[sides[shown]].mean(0) > _THERE_TOO * near[middle[shown]].mean(0)
-    own = there & (sizes > _OWN * sides.sum())
     share = _share_nearby(surface, detail, shown)
     usual_share = float(np.median(share[sides]))
     less = (share < _LESS_DETAIL * usual_share) & (usual_share > _SOME)
     other = np.zeros(shown.shape, bool)
-    other[shown] = ~near[:, own].any(1)
+    other[shown] = _other_colours(_straight(known)[shown], sides[shown], middle[shown])
     result = shown & (aside < _SIDES[1]) & ((_share_nearby(surface, other, shown) > 0.5) | less)
-    if result[middle].mean() < _NOT_IT[0] or result[sides].mean() > _NOT_IT[1]:
+    if result[middle].mean() < _OF_MIDDLE or result[sides].mean() > _OF_SIDES:
         return np.zeros(shown.shape, bool)
     return result
+
+
+def _other_colours(colours: Array, sides: Mask, middle: Mask) -> Mask:
+    """Which of the colours (N, 3) of a front are none of the garment's own: those are common on its `sides` (N,), and
+    not much more so in its `middle` (N,).
+    """
+    appearance = _appearance(colours)
+    centres, sizes = _clusters(appearance[sides])
+    near = np.linalg.norm(appearance[:, None] - centres, axis=2) < _SAME
+    own = (sizes > _OWN * sides.sum()) & (near[sides].mean(0) > _THERE_TOO * near[middle].mean(0))
+    return np.asarray(~near[:, own].any(1))
 
 
 def _closed(surface: BodyTexels, known: Array, opening: Mask) -> Array:
@@ -264,7 +272,7 @@ def _closed(surface: BodyTexels, known: Array, opening: Mask) -> Array:
     return inpaint(colours, hole & garment, ~garment).astype(np.float32) * np.float32(_BRIGHTEST / 255)
 
 
-def _patterned(surface: BodyTexels, known: Array, plain: Array, detail: Mask, printless: Mask, opening: Mask) -> Mask:
+def _patterned(surface: BodyTexels, known: Array, plain: Array, detail: Mask, prints: Array, opening: Mask) -> Mask:
     """Texels (coarse, coarse, 1) of garments, on trunk and arms or on legs, whose visible part is covered with detail
     that is no letters or badge on plain cloth, as a printed shirt is, or that are open and of several colours. Of the
     upper one, the trunk tells.
@@ -274,19 +282,19 @@ def _patterned(surface: BodyTexels, known: Array, plain: Array, detail: Mask, pr
     trunk, left_arm, right_arm, left_leg, right_leg = _garments(surface)
     legs = left_leg | right_leg
     result = np.zeros((*opening.shape, 1), bool)
-    for seen, garment in ((trunk, trunk | left_arm | right_arm), (legs, legs)):
-        shown = seen & (known[..., 3] > 0.7) & printless & ~opening
+    for telling, garment in ((trunk, trunk | left_arm | right_arm), (legs, legs)):
+        shown = telling & (known[..., 3] > 0.7) & (prints < 0.5) & ~opening
         if not shown.any():
             continue
-        its = detail[shown]
+        detailed = detail[shown]
         one_colour = _usual(plain[shown]).mean() > _MOST_OF_IT
         if one_colour:
             # What has another colour than most of the garment lies on it: a collar, straps.
-            its = its & _usual(_straight(known)[shown])
+            detailed = detailed & _usual(_straight(known)[shown])
         few, most = np.quantile(_share_nearby(surface, detail, shown, _PLACE)[shown], (0.1, 0.5))
         everywhere = most > _SOME and few > _EVEN * most
-        several = not one_colour and (opening & seen).any()
-        result[garment] = several or everywhere or its.mean() > _PATTERNED
+        several = not one_colour and (opening & telling).any()
+        result[garment] = several or everywhere or detailed.mean() > _PATTERNED
     return result
 
 
