@@ -120,6 +120,10 @@ class EarlierRuns:
             and all(self._writers[output] is entry for output in entry.outputs)
         )
 
+    def knows(self, item: Item) -> bool:
+        """Whether an earlier run did anything about an item."""
+        return self._entry(item) is not None
+
     def replaced_by(self, item: Item) -> tuple[str, ...]:
         """The files of earlier runs that doing an item may replace."""
         entry, planned = self._entry(item), self._planned(item)

@@ -153,6 +153,9 @@ def run_items(
         return _Run(batch, ledger, worker, progress or BatchProgress(), stop).carry_out(mine)
 
 
+_NO_MARK = Fingerprint(0, 0)  # of an input that cannot be read
+
+
 class _Run:
     """One pass over the items of one shard."""
 
@@ -213,7 +216,9 @@ class _Run:
     def _do(self, item: Item, mark: Fingerprint | Failure, prepared: float) -> ItemResult:
         """Work on an item, whose preparation took so many seconds, and record what became of it."""
         if isinstance(mark, Failure):
-            return _failed(item, mark, 0.0)
+            result = _failed(item, mark, 0.0)
+            # What an earlier run made of it may come in useful again, when the input can be read again.
+            return result if self.earlier.knows(item) else self._recorded(item, _NO_MARK, result)
         self.progress.item_started(item.name)
         started = time.perf_counter() - prepared
         contents: Mapping[str, Any] = {}
@@ -230,11 +235,17 @@ class _Run:
             result = ItemResult(item.name, status, outputs, seconds, outcome.problem, code, outcome.details)
         if self.halted:
             return result
+        return self._recorded(item, mark, result, contents)
+
+    def _recorded(
+        self, item: Item, mark: Fingerprint, result: ItemResult, contents: Mapping[str, Any] | None = None
+    ) -> ItemResult:
+        """The result with its contents, or a failure where the ledger cannot keep it."""
         try:
             self.ledger.record(item, mark, result)
         except UnavailableError as error:  # most likely a full disk; unrecorded, the item is done again
             return self._failure(item, error, result.seconds)
-        return replace(result, details={**result.details, **contents})
+        return replace(result, details={**result.details, **(contents or {})})
 
     def _announce(self, item: Item, mark: Fingerprint) -> None:
         """Say that earlier results are being replaced: if this is never finished, nobody must take them for whole."""

@@ -320,10 +320,16 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
     (photos / "a.jpg").unlink()
     result = run_items(items, Recorder(tmp_path / "out"), batch(tmp_path))
     assert statuses(result) == ["error", "success", "success", "success"]
+    kept = read_history(tmp_path / "out").of("fit", items[0])
+    assert (kept.outcome, kept.error) == ("error", result.items[0].error)
     (photos / "a.jpg").write_bytes(b"back")
     again = Recorder(tmp_path / "out")
     run_items(items, again, batch(tmp_path))
     assert again.seen == ["a.jpg"]
+    (photos / "a.jpg").rename(tmp_path / "away")  # what was done before stays known, for when it comes back once more
+    assert statuses(run_items(items, again, batch(tmp_path)))[0] == "error"
+    (tmp_path / "away").rename(photos / "a.jpg")
+    assert statuses(run_items(items, again, batch(tmp_path)))[0] == "skipped"
 
 
 def test_other_options_do_not_replace_results_unless_told_to(tmp_path, photos):
