@@ -312,7 +312,7 @@ _ENTRIES = (
         "warp3d",
         "a person's image, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "a29d3079c6aa5eeef3053e3bb8d4d8880d1ff4c15943b90f3316dbd6885a4866",
+        "56b917a9e866c0a91e36a6f882fcffa38154b851bedca9bf606d4b85f0166fe4",
     ),
     WeightsEntry(
         "lifter",
