@@ -416,8 +416,9 @@ class ProjectionDecoder(nn.Module):
         x = torch.relu(self.norm(x))
         output = self.last(x)
         colours = torch.tanh(output[:, :3])
-        if self.carried is None or moved is None:
+        if self.carried is None:
             return output, colours
+        assert moved is not None, "a decoder with `colour_stride` needs the warped colours"
         return output, self.carried(colours, x, self.carried.front_view(moved, features))
 
 

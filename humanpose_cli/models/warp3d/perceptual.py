@@ -60,8 +60,13 @@ class PerceptualLoss(nn.Module):
         return {"kind": self.kind}
 
 
+def pixel_distance(made: Tensor, true: Tensor) -> Tensor:
+    """L1 and half of 1 − SSIM at every pixel and channel of images (B, 3, S, S) from 0 to 1."""
+    return (made - true).abs() + 0.5 * (1 - ssim_map(made, true))
+
+
 class PixelLoss(PerceptualLoss):
-    """Mean over the scales 1, 1/2 and 1/4 of L1 and half of 1 − SSIM, of images 0 to 1."""
+    """Mean over the scales 1, 1/2 and 1/4 of `pixel_distance`."""
 
     kind = "pixels"
 
@@ -70,7 +75,7 @@ class PixelLoss(PerceptualLoss):
             a, b = made.float() / 2 + 0.5, true.float() / 2 + 0.5
             total = a.new_zeros(())
             for _ in range(_SCALES):
-                total = total + (a - b).abs().mean() + 0.5 * (1 - ssim_map(a, b).mean())
+                total = total + pixel_distance(a, b).mean()
                 a, b = avg_pool2d(a, 2), avg_pool2d(b, 2)
             return total / _SCALES
 

@@ -29,13 +29,13 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
-from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground, ssim_map
+from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.models.people import people_of_images, require_model, training_protocol
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
 from humanpose_cli.models.warp3d.layers import Discriminator
 from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
-from humanpose_cli.models.warp3d.perceptual import perceptual_loss
+from humanpose_cli.models.warp3d.perceptual import perceptual_loss, pixel_distance
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
@@ -347,10 +347,9 @@ def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def _person_loss(image: Tensor, true: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """L1 and half of 1 − SSIM, of images 0 to 1, in the true person's pixels: the mean of the pairs that show one."""
+    """`pixel_distance` in the true person's pixels: the mean of the pairs that show one."""
     with torch.autocast(image.device.type, enabled=False):
-        a, b = image.float() / 2 + 0.5, true.float() / 2 + 0.5
-        apart = ((a - b).abs() + 0.5 * (1 - ssim_map(a, b))).mean(1)
+        apart = pixel_distance(image.float() / 2 + 0.5, true.float() / 2 + 0.5).mean(1)
         mask = batch["target_mask"] * batch["masks_known"][:, None, None]
         area = mask.sum((1, 2))
         return ((apart * mask).sum((1, 2)) / area.clamp_min(1)).sum() / (area > 0).sum().clamp_min(1)
