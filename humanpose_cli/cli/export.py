@@ -60,8 +60,9 @@ def export(
     metres. AMASS is z up, JSON has camera axes, all others are y up.
     """
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.export.exporter import ONE_FILE, export_fit, output_base, parse_formats
+    from humanpose_cli.export.exporter import ONE_FILE, check_frame_rate, export_fit, output_base, parse_formats
 
+    check_frame_rate(frame_rate)
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
     wanted: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []

@@ -135,6 +135,12 @@ def checked_textures(textures: Mapping[int, Any] | None) -> Mapping[int, NDArray
     return textures or {}
 
 
+def check_frame_rate(frame_rate: float | None) -> None:
+    """UsageError unless it is None or frames a second."""
+    if frame_rate is not None and not 0 < frame_rate < math.inf:
+        raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
+
+
 def export_fit(
     fit: Fit | str | Path,
     base: Path | str,
@@ -162,8 +168,7 @@ def export_fit(
     formats = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
     if world not in get_args(World):
         raise UsageError("world", "is not known", expected=", ".join(get_args(World)), got=str(world))
-    if frame_rate is not None and not 0 < frame_rate < math.inf:
-        raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
+    check_frame_rate(frame_rate)
     fit = fit_of(fit)
     body = fit.body_model(body)
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)

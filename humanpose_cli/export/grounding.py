@@ -27,9 +27,9 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
     """The same bodies before the same cameras, in a world whose y axis points down and whose ground is y = 0.
 
     A camera at the origin, as each shot's first one is but in fits of programs that know a world, is above or below it
-    then. The ground is below the soles of the largest person
-    among those whose feet are known, or among all where nobody's are. Where nobody's feet are known or nobody stands,
-    the camera is taken as level; shots that show nobody stay as they are.
+    then. The ground is below the soles of the largest person among those whose feet are known, or among all where
+    nobody's are. Where nobody's feet are known or nobody stands, the camera is taken as level; shots that show nobody
+    stay as they are.
     """
     feet = fit.joint_confidence[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
     known = np.min(feet, 1) > _FEET_KNOWN
