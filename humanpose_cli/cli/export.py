@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
@@ -13,6 +13,7 @@ from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
+    from humanpose_cli.export.exporter import Export
 
 _FORMAT = option(
     "--format NAME,NAME",
@@ -60,7 +61,7 @@ def export(
     metres. AMASS is z up, JSON has camera axes, all others are y up.
     """
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.export.exporter import ONE_FILE, check_frame_rate, export_fit, output_base, parse_formats
+    from humanpose_cli.export.exporter import ONE_FILE, check_frame_rate, export_of, output_base, parse_formats
 
     check_frame_rate(frame_rate)
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
@@ -72,19 +73,24 @@ def export(
             whole = (base.with_name(f"{base.name}.{kind}"),) if kind in ONE_FILE else ()
             items.append(replace(source, key=f"{source.key} as {kind}", outputs=whole))
             wanted[items[-1].key] = source.key, kind
-    latest: dict[str, tuple[Any, ...]] = {}  # the fit of the item before, which often is that of the next
+    latest: dict[str, Export] = {}  # of the item before, whose fit often is that of the next
 
     def work(item: Item) -> Outcome:
         name, kind = wanted[item.key]
         if name not in latest:
             latest.clear()
-            latest[name] = inputs.read(session, item)
-        fit, _, textures = latest[name]
-        base, progress = base_of(name), session.reporter.step
-        written = export_fit(
-            fit, base, (kind,), frame_rate=frame_rate, world=world, textures=textures, progress=progress
-        )
-        details = {"people": len(fit.tracks), "frames": fit.frame_count, "files": len(written)}
+            fit, _, textures = inputs.read(session, item)
+            latest[name] = export_of(
+                fit,
+                base_of(name),
+                frame_rate=frame_rate,
+                world=world,
+                textures=textures,
+                progress=session.reporter.step,
+            )
+        task = latest[name]
+        written = task.write((kind,))
+        details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(written)}
         return Outcome(written, details)
 
     return flags.run(session, items, work, out, {"frame_rate": frame_rate, "world": world, **inputs.identity()})

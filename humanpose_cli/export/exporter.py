@@ -43,7 +43,7 @@ class Export:
     fit       with a frame rate
     base      path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`
     people    motions of its tracks
-    textures  of tracks, (H, W, 4) uint8
+    textures  of tracks, (H, W, 3 or 4) uint8
     """
 
     fit: Fit
@@ -52,6 +52,10 @@ class Export:
     people: Sequence[PersonMotion]
     textures: Mapping[int, NDArray[np.uint8]]
     progress: Progress
+
+    def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
+        """Write each of the formats, keys of `FORMATS`; returns the files in the order written."""
+        return tuple(path for name in formats for path in FORMATS[name](self))
 
     def path(self, ending: str) -> Path:
         """A file beside the others."""
@@ -165,7 +169,24 @@ def export_fit(
     UsageError for formats, a world or a rate that there is not; UnavailableError where `usd` is asked for and usd-core
     is not installed.
     """
-    formats = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
+    names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
+    task = export_of(fit, base, frame_rate=frame_rate, world=world, textures=textures, body=body, progress=progress)
+    return task.write(names)
+
+
+def export_of(
+    fit: Fit | str | Path,
+    base: Path | str,
+    *,
+    frame_rate: float | None,
+    world: World,
+    textures: Mapping[int, NDArray[np.uint8]] | None,
+    progress: Progress,
+    body: Body | None = None,
+) -> Export:
+    """What all formats share of a fit: the world that it stands in, and everybody's motion in it. Arguments and errors
+    as `export_fit`.
+    """
     if world not in get_args(World):
         raise UsageError("world", "is not known", expected=", ".join(get_args(World)), got=str(world))
     check_frame_rate(frame_rate)
@@ -176,8 +197,7 @@ def export_fit(
         fit = on_the_ground(fit, body)
     known = {track: texture for track, texture in checked_textures(textures).items() if track in fit.tracks}
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    task = Export(fit, body, Path(base), people, known, progress)
-    return tuple(path for name in formats for path in FORMATS[name](task))
+    return Export(fit, body, Path(base), people, known, progress)
 
 
 def _amass(task: Export) -> list[Path]:

@@ -12,6 +12,7 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.export import exporter
 from humanpose_cli.fitting import fit_reading
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.images import write_image
@@ -73,16 +74,20 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
 
 
 def test_formats_one_after_another_stand_beside_each_other(hpc, fits, tmp_path, monkeypatch):
-    """And a fit is read once for all that are asked for together."""
-    read = []
-    monkeypatch.setattr(
-        fit_reading, "read_fits", lambda path, *_, _read=fit_reading.read_fits, **__: read.append(path) or _read(path)
-    )
-    line = ("export", str(fits), "--out", str(tmp_path / "out"), "--json")
+    """And a fit is read, and its ground found, once for all that are asked for together."""
+    called = []
+
+    def count(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, **named: called.append(name) or real(*given, **named))
+
+    count(fit_reading, "read_fits")
+    count(exporter, "on_the_ground")
+    line = ("export", str(fits), "--out", str(tmp_path / "out"), "--world", "ground", "--json")
     assert names(hpc(*line)) == ["a.png.glb"]
     ran = hpc(*line, "--format", "glb,json,ply")
     assert [item["status"] for item in ran.document["items"]] == ["skipped", "success", "success"]
-    assert len(read) == 2
+    assert called == 2 * ["read_fits", "on_the_ground"]
     refused = hpc(*line, "--format", "json", "--frame-rate", "30")
     assert refused.code == 2
     assert "a.png.fit.npz as json made with other options" in refused.err
