@@ -1,8 +1,8 @@
 """Fits in a world that stands on its ground, in place of the first camera's.
 
-Nobody knows how a camera was held. People tell: who stands still is in balance (see `avatar.ground`), and soles are on
-the ground. What is known is the way down to some degrees, where a camera is tilted by 15° to 50°, and the height of the
-camera above the soles.
+Nobody knows how a camera was held, unless the program that made the fit does. People tell: who stands still is in
+balance (see `avatar.ground`), and soles are on the ground. What is known is the way down to some degrees, where a
+camera is tilted by 15° to 50°, and the height of the camera above the soles.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
 
     A camera at the origin, as each shot's first one is but in fits of programs that know a world, is above or below it
     then. The ground is below the soles of the largest person among those whose feet are known, or among all where
-    nobody's are. Where nobody's feet are known or nobody stands, the camera is taken as level; shots that show nobody
-    stay as they are.
+    nobody's are. Where the world is upright (`FitRecord.options`), it stays so; else where nobody's feet are known or
+    nobody stands, the camera is taken as level. Shots that show nobody stay as they are.
     """
     feet = fit.joint_confidence[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
     known = np.min(feet, 1) > _FEET_KNOWN
@@ -42,7 +42,9 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
         tells = rows[known[rows]]
         down = torch.tensor((0.0, 1.0, 0.0))
         if len(tells):
-            rows, down = tells, tilt_of(_world_vertices(fit, tells, body), body)
+            rows = tells
+            if not fit.options.get("upright"):
+                down = tilt_of(_world_vertices(fit, tells, body), body)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
         height = float((_world_vertices(fit, largest, body) @ down).max(1).values.quantile(_LOWEST))
         turn = turn_between(down.double(), torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()

@@ -8,7 +8,7 @@ to its last. Fits of frames that are not there are an error that names them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -250,7 +250,8 @@ def _completed(path: Path, given: ForeignFits, body: Body, frames: FrameList | N
     if given.world_to_camera is not None:
         known = frames.numbers < len(given.world_to_camera)
         world[known] = given.world_to_camera[frames.numbers[known]]
-    return _record(params, body, frames, frame, given.track, cameras, world, given.confidence, given.program)
+    options = {"program": given.program, "upright": given.world_to_camera is not None}
+    return _record(params, body, frames, frame, given.track, cameras, world, given.confidence, options)
 
 
 def _check_body(path: Path, given: ForeignFits, body: Body, smplx: Any) -> None:
@@ -326,7 +327,7 @@ def _record(
     cameras: tuple[np.ndarray, np.ndarray],
     world_to_camera: np.ndarray,
     confidence: np.ndarray,
-    program: str,
+    options: Mapping[str, Any],
 ) -> Fit:
     count = len(frame)
     joints3d, joints2d, boxes = (
@@ -358,7 +359,7 @@ def _record(
         frame_rate=frames.frame_rate,
         gender=gender,
         body=body.name,
-        options={"program": program},
+        options=options,
     )
     return replace(made, model=body)
 
@@ -416,17 +417,18 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
         raise UsageError(
             path, "holds AMASS' motion, which has no camera", expected="--camera FILE with focal and world_to_camera"
         )
+    upright = True
     if _is_own(Path(camera)):
-        seen = _before_fit(path, len(motion), load_fit(camera), frames)
+        fit = load_fit(camera)
+        seen, upright = _before_fit(path, len(motion), fit, frames), bool(fit.options.get("upright"))
     else:
         seen = _before_cameras(path, motion, camera, frames)
     frames, frame, focal, centre, world = seen
     rows = np.flatnonzero(frame >= 0)
     params = world_motion_to_camera(motion.params.rows(rows), world[frame[rows]], body)
     world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"].T  # a fit's world is y down
-    return _record(
-        params, body, frames, frame[rows], np.zeros(len(rows), int), (focal, centre), world, np.ones(len(rows)), "AMASS"
-    )
+    one, certain, options = np.zeros(len(rows), int), np.ones(len(rows)), {"program": "AMASS", "upright": upright}
+    return _record(params, body, frames, frame[rows], one, (focal, centre), world, certain, options)
 
 
 _Cameras = tuple[FrameList, np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -51,6 +51,26 @@ def test_who_stands_before_a_tilted_camera_stands_upright_on_the_ground(tmp_path
         assert np.abs(arrays["trans"][0] - joints[0][[0, 2, 1]] * (1, -1, 1)).max() < 1e-5  # z up
 
 
+def test_an_upright_world_stays_upright_whoever_leans_in_it():
+    """It only moves to its ground: the lowest point of the body is at height 0, and nothing turns."""
+    camera = np.eye(4)[None]
+    camera[0, :3] = np.c_[Rotation.from_rotvec((0.1, 0.2, 0.3)).as_matrix(), (0.4, 0.5, 0.6)]
+    fit = replace(standing(0.45, known=1), world_to_camera=np.repeat(camera, FRAMES, 0).astype(np.float32))
+    assert Rotation.from_matrix(turn_of(fit)).magnitude() > 0.3  # balance tells otherwise
+    upright, body = replace(fit, options={"upright": True}), default_body()
+    grounded = on_the_ground(upright, body)
+    assert np.abs(turn_of(upright) - np.eye(3)).max() < 1e-6
+    lowest = frame_surfaces(upright, 0, body)[0][:, 1].min()
+    assert np.abs(world_joints(grounded) - (world_joints(upright) - (0, lowest, 0))).max() < 1e-5
+    assert (grounded.joints3d == fit.joints3d).all()
+
+
+def turn_of(fit: Fit) -> np.ndarray:
+    """(3, 3) of the world's axes as given to those that stand on the ground."""
+    grounded = on_the_ground(fit, default_body())
+    return grounded.world_to_camera[0, :3, :3].T @ fit.world_to_camera[0, :3, :3]
+
+
 def test_bodies_and_cameras_of_each_shot_move_together():
     fit, body = replace(FIT, shot_id=np.array([0, 0, 1, 1, 1], FIT.shot_id.dtype)), default_body()
     grounded = on_the_ground(fit, body)

@@ -81,6 +81,7 @@ def test_smpl_parameters_come_back(program: str, smpl: Body, folder: Path, tmp_p
     np.testing.assert_allclose(fit.joints3d, posed(smpl, PERSON), atol=1e-5)
     assert fit.frame_names.tolist() == ["000.png", "001.png", "002.png"]
     assert (fit.track_id == 0).all()
+    assert fit.options == {"program": program, "upright": program == "TRAM"}
     focal = np.hypot(*SIZE) if program == "WHAM" else 300.0
     pelvis = fit.joints3d[:, 0]
     np.testing.assert_allclose(
@@ -100,6 +101,7 @@ def test_trams_folder_is_read_and_its_camera_maps_world_to_camera(smpl: Body, tm
     back = fit.world_to_camera[:, :3, :3] @ world[..., None] + fit.world_to_camera[:, :3, 3:]
     np.testing.assert_allclose(back[..., 0], np.tile(point, (FRAMES, 1)), atol=1e-5)
     np.testing.assert_allclose(fit.world_to_camera[0], np.eye(4), atol=1e-6)  # held level
+    assert fit.options["upright"]
     (tmp_path / "camera.npy").unlink()
     with pytest.raises(InputError, match=r"has no camera, expected .*camera\.npy"):
         read_fits(tmp_path, smpl)
@@ -174,8 +176,27 @@ def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder:
     np.testing.assert_allclose(again.joints2d, fit.joints2d, atol=0.05)
     np.testing.assert_allclose(again.world_to_camera, fit.world_to_camera, atol=1e-6)
     np.testing.assert_allclose(again.to_amass()["trans"], fit.to_amass()["trans"], atol=1e-4)
+    assert again.options == {"program": "AMASS", "upright": True}
+    replace(fit, options={}).save(tmp_path / "level.fit.npz")
+    assert not read_fits(tmp_path / "amass.npz", smpl, camera=tmp_path / "level.fit.npz").options["upright"]
     with pytest.raises(UsageError, match="has no camera"):
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder))
+
+
+def test_an_amass_file_before_its_cameras_stands_in_its_own_world(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    """Its z axis is up, where ours has −y: a camera 1.5 m up that looks along +y sees a pelvis 1 m up and 4 m away."""
+    poses = PERSON.poses.copy()
+    poses[:, :3] = (np.pi / 2, 0, 0)  # upright, faces −y: the camera
+    np.savez(tmp_path / "amass.npz", poses=poses, betas=np.zeros(10), trans=np.tile((0.0, 4, 1), (FRAMES, 1)))
+    camera = np.eye(4)
+    camera[:3] = ((1, 0, 0, 0), (0, 0, -1, 1.5), (0, 1, 0, 0))
+    np.savez(tmp_path / "camera.npz", focal=300.0, world_to_camera=camera)
+    fit = read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "camera.npz")
+    assert fit.options == {"program": "AMASS", "upright": True}
+    np.testing.assert_allclose(fit.joints3d[:, 0], np.tile((0, 0.5, 4), (FRAMES, 1)), atol=1e-5)
+    in_world = (fit.joints3d[0] - fit.world_to_camera[0, :3, 3]) @ fit.world_to_camera[0, :3, :3]
+    np.testing.assert_allclose(in_world[0], (0, -1, 4), atol=1e-5)
+    assert in_world[SMPL24.index("left_ankle"), 1] > -0.5
 
 
 @pytest.mark.parametrize("shown", [(1, 2), (2,)], ids=["all", "last"])
