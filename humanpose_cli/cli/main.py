@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -115,6 +116,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 reporter.warn(note)
             session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.given)
             stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
+            stop.on_abandon = lambda number: _abandon(number, name, reporter, stop, as_json=as_json)
             cluster, values = invocation.cluster, invocation.values
             dry_run = getattr(values.get("flags"), "dry_run", values.get("dry_run", False))
             if cluster is not None and cluster.cluster == "slurm" and not dry_run:
@@ -125,6 +127,17 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
         except BaseException as error:
             reporter.finish()
             return close(failed(error, name, reporter, stop), reporter, as_json=as_json)
+
+
+def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, as_json: bool) -> None:
+    """Say in place of the main thread, which does not come back from native code, that the command was interrupted."""
+    from humanpose_cli.cli.render import close, interrupted
+
+    # A bar hides the cursor until it is closed. The main thread may hold its lock: no reason not to end.
+    closing = threading.Thread(target=reporter.finish, daemon=True)
+    closing.start()
+    closing.join(timeout=1.0)
+    close(interrupted(name, number, worked=stop.worked), reporter, as_json=as_json)
 
 
 def _stopping(number: int, grace: float) -> str:

@@ -118,12 +118,13 @@ def _usage_failure(error: BaseException) -> Failure | None:
     from humanpose_cli.cli.command import settings_origin
 
     sentence = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
+    sentence = sentence.replace(": Value error, ", ": ")  # the validator's own word for its kind of error
     context = getattr(error, "ctx", None)
     parameter = getattr(error, "param", None)
     if context is not None:
         origin = settings_origin(context, parameter.name) if parameter is not None else ""
         sentence += f" (from {origin})" if origin else ""
-        sentence += f"; see {context.command_path} --help"
+        sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} --help"
     return Failure(sentence, ExitCode.USAGE)
 
 

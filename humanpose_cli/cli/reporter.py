@@ -179,9 +179,9 @@ class Reporter(BatchProgress):
 
     def finish(self) -> None:
         """No more items."""
-        if self._display is not None:
-            self._display.close()
-            self._display = None
+        display, self._display = self._display, None
+        if display is not None:
+            display.close()
 
     # Within
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -128,12 +129,13 @@ def test_done_in_part_is_exit_code_4(hpc):
         ("probe --frames x", "--frames"),
         ("probe --device gpu", "--device: no such device, expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ("probe --out", "--out"),
-        ("prob", "'probe'"),
+        ("prob", "No such command 'prob'. Did you mean 'probe'? see hpc --help\n"),
         ("--nonsense", "--nonsense"),
         ("probe --set x", "--set: cannot be read, expected key=value, found 'x'"),
         ("probe --set sed=1", "setting sed: there is no such setting; did you mean seed?"),
         ("tuned --set solver.step=1", "setting solver.step: there is no such setting; did you mean solver.steps?"),
         ("tuned --set solver.steps=many", "setting solver.steps: has a wrong value, expected a whole number"),
+        ("fit --people some", "error: Invalid value for '--people': 'some' is not one of 'all', 'largest'; see hpc"),
         ("tuned --set people=some", "expected all or largest, found 'some'"),
         ("tuned --set seed=x", "(from --set)"),
     ],
@@ -307,6 +309,29 @@ def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code, faul
     assert process.returncode == code
     assert '"status": "interrupted"' in out
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_a_command_that_is_stuck_in_native_code_leaves_the_terminal_in_order():
+    import pty
+
+    screen, terminal = pty.openpty()
+    process = hpc_process("probe", "--fault", "stuck", "--json", stderr=terminal, env={**os.environ, "TERM": "xterm"})
+    os.close(terminal)
+    shown = b""
+    while b"waiting" not in shown:
+        shown += os.read(screen, 4096)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # Linux's way to say that the other end is closed
+        while more := os.read(screen, 4096):
+            shown += more
+    os.close(screen)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert '"status": "interrupted"' in out
+    assert shown.rindex(b"\x1b[?25l") < shown.rindex(b"\x1b[?25h")  # hidden, and shown again
+    assert shown.endswith(b"interrupted: what is finished is kept; the same command continues\r\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
