@@ -262,9 +262,10 @@ class BarDisplay:
 
     def __init__(self, stream: TextIO, label: str, total: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
         from rich.table import Column
         from rich.text import Text
+        from tqdm import tqdm
 
         class Count(MofNCompleteColumn):
             """As `12/40`; nothing before the first step says of how many."""
@@ -272,13 +273,27 @@ class BarDisplay:
             def render(self, task: Task) -> Text:
                 return super().render(task) if task.total is not None or task.completed else Text("")
 
+        class Left(ProgressColumn):
+            """The time left at the mean pace so far, as tqdm's lines tell it. Items end many at a time, after minutes of
+            none: rich's own column, which looks at the last 30 seconds, is wrong by orders of magnitude.
+            """
+
+            max_refresh = 0.5  # seconds
+
+            def render(self, task: Task) -> Text:
+                if task.total is None:
+                    return Text("")
+                paced = task.completed - task.fields["skipped"]
+                left = (task.elapsed or 0.0) / paced * (task.total - task.completed) if paced > 0 else None
+                return Text("--:--" if left is None else tqdm.format_interval(left), style="progress.remaining")
+
         name = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True))
         self._progress = Progress(
             name,
             BarColumn(bar_width=20),
             Count(),
             TextColumn("{task.fields[unit]}"),
-            TimeRemainingColumn(compact=True),
+            Left(),
             console=Console(file=stream),
             transient=True,
             expand=True,
@@ -286,9 +301,10 @@ class BarDisplay:
         self._label = label
         self._single = total == 1
         self._items = self._progress.add_task(
-            label, total=None if self._single else total, unit="" if self._single else "items"
+            label, total=None if self._single else total, unit="" if self._single else "items", skipped=0
         )
         self._steps: TaskID | None = self._items if self._single else None
+        self._unit, self._skipped = "", 0
         self._progress.start()
 
     def item_started(self, name: str) -> None:
@@ -296,7 +312,10 @@ class BarDisplay:
 
     def step(self, done: int, total: int | None, unit: str) -> None:
         if self._steps is None:
-            self._steps = self._progress.add_task("", total=total, unit=unit)
+            self._steps = self._progress.add_task("", total=total, unit=unit, skipped=0)
+        elif unit != self._unit:
+            self._progress.reset(self._steps)  # other work, at a pace of its own
+        self._unit = unit
         self._progress.update(self._steps, completed=done, total=total, unit=unit)
 
     def item_finished(self, result: ItemResult) -> None:
@@ -305,7 +324,8 @@ class BarDisplay:
         if self._steps is not None:
             self._progress.remove_task(self._steps)
             self._steps = None
-        self._progress.advance(self._items)
+        self._skipped += result.status is Status.SKIPPED  # skipped items say nothing about the pace
+        self._progress.update(self._items, advance=1, skipped=self._skipped)
 
     def write(self, text: str, kind: str, style: str) -> bool:
         """Print a line above the bar."""

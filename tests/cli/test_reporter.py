@@ -10,7 +10,7 @@ from datetime import datetime
 
 import pytest
 
-from humanpose_cli.cli.reporter import LineDisplay, Reporter, private_stderr
+from humanpose_cli.cli.reporter import BarDisplay, LineDisplay, Reporter, private_stderr
 from humanpose_cli.core.result import ItemResult, Status
 
 
@@ -117,6 +117,41 @@ def test_a_single_item_shows_its_steps_in_place_of_a_bar_at_0_of_1(monkeypatch):
         reporter.item_finished(DONE)
     assert re.search(r"fit a\.jpg .*1/3.* drawing ", stream.getvalue())
     assert "items" not in stream.getvalue()
+
+
+def test_the_bar_tells_the_time_left_at_the_mean_pace(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    display = BarDisplay(stream, "fit", 40)
+
+    def shown() -> list[str]:
+        """The ends of the bars' lines."""
+        stream.seek(0)
+        stream.truncate()
+        display._progress.refresh()
+        return re.findall(r"(?:items|frames|people) +(\S+)", re.sub(r"\x1b\[[0-9;]*\w", "", stream.getvalue()))
+
+    def age(seconds: float) -> None:
+        for task in display._progress.tasks:
+            task.start_time -= seconds
+        for column in display._progress.columns:
+            column._renderable_cache.clear()  # which holds for half a second
+
+    assert shown() == ["--:--"]
+    age(100.0)
+    for _ in range(4):  # all at once, as those of a batch
+        display.item_finished(DONE)
+    display.item_finished(SKIPPED)
+    age(0.0)
+    assert shown() == ["14:35"]  # 35 items of 25 s
+    age(300.0)
+    display.step(5, 20, "frames")
+    age(40.0)
+    assert shown() == ["1:04:10", "02:00"]
+    display.step(1, 3, "people")
+    age(5.0)
+    assert shown()[1] == "00:10"  # other steps have another pace
+    display.close()
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch):
