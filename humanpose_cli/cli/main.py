@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from humanpose_cli.batch.signals import StopSignals
     from humanpose_cli.cli.command import Invocation
+    from humanpose_cli.cli.reporter import Reporter
 
 # Start-up chatter of native libraries that read these once, when they are loaded.
 _QUIET = {"GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2", "ABSL_MIN_LOG_LEVEL": "2"}

@@ -274,8 +274,8 @@ class BarDisplay:
                 return super().render(task) if task.total is not None or task.completed else Text("")
 
         class Left(ProgressColumn):
-            """The time left at the mean pace so far, as tqdm's lines tell it. Items end many at a time, after minutes of
-            none: rich's own column, which looks at the last 30 seconds, is wrong by orders of magnitude.
+            """The time left at the mean pace so far, as tqdm's lines tell it. Items end many at a time, after minutes
+            of none: rich's own column, which looks at the last 30 seconds, is wrong by orders of magnitude.
             """
 
             max_refresh = 0.5  # seconds
