@@ -162,7 +162,8 @@ def export_fit(
     base        path that the names begin with
     formats     keys of `FORMATS`, or their names with commas between them
     frame_rate  frames a second where the fit tells none; None: 25
-    world       camera: the first frame's, with its axes; ground: see `export.grounding.on_the_ground`
+    world       camera: the fit's own, of its first frame's camera where no other is known; ground: see
+                `export.grounding.on_the_ground`
     textures    of tracks, (H, W, 3 or 4) uint8, v down; other tracks have the colours of overlays
     body        of the fit, where it came from a file of a SMPL fit
 

@@ -157,7 +157,8 @@ def _own(path: Path, body: Body) -> Fit:
 
 def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | str = "fit") -> Fit:
     """A fit of ours on those of the given frames that it knows, from its first to its last; of inputs, it can read
-    their pixels again.
+    their pixels again. Its world is that of the first camera of these, as if only they had been fitted, where it is not
+    upright (`FitRecord.options`).
 
     frames  with or without others before, behind and between; path: what errors call the fit
     InputError as `read_fits`.
@@ -173,6 +174,8 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     source = _nearest_known(frame_of, len(own))
     whole = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
     whole |= {"frame_names": own.names, "image_size": own.sizes}
+    if not fit.options.get("upright"):
+        whole["world_to_camera"] = _before_first_cameras(fit, source)
     if fit.frame_times is not None and (frame_of[source] == np.arange(len(own))).all():
         whole["frame_times"] = fit.frame_times[source] - fit.frame_times[source[0]]
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
@@ -180,6 +183,18 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     found = Fit.build(**whole, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=fit.options)
     images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
     return replace(found, model=fit.model, images=images, detections=fit.detections)
+
+
+def _before_first_cameras(fit: Fit, frames: np.ndarray) -> np.ndarray:
+    """(C, 4, 4) world to camera of some frames of a fit, in order; a shot whose first frame is not among them has the
+    world of the first that is.
+    """
+    cameras, shots = fit.world_to_camera[frames].astype(np.float64), fit.shot_id[frames]
+    for shot in np.unique(shots):
+        here = np.flatnonzero(shots == shot)
+        if frames[here[0]] != np.flatnonzero(fit.shot_id == shot)[0]:
+            cameras[here] = cameras[here] @ np.linalg.inv(cameras[here[0]])
+    return cameras
 
 
 def _nearest_known(frame_of: np.ndarray, count: int) -> np.ndarray:

@@ -228,7 +228,7 @@ class Fit(FitRecord):
         track  None: the largest person. Frames between that do not show them hold the last pose found.
 
         `poses` (T, 72): pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hand joints; `trans`
-        (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the first camera's, z up.
+        (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the fit's, turned z up.
         """
         chosen = self.largest_track if track is None else track
         rows = self.rows_of(chosen)

@@ -17,7 +17,8 @@ from foreign_files import FRAMES, SIZE, Known, camerahmr, gvhmr, known, phalp, s
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
-from humanpose_cli.fitting.fit_reading import FrameList, list_frames, read_fits
+from humanpose_cli.fitting.fit_reading import FrameList, list_frames, on_frames, read_fits
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.foreign_fits import _MHR70
 from humanpose_cli.io.frame_range import parse_range
 from humanpose_cli.io.images import write_image
@@ -237,6 +238,25 @@ def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path:
     assert [frame.name for frame in whole.images.frames()] == ["001.png", "002.png"]
     with pytest.raises(UsageError, match="holds fits of another body, expected default, found smpl-neutral"):
         read_fits(tmp_path / "a.fit.npz")
+
+
+def test_a_part_begins_before_its_own_first_camera(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    """As if it had been fitted alone, shot by shot; a world that is known to be upright stays."""
+    fit = read_fits(write("CameraHMR", tmp_path), smpl, frames_of(folder))
+    turns = axis_angle_to_matrix(torch.tensor([[0.0, 0.1 * frame, 0.0] for frame in range(FRAMES)])).numpy()
+    cameras = np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1))
+    cameras[:, :3, :3] = turns
+    fit = replace(fit, world_to_camera=cameras)
+    np.testing.assert_array_equal(on_frames(fit, frames_of(folder)).world_to_camera, cameras)
+    last_two = list_frames(open_inputs([folder], frames=range_of("1:3")))
+    part = on_frames(fit, last_two)
+    np.testing.assert_allclose(part.world_to_camera, cameras[:2], atol=1e-6)
+    x, y, z = PERSON.trans[1]
+    np.testing.assert_allclose(part.to_amass()["trans"][0], (x, z, -y), atol=1e-5)
+    cut = replace(fit, shot_id=np.array([0, 0, 1], np.int32))
+    np.testing.assert_allclose(on_frames(cut, last_two).world_to_camera, cameras[[0, 2]], atol=1e-6)
+    upright = on_frames(replace(fit, options={"upright": True}), last_two)
+    np.testing.assert_array_equal(upright.world_to_camera, cameras[1:])
 
 
 def range_of(text: str) -> Any:
