@@ -228,12 +228,10 @@ def _add_person(
 
 def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array) -> None:
     """Scale steps between one and zero where the person comes and goes."""
-    present = np.isin(np.arange(len(seconds)), person.frames)
-    if present.all():
-        return
-    changes = np.concatenate(([0], np.flatnonzero(np.diff(present)) + 1))
-    scales = np.repeat(present[changes, None].astype(float), 3, 1)
-    animation.move(node, "scale", animation.times(seconds[changes]), scales, "STEP")
+    changes = person.presence_changes(len(seconds))
+    if changes:
+        scales = np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
+        animation.move(node, "scale", animation.times(seconds[[*changes]]), scales, "STEP")
 
 
 def _add_mesh(

@@ -83,6 +83,12 @@ class PersonMotion:
         every = np.arange(self.frames[0], self.frames[-1] + 1)
         return np.searchsorted(self.frames, every, side="right") - 1
 
+    def presence_changes(self, count: int) -> dict[int, bool]:
+        """Frames of `count`, from 0 on, from which the person is shown (True) or not; none for who is in all frames."""
+        present = np.isin(np.arange(count), self.frames)
+        changes = [] if present.all() else [0, *np.flatnonzero(np.diff(present)) + 1]
+        return {int(frame): bool(present[frame]) for frame in changes}
+
 
 def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotion:
     """The motion of one track.

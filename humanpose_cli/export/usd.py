@@ -110,12 +110,8 @@ def _add_person(stage: Any, body: Body, person: PersonMotion, codes: NDArray[np.
 
 
 def _hide(group: Any, person: PersonMotion, codes: NDArray[np.float64]) -> None:
-    present = np.isin(np.arange(len(codes)), person.frames)
-    if present.all():
-        return
-    visibility = group.CreateVisibilityAttr()
-    for frame in np.concatenate(([0], np.flatnonzero(np.diff(present)) + 1)).tolist():
-        visibility.Set("inherited" if present[frame] else "invisible", float(codes[frame]))
+    for frame, shown in person.presence_changes(len(codes)).items():
+        group.CreateVisibilityAttr().Set("inherited" if shown else "invisible", float(codes[frame]))
 
 
 def _add_mesh(stage: Any, body: Body, person: PersonMotion, skeleton: Any, texture: str | None) -> None:
