@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
@@ -23,6 +22,16 @@ from humanpose_cli.cli.options import (
 )
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.io.pose_files.target_pose import Target
+    from humanpose_cli.reposing.reposer import Reposer
+    from humanpose_cli.reposing.result import Form
 
 SkeletonName = Literal["smpl24", "reposing19", "h36m17", "coco17", "blazepose33"]
 Axes = Literal["camera", "y-up", "z-up"]
@@ -94,6 +103,37 @@ class DrawingFlags:
     size: Annotated[int | None, _SIZE] = None
 
 
+@dataclass
+class ReposeWork:
+    """What a batch does with its photographs.
+
+    known  the fit of the one photograph, where it is given
+    """
+
+    session: Session
+    reposer: Reposer
+    target: Target
+    form: Form
+    known: Fit | None
+
+    def prepare(self, coming: Sequence[Item]) -> None:
+        """Look for the people of several together."""
+        if self.known is None:
+            self.reposer.fitter.prepare([item.payload for item in coming], self.session.reporter.step)
+
+    def __call__(self, item: Item) -> Outcome:
+        """Draw the people of one."""
+        from humanpose_cli.batch.runner import Outcome
+
+        reporter = self.session.reporter
+        reposed = self.reposer.repose(item.payload, self.target, fit=self.known, progress=reporter.step)
+        reposed.write(self.form, item.outputs, reporter.step)
+        for warning in reposed.warnings:
+            reporter.warn(f"{item.name}: {warning}")
+        details = {"poses": len(self.target), "visible": reposed.visible_fraction, "warnings": reposed.warnings}
+        return Outcome(item.outputs, {**details, "method": ", ".join(sorted({*reposed.methods}))})
+
+
 @command(
     columns=(
         ("poses", "poses", "How many poses were drawn."),
@@ -141,8 +181,7 @@ def repose(
     listed = flags.listed()
     photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)
 
-    from humanpose_cli.batch.items import Item, item_of
-    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.batch.items import item_of
     from humanpose_cli.fitting.options import FitOptions
     from humanpose_cli.fitting.result import load_fit
     from humanpose_cli.io.digests import file_digest
@@ -160,9 +199,8 @@ def repose(
         raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
     known = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
-    with Reposer(
-        options, background=background, device=device, precision=precision, batch_size=batch_size, threads=threads
-    ) as reposer:
+    where: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "threads": threads}
+    with Reposer(options, background=background, **where) as reposer:
         target = read_target(
             pose,
             lambda: reposer.fitter,
@@ -177,15 +215,6 @@ def repose(
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
         if numbered is not None and form == "image":
             session.reporter.info("the target is one pose: it makes one image")
-
-        def work(item: Item) -> Outcome:
-            reposed = reposer.repose(item.payload, target, fit=known, progress=session.reporter.step)
-            reposed.write(form, item.outputs, session.reporter.step)
-            for warning in reposed.warnings:
-                session.reporter.warn(f"{item.name}: {warning}")
-            details = {"poses": len(target), "visible": reposed.visible_fraction, "warnings": reposed.warnings}
-            return Outcome(item.outputs, {**details, "method": ", ".join(sorted({*reposed.methods}))})
-
         name = pose_name(pose)
         outputs = repose_outputs(list(found), out, form, len(target), name)
         items = [
@@ -199,14 +228,11 @@ def repose(
         if background not in ("keep", "transparent"):
             recorded["background"] = file_digest(Path(background))
         recorded["fit"] = fit and file_digest(fit)
-        fitter = reposer.fitter
-
-        def prepare(coming: Sequence[Item]) -> None:
-            if known is None:
-                fitter.prepare([item.payload for item in coming], session.reporter.step)
-
+        work = ReposeWork(session, reposer, target, form, known)
         one = outputs[0][0] if outputs and numbered_path(out, 0) in outputs[0] else out  # which has no ledger
-        return flags.run(session, items, work, one, recorded, together=lambda: fitter.batch_size, prepare=prepare)
+        return flags.run(
+            session, items, work, one, recorded, together=lambda: reposer.fitter.batch_size, prepare=work.prepare
+        )
 
 
 def _photos_and_pose(
