@@ -147,10 +147,15 @@ def run_items(
     the output folder cannot be written.
     """
     mine = [item for item in unique_items(items) if batch.shard.owns(item.key)]
+    progress = progress or BatchProgress()
     if batch.dry_run:
-        return plan_items(mine, batch)
+        plan = plan_items(mine, batch)
+        for result in plan.items:
+            if result.error:  # of an input that cannot be read, say, which the run would meet
+                progress.item_finished(result)
+        return plan
     with Ledger(batch.out, batch.command, batch.options, batch.shard) as ledger:
-        return _Run(batch, ledger, worker, progress or BatchProgress(), stop).carry_out(mine)
+        return _Run(batch, ledger, worker, progress, stop).carry_out(mine)
 
 
 _NO_MARK = Fingerprint(0, 0)  # of an input that cannot be read

@@ -73,6 +73,7 @@ def test_a_dry_run_of_a_list_says_what_is_to_do_and_writes_nothing(hpc, tmp_path
     assert ran.document["items"][0]["outputs"][0] == str(out / "a[1].jpg.fit.npz")
     assert ran.document["messages"] == ["dry run: 2 of 3 to do"]
     assert ran.code == 4
+    assert f"error: {tmp_path}/missing.jpg: does not exist; check the spelling and the folder\n" in ran.err
     assert not out.exists()
 
 
