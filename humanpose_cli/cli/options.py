@@ -259,7 +259,8 @@ class BatchFlags:
         from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
 
         exclude, folder = [out], out.resolve()
-        if any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
+        from_list = "-" in arguments or options.get("listed")
+        if from_list or any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
             exclude += [out / output for output in read_history(out).writers()]
         found = open_inputs(arguments, sys.stdin, exclude=exclude, own_suffixes=OWN_SUFFIXES, null=self.null, **options)
         session.tell(found.messages)

@@ -200,7 +200,7 @@ def open_inputs(
                independent
     frames     the frames of each sequence that are asked for
     exclude    folders never entered and files never read: the output folder, earlier results
-    own_suffixes  endings of our own outputs (".overlay.jpg"), passed over inside folders
+    own_suffixes  endings of our own outputs (".overlay.jpg"), passed over inside folders and lists
     listed     further files and folders, whose names are taken as they are
     null       whether the names on `stdin` end with NUL bytes
 
@@ -210,7 +210,7 @@ def open_inputs(
     UsageError if nothing was given, or if two items have one key.
     """
     search = _Search(sequence, frames, {_absolute(path) for path in exclude}, tuple(own_suffixes))
-    given = [*_expand(arguments, stdin, null), *map(_literal, listed)]
+    given = [*_expand(arguments, stdin, null), *map(_listed, listed)]
     if not given:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
     root = _common_root(given)
@@ -228,13 +228,14 @@ def open_inputs(
 @dataclass(frozen=True)
 class _Given:
     """One argument: what it names, the folder that a sole argument's keys are relative to, what is wrong, and the files
-    of a numbered pattern.
+    of a numbered pattern. Globs and lists (of `find`) also meet what was not meant: our own outputs.
     """
 
     path: Path
     anchor: Path
     error: InputError | None = None
     from_glob: bool = False
+    from_list: bool = False
     numbered: tuple[Path, ...] = ()
 
 
@@ -246,7 +247,7 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None, null: bool) 
     given: list[_Given] = []
     for argument in arguments:
         if str(argument) == "-":
-            given.extend(_literal(name) for name in read_list(stdin, null=null))
+            given.extend(map(_listed, read_list(stdin, null=null)))
         elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
             given.extend(_glob(str(argument)))
         elif not os.path.lexists(argument) and _NUMBER.search(Path(argument).name):
@@ -262,6 +263,10 @@ def _literal(name: str | Path) -> _Given:
     path = _absolute(name)
     problem = _unusable(path, name)
     return _Given(path, path if problem is None and path.is_dir() else path.parent, problem)
+
+
+def _listed(name: str | Path) -> _Given:
+    return replace(_literal(name), from_list=True)
 
 
 def _unusable(path: Path, name: str | Path) -> InputError | None:
@@ -378,6 +383,7 @@ class _Search:
     candidates: list[_Candidate] = field(default_factory=list)
     named_by_folder: dict[Path, _Candidate] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)
+    results_listed: int = 0
     choices: list[str] = field(default_factory=list)
 
     def take(self, argument: _Given) -> None:
@@ -387,8 +393,10 @@ class _Search:
             self.candidates.append(_Candidate("image", path, error=argument.error))
         elif argument.numbered:
             self.candidates.append(_Candidate("folder", path, list(argument.numbered), numbered=True))
-        elif argument.from_glob and self._is_ours(path):
+        elif argument.from_glob and self._is_ours(path, argument.anchor):
             return
+        elif argument.from_list and (path in self.exclude or path.name.endswith(self.own_suffixes)):
+            self.results_listed += 1
         elif path.is_dir():
             self._take_folder(path)
         elif _is_video(path):
@@ -402,10 +410,13 @@ class _Search:
         else:
             self.candidates.append(_Candidate("image", path))
 
-    def _is_ours(self, path: Path) -> bool:
-        """Whether a glob met one of our own outputs."""
-        inside = any(folder == path or folder in path.parents for folder in self.exclude)
-        return inside or path.name.endswith(self.own_suffixes)
+    def _is_ours(self, path: Path, anchor: Path) -> bool:
+        """Whether a glob met one of our own outputs. Below its fixed part `anchor` it enters the folders that
+        `_files_below` enters: results may lie beside the images.
+        """
+        below = [folder for folder in path.parents if anchor in folder.parents]
+        inside = any(folder in self.exclude or folder.name in _SKIPPED_FOLDERS for folder in below)
+        return inside or path in self.exclude or path.name.endswith(self.own_suffixes)
 
     def _take_folder(self, folder: Path) -> None:
         """Images and videos of a folder by their names, at any depth, without our own outputs."""
@@ -465,6 +476,8 @@ class _Search:
             yield f"… and {len(self.choices) - _MOST_MESSAGES} more folders"
         for directory, count in self.passed_over.items():
             yield f"{directory}: {_other_files(count)} passed over"
+        if self.results_listed:
+            yield f"list: {_counted(self.results_listed, 'result')} of earlier runs passed over"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
             yield "the frame range has no effect: there is no sequence"
 
@@ -507,7 +520,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _other_files(count: int) -> str:
-    return f"{count} other {'file' if count == 1 else 'files'}"
+    return _counted(count, "other file")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _shown(path: Path) -> str:

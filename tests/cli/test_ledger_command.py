@@ -77,6 +77,18 @@ def test_a_dry_run_of_a_list_says_what_is_to_do_and_writes_nothing(hpc, tmp_path
     assert not out.exists()
 
 
+def test_what_earlier_runs_wrote_is_no_input_of_a_list(hpc, tmp_path):
+    out, photo, result = tmp_path / "out", tmp_path / "a.jpg", tmp_path / "out" / "new.png"
+    with Ledger(out, "repose", {}) as ledger:
+        ledger.record(Item("a.jpg", ()), Fingerprint(1, 1), ItemResult("a.jpg", Status.SUCCESS, (str(result),)))
+    for file in photo, result:
+        file.write_bytes(b"no image, but nobody reads it")
+    (tmp_path / "list.txt").write_text(f"{photo}\n{result}\n")
+    ran = hpc("fit", "--items", str(tmp_path / "list.txt"), "--out", str(out), "--dry-run", "--json")
+    assert [item["input"] for item in ran.document["items"]] == [str(photo)]
+    assert "list: 1 result of earlier runs passed over\n" in ran.err
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
 @pytest.mark.parametrize("flag", ["--keypoints", "--config"])
 def test_pipes_are_refused_where_a_file_is_read_more_than_once(hpc, tmp_path, flag):

@@ -197,6 +197,27 @@ class TestTrouble:
         with pytest.raises(InputError, match="no image"):
             open_inputs(["in/r*/*"], exclude=["in/results"])
 
+    def test_results_may_lie_beside_the_images(self, folder):
+        for name in ("a.jpg", "a.jpg.overlay.jpg", "new.jpg", "hpc-out/repose/b.jpg"):
+            image(folder / name)
+        ours = {"exclude": ["in", "in/new.jpg"], "own_suffixes": [".overlay.jpg"]}
+        for arguments in (["in"], ["in/*.jpg"], ["in/**/*.jpg"]):
+            assert keys(open_inputs(arguments, **ours)) == ["a.jpg"]
+        assert keys(open_inputs(["in/hpc-out/*/*.jpg"], **ours)) == ["repose/b.jpg"]
+
+    @pytest.mark.parametrize("on_stdin", [False, True])
+    def test_results_in_a_list_are_passed_over_and_counted(self, folder, on_stdin):
+        names = [str(image(folder / name)) for name in ("a.jpg", "a.jpg.overlay.jpg", "new.jpg")]
+        source = {"arguments": ["-"], "stdin": io.StringIO("\n".join(names))}
+        found = open_inputs(
+            **(source if on_stdin else {"arguments": [], "listed": names}),
+            exclude=["in", "in/new.jpg"],
+            own_suffixes=[".overlay.jpg"],
+        )
+        assert keys(found) == ["a.jpg"]
+        assert found.messages == ("list: 2 results of earlier runs passed over",)
+        assert keys(open_inputs([names[1]], own_suffixes=[".overlay.jpg"])) == ["a.jpg.overlay.jpg"]
+
     def test_two_names_of_one_normal_form_are_two_items(self, folder):
         names = [unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD")]
         for name in names:
