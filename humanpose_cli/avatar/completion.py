@@ -1,7 +1,7 @@
 """What a photograph does not show of a body's texture, made up from what it shows.
 
 Hidden texels are filled by symmetry first, then by the opposite side, then smoothly; garments keep their own colour and
-folds, and prints and badges stay alone.
+folds, and prints and badges, as `garments` finds them, stay alone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from humanpose_cli.avatar.garments import (
+    MOST_OF_A_GARMENT,
+    SAME_COLOUR,
+    Garments,
+    cluster_colours,
+    colour_features,
+    dominant,
+)
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.relief import fold_depths
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, flat_parts, limb_groups, parts_mask, spread
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, parts_mask, spread
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly, paint_vertices
 from humanpose_cli.core.conventions import SMPL24
 
@@ -36,22 +44,8 @@ _RIM = 0.012
 _FOLLOW = 0.01
 # Visible skin (m²) that tells its colour; contrast of channels below which a photograph has no colours.
 _LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
-# A garment is patterned where this share of its texels differs by so much from the surroundings' median.
-_PATTERNED, _CONTRAST = 0.2, 0.1
-# It is, too, where some do nearly everywhere: this share in most places (m wide), and even in the tenth of them that
-# have least no less than that part of it.
-_PLACE, _SOME, _EVEN = 0.12, 0.12, 0.3
-# A garment's own colour: clusters of the colours shown, what differs less is the same, and covers that share or more.
-_CLUSTERS, _SAME, _MOST_OF_IT, _OF_BRIGHTNESS, _SATURATED = 4, 0.35, 0.55, 0.25, 3.0
-_CHEST, _FEWEST_TEXELS = ("spine1", "spine2", "spine3", "left_collar", "right_collar"), 100
-_SIDES = (0.06, 0.14)  # metres from the middle of the resting body: both sides of an open front
-# An open patterned garment: what it is open to is in the middle (m) of the front, most of which it covers, as it does
-# not both sides. The garment's own colours cover this share of the sides, and such a part of their share of the middle.
-# What it is open to has mostly others, or less than such a part of the sides' detail, within some width (m).
-_MIDDLE, _OF_MIDDLE, _OF_SIDES = 0.03, 0.6, 0.5
-_OWN, _THERE_TOO, _LESS_DETAIL, _NEARBY = 0.15, 0.4, 0.4, 0.07
-# A print covers so much (m²), with a border that is its garment's own colour, on a garment that mostly has it.
-_PRINT, _ENCLOSED, _MUCH_OF_IT = (0.0003, 0.02), 0.6, 0.4
+_CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
+_CONTRAST = 0.1  # a detail differs by so much from the surroundings' median
 # Weight of a guessed colour against a visible one.
 _GUESS = 0.05
 # A material covers that share of the visible surface or more; by how much its share leads where it alone shows.
@@ -89,17 +83,18 @@ def complete_texture(
     image = np.empty((*own.shape, 4), np.float32)
     np.multiply(baked.colour, own[..., None], out=image[..., :3])
     image[..., 3] = own
-    prints = _prints(surface, surface.reduce(image))
+    coarse, garments = surface.reduce(image), Garments(surface)
+    prints = garments.prints(_straight(coarse), coarse[..., 3])
     theirs = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]) if prints.any() else image)
     if not mirror_face:
         theirs *= 1 - surface.fine.interpolate(surface.face[:, None].astype(np.float32), surface.faces)
-    coarse, coarse_theirs = surface.reduce(image), surface.reduce(theirs)
+    coarse_theirs = surface.reduce(theirs)
     shown = surface.reduce(baked.visible.astype(np.float32))
     _, visible = paint_vertices(surface.coarse, surface.rows, shown[..., None], shown)
     visible_fraction = _share(surface, np.ones(len(visible), bool), visible)
     light = _light_difference(surface, coarse, coarse_theirs)
     coarse_theirs[..., :3] += light * coarse_theirs[..., 3:]
-    filled = surface.enlarge(_fill(surface, _continued(surface, _over(coarse, coarse_theirs)), prints))
+    filled = surface.enlarge(_fill(surface, garments, _continued(surface, _over(coarse, coarse_theirs)), prints))
     theirs[..., :3] += surface.enlarge(light) * theirs[..., 3:]
     theirs *= (1 - own)[..., None]
     image += theirs
@@ -146,174 +141,65 @@ def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
 
 def _continued(surface: BodyTexels, known: Array) -> Array:
     """A coarse texture whose visible parts reach a little further, with the colours of their rim."""
-    sigma = max(0.8, _RIM * _texels_per_metre(surface))
+    sigma = max(0.8, _RIM * surface.texels_per_metre)
     blurred = cv2.GaussianBlur(known, (0, 0), sigma)
     weight = np.clip(2.5 * blurred[..., 3:] - np.float32(0.25), 0, 1)
     return _over(known, np.dstack((_straight(blurred) * weight, weight)))
 
 
-def _texels_per_metre(surface: BodyTexels) -> float:
-    """Of the coarse texture, on average."""
-    return float(np.sqrt(surface.coarse.covered.sum() / surface.operator.areas.sum()))
-
-
-def _fill(surface: BodyTexels, known: Array, prints: Array) -> Array:
+def _fill(surface: BodyTexels, garments: Garments, known: Array, prints: Array) -> Array:
     """Colours (coarse, coarse, 3) for whatever `known`, coarse and multiplied by its weight, leaves open."""
-    plain = _without_detail(surface, known, prints)
-    detail = np.abs(_straight(known) - plain).max(2) > _CONTRAST
-    opening = _opening(surface, known, detail, prints)
-    patterned = _patterned(surface, known, plain, detail, prints, opening)
-    relief = surface.hollows * np.where(patterned, 1, _folds(surface, known, prints))
-    pattern = _closed(surface, known, opening) if (opening & patterned[..., 0]).any() else _straight(known)
-    plain = np.where(patterned & (prints[..., None] < 0.5), pattern, _without_prints(surface, known, plain))
-    known = _over(known, surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3]))))
+    colours, weight = _straight(known), known[..., 3]
+    plain = _without_detail(surface, colours, weight, prints)
+    detail = np.abs(colours - plain).max(2) > _CONTRAST
+    opening = garments.opening(colours, weight, detail, prints)
+    patterned = garments.patterned(colours, weight, plain, detail, prints, opening)
+    relief = surface.hollows * np.where(patterned, 1, _folds(surface, garments, colours, weight, prints))[..., None]
+    pattern = _closed(surface, garments, colours, weight, opening) if (opening & patterned).any() else colours
+    kept = patterned & (prints < 0.5)
+    plain = np.where(kept[..., None], pattern, _without_prints(surface, garments, weight, plain))
+    known = _over(known, surface.opposite(np.dstack((plain * weight[..., None], weight))))
     spread_out = _spread_colours(surface, known)
     filled = (known[..., :3] + (1 - known[..., 3:]) * spread_out) * relief
     bleed_islands(filled, surface.coarse.covered)
     return filled
 
 
-def _garments(surface: BodyTexels) -> list[Mask]:
-    """Texels (coarse, coarse) of trunk, arms and legs without hands and feet."""
-    first = surface.rows[:, 0]
-    face = np.maximum(surface.coarse.face, 0)
-    labels = surface.part_labels[first]
-    cloth, limbs = (flat_parts(labels)[face] & surface.coarse.covered), limb_groups()[labels][face]
-    return [cloth & (limbs == limb) for limb in range(5)]
-
-
-def _folds(surface: BodyTexels, known: Array, prints: Array) -> Array:
-    """Brightness (coarse, coarse, 1) of made-up folds: on trunk and arms, and on legs, as deep as what shows there."""
-    trunk, left_arm, right_arm, left_leg, right_leg = _garments(surface)
-    result = np.ones((*prints.shape, 1), np.float32)
-    garments, colours = (trunk | left_arm | right_arm, left_leg | right_leg), _straight(known)
-    inside = cv2.erode(((known[..., 3] > 0.9) & (prints < 0.5)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    found = [fold_depths(colours, garment & inside, _texels_per_metre(surface)) for garment in garments]
-    for garment, depths in zip(garments, found, strict=True):
+def _folds(surface: BodyTexels, garments: Garments, colours: Array, weight: Array, prints: Array) -> Array:
+    """Brightness (coarse, coarse) of made-up folds: on trunk and arms, and on legs, as deep as what shows there."""
+    result = np.ones(prints.shape, np.float32)
+    inside = cv2.erode(((weight > 0.9) & (prints < 0.5)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    for garment in (garments.upper, garments.legs):
+        depths = fold_depths(colours, garment & inside, surface.texels_per_metre)
         if depths is not None:
-            result[garment, 0] = np.exp(surface.folds[garment] @ depths)
+            result[garment] = np.exp(surface.folds[garment] @ depths)
     return result
 
 
-def _prints(surface: BodyTexels, known: Array) -> Array:
-    """Where (coarse, coarse) 0…1 a badge or a print lies on cloth of mostly one colour: it is nowhere else as well."""
-    result = np.zeros(known.shape[:2], np.float32)
-    square = _texels_per_metre(surface) ** 2
-    for garment in _garments(surface):
-        shown = garment & (known[..., 3] > 0.5)
-        own = np.zeros(shown.shape, bool)
-        own[shown] = _usual(_straight(known)[shown])
-        if own.sum() < _MUCH_OF_IT * max(shown.sum(), 1):
-            continue
-        other = cv2.morphologyEx((shown & ~own).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(other, connectivity=4)
-        found = np.zeros(shown.shape, bool)
-        for label in range(1, count):
-            if not _PRINT[0] < stats[label, cv2.CC_STAT_AREA] / square < _PRINT[1]:
-                continue
-            island = (labels == label).astype(np.uint8)
-            around = cv2.dilate(island, np.ones((5, 5), np.uint8)) > 0
-            if own[around & (island == 0)].mean() > _ENCLOSED:
-                found |= around
-        if found[shown].mean() < _PATTERNED:  # more of them are a pattern
-            result[found] = 1
-    return result
-
-
-def _share_nearby(surface: BodyTexels, chosen: Mask, among: Mask, width: float = _NEARBY) -> Array:
-    """Which share (coarse, coarse) of the texels `among` those around each one, `width` metres wide, is chosen."""
-    side = max(3, round(width * _texels_per_metre(surface)) | 1)
-    mean = [cv2.boxFilter(one.astype(np.float32), -1, (side, side)) for one in (chosen & among, among)]
-    return np.asarray(mean[0] / np.maximum(mean[1], _TINY))
-
-
-def _aside(surface: BodyTexels) -> Array:
-    """How far (coarse, coarse) each texel is from the middle of the resting body, metres."""
-    return np.abs(surface.coarse.interpolate(surface.rest[:, :1].astype(np.float32), surface.faces)[..., 0])
-
-
-def _opening(surface: BodyTexels, known: Array, detail: Mask, prints: Array) -> Mask:
-    """Where (coarse, coarse) a patterned garment that is open shows what is worn below it: in the middle of the front
-    other colours than on both sides, or none of their detail.
-    """
-    trunk, aside = _garments(surface)[0], _aside(surface)
-    shown = trunk & (known[..., 3] > 0.5) & (prints < 0.5)
-    sides, middle = (shown & (aside > low) & (aside < high) for low, high in (_SIDES, (0, _MIDDLE)))
-    if min(sides.sum(), middle.sum()) < _FEWEST_TEXELS:
-        return np.zeros(shown.shape, bool)
-    share = _share_nearby(surface, detail, shown)
-    usual_share = float(np.median(share[sides]))
-    less = (share < _LESS_DETAIL * usual_share) & (usual_share > _SOME)
-    other = np.zeros(shown.shape, bool)
-    other[shown] = _other_colours(_straight(known)[shown], sides[shown], middle[shown])
-    result = shown & (aside < _SIDES[1]) & ((_share_nearby(surface, other, shown) > 0.5) | less)
-    if result[middle].mean() < _OF_MIDDLE or result[sides].mean() > _OF_SIDES:
-        return np.zeros(shown.shape, bool)
-    return result
-
-
-def _other_colours(colours: Array, sides: Mask, middle: Mask) -> Mask:
-    """Which of the colours (N, 3) of a front are none of the garment's own: those are common on its `sides` (N,), and
-    not much more so in its `middle` (N,).
-    """
-    appearance = _appearance(colours)
-    centres, sizes = _clusters(appearance[sides])
-    near = np.linalg.norm(appearance[:, None] - centres, axis=2) < _SAME
-    own = (sizes > _OWN * sides.sum()) & (near[sides].mean(0) > _THERE_TOO * near[middle].mean(0))
-    return np.asarray(~near[:, own].any(1))
-
-
-def _closed(surface: BodyTexels, known: Array, opening: Mask) -> Array:
+def _closed(surface: BodyTexels, garments: Garments, colours: Array, weight: Array, opening: Mask) -> Array:
     """Colours (coarse, coarse, 3) with the garment's pattern in its opening as well, from patches of both sides."""
-    border = 2 * round(_RIM * _texels_per_metre(surface)) + 1
+    border = 2 * round(_RIM * surface.texels_per_metre) + 1
     hole = cv2.dilate(opening.astype(np.uint8), np.ones((border, border), np.uint8)) > 0
-    garment = _garments(surface)[0] & (known[..., 3] > 0.5)
-    colours = np.rint(np.clip(_straight(known) / _BRIGHTEST, 0, 1) * 255).astype(np.uint8)
-    return inpaint(colours, hole & garment, ~garment).astype(np.float32) * np.float32(_BRIGHTEST / 255)
+    garment = garments.trunk & (weight > 0.5)
+    image = np.rint(np.clip(colours / _BRIGHTEST, 0, 1) * 255).astype(np.uint8)
+    return inpaint(image, hole & garment, ~garment).astype(np.float32) * np.float32(_BRIGHTEST / 255)
 
 
-def _patterned(surface: BodyTexels, known: Array, plain: Array, detail: Mask, prints: Array, opening: Mask) -> Mask:
-    """Texels (coarse, coarse, 1) of garments, on trunk and arms or on legs, whose visible part is covered with detail
-    that is no letters or badge on plain cloth, as a printed shirt is, or that are open and of several colours. Of the
-    upper one, the trunk tells.
-
-    detail  (coarse, coarse) what differs from its surroundings
-    """
-    trunk, left_arm, right_arm, left_leg, right_leg = _garments(surface)
-    legs = left_leg | right_leg
-    result = np.zeros((*opening.shape, 1), bool)
-    for telling, garment in ((trunk, trunk | left_arm | right_arm), (legs, legs)):
-        shown = telling & (known[..., 3] > 0.7) & (prints < 0.5) & ~opening
-        if not shown.any():
-            continue
-        detailed = detail[shown]
-        one_colour = _usual(plain[shown]).mean() > _MOST_OF_IT
-        if one_colour:
-            # What has another colour than most of the garment lies on it: a collar, straps.
-            detailed = detailed & _usual(_straight(known)[shown])
-        few, most = np.quantile(_share_nearby(surface, detail, shown, _PLACE)[shown], (0.1, 0.5))
-        everywhere = most > _SOME and few > _EVEN * most
-        several = not one_colour and (opening & telling).any()
-        result[garment] = several or everywhere or detailed.mean() > _PATTERNED
-    return result
-
-
-def _without_prints(surface: BodyTexels, known: Array, plain: Array) -> Array:
+def _without_prints(surface: BodyTexels, garments: Garments, weight: Array, plain: Array) -> Array:
     """Colours (coarse, coarse, 3) with the garment's own colour alone on chest and hips, where most of it has one.
 
     What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well: the
     garment's colour is that of both sides of the front, and where they have none, that of most of it.
     """
     part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
-    aside = _aside(surface)
     result = plain
     for names in (_CHEST, ("pelvis",)):
         region = parts_mask(part, names) & surface.coarse.covered
-        shown = region & (known[..., 3] > 0.5)
-        sides = (aside[shown] > _SIDES[0]) & (aside[shown] < _SIDES[1])
+        shown = region & (weight > 0.5)
+        sides = garments.front_sides[shown]
         for among in (sides, np.ones_like(sides)):
-            usual = _usual(plain[shown], among)
-            if usual[among].sum() > _MOST_OF_IT * max(among.sum(), 1):
+            usual = dominant(plain[shown], among)
+            if usual[among].sum() > MOST_OF_A_GARMENT * max(among.sum(), 1):
                 own = np.zeros(region.shape, np.float32)
                 own[shown] = usual
                 sure = cv2.erode(own, np.ones((3, 3), np.uint8))
@@ -322,47 +208,10 @@ def _without_prints(surface: BodyTexels, known: Array, plain: Array) -> Array:
     return result
 
 
-def _usual(colours: Array, among: Mask | None = None) -> Mask:
-    """Which of the colours (N, 3) are much like the most frequent one, or that `among` (N,) some of them, but for
-    folds and light.
-    """
-    seen = _appearance(colours)
-    chosen = seen if among is None else seen[among]
-    if len(chosen) < _FEWEST_TEXELS:
-        return np.zeros(len(colours), bool)
-    centres, sizes = _clusters(chosen)
-    main = centres[sizes.argmax()]
-    for _ in range(4):  # from the cluster's middle to the densest colour near it
-        near = np.linalg.norm(chosen - main, axis=1) < _SAME
-        main = np.median(chosen[near], axis=0) if near.any() else main
-    return np.asarray(np.linalg.norm(seen - main, axis=1) < _SAME)
-
-
-def _clusters(points: Array) -> tuple[Array, NDArray[np.int64]]:
-    """Centres (K, 3) of clusters of points (N, 3), and how many points each has; none of too few points."""
-    if len(points) < _CLUSTERS:
-        return np.zeros((0, 3), np.float32), np.zeros(0, np.int64)
-    cv2.setRNGSeed(0)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
-    start = np.zeros((len(points), 1), np.int32)
-    _, labels, centres = cv2.kmeans(points, _CLUSTERS, start, stop, 1, cv2.KMEANS_PP_CENTERS)
-    return centres, np.bincount(labels[:, 0], minlength=_CLUSTERS)
-
-
-def _appearance(colours: Array) -> Array:
-    """Colours (N, 3) so that those of one cloth in other light are near: hue by saturation, and a little brightness."""
-    bright = np.maximum(colours.max(1), 0.02)
-    red, green, blue = colours.T
-    hue = np.stack((red - (green + blue) / 2, (green - blue) * np.float32(0.866)), 1)
-    chroma = np.linalg.norm(hue, axis=1)
-    hue *= (np.tanh(_SATURATED * chroma / bright) / np.maximum(chroma, 1e-6))[:, None]
-    return np.column_stack((hue, _OF_BRIGHTNESS * np.log(bright))).astype(np.float32)
-
-
-def _without_detail(surface: BodyTexels, known: Array, prints: Array) -> Array:
+def _without_detail(surface: BodyTexels, colours: Array, weight: Array, prints: Array) -> Array:
     """The colours (coarse, coarse, 3) without small things, letters and folds, and without prints."""
-    filled = fill_smoothly(_straight(known), ((known[..., 3] > 0.3) & (prints < 0.5)).astype(np.float32))
-    kernel = max(3, round(_DETAIL * _texels_per_metre(surface)) | 1)
+    filled = fill_smoothly(colours, ((weight > 0.3) & (prints < 0.5)).astype(np.float32))
+    kernel = max(3, round(_DETAIL * surface.texels_per_metre) | 1)
     eight_bit = (np.clip(filled, 0, 1) * 255 + 0.5).astype(np.uint8)
     return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
 
@@ -391,7 +240,7 @@ def _spread_colours(surface: BodyTexels, known: Array) -> Array:
     for part, colour in _limb_guesses(surface, values, visible):
         missing = part & (visible < 0.05)
         values[missing], data[missing] = colour, _GUESS * operator.areas[missing] / _FOLLOW**2
-    nearest = np.linalg.norm(_appearance(values)[:, None] - materials, axis=2).argmin(1)
+    nearest = np.linalg.norm(colour_features(values)[:, None] - materials, axis=2).argmin(1)
     one_hot = np.eye(len(materials))[nearest][..., None]
     columns = (one_hot * np.column_stack((values, np.ones(len(values))))[:, None]).reshape(len(values), -1)
     mean = (columns * data[:, None]).sum(0) / data.sum()
@@ -404,11 +253,11 @@ def _spread_colours(surface: BodyTexels, known: Array) -> Array:
 
 
 def _materials(colours: Array, tone: Array | None) -> Array:
-    """The `_appearance` of skin and cloths (M, 3): of a tone (3,), and of clusters of visible colours (N, 3)."""
-    found = [] if tone is None else list(_appearance(tone[None]))
-    centres, sizes = _clusters(_appearance(colours))
+    """The `colour_features` of skin and cloths (M, 3): of a tone (3,), and of clusters of visible colours (N, 3)."""
+    found = [] if tone is None else list(colour_features(tone[None]))
+    centres, sizes = cluster_colours(colour_features(colours))
     for centre, size in sorted(zip(centres, sizes, strict=True), key=lambda cluster: -cluster[1]):
-        if size > _LEAST_OF_IT * len(colours) and all(np.linalg.norm(centre - one) > _SAME for one in found):
+        if size > _LEAST_OF_IT * len(colours) and all(np.linalg.norm(centre - one) > SAME_COLOUR for one in found):
             found.append(centre)
     return np.array(found or [np.zeros(3)])
 

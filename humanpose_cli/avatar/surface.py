@@ -159,6 +159,7 @@ class BodyTexels:
 
     fine, coarse  the surface points of the texture and of its reduced copy
     faces         (F, 3) tensor; rows: the same as an array
+    texels_per_metre  of the coarse texture, on average
     rest          (V, 3) metres, the rest body; operator: its surface
     opposite_uv   (coarse, coarse, 2) texture coordinates of the point straight through the body; opposed: whether
                   there is one
@@ -174,6 +175,7 @@ class BodyTexels:
         self.rows: NDArray[np.int64] = body.faces.cpu().numpy().astype(np.int64)
         self.rest: Array = body.template.cpu().numpy().astype(np.float64)
         self.operator = SurfaceOperator(self.rest, self.rows)
+        self.texels_per_metre = float(np.sqrt(self.coarse.covered.sum() / self.operator.areas.sum()))
         self.part_labels = body.part_labels.cpu().numpy()
         self.hair, self.face = scalp_and_face(body)
         self._mirror = self._mirror_maps(body)
