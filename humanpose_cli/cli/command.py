@@ -40,7 +40,7 @@ from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.table import CONTEXT
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.result import CommandResult, Status
-from humanpose_cli.io.sniffing import refuse_pipes
+from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -448,7 +448,7 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
+        raise reading_error(path, error) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(path, "is not a TOML file", got=str(error)) from error
     sections = {name: table for name, table in document.items() if name in commands and isinstance(table, dict)}

@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import refuse_pipes
+from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 _READ_SIZE = 1 << 20
 
@@ -23,7 +22,7 @@ def digest_of_files(files: Iterable[Path]) -> str:
                 while block := file.read(_READ_SIZE):
                     digest.update(block)
         except OSError as error:
-            raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
+            raise reading_error(path, error) from error
     return digest.hexdigest()
 
 

@@ -208,7 +208,7 @@ def test_a_commands_table_in_the_config_holds_for_it_alone(hpc, tmp_path):
 @pytest.mark.parametrize(
     ("content", "code", "sentence"),
     [
-        (None, 3, "cannot be read, found No such file"),
+        (None, 3, "c.toml: does not exist; check the spelling and the folder"),
         ("seed = ", 3, "is not a TOML file"),
         (b"\xff", 3, "is not a TOML file"),
         ("sede = 1", 2, "setting sede: there is no such setting; did you mean seed?"),
