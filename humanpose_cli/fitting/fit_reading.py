@@ -171,18 +171,30 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
         _refuse_size(path, fit.image_size[wrong[0]], listed, frame_of[wrong[0]])
     start, stop = int(frame_of[present].min()), int(frame_of[present].max()) + 1
     own, frame_of = listed.part(start, stop), frame_of - start
-    source = _nearest_known(frame_of, len(own))
-    whole = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
-    whole |= {"frame_names": own.names, "image_size": own.sizes}
-    if not fit.options.get("upright"):
-        whole["world_to_camera"] = _before_first_cameras(fit, source)
-    if fit.frame_times is not None and (frame_of[source] == np.arange(len(own))).all():
-        whole["frame_times"] = fit.frame_times[source] - fit.frame_times[source[0]]
+    whole = _columns_of_part(fit, frame_of, own)
+    options = dict(fit.options)
+    for name in ("camera_unknown", "damaged"):  # indices of frames
+        if isinstance(told := options.get(name), list):
+            options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in told]
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
     rows = {name: getattr(fit, name) for name in ROW_COLUMNS} | {"frame_index": frame_of[fit.frame_index]}
-    found = Fit.build(**whole, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=fit.options)
+    found = Fit.build(**whole, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
     return replace(found, model=fit.model, images=images, detections=fit.detections)
+
+
+def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[str, np.ndarray]:
+    """What a record holds of its frames, by name, for other frames; `frame_of` says which of them each of the fit's is,
+    and those that the fit does not know have the camera of the nearest that it does.
+    """
+    source = _nearest_known(frame_of, len(frames))
+    whole = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
+    whole |= {"frame_names": frames.names, "image_size": frames.sizes}
+    if not fit.options.get("upright"):
+        whole["world_to_camera"] = _before_first_cameras(fit, source)
+    if fit.frame_times is not None and (frame_of[source] == np.arange(len(frames))).all():
+        whole["frame_times"] = fit.frame_times[source] - fit.frame_times[source[0]]
+    return whole
 
 
 def _before_first_cameras(fit: Fit, frames: np.ndarray) -> np.ndarray:
