@@ -72,12 +72,14 @@ class ResultColumn(NamedTuple):
     key      of the items' details
     meaning  what it holds, with its unit, for `--help`
     optional whether a narrow terminal may go without it; the last ones go first
+    counted  whether a value is a reason to look at the item: the summary counts them
     """
 
     key: str
     heading: str
     meaning: str = ""
     optional: bool = False
+    counted: bool = False
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,8 @@ class FitWork:
     columns=(
         ("people", "people", "How many were found."),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
-        ("confidence", "confidence", "Median confidence of the bodies, 0 to 1."),
-        ("doubtful", "doubtful", "Why a body may be plainly wrong; its overlay says so too."),
+        ("confidence", "confidence", "Median confidence of the bodies, 0 to 1.", True),
+        ("doubtful", "doubtful", "Why a body may be plainly wrong; its overlay says so too.", False, True),
     ),
     tunes=True,
     cluster="array",

@@ -84,13 +84,13 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
     if as_json:
         warned = tuple(text for text in reporter.warnings if text not in result.messages)
         write_stdout(json_text(replace(result, messages=(*result.messages, *warned))) + "\n")
-    elif result.items and sys.stdout is not None:
+    elif (result.items or result.tables) and sys.stdout is not None:
         columns, own = (info.columns, info.labels) if info else ((), {})
         labels = {**_LABELS, **own}
         terminal = sys.stdout.isatty()
         write_stdout(result_text(result, columns, labels, terminal=terminal))
         if not terminal and len(result.items) > 1:
-            reporter.info(_summary(result, labels))
+            reporter.info(_summary(result, columns, labels))
     for message in result.messages:
         if result.status is Status.ERROR and not result.items:
             reporter.error(message)
@@ -196,9 +196,9 @@ def result_text(
     labels    what to call a status
     terminal  whether to fit the width of a terminal; else values are separated by tabs
     """
-    if not terminal:
-        return "".join(_separated_table(table) for table in result.tables) + _separated_items(result, columns, labels)
-    return "".join(_drawn_table(table) for table in result.tables) + _drawn_items(result, columns, labels)
+    draw_table, draw_items = (_drawn_table, _drawn_items) if terminal else (_separated_table, _separated_items)
+    items = draw_items(result, columns, labels) if result.items else ""
+    return "".join(draw_table(table) for table in result.tables) + items
 
 
 # For programs: tab-separated values
@@ -245,8 +245,10 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
         rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if timed else [])])
     optional = {2 + i for i, column in enumerate(columns) if column.optional}
     parts: list[Any] = list(_fitted(headings, rows, optional))
+    if hidden := len(result.items) - len(items):
+        parts.append(_text(f"not shown: {hidden} more that went well; --json and a pipe list all", "dim"))
     if len(result.items) > 1:
-        parts.append(_text(_summary(result, labels)))
+        parts.append(_text(_summary(result, columns, labels)))
     if written := [output for item in result.items if item.status is not Status.PLANNED for output in item.outputs]:
         parts.append(_text(_where(written)))
     return _drawn(*parts)
@@ -341,9 +343,12 @@ def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:
     return [item for i, item in enumerate(items) if i < _MOST_ROWS // 2 or item.status not in fine]
 
 
-def _summary(result: CommandResult, labels: Mapping[Status, str]) -> str:
+def _summary(result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str]) -> str:
     counts = Counter(item.status for item in result.items)
     parts = [f"{counts[status]} {word}" for status, word in labels.items() if counts[status]]
+    for column in columns:
+        if column.counted and (count := sum(bool(item.details.get(column.key)) for item in result.items)):
+            parts.append(f"{count} {column.heading}")
     pace = result.extra.get("summary", {})
     if pace.get("items_per_second"):
         parts.append(f"{pace['seconds']:.1f} s, {pace['items_per_second']:.3g} items/s")

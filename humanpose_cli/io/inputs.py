@@ -461,8 +461,8 @@ class _Search:
         elif self.sequence is None:
             verdict = check_sequence(files)
         else:
-            verdict = SequenceVerdict(self.sequence, "you said so", tuple(sorted(files, key=natural_order)))
-        if len(verdict.files) > 1:
+            verdict = SequenceVerdict(self.sequence, "", tuple(sorted(files, key=natural_order)))
+        if len(verdict.files) > 1 and verdict.reason:
             kind = "one sequence" if verdict.is_sequence else "independent images"
             self.choices.append(f"{_shown(path)}: {kind}, because {verdict.reason}")
         if verdict.is_sequence:

@@ -38,6 +38,15 @@ def test_failures_and_who_did_what(hpc, folder):
     assert (machine["items"], machine["done"], machine["seconds"], machine["items_per_hour"]) == (3, 1, 2.0, 5400.0)
     assert ran.document["messages"] == ["1 of 3 done"]
     assert len(hpc("ledger", str(folder), "--all", "--json").document["items"]) == 3
+
+
+def test_who_did_what_is_told_also_where_nothing_failed(hpc, tmp_path):
+    with Ledger(tmp_path, "fit", {}) as ledger:
+        ledger.record(Item("a.jpg", ()), Fingerprint(1, 1), ItemResult("a.jpg", Status.SUCCESS, seconds=2.0))
+    ran = hpc("ledger", str(tmp_path))
+    header, machine = [line.split("\t") for line in ran.out.splitlines() if "\t" in line]
+    assert dict(zip(header, machine, strict=True))["items/hour"] == "1800.0"
+    assert (ran.code, ran.err) == (0, "1 of 1 done\n")
     assert "not finished" in hpc("ledger", str(folder)).out
 
 

@@ -80,10 +80,14 @@ def test_names_are_not_read_as_markup():
 def test_a_long_list_shows_the_first_and_all_that_went_wrong():
     items = [ItemResult(f"{i:04}.jpg", Status.SUCCESS) for i in range(1000)]
     items[700] = ItemResult("bad.jpg", Status.ERROR, error="bad.jpg: is empty")
-    lines = table(tuple(items)).splitlines()
+    items[800] = ItemResult("0800.jpg", Status.SUCCESS, details={"doubtful": "low confidence", "note": "x"})
+    columns = (ResultColumn("doubtful", "doubtful", counted=True), ResultColumn("note", "note"))
+    lines = table(tuple(items), columns).splitlines()
     assert len(lines) < 40
     assert any(line.startswith("bad.jpg") for line in lines)
-    assert lines[-1] == "1000 items: 999 done, 1 failed"
+    assert lines[-2] == "not shown: 979 more that went well; --json and a pipe list all"
+    assert lines[-1] == "1000 items: 999 done, 1 failed, 1 doubtful"
+    assert not any(line.startswith("not shown") for line in table(tuple(items[:30]), columns).splitlines())
 
 
 def test_a_wide_terminal_shows_every_column_on_one_line(monkeypatch):

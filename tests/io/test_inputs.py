@@ -339,6 +339,7 @@ class TestSequences:
     def test_the_choice_can_be_overridden(self, folder):
         self.series(folder, [1, 2, 3])
         independent = open_inputs([folder], sequence=False)
+        assert independent.messages == ()  # which tell what was chosen: this was not
         assert keys(independent) == ["f_0001.png", "f_0002.png", "f_0003.png"]
         image(folder / "odd.png", (5, 5))
         (item,) = open_inputs([folder], sequence=True)
