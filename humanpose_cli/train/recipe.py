@@ -172,7 +172,7 @@ def check_batch(data: Path, count: int, options: LoaderOptions, what: str = "peo
             f"has too few {what} to learn from for one batch",
             expected=f"{needed} or more",
             got=str(count),
-            remedy="a smaller batch_size, or a larger cache",
+            remedy="a smaller `batch_size`, or a larger cache",
         )
 
 

@@ -251,7 +251,7 @@ def test_tiny_caches(tmp_path):
     few = painted_cache(tmp_path / "few", count=3, splits=False)
     recipe = NbfRecipe(few, PARTS)
     assert len(recipe.people) + len(recipe.held_out) == 3
-    with pytest.raises(InputError, match=r"too few people .* expected 8 or more, found 2; a smaller batch_size"):
+    with pytest.raises(InputError, match=r"too few people .* expected 8 or more, found 2; a smaller `batch_size`"):
         recipe.batches(LoaderOptions(8))
 
 
