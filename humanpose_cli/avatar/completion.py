@@ -46,6 +46,8 @@ _FOLLOW = 0.01
 _LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
 _CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
 _CONTRAST = 0.1  # a detail differs by so much from the surroundings' median
+# Distance of colour features within which a colour is surely the garment's own: shadows and mixed colours are not.
+_SURE = 0.12
 # Weight of a guessed colour against a visible one.
 _GUESS = 0.05
 # A material covers that share of the visible surface or more; by how much its share leads where it alone shows.
@@ -201,7 +203,7 @@ def _without_prints(surface: BodyTexels, garments: Garments, weight: Array, plai
             usual = dominant(plain[shown], among)
             if usual[among].sum() > MOST_OF_A_GARMENT * max(among.sum(), 1):
                 own = np.zeros(region.shape, np.float32)
-                own[shown] = usual
+                own[shown] = dominant(plain[shown], among, _SURE)
                 sure = cv2.erode(own, np.ones((3, 3), np.uint8))
                 result = np.where(region[..., None], fill_smoothly(plain, sure), result)
                 break

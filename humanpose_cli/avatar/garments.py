@@ -145,9 +145,11 @@ def _other_colours(colours: Array, sides: Mask, middle: Mask) -> Mask:
     return np.asarray(~near[:, own].any(1))
 
 
-def dominant(colours: Array, among: Mask | None = None) -> Mask:
+def dominant(colours: Array, among: Mask | None = None, within: float = SAME_COLOUR) -> Mask:
     """Which of the colours (N, 3) are much like the most frequent one, or that `among` (N,) some of them, but for
     folds and light.
+
+    within  distance of `colour_features` up to which a colour is like it
     """
     seen = colour_features(colours)
     chosen = seen if among is None else seen[among]
@@ -158,7 +160,7 @@ def dominant(colours: Array, among: Mask | None = None) -> Mask:
     for _ in range(4):  # from the cluster's middle to the densest colour near it
         near = np.linalg.norm(chosen - main, axis=1) < SAME_COLOUR
         main = np.median(chosen[near], axis=0) if near.any() else main
-    return np.asarray(np.linalg.norm(seen - main, axis=1) < SAME_COLOUR)
+    return np.asarray(np.linalg.norm(seen - main, axis=1) < within)
 
 
 def cluster_colours(features: Array) -> tuple[Array, NDArray[np.int64]]:

@@ -187,6 +187,23 @@ def test_a_badge_is_on_no_other_sleeve_and_not_on_the_back(stage: Stage, surface
     assert sleeves.sum() > 2 * badge.sum() > 10
 
 
+def test_shadows_below_a_dark_collar_do_not_stain_the_back(stage: Stage, surface: BodyTexels) -> None:
+    _, y, z = surface.fine.interpolate(stage.body.template.numpy(), surface.faces).transpose(2, 0, 1)
+    chest = part(stage, "spine1", "spine2", "spine3")
+    heights = stage.body.template.numpy()[chest, 1]
+    top, middle = heights.max(), np.median(stage.body.template.numpy()[chest, 2])
+    colour = np.zeros((*y.shape, 3), np.float32)
+    bright = np.clip((top - 0.08 - y) / 0.1, 0.02, 1)  # black at the neck, full ten centimetres further down
+    colour[:] = np.float32((0.9, 0.4, 0.2)) * np.float32(bright)[..., None]
+    trunk = part(stage, "pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
+    on_trunk = surface.fine.interpolate(trunk[:, None].astype(np.float32), surface.faces)[..., 0] > 0.99
+    visible = surface.fine.covered & on_trunk & (z > middle)
+    got = complete_texture(surface, BakedTexture(colour, visible.astype(np.float32), visible)).image
+    x, y, z = stage.body.template.numpy().T
+    back = chest & (z < middle - 0.05) & (np.abs(x) < 0.1) & (y < top - 0.05)
+    assert on_vertices(surface, got)[back].max(1).min() > 0.55
+
+
 def test_half_a_face_keeps_its_features_to_itself(stage: Stage, surface: BodyTexels) -> None:
     x = stage.body.template.numpy()[:, 0]
     face = scalp_and_face(stage.body)[1]
