@@ -248,6 +248,9 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None, null: bool) 
     for argument in arguments:
         if str(argument) == "-":
             given.extend(map(_listed, read_list(stdin, null=null)))
+        elif _ADDRESS.match(str(argument)):
+            error = InputError(str(argument), "is an address", expected="a file", remedy="download it first")
+            given.append(_Given(_absolute(argument), Path.cwd(), error))
         elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
             given.extend(_glob(str(argument)))
         elif not os.path.lexists(argument) and _NUMBER.search(Path(argument).name):
@@ -296,6 +299,7 @@ def _glob(pattern: str) -> list[_Given]:
     return [_Given(_absolute(name), anchor, from_glob=True) for name in found]
 
 
+_ADDRESS = re.compile(r"[a-z]+://", re.IGNORECASE)
 _NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 

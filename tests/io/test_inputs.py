@@ -119,7 +119,9 @@ class TestArguments:
 
 class TestTrouble:
     def test_a_sole_missing_argument_is_raised(self, folder):
-        for argument, told in [("no.jpg", "does not exist"), ("no*.jpg", "matches no file"), ("no/", "does not exist")]:
+        wrong = [("no.jpg", "does not exist"), ("no*.jpg", "matches no file"), ("no/", "does not exist")]
+        wrong.append(("https://x.org/a.jpg?w=1", "^https://x.org/a.jpg.w=1: is an address, .* download it first"))
+        for argument, told in wrong:
             with pytest.raises(InputError, match=told):
                 open_inputs([argument])
 
