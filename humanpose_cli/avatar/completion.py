@@ -157,7 +157,11 @@ def _fill(surface: BodyTexels, garments: Garments, known: Array, prints: Array) 
     opening = garments.opening(colours, weight, detail, prints)
     patterned = garments.patterned(colours, weight, plain, detail, prints, opening)
     relief = surface.hollows * np.where(patterned, 1, _folds(surface, garments, colours, weight, prints))[..., None]
-    pattern = _closed(surface, garments, colours, weight, opening) if (opening & patterned).any() else colours
+    hole = (opening & patterned) | garments.lettering(colours, weight, opening)
+    pattern = colours
+    if hole.any():
+        pattern = _closed(surface, garments, colours, weight, hole)
+        plain = _without_detail(surface, pattern, weight, prints)
     kept = patterned & (prints < 0.5)
     plain = np.where(kept[..., None], pattern, _without_prints(surface, garments, weight, plain))
     known = _over(known, surface.opposite(np.dstack((plain * weight[..., None], weight))))
@@ -178,10 +182,10 @@ def _folds(surface: BodyTexels, garments: Garments, colours: Array, weight: Arra
     return result
 
 
-def _closed(surface: BodyTexels, garments: Garments, colours: Array, weight: Array, opening: Mask) -> Array:
-    """Colours (coarse, coarse, 3) with the garment's pattern in its opening as well, from patches of both sides."""
+def _closed(surface: BodyTexels, garments: Garments, colours: Array, weight: Array, hole: Mask) -> Array:
+    """Colours (coarse, coarse, 3) with the garment's pattern in its `hole` as well, from patches around it."""
     border = 2 * round(_RIM * surface.texels_per_metre) + 1
-    hole = cv2.dilate(opening.astype(np.uint8), np.ones((border, border), np.uint8)) > 0
+    hole = cv2.dilate(hole.astype(np.uint8), np.ones((border, border), np.uint8)) > 0
     garment = garments.trunk & (weight > 0.5)
     image = np.rint(np.clip(colours / _BRIGHTEST, 0, 1) * 255).astype(np.uint8)
     return inpaint(image, hole & garment, ~garment).astype(np.float32) * np.float32(_BRIGHTEST / 255)

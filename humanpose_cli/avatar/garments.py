@@ -32,6 +32,8 @@ _SIDES = (0.06, 0.14)  # metres from the middle of the resting body: both sides 
 # What it is open to has mostly others, or less than such a part of the sides' detail, within some width (m).
 _MIDDLE, _OF_MIDDLE, _OF_SIDES = 0.03, 0.6, 0.5
 _OWN, _THERE_TOO, _LESS_DETAIL, _NEARBY = 0.15, 0.4, 0.4, 0.07
+# Letters and badges on a garment of several colours are wider than this (m), and cover less than such a share of it.
+_STROKE, _LETTERED = 0.006, 0.15
 # A print covers so much (m²), with a border that is its garment's own colour, on a garment that mostly has it.
 _PRINT, _ENCLOSED, _MUCH_OF_IT = (0.0003, 0.02), 0.6, 0.4
 
@@ -101,6 +103,25 @@ class Garments:
         if result[middle].mean() < _OF_MIDDLE or result[sides].mean() > _OF_SIDES:
             return np.zeros(shown.shape, bool)
         return result
+
+    def lettering(self, colours: Array, weight: Array, opening: Mask) -> Mask:
+        """Where (S, S) the trunk's garment of several colours has letters, badges or a collar of other colours; none
+        where these cover much.
+
+        opening  (S, S) as of `opening`
+        """
+        shown = self.trunk & (weight > 0.5) & ~opening
+        result = np.zeros(shown.shape, bool)
+        features = colour_features(colours[shown])
+        centres, sizes = cluster_colours(features)
+        own = centres[sizes > _OWN * len(features)]
+        if not (np.linalg.norm(own[:, None] - own, axis=2) > SAME_COLOUR).any():
+            return result
+        result[shown] = ~(np.linalg.norm(features[:, None] - own, axis=2) < SAME_COLOUR).any(1)
+        # The border between two colours is of neither.
+        side = max(3, round(_STROKE * self._texels_per_metre))
+        result = cv2.morphologyEx(result.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
+        return result if result.sum() < _LETTERED * shown.sum() else np.zeros_like(result)
 
     def patterned(
         self, colours: Array, weight: Array, smoothed: Array, detail: Mask, prints: Array, opening: Mask

@@ -187,6 +187,25 @@ def test_a_badge_is_on_no_other_sleeve_and_not_on_the_back(stage: Stage, surface
     assert sleeves.sum() > 2 * badge.sum() > 10
 
 
+def test_letters_on_a_striped_shirt_are_not_on_its_back(stage: Stage, surface: BodyTexels) -> None:
+    x, y, z = surface.fine.interpolate(stage.body.template.numpy(), surface.faces).transpose(2, 0, 1)
+    chest, vertices = part(stage, "spine1", "spine2", "spine3"), stage.body.template.numpy()
+    middle, height = np.median(vertices[chest, 2]), np.median(vertices[chest, 1])
+    red, blue, yellow = np.float32(((0.7, 0.1, 0.15), (0.1, 0.15, 0.6), (0.85, 0.75, 0.2)))
+    striped = np.where((x % 0.1 < 0.05)[..., None], red, blue)
+    letters = (np.abs(x) < 0.1) & (np.abs(y - height) < 0.02) & (x % 0.025 < 0.015)
+    trunk = part(stage, "pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
+    on_trunk = surface.fine.interpolate(trunk[:, None].astype(np.float32), surface.faces)[..., 0] > 0.99
+    visible = surface.fine.covered & on_trunk & (z > middle)
+    colour = np.where(letters[..., None], yellow, striped)
+    got = complete_texture(surface, BakedTexture(colour, visible.astype(np.float32), visible)).image[..., :3]
+    back = surface.fine.covered & on_trunk & (z < middle - 0.05) & (np.abs(x) < 0.1) & (np.abs(y - height) < 0.05)
+    assert got[back][:, 1].max() < 0.3  # no yellow
+    nearest = np.linalg.norm(got[back][:, None] - (red, blue), axis=2).argmin(1)
+    inside = np.abs(x[back] % 0.05 - 0.025) < 0.015
+    assert (nearest == (x[back] % 0.1 >= 0.05))[inside].mean() > 0.9
+
+
 def test_shadows_below_a_dark_collar_do_not_stain_the_back(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = surface.fine.interpolate(stage.body.template.numpy(), surface.faces).transpose(2, 0, 1)
     chest = part(stage, "spine1", "spine2", "spine3")
