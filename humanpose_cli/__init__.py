@@ -14,6 +14,7 @@ Nothing heavy is loaded before the first use. The command line is `hpc`.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.version import __version__
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from humanpose_cli.io.pose_files import read_pose
     from humanpose_cli.reposing.reposer import Reposer, repose
     from humanpose_cli.reposing.result import Reposed
+
+# Since 1.31 official builds of ONNX Runtime report to Microsoft what they run, and keep an identifier of the machine in
+# the home folder (their Privacy.md). They look at this variable once, when they are loaded. Whoever set it is obeyed.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Body",

@@ -6,12 +6,14 @@ Modules, tests and their parameters stay to the end: the garbage collector need 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
 gc.disable()
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as humanpose_cli does, which some tests import after ONNX Runtime
 
 
 def pytest_collection_finish() -> None:

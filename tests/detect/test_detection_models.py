@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -255,6 +256,17 @@ def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "run_network", lambda *given: [output * 9 + 5 for output in usual(*given)])
     with pytest.raises(UnavailableError, match="out of range"):
         models.self_test()
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry would keep what it has to send in a data base below the home folder."""
+    code = "from humanpose_cli.detect.runtime import *; start_session(POSE_NETWORKS['blazepose-detector'], 'cpu')"
+    mine = {
+        name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    }
+    home = {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-c", code], env=mine | home, check=True, timeout=100)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA")
