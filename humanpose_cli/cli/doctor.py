@@ -187,8 +187,11 @@ def _space(folder: Path) -> str:
 
 def _output_folder() -> str:
     folder = Path.cwd()
-    with tempfile.NamedTemporaryFile(dir=folder):
-        return f"hpc-out in {folder}"
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder):
+            return f"hpc-out in {folder}"
+    except OSError as error:
+        raise UnavailableError("output folder", f"{folder} cannot be written", got=error.strerror or "") from error
 
 
 def _reinstall(distribution: str) -> str:

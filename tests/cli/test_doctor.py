@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -138,6 +139,19 @@ def test_the_kernel_cache_is_told_to_be_writable_or_not(monkeypatch, tmp_path):
     monkeypatch.setattr("humanpose_cli.engine.launching._is_ours_to_write", lambda folder: False)
     with pytest.raises(UnavailableError, match="each process compiles the kernels anew"):
         doctor_checks._cache_folder()
+
+
+def test_a_folder_that_cannot_be_written_is_found(hpc, monkeypatch, tmp_path):
+    def refuse(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "tmpq3"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor_checks.tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(doctor_checks, "CHECKS", tuple(check for check in CHECKS if check.name == "output folder"))
+    ran = hpc("doctor", "--json")
+    (item,) = ran.document["items"]
+    assert (ran.code, item["found"]) == (0, f"{tmp_path} cannot be written, found Permission denied")
+    assert item["remedy"] == "run hpc where you may write, or give --out"
 
 
 def test_a_full_disk_is_found(monkeypatch, tmp_path):
