@@ -114,7 +114,8 @@ def warping(network: Warp3d) -> Method:
     def draw(first: Example, second: Example) -> Drawn:
         own = first.image.shape[0]
         source, target = (frame_of_example(example) * np.float32(size / own) for example in (first, second))
-        made = network.repose(resized(first.image, size), source, target)
+        silhouette = None if first.mask is None else resized(person_mask(first), size)
+        made = network.repose(resized(first.image, size), source, target, silhouette=silhouette)
         return Drawn(resized(made.image, own), resized(made.mask, own))
 
     return draw
@@ -151,9 +152,9 @@ def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False
 
     def draw(first: Example, second: Example) -> Drawn:
         mesh, plate = wrapped(first)
-        return _before_plate(
-            WarpReposer(mesh, fitted_person(first), network, mesh_input=mesh_input), plate, first, second
-        )
+        masked, person = first.mask is not None, fitted_person(first)
+        reposer = WarpReposer(mesh, person, network, mesh_input=mesh_input, mask_known=masked)
+        return _before_plate(reposer, plate, first, second)
 
     return draw
 

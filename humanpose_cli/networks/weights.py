@@ -312,7 +312,7 @@ _ENTRIES = (
         "warp3d",
         "a person's image, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "56b917a9e866c0a91e36a6f882fcffa38154b851bedca9bf606d4b85f0166fe4",
+        "a9b0a3d0eb4666e18b516cf3353b5db317ec047bdbc594a1532b4c6090da9b2f",
     ),
     WeightsEntry(
         "lifter",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -17,6 +18,8 @@ from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.models.warp3d.config import FILL
 from humanpose_cli.models.warp3d.generator import CropToRepose, ReposedCrop, Warp3d, frame_joints
+
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 _FARTHEST = 1.3  # times the larger box that one crop for both poses may have
 _FINEST = 1024  # pixels of the mesh's drawing, whose detail is added to what the network draws
@@ -39,15 +42,30 @@ class WarpReposer:
     network     a loaded generator
     mesh_input  give it the mesh's drawing, and add what that shows finer than the network's pixels where it is taken
                 over; None where it learned with drawings
+    mask_known  whether the mesh's mask tells where the photo shows the person
     """
 
     def __init__(
-        self, mesh: MeshReposer, person: FittedPerson, network: Warp3d, *, mesh_input: bool | None = None
+        self,
+        mesh: MeshReposer,
+        person: FittedPerson,
+        network: Warp3d,
+        *,
+        mesh_input: bool | None = None,
+        mask_known: bool = True,
     ) -> None:
+        self.mask_known = mask_known
         self.mesh_input = network.learned_drawings if mesh_input is None else mesh_input
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body
         self.rotations, self.trans = mesh.rotations, mesh.trans
+
+    @cached_property
+    def _silhouette(self) -> NDArray[np.float32] | None:
+        """Where (H, W) the photo shows the person, for networks that are told; None where it is not known."""
+        if not self.mask_known or not self.network.config.silhouette:
+            return None
+        return np.where(self.mesh.mask >= self.mesh.others, self.mesh.mask, np.float32(0))
 
     @cached_property
     def _own(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -84,7 +102,9 @@ class WarpReposer:
         )
         finer = self._crop(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
         drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
-        return _Crops(CropToRepose(self._image(before), source, target, drawing), after, finer)
+        silhouette = None if self._silhouette is None else self._seen(before, self._silhouette)
+        request = CropToRepose(self._seen(before, self.photo), source, target, drawing, silhouette)
+        return _Crops(request, after, finer)
 
     def _nobody(self) -> DrawnPerson:
         nothing = np.zeros(self.photo.shape[:2], np.float32)
@@ -136,13 +156,13 @@ class WarpReposer:
         """The crop about a square, so many times as fine as the network's."""
         return crop_around_box(square, times * self.network.config.size, fill=FILL)
 
-    def _image(self, crop: Crop) -> NDArray[np.uint8]:
-        """The crop that the network sees."""
-        if crop.scale >= 1:
-            return crop.warp(self.photo, cv2.INTER_LINEAR)
-        # Averaged first: a linear look-up of a large photo would skip most pixels.
-        smooth = cv2.GaussianBlur(self.photo, (0, 0), 0.45 / crop.scale) if crop.scale < 0.7 else self.photo
-        return crop.warp(smooth, cv2.INTER_LINEAR)
+    @staticmethod
+    def _seen(crop: Crop, image: Pixels) -> Pixels:
+        """The crop of the photo, or of a map of its pixels, that the network sees."""
+        if crop.scale < 0.7:
+            # Averaged first: a linear look-up of a large photo would skip most pixels.
+            image = cast(Pixels, cv2.GaussianBlur(image, (0, 0), 0.45 / crop.scale))
+        return cast(Pixels, crop.warp(image, cv2.INTER_LINEAR))
 
     def _back(self, crop: Crop, values: NDArray) -> NDArray[np.float32]:
         """A crop's image or mask where it belongs in the photo, (H, W[, C]) float32; 0 elsewhere."""

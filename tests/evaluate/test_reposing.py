@@ -109,13 +109,28 @@ def test_networks_are_evaluated_and_images_shown(crops):
 def test_a_network_sees_crops_at_its_own_size(folder):
     """Of twice the size: the same but for the scaling, there and back."""
     torch.manual_seed(0)
-    method = warping(Warp3d(Generator(TINY), WeightsHeader("warp3d")))
+    method = warping(Warp3d(Generator(replace(TINY, silhouette=False)), WeightsHeader("warp3d")))
     pairs = pairs_of(open_cache(folder), "p", "validation")
     (small, large) = (method(*PairCrops(pairs, size).crops(0, np.random.default_rng(0))) for size in (32, 64))
     assert large.image.shape == (64, 64, 3)
     assert large.mask.shape == (64, 64)
     halved = cv2.resize(large.image, (32, 32), interpolation=cv2.INTER_AREA).astype(float)
     assert np.abs(halved - small.image).mean() < 6
+
+
+def test_a_network_is_told_the_silhouette_at_its_own_size(folder):
+    """And not where the example has no mask."""
+    network, asked = Warp3d(Generator(TINY), WeightsHeader("warp3d")), []
+    real = network.repose_all
+    network.repose_all = lambda crops: asked.extend(crops) or real(crops)
+    pairs = pairs_of(open_cache(folder), "p", "validation")
+    (first, second), large = (PairCrops(pairs, size).crops(0, np.random.default_rng(0)) for size in (32, 64))
+    for pair in ((first, second), large, (replace(first, mask=None), second)):
+        warping(network)(*pair)
+    same, halved, unknown = (crop.silhouette for crop in asked)
+    np.testing.assert_array_equal(same, first.mask.astype(np.float32) / np.float32(255))
+    np.testing.assert_allclose(halved, large[0].mask.reshape(32, 2, 32, 2).mean((1, 3)) / 255, atol=1e-5)
+    assert unknown is None
 
 
 @pytest.fixture(scope="module")

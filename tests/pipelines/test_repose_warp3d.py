@@ -123,6 +123,48 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     assert scene._meshes[0].texture.visible_fraction > 0
 
 
+def test_the_network_may_be_told_the_silhouette(scene_of):
+    """Where the photograph's mask is, as large a share of the crop as in the photograph, about the joints."""
+    scene = scene_of()
+    warper = scene._drawers[0]
+    warper.network.generator.config = replace(warper.network.config, silhouette=True)
+    asked, real = [], warper.network.repose_all
+    warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
+    next(scene.images(target_of_fit(scene.record)))
+    silhouette = asked[0].silhouette
+    assert silhouette.shape == (64, 64)
+    scale = 0.86 * 64 / max(np.ptp(edge) for edge in np.nonzero(warper.mesh.mask > 0.5))
+    assert silhouette.sum() == pytest.approx(warper.mesh.mask.sum() * scale**2, rel=0.3)
+    inside = [silhouette[int(y), int(x)] for x, y in asked[0].source[:, :2]]
+    assert np.median(inside) > 0.9
+
+
+def test_silhouettes_lie_on_the_photographs_crop(scene_of):
+    """Of a target that gets a crop of its own: a mask as bright as the photograph is so in what the network sees."""
+    scene = scene_of(absolute=True)
+    warper, record, asked = scene._drawers[0], scene.record, []
+    real = warper.network.repose_all
+    warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
+    warper.mesh.mask = warper.photo.mean(2, dtype=np.float32) / 255
+    apart = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([0.7, 0, 0])))
+    next(scene.images(apart))
+    brightness = asked[0].image.mean(2) / 255
+    assert brightness.std() > 0.02
+    np.testing.assert_allclose(asked[0].silhouette, brightness, atol=0.01)
+
+
+def test_silhouettes_leave_out_who_is_likelier_there_and_may_not_be_known(scene_of):
+    warper = scene_of()._drawers[0]
+    mesh, person, network = warper.mesh, warper.person, warper.network
+    mesh.others = np.zeros_like(mesh.mask)
+    mesh.others[::2] = 1.0
+    found = WarpReposer(mesh, person, network)._silhouette
+    np.testing.assert_array_equal(found[1::2], mesh.mask[1::2])
+    assert not found[::2][mesh.mask[::2] < 1].any()
+    assert mesh.mask[::2].any()
+    assert WarpReposer(mesh, person, network, mask_known=False)._silhouette is None
+
+
 def test_networks_that_learned_with_drawings_get_them(scene_of):
     warper = scene_of()._drawers[0]
     mesh, person, network = warper.mesh, warper.person, warper.network

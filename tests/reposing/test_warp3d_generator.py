@@ -16,7 +16,6 @@ from humanpose_cli.engine.warping.op import capsule_masks
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import BackgroundInpainter, Generator
 from humanpose_cli.models.warp3d.layers import (
-    CarriedColours,
     Conv3d,
     DecoderBottleneck,
     Discriminator,
@@ -371,55 +370,6 @@ def test_carried_colours_reach_the_volume():
     colours = nn.functional.avg_pool2d(image / 2 + 0.5, 2)[:, :, None].expand(-1, -1, MINI.depth, -1, -1)
     torch.testing.assert_close(volume[:, :3], colours)
     assert not volume[:, 3:].any()
-
-
-def test_colours_move_as_features_do_at_a_stride_of_their_own():
-    """As in a volume of that stride; and there a volume of colours is warped under masks that are not widened."""
-    coarse = generator(replace(MINI, size=64, stride=4, decoder_widths=(16, 16, 16), decoder_blocks=(1, 1, 1)))
-    fine = generator(replace(MINI, size=64, mask_margin=0))
-    coarse.config = replace(coarse.config, colour_stride=2)
-    image, source, target = images(2, 64), standing(64, 2), arm_raised(64, 2)
-    parts = warping_parts(source, target)
-    found = coarse.moved_colours(image, parts.in_voxels(coarse.config.voxel_size))
-    pooled = nn.functional.avg_pool2d(image / 2 + 0.5, 2)
-    volume = torch.cat((pooled, torch.ones(2, 1, 32, 32)), 1)[:, :, None].expand(-1, -1, MINI.depth, -1, -1)
-    expected = fine.warp(volume, parts.in_voxels(fine.config.voxel_size))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    assert 0.02 < (found[:, 3] > 0).float().mean() < 0.6
-
-
-def test_the_front_of_moved_colours_is_seen():
-    """Of two covered slices the nearer one by its features; their mean, by cover, before anything is learned."""
-    carried = CarriedColours(3, 5)
-    moved = torch.zeros(1, 4, 3, 4, 4)
-    moved[:, :, 1] = torch.tensor([0.8, 0.4, 0.0, 1.0])[:, None, None]
-    moved[:, :, 2] = 0.5 * torch.tensor([0.2, 0.4, 1.0, 1.0])[:, None, None]
-    features = torch.zeros(1, 3, 3, 2, 2)
-    features[:, 1, 2] = 1
-    colours, covered = carried.front_view(moved, features)
-    mean = (torch.tensor([0.8, 0.4, 0.0]) + 0.5 * torch.tensor([0.2, 0.4, 1.0])) / 1.5 * 2 - 1
-    torch.testing.assert_close(colours, mean[:, None, None].expand(1, 3, 4, 4))
-    torch.testing.assert_close(covered, torch.ones(1, 1, 4, 4))
-    nn.init.constant_(carried.front, 50)
-    nearest = torch.tensor([0.2, 0.4, 1.0])[:, None, None].expand(1, 3, 4, 4) * 2 - 1
-    torch.testing.assert_close(carried.front_view(moved, features)[0], nearest)
-
-
-def test_moved_colours_are_taken_over_where_the_person_is():
-    plain, model = generator(), generator(replace(MINI, colour_stride=1))
-    same = {name: value for name, value in model.state_dict().items() if not name.startswith("decoder.carried.")}
-    assert list(same) == list(plain.state_dict())
-    plain.load_state_dict(same)
-    colour = torch.tensor([0.5, -0.25, -0.75])[:, None, None].expand(1, 3, 32, 32).contiguous()
-    pose, parts = standing(32), warping_parts(standing(32), standing(32)).in_voxels(MINI.voxel_size)
-    covered = model.moved_colours(colour, parts)[:, 3:].amax(2)
-    with torch.no_grad():
-        own = plain(colour, pose, pose).foreground
-        for bias, share in ((-100.0, 0.0), (0.0, 0.5), (100.0, 1.0)):
-            nn.init.constant_(model.decoder.carried.taken.bias, bias)
-            found = model(colour, pose, pose).foreground
-            torch.testing.assert_close(found, own + share * covered * (colour - own), atol=1e-4, rtol=1e-4)
-    assert (covered > 0.5).float().mean() > 0.02
 
 
 def test_slices_are_normalised_together_or_each_by_itself():

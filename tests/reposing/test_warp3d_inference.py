@@ -18,7 +18,7 @@ from humanpose_cli.models.warp3d.generator import (
     to_bytes,
     to_network,
 )
-from humanpose_cli.networks.weights import WeightsHeader, options_of, read_weights, write_weights
+from humanpose_cli.networks.weights import WeightsHeader, find_weights, options_of, read_weights, write_weights
 from tests.reposing.test_warp3d_generator import MINI
 from tests.reposing.warp3d_poses import arm_raised, standing
 
@@ -54,6 +54,12 @@ def test_a_file_gives_the_same_generator(generator, weights):
     np.testing.assert_array_equal(found.image, expected.image)
     assert found.image.shape == found.background.shape == (32, 32, 3)
     assert found.mask.shape == (32, 32)
+
+
+def test_the_shipped_weights_are_of_the_small_preset_and_learned_with_drawings():
+    shipped = load_warp3d(find_weights("warp3d"))
+    assert shipped.config == PRESETS["small"].generator
+    assert shipped.learned_drawings
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

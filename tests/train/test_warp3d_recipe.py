@@ -220,12 +220,25 @@ def test_the_persons_own_pixels_are_learned_where_asked_for(folder, batch):
     assert recipe.losses("generator", {**given, "masks_known": torch.zeros(4)})["person"] == 0
 
 
+def test_silhouettes_are_given_where_masks_are_known(folder, monkeypatch):
+    recipe = Warp3dRecipe(folder(), replace(ALONE, generator=replace(MINI, silhouette=True)))
+    given, forward = [], recipe.generator.forward
+    monkeypatch.setattr(recipe.generator, "forward", lambda *a: given.append(a[5]) or forward(*a))
+    batch = next(iter(recipe.batches(LoaderOptions(batch_size=4))))
+    recipe.losses("generator", {**batch, "masks_known": torch.tensor([1.0, 0.0, 1.0, 1.0])})
+    (silhouettes,) = given
+    assert silhouettes[1].isnan().all()
+    for row in (0, 2, 3):
+        assert torch.equal(silhouettes[row, 0], batch["source_mask"][row])
+    assert 0.02 < batch["source_mask"].mean() < 0.8
+
+
 def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
     recipe = Warp3dRecipe(folder(), ALONE)
     plain = recipe.generator
 
     class Perfect(torch.nn.Module):
-        def forward(self, image, source, target, drawing, parts):
+        def forward(self, image, source, target, drawing, parts, silhouette):
             made = plain(image, source, target, drawing, parts)
             batch = next(b for b in recipe._held_out_batches(4) if torch.equal(recipe_input(b), image))
             true = batch["target"].permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -261,6 +274,12 @@ def test_a_run_may_begin_with_weights(folder, tmp_path):
     with_colours = Warp3dRecipe(cache, replace(ALONE, generator=wider, start=str(path)), seed=3)
     for name, value in again.generator.state_dict().items():
         assert torch.equal(with_colours.generator.state_dict()[name], value), name
+    old = {
+        name: value for name, value in with_colours.weights()[0].items() if not name.startswith("decoder.carried.seen.")
+    }
+    write_weights(path, old, WeightsHeader("warp3d", with_colours.weights()[1]))
+    blind = Warp3dRecipe(cache, replace(ALONE, generator=wider, start=str(path)), seed=4).generator
+    assert not blind.decoder.carried.seen.weight.any()
 
 
 def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):

@@ -39,8 +39,11 @@ class GeneratorConfig:
     carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
                          moves them too: a short cut past E2D for trainings that are far shorter than the paper's
     colour_stride        pixels of a voxel in x and y of a second volume, of the input's colours alone, as deep as the
-                         first: 1, 2, … up to `stride`. The part warp moves it too, and the decoder takes over what it
-                         sees of it from the front: a short cut past both networks. 0: none, as in the paper
+                         first: 1, 2, … up to `stride`. The part warp moves it too, and the decoder sees it from the
+                         front and takes some of it over: a short cut past both networks. 0: none, as in the paper
+    silhouette           lets the generator be told which pixels of the input are the person's: these make the
+                         inpainter's hole, instead of capsules that miss hair, skirts and hems, and cut out the colours
+                         of `colour_stride`, under masks as wide as the features'. Where it is not known, capsules do
     drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the
                          mesh's (see `avatar.mesh.mesh_drawing`), whose colours and outline it may take over
     depth_norm           the features in front of D2D are normalised over all slices together; the paper's GroupNorm of
@@ -70,6 +73,7 @@ class GeneratorConfig:
     keep_background: bool = False
     carry_colours: bool = False
     colour_stride: int = 0
+    silhouette: bool = False
     drawing: bool = False
     depth_norm: bool = False
     tied_slices: bool = False
@@ -137,7 +141,7 @@ class Preset:
     discriminator: DiscriminatorConfig
 
 
-_BEYOND_PAPER: dict[str, Any] = {"keep_background": True, "carry_colours": True, "drawing": True}
+_BEYOND_PAPER: dict[str, Any] = {"keep_background": True, "carry_colours": True, "silhouette": True, "drawing": True}
 
 PRESETS: dict[str, Preset] = {
     # For tests and ablations on a CPU.
@@ -178,7 +182,7 @@ PRESETS: dict[str, Preset] = {
             background_widths=(16, 32, 64, 96, 96, 96),
             heatmap_sigma=4.0,
             softness=2.0,
-            colour_stride=2,
+            colour_stride=1,
             **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
+from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, max_pool2d
 
 from humanpose_cli.body.parts import WARPING10
 from humanpose_cli.body.warping_parts import WarpingParts, warping_parts
@@ -43,6 +43,7 @@ from humanpose_cli.models.warp3d.layers import (
     ProjectionDecoder,
     channels_last,
     group_norm,
+    known_rows,
 )
 from humanpose_cli.networks.decoders import PartialConv2d
 from humanpose_cli.networks.precision import computed_in, resolve_precision
@@ -92,6 +93,8 @@ def frame_of_example(example: Example) -> NDArray[np.float32]:
     return frame_joints(joints, Camera(example.focal, example.principal_point, example.size))
 
 
+_LEAST_COVER = 0.05  # of a pixel that the person covers: less has no detail
+_OWN = 0.3  # cover by the silhouette that makes a pixel part of the hole, as of the mesh method
 _KERNELS = (7, 5, 5)  # of the encoder's first steps; 3 behind them
 _SLOPE = 0.2
 _KEEP_BIAS = 3.0  # initial bias of the share of known pixels that stays: sigmoid(3) = 95 %
@@ -201,6 +204,7 @@ class Generator(nn.Module):
         target: Tensor,
         drawing: Tensor | None = None,
         parts: WarpingParts | None = None,
+        silhouette: Tensor | None = None,
     ) -> Generated:
         """image           (B, 3, S, S) −1 to 1
         source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `frame_joints`); NaN
@@ -209,19 +213,21 @@ class Generator(nn.Module):
                         NaN in the rows that have none. None: no row has one
         parts           `generator_parts` of the two poses where they were made before, as in a loader's workers: they
                         are hundreds of small operations, which a GPU would be asked for one by one
+        silhouette      (B, 1, S, S) 0 to 1: where the image shows the person, for `config.silhouette`. The parts'
+                        masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known
 
         UsageError for other shapes.
         """
-        self._check(image, source, target, drawing)
+        self._check(image, source, target, drawing, silhouette)
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, enabled=False):
             target = target.float()
             parts = generator_parts(self.config, source.float(), target) if parts is None else parts
-            known = self._background_mask(parts)
+            known = self._background_mask(parts, silhouette)
             heatmaps = self.pose.heatmaps(target)
         warped = self.warp(self.lifting(image), parts)
         posed = self.pose(heatmaps)
-        moved = self.moved_colours(image, parts) if self.config.colour_stride else None
+        moved = self.moved_colours(image, parts, silhouette) if self.config.colour_stride else None
         colours, alpha, taken = self.decoder(torch.cat((warped.to(posed.dtype), posed), 1), drawing, moved)
         foreground, mask = colours.float(), alpha.float()
         background = self.inpainter(image, known).float()
@@ -243,18 +249,25 @@ class Generator(nn.Module):
                 voxel_size=config.voxel_size,
             )
 
-    def moved_colours(self, image: Tensor, parts: WarpingParts) -> Tensor:
+    def moved_colours(self, image: Tensor, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
         """Of an image (B, 3, S, S) from −1 to 1, at `colour_stride`: (B, 4, D, H, W), by `warp`'s equation with colours
-        from 0 to 1 and 1 in place of features, under masks that are not widened.
+        from 0 to 1 and 1 in place of features, under masks that are not widened. With a silhouette both are multiplied
+        by it, and the masks are as wide as the features'.
         """
         config, stride = self.config, self.config.colour_stride
         with torch.autocast(image.device.type, enabled=False):
-            colours = avg_pool2d(image.float() / 2 + 0.5, stride)
-            colours = torch.cat((colours, torch.ones_like(colours[:, :1])), 1)[:, :, None]
+            colours = torch.cat((image.float() / 2 + 0.5, torch.ones_like(image[:, :1], dtype=torch.float32)), 1)
+            capsules = parts.capsules
+            if silhouette is not None:
+                given = _shown(silhouette)
+                colours = torch.where(given, colours * silhouette.float(), colours)
+                wider = config.mask_margin * config.stride * given[:, 0, 0]
+                capsules = torch.cat((capsules[..., :6], capsules[..., 6:] + wider[..., None]), -1)
+            colours = avg_pool2d(colours, stride)[:, :, None]
             finer = stride / config.stride
             return warp_parts(
                 colours.expand(-1, -1, config.depth, -1, -1),
-                parts.capsules,
+                capsules,
                 parts.part_of_capsule,
                 parts.in_voxels((finer, finer, 1.0)).target_to_source,
                 softness=config.softness,
@@ -262,34 +275,49 @@ class Generator(nn.Module):
                 voxel_size=(stride, stride, config.size / config.depth),
             )
 
-    def _background_mask(self, parts: WarpingParts) -> Tensor:
-        """M_BG: 1 where no part's projected mask is, as much wider as the part masks are."""
+    def _background_mask(self, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
+        """M_BG: 1 where no part's projected mask is, in rows with a silhouette where that is not, as much wider as the
+        part masks are.
+        """
         capsules, wider = parts.capsules, self.config.mask_margin * self.config.stride
         flat = torch.cat((capsules[..., :2], capsules[..., 3:5], capsules[..., 6:] + wider), -1)
         size = self.config.size
         masks = projected_masks(flat, parts.part_of_capsule, len(WARPING10.names), (size, size))
-        return (masks.amax(1, keepdim=True) <= 0).float()
+        background = (masks.amax(1, keepdim=True) <= 0).float()
+        if silhouette is None:
+            return background
+        person = max_pool2d((silhouette > _OWN).float(), 2 * wider + 1, 1, wider)
+        return torch.where(_shown(silhouette), 1 - person, background)
 
-    def _check(self, image: Tensor, source: Tensor, target: Tensor, drawing: Tensor | None) -> None:
+    def _check(
+        self, image: Tensor, source: Tensor, target: Tensor, drawing: Tensor | None, silhouette: Tensor | None
+    ) -> None:
         size, batch = self.config.size, len(image)
         if image.shape != (batch, 3, size, size):
             raise UsageError("image", "does not fit", expected=f"(B, 3, {size}, {size})", got=str(tuple(image.shape)))
         for name, pose in (("source", source), ("target", target)):
             if pose.shape != (batch, len(REPOSING19), 3):
                 raise UsageError(name, "does not fit", expected=f"({batch}, 19, 3)", got=str(tuple(pose.shape)))
-        if drawing is None:
-            return
-        if not self.config.drawing:
-            raise UsageError("network", "takes no drawing", remedy="train with `generator.drawing=true`")
-        if drawing.shape != (batch, DRAWING_CHANNELS, size, size):
-            expected = f"({batch}, {DRAWING_CHANNELS}, {size}, {size})"
-            raise UsageError("drawing", "does not fit", expected=expected, got=str(tuple(drawing.shape)))
+        config = self.config
+        for name, given, takes, channels in (
+            ("drawing", drawing, config.drawing, DRAWING_CHANNELS),
+            ("silhouette", silhouette, config.silhouette, 1),
+        ):
+            if given is not None and not takes:
+                raise UsageError("network", f"takes no {name}", remedy=f"train with `generator.{name}=true`")
+            if given is not None and given.shape != (batch, channels, size, size):
+                expected = f"({batch}, {channels}, {size}, {size})"
+                raise UsageError(name, "does not fit", expected=expected, got=str(tuple(given.shape)))
+
+
+def _shown(silhouette: Tensor) -> Tensor:
+    """(B, 1, 1, 1) bool: which rows of a silhouette are known and show somebody."""
+    return known_rows(silhouette) & (silhouette > _OWN).flatten(1).any(1)[:, None, None, None]
 
 
 MODEL = "warp3d"
 # Known joints that a pose needs: with fewer, most of the parts have no capsule.
 _LEAST_JOINTS = 8
-_LEAST_COVER = 0.05  # of a pixel that the person covers: less has no detail
 
 
 @dataclass(frozen=True)
@@ -300,12 +328,14 @@ class CropToRepose:
     source, target  (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them
     drawing         (5, n S, n S) of the person in the target pose (see `DRAWING_CHANNELS`), n times as fine as the
                     crop; what is finer than the crop comes back as detail where the network takes it over
+    silhouette      (S, S) of 0 to 1: where the image shows the person; ignored by networks without `config.silhouette`
     """
 
     image: NDArray[np.uint8]
     source: ArrayLike
     target: ArrayLike
     drawing: NDArray[np.float32] | None = None
+    silhouette: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -353,17 +383,22 @@ class Warp3d:
         return self.config.drawing and self.header.training.get("recipe", {}).get("mesh_share", 0) > 0
 
     def repose(
-        self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike, drawing: NDArray[np.float32] | None = None
+        self,
+        image: NDArray[np.uint8],
+        source: ArrayLike,
+        target: ArrayLike,
+        drawing: NDArray[np.float32] | None = None,
+        silhouette: NDArray[np.float32] | None = None,
     ) -> ReposedCrop:
         """One crop; see `repose_all`."""
-        return self.repose_all([CropToRepose(image, source, target, drawing)])[0]
+        return self.repose_all([CropToRepose(image, source, target, drawing, silhouette)])[0]
 
     @torch.inference_mode()
     def repose_all(self, crops: Sequence[CropToRepose]) -> list[ReposedCrop]:
         """Crops of people in other poses, computed together.
 
-        UsageError for crops of another size, for poses that cannot be drawn (of too few known joints, in one point, or
-        wholly outside the image), and for a drawing where the network takes none.
+        UsageError for crops and silhouettes of another size, for poses that cannot be drawn (of too few known joints,
+        in one point, or wholly outside the image), and for a drawing where the network takes none.
         """
         if not crops:
             return []
@@ -381,8 +416,13 @@ class Warp3d:
         if any(each is not None for each in fine):
             none = images.new_full((1, DRAWING_CHANNELS, size, size), torch.nan)
             drawing = torch.cat([none if each is None else _averaged(each, each.shape[-1] // size) for each in fine])
+        silhouette = None
+        if self.config.silhouette:
+            unknown = np.full((size, size), np.nan, np.float32)
+            known = [unknown if crop.silhouette is None else crop.silhouette for crop in crops]
+            silhouette = torch.from_numpy(np.stack(known)[:, None].astype(np.float32)).clamp(0, 1).to(device)
         with computed_in(self.precision, device):
-            made = self.generator(images, before.to(device), after.to(device), drawing, parts)
+            made = self.generator(images, before.to(device), after.to(device), drawing, parts, silhouette)
         colours = [to_bytes(image).cpu().numpy() for image in (made.image, made.foreground, made.background)]
         masks = made.mask[:, 0].float().cpu().numpy()
         reposed = []
@@ -401,6 +441,8 @@ class Warp3d:
         if not self.config.drawing and crop.drawing is not None:
             remedy = "train with `generator.drawing=true`, or leave `mesh_input` out"
             raise UsageError("network", "takes no drawing", remedy=remedy)
+        if crop.silhouette is not None and crop.silhouette.shape != (size, size):
+            raise UsageError("silhouette", "does not fit", expected=f"({size}, {size})", got=f"{crop.silhouette.shape}")
 
 
 def to_network(images: Tensor) -> Tensor:

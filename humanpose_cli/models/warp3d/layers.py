@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, pad
+from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_unshuffle
 
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps
@@ -59,7 +59,7 @@ class _DepthNorm(nn.Module):
 
 
 class _HalfGroupNorm(torch.autograd.Function):
-    """Torch's way forth; back, sums in float32 and two passes over the numbers in bfloat16, in their own layout."""
+    """Torch's way forth; back, sums and two passes over the numbers in bfloat16, in their own layout."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -83,8 +83,8 @@ class _HalfGroupNorm(torch.autograd.Function):
         groups = len(x), ctx.groups, -1
         mean, scale = mean.float()[..., None], scale.float()[..., None]  # [B, G, 1]
         weights = weight.float().view(1, ctx.groups, -1)
-        of_bias = grad.sum(pixels, dtype=torch.float32).view(groups)  # [B, G, C / G]
-        of_weight = ((grad * x).sum(pixels, dtype=torch.float32).view(groups) - of_bias * mean) * scale
+        of_bias = _sum_of_pixels(grad).view(groups)  # [B, G, C / G]
+        of_weight = (_sum_of_pixels(grad * x).view(groups) - of_bias * mean) * scale
         size = x[0].numel() // ctx.groups
         by_x = -((weights * of_weight).sum(-1, keepdim=True)) * scale**2 / size
         constant = -(weights * of_bias).sum(-1, keepdim=True) * scale / size - by_x * mean
@@ -96,6 +96,14 @@ class _HalfGroupNorm(torch.autograd.Function):
         of_x = torch.addcmul(constant, x, by_x).addcmul_(grad, by_grad)
         sums = (total.sum(0).flatten().to(weight.dtype) for total in (of_weight, of_bias))
         return of_x, *sums, None, None
+
+
+def _sum_of_pixels(x: Tensor) -> Tensor:
+    """(B, C, H, W) or (B, C, D, H, W) → (B, C) float32. Sums along W in x's own bfloat16, which torch adds in float32
+    and rounds, the rest in float32: a sum in float32 alone copies x first, and one over the dimensions behind C takes
+    ten times as long as one with the channels last.
+    """
+    return x.movedim(1, -1).sum(-2).sum(tuple(range(1, x.ndim - 2)), dtype=torch.float32)
 
 
 class DecoderBottleneck(nn.Module):
@@ -180,6 +188,11 @@ class ResidualUnit3d(nn.Module):
         """(B, C, D, H, W) → the same shape."""
         inner = self.conv1(torch.relu(self.norm1(x)))
         return x + self.conv2(torch.relu(self.norm2(inner)))
+
+
+def known_rows(given: Tensor) -> Tensor:
+    """(B, 1, 1, 1) bool: which rows of an optional input (B, C, S, S) are numbers throughout."""
+    return given.isfinite().flatten(1).all(1)[:, None, None, None]
 
 
 def to_volume(features: Tensor, depth: int) -> Tensor:
@@ -317,19 +330,29 @@ def _alike_for_slices(block: DecoderBottleneck, depth: int) -> None:
             weight.copy_(weight[:, : weight.shape[1] // depth].repeat(1, depth, 1, 1))
 
 
+_EMPTY, _FAR = 1e-4, 1e4  # a voxel that is covered less shows nothing: its nearness is that far behind
+
+
 class CarriedColours(nn.Module):
     """The input's colours that the part warp moved, as seen from the front, and how much of them is taken over.
 
     The networks learn brightness first and hues late, and detail hardly at all; what is moved has them. Which slice of
-    the volume is in front, D3D's features tell: at first all count alike.
+    the volume is in front, D3D's features tell: at first all count alike. D2D sees the view too, at half the image's
+    resolution, and says which share of it is taken over.
+
+    features  channels of D3D; halfway: of D2D where it sees the view; channels: of D2D's end
+    stride    pixels of a voxel of the colours in x and y
     """
 
-    def __init__(self, features: int, channels: int) -> None:
+    def __init__(self, features: int, halfway: int, channels: int, stride: int) -> None:
         super().__init__()
         self.front = nn.Parameter(torch.zeros(features))
+        self.finer = 2 if stride == 1 else 1  # the view than D2D there
+        self.seen = nn.Conv2d(4 * self.finer**2, halfway, 3, padding=1)
         self.taken = nn.Conv2d(channels, 1, 3, padding=1)
-        nn.init.zeros_(self.taken.weight)
-        nn.init.zeros_(self.taken.bias)  # type: ignore[arg-type]
+        for layer in (self.seen, self.taken):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def front_view(self, moved: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """moved     (B, 4, D, H, W) colours 0 to 1 times their masks, and the masks
@@ -337,12 +360,23 @@ class CarriedColours(nn.Module):
 
         Colours (B, 3, H, W) from −1 to 1, and which share of each pixel (B, 1, H, W) the person covers.
         """
+        nearness = nn.functional.conv3d(features, self.front.view(1, -1, 1, 1, 1))[:, 0]
         with torch.autocast(moved.device.type, enabled=False):
-            nearness = torch.einsum("bfdhw,f->bdhw", features.float(), self.front)
-            nearness = interpolate(nearness, size=moved.shape[-2:], mode="bilinear", align_corners=False)
-            weights = nearness.softmax(1)[:, None]
+            nearness = interpolate(nearness.float(), size=moved.shape[-2:], mode="bilinear", align_corners=False)
+            empty = moved[:, 3] < _EMPTY
+            weights = nearness.masked_fill(empty, -_FAR).softmax(1)[:, None]
             colours, covered = (weights * moved).sum(2).split((3, 1), 1)
-            return colours / covered.clamp_min(1e-4) * 2 - 1, moved[:, 3:].amax(2)
+            return colours / covered.clamp_min(_EMPTY) * 2 - 1, moved[:, 3:].amax(2)
+
+    def shown(self, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
+        """x  (B, halfway, S / 2, S / 2) of D2D → the same shape, with what it sees of a `front_view` added"""
+        colours, cover = view
+        seen = torch.cat((colours * cover, cover), 1)
+        if self.finer > 1:
+            seen = pixel_unshuffle(seen, self.finer)
+        elif seen.shape[-2:] != x.shape[-2:]:
+            seen = interpolate(seen, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        return x + self.seen(seen.to(x.dtype).contiguous(memory_format=torch.channels_last))
 
     def forward(self, own: Tensor, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
         """own (B, 3, S, S) colours made by the network, x (B, channels, S, S) its last features → colours."""
@@ -379,6 +413,7 @@ class ProjectionDecoder(nn.Module):
         if config.tied_slices:
             _alike_for_slices(cast(DecoderBottleneck, blocks[0]), config.depth)
         self.blocks = nn.Sequential(*blocks)
+        self.halfway = sum(config.decoder_blocks[:-2]) + 1  # blocks up to the first that makes half the resolution
         self.detail: nn.Sequential | None = None
         if config.drawing:
             self.detail = nn.Sequential(
@@ -387,7 +422,9 @@ class ProjectionDecoder(nn.Module):
         self.norm = group_norm(channels)
         self.last = nn.Conv2d(channels, 5 if config.drawing else 4, 3, padding=1)
         features = config.channels + config.pose_channels
-        self.carried = CarriedColours(features, channels) if config.colour_stride else None
+        self.carried: CarriedColours | None = None
+        if config.colour_stride:
+            self.carried = CarriedColours(features, config.decoder_widths[-2], channels, config.colour_stride)
 
     def forward(
         self, volume: Tensor, drawing: Tensor | None = None, moved: Tensor | None = None
@@ -397,29 +434,34 @@ class ProjectionDecoder(nn.Module):
         moved    (B, 4, D, H, W) warped colours for `config.colour_stride`, see `CarriedColours.front_view`
         """
         features = self.units(volume)
-        x = self.blocks(to_plane(features))
+        x = self.blocks[: self.halfway](to_plane(features))
+        view = None
+        if self.carried is not None:
+            assert moved is not None, "a decoder with `colour_stride` needs the warped colours"
+            view = self.carried.front_view(moved, features)
+            x = self.carried.shown(x, view)
+        x = self.blocks[self.halfway :](x)
         if self.detail is None:
-            output, colours = self._colours(x, features, moved)
+            output, colours = self._colours(x, view)
             return colours, torch.sigmoid(output[:, 3:4]), None
         if drawing is None:
             drawing = x.new_full((len(x), DRAWING_CHANNELS, *x.shape[2:]), torch.nan)
-        given = drawing.isfinite().flatten(1).all(1)[:, None, None, None]
+        given = known_rows(drawing)
         drawing = torch.where(given, drawing, 0.0).to(x.dtype)
-        output, colours = self._colours(self.detail(torch.cat((x, drawing), 1)), features, moved)
+        output, colours = self._colours(self.detail(torch.cat((x, drawing), 1)), view)
         mask = torch.sigmoid(output[:, 3:4])
         covered, taken = drawing[:, 3:4], torch.sigmoid(output[:, 4:]) * given
         mask = mask + taken * (covered - mask)
         return colours + taken * covered * (drawing[:, :3] - colours), mask, taken
 
-    def _colours(self, x: Tensor, features: Tensor, moved: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _colours(self, x: Tensor, view: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Of the last features: what `last` makes, and the colours (B, 3, S, S)."""
         x = torch.relu(self.norm(x))
         output = self.last(x)
         colours = torch.tanh(output[:, :3])
-        if self.carried is None:
+        if self.carried is None or view is None:
             return output, colours
-        assert moved is not None, "a decoder with `colour_stride` needs the warped colours"
-        return output, self.carried(colours, x, self.carried.front_view(moved, features))
+        return output, self.carried(colours, x, view)
 
 
 class Discriminator(nn.Module):

@@ -59,8 +59,8 @@ class Warp3dTraining:
                    a third of a second each: more workers
     augmentation   of both images of a pair alike
     learning_rate, betas  of Adam, for both sides
-    start          weights of a generator of the same shapes, which may be without `colour_stride`, to begin with; ""
-                   begins at random
+    start          weights of a generator of the same shapes (and `colour_stride`), which may be without what
+                   `colour_stride` adds, to begin with; "" begins at random
     pairs          "listed" by the protocol, "drawn" anew each epoch from the images that belong together; "auto"
                    draws where groups have more than two images or none are listed
     protocol       of the cache; "" for the first that lists pairs to learn from, else its usual one. In one without
@@ -109,7 +109,8 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
             perceptual="segmenter",
             adversarial_weight=0.05,
             adversarial_after=6_667,
-            mask_weight=0.2,
+            mask_weight=0.4,
+            person_weight=2.0,
             learning_rate=5e-4,
         ),
         TrainOptions(steps=20_000, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
@@ -282,7 +283,11 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     def _drawn(self, batch: Mapping[str, Tensor]) -> Generated:
         joints = batch["source_joints"], batch["target_joints"]
         parts = WarpingParts(batch["capsules"], batch["target_to_source"])
-        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"), parts)
+        silhouette = None
+        if self.options.generator.silhouette:
+            known = batch["masks_known"][:, None, None, None] > 0
+            silhouette = torch.where(known, batch["source_mask"][:, None], torch.nan)
+        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"), parts, silhouette)
 
     @torch.no_grad()
     def _metrics(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
