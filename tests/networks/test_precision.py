@@ -1,6 +1,7 @@
 """What networks compute in: which precision a device has, that it ends with the network, and that results tell it."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,11 +69,13 @@ def unlike(a, b):
     return np.abs(a - b).mean() / np.std(a)
 
 
-def test_warp3d_draws_alike_in_bfloat16():
+@pytest.mark.parametrize("changes", [{}, {"colour_stride": 1, "silhouette": True}])
+def test_warp3d_draws_alike_in_bfloat16(changes):
     torch.manual_seed(0)
-    generator, size = Generator(MINI), MINI.size
+    generator, size = Generator(replace(MINI, **changes)), MINI.size
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    crop = CropToRepose(image, standing(size)[0].numpy(), arm_raised(size)[0].numpy())
+    person = np.ones((size, size), np.float32)
+    crop = CropToRepose(image, standing(size)[0].numpy(), arm_raised(size)[0].numpy(), silhouette=person)
     full, half = (
         Warp3d(generator, WeightsHeader("warp3d"), precision=precision).repose_all([crop])[0]
         for precision in ("full", "bfloat16")

@@ -103,10 +103,16 @@ def test_the_shipped_body_network_finds_the_same_bodies():
 
 def test_reposed_crops_are_those_of_the_cpu():
     torch.manual_seed(0)
-    config = replace(PRESETS["tiny"].generator, drawing=False)
+    config = replace(PRESETS["tiny"].generator, drawing=False, colour_stride=1)
     generator, size = Generator(config), config.size
+    torch.nn.init.normal_(generator.decoder.carried.seen.weight)
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    crops = [CropToRepose(image, standing(size)[0].numpy(), pose(size)[0].numpy()) for pose in (standing, arm_raised)]
+    person = np.zeros((size, size), np.float32)
+    person[size // 8 :, size // 4 : -size // 4] = 1
+    crops = [
+        CropToRepose(image, standing(size)[0].numpy(), pose(size)[0].numpy(), silhouette=silhouette)
+        for pose, silhouette in ((standing, None), (arm_raised, person))
+    ]
     expected = Warp3d(generator, WeightsHeader("warp3d"), "cpu").repose_all(crops)
     found = Warp3d(generator, WeightsHeader("warp3d"), DEVICE).repose_all(crops)
     for a, b in zip(expected, found, strict=True):
