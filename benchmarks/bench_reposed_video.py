@@ -1,10 +1,12 @@
 """Reposed frames of real videos against the true frames: the mesh, warp3d and a copy of the input.
 
-    python benchmarks/bench_reposed_video.py FOLDER [pairs [methods]]      default: 8 pairs of each kind, mesh,warp3d
+    python benchmarks/bench_reposed_video.py FOLDER [pairs [methods]]      default: 8 of each kind, mesh,warp3d,alone
 
 FOLDER holds videos of one person with a fit file beside each (`hpc fit FOLDER/*.mp4 --out FOLDER`). In time: a frame
 reposed into the fitted pose of the frame 50 later. Across cameras, where the videos show the same moments: a frame
 reposed into the same moment of the next video, which is brought to the first one's focal length.
+
+Methods are mesh, warp3d as `hpc repose` uses it, with the mesh's drawing, and warp3d alone, without.
 
 Crops about the true person, 256 pixels. ssim_fg looks where the true frame shows the person, and for the features'
 distance all other pixels are the true ones, for what stands behind differs between cameras. pose_auc is that of
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -36,7 +38,7 @@ from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.metrics.images import ssim_foreground
 from humanpose_cli.models.warp3d.generator import to_network
 from humanpose_cli.models.warp3d.perceptual import perceptual_loss
-from humanpose_cli.reposing.reposer import ReposeMethod, Reposer
+from humanpose_cli.reposing.reposer import Reposer
 
 STEP, LATER, SIDE = 10, 50, 256
 Pixels = NDArray[np.uint8]
@@ -67,7 +69,8 @@ class Clip:
         row = np.intersect1d(self.fit.rows_for(index), self.fit.rows_of(self.fit.largest_track))
         names = {name: row if name in ROW_COLUMNS else [index] for name in COLUMNS}
         columns = {name: getattr(self.fit, name)[rows] for name, rows in names.items()}
-        fit = replace(self.fit, detections=(), **{**columns, "frame_index": np.zeros(1, np.int32)})
+        columns["frame_index"] = np.zeros(1, np.int32)
+        fit = replace(self.fit, detections=(), frame_times=None, **columns)
         (person,) = people_of_fit(fit, self.frames[index])
         if person.mask is None:
             return None
@@ -107,9 +110,14 @@ def box_of(mask: NDArray[np.float32]) -> NDArray[np.float64]:
 def main() -> None:
     """Print a table for each kind of pairs."""
     folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 8
-    methods: list[ReposeMethod] = (sys.argv[3] if len(sys.argv) > 3 else "mesh,warp3d").split(",")  # type: ignore[assignment]
+    methods = (sys.argv[3] if len(sys.argv) > 3 else "mesh,warp3d,alone").split(",")
     clips = [Clip(video) for video in sorted(folder.glob("*.mp4"))]
-    reposers = {method: Reposer(method=method, absolute=True) for method in methods}
+    settings: dict[str, dict[str, Any]] = {
+        "mesh": {"method": "mesh"},
+        "warp3d": {"method": "warp3d"},
+        "alone": {"method": "warp3d", "mesh_input": False},
+    }
+    reposers = {method: Reposer(absolute=True, **settings[method]) for method in methods}
     loss = perceptual_loss("auto")
     shown = []
     with FittedJoints() as joints:
