@@ -93,7 +93,7 @@ class ReposeOptions:
 
 
 _NEARER = 0.9  # times the person's distance: who is fitted nearer stands before them; single views tell no finer
-_POSES_ON_GPU = 16  # that a network draws together; on a CPU one core takes 0.12 s a pose, alone or in a batch
+_POSES_ON_GPU = 16  # that a network draws together; on a CPU one core takes 0.16 s a pose, alone or in a batch
 
 
 @dataclass(frozen=True, eq=False)
