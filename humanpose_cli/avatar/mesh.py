@@ -311,11 +311,16 @@ class MeshReposer:
         someone = (self.others > 0.5) & ~self.hole
         return inpaint(self.photo, self.hole, someone, self.options.inpainting)
 
+    @property
+    def silhouette(self) -> NDArray[np.float32]:
+        """(H, W) 0…1: how surely a pixel of the photo shows this person; 0 where it rather shows another."""
+        return np.where(self.mask >= self.others, self.mask, np.float32(0))
+
     @cached_property
     def hole(self) -> NDArray[np.bool_]:
         """Pixels (H, W) of the photo that show this person or a fringe around them, and nobody else."""
         radius = max(1.0, self.options.hole_margin * self.pixels_high)
-        own = (self.mask > 0.3) & (self.mask >= self.others)
+        own = self.silhouette > 0.3
         if not own.any():
             return own
         someone = (self.others > 0.5) & ~own

@@ -63,9 +63,7 @@ class WarpReposer:
     @cached_property
     def _silhouette(self) -> NDArray[np.float32] | None:
         """Where (H, W) the photo shows the person, for networks that are told; None where it is not known."""
-        if not self.mask_known or not self.network.config.silhouette:
-            return None
-        return np.where(self.mesh.mask >= self.mesh.others, self.mesh.mask, np.float32(0))
+        return self.mesh.silhouette if self.mask_known and self.network.config.silhouette else None
 
     @cached_property
     def _own(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
