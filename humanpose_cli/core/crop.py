@@ -132,7 +132,7 @@ class Crop:
         return self.affine.warp(image, self.size, interpolation, border=border)
 
     def image(self, image: Array) -> Array:
-        """The crop of an image (H, W, 3) uint8, black outside it.
+        """The crop of an image or a map of its pixels (H, W[, C]), uint8 or float32; 0 outside it.
 
         A crop of less than half the scale is cut from an image that was averaged first: bilinear interpolation alone
         would skip most of its pixels.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -18,8 +17,6 @@ from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.models.warp3d.config import FILL
 from humanpose_cli.models.warp3d.generator import CropToRepose, ReposedCrop, Warp3d, frame_joints
-
-Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 _FARTHEST = 1.3  # times the larger box that one crop for both poses may have
 _FINEST = 1024  # pixels of the mesh's drawing, whose detail is added to what the network draws
@@ -100,8 +97,8 @@ class WarpReposer:
         )
         finer = self._crop(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
         drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
-        silhouette = None if self._silhouette is None else self._seen(before, self._silhouette)
-        request = CropToRepose(self._seen(before, self.photo), source, target, drawing, silhouette)
+        silhouette = None if self._silhouette is None else before.image(self._silhouette)
+        request = CropToRepose(before.image(self.photo), source, target, drawing, silhouette)
         return _Crops(request, after, finer)
 
     def _nobody(self) -> DrawnPerson:
@@ -153,14 +150,6 @@ class WarpReposer:
     def _crop(self, square: NDArray[np.float64], times: int = 1) -> Crop:
         """The crop about a square, so many times as fine as the network's."""
         return crop_around_box(square, times * self.network.config.size, fill=FILL)
-
-    @staticmethod
-    def _seen(crop: Crop, image: Pixels) -> Pixels:
-        """The crop of the photo, or of a map of its pixels, that the network sees."""
-        if crop.scale < 0.7:
-            # Averaged first: a linear look-up of a large photo would skip most pixels.
-            image = cast(Pixels, cv2.GaussianBlur(image, (0, 0), 0.45 / crop.scale))
-        return cast(Pixels, crop.warp(image, cv2.INTER_LINEAR))
 
     def _back(self, crop: Crop, values: NDArray) -> NDArray[np.float32]:
         """A crop's image or mask where it belongs in the photo, (H, W[, C]) float32; 0 elsewhere."""
