@@ -7,7 +7,7 @@ import torch
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.metrics.images import ssim_map
-from humanpose_cli.models.warp3d.perceptual import perceptual_loss
+from humanpose_cli.models.warp3d.perceptual import distance_within, perceptual_loss
 from humanpose_cli.networks.backbones import VGG, ResNet
 from humanpose_cli.networks.decoders import RefineNetSegmenter
 from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, find_weights, read_weights, write_weights
@@ -39,6 +39,19 @@ def check_distance(loss, images):
     assert made.grad.abs().max() > 0
     assert not any(p.requires_grad for p in loss.parameters())
     assert not loss.training
+    check_maps(loss, images)
+
+
+def check_maps(loss, images):
+    """Within whole images the distance is that of the images, each by itself; elsewhere other pixels do not count."""
+    made, true = images
+    each = torch.stack([loss(made[i : i + 1], true[i : i + 1]) for i in range(2)])
+    torch.testing.assert_close(distance_within(loss.maps(made, true), torch.ones(2, 64, 64)), each)
+    maps, mask = loss.maps(made, true), torch.zeros(2, 64, 64)
+    mask[0, :32] = 1
+    assert all(len(each) == 2 for each in maps)
+    upper = sum(each[0, : each.shape[1] // 2].mean() for each in maps)
+    torch.testing.assert_close(distance_within(maps, mask), torch.stack((upper, torch.zeros(()))))
 
 
 def test_pixels_by_hand(images):

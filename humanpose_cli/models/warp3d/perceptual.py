@@ -5,19 +5,20 @@ backbone  L1 of a ResNet's stages, each relative to the true image's features, b
           ImageNet weights, the backbone of a segmenter trained here. It may not see colours that do not matter to it.
 pixels    L1 and structural dissimilarity at three scales; for short ablations
 
-`describe` says which one it was: their numbers cannot be compared.
+`describe` says which one it was: their numbers cannot be compared. All come from maps of where images differ, so a
+part of an image can be measured alone (`distance_within`).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.metrics.images import ssim_map
@@ -53,31 +54,47 @@ class PerceptualLoss(nn.Module):
     kind: str
 
     @abstractmethod
-    def forward(self, made: Tensor, true: Tensor) -> Tensor: ...
+    def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
+        """Where the images differ: maps (B, h, w) of several resolutions, to be added up."""
+
+    def forward(self, made: Tensor, true: Tensor) -> Tensor:
+        """The mean of all images: the maps' means, added up."""
+        return distance_of(self.maps(made, true))
 
     def describe(self) -> dict[str, Any]:
         """Which one it is, as plain values."""
         return {"kind": self.kind}
 
 
-def pixel_distance(made: Tensor, true: Tensor) -> Tensor:
-    """L1 and half of 1 − SSIM at every pixel and channel of images (B, 3, S, S) from 0 to 1."""
-    return (made - true).abs() + 0.5 * (1 - ssim_map(made, true))
+def distance_of(maps: Sequence[Tensor]) -> Tensor:
+    """The distance of whole images, from `PerceptualLoss.maps`: a scalar."""
+    return torch.stack([each.mean() for each in maps]).sum()
+
+
+def distance_within(maps: Sequence[Tensor], masks: Tensor) -> Tensor:
+    """Likewise of the pixels within masks (B, S, S) of 0 to 1: (B,); 0 where a mask is empty."""
+    each = []
+    for apart in maps:
+        height, width = apart.shape[-2:]
+        share = adaptive_avg_pool2d(masks[:, None], (height, width))[:, 0]
+        each.append((apart * share).sum((1, 2)) / share.sum((1, 2)).clamp_min(1e-6))
+    return torch.stack(each).sum(0)
 
 
 class PixelLoss(PerceptualLoss):
-    """Mean over the scales 1, 1/2 and 1/4 of `pixel_distance`."""
+    """L1 and half of 1 − SSIM, mean over the scales 1, 1/2 and 1/4."""
 
     kind = "pixels"
 
-    def forward(self, made: Tensor, true: Tensor) -> Tensor:
+    def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
+        """One of each scale."""
+        found = []
         with torch.autocast(made.device.type, enabled=False):
             a, b = made.float() / 2 + 0.5, true.float() / 2 + 0.5
-            total = a.new_zeros(())
             for _ in range(_SCALES):
-                total = total + pixel_distance(a, b).mean()
+                found.append(((a - b).abs() + 0.5 * (1 - ssim_map(a, b))).mean(1) / _SCALES)
                 a, b = avg_pool2d(a, 2), avg_pool2d(b, 2)
-            return total / _SCALES
+        return found
 
 
 class _FeatureLoss(PerceptualLoss):
@@ -109,13 +126,15 @@ class VggLoss(_FeatureLoss):
         features = {name: value for name, value in state.items() if name.startswith("features.")}
         fill(self.network, features, source["file"])
 
-    def forward(self, made: Tensor, true: Tensor) -> Tensor:
+    def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
+        """One of each layer."""
         names = tuple(_LAYERS)
         a = self.network.maps(self.normalised(made), names)
         with torch.no_grad():
             b = self.network.maps(self.normalised(true), names)
-        terms = [weight * (a[name].float() - b[name].float()).abs().mean() for name, weight in _LAYERS.items()]
-        return _CONTRAST * torch.stack(terms).sum()
+        return [
+            _CONTRAST * weight * (a[name].float() - b[name].float()).abs().mean(1) for name, weight in _LAYERS.items()
+        ]
 
 
 class BackboneLoss(_FeatureLoss):
@@ -128,15 +147,16 @@ class BackboneLoss(_FeatureLoss):
         self.pixels = PixelLoss()
         self.network = _resnet_of(state, source)
 
-    def forward(self, made: Tensor, true: Tensor) -> Tensor:
+    def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
+        """Those of the pixels, and one of each stage."""
         found = self.network.maps(self.normalised(made))
         with torch.no_grad():
             wanted = self.network.maps(self.normalised(true))
-        total = self.pixels(made, true)
+        maps = self.pixels.maps(made, true)
         for a, b, weight in zip(found, wanted, _STAGES, strict=True):
-            apart = (a.float() - b.float()).abs().mean((1, 2, 3)) / b.float().abs().mean((1, 2, 3)).clamp_min(1e-6)
-            total = total + weight / sum(_STAGES) * apart.mean()
-        return total
+            size = b.float().abs().mean((1, 2, 3)).clamp_min(1e-6)[:, None, None]
+            maps.append(weight / sum(_STAGES) * (a.float() - b.float()).abs().mean(1) / size)
+        return maps
 
 
 def perceptual_loss(given: Path | str = "pixels") -> PerceptualLoss:

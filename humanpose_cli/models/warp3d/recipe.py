@@ -4,8 +4,8 @@
 
 L_adv is the non-saturating loss of GANs; generator and discriminator take turns, one step each, Adam of 2e-4 with
 betas 0.5 and 0.999 (the authors' code). Beyond the paper, and off unless asked for, as they shorten short trainings: a
-binary cross entropy of the soft mask against the true person's, and a distance of the person's pixels alone, which are
-few of an image's, so that what tells their colours apart is learned late.
+binary cross entropy of the soft mask against the true person's, and the same perceptual distance in the person's pixels
+alone, which are few of an image's, so that what tells their colours and limbs apart is learned late.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, Gen
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
 from humanpose_cli.models.warp3d.layers import Discriminator
 from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
-from humanpose_cli.models.warp3d.perceptual import perceptual_loss, pixel_distance
+from humanpose_cli.models.warp3d.perceptual import distance_of, distance_within, perceptual_loss
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
@@ -200,7 +200,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self, made: Generated, given: Tensor, true: Tensor, batch: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
         o = self.options
-        terms = {"perceptual": self.perceptual.to(true.device)(made.image, true)}
+        maps = self.perceptual.to(true.device).maps(made.image, true)
+        terms = {"perceptual": distance_of(maps)}
         loss = o.perceptual_weight * terms["perceptual"]
         if self.discriminator is not None and self._steps_done >= o.adversarial_after:
             # The generator's step needs no gradients of the discriminator's weights.
@@ -211,7 +212,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             terms["mask"] = _mask_loss(made.mask, batch)
             loss = loss + o.mask_weight * terms["mask"]
         if o.person_weight:
-            terms["person"] = _person_loss(made.image, true, batch)
+            terms["person"] = _person_loss(maps, batch)
             loss = loss + o.person_weight * terms["person"]
         return {"loss": loss, **terms}
 
@@ -351,13 +352,11 @@ def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         return (each.mean((1, 2)) * known).sum() / known.sum().clamp_min(1)
 
 
-def _person_loss(image: Tensor, true: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """`pixel_distance` in the true person's pixels: the mean of the pairs that show one."""
-    with torch.autocast(image.device.type, enabled=False):
-        apart = pixel_distance(image.float() / 2 + 0.5, true.float() / 2 + 0.5).mean(1)
-        mask = batch["target_mask"] * batch["masks_known"][:, None, None]
-        area = mask.sum((1, 2))
-        return ((apart * mask).sum((1, 2)) / area.clamp_min(1)).sum() / (area > 0).sum().clamp_min(1)
+def _person_loss(maps: Sequence[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    """The perceptual distance in the true person's pixels: the mean of the pairs that show one."""
+    mask = batch["target_mask"] * batch["masks_known"][:, None, None]
+    shown = mask.sum((1, 2)) > 0
+    return (distance_within(maps, mask) * shown).sum() / shown.sum().clamp_min(1)
 
 
 def _means(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
