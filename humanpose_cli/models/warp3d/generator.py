@@ -95,6 +95,7 @@ def frame_of_example(example: Example) -> NDArray[np.float32]:
 
 _LEAST_COVER = 0.05  # of a pixel that the person covers: less has no detail
 _OWN = 0.3  # cover by the silhouette that makes a pixel part of the hole, as of the mesh method
+_SOFT_EDGE = 1  # pixels beside those in which a silhouette's colours still mix with the background's
 _KERNELS = (7, 5, 5)  # of the encoder's first steps; 3 behind them
 _SLOPE = 0.2
 _KEEP_BIAS = 3.0  # initial bias of the share of known pixels that stays: sigmoid(3) = 95 %
@@ -276,8 +277,8 @@ class Generator(nn.Module):
             )
 
     def _background_mask(self, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
-        """M_BG: 1 where no part's projected mask is, in rows with a silhouette where that is not, as much wider as the
-        part masks are.
+        """M_BG: 1 where no part's projected mask is, which is as much wider as the part masks are; in rows with a
+        silhouette where that is not.
         """
         capsules, wider = parts.capsules, self.config.mask_margin * self.config.stride
         flat = torch.cat((capsules[..., :2], capsules[..., 3:5], capsules[..., 6:] + wider), -1)
@@ -286,7 +287,7 @@ class Generator(nn.Module):
         background = (masks.amax(1, keepdim=True) <= 0).float()
         if silhouette is None:
             return background
-        person = max_pool2d((silhouette > _OWN).float(), 2 * wider + 1, 1, wider)
+        person = max_pool2d((silhouette > _OWN).float(), 2 * _SOFT_EDGE + 1, 1, _SOFT_EDGE)
         return torch.where(_shown(silhouette), 1 - person, background)
 
     def _check(
