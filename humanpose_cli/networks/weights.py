@@ -312,7 +312,7 @@ _ENTRIES = (
         "warp3d",
         "a person's image, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "a9b0a3d0eb4666e18b516cf3353b5db317ec047bdbc594a1532b4c6090da9b2f",
+        "a3d29d9a5730668a20df741e56cf9423c593e5a50ab99d18ddc7ce0dcee165c4",
     ),
     WeightsEntry(
         "lifter",

@@ -445,7 +445,9 @@ class TrainingHistory:
                 panel.grid(alpha=0.3)
                 if kind == "train" and values and min(values) > 0 and max(values) > 20 * min(values):
                     panel.set_yscale("log")
-            axes[-1][column].set_xlabel("steps")
+            lowest = axes[max(1, len(names[kind])) - 1][column]
+            lowest.set_xlabel("steps")
+            lowest.tick_params(labelbottom=True)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=90)
 
