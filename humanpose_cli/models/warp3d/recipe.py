@@ -299,9 +299,9 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         apart = (a - b).abs().mean(1, keepdim=True)
         inside = (apart * true_mask).sum((1, 2, 3)) / true_mask.sum((1, 2, 3))
         by_mask = {"ssim_fg": ssim_foreground(a, b, true_mask), "l1_fg": inside, "mask_iou": mask_iou(mask, true_mask)}
-        loss = self.perceptual.to(true.device)
+        maps = self.perceptual.to(true.device).maps(image, true)
         return {
-            "perceptual": torch.stack([loss(image[i : i + 1], true[i : i + 1]) for i in range(len(true))]),
+            "perceptual": distance_within(maps, torch.ones_like(true_mask[:, 0])),
             "l1": apart.mean((1, 2, 3)),
             "ssim": ssim(a, b),
             **{name: torch.where(known, values, float("nan")) for name, values in by_mask.items()},
@@ -355,8 +355,7 @@ def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
 def _person_loss(maps: Sequence[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
     """The perceptual distance in the true person's pixels: the mean of the pairs that show one."""
     mask = batch["target_mask"] * batch["masks_known"][:, None, None]
-    shown = mask.sum((1, 2)) > 0
-    return (distance_within(maps, mask) * shown).sum() / shown.sum().clamp_min(1)
+    return distance_within(maps, mask).sum() / mask.flatten(1).any(1).sum().clamp_min(1)
 
 
 def _means(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
