@@ -22,7 +22,7 @@ from humanpose_cli.avatar.garments import (
     dominant,
 )
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.relief import fold_depths
+from humanpose_cli.avatar.relief import FOLDS, STRANDS, depths_of
 from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, parts_mask, spread
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly, paint_vertices
 from humanpose_cli.core.conventions import SMPL24
@@ -156,7 +156,7 @@ def _fill(surface: BodyTexels, garments: Garments, known: Array, prints: Array) 
     detail = np.abs(colours - plain).max(2) > _CONTRAST
     opening = garments.opening(colours, weight, detail, prints)
     patterned = garments.patterned(colours, weight, plain, detail, prints, opening)
-    relief = surface.hollows * np.where(patterned, 1, _folds(surface, garments, colours, weight, prints))[..., None]
+    relief = surface.hollows * np.where(patterned, 1, _relief(surface, garments, colours, weight, prints))[..., None]
     hole = (opening & patterned) | garments.lettering(colours, weight, opening)
     pattern = colours
     if hole.any():
@@ -171,14 +171,20 @@ def _fill(surface: BodyTexels, garments: Garments, known: Array, prints: Array) 
     return filled
 
 
-def _folds(surface: BodyTexels, garments: Garments, colours: Array, weight: Array, prints: Array) -> Array:
-    """Brightness (coarse, coarse) of made-up folds: on trunk and arms, and on legs, as deep as what shows there."""
+def _relief(surface: BodyTexels, garments: Garments, colours: Array, weight: Array, prints: Array) -> Array:
+    """Brightness (coarse, coarse) of made-up folds, on trunk and arms, and on legs, and of strands of hair: as deep as
+    what shows there.
+    """
     result = np.ones(prints.shape, np.float32)
     inside = cv2.erode(((weight > 0.9) & (prints < 0.5)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    for garment in (garments.upper, garments.legs):
-        depths = fold_depths(colours, garment & inside, surface.texels_per_metre)
+    for region, pattern, density in (
+        (garments.upper, FOLDS, surface.texels_per_metre),
+        (garments.legs, FOLDS, surface.texels_per_metre),
+        (surface.scalp, STRANDS, surface.scalp_texels),
+    ):
+        depths = depths_of(pattern, colours, region & inside, density)
         if depths is not None:
-            result[garment] = np.exp(surface.folds[garment] @ depths)
+            result[region] = np.exp(surface.relief[region] @ depths)
     return result
 
 

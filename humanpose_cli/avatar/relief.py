@@ -1,13 +1,15 @@
-"""What gives made-up surfaces relief: hollows that less light reaches, and the folds of their cloth.
+"""What gives made-up surfaces relief: hollows that less light reaches, the folds of cloth, the strands of hair.
 
-Colours that are spread over a surface are flat. Fingers are told apart by the light that they keep from each other, and
-a sleeve looks like cloth when its brightness varies as much, at each scale, as the visible part of the garment does.
+Colours that are spread over a surface are flat. Fingers are told apart by the light that they keep from each other; a
+sleeve looks like cloth, and a head like hair, when its brightness varies as much, at each scale, as the visible part of
+the garment, or of the hair, does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,11 +22,22 @@ Mask = NDArray[np.bool_]
 
 _REACH = 0.035  # metres: surface farther away keeps no light off
 _DARKEST, _STRENGTH = 0.45, 1.5
-_CELLS = (0.012, 0.025, 0.05)  # metres: sizes of folds
-_LATTICE = 24  # cells after which folds repeat
-_LENGTH = 3.0  # of a fold, in widths
-_MOST = 0.02  # of the brightness, at each size
-_FEWEST = 200  # texels that tell of folds
+_LATTICE = 24  # cells after which a pattern repeats
+_FEWEST = 200  # texels that tell of a pattern
+_CROWN = (0.0, 0.84, -0.54)  # from a head's centre towards where its hair comes from; unit vector
+
+
+class Pattern(NamedTuple):
+    """Brightness that varies at three sizes: widths in metres, length in widths, the most at each size (a share)."""
+
+    widths: tuple[float, float, float]
+    length: float
+    most: float
+
+
+FOLDS = Pattern((0.012, 0.025, 0.05), 3.0, 0.02)
+STRANDS = Pattern((0.004, 0.009, 0.02), 5.0, 0.12)
+_WAVE = (0.03, 0.004)  # metres: over which way strands lean to a side, and how far
 
 
 def light_in_hollows(points: Array, normals: Array, areas: Array) -> Array:
@@ -52,20 +65,42 @@ def fold_patterns(points: Array) -> Array:
 
     Folds are longer than wide: they hang down the trunk and go round the arms, which the resting body holds out.
     """
-    stretched = np.ascontiguousarray((points * (1, 1 / _LENGTH, 1)).T)
+    return _noise(points * (1, 1 / FOLDS.length, 1), FOLDS.widths)
+
+
+def strand_patterns(points: Array) -> Array:
+    """Brightness of strands of hair at points (N, 3) metres of a resting head, as `fold_patterns`.
+
+    Strands fall from the crown, along the meridians of a sphere whose pole is there.
+    """
+    centre = (points.max(0) + points.min(0)) / 2
+    pole = np.array(_CROWN)
+    way = points - centre
+    radius = np.linalg.norm(way, axis=1).mean()
+    up = way @ pole
+    out = way - up[:, None] * pole
+    beside = np.linalg.norm(out, axis=1)
+    along = radius / STRANDS.length * np.arctan2(beside, up)
+    # Meridians as points of the equator: there is no seam where the longitude begins anew.
+    equator = radius * out / np.maximum(beside, 1e-6)[:, None] + along[:, None] * pole
+    return _noise(equator + _WAVE[1] * _noise(way, (_WAVE[0],) * 3), STRANDS.widths)
+
+
+def _noise(points: Array, sizes: Iterable[float]) -> Array:
+    """Value noise of each size of cells, metres, at points (N, 3): (N, sizes), of mean 0 and variance 1."""
     random = np.random.default_rng(0)
     columns = []
-    for cell in _CELLS:
+    for size in sizes:
         lattice = random.standard_normal((_LATTICE,) * 3).astype(np.float32)
-        values = map_coordinates(lattice, stretched / cell, order=1, mode="grid-wrap")
+        values = map_coordinates(lattice, np.ascontiguousarray(points.T) / size, order=1, mode="grid-wrap")
         columns.append((values - values.mean()) / max(float(values.std()), 1e-6))
     return np.stack(columns, 1).astype(np.float32)
 
 
-def fold_depths(colours: Array, shown: Mask, texels_per_metre: float) -> Array | None:
-    """How much the brightness of a visible garment varies at each of the sizes of folds (3,); None where little shows.
+def depths_of(pattern: Pattern, colours: Array, shown: Mask, texels_per_metre: float) -> Array | None:
+    """How much a visible thing's brightness varies at each of the pattern's widths (3,); None where little shows.
 
-    colours  (S, S, 3) of a texture; shown (S, S) where it shows the garment and no print
+    colours  (S, S, 3) of a texture; shown (S, S) where it shows the garment or the hair, and no print
     """
     if shown.sum() < _FEWEST:
         return None
@@ -76,8 +111,8 @@ def fold_depths(colours: Array, shown: Mask, texels_per_metre: float) -> Array |
         blurred, share = (cv2.GaussianBlur(values, (0, 0), max(sigma, 0.3)) for values in (bright, weight))
         return np.asarray(blurred / np.maximum(share, np.float32(1e-3)))
 
-    sigmas = [cell * texels_per_metre / 4 for cell in (*_CELLS, 2 * _CELLS[-1])]
+    sigmas = [width * texels_per_metre / 4 for width in (*pattern.widths, 2 * pattern.widths[-1])]
     levels = [average(sigma)[shown] for sigma in sigmas]
     # Folds are few and deep: the spread of most, not of half of the points.
     depths = [np.percentile(np.abs(fine - wide), 80) / 1.28 for fine, wide in pairwise(levels)]
-    return np.minimum(np.array(depths, np.float32), np.float32(_MOST))
+    return np.minimum(np.array(depths, np.float32), np.float32(pattern.most))

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from humanpose_cli.avatar.relief import fold_patterns, light_in_hollows
+from humanpose_cli.avatar.relief import fold_patterns, light_in_hollows, strand_patterns
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import (
     TexelMap,
@@ -165,7 +165,8 @@ class BodyTexels:
                   there is one
     hair          (V,) vertices where hair grows; face (V,) the front of the face
     hollows       (coarse, coarse, 1) how much of the light reaches the rest body there, about 1
-    folds         (coarse, coarse, 3) patterns of folds of three sizes, of variance 1
+    scalp         (coarse, coarse) where hair grows, which has `scalp_texels` per metre
+    relief        (coarse, coarse, 3) patterns of three sizes, of variance 1: of strands on the scalp, else of folds
     """
 
     def __init__(self, body: Body, size: int) -> None:
@@ -180,19 +181,23 @@ class BodyTexels:
         self.hair, self.face = scalp_and_face(body)
         self._mirror = self._mirror_maps(body)
         self.opposite_uv, self.opposed = _opposite(body, self.coarse)
-        self.hollows, self.folds = self._relief(vertex_normals(body.template, body.faces).cpu().numpy())
+        self.hollows, self.scalp, self.relief = self._relief(vertex_normals(body.template, body.faces).cpu().numpy())
+        self.scalp_texels = float(np.sqrt(self.scalp.sum() / self.operator.areas[self.hair].sum()))
 
-    def _relief(self, normals: Array) -> tuple[Array, Array]:
+    def _relief(self, normals: Array) -> tuple[Array, Mask, Array]:
         light = np.ones(len(self.rest))
         below = ~parts_mask(self.part_labels, ("neck", "head"))
         light[below] = light_in_hollows(self.rest[below], normals[below], self.operator.areas[below])
         hands = parts_mask(self.part_labels, HANDS)
         for part in (hands, below & ~hands):  # usual brightness is the colours' own
             light[part] /= np.median(light[part])
-        relief = self.coarse.interpolate(np.column_stack((light, self.rest)), self.faces)
-        folds = np.zeros((*relief.shape[:2], 3), np.float32)
-        folds[self.coarse.covered] = fold_patterns(relief[self.coarse.covered][:, 1:])
-        return relief[..., :1], folds
+        columns = np.column_stack((light, self.rest, self.hair))
+        values = self.coarse.interpolate(columns, self.faces)
+        points, scalp = values[..., 1:4], values[..., 4] > 0.5
+        relief = np.zeros(points.shape, np.float32)
+        relief[self.coarse.covered] = fold_patterns(points[self.coarse.covered])
+        relief[scalp] = strand_patterns(points[scalp])
+        return values[..., :1], scalp, relief
 
     def _mirror_maps(self, body: Body) -> tuple[Array, Array]:
         corners, paired = mirror_uv_corners(

@@ -65,6 +65,30 @@ def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surf
     np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
 
 
+def test_unseen_hair_varies_as_the_seen_hair_does(stage: Stage, surface: BodyTexels) -> None:
+    _, y, z = stage.body.template.numpy().T
+    scalp, head = scalp_and_face(stage.body)[0], part(stage, "head")
+    seen = ~head | (z > 0.5 * (z[head].min() + z[head].max()))
+    hair, back, crown = (
+        surface.fine.interpolate(share[:, None].astype(np.float32), surface.faces)[..., 0] > 0.99
+        for share in (scalp, scalp & ~seen & (z < z[head].min() + 0.08), scalp & ~seen & (y > y[head].max() - 0.03))
+    )
+    photo = baked(surface, np.full((len(seen), 3), 0.3, np.float32), seen)
+    strands = np.random.default_rng(0).standard_normal(hair.shape).astype(np.float32)
+    variation = []
+    for depth in (0.0, 0.1, 0.2):
+        colour = np.where(hair[..., None], photo.colour * np.exp(depth * strands)[..., None], photo.colour)
+        image = complete_texture(surface, photo._replace(colour=colour)).image
+        assert back.any()
+        assert crown.any()
+        assert (image[back | crown, 3] < 0.01).all()
+        variation.append([float(np.log(image[where, :3].mean(1)).std()) for where in (back, crown)])
+    flat, some, much = np.array(variation)
+    assert (flat < 0.01).all()
+    assert (some > 0.03).all()
+    assert (much > 1.5 * some).all()
+
+
 def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: BodyTexels) -> None:
     sides = ("left", "right")
     arms = part(stage, *(f"{side}_{name}" for side in sides for name in ("elbow", "wrist", "hand")))

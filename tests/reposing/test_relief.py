@@ -1,8 +1,8 @@
-"""Hollows and folds of made-up surfaces."""
+"""Hollows, folds and strands of made-up surfaces."""
 
 import numpy as np
 
-from humanpose_cli.avatar.relief import fold_depths, fold_patterns, light_in_hollows
+from humanpose_cli.avatar.relief import FOLDS, STRANDS, depths_of, fold_patterns, light_in_hollows, strand_patterns
 
 
 def plate(z: float, up: float) -> tuple[np.ndarray, np.ndarray]:
@@ -39,14 +39,38 @@ def test_folds_are_longer_than_wide() -> None:
     assert down < 0.6 * across
 
 
+def test_strands_of_hair_fall_from_the_crown_without_a_seam() -> None:
+    random = np.random.default_rng(1)
+    away, longitude = np.arccos(random.uniform(-0.6, 0.6, 6000)), random.uniform(-np.pi, np.pi, 6000)
+    longitude[:2000] = np.pi - 0.01  # the strands that a seam would cut
+    pole, side = np.array((0, 0.84, -0.54)), np.array((1.0, 0, 0))
+    pole /= np.linalg.norm(pole)
+
+    def on_head(away: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+        across = np.cos(longitude)[:, None] * side + np.sin(longitude)[:, None] * np.cross(pole, side)
+        return 0.1 * (np.cos(away)[:, None] * pole + np.sin(away)[:, None] * across)
+
+    step = 0.02  # radians, 2 mm
+    here, down, round_ = on_head(away, longitude), on_head(away + step, longitude), on_head(away, longitude + step)
+    values, lower, beside = np.split(strand_patterns(np.concatenate((here, down, round_))), 3)
+    for part in (slice(0, 2000), slice(2000, None)):
+        assert np.abs(lower - values)[part].mean() < 0.6 * np.abs(beside - values)[part].mean()
+    jump = np.abs(beside - values).mean(1)
+    assert jump[:2000].mean() < 1.3 * jump[2000:].mean()
+    np.testing.assert_allclose(values.std(0), 1, atol=0.1)
+
+
 def test_deep_folds_are_found_deep_and_little_tells_nothing() -> None:
     shown = np.zeros((128, 128), bool)
     shown[20:110, 20:110] = True
     noise = np.random.default_rng(0).standard_normal((128, 128)).astype(np.float32)
     flat, shallow, deep = (
-        fold_depths(np.repeat(0.5 * np.exp(d * noise)[..., None], 3, 2), shown, 250.0) for d in (0, 0.01, 0.02)
+        depths_of(FOLDS, np.repeat(0.5 * np.exp(d * noise)[..., None], 3, 2), shown, 250.0) for d in (0, 0.01, 0.02)
     )
     np.testing.assert_allclose(flat, 0, atol=1e-6)
     np.testing.assert_allclose(deep, 2 * shallow, rtol=0.05)
     assert shallow[0] > 0.002
-    assert fold_depths(np.full((128, 128, 3), 0.5, np.float32), shown & (np.arange(128) < 21), 250.0) is None
+    assert depths_of(FOLDS, np.full((128, 128, 3), 0.5, np.float32), shown & (np.arange(128) < 21), 250.0) is None
+    wild = np.repeat(np.exp(noise)[..., None], 3, 2)
+    np.testing.assert_allclose(depths_of(FOLDS, wild, shown, 250.0), FOLDS.most)
+    assert depths_of(STRANDS, wild, shown, 600.0).max() == np.float32(STRANDS.most)
