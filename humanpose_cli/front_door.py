@@ -63,7 +63,8 @@ def fit(
                then onto the surface points of `densepose`)
     body       "default", "smpl:FILE" or a Body
     detector   "thorough", "fast", or "auto": thorough for images, fast for sequences
-    focal      pixels; None: from EXIF, else 0.9 times the longer side
+    focal      pixels; None: from EXIF, else 0.9 times the longer side, in images more where somebody would be nearer
+               than 2 m
     frames     "A:B": frames A to B - 1 of a sequence
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
     boxes, keypoints  files of people from your own detector

@@ -206,7 +206,8 @@ Focal = Annotated[
     float | None,
     option(
         "--focal PIXELS",
-        "Focal length in pixels. Default: from EXIF, else 0.9 times the longer side.",
+        "Focal length in pixels. Default: from EXIF, else 0.9 times the longer side; in images more "
+        "where somebody would be nearer than 2 m.",
         show_default=False,
     ),
 ]

@@ -8,6 +8,7 @@ along the viewing ray (depth read the wrong way round), and upright neutral pose
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -21,7 +22,9 @@ from torch import Tensor
 
 from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations, upright_heading
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
+from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
@@ -165,6 +168,28 @@ def place_before_camera(
 
 
 _USUAL_HEIGHT, _USUAL_SHARE = 1.7, 0.8  # of a person in metres, and of the image's height that they fill
+_SURE, _FEWEST = 0.5, 6  # confidence, and number of keypoints of it, that tell a distance
+
+
+def usual_depth(focal: Tensor, image_height: Tensor) -> Tensor:
+    """Metres at which people fill their share of images (N,)."""
+    return focal * _USUAL_HEIGHT / (_USUAL_SHARE * image_height)
+
+
+def distance_of(person: DetectedPerson, camera: Camera) -> float:
+    """Metres from the camera at which the detector's own body lies under its keypoints; infinite where it has none."""
+    confidence = person.keypoints[:, 2]
+    if person.world is None or (confidence >= _SURE).sum() < _FEWEST:
+        return math.inf
+    points, pixels, weights = (
+        torch.from_numpy(np.asarray(values, np.float64))[None]
+        for values in (person.world, person.keypoints[:, :2], confidence)
+    )
+    view = Camera.stack([camera]).tensors(torch.float64)
+    usual = usual_depth(view.focal, view.focal.new_tensor([camera.size[1]]))
+    return float(place_before_camera(points, pixels, weights, view.focal, view.principal_point, usual)[0, 2])
+
+
 # Turning a joint moves the next one: what tells about a rotation is how well its child is visible.
 _CHILD = {"hip": "knee", "knee": "ankle", "ankle": "foot", "foot": "foot"}
 _CHILD |= {"shoulder": "elbow", "elbow": "wrist", "wrist": "hand", "hand": "hand"}
@@ -267,7 +292,7 @@ def _placed(rig: LandmarkRig, rotations: Tensor, given: _Given) -> FitState:
     )
     origin = rotations.new_zeros(rows, 3)
     points = rig.pose(rotations, origin, betas).points[:, : rig.landmark_count]
-    usual = given.focal * _USUAL_HEIGHT / (_USUAL_SHARE * given.image_size[:, 1])
+    usual = usual_depth(given.focal, given.image_size[:, 1])
     root = place_before_camera(points, given.keypoints, given.confidence, given.focal, given.principal_point, usual)
     return FitState(rotations, root, betas, rotations.new_zeros(rows, 1))
 

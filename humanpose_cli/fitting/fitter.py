@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -29,6 +30,7 @@ from humanpose_cli.detect.camera_motion import CameraMotion
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.detection_journal import DetectionJournal
+from humanpose_cli.fitting.evidence import distance_of
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import KeypointObservations
@@ -58,6 +60,9 @@ _USUAL_RATE = 30.0  # frames a second, of sequences that do not say
 _CLOCK_ERROR = 0.1  # of an interval: how far the times of even frames are off
 _TOGETHER, _TOGETHER_ON_GPU = 16, 64  # images: with more, little is gained and the first result comes late
 _NO_EVIDENCE = 1e3  # metres: noise of what was not observed
+# Metres. Photographs are seldom taken from nearer, but by telephones, which tell their lens. A head and shoulders taken
+# through a long lens and read as through a usual one are at arm's length, where whatever moves becomes huge.
+_LEAST_DISTANCE = 2.0
 IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and drawing
 
 
@@ -273,7 +278,7 @@ class Fitter:
         seen: list[TrackedPerson] = []
         estimates = Estimates(self._network)
         for row, (frame, people) in enumerate(images):
-            cameras.append(self._camera(frame))
+            cameras.append(self._camera_of_image(frame, people))
             estimates.add(frame.pixels, people, cameras[-1].camera)
             seen += [TrackedPerson(person, row, track) for track, person in enumerate(people)]
         seen = [replace(s, estimate=estimate) for s, estimate in zip(seen, estimates.all(), strict=True)]
@@ -343,6 +348,18 @@ class Fitter:
         focal = self.options.focal or frame.focal or None
         camera = Camera.of_image(frame.size, focal, frame.principal_point)
         return FrameCamera(frame.name, camera, shot=shot)
+
+    def _camera_of_image(self, frame: Frame, people: Sequence[DetectedPerson]) -> FrameCamera:
+        """An unknown lens is so long that nobody is nearer than `_LEAST_DISTANCE`.
+
+        In a sequence it stays the usual one: it is one lens for all frames, and most people in it are yet to come.
+        """
+        camera = self._camera(frame)
+        if self.options.focal or frame.focal:
+            return camera
+        nearest = min((distance_of(person, camera.camera) for person in people), default=math.inf)
+        longer = max(1.0, _LEAST_DISTANCE / nearest)
+        return replace(camera, camera=replace(camera.camera, focal=camera.camera.focal * longer))
 
     def _solved(
         self, seen: Sequence[TrackedPerson], cameras: Sequence[FrameCamera], *, sequence: bool = False

@@ -145,7 +145,8 @@ class FitOptions:
     people     'all', or only the 'largest' by box: of a sequence, the track of the largest boxes altogether, and beside
                it only tracks of other times
     detector   'thorough', 'fast', or 'auto': thorough for images, fast for sequences
-    focal      pixels; None takes EXIF's, else 0.9 times the longer side
+    focal      pixels; None takes EXIF's, else 0.9 times the longer side, in images more where somebody would be
+               nearer than 2 m
     method     'keypoints', 'nbf' or 'auto'; see `FitMethod`. 'auto' is 'keypoints' for bodies that no network knows
     network    which body network
     keypoints  weights and schedule of the keypoint fit

@@ -5,14 +5,23 @@ import numpy as np
 import pytest
 from known_people import KnownPeople, true_person
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.doubt import row_doubts
+from humanpose_cli.fitting.evidence import distance_of
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import overlay_image
 from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.bodies import mpjpe
+
+WORLD = np.random.default_rng(3).uniform(-0.3, 0.3, (33, 3))
+
+
+def seen(camera: Camera, distance: float) -> np.ndarray:
+    """WORLD's keypoints (33, 3), all sure, so far before a camera."""
+    return np.column_stack((camera.project(WORLD + np.array((0.1, 0.05, distance))), np.ones(33)))
 
 
 def test_perfect_landmarks_give_the_true_body(clip, clip_frames, known):
@@ -59,6 +68,29 @@ def test_focal_length_comes_from_the_option_then_exif_then_the_size(clip_frames)
     assert focal(FitOptions(focal=900.0), 800.0) == 900
     assert focal(FitOptions(), 800.0) == 800
     assert focal(FitOptions(), None) == pytest.approx(0.9 * 640)
+
+
+@pytest.mark.parametrize(("distance", "longer"), [(0.8, 2.5), (1.6, 1.25), (2.5, 1.0)])
+def test_an_unknown_lens_is_so_long_that_nobody_is_nearer_than_two_metres(clip, distance, longer):
+    usual = 0.9 * 640
+    camera = Camera(usual, (320.0, 240.0), (640, 480))
+    far, near = (replace(true_person(clip, 0), world=WORLD, keypoints=seen(camera, at)) for at in (5.0, distance))
+    pixels = np.zeros((480, 640, 3), np.uint8)
+
+    def focal(people, exif=None, **options):
+        with Fitter(FitOptions(**options), people_source=KnownPeople({0: people})) as fitter:
+            return float(fitter.fit_image(pixels, focal=exif).focal[0])
+
+    assert distance_of(near, camera) == pytest.approx(distance, rel=1e-3)
+    assert focal([near]) == focal([far, near]) == pytest.approx(longer * usual, rel=1e-3)
+    assert focal([far]) == focal([replace(near, world=None, world_spread=None)]) == pytest.approx(usual)
+    assert focal([near], exif=500.0) == 500
+    assert focal([near], focal=400.0) == 400
+    unseen = near.keypoints * (1, 1, 0.1)
+    assert focal([replace(near, keypoints=unseen)]) == pytest.approx(usual)
+    with Fitter(people_source=KnownPeople({0: [near], 1: [near]})) as fitter:
+        clip_of_two = fitter.fit_sequence(Frame(index, str(index), pixels) for index in range(2))
+    assert clip_of_two.focal.tolist() == pytest.approx([usual, usual])
 
 
 def test_who_drives_a_pose_is_the_largest_person_of_another_camera(clip, clip_frames):
