@@ -312,7 +312,7 @@ _ENTRIES = (
         "warp3d",
         "a person's image, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "a3d29d9a5730668a20df741e56cf9423c593e5a50ab99d18ddc7ce0dcee165c4",
+        "68d8719dac886be2c0aa7ddeff2f326bf381760d4cf79384b86328d82986ceb3",
     ),
     WeightsEntry(
         "lifter",
