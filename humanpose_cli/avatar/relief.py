@@ -89,10 +89,10 @@ def strand_patterns(points: Array) -> Array:
 def _noise(points: Array, sizes: Iterable[float]) -> Array:
     """Value noise of each size of cells, metres, at points (N, 3): (N, sizes), of mean 0 and variance 1."""
     random = np.random.default_rng(0)
-    columns = []
+    coordinates, columns = np.ascontiguousarray(points.T), []
     for size in sizes:
         lattice = random.standard_normal((_LATTICE,) * 3).astype(np.float32)
-        values = map_coordinates(lattice, np.ascontiguousarray(points.T) / size, order=1, mode="grid-wrap")
+        values = map_coordinates(lattice, coordinates / size, order=1, mode="grid-wrap")
         columns.append((values - values.mean()) / max(float(values.std()), 1e-6))
     return np.stack(columns, 1).astype(np.float32)
 
