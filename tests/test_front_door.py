@@ -114,6 +114,7 @@ def test_amass_and_back(fit, tmp_path):
     arrays = fit.to_amass()
     assert {name: array.shape for name, array in arrays.items()} == {
         "poses": (1, 72), "trans": (1, 3), "betas": (10,), "gender": (), "mocap_frame_rate": (),
+            "world_to_camera": (1, 4, 4),
     }  # fmt: skip
     body = hp.Body.default()
     posed = body.pose(

@@ -499,10 +499,24 @@ def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _
         frames = FrameList(numbers, fit.frame_names, fit.image_size, fit.frame_rate, True, fit.frame_count)
     of_fit = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), frames)
     nearest = _nearest_known(of_fit, len(frames))
-    world = fit.world_to_camera[nearest].astype(np.float64)
-    world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"]  # the export turned the first camera's axes z-up
+    world = _world_of_motion(path, count, fit, starts[0])[nearest]
     focal, centre = (values[nearest].astype(np.float64) for values in (fit.focal, fit.principal_point))
     return frames, of_fit[starts[0] : starts[0] + count], focal, centre, world
+
+
+def _world_of_motion(path: Path, count: int, fit: Fit, start: int) -> np.ndarray:
+    """(C, 4, 4) from the z-up world of a motion of `count` frames, which began at `start`, to each of a fit's cameras.
+
+    The export tells it for its own frames; other programs that wrote the file again leave it out, and it is the fit's.
+    """
+    of_fit = fit.world_to_camera.astype(np.float64)
+    told = read_npz(path, {"world_to_camera"}).get("world_to_camera")
+    if told is None:
+        of_fit[:, :3, :3] = of_fit[:, :3, :3] @ AXES["z-up"]
+        return of_fit
+    told = _per_frame(path, "world_to_camera", told, (4, 4), count)
+    row = (np.arange(fit.frame_count) - start).clip(0, count - 1)
+    return of_fit @ np.linalg.inv(of_fit[start + row]) @ told[row]
 
 
 def _per_frame(path: Path | str, name: str, values: np.ndarray, shape: tuple[int, ...], count: int) -> np.ndarray:

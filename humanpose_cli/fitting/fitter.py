@@ -345,9 +345,11 @@ class Fitter:
         return self._record(seen, cameras, solved, frame_rate, seconds if timed else None)
 
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
-        focal = self.options.focal or frame.focal or None
-        camera = Camera.of_image(frame.size, focal, frame.principal_point)
+        camera = Camera.of_image(frame.size, self._known_focal(frame), frame.principal_point)
         return FrameCamera(frame.name, camera, shot=shot)
+
+    def _known_focal(self, frame: Frame) -> float | None:
+        return self.options.focal or frame.focal or None
 
     def _camera_of_image(self, frame: Frame, people: Sequence[DetectedPerson]) -> FrameCamera:
         """An unknown lens is so long that nobody is nearer than `_LEAST_DISTANCE`.
@@ -355,7 +357,7 @@ class Fitter:
         In a sequence it stays the usual one: it is one lens for all frames, and most people in it are yet to come.
         """
         camera = self._camera(frame)
-        if self.options.focal or frame.focal:
+        if self._known_focal(frame):
             return camera
         nearest = min((distance_of(person, camera.camera) for person in people), default=math.inf)
         longer = max(1.0, _LEAST_DISTANCE / nearest)

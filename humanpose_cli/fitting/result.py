@@ -228,7 +228,8 @@ class Fit(FitRecord):
         track  None: the largest person. Frames between that do not show them hold the last pose found.
 
         `poses` (T, 72): pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hand joints; `trans`
-        (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the fit's, turned z up.
+        (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the fit's, turned z up; `world_to_camera`
+        (T, 4, 4), which AMASS has not, leads from it to the frames' cameras.
         """
         chosen = self.largest_track if track is None else track
         rows = self.rows_of(chosen)
@@ -245,12 +246,14 @@ class Fit(FitRecord):
             rest = self.body_model(body).rest_joints(torch.from_numpy(betas)[None])[0].numpy()
         own_pelvis = self.joints3d[held, SMPL24.index("pelvis")] - world_to_camera[:, :3, 3]
         pelvis = (turn @ own_pelvis[..., None])[..., 0]
+        world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
         return {
             "poses": poses,
             "trans": pelvis - rest[SMPL24.index("pelvis")],
             "betas": betas.astype(np.float64),
             "gender": np.array(self.gender),
             "mocap_frame_rate": np.array(self.frame_rate or 1.0),
+            "world_to_camera": world_to_camera,
         }
 
     def __repr__(self) -> str:

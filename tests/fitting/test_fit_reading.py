@@ -17,6 +17,7 @@ from foreign_files import FRAMES, SIZE, Known, camerahmr, gvhmr, known, phalp, s
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.fitting.fit_reading import FrameList, list_frames, on_frames, read_fits
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.foreign_fits import _MHR70
@@ -182,6 +183,20 @@ def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder:
     assert not read_fits(tmp_path / "amass.npz", smpl, camera=tmp_path / "level.fit.npz").options["upright"]
     with pytest.raises(UsageError, match="has no camera"):
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder))
+
+
+def test_an_amass_export_knows_its_world(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    """One that stands on the ground comes back before the cameras; what other programs wrote again is in the fit's."""
+    fit = read_fits(write("TRAM", tmp_path), smpl, frames_of(folder))
+    fit.save(tmp_path / "a.fit.npz")
+    grounded = on_the_ground(fit, smpl).to_amass()
+    assert np.abs(grounded["trans"] - fit.to_amass()["trans"]).max() > 0.1
+    rewritten = {name: values for name, values in fit.to_amass().items() if name != "world_to_camera"}
+    for arrays in (grounded, rewritten):
+        np.savez(tmp_path / "amass.npz", **arrays)
+        again = read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "a.fit.npz")
+        np.testing.assert_allclose(again.joints3d, fit.joints3d, atol=1e-4)
+        np.testing.assert_allclose(again.to_amass()["trans"], arrays["trans"], atol=1e-4)
 
 
 def test_an_amass_file_before_its_cameras_stands_in_its_own_world(smpl: Body, folder: Path, tmp_path: Path) -> None:
