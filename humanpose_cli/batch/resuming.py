@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,14 +168,28 @@ def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
 
 def _changed_options(entry: Entry, options: Mapping[str, Any], history: History) -> str:
     """Name what differs, such as "other options (`people=all`, was largest; another `target_pose`)"."""
-    before = _leaves(history.options.get(entry.options, {}))
-    now = _leaves(json.loads(json.dumps(options, default=str)))  # as a ledger keeps them: tuples are lists there
-    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    changed = "; ".join(_change(name, before.get(name), now.get(name)) for name in names)
+    before = history.options.get(entry.options, {})
+    now = json.loads(json.dumps(options, default=str))  # as a ledger keeps them: tuples are lists there
+    changed = "; ".join(_differences(before, now))
     return f"with other options ({changed})" if before and changed else "with other options"
 
 
-_DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}")
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """How each option differs; nested ones, under dotted names, only where both have some."""
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, f"{within}{name}.")
+        elif old != new:
+            yield _change(within + name, _switch(old), _switch(new))
+
+
+def _switch(value: Any) -> Any:
+    """Options of something that is only done where they are there count as a switch."""
+    return True if isinstance(value, Mapping) else value
+
+
+_DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}(\+[0-9a-f]{12,64})*")
 
 
 def _change(name: str, before: Any, now: Any) -> str:
@@ -184,15 +198,8 @@ def _change(name: str, before: Any, now: Any) -> str:
     if file_now and file_before:
         return f"another `{name}`"
     new = f"no `{name}`" if now is None else f"`{name}`" if file_now else f"`{name}={now}`"
-    return f"{new}, was {'not given' if before is None else 'another file' if file_before else before}"
-
-
-def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    """Options with nested ones under dotted names, so that only what differs need be named."""
-    leaves: dict[str, Any] = {}
-    for name, value in options.items():
-        leaves |= _leaves(value, f"{within}{name}.") if isinstance(value, Mapping) else {within + name: value}
-    return leaves
+    was = "not given" if before is None else "given" if before is True else "another file" if file_before else before
+    return f"{new}, was {was}"
 
 
 def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:

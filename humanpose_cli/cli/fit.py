@@ -257,6 +257,7 @@ def fit(
         identity = options.identity({}) if usual and not own_files else work.fitter.identity
 
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay} | own.points_identity()
+        recorded["weights"] = recorded.pop("network")  # as the flag is called
         if refiner is not None:
             recorded["refine"] = refiner.identity
         recall = work.recall if session.json else None

@@ -67,7 +67,7 @@ _PAGE = option(
         ("people", "people", "How many there are."),
         ("accepted", "accepted", "How much of the refinement is kept because bodies align better so, 0 to 1."),
         ("overlap_before", "overlap before", "Mean overlap of body and silhouette before, 0 to 1."),
-        ("overlap_after", "after", "The same of the moved bodies."),
+        ("overlap_after", "after", "The same of the bodies that are kept."),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
     ),
     tunes=True,

@@ -71,13 +71,27 @@ def accepted_share(frames: NDArray[np.integer], overlaps: Array) -> Array:
     """
     known = np.isfinite(overlaps).all(1).astype(float)
     fit, half, whole = (_average(frames, np.where(known > 0, column, 0), known, _NEIGHBOURS) for column in overlaps.T)
-    bend = 2 * (whole - 2 * half + fit)
-    slope = whole - fit - bend  # overlaps are fit + slope · share + bend · share²
+    slope, bend = _parabola(fit, half, whole)
     highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
     reached = np.minimum(highest, 1)
     gain = slope * reached + bend * reached**2
     share = np.where(gain > _LEAST_GAIN * (1 - fit), np.minimum(_PART * highest, 1), 0)
     return np.asarray(_average(frames, share, np.ones(len(frames)), _FADE)) if len(frames) > 1 else share
+
+
+def overlap_at(overlaps: Array, share: Array) -> Array:
+    """The overlap of each row at its share of the way: (R,), by the parabola through the three (R, 3) that were measured;
+    exactly those at 0, a half and 1, and NaN where they are.
+    """
+    fit, half, whole = overlaps.T
+    slope, bend = _parabola(fit, half, whole)
+    return np.asarray(fit + slope * share + bend * share**2)
+
+
+def _parabola(fit: Array, half: Array, whole: Array) -> tuple[Array, Array]:
+    """Slope and bend of fit + slope · share + bend · share² through the overlaps at 0, a half and 1."""
+    bend = 2 * (whole - 2 * half + fit)
+    return whole - fit - bend, bend
 
 
 def _average(frames: NDArray[np.integer], values: Array, weights: Array, sigma: float) -> Array:

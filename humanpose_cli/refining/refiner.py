@@ -42,7 +42,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.models.refiner.network import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import digest_of, find_weights
-from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap
+from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
 from humanpose_cli.refining.correspondences import (
     ChartedPoints,
     Correspondence,
@@ -368,7 +368,7 @@ class Refiner:
                 "frames": fit.frame_index[rows].tolist(),
                 "accepted": [round(float(s), 3) for s in share[rows]],
                 "overlap_before": told(overlaps[rows, 0]),
-                "overlap_after": told(overlaps[rows, -1]),
+                "overlap_after": told(overlap_at(overlaps[rows], share[rows])),
             }
         report = {"settings": self.identity, "measure": "silhouette", "tracks": tracks}
         return report if self._precision == "full" else {**report, "precision": self._precision}

@@ -352,6 +352,23 @@ def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
         run_items(items_of(photos), Recorder(tmp_path / "out"), nested(starts=7))
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({}, {"refine": {"steps": 3, "flow": {"points": 9}}}, r"`refine=True`, was not given"),
+        ({"refine": {"steps": 3}}, {}, r"no `refine`, was given"),
+        ({"overlay": True}, {"overlay": False}, r"`overlay=False`, was given"),
+        ({"weights": "a" * 16 + "+" + "b" * 16}, {"weights": "c" * 16 + "+" + "b" * 16}, r"another `weights`"),
+    ],
+)
+def test_what_is_done_or_not_is_named_as_a_whole_and_networks_without_their_digests(
+    tmp_path, photos, before, now, told
+):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **before}))
+    with pytest.raises(UsageError, match=rf"other options \({told}\);"):
+        run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **now}))
+
+
 def test_a_namesake_from_another_folder_does_not_replace_results(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     elsewhere = tmp_path / "elsewhere"

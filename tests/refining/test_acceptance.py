@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humanpose_cli.refining.acceptance import accepted_share, overlap
+from humanpose_cli.refining.acceptance import accepted_share, overlap, overlap_at
 
 
 def test_overlap_of_squares():
@@ -66,3 +66,11 @@ def test_a_single_image_decides_for_itself():
     assert accepted_share(np.array([0]), np.array([[0.6, 0.55, 0.5]])).tolist() == [0.0]
     assert accepted_share(np.array([0]), np.array([[0.5, 0.3, 0.8]])).tolist() == [1.0]  # a limb on its way
     assert accepted_share(np.array([0]), np.array([[0.5, 0.3, 0.5]])).tolist() == [0.0]
+
+
+def test_the_overlap_of_a_part_of_the_way_lies_on_the_parabola():
+    overlaps = np.array([[0.5, 0.7, 0.6], [0.5, 0.7, 0.6], [0.5, 0.7, 0.6], [0.8, 0.8, 0.8], [0.5, np.nan, 0.6]])
+    np.testing.assert_allclose(overlap_at(overlaps, np.array([0, 0.5, 1, 0.3, 0])), [0.5, 0.7, 0.6, 0.8, np.nan])
+    a, b, c = 0.4, 0.3, -0.2
+    shares = np.array([0, 0.5, 1])
+    np.testing.assert_allclose(overlap_at((a + b * shares + c * shares**2)[None], np.array([0.75])), 0.5125)

@@ -123,7 +123,9 @@ def test_what_aligns_worse_is_refused(walk, masks):
         refined = refiner.refine(misled, FitFrames.of(misled, walk.frames))
     np.testing.assert_array_equal(refined.poses, start.poses)
     np.testing.assert_array_equal(refined.joints3d, start.joints3d)
-    assert refined.options["refinement"]["tracks"]["0"]["accepted"] == [0.0] * 5
+    told = refined.options["refinement"]["tracks"]["0"]
+    assert told["accepted"] == [0.0] * 5
+    assert told["overlap_after"] == told["overlap_before"]
 
 
 def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
