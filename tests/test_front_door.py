@@ -218,8 +218,10 @@ def test_a_photograph_in_other_poses(fit, photo, tmp_path):
 
 
 def test_repose_in_one_call(fit, photo):
-    reposed = hp.repose(photo, fit, fit=fit, background="transparent", size=64, device="cpu")
+    unsure = replace(fit, confidence=np.float32([0.3]))
+    reposed = hp.repose(photo, fit, fit=unsure, background="transparent", size=64, device="cpu")
     assert reposed.image.shape == (64, 64, 4)
+    assert "the fit of person 0 is doubtful (low confidence)" in reposed.warnings
     with pytest.raises(hp.UsageError, match="background: cannot be transparent in a video"):
         reposed.save("x.mp4")
     with pytest.raises(hp.HpcError, match="target: has the wrong shape"):

@@ -24,6 +24,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_image
 from humanpose_cli.fitting.options import DetectorMode, FitOptions
 from humanpose_cli.fitting.overlays import body_vertices
@@ -254,7 +255,7 @@ class Reposer:
             scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known, progress=progress)
         else:
             scene = self.read(check_image(photo), fit=known, progress=progress)
-        return Reposed(scene, motion, () if motion is target else motion.warnings)
+        return Reposed(scene, motion, (*scene.doubts, *(() if motion is target else motion.warnings)))
 
     def __enter__(self) -> Reposer:
         return self
@@ -329,6 +330,16 @@ class ReposingScene:
         self._shadows = isinstance(plate, str)
         kept = not self.transparent and background is None
         self._in_front = self._people_in_front() if kept else []
+
+    @property
+    def doubts(self) -> Iterator[str]:
+        """Sentences about the chosen people whose fits are doubtful, and who else's is not."""
+        reasons = row_doubts(self.record)
+        sure = [str(self.record.track_id[row]) for row, reason in enumerate(reasons) if not reason]
+        instead = f"; not that of person {' or '.join(sure)}" if sure else ""
+        for row in self.rows:
+            if reasons[row]:
+                yield f"the fit of person {self.record.track_id[row]} is doubtful ({reasons[row]}){instead}"
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
         others = self._mask_of_all(other for other in range(len(self._people)) if other != row)

@@ -92,6 +92,9 @@ def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
         scene = reposer.read(photo)
         (made,) = scene.images(target_at(clip, [0]))
     assert scene.rows == [0, 1]
+    assert list(scene.doubts) == []
+    scene.record = replace(scene.record, confidence=np.float32([0.2, 0.9]))
+    assert list(scene.doubts) == ["the fit of person 0 is doubtful (low confidence); not that of person 1"]
     for place in (outline, np.roll(outline, 250, 1)):
         assert similarity(made.image, photo, place) > 0.3
 
