@@ -154,7 +154,7 @@ class MeshOptions:
     most_arms: float = 0.06
     least_visible: float = 0.3
     least_confidence: float = 0.4
-    most_outside: float = 0.1
+    most_outside: float = 0.01
     most_turn: float = 50.0
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
     silhouette: SilhouetteOptions = field(default_factory=SilhouetteOptions)

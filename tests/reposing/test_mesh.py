@@ -174,6 +174,18 @@ def test_person_outside_or_at_the_camera_leaves_a_image(
     assert drawn.shape == scene[1].shape
 
 
+def test_what_leaves_the_image_is_said(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+    """A hand beyond the right edge, and just within it."""
+    stage, _, _, reposer = scene
+    rotations = pose(**STANDING)
+    x, _, z = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).vertices[0].unbind(1)
+    width, focal, centre = stage.view.size[0], stage.view.focal, stage.view.principal_point[0]
+    room = float(((width - centre) / focal * z - x).min())
+    for beyond, said in ((0.08, True), (-0.02, False)):
+        warnings = reposer.render(rotations, stage.trans + torch.tensor([room + beyond, 0.0, 0.0])).warnings
+        assert any("of the person leaves the image" in warning for warning in warnings) == said
+
+
 def test_nobody_in_the_mask_still_gives_a_image(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
