@@ -80,8 +80,8 @@ def accepted_share(frames: NDArray[np.integer], overlaps: Array) -> Array:
 
 
 def overlap_at(overlaps: Array, share: Array) -> Array:
-    """The overlap of each row at its share of the way: (R,), by the parabola through the three (R, 3) that were measured;
-    exactly those at 0, a half and 1, and NaN where they are.
+    """The overlap of each row at its share of the way: (R,), by the parabola through the three (R, 3) that were
+    measured; exactly those at 0, a half and 1, and NaN where they are.
     """
     fit, half, whole = overlaps.T
     slope, bend = _parabola(fit, half, whole)
