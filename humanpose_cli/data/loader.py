@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,7 @@ class BatchLoader:
             prefetch_factor=self.options.ahead if several else None,
             persistent_workers=several,
             collate_fn=collate,
-            worker_init_fn=_one_thread if several else None,
+            worker_init_fn=_prepare_worker if several else None,
             pin_memory=self.options.pinned,
             # Its own, or every new iteration would draw from the numbers that dropout uses.
             generator=torch.Generator(),
@@ -159,8 +160,15 @@ class BatchLoader:
             yield batch
 
 
-def _one_thread(_: int) -> None:
-    """A worker has one core: libraries that start threads of their own would take the others'."""
+def _prepare_worker(_: int) -> None:
+    """In a worker: signals are its parent's, and one core is its own.
+
+    Schedulers and terminals send a signal to all processes of a job. A worker that ended by it would end its parent too,
+    before that could save; it ends when its parent asks it to, or is gone. Libraries that start threads of their own
+    would take the other workers' cores.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     import cv2
 
     cv2.setNumThreads(0)

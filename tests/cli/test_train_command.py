@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -70,33 +71,54 @@ def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
     assert words in ran.err
 
 
-def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path):
-    out = tmp_path / "run"
-    command = [
-        "train",
-        "segmenter",
-        "--data",
-        cache,
-        "--out",
-        str(out),
-        *TINY,
-        "--epochs",
-        "400",
-        "--set",
-        "log_every=1",
-    ]
-    python = [sys.executable, "-m", "humanpose_cli.cli.main"]
-    process = subprocess.Popen([*python, *command], stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def begun(cache, out, *more):
+    """A training that has made some steps, in a process group of its own, with its command line."""
+    command = ["train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "400"]
+    command += ["--set", "log_every=1", *more]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "humanpose_cli.cli.main", *command],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         if (out / "metrics.jsonl").exists() and len((out / "metrics.jsonl").read_text().splitlines()) > 3:
             break
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    return process, command
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
+    """A scheduler's signal reaches the workers too, which must not end before the training has saved."""
+    out = tmp_path / "run"
+    process, command = begun(cache, out, "--workers", workers)
+    os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 143, said
     assert b"the same command continues" in said
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    done = hpc(*command, "--minutes", "0.0001", "--json")
+    done = hpc(*command, "--workers", "0", "--minutes", "0.0001", "--json")
     assert done.code == 0, done.err
-    assert done.details["steps"] > lines[-1]["step"]
+    assert done.details["steps"] == lines[-1]["step"] + 1
+
+
+def test_workers_end_with_a_training_that_is_killed(cache, tmp_path):
+    process, _ = begun(cache, tmp_path / "run", "--workers", "2")
+    workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert len(workers) >= 2
+    process.kill()
+    process.communicate(timeout=30)  # ends when nobody has its stderr any more
+    deadline = time.monotonic() + 30
+    while any(map(runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(runs, workers))
+
+
+def runs(pid):
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
