@@ -10,7 +10,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,8 @@ class _Loop:
         self.metrics: Mapping[str, float] = {}
         self.since_save = self.started = time.monotonic()
         self.first_step = 0
+        self.between_steps = False  # whether model, optimisers and progress are of one step
+        self.before_validation: tuple[TrainProgress, Mapping[str, Any]] | None = None  # what is saved if it is interrupted
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -158,37 +160,56 @@ class _Loop:
         self.sums = {name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in sums}
         self.loader.resume(self.progress.position)
         if self.group.first:
-            self.history.go_back_to(self.progress.step)
+            self.history.go_back_to(self.progress.step, validated=not self.progress.unvalidated)
 
     def save(self) -> None:
         randoms = self.group.random_states(self.device)
         self.read_sums()
         if self.group.first:
-            state = {
-                "model": self.recipe.model.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
-                "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
-                "scaler": self.scaler.state_dict(),
-                "recipe": self.recipe.state(),
-                **randoms,
-            }
-            write_checkpoint(self.folder / CHECKPOINT, self.progress, state, self.settings)
+            self.write(self.progress, randoms)
             self.history.plot(self.folder / "losses.png")
         self.group.wait()
         self.since_save = time.monotonic()
 
+    def write(self, progress: TrainProgress, randoms: Mapping[str, Any]) -> None:
+        """The checkpoint of the model as it is."""
+        state = {
+            "model": self.recipe.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "scaler": self.scaler.state_dict(),
+            "recipe": self.recipe.state(),
+            **randoms,
+        }
+        write_checkpoint(self.folder / CHECKPOINT, progress, state, self.settings)
+
     def run(self, stop: Callable[[], bool]) -> TrainResult:
+        """Until the run is finished or somebody asks to stop; an interruption that comes between steps saves."""
+        try:
+            return self.steps_until(stop)
+        except KeyboardInterrupt:
+            if self.before_validation is not None and self.group.first:
+                self.write(*self.before_validation)
+            elif self.between_steps and self.group.count == 1:  # the others' random numbers are not here
+                self.save()
+            raise
+
+    def steps_until(self, stop: Callable[[], bool]) -> TrainResult:
         started = self.started = time.monotonic()
         self.first_step, before = self.progress.step, self.progress.seconds
+        if self.progress.unvalidated:
+            self.validate()
         while not self.progress.finished:
             self.recipe.model.train()
             for batch in self.loader:
+                self.between_steps = False
                 try:
                     self.step(batch)
                 except torch.cuda.OutOfMemoryError as error:
                     raise self.too_large(batch) from error
                 self.progress.position = self.loader.position
                 self.progress.seconds = before + time.monotonic() - started
+                self.between_steps = True
                 if self.due():
                     self.validate()
                 self.tell()
@@ -302,10 +323,28 @@ class _Loop:
 
     def validate(self) -> None:
         """Evaluate the model (its average, if there is one); write weights, the history and a sheet of samples."""
-        p, trained = self.progress, self.recipe.model
-        if self.average is not None:
+        self.read_sums()
+        randoms = self.group.random_states(self.device)
+        self.before_validation = replace(self.progress, unvalidated=True), randoms
+        trained = self.recipe.model
+        if self.average is None:
+            self.evaluate()
+        else:
             own = {name: value.clone() for name, value in trained.state_dict().items()}
-            trained.load_state_dict(self.average.state_dict())
+            try:
+                trained.load_state_dict(self.average.state_dict())
+                self.evaluate()
+            finally:
+                trained.load_state_dict(own)
+        p = self.progress
+        p.unvalidated = False
+        out_of_patience = bool(self.options.patience) and p.waited >= self.options.patience
+        (p.finished,) = self.group.agree(p.step >= self.steps or out_of_patience)
+        self.before_validation = None
+
+    def evaluate(self) -> None:
+        """What the first process does of a validation."""
+        p, trained = self.progress, self.recipe.model
         if self.group.first:
             trained.eval()
             with torch.no_grad():
@@ -322,10 +361,6 @@ class _Loop:
             if sheet is not None:
                 write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
             trained.train()
-        if self.average is not None:
-            trained.load_state_dict(own)
-        out_of_patience = bool(self.options.patience) and p.waited >= self.options.patience
-        (p.finished,) = self.group.agree(p.step >= self.steps or out_of_patience)
 
     def keep(self, name: str) -> None:
         tensors, config = self.recipe.weights()
@@ -390,8 +425,11 @@ class TrainingHistory:
         self.path = path
         self.lines: list[dict[str, Any]] = []
 
-    def go_back_to(self, step: int) -> None:
-        """Read what is there, up to and including a step; a line cut off by a crash is left out."""
+    def go_back_to(self, step: int, *, validated: bool = True) -> None:
+        """Read what is there, up to and including a step; a line cut off by a crash is left out.
+
+        validated  whether the validation after that step counts
+        """
         self.lines = []
         if self.path.exists():
             for text in self.path.read_text("utf-8").splitlines():
@@ -399,7 +437,8 @@ class TrainingHistory:
                     line = json.loads(text)
                 except ValueError:
                     continue
-                if line.get("step", step + 1) <= step:
+                again = not validated and line.get("kind") == "validation" and line.get("step") == step
+                if line.get("step", step + 1) <= step and not again:
                     self.lines.append(line)
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
@@ -459,7 +498,7 @@ SCHEMA = 1
 class TrainProgress:
     """How far a run is.
 
-    step        steps done; position the next batch
+    step        steps done; position the next batch; unvalidated whether a validation was interrupted after them
     best        the best criterion so far and the step it was reached at; waited validations since
     sums, summed  the losses since the last line of the history, and how many steps they are of
     seconds     spent training, over all starts
@@ -474,6 +513,7 @@ class TrainProgress:
     summed: int = 0
     seconds: float = 0.0
     finished: bool = False
+    unvalidated: bool = False
 
 
 def write_checkpoint(

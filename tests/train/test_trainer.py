@@ -78,6 +78,70 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, averag
     assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("at", ["validation", "sheet", "last validation"])
+def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
+    """Its step is saved, with the random numbers of before, and its line is not there twice."""
+
+    class Rolls(LineRecipe):
+        interrupted = None
+
+        def validate(self, batch_size):
+            found = super().validate(batch_size)
+            found["other"] = torch.rand(1).item()
+            self.interrupt("validation" if len(self.validated) == 2 else "last validation", len(self.validated) > 1)
+            return found
+
+        def image(self):
+            self.interrupt("sheet", len(self.validated) == 2)
+            return super().image()
+
+        def interrupt(self, place, now):
+            if now and place == self.interrupted:
+                raise KeyboardInterrupt
+
+    options = replace(OPTIONS, average=average)
+    whole, parts, stopped = tmp_path / "whole", tmp_path / "parts", Rolls()
+    run(whole, Rolls(), options)
+    stopped.interrupted = at
+    with pytest.raises(KeyboardInterrupt):
+        run(parts, stopped, options)
+    assert read_checkpoint(parts / CHECKPOINT, torch.load(parts / CHECKPOINT)["settings"])[0].step in (16, 24)
+    assert run(parts, Rolls(), options).finished
+    assert lines(whole) == lines(parts)
+    a, b = (read_weights(folder / LAST)[0]["line"] for folder in (whole, parts))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("at", "saved"), [("loader", 5), ("screen", 5), ("step", None)])
+def test_an_interruption_between_steps_saves_the_last_one(tmp_path, monkeypatch, at, saved):
+    """Within one, the model may have been changed and its optimiser not."""
+
+    class Stopped(LineRecipe):
+        left = 5
+
+        def batches(self, options):
+            loader = super().batches(options)
+            make = loader._batches.dataset.make
+            loader._batches.dataset.make = lambda *row: self.interrupt("loader") or make(*row)
+            return loader
+
+        def losses(self, phase, batch):
+            self.interrupt("step")
+            self.left -= 1
+            return super().losses(phase, batch)
+
+        def interrupt(self, place):
+            if place == at and self.left == 0:
+                raise KeyboardInterrupt
+
+    recipe = Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, OPTIONS, tmp_path, CPU, progress=lambda *_: recipe.interrupt("screen"))
+    path = tmp_path / CHECKPOINT
+    assert (torch.load(path)["progress"]["step"] if path.exists() else None) == saved
+
+
 def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
     """A crash after the checkpoint leaves lines that the next start makes anew."""
     run(tmp_path, until=7)
