@@ -1,4 +1,4 @@
-"""Orderly stops: SIGINT and SIGTERM finish or abandon the current item within five seconds.
+"""Orderly stops: SIGINT and SIGTERM finish or abandon the current item within five seconds, or what `allow` gives.
 
 Within `item()` the first signal only asks for a stop, so that an item that is nearly done can be finished. When
 the grace is over, or at a second signal, KeyboardInterrupt is raised in the main thread: context managers unwind
@@ -40,7 +40,7 @@ class StopSignals:
         self.grace, self.hard_limit, self.on_abandon = grace, hard_limit, on_abandon
         self.on_stop: Callable[[int], None] | None = None
         self.signal_number: int | None = None
-        self.worked = False  # whether an item has begun
+        self.worked = False  # whether an item, or the work of a command without items, has begun
         self._in_item = False
         self._raised = False
         self._grace_over = False
