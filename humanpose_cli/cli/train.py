@@ -82,6 +82,8 @@ def train(
         raise UsageError("MODEL", "there is no such model", got=model, remedy=nearest(model, MODELS))
     if data is None and MODELS[model].needs_data:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
+    if minutes is not None and minutes <= 0:
+        raise UsageError("--minutes", "is out of range", expected="above 0", got=str(minutes))
     use_threads(threads)
 
     import torch

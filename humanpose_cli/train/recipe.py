@@ -19,6 +19,11 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Make
 
 
+def given(options: Any, *names: str) -> str:
+    """The values of some settings, for an error about them."""
+    return ", ".join(f"{name}={getattr(options, name)}" for name in names)
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """Settings of the loop.
@@ -57,6 +62,9 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.steps < 0 or self.batch_size < 1 or self.log_every < 1:
             raise UsageError("training", "cannot run like this", expected="epochs, batch size, log_every of 1 or more")
+        if min(self.minutes, self.save_every) < 0:
+            got = given(self, "minutes", "save_every")
+            raise UsageError("training", "cannot take a negative time", expected="0 or more", got=got)
         if self.precision not in ("auto", "full", "mixed"):
             raise UsageError("precision", "is not known", expected="auto, full or mixed", got=self.precision)
         if not 0 <= self.average < 1:

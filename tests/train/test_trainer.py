@@ -340,6 +340,6 @@ def test_a_full_gpu_is_told_with_the_batch_that_fits(tmp_path, room, words):
 
 
 def test_impossible_options_are_refused():
-    for wrong in ({"epochs": 0}, {"precision": "double"}, {"average": 1.0}):
+    for wrong in ({"epochs": 0}, {"minutes": -1.0}, {"save_every": -1.0}, {"precision": "double"}, {"average": 1.0}):
         with pytest.raises(UsageError):
             TrainOptions(**wrong)

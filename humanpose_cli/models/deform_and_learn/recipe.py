@@ -42,7 +42,7 @@ from humanpose_cli.models.people import People, people_in, split_people, spread_
 from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, given, held_out_batches, two_columns
 
 _PANELS = 6
 _SIDE = 224  # pixels of a panel
@@ -126,13 +126,13 @@ class DeformTraining:
             raise UsageError("charts", "are of no use with `correspondence=none`")
         if self.skeleton not in SKELETONS:
             raise UsageError("skeleton", "is not known", expected=", ".join(SKELETONS), got=self.skeleton)
-        counts = (self.rounds, self.points, self.lifter_steps, self.registered_together)
-        if min(*counts, self.held_out) < 1 or self.learning_rate <= 0:
-            raise UsageError("deform-and-learn", "is out of range", expected="counts of 1 or more, a rate above 0")
+        counts = ("rounds", "points", "lifter_steps", "registered_together", "held_out")
+        if min(getattr(self, name) for name in counts) < 1 or self.learning_rate <= 0:
+            expected, got = "counts of 1 or more, a rate above 0", given(self, *counts, "learning_rate")
+            raise UsageError("deform-and-learn", "is out of range", expected=expected, got=got)
         if min(self.visible, self.people) < 0 or self.visible > 1:
-            raise UsageError(
-                "visible or people", "is out of range", expected="visible from 0 to 1, people of 0 or more"
-            )
+            expected, got = "visible from 0 to 1, people of 0 or more", given(self, "visible", "people")
+            raise UsageError("visible or people", "is out of range", expected=expected, got=got)
 
 
 DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {

@@ -33,7 +33,7 @@ from humanpose_cli.models.lifter.network import (
     lifter_config,
 )
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, given, moved
 
 _JOINTS = len(LIFTED_JOINTS)
 _LIMBS = slice(LIFTED_JOINTS.index("left_hip"), _JOINTS)
@@ -69,7 +69,9 @@ class LifterTraining:
 
     def __post_init__(self) -> None:
         if self.poses < 1 or self.epoch < 1 or self.held_out < 2 or self.learning_rate <= 0:
-            raise UsageError("lifter training", "is out of range", expected="poses, epoch of 1 or more, held_out of 2")
+            got = given(self, "poses", "epoch", "held_out", "learning_rate")
+            expected = "poses, epoch of 1 or more, held_out of 2, a rate above 0"
+            raise UsageError("lifter training", "is out of range", expected=expected, got=got)
 
 
 LIFTER_PRESETS: Mapping[str, tuple[LifterTraining, TrainOptions]] = {

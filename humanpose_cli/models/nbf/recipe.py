@@ -51,7 +51,16 @@ from humanpose_cli.models.segmenter.network import (
     load_backbone,
 )
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved, two_columns
+from humanpose_cli.train.recipe import (
+    Phase,
+    Recipe,
+    TrainOptions,
+    check_batch,
+    given,
+    held_out_batches,
+    moved,
+    two_columns,
+)
 
 
 @dataclass(frozen=True)
@@ -124,9 +133,11 @@ class NbfTraining:
             raise UsageError("losses.noise", "has nothing to learn", remedy="`regressor.noise=true`")
         if min(self.people, self.variants, self.unrendered_poses - 1) < 0 or not 0 <= self.visible <= 1:
             what = "people, variants, unrendered_poses or visible"
-            raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, visible up to 1")
+            got = given(self, "people", "variants", "unrendered_poses", "visible")
+            raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, visible up to 1", got=got)
         if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
-            raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0")
+            got = given(self, "crop", "learning_rate", "weight_decay", "validation")
+            raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0", got=got)
 
 
 # Neural Body Fitting, appendix B; Adam's β1, the power of the decay, the camera and the weights of the losses from the

@@ -29,7 +29,7 @@ from humanpose_cli.models.refiner.network import (
     start_from,
 )
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, given, held_out_batches, two_columns
 
 _NEEDS = ("poses", "box")
 _SMALLEST = 40.0  # pixels of a person's box: there is nothing to see in smaller ones
@@ -68,9 +68,12 @@ class RefinerTraining:
 
     def __post_init__(self) -> None:
         if not 0 <= self.hidden <= 1 or not 0 <= self.visible <= 1:
-            raise UsageError("hidden or visible", "is out of range", expected="0 to 1")
+            got = given(self, "hidden", "visible")
+            raise UsageError("hidden or visible", "is out of range", expected="0 to 1", got=got)
         if self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
-            raise UsageError("refiner training", "is out of range", expected="rates above 0, validation of 1 or more")
+            got = given(self, "learning_rate", "weight_decay", "validation")
+            expected = "rates above 0, validation of 1 or more"
+            raise UsageError("refiner training", "is out of range", expected=expected, got=got)
 
 
 REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {

@@ -32,7 +32,7 @@ from humanpose_cli.models.segmenter.network import (
     segmenter_input,
 )
 from humanpose_cli.networks.weights import fill, read_weights
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, given, held_out_batches, two_columns
 
 _MAPS = ("parts", "persons")
 
@@ -72,9 +72,12 @@ class SegmenterTraining:
 
     def __post_init__(self) -> None:
         if not 0 <= self.unguided <= 1 or self.errors < 0:
-            raise UsageError("unguided", "is out of range", expected="0 to 1, and errors of 0 or more")
+            expected, got = "0 to 1, and errors of 0 or more", given(self, "unguided", "errors")
+            raise UsageError("unguided", "is out of range", expected=expected, got=got)
         if min(self.learning_rate, self.background) <= 0 or self.weight_decay < 0 or self.validation < 1:
-            raise UsageError("segmenter training", "is out of range", expected="rates above 0, validation of 1 or more")
+            got = given(self, "learning_rate", "background", "weight_decay", "validation")
+            expected = "rates above 0, validation of 1 or more"
+            raise UsageError("segmenter training", "is out of range", expected=expected, got=got)
 
 
 # Where no ImageNet weights are at hand, small networks learn from scratch: they want higher rates. Crops that show

@@ -38,7 +38,7 @@ from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, collated_pairs, 
 from humanpose_cli.models.warp3d.perceptual import distance_of, distance_within, perceptual_loss
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, given, held_out_batches, moved
 
 PairKind = Literal["auto", "listed", "drawn"]
 _HELD_OUT = 10  # every so many groups, where a protocol has no validation
@@ -87,12 +87,16 @@ class Warp3dTraining:
 
     def __post_init__(self) -> None:
         if not 0 <= self.mesh_share <= 1:
-            raise UsageError("warp3d training", "has a share out of range", expected="0 to 1")
-        weights = (self.perceptual_weight, self.adversarial_weight, self.mask_weight, self.person_weight)
-        if min(*weights, self.adversarial_after) < 0 or not self.learning_rate > 0:
-            raise UsageError("warp3d training", "is out of range", expected="weights of 0 or more, a rate above 0")
+            got = given(self, "mesh_share")
+            raise UsageError("warp3d training", "has a share out of range", expected="0 to 1", got=got)
+        weights = ("perceptual_weight", "adversarial_weight", "mask_weight", "person_weight", "adversarial_after")
+        if min(getattr(self, name) for name in weights) < 0 or not self.learning_rate > 0:
+            expected, got = "weights of 0 or more, a rate above 0", given(self, *weights, "learning_rate")
+            raise UsageError("warp3d training", "is out of range", expected=expected, got=got)
         if self.perceptual_weight == 0 or self.validation < 1 or self.pairs not in ("auto", "listed", "drawn"):
-            raise UsageError("warp3d training", "cannot learn like this", expected="a perceptual loss, known pairs")
+            got = given(self, "perceptual_weight", "validation", "pairs")
+            expected = "a perceptual loss, known pairs"
+            raise UsageError("warp3d training", "cannot learn like this", expected=expected, got=got)
 
 
 def _training(name: str, **settings: Any) -> Warp3dTraining:
