@@ -151,6 +151,7 @@ class Session:
         self.reporter.item_started(name)
         try:
             if grace is None:
+                self.stop.worked = True
                 yield
             else:
                 self.stop.allow(grace)

@@ -154,6 +154,7 @@ def test_an_interrupted_run_leaves_whole_files(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 143, said
+    assert b"what is finished is kept" in said
     whole = sorted(tmp_path.glob("shard-*.h5"))
     assert 0 < len(whole) < 50
     for path in whole:
