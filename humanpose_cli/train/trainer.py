@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -461,18 +461,20 @@ class TrainingHistory:
         return [name for name in names if name not in ("step", "epoch", "kind", "seconds", "learning_rate")]
 
     def plot(self, path: Path) -> None:
-        """An image of all curves, losses on the left and metrics on the right."""
+        """An image of all curves, losses on the left and metrics on the right; what has none is left out."""
         from matplotlib.figure import Figure
 
-        panels: Sequence[tuple[str, str]] = (("train", "training losses"), ("validation", "held-out data"))
-        names = {kind: self.names(kind) for kind, _ in panels}
-        rows = max(1, *(len(n) for n in names.values()))
+        titles = {"train": "training losses", "validation": "held-out data"}
+        names = {kind: self.names(kind) for kind in titles if self.names(kind)}
+        if not names:  # a run of few steps has no line yet
+            return
+        rows = max(len(n) for n in names.values())
         height = 1 + 1.7 * rows
         figure = Figure(figsize=(9, height))
         axes = figure.subplots(rows, 2, squeeze=False, sharex=True)
         figure.subplots_adjust(0.08, 0.5 / height, 0.98, 1 - 0.3 / height, 0.22, 0.12)
-        for column, (kind, title) in enumerate(panels):
-            axes[0][column].set_title(title)
+        for column, kind in enumerate(names):
+            axes[0][column].set_title(titles[kind])
             for row in range(rows):
                 panel = axes[row][column]
                 if row >= len(names[kind]):
@@ -484,7 +486,7 @@ class TrainingHistory:
                 panel.grid(alpha=0.3)
                 if kind == "train" and values and min(values) > 0 and max(values) > 20 * min(values):
                     panel.set_yscale("log")
-            lowest = axes[max(1, len(names[kind])) - 1][column]
+            lowest = axes[len(names[kind]) - 1][column]
             lowest.set_xlabel("steps")
             lowest.tick_params(labelbottom=True)
         with atomic_path(path) as temporary:

@@ -17,6 +17,7 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.networks.weights import read_weights
 from humanpose_cli.train.processes import Processes
+from humanpose_cli.io.images import read_image
 from humanpose_cli.train.recipe import TrainOptions
 from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, SCHEMA, TrainingHistory, _Loop, read_checkpoint, train
 
@@ -64,6 +65,25 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("until", [1, 8, 13])
+@pytest.mark.parametrize(
+    ("kinds", "titles"),
+    [(("train", "validation"), ["training losses", "held-out data"]), (("validation",), ["held-out data"]), ((), [])],
+)
+def test_a_plot_has_a_column_for_what_there_is(tmp_path, monkeypatch, plot_of_losses, kinds, titles):
+    shown = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda panel, text: shown.append(text))
+    history = TrainingHistory(tmp_path / "metrics.jsonl")
+    for kind in kinds:
+        history.add(kind, 1, 0, {"loss": 1.0})
+    plot_of_losses(history, tmp_path / "losses.png")
+    assert shown == titles
+    assert (tmp_path / "losses.png").exists() == bool(titles)
+    if titles:
+        image = read_image(tmp_path / "losses.png").pixels
+        left = image[40:-40, : image.shape[1] // 2]
+        assert (left < 128).any()
+
+
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, average):
     options = replace(OPTIONS, average=average, clip=1.0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
