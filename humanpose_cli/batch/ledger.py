@@ -30,12 +30,8 @@ from humanpose_cli.core.device import gpu_names
 from humanpose_cli.core.errors import ExitCode, HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
+from humanpose_cli.io.locks import lock_at_once
 from humanpose_cli.version import __version__
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; two runs of one shard are then not noticed
-    fcntl = None  # type: ignore[assignment]
 
 SCHEMA_VERSION = 1
 
@@ -273,18 +269,12 @@ class Ledger:
             raise UnavailableError(self.folder, problem, remedy="the same command makes again what is missing")
 
     def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_at_once(self._file.fileno()):  # a courtesy, not what keeps lines whole
             raise UsageError(
                 self.folder,
                 f"another process is running part {self.shard} here",
                 remedy="wait for it, or give each process its own `shard=i/N` or `out`",
-            ) from None
-        except OSError:
-            return  # some network file systems cannot lock; the check is a courtesy, not what keeps lines whole
+            )
 
     def _mend_torn_end(self) -> None:
         """End a line that a crash tore, so that the next one starts on its own."""

@@ -163,9 +163,9 @@ class BatchLoader:
 def _prepare_worker(_: int) -> None:
     """In a worker: signals are its parent's, and one core is its own.
 
-    Schedulers and terminals send a signal to all processes of a job. A worker that ended by it would end its parent too,
-    before that could save; it ends when its parent asks it to, or is gone. Libraries that start threads of their own
-    would take the other workers' cores.
+    Schedulers and terminals send a signal to all processes of a job. A worker that ended by it would end its parent
+    too, before that could save; it ends when its parent asks it to, or is gone. Libraries that start threads of their
+    own would take the other workers' cores.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.io.locks import locked_file
 
 _PATIENCE = timedelta(days=7)
 
@@ -124,6 +127,20 @@ def processes(device: torch.device) -> Iterator[Processes]:
                 raise UnavailableError("training", "lost another of its processes", remedy=remedy) from error
             raise
         dist.destroy_process_group()
+
+
+@contextmanager
+def only_training(folder: Path, group: Processes) -> Iterator[None]:
+    """Context: these processes alone train into a folder, which is made. UsageError where others do."""
+    with ExitStack() as stack:
+        path = ensure_folder(folder) / ".training.lock"
+        alone = not group.first or stack.enter_context(locked_file(path))
+        (refused,) = group.agree(not alone)
+        if refused:
+            raise UsageError(
+                folder, "another process is running a training here", remedy="wait for it, or give another `out`"
+            )
+        yield
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import refuse_bomb
 from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
-from humanpose_cli.train.processes import Processes, counted_activations, processes
+from humanpose_cli.train.processes import Processes, counted_activations, only_training, processes
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
 
 CHECKPOINT, LAST = "checkpoint.pt", "last.safetensors"
@@ -74,15 +74,16 @@ def train(
     stop      asked after every step; True saves a checkpoint and ends
 
     Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors and last.safetensors. InputError where
-    the checkpoint belongs to other settings or the loss is no longer finite.
+    the checkpoint belongs to other settings or the loss is no longer finite; UsageError where others train there.
     """
     with processes(device) as group:
-        loop = _Loop(recipe, options, ensure_folder(folder), device, group, progress)
-        if resume and (folder / CHECKPOINT).exists():
-            loop.load()
-        else:
-            loop.begin()
-        return loop.run(stop)
+        loop = _Loop(recipe, options, folder, device, group, progress)  # may refuse, and then leaves no folder
+        with only_training(folder, group):
+            if resume and (folder / CHECKPOINT).exists():
+                loop.load()
+            else:
+                loop.begin()
+            return loop.run(stop)
 
 
 class _Loop:
@@ -127,7 +128,7 @@ class _Loop:
         self.since_save = self.started = time.monotonic()
         self.first_step = 0
         self.between_steps = False  # whether model, optimisers and progress are of one step
-        self.before_validation: tuple[TrainProgress, Mapping[str, Any]] | None = None  # what is saved if it is interrupted
+        self.before_validation: tuple[TrainProgress, Mapping[str, Any]] | None = None  # saved if it is interrupted
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -471,7 +472,7 @@ class TrainingHistory:
         rows = max(len(n) for n in names.values())
         height = 1 + 1.7 * rows
         figure = Figure(figsize=(9, height))
-        axes = figure.subplots(rows, 2, squeeze=False, sharex=True)
+        axes = figure.subplots(rows, len(names), squeeze=False, sharex=True)
         figure.subplots_adjust(0.08, 0.5 / height, 0.98, 1 - 0.3 / height, 0.22, 0.12)
         for column, kind in enumerate(names):
             axes[0][column].set_title(titles[kind])

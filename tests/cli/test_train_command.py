@@ -72,6 +72,7 @@ def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
     ran = hpc("train", *given, "--out", str(tmp_path / "run"))
     assert ran.code == code, ran.err
     assert words in ran.err
+    assert not (tmp_path / "run").exists()
 
 
 def begun(cache, out, *more):
@@ -107,16 +108,23 @@ def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
     assert done.details["steps"] == lines[-1]["step"] + 1
 
 
-def test_workers_end_with_a_training_that_is_killed(cache, tmp_path):
-    process, _ = begun(cache, tmp_path / "run", "--workers", "2")
+def test_a_folder_is_one_trainings_until_it_is_killed(hpc, cache, tmp_path):
+    """Its workers, which end some seconds after it, do not keep the folder."""
+    process, command = begun(cache, tmp_path / "run", "--workers", "2")
+    second = hpc(*command)
+    assert second.code == 2
+    assert f"{tmp_path / 'run'}: another process is running a training here" in second.err
     workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     assert len(workers) >= 2
     process.kill()
-    process.communicate(timeout=30)  # ends when nobody has its stderr any more
+    process.wait()
+    again = hpc(*command, "--minutes", "0.0001")
+    assert again.code == 0, again.err
     deadline = time.monotonic() + 30
     while any(map(runs, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(runs, workers))
+    process.communicate()
 
 
 def runs(pid):

@@ -1,9 +1,11 @@
 """The training loop: exact resumption, early stops, several processes, what it writes."""
 
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,9 @@ from linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
-from humanpose_cli.networks.weights import read_weights
-from humanpose_cli.train.processes import Processes
 from humanpose_cli.io.images import read_image
+from humanpose_cli.networks.weights import read_weights
+from humanpose_cli.train.processes import Processes, only_training
 from humanpose_cli.train.recipe import TrainOptions
 from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, SCHEMA, TrainingHistory, _Loop, read_checkpoint, train
 
@@ -63,8 +65,6 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_
     assert json.loads((tmp_path / "training.json").read_text())["loop"]["epochs"] == 12
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-@pytest.mark.parametrize("until", [1, 8, 13])
 @pytest.mark.parametrize(
     ("kinds", "titles"),
     [(("train", "validation"), ["training losses", "held-out data"]), (("validation",), ["held-out data"]), ((), [])],
@@ -84,6 +84,8 @@ def test_a_plot_has_a_column_for_what_there_is(tmp_path, monkeypatch, plot_of_lo
         assert (left < 128).any()
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("until", [1, 8, 13])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, average):
     options = replace(OPTIONS, average=average, clip=1.0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -170,6 +172,31 @@ def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
     run(tmp_path)
     run(tmp_path / "whole")
     assert lines(tmp_path) == lines(tmp_path / "whole")
+
+
+def test_a_folder_is_of_one_training_at_a_time(tmp_path):
+    """A child that the training forked, as a loader's worker, may outlive it without keeping the folder."""
+    kept = []
+    with only_training(tmp_path / "run", Processes()):
+        kept.append(subprocess.Popen(["sleep", "60"]))
+        context = multiprocessing.get_context("fork")
+        kept.append(context.Process(target=time.sleep, args=(60,), daemon=True))
+        kept[1].start()
+        with pytest.raises(UsageError, match="run: another process is running a training here; wait for it"):
+            run(tmp_path / "run")
+        with only_training(tmp_path / "run", Processes(1)):  # another of the same group
+            pass
+    try:
+        assert run(tmp_path / "run").finished
+    finally:
+        for child in kept:
+            child.kill()
+
+
+def test_a_training_that_is_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(UsageError, match="do not fill one batch"):
+        run(tmp_path / "run", LineRecipe(count=4))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):

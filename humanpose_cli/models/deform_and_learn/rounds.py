@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_bytes, write_json, write_npz
+from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.models.deform_and_learn.evidence import PeopleEvidence, gather_evidence
 from humanpose_cli.models.deform_and_learn.lifter import DepthLifter, DepthLifterRecipe, LifterData
@@ -40,6 +41,7 @@ from humanpose_cli.models.deform_and_learn.registration import RegistrationEvide
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
 from humanpose_cli.models.people import People
 from humanpose_cli.networks.weights import fill, read_weights
+from humanpose_cli.train.processes import Processes, only_training
 from humanpose_cli.train.recipe import Recipe, TrainOptions
 from humanpose_cli.train.trainer import BEST, LAST, MACHINE_OPTIONS, TrainResult, train
 
@@ -70,14 +72,15 @@ def train_rounds(
     The result counts rounds. InputError where the folder holds a run with other settings.
     """
     started = time.monotonic()
-    run = _Run(plan, options, ensure_folder(folder), device, progress, _or_late(stop, options.minutes))
+    run = _Run(plan, options, folder, device, progress, _or_late(stop, options.minutes))
     finished = True
-    try:
-        run.begin(resume)
-        for number in range(1, plan.options.rounds + 1):
-            run.round(number)
-    except _StopRequestedError:
-        finished = False
+    with only_training(folder, Processes(int(os.environ.get("RANK", "0")))):
+        try:
+            run.begin(resume)
+            for number in range(1, plan.options.rounds + 1):
+                run.round(number)
+        except _StopRequestedError:
+            finished = False
     return run.result(finished, time.monotonic() - started)
 
 
