@@ -39,7 +39,7 @@ SCHEMA_VERSION = 1
 def options_digest(options: Mapping[str, Any]) -> str:
     """Short SHA-256 of the options that decide a result, in any order."""
     canonical = json.dumps(options, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz, write_together
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import encode_image
+from humanpose_cli.io.inputs import escaped
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.items import read_textures, texture_path
 from humanpose_cli.refining.refiner import TEXELS, RefineOptions, Refiner
@@ -225,7 +226,7 @@ def _glb(task: Export) -> list[Path]:
 
 def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
-    names, images = task.images(path.parent, task.base.name)
+    names, images = task.images(path.parent, escaped(task.base.name))
     codes = fit.seconds(fit.frame_rate) * fit.frame_rate
     with atomic_path(path) as temporary:
         camera = CameraPath.of(fit)
@@ -276,7 +277,7 @@ def fit_document(fit: Fit) -> dict[str, Any]:
 
 def _obj(task: Export) -> list[Path]:
     single = task.fit.frame_count == 1
-    folder, stem = (task.base.parent, task.base.name) if single else (task.path(".obj"), "people")
+    folder, stem = (task.base.parent, escaped(task.base.name)) if single else (task.path(".obj"), "people")
     names, images = task.images(folder, stem)
     library = folder / f"{stem}.mtl"
     beside = {**images, library: materials_text(task.fit.tracks, names).encode()}

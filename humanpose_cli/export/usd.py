@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.export.gltf import linear_colour, quaternions, unit_normals
 from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.io.inputs import escaped
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres
@@ -73,7 +76,12 @@ def write_usd(
         _add_person(stage, body, person, codes, (textures or {}).get(person.track))
     _add_camera(stage, camera, codes)
     try:
-        layer.Export(str(path), args={"format": "usdc"})
+        if escaped(str(path)) == str(path):
+            layer.Export(str(path), args={"format": "usdc"})
+        else:  # USD takes names in UTF-8 only
+            with TemporaryDirectory() as folder:
+                layer.Export(f"{folder}/people.usdc", args={"format": "usdc"})
+                shutil.copyfile(f"{folder}/people.usdc", path)
     except Tf.ErrorException as error:  # tells the system's error in words only
         code = next((code for code in _WRITING_ERRORS if os.strerror(code) in str(error)), errno.EIO)
         raise OSError(code, os.strerror(code), str(path)) from error

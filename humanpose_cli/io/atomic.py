@@ -231,13 +231,18 @@ def write_together(contents: dict[Path, bytes]) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text with the line ends it has."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write UTF-8 text with the line ends it has; bytes of names that are no UTF-8 are written as \\xNN."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").encode("utf-8"))
 
 
 def write_json(path: Path | str, document: Any, *, indent: int | None = 2) -> None:
-    """Write strict JSON (no NaN), UTF-8, keys in the order given, with a final newline."""
-    write_text(path, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
+    """Write strict JSON (no NaN), UTF-8, keys in the order given, with a final newline.
+
+    Bytes of names that are no UTF-8 become escapes of the lone surrogates that Python has for them (`\\udce9`): they
+    stand within strings alone, where JSON has the same escape, and reading gives the same name again.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

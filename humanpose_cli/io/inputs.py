@@ -144,7 +144,12 @@ class InputItem:
 
 def printable(name: str) -> str:
     """NFC, and with bytes that are no UTF-8 written as \\xNN, so that it can stand in JSON."""
-    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
+    return unicodedata.normalize("NFC", escaped(name))
+
+
+def escaped(name: str) -> str:
+    """The name with bytes that are no UTF-8 written as \\xNN, as outputs are called after it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def key_of(path: Path, root: Path) -> str:
@@ -573,5 +578,4 @@ def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
 def _plain_key(item: InputItem) -> str:
     """The key as the file system spells it."""
     relative = os.path.relpath(item.path, item.root)
-    name = item.path.name if relative == "." else Path(relative).as_posix()
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return escaped(item.path.name if relative == "." else Path(relative).as_posix())

@@ -24,7 +24,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_together
 from humanpose_cli.io.fit_files import FIT_SUFFIX, fit_bytes
 from humanpose_cli.io.images import encode_image
-from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 
@@ -107,15 +107,17 @@ def _outputs(name: str, inputs: Sequence[InputItem], out: Path, overlay: bool) -
 
 
 def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Name below its folder, and path, of every file of fits. InputError for a path that does not exist."""
+    """Name below its folder, as outputs are called after it, and path of every file of fits. InputError for a path that
+    does not exist.
+    """
     found: list[tuple[str, Path]] = []
     for path in paths:
         if not path.exists():
             raise InputError(path, "does not exist", expected="a file of fits, or a folder of fit files")
         inside = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
-        found += [(entry.relative_to(path).as_posix(), entry) for entry in inside]
+        found += [(escaped(entry.relative_to(path).as_posix()), entry) for entry in inside]
         if not inside:  # a file, or a folder as TRAM writes it, which is one result
-            found.append((path.name, path))
+            found.append((escaped(path.name), path))
     return found
 
 

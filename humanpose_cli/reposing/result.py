@@ -20,7 +20,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
-from humanpose_cli.io.inputs import InputItem, numbered_path
+from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
 from humanpose_cli.io.pose_files import Target
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoWriter
 
@@ -156,7 +156,7 @@ def pose_name(target: Path) -> str:
     """What results are called after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` and `a.jpg` are `a`."""
     name = Path(target.name.removesuffix(FIT_SUFFIX))
     fitted = name.name != target.name and name.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return name.name if fitted or target.is_dir() else name.stem
+    return escaped(name.name if fitted or target.is_dir() else name.stem)
 
 
 def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int, pose: str) -> list[tuple[Path, ...]]:

@@ -35,7 +35,7 @@ from humanpose_cli.io.atomic import folder_lock
 from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.inputs import InputItem, open_inputs
+from humanpose_cli.io.inputs import InputItem, escaped, open_inputs
 from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target, read_pose
 from humanpose_cli.io.pose_files.joint_arrays import joint_target
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
@@ -279,7 +279,7 @@ def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, 
     if fits is None:
         return fitter.fit(images, progress=progress)
     decisive = json.dumps([file_digest(path), str(images.range), fitter.identity], sort_keys=True, default=str)
-    kept = fits / f"{path.name}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
+    kept = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
     with folder_lock(fits):
         if not kept.exists():
             write_fit(kept, fitter.fit(images, progress=progress))

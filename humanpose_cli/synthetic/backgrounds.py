@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,7 +57,8 @@ class ImageFolder:
         """How many there are, and eight digits that change with their names and sizes in bytes."""
         digest = hashlib.sha256()
         for path in self.files:
-            digest.update(f"{path.relative_to(self.folder).as_posix()}\0{path.stat().st_size}\n".encode())
+            name = os.fsencode(path.relative_to(self.folder).as_posix())  # which need not be UTF-8
+            digest.update(b"%s\0%d\n" % (name, path.stat().st_size))
         return f"{len(self.files)} images ({digest.hexdigest()[:8]})"
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import sys
 from pathlib import Path
 
@@ -159,3 +161,23 @@ def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     np.save(tmp_path / "tram/camera.npy", {"img_focal": 1.0})
     damaged = hpc("export", "tram", *line)
     assert (damaged.code, "has not the documented layout" in damaged.details["error"]) == (3, True)
+
+
+def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
+    pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+    raw = os.fsdecode(b"lat\xe9in.jpg")
+    fit = (fits / "a.png.fit.npz").rename(tmp_path / f"{raw}.fit.npz")
+    (fits / "a.png.person1.texture.png").rename(tmp_path / f"{raw}.person1.texture.png")
+    out = tmp_path / os.fsdecode(b"l\xe9")  # a folder of the user's keeps its name
+    ran = hpc("export", str(fit), "--out", str(out), "--format", "obj,usd,glb", "--json")
+    assert ran.code == 0, ran.err
+    names = {Path(path).name for item in ran.document["items"] for path in item["outputs"]}
+    shown = r"lat\xe9in.jpg"
+    assert names == {f"{shown}.{ending}" for ending in ("obj", "mtl", "person1.png", "usd", "glb")}
+    assert f"mtllib {shown}.mtl" in (out / f"{shown}.obj").read_text("utf-8")
+    assert f"map_Kd {shown}.person1.png" in (out / f"{shown}.mtl").read_text("utf-8")
+    assert (out / f"{shown}.usd").read_bytes().startswith(b"PXR-USDC")
+    assert json.loads((out / "run.json").read_bytes())["arguments"][1] == str(fit)
+    page = tmp_path / f"{raw}.html"
+    assert hpc("view", str(fit), "--out", str(page)).code == 0
+    assert f"<title>{shown}</title>" in page.read_text("utf-8")

@@ -215,6 +215,14 @@ def test_json_is_strict_and_readable(tmp_path):
     assert not (tmp_path / "y.json").exists()
 
 
+def test_names_that_are_no_utf8_can_stand_in_json_and_text(tmp_path):
+    name = os.fsdecode(b"lat\xe9in \\")
+    atomic.write_json(tmp_path / "a.json", {name: [name]})
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {name: [name]}
+    atomic.write_text(tmp_path / "a.txt", f"ü {name}")
+    assert (tmp_path / "a.txt").read_text("utf-8") == "ü lat\\xe9in \\"
+
+
 def test_npz_bytes_are_the_same_every_time_and_everywhere(tmp_path):
     arrays = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "name": np.array("ü"), "none": np.zeros((0, 3))}
     data = atomic.npz_bytes(arrays)

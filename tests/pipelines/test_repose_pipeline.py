@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +144,7 @@ def test_forms_and_names_of_outputs(tmp_path):
         repose_outputs([item, twin], tmp_path / "f_%03d.exr", "numbered", 2, "dance")
     (numbered,) = repose_outputs([item], tmp_path, "numbered", 1, "f_%04d")
     assert numbered == (tmp_path / "sub/a b.f_%04d/000000.png",)
+    assert pose_name(Path(os.fsdecode(b"lat\xe9in.npy"))) == r"lat\xe9in"
     names = [pose_name(Path(name)) for name in ("p/dance.bvh", "a.jpg.fit.npz", "b.v2.fit.npz", "c.mp4")]
     assert names == ["dance", "a", "b.v2", "c"]
 

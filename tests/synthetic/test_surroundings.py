@@ -1,5 +1,7 @@
 """Light and shadows, backgrounds, damage, the meshes of things."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -169,6 +171,15 @@ def test_images_of_a_folder(tmp_path):
     lighting = sample_lighting(random, 0.0, indoor=True)
     assert paint_backdrop(Background("picture", 1, 0), level_camera(), lighting, folder).image.shape == (48, 64, 3)
     assert max(max(folder._image(number).shape) for number in range(3)) == 1024
+
+
+def test_a_folder_of_names_that_are_no_utf8_has_a_summary(tmp_path):
+    name = tmp_path / os.fsdecode(b"lat\xe9in.png")
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(name)
+    first = ImageFolder(tmp_path).summary
+    assert first.startswith("1 images (")
+    name.rename(tmp_path / os.fsdecode(b"lat\xe8in.png"))
+    assert ImageFolder(tmp_path).summary != first
 
 
 def test_missing_empty_and_damaged_folders_are_named(tmp_path):
