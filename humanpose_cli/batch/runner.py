@@ -21,8 +21,8 @@ import os
 import time
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -229,7 +229,8 @@ class _Run:
         contents: Mapping[str, Any] = {}
         try:
             self._announce(item, mark)
-            outcome = self.worker(item)
+            with _whole_or_not_at_all(item.outputs):
+                outcome = self.worker(item)
         except Exception as error:
             result = self._failure(item, error, time.perf_counter() - started)
         else:
@@ -275,7 +276,7 @@ class _Run:
         self.results = list(map(_still_there, self.results))
         status, code = combine_status(self.results)
         messages: list[str] = []
-        left = len(items) - len(self.results)
+        left = len(items) - len(self.results) + (self.halted is not None)  # the item that halted it is done again
         if not items:
             part = f" in part {self.batch.shard}" if self.batch.shard.count > 1 else ""
             messages.append(f"there is nothing to do{part}")
@@ -316,6 +317,32 @@ class _Run:
             code = result.exit_code or error.exit_code
             return replace(result, messages=(*result.messages, str(error)), exit_code=code)
         return result
+
+
+@contextmanager
+def _whole_or_not_at_all(outputs: Sequence[Path]) -> Iterator[None]:
+    """Context: where its body fails, those of the files that it has written vanish again.
+
+    A fit without its overlay looks as if the item were done.
+    """
+    before = [_stamp(path) for path in outputs]
+    try:
+        yield
+    except BaseException:
+        for path, stamp in zip(outputs, before, strict=True):
+            if _stamp(path) not in (None, stamp):
+                with suppress(OSError):
+                    path.unlink()
+        raise
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What tells a file from one that stood there before; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _mark(item: Item) -> Fingerprint | Failure:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -286,6 +287,23 @@ def test_a_bug_is_told_as_one_and_its_exception_handed_on(tmp_path, photos):
     assert result.exit_code is ExitCode.PARTIAL
 
 
+@pytest.mark.parametrize("fault", [UnavailableError("disk", "is full"), InputError("b", "is bad"), KeyboardInterrupt()])
+def test_what_a_failing_item_has_written_vanishes_and_what_stood_there_stays(tmp_path, photos, fault):
+    fit, overlay, old = (tmp_path / "out" / name for name in ("b.fit.npz", "b.overlay.jpg", "b.old"))
+
+    def worker(item: Item) -> Outcome:
+        fit.write_text("new")
+        raise fault
+
+    old.parent.mkdir()
+    old.write_text("old")
+    item = Item("b.jpg", (photos / "b.jpg",), outputs=(fit, overlay, old))
+    with pytest.raises(KeyboardInterrupt) if isinstance(fault, KeyboardInterrupt) else nullcontext():
+        run_items([item], worker, batch(tmp_path, overwrite=True))
+    assert not fit.exists()
+    assert old.read_text() == "old"
+
+
 @pytest.mark.parametrize(
     "fault", [UnavailableError("disk", "is full"), OSError(errno.ENOSPC, "No space left on device", "out/x")]
 )
@@ -294,7 +312,7 @@ def test_what_would_fail_everywhere_stops_the_run_and_is_not_held_against_the_it
     result = run_items(items_of(photos), worker, batch(tmp_path))
     assert worker.seen == ["a.jpg", "b.jpg"]
     assert (result.status, result.exit_code) == (Status.PARTIAL, ExitCode.UNAVAILABLE)
-    assert result.messages == ("2 of 4 items are left; the same command goes on with them",)
+    assert result.messages == ("3 of 4 items are left; the same command goes on with them",)
     again = Recorder(tmp_path / "out")
     assert run_items(items_of(photos), again, batch(tmp_path)).exit_code is ExitCode.OK
     assert again.seen == ["b.jpg", "c.jpg", "d.jpg"]
