@@ -168,7 +168,7 @@ class VideoReader:
     Every frame of the file comes once, none doubled or dropped for timing; indices count from the file's first
     frame, also with a range, before which frames are decoded but not converted. The rotation in the metadata is
     applied, and pixels that are not square are made so. Damaged frames keep their numbers (see `Damage`) and are named
-    in the log; a file that breaks off is an InputError after its last frame.
+    in the log; a file that breaks off, or has no whole frame, is an InputError after its last frame.
     """
 
     def __init__(self, path: Path | str, frames: FrameRange = ALL_FRAMES, *, threads: int = 0) -> None:
@@ -185,6 +185,7 @@ class VideoReader:
     def frames(self) -> Generator[VideoFrame, None, None]:
         """The frames with their times and damage; close it to stop early."""
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
+        given = 0
         damaged: dict[Damage, list[int]] = {"flawed": [], "lost": []}
         scaler = VideoReformatter()
         rotation, matrix = math.nan, np.eye(2, dtype=int)
@@ -203,14 +204,18 @@ class VideoReader:
                         raise _no_frame(self.path, error.strerror or "") from error
                     time = None if pts is None else pts * stream.time_base
                     yield VideoFrame(index, _upright(rgb.to_ndarray(), matrix), time, damage)
+                    given += 1
                 index += 1
                 if index >= stop:
-                    return
+                    break
         finally:
             self._name(damaged)
         if index <= self.range.start:
             count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
             raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
+        if given == sum(map(len, damaged.values())):
+            got = f"damage in {'the only one' if given == 1 else f'all {given}'}"
+            raise InputError(self.path, "has no whole frame", got=got, remedy="copy or download it again")
 
     def _name(self, damaged: dict[Damage, list[int]]) -> None:
         named = [f"{damage}: {frame_list(frames)}" for damage, frames in damaged.items() if frames]
