@@ -19,7 +19,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.io.fit_files import FIT_SUFFIX
-from humanpose_cli.io.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
+from humanpose_cli.io.images import IMAGE_SUFFIXES, TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
 from humanpose_cli.io.pose_files import Target
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoWriter
@@ -122,6 +122,8 @@ def form_of(count: int, *, numbered: bool | None, transparent: bool, out: Path |
     out       a folder, or the file to write, whose name then decides
     """
     named = None if out is None else _form_of_name(out)
+    if transparent and out is not None and named in ("image", "numbered"):
+        _refuse_opaque(out)
     if named == "image" and count > 1:
         raise UsageError("out", f"is one image for {count} poses", got=str(out), remedy=_MANY)
     if named == "video" or numbered is False:
@@ -150,6 +152,13 @@ def _refuse_transparent_video(transparent: bool) -> None:
         raise UsageError(
             "background", "cannot be transparent in a video", remedy="write numbered images, or name a background image"
         )
+
+
+def _refuse_opaque(out: Path) -> None:
+    """UsageError for a format that holds no transparency, which `write_image` meets only after the drawing."""
+    if out.suffix.lower() in WRITTEN_SUFFIXES and out.suffix.lower() not in TRANSPARENT_SUFFIXES:
+        expected = f"`out` that ends in {', '.join(TRANSPARENT_SUFFIXES)}"
+        raise UsageError("background", "cannot be transparent in this file", expected=expected, got=str(out))
 
 
 def pose_name(target: Path) -> str:

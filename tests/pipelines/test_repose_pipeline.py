@@ -154,6 +154,9 @@ def test_a_files_name_decides_its_form(tmp_path):
     assert form_of(3, numbered=None, transparent=False, out=tmp_path / "x.mp4") == "video"
     assert form_of(3, numbered=None, transparent=True, out=tmp_path / "f_%d.exr") == "numbered"
     assert form_of(1, numbered=None, transparent=True, out=tmp_path / "x.exr") == "image"
+    for name in ("x.jpg", "f_%d.bmp"):
+        with pytest.raises(UsageError, match=f"background: cannot be transparent in this file.*{name}"):
+            form_of(1, numbered=None, transparent=True, out=tmp_path / name)
     with pytest.raises(UsageError, match="out: is one image for 3 poses"):
         form_of(3, numbered=None, transparent=False, out=tmp_path / "x.png")
     for count, numbered, out in ((3, None, tmp_path / "x.mp4"), (1, False, tmp_path), (3, False, None)):
