@@ -112,7 +112,8 @@ def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) 
     for value in values:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not -_LARGEST < value < _LARGEST:  # NaN compares false
-            raise InputError(where, f"has unusable {what}", expected=expected, got=repr(value)[:40])
+            wanted = f"finite numbers between -{_LARGEST:g} and {_LARGEST:g}"
+            raise InputError(where, f"has unusable {what}", expected=wanted, got=repr(value)[:40])
     return np.array(values, np.float64)
 
 
