@@ -255,7 +255,8 @@ class Reposer:
             scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known, progress=progress)
         else:
             scene = self.read(check_image(photo), fit=known, progress=progress)
-        return Reposed(scene, motion, (*scene.doubts, *(() if motion is target else motion.warnings)))
+        told = getattr(target, "warnings", ())  # by whoever read the target
+        return Reposed(scene, motion, [*scene.doubts, *(w for w in motion.warnings if w not in told)])
 
     def __enter__(self) -> Reposer:
         return self
