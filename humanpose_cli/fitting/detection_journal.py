@@ -39,9 +39,8 @@ class DetectionJournal:
     """
 
     def __init__(self, output: Path, key: Mapping[str, Any]) -> None:
-        digest = hashlib.sha256(os.fsencode(output.name)).hexdigest()[
-            :8
-        ]  # names may be as long as the file system allows
+        # Names may be as long as the file system allows.
+        digest = hashlib.sha256(os.fsencode(output.name)).hexdigest()[:8]
         self.path = output.with_name(f".{output.name[:40]}.{digest}.people")
         self._key = json.loads(json.dumps(key))
         self._size = 0  # bytes of whole records
