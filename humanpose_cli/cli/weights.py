@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 
 Action = Literal["list", "fetch", "verify"]
+_FOREIGN = (".pth", ".pt", ".tar")  # endings of checkpoints that torch writes
 
 _ACTION = argument(
-    "list|fetch|verify", "list: show all. fetch: download from the owner. verify: compare with the known digests."
+    "list|fetch|verify",
+    "list: show all. fetch: download from the owner. verify: compare with the known digests, or read your own whole.",
 )
 _NAMES = argument(
     "NAME", "Names from the list; list and verify also take your own files and runs. Default: all that are here."
@@ -67,13 +69,15 @@ def weights(
 
 
 def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
-    from humanpose_cli.networks.weights import WEIGHTS, find_weights
+    from humanpose_cli.networks.weights import WEIGHTS, find_weights, read_foreign, read_weights
 
     try:
         if entry is None:
             if action == "fetch":
                 raise UsageError("NAME", "there are no such weights", got=name, remedy=nearest(name, WEIGHTS))
             path = find_weights(name)
+            if action == "verify":  # as what uses them does: no table knows their digest
+                (read_foreign if path.suffix.lower() in _FOREIGN else read_weights)(path)
             return ItemResult(name, Status.SUCCESS, (str(path),), details=_details(path, "your own", ""))
         if action == "fetch":
             entry.fetch()

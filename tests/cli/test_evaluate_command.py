@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +166,14 @@ def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, segmente
     assert hpc("weights", "list", "nothing").code == 3
     assert hpc("weights", "list", "nothing", "imagenet-resnet50").code == 4
     assert hpc("weights", "list", "imagenet-resnet50").code == 0
+    assert hpc("weights", "verify", segmenter).code == 0
+    whole = Path(segmenter, "best.safetensors").read_bytes()
+    (tmp_path / "short.safetensors").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "changed.safetensors").write_bytes(whole[:-9] + bytes(255 - byte for byte in whole[-9:]))
+    (tmp_path / "rubbish.safetensors").write_bytes(b"rubbish" * 99)
+    (tmp_path / "rubbish.pth").write_bytes(b"rubbish" * 99)
+    for damaged in ("short.safetensors", "changed.safetensors", "rubbish.safetensors", "rubbish.pth"):
+        assert hpc("weights", "verify", str(tmp_path / damaged)).code == 3, damaged
     missing = hpc("weights", "verify", "imagenet-resnet50")
     assert missing.code == 5
     assert "hpc weights fetch imagenet-resnet50" in missing.err
