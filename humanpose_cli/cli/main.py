@@ -91,9 +91,11 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     except SystemExit as ending:  # typer's own, after a shell's completion or when stdout's reader has gone
         return 0 if isinstance(ending.__context__, BrokenPipeError) else int(ending.code or 0)
     except BaseException as error:
-        from humanpose_cli.cli.render import close, failed
+        from humanpose_cli.cli.render import close, failed, unwritable_stdout
         from humanpose_cli.cli.reporter import Reporter
 
+        if not begun and isinstance(error, OSError) and error.filename is None:  # of --help, which typer writes
+            error = unwritable_stdout(error)
         with Reporter(verbose="--verbose" in arguments, log_json="--log-json" in arguments) as reporter:
             result = failed(error, _command_named(arguments), reporter, stop)
             return close(result, reporter, as_json="--json" in arguments)

@@ -91,11 +91,25 @@ Inputs = Annotated[
         "stdin.",
     ),
 ]
-Out = Annotated[Path, option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
+
+
+def _out(value: str | Path) -> Path:
+    """UsageError for an empty path, as of a variable that is not set: it would mean the current folder."""
+    if not str(value).strip():
+        raise UsageError("out", "is empty", expected="a folder", remedy="`.` is the current one")
+    return Path(value)
+
+
+Out = Annotated[
+    Path, option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES, parser=_out)
+]
 OutOrFile = Annotated[
     Path,
     option(
-        "--out -o FOLDER|FILE", "Folder for the results, which mirrors the input tree; or one result's file.", _FILES
+        "--out -o FOLDER|FILE",
+        "Folder for the results, which mirrors the input tree; or one result's file.",
+        _FILES,
+        parser=_out,
     ),
 ]
 Overwrite = Annotated[

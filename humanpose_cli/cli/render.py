@@ -170,9 +170,14 @@ def write_stdout(text: str) -> None:
     except BrokenPipeError:
         _stop_writing_to_stdout()
     except OSError as error:
-        _stop_writing_to_stdout()
-        reason = error.strerror or str(error)
-        raise UnavailableError("stdout", "cannot be written", got=reason, remedy="write it elsewhere") from error
+        raise unwritable_stdout(error) from error
+
+
+def unwritable_stdout(error: OSError) -> UnavailableError:
+    """The sentence for a failed write to stdout, after which nothing more is written there."""
+    _stop_writing_to_stdout()
+    reason = error.strerror or str(error)
+    return UnavailableError("stdout", "cannot be written", got=reason, remedy="write it elsewhere")
 
 
 def _printable(text: str) -> str:

@@ -23,7 +23,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -53,8 +53,12 @@ def private_stderr() -> Iterator[TextIO]:
         yield sys.stderr or _nowhere()
         return
     encoding, errors = sys.stderr.encoding, "backslashreplace"
-    with os.fdopen(own, "w", encoding=encoding, errors=errors, buffering=1) as stream:
+    stream = os.fdopen(own, "w", encoding=encoding, errors=errors, buffering=1)
+    try:
         yield stream
+    finally:
+        with suppress(OSError):  # a full disk behind `2>log` loses messages, and no result
+            stream.close()
 
 
 def _nowhere() -> TextIO:

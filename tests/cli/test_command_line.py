@@ -373,12 +373,27 @@ def test_no_file_of_ours_takes_the_place_of_a_closed_stream(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_behind_stdout_is_told():
+@pytest.mark.parametrize("line", [("probe", "a"), ("--help",), ("probe", "--help")])
+def test_a_full_disk_behind_stdout_is_told(line):
     with open("/dev/full", "w") as full:
-        process = hpc_process("probe", "a", stdout=full)
+        process = hpc_process(*line, stdout=full)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 5
     assert err == "error: stdout: cannot be written, found No space left on device; write it elsewhere\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stderr_is_no_failure():
+    with open("/dev/full", "w") as full:
+        process = hpc_process("probe", "a", "--fault", "talk", stderr=full)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_an_empty_out_is_refused(hpc):
+    ran = hpc("probe", "a", "--out", "")
+    assert ran.code == 2
+    assert "--out: is empty" in ran.err
 
 
 def test_names_that_the_terminal_cannot_show_are_escaped():
