@@ -53,7 +53,7 @@ def _section(name: str) -> str:
     ]
     own = [entry for flags, entry in options.items() if flags not in batch and not SHARED & set(flags)]
     parts = [f"## hpc {name}", inspect.cleandoc(built.help), "\n".join([*arguments, *own])]
-    if columns := [_entry(column.heading, column.meaning) for column in built.info.columns if column.meaning]:
+    if columns := [_entry(column.key, column.help) for column in built.info.columns if column.meaning]:
         parts.append("Columns of the result:\n\n" + "\n".join(columns))
     if built.info.examples:
         parts.append("```\n" + "\n".join(built.info.examples) + "\n```")

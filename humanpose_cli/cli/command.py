@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from typer.core import TyperCommand
@@ -36,6 +36,7 @@ from typer.core import TyperCommand
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.cluster import ClusterFlags
 from humanpose_cli.cli.options import check_values, nearest
+from humanpose_cli.cli.render import ResultColumn
 from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.table import CONTEXT
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
@@ -64,22 +65,6 @@ REMOVED: Mapping[str, Mapping[str, str]] = {
     "evaluate": {"personalize": "leave it out: it brought nothing measurable"},
 }
 """For each command, options and settings that were removed, and what to do instead."""
-
-
-class ResultColumn(NamedTuple):
-    """A column of the table of items.
-
-    key      of the items' details
-    meaning  what it holds, with its unit, for `--help`
-    optional whether a narrow terminal may go without it; the last ones go first
-    counted  whether a value is a reason to look at the item: the summary counts them
-    """
-
-    key: str
-    heading: str
-    meaning: str = ""
-    optional: bool = False
-    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -306,7 +291,7 @@ class _Command(TyperCommand):
                 sections["Arguments"].append((record[0].partition(" <")[0], record[1]))  # typer's type says nothing
             elif record is not None:
                 sections.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
-        sections["Columns of the result"] = [(c.heading, c.meaning) for c in self.info.columns if c.meaning]
+        sections["Columns of the result"] = [(c.key, c.help) for c in self.info.columns if c.meaning]
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
@@ -27,7 +27,7 @@ from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, Unavai
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
-    from humanpose_cli.cli.command import CommandInfo, ResultColumn
+    from humanpose_cli.cli.command import CommandInfo
     from humanpose_cli.cli.reporter import Reporter
 
 _MOST_ROWS, _MOST_FILES = 40, 6
@@ -48,6 +48,28 @@ _LABELS = {
     Status.INTERRUPTED: "interrupted",
     Status.PLANNED: "to do",
 }
+
+
+class ResultColumn(NamedTuple):
+    """A column of the table of items.
+
+    key      of the items' details; what --json and piped output call the column
+    heading  what a terminal calls it
+    meaning  what it holds, with its unit, for `--help`
+    optional whether a narrow terminal may go without it; the last ones go first
+    counted  whether a value is a reason to look at the item: the summary counts them
+    """
+
+    key: str
+    heading: str
+    meaning: str = ""
+    optional: bool = False
+    counted: bool = False
+
+    @property
+    def help(self) -> str:
+        """What help says beside the key: the meaning, and the heading where that is another."""
+        return self.meaning if self.heading == self.key else f"{self.meaning} In a terminal: {self.heading}."
 
 
 def failed(error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None) -> CommandResult:

@@ -59,7 +59,7 @@ class Tuning:
     solver: Solver = field(default_factory=Solver)
 
 
-@command(columns=(("people", "people", "How many were found."),), examples=("hpc probe a.jpg --out o",))
+@command(columns=(("people", "found", "How many there are."),), examples=("hpc probe a.jpg --out o",))
 def probe(
     session: Session,
     flags: BatchFlags,

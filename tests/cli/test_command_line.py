@@ -250,7 +250,7 @@ def test_help_of_a_command_tells_each_option(hpc):
     ):
         assert option in ran.out
     assert max(map(len, ran.out.splitlines())) <= 100
-    assert "Columns of the result:\n  people  How many were found.\n" in ran.out
+    assert "Columns of the result:\n  people  How many there are. In a terminal: found.\n" in ran.out
     assert ran.out.endswith("\nExamples:\n  hpc probe a.jpg --out o\n")
 
 
