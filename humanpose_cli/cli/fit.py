@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from humanpose_cli.core.progress import Progress
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.io.fit_files import FitRecord
 
 _METHOD = option(
     "--method",
@@ -151,15 +152,15 @@ class FitWork:
             self.session.reporter.info(f"{item.label}: nobody was found")
         return Outcome(item.outputs, record_summary(fit), self.rows(fit))
 
-    def rows(self, fit: Fit) -> dict[str, Any]:
+    def rows(self, fit: FitRecord) -> dict[str, Any]:
         """What only the JSON document says of an item."""
         return {"rows": list(fit.documents())} if self.session.json else {}
 
     def recall(self, item: Item, entry: Entry) -> dict[str, Any]:
         """The same of one that an earlier run has fitted."""
-        from humanpose_cli.fitting.result import load_fit
+        from humanpose_cli.io.fit_files import read_fit  # which needs no torch
 
-        return self.rows(load_fit(self.out / entry.outputs[0]))
+        return self.rows(read_fit(self.out / entry.outputs[0]))
 
 
 @command(
@@ -216,6 +217,7 @@ def fit(
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.images import IMAGE_SUFFIXES
     from humanpose_cli.io.video import VIDEO_SUFFIXES
+    from humanpose_cli.networks.weights import find_weights
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
@@ -226,6 +228,8 @@ def fit(
     network = NetworkOptions(weights, segmenter)
     before: FitMethod = "keypoints" if method == "register" else method
     options = session.tune(FitOptions(body, people, detector, focal, method=before, network=network))
+    for given in filter(None, (weights, segmenter)):
+        find_weights(given)  # now, for what reads them takes seconds to import
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
 
     with ExitStack() as stack:

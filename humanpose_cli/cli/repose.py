@@ -20,7 +20,7 @@ from humanpose_cli.cli.options import (
     argument,
     option,
 )
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.io.frame_range import FrameRange
     from humanpose_cli.io.pose_files.target_pose import Target
     from humanpose_cli.reposing.reposer import Reposer
     from humanpose_cli.reposing.result import Form
@@ -181,6 +182,12 @@ def repose(
     listed = flags.listed()
     photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)
 
+    found = flags.inputs(session, photos, out, listed=listed, sequence=False)
+    if fit is not None and len(found) > 1:
+        raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
+    posed = _pose_of_file(pose, skeleton, axes, frames)
+
+    # Only now: torch, which they load, takes seconds, and a wrong input is told before.
     from humanpose_cli.batch.items import item_of
     from humanpose_cli.fitting.options import FitOptions
     from humanpose_cli.fitting.result import load_fit
@@ -191,21 +198,16 @@ def repose(
     from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
     from humanpose_cli.reposing.targets import read_target
 
-    found = flags.inputs(session, photos, out, listed=listed, sequence=False)
     for source in found:
         if source.is_sequence:
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
-    if fit is not None and len(found) > 1:
-        raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
     known = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     where: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "threads": threads}
     with Reposer(options, background=background, **where) as reposer:
-        target = read_target(
+        target = posed if posed is not None else read_target(
             pose,
             lambda: reposer.fitter,
-            skeleton=skeleton,
-            axes=axes,
             frames=parse_range(frames),
             fits=None if out.suffix else out / "targets",
             progress=session.reporter.step,
@@ -233,6 +235,19 @@ def repose(
         return flags.run(
             session, items, work, one, recorded, together=lambda: reposer.fitter.batch_size, prepare=work.prepare
         )
+
+
+def _pose_of_file(pose: Path, skeleton: str | None, axes: str | None, frames: FrameRange | None) -> Target | None:
+    """The target of a pose file; None for images and videos, whose people have to be fitted."""
+    from humanpose_cli.io.frame_range import parse_range
+    from humanpose_cli.io.pose_files import POSE_SUFFIXES, read_pose
+    from humanpose_cli.io.pose_files.target_pose import frames_of
+
+    if pose.suffix.lower() in POSE_SUFFIXES:
+        return frames_of(read_pose(pose, skeleton, axes), parse_range(frames), pose)
+    if not pose.exists():
+        raise InputError(pose, "does not exist", expected="a pose file, an image or a video")
+    return None
 
 
 def _photos_and_pose(

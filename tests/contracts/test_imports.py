@@ -7,8 +7,11 @@ import pkgutil
 import subprocess
 import sys
 
+import numpy as np
+
 import humanpose_cli
 from humanpose_cli.cli.table import COMMANDS
+from humanpose_cli.io.images import write_image
 
 HEAVY = {"torch", "warp", "onnxruntime", "numpy", "scipy", "h5py", "skimage", "imageio", "cv2", "PIL", "smplx", "jax"}
 
@@ -18,7 +21,8 @@ def loaded_after(*steps: str) -> list[set[str]]:
     report = "import sys, json; print(json.dumps(sorted({n.partition('.')[0] for n in sys.modules})), file=sys.stderr)"
     code = "\n".join(f"{step}\n{report}" for step in steps)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return [set(json.loads(line)) for line in done.stderr.splitlines()[-len(steps) :]]
+    reports = [line for line in done.stderr.splitlines() if line.startswith("[")]  # between messages of the commands
+    return [set(json.loads(line)) for line in reports[-len(steps) :]]
 
 
 def modules_of(package: str) -> list[str]:
@@ -36,6 +40,36 @@ def test_help_loads_nothing_heavy():
     steps = [f"from humanpose_cli.cli.main import main\nassert main({line!r}) == 0" for line in lines]
     heavy = HEAVY | {"rich", "tqdm"}
     assert [line for line, loaded in zip(lines, loaded_after(*steps), strict=True) if loaded & heavy] == []
+
+
+def test_wrong_inputs_are_told_before_torch_is_loaded(tmp_path):
+    """Whose import takes seconds."""
+    (tmp_path / "run").mkdir()
+    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    np.save(tmp_path / "five.npy", np.zeros((5, 3)))
+    wrong = (
+        ("repose", "--input", "absent.jpg", "five.npy"),
+        ("repose", "a.png", "five.npy"),
+        ("repose", "a.png", "absent.bvh"),
+        ("repose", "a.png", "absent.mp4"),
+        ("fit", "absent.jpg"),
+        ("fit", "a.png", "--weights", "run"),
+        ("fit", "a.png", "--segmenter", "absent"),
+    )
+    steps = [f"from humanpose_cli.cli.main import main\nassert main({line!r}) == 3" for line in wrong]
+    steps[0] = f"import os\nos.chdir({str(tmp_path)!r})\n{steps[0]}"
+    loaded = loaded_after(*steps)
+    assert [line for line, modules in zip(wrong, loaded, strict=True) if "torch" in modules] == []
+
+
+def test_what_was_fitted_before_is_told_without_torch(tmp_path):
+    """With its rows, too."""
+    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
+    fit = f"from humanpose_cli.cli.main import main\nassert main(('fit', {str(tmp_path / 'a.png')!r}, '--json', "
+    fit += f"'--no-overlay', '--out', {str(tmp_path / 'out')!r})) == 0"
+    (first,) = loaded_after(fit)
+    (again,) = loaded_after(fit)
+    assert ("torch" in first, "torch" in again) == (True, False)
 
 
 def test_the_packages_themselves_load_nothing_heavy():

@@ -33,20 +33,22 @@ def read_pose(
 
     InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
     """
-    # Here and not above: torch, which rotation files need, takes seconds to import.
-    from humanpose_cli.io.pose_files.bvh import read_bvh
-    from humanpose_cli.io.pose_files.joint_arrays import read_joint_array
-    from humanpose_cli.io.pose_files.rotation_files import read_amass, target_of_fit
-
     path = Path(path)
     if axes is not None:
         check_axes(axes)
     suffix = path.suffix.lower()
     if suffix == ".npy":
+        from humanpose_cli.io.pose_files.joint_arrays import read_joint_array
+
         return read_joint_array(path, skeleton, axes or "camera")
     if suffix == ".bvh":
+        from humanpose_cli.io.pose_files.bvh import read_bvh
+
         return read_bvh(path, axes)
     if suffix == ".npz":
+        # Only for these files: torch, which rotations need, takes seconds to import.
+        from humanpose_cli.io.pose_files.rotation_files import read_amass, target_of_fit
+
         if {"schema_version", "track_id"} <= npz_names(path):
             return target_of_fit(read_fit(path), track, path)
         return read_amass(path, axes or "z-up")
