@@ -205,12 +205,16 @@ def repose(
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     where: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "threads": threads}
     with Reposer(options, background=background, **where) as reposer:
-        target = posed if posed is not None else read_target(
-            pose,
-            lambda: reposer.fitter,
-            frames=parse_range(frames),
-            fits=None if out.suffix else out / "targets",
-            progress=session.reporter.step,
+        target = (
+            posed
+            if posed is not None
+            else read_target(
+                pose,
+                lambda: reposer.fitter,
+                frames=parse_range(frames),
+                fits=None if out.suffix else out / "targets",
+                progress=session.reporter.step,
+            )
         )
         for warning in target.warnings:
             session.reporter.warn(warning)

@@ -35,6 +35,7 @@ from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, weig
 from humanpose_cli.evaluate.predictions import FoundBody, fits_from_files, found_in, matched_by_tracks, overlap_within
 from humanpose_cli.evaluate.published import tables_beside
 from humanpose_cli.evaluate.report import (
+    PANELS,
     Cell,
     Report,
     Summary,
@@ -489,7 +490,7 @@ def _contact_sheets(people: EvaluatedPeople, evaluated: EvaluatedFits) -> dict[s
 
     if not len(evaluated.found) or not bool(torch.isfinite(evaluated.bodies.rotations).all()):
         return {}  # nothing to draw of joints alone
-    shown = "person, true body, found body"
+    shown = f"from left to right {', '.join(PANELS)}"
     sheets = {"quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, title), f"Quartiles: {shown}")}
     for name, values, text in (
         ("worst-mpjpe.jpg", errors.mpjpe, "Largest errors of the joints"),

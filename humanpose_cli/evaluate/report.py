@@ -27,7 +27,7 @@ from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, writ
 from humanpose_cli.io.images import write_image
 from humanpose_cli.metrics.bodies import Bodies
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
-from humanpose_cli.rendering.overlay import draw_overlay
+from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
 _RESAMPLES, _TAIL = 2000, 2.5  # percent on either side: an interval of 95 %
 
@@ -248,6 +248,9 @@ Image = NDArray[np.uint8]
 Panel = Callable[[int], Image]
 _SIDE, _BAR, _MARGIN = 224, 22, 0.25  # pixels of panels and titles, share of a person's size round them
 _EACH, _WORST = 3, 4  # people of a quartile, and of the worst
+_TRUE_COLOUR, _FOUND_COLOUR = 2, 1  # of bodies, as `person_colour` numbers them
+PANELS = ("person", "true body (green)", "found body (orange)")
+"""What the three images of `body_panel` show."""
 
 
 def quartile_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
@@ -272,7 +275,7 @@ def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callab
 
 @torch.no_grad()
 def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodies, index: int) -> Image:
-    """(224, 672, 3): the person, and the true and the predicted mesh over the image.
+    """(224, 672, 3): the person, and the true and the predicted mesh over the image, each with its name (`PANELS`).
 
     person  row of the people; index  row of their body among those predicted
     """
@@ -289,8 +292,9 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
     drawn = [image]
     known = people.rig[person] >= 0
     true_rig = people.rigs[people.rig[person]] if known else body
-    for rig, bodies, row, colour in ((true_rig, people.bodies, person, 2), (body, predicted, index, 1)):
-        if colour == 2 and not known:
+    drawings = ((true_rig, people.bodies, person, _TRUE_COLOUR), (body, predicted, index, _FOUND_COLOUR))
+    for rig, bodies, row, colour in drawings:
+        if colour == _TRUE_COLOUR and not known:
             drawn.append(image)
             continue
         rotations, betas, root = (values[row : row + 1] for values in bodies)
@@ -298,7 +302,10 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
         vertices = rig.pose(rotations, betas, root - rest).vertices
         assert vertices is not None
         drawn.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
-    return np.concatenate([np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth)) for one in drawn], 1)
+    squares = [np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth)) for one in drawn]
+    for square, name in zip(squares, PANELS, strict=True):
+        draw_label(square, "true body unknown" if name == PANELS[1] and not known else name, (0, _SIDE))
+    return np.concatenate(squares, 1)
 
 
 def segmentation_panel(image: Image, truth: NDArray[np.integer], predicted: NDArray[np.integer], parts: int) -> Image:

@@ -18,6 +18,7 @@ from humanpose_cli.evaluate.bodies import (
     measure_fits,
 )
 from humanpose_cli.evaluate.people import PeopleSelection
+from humanpose_cli.evaluate.report import PANELS, body_panel
 from humanpose_cli.evaluate.segmenter import measure_segmenter, segmenter_report
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.losses import LossOptions
@@ -82,6 +83,23 @@ def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
     assert np.isnan(fits_report(people, nobody, {}).metrics["mpjpe_mm"].value)
     with pytest.raises(InterruptedRun):
         measure_fits(people, found_bodies(people), default_body(), stop=lambda: True)
+
+
+def test_images_of_fits_tell_the_truth_from_what_was_found(cache):
+    people = PeopleSelection(cache).people("joints")
+    evaluated = measure_fits(people, found_bodies(people, shift=0.2), default_body())
+    panel = body_panel(people, int(evaluated.found[0]), evaluated.rigs[0], evaluated.bodies, 0)
+    for square in np.split(panel.astype(int), len(PANELS), 1):
+        written = np.abs(square[-20:, :100] - (255, 214, 64)).max(2) < 40  # as `draw_label` writes
+        assert written.sum() > 20
+    person, true, found = np.split(panel[:200].astype(float), len(PANELS), 1)
+    for drawn, name in ((true, "green"), (found, "orange")):
+        body = np.abs(drawn - person).max(2) > 60
+        red, green, blue = (drawn - 0.3 * person)[body].mean(0)  # bodies are drawn with seven tenths of their colour
+        assert (red > green > blue) == (name == "orange")
+        assert (green > max(red, blue)) == (name == "green")
+    captions = [text for _, text in fits_report(people, evaluated, {}).images.values()]
+    assert all("true body (green), found body (orange)" in text for text in captions)
 
 
 def test_a_network_on_crops_is_evaluated_as_its_training_evaluated_it(cache, trained):
