@@ -183,6 +183,9 @@ def repose(
     photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)
 
     found = flags.inputs(session, photos, out, listed=listed, sequence=False)
+    for source in found:
+        if source.is_sequence:
+            session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     if fit is not None and len(found) > 1:
         raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
     posed = _pose_of_file(pose, skeleton, axes, frames)
@@ -198,9 +201,6 @@ def repose(
     from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
     from humanpose_cli.reposing.targets import read_target
 
-    for source in found:
-        if source.is_sequence:
-            session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     known = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     where: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "threads": threads}
