@@ -82,6 +82,7 @@ _DENSEPOSE = option(
     "of its own texture; DensePose's need --body smpl:FILE and --charts. Needed for --method register.",
     show_default=False,
 )
+_ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
@@ -150,7 +151,12 @@ class FitWork:
         fit = fit_item(self.fitter, item.payload, item.outputs, progress=self.session.reporter.step)
         if not len(fit):
             self.session.reporter.info(f"{item.label}: nobody was found")
-        return Outcome(item.outputs, record_summary(fit), self.rows(fit))
+        summary = record_summary(fit)
+        if "refinement" in fit.options:
+            from humanpose_cli.refining.items import refined_summary
+
+            summary = refined_summary(fit)
+        return Outcome(item.outputs, summary, self.rows(fit))
 
     def rows(self, fit: FitRecord) -> dict[str, Any]:
         """What only the JSON document says of an item."""
@@ -169,6 +175,7 @@ class FitWork:
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median confidence of the bodies, 0 to 1.", True),
         ("doubtful", "doubtful", "Why a body may be plainly wrong; its overlay says so too.", False, True),
+        ("accepted", "accepted", _ACCEPTED, False, False, True),
     ),
     tunes=True,
     cluster="array",

@@ -134,6 +134,8 @@ def refine(
         def work(item: Item) -> Outcome:
             task: FitWithFrames = item.payload
             fit = task.read(body, camera=camera, smplx=smplx)
+            if "refinement" in fit.options:
+                session.reporter.info(f"{item.label}: was refined before; little or nothing may be left to improve")
             refined, outputs = refine_fit(refiner, fit, item.outputs, texture=texture, progress=session.reporter.step)
             return Outcome(outputs, refined_summary(refined))
 

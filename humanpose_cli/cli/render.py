@@ -58,6 +58,7 @@ class ResultColumn(NamedTuple):
     meaning  what it holds, with its unit, for `--help`
     optional whether a narrow terminal may go without it; the last ones go first
     counted  whether a value is a reason to look at the item: the summary counts them
+    asked    whether the column is only there where an item has the key, which some option asks for
     """
 
     key: str
@@ -65,6 +66,7 @@ class ResultColumn(NamedTuple):
     meaning: str = ""
     optional: bool = False
     counted: bool = False
+    asked: bool = False
 
     @property
     def help(self) -> str:
@@ -223,6 +225,7 @@ def result_text(
     labels    what to call a status
     terminal  whether to fit the width of a terminal; else values are separated by tabs
     """
+    columns = [c for c in columns if not c.asked or any(c.key in item.details for item in result.items)]
     draw_table, draw_items = (_drawn_table, _drawn_items) if terminal else (_separated_table, _separated_items)
     items = draw_items(result, columns, labels) if result.items else ""
     return "".join(draw_table(table) for table in result.tables) + items

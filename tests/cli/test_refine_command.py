@@ -31,18 +31,23 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
-def test_fit_refines_what_it_fitted(photos):
+def test_fit_refines_what_it_fitted_and_tells_how_much_is_kept(hpc, photos):
     fit = read_fit(photos / "fits" / "astronaut.png.fit.npz")
     refinement = fit.options["refinement"]
     assert refinement["measure"] == "silhouette"
     assert refinement["settings"]["correspondence"] == "flow"
     assert list(refinement["tracks"]) == ["0"]
+    line = ("fit", str(photos / "photos" / "astronaut.png"), "--out", str(photos / "fits"), "--detector", "fast")
+    header, row = hpc(*line, "--no-overlay", "--refine").out.splitlines()  # what was done before
+    told = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert float(told["accepted"]) == pytest.approx(np.mean(refinement["tracks"]["0"]["accepted"]), rel=0.01, abs=1e-3)
 
 
 def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tmp_path):
     line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--json")
     ran = hpc(*line, "--out", str(tmp_path / "a"))
     assert ran.code == 0, ran.err
+    assert "astronaut.png.fit.npz: was refined before" in ran.err  # by hpc fit --refine
     assert [Path(path).name for path in ran.details["outputs"]] == [
         "astronaut.png.fit.npz",
         "astronaut.png.person0.texture.png",

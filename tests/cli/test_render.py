@@ -89,6 +89,16 @@ def test_a_long_list_shows_the_first_and_all_that_went_wrong():
     assert not any(line.startswith("not shown") for line in table(tuple(items[:30]), columns).splitlines())
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_column_that_an_option_asks_for_is_there_where_an_item_has_it(terminal):
+    columns = (ResultColumn("people", "people"), ResultColumn("accepted", "accepted", asked=True))
+    plain = ItemResult("a.jpg", Status.SUCCESS, details={"people": 1})
+    refined = ItemResult("b.jpg", Status.SUCCESS, details={"people": 1, "accepted": 0.5})
+    assert table((plain,), columns, terminal=terminal).split()[:3] == ["input", "status", "people"]
+    both = table((plain, refined), columns, terminal=terminal).split()
+    assert (both[:4], "0.5" in both) == (["input", "status", "people", "accepted"], True)
+
+
 def test_a_wide_terminal_shows_every_column_on_one_line(monkeypatch):
     lines = weights(200, monkeypatch)
     assert len(lines) == 3
