@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BatchSize, BodyOption, Device, Threads, argument, option, use_threads
+from humanpose_cli.cli.options import BatchFlags, BatchSize, Device, Threads, argument, body_option, option, use_threads
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
 from humanpose_cli.core.result import CommandResult, ResultTable
@@ -62,6 +62,7 @@ _REGRESSOR = option(
 _LIMIT = option("--limit N", "People, pairs or, with refine, clips at most, spread evenly. Default: all.", min=1)
 _WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shipped weights.")
 _SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: shipped.")
+_BODY = body_option("With fit: the body that is fitted, or that --predictions are of")
 _METHOD = option("--method", "With fit: how bodies are fitted to the images, as in hpc fit.")
 _DETECTOR = option(
     "--detector",
@@ -131,7 +132,7 @@ class PeopleFlags:
     split: Annotated[str | None, _SPLIT] = None
     visible: Annotated[float, _VISIBLE] = 0.0
     limit: Annotated[int | None, _LIMIT] = None
-    body: BodyOption = "default"
+    body: Annotated[str, _BODY] = "default"
     model: Annotated[list[Path] | None, _MODELS] = None
     joints: Annotated[
         Literal["smpl24", "smpl24-mesh", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"] | None, _JOINTS

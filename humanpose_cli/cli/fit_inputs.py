@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.command import Session
-from humanpose_cli.cli.options import BatchFlags, BodyOption, FitCamera, FitFiles, FitSmplx, FitTextures, option
+from humanpose_cli.cli.options import BatchFlags, BodyOfFits, FitCamera, FitFiles, FitSmplx, FitTextures, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _FRAMES = option(
     "--frames INPUT",
-    "The video, folder, image or glob pattern that the fits were made of, for --texture frames and to stand beside the "
-    "bodies of hpc view; may be repeated. Default: none.",
+    "The video, folder, image or glob pattern that the fits were made of, for --texture frames; hpc view also shows "
+    "them. May be repeated. Default: none.",
     show_default=False,
 )
 _PERSON = option("--person ID|largest|all", "Whose bodies.")
@@ -36,7 +36,7 @@ class FitInputs:
     frames: Annotated[list[str] | None, _FRAMES] = None
     person: Annotated[str, _PERSON] = "all"
     texture: FitTextures = None
-    body: BodyOption = "default"
+    body: BodyOfFits = "default"
     camera: FitCamera = None
     smplx: FitSmplx = None
 

@@ -215,7 +215,15 @@ DensePoseCharts = Annotated[
         show_default=False,
     ),
 ]
-BodyOption = Annotated[str, option("--body default|smpl:FILE", "The body to fit; also smplh:FILE and smplx:FILE.")]
+
+
+def body_option(text: str) -> Any:
+    """--body, with what the body is in a command."""
+    return option("--body default|smpl:FILE", f"{text}; also smplh:FILE and smplx:FILE.")
+
+
+BodyOption = Annotated[str, body_option("The body to fit")]
+BodyOfFits = Annotated[str, body_option("The body that the fits are of")]
 Focal = Annotated[
     float | None,
     option(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.command import Session, command, in_flags
 from humanpose_cli.cli.options import (
-    BodyOption,
     Device,
     DryRun,
     NullSeparated,
@@ -17,6 +16,7 @@ from humanpose_cli.cli.options import (
     Seed,
     ShardOption,
     argument,
+    body_option,
     nearest,
     option,
     read_items,
@@ -64,6 +64,7 @@ _MODELS = option(
     _OF_SETS,
 )
 _FIT = option("--fit/--no-fit", "Fit bodies where the data set has none, as hpc fit does.", _OF_SETS)
+_BODY = body_option("The body that is fitted where the data set has none")
 _SPLIT = option(
     "--split NAME",
     "Only this split of the data set, so that the others need not be there; of your own images, the one that they "
@@ -123,7 +124,7 @@ class DatasetFlags:
     densepose: Annotated[Path | None, _DENSEPOSE] = None
     model: Annotated[list[Path] | None, _MODELS] = None
     fit: Annotated[bool, _FIT] = True
-    body: BodyOption = "default"
+    body: Annotated[str, _BODY] = "default"
     split: Annotated[str | None, _SPLIT] = None
     allow_missing: Annotated[bool, _ALLOW_MISSING] = False
     items: Annotated[Path | None, _ITEMS] = None

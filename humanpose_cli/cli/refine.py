@@ -9,7 +9,7 @@ from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
-    BodyOption,
+    BodyOfFits,
     DensePoseCharts,
     Device,
     FitCamera,
@@ -89,7 +89,7 @@ def refine(
     charts: DensePoseCharts = None,
     prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
-    body: BodyOption = "default",
+    body: BodyOfFits = "default",
     camera: FitCamera = None,
     smplx: FitSmplx = None,
     overlay: Annotated[bool, _OVERLAY] = True,
