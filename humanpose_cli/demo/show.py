@@ -33,7 +33,7 @@ from humanpose_cli.io.atomic import write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.io.pose_files import AXES, RotationTarget
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.rendering.shading import render_people
@@ -240,8 +240,8 @@ def _tile(
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.8rem; margin-bottom: 0; } h2 { margin-top: 2.5rem; }
-.row { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-end; }
-figure { margin: 0; flex: 1 1 14rem; max-width: 32rem; } img, video { width: 100%; display: block; border-radius: 4px; }
+.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem; align-items: end; }
+figure { margin: 0; } img, video { width: 100%; display: block; border-radius: 4px; }
 figcaption { font-size: .85rem; color: #555; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { text-align: left; padding: .2rem 1.2rem .2rem 0; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -368,6 +368,14 @@ def _one_pose(rotations: torch.Tensor, trans: NDArray[np.floating]) -> BodyParam
     return BodyParams(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 10)), trans)
 
 
+def _as_amass(pose: BodyParams) -> dict[str, Array]:
+    """The arrays of a pose in camera axes as an AMASS file, whose z axis is up."""
+    rotations = pose.tensors().rotations
+    pelvis = SMPL24.index("pelvis")
+    rotations[:, pelvis] = torch.from_numpy(AXES["z-up"].T.copy()).to(rotations) @ rotations[:, pelvis]
+    return {"poses": matrix_to_axis_angle(rotations).flatten(1).numpy(), "trans": np.zeros((len(rotations), 3))}
+
+
 def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[Section, list[Path]]:
     import skimage.data
 
@@ -380,7 +388,10 @@ def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[S
     write_image(written[2], overlay_image(reposer.fitter.body, scene.record, photo))
     figures = [Figure(written[0].name, "the photograph"), Figure(written[2].name, "the fitted body over it")]
     for name in _POSES:
-        image = next(iter(scene.images(RotationTarget(_key_pose(name))))).image
+        pose = _key_pose(name)
+        written.append(out / f"{name}.npz")
+        write_npz(written[-1], _as_amass(pose))
+        image = next(iter(scene.images(RotationTarget(pose)))).image
         written.append(out / f"astronaut.{name}.png")
         write_image(written[-1], image)
         figures.append(Figure(written[-1].name, f"the same person: {name.replace('_', ' ')}"))
@@ -389,7 +400,8 @@ def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[S
         "A photograph",
         "Eileen Collins, photographed by NASA (public domain): only half of her is in the image, so the rest of the "
         "body is what is likely.",
-        "hpc fit astronaut.png\nhpc repose --input astronaut.png --target-pose pose.npy",
+        "hpc fit astronaut.png\n"
+        + "\n".join(f"hpc repose --input astronaut.png --target-pose {name}.npz" for name in _POSES),
         figures,
     )
     return section, written
@@ -420,8 +432,11 @@ def _clip(
         ("mean joint error, pelvis on pelvis (MPJPE)", f"{errors.mpjpe_mm:.0f} mm"),
         ("mean joint error after alignment (PA-MPJPE)", f"{errors.pa_mpjpe_mm:.0f} mm"),
         ("mean vertex error, pelvis on pelvis (PVE)", f"{errors.pve_mm:.0f} mm"),
-        ("likeness of reposed image to its truth (SSIM at the person)", f"{similarity[0]:.3f}"),
-        ("likeness of the unchanged frame to that truth", f"{similarity[1]:.3f}"),
+        (
+            "likeness of the reposed image to its truth (SSIM at the person: 1 is equal, 0 is unlike)",
+            f"{similarity[0]:.3f}",
+        ),
+        ("the same of the unchanged frame, as if nothing had been done", f"{similarity[1]:.3f}"),
     ]
     section = Section(
         "A clip whose truth is known",

@@ -17,6 +17,7 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.images import read_image
+from humanpose_cli.io.pose_files import read_pose
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,12 @@ def test_the_demo_makes_what_its_page_shows(tmp_path, monkeypatch):
     demo = run_demo(tmp_path, lambda *step: steps.append(step))
     shown = re.findall(r'src="([^"]+)"', demo.page.read_text("utf-8"))
     assert {path.name for path in demo.outputs} >= set(shown)
-    assert all(path.stat().st_size > 1000 for path in demo.outputs)
+    assert all(path.stat().st_size > 1000 for path in demo.outputs if path.suffix != ".npz")
+    poses = re.findall(r"--target-pose (\S+)\.npz", demo.page.read_text("utf-8"))
+    assert poses == list(show._POSES)
+    for name in poses:  # the command that is shown draws what is shown
+        kept = read_pose(tmp_path / f"{name}.npz").params.tensors().rotations
+        np.testing.assert_allclose(kept, show._key_pose(name).tensors().rotations, atol=1e-5)
     assert demo.errors.found > 0.9
     assert demo.errors.pa_mpjpe_mm < demo.errors.mpjpe_mm < 90
     assert demo.ssim_reposed > demo.ssim_copied
