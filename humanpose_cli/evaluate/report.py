@@ -302,7 +302,7 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
         vertices = rig.pose(rotations, betas, root - rest).vertices
         assert vertices is not None
         drawn.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
-    squares = [np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth)) for one in drawn]
+    squares = [np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth), np.uint8) for one in drawn]
     for square, name in zip(squares, PANELS, strict=True):
         draw_label(square, "true body unknown" if name == PANELS[1] and not known else name, (0, _SIDE))
     return np.concatenate(squares, 1)
