@@ -312,7 +312,7 @@ _ENTRIES = (
         "warp3d",
         "a person's image, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "68d8719dac886be2c0aa7ddeff2f326bf381760d4cf79384b86328d82986ceb3",
+        "a002f8114c7f2f14d9f7f2f4fcc5885cc83b76dec35c9e7eb5b04e31171e4937",
     ),
     WeightsEntry(
         "lifter",
