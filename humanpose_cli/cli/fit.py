@@ -146,16 +146,18 @@ class FitWork:
         """Fit one."""
         from humanpose_cli.batch.runner import Outcome
         from humanpose_cli.fitting.fitter import fit_item
-        from humanpose_cli.fitting.records import record_summary
 
         fit = fit_item(self.fitter, item.payload, item.outputs, progress=self.session.reporter.step)
         if not len(fit):
             self.session.reporter.info(f"{item.label}: nobody was found")
-        summary = record_summary(fit)
         if "refinement" in fit.options:
             from humanpose_cli.refining.items import refined_summary
 
             summary = refined_summary(fit)
+        else:
+            from humanpose_cli.fitting.records import record_summary
+
+            summary = record_summary(fit)
         return Outcome(item.outputs, summary, self.rows(fit))
 
     def rows(self, fit: FitRecord) -> dict[str, Any]:
