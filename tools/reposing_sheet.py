@@ -68,8 +68,10 @@ def photographs(named: list[str]) -> Iterator[tuple[str, np.ndarray]]:
         if not index.isdigit():
             path, index = given, "0"
         (item,) = open_inputs([path])
-        frames = islice(item.frames(ahead=0), int(index), None)
-        yield Path(given).name.replace(":", "-"), next(frames).pixels
+        frame = next(islice(item.frames(ahead=0), int(index), None), None)
+        if frame is None:
+            raise SystemExit(f"{path}: has no frame {index}")
+        yield Path(given).name.replace(":", "-"), frame.pixels
 
 
 def reduced(image: np.ndarray) -> np.ndarray:
