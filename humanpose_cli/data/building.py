@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from humanpose_cli.data.schema import COLUMNS, INDEX_COLUMNS, INDEX_NAME, SHARD_
 from humanpose_cli.data.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.data.writing import Dataset, join_datasets, table_datasets, write_hdf5
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, remove_abandoned
+from humanpose_cli.io.locks import shared_file
 from humanpose_cli.version import __version__
 
 # Which group goes to which shard: a rule that looks at nothing but the list of groups.
@@ -284,43 +286,56 @@ def build_cache(
 
     A shard is there whole or not at all, whenever this is interrupted. KeyboardInterrupt, or any exception from
     `progress`, ends the workers within five seconds. InputError for a source that cannot tell its groups;
-    UsageError for a folder with another cache; UnavailableError, after which a rerun resumes, for a full disk. A
-    group that fails leaves out its shard alone: see `BuildResult.failed`.
+    UsageError for a folder with another cache, or in which another process makes one; UnavailableError, after which a
+    rerun resumes, for a full disk. A group that fails leaves out its shard alone: see `BuildResult.failed`.
     """
     if not 0 <= shard[0] < shard[1]:
         raise UsageError("shard", "no such part", expected="(i, N) with 0 ≤ i < N", got=str(shard))
     plan = make_plan(source, shard_size)
     folder = ensure_folder(folder)
-    for other in _others(folder, plan, overwrite):
-        other.unlink(missing_ok=True)
-    remove_abandoned(folder)
-    mine = range(shard[0], len(plan.shards), shard[1])
-    kept = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
-    jobs = [
-        ShardJob(replace(plan.header, shard=number), folder / shard_name(number), plan.shards[number])
-        for number in mine
-        if number not in kept
-    ]
-    done = sum(known.picture_count for known in kept.values())
-    total = sum(group.count for number in mine for group in plan.shards[number])
+    with _only_plan(folder, plan):
+        for other in _others(folder, plan, overwrite):
+            other.unlink(missing_ok=True)
+        remove_abandoned(folder)
+        mine = range(shard[0], len(plan.shards), shard[1])
+        kept = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
+        jobs = [
+            ShardJob(replace(plan.header, shard=number), folder / shard_name(number), plan.shards[number])
+            for number in mine
+            if number not in kept
+        ]
+        done = sum(known.picture_count for known in kept.values())
+        total = sum(group.count for number in mine for group in plan.shards[number])
 
-    def count(new: int) -> None:
-        nonlocal done
-        done += new
-        progress(done, total, "images")
+        def count(new: int) -> None:
+            nonlocal done
+            done += new
+            progress(done, total, "images")
 
-    count(0)
-    headers, failed = _run(source, jobs, workers, count)
-    everything = [*headers.values(), *kept.values()]
-    return BuildResult(
-        folder,
-        tuple(sorted(headers)),
-        tuple(sorted(kept)),
-        tuple(sorted(failed, key=lambda outcome: outcome.shard)),
-        sum(header.picture_count for header in everything),
-        sum(header.person_count for header in everything),
-        _index(folder, plan, rewritten=bool(headers)),
-    )
+        count(0)
+        headers, failed = _run(source, jobs, workers, count)
+        _others(folder, plan, overwrite=False)  # where files cannot be locked, it is seen only now
+        everything = [*headers.values(), *kept.values()]
+        return BuildResult(
+            folder,
+            tuple(sorted(headers)),
+            tuple(sorted(kept)),
+            tuple(sorted(failed, key=lambda outcome: outcome.shard)),
+            sum(header.picture_count for header in everything),
+            sum(header.person_count for header in everything),
+            _index(folder, plan, rewritten=bool(headers)),
+        )
+
+
+@contextmanager
+def _only_plan(folder: Path, plan: Plan) -> Iterator[None]:
+    """Context: no other plan's cache is made in the folder. UsageError where it is."""
+    with shared_file(folder / ".building.lock", plan.header.plan) as same:
+        if not same:
+            raise UsageError(
+                folder, "another process is making another cache here", remedy="wait for it, or give another `out`"
+            )
+        yield
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from humanpose_cli.core.errors import UnavailableError
@@ -41,17 +41,51 @@ def locked_file(path: Path) -> Iterator[bool]:
     A process that is killed leaves it at once, also where children that it forked live on for a while.
     UnavailableError where the file cannot be made.
     """
+    with _held_open(path) as descriptor:
+        yield lock_at_once(descriptor)
+
+
+@contextmanager
+def shared_file(path: Path, word: str) -> Iterator[bool]:
+    """Context: whether all processes inside for the same file came with the same word, which the file holds.
+
+    Otherwise as `locked_file`.
+    """
+    with _held_open(path) as descriptor:
+        yield _agrees(descriptor, word.encode())
+
+
+@contextmanager
+def _held_open(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise writing_error(path, error) or UnavailableError(path, "cannot be written", got=str(error)) from error
     _held.add(descriptor)
     try:
-        yield lock_at_once(descriptor)
+        yield descriptor
     finally:
         if descriptor in _held:  # a forked child has none
             _held.remove(descriptor)
             os.close(descriptor)
+
+
+def _agrees(descriptor: int, word: bytes) -> bool:
+    """Share the lock with those of the same word; whoever is alone writes the word."""
+    if fcntl is None:
+        return True
+    with suppress(OSError):  # where files cannot be locked
+        others = not lock_at_once(descriptor)
+        while True:
+            if not others:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, word, 0)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # which lets go for a moment: another may have written its word
+            if os.pread(descriptor, len(word) + 1, 0) == word:
+                return True
+            if others := not lock_at_once(descriptor):  # otherwise who wrote that word has left
+                return False
+    return True
 
 
 def _let_go() -> None:

@@ -26,7 +26,7 @@ NAMES = ["index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
 
 
 def groups_read(marks: Path) -> Counter[int]:
@@ -111,6 +111,37 @@ def test_two_processes_with_the_same_part(tmp_path):
     build_cache(SmallSource(group_count=8), whole, shard_size=6)
     assert [process.wait(60) for process in running] == [0, 0]
     assert files(shared) == files(whole)
+
+
+def test_two_caches_at_once(tmp_path, marks):
+    """The second is refused, with --overwrite too, until the first has ended, also by being killed."""
+    out = tmp_path / "out"
+    running = start_build(out, workers=2, seconds=0.2, marks=marks)
+    wait_for(lambda: any(marks.iterdir()))
+    before = files(out)
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="out: another process is making another cache here; wait for it"):
+            build_cache(SmallSource(seed=2), out, shard_size=6, overwrite=overwrite)
+    assert before.items() <= files(out).items()
+    running.kill()
+    running.wait()
+    build_cache(SmallSource(seed=2), out, shard_size=6, overwrite=True)
+    whole = tmp_path / "whole"
+    build_cache(SmallSource(seed=2), whole, shard_size=6)
+    assert files(out) == files(whole)
+
+
+def test_two_caches_at_once_where_files_cannot_be_locked(tmp_path, monkeypatch):
+    """The one that the other has overtaken is told when it ends."""
+    monkeypatch.setattr("humanpose_cli.io.locks.fcntl", None)
+
+    class Overtaken(SmallSource):
+        def read(self, group):
+            build_cache(SmallSource(seed=2), tmp_path, shard_size=6, shard=(1, 3), overwrite=True)
+            return super().read(group)
+
+    with pytest.raises(UsageError, match="holds a cache made with another seed"):
+        build_cache(Overtaken(group_count=1), tmp_path, shard_size=6)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +389,7 @@ if __name__ == "__main__":
     assert done.stdout.startswith("5 "), done.stderr
     assert "the file grew over the size limit" in done.stdout
     assert done.stderr == ""
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".building.lock"]
 
 
 def test_a_worker_told_to_leave_within_a_callback_says_nothing(monkeypatch, capsys):
