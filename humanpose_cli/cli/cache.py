@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import Seed, Threads, argument, option
+from humanpose_cli.cli.options import Seed, Threads, argument, option, out_option
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
@@ -20,7 +20,7 @@ _ACTION = argument(
     "write the images as files, with a list of them, for other programs.",
 )
 _CACHE = argument("CACHE", "The cache's folder, or a single file of it.")
-_OUT = option(
+_OUT = out_option(
     "--out FILE|FOLDER",
     "With show: write a contact sheet of people with their labels. With export: folder for the images. Default: none.",
 )

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BatchSize, Device, Threads, argument, body_option, option, use_threads
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BatchSize,
+    Device,
+    Threads,
+    argument,
+    body_option,
+    option,
+    out_option,
+    use_threads,
+)
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
 from humanpose_cli.core.result import CommandResult, ResultTable
@@ -115,7 +125,7 @@ _BASE = option(
 _CORRESPONDENCE = option("--correspondence", "With refine: only this correspondence. Default: all that are at hand.")
 _PRIOR = option("--prior", "With refine: only this prior. Default: both.")
 _SEEDS = option("--seeds N", "With --ablation: trainings of each network. Default: 1, of warping 2.", min=1)
-_OUT = option("--out FOLDER", "Folder for report.md, report.json and images.")
+_OUT = out_option("--out FOLDER", "Folder for report.md, report.json and images.")
 _OF_REPOSE = {"perceptual", "lpips", "pose", "size", "whole"}
 _OF_JOINTS = {"joints", "root", "joint_regressor"}
 _OF_REFINE = {"base", "correspondence", "prior"}

@@ -96,20 +96,20 @@ Inputs = Annotated[
 def _out(value: str | Path) -> Path:
     """UsageError for an empty path, as of a variable that is not set: it would mean the current folder."""
     if not str(value).strip():
-        raise UsageError("out", "is empty", expected="a folder", remedy="`.` is the current one")
+        raise UsageError("out", "is empty", expected="a path", remedy="`.` is the current folder")
     return Path(value)
 
 
-Out = Annotated[
-    Path, option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES, parser=_out)
-]
+def out_option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
+    """--out as a command has it: where its results go."""
+    return option(flag, text, panel, parser=_out, **more)
+
+
+Out = Annotated[Path, out_option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
 OutOrFile = Annotated[
     Path,
-    option(
-        "--out -o FOLDER|FILE",
-        "Folder for the results, which mirrors the input tree; or one result's file.",
-        _FILES,
-        parser=_out,
+    out_option(
+        "--out -o FOLDER|FILE", "Folder for the results, which mirrors the input tree; or one result's file.", _FILES
     ),
 ]
 Overwrite = Annotated[

@@ -19,6 +19,7 @@ from humanpose_cli.cli.options import (
     body_option,
     nearest,
     option,
+    out_option,
     read_items,
 )
 from humanpose_cli.core.errors import UsageError
@@ -38,7 +39,7 @@ _SOURCE = argument(
     "humaneva, mpi-inf-3dhp, 3dpw, emdb, bedlam, rich, densepose or densepose-posetrack.",
 )
 _ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
-_OUT = option("--out CACHE", "Folder for the cache.")
+_OUT = out_option("--out CACHE", "Folder for the cache.")
 _COUNT = option("--count N", "Number of images.", _OF_SYNTHETIC, min=1)
 _SIZE = option("--size N", "Width and height in pixels.", _OF_SYNTHETIC)
 _PAIRS = option(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from humanpose_cli.cli.command import Session, apply_settings, command, field_names
-from humanpose_cli.cli.options import Device, Threads, argument, nearest, option, use_threads
+from humanpose_cli.cli.options import Device, Threads, argument, nearest, option, out_option, use_threads
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
@@ -15,7 +15,7 @@ from humanpose_cli.models.registry import MODELS
 
 _MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed by all models but lifter.", show_default=False)
-_OUT = option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
+_OUT = out_option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = option(
     "--preset NAME",
     "Model and training settings: small (for a CPU), paper (the papers' networks and settings), ablation; also "

@@ -16,6 +16,7 @@ import typer
 
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.table import COMMANDS
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.datasets.registry import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,12 @@ def test_every_option_with_a_value_tells_its_default(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_what_all_have(name):
     assert {"--json", "--quiet", "--verbose", "--config", "--set"} <= set(options(name))
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "--out" in options(name)])
+def test_an_empty_out_is_refused(name):
+    with pytest.raises(UsageError, match="out: is empty"):
+        options(name)["--out"].process_value(typer.Context(built(name)), "")
 
 
 def refused(lines: list[str]) -> list[str]:
