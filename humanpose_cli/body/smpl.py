@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from smplx.vertex_ids import vertex_ids
 
 from humanpose_cli.body.body import FACE13, Body, BodyArrays, LandmarkArrays, default_body
+from humanpose_cli.body.model_files import model_file
 from humanpose_cli.body.texture import part_atlas
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
-from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.similarity import fit_similarity
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
@@ -95,14 +96,7 @@ def load_smpl(path: str | Path) -> Body:
     The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender that the file's name tells.
     UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UnavailableError(
-            path,
-            "no SMPL model file is there",
-            remedy="register at https://smpl.is.tue.mpg.de, download SMPL 1.1.0 and give its .pkl file, "
-            "or use the default body",
-        )
+    path = model_file(path)
     kind, fields = _check(path, _read(path))
     return Body(_to_body(path, kind, fields))
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from humanpose_cli.body.model_files import check_body
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
@@ -24,6 +25,7 @@ from humanpose_cli.cli.options import (
 )
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
+from humanpose_cli.io.sniffing import check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,11 +99,13 @@ class OwnFlags:
     charts: DensePoseCharts = None
 
     def check(self, method: str, *, refine: bool) -> None:
-        """UsageError where they do not go together with other options."""
+        """UsageError where they do not go together with other options, InputError for files that cannot be read."""
         if method == "register" or self.densepose is not None or self.charts is not None:
             from humanpose_cli.datasets.surface_points import check_registration
 
             check_registration(method, self.densepose, self.charts, refine=refine)
+        for path in filter(None, vars(self).values()):
+            check_readable(path)
 
     def people(self) -> dict[str, Any]:
         """Those that the fitter takes, by the names of its arguments."""
@@ -231,6 +235,7 @@ def fit(
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
     own.check(method, refine=refine)
+    check_body(body)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
     )

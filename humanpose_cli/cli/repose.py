@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from humanpose_cli.body.model_files import check_body
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
@@ -22,6 +23,7 @@ from humanpose_cli.cli.options import (
 )
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
+from humanpose_cli.io.sniffing import check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,6 +190,9 @@ def repose(
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     if fit is not None and len(found) > 1:
         raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
+    if fit is not None:
+        check_readable(fit)
+    check_body(body)
     posed = _pose_of_file(pose, skeleton, axes, frames)
 
     # Only now: torch, which they load, takes seconds, and a wrong input is told before.

@@ -11,6 +11,7 @@ from humanpose_cli.cli.options import Device, Threads, argument, nearest, option
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
+from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.models.registry import MODELS
 
 _MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
@@ -84,6 +85,8 @@ def train(
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     if minutes is not None and minutes <= 0:
         raise UsageError("--minutes", "is out of range", expected="above 0", got=str(minutes))
+    if data is not None:
+        check_readable(data)
     use_threads(threads)
 
     import torch

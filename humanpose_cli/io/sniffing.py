@@ -51,6 +51,17 @@ def refuse_pipes(path: Path | str) -> None:
         raise InputError(path, problem, expected="a file", remedy="save it as a file first")
 
 
+def check_readable(path: Path | str) -> None:
+    """InputError for what is not there or may not be read, and as `refuse_pipes`."""
+    try:
+        os.stat(path)
+        if not os.access(path, os.R_OK):
+            raise PermissionError(path)
+    except OSError as error:
+        raise reading_error(path, error) from error
+    refuse_pipes(path)
+
+
 def file_kind(path: Path | str) -> FileKind:
     """What the first bytes say the file is. InputError where it cannot be opened."""
     refuse_pipes(path)

@@ -46,10 +46,11 @@ def read_pose(
 
         return read_bvh(path, axes)
     if suffix == ".npz":
-        # Only for these files: torch, which rotations need, takes seconds to import.
+        names = npz_names(path)
+        # Only for these files, where they can be read: torch, which rotations need, takes seconds to import.
         from humanpose_cli.io.pose_files.rotation_files import read_amass, target_of_fit
 
-        if {"schema_version", "track_id"} <= npz_names(path):
+        if {"schema_version", "track_id"} <= names:
             return target_of_fit(read_fit(path), track, path)
         return read_amass(path, axes or "z-up")
     raise InputError(
