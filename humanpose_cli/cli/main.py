@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _guarded(list(arguments))
     _occupy_standard_streams()
+    _read_names_as_utf8()
     gc.set_threshold(50_000)  # the usual 700 looks through torch's hundred thousands of objects while they are imported
     code = _guarded(sys.argv[1:])
     if code in (130, 143):
@@ -50,6 +51,19 @@ def _occupy_standard_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
+
+
+def _read_names_as_utf8() -> None:
+    """Start again in Python's UTF-8 mode where names of files have another encoding: PYTHONUTF8=0 in the C locale.
+
+    Names are text in ledgers and fits, and those that the encoding lacks could be neither found nor written. Streams
+    keep their encoding.
+    """
+    if os.name != "posix" or sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    streams = os.environ.get("PYTHONIOENCODING") or getattr(sys.stdout, "encoding", None) or "utf-8"
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": streams}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def _guarded(arguments: list[str]) -> int:

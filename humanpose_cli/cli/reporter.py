@@ -63,7 +63,7 @@ def private_stderr() -> Iterator[TextIO]:
 
 def _nowhere() -> TextIO:
     """Stands in for a closed stderr as long as the process lives."""
-    return open(os.devnull, "w")
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 class Reporter(BatchProgress):

@@ -130,7 +130,7 @@ def check_driver() -> None:
 def _driver() -> str:
     """The version of NVIDIA's driver where the kernel tells it, else nothing."""
     try:
-        return Path("/sys/module/nvidia/version").read_text().strip()
+        return Path("/sys/module/nvidia/version").read_text("utf-8").strip()
     except OSError:
         return ""
 
@@ -273,7 +273,7 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
         for binary, kept in _binaries(folder, module.name):
             if not kept.exists():
                 unfinished = kept.with_name(f"{kept.name}.{os.getpid()}")
-                unfinished.write_text(_digest(binary))
+                unfinished.write_text(_digest(binary), "utf-8")
                 unfinished.replace(kept)
 
 
@@ -286,7 +286,7 @@ def _remove(folder: Path, module: str, *, damaged: bool = False) -> None:
 
 def _damaged(folder: Path, module: str) -> list[Path]:
     pairs = _binaries(folder, module)
-    return [binary.parent for binary, kept in pairs if kept.exists() and kept.read_text() != _digest(binary)]
+    return [binary.parent for binary, kept in pairs if kept.exists() and kept.read_text("utf-8") != _digest(binary)]
 
 
 def _built(folder: Path, module: str) -> Iterator[Path]:

@@ -33,7 +33,7 @@ from humanpose_cli.evaluate.report import (
     summarise_seeds,
 )
 from humanpose_cli.evaluate.segmenter import measure_segmenter
-from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.metrics.bodies import BodyErrors
 from humanpose_cli.models.nbf.examples import Memory
 from humanpose_cli.models.nbf.losses import LossOptions
@@ -211,7 +211,7 @@ class Trainings:
             result = train(make(loop.seed), loop, folder, self.device, progress=progress, stop=self.stop)
             if not result.finished:
                 raise InterruptedRun()
-            (folder / _DONE).write_text(json.dumps({"seconds": result.seconds, "steps": result.step}))
+            write_json(folder / _DONE, {"seconds": result.seconds, "steps": result.step})
         return folder / BEST
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,24 @@ def fitted(photos, tmp_path_factory):
             patch.setenv(name, "1")
         assert main(("fit", str(photos / "astronaut.png"), "--out", str(folder), "--detector", "fast", "--quiet")) == 0
     return folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are UTF-8 elsewhere")
+def test_a_rerun_in_a_locale_of_ascii_knows_what_is_done(hpc, tmp_path):
+    """And does the rest, and its streams keep the locale's encoding."""
+    for name in ("Zoë.png", "Åse.png"):
+        write_image(tmp_path / "photos" / name, np.zeros((64, 64, 3), np.uint8))
+    line = ("fit", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--detector", "fast", "--no-overlay")
+    assert hpc(*line).code == 0
+    (tmp_path / "out" / "Åse.png.fit.npz").unlink()
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "humanpose_cli", *line]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    told = [line.split("\t")[:2] for line in done.stdout.splitlines() if ".png" in line]
+    folder = tmp_path / "photos"
+    assert told == [[f"{folder}/Zo\\xeb.png", "done before"], [f"{folder}/\\xc5se.png", "done"]]
+    assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"Zoë.png.fit.npz", "Åse.png.fit.npz"}
 
 
 def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
