@@ -21,8 +21,8 @@ import os
 import time
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
-from humanpose_cli.io.atomic import write_json
+from humanpose_cli.io.atomic import whole_or_not_at_all, write_json
 from humanpose_cli.version import __version__
 
 # A file that is not there is none of these: no user asked for it, so it is a bug.
@@ -229,7 +229,7 @@ class _Run:
         contents: Mapping[str, Any] = {}
         try:
             self._announce(item, mark)
-            with _whole_or_not_at_all(item.outputs):
+            with whole_or_not_at_all(item.outputs):
                 outcome = self.worker(item)
         except Exception as error:
             result = self._failure(item, error, time.perf_counter() - started)
@@ -317,32 +317,6 @@ class _Run:
             code = result.exit_code or error.exit_code
             return replace(result, messages=(*result.messages, str(error)), exit_code=code)
         return result
-
-
-@contextmanager
-def _whole_or_not_at_all(outputs: Sequence[Path]) -> Iterator[None]:
-    """Context: where its body fails, those of the files that it has written vanish again.
-
-    A fit without its overlay looks as if the item were done.
-    """
-    before = [_stamp(path) for path in outputs]
-    try:
-        yield
-    except BaseException:
-        for path, stamp in zip(outputs, before, strict=True):
-            if _stamp(path) not in (None, stamp):
-                with suppress(OSError):
-                    path.unlink()
-        raise
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What tells a file from one that stood there before; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
 
 
 def _mark(item: Item) -> Fingerprint | Failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,7 +26,14 @@ from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz, write_together
+from humanpose_cli.io.atomic import (
+    atomic_path,
+    whole_or_not_at_all,
+    write_bytes,
+    write_json,
+    write_npz,
+    write_together,
+)
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
@@ -55,8 +63,16 @@ class Export:
     progress: Progress
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
-        """Write each of the formats, keys of `FORMATS`; returns the files in the order written."""
-        return tuple(path for name in formats for path in FORMATS[name](self))
+        """Write each of the formats, keys of `FORMATS`, whole or not at all; returns the files in the order written."""
+        written: list[Path] = []
+        for name in formats:
+            try:
+                written += FORMATS[name](self)
+            except BaseException:
+                with suppress(OSError):  # it is none of those with a file a frame, or holds others
+                    self.path(f".{name}").rmdir()
+                raise
+        return tuple(written)
 
     def path(self, ending: str) -> Path:
         """A file beside the others."""
@@ -204,15 +220,17 @@ def export_of(
 
 def _amass(task: Export) -> list[Path]:
     paths = [task.path(f".{person.name}.amass.npz") for person in task.people]
-    for person, path in zip(task.people, paths, strict=True):
-        write_npz(path, task.fit.to_amass(person.track, body=task.body))
+    with whole_or_not_at_all(paths):
+        for person, path in zip(task.people, paths, strict=True):
+            write_npz(path, task.fit.to_amass(person.track, body=task.body))
     return paths
 
 
 def _bvh(task: Export) -> list[Path]:
     paths = [task.path(f".{person.name}.bvh") for person in task.people]
-    for person, path in zip(task.people, paths, strict=True):
-        write_bvh(path, person, task.fit.frame_rate)
+    with whole_or_not_at_all(paths):
+        for person, path in zip(task.people, paths, strict=True):
+            write_bvh(path, person, task.fit.frame_rate)
     return paths
 
 
@@ -228,7 +246,7 @@ def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
     names, images = task.images(path.parent, escaped(task.base.name))
     codes = fit.seconds(fit.frame_rate) * fit.frame_rate
-    with atomic_path(path) as temporary:
+    with whole_or_not_at_all([*images]), atomic_path(path) as temporary:
         camera = CameraPath.of(fit)
         write_usd(temporary, task.body, task.people, camera, codes, frame_rate=fit.frame_rate, textures=names)
         write_together(images)
@@ -282,14 +300,14 @@ def _obj(task: Export) -> list[Path]:
     library = folder / f"{stem}.mtl"
     beside = {**images, library: materials_text(task.fit.tracks, names).encode()}
 
-    if not single and len(task.fit.frame_index):  # all frames refer to it; an image's mesh appears with it
-        write_together(beside)
-
     def write(path: Path, surfaces: Mapping[int, Any]) -> None:
         mesh = {path: obj_text(task.body, surfaces, library.name).encode()}
         write_together({**beside, **mesh} if single else mesh)
 
-    paths = _meshes(task, "obj", write)
+    with whole_or_not_at_all([*beside]):
+        if not single and len(task.fit.frame_index):  # all frames refer to it; an image's mesh appears with it
+            write_together(beside)
+        paths = _meshes(task, "obj", write)
     return [*paths, library, *images] if paths else []
 
 
@@ -300,11 +318,12 @@ def _ply(task: Export) -> list[Path]:
 def _meshes(task: Export, kind: str, write: Callable[[Path, Mapping[int, Any]], None]) -> list[Path]:
     """One file of an image; of a sequence a folder with one for each frame that shows somebody, by its number."""
     frames = np.unique(task.fit.frame_index).tolist()
-    folder, paths = task.path(f".{kind}"), []
-    for done, frame in enumerate(frames, 1):
-        paths.append(folder if task.fit.frame_count == 1 else folder / f"{frame:06d}.{kind}")
-        write(paths[-1], frame_surfaces(task.fit, frame, task.body))
-        task.progress(done, len(frames), f"frames as {kind}")
+    folder, single = task.path(f".{kind}"), task.fit.frame_count == 1
+    paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
+    with whole_or_not_at_all(paths):
+        for done, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
+            write(path, frame_surfaces(task.fit, frame, task.body))
+            task.progress(done, len(frames), f"frames as {kind}")
     return paths
 
 

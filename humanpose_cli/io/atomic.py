@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,6 +228,32 @@ def write_together(contents: dict[Path, bytes]) -> None:
         for path, data in reversed(contents.items()):  # the last to be entered takes its name first
             with open(stack.enter_context(atomic_path(path)), "wb") as file:
                 file.write(data)
+
+
+@contextmanager
+def whole_or_not_at_all(paths: Sequence[Path]) -> Iterator[None]:
+    """Context: where its body fails, those of the files that it has written vanish again.
+
+    A fit without its overlay looks as if all were done.
+    """
+    before = [_stamp(path) for path in paths]
+    try:
+        yield
+    except BaseException:
+        for path, stamp in zip(paths, before, strict=True):
+            if _stamp(path) not in (None, stamp):
+                with suppress(OSError):
+                    path.unlink()
+        raise
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What tells a file from one that stood there before; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def write_text(path: Path | str, text: str) -> None:

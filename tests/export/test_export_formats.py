@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -280,6 +281,27 @@ def test_a_usd_file_that_cannot_be_written_is_told_and_leaves_no_images(tmp_path
             export_fit(FIT, tmp_path / "clip", ["usd"], textures={0: TEXTURE})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("kind", "failing"), [("amass", 2), ("bvh", 2), ("obj", 4), ("ply", 2), ("usd", 2)])
+def test_what_fails_after_some_of_its_files_leaves_none(tmp_path, monkeypatch, kind, failing):
+    """Each on the disk by itself, and another person's, frame's or texture's beside it."""
+    if kind == "usd":
+        pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+    usual, appeared = os.replace, []
+
+    def full(source, target):
+        appeared.append(Path(target))
+        if len(appeared) == failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        usual(source, target)
+        assert Path(target).exists()
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UnavailableError, match="the disk is full"):
+        export_fit(FIT, tmp_path / "clip", [kind], textures={0: TEXTURE})
+    assert len(appeared) == failing
     assert not list(tmp_path.iterdir())
 
 
