@@ -10,6 +10,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,19 +67,21 @@ def train(
     resume: bool = True,
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
+    group: Processes | None = None,
 ) -> TrainResult:
     """Train a recipe's model; all files of the run go into `folder`.
 
     resume    go on with the checkpoint in the folder, if there is one: the result is that of an uninterrupted run
     progress  called after every step; its text contains the loss
     stop      asked after every step; True saves a checkpoint and ends
+    group     the processes that train together, of a caller that has joined them; None: those of torchrun
 
     Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors and last.safetensors. InputError where
     the checkpoint belongs to other settings or the loss is no longer finite; UsageError where others train there.
     """
-    with processes(device) as group:
-        loop = _Loop(recipe, options, folder, device, group, progress)  # may refuse, and then leaves no folder
-        with only_training(folder, group):
+    with processes(device) if group is None else nullcontext(group) as joined:
+        loop = _Loop(recipe, options, folder, device, joined, progress)  # may refuse, and then leaves no folder
+        with only_training(folder, joined):
             if resume and (folder / CHECKPOINT).exists():
                 loop.load()
             else:

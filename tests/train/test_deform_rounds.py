@@ -1,6 +1,7 @@
 """Rounds of deform-and-learn: from the T pose, then from predictions; an interrupted run ends as a whole one."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from humanpose_cli.models.deform_and_learn.recipe import DeformAndLearn, DeformT
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
 from humanpose_cli.networks.weights import read_weights
+from humanpose_cli.train.processes import Processes
 from humanpose_cli.train.recipe import TrainOptions
 from humanpose_cli.train.trainer import BEST, LAST, TrainingHistory
 from tests.train.painted_people import painted_cache
@@ -125,6 +127,26 @@ def test_other_settings_are_refused_and_more_rounds_are_not(cache, whole):
         run(cache, folder, replace(TINY, points=8))
     again = run(cache, folder)
     assert (again.step, again.metrics) == (2, whole[1].metrics)
+
+
+def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path, monkeypatch):
+    """The folder is refused to all of them, and none joins the others a second time."""
+    trained, train = [], rounds.train
+    monkeypatch.setattr(rounds, "train", lambda *given, **more: trained.append(more.get("group")) or train(
+        *given, **more))  # fmt: skip
+
+    class Refused(Processes):
+        def agree(self, *wishes):
+            return [True]
+
+    monkeypatch.setattr(rounds, "processes", lambda device: nullcontext(Refused(1)), raising=False)
+    with pytest.raises(UsageError, match="another process is running a training here"):
+        run(cache, tmp_path / "run")
+    assert trained == []
+    group = Processes()
+    monkeypatch.setattr(rounds, "processes", lambda device: nullcontext(group))
+    run(cache, tmp_path / "run", replace(TINY, rounds=1))
+    assert [each is group for each in trained] == [True, True]
 
 
 def test_nothing_of_3d_is_looked_at(cache, whole, tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +40,7 @@ from humanpose_cli.models.deform_and_learn.registration import RegistrationEvide
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
 from humanpose_cli.models.people import People
 from humanpose_cli.networks.weights import fill, read_weights
-from humanpose_cli.train.processes import Processes, only_training
+from humanpose_cli.train.processes import Processes, only_training, processes
 from humanpose_cli.train.recipe import Recipe, TrainOptions
 from humanpose_cli.train.trainer import BEST, LAST, MACHINE_OPTIONS, TrainResult, train
 
@@ -72,9 +71,9 @@ def train_rounds(
     The result counts rounds. InputError where the folder holds a run with other settings.
     """
     started = time.monotonic()
-    run = _Run(plan, options, folder, device, progress, _or_late(stop, options.minutes))
     finished = True
-    with only_training(folder, Processes(int(os.environ.get("RANK", "0")))):
+    with processes(device) as group, only_training(folder, group):
+        run = _Run(plan, options, folder, device, group, progress, _or_late(stop, options.minutes))
         try:
             run.begin(resume)
             for number in range(1, plan.options.rounds + 1):
@@ -100,10 +99,12 @@ class _Run:
         loop: TrainOptions,
         folder: Path,
         device: torch.device,
+        group: Processes,
         report: Progress,
         stop: Callable[[], bool],
     ) -> None:
-        self.plan, self.folder, self.device, self.report, self.stop = plan, folder, device, report, stop
+        self.plan, self.folder, self.report, self.stop = plan, folder, report, stop
+        self.device, self.group = device, group
         self.loop = replace(loop, minutes=0.0)
         self.skeleton = plan.skeleton
         self.body = ScaledBody(copy.deepcopy(plan.body).to(device))
@@ -200,7 +201,7 @@ class _Run:
         def report(done: int, total: int | None, text: str) -> None:
             self.report(done, total, f"round {self.number}, {what}: {text}")
 
-        result = train(recipe, loop, self._at(what), self.device, progress=report, stop=self.stop)
+        result = train(recipe, loop, self._at(what), self.device, progress=report, stop=self.stop, group=self.group)
         if not result.finished:
             raise _StopRequestedError
 
