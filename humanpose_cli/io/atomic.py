@@ -62,8 +62,14 @@ def writing_error(path: Path, error: OSError) -> HpcError | None:
         return UnavailableError(path, problem, remedy=remedy)
     if error.errno in _WRONG_INPUT:
         problem, remedy = _WRONG_INPUT[error.errno]
-        return InputError(path, problem, remedy=remedy)
+        return InputError(_file_above(path) if (problem, remedy) == _A_FILE else path, problem, remedy=remedy)
     return None
+
+
+def _file_above(path: Path) -> Path:
+    """The file in the way to a path, or the path itself."""
+    way = (*reversed(path.parents), path)
+    return next((part for part in way if os.path.lexists(part) and not os.path.isdir(part)), path)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -179,10 +180,13 @@ def test_a_folder_without_write_permission(tmp_path):
 def test_a_file_in_the_way_of_a_folder_and_a_folder_in_the_way_of_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="file stands where a folder"):
-        atomic.write_bytes(tmp_path / "file" / "x", b"")
-    with pytest.raises(InputError, match="file stands where a folder"):
-        atomic.ensure_folder(tmp_path / "file")
+    told = f"{tmp_path}/file: a file stands where a folder is needed; choose another `out`"
+    for path in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
+        with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+            atomic.write_bytes(path, b"")
+    for path in (tmp_path / "file", tmp_path / "file" / "x"):
+        with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+            atomic.ensure_folder(path)
     with pytest.raises(InputError, match="folder stands where the file"):
         atomic.write_bytes(tmp_path / "folder", b"")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
