@@ -78,6 +78,11 @@ class Export:
         """A file beside the others."""
         return self.base.with_name(self.base.name + ending)
 
+    @property
+    def stem(self) -> str:
+        """What files are called that another refers to by name, which formats want in UTF-8, whatever `base` is."""
+        return escaped(self.base.name)
+
     def images(self, folder: Path, stem: str) -> tuple[dict[int, str], dict[Path, bytes]]:
         """The textures as PNG: their names (`STEM.person0.png`) by track, and what is to be written."""
         names = {track: f"{stem}.person{track}.png" for track in self.textures}
@@ -244,7 +249,7 @@ def _glb(task: Export) -> list[Path]:
 
 def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
-    names, images = task.images(path.parent, escaped(task.base.name))
+    names, images = task.images(path.parent, task.stem)
     codes = fit.seconds(fit.frame_rate) * fit.frame_rate
     with whole_or_not_at_all([*images]), atomic_path(path) as temporary:
         camera = CameraPath.of(fit)
@@ -295,7 +300,7 @@ def fit_document(fit: Fit) -> dict[str, Any]:
 
 def _obj(task: Export) -> list[Path]:
     single = task.fit.frame_count == 1
-    folder, stem = (task.base.parent, escaped(task.base.name)) if single else (task.path(".obj"), "people")
+    folder, stem = (task.base.parent, task.stem) if single else (task.path(".obj"), "people")
     names, images = task.images(folder, stem)
     library = folder / f"{stem}.mtl"
     beside = {**images, library: materials_text(task.fit.tracks, names).encode()}

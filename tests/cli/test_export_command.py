@@ -178,6 +178,10 @@ def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
     assert f"map_Kd {shown}.person1.png" in (out / f"{shown}.mtl").read_text("utf-8")
     assert (out / f"{shown}.usd").read_bytes().startswith(b"PXR-USDC")
     assert json.loads((out / "run.json").read_bytes())["arguments"][1] == str(fit)
+    own = tmp_path / os.fsdecode(b"l\xe9.usd")  # a file of the user's too, and what it refers to is in UTF-8
+    ran = hpc("export", str(fit), "--out", str(own), "--json")
+    assert [Path(path).name for path in ran.details["outputs"]] == [own.name, r"l\xe9.person1.png"]
+    assert own.exists()
     page = tmp_path / f"{raw}.html"
     assert hpc("view", str(fit), "--out", str(page)).code == 0
     assert f"<title>{shown}</title>" in page.read_text("utf-8")
