@@ -44,6 +44,7 @@ _RIM = 0.012
 _FOLLOW = 0.01
 # Visible skin (m²) that tells its colour; contrast of channels below which a photograph has no colours.
 _LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
+_FACE_SHOWN = 0.3  # a face that shows less is that of somebody who looks away
 _CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
 _CONTRAST = 0.1  # a detail differs by so much from the surroundings' median
 # Distance of colour features within which a colour is surely the garment's own: shadows and mixed colours are not.
@@ -242,8 +243,8 @@ def _spread_colours(surface: BodyTexels, known: Array) -> Array:
     values = _usual_colours(surface, values, visible, groups)
     tone = _skin_tone(surface, values, visible)
     materials = _materials(values[visible > 0.5], tone)
-    for part in [] if tone is None else _bare_parts(surface, visible):
-        missing = part & (visible < 0.05)
+    for part, shown in [] if tone is None else _bare_parts(surface, values, visible, tone):
+        missing = part & (shown < 0.05)
         values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _FOLLOW**2
         # Guessed skin ends at its part's border, as under a sleeve or a collar.
         groups[part] = 2
@@ -290,10 +291,24 @@ def _usual_colours(surface: BodyTexels, values: Array, visible: Array, groups: N
     return result
 
 
-def _bare_parts(surface: BodyTexels, visible: Array) -> list[NDArray[np.bool_]]:
-    """Face and hands, of which nothing was visible: they are taken for skin."""
-    bare = [surface.face, *(parts_mask(surface.part_labels, HANDS[k : k + 2]) for k in (0, 2))]
-    return [part for part in bare if _share(surface, part, visible) <= 0.03]
+def _bare_parts(surface: BodyTexels, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
+    """Face and hands, of which nothing was visible, with how visible (V,) they were: they are taken for skin.
+
+    A cap, a hood or hair of somebody who looks away reaches into the face's border: of a face of which little was
+    visible, only colours like the tone (3,) of skin count. Beards, masks and paint are on faces that were visible.
+    """
+    face = visible
+    if _share(surface, surface.face, visible) < _FACE_SHOWN and not _colourless(colour, visible):
+        away = colour_features(colour) - colour_features(tone[None])
+        face = np.where(np.linalg.norm(away, axis=1) < SAME_COLOUR, visible, 0)
+    hands = [(parts_mask(surface.part_labels, HANDS[k : k + 2]), visible) for k in (0, 2)]
+    return [(part, shown) for part, shown in [(surface.face, face), *hands] if _share(surface, part, shown) <= 0.03]
+
+
+def _colourless(colour: Array, visible: Array) -> bool:
+    """Whether the photograph has no colours."""
+    shown = visible > 0.5
+    return bool(shown.any()) and float(np.median(np.ptp(colour[shown], axis=1))) < _COLOURLESS
 
 
 def _skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:
@@ -302,8 +317,7 @@ def _skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | No
     Among their points those count whose hue is in the skin locus of Soriano et al. (2003); in a photograph without
     colours, all of the face or of the hands.
     """
-    labels, shown = surface.part_labels, visible > 0.5
-    colourless = bool(shown.any()) and float(np.median(np.ptp(colour[shown], axis=1))) < _COLOURLESS
+    labels, shown, colourless = surface.part_labels, visible > 0.5, _colourless(colour, visible)
     head = parts_mask(labels, ("neck", "head")) & ~surface.hair
     hands = parts_mask(labels, HANDS)
     for part in (surface.face if colourless else head, hands, *(() if colourless else (parts_mask(labels, FOREARMS),))):

@@ -65,6 +65,23 @@ def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surf
     np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
 
 
+@pytest.mark.parametrize(("reach", "own"), [(0.01, False), (0.06, True)])
+def test_a_cap_at_the_border_of_an_unseen_face_does_not_colour_it(
+    stage: Stage, surface: BodyTexels, reach: float, own: bool
+) -> None:
+    z = stage.body.template.numpy()[:, 2]
+    face, head = scalp_and_face(stage.body)[1], part(stage, "head")
+    seen = ~head | (z < z[face].min() + reach)
+    share = surface.operator.areas[face & seen].sum() / surface.operator.areas[face].sum()
+    assert (share > 0.35) if own else (0.06 < share < 0.25)
+    colours = dressed_colours(stage)
+    colours[head] = CAP = np.float32((0.14, 0.37, 0.36))
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, seen)).image)
+    middle = face & ~seen & (z > z[face].max() - 0.03)
+    assert middle.any()
+    np.testing.assert_allclose(np.median(got[middle], axis=0), CAP if own else SKIN, atol=0.08)
+
+
 def test_unseen_hair_varies_as_the_seen_hair_does(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = stage.body.template.numpy().T
     scalp, head = scalp_and_face(stage.body)[0], part(stage, "head")
