@@ -19,6 +19,7 @@ from humanpose_cli.avatar.garments import (
     Garments,
     cluster_colours,
     colour_features,
+    colourless,
     dominant,
 )
 from humanpose_cli.avatar.inpainting import inpaint
@@ -42,8 +43,7 @@ _NEIGHBOURS, _POINTS = 24, 1500
 _RIM = 0.012
 # Metres: how closely colours that are spread follow those that were visible.
 _FOLLOW = 0.01
-# Visible skin (m²) that tells its colour; contrast of channels below which a photograph has no colours.
-_LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
+_LEAST_SKIN = 0.0015  # visible skin (m²) that tells its colour
 _FACE_SHOWN = 0.3  # a face that shows less is that of somebody who looks away
 _CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
 _CONTRAST = 0.1  # a detail differs by so much from the surroundings' median
@@ -298,17 +298,11 @@ def _bare_parts(surface: BodyTexels, colour: Array, visible: Array, tone: Array)
     visible, only colours like the tone (3,) of skin count. Beards, masks and paint are on faces that were visible.
     """
     face = visible
-    if _share(surface, surface.face, visible) < _FACE_SHOWN and not _colourless(colour, visible):
+    if _share(surface, surface.face, visible) < _FACE_SHOWN and not colourless(colour[visible > 0.5]):
         away = colour_features(colour) - colour_features(tone[None])
         face = np.where(np.linalg.norm(away, axis=1) < SAME_COLOUR, visible, 0)
     hands = [(parts_mask(surface.part_labels, HANDS[k : k + 2]), visible) for k in (0, 2)]
     return [(part, shown) for part, shown in [(surface.face, face), *hands] if _share(surface, part, shown) <= 0.03]
-
-
-def _colourless(colour: Array, visible: Array) -> bool:
-    """Whether the photograph has no colours."""
-    shown = visible > 0.5
-    return bool(shown.any()) and float(np.median(np.ptp(colour[shown], axis=1))) < _COLOURLESS
 
 
 def _skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:
@@ -317,11 +311,12 @@ def _skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | No
     Among their points those count whose hue is in the skin locus of Soriano et al. (2003); in a photograph without
     colours, all of the face or of the hands.
     """
-    labels, shown, colourless = surface.part_labels, visible > 0.5, _colourless(colour, visible)
+    labels, shown = surface.part_labels, visible > 0.5
+    grey = colourless(colour[shown])
     head = parts_mask(labels, ("neck", "head")) & ~surface.hair
     hands = parts_mask(labels, HANDS)
-    for part in (surface.face if colourless else head, hands, *(() if colourless else (parts_mask(labels, FOREARMS),))):
-        found = part & shown & (colourless | _skin_hued(colour))
+    for part in (surface.face if grey else head, hands, *(() if grey else (parts_mask(labels, FOREARMS),))):
+        found = part & shown & (grey | _skin_hued(colour))
         if surface.operator.areas[found].sum() >= _LEAST_SKIN:
             bright = colour[found].max(1)  # the brighter half: strands of hair and deep shadows are no skin
             return np.asarray(np.median(colour[found][bright >= np.median(bright)], axis=0))

@@ -1,7 +1,7 @@
 """Which clothes a partly visible texture shows: their own colours, prints and badges, patterns, what they are open to.
 
-`dominant`, `cluster_colours` and `colour_features` compare colours of cloth in different light; `Garments` are the
-regions of trunk, arms and legs, and what is told of them.
+`dominant`, `cluster_colours` and `colour_features` compare colours of cloth in different light, `colourless` tells grey
+photographs; `Garments` are the regions of trunk, arms and legs, and what is told of them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _PLACE, _SOME, _EVEN = 0.12, 0.12, 0.3
 SAME_COLOUR, MOST_OF_A_GARMENT = 0.35, 0.55
 _CLUSTERS, _OF_BRIGHTNESS, _SATURATED = 4, 0.25, 3.0
 _FEWEST_TEXELS = 100
+_COLOURLESS = 0.02  # contrast of channels below which a photograph has no colours
 _SIDES = (0.06, 0.14)  # metres from the middle of the resting body: both sides of an open front
 # An open patterned garment: what it is open to is in the middle (m) of the front, most of which it covers, as it does
 # not both sides. The garment's own colours cover this share of the sides, and such a part of their share of the middle.
@@ -193,6 +194,11 @@ def cluster_colours(features: Array) -> tuple[Array, NDArray[np.int64]]:
     start = np.zeros((len(features), 1), np.int32)
     _, labels, centres = cv2.kmeans(features, _CLUSTERS, start, stop, 1, cv2.KMEANS_PP_CENTERS)
     return centres, np.bincount(labels[:, 0], minlength=_CLUSTERS)
+
+
+def colourless(colours: Array) -> bool:
+    """Whether a photograph has no colours, by those (N, 3) that it shows."""
+    return len(colours) > 0 and float(np.median(np.ptp(colours, axis=1))) < _COLOURLESS
 
 
 def colour_features(colours: Array) -> Array:

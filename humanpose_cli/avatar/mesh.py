@@ -38,7 +38,6 @@ from humanpose_cli.avatar.surface import (
     TRUNK,
     BodyTexels,
     body_texels,
-    limb_groups,
     parts_mask,
 )
 from humanpose_cli.avatar.untangle import mixed_up
@@ -264,7 +263,7 @@ class MeshReposer:
         """The photo's light, from what it shows of the body."""
         confidence = surface.reduce(baked.confidence)
         colours, weights = paint_vertices(surface.coarse, surface.rows, surface.reduce(baked.colour), confidence)
-        return light_of(colours, normals.cpu().numpy(), limb_groups()[surface.part_labels], weights)
+        return light_of(colours, normals.cpu().numpy(), surface.part_labels, weights)
 
     def surfaces(self, rotations: Tensor, trans: Tensor, image: NDArray[np.float32] | None = None) -> list[Surface]:
         """The dressed body and the cloth beside it in a pose, with their textures.
