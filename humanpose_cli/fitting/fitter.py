@@ -538,15 +538,7 @@ def _array(values: Sequence[Any], *shape: int) -> np.ndarray:
 
 def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progress: Progress = no_progress) -> Fit:
     """Fit everybody in an item and write its fit file and, where there is a second path, the overlay."""
-    journal = None
-    if item.is_sequence and item.error is None:
-        key = {
-            "version": __version__,
-            "fit": fitter.identity,
-            "frames": str(item.range),
-            "files": [_stamp(path) for path in item.files],
-        }
-        journal = DetectionJournal(outputs[0], key)
+    journal = journal_of(fitter, item, outputs[0])
     fit = fitter.fit(item, progress=progress, journal=journal)
     fit.save(outputs[0])
     for path in outputs[1:]:
@@ -556,6 +548,19 @@ def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progre
     if journal is not None:
         journal.remove()
     return fit
+
+
+def journal_of(fitter: Fitter, item: InputItem, output: Path) -> DetectionJournal | None:
+    """What keeps the people of a sequence until `output`, its fit file, is written; None for an image."""
+    if not item.is_sequence or item.error is not None:
+        return None
+    key = {
+        "version": __version__,
+        "fit": fitter.identity,
+        "frames": str(item.range),
+        "files": [_stamp(path) for path in item.files],
+    }
+    return DetectionJournal(output, key)
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -27,7 +27,7 @@ from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.evidence import zero_joints
-from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.fitter import Fitter, journal_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -282,7 +282,10 @@ def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, 
     kept = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
     with folder_lock(fits):
         if not kept.exists():
-            write_fit(kept, fitter.fit(images, progress=progress))
+            journal = journal_of(fitter, images, kept)
+            write_fit(kept, fitter.fit(images, progress=progress, journal=journal))
+            if journal is not None:
+                journal.remove()
     return read_fit(kept)
 
 

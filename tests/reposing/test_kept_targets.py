@@ -12,6 +12,7 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import write_image
@@ -36,7 +37,7 @@ class SlowFitter:
     def for_driving(self) -> SlowFitter:
         return self
 
-    def fit(self, images: object, frames: object = None, progress: object = None) -> FitRecord:
+    def fit(self, images: object, **given: object) -> FitRecord:
         self.fits += 1
         time.sleep(0.05)
         return one_person()
@@ -72,6 +73,29 @@ def test_another_image_and_other_options_are_fitted_anew(image: Path, tmp_path: 
     read_target(image, lambda: fitter)
     assert (fitter.fits, other.fits) == (3, 1)
     assert len(list((tmp_path / "targets").iterdir())) == 3
+
+
+class StoppedFitter(SlowFitter):
+    """Finds nobody in two frames, and is stopped the first time."""
+
+    def fit(self, images: object, *, journal: DetectionJournal, **given: object) -> FitRecord:
+        self.known = len(journal.read().people)
+        if not self.known:
+            journal.add([[], []], {})
+            raise KeyboardInterrupt
+        return super().fit(images)
+
+
+def test_the_fit_of_a_driving_video_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    for number in range(3):
+        write_image(tmp_path / "frames" / f"{number:04d}.png", np.zeros((8, 8, 3), np.uint8))
+    fitter, targets = StoppedFitter(), tmp_path / "targets"
+    with pytest.raises(KeyboardInterrupt):
+        read_target(tmp_path / "frames", lambda: fitter, fits=targets)
+    assert [path.suffix for path in targets.iterdir()] == [".people"]
+    read_target(tmp_path / "frames", lambda: fitter, fits=targets)
+    assert (fitter.known, fitter.fits) == (2, 1)
+    assert [path.suffix for path in targets.iterdir()] == [".npz"]
 
 
 def test_a_part_of_a_motion(tmp_path: Path) -> None:
