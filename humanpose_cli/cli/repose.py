@@ -203,7 +203,7 @@ def repose(
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.inputs import numbered_path
     from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
-    from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
+    from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs, targets_folder
     from humanpose_cli.reposing.targets import read_target
 
     known = load_fit(fit) if fit is not None else None
@@ -217,7 +217,7 @@ def repose(
                 pose,
                 lambda: reposer.fitter,
                 frames=parse_range(frames),
-                fits=None if out.suffix else out / "targets",
+                fits=targets_folder(out, pose),
                 progress=session.reporter.step,
             )
         )

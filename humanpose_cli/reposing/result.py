@@ -191,6 +191,17 @@ def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int
     return [(base.with_name(base.name + ending),) for base in bases]
 
 
+def targets_folder(out: Path, target: Path) -> Path | None:
+    """Where the fit of a target's image or video is kept, as `out` of `repose_outputs` says: in its folder `targets`.
+
+    Beside one file only the fit of a sequence, which takes minutes, is worth a folder.
+    """
+    if _form_of_name(out) is None:
+        return out / "targets"
+    an_image = target.suffix.lower() in IMAGE_SUFFIXES and not target.is_dir() and numbered_path(target, 0) is None
+    return None if an_image else out.parent / "targets"
+
+
 def _numbered(out: Path, count: int) -> tuple[Path, ...]:
     """Files of a numbered pattern with an image's ending, or `000000.png` and on in a folder."""
     pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"

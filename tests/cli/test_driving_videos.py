@@ -1,0 +1,63 @@
+"""`hpc repose` with the poses of a driving video, from the command line; a detector that finds nobody ends it early."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import humanpose_cli.fitting.people
+from humanpose_cli.batch.runner import Outcome
+from humanpose_cli.cli.repose import ReposeWork
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.pose_files import JointTarget
+from humanpose_cli.reposing import targets
+
+
+class BlindDetector:
+    """Finds nobody."""
+
+    def __init__(self, mode, threads, device):
+        pass
+
+    def detect(self, pixels):
+        return []
+
+    def track(self, frames, **_):
+        return ([] for _ in frames)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def driving(tmp_path, monkeypatch) -> Path:
+    """A folder of two frames, beside a photograph; the working folder holds both."""
+    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", BlindDetector)
+    for path in ("photo.png", "frames/f_0000.png", "frames/f_0001.png"):
+        write_image(tmp_path / path, np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "frames"
+
+
+def kept(folder: str) -> list[str]:
+    """The targets whose fits a folder holds."""
+    return sorted(path.name.rsplit(".", 3)[0] for path in Path(folder, "targets").glob("*.fit.npz"))
+
+
+def test_the_fit_is_kept_beside_a_file_and_in_folders_of_any_name(hpc, driving):
+    for out in ("file/new.mp4", "out.v2"):
+        ran = hpc("repose", "photo.png", "frames", "--out", out)
+        assert (ran.code, "frames: shows nobody" in ran.err) == (3, True), ran.err
+    assert kept("file") == kept("out.v2") == ["frames"]
+
+
+def test_of_an_image_it_is_kept_in_folders_alone(hpc, driving):
+    for out in ("file/new.png", "out"):
+        assert hpc("repose", "photo.png", "frames/f_0001.png", "--out", out).code == 3
+    assert not Path("file").exists()
+    assert kept("out") == ["f_0001.png"]
