@@ -34,6 +34,7 @@ class Batch:
     together       gives how many items `prepare` is shown at once; asked when there is something to do
     prepare        called with the next items before the worker gets them one by one; what goes wrong with an item there
                    is for the worker to raise
+    spent          seconds that went before into what all items need, which count as work on the first ones
     """
 
     command: str
@@ -49,6 +50,7 @@ class Batch:
     arguments: tuple[str, ...] = ()
     together: Callable[[], int] = lambda: 1
     prepare: Callable[[Sequence[Item]], None] | None = None
+    spent: float = 0.0
 
 
 class EarlierRuns:

@@ -172,13 +172,14 @@ class _Run:
         self.results: list[ItemResult] = []
         self.places: list[int] = []  # of the results' items among all, in order
         self.halted: Failure | None = None
+        self.spent = batch.spent  # seconds that no item has been given yet
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
         self.earlier.refuse_conflicts(items)
         record = run_record(self.batch.command, self.batch.options, self.batch.shard, self.batch.arguments)
         self._write_record(record)
         self.progress.start(len(items))
-        self.started = time.monotonic()
+        self.started = time.monotonic() - self.batch.spent
         try:
             waiting: list[int] = []
             for place, item in enumerate(items):
@@ -207,7 +208,7 @@ class _Run:
         """Work on some of the items, which are prepared together."""
         # What the ledger knows them by, taken before they are read.
         marks = [_mark(items[place]) for place in places]
-        started = time.perf_counter()
+        started, self.spent = time.perf_counter() - self.spent, 0.0
         if self.batch.prepare is not None and places:
             with self.stop.item() if self.stop is not None else nullcontext():
                 self.batch.prepare([items[place] for place in places])

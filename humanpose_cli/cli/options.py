@@ -299,19 +299,21 @@ class BatchFlags:
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
         together: Callable[[], int] = lambda: 1,
         prepare: Callable[[Sequence[Item]], None] | None = None,
+        spent: float = 0.0,
     ) -> CommandResult:
         """Run the items. Where `out` is the one file that is written, no ledger is kept beside it.
 
         options  JSON values of everything that decides a result
         recall   details of an item that an earlier run did
         prepare  called with the next `together` items before `work` is, one by one
+        spent    seconds that went before into what all items need
         """
         from tempfile import TemporaryDirectory
 
         from humanpose_cli.batch.runner import run_items
         from humanpose_cli.io.atomic import remove_abandoned
 
-        batch = replace(self.batch(session, out, options, recall), together=together, prepare=prepare)
+        batch = replace(self.batch(session, out, options, recall), together=together, prepare=prepare, spent=spent)
         if not any(out in item.outputs for item in items):
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
         if len(items) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -210,17 +211,18 @@ def repose(
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     where: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "threads": threads}
     with Reposer(options, background=background, **where) as reposer:
-        target = (
-            posed
-            if posed is not None
-            else read_target(
-                pose,
-                lambda: reposer.fitter,
-                frames=parse_range(frames),
-                fits=targets_folder(out, pose),
-                progress=session.reporter.step,
-            )
-        )
+        target, spent = posed, 0.0
+        if target is None:
+            started, fits = time.perf_counter(), targets_folder(out, pose)
+            with session.item(str(pose)):
+                target = read_target(
+                    pose,
+                    lambda: reposer.fitter,
+                    frames=parse_range(frames),
+                    fits=fits,
+                    progress=session.reporter.step,
+                )
+            spent = time.perf_counter() - started
         for warning in target.warnings:
             session.reporter.warn(warning)
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
@@ -242,7 +244,14 @@ def repose(
         work = ReposeWork(session, reposer, target, form, known)
         one = outputs[0][0] if outputs and numbered_path(out, 0) in outputs[0] else out  # which has no ledger
         return flags.run(
-            session, items, work, one, recorded, together=lambda: reposer.fitter.batch_size, prepare=work.prepare
+            session,
+            items,
+            work,
+            one,
+            recorded,
+            together=lambda: reposer.fitter.batch_size,
+            prepare=work.prepare,
+            spent=spent,
         )
 
 

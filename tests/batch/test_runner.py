@@ -481,3 +481,12 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
     assert worker.seen == [keys[1], keys[0], keys[2], keys[3]]
     assert len(listener.results) == 4
     assert result.items[0].seconds > 0.02  # each item has its share
+
+
+def test_what_all_items_need_counts_as_work_on_the_first_ones(photos, tmp_path):
+    earlier = batch(tmp_path, together=lambda: 2, spent=100.0)
+    result = run_items(items_of(photos), Recorder(tmp_path / "out"), earlier)
+    assert [round(item.seconds, -1) for item in result.items] == [50, 50, 0, 0]
+    assert result.extra["summary"]["seconds"] > 100
+    (again, *_) = run_items(items_of(photos), Recorder(tmp_path / "out"), earlier).items
+    assert again.seconds < 1

@@ -1,4 +1,4 @@
-"""`hpc repose` with the poses of a driving video, from the command line; a detector that finds nobody ends it early."""
+"""`hpc repose` with the poses of a driving video, from the command line; most runs end early: nobody is found in it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import humanpose_cli.fitting.people
 from humanpose_cli.batch.runner import Outcome
 from humanpose_cli.cli.repose import ReposeWork
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.pose_files import JointTarget
 from humanpose_cli.reposing import targets
@@ -61,3 +62,31 @@ def test_of_an_image_it_is_kept_in_folders_alone(hpc, driving):
         assert hpc("repose", "photo.png", "frames/f_0001.png", "--out", out).code == 3
     assert not Path("file").exists()
     assert kept("out") == ["f_0001.png"]
+
+
+def test_progress_tells_of_the_driving_video_and_an_interrupt_that_work_was_done(hpc, driving, monkeypatch):
+    def stopped(fitter, images, *, progress, **_):
+        progress(1, 2, "frames")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Fitter, "fit", stopped)
+    ran = hpc("repose", "photo.png", "frames", "--log-json")
+    events = [json.loads(line) for line in ran.err.splitlines()]
+    assert {"event": "item", "item": "frames", "status": "started"}.items() <= events[1].items()
+    assert (ran.code, "before any work" in ran.err) == (130, False)
+
+
+def test_the_fit_of_the_driving_video_counts_among_the_seconds(hpc, driving, monkeypatch):
+    def slow_target(*_, **__):
+        time.sleep(0.5)
+        return JointTarget(np.zeros((1, len(SMPL24), 3)), SMPL24)
+
+    def draw(work, item):
+        write_image(item.outputs[0], np.zeros((8, 8, 3), np.uint8))
+        return Outcome(item.outputs)
+
+    monkeypatch.setattr(targets, "read_target", slow_target)
+    monkeypatch.setattr(ReposeWork, "__call__", draw)
+    ran = hpc("repose", "photo.png", "frames", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.details["seconds"] >= 0.5
