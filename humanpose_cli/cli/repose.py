@@ -50,7 +50,7 @@ _INPUT = option(
 _TARGET = option(
     "--target-pose POSE",
     "The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, AMASS .npz, .fit.npz, .bvh, an image, or "
-    "a driving video or folder of frames. Default: the last argument.",
+    "a driving video, folder of frames or numbered pattern (f_%04d.png). Default: the last argument.",
     show_default=False,
 )
 _SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False)
@@ -205,7 +205,7 @@ def repose(
     from humanpose_cli.io.inputs import numbered_path
     from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
     from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs, targets_folder
-    from humanpose_cli.reposing.targets import read_target
+    from humanpose_cli.reposing.targets import read_target, target_digest
 
     known = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
@@ -237,7 +237,7 @@ def repose(
         recorded: dict[str, Any] = {**reposer.identity, "skeleton": skeleton, "target_axes": axes}
         fitting = recorded.pop("fit")
         recorded |= {flag: fitting.pop(flag) for flag in ("body", "detector", "focal")} | {"fitting": fitting}
-        recorded |= {"target_pose": file_digest(pose), "frames": str(frames or ":"), "form": form}
+        recorded |= {"target_pose": target_digest(pose), "frames": str(frames or ":"), "form": form}
         if background not in ("keep", "transparent"):
             recorded["background"] = file_digest(Path(background))
         recorded["fit"] = fit and file_digest(fit)
@@ -258,13 +258,16 @@ def repose(
 def _pose_of_file(pose: Path, skeleton: str | None, axes: str | None, frames: FrameRange | None) -> Target | None:
     """The target of a pose file; None for images and videos, whose people have to be fitted."""
     from humanpose_cli.io.frame_range import parse_range
+    from humanpose_cli.io.inputs import numbered_path, open_inputs
     from humanpose_cli.io.pose_files import POSE_SUFFIXES, read_pose
     from humanpose_cli.io.pose_files.target_pose import frames_of
 
     if pose.suffix.lower() in POSE_SUFFIXES:
         return frames_of(read_pose(pose, skeleton, axes), parse_range(frames), pose)
     if not pose.exists():
-        raise InputError(pose, "does not exist", expected="a pose file, an image or a video")
+        if numbered_path(pose, 0) is None:
+            raise InputError(pose, "does not exist", expected="a pose file, an image or a video")
+        open_inputs([pose])  # which says so where no file has such a name
     return None
 
 

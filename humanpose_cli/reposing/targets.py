@@ -32,10 +32,10 @@ from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import folder_lock
-from humanpose_cli.io.digests import file_digest
+from humanpose_cli.io.digests import digest_of_files, file_digest
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.inputs import InputItem, escaped, open_inputs
+from humanpose_cli.io.inputs import InputItem, escaped, numbered_path, open_inputs
 from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target, read_pose
 from humanpose_cli.io.pose_files.joint_arrays import joint_target
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
@@ -240,8 +240,8 @@ def read_target(
 ) -> Target:
     """A target in any of its forms; its `warnings` are for the user.
 
-    target  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video or a folder of frames, whose
-            largest person is fitted; or see `AnyTarget`
+    target  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video, or frames as a folder or a
+            numbered pattern (`f_%04d.png`), whose largest person is fitted; or see `AnyTarget`
     fitter  makes the fitter of images when one is needed
     frames  of a motion or a video, counted from its first; of a fit, from the first that shows the person
     fits    folder where fits of images and videos are kept: they are made once, also by processes that run beside
@@ -278,7 +278,7 @@ def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, 
     """The fit of an image or a sequence, read where the folder has it; else made, while others who want it wait."""
     if fits is None:
         return fitter.fit(images, progress=progress)
-    decisive = json.dumps([file_digest(path), str(images.range), fitter.identity], sort_keys=True, default=str)
+    decisive = json.dumps([target_digest(path), str(images.range), fitter.identity], sort_keys=True, default=str)
     kept = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
     with folder_lock(fits):
         if not kept.exists():
@@ -289,9 +289,14 @@ def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, 
     return read_fit(kept)
 
 
+def target_digest(path: Path) -> str:
+    """What tells a target's contents from another's: those of a file, of a folder, or of a numbered pattern's files."""
+    return file_digest(path) if path.exists() else digest_of_files(_one_item(path, ALL_FRAMES).files)
+
+
 def _one_item(path: Path | str, frames: FrameRange) -> InputItem:
     """The one image or sequence that a path names; InputError if there is none, or several."""
-    if not Path(path).exists():
+    if not Path(path).exists() and numbered_path(Path(path), 0) is None:
         raise InputError(path, "does not exist", expected="a pose file, an image or a video")
     items = list(open_inputs([path], frames=frames))
     if len(items) != 1:

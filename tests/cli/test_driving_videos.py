@@ -50,6 +50,12 @@ def kept(folder: str) -> list[str]:
     return sorted(path.name.rsplit(".", 3)[0] for path in Path(folder, "targets").glob("*.fit.npz"))
 
 
+def drawn(work, item):
+    """An item's work in place of drawing it."""
+    write_image(item.outputs[0], np.zeros((8, 8, 3), np.uint8))
+    return Outcome(item.outputs)
+
+
 def test_the_fit_is_kept_beside_a_file_and_in_folders_of_any_name(hpc, driving):
     for out in ("file/new.mp4", "out.v2"):
         ran = hpc("repose", "photo.png", "frames", "--out", out)
@@ -81,12 +87,27 @@ def test_the_fit_of_the_driving_video_counts_among_the_seconds(hpc, driving, mon
         time.sleep(0.5)
         return JointTarget(np.zeros((1, len(SMPL24), 3)), SMPL24)
 
-    def draw(work, item):
-        write_image(item.outputs[0], np.zeros((8, 8, 3), np.uint8))
-        return Outcome(item.outputs)
-
     monkeypatch.setattr(targets, "read_target", slow_target)
-    monkeypatch.setattr(ReposeWork, "__call__", draw)
+    monkeypatch.setattr(ReposeWork, "__call__", drawn)
     ran = hpc("repose", "photo.png", "frames", "--json")
     assert ran.code == 0, ran.err
     assert ran.details["seconds"] >= 0.5
+
+
+def test_a_numbered_pattern_is_a_driving_video(hpc, driving, monkeypatch):
+    ran = hpc("repose", "photo.png", "frames/f_%04d.png", "--out", "file/new.mp4")
+    assert (ran.code, "frames/f_%04d.png: shows nobody" in ran.err) == (3, True), ran.err
+    assert kept("file") == ["f_%04d.png"]
+    ran = hpc("repose", "photo.png", "frames/g_%04d.png")
+    assert (ran.code, "g_%04d.png: matches no file" in ran.err) == (3, True), ran.err
+
+
+def test_results_of_a_numbered_pattern_are_its_own_frames(hpc, driving, monkeypatch):
+    """A rerun skips them until a frame is another."""
+    monkeypatch.setattr(targets, "read_target", lambda *_, **__: JointTarget(np.zeros((1, len(SMPL24), 3)), SMPL24))
+    monkeypatch.setattr(ReposeWork, "__call__", drawn)
+    line = ("repose", "photo.png", "frames/f_%04d.png", "--json")
+    assert [hpc(*line).details["status"] for _ in range(2)] == ["success", "skipped"]
+    assert Path("hpc-out/repose/photo.f_%04d.png").exists()
+    write_image(driving / "f_0001.png", np.ones((48, 64, 3), np.uint8))
+    assert "another --target-pose" in hpc(*line).err
