@@ -174,6 +174,8 @@ def _cache_folder() -> str:
     folder = cache_folder()
     if folder == private_folder():
         raise UnavailableError("kernel cache", "no folder can be written: each process compiles the kernels anew")
+    if not os.access(folder, os.W_OK):  # it is only taken where it holds kernels
+        return f"filled, and read-only: {folder}"
     reserve(folder, _KERNEL_BYTES)
     return f"writable: {folder}"
 

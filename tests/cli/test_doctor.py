@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,21 @@ def test_the_kernel_cache_is_told_to_be_writable_or_not(monkeypatch, tmp_path):
     monkeypatch.setattr("humanpose_cli.engine.launching._is_ours_to_write", lambda folder: False)
     with pytest.raises(UnavailableError, match="each process compiles the kernels anew"):
         doctor_checks._cache_folder()
+
+
+def test_a_filled_kernel_cache_may_be_read_only(monkeypatch, tmp_path):
+    kernels = tmp_path / "humanpose-cli"
+    (kernels / version("warp-lang") / "wp_engine").mkdir(parents=True)
+    kernels.chmod(0o555)
+    monkeypatch.setenv("WARP_CACHE_PATH", str(tmp_path))
+    monkeypatch.setattr("humanpose_cli.engine.launching._is_ours_to_write", lambda folder: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr("humanpose_cli.engine.launching.reserve", refuse_to_reserve)
+    assert doctor_checks._cache_folder() == f"filled, and read-only: {kernels}"
+
+
+def refuse_to_reserve(folder: Path, size: int) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied", str(folder))
 
 
 def test_a_folder_that_cannot_be_written_is_found(hpc, monkeypatch, tmp_path):
