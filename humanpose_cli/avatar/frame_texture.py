@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.images import read_image
+from humanpose_cli.io.images import encode_image, png_text, read_image
 
 Array = NDArray[Any]
 
 _SCALES = (0.5, 0.25, 0.12, 0.12)  # of colours 0…1: graduated, so that the mean does not start at an outlier
 _ENOUGH = 0.5  # weight of all frames together from which a texel counts as known
+_BODY = "humanpose-cli body"  # the keyword of its name in a PNG
 _ROWS = 64  # of texels averaged at once: bounds the memory
 
 
@@ -81,13 +82,22 @@ def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uin
     return np.rint(np.clip(whole, 0, 1) * 255).astype(np.uint8)
 
 
-def read_texture(path: Path | str, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A texture file as (size, size, 4), whose alpha is how far the colour is known, for the texels `covered` (size,
-    size) of a body.
+def texture_png(texture: NDArray[np.uint8], body: str) -> bytes:
+    """A texture (size, size, 4) as a PNG that tells which body it is of, by its name."""
+    return encode_image(texture, ".png", text={_BODY: body})
 
-    InputError where it is no image, not square or of another size.
+
+def read_texture(path: Path | str, covered: NDArray[np.bool_], body: str) -> NDArray[np.uint8]:
+    """A texture file as (size, size, 4), whose alpha is how far the colour is known, for the texels `covered` (size,
+    size) of a body, by its name `body`. Textures of earlier versions tell no body and are taken for any's.
+
+    InputError where it is no image, not square, of another size or of another body.
     """
     image, side = read_image(path), len(covered)
+    of = png_text(path).get(_BODY, body)
+    if of != body:
+        remedy = "take one that was made with fits of this body"
+        raise InputError(path, "is a texture of another body", expected=body, got=of, remedy=remedy)
     if image.pixels.shape[:2] != (side, side):
         height, width = image.pixels.shape[:2]
         expected = f"{side} × {side} pixels, as hpc refine writes them"

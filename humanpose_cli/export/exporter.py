@@ -148,7 +148,7 @@ def known_textures(
         return {}
     body = fit.body_model()
     covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
-    return {track: read_texture(texture_path(path, track), covered) for track in found}
+    return {track: read_texture(texture_path(path, track), covered, body.name) for track in found}
 
 
 def checked_textures(textures: Mapping[int, Any] | None) -> Mapping[int, NDArray[np.uint8]]:

@@ -16,7 +16,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ import imageio.v3 as iio
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.io.atomic import write_bytes
@@ -433,16 +434,26 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return upright_size(image)
 
 
+def png_text(path: Path | str) -> dict[str, str]:
+    """The texts in a PNG's header, by their keywords; none of other formats. InputError as `read_image`."""
+    opened = _open(Path(path))
+    if opened is None:
+        return {}
+    with opened as image:
+        found = image.info if image.format == "PNG" else {}
+        return {str(key): value for key, value in found.items() if isinstance(value, str)}
+
+
 WRITTEN_SUFFIXES = frozenset((*_WRITERS, ".exr"))
 """Endings of the images that `write_image` makes."""
 
 
-def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes:
+def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92, text: Mapping[str, str] | None = None) -> bytes:
     """An image file's bytes. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8.
 
     suffix says the format: .jpg, .png, .webp, .tif, .bmp, .exr (half floats, linear light); quality 1–100 is for JPEG
-    and WebP. JPEG keeps full colour resolution. UsageError for an unknown suffix, or for alpha where the format has
-    none.
+    and WebP. JPEG keeps full colour resolution. text is written into a PNG, see `png_text`. UsageError for an
+    unknown suffix, or for alpha where the format has none.
     """
     kind = _WRITERS.get(suffix.lower(), "")
     if suffix.lower() not in WRITTEN_SUFFIXES:
@@ -459,6 +470,10 @@ def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes
         "PNG": {"compress_level": 4},  # 1080p in a third of the default's time for 3 % more bytes
         "WEBP": {"quality": quality},
     }.get(kind, {})
+    if text and kind == "PNG":
+        options["pnginfo"] = written = PngInfo()
+        for keyword, value in text.items():
+            written.add_text(keyword, value)
     # Encoded in memory: a library that writes a file itself may drop the system's error number (disk full).
     return iio.imwrite("<bytes>", pixels, plugin="pillow", extension=suffix.lower(), is_batch=False, **options)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.frame_texture import read_texture
+from humanpose_cli.avatar.frame_texture import read_texture, texture_png
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
@@ -23,7 +23,6 @@ from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_together
 from humanpose_cli.io.fit_files import FIT_SUFFIX, fit_bytes
-from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
@@ -134,16 +133,18 @@ def read_textures(path: Path, fit: Fit, output: Path) -> dict[int, NDArray[np.ui
     """Textures of a fit's tracks: of its only or largest one from a file, or of all from the folder of an earlier run.
 
     output  the fit file that is being made, which had the same name then
-    InputError where a texture is missing or no texture.
+    InputError where a texture is missing, no texture or of another body.
     """
     body = fit.body_model()
     covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
     if path.is_dir():
-        return {track: read_texture(texture_path(path / output.name, track), covered) for track in fit.tracks}
+        return {
+            track: read_texture(texture_path(path / output.name, track), covered, body.name) for track in fit.tracks
+        }
     if len(fit.tracks) > 1:
         remedy = "the folder of an earlier run, which has one for each"
         raise UsageError("texture", "is of one person", got=f"{len(fit.tracks)} people", remedy=remedy)
-    return {track: read_texture(path, covered) for track in fit.tracks}
+    return {track: read_texture(path, covered, body.name) for track in fit.tracks}
 
 
 def refine_fit(
@@ -167,7 +168,7 @@ def refine_fit(
         textures = read_textures(texture, fit, outputs[0])
     elif refiner.needs_textures and len(fit):
         textures = refiner.textures(fit, frames, progress=progress)
-        made = {texture_path(outputs[0], track): encode_image(image, ".png") for track, image in textures.items()}
+        made = {texture_path(outputs[0], track): texture_png(image, fit.body) for track, image in textures.items()}
     refined = refiner.refine(fit, frames, textures=textures, progress=progress)
     write_together({**made, outputs[0]: fit_bytes(refined)})
     written = [outputs[0], *made]

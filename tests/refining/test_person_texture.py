@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from walking_person import CAMERA, patchwork
 
-from humanpose_cli.avatar.frame_texture import TextureSamples, read_texture, robust_mean
+from humanpose_cli.avatar.frame_texture import TextureSamples, read_texture, robust_mean, texture_png
 from humanpose_cli.avatar.person_view import bake_view, person_views
 from humanpose_cli.body.texture import BakedTexture
 from humanpose_cli.core.errors import InputError, UsageError
@@ -49,12 +49,23 @@ def test_a_file_gives_back_what_was_written(tmp_path, texels):
     texture = np.rint(patchwork(None) * 255).astype(np.uint8)
     texture[:100, :, 3] = 0
     write_image(tmp_path / "a.png", texture)
-    again = read_texture(tmp_path / "a.png", texels.covered)
+    again = read_texture(tmp_path / "a.png", texels.covered, "default")
     known = texels.covered & (texture[..., 3] > 0)
     np.testing.assert_allclose(again[known].astype(int), texture[known], atol=1)
     assert not again[:100, :, 3][texels.covered[:100]].any()
     with pytest.raises(InputError, match="no texture of a body"):
-        read_texture(tmp_path / "a.png", np.ones((64, 64), bool))
+        read_texture(tmp_path / "a.png", np.ones((64, 64), bool), "default")
+
+
+def test_a_texture_tells_its_body_and_another_bodys_is_refused(tmp_path, texels):
+    """Files of earlier versions, which tell none, are taken for any."""
+    texture = np.rint(patchwork(None) * 255).astype(np.uint8)
+    (tmp_path / "told.png").write_bytes(texture_png(texture, "smpl-neutral"))
+    write_image(tmp_path / "untold.png", texture)
+    told = read_texture(tmp_path / "told.png", texels.covered, "smpl-neutral")
+    np.testing.assert_array_equal(told, read_texture(tmp_path / "untold.png", texels.covered, "default"))
+    with pytest.raises(InputError, match=r"told\.png: is a texture of another body, expected default, found smpl-neu"):
+        read_texture(tmp_path / "told.png", texels.covered, "default")
 
 
 def test_a_known_texture_is_found_again_although_a_frame_is_wrong(body, walk, texels):

@@ -1,5 +1,6 @@
 """Refining fits of a drawn person: errors shrink, harm is refused, frames are found by name, people hide each other."""
 
+import copy
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -17,12 +18,12 @@ from humanpose_cli.detect.person import PersonMask
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import FrameSource
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
-from humanpose_cli.io.images import write_image
+from humanpose_cli.io.images import png_text, write_image
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, digest_of, write_weights
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.items import refine_fit
+from humanpose_cli.refining.items import read_textures, refine_fit
 from humanpose_cli.refining.refiner import RefineOptions, Refiner
 from humanpose_cli.rendering.body_maps import BODY_FILL
 from humanpose_cli.rendering.shading import render_people
@@ -140,6 +141,11 @@ def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
         monkeypatch.setattr(Refiner, "refine", lambda *_, **__: fit)
         assert refine_fit(refiner, fit, outputs) == (fit, (*outputs, tmp_path / "a.person0.texture.png"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.fit.npz", "a.person0.texture.png"]
+    assert "default" in png_text(tmp_path / "a.person0.texture.png").values()
+    other = copy.copy(walk.body)
+    other.name = "smpl-male"
+    with pytest.raises(InputError, match="is a texture of another body, expected smpl-male, found default"):
+        read_textures(tmp_path, replace(fit, model=other), *outputs)
 
 
 def interrupted():
