@@ -14,7 +14,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.networks.weights import WeightsHeader, digest_of, find_weights, read_weights, write_weights
+from humanpose_cli.networks.weights import (
+    WeightsHeader,
+    digest_of,
+    find_weights,
+    read_header,
+    read_weights,
+    trainings_of,
+    write_weights,
+)
 
 FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "networks" / "data"
 FILES = ("start", "segmenter", "backbone", "backgrounds")
@@ -40,17 +48,19 @@ def main() -> None:
     parser.add_argument("--most", type=float, required=True, help="MiB that the file may have")
     parser.add_argument("--figures", type=Path, help="report.json of hpc evaluate")
     parser.add_argument(
-        "--earlier", type=Path, nargs="*", default=[], help="runs that this began with, the first one first"
+        "--earlier",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="runs that this began with, the first one first; default: those its header tells",
     )
     given = parser.parse_args()
     source = find_weights(given.run)
     tensors, header = read_weights(source)
     training = without_places(dict(header.training))
-    began = [without_places(dict(read_weights(find_weights(run))[1].training)) for run in given.earlier]
+    began = [trainings_of(read_header(find_weights(run))) for run in given.earlier]
     if began:
-        kept = ("steps", "seconds", "people", "pairs", "loop")
-        runs = [one for run in began for one in (*run.get("began_with", ()), run)]
-        training["began_with"] = [{key: run[key] for key in kept if key in run} for run in runs]
+        training["began_with"] = without_places([one for runs in began for one in runs])
     metrics = dict(header.metrics)
     if given.figures:
         report = json.loads(given.figures.read_text())

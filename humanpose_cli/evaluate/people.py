@@ -25,7 +25,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import Bodies, BodyErrors, body_errors
 from humanpose_cli.metrics.joints import SMPL24_JOINTS, JointSet, JointSetName, RootName, joint_set
 from humanpose_cli.models.people import People, listed_splits, people_in, spread_out, usual_protocol, visible_people
-from humanpose_cli.networks.weights import digest_of, read_header
+from humanpose_cli.networks.weights import digest_of, read_header, trainings_of
 
 _MEASURED = ("h36m", "humaneva", "mpi-inf-3dhp")  # sources whose joints were measured, and bodies only fitted to them
 
@@ -292,7 +292,10 @@ def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
 
 def weights_facts(path: Path) -> dict[str, Any]:
-    """The line of a report about weights: model, steps, digest."""
+    """The line of a report about weights: model, steps of all trainings, digest."""
     header = read_header(path)
-    steps = header.training.get("steps", "?")
-    return {"weights": f"{header.model}, {steps} steps, SHA-256 {digest_of(path)[:16]}"}
+    trainings = trainings_of(header)
+    known = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
+    steps = sum(known) if len(known) == len(trainings) else "?"
+    within = f" in {len(trainings)} trainings" if len(trainings) > 1 else ""
+    return {"weights": f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}"}

@@ -263,14 +263,14 @@ def quartile_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Cal
         middle = part[spread_evenly(len(part), _EACH + 2)]
         chosen = middle[1:-1] if len(middle) > 2 else middle
         if len(chosen):
-            rows.append(np.concatenate([_titled(panel(int(index)), title(int(index))) for index in chosen], 1))
+            rows.append(np.concatenate([titled(panel(int(index)), title(int(index))) for index in chosen], 1))
     return _column(rows)
 
 
 def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
     """The four largest errors, the worst first."""
     order = np.argsort(np.where(np.isfinite(errors), -errors, np.inf), kind="stable")[:_WORST]
-    return _column([_titled(panel(int(index)), title(int(index))) for index in order if np.isfinite(errors[index])])
+    return _column([titled(panel(int(index)), title(int(index))) for index in order if np.isfinite(errors[index])])
 
 
 @torch.no_grad()
@@ -317,7 +317,8 @@ def segmentation_panel(image: Image, truth: NDArray[np.integer], predicted: NDAr
     )
 
 
-def _titled(image: Image, title: str) -> Image:
+def titled(image: Image, title: str) -> Image:
+    """The image below a bar with a title."""
     bar = np.full((_BAR, image.shape[1], 3), 255, np.uint8)
     cv2.putText(bar, title, (4, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
     return np.concatenate((bar, image))

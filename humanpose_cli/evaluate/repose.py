@@ -31,7 +31,7 @@ from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.evaluate.people import PeopleSelection, weights_facts
 from humanpose_cli.evaluate.published import IPER, agrees
-from humanpose_cli.evaluate.report import Cell, Report, Table, figures_table, paired_difference, summarise
+from humanpose_cli.evaluate.report import Cell, Report, Table, figures_table, paired_difference, summarise, titled
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import SingleImages
@@ -403,6 +403,15 @@ def evaluate_reposing(
     return reposing_report(evaluated, facts, published)
 
 
+_METHODS = {
+    "copy": "the input",
+    "mesh": "the photograph wrapped round the labelled body, before the photograph's own background",
+    "warp3d, pasted": "the network's person before that background, as hpc repose --method warp3d --no-mesh-input",
+    "warp3d, mesh input": "the same, and the network is given the mesh's drawing, as hpc repose --method warp3d",
+    "warp3d": "all that the network draws, also the background",
+}
+
+
 def reposing_report(
     evaluated: EvaluatedReposing,
     facts: Mapping[str, Any],
@@ -418,6 +427,7 @@ def reposing_report(
         "ssim_fg, l1_fg and mask_iou look where the true image shows the person.",
         "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), ssim_uniform uniform ones of 7 × 7, as papers.",
         *evaluated.ceiling_note,
+        *(f"{name}: {_METHODS[name]}." for name in names if name in _METHODS),
     ]
     if not any(np.isfinite(values[name]["ssim"]).any() for name in names):
         notes.append("Input and target are of two people: there is no true image, the pose alone is judged.")
@@ -430,7 +440,8 @@ def reposing_report(
             rows.append([f"{name}, here", float(np.nanmean(values[name]["ssim_uniform"])), lpips])
         columns = ("method", "SSIM, uniform 7 × 7", "LPIPS")
         tables.append(Table("prior", "Table 2: others on these pairs", columns, rows, 3))
-    images = {"pairs.jpg": (side_by_side(evaluated), f"Input, target, {', '.join(names)}")}
+    columns = ["input", "target", *names]
+    images = {"pairs.jpg": (side_by_side(evaluated, columns), f"Columns: {'; '.join(columns)}")}
     return Report("Reposed images", {**facts, "pairs": len(evaluated.numbers)}, best, tables, images)
 
 
@@ -447,8 +458,12 @@ def _differences(evaluated: EvaluatedReposing) -> Table:
     return Table("differences", "Differences", columns, rows, 3, notes)
 
 
-def side_by_side(evaluated: EvaluatedReposing) -> NDArray[np.uint8]:
-    """A row for each pair that is shown, by the quality of the last method: input, target, every method."""
+def side_by_side(evaluated: EvaluatedReposing, columns: Sequence[str]) -> NDArray[np.uint8]:
+    """A row for each pair that is shown, by the quality of the last method: input, target, every method.
+
+    columns  their headings
+    """
     quality = np.nan_to_num(evaluated.values[list(evaluated.values)[-1]]["ssim"])
     ordered = sorted(evaluated.shown, key=lambda index: (float(quality[index]), index))
-    return np.concatenate([np.concatenate(list(evaluated.shown[index]), 1) for index in ordered])
+    bars = [titled(np.zeros((0, SHOWN_SIDE, 3), np.uint8), column) for column in columns]
+    return np.concatenate([np.concatenate(row, 1) for row in (bars, *(evaluated.shown[index] for index in ordered))])

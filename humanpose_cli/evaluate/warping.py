@@ -51,6 +51,7 @@ WARP3D_ABLATION: dict[tuple[str, str], tuple[float, float, float]] = {
     ("3d", "3d"): (0.883, 0.626, 0.777),
 }
 """Table 1 of the reposing paper: (warping, target pose) → SSIM, SSIM_fg, pose AUC on iPER."""
+_DIMENSIONS: tuple[Space, ...] = ("2d", "3d")
 _WARPING_METRICS = ("ssim_uniform", "ssim_fg_uniform", "pose_auc")  # with the windows of the paper
 
 
@@ -98,8 +99,11 @@ def evaluate_warping(
             trainings, variants, crops, numbers, joints if pose else None, published=published
         )
     facts |= {"pairs": len(numbers), "preset": name, "seeds": seeds}
-    shown = "Input, target, and of each row of the table what every seed drew"
-    return Report("Ablation: warping", facts, {}, tables, {"pairs.jpg": (side_by_side(evaluated), shown)})
+    rows = product(_DIMENSIONS, _DIMENSIONS)
+    drawn = [f"{warp}, {pose}, seed {seed}" for warp, pose in rows for seed in range(seeds)]
+    shown = "Columns: input; target; of each row of the table (warping, pose) what every seed drew"
+    images = {"pairs.jpg": (side_by_side(evaluated, ["input", "target", *drawn]), shown)}
+    return Report("Ablation: warping", facts, {}, tables, images)
 
 
 def warping_table(
@@ -118,9 +122,8 @@ def warping_table(
 
     Differences are paired over the pairs, and intervals over pairs and seeds alike.
     """
-    dimensions: tuple[Space, ...] = ("2d", "3d")
     paths: dict[tuple[Space, Space], list[Path]] = {}
-    for warp, pose in product(dimensions, dimensions):
+    for warp, pose in product(_DIMENSIONS, _DIMENSIONS):
         generator = replace(variants.network.generator, warping=warp, pose=pose)
         variant = replace(variants.network, generator=generator)
         paths[warp, pose] = trainings.reposing(f"warp {warp} pose {pose}", variant, variants.loop)

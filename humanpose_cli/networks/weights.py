@@ -112,6 +112,13 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
     return header
 
 
+def trainings_of(header: WeightsHeader) -> list[dict[str, Any]]:
+    """What weights say of the trainings that they come of, one having begun with another's weights; the first first."""
+    kept = ("steps", "seconds", "people", "pairs", "loop")
+    own = {key: header.training[key] for key in kept if key in header.training}
+    return [*header.training.get("began_with", ()), own]
+
+
 def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor], WeightsHeader]:
     """Tensors, floating ones as float32, and the header.
 

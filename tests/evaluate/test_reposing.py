@@ -78,6 +78,11 @@ def test_the_truth_is_best_and_a_copy_is_worse(crops):
     assert copy["ssim_uniform"][0] == pytest.approx(usual, abs=1e-3)
 
 
+def shown_first(evaluated):
+    """The pair in the first row: that of the least quality."""
+    return int(np.argmin(evaluated.values["warp3d"]["ssim"]))
+
+
 def test_networks_are_evaluated_and_images_shown(crops):
     torch.manual_seed(0)
     network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
@@ -96,7 +101,13 @@ def test_networks_are_evaluated_and_images_shown(crops):
     report = reposing_report(evaluated, {})
     assert [row[0] for row in report.tables[0].rows] == ["copy", "warp3d"]
     assert report.metrics["ssim"].n == 3
-    assert report.images["pairs.jpg"][0].shape == (3 * 160, 4 * 160, 3)
+    image, caption = report.images["pairs.jpg"]
+    heads = image[: len(image) - 3 * 160]
+    assert image.shape[1:] == (4 * 160, 3)
+    assert all(part.min() < 128 for part in np.split(heads, 4, 1)), "every column has a heading"
+    np.testing.assert_array_equal(image[len(heads) :][:, -160:][:160], evaluated.shown[shown_first(evaluated)][-1])
+    assert caption == "Columns: input; target; copy; warp3d"
+    assert {"copy: the input.", "warp3d: all that the network draws, also the background."} <= {*report.tables[0].notes}
     difference = report.tables[1].rows[0]
     assert list(difference[:2]) == ["warp3d − copy", "ssim"]
     apart = evaluated.values["warp3d"]["ssim"] - evaluated.values["copy"]["ssim"]

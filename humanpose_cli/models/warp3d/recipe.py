@@ -36,7 +36,7 @@ from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, g
 from humanpose_cli.models.warp3d.layers import Discriminator
 from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
 from humanpose_cli.models.warp3d.perceptual import distance_of, distance_within, perceptual_loss
-from humanpose_cli.networks.weights import fill, find_weights, read_weights
+from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights, trainings_of
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, given, held_out_batches, moved
 
@@ -151,8 +151,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             rows = np.unique([image for pairs in (self.pairs, self.held_out) for image, _ in pairs.inputs])
             require_model(people_of_images(self.cache, rows), default_body())
         self.generator = Generator(self.options.generator)
+        self._began_with: list[dict[str, Any]] = []
         if self.options.start:
             path = find_weights(self.options.start)
+            self._began_with = trainings_of(read_header(path, MODEL))
             new = {n: v for n, v in self.generator.state_dict().items() if n.startswith("decoder.carried.")}
             fill(self.generator, {**new, **read_weights(path, MODEL)[0]}, path)
         self.discriminator: Discriminator | None = None
@@ -272,6 +274,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             "pairs": len(self.pairs),
             "perceptual": self.perceptual.describe(),
             "recipe": asdict(self.options),
+            **({"began_with": self._began_with} if self._began_with else {}),
         }
 
     def _crops(self, pairs: Pairs, augmentation: Augmentation, mesh_share: float = 0.0) -> PairCrops:
