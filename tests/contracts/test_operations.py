@@ -27,3 +27,7 @@ def test_what_the_dockerfiles_copy_is_there_and_not_left_out(path):
     assert sorted(copied) == sorted(kept)
     assert all((ROOT / name).exists() for name in copied)
     assert f"-f docker/{path.name} " in text
+    installs = re.findall(r"pip install .*", text)
+    assert all("--constraint" in install or "==" in install for install in installs), "a version is left open"
+    runs = re.findall(r"docker run .*", text)
+    assert all("/tmp/.cache" in line for line in runs) or "/tmp/.cache" not in text
