@@ -60,18 +60,15 @@ def without_cluster_flags(arguments: Sequence[str]) -> list[str]:
     return rest
 
 
-def submit_command(
-    session: Session, flags: ClusterFlags, values: Mapping[str, Any], arguments: Sequence[str], kind: str
-) -> CommandResult:
-    """Submit the command to Slurm, and with --wait follow it.
+def check_submission(
+    session: Session, flags: ClusterFlags, values: Mapping[str, Any], kind: str
+) -> tuple[Path, tuple[str, ...] | None]:
+    """The output folder, and the flags with which a job collects the parts' results; None: there is one job.
 
     values  the command's own
     kind    `CommandInfo.cluster`
     UsageError for what cannot be submitted.
     """
-    from humanpose_cli.batch.slurm import SlurmSettings, submit
-    from humanpose_cli.cli.command import read_settings
-
     batch = values.get("flags")
     lists = [value for value in values.values() if isinstance(value, list)]
     if any("-" in value for value in lists) or str(getattr(batch, "items", values.get("items"))) == "-":
@@ -84,6 +81,24 @@ def submit_command(
     out = Path(values.get("out") or Path("runs") / str(values.get("model", session.command)))
     if out.suffix and not out.is_dir():
         raise UsageError("out", "must be a folder on a cluster", got=str(out))
+    return out, collect
+
+
+def dry_submission(session: Session, flags: ClusterFlags, values: Mapping[str, Any], kind: str) -> str:
+    """What a dry run says of the submission. Arguments and errors as `check_submission`."""
+    _, collect = check_submission(session, flags, values, kind)
+    parts = "as one job" if collect is None else f"in {flags.shards} part{'s' if flags.shards > 1 else ''}"
+    return f"dry run: it would be submitted to Slurm {parts}"
+
+
+def submit_command(
+    session: Session, flags: ClusterFlags, values: Mapping[str, Any], arguments: Sequence[str], kind: str
+) -> CommandResult:
+    """Submit the command to Slurm, and with --wait follow it. Arguments and errors as `check_submission`."""
+    from humanpose_cli.batch.slurm import SlurmSettings, submit
+    from humanpose_cli.cli.command import read_settings
+
+    out, collect = check_submission(session, flags, values, kind)
     line = [sys.executable, "-m", "humanpose_cli", *without_cluster_flags(arguments), "--cluster", "local"]
     line += ["--json"] if collect is None else []  # its report
     settings = SlurmSettings(flags.shards, read_settings(flags.cluster_set or []))

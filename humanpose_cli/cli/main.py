@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
 
 def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSignals) -> int:
     """Call the command's function and render what comes of it."""
-    from humanpose_cli.cli.cluster import submit_command
+    from humanpose_cli.cli.cluster import dry_submission, submit_command
     from humanpose_cli.cli.command import Session
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.cli.render import close, failed
@@ -136,10 +137,15 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
             stop.on_abandon = lambda number: _abandon(number, name, reporter, stop, as_json=as_json)
             cluster, values = invocation.cluster, invocation.values
             dry_run = getattr(values.get("flags"), "dry_run", values.get("dry_run", False))
-            if cluster is not None and cluster.cluster == "slurm" and not dry_run:
-                result = submit_command(session, cluster, values, arguments, invocation.info.cluster)
-            else:
+            kind = invocation.info.cluster
+            if cluster is None or cluster.cluster == "local":
                 result = invocation.function(session, **values)
+            elif dry_run:
+                submission = dry_submission(session, cluster, values, kind)
+                planned = invocation.function(session, **values)
+                result = replace(planned, messages=(*planned.messages, submission))
+            else:
+                result = submit_command(session, cluster, values, arguments, kind)
             return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             reporter.finish()

@@ -82,6 +82,13 @@ def test_a_dry_run_of_a_list_says_what_is_to_do_and_writes_nothing(hpc, tmp_path
     assert ran.document["items"][0]["outputs"][0] == str(out / "a[1].jpg.fit.npz")
     assert ran.document["messages"] == ["dry run: 2 of 3 to do"]
     assert ran.code == 4
+    dry = ("fit", str(tmp_path / "b.jpg"), "--out", str(out), "--cluster", "slurm", "--dry-run", "--json")
+    told = {shards: hpc(*dry, "--shards", shards).document["messages"][1:] for shards in ("4", "1")}
+    assert told == {
+        "4": ["dry run: it would be submitted to Slurm in 4 parts"],
+        "1": ["dry run: it would be submitted to Slurm in 1 part"],
+    }
+    assert hpc(*dry, "--shard", "0/2").code == 2  # as without a dry run
     assert f"error: {tmp_path}/missing.jpg: does not exist; check the spelling and the folder\n" in ran.err
     assert not out.exists()
 
