@@ -440,8 +440,8 @@ def reposing_report(
             rows.append([f"{name}, here", float(np.nanmean(values[name]["ssim_uniform"])), lpips])
         columns = ("method", "SSIM, uniform 7 × 7", "LPIPS")
         tables.append(Table("prior", "Table 2: others on these pairs", columns, rows, 3))
-    columns = ["input", "target", *names]
-    images = {"pairs.jpg": (side_by_side(evaluated, columns), f"Columns: {'; '.join(columns)}")}
+    headings = ["input", "target", *names]
+    images = {"pairs.jpg": (side_by_side(evaluated, headings), f"Columns: {'; '.join(headings)}")}
     return Report("Reposed images", {**facts, "pairs": len(evaluated.numbers)}, best, tables, images)
 
 
