@@ -81,7 +81,11 @@ class EarlierRuns:
                 writer = self._writers.get(output)
                 other = writer is not None and (writer.command, writer.path) != (self.batch.command, item.key)
                 if other and writer is not None and (self.batch.out / output).exists():
-                    raise _refusal(item, self.batch, f"by hpc {writer.command} of {writer.path}")
+                    raise UsageError(
+                        self.batch.out / output,
+                        f"is what hpc {writer.command} made of {writer.path}, and {item.key} would replace it",
+                        remedy="`overwrite` replaces it, another `out` keeps both",
+                    )
 
     def _refuse_other(self, item: Item, own: Entry) -> None:
         if own.options != self.digest:
