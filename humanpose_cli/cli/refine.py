@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +22,7 @@ from humanpose_cli.cli.options import (
     argument,
     option,
 )
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 
 _FITS = argument(
@@ -106,6 +108,10 @@ def refine(
     (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so,
     and only as far; the fit file tells where and how far.
     """
+    given = flags.fits(fits)
+    _check_models(given, body, smplx)
+
+    # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.body.smpl import body_by_name
@@ -117,7 +123,7 @@ def refine(
 
     options = session.tune(RefineOptions(correspondence, prior))
     found = flags.inputs(session, frames, out)
-    known = fits_with_frames(flags.fits(fits), list(found), out, overlay=overlay, page=page)
+    known = fits_with_frames(given, list(found), out, overlay=overlay, page=page)
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
         for each in known
@@ -144,3 +150,15 @@ def refine(
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)
+
+
+def _check_models(fits: Sequence[Path], body: str, smplx: Path | None) -> None:
+    """UsageError for files of other programs whose parameters are of no default body. What is wrong with a file itself
+    is told with its item.
+    """
+    from humanpose_cli.io.foreign_fits import check_model, read_foreign
+
+    for path in fits if body == "default" else ():
+        with suppress(InputError):
+            if path.is_file() and (foreign := read_foreign(path)) is not None:
+                check_model(path, foreign, body, smplx)

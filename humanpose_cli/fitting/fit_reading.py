@@ -27,7 +27,7 @@ from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl, world_motion_to_camera
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
-from humanpose_cli.io.foreign_fits import ForeignFits, read_foreign
+from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, printable
 from humanpose_cli.io.npz_files import npz_names, read_npz
@@ -129,15 +129,14 @@ def read_fits(
     if _is_own(path):
         fit = _own(path, model)
         return fit if frames is None else on_frames(fit, frames, path)
-    if frames is not None and not isinstance(frames, FrameList):
-        fit = read_fits(path, model, list_frames(frames), camera=camera, smplx=smplx)
-        return replace(fit, images=FrameSource(tuple(frames)))
     foreign = read_foreign(path)
-    if foreign is None:
-        return _amass(path, model, frames, camera)
-    if camera is not None:
+    if foreign is not None and camera is not None:
         raise UsageError("camera", f"is of no use: {foreign.program}'s file holds its own", remedy="leave it out")
-    return _completed(path, foreign, model, frames, smplx)
+    if foreign is not None:
+        check_model(path, foreign, model.name, smplx)  # before the frames are counted
+    listed, images = (frames, None) if isinstance(frames, FrameList | None) else (list_frames(frames), tuple(frames))
+    fit = _amass(path, model, listed, camera) if foreign is None else _completed(path, foreign, model, listed, smplx)
+    return fit if images is None else replace(fit, images=FrameSource(images))
 
 
 def _is_own(path: Path) -> bool:
@@ -259,7 +258,6 @@ def _refuse_size(path: Path | str, expected: Any, frames: FrameList, frame: int)
 
 def _completed(path: Path, given: ForeignFits, body: Body, frames: FrameList | None, smplx: Any) -> Fit:
     """The record of another program's rows."""
-    _check_body(path, given, body, smplx)
     frames = frames or _own_frames(given)
     frame = _frame_of_each(path, given.names, given.frame, frames)
     rows = np.flatnonzero(frame >= 0)
@@ -279,26 +277,6 @@ def _completed(path: Path, given: ForeignFits, body: Body, frames: FrameList | N
         world[known] = given.world_to_camera[frames.numbers[known]]
     options = {"program": given.program, "upright": given.world_to_camera is not None}
     return _record(params, body, frames, frame, given.track, cameras, world, given.confidence, options)
-
-
-def _check_body(path: Path, given: ForeignFits, body: Body, smplx: Any) -> None:
-    if given.model != "joints" and not body.name.startswith("smpl"):
-        raise UsageError(
-            path,
-            f"holds SMPL{'-X' if given.model == 'smplx' else ''} parameters of {given.program}",
-            expected="SMPL's model file",
-            got=f"the body {body.name}",
-            remedy="register at https://smpl.is.tue.mpg.de and give --body smpl:FILE",
-        )
-    if given.model == "smplx" and smplx is None:
-        raise UsageError(
-            path,
-            f"holds SMPL-X shapes and translations of {given.program}",
-            expected="SMPL-X's model file beside SMPL's",
-            remedy="give --smplx SMPLX_NEUTRAL.npz, which the program itself was run with",
-        )
-    if given.model != "smplx" and smplx is not None:
-        raise UsageError("smplx", f"is of no use: {given.program} has no SMPL-X parameters", remedy="leave it out")
 
 
 def _rows_of(given: ForeignFits, rows: np.ndarray) -> ForeignFits:

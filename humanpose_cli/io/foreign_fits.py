@@ -12,7 +12,8 @@
 
 All of them use camera axes as ours (x right, y down, z forward) and add the translation after posing, as smplx does.
 Weak-perspective cameras (s, tx, ty) of crops never need to be read: every file also has the translation for the full
-image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader names the file.
+image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader names the file. torch is imported for
+files that need it alone: what is wrong with a command is told before.
 """
 
 from __future__ import annotations
@@ -23,11 +24,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import InputError
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import npz_names, read_npz, refuse_bomb
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 from humanpose_cli.io.sniffing import describe_file
@@ -98,6 +97,30 @@ def read_foreign(path: Path | str) -> ForeignFits | None:
     return _recognised(path, _object(path))
 
 
+def check_model(path: Path, given: ForeignFits, body: str, smplx: Any) -> None:
+    """UsageError where a file's parameters need another model file than those given.
+
+    body   the name of the body that the fits shall be of; smplx  SMPL-X's model file, or None
+    """
+    if given.model != "joints" and not body.startswith("smpl"):
+        raise UsageError(
+            path,
+            f"holds SMPL{'-X' if given.model == 'smplx' else ''} parameters of {given.program}",
+            expected="SMPL's model file",
+            got=f"the body {body}",
+            remedy="register at https://smpl.is.tue.mpg.de and give --body smpl:FILE",
+        )
+    if given.model == "smplx" and smplx is None:
+        raise UsageError(
+            path,
+            f"holds SMPL-X shapes and translations of {given.program}",
+            expected="SMPL-X's model file beside SMPL's",
+            remedy="give --smplx SMPLX_NEUTRAL.npz, which the program itself was run with",
+        )
+    if given.model != "smplx" and smplx is not None:
+        raise UsageError("smplx", f"is of no use: {given.program} has no SMPL-X parameters", remedy="leave it out")
+
+
 def _object(path: Path) -> Any:
     """What a pickle holds; of `numpy.save` the object in its array."""
     stored = read_pickle(path)
@@ -112,6 +135,8 @@ def _is_torch(path: Path) -> bool:
 
 
 def _read_torch(path: Path) -> Any:
+    import torch
+
     refuse_bomb(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -192,12 +217,16 @@ def _rows(path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Fo
 
 def _numbers(value: Any, *shape: int) -> Array:
     """float64 of this shape; −1 for any length. ValueError for anything else."""
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+    array = value.detach().cpu().numpy() if hasattr(value, "detach") else value  # a tensor of torch's
     return as_array(array).astype(np.float64).reshape(shape)
 
 
 def _axis_angles(rotations: Any) -> Array:
     """(…, 3, 3) matrices → (N, 72) axis-angles; SMPL's two hand joints straight where there are 22."""
+    import torch
+
+    from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+
     matrices = torch.from_numpy(rotations)
     poses = matrix_to_axis_angle(matrices).flatten(1).numpy()
     return np.pad(poses, ((0, 0), (0, 3 * _J - poses.shape[1])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,20 @@ def test_frames_that_are_not_there_are_named(hpc, photos, tmp_path):
     ran = hpc("refine", str(photos / "fits"), "--frames", str(tmp_path / "other.png"), "--out", str(tmp_path / "out"))
     assert ran.code == 3
     assert "astronaut.png" in ran.err
+
+
+def test_a_missing_model_file_is_told_before_torch_is_loaded(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    wham = Path(__file__).parents[1] / "fitting" / "data" / "wham_joblib.pkl"
+    line = ("refine", str(wham), "--frames", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"))
+    code = (
+        "import sys; from humanpose_cli.cli.main import main; "
+        f"code = main({line!r}); assert code == 2 and 'torch' not in sys.modules, code"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "wham_joblib.pkl: holds SMPL parameters of WHAM, expected SMPL's model file" in ran.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_fits_are_not_replaced_by_their_refinement(hpc, photos):
