@@ -408,9 +408,7 @@ def test_two_commands_do_not_write_one_file(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     path = photos / "a.jpg"
     item = Item("x.jpg", (path,), outputs=(tmp_path / "out" / "a.jpg.txt",))
-    with pytest.raises(
-        UsageError, match=r"a\.jpg\.txt: is what hpc fit made of a\.jpg, and x\.jpg would replace it"
-    ):
+    with pytest.raises(UsageError, match=r"a\.jpg\.txt: is what hpc fit made of a\.jpg, and x\.jpg would replace it"):
         run_items([item], Recorder(tmp_path / "out"), batch(tmp_path, command="repose"))
 
 
