@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humanpose_cli.avatar.inpainting import inpaint
+from humanpose_cli.avatar.inpainting import _Copies, inpaint
 
 
 def stripes(height: int = 120, width: int = 160) -> np.ndarray:
@@ -57,6 +57,22 @@ def test_grain_of_the_image_is_kept() -> None:
     assert 0.5 < filled[hole].std() / image[~hole].std() < 1.2
 
 
+@pytest.mark.parametrize("scale", [1, 4])
+def test_what_is_filled_is_as_sharp_as_the_image(scale: int) -> None:
+    """Edges of a brick wall: their gradients are no weaker inside the hole than outside, at any size."""
+    y, x = np.mgrid[: 150 * scale, : 200 * scale] // scale
+    mortar = (y % 12 < 2) | ((x + 12 * (y // 12 % 2)) % 24 < 2)
+    image = np.where(mortar[..., None], np.uint8([190, 185, 180]), np.uint8([140, 70, 50]))
+    hole = disc(150 * scale, 200 * scale, 35 * scale)
+    filled = inpaint(np.where(hole[..., None], np.uint8(0), image), hole).astype(int)
+    steps = np.abs(np.diff(filled[..., 0], axis=1)) > 30
+    within, outside = (
+        disc(150 * scale, 200 * scale, 32 * scale)[:, 1:],
+        ~disc(150 * scale, 200 * scale, 38 * scale)[:, 1:],
+    )
+    assert steps[within].mean() == pytest.approx(steps[outside].mean(), rel=0.35)
+
+
 def test_everything_but_the_hole_stays_as_it_is() -> None:
     image = np.random.default_rng(2).integers(0, 256, (90, 120, 3)).astype(np.uint8)
     hole = disc(90, 120, 20)
@@ -81,7 +97,7 @@ def test_other_people_are_neither_copied_nor_changed() -> None:
     assert np.abs(filled[hole].astype(int) - 100).max() < 20
 
 
-def test_same_seed_same_image() -> None:
+def test_the_same_image_each_time() -> None:
     image, hole = stripes(), disc(120, 160, 30)
     np.testing.assert_array_equal(inpaint(image, hole), inpaint(image, hole))
 
@@ -96,3 +112,43 @@ def test_images_with_hardly_any_background_are_filled_somehow(rows: slice) -> No
     assert filled.shape == image.shape
     expected = 128 if hole.all() else 90
     assert np.abs(filled[hole].astype(int) - expected).max() <= 2
+
+
+def repeated_noise(brighter: float = 0) -> _Copies:
+    """Noise that repeats itself every 20 columns, its right half brighter, with a hole in that half."""
+    tile = np.random.default_rng(3).uniform(60, 180, (40, 20, 3)).astype(np.float32)
+    image = np.tile(tile, (1, 4, 1))
+    image[:, 40:] += brighter
+    hole = np.zeros((40, 80), bool)
+    hole[12:26, 48:62] = True
+    image[hole] = 0
+    return _Copies(image, hole, ~hole)
+
+
+def test_an_offset_that_is_off_by_pixels_is_put_right() -> None:
+    copies = repeated_noise()
+    aligned = copies.align(np.where(copies.hole, 0, -1), np.array([[2, -38]]), 2)
+    np.testing.assert_array_equal(aligned, [[0, -40]])
+
+
+def test_a_seam_moves_to_where_it_is_not_seen() -> None:
+    """A spur of wrong copies amid right ones goes over to them, and nothing else does."""
+    copies = repeated_noise()
+    regions = np.where(copies.hole, 0, -1)
+    expected = regions.copy()
+    regions[18, 53:57] = 1
+    np.testing.assert_array_equal(copies.mend_seams(regions, np.array([[0, -40], [-7, -33]])), expected)
+
+
+def test_a_copy_from_a_darker_part_is_brightened() -> None:
+    copies = repeated_noise(brighter=25)
+    change = copies.blend(np.where(copies.hole, 0, -1), np.array([[0, -40]]))
+    np.testing.assert_allclose(change[copies.hole], 25, atol=5)  # the pull towards its own colours takes the rest
+    np.testing.assert_array_equal(change[~copies.hole], 0)
+
+
+def test_a_seam_between_different_things_does_not_glow() -> None:
+    """Copies that do not fit keep their own colours: no light spreads from where they end."""
+    copies = repeated_noise(brighter=160)
+    change = copies.blend(np.where(copies.hole, 0, -1), np.array([[0, -40]]))
+    assert np.abs(change).max() < 1

@@ -1,0 +1,197 @@
+"""Which other part of an image goes on in a hole: one offset for each missing pixel, the same for whole regions.
+
+Offsets are those at which the image resembles itself, so that lines and patterns go on along themselves (He and Sun,
+"Statistics of patch offsets for image completion", 2012). Which pixel takes which is a Markov random field, whose
+seams run where both copies show the same (Pritch, Kav-Venaki and Peleg, "Shift-map image editing", 2009), solved by
+expansions of one label at a time, each a minimum cut (Boykov, Veksler and Zabih 2001).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from scipy.spatial import cKDTree
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+Index = NDArray[np.int64]
+
+_RADIUS = 3  # of the patches whose resemblance is looked for, pixels
+_COMPONENTS = 8  # principal components of a patch that are compared
+_NEAREST = 6  # resembling patches of which the first that is far enough counts
+_FAR = 1 / 15  # least offset, as a share of the image's longer side (He and Sun, section 3)
+_SPREAD = 2**0.5  # blur of the histogram of offsets, pixels (the same)
+_LEVEL = 24  # level offsets: grounds, horizons and shelves run across an image; as many to a width
+_COVERING = 20  # offsets more, at most, for pixels that none of the others leads to a known one
+# How far known pixels beside the hole judge a copy, pixels; what a copy from another height costs, in squared grey
+# levels over the three channels at the image's whole height; what one costs that leads to no known pixel.
+_RIM, _HEIGHT_PRIOR, _UNKNOWN = 2, np.float32(600), np.float32(1e7)
+_CAPACITY = 2**27  # scipy's flows are 32-bit integers
+
+
+def likely_offsets(image: Array, usable: Mask, hole: Mask, count: int) -> Index:
+    """Offsets (K, 2) of rows and columns, in pixels, that may fill the hole; the most frequent come first.
+
+    image   (h, w, 3) float32, grey levels
+    usable  (h, w): pixels that may be copied; there must be some
+    count   at most so many by resemblance; others, of the same height or for pixels that nothing else leads to, follow
+    """
+    width = hole.shape[1]
+    found = _resembling(image, usable)[:count]
+    step = max(3, width // _LEVEL)
+    level = [(0, dx) for dx in range(-(width // 2), width // 2, step) if abs(dx) > step]
+    offsets = list(dict.fromkeys([*found, *level]))
+    covered = np.zeros(hole.shape, bool)
+    for dy, dx in offsets:
+        covered |= _shifted(usable, dy, dx)
+    for _ in range(_COVERING):
+        left = hole & ~covered
+        if not left.any():
+            break
+        # How many of them each offset leads to a known pixel, by correlation.
+        reached = fftconvolve(usable.astype(np.float32), left[::-1, ::-1].astype(np.float32))
+        row, column = np.unravel_index(int(reached.argmax()), reached.shape)
+        offset = int(row) - hole.shape[0] + 1, int(column) - width + 1
+        covered |= _shifted(usable, *offset)
+        offsets.append(offset)
+    return np.array(offsets, np.int64)
+
+
+def _shifted(values: Array, dy: int, dx: int) -> Array:
+    """values[y + dy, x + dx] at (y, x); zero where that lies outside."""
+    height, width = values.shape[:2]
+    result = np.zeros_like(values)
+    if abs(dy) < height and abs(dx) < width:
+        rows, columns = slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx))
+        result[rows, columns] = values[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
+    return result
+
+
+def _resembling(image: Array, usable: Mask) -> list[tuple[int, int]]:
+    """Offsets from patches to others like them, the most frequent first."""
+    height, width = usable.shape
+    size = 2 * _RADIUS + 1
+    whole = cv2.erode(usable.astype(np.uint8), np.ones((size, size), np.uint8), borderValue=0) > 0
+    ys, xs = np.nonzero(whole)
+    if len(ys) <= _NEAREST:
+        return []
+    padded = np.pad(cv2.GaussianBlur(image, (0, 0), 0.8), ((_RADIUS,) * 2, (_RADIUS,) * 2, (0, 0)), mode="edge")
+    # Every second pixel of the blurred patch says as much, in a quarter of the time.
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))[..., ::2, ::2]
+    patches = windows[ys, xs].reshape(len(ys), -1)
+    centred = patches - patches.mean(0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    described = centred @ axes[:, -_COMPONENTS:]
+    _, others = cKDTree(described, balanced_tree=False, compact_nodes=False).query(described, k=_NEAREST, eps=0.5)
+    dy, dx = ys[others] - ys[:, None], xs[others] - xs[:, None]
+    far = np.hypot(dy, dx) > _FAR * max(height, width)
+    kept, first = np.arange(len(ys)), far.argmax(1)
+    dy, dx = dy[kept, first][far.any(1)], dx[kept, first][far.any(1)]
+    # Plain walls resemble themselves at any offset: edges and patterns say more.
+    contrast = patches.reshape(len(ys), 3, -1).std(2).mean(1)
+    frequent = np.zeros((2 * height + 1, 2 * width + 1), np.float32)
+    np.add.at(frequent, (height + dy, width + dx), contrast[far.any(1)])
+    frequent += frequent[::-1, ::-1]  # whoever resembles is resembled
+    frequent = cv2.GaussianBlur(frequent, (0, 0), _SPREAD)
+    peaks = np.nonzero((frequent == cv2.dilate(frequent, np.ones((5, 5), np.uint8))) & (frequent > 0))
+    order = np.argsort(-frequent[peaks], kind="stable")
+    return [(int(peaks[0][i]) - height, int(peaks[1][i]) - width) for i in order]
+
+
+def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index) -> Index:
+    """The number (h, w) of each missing pixel's offset in `offsets` (K, 2); -1 outside the hole."""
+    field = _Field(image, usable, hole, offsets)
+    for label in range(len(offsets)):
+        field.expand(label)
+    numbers = np.full(hole.shape, -1, np.int64)
+    numbers[hole] = field.labels
+    return numbers
+
+
+class _Field:
+    """The random field: missing pixels, numbered row by row, their labels and what those cost."""
+
+    def __init__(self, image: Array, usable: Mask, hole: Mask, offsets: Index) -> None:
+        number = np.full(hole.shape, -1, np.int64)
+        number[hole] = np.arange(hole.sum())
+        pairs = [(number[:, :-1], number[:, 1:]), (number[:-1], number[1:])]
+        both = [(one >= 0) & (other >= 0) for one, other in pairs]
+        self.first = np.concatenate([one[some] for (one, _), some in zip(pairs, both, strict=True)])
+        self.second = np.concatenate([other[some] for (_, other), some in zip(pairs, both, strict=True)])
+        colours, known, costs = [], [], []
+        box = (2 * _RIM + 1,) * 2
+        for dy, dx in offsets.tolist():
+            copy, there = _shifted(image, dy, dx), _shifted(usable, dy, dx)
+            error = np.square(copy - image).sum(2) * (usable & there)
+            rim = cv2.boxFilter(error, -1, box, normalize=False, borderType=cv2.BORDER_CONSTANT) / box[0]
+            cost = rim + _HEIGHT_PRIOR * np.float32(dy / hole.shape[0]) ** 2
+            colours.append(copy[hole])
+            known.append(there[hole])
+            costs.append(np.where(there, cost, _UNKNOWN)[hole])
+        self.colours, self.known, self.costs = np.array(colours), np.array(known), np.array(costs)  # (K, N, ...)
+        self.pixels = np.arange(len(self.costs[0]))
+        self.labels: Index = self.costs.argmin(0)
+        self.seams = self._seams(self.labels[self.first], self.labels[self.second])
+
+    def _seams(self, one: Index | int, other: Index | int) -> Array:
+        """What the labels of each pair's pixels cost (E,): how much their copies differ at both pixels."""
+        differences: Array = sum(
+            np.square(self.colours[one, at] - self.colours[other, at]).sum(1) for at in (self.first, self.second)
+        )
+        return np.where(one == other, np.float32(0), differences)
+
+    def expand(self, label: int) -> None:
+        """Give the label to whichever pixels make the whole cheaper, the best such choice."""
+        active = self.known[label] & (self.labels != label)
+        if not active.any():
+            return
+        first, second = self.first, self.second
+        stay = self.seams
+        second_moves, first_moves = self._seams(self.labels[first], label), self._seams(label, self.labels[second])
+        # The energy as a sum over the moving pixels and, for pairs that may both move, a cost of only the second
+        # moving (Kolmogorov and Zabih 2004); negative ones of these, rare, count as none.
+        together = active[first] & active[second]
+        only_first, only_second = active[first] & ~active[second], active[second] & ~active[first]
+        gain = (self.costs[label] - self.costs[self.labels, self.pixels]).astype(np.float64)
+        for at, chosen, change in (
+            (first, together, first_moves - stay),
+            (second, together, -first_moves),
+            (first, only_first, first_moves - stay),
+            (second, only_second, second_moves - stay),
+        ):
+            gain += np.bincount(at[chosen], change[chosen], len(gain))
+        if (gain[active] >= 0).all():
+            return
+        apart = np.maximum(first_moves + second_moves - stay, 0)[together]
+        moving = np.flatnonzero(active)[_cut(active, gain, first[together], second[together], apart)]
+        changed = self.labels.copy()
+        changed[moving] = label
+        seams = self._seams(changed[first], changed[second])
+        costs = self.costs[changed, self.pixels] - self.costs[self.labels, self.pixels]
+        if costs.sum(dtype=np.float64) + (seams - stay).sum(dtype=np.float64) < 0:
+            self.labels, self.seams = changed, seams
+
+
+def _cut(active: Mask, gain: Array, first: Index, second: Index, apart: Array) -> Mask:
+    """Which of the active pixels move, by a minimum cut: at gain (N,) each, and apart (E,) if only the second does."""
+    count = int(active.sum())
+    node = np.cumsum(active) - 1
+    source, sink = count, count + 1
+    gain = gain[active]
+    dear = gain > 0
+    rows = np.concatenate([node[first], np.full(dear.sum(), source), np.flatnonzero(~dear)])
+    columns = np.concatenate([node[second], np.flatnonzero(dear), np.full((~dear).sum(), sink)])
+    capacities = np.minimum(np.rint(np.concatenate([apart, np.abs(gain[dear]), np.abs(gain[~dear])])), _CAPACITY)
+    graph = csr_matrix((capacities.astype(np.int32), (rows, columns)), shape=(count + 2, count + 2))
+    residual = graph - maximum_flow(graph, source, sink).flow
+    residual.data = (residual.data > 0).astype(np.int32)
+    residual.eliminate_zeros()
+    moves = np.ones(count + 2, bool)
+    moves[breadth_first_order(residual, source, return_predecessors=False)] = False
+    return moves[:count]
