@@ -135,6 +135,7 @@ def contact_shadow(
         return None
     chosen = chosen[:: max(1, len(chosen) // _POINTS)]
     soles = points[chosen] + lifts[chosen, None] * below
+    nearness = np.clip(1 - lifts[chosen] / _SOLE, 0, 1).astype(np.float32)  # what is below the ground touches it
     centre = soles.mean(0)
     box = _box_of_circle(centre, below, 2.5 * _BODY[0], camera)
     if box.empty:
@@ -153,13 +154,13 @@ def contact_shadow(
         return np.where(descent[part] > 0, np.exp(-away / np.float32(2 * reach**2)), np.float32(0))
 
     close = np.zeros(z.shape, np.float32)
-    for sole, lift in zip(soles, lifts[chosen], strict=True):
+    for sole, touch in zip(soles, nearness, strict=True):
         about = _box_of_circle(sole, below, 4 * _CONTACT[0], camera).intersect(box)
         if not about.empty:  # the rest of the image is too far away
             part = about.slices_in(box)
-            np.maximum(close[part], np.float32(1 - lift / _SOLE) * near(sole, _CONTACT[0], part), out=close[part])
+            np.maximum(close[part], touch * near(sole, _CONTACT[0], part), out=close[part])
     light = (1 - _CONTACT[1] * close) * (1 - _BODY[1] * near(centre, _BODY[0], np.s_[:, :]))
-    return box, light.astype(np.float32)
+    return box, np.clip(light, 0, 1).astype(np.float32)
 
 
 def _box_of_circle(centre: NDArray[np.float64], normal: NDArray[np.float64], radius: float, camera: Camera) -> Box:

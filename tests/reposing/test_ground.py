@@ -56,6 +56,22 @@ def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
     assert contact_shadow(body - torch.tensor([0.0, 0.5, 0.0]), height, stage.view) is None
 
 
+def test_the_shadow_of_who_is_below_the_ground_is_no_darker_and_no_light_wraps_round(stage: Stage) -> None:
+    rotations = pose(**STANDING)
+    body = vertices(stage, rotations, torch.tensor([0.0, 0.2, 3.5]))
+    height = standing_height(body, stage.body)
+    standing, sunk = (
+        contact_shadow(body + torch.tensor([0.0, by, 0.0]), height, stage.view)[1].min() for by in (0.0, 0.1)
+    )
+    assert 0.3 < sunk <= standing
+    photo, mask = stage.person(rotations)
+    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    plate = np.full_like(photo, 200)
+    shadowed = reposer.shadowed(plate, rotations, stage.trans + torch.tensor([0.0, 0.1, 0.0]))
+    assert 60 < shadowed.min() < 150
+    assert shadowed.max() == 200
+
+
 LEVEL = torch.tensor([0.0, 1.0, 0.0])
 TILTS = {"down": (0.45, 0.0, 0.0), "up": (-0.3, 0.0, 0.0), "rolled": (0.0, 0.0, 0.4), "both": (0.3, 0.0, -0.35)}
 
