@@ -1,4 +1,4 @@
-"""The ground that a person stands on: where it is, how a pose is set down on it, and the shadow below the feet.
+"""The ground that a person stands on: where it is, in the frames of a motion too, and the shadow below the feet.
 
 Who stands still is in balance: their centre of mass is above their feet. That tells which way is down where a camera
 looks down or up, or is rolled, to some degrees; smaller tilts are taken for none. The ground is the plane
@@ -12,6 +12,7 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter, minimum_filter1d
 from torch import Tensor
 
 from humanpose_cli.avatar.surface import parts_mask
@@ -33,6 +34,12 @@ _STRAIGHT = math.cos(math.radians(40))  # of the bend of straight legs, and of t
 _ASTRIDE = 0.3  # of the height: feet farther apart may be a step, or a leg that is raised
 _LEAST_TILT, _MOST_TILT = math.radians(15), math.radians(50)  # fits lean by up to 12 degrees where nothing is tilted
 _LEVEL = (0.0, 1.0, 0.0)
+# Contacts of a motion with its ground: single wrong frames (seconds) do not count; errors of fits and slopes move the
+# ground up to so fast (m/s), a jump is faster; soles so near to it (metres) touch it, as do those that keep their
+# height for so long (seconds, metres), which nobody in the air does.
+_GLITCH, _DRIFT, _TOUCHES, _STAYS, _STILL = 0.15, 0.3, 0.01, 0.3, 0.025
+_SMOOTH = 0.08  # seconds, standard deviation: soles of fits tremble, and the body is not to tremble with them
+SINKS = 0.01  # metres that a body may be below the ground: soft soles, and what smoothing leaves
 
 
 def standing_height(
@@ -109,6 +116,31 @@ def turn_between(before: Tensor, after: Tensor) -> Tensor:
     x, y, z = axis.tolist()
     cross = axis.new_tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return torch.eye(3).to(axis) + cross + cross @ cross / (1 + cosine)
+
+
+def ground_under(lowest: NDArray[np.floating], frame_rate: float) -> NDArray[np.float64]:
+    """The height (T,) of a motion's ground in each frame, from that of the body's lowest point (T,), metres upwards.
+
+    The ground is where the body touches it, goes on straight between contacts, so that jumps stay jumps, and moves
+    slowly otherwise, as it does where a fit's distances are wrong, its camera is tilted or people walk up a slope. It
+    is nowhere more than a centimetre above the lowest point.
+    """
+    steady = median_filter(lowest.astype(np.float64), _odd(_GLITCH * frame_rate), mode="nearest")
+    rise = _DRIFT / frame_rate * np.arange(len(lowest))
+    after = np.minimum.accumulate(steady - rise) + rise
+    before = np.minimum.accumulate((steady + rise)[::-1])[::-1] - rise
+    size = max(3, _odd(_STAYS * frame_rate))
+    change = maximum_filter1d(steady, size, mode="nearest") - minimum_filter1d(steady, size, mode="nearest")
+    touching = np.flatnonzero((steady < np.minimum(after, before) + _TOUCHES) | (change < _STILL))
+    ground = np.interp(np.arange(len(lowest)), touching, steady[touching])
+    reach = math.ceil(4 * _SMOOTH * frame_rate)
+    going_on = np.pad(ground, reach, mode="reflect", reflect_type="odd") if len(ground) > 1 else ground
+    smooth = gaussian_filter1d(going_on, _SMOOTH * frame_rate, mode="nearest")
+    return np.minimum(smooth[reach : reach + len(ground)] if len(ground) > 1 else ground, lowest + SINKS)
+
+
+def _odd(frames: float) -> int:
+    return 2 * int(frames / 2) + 1
 
 
 def _mass_and_surface(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:

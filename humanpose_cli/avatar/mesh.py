@@ -28,7 +28,7 @@ from humanpose_cli.avatar.dressing import (
     head_scale,
     silhouette_displacements,
 )
-from humanpose_cli.avatar.ground import contact_shadow, standing_height, tilt_of
+from humanpose_cli.avatar.ground import SINKS, contact_shadow, ground_under, standing_height, tilt_of
 from humanpose_cli.avatar.head import head_yaw, kept_head, shows_half_a_face
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.light import PhotoLight, light_of
@@ -175,6 +175,7 @@ class DrawnPerson:
 
 
 _ON_THE_GROUND = 0.04  # metres between soles and ground that a fit's feet may be wrong
+_LONGEST_FLIGHT = 1.0  # seconds that nobody stays in the air
 
 
 class MeshReposer:
@@ -347,17 +348,34 @@ class MeshReposer:
         """The images with the person in several poses (rotations, trans)."""
         return [self.render(*pose) for pose in poses]
 
-    def set_down(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        """The translation (3,) that puts a standing pose onto the photo's ground; as it is for other poses, and for
-        those whose feet are about there: a pelvis is known more exactly than a sole.
+    def set_down(self, rotations: Tensor, trans: Tensor, frame_rate: float) -> Tensor:
+        """The translations (T, 3) that put a motion onto the photo's ground: what touches the motion's own ground (see
+        `ground_under`) touches the photo's.
+
+        A single pose is put there if it stands, as is a motion too short to tell contacts if it stands in some frame.
+        Others, and a single pose whose feet are about there, keep their height: a pelvis is known more exactly than a
+        sole, and who does not stand may leap or sit.
         """
         if self.ground is None:
             return trans
+        down = self.down.to(self.trans)
         with torch.no_grad():
-            vertices = self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans))
-            height = standing_height(vertices, self.body, down=self.down)
-        lift = 0.0 if height is None else self.ground - height
-        return trans if abs(lift) < _ON_THE_GROUND else trans + lift * self.down.to(trans)
+            poses = zip(rotations.to(self.rotations), trans.to(self.trans), strict=True)
+            vertices = (self.dressed.pose(*pose) for pose in poses)  # one by one: a long motion's fill the memory
+            told = [
+                (self.ground - float((body @ down).max()), standing_height(body, self.body, down=down))
+                for body in vertices
+            ]
+        heights, soles = np.array([lowest for lowest, _ in told]), [sole for _, sole in told if sole is not None]
+        if len(heights) == 1:
+            lift = soles[0] - self.ground if soles else 0.0
+            lifts = np.array([lift if abs(lift) >= _ON_THE_GROUND else 0.0])
+        elif soles or len(heights) >= _LONGEST_FLIGHT * frame_rate:
+            lifts = -ground_under(heights, frame_rate)
+        else:
+            lifts = np.zeros(len(heights))
+        lifts = np.maximum(lifts, -SINKS - heights)
+        return trans - torch.from_numpy(lifts).to(trans)[:, None] * down.to(trans)
 
     def backdrop(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8] | None:
         """The background (H, W, 3) behind a pose, with its shadow where it is the photo's; None for transparent."""

@@ -27,7 +27,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_image
 from humanpose_cli.fitting.options import DetectorMode, FitOptions
-from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.people import PeopleSource, people_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.geometry.body_params import BodyParams
@@ -428,9 +428,8 @@ class ReposingScene:
         start = self.record.joints3d[row, SMPL24.index("pelvis")]
         mesh = self._meshes[self.rows.index(row)]
         motion = motion_on(target, self._body, self.record.betas[row], start, mesh.down)
-        first = motion.trans[0]
-        settled = mesh.set_down(motion.rotations[0], first)
-        return BodyParams.from_rotations(motion.rotations, motion.betas, motion.trans + (settled - first))
+        settled = mesh.set_down(motion.rotations, motion.trans, target.frame_rate or DEFAULT_FRAME_RATE)
+        return BodyParams.from_rotations(motion.rotations, motion.betas, settled)
 
     def _common_plate(self, plate: Background | NDArray[np.uint8]) -> np.ndarray | None:
         """The background (H, W, 3) of several redrawn people; None for a transparent one."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 from repose_stage import STANDING, Stage, pose
 
-from humanpose_cli.avatar.ground import contact_shadow, standing_height, tilt_of, turn_between
+from humanpose_cli.avatar.ground import SINKS, contact_shadow, ground_under, standing_height, tilt_of, turn_between
 from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -33,11 +33,60 @@ def test_a_pose_is_set_down_where_the_feet_stood(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
     reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
-    down = reposer.set_down(STEP, stage.trans)
+    down = reposer.set_down(STEP[None], stage.trans[None], 30.0)[0]
     assert down[1] > stage.trans[1] + 0.03  # legs apart reach less deep, so the pelvis sinks
     assert abs(standing_height(reposer.dressed.pose(STEP, down), stage.body) - reposer.ground) < 1e-4
     for still in (KNEELING, rotations):
-        torch.testing.assert_close(reposer.set_down(still, stage.trans), stage.trans)
+        torch.testing.assert_close(reposer.set_down(still[None], stage.trans[None], 30.0)[0], stage.trans)
+
+
+def leap(seconds: np.ndarray, start: float, height: float) -> np.ndarray:
+    """Metres above the ground (T,) of who jumps."""
+    since = seconds - start
+    return np.maximum(np.sqrt(2 * 9.81 * height) * since - 9.81 / 2 * since**2, 0)
+
+
+@pytest.mark.parametrize("rate", [25, 60, 120])
+def test_the_ground_of_a_motion_follows_its_drift_and_not_its_jumps_and_glitches(rate: int) -> None:
+    seconds = np.arange(4 * rate) / rate
+    drift = 0.1 * np.sin(1.5 * seconds) + 1
+    for height in (0.1, 0.6):
+        jump = leap(seconds, 1.5, height)
+        above = jump + drift - ground_under(jump + drift, rate)
+        np.testing.assert_allclose(above, jump, atol=0.025)
+        assert abs(above.max() - height) < 0.025
+    tremor = np.random.default_rng(0).normal(0, 0.003, len(seconds))
+    ground = ground_under(drift + tremor, rate)
+    assert (drift + tremor - ground).min() > -SINKS - 1e-9
+    np.testing.assert_allclose(ground, drift, atol=0.012)
+    assert np.diff(ground, 2).std() < 0.1 * np.diff(tremor, 2).std()
+    glitch = np.where(np.arange(len(seconds)) == rate, -0.2, 0.0)
+    assert np.count_nonzero(np.abs(ground_under(glitch, rate)) > 1e-6) == 1
+    box = ground_under(np.where(seconds > 2, 0.5, 0.0), rate)  # who climbs stands on the ground again soon
+    np.testing.assert_allclose(box[seconds > 2.4], 0.5, atol=0.01)
+
+
+def test_a_motion_stays_on_the_ground_where_its_camera_or_its_distances_are_off(stage: Stage) -> None:
+    rotations = pose(**STANDING)
+    photo, mask = stage.person(rotations)
+    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    seconds = np.arange(60) / 30
+    jump = leap(seconds, 1.0, 0.3)
+    path = torch.from_numpy(np.stack((0.3 * seconds, 0.1 * seconds - jump, 0.4 * seconds), 1).astype(np.float32))
+
+    def heights(poses: torch.Tensor, path: torch.Tensor) -> np.ndarray:
+        placed = reposer.set_down(poses, stage.trans + path, 30.0)
+        torch.testing.assert_close(placed[:, [0, 2]], (stage.trans + path)[:, [0, 2]])
+        bodies = zip(poses, placed, strict=True)
+        return np.array([reposer.ground - float(reposer.dressed.pose(*body)[:, 1].max()) for body in bodies])
+
+    standing = rotations.expand(60, -1, -1, -1)
+    np.testing.assert_allclose(heights(standing, path), jump, atol=0.02)
+    # The same frames are as high in a part of the motion; a part in which nobody stands is not sunk either.
+    np.testing.assert_allclose(heights(standing[40:], path[40:]), jump[40:], atol=0.02)
+    kneeling = KNEELING.expand(60, -1, -1, -1)
+    np.testing.assert_allclose(heights(kneeling, path), jump, atol=0.02)
+    assert heights(kneeling[:1], torch.tensor([[0.0, 1.0, 0.0]])) == pytest.approx(-SINKS, abs=1e-4)
 
 
 def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
@@ -93,7 +142,7 @@ def test_a_standing_target_stands_upright_before_a_tilted_camera(
     step = BodyParams.from_rotations(STEP[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3)))
     start = (stage.trans + stage.body.rest_joints(torch.zeros(1, 10))[0, 0]).numpy()
     placed = motion_on(RotationTarget(step), stage.body, np.zeros(10), start, reposer.down)
-    down = reposer.set_down(placed.rotations[0], placed.trans[0])
+    down = reposer.set_down(placed.rotations, placed.trans, 30.0)[0]
     legs_and_trunk = vertices(stage, placed.rotations[0], down)
     upright = torch.nn.functional.normalize(placed.rotations[0, 0] @ torch.tensor([0.0, -1.0, 0.0]), dim=0)
     assert torch.rad2deg(torch.arccos(upright @ turn @ LEVEL)) < 5
