@@ -180,7 +180,8 @@ def repose(
 
     Results are named after the photograph and the pose. One pose makes an image (photo.arms_up.png), a motion makes a
     video (photo.dance.mp4) or numbered images. --out may name the files in place of a folder: new.png, new.exr (half
-    floats, linear light), dance.mp4, or numbered images as f_%04d.exr. --frames picks frames of a motion.
+    floats, linear light), dance.mp4, or numbered images as f_%04d.exr. --frames picks frames of a motion, the first of
+    which stands where the person stood; numbered images have the numbers of these frames: 60:72 begins with 000060.png.
     """
     listed = flags.listed()
     photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)
@@ -229,9 +230,10 @@ def repose(
         if numbered is not None and form == "image":
             session.reporter.info("the target is one pose: it makes one image")
         name = pose_name(pose)
-        outputs = repose_outputs(list(found), out, form, len(target), name)
+        outputs = repose_outputs(list(found), out, form, target, name)
+        part = f", frames {frames}" if frames is not None and form == "numbered" else ""  # of a shot made in parts
         items = [
-            replace(item_of(source, paths), key=f"{source.key} as {name}")
+            replace(item_of(source, paths), key=f"{source.key} as {name}{part}")
             for source, paths in zip(found, outputs, strict=True)
         ]
         recorded: dict[str, Any] = {**reposer.identity, "skeleton": skeleton, "target_axes": axes}
@@ -242,7 +244,9 @@ def repose(
             recorded["background"] = file_digest(Path(background))
         recorded["fit"] = fit and file_digest(fit)
         work = ReposeWork(session, reposer, target, form, known)
-        one = outputs[0][0] if outputs and numbered_path(out, 0) in outputs[0] else out  # which has no ledger
+        one = (
+            outputs[0][0] if outputs and numbered_path(out, target.first_frame) in outputs[0] else out
+        )  # which has no ledger
         return flags.run(
             session,
             items,

@@ -72,6 +72,7 @@ class Reposed:
     def save(self, path: Path | str, progress: Progress = no_progress) -> tuple[Path, ...]:
         """Write one image, a video (.mp4), or numbered images into a folder or as `f_%04d.exr`; gives the paths.
 
+        Numbers are those of the target's frames: of `frames="60:72"` the first is 000060.png.
         The images are drawn one by one and not kept. UsageError for several poses in one image, or a video with a
         transparent background.
         """
@@ -80,7 +81,7 @@ class Reposed:
             return self.write("video", [path], progress)
         if path.suffix and _form_of_name(path) != "numbered":
             return self.write("image", [path], progress)
-        return self.write("numbered", _numbered(path, len(self)), progress)
+        return self.write("numbered", _numbered(path, self.target), progress)
 
     def write(self, form: Form, paths: Sequence[Path], progress: Progress = no_progress) -> tuple[Path, ...]:
         """As `save`, into named files."""
@@ -168,17 +169,20 @@ def pose_name(target: Path) -> str:
     return escaped(name.name if fitted or target.is_dir() else name.stem)
 
 
-def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int, pose: str) -> list[tuple[Path, ...]]:
+def repose_outputs(
+    items: Sequence[InputItem], out: Path, form: Form, target: Target, pose: str
+) -> list[tuple[Path, ...]]:
     """For each photograph the files to write: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
 
-    out   a folder, the one file, or the numbered pattern (f_%04d.exr) of one photograph's images
-    pose  the target's name, so that two poses of one photograph do not collide
+    out     a folder, the one file, or the numbered pattern (f_%04d.exr) of one photograph's images
+    target  whose frame numbers the images have, so that parts of one motion do not collide
+    pose    the target's name, so that two poses of one photograph do not collide
     Of photographs whose names differ in the extension alone, it stays: `a.jpg.POSE.png`.
     """
     if _form_of_name(out) == "numbered":
         if len(items) > 1:
             raise UsageError("out", f"is one sequence for {len(items)} photographs", got=str(out), remedy=_MANY)
-        return [_numbered(out, count)]
+        return [_numbered(out, target)]
     if _form_of_name(out) is not None:
         return [(out,)] * len(items)
     stems = [str(PurePosixPath(item.key).with_suffix("")) if item.kind != "frames" else item.key for item in items]
@@ -186,7 +190,7 @@ def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int
     named = [stem if counts[stem] == 1 else item.key for stem, item in zip(stems, items, strict=True)]
     bases = [out / f"{name}.{pose}" for name in named]
     if form == "numbered":
-        return [_numbered(base, count) for base in bases]
+        return [_numbered(base, target) for base in bases]
     ending = ".png" if form == "image" else ".mp4"
     return [(base.with_name(base.name + ending),) for base in bases]
 
@@ -202,10 +206,11 @@ def targets_folder(out: Path, target: Path) -> Path | None:
     return None if an_image else out.parent / "targets"
 
 
-def _numbered(out: Path, count: int) -> tuple[Path, ...]:
-    """Files of a numbered pattern with an image's ending, or `000000.png` and on in a folder."""
+def _numbered(out: Path, target: Target) -> tuple[Path, ...]:
+    """Files of a numbered pattern with an image's ending, or `000000.png` and on in a folder, by frame number."""
     pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"
-    return tuple(path for index in range(count) if (path := numbered_path(pattern, index)) is not None)
+    numbers = range(target.first_frame, target.first_frame + len(target))
+    return tuple(path for number in numbers if (path := numbered_path(pattern, number)) is not None)
 
 
 def _kind_of(warning: str) -> str:

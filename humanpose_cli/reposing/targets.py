@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -259,7 +260,8 @@ def read_target(
     if not len(fit):
         subject = target if isinstance(target, str | Path) else "target"
         raise InputError(subject, "shows nobody whose pose could be taken", remedy="choose another target")
-    return target_of_fit(fit)
+    shown = int(fit.frame_index[fit.rows_of(fit.largest_track)[0]])
+    return replace(target_of_fit(fit), first_frame=frames.start + shown)
 
 
 def _known_target(target: AnyTarget, skeleton: str | None, axes: str | None) -> Target | None:

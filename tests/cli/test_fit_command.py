@@ -226,6 +226,23 @@ def test_two_poses_of_one_photograph_and_what_is_refused(hpc, photos, fitted, tm
     assert "made with other options (another --target-pose); --overwrite" in refused.err
 
 
+def test_parts_of_one_motion_are_numbered_by_its_frames(hpc, photos, fitted, tmp_path):
+    photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
+    np.save(tmp_path / "dance.npy", np.repeat(read_fit(fit).joints3d[:1], 9, 0))
+    line = ("repose", photo, str(tmp_path / "dance.npy"), "--fit", str(fit), "--size", "64", "--numbered", "-o")
+    for part in ("4:6", "7:9"):
+        ran = hpc(*line, str(tmp_path / "out"), "--frames", part)
+        assert ran.code == 0, ran.err
+    names = [path.name for path in sorted((tmp_path / "out" / "astronaut.dance").iterdir())]
+    assert names == ["000004.png", "000005.png", "000007.png", "000008.png"]
+    refused = hpc(*line, str(tmp_path / "out"), "--frames", "5:8")
+    assert refused.code == 2
+    assert "by hpc repose of astronaut.png as dance, frames 4:6" in refused.err.replace("\n", " ")
+    for part in ("2:4", "4:5"):
+        assert hpc(*line, str(tmp_path / "f_%03d.png"), "--frames", part).code == 0
+    assert sorted(path.name for path in tmp_path.glob("f_*")) == ["f_002.png", "f_003.png", "f_004.png"]
+
+
 def test_reposed_images_beside_their_photographs_are_not_taken_for_photographs(hpc, photos, fitted, tmp_path):
     fit = fitted / "astronaut.png.fit.npz"
     (tmp_path / "astronaut.png").write_bytes((photos / "astronaut.png").read_bytes())

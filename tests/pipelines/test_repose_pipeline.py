@@ -7,13 +7,16 @@ import pytest
 from known_people import KnownPeople, true_person
 from skimage.metrics import structural_similarity
 
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.io.pose_files import JointTarget, RotationTarget
+from humanpose_cli.io.pose_files.target_pose import frames_of
 from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
 from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
 
@@ -130,19 +133,26 @@ def test_forms_and_names_of_outputs(tmp_path):
     assert form_of(3, numbered=None, transparent=True) == "numbered"
     assert form_of(3, numbered=True, transparent=False) == "numbered"
     item = InputItem("sub/a b.jpg", "image", tmp_path / "a b.jpg", (), tmp_path)
-    assert repose_outputs([item], tmp_path, "image", 1, "arms_up") == [(tmp_path / "sub/a b.arms_up.png",)]
-    (numbered,) = repose_outputs([item], tmp_path, "numbered", 2, "arms_up")
+    joints = np.zeros((70, len(SMPL24), 3), np.float32)
+    one, two = (JointTarget(joints[:count], SMPL24) for count in (1, 2))
+    part = frames_of(JointTarget(joints, SMPL24), FrameRange(60, 62))
+    assert repose_outputs([item], tmp_path, "image", one, "arms_up") == [(tmp_path / "sub/a b.arms_up.png",)]
+    (numbered,) = repose_outputs([item], tmp_path, "numbered", two, "arms_up")
     assert numbered == (tmp_path / "sub/a b.arms_up/000000.png", tmp_path / "sub/a b.arms_up/000001.png")
     twin = InputItem("sub/a b.png", "image", tmp_path / "a b.png", (), tmp_path)
-    both = repose_outputs([item, twin], tmp_path, "video", 2, "dance")
+    both = repose_outputs([item, twin], tmp_path, "video", two, "dance")
     assert [path.name for (path,) in both] == ["a b.jpg.dance.mp4", "a b.png.dance.mp4"]
-    assert repose_outputs([item], tmp_path / "x.png", "image", 1, "arms_up") == [(tmp_path / "x.png",)]
-    assert repose_outputs([item], tmp_path / "f_%03d.exr", "numbered", 2, "dance") == [
+    assert repose_outputs([item], tmp_path / "x.png", "image", one, "arms_up") == [(tmp_path / "x.png",)]
+    assert repose_outputs([item], tmp_path / "f_%03d.exr", "numbered", two, "dance") == [
         (tmp_path / "f_000.exr", tmp_path / "f_001.exr")
     ]
+    (numbered,) = repose_outputs([item], tmp_path, "numbered", part, "dance")
+    assert numbered == (tmp_path / "sub/a b.dance/000060.png", tmp_path / "sub/a b.dance/000061.png")
+    later = frames_of(part, FrameRange(1))  # of what was cut already
+    assert repose_outputs([item], tmp_path / "f_%03d.exr", "numbered", later, "dance") == [(tmp_path / "f_061.exr",)]
     with pytest.raises(UsageError, match="one sequence for 2 photographs"):
-        repose_outputs([item, twin], tmp_path / "f_%03d.exr", "numbered", 2, "dance")
-    (numbered,) = repose_outputs([item], tmp_path, "numbered", 1, "f_%04d")
+        repose_outputs([item, twin], tmp_path / "f_%03d.exr", "numbered", two, "dance")
+    (numbered,) = repose_outputs([item], tmp_path, "numbered", one, "f_%04d")
     assert numbered == (tmp_path / "sub/a b.f_%04d/000000.png",)
     assert pose_name(Path(os.fsdecode(b"lat\xe9in.npy"))) == r"lat\xe9in"
     names = [pose_name(Path(name)) for name in ("p/dance.bvh", "a.jpg.fit.npz", "b.v2.fit.npz", "c.mp4")]

@@ -19,12 +19,14 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.reposing.targets import read_target
 
 
-def one_person() -> FitRecord:
-    """A fit of one image."""
-    sizes = {name: [1 if size in ("N", "F") else size for size in shape] for name, (shape, _) in COLUMNS.items()}
+def one_person(frames: int = 1) -> FitRecord:
+    """A fit of one image, or of several of which the last shows the person."""
+    counts = {"N": 1, "F": frames}
+    sizes = {name: [counts.get(size, size) for size in shape] for name, (shape, _) in COLUMNS.items()}
     arrays = {name: np.ones(size) for name, size in sizes.items()}
     zero = {name: np.zeros(sizes[name]) for name in ("track_id", "frame_index", "shot_id", "interpolated", "poses")}
-    own = {"frame_names": ["a"], "image_size": [[8, 8]], "boxes": [[1, 1, 5, 5]], "world_to_camera": [np.eye(4)]}
+    own = {"boxes": [[1, 1, 5, 5]], "image_size": [[8, 8]] * frames, "world_to_camera": [np.eye(4)] * frames}
+    own |= {"frame_names": ["a"] * frames, "frame_index": [frames - 1]}
     return FitRecord.build(**{**arrays, **zero, **own})
 
 
@@ -47,6 +49,12 @@ class SlowFitter:
 def image(tmp_path: Path) -> Path:
     write_image(tmp_path / "pose.png", np.zeros((8, 8, 3), np.uint8))
     return tmp_path / "pose.png"
+
+
+def test_a_driving_video_keeps_its_frame_numbers(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SlowFitter, "fit", lambda *_, **__: one_person(frames=2))
+    assert read_target(image, SlowFitter, frames=FrameRange(60, 70)).first_frame == 61
+    assert read_target(np.zeros((8, 8, 3), np.uint8), SlowFitter).first_frame == 1
 
 
 def test_runs_side_by_side_make_one_fit(image: Path, tmp_path: Path) -> None:

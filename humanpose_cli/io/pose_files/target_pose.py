@@ -49,6 +49,7 @@ class JointTarget:
     joint_confidence  (J,): 1 for joints that the file has, less where it holds a near relative only, 0 where it has
                       none (the position is then its parent's, to be ignored); None for 1
     warnings          sentences that the user should see
+    first_frame       number of the first of these frames, as `frames_of` counts them
     """
 
     joints: np.ndarray
@@ -56,6 +57,7 @@ class JointTarget:
     frame_rate: float | None = None
     joint_confidence: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
+    first_frame: int = 0
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -71,12 +73,14 @@ class RotationTarget:
     frame_rate     frames a second, None where the file does not say
     axes_rotation  (3, 3) float32 from the file's axes to camera axes; poses and trans already contain it
     warnings       sentences that the user should see
+    first_frame    number of the first of these frames, as `frames_of` counts them
     """
 
     params: BodyParams
     frame_rate: float | None = None
     axes_rotation: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
     warnings: tuple[str, ...] = ()
+    first_frame: int = 0
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -91,6 +95,7 @@ def frames_of(target: Target, frames: FrameRange, name: Path | str = "target") -
     rows = slice(frames.start, frames.stop)
     if frames.start >= len(target):
         raise InputError(name, "has no frame in the range", expected=f"frames {frames}", got=f"{len(target)} frames")
+    first = target.first_frame + frames.start
     if isinstance(target, JointTarget):
-        return replace(target, joints=target.joints[rows])
-    return replace(target, params=target.params.rows(rows))
+        return replace(target, joints=target.joints[rows], first_frame=first)
+    return replace(target, params=target.params.rows(rows), first_frame=first)
