@@ -410,6 +410,12 @@ class MeshReposer:
         sides = [absolute[SMPL24.index(name)].mT @ towards_camera for name in ("pelvis", "spine3")]
         return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)
 
+    def shows(self, rotations: Tensor, trans: Tensor) -> bool:
+        """Whether any of T poses lies in the photo with a hundredth of its surface or more."""
+        with torch.no_grad():
+            poses = zip(rotations.to(self.rotations), trans.to(self.trans), strict=True)
+            return any(self._share_outside(self.dressed.pose(*pose)) < 0.99 for pose in poses)
+
     def _share_outside(self, vertices: Tensor) -> float:
         """Share of the surface that lies outside the photo."""
         pixels = self.view.project(vertices).cpu().numpy()

@@ -80,7 +80,9 @@ _MESH_INPUT = option(
 )
 _PERSON = option("--person ID|largest|all", "Which person to repose; ids count from 0, the largest.")
 _ABSOLUTE = option(
-    "--absolute", "Put the pose where its own coordinates say. Default: where the person is in the photograph."
+    "--absolute",
+    "Put the pose where its own coordinates say, which are those of the photograph's camera: a fit's, or what hpc "
+    "export wrote. Others, as AMASS's own, put nobody into the photograph: an error. Default: where the person is.",
 )
 _BACKGROUND = option(
     "--background keep|FILE|transparent",

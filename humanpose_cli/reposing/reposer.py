@@ -424,7 +424,15 @@ class ReposingScene:
     def _placed(self, target: Target, row: int) -> BodyParams:
         """The target's T poses of one person, torch tensors."""
         if self._options.absolute:
-            return motion_on(target, self._body, self.record.betas[row])
+            motion = motion_on(target, self._body, self.record.betas[row])
+            if not self._meshes[self.rows.index(row)].shows(motion.rotations, motion.trans):
+                raise UsageError(
+                    "absolute",
+                    "puts nobody into the photograph",
+                    expected="a target in the axes of its camera, as of a fit or of `hpc export`",
+                    remedy="leave it out: the pose is then put where the person is",
+                )
+            return motion
         start = self.record.joints3d[row, SMPL24.index("pelvis")]
         mesh = self._meshes[self.rows.index(row)]
         motion = motion_on(target, self._body, self.record.betas[row], start, mesh.down)

@@ -59,6 +59,20 @@ def test_another_pose_is_nearer_to_its_truth_than_the_photo(clip, clip_frames, m
     assert similarity(made.image, truth, where) > similarity(clip_frames[0], truth, where) + 0.05
 
 
+def test_a_target_whose_own_place_is_out_of_the_photograph_is_an_error(clip, clip_frames, meshes_made_once):
+    """As AMASS's are, whose world has its origin on the ground and no camera."""
+    target = target_at(clip, [0, 3])
+    away = RotationTarget(replace(target.params, trans=-target.params.trans))
+    with reposer_of(clip, [true_person(clip, 0)], absolute=True) as reposer:
+        scene = reposer.read(clip_frames[0])
+        with pytest.raises(UsageError, match="absolute: puts nobody into the photograph"):
+            next(scene.images(away))
+    partly = np.concatenate((-target.params.trans[:1], target.params.trans[1:]))
+    with reposer_of(clip, [true_person(clip, 0)], absolute=True) as reposer:
+        images = list(reposer.read(clip_frames[0]).images(RotationTarget(replace(target.params, trans=partly))))
+    assert len(images) == 2
+
+
 def test_transparent_backgrounds_have_alpha_only_at_the_person(clip, clip_frames):
     with reposer_of(clip, [true_person(clip, 0)], background="transparent") as reposer:
         (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [0]))
