@@ -319,7 +319,7 @@ _ENTRIES = (
         "warp3d",
         "a person's image, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "a002f8114c7f2f14d9f7f2f4fcc5885cc83b76dec35c9e7eb5b04e31171e4937",
+        "57050d5edb06c289d0cdb4401db13fba4680be49a599f4cd47957f0030c399a6",
     ),
     WeightsEntry(
         "lifter",
