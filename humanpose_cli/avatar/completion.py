@@ -124,8 +124,14 @@ def _straight(texture: Array) -> Array:
 
 
 def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
-    """A smooth correction of mirrored colours, coarse: what separates both sides' light where both are visible."""
+    """A smooth correction of mirrored colours, coarse: what separates both sides' light where both are visible.
+
+    Where they show things of different colour, as skin and a sleeve that the fit has on it, light is not what differs.
+    """
     both = mine[..., 3] * theirs[..., 3]
+    seen = np.nonzero(both)
+    colours = [_straight(side[seen]) for side in (mine, theirs)]
+    both[seen] *= np.linalg.norm(np.subtract(*map(colour_features, colours)), axis=1) < SAME_COLOUR
     difference = np.clip(_straight(mine) - _straight(theirs), -1, 1)
     values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
     operator = surface.operator
