@@ -237,7 +237,7 @@ def test_parts_of_one_motion_are_numbered_by_its_frames(hpc, photos, fitted, tmp
     assert names == ["000004.png", "000005.png", "000007.png", "000008.png"]
     refused = hpc(*line, str(tmp_path / "out"), "--frames", "5:8")
     assert refused.code == 2
-    assert "by hpc repose of astronaut.png as dance, frames 4:6" in refused.err.replace("\n", " ")
+    assert "is what hpc repose made of astronaut.png as dance, frames 4:6" in refused.err.replace("\n", " ")
     for part in ("2:4", "4:5"):
         assert hpc(*line, str(tmp_path / "f_%03d.png"), "--frames", part).code == 0
     assert sorted(path.name for path in tmp_path.glob("f_*")) == ["f_002.png", "f_003.png", "f_004.png"]

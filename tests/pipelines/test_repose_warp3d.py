@@ -177,14 +177,18 @@ def test_networks_that_learned_with_drawings_get_them(scene_of):
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     scene = scene_of(absolute=True)
     record = scene.record
-    beside = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([60, 0, 0])))
-    (gone,) = scene.images(beside)
+    poses, betas, trans = (np.repeat(values[:1], 2, 0) for values in (record.poses, record.betas, record.trans))
+    leaving = RotationTarget(BodyParams(poses, betas, trans + np.float32([[0, 0, 0], [60, 0, 0]])))
+    _, gone = scene.images(leaving)
     assert "outside the image" in gone.warnings[0]
     np.testing.assert_array_equal(gone.image, scene._meshes[0].background)
+    beside = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([60, 0, 0])))
+    with pytest.raises(UsageError, match="puts nobody into the photograph"):
+        list(scene.images(beside))
     apart = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([0.7, 0, 0])))
     (moved,) = scene.images(apart)  # so far that photo and result have crops of their own
     assert not any("outside" in warning for warning in moved.warnings)
-    behind = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] * np.float32([1, 1, -1])))
+    behind = RotationTarget(BodyParams(poses, betas, trans * np.float32([[1, 1, 1], [1, 1, -1]])))
     with pytest.raises(UsageError, match="known joints"):
         list(scene.images(behind))
 
