@@ -299,7 +299,7 @@ def test_textures_are_kept_per_body_and_size(stage: Stage, surface: BodyTexels) 
 
 
 def test_a_shirt_on_the_other_shoulder_does_not_tint_the_mirrored_arm(stage: Stage, surface: BodyTexels) -> None:
-    """As by a fit that is off: of the shoulders, which are both visible, one has the sleeve's colour, the other skin."""
+    """As by a fit that is off: of two shoulders that are visible, one has the sleeve's colour."""
     x = stage.body.template.numpy()[:, 0]
     shoulders, arm = part(stage, "left_shoulder", "right_shoulder"), part(stage, "right_elbow", "right_wrist")
     colours = dressed_colours(stage)
