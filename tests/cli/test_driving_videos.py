@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blind_detector import BlindDetector
 
 import humanpose_cli.fitting.people
 from humanpose_cli.batch.runner import Outcome
@@ -17,22 +18,6 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.pose_files import JointTarget
 from humanpose_cli.reposing import targets
-
-
-class BlindDetector:
-    """Finds nobody."""
-
-    def __init__(self, mode, threads, device):
-        pass
-
-    def detect(self, pixels):
-        return []
-
-    def track(self, frames, **_):
-        return ([] for _ in frames)
-
-    def close(self):
-        pass
 
 
 @pytest.fixture

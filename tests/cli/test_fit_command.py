@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
+from blind_detector import BlindDetector
 
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
@@ -291,24 +291,6 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
     ran = hpc(*line, "--detector", "fast", "--out", str(tmp_path / "out"))
     assert ran.code == 3
     assert "clip.mp4: the people of its first frame are reposed" in ran.err
-
-
-class BlindDetector:
-    """Finds nobody, and keeps in which modes it was asked to look."""
-
-    modes: ClassVar[list[str]] = []
-
-    def __init__(self, mode, threads, device):
-        self.modes.append(mode)
-
-    def detect(self, pixels):
-        return []
-
-    def track(self, frames, **_):
-        return ([] for _ in frames)
-
-    def close(self):
-        pass
 
 
 @pytest.mark.parametrize(
