@@ -94,7 +94,11 @@ _NUMBERED = option(
     "What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
     show_default=False,
 )
-_DETECTOR = option("--detector", "How hard to look for people. auto: thorough in images, fast in driving videos.")
+_DETECTOR = option(
+    "--detector",
+    "How hard to look for people. auto: in images until it is clear who is largest, thorough "
+    "if others are wanted; fast in driving videos.",
+)
 
 
 @dataclass(frozen=True)

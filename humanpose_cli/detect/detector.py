@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.detect.runtime import asking
-from humanpose_cli.detect.search import SCHEMES, Found, Mode, Scheme, search, similarity_of_points
+from humanpose_cli.detect.search import SCHEMES, Found, Mode, Scheme, search, search_largest, similarity_of_points
 from humanpose_cli.detect.tracking import Follower
 from humanpose_cli.io.video import prefetch
 
@@ -32,16 +32,18 @@ _PRESENT = 0.5
 class PersonDetector:
     """Finds people in images; a context manager that frees its models at the end.
 
-    mode     'thorough' for stills, 'fast' for video
+    mode     'thorough' for stills, 'fast' for video; 'largest' is thorough until it is clear who is largest, and may
+             miss small people then
     threads  model instances that run at once (None: as many as there are cores, four at most); the result does not
              depend on it
     device   of the networks: auto, cpu or cuda:N
     """
 
     def __init__(self, mode: Mode = "thorough", threads: int | None = None, device: str = "auto") -> None:
-        if mode not in SCHEMES:
-            raise UsageError("detector", "unknown mode", expected="thorough or fast", got=repr(mode))
-        self._scheme = SCHEMES[mode]
+        if mode not in get_args(Mode):
+            raise UsageError("detector", "unknown mode", expected=", ".join(get_args(Mode)), got=repr(mode))
+        self._scheme = SCHEMES["fast" if mode == "fast" else "thorough"]
+        self._search = search_largest if mode == "largest" else search
         self._pool, self._device = ModelPool(threads or default_threads(), partial(PoseModels, device)), device
 
     def detect(self, image: np.ndarray) -> list[DetectedPerson]:
@@ -53,7 +55,7 @@ class PersonDetector:
             return []
         with asking(self._device):
             pyramid = Pyramid(image)
-            return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
+            return self._people(pyramid, self._search(self._pool, pyramid, self._scheme), self._scheme)
 
     def track(
         self,

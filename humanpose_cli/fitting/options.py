@@ -23,7 +23,7 @@ believes its depth as far as it is sure of it, where there is a network for the 
 names its weights, for there it takes half of the time and changes PA-MPJPE by less than 1 mm (four real views)."""
 
 PeopleChoice = Literal["all", "largest"]
-DetectorMode = Literal["auto", "thorough", "fast"]
+DetectorMode = Literal["auto", "thorough", "fast", "largest"]
 
 SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"
 """The body network where none is named, and what finds the parts of a body for it."""
@@ -144,7 +144,8 @@ class FitOptions:
     body       'default', or 'smpl:FILE'
     people     'all', or only the 'largest' by box: of a sequence, the track of the largest boxes altogether, and beside
                it only tracks of other times
-    detector   'thorough', 'fast', or 'auto': thorough for images, fast for sequences
+    detector   'thorough', 'fast', or 'auto': thorough for images, fast for sequences; 'largest' is auto, but stops in
+               images where it is clear who is largest, and may miss small people then
     focal      pixels; None takes EXIF's, else 0.9 times the longer side, in images more where somebody would be
                nearer than 2 m
     method     'keypoints', 'nbf' or 'auto'; see `FitMethod`. 'auto' is 'keypoints' for bodies that no network knows

@@ -21,7 +21,7 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
-from humanpose_cli.detect.search import SCHEMES
+from humanpose_cli.detect.search import SCHEMES, Mode
 from humanpose_cli.fitting.detection_journal import DetectionJournal, Kept
 from humanpose_cli.fitting.options import DetectorMode
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
@@ -30,7 +30,7 @@ from humanpose_cli.io.inputs import Frame
 
 # Views of a given person beside the first: what the averages of the detection rest on.
 _FEWEST = 4  # keypoints by which a person is found again
-_VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
+_VIEWS = {"auto": 8, "thorough": 8, "fast": 2, "largest": 8}
 
 
 FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson]], None, None]
@@ -144,7 +144,8 @@ def people_of_fit(
 class DetectedPeople:
     """Our own detector; its models load when the first image or sequence needs them.
 
-    mode     'thorough', 'fast', or 'auto': thorough for images, fast for sequences
+    mode     'thorough', 'fast', or 'auto': thorough for images, fast for sequences; 'largest': the same, but as
+             `PersonDetector` has it for images
     threads  None: as many as there are cores (four at most)
     device   of the networks: auto, cpu or cuda:N
     """
@@ -159,7 +160,9 @@ class DetectedPeople:
         return images_at_once(self._device)
 
     def _detector(self, usual: Literal["thorough", "fast"]) -> PersonDetector:
-        mode = usual if self._mode == "auto" else self._mode
+        mode: Mode = self._mode if self._mode in ("thorough", "fast") else usual
+        if self._mode == "largest" and usual == "thorough":
+            mode = "largest"
         with self._lock:
             if mode not in self._detectors:
                 self._detectors[mode] = PersonDetector(mode, self._threads, self._device)
