@@ -24,8 +24,9 @@ from humanpose_cli.avatar.garments import (
 )
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.relief import FOLDS, STRANDS, depths_of
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, parts_mask, spread
-from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly, paint_vertices
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, parts_mask
+from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
+from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.conventions import SMPL24
 
 Array = NDArray[Any]
@@ -81,11 +82,16 @@ def complete_texture(
     grain        standard deviation, 0…1, of the noise that made-up texels get
     mirror_face  False leaves the unseen half of a profile without features
     """
-    own = np.clip((baked.confidence - np.float32(0.08)) / np.float32(0.55 - 0.08), 0, 1)
-    own = own * own * (3 - 2 * own)
+    own = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*own.shape, 4), np.float32)
-    np.multiply(baked.colour, own[..., None], out=image[..., :3])
-    image[..., 3] = own
+
+    def begin(rows: slice) -> None:
+        sure = np.clip((baked.confidence[rows] - np.float32(0.08)) / np.float32(0.55 - 0.08), 0, 1)
+        own[rows] = sure * sure * (3 - 2 * sure)
+        np.multiply(baked.colour[rows], cv2.merge([own[rows]] * 3), out=image[rows, :, :3])
+        image[rows, :, 3] = own[rows]
+
+    in_blocks(begin, own.shape)
     coarse, garments = surface.reduce(image), Garments(surface)
     prints = garments.prints(_straight(coarse), coarse[..., 3])
     theirs = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]) if prints.any() else image)
@@ -97,19 +103,24 @@ def complete_texture(
     visible_fraction = _share(surface, np.ones(len(visible), bool), visible)
     light = _light_difference(surface, coarse, coarse_theirs)
     coarse_theirs[..., :3] += light * coarse_theirs[..., 3:]
-    filled = surface.enlarge(_fill(surface, garments, _continued(surface, _over(coarse, coarse_theirs)), prints))
-    theirs[..., :3] += surface.enlarge(light) * theirs[..., 3:]
-    theirs *= (1 - own)[..., None]
-    image += theirs
-    filled *= 1 - image[..., 3:]
-    image[..., :3] += filled
-    image[..., 3] += own
-    image[..., 3] *= np.float32(0.5)
-    if grain > 0:
-        noise = np.random.default_rng(0).standard_normal(own.shape, np.float32) * np.float32(grain)
-        image[..., :3] += (noise * (1 - image[..., 3]))[..., None]
-    np.clip(image, 0, _BRIGHTEST, out=image)
-    bleed_islands(image, surface.fine.covered)
+    made_up = _fill(surface, garments, _continued(surface, _over(coarse, coarse_theirs)), prints)
+    # With a fourth channel of nothing, like the texture.
+    light, made_up = (surface.enlarge(np.dstack((one, np.zeros_like(one[..., 0])))) for one in (light, made_up))
+
+    def finish(rows: slice) -> None:
+        here, mirrored, mine = image[rows], theirs[rows], own[rows]
+        mirrored += light[rows] * cv2.merge([mirrored[..., 3]] * 4)
+        mirrored *= cv2.merge([1 - mine] * 4)
+        here += mirrored
+        here += made_up[rows] * cv2.merge([1 - here[..., 3]] * 4)
+        here[..., 3] = (here[..., 3] + mine) * np.float32(0.5)
+        if grain > 0:
+            noise = np.random.default_rng(rows.start).standard_normal(mine.shape, np.float32)
+            here[..., :3] += cv2.merge([noise * (np.float32(grain) * (1 - here[..., 3]))] * 3)
+        np.clip(here, 0, _BRIGHTEST, out=here)
+
+    in_blocks(finish, own.shape)
+    surface.fine.bleed(image)
     return WholeTexture(image, visible_fraction)
 
 
@@ -135,8 +146,7 @@ def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
     difference = np.clip(_straight(mine) - _straight(theirs), -1, 1)
     values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
     operator = surface.operator
-    field = spread(
-        operator.stiffness(),
+    field = operator.spread(
         weight * operator.areas / _LIGHT_AVERAGE**2,
         values,
         operator.areas / _LIGHT_FADE**2,
@@ -144,7 +154,7 @@ def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
     )
     field = np.clip(field, -_MOST_LIGHT, _MOST_LIGHT)
     light = surface.coarse.interpolate(field, surface.faces)
-    bleed_islands(light, surface.coarse.covered)
+    surface.coarse.bleed(light)
     return light
 
 
@@ -174,7 +184,7 @@ def _fill(surface: BodyTexels, garments: Garments, known: Array, prints: Array) 
     known = _over(known, surface.opposite(np.dstack((plain * weight[..., None], weight))))
     spread_out = _spread_colours(surface, known)
     filled = (known[..., :3] + (1 - known[..., 3:]) * spread_out) * relief
-    bleed_islands(filled, surface.coarse.covered)
+    surface.coarse.bleed(filled)
     return filled
 
 
@@ -263,7 +273,7 @@ def _spread_colours(surface: BodyTexels, known: Array) -> Array:
     one_hot = np.eye(len(materials))[nearest][..., None]
     columns = (one_hot * np.column_stack((values, np.ones(len(values))))[:, None]).reshape(len(values), -1)
     mean = (columns * data[:, None]).sum(0) / data.sum()
-    field = spread(operator.stiffness(groups, leak=0.002), data, columns, operator.areas * 1e-3, mean)
+    field = operator.spread(data, columns, operator.areas * 1e-3, mean, groups, leak=0.002)
     layers = surface.coarse.interpolate(field.astype(np.float32), surface.faces)
     layers = layers.reshape(*known.shape[:2], len(materials), 4)
     shares = layers[..., 3]

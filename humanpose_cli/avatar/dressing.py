@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_face, spread
+from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_face
 from humanpose_cli.body.body import FACE13, Body, PosedBody
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -176,7 +176,7 @@ def align_to_keypoints(
     if not data.any():
         return vertices
     fade = operator.areas / options.reach**2
-    field = spread(operator.stiffness(), data, values / np.maximum(data, 1e-9)[:, None], fade, np.zeros(2))
+    field = operator.spread(data, values / np.maximum(data, 1e-9)[:, None], fade, np.zeros(2))
     shifts = torch.from_numpy(field.astype(np.float32)).to(vertices)
     return vertices + torch.nn.functional.pad(shifts, (0, 1))
 
@@ -397,7 +397,7 @@ def _on_vertices(
 def _smooth(operator: SurfaceOperator, values: Array, reach: float) -> Array:
     """Values (V, C) averaged over about `reach` metres of the surface."""
     nothing = np.full(operator.count, 1e-9)
-    return spread(operator.stiffness(), operator.areas / reach**2, values, nothing, np.zeros(values.shape[1]))
+    return operator.spread(operator.areas / reach**2, values, nothing, np.zeros(values.shape[1]))
 
 
 def _spread(
@@ -407,7 +407,7 @@ def _spread(
     fade = operator.areas / options.reach**2
     # The second column spreads a constant: how much of the displacement at a vertex is supported by the outline.
     columns = np.stack((values, np.ones_like(values)), 1)
-    field = spread(operator.stiffness(), weights / options.smoothing, columns, fade, np.zeros(2))
+    field = operator.spread(weights / options.smoothing, columns, fade, np.zeros(2))
     displacement, support = field.T
     missing = np.clip(support[mirrored] - support, 0, 1)
     return displacement + options.symmetry * missing * (displacement[mirrored] - displacement)

@@ -8,6 +8,7 @@ behind it make a reposer from the labels of an `Example`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -43,6 +44,7 @@ from humanpose_cli.avatar.surface import (
 from humanpose_cli.avatar.untangle import mixed_up
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
+from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
@@ -174,6 +176,7 @@ class DrawnPerson:
     visible_fraction: float
 
 
+_SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photograph finds its texels made
 _ON_THE_GROUND = 0.04  # metres between soles and ground that a fit's feet may be wrong
 _LONGEST_FLIGHT = 1.0  # seconds that nobody stays in the air
 
@@ -226,6 +229,7 @@ class MeshReposer:
         crop = crop_photo(self.photo, self.view, self.mask, self.others, aligned)
         pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
+        self._made_up = self._begin_background()
         self._dress(crop, aligned)
         vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
         reliable_faces = self.body.faces[(self._reliable > 0.5)[self.body.faces.long()].all(1)]
@@ -242,13 +246,8 @@ class MeshReposer:
         normals = vertex_normals(vertices, self.body.faces)
         baked = bake_photo(source, vertices, normals, self.body.faces, surface.fine)
         self.light = self._light(surface, baked, normals)
-        bright = surface.fine.interpolate(self.light.on(normals)[:, None].cpu().numpy(), self.body.faces)
-        baked = baked._replace(colour=baked.colour / np.where(bright > 0, bright, 1))
+        self._take_light_off(surface, baked, normals)
         self.loose = loose_cloth(self.body, self.dressed, self.rotations, self.trans, vertices, crop)
-        reliable = surface.fine.interpolate(self._reliable.cpu().numpy()[:, None], self.body.faces)[..., 0]
-        baked = baked._replace(
-            confidence=baked.confidence * np.clip(2 * reliable - 0.6, 0, 1), visible=baked.visible & (reliable > 0.5)
-        )
         self._head_yaw = head_yaw(self.dressed.posed(self.rotations, self.trans))
         grain = _film_grain(crop.pixels, trust) if self.options.grain else 0.0
         self.texture: WholeTexture = complete_texture(
@@ -265,6 +264,19 @@ class MeshReposer:
         confidence = surface.reduce(baked.confidence)
         colours, weights = paint_vertices(surface.coarse, surface.rows, surface.reduce(baked.colour), confidence)
         return light_of(colours, normals.cpu().numpy(), surface.part_labels, weights)
+
+    def _take_light_off(self, surface: BodyTexels, baked: BakedTexture, normals: Tensor) -> None:
+        """Bring a texture, in place, to usual light, and leave out whatever is not where the fit says."""
+        columns = torch.stack((self.light.on(normals), self._reliable.to(normals)), 1).cpu().numpy()
+        values = surface.fine.interpolate(columns, self.body.faces)
+
+        def change(rows: slice) -> None:
+            light, reliable = values[rows, :, 0], values[rows, :, 1]
+            baked.colour[rows] /= cv2.merge([np.where(light > 0, light, np.float32(1))] * 3)
+            baked.confidence[rows] *= np.clip(2 * reliable - np.float32(0.6), 0, 1)
+            baked.visible[rows] &= reliable > 0.5
+
+        in_blocks(change, values.shape)
 
     def surfaces(self, rotations: Tensor, trans: Tensor, image: NDArray[np.float32] | None = None) -> list[Surface]:
         """The dressed body and the cloth beside it in a pose, with their textures.
@@ -306,10 +318,18 @@ class MeshReposer:
         """What stands behind the person (H, W, 3); None for transparent."""
         if isinstance(self._background_choice, np.ndarray):
             return cover_image(self._background_choice, self.view.size[::-1])
-        if self._background_choice == "transparent":
+        return None if self._made_up is None else self._made_up.result()
+
+    def _begin_background(self) -> Future[NDArray[np.uint8]] | None:
+        """The photo without the person, where it is asked for, made in a thread beside the texture."""
+        if isinstance(self._background_choice, np.ndarray) or self._background_choice == "transparent":
             return None
         someone = (self.others > 0.5) & ~self.hole
-        return inpaint(self.photo, self.hole, someone, self.options.inpainting)
+        pool = ThreadPoolExecutor(1, "background")
+        try:
+            return pool.submit(inpaint, self.photo, self.hole, someone, self.options.inpainting)
+        finally:
+            pool.shutdown(wait=False)
 
     @property
     def silhouette(self) -> NDArray[np.float32]:
@@ -476,13 +496,14 @@ def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
 
 
 def _texture_size(body: Body, pixels_per_metre: float) -> int:
-    """Texels along each side, a power of two: also where the atlas is coarse, about as fine as the photo."""
+    """Texels along each side, of `_SIZES`: also where the atlas is coarse, about as fine as the photo."""
     corners, flat = body.template[body.faces.long()], body.uv[body.uv_faces.long()]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
     a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
     widths_per_metre = ((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() / area.clamp_min(1e-12)).sqrt()
     coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
-    return int(np.clip(2 ** np.round(np.log2(max(pixels_per_metre, 1) / max(coarse, 1e-3))), 512, 4096))
+    wanted = max(pixels_per_metre, 1) / max(coarse, 1e-3)
+    return min(_SIZES, key=lambda size: abs(np.log(size / wanted)))
 
 
 def cover_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,11 +1,13 @@
 """The surface of a body for texturing: sets of its vertices, fields spread over it, and its texels.
 
-In this order: sets of vertices by part; `SurfaceOperator` and `spread`, smooth fields on the mesh; `BodyTexels`, a
+In this order: sets of vertices by part; `SurfaceOperator`, smooth fields on the mesh; `BodyTexels`, a
 body's texels, their mirror and opposite texels, and their relief.
 """
 
 from __future__ import annotations
 
+from copy import copy
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,6 +26,7 @@ from humanpose_cli.body.texture import (
     mirror_uv_corners,
     sample_at,
 )
+from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising.op import interpolate
@@ -108,6 +111,7 @@ class SurfaceOperator:
             weights.append(np.clip(cotangent / 2, 0.02, 10.0))
         self.rows, self.columns = np.concatenate(rows), np.concatenate(columns)
         self.weights = np.concatenate(weights)
+        self.edges = np.stack((self.rows, self.columns)).astype(np.int64).tobytes()
         self.areas = np.bincount(faces.ravel(), np.repeat(double_area / 6, 3), count) + 1e-12
         self.count = count
 
@@ -120,17 +124,44 @@ class SurfaceOperator:
         off = sparse.coo_matrix((np.concatenate((weights, weights)), (i, j)), (self.count, self.count)).tocsc()
         return sparse.diags(np.asarray(off.sum(1)).ravel()).tocsc() - off
 
+    def spread(
+        self,
+        data_weights: Array,
+        values: Array,
+        rest_weights: Array,
+        rest: Array,
+        cut: NDArray[np.integer] | None = None,
+        leak: float = 0.0,
+    ) -> Array:
+        """The field f (V, C) that minimises fᵀ K f + Σ data (f − values)² + Σ rest_weights (f − rest)².
 
-def spread(stiffness: sparse.csc_matrix, data_weights: Array, values: Array, rest_weights: Array, rest: Array) -> Array:
-    """The field f that minimises fᵀ K f + Σ data (f − values)² + Σ rest_weights (f − rest)².
+        data_weights (V,) ≥ 0, values (V, C), rest_weights (V,) > 0, rest (C,) or (V, C); cut, leak  of `stiffness`
+        """
+        system = self.stiffness(cut, leak) + sparse.diags(data_weights + rest_weights)
+        right = data_weights[:, None] * values + rest_weights[:, None] * np.broadcast_to(rest, values.shape)
+        order = elimination_order(self.edges, self.count)
+        field = np.empty_like(right)
+        field[order] = _factor(system[order][:, order], "NATURAL").solve(np.ascontiguousarray(right[order]))
+        return field
 
-    data_weights (V,) ≥ 0, values (V, C), rest_weights (V,) > 0, rest (C,) or (V, C) → (V, C)
+
+@lru_cache(maxsize=8)
+def elimination_order(edges: bytes, count: int) -> NDArray[np.int64]:
+    """An order of a mesh's vertices in which its systems are solved fast: it takes a third of a solution's time, and
+    is the same for every shape and weight.
+
+    edges  rows and columns, (2, E) int64, as bytes
     """
-    system = (stiffness + sparse.diags(data_weights + rest_weights)).tocsc()
-    right = data_weights[:, None] * values + rest_weights[:, None] * np.broadcast_to(rest, values.shape)
-    # Symmetric mode: a third of the time and fill of the general ordering.
-    factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    return factor.solve(np.ascontiguousarray(right))
+    rows, columns = np.frombuffer(edges, np.int64).reshape(2, -1)
+    off = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (count, count))
+    factor = _factor((off + off.T + sparse.diags(np.full(count, 1e3))), "MMD_AT_PLUS_A")
+    return np.argsort(factor.perm_c)
+
+
+def _factor(system: Any, order: str) -> Any:
+    # Symmetric mode, which takes a third of the time and fill; small panels fit the few columns of a surface's fronts.
+    options = {"SymmetricMode": True}
+    return splu(system.tocsc(), permc_spec=order, diag_pivot_thresh=0.0, relax=8, panel_size=8, options=options)
 
 
 # The rest body seen from so far that it is as good as parallel projection (metres), in an image of this height.
@@ -138,26 +169,30 @@ _FAR = 200.0
 _IMAGE = 768
 # Colours without detail are handled in a texture of this size.
 _COARSE = 512
-_LARGEST_CACHED = 2048  # texels along each side
+_MANY = 2048  # texels along each side: more take hundreds of megabytes
 _SOFT_BORDER = 2.0  # coarse texels
 
 _cached_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
 
 
 def body_texels(body: Body, size: int) -> BodyTexels:
-    """The texels of a body, cached for the next photo as long as the body lives, unless they are very many."""
-    if size > _LARGEST_CACHED:
-        return BodyTexels(body, size)
+    """The texels of a body, cached for the next photo as long as the body lives; of the largest, the last ones."""
     sizes = _cached_texels.setdefault(body, {})
-    if size not in sizes:
-        sizes[size] = BodyTexels(body, size)
+    coarse = min(size, _COARSE)
+    if coarse not in sizes:
+        sizes[coarse] = BodyTexels(body, coarse)
+    if size in sizes:
+        return sizes[size]
+    for large in [other for other in sizes if min(size, other) > _MANY]:
+        del sizes[large]
+    sizes[size] = sizes[coarse].resized(body, size)
     return sizes[size]
 
 
 class BodyTexels:
     """The texels of a body and their relations; independent of any photo.
 
-    fine, coarse  the surface points of the texture and of its reduced copy
+    fine, coarse  the surface points of the texture and of its reduced copy; the same until it is `resized`
     faces         (F, 3) tensor; rows: the same as an array
     texels_per_metre  of the coarse texture, on average
     rest          (V, 3) metres, the rest body; operator: its surface
@@ -170,8 +205,7 @@ class BodyTexels:
     """
 
     def __init__(self, body: Body, size: int) -> None:
-        self.fine = TexelMap(body.uv, body.uv_faces, size)
-        self.coarse = TexelMap(body.uv, body.uv_faces, min(size, _COARSE))
+        self.fine = self.coarse = TexelMap(body.uv, body.uv_faces, size)
         self.faces: Tensor = body.faces
         self.rows: NDArray[np.int64] = body.faces.cpu().numpy().astype(np.int64)
         self.rest: Array = body.template.cpu().numpy().astype(np.float64)
@@ -183,6 +217,13 @@ class BodyTexels:
         self.opposite_uv, self.opposed = _opposite(body, self.coarse)
         self.hollows, self.scalp, self.relief = self._relief(vertex_normals(body.template, body.faces).cpu().numpy())
         self.scalp_texels = float(np.sqrt(self.scalp.sum() / self.operator.areas[self.hair].sum()))
+
+    def resized(self, body: Body, size: int) -> BodyTexels:
+        """The same with another fine texture; what is coarse is shared."""
+        other = copy(self)
+        other.fine = TexelMap(body.uv, body.uv_faces, size)
+        other._mirror = other._mirror_maps(body)
+        return other
 
     def _relief(self, normals: Array) -> tuple[Array, Mask, Array]:
         light = np.ones(len(self.rest))
@@ -209,9 +250,16 @@ class BodyTexels:
         # Without a partner: look outside the texture, where nothing is.
         corners[~paired] = -1
         each = torch.arange(corners.shape[0] * 3, dtype=torch.int32, device=self.faces.device).reshape(-1, 3)
-        uv = self.fine.interpolate(corners.reshape(-1, 2), each) * np.float32(self.fine.size) - np.float32(0.5)
-        uv[~self.fine.covered] = -10
-        return np.ascontiguousarray(uv[..., 0]), np.ascontiguousarray(uv[..., 1])
+        uv = self.fine.interpolate(corners.reshape(-1, 2), each)
+        maps = np.empty(uv.shape[:2], np.float32), np.empty(uv.shape[:2], np.float32)
+
+        def split(rows: slice) -> None:
+            for k, one in enumerate(maps):
+                texels = uv[rows, :, k] * np.float32(self.fine.size) - np.float32(0.5)
+                one[rows] = np.where(self.fine.covered[rows], texels, np.float32(-10))
+
+        in_blocks(split, uv.shape)
+        return maps
 
     def mirror(self, image: Array) -> Array:
         """A fine texture (size, size, C) with every texel replaced by its mirror image; zero where there is none."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import cv2
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
@@ -31,6 +33,7 @@ Array = NDArray[Any]
 _DEPTH_TOLERANCE = 0.008
 # Neighbouring pixels whose depths differ by more (metres) belong to different parts of the body.
 _DEPTH_STEP = 0.05
+_BLEED = 12  # texels by which islands of a texture grow
 # OpenCV's maps must be shorter than 2¹⁵ along each side.
 _MAP_SIDE = 16384
 
@@ -50,6 +53,16 @@ class TexelMap:
         )
         self.face: NDArray[np.int32] = self._raster.face[0].cpu().numpy()
         self.covered: NDArray[np.bool_] = self.face >= 0
+
+    @cached_property
+    def _gaps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return _bled(self.covered, _BLEED)
+
+    def bleed(self, image: Array) -> None:
+        """`bleed_islands` of a texture of this size; which texels take which is found once."""
+        outside, owners = self._gaps
+        flat = image.reshape(self.covered.size, -1)
+        flat[outside] = flat[owners]
 
     @property
     def barycentrics(self) -> Array:
@@ -127,7 +140,17 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
     """
     facing = -(normals * torch.nn.functional.normalize(vertices, dim=-1)).sum(-1, keepdim=True)
     values = texels.interpolate(torch.cat((vertices, facing), 1).cpu().numpy(), faces)
+    square = (texels.size, texels.size)
+    baked = BakedTexture(np.zeros((*square, 3), np.float32), np.zeros(square, np.float32), np.zeros(square, bool))
+    in_blocks(lambda rows: _bake_rows(source, values[rows], baked, rows), square)
+    return baked
+
+
+def _bake_rows(source: PhotoSource, values: Array, baked: BakedTexture, rows: slice) -> None:
+    """Fill some rows of a texture; values (n, size, 4): position in metres and cosine to the view of each texel."""
     chosen = np.flatnonzero((values[..., 3] > 0.02) & (values[..., 2] > 0.05))
+    if not len(chosen):
+        return
     x, y, z, cosine = values.reshape(-1, 4)[chosen].T
     height, width = source.trust.shape
     focal, (centre_x, centre_y) = source.camera.focal, source.camera.principal_point
@@ -137,17 +160,14 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
     column, row = np.clip(x, 0, width - 1).astype(np.int64), np.clip(y, 0, height - 1).astype(np.int64)
     cosine = np.clip(cosine, 0.05, 1)
     slack = _DEPTH_TOLERANCE + 2 * z / focal * np.sqrt(1 - cosine**2) / cosine
-    in_view = inside & (z < source.depth[row, column] + slack)
+    seen = np.flatnonzero(inside & (z < source.depth[row, column] + slack))
+    chosen, x, y, column, row = (values[seen] for values in (chosen, x, y, column, row))
     # Surfaces turned away by more than 83° are a smear; up to 58° they are as good as frontal ones.
-    grazing = np.clip((cosine - 0.12) / 0.4, 0, 1)
-    colour = np.zeros((texels.size**2, 3), np.float32)
-    confidence = np.zeros(texels.size**2, np.float32)
-    colour[chosen] = look_up(source.photo, x - 0.5, y - 0.5, interpolation=cv2.INTER_CUBIC) / np.float32(255)
-    confidence[chosen] = np.where(in_view, sample_at(source.trust, x, y) * grazing, 0)
-    visible = np.zeros(texels.size**2, bool)
-    visible[chosen] = in_view & (source.mask[row, column] >= 0.5)
-    square = (texels.size, texels.size)
-    return BakedTexture(colour.reshape(*square, 3), confidence.reshape(square), visible.reshape(square))
+    grazing = np.clip((cosine[seen] - 0.12) / 0.4, 0, 1)
+    colour = look_up(source.photo, x - 0.5, y - 0.5, interpolation=cv2.INTER_CUBIC) / np.float32(255)
+    baked.colour[rows].reshape(-1, 3)[chosen] = colour
+    baked.confidence[rows].reshape(-1)[chosen] = sample_at(source.trust, x, y) * grazing
+    baked.visible[rows].reshape(-1)[chosen] = source.mask[row, column] >= 0.5
 
 
 def sample_at(image: Array, x: Array, y: Array) -> Array:
@@ -222,21 +242,27 @@ def mirror_uv_corners(
     return np.where(paired[:, None, None], result, uv[uv_faces]).astype(np.float32), paired
 
 
-def bleed_islands(image: Array, covered: NDArray[np.bool_], reach: int = 12) -> None:
+def bleed_islands(image: Array, covered: NDArray[np.bool_], reach: int = _BLEED) -> None:
     """Give the texels just outside the islands their nearest island's colour, so that seams never show the gap.
 
     In place: image (size, size, C), C-contiguous.
     """
+    outside, owners = _bled(covered, reach)
+    flat = image.reshape(covered.size, -1)
+    flat[outside] = flat[owners]
+
+
+def _bled(covered: NDArray[np.bool_], reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Texels outside the islands, up to `reach` away, and each one's nearest texel of an island, as flat indices."""
     gap = (~covered).astype(np.uint8)
     if gap.all():
-        return
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     distance, label = cv2.distanceTransformWithLabels(gap, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     inside = np.flatnonzero(covered)
     owner = np.zeros(int(label.max()) + 1, np.int64)
     owner[label.ravel()[inside]] = inside
     outside = np.flatnonzero((gap.ravel() > 0) & (distance.ravel() <= reach))
-    flat = image.reshape(gap.size, -1)
-    flat[outside] = flat[owner[label.ravel()[outside]]]
+    return outside, owner[label.ravel()[outside]]
 
 
 def fill_smoothly(values: Array, weights: Array) -> Array:

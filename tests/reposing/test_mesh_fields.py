@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humanpose_cli.avatar.surface import SurfaceOperator, spread
+from humanpose_cli.avatar.surface import SurfaceOperator
 
 trimesh = pytest.importorskip("trimesh")
 
@@ -35,7 +35,7 @@ def test_spread_keeps_data_and_stays_between_its_extremes() -> None:
     known[vertices[:, 2] > 0.8] = 1e4
     known[vertices[:, 2] < -0.8] = 1e4
     values = np.sign(vertices[:, 2:])
-    field = spread(operator.stiffness(), known, values, operator.areas * 1e-9, np.zeros(1))[:, 0]
+    field = operator.spread(known, values, operator.areas * 1e-9, np.zeros(1))[:, 0]
     np.testing.assert_allclose(field[known > 0], values[known > 0, 0], atol=1e-3)
     assert np.abs(field).max() < 1 + 1e-6
     # Between two opposite caps the harmonic function is odd: zero on the equator.
@@ -48,5 +48,5 @@ def test_groups_do_not_mix() -> None:
     upper = (vertices[:, 2] > 0).astype(np.int64)
     known = np.zeros(len(vertices))
     known[vertices[:, 2].argmax()] = known[vertices[:, 2].argmin()] = 1e3
-    field = spread(operator.stiffness(upper, 0.0), known, vertices[:, 2:], operator.areas * 1e-9, np.zeros(1))[:, 0]
+    field = operator.spread(known, vertices[:, 2:], operator.areas * 1e-9, np.zeros(1), upper)[:, 0]
     np.testing.assert_allclose(field, np.where(upper == 1, 1, -1), atol=1e-3)

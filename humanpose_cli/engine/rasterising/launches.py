@@ -9,7 +9,7 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from humanpose_cli.engine.launching import Array, launch, plain, vectors
+from humanpose_cli.engine.launching import Array, fresh, launch, plain, vectors
 from humanpose_cli.engine.rasterising import kernel
 from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 
@@ -38,8 +38,8 @@ def rasterise(
     height, width = size
     batch, count, device = vertices.shape[0], faces.shape[0], vertices.device
     face = torch.empty((batch, height, width), dtype=torch.int32, device=device)
-    barycentrics = vertices.new_empty((batch, height, width, 3))
-    depth = vertices.new_empty((batch, height, width))
+    barycentrics = fresh(vertices, (batch, height, width, 3))
+    depth = fresh(vertices, (batch, height, width))
     if not face.numel():
         return face, barycentrics, depth
     keys = torch.full((batch, height, width), kernel.FAR, dtype=torch.int64, device=device)
@@ -74,7 +74,7 @@ class _Interpolation(torch.autograd.Function):
     ) -> Tensor:
         batch, height, width = face.shape
         channels, device = attributes.shape[2], face.device
-        out = attributes.new_empty((batch, height, width, channels))
+        out = fresh(attributes, (batch, height, width, channels))
         if out.numel():
             runs, run = _pixel_runs(batch, height, width, device)
             arguments = [runs, run, *_raster_arrays(face, barycentrics, faces), plain(attributes), plain(out)]
