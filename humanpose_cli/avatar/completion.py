@@ -22,7 +22,7 @@ from humanpose_cli.avatar.garments import (
     colourless,
     dominant,
 )
-from humanpose_cli.avatar.inpainting import inpaint
+from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.relief import FOLDS, STRANDS, depths_of
 from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, parts_mask
 from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
@@ -54,6 +54,8 @@ _SURE = 0.12
 _GUESS = 0.05
 # A material covers that share of the visible surface or more; by how much its share leads where it alone shows.
 _LEAST_OF_IT, _HEM = 0.04, 0.06
+# A pattern in a texture is small and repeats: few offsets, on few texels, continue it.
+_PATTERN = InpaintOptions(offsets=25, choice_pixels=900)
 _TINY = np.float32(1e-6)
 _BRIGHTEST = 2.0  # colour of a surface whose light was taken off
 
@@ -211,7 +213,7 @@ def _closed(surface: BodyTexels, garments: Garments, colours: Array, weight: Arr
     hole = cv2.dilate(hole.astype(np.uint8), np.ones((border, border), np.uint8)) > 0
     garment = garments.trunk & (weight > 0.5)
     image = np.rint(np.clip(colours / _BRIGHTEST, 0, 1) * 255).astype(np.uint8)
-    return inpaint(image, hole & garment, ~garment).astype(np.float32) * np.float32(_BRIGHTEST / 255)
+    return inpaint(image, hole & garment, ~garment, _PATTERN).astype(np.float32) * np.float32(_BRIGHTEST / 255)
 
 
 def _without_prints(surface: BodyTexels, garments: Garments, weight: Array, plain: Array) -> Array:

@@ -20,7 +20,7 @@ from scipy.ndimage import label as components
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
-from humanpose_cli.avatar.shift_map import choose_offsets, likely_offsets
+from humanpose_cli.avatar.shift_map import choose_offsets, likely_offsets, squared_distance
 from humanpose_cli.body.texture import fill_smoothly
 
 Array = NDArray[Any]
@@ -198,7 +198,7 @@ class _Copies:
             some = outer[:: -(-len(outer) // _SAMPLES)]
             copied, known = self.at(*np.moveaxis(some + offsets[region] + moves, -1, 0))
             expected = picture[some[:, 0], some[:, 1]].astype(np.float32)
-            error = np.minimum(np.square(copied - expected).sum(2), _DIFFERENT) * known
+            error = np.minimum(squared_distance(copied, expected), _DIFFERENT) * known
             weight = known * np.where(self.usable[some[:, 0], some[:, 1]], 1.0, 0.5)
             cost = (error * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
             _, inside = self.at(*np.moveaxis(inner[:: -(-len(inner) // _SAMPLES)] + offsets[region] + moves, -1, 0))
@@ -234,10 +234,10 @@ class _Copies:
         for dy, dx in _NEIGHBOURS:
             other, given = regions[y + 1 + dy, x + 1 + dx], known[y + 1 + dy, x + 1 + dx]
             theirs = offsets[np.maximum(other, 0)]
-            here = np.square(colours - self.shown(y, x, theirs)).sum(1)
+            here = squared_distance(colours, self.shown(y, x, theirs))
             mine = self.shown(y + dy, x + dx, offsets[own])
-            beside = np.square(mine - self.shown(y + dy, x + dx, theirs)).sum(1)
-            border = 2 * np.square(mine - self.at(y + dy, x + dx)[0]).sum(1)
+            beside = squared_distance(mine, self.shown(y + dy, x + dx, theirs))
+            border = 2 * squared_distance(mine, self.at(y + dy, x + dx)[0])
             total += np.where(other < 0, border * given, np.where(other == own, np.float32(0), here + beside))
         return total
 

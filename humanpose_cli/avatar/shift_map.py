@@ -104,6 +104,12 @@ def _resembling(image: Array, usable: Mask) -> list[tuple[int, int]]:
     return [(int(peaks[0][i]) - height, int(peaks[1][i]) - width) for i in order]
 
 
+def squared_distance(colours: Array, others: Array) -> Array:
+    """Squared distances (...) of colours (..., 3); a sum over so short an axis takes NumPy several times as long."""
+    apart = colours - others
+    return np.asarray(np.einsum("...i,...i->...", apart, apart))
+
+
 def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index) -> Index:
     """The number (h, w) of each missing pixel's offset in `offsets` (K, 2); -1 outside the hole."""
     field = _Field(image, usable, hole, offsets)
@@ -128,7 +134,7 @@ class _Field:
         box = (2 * _RIM + 1,) * 2
         for dy, dx in offsets.tolist():
             copy, there = _shifted(image, dy, dx), _shifted(usable, dy, dx)
-            error = np.square(copy - image).sum(2) * (usable & there)
+            error = squared_distance(copy, image) * (usable & there)
             rim = cv2.boxFilter(error, -1, box, normalize=False, borderType=cv2.BORDER_CONSTANT) / box[0]
             cost = rim + _HEIGHT_PRIOR * np.float32(dy / hole.shape[0]) ** 2
             colours.append(copy[hole])
@@ -142,7 +148,7 @@ class _Field:
     def _seams(self, one: Index | int, other: Index | int) -> Array:
         """What the labels of each pair's pixels cost (E,): how much their copies differ at both pixels."""
         differences: Array = sum(
-            np.square(self.colours[one, at] - self.colours[other, at]).sum(1) for at in (self.first, self.second)
+            squared_distance(self.colours[one, at], self.colours[other, at]) for at in (self.first, self.second)
         )
         return np.where(one == other, np.float32(0), differences)
 
