@@ -389,7 +389,7 @@ def search(
 def search_largest(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Found]:
     """As `search`, but where large windows show beyond doubt who is largest, smaller ones are not looked through.
 
-    That takes about a third of the time; what may be missed then are people of less than a sixth of the image.
+    That takes about a third of the time; small people whom the large windows do not show may be missed then.
     """
     longest = max(pyramid.width, pyramid.height)
     windows, views = (
