@@ -147,10 +147,10 @@ class _Field:
 
     def _seams(self, one: Index | int, other: Index | int) -> Array:
         """What the labels of each pair's pixels cost (E,): how much their copies differ at both pixels."""
-        differences: Array = sum(
+        at_first, at_second = (
             squared_distance(self.colours[one, at], self.colours[other, at]) for at in (self.first, self.second)
         )
-        return np.where(one == other, np.float32(0), differences)
+        return np.where(one == other, np.float32(0), at_first + at_second)
 
     def expand(self, label: int) -> None:
         """Give the label to whichever pixels make the whole cheaper, the best such choice."""
