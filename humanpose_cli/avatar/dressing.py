@@ -91,7 +91,8 @@ class AlignmentOptions:
     """How the surface follows the keypoints.
 
     least_confidence  of keypoints that count
-    most_shift        metres on a 1.7 m person: keypoints farther off are taken for errors
+    most_shift        metres on a 1.7 m person: keypoints farther off are not followed
+    stray_confidence  of keypoints farther off that show where a limb is; less sure ones are taken for errors
     radius            metres around a landmark that move with it
     reach             metres along the surface over which a shift fades where no landmark supports it
     head_scales       least and greatest size of the head relative to the fitted body's
@@ -99,6 +100,7 @@ class AlignmentOptions:
 
     least_confidence: float = 0.5
     most_shift: float = 0.1
+    stray_confidence: float = 0.75
     radius: float = 0.06
     reach: float = 0.4
     head_scales: tuple[float, float] = (0.85, 1.25)
@@ -109,6 +111,7 @@ class DetectedLandmarks:
 
     face   points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
     limbs  points (M, 3) and shifts (M, 2) of all others
+    sure   (33,) bool: detected with confidence; stray (33,) bool: a limb that is elsewhere, see `AlignmentOptions`
 
     keypoints  (33, 3) x, y pixels of the photo and confidence
     """
@@ -124,19 +127,21 @@ class DetectedLandmarks:
     ) -> None:
         detections = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)
         names = [name for name in FACE13.joint_names if name in BLAZEPOSE33]
-        face = dressed.landmarks(FACE13.name, rotations, trans)[FACE13.indices(names)]
-        rest = [name for name in BLAZEPOSE33.joint_names if name not in FACE13]
-        limbs = dressed.landmarks(BLAZEPOSE33.name, rotations, trans)[BLAZEPOSE33.indices(rest)]
-        most = options.most_shift * dressed.height / 1.7
+        face = BLAZEPOSE33.indices(names)
+        rest = [row for row in range(len(BLAZEPOSE33)) if row not in face]
+        points = dressed.landmarks(BLAZEPOSE33.name, rotations, trans)
+        points[face] = dressed.landmarks(FACE13.name, rotations, trans)[FACE13.indices(names)]
+        shift = (detections[:, :2] - view.project(points)) * points[:, 2:] / view.focal
+        sure = torch.isfinite(detections).all(1) & (detections[:, 2] >= options.least_confidence) & (points[:, 2] > 0.1)
+        near = sure & (shift.norm(dim=1) < options.most_shift * dressed.height / 1.7)
+        stray = sure & ~near & (detections[:, 2] >= options.stray_confidence)
+        self.sure, self.stray = sure.cpu().numpy(), stray.cpu().numpy()
 
-        def detected(points: Tensor, chosen: list[str]) -> tuple[Tensor, Tensor]:
-            target = detections[BLAZEPOSE33.indices(chosen)]
-            shift = (target[:, :2] - view.project(points)) * points[:, 2:] / view.focal
-            good = torch.isfinite(target).all(1) & (target[:, 2] >= options.least_confidence) & (points[:, 2] > 0.1)
-            good &= shift.norm(dim=1) < most
-            return points[good], shift[good]
+        def of(rows: list[int]) -> tuple[Tensor, Tensor]:
+            chosen = torch.tensor([row for row in rows if near[row]], dtype=torch.int64)
+            return points[chosen], shift[chosen]
 
-        self.face, self.limbs = detected(face, names), detected(limbs, rest)
+        self.face, self.limbs = of(face), of(rest)
 
     def head(self) -> Similarity | None:
         """The similarity in the image plane (z stays 0) that brings the face to where it was detected."""

@@ -34,6 +34,7 @@ from humanpose_cli.avatar.head import head_yaw, kept_head, shows_half_a_face
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.loose import PhotoCrop, crop_photo, loose_cloth
+from humanpose_cli.avatar.stray_limbs import image_of_strays, without_strays
 from humanpose_cli.avatar.surface import (
     FOREARMS,
     TRUNK,
@@ -219,15 +220,21 @@ class MeshReposer:
         self.trans = _tensor(person.trans, device)
         scales = None if person.segment_scales is None else _tensor(person.segment_scales, device)
         self.dressed = DressedBody(self.body, _tensor(person.betas, device), scales)
-        self._reliable = reliable_vertices(self.body, person.joint_confidence, self.options.least_confidence)
-        keypoints, alignment = person.keypoints2d, self.options.alignment
+        keypoints, alignment, confidence = person.keypoints2d, self.options.alignment, person.joint_confidence
         if keypoints is not None:
             self.dressed.scale_head(head_scale(self._landmarks(keypoints), alignment))
         aligned = naked = self.dressed.pose(self.rotations, self.trans)
-        if keypoints is not None:
-            aligned = align_to_keypoints(naked, self.dressed, self._landmarks(keypoints), alignment)
-        crop = crop_photo(self.photo, self.view, self.mask, self.others, aligned)
         pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
+        mask, hidden = self.mask, self.others
+        if keypoints is not None:
+            landmarks = self._landmarks(keypoints)
+            aligned = align_to_keypoints(naked, self.dressed, landmarks, alignment)
+            confidence = without_strays(confidence, landmarks.stray)
+            width = alignment.radius * pixels_per_metre
+            strays = image_of_strays(keypoints, landmarks.stray, landmarks.sure, hidden.shape, width)
+            mask, hidden = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), hidden)
+        self._reliable = reliable_vertices(self.body, confidence, self.options.least_confidence)
+        crop = crop_photo(self.photo, self.view, mask, hidden, aligned)
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
         self._made_up = self._begin_background()
         self._dress(crop, aligned)
@@ -255,8 +262,10 @@ class MeshReposer:
         )
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
         dressed = self.dressed.pose(self.rotations, self.trans)
-        self.down = tilt_of(dressed[None], self.body, self._reliable)
-        self.ground = standing_height(dressed, self.body, self._reliable, self.down)
+        # A stray foot is off by a foot's length at most, so it still tells where the ground is.
+        feet = reliable_vertices(self.body, person.joint_confidence, self.options.least_confidence)
+        self.down = tilt_of(dressed[None], self.body, feet)
+        self.ground = standing_height(dressed, self.body, feet, self.down)
         self._outside = self._share_outside(dressed)
 
     def _light(self, surface: BodyTexels, baked: BakedTexture, normals: Tensor) -> PhotoLight:

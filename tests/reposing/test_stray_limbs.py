@@ -1,0 +1,91 @@
+"""Limbs that the photograph shows elsewhere than the fit has them, against images whose truth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from repose_stage import STANDING, Stage, pose
+
+from humanpose_cli.avatar.mesh import FittedPerson, MeshOptions, MeshReposer
+from humanpose_cli.avatar.stray_limbs import image_of_strays, without_strays
+from humanpose_cli.avatar.surface import body_texels
+from humanpose_cli.body.body import FACE13
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+
+TOES = BLAZEPOSE33.index("right_foot_index")
+
+
+def landmarks(*names: str) -> np.ndarray:
+    return np.isin(BLAZEPOSE33.joint_names, names)
+
+
+def test_only_the_stray_limb_loses_its_confidence() -> None:
+    given = np.linspace(0.5, 0.9, 24).astype(np.float32)
+    expected = given.copy()
+    expected[SMPL24.index("right_foot")] = 0
+    np.testing.assert_array_equal(without_strays(given, landmarks("right_foot_index", "nose", "left_hip")), expected)
+    hand = without_strays(None, landmarks("left_thumb", "left_index"))
+    assert hand[SMPL24.index("left_hand")] == 0
+    assert hand.sum() == 23
+
+
+def test_the_image_of_a_stray_limb_is_the_segment_about_its_landmarks() -> None:
+    keypoints = np.zeros((33, 3), np.float32)
+    for name, place in {"right_ankle": (20, 20), "right_heel": (20, 60), "right_foot_index": (70, 60)}.items():
+        keypoints[BLAZEPOSE33.index(name)] = (*place, 1)
+    sure = keypoints[:, 2] > 0
+    image = image_of_strays(keypoints, landmarks("right_foot_index"), sure, (100, 90), 4)
+    assert image[60, 20:71].all()
+    assert image[57:64, 45].all()
+    assert not image[:52].any(), "the segment above the heel is where the body has it"
+    assert not image[68:].any()
+    everything = image_of_strays(keypoints, landmarks("right_heel"), sure, (100, 90), 4)
+    assert everything[40, 20]
+    assert everything[60, 45]
+    assert not image_of_strays(keypoints, landmarks("nose"), sure, (100, 90), 4).any()
+    alone = image_of_strays(keypoints, landmarks("right_foot_index"), landmarks("right_foot_index"), (100, 90), 4)
+    ys, xs = np.nonzero(alone)
+    assert abs(xs.mean() - 70) < 1
+    assert np.ptp(xs) <= 10
+    assert np.ptp(ys) <= 10
+
+
+def twisted(stage: Stage, confidence: float, **joints: tuple[float, float, float]) -> MeshReposer:
+    """Somebody whose right foot points to the side, with a fit that has it straight, and true keypoints."""
+    straight = pose(**STANDING, **joints)
+    true = pose(**STANDING, **joints, right_ankle=(0.0, -1.5, 0.0))
+    photo, mask = stage.person(true)
+    posed = stage.body.pose(true[None], torch.zeros(1, 10), stage.trans[None])
+    shown, face = (stage.body.pose_landmarks(s.name, posed, torch.zeros(1, 10))[0] for s in (BLAZEPOSE33, FACE13))
+    for row, name in enumerate(BLAZEPOSE33.joint_names):
+        if name in FACE13:
+            shown[row] = face[FACE13.index(name)]
+    keypoints = torch.cat((stage.view.project(shown), torch.ones(33, 1)), 1).numpy()
+    keypoints[TOES, 2] = confidence
+    fit: FittedPerson = replace(stage.fitted(straight), keypoints2d=keypoints)
+    return MeshReposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
+
+
+def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
+    found, taken = twisted(stage, 1.0), twisted(stage, 0.6)  # the latter's toes might be the detector's error
+    size = found.texture.image.shape[0]
+    texels = body_texels(stage.body, size)
+    labels = stage.body.part_labels.numpy()
+    foot = torch.from_numpy(np.isin(labels, SMPL24.indices(("right_ankle", "right_foot"))).astype(np.float32))
+    where = texels.fine.interpolate(foot[:, None].numpy(), stage.body.faces)[..., 0] > 0.99
+    where &= texels.fine.covered
+    assert found.texture.image[where][:, 3].max() < 0.55, "made-up texels of the foot count as photographed"
+    assert taken.texture.image[where][:, 3].max() > 0.9
+    step = stage.texture.shape[0] // size
+    truth = stage.texture[step // 2 :: step, step // 2 :: step]
+    seen = where & (taken.texture.image[..., 3] > 0.9)
+    errors = [np.abs(one.texture.image[..., :3] - truth)[seen].mean() for one in (found, taken)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_twisted_foot_still_stands_on_the_ground(stage: Stage) -> None:
+    raised = (-1.2, 0.0, 0.0)
+    found, taken = (twisted(stage, confidence, left_hip=raised) for confidence in (1.0, 0.6))
+    assert found.ground is not None
+    assert taken.ground is not None
+    assert abs(found.ground - taken.ground) < 0.02
