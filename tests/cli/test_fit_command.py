@@ -296,12 +296,13 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
 @pytest.mark.parametrize(
     ("options", "in_photograph", "in_video"),
     [
-        ((), "thorough", "fast"),
+        ((), "largest", "fast"),
+        (("--person", "all"), "thorough", "fast"),
         (("--detector", "fast"), "fast", "fast"),
         (("--detector", "thorough"), *["thorough"] * 2),
     ],
 )
-def test_repose_looks_thoroughly_in_photographs_and_fast_in_driving_videos(
+def test_repose_looks_longer_for_people_in_photographs_than_in_driving_videos(
     hpc, tmp_path, monkeypatch, options, in_photograph, in_video
 ):
     monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", BlindDetector)
