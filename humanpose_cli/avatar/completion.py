@@ -259,7 +259,7 @@ def _spread_colours(surface: BodyTexels, known: Array) -> Array:
     # Hair keeps its colours apart from the rest, where hair was visible.
     groups = (surface.hair & (_share(surface, surface.hair, visible) >= 0.02)).astype(np.int64)
     values = _usual_colours(surface, values, visible, groups)
-    tone = _skin_tone(surface, values, visible)
+    tone = skin_tone(surface, values, visible)
     materials = _materials(values[visible > 0.5], tone)
     for part, shown in [] if tone is None else _bare_parts(surface, values, visible, tone):
         missing = part & (shown < 0.05)
@@ -323,7 +323,7 @@ def _bare_parts(surface: BodyTexels, colour: Array, visible: Array, tone: Array)
     return [(part, shown) for part, shown in [(surface.face, face), *hands] if _share(surface, part, shown) <= 0.03]
 
 
-def _skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:
+def skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:
     """The usual colour (3,) of skin, of the first of these parts that shows enough: head, hands, forearms.
 
     Among their points those count whose hue is in the skin locus of Soriano et al. (2003); in a photograph without
@@ -334,14 +334,14 @@ def _skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | No
     head = parts_mask(labels, ("neck", "head")) & ~surface.hair
     hands = parts_mask(labels, HANDS)
     for part in (surface.face if grey else head, hands, *(() if grey else (parts_mask(labels, FOREARMS),))):
-        found = part & shown & (grey | _skin_hued(colour))
+        found = part & shown & (grey | skin_hued(colour))
         if surface.operator.areas[found].sum() >= _LEAST_SKIN:
             bright = colour[found].max(1)  # the brighter half: strands of hair and deep shadows are no skin
             return np.asarray(np.median(colour[found][bright >= np.median(bright)], axis=0))
     return None
 
 
-def _skin_hued(colour: Array) -> NDArray[np.bool_]:
+def skin_hued(colour: Array) -> NDArray[np.bool_]:
     """Which colours (N, 3) lie in the skin locus: between two parabolas of r and g = R, G / (R + G + B), off white."""
     r, g, _ = (colour / np.maximum(colour.sum(1, keepdims=True), 1e-6)).T
     white = (r - 1 / 3) ** 2 + (g - 1 / 3) ** 2 < 0.0004

@@ -35,7 +35,8 @@ _NORMAL_REACH = 0.025
 class DressedBody:
     """A shaped body whose surface is moved along fixed directions of its rest pose.
 
-    betas (S,), segment_scales (24,) or None; `displacements` (V,) metres may be set once they are known.
+    betas (S,), segment_scales (24,) or None; `displacements` (V,) metres, and `offsets` (V, 3) of the resting surface
+    that go before them, may be set once they are known.
     """
 
     def __init__(self, body: Body, betas: Tensor, segment_scales: Tensor | None = None) -> None:
@@ -43,6 +44,7 @@ class DressedBody:
         rest = body.rest(self.betas).vertices[0]
         self.height = float(rest[:, 1].max() - rest[:, 1].min())
         self.displacements = torch.zeros(len(rest), device=rest.device)
+        self.offsets: Tensor | None = None
         self.operator = SurfaceOperator(rest.cpu().numpy(), body.faces.cpu().numpy().astype(np.int64))
         normals = vertex_normals(rest, body.faces)
         smooth = _smooth(self.operator, normals.cpu().numpy().astype(np.float64), _NORMAL_REACH)
@@ -52,12 +54,13 @@ class DressedBody:
         """Vertices (V, 3) metres for rotations (24, 3, 3) relative to parents and trans (3,)."""
         posed = self.posed(rotations, trans)
         assert posed.vertices is not None
-        moved = self.displacements[:, None] * self._turned(posed)
-        return posed.vertices[0] + moved
+        bones = self._bones(posed)
+        moved = posed.vertices[0] + self.displacements[:, None] * self._turned(bones)
+        return moved if self.offsets is None else moved + (bones @ self.offsets[..., None])[..., 0]
 
     def directions(self, rotations: Tensor, trans: Tensor) -> Tensor:
         """Where the displacements point in that pose: (V, 3) unit vectors."""
-        return self._turned(self.posed(rotations, trans))
+        return self._turned(self._bones(self.posed(rotations, trans)))
 
     def landmarks(self, name: str, rotations: Tensor, trans: Tensor) -> Tensor:
         """Positions (L, 3) metres of a landmark set in that pose, on the naked body."""
@@ -75,11 +78,13 @@ class DressedBody:
         scales = None if self.segment_scales is None else self.segment_scales[None]
         return self.body.pose(rotations[None], self.betas, trans[None], scales)
 
-    def _turned(self, posed: PosedBody) -> Tensor:
-        # Skinning is linear in the rest vertex, so a rest offset turns by the blended bone matrices.
+    def _bones(self, posed: PosedBody) -> Tensor:
+        """(V, 3, 3): what turns a rest offset, by the blended bone matrices, as skinning is linear in the vertex."""
         bones = posed.linear[0][self.body.bone_indices.long()]
-        blended = (self.body.bone_weights[..., None, None] * bones).sum(1)
-        return torch.nn.functional.normalize((blended @ self._directions[..., None]).squeeze(-1), dim=-1)
+        return (self.body.bone_weights[..., None, None] * bones).sum(1)
+
+    def _turned(self, bones: Tensor) -> Tensor:
+        return torch.nn.functional.normalize((bones @ self._directions[..., None])[..., 0], dim=-1)
 
 
 # Pull of a landmark on its surroundings, against the surface's stiffness of 1.
@@ -93,6 +98,7 @@ class AlignmentOptions:
     least_confidence  of keypoints that count
     most_shift        metres on a 1.7 m person: keypoints farther off are not followed
     stray_confidence  of keypoints farther off that show where a limb is; less sure ones are taken for errors
+    stray_radius      metres around such a limb's middle that show it, clothed
     radius            metres around a landmark that move with it
     reach             metres along the surface over which a shift fades where no landmark supports it
     head_scales       least and greatest size of the head relative to the fitted body's
@@ -101,6 +107,7 @@ class AlignmentOptions:
     least_confidence: float = 0.5
     most_shift: float = 0.1
     stray_confidence: float = 0.75
+    stray_radius: float = 0.08
     radius: float = 0.06
     reach: float = 0.4
     head_scales: tuple[float, float] = (0.85, 1.25)

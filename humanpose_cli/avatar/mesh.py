@@ -34,6 +34,7 @@ from humanpose_cli.avatar.head import head_yaw, kept_head, shows_half_a_face
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.loose import PhotoCrop, crop_photo, loose_cloth
+from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
 from humanpose_cli.avatar.stray_limbs import image_of_strays, without_strays
 from humanpose_cli.avatar.surface import (
     FOREARMS,
@@ -230,13 +231,20 @@ class MeshReposer:
             landmarks = self._landmarks(keypoints)
             aligned = align_to_keypoints(naked, self.dressed, landmarks, alignment)
             confidence = without_strays(confidence, landmarks.stray)
-            width = alignment.radius * pixels_per_metre
+            width = alignment.stray_radius * pixels_per_metre
             strays = image_of_strays(keypoints, landmarks.stray, landmarks.sure, hidden.shape, width)
             mask, hidden = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), hidden)
         self._reliable = reliable_vertices(self.body, confidence, self.options.least_confidence)
         crop = crop_photo(self.photo, self.view, mask, hidden, aligned)
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
         self._made_up = self._begin_background()
+        size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
+        surface = body_texels(self.body, size)
+        if wears_shoes(surface, aligned, crop):
+            self.dressed.offsets = torch.from_numpy(shoe_offsets(self.body)).to(naked)
+            moved = aligned - naked
+            naked = self.dressed.pose(self.rotations, self.trans)
+            aligned = naked + moved
         self._dress(crop, aligned)
         vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
         reliable_faces = self.body.faces[(self._reliable > 0.5)[self.body.faces.long()].all(1)]
@@ -247,8 +255,6 @@ class MeshReposer:
         arm = parts_mask(self.body.part_labels.cpu().numpy(), FOREARMS)[first][np.maximum(face, 0)] & (face >= 0)
         shown = crop.mask >= 0.5
         trust[mixed_up(crop.pixels, arm & shown, (face >= 0) & ~arm & shown, 1 / pixels_per_metre)] = 0
-        size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
-        surface = body_texels(self.body, size)
         source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
         normals = vertex_normals(vertices, self.body.faces)
         baked = bake_photo(source, vertices, normals, self.body.faces, surface.fine)
