@@ -339,17 +339,17 @@ def _march(
     reach = max(4, round(0.12 * np.ptp(rows)))
     nearest_part = _nearest(part)
     related = _related_parts()
-    start_part = part[rows, columns]
     person = mask >= 0.5
-    inside = person[rows, columns]
-    sign = np.where(inside, 1.0, -1.0)
     shift = np.full(len(rows), np.nan)
-    open_ = np.ones(len(rows), bool)
+    # Only those still under way, as most are done after a few steps: their numbers, and what they started with.
+    under_way = np.arange(len(rows))
+    start_part, inside = part[rows, columns], person[rows, columns]
+    sign = np.where(inside, 1.0, -1.0)
     previous = mask[rows, columns].astype(np.float64)
     for step in range(1, reach + 1):
         x = np.rint(columns + sign * step * direction[:, 0]).astype(np.int64)
         y = np.rint(rows + sign * step * direction[:, 1]).astype(np.int64)
-        open_ &= (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        open_ = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
         open_ &= ~blocked[y, x] & related[start_part, nearest_part[y, x]]
         # Outwards, a way that enters the body again has no outline of its own.
@@ -357,9 +357,12 @@ def _march(
         value = mask[y, x].astype(np.float64)
         crossed = open_ & (person[y, x] != inside)
         share = np.abs(previous - 0.5) / np.maximum(np.abs(previous - value), 1e-6)
-        shift[crossed] = (sign * (step - 1 + np.clip(share, 0, 1)))[crossed]
-        open_ &= ~crossed
-        previous = value
+        shift[under_way[crossed]] = (sign * (step - 1 + np.clip(share, 0, 1)))[crossed]
+        go_on = open_ & ~crossed
+        under_way, rows, columns, direction = under_way[go_on], rows[go_on], columns[go_on], direction[go_on]
+        start_part, inside, sign, previous = start_part[go_on], inside[go_on], sign[go_on], value[go_on]
+        if not len(under_way):
+            break
     return shift
 
 
