@@ -58,7 +58,7 @@ _STANDING_POSES = 24  # of a motion, that tell which way is down
 _CHUNK = 256  # frames solved together: bounds memory
 _FACE = ("nose", "eye", "ear", "mouth", "head_top")
 
-_STEPS = 15  # of Gauss–Newton
+_STEPS, _CONVERGED = 15, 1e-7  # of Gauss–Newton at most; a share of the cost that no step gains any more
 # Weights, against 1 for a bone's direction (radians): of the face's bones, which are short and noisy; of staying near
 # the neutral pose; of staying near the closed-form start, which settles twists.
 _FACE_WEIGHT, _NEUTRAL_WEIGHT, _START_WEIGHT = 0.5, 0.02, 0.04
@@ -174,20 +174,24 @@ class _Directions:
         self.pulls = ((neutral_rotations().to(points), ease), (start, hold))
 
     def solve(self, rotations: Tensor) -> Tensor:
-        """The best rotations (T, 24, 3, 3), by steps that are kept per frame only where they help."""
+        """The best rotations (T, 24, 3, 3), by steps kept per frame only where they help, as long as they do."""
         damping = torch.full_like(self.root[:, 0], 1e-3)
         cost, gradient, hessian = self._equations(rotations)
+        under_way = torch.ones_like(cost, dtype=torch.bool)
         for _ in range(_STEPS):
             diagonal = torch.diag_embed(damping[:, None] * (1 + hessian.diagonal(dim1=1, dim2=2)))
             step = -torch.linalg.solve(hessian + diagonal, gradient).unflatten(-1, (-1, 3))
             tried = rotations @ axis_angle_to_matrix(step)
             new_cost, new_gradient, new_hessian = self._equations(tried)
-            better = new_cost < cost
+            better = under_way & (new_cost < cost)
+            under_way = under_way & ~(better & (cost - new_cost <= _CONVERGED * cost))
             choose = better[:, None, None]
             rotations = torch.where(choose[..., None], tried, rotations)
             gradient = torch.where(better[:, None], new_gradient, gradient)
             hessian, cost = torch.where(choose, new_hessian, hessian), torch.where(better, new_cost, cost)
             damping = torch.where(better, damping / 4, damping * 8).clamp(1e-6, 1e4)
+            if not under_way.any():
+                break
         return rotations
 
     def _equations(self, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
