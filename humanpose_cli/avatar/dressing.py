@@ -230,7 +230,7 @@ class SilhouetteOptions:
     symmetry   how much of a displacement its mirror image takes over where it is hidden itself
     """
 
-    rounds: int = 3
+    rounds: int = 2
     reach: float = 0.4
     smoothing: float = 0.006
     softness: float = 0.008

@@ -314,7 +314,7 @@ class MeshReposer:
 
     def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
         # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
-        view = crop.view.scaled(min(1.0, 640 / self.pixels_high))
+        view = crop.view.scaled(min(1.0, 480 / self.pixels_high))
         size = view.size
         displacements = silhouette_displacements(
             self.dressed,
