@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.stray_limbs import LIMBS
 from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_face
 from humanpose_cli.body.body import FACE13, Body, PosedBody
 from humanpose_cli.core.camera import Camera
@@ -35,13 +36,13 @@ _NORMAL_REACH = 0.025
 class DressedBody:
     """A shaped body whose surface is moved along fixed directions of its rest pose.
 
-    betas (S,), segment_scales (24,) or None; `displacements` (V,) metres, and `offsets` (V, 3) of the resting surface
-    that go before them, may be set once they are known.
+    betas (S,), segment_scales (24,) or None. May be set once they are known: `displacements` (V,) metres along the
+    directions, and `offsets` (V, 3) metres, axes of the resting body, or None. Both are added before posing.
     """
 
     def __init__(self, body: Body, betas: Tensor, segment_scales: Tensor | None = None) -> None:
         self.body, self.betas, self.segment_scales = body, betas[None], segment_scales
-        rest = body.rest(self.betas).vertices[0]
+        rest = self.rest()
         self.height = float(rest[:, 1].max() - rest[:, 1].min())
         self.displacements = torch.zeros(len(rest), device=rest.device)
         self.offsets: Tensor | None = None
@@ -66,6 +67,10 @@ class DressedBody:
         """Positions (L, 3) metres of a landmark set in that pose, on the naked body."""
         return self.body.pose_landmarks(name, self.posed(rotations, trans), self.betas)[0]
 
+    def rest(self) -> Tensor:
+        """Vertices (V, 3) metres of the naked resting body."""
+        return self.body.rest(self.betas).vertices[0]
+
     def scale_head(self, scale: float) -> None:
         """Enlarge the head about its joint, in every pose."""
         scales = self.segment_scales
@@ -87,6 +92,8 @@ class DressedBody:
         return torch.nn.functional.normalize((bones @ self._directions[..., None])[..., 0], dim=-1)
 
 
+_MOST_STRAYS = 1 / 3  # of the landmarks on limbs
+
 # Pull of a landmark on its surroundings, against the surface's stiffness of 1.
 _PULL = 10.0
 
@@ -98,7 +105,7 @@ class AlignmentOptions:
     least_confidence  of keypoints that count
     most_shift        metres on a 1.7 m person: keypoints farther off are not followed
     stray_confidence  of keypoints farther off that show where a limb is; less sure ones are taken for errors
-    stray_radius      metres around such a limb's middle that show it, clothed
+    stray_radius      metres on a 1.7 m person around such a limb's middle that show it, clothed
     radius            metres around a landmark that move with it
     reach             metres along the surface over which a shift fades where no landmark supports it
     head_scales       least and greatest size of the head relative to the fitted body's
@@ -118,7 +125,9 @@ class DetectedLandmarks:
 
     face   points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
     limbs  points (M, 3) and shifts (M, 2) of all others
-    sure   (33,) bool: detected with confidence; stray (33,) bool: a limb that is elsewhere, see `AlignmentOptions`
+    sure   (33,) bool: detected with confidence
+    stray  (33,) bool: on a limb that is elsewhere than the body has it, see `AlignmentOptions`; not where a landmark
+           may be the other side's, nor where so many are off that the body is wrong as a whole
 
     keypoints  (33, 3) x, y pixels of the photo and confidence
     """
@@ -135,20 +144,22 @@ class DetectedLandmarks:
         detections = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)
         names = [name for name in FACE13.joint_names if name in BLAZEPOSE33]
         face = BLAZEPOSE33.indices(names)
-        rest = [row for row in range(len(BLAZEPOSE33)) if row not in face]
         points = dressed.landmarks(BLAZEPOSE33.name, rotations, trans)
         points[face] = dressed.landmarks(FACE13.name, rotations, trans)[FACE13.indices(names)]
         shift = (detections[:, :2] - view.project(points)) * points[:, 2:] / view.focal
         sure = torch.isfinite(detections).all(1) & (detections[:, 2] >= options.least_confidence) & (points[:, 2] > 0.1)
-        near = sure & (shift.norm(dim=1) < options.most_shift * dressed.height / 1.7)
-        stray = sure & ~near & (detections[:, 2] >= options.stray_confidence)
-        self.sure, self.stray = sure.cpu().numpy(), stray.cpu().numpy()
-
-        def of(rows: list[int]) -> tuple[Tensor, Tensor]:
-            chosen = torch.tensor([row for row in rows if near[row]], dtype=torch.int64)
-            return points[chosen], shift[chosen]
-
-        self.face, self.limbs = of(face), of(rest)
+        most = options.most_shift * dressed.height / 1.7
+        near = sure & (shift.norm(dim=1) < most)
+        others = (detections[:, :2] - view.project(points)[list(BLAZEPOSE33.mirror)]) * points[:, 2:] / view.focal
+        self.sure = sure.cpu().numpy()
+        stray = sure & ~near & (detections[:, 2] >= options.stray_confidence) & (others.norm(dim=1) >= most)
+        self.stray = stray.cpu().numpy() & LIMBS
+        if self.stray.sum() > _MOST_STRAYS * (self.sure & LIMBS).sum():
+            self.stray[:] = False
+        whole = torch.zeros_like(near)
+        whole[face] = True
+        chosen = near & whole, near & ~whole
+        self.face, self.limbs = ((points[rows], shift[rows]) for rows in chosen)
 
     def head(self) -> Similarity | None:
         """The similarity in the image plane (z stays 0) that brings the face to where it was detected."""

@@ -35,7 +35,7 @@ from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.loose import PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
-from humanpose_cli.avatar.stray_limbs import image_of_strays, without_strays
+from humanpose_cli.avatar.stray_limbs import FEET, image_of_strays, without_strays
 from humanpose_cli.avatar.surface import (
     FOREARMS,
     TRUNK,
@@ -221,33 +221,24 @@ class MeshReposer:
         self.trans = _tensor(person.trans, device)
         scales = None if person.segment_scales is None else _tensor(person.segment_scales, device)
         self.dressed = DressedBody(self.body, _tensor(person.betas, device), scales)
-        keypoints, alignment, confidence = person.keypoints2d, self.options.alignment, person.joint_confidence
-        if keypoints is not None:
-            self.dressed.scale_head(head_scale(self._landmarks(keypoints), alignment))
-        aligned = naked = self.dressed.pose(self.rotations, self.trans)
+        if person.keypoints2d is not None:
+            self.dressed.scale_head(head_scale(self._landmarks(person.keypoints2d), self.options.alignment))
+        naked = self.dressed.pose(self.rotations, self.trans)
         pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
-        mask, hidden = self.mask, self.others
-        if keypoints is not None:
-            landmarks = self._landmarks(keypoints)
-            aligned = align_to_keypoints(naked, self.dressed, landmarks, alignment)
-            confidence = without_strays(confidence, landmarks.stray)
-            width = alignment.stray_radius * pixels_per_metre
-            strays = image_of_strays(keypoints, landmarks.stray, landmarks.sure, hidden.shape, width)
-            mask, hidden = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), hidden)
-        self._reliable = reliable_vertices(self.body, confidence, self.options.least_confidence)
-        crop = crop_photo(self.photo, self.view, mask, hidden, aligned)
+        aligned, crop = self._over_photo(person, naked, pixels_per_metre)
+        reliable_faces = self.body.faces[(self._reliable > 0.5)[self.body.faces.long()].all(1)]
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
         self._made_up = self._begin_background()
         size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
         surface = body_texels(self.body, size)
-        if wears_shoes(surface, aligned, crop):
-            self.dressed.offsets = torch.from_numpy(shoe_offsets(self.body)).to(naked)
+        if wears_shoes(surface, aligned, reliable_faces, crop):
+            offsets = shoe_offsets(self.body, self.dressed.rest().cpu().numpy())
+            self.dressed.offsets = torch.from_numpy(offsets).to(naked)
             moved = aligned - naked
             naked = self.dressed.pose(self.rotations, self.trans)
             aligned = naked + moved
         self._dress(crop, aligned)
         vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
-        reliable_faces = self.body.faces[(self._reliable > 0.5)[self.body.faces.long()].all(1)]
         raster = rasterise_view(vertices[None], reliable_faces, crop.view)
         depth, face = (values[0].cpu().numpy() for values in (raster.depth, raster.face))
         trust = pixel_trust(crop.mask, depth, max(1.5, self.options.mask_margin * self.pixels_high))
@@ -268,11 +259,26 @@ class MeshReposer:
         )
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
         dressed = self.dressed.pose(self.rotations, self.trans)
-        # A stray foot is off by a foot's length at most, so it still tells where the ground is.
-        feet = reliable_vertices(self.body, person.joint_confidence, self.options.least_confidence)
-        self.down = tilt_of(dressed[None], self.body, feet)
-        self.ground = standing_height(dressed, self.body, feet, self.down)
+        self.down = tilt_of(dressed[None], self.body, self._standing)
+        self.ground = standing_height(dressed, self.body, self._standing, self.down)
         self._outside = self._share_outside(dressed)
+
+    def _over_photo(self, person: FittedPerson, naked: Tensor, pixels_per_metre: float) -> tuple[Tensor, PhotoCrop]:
+        """The surface (V, 3) under the keypoints, and the photo around it; tells which vertices are where it is."""
+        least, reliable, standing = self.options.least_confidence, person.joint_confidence, person.joint_confidence
+        aligned, mask, hidden = naked, self.mask, self.others
+        if person.keypoints2d is not None:
+            options, landmarks = self.options.alignment, self._landmarks(person.keypoints2d)
+            aligned = align_to_keypoints(naked, self.dressed, landmarks, options)
+            reliable = without_strays(reliable, landmarks.stray)
+            # A foot stays within reach of its ankle, so where only it is elsewhere it still tells of the ground.
+            standing = without_strays(standing, landmarks.stray & ~FEET)
+            if landmarks.stray.any():
+                width = options.stray_radius * self.dressed.height / 1.7 * pixels_per_metre
+                strays = image_of_strays(person.keypoints2d, landmarks.stray, landmarks.sure, mask.shape, width)
+                mask, hidden = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), hidden)
+        self._reliable, self._standing = (reliable_vertices(self.body, one, least) for one in (reliable, standing))
+        return aligned, crop_photo(self.photo, self.view, mask, hidden, aligned)
 
     def _light(self, surface: BodyTexels, baked: BakedTexture, normals: Tensor) -> PhotoLight:
         """The photo's light, from what it shows of the body."""

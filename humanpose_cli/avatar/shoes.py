@@ -35,17 +35,21 @@ _NEAR, _SURE = 0.01, 0.9  # metres behind what a pixel shows; of its mask
 _GREYER = 1.6  # times brighter or darker than skin: what tells a shoe in a photograph without colours
 _LEATHER = 0.003  # metres around the toes
 _INSTEP = 0.03  # metres behind the toes that become smooth with them
-_ROUNDS = 50  # of moving every point between its neighbours
+_ROUNDS, _MORE_ROUNDS = 50, 2  # of moving every point between its neighbours: of the usual shape, then of one's own
 
-_cached_shoes: WeakKeyDictionary[Body, NDArray[np.float32]] = WeakKeyDictionary()
+_cached_shoes: WeakKeyDictionary[Body, NDArray[np.float64]] = WeakKeyDictionary()
 
 
-def wears_shoes(surface: BodyTexels, vertices: Tensor, crop: PhotoCrop) -> bool:
-    """Whether feet, or else legs, have another colour in a photo than the person's skin.
+def wears_shoes(surface: BodyTexels, vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> bool:
+    """Whether feet, or else shins, or else thighs, have another colour in a photo than the person's skin.
 
     vertices  (V, 3) metres, camera axes: the body's surface as it lies over the photo
+    faces     (F, 3) those of parts whose place is known
+
+    Where no skin shows, whatever has not a hue of skin is a shoe, and in photos without colours everything is; so is
+    everything where the photo shows no legs.
     """
-    colour, visible = _seen(surface, vertices, crop)
+    colour, visible = _seen(vertices, faces, crop)
     shown, areas = visible > 0.5, surface.operator.areas
     for names in _TELLING:
         part = parts_mask(surface.part_labels, names)
@@ -61,48 +65,55 @@ def wears_shoes(surface: BodyTexels, vertices: Tensor, crop: PhotoCrop) -> bool:
     return bool(np.linalg.norm(colour_features(cloth) - colour_features(tone[None])) > SAME_COLOUR)
 
 
-def _seen(surface: BodyTexels, vertices: Tensor, crop: PhotoCrop) -> tuple[Array, Array]:
+def _seen(vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> tuple[Array, Array]:
     """Colours (V, 3) in 0…1 of the pixels that vertices lie in, and whether (V,) 0 or 1 these show them."""
-    depth = rasterise_view(vertices[None], surface.faces, crop.view).depth[0].cpu().numpy()
-    columns, rows = crop.view.project(vertices).cpu().numpy().astype(np.int64).T
+    depth = rasterise_view(vertices[None], faces, crop.view).depth[0].cpu().numpy()
+    columns, rows = np.floor(crop.view.project(vertices).cpu().numpy()).T
     inside = (columns >= 0) & (rows >= 0) & (columns < depth.shape[1]) & (rows < depth.shape[0])
-    at = np.where(inside, rows, 0), np.where(inside, columns, 0)
+    inside[np.setdiff1d(np.arange(len(inside)), faces.cpu().numpy())] = False
+    at = tuple(np.where(inside, values, 0).astype(np.int64) for values in (rows, columns))
     near = vertices[:, 2].cpu().numpy() < depth[at] + _NEAR
     return crop.pixels[at] / 255, (inside & near & (crop.mask[at] > _SURE)).astype(np.float32)
 
 
-def shoe_offsets(body: Body) -> NDArray[np.float32]:
-    """What shoes add to the resting body's vertices: (V, 3) metres, zero but for the toes. Made once for a body.
+def shoe_offsets(body: Body, rest: NDArray[np.floating]) -> NDArray[np.float32]:
+    """What shoes add to a body's resting vertices (V, 3): metres, zero but for the front of the feet.
 
-    The toes' surface is laid over their convex hull, each point between its neighbours, as in a Tutte embedding.
+    Its surface is laid over its convex hull, each point between its neighbours, as in a Tutte embedding: for the body's
+    usual shape once, and from there for the shape at hand.
     """
     if body not in _cached_shoes:
         template = body.template.cpu().numpy().astype(np.float64)
-        faces, labels = body.faces.cpu().numpy().astype(np.int64), body.part_labels.cpu().numpy()
-        ends = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]))
-        offsets = np.zeros_like(template)
-        for side in ("left", "right"):
-            toes = labels == SMPL24.index(f"{side}_foot")
-            near = cKDTree(template[toes]).query(template)[0] < _INSTEP
-            front = toes | (near & (labels == SMPL24.index(f"{side}_ankle")))
-            offsets[front] = _wrapped(template, ends, front) - template[front]
-        _cached_shoes[body] = offsets.astype(np.float32)
-    return _cached_shoes[body]
+        _cached_shoes[body] = _wrapped(body, template, template, _ROUNDS) - template
+    shape = np.asarray(rest, np.float64)
+    return (_wrapped(body, shape, shape + _cached_shoes[body], _MORE_ROUNDS) - shape).astype(np.float32)
 
 
-def _wrapped(points: Array, edges: NDArray[np.int64], chosen: NDArray[np.bool_]) -> Array:
+def _wrapped(body: Body, rest: Array, start: Array, rounds: int) -> Array:
+    """The vertices (V, 3) with the front of both feet on its hull, from where it is at the start (V, 3)."""
+    faces, labels = body.faces.cpu().numpy().astype(np.int64), body.part_labels.cpu().numpy()
+    edges, moved = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])), start.copy()
+    for side in ("left", "right"):
+        toes = labels == SMPL24.index(f"{side}_foot")
+        near = cKDTree(rest[toes]).query(rest, distance_upper_bound=_INSTEP)[0] < _INSTEP
+        front = toes | (near & (labels == SMPL24.index(f"{side}_ankle")))
+        moved[front] = _on_hull(rest, moved, edges, front, rounds)
+    return moved
+
+
+def _on_hull(rest: Array, start: Array, edges: NDArray[np.int64], chosen: NDArray[np.bool_], rounds: int) -> Array:
     """Where the chosen points (N, 3) of a closed mesh (V, 3) lie on their own convex hull; the others hold them."""
     ends = edges[chosen[edges[:, 0]]]
     rim = np.unique(ends[~chosen[ends[:, 1]], 1])
-    # Seen from the middle of the rim, the hull before it is less than half of all directions: nothing folds over.
-    middle = points[rim].mean(0)
-    hull = ConvexHull(np.concatenate((points[chosen], points[rim]))).equations  # (F, 4): n · x + d ≤ 0 inside
+    # Seen from the middle of the rim, the hull before it is about half of all directions: hardly anything folds over.
+    middle = rest[rim].mean(0)
+    hull = ConvexHull(np.concatenate((rest[chosen], rest[rim]))).equations  # (F, 4): n · x + d ≤ 0 inside
     reach = np.maximum(_LEATHER - hull[:, :3] @ middle - hull[:, 3], _LEATHER)
     row = np.cumsum(chosen) - 1
-    mean = coo_array((np.ones(len(ends)), (row[ends[:, 0]], ends[:, 1])), shape=(chosen.sum(), len(points))).tocsr()
+    mean = coo_array((np.ones(len(ends)), (row[ends[:, 0]], ends[:, 1])), shape=(chosen.sum(), len(rest))).tocsr()
     mean = diags_array(1 / mean.sum(1)) @ mean
-    moved = points.copy()
-    for _ in range(_ROUNDS):
+    moved = start.copy()
+    for _ in range(rounds):
         away = (mean @ moved) - middle
         towards = away @ hull[:, :3].T
         stretch = np.where(towards > 0, reach / np.maximum(towards, 1e-12), np.inf).min(1)

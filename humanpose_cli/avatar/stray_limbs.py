@@ -7,12 +7,15 @@ the other side, and its image counts as hidden.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 
+Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 # The end of each limb that a landmark tells of; landmarks of the trunk and the face tell of no limb.
@@ -26,31 +29,40 @@ def _joint_of(landmark: str) -> str:
     return f"{side}_{_JOINT[name]}" if name in _JOINT else ""
 
 
-def without_strays(joint_confidence: NDArray[np.floating] | None, stray: Mask) -> NDArray[np.float32]:
-    """Confidences (24,) of the joints: 0 for those whose limb is elsewhere, else as given (None: 1).
+LIMBS = np.array([bool(_joint_of(name)) for name in BLAZEPOSE33.joint_names])
+"""(33,) bool: landmarks of limbs, without shoulders and hips."""
 
-    stray  (33,) bool: the landmark was detected surely, and far from where the body has it
+FEET = np.array([_joint_of(name).endswith("foot") for name in BLAZEPOSE33.joint_names])
+"""(33,) bool: landmarks of heels and toes."""
+
+
+def without_strays(joint_confidence: NDArray[np.floating] | None, stray: Mask) -> NDArray[np.float32]:
+    """Confidences (24,) of the joints: 0 for those whose limb is elsewhere, and what hangs from them, else as given.
+
+    joint_confidence  (24,) 0…1, or None for 1; stray (33,) bool: landmarks of limbs that are elsewhere
     """
     given = np.ones(len(SMPL24)) if joint_confidence is None else joint_confidence
     confidence = np.array(given, np.float32)
-    for landmark in np.array(BLAZEPOSE33.joint_names)[stray].tolist():
-        if joint := _joint_of(landmark):
-            confidence[SMPL24.index(joint)] = 0
+    gone = {_joint_of(landmark) for landmark in np.array(BLAZEPOSE33.joint_names)[stray].tolist()} - {""}
+    for row, (name, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parent_names, strict=True)):
+        if name in gone or parent in gone:  # parents come first
+            gone.add(name)
+            confidence[row] = 0
     return confidence
 
 
-def image_of_strays(
-    keypoints: NDArray[np.floating], stray: Mask, sure: Mask, size: tuple[int, int], radius: float
-) -> Mask:
+def image_of_strays(keypoints: Array, stray: Mask, sure: Mask, size: tuple[int, int], radius: float) -> Mask:
     """Pixels (H, W) about the detected segments that end or begin at the stray landmarks of limbs.
 
     keypoints  (33, 3) x, y pixels and confidence; stray, sure (33,) bool: far from the body; surely detected
     size       (H, W); radius: half the width of a limb, pixels
     """
-    image = np.zeros(size, np.uint8)
-    names = BLAZEPOSE33.joint_names
+    image, longer = np.zeros(size, np.uint8), max(size)
+    thickness = int(np.clip(round(2 * radius), 1, longer))
+    # OpenCV takes neither lines nor widths far beyond an image.
+    places = np.rint(np.clip(np.where(sure[:, None], keypoints[:, :2], 0), -longer, 2 * longer)).astype(int)
     for start, end in BLAZEPOSE33.bones:
-        if (stray[start] and _joint_of(names[start])) or (stray[end] and _joint_of(names[end])):
-            ends = [tuple(np.rint(keypoints[row, :2]).astype(int).tolist()) for row in (start, end) if sure[row]]
-            cv2.line(image, ends[0], ends[-1], 1, max(1, round(2 * radius)))
+        if (stray & LIMBS)[[start, end]].any():
+            ends = [tuple(places[row].tolist()) for row in (start, end) if sure[row]]
+            cv2.line(image, ends[0], ends[-1], 1, thickness)
     return image > 0

@@ -96,7 +96,7 @@ class Reposed:
                     progress(done, len(self), "frames")
             return tuple(paths)
         for done, (path, image) in enumerate(zip(paths, self._drawn(), strict=True), 1):
-            write_image(path, image)
+            write_image(path, image, photograph=True)
             if len(self) > 1:
                 progress(done, len(self), "frames")
         return tuple(paths)

@@ -20,30 +20,31 @@ FEET = ("left_ankle", "right_ankle", "left_foot", "right_foot")
 LEGS = ("left_knee", "right_knee", "left_hip", "right_hip", "pelvis")
 
 
-def test_shoes_are_convex_and_leave_all_but_the_front_of_the_feet(stage: Stage) -> None:
-    body = stage.body
-    template, labels = body.template.numpy(), body.part_labels.numpy()
-    offsets = shoe_offsets(body)
+@pytest.mark.parametrize("size", [0.0, -3.0, 3.0])
+def test_shoes_are_convex_and_leave_all_but_the_front_of_the_feet(stage: Stage, size: float) -> None:
+    body, betas = stage.body, torch.zeros(1, 10)
+    betas[0, 0] = size
+    rest, labels = body.rest(betas).vertices[0].numpy(), body.part_labels.numpy()
+    offsets = shoe_offsets(body, rest)
     moved = np.abs(offsets).max(1) > 0
     assert not moved[~parts_mask(labels, FEET)].any()
     assert moved[np.isin(labels, SMPL24.indices(("left_foot", "right_foot")))].mean() > 0.99
-    assert np.linalg.norm(offsets, axis=1).max() < 0.06
+    assert np.linalg.norm(offsets, axis=1).max() < 0.07
     faces = body.faces.numpy()
     for side in (1, -1):
-        foot = moved & (side * template[:, 0] > 0)
-        shod = template[foot] + offsets[foot]
+        foot = moved & (side * rest[:, 0] > 0)
+        shod = rest[foot] + offsets[foot]
         hull = ConvexHull(shod)
         depth = -(shod @ hull.equations[:, :3].T + hull.equations[:, 3]).max(1)
         # On the hull, but for where it ends: there the surface goes on into the foot.
         ahead = shod[:, 2] > np.quantile(shod[:, 2], 0.4)
         assert np.quantile(depth[ahead], 0.98) < 0.002
-        bare = ConvexHull(template[foot])
+        bare = ConvexHull(rest[foot])
         assert bare.volume < hull.volume < 1.35 * bare.volume
-        corners = (template + offsets)[faces[foot[faces].all(1)]]
+        corners = (rest + offsets)[faces[foot[faces].all(1)]]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         inwards = ((corners.mean(1) - shod.mean(0)) * normals).sum(1) < 0
-        assert np.linalg.norm(normals[inwards], axis=1).sum() < 0.02 * np.linalg.norm(normals, axis=1).sum()
-    assert shoe_offsets(body) is offsets
+        assert np.linalg.norm(normals[inwards], axis=1).sum() < 0.01 * np.linalg.norm(normals, axis=1).sum()
 
 
 def test_offsets_turn_with_the_bones(stage: Stage) -> None:
@@ -72,12 +73,15 @@ def painted(stage: Stage, skin: tuple[float, ...], cloth: tuple[float, ...], nam
     return replace(stage, texture=colours)
 
 
-def shod(stage: Stage) -> bool:
+def shod(stage: Stage, unknown: tuple[str, ...] = ()) -> bool:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
     vertices = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).vertices[0]
     crop = crop_photo(photo, stage.view, mask, np.zeros_like(mask), vertices)
-    return wears_shoes(body_texels(stage.body, 512), vertices, crop)
+    known = torch.from_numpy(~parts_mask(stage.body.part_labels.numpy(), unknown))
+    return wears_shoes(
+        body_texels(stage.body, 512), vertices, stage.body.faces[known[stage.body.faces.long()].all(1)], crop
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,22 @@ def test_legs_tell_of_feet_outside_the_image(stage: Stage, parts: tuple[str, ...
     # The camera looks at the chest: the image ends at the shins.
     cut = replace(painted(stage, SKIN, BLUE, parts), trans=torch.tensor([0.0, 0.35, 1.9]))
     assert shod(cut) is expected
+
+
+def test_what_is_not_where_the_fit_has_it_tells_nothing(stage: Stage) -> None:
+    feet = painted(stage, SKIN, BLUE, FEET)
+    assert shod(feet)
+    assert not shod(feet, FEET), "the shins are bare"
+    assert shod(painted(stage, SKIN, BLUE, LEGS), FEET)
+    assert shod(stage, (*FEET, *LEGS)), "nothing tells: most people wear shoes"
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"), [(BLUE, True), ((0.4,) * 3, True), (SKIN, False)], ids=["blue", "grey", "skin"]
+)
+def test_without_skin_to_compare_with_its_hue_tells(stage: Stage, colour: tuple[float, ...], expected: bool) -> None:
+    upper = ("neck", "head", "left_hand", "right_hand", "left_wrist", "right_wrist", "left_elbow", "right_elbow")
+    assert shod(painted(stage, colour, (0.1, 0.5, 0.2), upper), upper) is expected
 
 
 def test_bare_feet_stay_as_they_are(stage: Stage) -> None:

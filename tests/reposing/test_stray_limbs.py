@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from repose_stage import STANDING, Stage, pose
 
+from humanpose_cli.avatar.dressing import AlignmentOptions, DetectedLandmarks, DressedBody
 from humanpose_cli.avatar.mesh import FittedPerson, MeshOptions, MeshReposer
 from humanpose_cli.avatar.stray_limbs import image_of_strays, without_strays
 from humanpose_cli.avatar.surface import body_texels
@@ -27,6 +28,9 @@ def test_only_the_stray_limb_loses_its_confidence() -> None:
     hand = without_strays(None, landmarks("left_thumb", "left_index"))
     assert hand[SMPL24.index("left_hand")] == 0
     assert hand.sum() == 23
+    shin = without_strays(None, landmarks("left_ankle"))
+    assert shin[SMPL24.indices(("left_ankle", "left_foot"))].sum() == 0, "toes hang from the ankle"
+    assert shin.sum() == 22
 
 
 def test_the_image_of_a_stray_limb_is_the_segment_about_its_landmarks() -> None:
@@ -48,6 +52,37 @@ def test_the_image_of_a_stray_limb_is_the_segment_about_its_landmarks() -> None:
     assert abs(xs.mean() - 70) < 1
     assert np.ptp(xs) <= 10
     assert np.ptp(ys) <= 10
+
+
+def test_landmarks_far_outside_the_image_are_drawn_to_its_edge() -> None:
+    keypoints = np.full((33, 3), (20, 60, 1), np.float32)
+    for wild in (3e9, -1e20, 2.0**31):
+        keypoints[TOES, 0] = wild
+        assert image_of_strays(keypoints, landmarks("right_foot_index"), np.ones(33, bool), (100, 90), 1e6)[60, 20]
+        image = image_of_strays(keypoints, landmarks("right_foot_index"), np.ones(33, bool), (100, 90), 2)
+        assert image[60, 80 if wild > 0 else 5]
+        assert not image[60, 5 if wild > 0 else 80]
+
+
+def strays_of(stage: Stage, keypoints: np.ndarray) -> set[str]:
+    dressed = DressedBody(stage.body, torch.zeros(10))
+    found = DetectedLandmarks(dressed, pose(**STANDING), stage.trans, keypoints, stage.view, AlignmentOptions())
+    return set(np.array(BLAZEPOSE33.joint_names)[found.stray])
+
+
+def test_what_may_be_the_other_side_or_a_wrong_body_is_no_stray_limb(stage: Stage) -> None:
+    dressed = DressedBody(stage.body, torch.zeros(10))
+    points = stage.view.project(dressed.landmarks(BLAZEPOSE33.name, pose(**STANDING), stage.trans))
+    keypoints = torch.cat((points, torch.ones(33, 1)), 1).numpy()
+    assert not strays_of(stage, keypoints)
+    moved = keypoints.copy()
+    moved[TOES, 0] -= 40  # outwards
+    moved[BLAZEPOSE33.index("left_hip"), 0] += 60
+    assert strays_of(stage, moved) == {"right_foot_index"}, "hips are of the trunk"
+    assert not strays_of(stage, keypoints[list(BLAZEPOSE33.mirror)]), "left and right are confused"
+    wrong = keypoints.copy()
+    wrong[[name.startswith("left_") for name in BLAZEPOSE33.joint_names], 1] -= 90
+    assert not strays_of(stage, wrong), "half of the limbs are off: the body is"
 
 
 def twisted(stage: Stage, confidence: float, **joints: tuple[float, float, float]) -> MeshReposer:
@@ -89,3 +124,18 @@ def test_a_twisted_foot_still_stands_on_the_ground(stage: Stage) -> None:
     assert found.ground is not None
     assert taken.ground is not None
     assert abs(found.ground - taken.ground) < 0.02
+
+
+def test_a_stray_shin_says_nothing_of_the_ground(stage: Stage) -> None:
+    """Somebody who kneels, with a fit that has the shin upright: its foot is not where the fit has it."""
+    raised = {"left_hip": (-1.2, 0.0, 0.0)}
+    straight, true = pose(**STANDING, **raised), pose(**STANDING, **raised, right_knee=(1.4, 0.0, 0.0))
+    photo, mask = stage.person(true)
+    shown = stage.body.pose_landmarks(
+        BLAZEPOSE33.name, stage.body.pose(true[None], torch.zeros(1, 10), stage.trans[None]), torch.zeros(1, 10)
+    )[0]
+    keypoints = torch.cat((stage.view.project(shown), torch.ones(33, 1)), 1).numpy()
+    keypoints[[name in FACE13 for name in BLAZEPOSE33.joint_names], 2] = 0
+    fit = replace(stage.fitted(straight), keypoints2d=keypoints)
+    found = MeshReposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
+    assert found.ground is None
