@@ -35,6 +35,7 @@ _NEAR, _SURE = 0.01, 0.9  # metres behind what a pixel shows; of its mask
 _GREYER = 1.6  # times brighter or darker than skin: what tells a shoe in a photograph without colours
 _LEATHER = 0.003  # metres around the toes
 _INSTEP = 0.03  # metres behind the toes that become smooth with them
+_FEWEST = 12  # points that are toes: bodies of fewer have none
 _ROUNDS, _MORE_ROUNDS = 50, 2  # of moving every point between its neighbours: of the usual shape, then of one's own
 
 _cached_shoes: WeakKeyDictionary[Body, NDArray[np.float64]] = WeakKeyDictionary()
@@ -95,6 +96,8 @@ def _wrapped(body: Body, rest: Array, start: Array, rounds: int) -> Array:
     edges, moved = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])), start.copy()
     for side in ("left", "right"):
         toes = labels == SMPL24.index(f"{side}_foot")
+        if toes.sum() < _FEWEST:
+            continue
         near = cKDTree(rest[toes]).query(rest, distance_upper_bound=_INSTEP)[0] < _INSTEP
         front = toes | (near & (labels == SMPL24.index(f"{side}_ankle")))
         moved[front] = _on_hull(rest, moved, edges, front, rounds)
@@ -111,7 +114,7 @@ def _on_hull(rest: Array, start: Array, edges: NDArray[np.int64], chosen: NDArra
     reach = np.maximum(_LEATHER - hull[:, :3] @ middle - hull[:, 3], _LEATHER)
     row = np.cumsum(chosen) - 1
     mean = coo_array((np.ones(len(ends)), (row[ends[:, 0]], ends[:, 1])), shape=(chosen.sum(), len(rest))).tocsr()
-    mean = diags_array(1 / mean.sum(1)) @ mean
+    mean = diags_array(1 / np.maximum(mean.sum(1), 1)) @ mean
     moved = start.copy()
     for _ in range(rounds):
         away = (mean @ moved) - middle

@@ -1,5 +1,6 @@
 """Shoes on the body's bare feet."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from humanpose_cli.avatar.loose import crop_photo
 from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
 from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
 from humanpose_cli.avatar.surface import body_texels, parts_mask
+from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 
 SKIN, DARK_SKIN, BLUE = (0.80, 0.60, 0.50), (0.40, 0.26, 0.19), (0.15, 0.2, 0.6)
@@ -45,6 +47,13 @@ def test_shoes_are_convex_and_leave_all_but_the_front_of_the_feet(stage: Stage, 
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         inwards = ((corners.mean(1) - shod.mean(0)) * normals).sum(1) < 0
         assert np.linalg.norm(normals[inwards], axis=1).sum() < 0.01 * np.linalg.norm(normals, axis=1).sum()
+
+
+def test_bodies_without_toes_stay_as_they_are() -> None:
+    body = copy.deepcopy(default_body())
+    for side in ("left", "right"):
+        body.part_labels[body.part_labels == SMPL24.index(f"{side}_foot")] = SMPL24.index(f"{side}_ankle")
+    assert not shoe_offsets(body, body.template.numpy()).any()
 
 
 def test_offsets_turn_with_the_bones(stage: Stage) -> None:
