@@ -1,8 +1,6 @@
 """Reposing by mesh: the photo becomes a texture of the person's own body, which is drawn in the new pose.
 
 First the steps (cutting the person out, trust in pixels, drawing), then `MeshReposer`, which does them for one person.
-`mesh_drawing` is the conditioning image that warp3d's generator may get (`--mesh-input`); `mesh_of` and the functions
-behind it make a reposer from the labels of an `Example`.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.loose import PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
-from humanpose_cli.avatar.stray_limbs import FEET, image_of_strays, without_strays
+from humanpose_cli.avatar.stray_limbs import FEET, image_of_strays, stray_joints, without_strays
 from humanpose_cli.avatar.surface import (
     FOREARMS,
     TRUNK,
@@ -49,9 +47,7 @@ from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, pa
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.crop import Crop
-from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.augmentation import Example
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.boxes import NEAR
 from humanpose_cli.rendering.shading import Scene, rasterise_view
@@ -88,7 +84,7 @@ def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
     return float(np.median(response) / 0.6745 / 6 / 255)
 
 
-def _draw_person(
+def draw_person(
     surfaces: Sequence[Surface], view: Camera, background: NDArray[np.uint8] | None, supersampling: int
 ) -> NDArray[np.uint8]:
     """The person over the background (H, W, 3), or on nothing: (H, W, 3) or (H, W, 4) uint8."""
@@ -210,6 +206,7 @@ class MeshReposer:
         nobody = np.zeros(self.mask.shape, np.float32)
         self.others = np.maximum.reduce([nobody, *(np.asarray(one, np.float32) for one in others)])
         self._background_choice = background
+        self._elsewhere: list[str] = []  # joints whose limb the photo shows elsewhere than the fit
         self.view = replace(person.camera, size=photo.shape[1::-1])
         with torch.no_grad():
             self._read(person)
@@ -270,7 +267,7 @@ class MeshReposer:
         if person.keypoints2d is not None:
             options, landmarks = self.options.alignment, self._landmarks(person.keypoints2d)
             aligned = align_to_keypoints(naked, self.dressed, landmarks, options)
-            reliable = without_strays(reliable, landmarks.stray)
+            reliable, self._elsewhere = without_strays(reliable, landmarks.stray), stray_joints(landmarks.stray)
             # A foot stays within reach of its ankle, so where only it is elsewhere it still tells of the ground.
             standing = without_strays(standing, landmarks.stray & ~FEET)
             if landmarks.stray.any():
@@ -381,7 +378,7 @@ class MeshReposer:
             surfaces = self.surfaces(rotations, trans)
             outside = self._share_outside(surfaces[0].vertices)
             plate = self.backdrop(rotations, trans)
-            image = _draw_person(surfaces, self.view, plate, self.options.supersampling)
+            image = draw_person(surfaces, self.view, plate, self.options.supersampling)
             warnings = tuple(self.warnings(rotations, trans, outside))
         return DrawnPerson(image, warnings, self.texture.visible_fraction)
 
@@ -471,6 +468,9 @@ class MeshReposer:
                 f"arms cross the body in the photo (they hide {self.arms_over_trunk:.0%} of the trunk): their "
                 "image may stay on the clothes"
             )
+        if self._elsewhere:
+            limbs = " and ".join(f"the {joint.replace('_', ' ')}" for joint in self._elsewhere)
+            yield f"the photo shows {limbs} elsewhere than the fit: it is made up"
         if visible < options.least_visible:
             yield f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
         if outside > self._outside + options.most_outside:
@@ -535,64 +535,3 @@ def cover_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     scaled = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (new[1] - height) // 2, (new[0] - width) // 2
     return np.ascontiguousarray(scaled[top : top + height, left : left + width, :3])
-
-
-def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop | None = None) -> NDArray[np.float32]:
-    """(5, S, S): colours −1 to 1, how much of the pixel is the person's, how much of that the photograph showed.
-
-    rotations, trans  of the target, as `MeshReposer.render` takes them
-    crop              the part of the photo that is drawn; None draws the photo's own frame
-    """
-    view = mesh.view if crop is None else mesh.view.cropped(crop)
-    with torch.no_grad():
-        shown = np.repeat(mesh.texture.image[..., 3:], 3, 2)
-        drawn = []
-        for image in (None, shown):
-            surfaces = mesh.surfaces(rotations.to(mesh.rotations), trans.to(mesh.trans), image)
-            pixels = _draw_person(surfaces, view, None, mesh.options.supersampling)
-            drawn.append(pixels.astype(np.float32) / np.float32(255))
-    solid = drawn[0][..., 3:]
-    colours = np.where(solid > 0, 2 * drawn[0][..., :3] - 1, np.float32(0))
-    return np.ascontiguousarray(np.concatenate((colours, solid, drawn[1][..., :1] * (solid > 0)), 2).transpose(2, 0, 1))
-
-
-def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) -> MeshReposer:
-    """The person of an example, with true parameters, wrapped in their image; nothing stands behind them, and a crop's
-    padding is what others hide.
-
-    InputError for people without body parameters.
-    """
-    mask, person = person_mask(example), fitted_person(example)
-    padding = [] if example.inside is None else [(example.inside == 0).astype(np.float32)]
-    return MeshReposer(example.image, mask, person, body, others=padding, background="transparent", options=options)
-
-
-def pose_of(example: Example) -> tuple[Tensor, Tensor]:
-    """Rotations (24, 3, 3) and translation (3,) of an example's person; InputError as `fitted_person`."""
-    person = fitted_person(example)
-    rotations = axis_angle_to_matrix(torch.from_numpy(np.array(person.poses, np.float32)).view(len(SMPL24), 3))
-    return rotations, torch.from_numpy(np.array(person.trans, np.float32))
-
-
-def fitted_person(example: Example) -> FittedPerson:
-    """The labels of an example as a fit; InputError for people without body parameters."""
-    person = known_person(example)
-    if person is None:
-        remedy = "make its cache from a source that gives or fits them"
-        raise InputError(example.name, "has nobody with body parameters", remedy=remedy)
-    return person
-
-
-def known_person(example: Example) -> FittedPerson | None:
-    """The labels of an example as a fit; None for people without body parameters."""
-    person = example.person
-    if person.poses is None or person.betas is None or person.trans is None:
-        return None
-    return FittedPerson(person.poses, person.betas, person.trans, Camera(example.focal, example.principal_point))
-
-
-def person_mask(example: Example) -> NDArray[np.float32]:
-    """(S, S) 0…1 where the person is; all of it where it is not known."""
-    if example.mask is None:
-        return np.ones(example.image.shape[:2], np.float32)
-    return example.mask.astype(np.float32) / np.float32(255)

@@ -36,6 +36,11 @@ FEET = np.array([_joint_of(name).endswith("foot") for name in BLAZEPOSE33.joint_
 """(33,) bool: landmarks of heels and toes."""
 
 
+def stray_joints(stray: Mask) -> list[str]:
+    """Names of SMPL24 joints whose limb a stray landmark (33,) bool lies on, each once."""
+    return list(dict.fromkeys(filter(None, map(_joint_of, np.array(BLAZEPOSE33.joint_names)[stray].tolist()))))
+
+
 def without_strays(joint_confidence: NDArray[np.floating] | None, stray: Mask) -> NDArray[np.float32]:
     """Confidences (24,) of the joints: 0 for those whose limb is elsewhere, and what hangs from them, else as given.
 
@@ -43,7 +48,7 @@ def without_strays(joint_confidence: NDArray[np.floating] | None, stray: Mask) -
     """
     given = np.ones(len(SMPL24)) if joint_confidence is None else joint_confidence
     confidence = np.array(given, np.float32)
-    gone = {_joint_of(landmark) for landmark in np.array(BLAZEPOSE33.joint_names)[stray].tolist()} - {""}
+    gone = set(stray_joints(stray))
     for row, (name, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parent_names, strict=True)):
         if name in gone or parent in gone:  # parents come first
             gone.add(name)

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.example_mesh import fitted_person, mesh_of, person_mask, pose_of
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer, fitted_person, mesh_of, person_mask, pose_of
+from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import REPOSING19, SMPL24

@@ -113,6 +113,9 @@ def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
     where &= texels.fine.covered
     assert found.texture.image[where][:, 3].max() < 0.55, "made-up texels of the foot count as photographed"
     assert taken.texture.image[where][:, 3].max() > 0.9
+    said = "the photo shows the right foot elsewhere than the fit: it is made up"
+    assert said in found.render(found.rotations).warnings
+    assert said not in taken.render(taken.rotations).warnings
     step = stage.texture.shape[0] // size
     truth = stage.texture[step // 2 :: step, step // 2 :: step]
     seen = where & (taken.texture.image[..., 3] > 0.9)

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from humanpose_cli.avatar.mesh import MeshOptions, known_person, mesh_drawing, mesh_of, pose_of
+from humanpose_cli.avatar.example_mesh import known_person, mesh_drawing, mesh_of, pose_of
+from humanpose_cli.avatar.mesh import MeshOptions
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.crop import crop_around_box
 from humanpose_cli.core.errors import InputError
