@@ -24,7 +24,7 @@ from humanpose_cli.avatar.garments import (
 )
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.relief import FOLDS, STRANDS, depths_of
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, BodyTexels, parts_mask
+from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, BodyTexels, parts_mask
 from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.conventions import SMPL24
@@ -44,6 +44,7 @@ _NEIGHBOURS, _POINTS = 24, 1500
 _RIM = 0.012
 # Metres: how closely colours that are spread follow those that were visible.
 _FOLLOW = 0.01
+_FEET_SHOWN = 0.05  # share of the feet that was visible and tells their colour
 _LEAST_SKIN = 0.0015  # visible skin (m²) that tells its colour
 _FACE_SHOWN = 0.3  # a face that shows less is that of somebody who looks away
 _CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
@@ -256,8 +257,11 @@ def _spread_colours(surface: BodyTexels, known: Array) -> Array:
     operator = surface.operator
     values, visible = paint_vertices(surface.coarse, surface.rows, _straight(known), known[..., 3])
     data = visible * operator.areas / _FOLLOW**2
-    # Hair keeps its colours apart from the rest, where hair was visible.
+    # Hair and feet keep their colours apart from the rest, where they were visible: heels are no trousers.
     groups = (surface.hair & (_share(surface, surface.hair, visible) >= 0.02)).astype(np.int64)
+    feet = parts_mask(surface.part_labels, FEET)
+    if _share(surface, feet, visible) >= _FEET_SHOWN:
+        groups[feet] = 3
     values = _usual_colours(surface, values, visible, groups)
     tone = skin_tone(surface, values, visible)
     materials = _materials(values[visible > 0.5], tone)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.stray_limbs import LIMBS
+from humanpose_cli.avatar.stray_limbs import LIMB_LANDMARKS
 from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_face
 from humanpose_cli.body.body import FACE13, Body, PosedBody
 from humanpose_cli.core.camera import Camera
@@ -123,11 +123,11 @@ class AlignmentOptions:
 class DetectedLandmarks:
     """The body's detected points, and how far from where the body has them: metres in the image plane.
 
-    face   points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
-    limbs  points (M, 3) and shifts (M, 2) of all others
-    sure   (33,) bool: detected with confidence
-    stray  (33,) bool: on a limb that is elsewhere than the body has it, see `AlignmentOptions`; not where a landmark
-           may be the other side's, nor where so many are off that the body is wrong as a whole
+    face       points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
+    limbs      points (M, 3) and shifts (M, 2) of all others
+    confident  (33,) bool: detected with confidence
+    stray      (33,) bool: on a limb that is elsewhere than the body has it, see `AlignmentOptions`; not where a
+               landmark may be the other side's, nor where so many are off that the body is wrong as a whole
 
     keypoints  (33, 3) x, y pixels of the photo and confidence
     """
@@ -151,15 +151,14 @@ class DetectedLandmarks:
         most = options.most_shift * dressed.height / 1.7
         near = sure & (shift.norm(dim=1) < most)
         others = (detections[:, :2] - view.project(points)[list(BLAZEPOSE33.mirror)]) * points[:, 2:] / view.focal
-        self.sure = sure.cpu().numpy()
+        self.confident = sure.cpu().numpy()
         stray = sure & ~near & (detections[:, 2] >= options.stray_confidence) & (others.norm(dim=1) >= most)
-        self.stray = stray.cpu().numpy() & LIMBS
-        if self.stray.sum() > _MOST_STRAYS * (self.sure & LIMBS).sum():
+        self.stray = stray.cpu().numpy() & LIMB_LANDMARKS
+        if self.stray.sum() > _MOST_STRAYS * (self.confident & LIMB_LANDMARKS).sum():
             self.stray[:] = False
-        whole = torch.zeros_like(near)
-        whole[face] = True
-        chosen = near & whole, near & ~whole
-        self.face, self.limbs = ((points[rows], shift[rows]) for rows in chosen)
+        on_face = torch.zeros_like(near)
+        on_face[face] = True
+        self.face, self.limbs = ((points[rows], shift[rows]) for rows in (near & on_face, near & ~on_face))
 
     def head(self) -> Similarity | None:
         """The similarity in the image plane (z stays 0) that brings the face to where it was detected."""

@@ -33,7 +33,7 @@ from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.loose import PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
-from humanpose_cli.avatar.stray_limbs import FEET, image_of_strays, stray_joints, without_strays
+from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
 from humanpose_cli.avatar.surface import (
     FOREARMS,
     TRUNK,
@@ -269,10 +269,10 @@ class MeshReposer:
             aligned = align_to_keypoints(naked, self.dressed, landmarks, options)
             reliable, self._elsewhere = without_strays(reliable, landmarks.stray), stray_joints(landmarks.stray)
             # A foot stays within reach of its ankle, so where only it is elsewhere it still tells of the ground.
-            standing = without_strays(standing, landmarks.stray & ~FEET)
+            standing = without_strays(standing, landmarks.stray & ~FOOT_LANDMARKS)
             if landmarks.stray.any():
                 width = options.stray_radius * self.dressed.height / 1.7 * pixels_per_metre
-                strays = image_of_strays(person.keypoints2d, landmarks.stray, landmarks.sure, mask.shape, width)
+                strays = image_of_strays(person.keypoints2d, landmarks.stray, landmarks.confident, mask.shape, width)
                 mask, hidden = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), hidden)
         self._reliable, self._standing = (reliable_vertices(self.body, one, least) for one in (reliable, standing))
         return aligned, crop_photo(self.photo, self.view, mask, hidden, aligned)

@@ -17,7 +17,7 @@ from torch import Tensor
 from humanpose_cli.avatar.completion import skin_hued, skin_tone
 from humanpose_cli.avatar.garments import SAME_COLOUR, colour_features, colourless
 from humanpose_cli.avatar.loose import PhotoCrop
-from humanpose_cli.avatar.surface import BodyTexels, parts_mask
+from humanpose_cli.avatar.surface import FEET, BodyTexels, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 # What tells of shoes, the first that shows enough of its surface: bare legs end in bare feet, as far as anybody knows.
 _TELLING = (
-    ("left_ankle", "right_ankle", "left_foot", "right_foot"),
+    FEET,
     ("left_knee", "right_knee"),
     ("left_hip", "right_hip"),
 )

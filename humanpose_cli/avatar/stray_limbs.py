@@ -29,10 +29,10 @@ def _joint_of(landmark: str) -> str:
     return f"{side}_{_JOINT[name]}" if name in _JOINT else ""
 
 
-LIMBS = np.array([bool(_joint_of(name)) for name in BLAZEPOSE33.joint_names])
+LIMB_LANDMARKS = np.array([bool(_joint_of(name)) for name in BLAZEPOSE33.joint_names])
 """(33,) bool: landmarks of limbs, without shoulders and hips."""
 
-FEET = np.array([_joint_of(name).endswith("foot") for name in BLAZEPOSE33.joint_names])
+FOOT_LANDMARKS = np.array([_joint_of(name).endswith("foot") for name in BLAZEPOSE33.joint_names])
 """(33,) bool: landmarks of heels and toes."""
 
 
@@ -56,18 +56,19 @@ def without_strays(joint_confidence: NDArray[np.floating] | None, stray: Mask) -
     return confidence
 
 
-def image_of_strays(keypoints: Array, stray: Mask, sure: Mask, size: tuple[int, int], radius: float) -> Mask:
+def image_of_strays(keypoints: Array, stray: Mask, confident: Mask, size: tuple[int, int], radius: float) -> Mask:
     """Pixels (H, W) about the detected segments that end or begin at the stray landmarks of limbs.
 
-    keypoints  (33, 3) x, y pixels and confidence; stray, sure (33,) bool: far from the body; surely detected
+    keypoints  (33, 3) x, y pixels and confidence
+    stray      (33,) bool: far from the body; confident (33,) bool: detected with confidence
     size       (H, W); radius: half the width of a limb, pixels
     """
     image, longer = np.zeros(size, np.uint8), max(size)
     thickness = int(np.clip(round(2 * radius), 1, longer))
     # OpenCV takes neither lines nor widths far beyond an image.
-    places = np.rint(np.clip(np.where(sure[:, None], keypoints[:, :2], 0), -longer, 2 * longer)).astype(int)
+    places = np.rint(np.clip(np.where(confident[:, None], keypoints[:, :2], 0), -longer, 2 * longer)).astype(int)
     for start, end in BLAZEPOSE33.bones:
-        if (stray & LIMBS)[[start, end]].any():
-            ends = [tuple(places[row].tolist()) for row in (start, end) if sure[row]]
+        if (stray & LIMB_LANDMARKS)[[start, end]].any():
+            ends = [tuple(places[row].tolist()) for row in (start, end) if confident[row]]
             cv2.line(image, ends[0], ends[-1], 1, thickness)
     return image > 0

@@ -39,6 +39,7 @@ Mask = NDArray[np.bool_]
 TRUNK = ("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
 FOREARMS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("elbow", "wrist", "hand"))
 HANDS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("wrist", "hand"))
+FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("ankle", "foot"))
 # Parts whose back looks like their front where clothes go round; heads, hands and feet do not.
 _FLAT = ("pelvis", "spine1", "spine2", "spine3", "collar", "shoulder", "elbow", "hip", "knee")
 

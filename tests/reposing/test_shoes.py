@@ -140,3 +140,22 @@ def test_bare_feet_stay_as_they_are(stage: Stage) -> None:
         photo, mask = person.person(rotations)
         found = MeshReposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
         assert (found.dressed.offsets is None) == (kind == "bare")
+
+
+def test_heels_have_the_colour_of_the_feet(stage: Stage) -> None:
+    rotations = pose(**STANDING)
+    person = painted(stage, SKIN, BLUE, LEGS)
+    photo, mask = person.person(rotations)
+    found = MeshReposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
+    texels = body_texels(stage.body, found.texture.image.shape[0])
+    rest = stage.body.template.numpy()
+    heel = parts_mask(stage.body.part_labels.numpy(), FEET) & (rest[:, 2] < -0.02)
+    where = texels.fine.interpolate(heel[:, None].astype(np.float32), stage.body.faces)[..., 0] > 0.99
+    hidden = where & (found.texture.image[..., 3] < 0.05)
+    assert hidden.sum() > 100
+    colours = found.texture.image[hidden][:, :3]
+    away = [
+        np.linalg.norm(colours / colours.max(1, keepdims=True) - np.divide(one, max(one)), axis=1)
+        for one in (SKIN, BLUE)
+    ]
+    assert (away[0] < away[1]).mean() > 0.95
