@@ -146,11 +146,12 @@ class DetectedLandmarks:
         face = BLAZEPOSE33.indices(names)
         points = dressed.landmarks(BLAZEPOSE33.name, rotations, trans)
         points[face] = dressed.landmarks(FACE13.name, rotations, trans)[FACE13.indices(names)]
-        shift = (detections[:, :2] - view.project(points)) * points[:, 2:] / view.focal
+        pixels, metres = view.project(points), points[:, 2:] / view.focal
+        shift = (detections[:, :2] - pixels) * metres
         sure = torch.isfinite(detections).all(1) & (detections[:, 2] >= options.least_confidence) & (points[:, 2] > 0.1)
         most = options.most_shift * dressed.height / 1.7
         near = sure & (shift.norm(dim=1) < most)
-        others = (detections[:, :2] - view.project(points)[list(BLAZEPOSE33.mirror)]) * points[:, 2:] / view.focal
+        others = (detections[:, :2] - pixels[list(BLAZEPOSE33.mirror)]) * metres
         self.confident = sure.cpu().numpy()
         stray = sure & ~near & (detections[:, 2] >= options.stray_confidence) & (others.norm(dim=1) >= most)
         self.stray = stray.cpu().numpy() & LIMB_LANDMARKS

@@ -50,15 +50,15 @@ def wears_shoes(surface: BodyTexels, vertices: Tensor, faces: Tensor, crop: Phot
     Where no skin shows, whatever has not a hue of skin is a shoe, and in photos without colours everything is; so is
     everything where the photo shows no legs.
     """
-    colour, visible = _seen(vertices, faces, crop)
-    shown, areas = visible > 0.5, surface.operator.areas
+    colour, shown = _seen(vertices, faces, crop)
+    areas = surface.operator.areas
     for names in _TELLING:
         part = parts_mask(surface.part_labels, names)
         if areas[part & shown].sum() >= _SHOWN * areas[part].sum():
             break
     else:
         return True
-    cloth, tone = np.median(colour[part & shown], axis=0)[None], skin_tone(surface, colour, visible)
+    cloth, tone = np.median(colour[part & shown], axis=0)[None], skin_tone(surface, colour, shown)
     if tone is None:
         return not skin_hued(cloth)[0]
     if colourless(colour[shown]):
@@ -66,15 +66,15 @@ def wears_shoes(surface: BodyTexels, vertices: Tensor, faces: Tensor, crop: Phot
     return bool(np.linalg.norm(colour_features(cloth) - colour_features(tone[None])) > SAME_COLOUR)
 
 
-def _seen(vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> tuple[Array, Array]:
-    """Colours (V, 3) in 0…1 of the pixels that vertices lie in, and whether (V,) 0 or 1 these show them."""
+def _seen(vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> tuple[Array, NDArray[np.bool_]]:
+    """Colours (V, 3) in 0…1 of the pixels that vertices lie in, and whether (V,) these show them."""
     depth = rasterise_view(vertices[None], faces, crop.view).depth[0].cpu().numpy()
     columns, rows = np.floor(crop.view.project(vertices).cpu().numpy()).T
     inside = (columns >= 0) & (rows >= 0) & (columns < depth.shape[1]) & (rows < depth.shape[0])
     inside[np.setdiff1d(np.arange(len(inside)), faces.cpu().numpy())] = False
     at = tuple(np.where(inside, values, 0).astype(np.int64) for values in (rows, columns))
     near = vertices[:, 2].cpu().numpy() < depth[at] + _NEAR
-    return crop.pixels[at] / 255, (inside & near & (crop.mask[at] > _SURE)).astype(np.float32)
+    return crop.pixels[at] / 255, inside & near & (crop.mask[at] > _SURE)
 
 
 def shoe_offsets(body: Body, rest: NDArray[np.floating]) -> NDArray[np.float32]:

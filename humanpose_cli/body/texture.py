@@ -60,9 +60,7 @@ class TexelMap:
 
     def bleed(self, image: Array) -> None:
         """`bleed_islands` of a texture of this size; which texels take which is found once."""
-        outside, owners = self._gaps
-        flat = image.reshape(self.covered.size, -1)
-        flat[outside] = flat[owners]
+        _give(image, *self._gaps)
 
     @property
     def barycentrics(self) -> Array:
@@ -247,8 +245,12 @@ def bleed_islands(image: Array, covered: NDArray[np.bool_], reach: int = _BLEED)
 
     In place: image (size, size, C), C-contiguous.
     """
-    outside, owners = _bled(covered, reach)
-    flat = image.reshape(covered.size, -1)
+    _give(image, *_bled(covered, reach))
+
+
+def _give(image: Array, outside: NDArray[np.int64], owners: NDArray[np.int64]) -> None:
+    """The colours of some texels of an image (size, size, C) to others, by their flat indices; in place."""
+    flat = image.reshape(image.shape[0] * image.shape[1], -1)
     flat[outside] = flat[owners]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.parts import PARTS12
 from humanpose_cli.body.pose_library import key_poses, pose_library
-from humanpose_cli.body.texture import TexelMap, bleed_islands
+from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
@@ -66,7 +66,7 @@ def _paint_outfit(body: Body, size: int = 1024) -> NDArray[np.uint8]:
     colour[texels.interpolate(is_foot[:, None], body.faces)[..., 0] > 0.5] = _SHOES
     _paint_head(body, colour, part, position)
     _weave(colour, position)
-    bleed_islands(colour, texels.covered)
+    texels.bleed(colour)
     return np.clip(colour, 0, 255).astype(np.uint8)
 
 

@@ -392,10 +392,8 @@ def search_largest(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Fo
     That takes about a third of the time; small people whom the large windows do not show may be missed then.
     """
     longest = max(pyramid.width, pyramid.height)
-    windows, views = (
-        windows_over(pyramid.width, pyramid.height, scheme.shares, _BEYOND),
-        multipose_views(pyramid, scheme),
-    )
+    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _BEYOND)
+    views = multipose_views(pyramid, scheme)
     large = [window for window in windows if window.side >= _LARGE * longest]
     whole = [view for view in views if view[0].side >= longest]
     proposals = propose_by_multipose(pool, pyramid, whole)
