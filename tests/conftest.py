@@ -1,4 +1,4 @@
-"""What makes the tests fast.
+"""What makes the tests fast, and what ends them if a worker dies.
 
 Modules, tests and their parameters stay to the end: the garbage collector need not look through them every time.
 """
@@ -19,6 +19,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as humanpose_cli does, wh
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_handlecrashitem(crashitem: str) -> None:
+    """End the run if a worker dies: xdist replaces it, and a corrupted heap would kill ten workers one by one."""
+    pytest.exit(f"{crashitem}: the worker that ran this test died", returncode=1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.networks.convolutions import PointwiseConv2d
 
 
 def conv_norm_relu(inputs: int, outputs: int) -> nn.Sequential:
@@ -70,7 +71,7 @@ class Bottleneck(nn.Module):
 def _short_cut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
     if inputs == outputs and stride == 1:
         return None
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    return nn.Sequential(PointwiseConv2d(inputs, outputs, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
 RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {

@@ -1,8 +1,11 @@
-"""The workflow and the Dockerfiles name what there is: Pythons, make targets, files."""
+"""The workflow and the Dockerfiles name what there is: Pythons, make targets, files. A dead worker ends a test run."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from python_sources import ROOT
@@ -31,3 +34,24 @@ def test_what_the_dockerfiles_copy_is_there_and_not_left_out(path):
     assert all("--constraint" in install or "==" in install for install in installs), "a version is left open"
     runs = re.findall(r"docker run .*", text)
     assert all("/tmp/.cache" in line for line in runs) or "/tmp/.cache" not in text
+
+
+def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
+    (tmp_path / "test_crash.py").write_text(
+        "import os, time, pytest\n"
+        "def test_crash(): os.abort()\n"
+        "@pytest.mark.parametrize('number', range(200))\n"
+        "def test_other(number): time.sleep(0.2)\n",
+        "utf-8",
+    )
+    options = ("-n", "2", "--dist", "worksteal", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, tmp_path],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "test_crash.py::test_crash: the worker that ran this test died" in done.stdout.splitlines()[-1]
+    assert "replacing crashed worker" not in done.stdout

@@ -19,6 +19,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_unshuffle
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps
 from humanpose_cli.models.warp3d.config import DiscriminatorConfig, GeneratorConfig
+from humanpose_cli.networks.convolutions import PointwiseConv2d
 
 _MOST_GROUPS, _LEAST_IN_GROUP = 32, 4
 # One volume of up to so many channels · depth · height is convolved on a CPU as two halves.
@@ -124,7 +125,7 @@ class DecoderBottleneck(nn.Module):
         self.norm2, self.conv2 = group_norm(width), Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
         self.norm3, self.conv3 = group_norm(width), nn.Conv2d(width, outputs, 1)
         changes = inputs != outputs or stride != 1
-        self.short_cut = nn.Conv2d(inputs, outputs, 1, stride) if changes else None
+        self.short_cut = PointwiseConv2d(inputs, outputs, stride) if changes else None
         self.upsample = upsample
 
     def forward(self, x: Tensor) -> Tensor:
