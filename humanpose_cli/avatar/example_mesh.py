@@ -1,8 +1,4 @@
-"""Reposing by mesh in trainings and evaluations, whose people have labels instead of a fit.
-
-`mesh_drawing` is the conditioning image that warp3d's generator may get (`--mesh-input`); `mesh_of` and the functions
-behind it make a `MeshReposer` from the labels of an `Example`.
-"""
+"""Reposing by mesh in trainings and evaluations, whose people have labels instead of a fit."""
 
 from __future__ import annotations
 
@@ -11,33 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.mesh import FittedPerson, MeshOptions, MeshReposer, draw_person
+from humanpose_cli.avatar.mesh import FittedPerson, MeshOptions, MeshReposer
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import Example
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-
-
-def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop | None = None) -> NDArray[np.float32]:
-    """(5, S, S): colours −1 to 1, how much of the pixel is the person's, how much of that the photograph showed.
-
-    rotations, trans  of the target, as `MeshReposer.render` takes them
-    crop              the part of the photo that is drawn; None draws the photo's own frame
-    """
-    view = mesh.view if crop is None else mesh.view.cropped(crop)
-    with torch.no_grad():
-        shown = np.repeat(mesh.texture.image[..., 3:], 3, 2)
-        drawn = []
-        for image in (None, shown):
-            surfaces = mesh.surfaces(rotations.to(mesh.rotations), trans.to(mesh.trans), image)
-            pixels = draw_person(surfaces, view, None, mesh.options.supersampling)
-            drawn.append(pixels.astype(np.float32) / np.float32(255))
-    solid = drawn[0][..., 3:]
-    colours = np.where(solid > 0, 2 * drawn[0][..., :3] - 1, np.float32(0))
-    return np.ascontiguousarray(np.concatenate((colours, solid, drawn[1][..., :1] * (solid > 0)), 2).transpose(2, 0, 1))
 
 
 def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) -> MeshReposer:

@@ -47,6 +47,7 @@ from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, pa
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.boxes import NEAR
@@ -535,3 +536,22 @@ def cover_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     scaled = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (new[1] - height) // 2, (new[0] - width) // 2
     return np.ascontiguousarray(scaled[top : top + height, left : left + width, :3])
+
+
+def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop | None = None) -> NDArray[np.float32]:
+    """(5, S, S): colours −1 to 1, how much of the pixel is the person's, how much of that the photograph showed.
+
+    rotations, trans  of the target, as `MeshReposer.render` takes them
+    crop              the part of the photo that is drawn; None draws the photo's own frame
+    """
+    view = mesh.view if crop is None else mesh.view.cropped(crop)
+    with torch.no_grad():
+        shown = np.repeat(mesh.texture.image[..., 3:], 3, 2)
+        drawn = []
+        for image in (None, shown):
+            surfaces = mesh.surfaces(rotations.to(mesh.rotations), trans.to(mesh.trans), image)
+            pixels = draw_person(surfaces, view, None, mesh.options.supersampling)
+            drawn.append(pixels.astype(np.float32) / np.float32(255))
+    solid = drawn[0][..., 3:]
+    colours = np.where(solid > 0, 2 * drawn[0][..., :3] - 1, np.float32(0))
+    return np.ascontiguousarray(np.concatenate((colours, solid, drawn[1][..., :1] * (solid > 0)), 2).transpose(2, 0, 1))

@@ -40,8 +40,8 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.images import Lpips, mask_iou, ssim, ssim_foreground
 from humanpose_cli.models.people import people_of_images, require_model, usual_protocol
-from humanpose_cli.models.warp3d.generator import Warp3d, frame_of_example, load_warp3d, to_network
-from humanpose_cli.models.warp3d.pairs import PairCrops
+from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d, to_network
+from humanpose_cli.models.warp3d.pairs import PairCrops, frame_of_example
 from humanpose_cli.models.warp3d.perceptual import perceptual_loss
 from humanpose_cli.models.warp3d.recipe import pairs_of
 from humanpose_cli.networks.weights import find_weights

@@ -14,14 +14,13 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import crop_example
 from humanpose_cli.data.fixed_camera import to_fixed_camera
+from humanpose_cli.models.crop_examples import evidence_of_example, imitate_errors
 from humanpose_cli.models.crops import (
     CropEvidence,
-    evidence_of_example,
     evidence_of_person,
     frame_box,
     frame_landmarks,
     frame_person,
-    imitate_errors,
     root_pixel,
 )
 from humanpose_cli.models.nbf.inputs import JOINTS14, InputOptions, blended, colour_coded, encode, torso_frame

@@ -28,12 +28,11 @@ from humanpose_cli.data.augmentation import ColourChange, Example, change_colour
 from humanpose_cli.data.fixed_camera import to_fixed_camera
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
+from humanpose_cli.models.crop_examples import evidence_of_example, imitate_errors
 from humanpose_cli.models.crops import (
     CropEvidence,
-    evidence_of_example,
     frame_box,
     frame_landmarks,
-    imitate_errors,
     root_pixel,
 )
 from humanpose_cli.models.nbf.body import part_frames, poses_to_rotations, zero_pose_joints

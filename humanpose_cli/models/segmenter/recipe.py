@@ -17,7 +17,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.augmentation import NO_AUGMENTATION, SEGMENTER_AUGMENTATION, Augmentation, random_crop
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
-from humanpose_cli.models.crops import evidence_of_example, imitate_errors
+from humanpose_cli.models.crop_examples import evidence_of_example, imitate_errors
 from humanpose_cli.models.people import People, split_people, spread_out, visible_people
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours, labels_of_parts
 from humanpose_cli.models.segmenter.network import (

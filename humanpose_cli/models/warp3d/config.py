@@ -45,7 +45,7 @@ class GeneratorConfig:
                          inpainter's hole, instead of capsules that miss hair, skirts and hems, and cut out the colours
                          of `colour_stride`, under masks as wide as the features'. Where it is not known, capsules do
     drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the
-                         mesh's (see `avatar.example_mesh.mesh_drawing`), whose colours and outline it may take over
+                         mesh's (see `avatar.mesh.mesh_drawing`), whose colours and outline it may take over
     depth_norm           the features in front of D2D are normalised over all slices together; the paper's GroupNorm of
                          the slices one behind the other normalises each by itself, which makes empty slices loud
     tied_slices          all slices of the feature volume hold the same features, so that the planar warp has no more of

@@ -32,8 +32,7 @@ from humanpose_cli.body.warping_parts import WarpingParts, warping_parts
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.device import Precision
-from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.augmentation import Example
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.warping.op import projected_masks, warp_parts
 from humanpose_cli.models.warp3d.config import GeneratorConfig
 from humanpose_cli.models.warp3d.layers import (
@@ -75,22 +74,6 @@ def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     depth = camera.size[0] / 2 + (points[..., 2] - root) * camera.focal / root
     framed = np.concatenate((pixels, depth[..., None]), -1)
     return np.where(np.isfinite(root)[..., None], framed, np.nan).astype(np.float32)
-
-
-def frame_of_example(example: Example) -> NDArray[np.float32]:
-    """(19, 3) pixels of a crop's person; joints that are not labelled are NaN. InputError without such joints."""
-    labelled = example.person.joints.get(REPOSING19.name)
-    if labelled is None:
-        raise InputError(
-            example.name,
-            f"has nobody with joints of {REPOSING19.name} in space",
-            remedy="make its cache again, with --fits where the source has no 3-D poses",
-        )
-    joints = np.where(labelled[:, 3:] > 0, labelled[:, :3], np.nan)
-    width, height = example.size
-    if width != height:
-        raise UsageError(example.name, "is no square crop", got=f"{width} × {height}")
-    return frame_joints(joints, Camera(example.focal, example.principal_point, example.size))
 
 
 _LEAST_COVER = 0.05  # of a pixel that the person covers: less has no detail

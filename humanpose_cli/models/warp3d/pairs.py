@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from humanpose_cli.avatar.example_mesh import known_person, mesh_drawing, mesh_of, pose_of
-from humanpose_cli.avatar.mesh import MeshOptions
+from humanpose_cli.avatar.example_mesh import known_person, mesh_of, pose_of
+from humanpose_cli.avatar.mesh import MeshOptions, mesh_drawing
 from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import crop_around_box
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import (
     NO_AUGMENTATION,
     Augmentation,
@@ -39,7 +41,7 @@ from humanpose_cli.data.augmentation import (
 from humanpose_cli.data.cache import Cache
 from humanpose_cli.data.samples import CROSS_IMITATION
 from humanpose_cli.models.warp3d.config import FILL, GeneratorConfig
-from humanpose_cli.models.warp3d.generator import frame_of_example, generator_parts
+from humanpose_cli.models.warp3d.generator import frame_joints, generator_parts
 
 _FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
 _JOINTS = "joints/reposing19"
@@ -262,3 +264,19 @@ def one_camera(first: Example, second: Example) -> bool:
         and bool(np.isclose(first.focal, second.focal, rtol=1e-4))
         and bool(np.allclose(first.principal_point, second.principal_point, atol=0.01))
     )
+
+
+def frame_of_example(example: Example) -> NDArray[np.float32]:
+    """(19, 3) pixels of a crop's person; joints that are not labelled are NaN. InputError without such joints."""
+    labelled = example.person.joints.get(REPOSING19.name)
+    if labelled is None:
+        raise InputError(
+            example.name,
+            f"has nobody with joints of {REPOSING19.name} in space",
+            remedy="make its cache again, with --fits where the source has no 3-D poses",
+        )
+    joints = np.where(labelled[:, 3:] > 0, labelled[:, :3], np.nan)
+    width, height = example.size
+    if width != height:
+        raise UsageError(example.name, "is no square crop", got=f"{width} × {height}")
+    return frame_joints(joints, Camera(example.focal, example.principal_point, example.size))
