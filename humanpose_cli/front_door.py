@@ -15,19 +15,15 @@ from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.datasets.surface_points import (
-    charted_points,
-    check_charts,
-    check_registration,
-    surface_registration,
-)
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice
 from humanpose_cli.fitting.progress_bar import progress_of
+from humanpose_cli.fitting.registering import check_charts, check_registration, surface_registration
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.inputs import InputItem, open_inputs
+from humanpose_cli.refining.correspondences import charted_points
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import CorrespondenceKind, Prior, RefineOptions, Refiner
 

@@ -101,7 +101,7 @@ class OwnFlags:
     def check(self, method: str, *, refine: bool) -> None:
         """UsageError where they do not go together with other options, InputError for files that cannot be read."""
         if method == "register" or self.densepose is not None or self.charts is not None:
-            from humanpose_cli.datasets.surface_points import check_registration
+            from humanpose_cli.fitting.registering import check_registration
 
             check_registration(method, self.densepose, self.charts, refine=refine)
         for path in filter(None, vars(self).values()):
@@ -116,7 +116,7 @@ class OwnFlags:
         if self.densepose is None:
             return None
         from humanpose_cli.body.smpl import body_by_name
-        from humanpose_cli.datasets.surface_points import surface_registration
+        from humanpose_cli.fitting.registering import surface_registration
 
         return surface_registration(body_by_name(body), self.densepose, self.charts)
 
@@ -124,7 +124,7 @@ class OwnFlags:
         """What of the surface points decides the results, for the ledger."""
         if self.densepose is None:
             return {}
-        from humanpose_cli.datasets.surface_points import points_identity
+        from humanpose_cli.fitting.registering import points_identity
 
         return {**points_identity(self.densepose, self.charts), "method": "register"}
 

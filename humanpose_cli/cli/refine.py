@@ -115,9 +115,10 @@ def refine(
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.body.smpl import body_by_name
-    from humanpose_cli.datasets.surface_points import charted_points, check_charts, points_identity
     from humanpose_cli.fitting.options import body_identity
+    from humanpose_cli.fitting.registering import check_charts, points_identity
     from humanpose_cli.io.digests import file_digest
+    from humanpose_cli.refining.correspondences import charted_points
     from humanpose_cli.refining.items import FitWithFrames, fits_with_frames, refine_fit, refined_summary
     from humanpose_cli.refining.refiner import RefineOptions, Refiner
 

@@ -224,3 +224,7 @@ def skeleton_by_name(name: str) -> Skeleton:
 def skeletons_with(joint_count: int) -> list[Skeleton]:
     """The skeletons with that many joints (17 has two)."""
     return [s for s in SKELETONS.values() if len(s) == joint_count]
+
+
+DENSEPOSE_CHARTS = 24
+"""Charts of DensePose's body surface, numbered from 1."""

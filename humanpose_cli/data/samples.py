@@ -52,10 +52,6 @@ LABEL_MAPS: Mapping[str, LabelMap] = {
 }
 
 
-CHARTS = 24
-"""Of DensePose's body."""
-
-
 @dataclass(frozen=True)
 class Person:
     """One person in one image; None where a label is not known.

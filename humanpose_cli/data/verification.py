@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import SKELETONS, SMPL24
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, SKELETONS, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.cache import ShardEntry, shard_entries
 from humanpose_cli.data.encoding import decode_png, decoding_problem, read_header
 from humanpose_cli.data.reading import TableFile
-from humanpose_cli.data.samples import CHARTS
 from humanpose_cli.data.schema import INDEX_NAME, SHARD_PATTERN, Kind, columns_of
 from humanpose_cli.data.writing import bytes_of, content_digest, value_problem
 
@@ -164,7 +163,7 @@ def _missed(
 
 def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
     """The impossible value of a decoded label map, in words, or ""."""
-    most: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": CHARTS}
+    most: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": DENSEPOSE_CHARTS}
     if name not in most:
         return ""
     largest = int((pixels[..., 0] if pixels.ndim == 3 else pixels).max(initial=0))

@@ -18,10 +18,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import SKELETONS
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.encoding import EncodedHeader, read_header
-from humanpose_cli.data.samples import CHARTS, LABEL_MAPS, SPLITS, Group, Person, Sample
+from humanpose_cli.data.samples import LABEL_MAPS, SPLITS, Group, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of
 from humanpose_cli.io.atomic import atomic_path, writing_error
 
@@ -517,8 +517,8 @@ def value_problem(column: Column, row: NDArray[Any]) -> str:
         return f"is empty ({', '.join(f'{edge:g}' for edge in row)})"
     if rule is Rule.SURFACE:
         chart, uv = row[:, 2], row[:, 3:]
-        if not ((chart >= 1) & (chart <= CHARTS) & (chart == np.round(chart))).all():
-            return f"holds a chart outside 1…{CHARTS}"
+        if not ((chart >= 1) & (chart <= DENSEPOSE_CHARTS) & (chart == np.round(chart))).all():
+            return f"holds a chart outside 1…{DENSEPOSE_CHARTS}"
         if not ((uv >= 0) & (uv <= 1)).all():
             return "holds a U or V outside 0…1"
     return ""

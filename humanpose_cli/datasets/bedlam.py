@@ -32,7 +32,8 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample, split_name
 from humanpose_cli.datasets.common import MOST_RADIANS, FolderSource, SequenceOptions, box_around
-from humanpose_cli.datasets.reading import StoredImage, array_field, encode_pixels, stored_image
+from humanpose_cli.datasets.reading import StoredImage, encode_pixels, stored_image
+from humanpose_cli.io.checks import array_field
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.npz_files import read_npz

@@ -31,7 +31,10 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.datasets.coco_annotations import (
+from humanpose_cli.datasets.common import FolderOptions, FolderSource
+from humanpose_cli.datasets.reading import encode_mask, stored_image
+from humanpose_cli.io.checks import existing_file, existing_folder
+from humanpose_cli.io.coco_annotations import (
     HIDDEN_CONFIDENCE,
     decode_run_lengths,
     flagged_keypoints,
@@ -39,10 +42,10 @@ from humanpose_cli.datasets.coco_annotations import (
     keypoint_names,
     numbers,
     records,
+    to_coco17,
 )
-from humanpose_cli.datasets.common import FolderOptions, FolderSource, to_coco17
-from humanpose_cli.datasets.reading import encode_mask, existing_file, existing_folder, read_json, stored_image
 from humanpose_cli.io.inputs import natural_order
+from humanpose_cli.io.text_files import read_json_object
 
 _FOLDERS = ("annotations", "json", "")
 _FILES = (
@@ -182,7 +185,7 @@ def _split_of(path: Path) -> str:
 
 def _read(path: Path) -> tuple[list[_Shown], list[str]]:
     """The images on which somebody has a labelled joint, with all of their people; and joints that are left out."""
-    document = read_json(path)
+    document = read_json_object(path)
     images, annotations = records(path, document, "images"), records(path, document, "annotations")
     known = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
     names = keypoint_names(path, document)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import COCO17, SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo, split_name
-from humanpose_cli.datasets.reading import existing_folder
+from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.io.fit_files import FitRecord
 
 if TYPE_CHECKING:
@@ -317,15 +317,6 @@ LSP14: tuple[str, ...] = (
     *("neck", "head_top"),
 )
 """Leeds Sports Pose, as in UP-3D's joints."""
-
-
-def to_coco17(points: Array, names: Sequence[str]) -> Array:
-    """Points (J, 3) x, y, confidence of the joints `names` → (17, 3); joints that are not among them have 0."""
-    result = np.zeros((len(COCO17), 3))
-    for name, point in zip(names, points, strict=True):
-        if name in COCO17 and point[2] > 0:
-            result[COCO17.index(name)] = point
-    return result
 
 
 def box_around(points: Array, size: tuple[int, int], *, margin: float = 0.1) -> Array | None:

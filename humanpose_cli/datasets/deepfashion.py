@@ -34,8 +34,10 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Sample
-from humanpose_cli.datasets.common import OPENPOSE18, EstimatedImage, FolderOptions, FolderSource, to_coco17
-from humanpose_cli.datasets.reading import decoded, existing_file, read_csv, read_lines, read_table, stored_image
+from humanpose_cli.datasets.common import OPENPOSE18, EstimatedImage, FolderOptions, FolderSource
+from humanpose_cli.datasets.reading import decoded, read_csv, read_lines, read_table, stored_image
+from humanpose_cli.io.checks import existing_file
+from humanpose_cli.io.coco_annotations import to_coco17
 
 OFFICIAL_IMAGES = 52_712
 OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}

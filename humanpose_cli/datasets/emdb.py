@@ -39,7 +39,8 @@ from humanpose_cli.datasets.common import (
     project_points,
     rest_pelvis,
 )
-from humanpose_cli.datasets.reading import array_field, read_pickle, stored_image
+from humanpose_cli.datasets.reading import read_pickle, stored_image
+from humanpose_cli.io.checks import array_field
 from humanpose_cli.io.inputs import natural_order
 
 FRAME_RATE = 30.0

@@ -49,9 +49,10 @@ from humanpose_cli.datasets.calibrated import (
     with_joints,
 )
 from humanpose_cli.datasets.common import FolderSource
-from humanpose_cli.datasets.densepose_output import encode_densepose, read_densepose
 from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
-from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle, video_frames
+from humanpose_cli.datasets.reading import read_pickle, video_frames
+from humanpose_cli.io.checks import array_field, existing_file, existing_folder
+from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.images import read_image
 

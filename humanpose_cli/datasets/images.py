@@ -15,8 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.samples import CHARTS, SPLITS, Group, Person, Sample, split_name
+from humanpose_cli.data.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.datasets.common import EstimatedImage, FolderOptions, FolderSource, check_every
-from humanpose_cli.datasets.densepose_output import DensePoseDump, encode_densepose, read_densepose
 from humanpose_cli.datasets.reading import (
     StoredImage,
-    array_field,
     decoded,
     encode_mask,
     encode_pixels,
-    existing_folder,
     stored_image,
     video_frame_count,
     video_frames,
 )
+from humanpose_cli.io.checks import existing_folder
+from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
-from humanpose_cli.io.npz_files import read_npz
 
 
 @dataclass(frozen=True)
@@ -127,10 +123,10 @@ class ImagesSource(FolderSource):
             maps: dict[str, bytes] = {}
             people = list(estimated.people)
             if self._densepose is not None:
-                charts, others = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
+                charts, found = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
                 if charts is not None:
                     maps["densepose"] = encode_densepose(charts)
-                people = people or others
+                people = people or [_person(person, image.size) for person in found]
             yield Sample(
                 f"{group.name}/{name}" if sequence else group.name,
                 image.image,
@@ -195,50 +191,6 @@ class _Fits:
         return EstimatedImage.of_fit(self.record, frame, self.group)
 
 
-class DensePoseOutput:
-    """DensePose output: images, arrays or dumps."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_dir() and not path.is_file():
-            raise InputError(path, "does not exist", expected="a folder or dump of DensePose output")
-
-    @cached_property
-    def _dumps(self) -> list[DensePoseDump]:
-        files = sorted(self.path.glob("*.pkl")) if self.path.is_dir() else [self.path]
-        return [DensePoseDump(path) for path in files]
-
-    def of(
-        self, name: str, group: str, size: tuple[int, int], allow_missing: bool
-    ) -> tuple[NDArray[np.uint8] | None, list[Person]]:
-        """Charts (H, W, 3) and, from dumps, the people. InputError where there is nothing about an image."""
-        stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
-        for stem in stems if self.path.is_dir() else ():
-            if (image := self.path / f"{stem}_IUV.png").is_file():
-                return read_densepose(image, size), []
-            if (array := self.path / f"{stem}_IUV.npz").is_file():
-                return _charts_of_array(array, size), []
-        for dump, known_as in product(self._dumps, (f"{group}/{name}", group, name)):
-            if (number := dump.find(known_as)) is not None:
-                return _charts_of_dump(dump, number, size)
-        if allow_missing:
-            return None, []
-        expected = f"{Path(name).stem}_IUV.png, {Path(name).stem}_IUV.npz or a dump with {name}"
-        remedy = "or go without it: `allow_missing`"
-        raise InputError(self.path, f"has nothing about {group}", expected=expected, remedy=remedy)
-
-
-def _charts_of_array(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    charts = array_field(read_npz(path), "iuv", path, (size[1], size[0], 3))
-    if charts[..., 0].max(initial=0) > CHARTS or charts.min(initial=0) < 0 or charts.max(initial=0) > 255:
-        raise InputError(f"{path} (iuv)", "is not DensePose's output", expected=f"charts 0 to {CHARTS}, U and V to 255")
-    return charts.astype(np.uint8)
-
-
-def _charts_of_dump(dump: DensePoseDump, index: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[Person]]:
-    charts = np.zeros((size[1], size[0], 3), np.uint8)
-    people = dump.people(index)
-    for person in people:  # the surest last, so on top
-        person.paint(charts)
+def _person(person: DensePosePerson, size: tuple[int, int]) -> Person:
     limits = np.tile(np.asarray(size, float), 2)
-    return charts, [Person(box=np.clip(p.box, 0, limits), mask=encode_mask(p.mask(size))) for p in reversed(people)]
+    return Person(box=np.clip(person.box, 0, limits), mask=encode_mask(person.mask(size)))

@@ -36,18 +36,17 @@ from humanpose_cli.data.samples import CROSS_IMITATION, Group, Person, Sample, s
 from humanpose_cli.datasets.common import MOST_RADIANS, EstimatedImage, FolderOptions, FolderSource
 from humanpose_cli.datasets.reading import (
     StoredImage,
-    array_field,
     decoded,
     encode_pixels,
-    existing_file,
     list_files,
-    read_json,
     read_lines,
     read_pickle,
     stored_image,
     video_frame_count,
     video_frames,
 )
+from humanpose_cli.io.checks import array_field, existing_file
+from humanpose_cli.io.text_files import read_json_object
 
 OFFICIAL_VIDEOS = {"train": 164, "val": 42}
 _IMAGES = {".jpg", ".jpeg", ".png"}
@@ -206,7 +205,7 @@ class IperSource(FolderSource):
 
     @cached_property
     def _protocol(self) -> Mapping[str, Any]:
-        return read_json(self._protocol_file).get("val", {}) if self._protocol_file.is_file() else {}
+        return read_json_object(self._protocol_file).get("val", {}) if self._protocol_file.is_file() else {}
 
     def _three(self, videos: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
         """(source, target) numbers within the group: three frames of each video with the frames of that video."""

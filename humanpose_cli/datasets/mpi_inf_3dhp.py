@@ -35,7 +35,8 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
 from humanpose_cli.datasets.common import FolderSource
-from humanpose_cli.datasets.reading import COPY_AGAIN, checked_array, existing_file, video_frames
+from humanpose_cli.datasets.reading import COPY_AGAIN, video_frames
+from humanpose_cli.io.checks import checked_array, existing_file
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.mat_files import read_mat, read_mat73
 from humanpose_cli.io.video import probe_video

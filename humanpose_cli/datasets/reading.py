@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import restricted_pickle, text_files
+from humanpose_cli.io import restricted_pickle
+from humanpose_cli.io.checks import existing_file, existing_folder
 from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.images import DECODING_ERRORS, encode_image, focal_from_exif, orientation_from_exif, read_image
 from humanpose_cli.io.sniffing import reading_error
@@ -27,23 +28,6 @@ from humanpose_cli.io.text_files import read_text
 from humanpose_cli.io.video import VideoReader, count_packets
 
 COPY_AGAIN = "unpack or download it again"
-
-
-def existing_folder(path: Path, what: str) -> Path:
-    """`path`, which must be a folder; `what` says what for: "the folder of iPER's images"."""
-    return _existing(path, path.is_dir(), "is no folder", what, "")
-
-
-def existing_file(path: Path, what: str, *, remedy: str = "") -> Path:
-    """`path`, which must be a file; `what` says what for: "the list of training images"."""
-    return _existing(path, path.is_file(), "is a folder", what, remedy)
-
-
-def _existing(path: Path, right: bool, wrong: str, what: str, remedy: str) -> Path:
-    if not right:
-        remedy = remedy or "data/README.md shows the tree that is expected"
-        raise InputError(path, wrong if path.exists() else "does not exist", expected=what, remedy=remedy)
-    return path
 
 
 def list_files(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
@@ -99,14 +83,6 @@ def _check_columns(path: Path, rows: Sequence[Sequence[str]], columns: int, firs
             raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON document that is an object."""
-    document = text_files.read_json(path, remedy=COPY_AGAIN)
-    if not isinstance(document, dict):
-        raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)
-    return document
-
-
 def read_pickle(path: Path) -> dict[str, Any]:
     """The table in a pickle of Python 2 or 3; nothing in it is run (`io.restricted_pickle`)."""
     existing_file(path, "a pickle")
@@ -117,47 +93,6 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise InputError(path, "holds something else", expected="a table of arrays", got=type(stored).__name__)
     return {str(name): value for name, value in stored.items()}
-
-
-def checked_array(
-    value: Any,
-    where: object,
-    shape: Sequence[int | None] | None,
-    *,
-    finite: bool = True,
-    largest: float | None = None,
-    dtype: type = np.float64,
-) -> NDArray[Any]:
-    """`value` as a numeric array of that shape (None: any length, or any shape); `where` names the file and field in
-    errors.
-
-    largest  magnitude beyond which a number can only be damage, such as 100 radians
-    """
-    try:
-        array = restricted_pickle.as_array(value)
-    except ValueError as error:
-        raise InputError(where, "cannot be read", expected="numbers", got=str(error)) from error
-    if shape is not None and not (
-        array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-    ):
-        expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
-        raise InputError(where, "has the wrong shape", expected=expected, got=str(array.shape))
-    if finite and not np.isfinite(array).all():
-        raise InputError(where, "holds values that are not finite")
-    if largest is not None and (np.abs(array) > largest).any():
-        got = f"{np.abs(array).max():.3g}"
-        raise InputError(where, "holds an impossible value", expected=f"at most {largest:g}", got=got)
-    return array.astype(dtype)
-
-
-def array_field(
-    table: Mapping[str, Any], name: str, path: Path, shape: Sequence[int | None] | None, **checks: Any
-) -> NDArray[Any]:
-    """A field of a file's table as a checked array, `checks` as for `checked_array`; InputError if it is not there."""
-    if name not in table:
-        got = (", ".join(map(str, table)) or "nothing")[:120]
-        raise InputError(path, f"lacks {name}", expected=f"a table with {name}", got=got)
-    return checked_array(table[name], f"{path} ({name})", shape, **checks)
 
 
 JPEG_QUALITY = 95

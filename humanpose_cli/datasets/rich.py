@@ -37,9 +37,10 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample, split_name
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_joints
 from humanpose_cli.datasets.common import FolderSource, body_to_camera
-from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, list_folders, read_pickle
+from humanpose_cli.datasets.reading import list_folders, read_pickle
 from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.npz_files import read_npz
 

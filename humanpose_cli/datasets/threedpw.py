@@ -42,16 +42,10 @@ from humanpose_cli.datasets.common import (
     box_around,
     project_points,
     rest_pelvis,
-    to_coco17,
 )
-from humanpose_cli.datasets.reading import (
-    array_field,
-    checked_array,
-    existing_folder,
-    list_files,
-    read_pickle,
-    stored_image,
-)
+from humanpose_cli.datasets.reading import list_files, read_pickle, stored_image
+from humanpose_cli.io.checks import array_field, checked_array, existing_folder
+from humanpose_cli.io.coco_annotations import to_coco17
 
 OFFICIAL_VIDEOS = {"train": 24, "validation": 12, "test": 24}
 _GENDERS = {"m": "male", "f": "female"}

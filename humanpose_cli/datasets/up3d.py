@@ -38,16 +38,10 @@ from humanpose_cli.datasets.common import (
     body_to_camera,
     box_around,
     rest_pelvis,
-    to_coco17,
 )
-from humanpose_cli.datasets.reading import (
-    array_field,
-    checked_array,
-    existing_file,
-    read_lines,
-    read_pickle,
-    stored_image,
-)
+from humanpose_cli.datasets.reading import read_lines, read_pickle, stored_image
+from humanpose_cli.io.checks import array_field, checked_array, existing_file
+from humanpose_cli.io.coco_annotations import to_coco17
 from humanpose_cli.io.npz_files import read_npy
 
 OFFICIAL_IMAGES = {"train": 5703, "val": 1423, "test": 1389}

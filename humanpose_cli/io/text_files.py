@@ -31,3 +31,11 @@ def read_json(path: Path, *, remedy: str = "") -> Any:
         raise InputError(path, problem, remedy=remedy) from error
     except (RecursionError, ValueError) as error:
         raise InputError(path, f"is no JSON that can be read ({error})", remedy=remedy) from error
+
+
+def read_json_object(path: Path, *, remedy: str = "") -> dict[str, Any]:
+    """A JSON document that is an object."""
+    document = read_json(path, remedy=remedy)
+    if not isinstance(document, dict):
+        raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)
+    return document

@@ -10,6 +10,7 @@ does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -21,6 +22,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
 from humanpose_cli.body.texture import fill_smoothly
 from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.fitting.registering import SurfacePointFile, surface_charts
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, SurfaceCharts
 from humanpose_cli.models.refiner.network import DisplacementPredictor
 from humanpose_cli.rendering.body_maps import BodyRendering
@@ -139,6 +141,11 @@ class ChartedPoints:
         found = torch.from_numpy(np.asarray(self._points(name, size), np.float64))
         vertices, known = self._nearest(found[:, 2].round().long(), found[:, 3:])
         return found[known, :2].numpy(), vertices[known].numpy()
+
+
+def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> ChartedPoints:
+    """Which pixels show which vertices of a body; arguments as those of `fitting.registering.surface_registration`."""
+    return ChartedPoints(surface_charts(body, charts), SurfacePointFile(densepose).points)
 
 
 class SurfacePoints:

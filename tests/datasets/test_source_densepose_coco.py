@@ -14,9 +14,9 @@ from source_trees_b import BLOCK_RUNS, surface_annotation, write_annotations
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.datasets.coco_annotations import decode_run_lengths
 from humanpose_cli.datasets.common import FolderOptions
 from humanpose_cli.datasets.densepose import DensePoseCocoSource
+from humanpose_cli.io.coco_annotations import decode_run_lengths
 from humanpose_cli.io.images import write_image
 
 SIZE = (320, 240)

@@ -111,10 +111,6 @@ def test_files_and_folders(tmp_path: Path) -> None:
         reading.list_files(tmp_path / "d2", {".jpg"}, "images")
     with pytest.raises(InputError, match="d2: holds no folders"):
         reading.list_folders(tmp_path / "d2", "folders")
-    with pytest.raises(InputError, match=r"c\.txt: is no folder"):
-        reading.existing_folder(tmp_path / "c.txt", "a folder")
-    with pytest.raises(InputError, match="d2: is a folder, expected a list"):
-        reading.existing_file(tmp_path / "d2", "a list")
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -128,17 +124,6 @@ def test_tables(tmp_path: Path) -> None:
         reading.read_lines(write(tmp_path / "z.txt", b"\xff\xfe\x00"))
 
 
-def test_json(tmp_path: Path) -> None:
-    assert reading.read_json(write(tmp_path / "a.json", '{"a": 1}')) == {"a": 1}
-    write(tmp_path / "a.json", "[1]")
-    with pytest.raises(InputError, match=r"a\.json: holds other JSON, expected an object, found list"):
-        reading.read_json(tmp_path / "a.json")
-    with pytest.raises(InputError, match=r"b\.json: is no JSON from line 2 on"):
-        reading.read_json(write(tmp_path / "b.json", '{"a":\n'))
-    with pytest.raises(InputError, match=r"c\.json: is empty"):
-        reading.read_json(write(tmp_path / "c.json", " "))
-
-
 def test_pickles_of_python_2(tmp_path: Path) -> None:
     stored = {"a": np.arange(4.0), "b": Chumpy(np.ones((2, 3))), "name": "m\u00fcller", "n": [1, 2.5, None], "t": (1,)}
     found = reading.read_pickle(write(tmp_path / "a.pkl", python2_pickle({**stored, "name": "muller"})))
@@ -147,26 +132,6 @@ def test_pickles_of_python_2(tmp_path: Path) -> None:
     assert (found["name"], found["n"], found["t"]) == ("muller", [1, 2.5, None], (1,))
     with pytest.raises(InputError, match=r"none\.pkl: does not exist"):
         reading.read_pickle(tmp_path / "none.pkl")
-
-
-@pytest.mark.parametrize(
-    ("value", "problem"),
-    [
-        (np.zeros((2, 2)), r"f \(x\): has the wrong shape, expected \(any, 3\), found \(2, 2\)"),
-        (np.full((1, 3), np.inf), r"f \(x\): holds values that are not finite"),
-        ("text", r"f \(x\): cannot be read, expected numbers, found numbers expected, found str"),
-        (np.zeros((1, 3), complex), r"f \(x\): cannot be read"),
-    ],
-)
-def test_arrays_are_checked(value: Any, problem: str) -> None:
-    with pytest.raises(InputError, match=problem):
-        reading.array_field({"x": value}, "x", Path("f"), (None, 3))
-
-
-def test_a_missing_array_is_named() -> None:
-    with pytest.raises(InputError, match="f: lacks x, expected a table with x, found y"):
-        reading.array_field({"y": 1}, "x", Path("f"), (3,))
-    assert reading.checked_array([1, 2, 3], "f", (3,), dtype=np.int64).dtype == np.int64
 
 
 def test_an_array_with_a_damaged_header_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.datasets.surface_points import SurfacePointFile
+from humanpose_cli.fitting.registering import SurfacePointFile
 
 
 def test_arrays_of_charts(tmp_path: Path) -> None:

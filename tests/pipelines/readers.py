@@ -28,8 +28,7 @@ from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
-from humanpose_cli.datasets.densepose import person_of, read_annotated_images
-from humanpose_cli.datasets.densepose_output import DensePoseDump
+from humanpose_cli.datasets.densepose import person_of
 from humanpose_cli.datasets.h36m import read_cameras
 from humanpose_cli.datasets.humaneva import read_calibration
 from humanpose_cli.datasets.mocap_files import read_c3d, read_cdf
@@ -42,6 +41,8 @@ from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.motion import person_motion
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.result import load_fit
+from humanpose_cli.io.densepose_annotations import read_annotated_images
+from humanpose_cli.io.densepose_files import DensePoseDump
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
 from humanpose_cli.io.foreign_fits import read_foreign as read_foreign_fit
 from humanpose_cli.io.images import read_image

@@ -17,7 +17,6 @@ from humanpose_cli.cli.command import read_config
 from humanpose_cli.cli.main import main
 from humanpose_cli.core.errors import InputError, UnavailableError, one_line
 from humanpose_cli.datasets.h36m import read_cameras
-from humanpose_cli.datasets.reading import read_json
 from humanpose_cli.datasets.rich import read_rich_camera
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
@@ -27,6 +26,7 @@ from humanpose_cli.io.foreign_fits import read_foreign
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.restricted_pickle import read_pickle
+from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.networks.weights import _KEY, read_header
 
 DEEP = 200_000
@@ -43,7 +43,7 @@ def fit_with_nested_options(path: Path) -> None:
     ("name", "write", "read"),
     [
         ("x.json", lambda path: path.write_text(NESTED), read_keypoints),
-        ("x.json", lambda path: path.write_text(NESTED), read_json),
+        ("x.json", lambda path: path.write_text(NESTED), read_json_object),
         ("x.toml", lambda path: path.write_text(f"a = {NESTED}"), lambda path: read_config(path, "fit", ["fit"])),
         ("x.fit.npz", fit_with_nested_options, read_fit),
         (

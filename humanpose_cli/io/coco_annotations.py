@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 
 Array = NDArray[Any]
@@ -73,6 +74,15 @@ def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence
     keypoints = numbers(where, annotation, "keypoints", 3 * len(names)).reshape(-1, 3)
     confidence = np.select([keypoints[:, 2] >= 2, keypoints[:, 2] >= 1], [1.0, flag_one], 0.0)
     return np.column_stack((keypoints[:, :2] + 0.5, confidence))
+
+
+def to_coco17(points: Array, names: Sequence[str]) -> Array:
+    """Points (J, 3) x, y, confidence of the joints `names` → (17, 3); joints that are not among them have 0."""
+    result = np.zeros((len(COCO17), 3))
+    for name, point in zip(names, points, strict=True):
+        if name in COCO17 and point[2] > 0:
+            result[COCO17.index(name)] = point
+    return result
 
 
 # COCO's run-length encoded masks: counts down the columns, zeros first, as numbers or packed into text.

@@ -1,4 +1,4 @@
-"""DensePose's output: images of charts that its own tools write, and dumps of detectron2's `apply_net.py dump`.
+"""DensePose's output: images or arrays of charts, and dumps of detectron2's `apply_net.py dump`.
 
 An image is NAME_IUV.png, beside or apart from NAME.jpg. A dump is a list over images, written by torch.save:
 {"file_name", "scores" (N,), "pred_boxes_XYXY" (N, 4), "pred_densepose": N times labels (h, w) and uv (2, h, w) of the
@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import CHARTS
-from humanpose_cli.datasets.reading import checked_array, existing_file
+from humanpose_cli.io.checks import array_field, checked_array, existing_file
 from humanpose_cli.io.images import encode_image, read_image
-from humanpose_cli.io.npz_files import refuse_bomb
+from humanpose_cli.io.npz_files import read_npz, refuse_bomb
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
 
@@ -38,7 +39,7 @@ def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     if image.size != size:
         raise InputError(path, "has another size than its image", expected=str(size), got=str(image.size))
     charts = image.pixels[..., ::-1]
-    if charts[..., 0].max() > CHARTS:
+    if charts[..., 0].max() > DENSEPOSE_CHARTS:
         got = str(charts[..., 0].max())
         raise InputError(path, "is not DensePose's output", expected="charts 0 to 24 in blue", got=got)
     return np.ascontiguousarray(charts)
@@ -140,8 +141,8 @@ class DensePoseDump:
             raise InputError(where, "holds no charts", expected="labels and uv of a chart model", remedy=_AGAIN)
         labels = checked_array(self._array(fields["labels"]), f"{where}, labels", (None, None), dtype=np.int64)
         uv = checked_array(self._array(fields["uv"]), f"{where}, uv", (2, *labels.shape))
-        if labels.min(initial=0) < 0 or labels.max(initial=0) > CHARTS:
-            raise InputError(f"{where}, labels", "are no charts", expected=f"0 to {CHARTS}")
+        if labels.min(initial=0) < 0 or labels.max(initial=0) > DENSEPOSE_CHARTS:
+            raise InputError(f"{where}, labels", "are no charts", expected=f"0 to {DENSEPOSE_CHARTS}")
         return DensePosePerson(box, score, labels.astype(np.uint8), uv)
 
     def _read(self) -> list[dict[str, Any]]:
@@ -176,3 +177,58 @@ class DensePoseDump:
         if tensor.numel() > _MOST_ELEMENTS:
             raise InputError(self.path, f"is damaged (a tensor of {tuple(tensor.shape)})", remedy=_AGAIN)
         return tensor.numpy()
+
+
+class DensePoseOutput:
+    """DensePose output: images, arrays or dumps."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_dir() and not path.is_file():
+            raise InputError(path, "does not exist", expected="a folder or dump of DensePose output")
+
+    @cached_property
+    def _dumps(self) -> list[DensePoseDump]:
+        files = sorted(self.path.glob("*.pkl")) if self.path.is_dir() else [self.path]
+        return [DensePoseDump(path) for path in files]
+
+    def of(
+        self, name: str, group: str, size: tuple[int, int], allow_missing: bool
+    ) -> tuple[NDArray[np.uint8] | None, list[DensePosePerson]]:
+        """Charts (H, W, 3) and, from dumps, the people, the most confident first.
+
+        InputError where there is nothing about an image.
+        """
+        stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
+        for stem in stems if self.path.is_dir() else ():
+            if (image := self.path / f"{stem}_IUV.png").is_file():
+                return read_densepose(image, size), []
+            if (array := self.path / f"{stem}_IUV.npz").is_file():
+                return _charts_of_array(array, size), []
+        for dump, known_as in product(self._dumps, (f"{group}/{name}", group, name)):
+            if (number := dump.find(known_as)) is not None:
+                return _charts_of_dump(dump, number, size)
+        if allow_missing:
+            return None, []
+        expected = f"{Path(name).stem}_IUV.png, {Path(name).stem}_IUV.npz or a dump with {name}"
+        remedy = "or go without it: `allow_missing`"
+        raise InputError(self.path, f"has nothing about {group}", expected=expected, remedy=remedy)
+
+
+def _charts_of_array(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    charts = array_field(read_npz(path), "iuv", path, (size[1], size[0], 3))
+    if charts[..., 0].max(initial=0) > DENSEPOSE_CHARTS or charts.min(initial=0) < 0 or charts.max(initial=0) > 255:
+        raise InputError(
+            f"{path} (iuv)", "is not DensePose's output", expected=f"charts 0 to {DENSEPOSE_CHARTS}, U and V to 255"
+        )
+    return charts.astype(np.uint8)
+
+
+def _charts_of_dump(
+    dump: DensePoseDump, index: int, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], list[DensePosePerson]]:
+    charts = np.zeros((size[1], size[0], 3), np.uint8)
+    people = dump.people(index)
+    for person in people:  # the most confident last, so on top
+        person.paint(charts)
+    return charts, people[::-1]

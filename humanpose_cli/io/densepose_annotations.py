@@ -1,0 +1,146 @@
+"""Annotations of body surfaces as DensePose-COCO and DensePose-PoseTrack have them: points of charts.
+
+Annotation files are COCO's with `dp_` fields (DensePose's data_format.md). Of an annotated person
+    dp_x, dp_y          position in the person's box scaled to 256 × 256
+    dp_I, dp_U, dp_V    which of 24 charts of the surface is visible there, and where on it
+    dp_masks            14 parts as run lengths of 256 × 256 pixels, some of them empty
+
+Boxes are continuous pixels from the corner of the image; keypoints name pixels, whose centres half is added for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.coco_annotations import (
+    HIDDEN_CONFIDENCE,
+    flagged_keypoints,
+    image_id,
+    keypoint_names,
+    numbers,
+    records,
+    to_coco17,
+)
+from humanpose_cli.io.text_files import read_json_object
+
+SIDE = 256
+"""Pixels of a side of a person's box, which positions and masks are scaled to."""
+_PARTS = 14
+_ROUNDING = 1e-4  # of charts' coordinates: the release has 1.0000001
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedPerson:
+    """One person of one image.
+
+    where      the annotation, for messages
+    box        (4,) x0 y0 x1 y1; keypoints (17, 3) of coco17, confidence 0 where not labelled
+    points     (M, 5) x, y pixels, chart, U, V; None for people whose surface is not annotated
+    masks      run lengths of the parts, to be decoded when they are needed
+    track      number by which a video's person is known, or None
+    """
+
+    where: str
+    box: Array
+    keypoints: Array
+    points: Array | None
+    masks: Sequence[Mapping[str, Any]]
+    track: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """One image: its record in the annotation file (file_name, width, height …), its people, and where its file is.
+
+    path    the image's file; number  within its video
+    """
+
+    record: Mapping[str, Any]
+    people: Sequence[AnnotatedPerson]
+    path: Path = Path()
+    number: int = 0
+
+    @property
+    def file_name(self) -> str:
+        return str(self.record["file_name"])
+
+    @property
+    def surfaces(self) -> int:
+        """Number of people with surface points."""
+        return sum(person.points is not None for person in self.people)
+
+
+def read_annotated_images(path: Path, *, flag_one: float = HIDDEN_CONFIDENCE) -> list[AnnotatedImage]:
+    """The images on which at least one person has surface points, in the file's order, with all of their people.
+
+    flag_one  the confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones
+
+    People are those without crowds; without surface points they must have a labelled keypoint. Images that the file
+    marks as `has_no_densepose` are left out. InputError names the record that is damaged.
+    """
+    document = read_json_object(path, remedy="unpack or download it again")
+    images, annotations = records(path, document, "images"), records(path, document, "annotations")
+    names = keypoint_names(path, document)
+    known = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
+    people: dict[Any, list[AnnotatedPerson]] = {}
+    for number, annotation in enumerate(annotations):
+        where = f"{path}, annotations[{number}]"
+        key = annotation.get("image_id")
+        if not isinstance(key, int | str) or key not in known:
+            raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
+        if annotation.get("iscrowd", 0) or known[key].get("has_no_densepose"):
+            continue
+        instance = _instance(where, annotation, names, flag_one)
+        if instance is not None:
+            people.setdefault(key, []).append(instance)
+        annotations[number] = {}  # these files are large
+    annotated = [AnnotatedImage(record, people.get(image, ())) for image, record in known.items()]
+    return [image for image in annotated if image.surfaces]
+
+
+def _instance(
+    where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float
+) -> AnnotatedPerson | None:
+    surface = "dp_x" in annotation
+    keypoints = flagged_keypoints(where, annotation, names, flag_one)
+    if not surface and not keypoints[:, 2].any():
+        return None
+    x, y, width, height = numbers(where, annotation, "bbox", 4)
+    if width <= 0 or height <= 0:
+        raise InputError(where, "has a box without area", got=str(annotation["bbox"]))
+    masks = annotation.get("dp_masks", [])
+    if not isinstance(masks, list) or len(masks) > _PARTS or not all(isinstance(m, dict | list) for m in masks):
+        raise InputError(where, "has damaged dp_masks", expected=f"{_PARTS} parts", got=str(masks)[:40])
+    track = annotation.get("track_id")
+    return AnnotatedPerson(
+        where,
+        np.array([x, y, x + width, y + height]),
+        to_coco17(keypoints, names),
+        _points(where, annotation, np.array([x, y]), np.array([width, height])) if surface else None,
+        [mask for mask in masks if isinstance(mask, dict)],  # an empty list stands for a part that is hidden
+        track if isinstance(track, int) else None,
+    )
+
+
+def _points(where: str, annotation: Mapping[str, Any], corner: Array, extent: Array) -> Array:
+    count = len(annotation["dp_x"]) if isinstance(annotation["dp_x"], list) else 0
+    x, y, chart, u, v = (numbers(where, annotation, f"dp_{name}", count) for name in "xyIUV")
+    if ((chart < 1) | (chart > DENSEPOSE_CHARTS) | (chart != np.rint(chart))).any():
+        raise InputError(
+            where, "has unknown charts in dp_I", expected=f"1 to {DENSEPOSE_CHARTS}", got=str(np.unique(chart))[:60]
+        )
+    uv = np.stack((u, v), 1)
+    rounded = np.clip(uv, 0, 1)
+    if np.abs(uv - rounded).max(initial=0) > _ROUNDING:
+        raise InputError(where, "has dp_U or dp_V beyond 0 to 1", got=f"{uv.min():g} to {uv.max():g}")
+    in_image = corner + np.stack((x, y), 1) / SIDE * extent
+    return np.concatenate((in_image, chart[:, None], rounded), 1)
