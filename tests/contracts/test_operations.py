@@ -40,11 +40,11 @@ def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
     (tmp_path / "test_crash.py").write_text(
         "import os, time, pytest\n"
         "def test_crash(): os.abort()\n"
-        "@pytest.mark.parametrize('number', range(200))\n"
-        "def test_other(number): time.sleep(0.2)\n",
+        "@pytest.mark.parametrize('number', range(50))\n"
+        "def test_other(number): time.sleep(0.1)\n",
         "utf-8",
     )
-    options = ("-n", "2", "--dist", "worksteal", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path)
+    options = ("-n", "1", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, tmp_path],
         cwd=tmp_path,

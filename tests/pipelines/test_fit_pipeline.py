@@ -70,27 +70,35 @@ def test_focal_length_comes_from_the_option_then_exif_then_the_size(clip_frames)
     assert focal(FitOptions(), None) == pytest.approx(0.9 * 640)
 
 
+UNKNOWN_LENS = Camera(0.9 * 640, (320.0, 240.0), (640, 480))
+
+
+def at_distance(clip, metres):
+    return replace(true_person(clip, 0), world=WORLD, keypoints=seen(UNKNOWN_LENS, metres))
+
+
+def fitted_focal(people, exif=None, **options):
+    with Fitter(FitOptions(**options), people_source=KnownPeople({0: people})) as fitter:
+        return float(fitter.fit_image(np.zeros((480, 640, 3), np.uint8), focal=exif).focal[0])
+
+
 @pytest.mark.parametrize(("distance", "longer"), [(0.8, 2.5), (1.6, 1.25), (2.5, 1.0)])
 def test_an_unknown_lens_is_so_long_that_nobody_is_nearer_than_two_metres(clip, distance, longer):
-    usual = 0.9 * 640
-    camera = Camera(usual, (320.0, 240.0), (640, 480))
-    far, near = (replace(true_person(clip, 0), world=WORLD, keypoints=seen(camera, at)) for at in (5.0, distance))
+    near = at_distance(clip, distance)
+    assert distance_of(near, UNKNOWN_LENS) == pytest.approx(distance, rel=1e-3)
+    assert fitted_focal([at_distance(clip, 5.0), near]) == pytest.approx(longer * UNKNOWN_LENS.focal, rel=1e-3)
+
+
+def test_a_known_lens_and_people_of_unknown_distance_leave_the_focal_length(clip):
+    near, usual = at_distance(clip, 0.8), pytest.approx(UNKNOWN_LENS.focal)
+    assert fitted_focal([near], exif=500.0) == 500
+    assert fitted_focal([near], focal=400.0) == 400
+    assert fitted_focal([replace(near, world=None, world_spread=None)]) == usual
+    assert fitted_focal([replace(near, keypoints=near.keypoints * (1, 1, 0.1))]) == usual
     pixels = np.zeros((480, 640, 3), np.uint8)
-
-    def focal(people, exif=None, **options):
-        with Fitter(FitOptions(**options), people_source=KnownPeople({0: people})) as fitter:
-            return float(fitter.fit_image(pixels, focal=exif).focal[0])
-
-    assert distance_of(near, camera) == pytest.approx(distance, rel=1e-3)
-    assert focal([near]) == focal([far, near]) == pytest.approx(longer * usual, rel=1e-3)
-    assert focal([far]) == focal([replace(near, world=None, world_spread=None)]) == pytest.approx(usual)
-    assert focal([near], exif=500.0) == 500
-    assert focal([near], focal=400.0) == 400
-    unseen = near.keypoints * (1, 1, 0.1)
-    assert focal([replace(near, keypoints=unseen)]) == pytest.approx(usual)
     with Fitter(people_source=KnownPeople({0: [near], 1: [near]})) as fitter:
         clip_of_two = fitter.fit_sequence(Frame(index, str(index), pixels) for index in range(2))
-    assert clip_of_two.focal.tolist() == pytest.approx([usual, usual])
+    assert clip_of_two.focal.tolist() == [usual, usual]
 
 
 def test_who_drives_a_pose_is_the_largest_person_of_another_camera(clip, clip_frames):
