@@ -22,6 +22,7 @@ from humanpose_cli.models.deform_and_learn.evidence import (
     gather_evidence,
     person_crop,
 )
+from humanpose_cli.models.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.recipe import (
     DEFORM_PRESETS,
@@ -32,14 +33,7 @@ from humanpose_cli.models.deform_and_learn.recipe import (
     _Examples,
     _Inputs,
 )
-from humanpose_cli.models.deform_and_learn.regressor import (
-    BodyRegressor,
-    BodyRegressorOptions,
-    RegressorLosses,
-    RegressorTargets,
-    orthonormal,
-    regressor_losses,
-)
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions, orthonormal
 from humanpose_cli.models.people import split_people
 from tests.train.painted_people import painted_cache
 

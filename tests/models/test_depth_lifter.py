@@ -9,17 +9,19 @@ import torch
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.models.deform_and_learn.lifter import (
-    DISCRIMINATOR,
-    GENERATOR,
     DepthLifter,
     DepthLifterOptions,
-    DepthLifterRecipe,
-    LifterData,
     back_bending,
     bone_error,
     hip_frame,
-    learns,
     turned,
+)
+from humanpose_cli.models.deform_and_learn.lifter_recipe import (
+    DISCRIMINATOR,
+    GENERATOR,
+    DepthLifterRecipe,
+    LifterData,
+    learns,
 )
 from humanpose_cli.train.recipe import TrainOptions
 from humanpose_cli.train.trainer import LAST, train

@@ -28,16 +28,10 @@ from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
 from humanpose_cli.models.deform_and_learn.evidence import PeopleEvidence, Quality, ViewChange, person_crop
 from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
+from humanpose_cli.models.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
-from humanpose_cli.models.deform_and_learn.regressor import (
-    MODEL,
-    BodyRegressor,
-    BodyRegressorOptions,
-    RegressorLosses,
-    RegressorTargets,
-    regressor_losses,
-)
+from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
 from humanpose_cli.models.people import People, people_in, split_people, spread_out, training_protocol, visible_people
 from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights

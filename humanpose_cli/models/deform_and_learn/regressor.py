@@ -1,23 +1,20 @@
-"""The network of deform-and-learn (section 5): the crop of a person → the body's 105 parameters, and its losses.
+"""The network of deform-and-learn (section 5): the crop of a person → the body's 105 parameters.
 
 The paper's looks at the crop's pixels. Ours may look at the detector's landmarks in the crop instead, and need not
-learn from the same few thousand images where limbs are. It learns from what the registration found (equation 6), and
-from the evidence itself: pixels whose vertex is known and joints in the image, with the depth lifter's depths
-(equation 5).
+learn from the same few thousand images where limbs are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledBody, ScaledPose, gram_schmidt, in_image
-from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
+from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledPose, gram_schmidt
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.weights import fill, options_of, read_weights
@@ -126,67 +123,6 @@ class BodyRegressor(nn.Module):
     def config(self) -> dict[str, Any]:
         """What builds it, as plain values."""
         return {"network": asdict(self.options)}
-
-
-@dataclass(frozen=True)
-class RegressorLosses:
-    """Equation 5; the defaults are the paper's α, β and γ.
-
-    regress    of body parameters, dense of correspondences, keypoints of joints with the lifter's depths
-    parameters how they are compared: smooth L1, or L2 (the paper's control)
-    """
-
-    regress: float = 1.0
-    dense: float = 10.0
-    keypoints: float = 1.0
-    parameters: Literal["smooth-l1", "l2"] = "smooth-l1"
-
-    def __post_init__(self) -> None:
-        if self.parameters not in ("smooth-l1", "l2"):
-            raise UsageError("losses.parameters", "is not known", expected="smooth-l1 or l2", got=self.parameters)
-
-
-class RegressorTargets(NamedTuple):
-    """Of B people, in the image units of their crops.
-
-    parameters  (B, 105) the registration's, R orthonormal; accepted (B,) 1, or 0 where it failed
-    keypoints   (B, J, 3) x, y, and 1 or 0 where not known; depths (B, J) the lifter's, from the middle of the hips
-    points      (B, P, 2), vertices (B, P), −1 for none
-    """
-
-    parameters: Tensor
-    accepted: Tensor
-    keypoints: Tensor
-    depths: Tensor
-    points: Tensor
-    vertices: Tensor
-
-
-def regressor_losses(
-    pose: ScaledPose, targets: RegressorTargets, body: ScaledBody, skeleton: Skeleton, options: RegressorLosses
-) -> Mapping[str, Tensor]:
-    """The loss and its parts: a sum over the parameters, as equation 6 writes it, and means over points and joints.
-
-    Were the parameters' a mean too, the evidence in the image would outweigh them a hundred times, and a network that
-    cannot tell yet which way people face learns bodies that are flat: with the true parameters to learn from, 375 steps
-    ended at 184 mm after Procrustes so, at 147 where they had ten times that weight; the mean pose has 141.
-    """
-    bones = body.bones(pose)
-    accepted = targets.accepted[:, None]
-    compare = nn.functional.smooth_l1_loss if options.parameters == "smooth-l1" else nn.functional.mse_loss
-    regress = (compare(pose.vector, targets.parameters, reduction="none") * accepted).sum()
-    regress = regress / accepted.sum().clamp_min(1)
-    known = (targets.vertices >= 0)[..., None].float()
-    seen = in_image(body.vertices(targets.vertices.clamp_min(0).long()) @ bones, pose)[..., :2]
-    dense = ((seen - targets.points).square() * known).sum() / (2 * known.sum().clamp_min(1))
-    joints = in_image(body.landmarks(skeleton.name) @ bones, pose)
-    hips = [skeleton.index(f"{side}_hip") for side in ("left", "right")]
-    depths = joints[..., 2] - joints[:, hips, 2].mean(1, keepdim=True)
-    there, labelled = torch.cat((joints[..., :2], depths[..., None]), -1), targets.keypoints[..., 2:]
-    wanted = torch.cat((targets.keypoints[..., :2], targets.depths[..., None]), -1)
-    keypoints = ((there - wanted).square() * labelled).sum() / (3 * labelled.sum().clamp_min(1))
-    loss = options.regress * regress + options.dense * dense + options.keypoints * keypoints
-    return {"loss": loss, "regress": regress, "dense": dense, "keypoints": keypoints}
 
 
 def orthonormal(pose: ScaledPose) -> ScaledPose:

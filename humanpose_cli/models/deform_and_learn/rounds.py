@@ -27,7 +27,8 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.models.deform_and_learn.evidence import PeopleEvidence, gather_evidence
-from humanpose_cli.models.deform_and_learn.lifter import DepthLifter, DepthLifterRecipe, LifterData
+from humanpose_cli.models.deform_and_learn.lifter import DepthLifter
+from humanpose_cli.models.deform_and_learn.lifter_recipe import DepthLifterRecipe, LifterData
 from humanpose_cli.models.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.recipe import (
     DeformAndLearn,
