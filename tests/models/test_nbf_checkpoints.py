@@ -92,7 +92,7 @@ def test_people_of_a_image_become_bodies(tmp_path, example, config):
     with torch.autocast("cpu", torch.bfloat16):
         halved = network.estimate(example.image, [person], Camera.of_image(example.size, 260.0))[0]
     assert halved.joints.dtype == np.float32
-    # A rotation errs by bfloat16's 2⁻⁸ times the root of 18 layers; four of them turn a leg of 0.9 m: 0.03 m, three times.
+    # Rotations err by bfloat16's 2⁻⁸ times the root of 18 layers, four of them turn a leg of 0.9 m: 0.03 m; three times
     np.testing.assert_allclose(halved.joints, one.joints, rtol=0, atol=0.09)
     if config.inputs.kind != "proxy":
         (boxed,) = network.estimate(example.image, person.box[None])
