@@ -31,7 +31,8 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.reposing.reposer import Reposer, ReposingScene
+from humanpose_cli.reposing.reposer import Reposer
+from humanpose_cli.reposing.scene import ReposingScene
 from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
 POSES = (("arms_up", 0.0), ("hands_on_hips", 40.0), ("half_squat", 75.0), ("wave", 180.0))

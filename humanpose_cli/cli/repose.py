@@ -210,8 +210,9 @@ def repose(
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.inputs import numbered_path
-    from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
+    from humanpose_cli.reposing.reposer import Reposer
     from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs, targets_folder
+    from humanpose_cli.reposing.scene import ReposeOptions
     from humanpose_cli.reposing.targets import read_target, target_digest
 
     known = load_fit(fit) if fit is not None else None

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.samples import Person, Sample
-from humanpose_cli.datasets.common import FittedBodies, SequenceOptions, box_around
+from humanpose_cli.datasets.common import SequenceOptions, box_around
+from humanpose_cli.datasets.estimators import FittedBodies
 from humanpose_cli.datasets.reading import encode_pixels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 if TYPE_CHECKING:
-    from humanpose_cli.datasets.preprocess import BodyJointFitter
+    from humanpose_cli.datasets.estimators import BodyJointFitter
 
 Array = NDArray[Any]
 DEFAULT_CROP = 384

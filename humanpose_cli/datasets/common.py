@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -15,100 +15,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo, split_name
+from humanpose_cli.data.samples import Group, Sample, SourceInfo, split_name
+from humanpose_cli.datasets.estimators import EstimatedImage, SourceTools
 from humanpose_cli.io.checks import existing_folder
-from humanpose_cli.io.fit_files import FitRecord
-
-if TYPE_CHECKING:
-    from humanpose_cli.datasets.preprocess import BodyJointFitter, FitEstimator
-
-
-@dataclass(frozen=True, eq=False)
-class EstimatedImage:
-    """The estimates of the people in one image.
-
-    people           the largest first, with boxes and whatever else the estimator predicts
-    focal            pixels: the camera in whose axes the people are given; None if there are none
-    principal_point  (2,) pixels; None for the centre
-    """
-
-    people: Sequence[Person] = ()
-    focal: float | None = None
-    principal_point: tuple[float, float] | None = None
-
-    @classmethod
-    def of_fit(cls, record: FitRecord, frame: int, name: str = "") -> EstimatedImage:
-        """What a fit says of one frame (0 … F−1); see `people_of_fit`."""
-        x, y = record.principal_point[frame]
-        return cls(people_of_fit(record, frame, name), float(record.focal[frame]), (float(x), float(y)))
-
-    def person(self, **facts: str) -> Person:
-        """The first of the people, or a person without labels, with further names."""
-        return replace(self.people[0] if self.people else Person(), **facts)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, eq=False)
-class FittedBodies:
-    """Bodies found from 3-D joints, one for each of T frames.
-
-    body   "default", "smpl" …: whose parameters they are; gender of that model
-    poses  (T, 72) axis-angle; the first three map body to camera axes
-    betas  (T, 10), the same in all frames of one person
-    trans  (T, 3) metres, camera axes, such that root = shaped rest pelvis + trans
-    error  (T,) metres: mean distance between the given joints and the body's; NaN where there were none
-    """
-
-    poses: NDArray[Any]
-    betas: NDArray[Any]
-    trans: NDArray[Any]
-    error: NDArray[Any]
-    body: str = "default"
-    gender: str = "neutral"
-
-
-@dataclass(frozen=True, eq=False)
-class SourceTools:
-    """What a source may use beyond its files; a source says which of them it needs.
-
-    estimator     poses of images without any, such as `preprocess.FitEstimator`
-    joint_fitter  bodies of 3-D joints, such as `preprocess.BodyJointFitter`
-    bodies        gender ("neutral", "male", "female") → the model that the data set's parameters belong to
-    """
-
-    estimator: FitEstimator | None = None
-    joint_fitter: BodyJointFitter | None = None
-    bodies: Mapping[str, Body] = field(default_factory=dict)
-
-
-def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]:
-    """The people of a fit file in one frame (0 … F−1), the largest box first, interpolated rows left out.
-
-    The fit is stored twice: as the best that is known, and as what refinement starts from.
-    name  of the image or sequence, which makes a track's number an identity
-    """
-    rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
-    areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)
-    people = []
-    for row in (rows[i] for i in np.argsort(-areas, kind="stable")):
-        confidence = record.joint_confidence[row][:, None]
-        person = Person(
-            identity=f"{name}/{record.track_id[row]}" if name else "",
-            gender=record.gender,
-            body=record.body.partition("-")[0],
-            box=record.boxes[row],
-            poses=record.poses[row],
-            betas=record.betas[row],
-            trans=record.trans[row],
-            segment_scales=record.segment_scales[row],
-            keypoints={SMPL24.name: np.concatenate((record.joints2d[row], confidence), 1)},
-            joints={SMPL24.name: np.concatenate((record.joints3d[row], confidence), 1)},
-            detected=record.keypoints2d[row],
-        )
-        people.append(replace(person, fit_poses=person.poses, fit_betas=person.betas, fit_trans=person.trans))
-    return people
-
 
 Item = TypeVar("Item")
 _REMEDY = "unpack the data set again, or take what is there with `allow_missing`"

@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Sample
-from humanpose_cli.datasets.common import OPENPOSE18, EstimatedImage, FolderOptions, FolderSource
+from humanpose_cli.datasets.common import OPENPOSE18, FolderOptions, FolderSource
+from humanpose_cli.datasets.estimators import EstimatedImage
 from humanpose_cli.datasets.reading import decoded, read_csv, read_lines, read_table, stored_image
 from humanpose_cli.io.checks import existing_file
 from humanpose_cli.io.coco_annotations import to_coco17

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.datasets.common import EstimatedImage, FolderOptions, FolderSource, check_every
+from humanpose_cli.datasets.common import FolderOptions, FolderSource, check_every
+from humanpose_cli.datasets.estimators import EstimatedImage
 from humanpose_cli.datasets.reading import (
     StoredImage,
     decoded,

@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import CROSS_IMITATION, Group, Person, Sample, split_name
-from humanpose_cli.datasets.common import MOST_RADIANS, EstimatedImage, FolderOptions, FolderSource
+from humanpose_cli.datasets.common import MOST_RADIANS, FolderOptions, FolderSource
+from humanpose_cli.datasets.estimators import EstimatedImage
 from humanpose_cli.datasets.reading import (
     StoredImage,
     decoded,

@@ -8,97 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from humanpose_cli.body.body import default_body
-from humanpose_cli.body.smpl import body_by_name, load_models
-from humanpose_cli.core.conventions import skeleton_by_name
+from humanpose_cli.body.smpl import load_models
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.samples import Group, LabellingSource, Sample, Source
-from humanpose_cli.datasets.common import EstimatedImage, FittedBodies, SourceTools
+from humanpose_cli.datasets.estimators import BodyJointFitter, FitEstimator, SourceTools
 from humanpose_cli.datasets.labelling import DetectedLabels, RenderedLabels
 from humanpose_cli.datasets.registry import SOURCES, open_source
-from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.joints import JointFitOptions, fit_joints
 from humanpose_cli.fitting.options import FitOptions
-from humanpose_cli.io.inputs import Frame, printable
+from humanpose_cli.io.inputs import printable
 from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
-
-# Our own fits as makers of labels, for data sets that lack poses. Sources ask for nothing else than the public members
-# of these classes, so whoever opens a source may pass in others. Instances are pickled to the processes that read a
-# source; models load where they are first used.
-
-
-class FitEstimator:
-    """Images → people with body parameters: `hpc fit` for the images of a data set.
-
-    device  of the networks: auto, cpu or cuda:N
-    """
-
-    def __init__(self, options: FitOptions | None = None, device: str = "auto") -> None:
-        self.options, self.device = options or FitOptions(), device
-        self._fitter: Fitter | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"options": self.options, "device": self.device, "_fitter": None}
-
-    @property
-    def info(self) -> Mapping[str, Any]:
-        """Name and options as plain JSON values: what a cache says about who made its poses."""
-        return {"name": "hpc fit", **self.options.identity({})}
-
-    def estimate(
-        self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool
-    ) -> Sequence[EstimatedImage]:
-        """One result for each image, in their order.
-
-        images         (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
-        sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
-        single_person  True: only the person that the images are about
-        """
-        fitter = self._with(single_person)
-        if not sequence:
-            return [EstimatedImage.of_fit(fitter.fit_image(pixels), 0) for pixels in images]
-        record = fitter.fit_sequence(Frame(i, f"{i:06d}", pixels) for i, pixels in enumerate(images))
-        return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
-
-    def _with(self, single_person: bool) -> Fitter:
-        """The one fitter, its models loaded once in this process, with an image's own wishes."""
-        if self._fitter is None:
-            self._fitter = Fitter(self.options, device=self.device, threads=1)
-        people = "largest" if single_person else self.options.people
-        self._fitter.options = replace(self.options, people=people)
-        return self._fitter
-
-
-class BodyJointFitter:
-    """3-D joints → body parameters by `fit_joints`.
-
-    body  'default' or 'smpl:FILE'
-    """
-
-    def __init__(self, body: str = "default") -> None:
-        self.body = body
-
-    @property
-    def info(self) -> Mapping[str, Any]:
-        """Name and options as plain JSON values: what a cache says about who made its poses."""
-        return {"name": "joint fit", "body": body_by_name(self.body).name, **asdict(JointFitOptions())}
-
-    def fit(self, joints: NDArray[Any], skeleton: str) -> FittedBodies:
-        """One person's joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of
-        that name.
-        """
-        body = body_by_name(self.body)
-        fit = fit_joints(body, joints, skeleton_by_name(skeleton))
-        kind, _, gender = body.name.partition("-")
-        return FittedBodies(fit.poses, fit.betas, fit.trans, fit.error, body=kind, gender=gender or "neutral")
-
 
 SYNTHETIC = "synthetic"
 

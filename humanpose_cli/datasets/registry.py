@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from humanpose_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from humanpose_cli.datasets.common import FolderOptions, FolderSource, SourceTools
+    from humanpose_cli.datasets.common import FolderOptions, FolderSource
+    from humanpose_cli.datasets.estimators import SourceTools
 
 
 @dataclass(frozen=True)

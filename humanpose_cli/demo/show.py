@@ -38,7 +38,8 @@ from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
-from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
+from humanpose_cli.reposing.reposer import Reposer
+from humanpose_cli.reposing.scene import ReposeOptions
 
 Array = NDArray[Any]
 

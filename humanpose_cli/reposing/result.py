@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from humanpose_cli.io.images import IMAGE_SUFFIXES, TRANSPARENT_SUFFIXES, WRITTE
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
 from humanpose_cli.io.pose_files import Target
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoWriter
-
-if TYPE_CHECKING:
-    from humanpose_cli.reposing.reposer import ReposingScene
+from humanpose_cli.reposing.scene import ReposingScene
 
 Form = Literal["image", "video", "numbered"]
 

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.data.samples import Person, Source
-from humanpose_cli.datasets.common import EstimatedImage
+from humanpose_cli.datasets.estimators import EstimatedImage
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 

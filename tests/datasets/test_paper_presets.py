@@ -25,7 +25,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.samples import Person, Source
 from humanpose_cli.datasets import deepfashion, h36m, humaneva, iper, up3d
-from humanpose_cli.datasets.common import EstimatedImage, SourceTools
+from humanpose_cli.datasets.estimators import EstimatedImage, SourceTools
 from humanpose_cli.datasets.labelling import RenderedLabels
 from humanpose_cli.datasets.preprocess import SourceRequest, make_source
 from humanpose_cli.datasets.registry import open_source

@@ -11,8 +11,8 @@ from source_trees_a import MANGLED, Estimator, assert_travels, deepfashion_tree,
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.datasets import deepfashion
-from humanpose_cli.datasets.common import SourceTools
 from humanpose_cli.datasets.deepfashion import DeepFashionOptions, DeepFashionSource
+from humanpose_cli.datasets.estimators import SourceTools
 
 
 @pytest.fixture(autouse=True)

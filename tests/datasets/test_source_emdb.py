@@ -14,8 +14,9 @@ from source_trees_a import BODY, assert_travels, image, posed, write
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.datasets import emdb
-from humanpose_cli.datasets.common import SourceTools, project_points
+from humanpose_cli.datasets.common import project_points
 from humanpose_cli.datasets.emdb import EmdbOptions, EmdbSource
+from humanpose_cli.datasets.estimators import SourceTools
 
 FRAMES, SIZE = 5, (72, 96)
 K = np.array([[98.0, 0, 36], [0, 98.4, 48], [0, 0, 1]])

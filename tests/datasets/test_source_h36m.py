@@ -29,7 +29,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.datasets import h36m
 from humanpose_cli.datasets.calibrated import Lens
-from humanpose_cli.datasets.common import FittedBodies, SourceTools
+from humanpose_cli.datasets.estimators import FittedBodies, SourceTools
 from humanpose_cli.datasets.h36m import H36mOptions, H36mSource, MoshFits, read_cameras
 from humanpose_cli.io.images import write_image
 

@@ -17,7 +17,7 @@ from source_trees_b import centre_of_light, spotted, write_video
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.datasets import humaneva
-from humanpose_cli.datasets.common import FittedBodies, SourceTools
+from humanpose_cli.datasets.estimators import FittedBodies, SourceTools
 from humanpose_cli.datasets.humaneva import (
     HumanEvaOptions,
     HumanEvaSource,

@@ -14,7 +14,7 @@ from source_trees_b import write_dump
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.label_maps import decode_map
 from humanpose_cli.data.samples import Sample
-from humanpose_cli.datasets.common import SourceTools
+from humanpose_cli.datasets.estimators import SourceTools
 from humanpose_cli.datasets.images import ImagesOptions, ImagesSource
 from humanpose_cli.io.densepose_files import DensePoseDump
 from humanpose_cli.io.fit_files import FitRecord, write_fit

@@ -21,7 +21,8 @@ from source_trees_a import (
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.datasets import iper
-from humanpose_cli.datasets.common import SourceTools, project_points
+from humanpose_cli.datasets.common import project_points
+from humanpose_cli.datasets.estimators import SourceTools
 from humanpose_cli.datasets.iper import IperOptions, IperSource
 from humanpose_cli.io.video import VideoWriter
 

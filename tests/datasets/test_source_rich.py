@@ -23,7 +23,7 @@ from source_trees_b import (
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.datasets.calibrated import Lens
-from humanpose_cli.datasets.common import SourceTools
+from humanpose_cli.datasets.estimators import SourceTools
 from humanpose_cli.datasets.labelling import RenderedLabels
 from humanpose_cli.datasets.rich import BODY_JOINTS, GENDERS, RichOptions, RichSource, SmplxJoints, read_rich_camera
 from humanpose_cli.io.images import write_image

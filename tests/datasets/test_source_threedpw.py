@@ -14,7 +14,8 @@ from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Sample
 from humanpose_cli.datasets import threedpw
-from humanpose_cli.datasets.common import SequenceOptions, SourceTools, project_points
+from humanpose_cli.datasets.common import SequenceOptions, project_points
+from humanpose_cli.datasets.estimators import SourceTools
 from humanpose_cli.datasets.threedpw import ThreedpwSource
 
 NAME = "courtyard_box_00"

@@ -13,7 +13,8 @@ from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Sample
 from humanpose_cli.datasets import up3d
-from humanpose_cli.datasets.common import SourceTools, project_points
+from humanpose_cli.datasets.common import project_points
+from humanpose_cli.datasets.estimators import SourceTools
 from humanpose_cli.datasets.up3d import Up3dOptions, Up3dSource
 
 

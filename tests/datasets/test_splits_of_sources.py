@@ -12,8 +12,8 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.datasets import deepfashion, iper
-from humanpose_cli.datasets.common import SourceTools
 from humanpose_cli.datasets.deepfashion import DeepFashionSource
+from humanpose_cli.datasets.estimators import SourceTools
 from humanpose_cli.datasets.iper import IperOptions, IperSource
 from humanpose_cli.datasets.labelling import RenderedLabels
 from humanpose_cli.evaluate.people import PeopleSelection

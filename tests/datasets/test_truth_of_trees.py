@@ -18,8 +18,8 @@ from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.datasets import emdb, threedpw
-from humanpose_cli.datasets.common import SourceTools
 from humanpose_cli.datasets.emdb import EmdbSource
+from humanpose_cli.datasets.estimators import SourceTools
 from humanpose_cli.datasets.threedpw import ThreedpwSource
 from humanpose_cli.evaluate.bodies import EvaluatedFits, measure_fits
 from humanpose_cli.evaluate.people import PeopleSelection

@@ -8,7 +8,7 @@ from known_people import KnownPeople, true_person
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.demo.show import DemoClip
-from humanpose_cli.reposing.reposer import ReposingScene
+from humanpose_cli.reposing.scene import ReposingScene
 
 
 @pytest.fixture(scope="session")

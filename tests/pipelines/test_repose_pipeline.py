@@ -17,8 +17,9 @@ from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.pose_files import JointTarget, RotationTarget
 from humanpose_cli.io.pose_files.target_pose import frames_of
-from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
+from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
+from humanpose_cli.reposing.scene import ReposeOptions
 
 
 def target_at(clip, frames):
