@@ -2,9 +2,9 @@
 
 The files themselves must come from their owners (https://smpl.is.tue.mpg.de, https://mano.is.tue.mpg.de,
 https://smpl-x.is.tue.mpg.de). They have no texture coordinates, part labels or landmarks: labels are the strongest
-bone, texture coordinates an atlas of the parts, and landmarks a mixture of joints, the vertices that smplx lists, and
-points carried over from the default body: lids, mouth, chin and crown by a similarity between the two faces, to the
-nearest vertex of the head; knuckles by the hand's length.
+bone, texture coordinates an atlas of the parts, and landmarks a mixture of joints, vertices listed here, and points
+carried over from the default body: lids, mouth, chin and crown by a similarity between the two faces, to the nearest
+vertex of the head; knuckles by the hand's length.
 
 SMPL-H and SMPL-X have fingers, and the latter a jaw and eyes. Here they have SMPL's 24 joints: the first 22 are the
 same, the hands turn as a whole about the middle fingers' knuckles, and what the face's joints move turns with the head.
@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from smplx.vertex_ids import vertex_ids
 
 from humanpose_cli.body.body import FACE13, Body, BodyArrays, LandmarkArrays, default_body
 from humanpose_cli.body.model_files import model_file
@@ -36,12 +35,19 @@ from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 BETAS = 10
 _BODY_JOINTS = 22  # that all of these models have in common
 
+# The vertices at these landmarks. SMPL and SMPL-H have one mesh; tests compare the numbers with the package smplx.
+_FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+_LANDMARKS = (*_FACE, "left_heel", "right_heel", "left_foot_index", "right_foot_index")
+_SMPL_VERTICES = (332, 2800, 6260, 583, 4071, 3387, 6787, 3216, 6617)
+_SMPLX_VERTICES = (9120, 9448, 9929, 6, 616, 8846, 8635, 5770, 8463)
+
 
 @dataclass(frozen=True)
 class _Layout:
     """One kind of model.
 
-    vertices, faces, joints  how many; listed: what smplx calls its table of vertices
+    vertices, faces, joints  how many
+    landmarks  vertices at the points of `_LANDMARKS`
     knuckles  rows of the left and the right middle finger's first joint: the hands of SMPL24; () for SMPL's own hands
     """
 
@@ -49,7 +55,7 @@ class _Layout:
     vertices: int
     faces: int
     joints: int
-    listed: str = "smplh"
+    landmarks: tuple[int, ...] = _SMPL_VERTICES
     knuckles: tuple[int, ...] = ()
 
     @property
@@ -84,7 +90,7 @@ class _Layout:
 _LAYOUTS = {
     "smpl": _Layout("SMPL", 6890, 13776, 24),
     "smplh": _Layout("SMPL-H", 6890, 13776, 52, knuckles=(25, 40)),
-    "smplx": _Layout("SMPL-X", 10475, 20908, 55, "smplx", (28, 43)),
+    "smplx": _Layout("SMPL-X", 10475, 20908, 55, _SMPLX_VERTICES, (28, 43)),
 }
 VERTICES, FACES = _LAYOUTS["smpl"].vertices, _LAYOUTS["smpl"].faces
 _FIELDS = tuple(_LAYOUTS["smpl"].fields)
@@ -184,7 +190,7 @@ def _to_body(path: Path, kind: str, fields: Mapping[str, NDArray[Any]]) -> BodyA
         pose_directions=pose,
         joint_regressor=_float(regressor),
     )
-    return replace(body, landmarks=smpl_landmarks(body, layout.listed))
+    return replace(body, landmarks=_landmarks(body, dict(zip(_LANDMARKS, layout.landmarks, strict=True))))
 
 
 def _float(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -225,27 +231,14 @@ def _name(path: Path, kind: str) -> str:
 
 Array = NDArray[np.float64]
 
-_LISTED = {
-    "nose": "nose",
-    "left_eye": "leye",
-    "right_eye": "reye",
-    "left_ear": "lear",
-    "right_ear": "rear",
-    "left_heel": "LHeel",
-    "right_heel": "RHeel",
-    "left_foot_index": "LBigToe",
-    "right_foot_index": "RBigToe",
-}
 _JOINTS = {"spine": "spine2", "thorax": "neck"}
-_ANCHORS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 _KNUCKLES = tuple(f"{side}_{finger}" for side in ("left", "right") for finger in ("pinky", "index", "thumb"))
 
 
-def smpl_landmarks(body: BodyArrays, table: str = "smplh") -> dict[str, LandmarkArrays]:
-    """Landmark sets of a model with pose blend shapes; table: the one of smplx that lists its vertices."""
+def _landmarks(body: BodyArrays, listed: dict[str, int]) -> dict[str, LandmarkArrays]:
+    """Landmark sets of a model with pose blend shapes; listed: the vertices at `_LANDMARKS`, by name."""
     reference = _default_points()
-    vertices = {name: int(vertex_ids[table][listed]) for name, listed in _LISTED.items()}
-    vertices |= _face_vertices(body, reference, vertices)
+    vertices = listed | _face_vertices(body, reference, listed)
     knuckles = {name: _knuckle(body, reference, name) for name in _KNUCKLES}
     sets = (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
     return {skeleton.name: _landmark_set(body, skeleton, vertices, knuckles) for skeleton in sets}
@@ -264,10 +257,10 @@ def _default_points() -> dict[str, Array]:
 
 
 def _face_vertices(body: BodyArrays, reference: dict[str, Array], listed: dict[str, int]) -> dict[str, int]:
-    """Vertices of the points of FACE13 that smplx does not list."""
+    """Vertices of the points of FACE13 that are not listed, by name."""
     names = [name for name in FACE13.joint_names if name not in listed]
-    anchors = torch.from_numpy(np.stack([reference[name] for name in _ANCHORS]))
-    targets = torch.from_numpy(body.template[[listed[name] for name in _ANCHORS]]).double()
+    anchors = torch.from_numpy(np.stack([reference[name] for name in _FACE]))
+    targets = torch.from_numpy(body.template[[listed[name] for name in _FACE]]).double()
     carry = fit_similarity(anchors, targets)
     carried = carry.apply(torch.from_numpy(np.stack([reference[name] for name in names]))).numpy()
     head = np.flatnonzero(body.part_labels == SMPL24.index("head"))

@@ -223,7 +223,6 @@ CHECKS = (
     _import_check("torch", "torch"),
     _import_check("warp", "warp-lang"),
     _import_check("onnxruntime", "onnxruntime"),
-    _import_check("smplx", "smplx"),
     _import_check("skimage", "scikit-image"),
     _import_check("PIL", "pillow"),
     Check("processors", _processors, ""),

@@ -14,6 +14,18 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 
 VERTICES, FACES, POSE_FEATURES = 6890, 13776, 207
+SMPLX_NAMES = {
+    "nose": "nose",
+    "left_eye": "leye",
+    "right_eye": "reye",
+    "left_ear": "lear",
+    "right_ear": "rear",
+    "left_heel": "LHeel",
+    "right_heel": "RHeel",
+    "left_foot_index": "LBigToe",
+    "right_foot_index": "RBigToe",
+}
+"""The landmarks that are vertices, and what the package smplx calls them in its lists."""
 
 
 def t_pose_joints() -> np.ndarray:

@@ -13,7 +13,7 @@ import humanpose_cli
 from humanpose_cli.cli.table import COMMANDS
 from humanpose_cli.io.images import write_image
 
-HEAVY = {"torch", "warp", "onnxruntime", "numpy", "scipy", "h5py", "skimage", "imageio", "cv2", "PIL", "smplx", "jax"}
+HEAVY = {"torch", "warp", "onnxruntime", "numpy", "scipy", "h5py", "skimage", "imageio", "cv2", "PIL", "jax"}
 
 
 def loaded_after(*steps: str) -> list[set[str]]:

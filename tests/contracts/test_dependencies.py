@@ -1,0 +1,154 @@
+"""What a plain install holds: distributions whose licences allow commercial use, and all that the modules import."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable
+from email.message import Message
+from importlib import metadata
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from python_sources import ROOT, modules
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+REQUIRED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
+USERS_EXTRAS = ("slurm", "usd")  # the others are for work on the package itself
+
+FREE = {
+    *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC", "LLVM-exception", "MIT"),
+    *("MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib"),
+}
+"""SPDX identifiers of licences that allow commercial use."""
+
+REVIEWED = {
+    "protobuf": "3-Clause BSD License",
+    "usd-core": "LicenseRef-TOST-1.0",  # Apache-2.0 with another section on trademarks
+    # What torch requires where it has CUDA:
+    r"nvidia-.+": "LicenseRef-NVIDIA-Proprietary",  # allows commercial use, and redistribution inside applications
+    "cuda-toolkit": "",  # holds no files
+    "triton": "",  # LICENSE: MIT
+}
+"""Patterns of names, and what the metadata state, of distributions whose licence files a person has read."""
+
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "pxr": "usd-core",
+    "skimage": "scikit-image",
+    "warp": "warp-lang",
+}
+"""Where modules come from that are not called as their distribution."""
+
+
+def distributions(requirements: Iterable[str], extras: Iterable[str] = ()) -> dict[str, metadata.Distribution]:
+    """Installed distributions that requirements lead to on this machine, directly or not, by normalised name."""
+    found: dict[str, metadata.Distribution] = {}
+    pending = [(text, tuple(extras)) for text in requirements]
+    visited = set()
+    while pending:
+        text, of_extras = pending.pop()
+        requirement = Requirement(text)
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": e}) for e in ("", *of_extras)):
+            continue
+        name = canonicalize_name(requirement.name)
+        for extra in ("", *sorted(requirement.extras)):
+            if (name, extra) not in visited:
+                visited.add((name, extra))
+                found[name] = metadata.distribution(name)
+                pending += [(each, (extra,)) for each in found[name].requires or ()]
+    return found
+
+
+def licence_problem(name: str, about: Any) -> str:
+    """What is wrong with the licence that metadata state; "" where it is known and allows commercial use."""
+    stated = (about.get("License-Expression") or about.get("License") or "").strip()
+    identifiers = set(re.findall(r"[\w.+-]+", stated)) - {"AND", "OR", "WITH"}
+    classifiers = [each for each in about.get_all("Classifier") or () if each.startswith("License :: ")]
+    approved = [each for each in classifiers if each.startswith("License :: OSI Approved :: ")]
+    if approved == classifiers and (approved or (identifiers and identifiers <= FREE)):
+        return ""
+    if any(re.fullmatch(pattern, name) and stated == read for pattern, read in REVIEWED.items()):
+        return ""
+    return f"{name}: {', '.join((stated[:80], *classifiers)).strip(', ') or 'states no licence'}"
+
+
+def problems(requirements: Iterable[str]) -> list[str]:
+    found = {name: licence_problem(name, each.metadata) for name, each in distributions(requirements).items()}
+    return sorted(filter(None, found.values()))
+
+
+def test_a_plain_install_holds_nothing_that_forbids_commercial_use():
+    assert problems(REQUIRED) == []
+
+
+@pytest.mark.parametrize("extra", USERS_EXTRAS)
+def test_the_extras_for_users_hold_nothing_that_forbids_commercial_use(extra):
+    try:
+        found = problems(EXTRAS[extra])
+    except metadata.PackageNotFoundError as error:
+        pytest.skip(str(error))
+    assert found == []
+
+
+def test_the_walk_reaches_what_is_required_indirectly_and_by_extras():
+    found = distributions(["imageio[pyav]", "matplotlib", "tomli; python_version < '3'"])
+    assert {"imageio", "av", "matplotlib", "pyparsing", "numpy"} <= set(found)
+    assert "tomli" not in found
+    assert "av" not in distributions(["imageio"])
+
+
+@pytest.mark.parametrize(
+    ("stated", "allowed"),
+    [
+        ({"License-Expression": "MIT"}, True),
+        ({"License": "MPL-2.0 AND MIT"}, True),
+        ({"License": "Copyright …", "Classifier": "License :: OSI Approved :: BSD License"}, True),
+        ({"License-Expression": "MIT AND CC-BY-NC-4.0"}, False),
+        ({"License": "UNKNOWN"}, False),  # as smplx states it
+        ({"License": "MIT", "Classifier": "License :: Free for non-commercial use"}, False),
+        ({}, False),
+    ],
+)
+def test_which_licences_pass(stated, allowed):
+    about = Message()
+    for name, value in stated.items():
+        about[name] = value
+    assert (licence_problem("anything", about) == "") == allowed
+
+
+def test_a_reviewed_licence_that_changed_is_reviewed_again():
+    about = Message()
+    about["License"] = "3-Clause BSD License"
+    assert licence_problem("protobuf", about) == ""
+    about.replace_header("License", "LicenseRef-Other")
+    assert licence_problem("protobuf", about) == "protobuf: LicenseRef-Other"
+
+
+def test_modules_import_only_what_is_required():
+    """Or what an extra for users brings; what tests and tools need may be under any licence."""
+    wanted = [*REQUIRED, *(text for extra in USERS_EXTRAS for text in EXTRAS[extra])]
+    allowed = {canonicalize_name(Requirement(text).name) for text in wanted}
+    outside = {
+        f"{path}: {name}"
+        for path, tree in modules().items()
+        for name in imported(tree) - set(sys.stdlib_module_names) - {"humanpose_cli"}
+        if DISTRIBUTIONS.get(name, name) not in allowed
+    }
+    assert outside == set()
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Top-level names of all modules that a file imports anywhere."""
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in names}
