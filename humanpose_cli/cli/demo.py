@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import Device, Out, Threads
+from humanpose_cli.cli.options import Device, Out, Threads, VideoCodecOption
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 
@@ -19,7 +19,13 @@ from humanpose_cli.core.result import CommandResult, ItemResult, Status
     ),
     examples=("hpc demo", "hpc demo --out /tmp/demo --json"),
 )
-def demo(session: Session, out: Out = Path("demo"), device: Device = "auto", threads: Threads = None) -> CommandResult:
+def demo(
+    session: Session,
+    out: Out = Path("demo"),
+    video_codec: VideoCodecOption = "h264",
+    device: Device = "auto",
+    threads: Threads = None,
+) -> CommandResult:
     """Fit and repose a photograph and a clip with known truth, and show the results on a page.
 
     Prints the errors of the fit of the clip, and the similarity of a reposed frame to the true image of its new pose.
@@ -32,7 +38,8 @@ def demo(session: Session, out: Out = Path("demo"), device: Device = "auto", thr
 
     started = time.perf_counter()
     with session.item("demo"):
-        made = run_demo(ensure_folder(out), session.reporter.step, device=device, threads=threads)
+        folder, step = ensure_folder(out), session.reporter.step
+        made = run_demo(folder, step, device=device, threads=threads, video_codec=video_codec)
     similarity = {"ssim_reposed": made.ssim_reposed, "ssim_copied": made.ssim_copied}
     outputs = tuple(str(path) for path in made.outputs)
     details = {**asdict(made.errors), **similarity}

@@ -162,9 +162,14 @@ def _detector() -> str:
 def _video() -> str:
     import av
 
-    if "libx264" not in av.codecs_available:
-        raise UnavailableError("PyAV", "has no H.264 encoder")
-    return f"PyAV {av.__version__} with libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+    from humanpose_cli.io.video import available_codecs
+
+    codecs = available_codecs()
+    if not codecs:
+        raise UnavailableError("PyAV", "has no encoder for videos")
+    library = ".".join(map(str, av.library_versions["libavcodec"]))
+    default = "" if "h264" in codecs else f", give --video-codec {codecs[0]}"
+    return f"PyAV {av.__version__} with libavcodec {library}, writes {' and '.join(codecs)}{default}"
 
 
 def _cache_folder() -> str:

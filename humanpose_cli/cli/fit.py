@@ -21,6 +21,7 @@ from humanpose_cli.cli.options import (
     OutOrFile,
     PrecisionOption,
     Threads,
+    VideoCodecOption,
     option,
 )
 from humanpose_cli.core.errors import UsageError
@@ -136,6 +137,7 @@ class FitWork:
     session: Session
     out: Path
     make: Callable[[], Fitter]
+    video_codec: Literal["h264", "vp9"]
 
     @cached_property
     def fitter(self) -> Fitter:
@@ -151,7 +153,8 @@ class FitWork:
         from humanpose_cli.batch.runner import Outcome
         from humanpose_cli.fitting.fitter import fit_item
 
-        fit = fit_item(self.fitter, item.payload, item.outputs, progress=self.session.reporter.step)
+        step = self.session.reporter.step
+        fit = fit_item(self.fitter, item.payload, item.outputs, video_codec=self.video_codec, progress=step)
         if not len(fit):
             self.session.reporter.info(f"{item.label}: nobody was found")
         if "refinement" in fit.options:
@@ -212,6 +215,7 @@ def fit(
     overlay: Annotated[bool, _OVERLAY] = True,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
+    video_codec: VideoCodecOption = "h264",
     batch_size: BatchSize = None,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
@@ -268,13 +272,14 @@ def fit(
             )
             return stack.enter_context(made)
 
-        work = FitWork(session, out, make)
+        work = FitWork(session, out, make, video_codec)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         own_files = options.network != NetworkOptions() or options.body != "default" or own != OwnFlags()
         usual = device in ("auto", "cpu") and precision == "auto"
         identity = options.identity({}) if usual and not own_files else work.fitter.identity
 
-        recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay} | own.points_identity()
+        recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay, "video_codec": video_codec}
+        recorded |= own.points_identity()
         recorded["weights"] = recorded.pop("network")  # as the flag is called
         if refiner is not None:
             recorded["refine"] = refiner.identity

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -176,6 +176,15 @@ Frames = Annotated[
         "Frames A to B-1 of each sequence, counted from 0. Default: all.",
         _FILES,
         parser=parse_frame_range,
+    ),
+]
+VideoCodecOption = Annotated[
+    Literal["h264", "vp9"],
+    option(
+        "--video-codec",
+        "Codec of videos that are written (MP4). h264: plays everywhere; its encoder x264 is under the GPL. vp9: plays "
+        "in browsers; its encoder libvpx is under a BSD licence.",
+        _FILES,
     ),
 ]
 Seed = Annotated[int, option("--seed N", "Seed of everything random: same seed, same bytes.", min=0)]

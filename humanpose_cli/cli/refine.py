@@ -19,6 +19,7 @@ from humanpose_cli.cli.options import (
     OutOrFile,
     PrecisionOption,
     Threads,
+    VideoCodecOption,
     argument,
     option,
 )
@@ -97,6 +98,7 @@ def refine(
     overlay: Annotated[bool, _OVERLAY] = True,
     page: Annotated[bool, _PAGE] = True,
     out: OutOrFile = Path("hpc-out/refine"),
+    video_codec: VideoCodecOption = "h264",
     device: Device = "auto",
     precision: PrecisionOption = "auto",
     batch_size: BatchSize = None,
@@ -143,11 +145,13 @@ def refine(
             fit = task.read(body, camera=camera, smplx=smplx)
             if "refinement" in fit.options:
                 session.reporter.info(f"{item.label}: was refined before; little or nothing may be left to improve")
-            refined, outputs = refine_fit(refiner, fit, item.outputs, texture=texture, progress=session.reporter.step)
+            step = session.reporter.step
+            written: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
+            refined, outputs = refine_fit(refiner, fit, item.outputs, **written)
             return Outcome(outputs, refined_summary(refined))
 
         recorded: dict[str, Any] = {**refiner.identity, **points}
-        recorded |= {"body": body_identity(body), "overlay": overlay, "page": page}
+        recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)

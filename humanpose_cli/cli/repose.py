@@ -19,6 +19,7 @@ from humanpose_cli.cli.options import (
     OutOrFile,
     PrecisionOption,
     Threads,
+    VideoCodecOption,
     argument,
     option,
 )
@@ -124,6 +125,7 @@ class ReposeWork:
     reposer: Reposer
     target: Target
     form: Form
+    video_codec: Literal["h264", "vp9"]
     known: Fit | None
 
     def prepare(self, coming: Sequence[Item]) -> None:
@@ -137,7 +139,7 @@ class ReposeWork:
 
         reporter = self.session.reporter
         reposed = self.reposer.repose(item.payload, self.target, fit=self.known, progress=reporter.step)
-        reposed.write(self.form, item.outputs, reporter.step)
+        reposed.write(self.form, item.outputs, reporter.step, self.video_codec)
         for warning in reposed.warnings:
             reporter.warn(f"{item.name}: {warning}")
         details = {"poses": len(self.target), "visible": reposed.visible_fraction, "warnings": reposed.warnings}
@@ -177,6 +179,7 @@ def repose(
     focal: Focal = None,
     out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
+    video_codec: VideoCodecOption = "h264",
     batch_size: BatchSize = None,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
@@ -247,10 +250,11 @@ def repose(
         fitting = recorded.pop("fit")
         recorded |= {flag: fitting.pop(flag) for flag in ("body", "detector", "focal")} | {"fitting": fitting}
         recorded |= {"target_pose": target_digest(pose), "frames": str(frames or ":"), "form": form}
+        recorded["video_codec"] = video_codec
         if background not in ("keep", "transparent"):
             recorded["background"] = file_digest(Path(background))
         recorded["fit"] = fit and file_digest(fit)
-        work = ReposeWork(session, reposer, target, form, known)
+        work = ReposeWork(session, reposer, target, form, video_codec, known)
         one = (
             outputs[0][0] if outputs and numbered_path(out, target.first_frame) in outputs[0] else out
         )  # which has no ledger

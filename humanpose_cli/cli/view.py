@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
-from humanpose_cli.cli.options import BatchFlags, OutOrFile
+from humanpose_cli.cli.options import BatchFlags, OutOrFile, VideoCodecOption
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def view(
     flags: BatchFlags,
     inputs: FitInputs,
     out: OutOrFile = Path("hpc-out/view"),
+    video_codec: VideoCodecOption = "h264",
 ) -> CommandResult:
     """Show fits in 3-D, with their frames, on a page that opens in any browser.
 
@@ -48,10 +49,11 @@ def view(
     def work(item: Item) -> Outcome:
         fit, known, textures = inputs.read(session, item)
         title = item.key.removesuffix(FIT_SUFFIX)
-        page = view_page(fit, known, title=title, textures=textures, progress=session.reporter.step)
+        step = session.reporter.step
+        page = view_page(fit, known, title=title, textures=textures, video_codec=video_codec, progress=step)
         written = page.save(item.outputs[0])
         size = written.stat().st_size / 1e6
         return Outcome((written,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
 
-    recorded = {"frames": bool(inputs.frames), **inputs.identity()}
+    recorded = {"frames": bool(inputs.frames), "video_codec": video_codec, **inputs.identity()}
     return flags.run(session, inputs.items(session, flags, out, pages), work, out, recorded)

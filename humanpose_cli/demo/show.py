@@ -34,7 +34,7 @@ from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import AXES, RotationTarget
-from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
@@ -337,7 +337,14 @@ class Demo:
     ssim_copied: float
 
 
-def run_demo(out: Path, progress: Progress = no_progress, *, device: str = "auto", threads: int | None = None) -> Demo:
+def run_demo(
+    out: Path,
+    progress: Progress = no_progress,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    video_codec: VideoCodec = "h264",
+) -> Demo:
     """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
 
     device   of the networks: auto, cpu or cuda:N
@@ -350,7 +357,7 @@ def run_demo(out: Path, progress: Progress = no_progress, *, device: str = "auto
 
     with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
         astronaut, written = _astronaut(reposer, out, step)
-        clip, more, errors, similarity = _clip(reposer, out, step)
+        clip, more, errors, similarity = _clip(reposer, out, video_codec, step)
     page = out / "index.html"
     write_text(page, index_page([astronaut, clip]))
     return Demo(page, (*written, *more, page), errors, *similarity)
@@ -409,11 +416,11 @@ def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[S
 
 
 def _clip(
-    reposer: Reposer, out: Path, step: Callable[[], None]
+    reposer: Reposer, out: Path, video_codec: VideoCodec, step: Callable[[], None]
 ) -> tuple[Section, list[Path], ClipErrors, tuple[float, float]]:
     clip = DemoClip.make(reposer.fitter.body)
     video, first = out / "clip.mp4", None
-    with VideoWriter(video, clip.frame_rate) as writer:
+    with VideoWriter(video, clip.frame_rate, codec=video_codec) as writer:
         for frame in clip.frames():
             first = frame if first is None else first
             writer.write(frame)
@@ -421,7 +428,7 @@ def _clip(
     step()
     (item,) = open_inputs([video])
     outputs = fit_outputs(item, out)
-    fitted = fit_item(reposer.fitter, item, outputs)
+    fitted = fit_item(reposer.fitter, item, outputs, video_codec=video_codec)
     step()
     errors = clip_errors(fitted, clip, reposer.fitter)
     write_npz(out / "clip.truth.npz", {"joints3d": clip.posed().joints.numpy(), "betas": clip.betas.numpy()})

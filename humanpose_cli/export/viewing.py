@@ -32,12 +32,12 @@ from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
-from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, reduced
 
 DATA = Path(__file__).parent / "data"
-_VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and x264's rate factor: about 1 MB in 20 s
+_VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and rate factor: about 1 MB in 20 s
 _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _HEIGHT = 560  # of the page in a notebook, pixels
 
@@ -66,6 +66,7 @@ def view(
     title: str = "",
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
     body: Body | None = None,
+    video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
 ) -> ViewPage:
     """The page of a fit: `hp.view(fit, "clip.mp4").save("clip.html")`; the last line of a notebook's cell shows it.
@@ -76,6 +77,7 @@ def view(
     title     its heading; "": what the fit holds
     textures  of tracks, (H, W, 3 or 4) uint8, v down; others have the colours of overlays
     body      of the fit, where it came from a file of a SMPL fit
+    video_codec  of the frames' video
     InputError where frames of the fit are missing.
     """
     fit = fit_of(fit)
@@ -85,7 +87,7 @@ def view(
     people = [person_motion(fit, track, body) for track in fit.tracks]
     glb = glb_bytes(body, people, CameraPath.of(fit), seconds=fit.seconds(rate), textures=checked_textures(textures))
     known = _frames(fit, frames)
-    picture = "" if known is None else _picture(fit, known, progress)
+    picture = "" if known is None else _picture(fit, known, video_codec, progress)
     document = json.dumps(_document(fit)).replace("</", "<\\/")
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     packed = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
@@ -110,7 +112,7 @@ def _frames(fit: Fit, frames: Any) -> FitFrames | None:
     return None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
 
 
-def _picture(fit: Fit, frames: FitFrames, progress: Progress) -> str:
+def _picture(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Progress) -> str:
     """The frames as an image or a video, which begins at frame 0 and has the fit's times; frames that are passed over
     by the input show the one before.
     """
@@ -121,7 +123,8 @@ def _picture(fit: Fit, frames: FitFrames, progress: Progress) -> str:
         return f'<img alt="photograph" src="{data_uri(image, "image/jpeg")}">'
     with TemporaryDirectory() as folder:
         path = Path(folder, "frames.mp4")
-        with VideoWriter(path, fit.frame_rate, quality=_VIDEO_QUALITY) as video, closing(frames.read()) as found:
+        writer = VideoWriter(path, fit.frame_rate, quality=_VIDEO_QUALITY, codec=codec)
+        with writer as video, closing(frames.read()) as found:
             size: tuple[int, int] | None = None
             for frame, pixels in found:
                 small = reduced(pixels, _VIDEO_SIDE)

@@ -48,7 +48,7 @@ from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_reco
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
-from humanpose_cli.io.video import prefetch
+from humanpose_cli.io.video import VideoCodec, prefetch
 from humanpose_cli.models.nbf.network import BodyEstimate
 from humanpose_cli.version import __version__
 
@@ -536,7 +536,14 @@ def _array(values: Sequence[Any], *shape: int) -> np.ndarray:
     return np.asarray(values, np.float64).reshape(shape)
 
 
-def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progress: Progress = no_progress) -> Fit:
+def fit_item(
+    fitter: Fitter,
+    item: InputItem,
+    outputs: Sequence[Path],
+    *,
+    video_codec: VideoCodec = "h264",
+    progress: Progress = no_progress,
+) -> Fit:
     """Fit everybody in an item and write its fit file and, where there is a second path, the overlay."""
     journal = journal_of(fitter, item, outputs[0])
     fit = fitter.fit(item, progress=progress, journal=journal)
@@ -544,7 +551,7 @@ def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progre
     for path in outputs[1:]:
         if not item.is_sequence:
             progress(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
-        fit.save_overlay(path, progress)
+        fit.save_overlay(path, progress, video_codec=video_codec)
     if journal is not None:
         journal.remove()
     return fit

@@ -18,7 +18,7 @@ from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.video import VideoWriter, prefetch
+from humanpose_cli.io.video import VideoCodec, VideoWriter, prefetch
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose pace nobody knows
@@ -64,6 +64,7 @@ def overlay_video(
     progress: Progress = no_progress,
     *,
     sound: Path | None = None,
+    video_codec: VideoCodec = "h264",
 ) -> None:
     """Write a sequence with the bodies over it; frames keep the times that they have in a video.
 
@@ -82,8 +83,8 @@ def overlay_video(
             yield image if frame.size == size else fitted_into(image, size), frame.time
 
     rate = record.frame_rate or DEFAULT_FRAME_RATE
-    with VideoWriter(path, rate, sound=sound) as video, closing(prefetch(drawn())) as ahead:  # encodes meanwhile
-        for image, time in ahead:
+    with VideoWriter(path, rate, sound=sound, codec=video_codec) as video, closing(prefetch(drawn())) as ahead:
+        for image, time in ahead:  # the next frames are drawn while one is encoded
             video.write(image, time)
             progress(video.frame_count, len(record.frame_names), "overlay frames")
 

@@ -32,6 +32,7 @@ from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import encode_image, write_image
 from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.io.pose_files.target_pose import AXES
+from humanpose_cli.io.video import VideoCodec
 
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
 _MOST_LISTED = 12  # people that a notebook lists
@@ -210,14 +211,16 @@ class Fit(FitRecord):
         write_fit(path, self)
         return Path(path)
 
-    def save_overlay(self, path: Path | str, progress: Progress = no_progress) -> Path:
+    def save_overlay(
+        self, path: Path | str, progress: Progress = no_progress, *, video_codec: VideoCodec = "h264"
+    ) -> Path:
         """Write the overlay: of an image as an image, of a sequence as a video, with its sound."""
         if self.images is None:
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
         path, body = Path(path), self.body_model()
         if self.images.is_sequence:
             with closing(self.images.frames()) as frames:
-                overlay_video(body, self, frames, path, progress, sound=self.images.sound)
+                overlay_video(body, self, frames, path, progress, sound=self.images.sound, video_codec=video_codec)
         else:
             write_image(path, self.overlay())
         return path

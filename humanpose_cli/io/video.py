@@ -48,6 +48,10 @@ _LENGTH_TOLERANCE = 0.5  # seconds
 _ENCODER_THREADS = 4  # whatever the number of cores: bytes depend on it
 _TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
 
+VideoCodec = Literal["h264", "vp9"]
+"""What videos are written with. h264: by x264, which is under the GPL. vp9: by libvpx, which is under a BSD licence."""
+_ENCODERS: dict[VideoCodec, str] = {"h264": "libx264", "vp9": "libvpx-vp9"}  # FFmpeg's names
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -345,18 +349,55 @@ def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, N
             pool.shutdown(cancel_futures=True)
 
 
+def available_codecs() -> list[VideoCodec]:
+    """The codecs whose encoders this build of FFmpeg has."""
+    return [codec for codec, encoder in _ENCODERS.items() if encoder in av.codecs_available]
+
+
+def _available_encoder(path: Path, codec: VideoCodec) -> str:
+    """FFmpeg's name of a codec's encoder. UsageError for an unknown codec, UnavailableError for a missing encoder."""
+    if codec not in _ENCODERS:
+        raise UsageError("video_codec", "is not known", expected=", ".join(_ENCODERS), got=str(codec))
+    available = available_codecs()
+    if codec not in available:
+        problem = f"the video could not be written: FFmpeg lacks the encoder {_ENCODERS[codec]}"
+        remedy = " or ".join(f"`video_codec={other}`" for other in available) or "see hpc doctor"
+        raise UnavailableError(path, problem, remedy=remedy)
+    return _ENCODERS[codec]
+
+
+def _encoder_options(codec: VideoCodec, quality: int) -> dict[str, str]:
+    if codec == "vp9":
+        # Constant quality needs b = 0. The deadline "good" takes four times as long and makes files half as large.
+        # Factors of VP9 end at 63, those of H.264 at 51.
+        return {"deadline": "realtime", "cpu-used": "8", "b": "0", "crf": str(round(quality * 63 / 51))}
+    # x264's macroblock tree reads uninitialised memory where a row has not a multiple of 8 blocks: equal frames
+    # became other bytes on a busy machine. Without it files of equal quality are a fifth larger.
+    return {"preset": "veryfast", "crf": str(quality), "mbtree": "0"}
+
+
 class VideoWriter:
-    """Context that takes frames and leaves an MP4 (H.264, 4:2:0, BT.709) at its clean end; otherwise nothing.
+    """Context that takes frames and leaves an MP4 (4:2:0, BT.709) at its clean end; otherwise nothing.
 
     4:2:0 needs even sizes: an odd width or height is extended by its last column or row, so that no pixel moves.
     Frames that come with times keep their distances, as all common players show them: where a video's rate varies, its
     sound stays in time. The same frames give the same bytes, whatever the number of cores.
     """
 
-    def __init__(self, path: Path | str, frame_rate: float, *, sound: Path | None = None, quality: int = 22) -> None:
+    # H.264 by default: browsers, phones and editing programs all read it; many editing programs do not read VP9.
+    def __init__(
+        self,
+        path: Path | str,
+        frame_rate: float,
+        *,
+        sound: Path | None = None,
+        quality: int = 22,
+        codec: VideoCodec = "h264",
+    ) -> None:
         """frame_rate  of frames without times; of others the average
         sound       a video whose sound is taken over, from the time of the first frame to the end of the last
-        quality     x264's constant rate factor, 0 lossless … 51 worst
+        quality     constant rate factor of H.264, 0 best … 51 worst; VP9 takes the same share of its range
+        UsageError for an unusable rate or codec, UnavailableError where FFmpeg lacks the codec's encoder.
         """
         self.path = Path(path)
         if not (math.isfinite(frame_rate) and 0 < frame_rate <= 1000):
@@ -367,9 +408,8 @@ class VideoWriter:
         self._sound: Sound | None = None
         self._start: Fraction | None = None
         self._pts = -1
-        # x264's macroblock tree reads memory that nobody wrote where a row has not a multiple of 8 blocks: equal frames
-        # became other bytes on a busy machine. Without it files of equal quality are a fifth larger.
-        self._options = {"preset": "veryfast", "crf": str(quality), "mbtree": "0", "flags": "+bitexact"}
+        self._encoder = _available_encoder(self.path, codec)
+        self._options = {**_encoder_options(codec, quality), "flags": "+bitexact"}
         self._shape: tuple[int, ...] = ()
         self._container: Any = None
         self._stream: Any = None
@@ -430,7 +470,7 @@ class VideoWriter:
         # movflags: the index comes first, so that browsers can start before the end has arrived.
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         self._container = av.open(f"file:{self._temporary}", "w", format="mp4", options=options)
-        self._stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
+        self._stream = self._container.add_stream(self._encoder, rate=self._rate, options=self._options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
         context.thread_count = _ENCODER_THREADS

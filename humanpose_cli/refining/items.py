@@ -24,6 +24,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_together
 from humanpose_cli.io.fit_files import FIT_SUFFIX, fit_bytes
 from humanpose_cli.io.inputs import InputItem, escaped
+from humanpose_cli.io.video import VideoCodec
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 
@@ -153,6 +154,7 @@ def refine_fit(
     outputs: Sequence[Path],
     *,
     texture: Path | None = None,
+    video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
     """Refine a fit that knows its frames, and write it with its textures, then what else there are paths for: the
@@ -177,7 +179,7 @@ def refine_fit(
             title = f"{_stem(outputs[0])}, refined"
             write_comparison_page(path, fit, refined, frames.read(), title=title, progress=progress)
         else:
-            refined.save_overlay(path, progress)
+            refined.save_overlay(path, progress, video_codec=video_codec)
         written.append(path)
     return refined, tuple(written)
 

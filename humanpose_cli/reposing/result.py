@@ -22,7 +22,7 @@ from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import IMAGE_SUFFIXES, TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
 from humanpose_cli.io.pose_files import Target
-from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoWriter
+from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
 from humanpose_cli.reposing.scene import ReposingScene
 
 Form = Literal["image", "video", "numbered"]
@@ -67,7 +67,9 @@ class Reposed:
         """The first image."""
         return self.__dict__["images"][0] if "images" in self.__dict__ else next(iter(self))
 
-    def save(self, path: Path | str, progress: Progress = no_progress) -> tuple[Path, ...]:
+    def save(
+        self, path: Path | str, progress: Progress = no_progress, *, video_codec: VideoCodec = "h264"
+    ) -> tuple[Path, ...]:
         """Write one image, a video (.mp4), or numbered images into a folder or as `f_%04d.exr`; gives the paths.
 
         Numbers are those of the target's frames: of `frames="60:72"` the first is 000060.png.
@@ -76,19 +78,25 @@ class Reposed:
         """
         path = Path(path)
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            return self.write("video", [path], progress)
+            return self.write("video", [path], progress, video_codec)
         if path.suffix and _form_of_name(path) != "numbered":
             return self.write("image", [path], progress)
         return self.write("numbered", _numbered(path, self.target), progress)
 
-    def write(self, form: Form, paths: Sequence[Path], progress: Progress = no_progress) -> tuple[Path, ...]:
+    def write(
+        self,
+        form: Form,
+        paths: Sequence[Path],
+        progress: Progress = no_progress,
+        video_codec: VideoCodec = "h264",
+    ) -> tuple[Path, ...]:
         """As `save`, into named files."""
         if form == "image" and len(self) > 1:
             raise UsageError(paths[0], f"is one image for {len(self)} poses", remedy=_MANY)
         if form == "video":
             rate = self.target.frame_rate or DEFAULT_FRAME_RATE
             _refuse_transparent_video(self.scene.transparent)
-            with VideoWriter(paths[0], rate) as video:
+            with VideoWriter(paths[0], rate, codec=video_codec) as video:
                 for done, image in enumerate(self._drawn(), 1):
                     video.write(image)
                     progress(done, len(self), "frames")

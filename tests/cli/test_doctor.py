@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import av
 import pytest
 
 from humanpose_cli.cli import doctor as doctor_checks
@@ -169,6 +170,15 @@ def test_a_folder_that_cannot_be_written_is_found(hpc, monkeypatch, tmp_path):
     (item,) = ran.document["items"]
     assert (ran.code, item["found"]) == (0, f"{tmp_path} cannot be written, found Permission denied")
     assert item["remedy"] == "run hpc where you may write, or give --out"
+
+
+def test_the_codecs_of_videos_are_told(monkeypatch):
+    assert doctor_checks._video().endswith(", writes h264 and vp9")
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+    assert doctor_checks._video().endswith(", writes vp9, give --video-codec vp9")
+    monkeypatch.setattr(av, "codecs_available", set())
+    with pytest.raises(UnavailableError, match="has no encoder for videos"):
+        doctor_checks._video()
 
 
 def test_a_full_disk_is_found(monkeypatch, tmp_path):

@@ -38,10 +38,10 @@ def video_with_sound(path, codec="aac", times=STEADY) -> None:
         container.mux(video.encode(None))
 
 
-def taken_over(source, path, frames=ALL_FRAMES):
+def taken_over(source, path, frames=ALL_FRAMES, codec="h264"):
     """The video again, frame by frame and with its sound."""
     reader = VideoReader(source, frames)
-    with VideoWriter(path, reader.info.frame_rate, sound=source) as writer:
+    with VideoWriter(path, reader.info.frame_rate, sound=source, codec=codec) as writer:
         for frame in reader.frames():
             writer.write(frame.pixels, frame.time)
     return path
@@ -92,9 +92,10 @@ def test_a_range_has_the_sound_of_its_own_frames(tmp_path, name, codec):
     assert clicks == pytest.approx([CLICKS[1] - 0.8], abs=0.02)
 
 
-def test_frames_of_a_varying_rate_keep_their_times_and_the_sound_with_them(tmp_path):
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+def test_frames_of_a_varying_rate_keep_their_times_and_the_sound_with_them(tmp_path, codec):
     video_with_sound(tmp_path / "x.mp4", times=VARYING)
-    taken_over(tmp_path / "x.mp4", tmp_path / "out.mp4", FrameRange(5))
+    taken_over(tmp_path / "x.mp4", tmp_path / "out.mp4", FrameRange(5), codec)
     assert times_of(tmp_path / "out.mp4") == [time - VARYING[5] for time in VARYING[5:]]
     assert clicks_of(tmp_path / "out.mp4")[1] == pytest.approx([at - 0.25 for at in CLICKS], abs=0.02)
 
@@ -113,6 +114,15 @@ def test_a_video_without_sound_gives_none(tmp_path):
         writer.write(np.zeros((32, 32, 3), np.uint8))
     with av.open(str(taken_over(tmp_path / "x.mp4", tmp_path / "out.mp4"))) as container:
         assert len(container.streams) == 1
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv"])
+def test_vp9_has_the_same_sound(tmp_path, name):
+    """Copied where it is AAC, else encoded; both into an MP4."""
+    video_with_sound(tmp_path / name, "aac" if name == "x.mp4" else "pcm_s16le")
+    one, other = (taken_over(tmp_path / name, tmp_path / f"{codec}.mp4", codec=codec) for codec in ("h264", "vp9"))
+    assert packets_of(one) == packets_of(other) != []
+    assert times_of(one) == times_of(other) == list(STEADY)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("x.mp4", "aac"), ("x.mkv", "pcm_s16le")])

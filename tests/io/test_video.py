@@ -23,6 +23,7 @@ from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.video import VideoReader, VideoWriter, count_packets, frame_list, prefetch, probe_video
 
 COUNT = 8
+CODECS = ("h264", "vp9")
 
 
 def frame(i: int, height=48, width=64) -> np.ndarray:
@@ -38,8 +39,8 @@ def number_of(pixels: np.ndarray) -> int:
     return round((float(np.median(pixels[-8:, -8:, 0])) - 20) / 25)
 
 
-def write_all(path, frames) -> None:
-    with VideoWriter(path, 25) as writer:
+def write_all(path, frames, **options) -> None:
+    with VideoWriter(path, 25, **options) as writer:
         for pixels in frames:
             writer.write(pixels)
 
@@ -103,9 +104,31 @@ def test_what_is_no_range(text):
         parse_frame_range(text)
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_each_codec_keeps_frames_times_and_colours(tmp_path, codec):
+    """In an MP4 whose index comes first, also where the frame rate varies."""
+    times = [Fraction(n, 25) for n in (0, 1, 2, 3, 4, 6, 8, 10)]
+    with VideoWriter(tmp_path / "x.mp4", 25, codec=codec) as writer:
+        for i, at in enumerate(times):
+            writer.write(frame(i), at)
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        (stream,) = container.streams
+        context = stream.codec_context
+        assert (container.format.name, context.codec.canonical_name) == ("mov,mp4,m4a,3gp,3g2,mj2", codec)
+        assert (context.pix_fmt, context.colorspace, context.color_range) == ("yuv420p", 1, 1)
+    data = (tmp_path / "x.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    frames = list(VideoReader(tmp_path / "x.mp4").frames())
+    assert [each.time for each in frames] == times
+    assert [number_of(each.pixels) for each in frames] == list(range(COUNT))
+    for each in frames:
+        assert np.median(np.abs(each.pixels.astype(int) - frame(each.index))) <= 3
+
+
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("size", [(47, 64), (48, 63), (47, 63), (1, 1)])
-def test_odd_sizes_grow_by_a_repeated_edge(tmp_path, size):
-    with VideoWriter(tmp_path / "x.mp4", 25) as writer:
+def test_odd_sizes_grow_by_a_repeated_edge(tmp_path, size, codec):
+    with VideoWriter(tmp_path / "x.mp4", 25, codec=codec) as writer:
         writer.write(frame(3, *size))
     ((_, pixels),) = VideoReader(tmp_path / "x.mp4")
     height, width = size
@@ -186,24 +209,26 @@ def test_frames_are_listed_in_runs():
 FILLED = """import sys, numpy as np
 from humanpose_cli.io.video import VideoWriter
 y, x = np.mgrid[:96, :160]
-with VideoWriter(sys.argv[1], 10) as writer:
+with VideoWriter(sys.argv[1], 10, codec=sys.argv[2]) as writer:
     for n in range(12):
         writer.write(np.stack((3 * x + 5 * n, 2 * y + 3 * n, x + y), -1).astype(np.uint8))
 """
 
 
-def test_bytes_do_not_depend_on_what_was_in_memory(tmp_path):
+@pytest.mark.parametrize("codec", CODECS)
+def test_bytes_do_not_depend_on_what_was_in_memory(tmp_path, codec):
     """glibc fills what it hands out: as memory of a long and busy process is."""
     paths = [tmp_path / f"{value}.mp4" for value in (85, 170)]
     for path in paths:
         environment = os.environ | {"MALLOC_PERTURB_": path.stem}
-        subprocess.run([sys.executable, "-c", FILLED, str(path)], env=environment, check=True)
+        subprocess.run([sys.executable, "-c", FILLED, str(path), codec], env=environment, check=True)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_bytes_are_reproducible(tmp_path):
+@pytest.mark.parametrize("codec", CODECS)
+def test_bytes_are_reproducible(tmp_path, codec):
     for name in "ab":
-        write_all(tmp_path / f"{name}.mp4", [frame(i) for i in range(5)])
+        write_all(tmp_path / f"{name}.mp4", [frame(i) for i in range(5)], codec=codec)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
@@ -324,6 +349,13 @@ class TestWriting:
             with pytest.raises(UsageError, match="frame rate"):
                 VideoWriter(tmp_path / "x.mp4", rate)
         assert os.listdir(tmp_path) == []
+
+    def test_unknown_codecs_and_missing_encoders(self, tmp_path, monkeypatch):
+        with pytest.raises(UsageError, match="video_codec: is not known, expected h264, vp9, found av1"):
+            VideoWriter(tmp_path / "x.mp4", 25, codec="av1")
+        monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libvpx-vp9"})
+        with pytest.raises(UnavailableError, match="lacks the encoder libvpx-vp9; `video_codec=h264`"):
+            VideoWriter(tmp_path / "x.mp4", 25, codec="vp9")
 
     def test_a_real_refused_write(self, tmp_path):
         """The kernel stops ffmpeg, as on a full disk: no process may write more than 4 kB a file."""
