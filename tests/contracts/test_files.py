@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
-from python_sources import ROOT, modules
+from python_sources import ROOT, git_files, modules
 
 MOST_LINES, MOST_BYTES = 600, 88 * 2**20
 # Folders that exist on some machine only, and home folders by name.
@@ -17,19 +16,11 @@ MACHINE_PATH = re.compile(r"(?<![\w.~/])/(?:work|root|home/\w+|Users/\w+|mnt/\w+
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|raise NotImplemented" + r"Error)\b")
 
 
-def tracked() -> list[Path]:
-    try:
-        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("not a git checkout")
-    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
-
-
 @cache
 def texts() -> list[tuple[Path, str]]:
     """Tracked text files with their contents."""
     found = []
-    for path in tracked():
+    for path in git_files():
         data = path.read_bytes()
         if b"\0" not in data[:8000]:
             found.append((path.relative_to(ROOT), data.decode("utf-8")))
@@ -101,4 +92,4 @@ def test_no_failure_is_swallowed():
 
 
 def test_the_repository_stays_small():
-    assert sum(path.stat().st_size for path in tracked()) <= MOST_BYTES
+    assert sum(path.stat().st_size for path in git_files()) <= MOST_BYTES
