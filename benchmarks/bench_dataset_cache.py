@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from side_by_side import compare
 
-from humanpose_cli.data.building import build_cache
-from humanpose_cli.data.cache import Cache, open_cache
-from humanpose_cli.data.reading import TableFile
-from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.reading import TableFile
+from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 
 SIDE, A_FOLDER, READ = 256, 100, 1000
 DIFFERENT = 64  # images that really differ: making 100,000 would take longer than measuring

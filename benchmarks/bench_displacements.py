@@ -22,15 +22,15 @@ import numpy as np
 import torch
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.data.building import build_cache
-from humanpose_cli.data.loader import spread_evenly
-from humanpose_cli.models.people import people_in, visible_people
-from humanpose_cli.models.refiner.examples import DrawnFit, RefinerExamples
-from humanpose_cli.models.refiner.losses import endpoint_errors
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.recipes.people import people_in, visible_people
+from humanpose_cli.lab.recipes.refiner.examples import DrawnFit, RefinerExamples
+from humanpose_cli.lab.recipes.refiner.losses import endpoint_errors
+from humanpose_cli.lab.synthetic.generator import PROTOCOL, SyntheticOptions, SyntheticSource
 from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions, DisplacementPredictor
 from humanpose_cli.networks.weights import WEIGHTS, find_weights
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, NetworkCorrespondence
-from humanpose_cli.synthetic.generator import PROTOCOL, SyntheticOptions, SyntheticSource
 
 SIZE, SEED = 384, 2026  # pixels of `RefineOptions`' crops
 

@@ -29,7 +29,7 @@ from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import UPRIGHT_JOINTS, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.metrics.bodies import pa_mpjpe
+from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 
 FRAMES, PEOPLE, BASELINE, SIDE = 256, 16, 12, 1024.0
 

@@ -19,8 +19,8 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
-from humanpose_cli.metrics.bodies import pa_mpjpe
-from humanpose_cli.models.lifter.examples import pose_pool
+from humanpose_cli.lab.metrics.bodies import pa_mpjpe
+from humanpose_cli.lab.recipes.lifter.examples import pose_pool
 from humanpose_cli.models.lifter.network import LIFTED_JOINTS, shipped_lifter
 
 PEOPLE, DRAWS, TIMED = 100, 12, 512

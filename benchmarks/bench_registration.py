@@ -22,7 +22,8 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt, in_image
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.metrics.bodies import pa_mpjpe
+from humanpose_cli.lab.metrics.bodies import pa_mpjpe
+from humanpose_cli.lab.synthetic.poses import PoseBank
 from humanpose_cli.models.deform_and_learn.registration import (
     Registration,
     RegistrationEvidence,
@@ -31,7 +32,6 @@ from humanpose_cli.models.deform_and_learn.registration import (
     register,
 )
 from humanpose_cli.models.lifter.network import LIFTED_JOINTS, shipped_lifter
-from humanpose_cli.synthetic.poses import PoseBank
 
 BODIES, POINTS, BATCH = 200, 128, 64
 DISTANCE, FOCAL = 6.0, 1000.0  # what the lifter is told; metres and pixels

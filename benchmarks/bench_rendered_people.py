@@ -28,7 +28,7 @@ from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
+from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.models.nbf.network import BodyEstimate, load_nbf
 from humanpose_cli.networks.weights import shipped_weights
 

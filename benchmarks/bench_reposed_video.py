@@ -29,15 +29,15 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.crop import Crop, crop_around_box
-from humanpose_cli.evaluate.repose import FittedJoints, pose_auc_3d
 from humanpose_cli.fitting.people import people_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.fit_files import COLUMNS, FIT_SUFFIX, ROW_COLUMNS
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.metrics.images import ssim_foreground
+from humanpose_cli.lab.evaluate.repose import FittedJoints, pose_auc_3d
+from humanpose_cli.lab.metrics.images import ssim_foreground
+from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss
 from humanpose_cli.models.warp3d.generator import to_network
-from humanpose_cli.models.warp3d.perceptual import perceptual_loss
 from humanpose_cli.reposing.reposer import Reposer
 
 STEP, LATER, SIDE = 10, 50, 256

@@ -44,8 +44,8 @@ def make(part: int, parts: int, count: int, structure: str, start: Any) -> dict[
     import cv2
     import torch
 
-    from humanpose_cli.synthetic import generator
-    from humanpose_cli.synthetic.generator import SyntheticOptions
+    from humanpose_cli.lab.synthetic import generator
+    from humanpose_cli.lab.synthetic.generator import SyntheticOptions
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

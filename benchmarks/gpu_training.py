@@ -25,12 +25,12 @@ import torch
 from repeats import times
 
 from humanpose_cli.core.device import resolve_device, usable_cores
-from humanpose_cli.data.building import build_cache
-from humanpose_cli.data.loader import LoaderOptions
-from humanpose_cli.models.registry import MODELS
-from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
-from humanpose_cli.train.recipe import Recipe, TrainOptions, moved
-from humanpose_cli.train.trainer import train
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.loader import LoaderOptions
+from humanpose_cli.lab.recipes.registry import MODELS
+from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.train.recipe import Recipe, TrainOptions, moved
+from humanpose_cli.lab.train.trainer import train
 
 PRESETS = (("segmenter", "ablation"), ("nbf", "small"), ("warp3d", "small"))
 SMALL = (("nbf", "small"),)

@@ -1,6 +1,7 @@
 # hpc without a GPU, as the README installs it, with the versions of constraints.txt.
 #   docker build -t hpc -f docker/cpu.Dockerfile .
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" hpc fit photo.jpg
+# The image holds x264 and x265 (GPL): read NOTICE before you distribute it.
 FROM python:3.12-slim-bookworm
 
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 WARP_CACHE_PATH=/var/cache/warp HOME=/tmp

@@ -1,6 +1,7 @@
 # hpc on NVIDIA GPUs: torch brings its CUDA libraries; the host needs driver R580 or newer and NVIDIA's container toolkit.
 #   docker build -t hpc:cuda -f docker/cuda.Dockerfile .
 #   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD:/data" -v hpc-cache:/tmp/.cache hpc:cuda fit clip.mp4 --device cuda
+# The image holds x264 and x265 (GPL) and NVIDIA's libraries: read NOTICE before you distribute it.
 FROM python:3.12-slim-bookworm
 
 # The kernels are compiled at the first start, into a folder below HOME; the volume at /tmp/.cache keeps them.

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from humanpose_cli.body.body import Body
     from humanpose_cli.core.camera import Camera
     from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
-    from humanpose_cli.data.cache import open_cache
     from humanpose_cli.export.exporter import export_fit
     from humanpose_cli.export.viewing import view
     from humanpose_cli.fitting.fitter import Fitter
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from humanpose_cli.front_door import fit, refine
     from humanpose_cli.geometry.body_params import BodyParams
     from humanpose_cli.io.pose_files import read_pose
+    from humanpose_cli.lab.cache.cache import open_cache
     from humanpose_cli.reposing.reposer import Reposer, repose
     from humanpose_cli.reposing.result import Reposed
 
@@ -76,7 +76,7 @@ _MODULES = {
     "export_fit": "export.exporter",
     "fit": "front_door",
     "load_fit": "fitting.result",
-    "open_cache": "data.cache",
+    "open_cache": "lab.cache.cache",
     "read_pose": "io.pose_files",
     "refine": "front_door",
     "repose": "reposing.reposer",

@@ -30,7 +30,7 @@ def pytest_handlecrashitem(crashitem: str) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def plot_of_losses() -> Iterator[Callable[..., None] | None]:
     """Trainings of a few steps do not draw their losses, which takes longer; for tests of the plot, what draws it."""
-    trainer = sys.modules.get("humanpose_cli.train.trainer")
+    trainer = sys.modules.get("humanpose_cli.lab.train.trainer")
     if trainer is None:
         yield None
         return

@@ -22,7 +22,6 @@ import torch
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.data.encoding import decode_image
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -30,10 +29,11 @@ from humanpose_cli.io.fit_files import write_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.lab.cache.encoding import decode_image
+from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.scene import ReposingScene
-from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
 POSES = (("arms_up", 0.0), ("hands_on_hips", 40.0), ("half_squat", 75.0), ("wave", 180.0))
 """Key pose and its turn to the person's left, degrees."""

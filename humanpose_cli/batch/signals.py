@@ -142,7 +142,7 @@ class StopSignals:
 def _leave_to_parent() -> None:
     """In a forked child: signals are no longer the parent's, Ctrl-C is ignored, SIGTERM ends the child.
 
-    So a pool ends its workers; those of `data.loader`, which end with their parent, ignore SIGTERM as well.
+    So a pool ends its workers; those of `lab.cache.loader`, which end with their parent, ignore SIGTERM as well.
     """
     if isinstance(getattr(signal.getsignal(signal.SIGINT), "__self__", None), StopSignals):
         signal.set_wakeup_fd(-1)

@@ -11,7 +11,7 @@ from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 if TYPE_CHECKING:
-    from humanpose_cli.data.verification import FileReport, Verification
+    from humanpose_cli.lab.cache.verification import FileReport, Verification
 
 
 _ACTION = argument(
@@ -68,9 +68,9 @@ def cache(
 
 
 def _export(session: Session, path: Path, out: Path | None, split: str | None) -> CommandResult:
-    from humanpose_cli.data.cache import open_cache
-    from humanpose_cli.data.contact_sheet import pick_rows
-    from humanpose_cli.data.export import export_images
+    from humanpose_cli.lab.cache.cache import open_cache
+    from humanpose_cli.lab.cache.contact_sheet import pick_rows
+    from humanpose_cli.lab.cache.export import export_images
 
     if out is None:
         raise UsageError("--out", "is missing", expected="a folder for the images")
@@ -86,7 +86,7 @@ def _export(session: Session, path: Path, out: Path | None, split: str | None) -
 
 def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
     from humanpose_cli.cli.options import use_threads
-    from humanpose_cli.data.verification import verify_cache
+    from humanpose_cli.lab.cache.verification import verify_cache
 
     with session.item(str(path)):
         verification = verify_cache(path, threads=use_threads(threads), progress=session.reporter.step)
@@ -121,7 +121,7 @@ def _missing(verification: Verification) -> str:
 
 
 def _index(path: Path) -> CommandResult:
-    from humanpose_cli.data.building import write_index
+    from humanpose_cli.lab.cache.building import write_index
 
     summary = write_index(path)
     header = summary.header
@@ -136,15 +136,15 @@ def _index(path: Path) -> CommandResult:
 
 
 def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int) -> CommandResult:
-    from humanpose_cli.data.cache import open_cache
-    from humanpose_cli.data.contents import describe
+    from humanpose_cli.lab.cache.cache import open_cache
+    from humanpose_cli.lab.cache.contents import describe
 
     opened = open_cache(path)
     contents = describe(opened)
     items = [ItemResult(name, Status.SUCCESS, details={"found": found}) for name, found in contents.lines()]
     if out is not None:
-        from humanpose_cli.data.contact_sheet import draw_contact_sheet, pick_rows
         from humanpose_cli.io.images import write_image
+        from humanpose_cli.lab.cache.contact_sheet import draw_contact_sheet, pick_rows
 
         rows = pick_rows(opened, count, split=split, seed=seed)
         write_image(out, draw_contact_sheet(opened, rows))

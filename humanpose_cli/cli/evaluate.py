@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.evaluate.people import PeopleSelection
-    from humanpose_cli.evaluate.report import Report
     from humanpose_cli.fitting.options import NetworkOptions
+    from humanpose_cli.lab.evaluate.people import PeopleSelection
+    from humanpose_cli.lab.evaluate.report import Report
 
 
 What = Literal["segmenter", "fit", "keypoints", "repose", "refine", "deform-and-learn"]
@@ -152,7 +152,7 @@ class PeopleFlags:
 
     def of(self, cache: Path) -> PeopleSelection:
         """Those people of a cache."""
-        from humanpose_cli.evaluate.people import PeopleSelection
+        from humanpose_cli.lab.evaluate.people import PeopleSelection
 
         return PeopleSelection(
             cache,
@@ -242,14 +242,14 @@ def evaluate(
     _check(session, what, fits, ablation)
     use_threads(threads)
 
-    from humanpose_cli.evaluate.ablations import evaluate_ablation
-    from humanpose_cli.evaluate.deform_and_learn import evaluate_regressor
-    from humanpose_cli.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
-    from humanpose_cli.evaluate.refine_inputs import evaluate_inputs
-    from humanpose_cli.evaluate.repose import evaluate_reposing
-    from humanpose_cli.evaluate.segmenter import evaluate_segmenter
-    from humanpose_cli.evaluate.warping import evaluate_warping
     from humanpose_cli.fitting.options import NetworkOptions
+    from humanpose_cli.lab.evaluate.ablations import evaluate_ablation
+    from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
+    from humanpose_cli.lab.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
+    from humanpose_cli.lab.evaluate.refine_inputs import evaluate_inputs
+    from humanpose_cli.lab.evaluate.repose import evaluate_reposing
+    from humanpose_cli.lab.evaluate.segmenter import evaluate_segmenter
+    from humanpose_cli.lab.evaluate.warping import evaluate_warping
 
     whole = selection.of(caches[0])
     watch: dict[str, Any] = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
@@ -309,9 +309,9 @@ def _of_bodies(
     threads: int | None,
 ) -> Report:
     """Of fits to images, fit files or a network alone, in space or in the image."""
-    from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions, has_detections
-    from humanpose_cli.evaluate.keypoints import evaluate_keypoints
     from humanpose_cli.fitting.options import FitOptions
+    from humanpose_cli.lab.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions, has_detections
+    from humanpose_cli.lab.evaluate.keypoints import evaluate_keypoints
 
     options = FitOptions(people.body, method=fits.method, network=network)
     if what == "keypoints":  # images are looked at anew unless a cache's detections are asked for
@@ -384,7 +384,7 @@ def _evaluated(
     from humanpose_cli.batch.ledger import commit_of_checkout
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.cli.render import json_values
-    from humanpose_cli.evaluate.report import read_metrics, write_report
+    from humanpose_cli.lab.evaluate.report import read_metrics, write_report
     from humanpose_cli.version import __version__
 
     several = flags.items is not None
@@ -427,8 +427,8 @@ def _items(caches: Sequence[Path], out: Path, options: Mapping[str, Any], *, sev
     import os
 
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.data.schema import INDEX_NAME
-    from humanpose_cli.evaluate.report import REPORTS
+    from humanpose_cli.lab.cache.schema import INDEX_NAME
+    from humanpose_cli.lab.evaluate.report import REPORTS
     from humanpose_cli.networks.weights import find_weights
 
     own: list[Path] = []

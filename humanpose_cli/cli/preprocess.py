@@ -28,8 +28,8 @@ from humanpose_cli.core.result import CommandResult
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from humanpose_cli.data.building import BuildResult, PlannedShard
-    from humanpose_cli.synthetic.generator import SyntheticOptions
+    from humanpose_cli.lab.cache.building import BuildResult, PlannedShard
+    from humanpose_cli.lab.synthetic.generator import SyntheticOptions
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 
@@ -105,7 +105,7 @@ class GeneratorFlags:
 
     def options(self, seed: int) -> SyntheticOptions:
         """The generator's; UsageError where they do not fit together."""
-        from humanpose_cli.synthetic.generator import SyntheticOptions
+        from humanpose_cli.lab.synthetic.generator import SyntheticOptions
 
         if self.pairs and self.clips is not None:
             raise UsageError("--pairs", "cannot be given together with --clips")
@@ -180,9 +180,9 @@ def preprocess(
     changed; --dry-run tells which files there would be.
     """
     from humanpose_cli.cli.options import use_threads
-    from humanpose_cli.data.building import build_cache, plan_build
-    from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest, open_request
-    from humanpose_cli.datasets.registry import SOURCES
+    from humanpose_cli.lab.cache.building import build_cache, plan_build
+    from humanpose_cli.lab.datasets.preprocess import SYNTHETIC, SourceRequest, open_request
+    from humanpose_cli.lab.datasets.registry import SOURCES
 
     _refuse_flags_for_others(session, source, DatasetFlags if source == SYNTHETIC else GeneratorFlags)
     request = SourceRequest(
@@ -228,7 +228,7 @@ def _refuse_flags_for_others(session: Session, source: str, others: type[Generat
 
 def _source_options(session: Session, source: str, given: dict[str, Any], seed: int) -> dict[str, Any]:
     """The options of a data set by name, those of the flags and of the settings."""
-    from humanpose_cli.datasets.registry import SOURCES
+    from humanpose_cli.lab.datasets.registry import SOURCES
 
     known = SOURCES[source].source_class().options_type
     names = known.__dataclass_fields__
@@ -260,7 +260,7 @@ def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:
     """One item for the cache, and one for each file that could not be written."""
     from humanpose_cli.core.errors import ExitCode
     from humanpose_cli.core.result import ItemResult, Status, combine_status
-    from humanpose_cli.data.schema import shard_name
+    from humanpose_cli.lab.cache.schema import shard_name
 
     numbers = sorted((*built.built, *built.kept))
     details = {"pictures": built.images, "people": built.people, "files": len(numbers), "kept": len(built.kept)}

@@ -12,7 +12,7 @@ from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.io.sniffing import check_readable
-from humanpose_cli.models.registry import MODELS
+from humanpose_cli.lab.recipes.registry import MODELS
 
 _MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed by all models but lifter.", show_default=False)

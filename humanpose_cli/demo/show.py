@@ -35,7 +35,7 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import AXES, RotationTarget
 from humanpose_cli.io.video import VideoCodec, VideoWriter
-from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
+from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
 from humanpose_cli.reposing.reposer import Reposer

@@ -2,9 +2,9 @@
 
 The crop shows a person as the fixed camera does (Neural Body Fitting, section 4.2): the regressor's camera never moves,
 so a person's size in the crop must be that of a person 20 m before it. In training the size follows from the labels
-(`data.fixed_camera`). In use the paper estimates the person's height from 2-D keypoints; so do we where the detector
-also gives world landmarks, whose size against the keypoints' gives pixels per metre whatever the pose. With a box alone
-its longer side is taken for the height of somebody who stands.
+(`lab.cache.fixed_camera`). In use the paper estimates the person's height from 2-D keypoints; so do we where the
+detector also gives world landmarks, whose size against the keypoints' gives pixels per metre whatever the pose. With a
+box alone its longer side is taken for the height of somebody who stands.
 
 `CropEvidence` is what inputs are made of, in training and in use.
 """

@@ -21,12 +21,12 @@ import small_slurm
 from humanpose_cli.batch.slurm import CommandJob, SlurmJobs, SlurmSettings, read_report, submit
 from humanpose_cli.cli.cluster import without_cluster_flags
 from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.lab.train.trainer import BEST
 from humanpose_cli.networks.weights import read_weights
-from humanpose_cli.train.trainer import BEST
 
 pytest.importorskip("submitit", reason="submitit is not installed (extra slurm)")
 
-sys.path.append(str(Path(__file__).parents[1] / "train"))
+sys.path.append(str(Path(__file__).parents[1] / "lab" / "train"))
 
 import linear_recipe
 

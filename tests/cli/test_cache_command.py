@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humanpose_cli.data.building import build_cache
-from humanpose_cli.data.encoding import encode_png
-from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.encoding import encode_png
+from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.fit_files import FIT_SUFFIX
-from tests.train.painted_people import painted_cache
+from tests.lab.recipes.painted_people import painted_cache
 
 TINY_PARTS = (
     *("--preset", "ablation", "--set", "inputs.parts=3", "--set", "inputs.size=32", "--set", "crop=32"),

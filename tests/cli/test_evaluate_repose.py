@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from humanpose_cli.data.building import build_cache
-from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
 
 SHAPES = {
     "size": 32, "depth": 8, "channels": 8, "pose_channels": 4, "stem": 8, "encoder_widths": "8,16",

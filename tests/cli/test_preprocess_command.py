@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from humanpose_cli.data.cache import open_cache
 from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.cache.cache import open_cache
 
 SMALL = ("--size", "48", "--set", "texture_size=64", "--workers", "1")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from humanpose_cli.data.building import build_cache
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
 from humanpose_cli.networks.weights import read_header
-from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
 TINY = ("--preset", "ablation", "--set", "segmenter.crop=32", "--batch-size", "4", "--workers", "0", "--threads", "1")
 

@@ -17,7 +17,7 @@ import typer
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.table import COMMANDS
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.datasets.registry import SOURCES
+from humanpose_cli.lab.datasets.registry import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

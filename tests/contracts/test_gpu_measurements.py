@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from humanpose_cli.engine.self_test import _OPERATIONS
-from humanpose_cli.train.recipe import TrainOptions
-from tests.train.linear_recipe import LineRecipe
+from humanpose_cli.lab.train.recipe import TrainOptions
+from tests.lab.train.linear_recipe import LineRecipe
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 CPU = torch.device("cpu")

@@ -88,7 +88,7 @@ def test_what_was_fitted_before_is_told_without_torch(tmp_path):
 def test_the_packages_themselves_load_nothing_heavy():
     packages = [f"humanpose_cli.{m.name}" for m in pkgutil.iter_modules(humanpose_cli.__path__) if m.ispkg]
     light = ["humanpose_cli.core.errors", "humanpose_cli.core.conventions", "humanpose_cli.core.result"]
-    light += ["humanpose_cli.datasets.registry", *packages]
+    light += ["humanpose_cli.lab.datasets.registry", *packages]
     (loaded,) = loaded_after("\n".join(f"import {name}" for name in light))
     assert loaded & HEAVY == set()
 

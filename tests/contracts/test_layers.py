@@ -26,17 +26,26 @@ def test_the_layers_hold():
     assert done.returncode == 0, done.stdout
 
 
-def test_every_package_has_a_layer():
-    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
-    layers = {name.strip("( )") for layer in contract["layers"] for name in re.split(r"[|:]", layer)}
-    here = {path.stem for path in (ROOT / "humanpose_cli").iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert here - {"__init__", "__main__", "__pycache__", "py"} <= layers
+WINGS = {"humanpose_cli": "CONTRIBUTING.md", "humanpose_cli/lab": "humanpose_cli/lab/README.md"}
 
 
-def test_contributing_lists_the_same_layers():
-    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## Layers", 1)[1].split("```")[1]
-    assert re.findall(r"^(\w+)(?:/|\.py) ", text, re.MULTILINE) == contract["layers"]
+def layers_of(wing: str) -> list[str]:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each.get("containers") == [wing.replace("/", ".")])
+    return layers
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_every_package_has_a_layer(wing):
+    here = {path.stem for path in (ROOT / wing).iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert here - {"__init__", "__main__", "__pycache__", "lab"} == set(layers_of(wing))
+
+
+@pytest.mark.parametrize(("wing", "page"), WINGS.items())
+def test_the_documents_list_the_same_layers(wing, page):
+    blocks = (ROOT / page).read_text("utf-8").split("```")[1::2]
+    listed = [re.findall(r"^(\w+)(?:/|\.py) ", block, re.MULTILINE) for block in blocks]
+    assert layers_of(wing) in listed
 
 
 def test_strided_pointwise_convolutions_are_pointwise_conv2d():

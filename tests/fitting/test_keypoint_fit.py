@@ -14,7 +14,7 @@ from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions, SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe
+from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe
 
 # Evidence is perfect in these scenes: priors should hardly count, the world's size is known, nobody has to guess depth.
 TRUSTING = KeypointFitOptions(

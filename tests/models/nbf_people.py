@@ -8,11 +8,11 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.data.augmentation import Example
-from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, render_label_maps
-from humanpose_cli.data.samples import Person
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.lab.cache.augmentation import Example
+from humanpose_cli.lab.cache.label_maps import BodyLabels, LabelledMesh, render_label_maps
+from humanpose_cli.lab.cache.samples import Person
 
 WIDTH, HEIGHT, FOCAL = 200, 180, 260.0
 UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))

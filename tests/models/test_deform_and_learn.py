@@ -14,17 +14,16 @@ from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt,
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, texture_charts
-from humanpose_cli.models.deform_and_learn.evidence import (
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
     CorrespondenceErrors,
     PeopleEvidence,
     charted_vertices,
     gather_evidence,
     person_crop,
 )
-from humanpose_cli.models.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
-from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
-from humanpose_cli.models.deform_and_learn.recipe import (
+from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
+from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DEFORM_PRESETS,
     CropChange,
     DeformAndLearn,
@@ -33,9 +32,10 @@ from humanpose_cli.models.deform_and_learn.recipe import (
     _Examples,
     _Inputs,
 )
+from humanpose_cli.lab.recipes.people import split_people
+from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, texture_charts
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions, orthonormal
-from humanpose_cli.models.people import split_people
-from tests.train.painted_people import painted_cache
+from tests.lab.recipes.painted_people import painted_cache
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.models.refiner.examples import mirrored_rendering, true_displacements
-from humanpose_cli.models.refiner.losses import displacement_loss, endpoint_errors, reduced
+from humanpose_cli.lab.recipes.refiner.examples import mirrored_rendering, true_displacements
+from humanpose_cli.lab.recipes.refiner.losses import displacement_loss, endpoint_errors, reduced
 from humanpose_cli.models.refiner.network import (
     MODEL,
     DisplacementEstimate,

@@ -14,7 +14,7 @@ from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.models.lifter.examples import (
+from humanpose_cli.lab.recipes.lifter.examples import (
     CameraRanges,
     DetectionErrors,
     PosePool,

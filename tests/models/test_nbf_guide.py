@@ -13,7 +13,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.models.crops import CropEvidence
 from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, as_bytes, code_colours, paint_guide
 from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions, build_segmenter, segmenter_input
-from tests.train.painted_people import SIZE, person_and_maps
+from tests.lab.recipes.painted_people import SIZE, person_and_maps
 
 TINY = SegmenterOptions("tiny", crop=64, width=4, guided=True)
 

@@ -12,9 +12,9 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.parts import PARTS12
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.augmentation import crop_example
-from humanpose_cli.data.fixed_camera import to_fixed_camera
-from humanpose_cli.models.crop_examples import evidence_of_example, imitate_errors
+from humanpose_cli.lab.cache.augmentation import crop_example
+from humanpose_cli.lab.cache.fixed_camera import to_fixed_camera
+from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate_errors
 from humanpose_cli.models.crops import (
     CropEvidence,
     evidence_of_person,

@@ -9,8 +9,8 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import NBF_CAMERA, Camera, project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
-from humanpose_cli.data.fixed_camera import to_fixed_camera
 from humanpose_cli.geometry.rotations import geodesic_angle
+from humanpose_cli.lab.cache.fixed_camera import to_fixed_camera
 from humanpose_cli.models.crops import frame_landmarks
 from humanpose_cli.models.nbf.body import (
     BodyLayer,

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.evaluate.people import weights_facts
+from humanpose_cli.lab.evaluate.people import weights_facts
 from humanpose_cli.networks.weights import (
     _FORMAT,
     _KEY,

@@ -24,19 +24,7 @@ from humanpose_cli.cli.command import read_config
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.core.result import ItemResult, Status
-from humanpose_cli.data.building import build_cache
-from humanpose_cli.data.cache import open_cache
-from humanpose_cli.data.encoding import encode_png
-from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
-from humanpose_cli.datasets.densepose import person_of
-from humanpose_cli.datasets.h36m import read_cameras
-from humanpose_cli.datasets.humaneva import read_calibration
-from humanpose_cli.datasets.mocap_files import read_c3d, read_cdf
-from humanpose_cli.datasets.mpi_inf_3dhp import _cells, _test_array
-from humanpose_cli.datasets.reading import read_csv
-from humanpose_cli.datasets.rich import read_rich_camera
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.evaluate.predictions import read_predictions
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.motion import person_motion
 from humanpose_cli.fitting.detection_journal import DetectionJournal
@@ -50,11 +38,23 @@ from humanpose_cli.io.inputs import open_inputs, read_list
 from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.restricted_pickle import read_pickle
 from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.encoding import encode_png
+from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.lab.datasets.densepose import person_of
+from humanpose_cli.lab.datasets.h36m import read_cameras
+from humanpose_cli.lab.datasets.humaneva import read_calibration
+from humanpose_cli.lab.datasets.mocap_files import read_c3d, read_cdf
+from humanpose_cli.lab.datasets.mpi_inf_3dhp import _cells, _test_array
+from humanpose_cli.lab.datasets.reading import read_csv
+from humanpose_cli.lab.datasets.rich import read_rich_camera
+from humanpose_cli.lab.evaluate.predictions import read_predictions
+from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
 from humanpose_cli.networks.weights import WeightsHeader, read_foreign, read_weights, write_weights
-from humanpose_cli.train.trainer import SCHEMA, read_checkpoint
 
-sys.path.append(str(Path(__file__).parents[1] / "datasets"))  # who writes the files of data sets
+sys.path.append(str(Path(__file__).parents[1] / "lab" / "datasets"))  # who writes the files of data sets
 
 import humaneva_tree as humaneva
 import source_trees_b as trees

@@ -18,12 +18,12 @@ from PIL import Image
 from scipy.io import savemat
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.cache import open_cache
 from humanpose_cli.io import mat_files, npz_files
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.mat_files import read_mat, read_mat73
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.train.trainer import read_checkpoint
 from humanpose_cli.networks.weights import read_foreign
-from humanpose_cli.train.trainer import read_checkpoint
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 

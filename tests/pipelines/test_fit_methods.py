@@ -16,7 +16,7 @@ from humanpose_cli.fitting import networks
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.metrics.bodies import pa_mpjpe
+from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.network import MODEL, NbfConfig, Regressor, RegressorOptions, nbf_config
 from humanpose_cli.networks.weights import WeightsHeader, write_weights

@@ -14,7 +14,7 @@ from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import overlay_image
 from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.metrics.bodies import mpjpe
+from humanpose_cli.lab.metrics.bodies import mpjpe
 
 WORLD = np.random.default_rng(3).uniform(-0.3, 0.3, (33, 3))
 

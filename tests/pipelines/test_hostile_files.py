@@ -16,8 +16,6 @@ from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.cli.command import read_config
 from humanpose_cli.cli.main import main
 from humanpose_cli.core.errors import InputError, UnavailableError, one_line
-from humanpose_cli.datasets.h36m import read_cameras
-from humanpose_cli.datasets.rich import read_rich_camera
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
 from humanpose_cli.io.digests import file_digest
@@ -27,6 +25,8 @@ from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.restricted_pickle import read_pickle
 from humanpose_cli.io.text_files import read_json_object
+from humanpose_cli.lab.datasets.h36m import read_cameras
+from humanpose_cli.lab.datasets.rich import read_rich_camera
 from humanpose_cli.networks.weights import _KEY, read_header
 
 DEEP = 200_000

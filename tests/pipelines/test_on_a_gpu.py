@@ -15,22 +15,22 @@ import skimage.data
 import torch
 
 from humanpose_cli.cli.main import main
-from humanpose_cli.data.building import build_cache
-from humanpose_cli.data.loader import LoaderOptions
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.loader import LoaderOptions
+from humanpose_cli.lab.recipes.warp3d.recipe import Warp3dRecipe, Warp3dTraining
+from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.train.recipe import TrainOptions, moved
+from humanpose_cli.lab.train.trainer import LAST, train
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
-from humanpose_cli.models.warp3d.recipe import Warp3dRecipe, Warp3dTraining
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_weights
-from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
-from humanpose_cli.train.recipe import TrainOptions, moved
-from humanpose_cli.train.trainer import LAST, train
+from tests.lab.recipes.posed_people import PosedPeople
 from tests.reposing.test_warp3d_generator import MINI
 from tests.reposing.warp3d_poses import arm_raised, standing
-from tests.train.posed_people import PosedPeople
 
 DEVICE = os.environ.get("HPC_TEST_DEVICE", "cuda:0")
 pytestmark = [

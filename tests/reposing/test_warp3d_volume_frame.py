@@ -9,11 +9,11 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.augmentation import Example, random_crop
-from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.cache.augmentation import Example, random_crop
+from humanpose_cli.lab.cache.samples import Person
+from humanpose_cli.lab.recipes.warp3d.pairs import frame_of_example
 from humanpose_cli.models.warp3d.generator import frame_joints
-from humanpose_cli.models.warp3d.pairs import frame_of_example
 
 FOCAL, DEPTH = 300.0, 4.0
 CAMERA = Camera.of_image((256, 256), FOCAL)

@@ -50,7 +50,7 @@ class BodyRegressorOptions:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What a cache must know of people whom it sees, as `models.people.LABELS` names it."""
+        """What a cache must know of people whom it sees, as `lab.recipes.people.LABELS` names it."""
         return ("box", "detected") if self.inputs == "landmarks" else ("box",)
 
 

@@ -1,0 +1,329 @@
+"""Examples of one person: read from samples, cut out with all labels alike, recoloured, and changed at random.
+
+A crop is what a camera at the same position would take that is rolled and has another focal length and principal
+point (see `core.crop.Crop`), so every label has an exact counterpart, the body's parameters included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import default_focal
+from humanpose_cli.core.conventions import SMPL24, skeleton_by_name
+from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache.encoding import decode_image, decode_png
+from humanpose_cli.lab.cache.label_maps import decode_map, labels_of
+from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample
+
+# One labelled person, decoded: what crops and augmentations work on.
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image and one of its people.
+
+    name             the sample's
+    image            (H, W, 3) uint8 RGB
+    focal            pixels; where the sample has none, the usual 0.9 times the longer side
+    principal_point  (2,) pixels
+    person           labels in this image's pixels and this camera's axes
+    maps             `LABEL_MAPS` name → decoded array of the image's size
+    mask             (H, W) uint8, 255 where this person is visible; None where not known
+    detected_mask    (H, W) uint8, the detector's; None where not known
+    inside           (H, W) uint8, 255 in the image and 0 in the padding that a crop has beside it; None where not known
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    focal: float
+    principal_point: tuple[float, float]
+    person: Person
+    maps: Mapping[str, Array] = field(default_factory=dict)
+    mask: NDArray[np.uint8] | None = None
+    detected_mask: NDArray[np.uint8] | None = None
+    inside: NDArray[np.uint8] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+def example_of(
+    sample: Sample,
+    person: int = 0,
+    maps: tuple[str, ...] | None = None,
+    *,
+    image: bool = True,
+    mask: bool = True,
+    detected_mask: bool = True,
+) -> Example:
+    """Decode a sample for one of its people; their mask comes from the `persons` map where it is not given itself.
+
+    maps     the maps to decode; None: all there are
+    image  False, where only labels are wanted, leaves the image a single black pixel: decoding takes the most time
+    mask, detected_mask  False leaves these out
+    """
+    labels = sample.people[person]
+    wanted = sample.maps.keys() if maps is None else [name for name in maps if name in sample.maps]
+    decoded = {name: decode_map(name, sample.maps[name]) for name in wanted}
+    visible_pixels = None
+    if mask and labels.mask is not None:
+        visible_pixels = _decoded(decode_png(labels.mask), sample.name, "mask")
+    elif mask and "persons" in sample.maps:
+        persons = decoded["persons"] if "persons" in decoded else decode_map("persons", sample.maps["persons"])
+        visible_pixels = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
+    width, height = sample.size
+    detected = labels.detected_mask if detected_mask else None
+    return Example(
+        sample.name,
+        _decoded(decode_image(sample.image), sample.name, "picture") if image else np.zeros((1, 1, 3), np.uint8),
+        default_focal(width, height) if sample.focal is None else sample.focal,
+        sample.principal_point or (width / 2, height / 2),
+        labels,
+        decoded,
+        visible_pixels,
+        None if detected is None else _decoded(decode_png(detected), sample.name, "mask"),
+        np.full((height, width), 255, np.uint8),
+    )
+
+
+def _decoded(values: Array | None, name: str, what: str) -> Array:
+    if values is None:
+        raise InputError(name, f"its {what} cannot be decoded", remedy="hpc cache verify tells what else is damaged")
+    return values
+
+
+# Random colour: brightness, contrast, saturation and hue of an image.
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """What happens to colours, in this order.
+
+    hue         degrees round the colour circle
+    saturation  factor on the distance from grey
+    contrast    factor on the distance from the image's mean brightness
+    brightness  added, in parts of the whole range
+    """
+
+    hue: float = 0.0
+    saturation: float = 1.0
+    contrast: float = 1.0
+    brightness: float = 0.0
+
+
+def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB → the same, recoloured.
+
+    All four are one affine map of RGB, so an image is touched once: hue turns colours about the grey axis.
+    """
+    if change == ColourChange():
+        return image
+    grey = np.outer(np.ones(3, np.float32), _LUMA)
+    turn, _ = cv2.Rodrigues(np.ones(3) / np.sqrt(3) * np.deg2rad(change.hue))
+    colour = (1 - change.saturation) * grey + change.saturation * np.eye(3, dtype=np.float32)
+    matrix = change.contrast * colour @ turn.astype(np.float32)
+    mean = float(image.reshape(-1, 3).mean(0) @ _LUMA) if change.contrast != 1 else 0.0
+    offset = (1 - change.contrast) * mean + 255 * change.brightness
+    recoloured = cv2.transform(image, np.concatenate((matrix, np.full((3, 1), offset, np.float32)), 1))
+    return np.asarray(recoloured, np.uint8)
+
+
+def crop_example(example: Example, crop: Crop, body: Body | None = None) -> Example:
+    """The example as the changed camera sees it: image, maps, masks and every label of the person.
+
+    body  the body that the person's parameters belong to. It tells where a shaped body's pelvis rests, without which
+          `trans` cannot be turned or mirrored, and which vertices mirror each other: without it, a turned or mirrored
+          example has no `trans` and a mirrored one no correspondences. A mirrored example never has labels of
+          DensePose, whose table of mirrored coordinates is not ours to ship.
+    """
+    maps = {name: _changed_map(name, crop.warp(m, cv2.INTER_NEAREST), crop) for name, m in example.maps.items()}
+    if crop.mirror:
+        maps.pop("densepose", None)
+        if "correspondence" in maps:
+            maps |= _mirrored_correspondence(maps.pop("correspondence"), body)
+    centre = crop.points(np.asarray(example.principal_point))
+    return Example(
+        example.name,
+        crop.image(example.image),
+        example.focal * crop.scale,
+        (float(centre[0]), float(centre[1])),
+        _changed_person(example.person, crop, body),
+        maps,
+        None if example.mask is None else crop.warp(example.mask, cv2.INTER_NEAREST),
+        None if example.detected_mask is None else crop.warp(example.detected_mask, cv2.INTER_LINEAR),
+        None if example.inside is None else crop.warp(example.inside, cv2.INTER_NEAREST),
+    )
+
+
+def _changed_map(name: str, values: Array, crop: Crop) -> Array:
+    if name == "normals":
+        known = np.asarray(values.any(-1))
+        turned = crop.directions(values.astype(np.float32) / 127.5 - 1)
+        encoded = np.clip(np.rint(127.5 * (turned + 1)), 0, 255).astype(np.uint8)
+        return np.where(known[..., None], encoded, np.uint8(0))
+    if name == "parts" and crop.mirror:
+        other_side = np.array([0, *(m + 1 for m in SMPL24.mirror)], np.uint8)
+        return other_side[values]
+    return values
+
+
+def _mirrored_correspondence(values: Array, body: Body | None) -> dict[str, Array]:
+    """Each pixel's vertex becomes its mirror image, and its texture coordinates that vertex's own."""
+    if body is None:
+        return {}
+    vertex = values[..., 0].astype(np.int64)
+    other = np.concatenate(([0], body.mirror_vertices.cpu().numpy() + 1))[vertex]
+    steps = np.rint(4095 * labels_of(body).vertex_uv).astype(np.uint16)
+    uv = np.concatenate((np.zeros((1, 2), np.uint16), steps))[other]
+    mirrored = np.concatenate((other[..., None].astype(np.uint16), uv), -1)
+    return {"correspondence": mirrored.astype(LABEL_MAPS["correspondence"].dtype)}
+
+
+def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
+    def pixels(points: Array | None) -> Array | None:
+        """(N, ≥2) with pixels first."""
+        if points is None:
+            return None
+        return np.concatenate((crop.points(points[:, :2]), np.asarray(points[:, 2:], np.float32)), 1)
+
+    def space(points: Array | None) -> Array | None:
+        """(N, ≥3) with camera axes first."""
+        if points is None:
+            return None
+        return np.concatenate((crop.directions(points[:, :3]), np.asarray(points[:, 3:], np.float32)), 1)
+
+    def swapped(points: Array | None, skeleton: str) -> Array | None:
+        return points[list(skeleton_by_name(skeleton).mirror)] if crop.mirror and points is not None else points
+
+    def every(points: Mapping[str, Array], move: Callable[[Array | None], Array | None]) -> dict[str, Any]:
+        return {name: swapped(move(its), name) for name, its in points.items()}
+
+    posed = _changed_parameters(crop, body, person.poses, person.betas, person.trans)
+    fitted = _changed_parameters(crop, body, person.fit_poses, person.fit_betas, person.fit_trans)
+    box = person.box
+    if box is not None:  # the upright box round the turned one
+        corners = crop.points(box[[[0, 1], [2, 1], [2, 3], [0, 3]]])
+        box = np.concatenate((corners.min(0), corners.max(0))).astype(np.float32)
+    return replace(
+        person,
+        box=box,
+        poses=posed[0],
+        trans=posed[1],
+        segment_scales=swapped(person.segment_scales, SMPL24.name),
+        keypoints=every(person.keypoints, pixels),
+        joints=every(person.joints, space),
+        fit_poses=fitted[0],
+        fit_trans=fitted[1],
+        detected=swapped(pixels(person.detected), "blazepose33"),
+        detected_world=swapped(space(person.detected_world), "blazepose33"),
+        surface_points=None if crop.mirror else pixels(person.surface_points),
+        detected_mask=None,
+        mask=None,
+    )
+
+
+def _changed_parameters(
+    crop: Crop, body: Body | None, poses: Array | None, betas: Array | None, trans: Array | None
+) -> tuple[Array | None, Array | None]:
+    """Poses and trans as the changed camera sees the same body, mirrored where it is."""
+    if poses is None:
+        return None, None
+    axis_angles = np.array(poses, np.float64).reshape(len(SMPL24), 3)
+    root = SMPL24.index("pelvis")
+    if crop.angle:
+        from scipy.spatial.transform import Rotation  # a fifth of a second to import
+
+        turned = Rotation.from_matrix(crop.roll) * Rotation.from_rotvec(axis_angles[root])
+        axis_angles[root] = turned.as_rotvec()
+    if crop.mirror:
+        # A mirrored rotation turns about the mirrored axis the other way: (x, y, z) becomes (x, −y, −z).
+        axis_angles = axis_angles[list(SMPL24.mirror)] * np.array([1.0, -1.0, -1.0])
+    moved = trans
+    if trans is not None and (crop.angle or crop.mirror):
+        moved = None
+        if body is not None and betas is not None:  # trans is counted from where the shaped body's pelvis rests
+            pelvis = body.rest_joints(torch.as_tensor(np.asarray(betas, np.float32))[None])[0, root].numpy()
+            moved = crop.directions(np.asarray(trans) + pelvis) - pelvis
+    return axis_angles.reshape(-1).astype(np.float32), moved
+
+
+# The random changes of images that the papers train with, as options and as draws from them.
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Half-widths of uniform draws about no change.
+
+    rotation    radians; scale a share (0.1: factors 0.9 to 1.1); shift a share of the crop's side
+    mirror      probability of an image with left and right swapped
+    brightness  of the whole range; contrast and saturation shares; hue degrees
+    """
+
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    mirror: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+
+NO_AUGMENTATION = Augmentation()
+
+
+# Reposing by warping 3-D features: section 3.2; its widths from the authors' public code.
+WARP3D_AUGMENTATION = Augmentation(0.1, 0.1, 20 / 256, 0.5, 0.125, 0.5, 0.5, 72.0)
+
+
+# Neural Body Fitting, appendix B: reflection, 0.9 to 1.1 of the size, up to 45 degrees, and jitter of the crop.
+SEGMENTER_AUGMENTATION = Augmentation(math.radians(45), 0.1, 0.05, 0.5)
+
+
+def random_crop(
+    example: Example,
+    size: int,
+    random: np.random.Generator,
+    augmentation: Augmentation = NO_AUGMENTATION,
+    *,
+    fill: float = 0.86,
+    body: Body | None = None,
+) -> Example:
+    """The person in a square crop of `size` pixels, randomly changed; all labels follow. See `crop_example`.
+
+    random  the same generator state gives the same example. Draws do not depend on the image.
+    fill    share of the crop that the longer side of the person's box takes before augmentation
+    InputError where the person has no box.
+    """
+    if example.person.box is None:
+        raise InputError(example.name, "has a person without a box", remedy="make the cache again with boxes")
+    turn, zoom, right, down, flip, bright, contrast, saturation, hue = random.uniform(-1, 1, 9)
+    a = augmentation
+    crop = crop_around_box(
+        example.person.box,
+        size,
+        fill=fill,
+        angle=a.rotation * turn,
+        scale=1 + a.scale * zoom,
+        shift=(a.shift * size * right, a.shift * size * down),
+        mirror=bool((flip + 1) / 2 < a.mirror),
+    )
+    cropped = crop_example(example, crop, body)
+    colour = ColourChange(a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright)
+    return replace(cropped, image=change_colour(cropped.image, colour))

@@ -1,0 +1,459 @@
+"""`open_cache`: images and labels of a dataset cache by row, whichever shard they lie in.
+
+cache = open_cache("people-cache")
+rows = cache.rows("nbf", "train")                # images of a split
+pixels = cache.image(rows[0])                    # (H, W, 3) uint8
+parts = cache.map(rows[0], "parts")              # (H, W) uint8, or None
+poses = cache.people["poses"][cache.people_of(rows[0])]     # (P, 72)
+sample = cache.sample(rows[0])                   # everything at once, as the source gave it
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.lab.cache.encoding import decode_image, decode_png
+from humanpose_cli.lab.cache.reading import TableFile, read_person, read_sample
+from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_name
+from humanpose_cli.lab.cache.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, Column, Kind, columns_of, link_name
+
+# The shards of a cache: which rows lie where, and the few of them that are open.
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """The entry of a shard in the index; `digest` is "" for a shard that was opened by itself."""
+
+    path: Path
+    picture_count: int
+    person_count: int
+    digest: str = ""
+
+
+class ShardSet:
+    """Looks at shards when they are needed, and keeps the files of the last `most_open` of them open.
+
+    labels  path of each column that any shard has → rows with a value
+
+    A file that is let go while another thread reads from it stays open until that is done.
+    """
+
+    def __init__(self, entries: Sequence[ShardEntry], labels: Mapping[str, int], most_open: int) -> None:
+        self.entries, self.labels = tuple(entries), dict(labels)
+        self._most_open = most_open
+        self._starts = {
+            "pictures": [0, *accumulate(entry.picture_count for entry in entries)],
+            "people": [0, *accumulate(entry.person_count for entry in entries)],
+        }
+        self._shards: dict[int, TableFile] = {}
+        self._open: OrderedDict[int, None] = OrderedDict()
+        self._lock, self._process = threading.Lock(), os.getpid()
+
+    def row_count(self, table: str) -> int:
+        """Rows of a table over all shards."""
+        return self._starts[table][-1]
+
+    def first_row(self, table: str, number: int) -> int:
+        """Row over all shards of a shard's first row."""
+        return self._starts[table][number]
+
+    def locate(self, table: str, row: int) -> tuple[TableFile, int, int]:
+        """The shard that a row lies in, opened, its number, and the row within it."""
+        number = bisect_right(self._starts[table], row) - 1
+        return self.open(number), number, row - self._starts[table][number]
+
+    def split(self, table: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Rows by shard, in the order of the shards: number, positions in `rows`, rows within the shard."""
+        starts = np.asarray(self._starts[table])
+        numbers = np.searchsorted(starts, rows, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            positions = np.flatnonzero(numbers == number)
+            yield number, positions, rows[positions] - starts[number]
+
+    def open(self, number: int) -> TableFile:
+        """A shard. InputError if it is missing, damaged, or not the one that the index was made for."""
+        if os.getpid() != self._process:  # a forked process may have inherited a lock that nobody will release
+            self._lock, self._process = threading.Lock(), os.getpid()
+        with self._lock:
+            shard = self._shards.get(number)
+            if shard is None:
+                shard = self._shards[number] = self._opened(self.entries[number])
+            self._open[number] = None
+            self._open.move_to_end(number)
+            while len(self._open) > self._most_open:
+                self._shards[self._open.popitem(last=False)[0]].let_go()
+        return shard
+
+    def _opened(self, entry: ShardEntry) -> TableFile:
+        shard = TableFile(entry.path, "shard")
+        if entry.digest and shard.header.content_digest != entry.digest:
+            remedy = f"run hpc cache index {entry.path.parent}"
+            raise InputError(entry.path, "is not the shard that the index was made for", remedy=remedy)
+        return shard
+
+
+# Tables that reach over all shards of a cache: `cache.people["poses"][rows]`.
+
+_LINKING = {"pictures/first_person": "people", "people/picture": "pictures"}  # columns that hold rows of a table
+_WITHIN_SHARD = frozenset({"pictures/group", "pictures/sequence"})
+
+
+class TableView(Mapping[str, "ColumnView"]):
+    """The plain columns of `images` or of `people` by name; KeyError for one that no shard has.
+
+    Encoded and ragged columns are the cache's to hand out, row by row.
+    """
+
+    def __init__(self, table: str, shards: ShardSet) -> None:
+        self.table, self._shards = table, shards
+        self._columns = {
+            name: column
+            for name, column in columns_of(table, COLUMNS).items()
+            if column.kind is Kind.PLAIN and column.path not in _WITHIN_SHARD and column.path in shards.labels
+        }
+
+    def __getitem__(self, name: str) -> ColumnView:
+        return ColumnView(self._columns[name], self._shards)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @property
+    def row_count(self) -> int:
+        """Rows over all shards."""
+        return self._shards.row_count(self.table)
+
+
+class ColumnView:
+    """One column over all shards; index it with a row, a slice, or an array of rows or of booleans.
+
+    Gives arrays as the schema describes them: NaN where a number is not known, texts as `str`.
+    """
+
+    def __init__(self, column: Column, shards: ShardSet) -> None:
+        self.column, self._shards = column, shards
+
+    def __len__(self) -> int:
+        return self._shards.row_count(self.column.table)
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            return self._read(np.arange(*rows.indices(len(self)), dtype=np.int64))
+        values = self._read(checked_rows(rows, len(self), self.column.table))
+        return values[0] if isinstance(rows, int | np.integer) else values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        values: NDArray[Any] = self[:]
+        return values if dtype is None else values.astype(dtype)
+
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """One read a shard, in the order of the file; put in the order that was asked for."""
+        column = self.column
+        parts: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+        for number, positions, local in self._shards.split(column.table, rows):
+            shard = self._shards.open(number)
+            if column.path in shard:
+                values = shard.take(column.path, local)
+            else:
+                values = np.full((len(local), *column.shape), np.nan, column.numpy_dtype)
+            if column.path in _LINKING:
+                values = values + self._shards.first_row(_LINKING[column.path], number)
+            parts.append((positions, np.char.decode(values, "utf-8") if column.is_text else values))
+        empty = np.zeros((0, *column.shape), "U1" if column.is_text else column.dtype)
+        table = np.empty((len(rows), *column.shape), np.result_type(*[values for _, values in parts] or [empty]))
+        for positions, values in parts:
+            table[positions] = values
+        return table
+
+
+def checked_rows(rows: ArrayLike, count: int, table: str) -> NDArray[np.int64]:
+    """Rows (int, ints or booleans) as (N,) non-negative numbers; negative ones count from the end. UsageError else."""
+    array = np.atleast_1d(np.asarray(rows))
+    if array.dtype == bool and array.shape == (count,):
+        return np.flatnonzero(array)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise UsageError(f"rows of {table}", "are no row numbers", got=f"{array.shape} {array.dtype}")
+    numbers = array.astype(np.int64)
+    numbers = np.where(numbers < 0, numbers + count, numbers)
+    if ((numbers < 0) | (numbers >= count)).any():
+        wrong = array[(numbers < 0) | (numbers >= count)][0]
+        raise UsageError(f"rows of {table}", "do not exist", expected=f"0…{count - 1}", got=str(wrong))
+    return numbers
+
+
+_MOST_OPEN = 64
+_LABELLED = ("pictures", "people")
+
+
+def open_cache(path: Path | str, *, most_open: int = _MOST_OPEN) -> Cache:
+    """Open a cache: its folder, its `index.h5`, or a single shard.
+
+    most_open  how many shards are kept open at once
+
+    Shards are opened when they are first read. InputError for what is no cache, for a newer schema, for a damaged
+    index, and for shards that are not there.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(path, "does not exist", remedy="check the spelling and the folder")
+    file = path / INDEX_NAME if path.is_dir() else path
+    if not file.exists() and any(path.glob(SHARD_PATTERN)):
+        remedy = f"finish it with hpc preprocess, or use what is there: hpc cache index {path}"
+        raise InputError(path, f"has shards but no {INDEX_NAME}", remedy=remedy)
+    if not file.exists():
+        raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
+    return Cache(TableFile(file), most_open)
+
+
+class Cache:
+    """Images 0 … len−1 with their people and labels. Threads may share one; it can be pickled and survives a fork.
+
+    header            source, options, counts, digest
+    images, people  their plain columns by name, such as `cache.people["poses"][rows]`; see `lab.cache.schema`
+
+    Everything raises InputError, with the file's name, where a shard is missing or damaged; UsageError for rows and
+    names that do not exist.
+    """
+
+    def __init__(self, file: TableFile, most_open: int = _MOST_OPEN) -> None:
+        self._file, self._most_open = file, most_open
+        self.path, self.header = file.path, file.header
+        if self.header.kind == "index":
+            entries = shard_entries(file)
+            labels = dict(zip(file.texts("labels/name"), file.numbers("labels/known").tolist(), strict=True))
+        else:
+            entries = [ShardEntry(file.path, self.header.picture_count, self.header.person_count)]
+            columns = (column.path for column in COLUMNS if column.table in _LABELLED)
+            labels = {path: file.known(path) for path in columns if path in file}
+        self._shards = ShardSet(entries, labels, most_open)
+        self.images = TableView("pictures", self._shards)
+        self.people = TableView("people", self._shards)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(open_cache, most_open=self._most_open), (self.path,)
+
+    def __len__(self) -> int:
+        return self._shards.row_count("pictures")
+
+    @property
+    def shard_paths(self) -> tuple[Path, ...]:
+        """The shards, in the order of their rows."""
+        return tuple(entry.path for entry in self._shards.entries)
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Path of each column that there is ("people/poses", "pictures/maps/parts") → rows that have a value."""
+        return self._shards.labels
+
+    # One image
+
+    def sample(self, row: int) -> Sample:
+        """Everything about an image, as the source gave it (numbers as float32)."""
+        shard, _, local = self._locate(row)
+        return read_sample(shard, local)
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """The image: (H, W, 3) uint8 RGB."""
+        shard, _, local = self._locate(row)
+        pixels = decode_image(shard.encoded("pictures/image", local))
+        if pixels is None:
+            raise _undecodable(shard, local, "image")
+        return pixels
+
+    def map_bytes(self, row: int, name: str) -> bytes:
+        """A label map as it is stored (PNG); empty where the image has none."""
+        shard, _, local = self._locate(row)
+        return shard.encoded(_map_path(name), local)
+
+    def map(self, row: int, name: str) -> NDArray[Any] | None:
+        """A label map as `LABEL_MAPS` describes it, (H, W) or (H, W, 3); None where the image has none."""
+        shard, _, local = self._locate(row)
+        return _decoded(shard, local, _map_path(name), local)
+
+    def people_of(self, row: int) -> range:
+        """Rows of the people in an image."""
+        shard, number, local = self._locate(row)
+        first = int(shard.numbers("pictures/first_person", local, local + 1)[0])
+        first += self._shards.first_row("people", number)
+        return range(first, first + int(shard.numbers("pictures/person_count", local, local + 1)[0]))
+
+    def find(self, name: str) -> int:
+        """Row of the image with that name; UsageError if there is none. The first call reads all names."""
+        try:
+            return self._rows_by_name[name]
+        except KeyError:
+            raise UsageError(name, "is no image of this cache") from None
+
+    @cached_property
+    def _rows_by_name(self) -> dict[str, int]:
+        return {str(name): row for row, name in enumerate(self.images["name"][:])}
+
+    # One person
+
+    def person(self, row: int) -> Person:
+        """Everything about a person."""
+        shard, _, local = self._locate(row, "people")
+        return read_person(shard, local)
+
+    def mask(self, row: int) -> NDArray[np.uint8] | None:
+        """A person's own mask (H, W) uint8 0 or 255; None without one (the map "persons" may have it)."""
+        return self._mask(row, "mask")
+
+    def detected_mask(self, row: int) -> NDArray[np.uint8] | None:
+        """The detector's mask of a person, (H, W) uint8 0…255; None without one."""
+        return self._mask(row, "detected_mask")
+
+    def surface_points(self, row: int) -> NDArray[np.float32]:
+        """A person's DensePose points (M, 5): x, y, chart, U, V; none where they are not known."""
+        shard, _, local = self._locate(row, "people")
+        if "people/surface_points" not in shard:
+            return np.zeros((0, 5), np.float32)
+        return shard.ragged("people/surface_points", local)
+
+    def _mask(self, row: int, name: str) -> NDArray[Any] | None:
+        shard, _, local = self._locate(row, "people")
+        image = int(shard.numbers("people/picture", local, local + 1)[0])
+        return _decoded(shard, image, f"people/{name}", local)
+
+    # What belongs together
+
+    @cached_property
+    def splits(self) -> Mapping[str, tuple[str, ...]]:
+        """Protocol → its splits."""
+        return _by_name(self._split_rows)
+
+    @cached_property
+    def pair_splits(self) -> Mapping[str, tuple[str, ...]]:
+        """Protocol that lists pairs → its splits."""
+        return _by_name(self._pair_rows)
+
+    def rows(self, protocol: str, split: str | None = None) -> NDArray[np.int64]:
+        """Rows (N,) of the images in a split, ascending; of all its splits where none is named."""
+        keys = _keys(self._split_rows, protocol, split, "protocol")
+        parts = [self._file.ragged("protocols/pictures", self._split_rows[key]) for key in keys]
+        return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
+
+    def pairs(self, protocol: str, split: str) -> NDArray[np.int64]:
+        """Rows (P, 2) of the input and the target image of each pair, in the source's order."""
+        (key,) = _keys(self._pair_rows, protocol, split, "protocol with pairs")
+        return self._file.ragged("pairs/pictures", self._pair_rows[key])
+
+    @cached_property
+    def sequences(self) -> tuple[str, ...]:
+        """Names of all sequences."""
+        return tuple(self._file.texts("sequences/name"))
+
+    def sequence(self, name: str) -> NDArray[np.int64]:
+        """Rows (N,) of a sequence's images, by frame."""
+        if name not in self._sequence_rows:
+            raise UsageError(name, "is no sequence of this cache")
+        return self._file.ragged("sequences/pictures", self._sequence_rows[name])
+
+    @cached_property
+    def groups(self) -> Mapping[str, range]:
+        """Name of each group of images that belong together → their rows."""
+        starts, counts = self._file.numbers("groups/first_picture"), self._file.numbers("groups/picture_count")
+        rows = zip(self._file.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
+        return {name: range(start, start + count) for name, start, count in rows}
+
+    @cached_property
+    def _sequence_rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.sequences)}
+
+    @cached_property
+    def _split_rows(self) -> dict[tuple[str, str], int]:
+        return _key_rows(self._file, "protocols")
+
+    @cached_property
+    def _pair_rows(self) -> dict[tuple[str, str], int]:
+        return _key_rows(self._file, "pairs")
+
+    # Within
+
+    def _locate(self, row: int, table: str = "pictures") -> tuple[TableFile, int, int]:
+        count = self._shards.row_count(table)
+        if not -count <= row < count:
+            checked_rows(row, count, table)
+        return self._shards.locate(table, row + count if row < 0 else row)
+
+
+def _map_path(name: str) -> str:
+    if name not in LABEL_MAPS:
+        raise UsageError(name, "is no label map", expected=", ".join(LABEL_MAPS))
+    return f"pictures/maps/{name}"
+
+
+def _decoded(shard: TableFile, image: int, path: str, row: int) -> NDArray[Any] | None:
+    """A map or mask in a row of an encoded column, None where there is none; `image` is the row of its image."""
+    data = shard.encoded(path, row)
+    pixels = decode_png(data) if data else None
+    if data and pixels is None:
+        raise _undecodable(shard, image, path)
+    return pixels
+
+
+def _undecodable(shard: TableFile, image: int, what: str) -> InputError:
+    name = shard.text("pictures/name", image)
+    remedy = "hpc cache verify lists all damage; make the shard again"
+    return InputError(shard.path, f"{what} of image {name!r} cannot be decoded", remedy=remedy)
+
+
+def shard_entries(index: TableFile) -> list[ShardEntry]:
+    """The shards by the index's table and links. InputError where a link or a file is missing."""
+    folder = index.path.parent
+    links, there = index.links, {entry.name for entry in os.scandir(folder)}
+    entries = []
+    counts = (index.numbers(f"shards/{name}").tolist() for name in ("number", "picture_count", "person_count"))
+    for number, images, people, digest in zip(*counts, index.texts("shards/digest"), strict=True):
+        name = links.get(link_name(number))
+        if name is None:
+            raise InputError(index.path, f"lacks the link to shard {number}", remedy=f"run hpc cache index {folder}")
+        if name not in there:
+            remedy = f"copy it again, run hpc preprocess again, or go without it: hpc cache index {folder}"
+            raise InputError(folder / name, "is missing", expected="the shard that index.h5 names", remedy=remedy)
+        entries.append(ShardEntry(folder / name, images, people, digest))
+    images, people = sum(entry.picture_count for entry in entries), sum(entry.person_count for entry in entries)
+    header = index.header
+    if (images, people) != (header.picture_count, header.person_count):
+        expected = f"{header.picture_count} images and {header.person_count} people"
+        problem, remedy = "has other counts than its shards together", f"run hpc cache index {folder}"
+        raise InputError(index.path, problem, expected=expected, got=f"{images} and {people}", remedy=remedy)
+    return entries
+
+
+def _key_rows(file: TableFile, table: str) -> dict[tuple[str, str], int]:
+    keys = zip(file.texts(f"{table}/name"), file.texts(f"{table}/split"), strict=True)
+    return {(protocol, split_name(split)): row for row, (protocol, split) in enumerate(keys)}
+
+
+def _by_name(keys: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:
+    by_protocol: dict[str, list[str]] = {}
+    for protocol, split in keys:
+        by_protocol.setdefault(protocol, []).append(split)
+    return {protocol: tuple(splits) for protocol, splits in by_protocol.items()}
+
+
+def _keys(known: Mapping[tuple[str, str], int], protocol: str, split: str | None, what: str) -> list[tuple[str, str]]:
+    split = None if split is None else split_name(split)
+    matching = [key for key in known if key[0] == protocol and split in (None, key[1])]
+    if not matching:
+        wanted = protocol if split is None else f"{protocol}/{split}"
+        there = ", ".join("/".join(key) for key in known) or "none"
+        raise UsageError(wanted, f"is no {what} of this cache", expected=there)
+    return matching

@@ -1,0 +1,260 @@
+"""The contact sheet: images of a cache with their labels drawn in, for people's eyes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.cache.encoding import decode_image, decode_png
+from humanpose_cli.lab.cache.samples import Person, Sample
+from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
+
+Pixels = NDArray[np.uint8]
+_PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 34), (120, 120, 126)
+_INSETS = 3
+_SKELETONS = ("smpl24", "coco17", "h36m17", "reposing19", "blazepose33")  # the first that a person has is drawn
+_BRIGHT = 0.6  # share of the image's light that is left behind tinted parts
+
+
+@dataclass(frozen=True)
+class SheetOptions:
+    """How a sheet looks: pixels of an image's side, of the gaps, of the text; columns, or 0 for a square sheet."""
+
+    side: int = 256
+    gap: int = 10
+    text: int = 12
+    columns: int = 0
+
+
+def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int = 0) -> NDArray[np.int64]:
+    """Rows (N,) of `count` images drawn by lot, ascending; of all, or of a split named as PROTOCOL/SPLIT."""
+    rows = np.arange(len(cache))
+    if split is not None:
+        protocol, _, name = split.partition("/")
+        rows = cache.rows(protocol, name or None)
+    if count < 1:
+        raise UsageError("count", "is too small", expected="at least 1", got=str(count))
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
+    return rows[np.sort(chosen)]
+
+
+def draw_contact_sheet(
+    cache: Cache, rows: Sequence[int] | NDArray[np.int64], options: SheetOptions | None = None
+) -> Pixels:
+    """The sheet (H, W, 3) uint8: each image with skeletons and outlines; beside it parts, depth and normals.
+
+    A caption tells the image's name, what its people do and wear, and its splits.
+    """
+    options = options or SheetOptions()
+    cells = [_cell(cache.sample(int(row)), options) for row in rows]
+    # All cells are as wide as the widest: some images have maps where others have none.
+    width = max((cell.shape[1] for cell in cells), default=options.side)
+    height = cells[0].shape[0] if cells else options.side
+    columns = options.columns or max(1, round(math.sqrt(len(cells) * height / width * 1.3)))
+    columns = min(columns, max(1, len(cells)))
+    lines = max(1, math.ceil(len(cells) / columns))
+    top = 3 * options.text + options.gap
+    gap = options.gap
+    sheet = np.full((top + lines * (height + gap), gap + columns * (width + gap), 3), _PAPER, np.uint8)
+    for number, cell in enumerate(cells):
+        line, column = divmod(number, columns)
+        y, x = top + line * (height + gap), gap + column * (width + gap)
+        sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+    header = cache.header
+    counts = f"{len(cache):,} images, {cache.people.row_count:,} people, {len(cells)} of them shown"
+    _write(sheet, (gap, gap), f"{header.source}: {counts}", round(1.4 * options.text), _INK)
+    return sheet
+
+
+def _cell(sample: Sample, options: SheetOptions) -> Pixels:
+    """One image, its insets to the right, its caption below."""
+    side, inset = options.side, (options.side - 2 * 4) // _INSETS
+    tile = _Tile(sample, side)
+    chosen = [draw for name, draw in _DRAWN.items() if name in sample.maps][:_INSETS]
+    insets = [draw(_Tile(sample, inset)) for draw in chosen]
+    width = side + (4 + inset if insets else 0)
+    cell = np.full((side + 3 * options.text + 4, width, 3), _PAPER, np.uint8)
+    cell[:side, :side] = tile.annotated()
+    for number, pixels in enumerate(insets):
+        y = number * (inset + 4)
+        cell[y : y + inset, side + 4 :] = pixels
+    _write(cell, (0, side + 2), _fitted(sample.name, width, options.text), options.text, _INK)
+    _write(cell, (0, side + 2 + round(1.35 * options.text)), _fitted(_about(sample), width, options.text), options.text)
+    return cell
+
+
+def _about(sample: Sample) -> str:
+    people = [" · ".join(filter(None, (person.activity, person.clothing))) for person in sample.people[:2]]
+    splits = sorted({"/".join(key) for key in sample.splits.items()})
+    return "  |  ".join(filter(None, [*people, *splits])) or f"{len(sample.people)} people"
+
+
+# Drawing an image in a square
+class _Tile:
+    """An image in a square of `side` pixels, and what is drawn on it."""
+
+    def __init__(self, sample: Sample, side: int) -> None:
+        self.sample, self.side = sample, side
+        width, height = sample.size
+        self.scale = side / max(width, height)
+        self.size = max(1, round(width * self.scale)), max(1, round(height * self.scale))
+        self.corner = (side - self.size[0]) // 2, (side - self.size[1]) // 2
+
+    def annotated(self) -> Pixels:
+        """The image with outlines, surface points, skeletons; boxes around people who have none of these."""
+        canvas = self.image()
+        for number, (person, mask) in enumerate(zip(self.sample.people, self.masks(), strict=True)):
+            colour = person_colour(number)
+            labelled = False
+            if mask is not None:
+                self._outline(canvas, mask, colour)
+                labelled = True
+            if person.surface_points is not None:
+                self._dots(canvas, person.surface_points)
+                labelled = True
+            points = _skeleton_points(person, self.sample)
+            if points is not None:
+                skeleton, coordinates = points
+                placed = coordinates.astype(float)
+                placed[:, :2] = coordinates[:, :2] * self.scale + self.corner
+                draw_keypoints(canvas, placed, skeleton, colour, 1e-6)
+            elif not labelled and person.box is not None:
+                self._box(canvas, person.box, colour)
+        return canvas
+
+    def image(self) -> Pixels:
+        decoded = _known(decode_image(self.sample.image))
+        return self._placed(decoded, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC)
+
+    def map(self, name: str) -> NDArray[Any]:
+        """A label map in the square, neighbours never mixed."""
+        return self._placed(_known(decode_png(self.sample.maps[name])), cv2.INTER_NEAREST)
+
+    def masks(self) -> Iterator[NDArray[np.bool_] | None]:
+        persons = self.map("persons") if "persons" in self.sample.maps else None
+        for number, person in enumerate(self.sample.people):
+            data = person.mask or person.detected_mask
+            if persons is not None:
+                yield persons == number + 1
+            elif data is not None:
+                yield self._placed(_known(decode_png(data)), cv2.INTER_LINEAR) > 127
+            else:
+                yield None
+
+    def _placed(self, pixels: NDArray[Any], how: int) -> NDArray[Any]:
+        resized = cv2.resize(pixels, self.size, interpolation=how)
+        canvas = np.zeros((self.side, self.side, *resized.shape[2:]), resized.dtype)
+        x, y = self.corner
+        canvas[y : y + self.size[1], x : x + self.size[0]] = resized
+        return canvas
+
+    def _outline(self, canvas: Pixels, mask: NDArray[np.bool_], colour: NDArray[np.float32]) -> None:
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        bright = tuple(int(v) for v in 255 - (255 - 255 * colour) * 0.5)
+        shadow = canvas.copy()
+        cv2.drawContours(shadow, contours, -1, (0, 0, 0), 2, cv2.LINE_AA)
+        cv2.addWeighted(canvas, 0.5, shadow, 0.5, 0, canvas)  # so that it stands out from bright images too
+        cv2.drawContours(canvas, contours, -1, bright, 1, cv2.LINE_AA)
+
+    def _dots(self, canvas: Pixels, points: NDArray[Any]) -> None:
+        for x, y, chart, *_ in points.tolist():
+            origin = round(x * self.scale + self.corner[0]), round(y * self.scale + self.corner[1])
+            cv2.circle(canvas, origin, 2, tuple(int(255 * v) for v in person_colour(int(chart))), -1, cv2.LINE_AA)
+
+    def _box(self, canvas: Pixels, box: NDArray[Any], colour: NDArray[np.float32]) -> None:
+        corners = np.round(np.asarray(box).reshape(2, 2) * self.scale + self.corner).astype(int).tolist()
+        cv2.rectangle(canvas, corners[0], corners[1], tuple(int(255 * v) for v in colour), 1, cv2.LINE_AA)
+
+
+def _known(decoded: NDArray[Any] | None) -> NDArray[Any]:
+    if decoded is None:
+        raise ValueError("an encoded image of the cache cannot be decoded")
+    return decoded
+
+
+def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[Any]] | None:
+    """The person's key points (J, 3), or their joints as the camera sees them, or what the detector found."""
+    for name in _SKELETONS:
+        if name in person.keypoints:
+            return SKELETONS[name], person.keypoints[name]
+    for name in _SKELETONS:
+        if name in person.joints and sample.focal is not None:
+            joints = person.joints[name]
+            centre = np.array(sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2))
+            depth = np.maximum(joints[:, 2:3], 1e-3)
+            ahead = joints[:, 2:3] > 1e-3
+            return SKELETONS[name], np.concatenate(
+                [joints[:, :2] / depth * sample.focal + centre, joints[:, 3:] * ahead], -1
+            )
+    return None if person.detected is None else (BLAZEPOSE33, person.detected)
+
+
+# Insets
+def _tinted(name: str, count: int) -> Callable[[_Tile], Pixels]:
+    """A map of labels from 1 to `count`, in their colours over the grey image."""
+
+    def draw(tile: _Tile) -> Pixels:
+        values = tile.map(name)
+        labels = np.minimum(values if values.ndim == 2 else values[..., 0], count)
+        colours = np.stack([np.zeros(3), *(255 * person_colour(label) for label in range(count))])
+        grey = cv2.cvtColor(tile.image(), cv2.COLOR_RGB2GRAY)[..., None].astype(float)
+        mixed = np.where(labels[..., None] > 0, 0.75 * colours[labels] + 0.25 * grey, _BRIGHT * grey)
+        return mixed.round().astype(np.uint8)
+
+    return draw
+
+
+def _depth(tile: _Tile) -> Pixels:
+    """Near is bright."""
+    depth = tile.map("depth").astype(float)
+    known = depth > 0
+    if not known.any():
+        return np.zeros((tile.side, tile.side, 3), np.uint8)
+    near, far = np.percentile(depth[known], (2, 98))
+    share = np.clip((far - depth) / max(far - near, 1e-6), 0, 1)
+    coloured = cv2.applyColorMap((40 + 215 * share).astype(np.uint8), cv2.COLORMAP_MAGMA)[..., ::-1]
+    return np.where(known[..., None], coloured, 0).astype(np.uint8)
+
+
+def _correspondence(tile: _Tile) -> Pixels:
+    """u and v as red and green."""
+    codes = tile.map("correspondence").astype(float)
+    shown = np.stack([codes[..., 1] / 16, codes[..., 2] / 16, np.full(codes.shape[:2], 128.0)], -1)
+    return np.where(codes[..., :1] > 0, np.minimum(shown, 255), 0).astype(np.uint8)
+
+
+_DRAWN: dict[str, Callable[[_Tile], Pixels]] = {
+    "parts": _tinted("parts", len(SMPL24)),
+    "depth": _depth,
+    "normals": lambda tile: tile.map("normals").astype(np.uint8),
+    "densepose": _tinted("densepose", 24),
+    "correspondence": _correspondence,
+}
+
+
+# Text
+def _fitted(text: str, width: int, size: int) -> str:
+    """The text, its middle left out where it is wider than that."""
+    font: Any = ImageFont.load_default(size)
+    if font.getlength(text) <= width:
+        return text
+    kept = len(text)
+    while kept > 4 and font.getlength(text[: kept // 2] + "…" + text[-(kept // 2) :]) > width:
+        kept -= 1
+    return text[: kept // 2] + "…" + text[-(kept // 2) :]
+
+
+def _write(canvas: Pixels, origin: tuple[int, int], text: str, size: int, colour: tuple[int, ...] = _FAINT) -> None:
+    image = Image.fromarray(canvas)
+    ImageDraw.Draw(image).text(origin, text, fill=colour, font=ImageFont.load_default(size))
+    canvas[...] = np.asarray(image)

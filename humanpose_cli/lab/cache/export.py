@@ -1,0 +1,73 @@
+"""The images of a cache as files, for other programs to work on, with what these may know about the people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, InterruptedRun
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.io.atomic import ensure_folder, write_bytes, write_json
+from humanpose_cli.lab.cache.cache import Cache
+
+LIST_NAME = "pictures.json"
+_JPEG = b"\xff\xd8"
+
+
+def export_images(
+    cache: Cache,
+    rows: NDArray[np.int64],
+    out: Path,
+    *,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Path, ...]:
+    """Write the images of some rows under their own names, as they are stored, and a list of them; returns the files.
+
+    The list, `pictures.json`, has for each image its name, file, size, camera, and for each of its people index,
+    identity and box: what evaluations give to a method. Truth is left out. Predictions that name image and person
+    come back through `hpc evaluate fit --predictions` (`lab.evaluate.predictions`).
+    """
+    entries, written = [], []
+    for done, row in enumerate(rows.tolist(), 1):
+        sample = cache.sample(row)
+        suffix = ".jpg" if sample.image.startswith(_JPEG) else ".png"
+        plain = str(PurePosixPath(sample.name).with_suffix("")) if _has_suffix(sample.name) else sample.name
+        if PurePosixPath(plain).is_absolute() or ".." in PurePosixPath(plain).parts:
+            raise InputError(cache.path, "names an image outside of the folder", got=sample.name)
+        path = out / f"{plain}{suffix}"
+        ensure_folder(path.parent)
+        write_bytes(path, sample.image)
+        written.append(path)
+        entries.append(
+            {
+                "name": sample.name,
+                "file": f"{plain}{suffix}",
+                "size": list(sample.size),
+                "focal": sample.focal,
+                "principal_point": None if sample.principal_point is None else list(sample.principal_point),
+                "sequence": sample.sequence,
+                "frame": sample.frame,
+                "people": [
+                    {"person": number, "identity": person.identity, "box": _plain(person.box)}
+                    for number, person in enumerate(sample.people)
+                ],
+            }
+        )
+        progress(done, len(rows), "images")
+        if stop():
+            raise InterruptedRun()
+    write_json(out / LIST_NAME, {"pictures": entries})
+    return (out / LIST_NAME, *written)
+
+
+def _has_suffix(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def _plain(box: NDArray[Any] | None) -> list[float] | None:
+    return None if box is None else [round(float(value), 2) for value in box]

@@ -1,0 +1,118 @@
+"""Images for a network whose camera never moves: Neural Body Fitting, section 4.2 and appendix B.
+
+The paper's regressor gives shape and pose only. Its body has one position before one camera, so a person's size in
+the image must come from the shape alone. Training images are therefore scaled and shifted until their joints fit
+the projection of the true body at that position, and an image that is augmented by another scale gets another shape:
+that must be done before training, on the labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import NBF_CAMERA, FixedCamera, project
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.crop import Crop
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
+from humanpose_cli.lab.cache.augmentation import Example, crop_example
+
+
+def to_fixed_camera(
+    example: Example,
+    body: Body,
+    size: int,
+    *,
+    camera: FixedCamera = NBF_CAMERA,
+    scale: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    mirror: bool = False,
+) -> Example:
+    """The person as the fixed camera would see them, (size, size), with the parameters that hold there.
+
+    The body is put at `camera.root`, turned by what the line of sight to the person was turned, and the image is
+    scaled and shifted so that its labelled joints fit the projection in least squares. What else is given in the axes
+    or distances of the image's own camera is left out: fits, and the maps of depth and normals.
+
+    scale   augmentation: an image of the person that much larger, and the shape that comes nearest to it
+    shift   augmentation: pixels of the result by which the image is off; no parameter can express it
+    mirror  left and right swapped, after everything else
+
+    InputError where poses, betas or 2-D joints of `smpl24` are not known.
+    """
+    if mirror:  # placed where mirroring brings the body to the camera's own position
+        x, y, z = camera.root
+        beside = replace(camera, root=(-x, y, z))
+        placed = to_fixed_camera(example, body, size, camera=beside, scale=scale, shift=shift)
+        return crop_example(placed, Crop(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
+    person = example.person
+    if person.poses is None or person.betas is None or person.trans is None or "smpl24" not in person.keypoints:
+        raise InputError(
+            example.name, "has no body parameters with joints", remedy="make its cache from a source that gives both"
+        )
+    betas = torch.as_tensor(np.asarray(person.betas, np.float32))[None]
+    rotations = axis_angle_to_matrix(torch.as_tensor(np.asarray(person.poses, np.float32)).view(1, len(SMPL24), 3))
+    pelvis = SMPL24.index("pelvis")
+    rest_pelvis = body.rest_joints(betas)[0, pelvis]
+    root = torch.tensor(camera.root)
+    sight = rest_pelvis + torch.as_tensor(np.asarray(person.trans, np.float32))
+    rotations[:, pelvis] = rotation_between(sight, root) @ rotations[:, pelvis]
+    posed = body.pose(rotations, betas, (root - rest_pelvis)[None], vertices=False)
+    focal, centre = camera.focal_at(size), size / 2
+    projected = project(posed.joints, torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
+    fitted_scale, offset = _similarity(person.keypoints["smpl24"], projected, example.name)
+    at_root = projected[pelvis]
+    zoomed = fitted_scale * scale
+    moved = scale * (offset - at_root) + at_root + np.asarray(shift)
+    crop = Crop(zoomed, 0.0, (float(moved[0]), float(moved[1])), (size, size))
+    shape = scaled_shape(body, betas, scale)
+    poses = matrix_to_axis_angle(rotations)[0].reshape(-1).numpy()
+    trans = (root - body.rest_joints(shape)[0, pelvis]).numpy()
+    viewed = crop_example(example, crop, body)
+    # Joints in space are as the parameters give them at the fixed position; joints in the image stay as labelled.
+    joints = body.pose(rotations, shape, torch.as_tensor(trans)[None], vertices=False).joints[0].numpy()
+    known = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
+    labels: dict[str, Any] = {"poses": poses, "betas": shape[0].numpy(), "trans": trans, "joints": {"smpl24": known}}
+    person = replace(viewed.person, **labels, fit_poses=None, fit_betas=None, fit_trans=None)
+    maps = {name: values for name, values in viewed.maps.items() if name not in ("depth", "normals")}
+    return replace(viewed, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
+
+
+def _similarity(
+    keypoints: NDArray[np.floating], projected: NDArray[np.floating], name: str
+) -> tuple[float, np.ndarray]:
+    """Scale and shift of the image (no turn) that bring its labelled joints (J, 3) nearest to (J, 2)."""
+    known = keypoints[:, 2] > 0
+    if known.sum() < 2:
+        raise InputError(name, "has too few labelled joints", expected="two or more", got=str(int(known.sum())))
+    source, target = keypoints[known, :2].astype(np.float64), projected[known].astype(np.float64)
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    spread = ((source - source_mean) ** 2).sum()
+    scale = float(((source - source_mean) * (target - target_mean)).sum() / max(spread, 1e-9))
+    if scale <= 0:
+        raise InputError(name, "has joints that no body at the fixed position can show")
+    return scale, target_mean - scale * source_mean
+
+
+def scaled_shape(body: Body, betas: Tensor, scale: float) -> Tensor:
+    """The shape (B, S) whose resting joints are nearest to those of `betas` (B, S), `scale` times as large.
+
+    Linear least squares about the pelvis, with 1e-4 square metres of weight on the betas' squares, which keeps
+    shapes human where no human is that large.
+    """
+    if scale == 1.0:
+        return betas
+    root = SMPL24.index("pelvis")
+    directions = (body.joint_directions - body.joint_directions[root]).flatten(0, 1)  # [72, S]
+    template = (body.joint_template - body.joint_template[root]).flatten()
+    wanted = scale * (template + betas @ directions.mT) - template
+    count = directions.shape[1]
+    normal = directions.mT @ directions + 1e-4 * torch.eye(count)
+    return torch.linalg.solve(normal, (wanted @ directions).mT).mT

@@ -1,0 +1,410 @@
+"""The files of a cache, shards and the index: mapped into memory where HDF5 says that their datasets lie.
+
+HDF5 is asked for the root's attributes and for type, shape and offset of the contiguous datasets; rows are then slices
+of one `np.memmap`. No handle and no lock of HDF5 outlives the question, so threads and forked processes share a file.
+All sizes are checked against the file's, so that a truncated file is an InputError and not a fault of the memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_name
+from humanpose_cli.lab.cache.schema import COLUMNS, INDEX_COLUMNS, Attributes, Column, Header, Kind, columns_of
+
+_COPY_AGAIN = "copy or make it again"
+# What h5py raises on damaged files.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
+_SHARD = {column.path: column for column in COLUMNS}
+_INDEX = {column.path: column for column in INDEX_COLUMNS}
+# Nearly every reader wants these first: asked for while the file is open anyway. Whoever wants more gets to know all.
+_FIRST = ("pictures/image/values", "pictures/image/offsets")
+
+
+class _Dataset(NamedTuple):
+    """Where a contiguous dataset begins in the file, and what it holds."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+class TableFile:
+    """A shard or an index. Threads and forked processes may share one.
+
+    InputError when it is opened, for a missing, truncated or damaged file, another format, or another schema; and when
+    a column is first read, where it does not have the type or rows that the schema and the header say.
+    """
+
+    def __init__(self, path: Path | str, kind: str | None = None) -> None:
+        self.path = Path(path)
+        self._map: NDArray[np.uint8] | None = None
+        self._identity: tuple[int, int, int] | None = None
+        self._mapped()
+        self._arrays: dict[str, NDArray[Any] | None] = {}  # by the datasets' names, those that were read
+        self._datasets: dict[str, _Dataset] = {}
+        self._links: dict[str, str] | None = None  # None until all datasets and links are known
+        with _hdf5(self.path) as file:
+            self.attributes = _attributes(file)
+            if kind != "shard":
+                self._look_through(file)
+            for name in _FIRST if kind == "shard" else ():
+                with suppress(KeyError):  # missing or damaged: reported when it is read
+                    self._datasets[name] = self._checked(name, h5py.h5o.open(file, name.encode()))
+        self.header = Header.of(self.path, self.attributes, kind)
+        shard = self.header.kind == "shard"
+        self.columns = _SHARD if shard else _INDEX
+        self._checked_columns: dict[str, NDArray[Any] | None] = {}
+        header = self.header
+        self._rows = {"pictures": header.picture_count, "people": header.person_count} if shard else {}
+        self._rows["groups"] = header.group_count
+
+    def check(self) -> None:
+        """Look at every column: InputError for one that is missing or does not fit."""
+        for path in self.columns:
+            self._column(path)
+
+    def __contains__(self, path: str) -> bool:
+        """Whether the file has this column ("people/poses")."""
+        return path in self.columns and self._column(path) is not None
+
+    def row_count(self, table: str) -> int:
+        """Rows of a table."""
+        if table not in self._rows:
+            self._column(next(column.path for column in self.columns.values() if column.table == table))
+        return self._rows[table]
+
+    def numbers(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Rows start … stop−1 of a plain column: (N, …), texts as (N,) bytes. KeyError if the file lacks it."""
+        column = self._present(path)
+        if stop is None:
+            return column[start:].copy()
+        if not 0 <= start <= stop <= len(column):
+            raise self._damaged(f"{path} has {len(column)} rows, and rows {start} to {stop - 1} are spoken of")
+        return column[start:stop].copy()
+
+    def take(self, path: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Chosen rows of a plain column, in their order."""
+        return self._present(path)[rows]
+
+    def text(self, path: str, row: int) -> str:
+        """One text."""
+        return self._decoded(path, bytes(self.numbers(path, row, row + 1)[0]))
+
+    def texts(self, path: str) -> list[str]:
+        """All texts of a column."""
+        return [self._decoded(path, bytes(text)) for text in self.numbers(path)]
+
+    def ragged(self, path: str, row: int) -> NDArray[Any]:
+        """One row of a ragged column: (M, …)."""
+        values = self._present(path)
+        return values[self._span(path, values, row)].copy()
+
+    def encoded(self, path: str, row: int) -> bytes:
+        """One row of an encoded column; empty where there is nothing, also where the file lacks the column."""
+        values = self._column(path)
+        return b"" if values is None else values[self._span(path, values, row)].tobytes()
+
+    def offsets(self, path: str) -> NDArray[np.int64]:
+        """The offsets (N + 1,) of the rows of a ragged or encoded column in its values."""
+        values, rows = self._present(path), self._part(path, "offsets")
+        if rows[0] != 0 or rows[-1] != len(values) or (np.diff(rows) < 0).any():
+            raise self._damaged(f"{path}/offsets do not fit the values")
+        return rows.copy()
+
+    def checksums(self, path: str) -> NDArray[np.uint32]:
+        """CRC-32 (N,) of each row of an encoded column."""
+        return self._part(path, "checksums").copy()
+
+    def known(self, path: str) -> int:
+        """Number of rows of a column that have a value."""
+        column, count = self.columns[path], self.row_count(self.columns[path].table)
+        if column.kind is not Kind.PLAIN:
+            return int(np.count_nonzero(np.diff(self.offsets(path))))
+        if column.is_text:
+            return int(np.count_nonzero(self.numbers(path)))
+        if not column.optional:
+            return count
+        return int(np.count_nonzero(~np.isnan(self.numbers(path).reshape(count, -1)).all(-1)))
+
+    def splits_of(self, image: int) -> dict[str, str]:
+        """Protocol → split of an image."""
+        splits = {}
+        for name, split, rows in self._splits:
+            position = int(np.searchsorted(rows, image))
+            if position < len(rows) and rows[position] == image:
+                splits[name] = split
+        return splits
+
+    @cached_property
+    def _splits(self) -> list[tuple[str, str, NDArray[np.int64]]]:
+        keys = zip(self.texts("protocols/name"), self.texts("protocols/split"), strict=True)
+        return [
+            (name, split_name(split), self.ragged("protocols/pictures", row)) for row, (name, split) in enumerate(keys)
+        ]
+
+    # Datasets
+
+    @cached_property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All datasets by their names, of the file's own memory: for those who read everything once."""
+        _ = self.links
+        return {name: array for name in self._datasets if (array := self._array(name)) is not None}
+
+    def checksums_of_datasets(self) -> dict[str, int]:
+        """The CRC-32 that is stored beside each dataset, −1 where there is none."""
+        _ = self.links
+        with _hdf5(self.path) as file:
+            stored = {name: _attributes(h5py.h5o.open(file, name.encode())).get("crc32") for name in self._datasets}
+        return {name: checksum if isinstance(checksum, int) else -1 for name, checksum in stored.items()}
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Path of each external link → the name of the file that it leads to."""
+        if self._links is None:
+            with _hdf5(self.path) as file:
+                self._look_through(file)
+        return self._links or {}
+
+    def let_go(self) -> None:
+        """Close the file until it is read again; a thread that reads from it just now is not disturbed."""
+        self._checked_columns, self._arrays, self._map = {}, {}, None
+
+    # Within
+
+    def _present(self, path: str) -> NDArray[Any]:
+        column = self._column(path)
+        if column is None:
+            raise KeyError(path)
+        return column
+
+    def _column(self, path: str) -> NDArray[Any] | None:
+        """A column's values, checked when they are first wanted; None for an optional one that is missing."""
+        checked = self._checked_columns  # another thread may let go meanwhile
+        if path not in checked:
+            column = self.columns[path]
+            array = self._array(path if column.kind is Kind.PLAIN else f"{path}/values")
+            if array is not None:
+                self._check(column, array)
+            elif not column.optional:
+                raise self._damaged(f"lacks {path}")
+            checked[path] = array
+        return checked[path]
+
+    def _check(self, column: Column, array: NDArray[Any]) -> None:
+        right = array.dtype.kind == "S" if column.is_text else array.dtype == column.numpy_dtype
+        if not right or array.ndim != 1 + len(column.shape) or array.shape[1:] != column.shape:
+            raise self._damaged(f"{column.path} has another type ({array.dtype.str} {array.shape})")
+        count = len(array) if column.kind is Kind.PLAIN else len(self._part(column.path, "offsets")) - 1
+        if self._rows.setdefault(column.table, count) != count:
+            raise self._damaged(f"{column.path} has {count} rows where the table has {self._rows[column.table]}")
+
+    def _part(self, path: str, part: str) -> NDArray[Any]:
+        array = self._array(f"{path}/{part}")
+        if array is None or array.ndim != 1 or not (len(array) or part == "checksums"):
+            raise self._damaged(f"lacks {path}/{part}")
+        return array
+
+    def _span(self, path: str, values: NDArray[Any], row: int) -> slice:
+        offsets = self._part(path, "offsets")
+        if not 0 <= row < len(offsets) - 1:
+            raise self._damaged(f"{path} has {len(offsets) - 1} rows, and row {row} is spoken of")
+        start, stop = int(offsets[row]), int(offsets[row + 1])
+        if not 0 <= start <= stop <= len(values):
+            raise self._damaged(f"{path}/offsets do not fit the values in row {row}")
+        return slice(start, stop)
+
+    def _array(self, name: str) -> NDArray[Any] | None:
+        """A dataset as a slice of the mapped file, None if there is none of this name."""
+        arrays = self._arrays
+        if name not in arrays:
+            if name not in self._datasets:
+                _ = self.links
+            dataset = self._datasets.get(name)
+            if dataset is None:
+                arrays[name] = None
+            elif not all(dataset.shape):
+                arrays[name] = np.zeros(dataset.shape, dataset.dtype)
+            else:
+                mapped = self._map if self._map is not None else self._mapped()
+                arrays[name] = np.ndarray(dataset.shape, dataset.dtype, mapped, dataset.offset)
+        return arrays[name]
+
+    def _mapped(self) -> NDArray[np.uint8]:
+        """The file's bytes. InputError where another file of the same name has replaced the one that was opened."""
+        try:
+            with open(self.path, "rb") as file:
+                status = os.fstat(file.fileno())
+                mapped = np.asarray(np.memmap(file, np.uint8, "r")) if status.st_size else np.zeros(0, np.uint8)
+        except OSError as error:
+            raise reading_error(self.path, error) from error
+        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if self._identity not in (None, identity):
+            raise InputError(self.path, "was replaced while it was being read", remedy="start again")
+        self._identity, self._map = identity, mapped
+        return mapped
+
+    def _look_through(self, file: Any) -> None:
+        """Note all datasets and external links of the file; links are not followed."""
+        entries: list[tuple[bytes, bool]] = []
+        file.links.visit(lambda name, info: entries.append((name, info.type == h5py.h5l.TYPE_EXTERNAL)), info=True)
+        links: dict[str, str] = {}
+        for raw, external in entries:
+            name = raw.decode("utf-8")
+            if external:
+                links[name] = file.links.get_val(raw)[0].decode("utf-8")
+            elif isinstance(entry := h5py.h5o.open(file, raw), h5py.h5d.DatasetID):
+                self._datasets[name] = self._checked(name, entry)
+        self._links = links
+
+    def _checked(self, name: str, entry: Any) -> _Dataset:
+        shape = entry.shape
+        dtype, offset = np.dtype(entry.dtype.str), entry.get_offset() if all(shape) else 0
+        if offset is None:
+            raise ValueError("a dataset is not contiguous")
+        size = self._identity[1] if self._identity is not None else 0
+        if offset + prod(shape) * dtype.itemsize > size:
+            raise InputError(self.path, f"is truncated: {name} reaches past its end", remedy=_COPY_AGAIN)
+        return _Dataset(offset, dtype, shape)
+
+    def _decoded(self, path: str, data: bytes) -> str:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._damaged(f"{path} holds a text that is not UTF-8") from error
+
+    def _damaged(self, problem: str) -> InputError:
+        return InputError(self.path, problem, remedy="copy or make it again; hpc cache verify tells more")
+
+
+# What HDF5 is asked. Its lower level: h5py's own objects take several times longer to make than what is needed here.
+
+
+def read_attributes(path: Path) -> Attributes:
+    """The root's attributes. InputError for a missing, truncated or damaged file, or one that is not HDF5."""
+    with _hdf5(path) as file:
+        return _attributes(file)
+
+
+@contextmanager
+def _hdf5(path: Path) -> Iterator[Any]:
+    """The file opened by HDF5; InputError for whatever it says of a damaged one."""
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_file_locking(False, True)  # several processes read, and network mounts refuse locks
+    try:
+        file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, access)
+        try:
+            yield file
+        finally:
+            file.close()
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and not os.access(path, os.R_OK):
+            raise reading_error(path, error) from error
+        text = str(error)
+        problem = f"is damaged ({reason_of(error)})"
+        if "signature not found" in text:
+            problem = "is no HDF5 file, or damaged at its beginning"
+        elif "truncated file" in text:
+            problem = "is truncated"
+        raise InputError(path, problem, remedy=_COPY_AGAIN) from error
+
+
+def _attributes(owner: Any) -> dict[str, str | int]:
+    values: dict[str, str | int] = {}
+    names: list[bytes] = []
+    h5py.h5a.iterate(owner, names.append)  # each by its number would take a search through all of them
+    for name in names:
+        attribute = h5py.h5a.open(owner, name)
+        kind = attribute.get_type()
+        text = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
+        # With the type that is wanted: h5py would take twice the time to work out what is stored to numpy.
+        if text:
+            value, wanted = np.empty((), f"S{kind.get_size()}"), kind
+        elif isinstance(kind, h5py.h5t.TypeIntegerID):
+            value, wanted = np.empty((), np.int64), h5py.h5t.NATIVE_INT64
+        else:
+            value, wanted = np.empty((), attribute.dtype), None
+        attribute.read(value, mtype=wanted)
+        values[name.decode("utf-8")] = value.item().decode("utf-8") if text else int(value.item())
+    return values
+
+
+# Rows of a shard back to the samples they were made of.
+
+_FAMILIES = ("keypoints", "joints")
+_PERSON_COLUMNS = tuple(column for name, column in columns_of("people").items() if name != "picture")
+
+
+def read_sample(shard: TableFile, row: int) -> Sample:
+    """The sample in a row of the shard."""
+
+    def number(name: str) -> int:
+        return int(shard.numbers(f"pictures/{name}", row, row + 1)[0])
+
+    width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
+    focal = _known(shard, "pictures/focal", row)
+    point = _known(shard, "pictures/principal_point", row)
+    rate = _known(shard, "pictures/frame_rate", row)
+    first, sequence = number("first_person"), number("sequence")
+    maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
+    return Sample(
+        name=shard.text("pictures/name", row),
+        image=shard.encoded("pictures/image", row),
+        size=(width, height),
+        focal=None if focal is None else float(focal),
+        principal_point=None if point is None else (float(point[0]), float(point[1])),
+        people=tuple(read_person(shard, person) for person in range(first, first + number("person_count"))),
+        maps={name: data for name, data in maps.items() if data},
+        sequence="" if sequence < 0 else shard.text("sequences/name", sequence),
+        frame=number("frame"),
+        splits=shard.splits_of(row),
+        frame_rate=None if rate is None else float(rate),
+        world_to_camera=_known(shard, "pictures/world_to_camera", row),
+    )
+
+
+def read_person(shard: TableFile, row: int) -> Person:
+    """The person in a row of the shard."""
+    values: dict[str, Any] = {family: {} for family in _FAMILIES}
+    for column in _PERSON_COLUMNS:
+        value = _value(shard, column, row)
+        family, _, skeleton = column.name.partition("/")
+        if not skeleton:
+            values[family] = value
+        elif value is not None:
+            values[family][skeleton] = value
+    return Person(**values)
+
+
+def _value(shard: TableFile, column: Column, row: int) -> Any:
+    if column.is_text:
+        return shard.text(column.path, row)
+    if column.path not in shard:
+        return None
+    if column.kind is Kind.ENCODED:
+        return shard.encoded(column.path, row) or None
+    if column.kind is Kind.RAGGED:
+        points = shard.ragged(column.path, row)
+        return points if len(points) else None
+    return _known(shard, column.path, row)
+
+
+def _known(shard: TableFile, path: str, row: int) -> Any:
+    """None where all numbers are NaN: a known row has at least one that is not, by the rules of its column."""
+    if path not in shard:
+        return None
+    value = shard.numbers(path, row, row + 1)[0]
+    return None if np.isnan(value).all() else value

@@ -1,0 +1,306 @@
+"""Every table and column of a dataset cache, as data: writer, reader, checks and documentation share it.
+
+A shard is an HDF5 file with one group a table. A plain column is one dataset with a row each; a ragged column is a
+group of `values` and `offsets` (row i has values[offsets[i]:offsets[i + 1]]); an encoded column is a ragged one of
+JPEG or PNG bytes with a CRC-32 of each row beside it. All are little-endian, contiguous and uncompressed, so that a
+reader knows where each row lies in the file. Texts are UTF-8 of fixed width, filled up with zero bytes. Unknown
+numbers are NaN, an unknown text or encoded image is empty, and a column that nobody has a value for is left out.
+Rows count within the file: of the shard in a shard, of the whole cache in the index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache.samples import LABEL_MAPS
+
+Attributes = Mapping[str, str | int]
+"""Of a file's root or of a dataset."""
+
+FORMAT = "humanpose-cli dataset cache"
+SCHEMA_VERSION = 1
+INDEX_NAME = "index.h5"
+SHARD_PATTERN = "shard-*.h5"
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"shard-{number:05d}.h5"
+
+
+def link_name(number: int) -> str:
+    """Path of the external link to a shard within the index."""
+    return f"links/{number:05d}"
+
+
+class Kind(Enum):
+    """How the rows of a column are stored."""
+
+    PLAIN = "plain"
+    RAGGED = "ragged"
+    ENCODED = "encoded"
+
+
+class Rule(Enum):
+    """The condition that every known value of a column meets."""
+
+    FINITE = "finite"
+    POSITIVE = "finite and greater than 0"
+    CONFIDENCE = "the last of each row 0…1, the others finite where it is not 0"
+    BOX = "finite with x0 < x1 and y0 < y1"
+    SURFACE = "finite, chart a whole number 1…24, U and V 0…1"
+    GENDER = "neutral, male, female or empty"
+    ANY = "any"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    table, name  where it lies: /table/name
+    dtype        numpy's name of a value, or "text"
+    shape        of a row; of one value of a row in a ragged column
+    optional     whether a row may lack it, and the whole column be left out
+    """
+
+    table: str
+    name: str
+    dtype: str
+    meaning: str
+    shape: tuple[int, ...] = ()
+    units: str = ""
+    axes: str = ""
+    skeleton: str = ""
+    kind: Kind = Kind.PLAIN
+    optional: bool = False
+    rule: Rule = Rule.ANY
+
+    @property
+    def path(self) -> str:
+        """Its path in the file, without the leading slash."""
+        return f"{self.table}/{self.name}"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are texts."""
+        return self.dtype == "text"
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """Of a value; texts have no fixed width here."""
+        return np.dtype("S" if self.is_text else self.dtype)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The attributes stored with the values."""
+        known = {"units": self.units, "axes": self.axes, "skeleton": self.skeleton, "description": self.meaning}
+        return {name: text for name, text in known.items() if text}
+
+
+_CAMERA = "x right, y down, z forward"
+_PIXELS = "x right, y down from the upper left corner, pixel centres at +0.5"
+_J = len(SMPL24)
+
+
+def _encoded(table: str, name: str, meaning: str, *, optional: bool = True) -> Column:
+    return Column(table, name, "u1", meaning, kind=Kind.ENCODED, optional=optional)
+
+
+def _images() -> list[Column]:
+    table = "pictures"
+    centre = "where the camera's axis meets the picture; its centre where this is not known"
+    optional: dict[str, Any] = {"optional": True}
+    return [
+        Column(table, "name", "text", "unique within the cache"),
+        Column(table, "size", "<i4", "width, height", (2,), "pixels"),
+        Column(table, "focal", "<f8", "focal length", (), "pixels", rule=Rule.POSITIVE, **optional),
+        Column(table, "principal_point", "<f8", centre, (2,), "pixels", _PIXELS, rule=Rule.FINITE, **optional),
+        Column(
+            table,
+            "world_to_camera",
+            "<f8",
+            "rotation and translation from the world's axes to the camera's, of cameras that move",
+            (3, 4),
+            "metres",
+            _CAMERA,
+            rule=Rule.FINITE,
+            **optional,
+        ),
+        Column(table, "frame_rate", "<f8", "of the recording", (), "frames per second", rule=Rule.POSITIVE, **optional),
+        Column(table, "group", "<i8", "row of its group"),
+        Column(table, "sequence", "<i8", "row of its sequence, -1 for a single picture"),
+        Column(table, "frame", "<i8", "place in the sequence", (), "frames of the original recording"),
+        Column(table, "first_person", "<i8", "row of the first of its people, who follow each other"),
+        Column(table, "person_count", "<i8", "how many people are labelled"),
+        _encoded(table, "image", "the picture as JPEG or PNG", optional=False),
+        *(
+            _encoded(table, f"maps/{name}", f"PNG of the picture's size, {pixels}: {spec.meaning}; 0: nothing")
+            for name, spec in LABEL_MAPS.items()
+            for pixels in [f"{np.dtype(spec.dtype).name} × {spec.channels}"]
+        ),
+    ]
+
+
+def _people() -> list[Column]:
+    def texts(**meanings: str) -> list[Column]:
+        return [Column("people", name, "text", meaning) for name, meaning in meanings.items()]
+
+    def numbers(
+        name: str, meaning: str, shape: tuple[int, ...], units: str = "", axes: str = "", **more: Any
+    ) -> Column:
+        known = {"rule": Rule.FINITE, **more}
+        return Column("people", name, "<f4", meaning, shape, units, axes, optional=True, **known)
+
+    def points(name: str, skeleton: Skeleton, width: int, meaning: str) -> Column:
+        units, axes = ("pixels", _PIXELS) if width == 3 else ("metres", _CAMERA)
+        more = {"skeleton": skeleton.name, "rule": Rule.CONFIDENCE}
+        return numbers(name, meaning, (len(skeleton), width), units, axes, **more)
+
+    relative = "the first three map body to camera axes, the others are relative to the parent"
+    root = "root = pelvis of the shaped rest body + trans"
+    surface = {"kind": Kind.RAGGED, "rule": Rule.SURFACE}
+    keypoints = "x, y and confidence or visibility 0…1, 0: not labelled"
+    joints = "x, y, z and confidence 0…1, 0: not labelled"
+    masked = "PNG of the picture's size, 8 bits: "
+    return [
+        Column("people", "picture", "<i8", "row of the picture"),
+        *texts(identity="who it is", clothing="what they wear", activity="what they do"),
+        Column("people", "gender", "text", "of the body model: neutral, male, female", rule=Rule.GENDER),
+        *texts(body="the body model whose parameters these are"),
+        numbers("box", "x0, y0, x1, y1", (4,), "pixels", _PIXELS, rule=Rule.BOX),
+        numbers("area", "of the person's outline, as its owner counts it", (), "square pixels", rule=Rule.POSITIVE),
+        numbers("poses", f"axis-angle; {relative}", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
+        numbers("betas", "shape components", (10,), "the body model's"),
+        numbers("trans", root, (3,), "metres", _CAMERA),
+        numbers("segment_scales", "length of each segment", (_J,), "1: the body's own", "", skeleton=SMPL24.name),
+        *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in SKELETONS.items()),
+        *(points(f"joints/{name}", skeleton, 4, joints) for name, skeleton in SKELETONS.items()),
+        numbers("fit_poses", "poses of an imperfect fit", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
+        numbers("fit_betas", "betas of an imperfect fit", (10,), "the body model's"),
+        numbers("fit_trans", "trans of an imperfect fit", (3,), "metres", _CAMERA),
+        points("detected", BLAZEPOSE33, 3, "the detector's x, y and confidence 0…1"),
+        points("detected_world", BLAZEPOSE33, 4, "the detector's world landmarks and confidence 0…1"),
+        _encoded("people", "detected_mask", f"{masked}the detector's person mask × 255"),
+        numbers("surface_points", "x, y, DensePose chart 1…24, U, V 0…1", (5,), "pixels, -, -, -", _PIXELS, **surface),
+        _encoded("people", "mask", f"{masked}255 where this person is seen"),
+    ]
+
+
+def _joins() -> list[Column]:
+    """Tables that a shard and the index have alike."""
+
+    def rows(table: str, meaning: str, shape: tuple[int, ...] = ()) -> Column:
+        return Column(table, "pictures", "<i8", meaning, shape, kind=Kind.RAGGED)
+
+    return [
+        Column("groups", "name", "text", "unique within the cache"),
+        Column("groups", "first_picture", "<i8", "row of the first of its pictures, which follow each other"),
+        Column("groups", "picture_count", "<i8", "how many pictures belong together"),
+        Column("sequences", "name", "text", "unique within the cache"),
+        rows("sequences", "rows of its pictures, by frame"),
+        Column("protocols", "name", "text", "name of the protocol"),
+        Column("protocols", "split", "text", "name of its split"),
+        rows("protocols", "rows of the pictures in the split, ascending"),
+        Column("pairs", "name", "text", "name of the protocol"),
+        Column("pairs", "split", "text", "name of its split"),
+        rows("pairs", "rows of the input and the target picture", (2,)),
+    ]
+
+
+COLUMNS: tuple[Column, ...] = (*_images(), *_people(), *_joins())
+"""Of a shard, in the order of its tables."""
+INDEX_COLUMNS: tuple[Column, ...] = (
+    Column("shards", "number", "<i8", "of the plan; /links holds the external link of this name"),
+    Column("shards", "picture_count", "<i8", "pictures in it"),
+    Column("shards", "person_count", "<i8", "people in it"),
+    Column("shards", "digest", "text", "its content digest"),
+    Column("labels", "name", "text", "a column that at least one shard has"),
+    Column("labels", "known", "<i8", "how many rows have a value"),
+    *_joins(),
+)
+"""Of the index."""
+
+
+def columns_of(table: str, columns: tuple[Column, ...] = COLUMNS) -> Mapping[str, Column]:
+    """The columns of one table by name."""
+    return {column.name: column for column in columns if column.table == table}
+
+
+# What the root of a shard or of the index says about it.
+
+
+@dataclass(frozen=True)
+class Header:
+    """The root attributes.
+
+    kind            "shard" or "index"
+    source          name of the source
+    options         its options as JSON with sorted keys
+    tool_version    of the program that wrote the file
+    plan            digest of the source, its options and groups, and how these are dealt out to shards
+    shard           number of the shard; in the index how many shards it joins
+    shard_count     how many shards the plan has
+    picture_count, person_count, group_count   rows of these tables; in the index those of all shards together
+    content_digest  SHA-256 over all datasets; see `writing.content_digest`
+    """
+
+    kind: str
+    source: str
+    options: str
+    tool_version: str
+    plan: str
+    shard: int
+    shard_count: int
+    picture_count: int
+    person_count: int
+    group_count: int
+    content_digest: str
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def options_values(self) -> dict[str, Any]:
+        """The options as JSON values."""
+        return dict(json.loads(self.options))
+
+    @property
+    def attributes(self) -> dict[str, str | int]:
+        """As they are written."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def of(cls, path: Path, attributes: Attributes, kind: str | None = None) -> Header:
+        """From a file's root attributes.
+
+        InputError for a file of another program, of the other kind, of a newer schema, or without an attribute.
+        """
+        if attributes.get("format") != FORMAT:
+            raise InputError(path, "is no file of a dataset cache", expected=f"the format {FORMAT!r}")
+        version = attributes.get("schema_version")
+        if not isinstance(version, int):
+            raise InputError(path, "does not tell the version of its schema", remedy="copy or make it again")
+        if version < SCHEMA_VERSION:
+            raise InputError(path, f"has the unknown schema version {version}", remedy="make it again")
+        if version > SCHEMA_VERSION:
+            problem = "was written by a newer version of this program"
+            remedy = "run pip install --upgrade humanpose-cli"
+            expected = f"schema version {SCHEMA_VERSION} or older"
+            raise InputError(path, problem, expected=expected, got=str(version), remedy=remedy)
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            value = attributes.get(field.name)
+            if (str if field.type == "str" else int) is not type(value):
+                raise InputError(path, f"lacks the attribute {field.name}", remedy="copy or make it again")
+            values[field.name] = value
+        header = cls(**values)
+        if kind is not None and header.kind != kind:
+            raise InputError(path, f"is no {kind}", got=f"the {header.kind} of a dataset cache")
+        return header

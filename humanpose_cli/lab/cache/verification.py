@@ -1,0 +1,349 @@
+"""`verify_cache`: what is damaged in a cache, named record by record.
+
+Checksums find changed bytes, decoding finds what was damaged before it was stored, and the labels are asked whether
+they can be true.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, SKELETONS, SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.lab.cache.cache import ShardEntry, shard_entries
+from humanpose_cli.lab.cache.encoding import decode_png, decoding_problem, read_header
+from humanpose_cli.lab.cache.reading import TableFile
+from humanpose_cli.lab.cache.schema import INDEX_NAME, SHARD_PATTERN, Kind, columns_of
+from humanpose_cli.lab.cache.writing import bytes_of, content_digest, value_problem
+
+# Whether the tables of a file agree with each other: people with images, groups, sequences, splits and pairs.
+
+
+def relation_problems(shard: TableFile) -> Iterator[str]:
+    """Contradictions between the tables of a shard."""
+    images, people = shard.header.picture_count, shard.header.person_count
+    counts = shard.numbers("pictures/person_count")
+    if not _follow(shard.numbers("pictures/first_person"), counts, people):
+        yield "pictures/first_person and person_count do not list each person once"
+    elif not np.array_equal(np.repeat(np.arange(images), counts), shard.numbers("people/picture")):
+        yield "people/picture does not name the image that lists the person"
+    sizes = shard.numbers("groups/picture_count")
+    if not _follow(shard.numbers("groups/first_picture"), sizes, images):
+        yield "groups do not list each image once"
+    elif not np.array_equal(np.repeat(np.arange(len(sizes)), sizes), shard.numbers("pictures/group")):
+        yield "pictures/group does not name the group that lists the image"
+    sequence, frame = shard.numbers("pictures/sequence"), shard.numbers("pictures/frame")
+    for row, name in enumerate(shard.texts("sequences/name")):
+        listed = shard.ragged("sequences/pictures", row)
+        if not np.array_equal(np.sort(listed), np.flatnonzero(sequence == row)):
+            yield f"sequence {name!r} does not list the images that name it"
+        elif (np.diff(frame[listed]) < 0).any():
+            yield f"sequence {name!r} is not in the order of its frames"
+    yield from _row_problems(shard, images)
+    if len(np.unique(shard.numbers("pictures/name"))) != images:
+        yield "two images have one name"
+
+
+def index_problems(index: TableFile, entries: Sequence[ShardEntry]) -> Iterator[str]:
+    """Contradictions between an index and the entries of its shards."""
+    images = index.header.picture_count
+    people = sum(entry.person_count for entry in entries)
+    if (sum(entry.picture_count for entry in entries), people) != (images, index.header.person_count):
+        yield "its counts are not those of its shards together"
+    if not _follow(index.numbers("groups/first_picture"), index.numbers("groups/picture_count"), images):
+        yield "groups do not list each image once"
+    yield from _row_problems(index, images)
+
+
+def _follow(firsts: NDArray[np.int64], counts: NDArray[np.int64], total: int) -> bool:
+    """Whether ranges of rows follow each other from 0 to `total`."""
+    if (counts < 0).any():
+        return False
+    ends = np.cumsum(counts)
+    return int(ends[-1] if len(ends) else 0) == total and np.array_equal(firsts, ends - counts)
+
+
+def _row_problems(file: TableFile, images: int) -> Iterator[str]:
+    for table in ("protocols", "pairs"):
+        keys = zip(file.texts(f"{table}/name"), file.texts(f"{table}/split"), strict=True)
+        for row, (name, split) in enumerate(keys):
+            listed = file.ragged(f"{table}/pictures", row)
+            if ((listed < 0) | (listed >= images)).any():
+                yield f"{table} {name}/{split} name an image that is not there"
+            elif table == "protocols" and (np.diff(listed) <= 0).any():
+                yield f"{table} {name}/{split} do not list their images in order"
+
+
+# Whether the labels of a shard can be true: finite, within the image, and where the camera sees the joints.
+
+# By how many pixels, and by what share of the person's size, annotated key points may miss the joints.
+_PIXELS, _SHARE = 2.0, 0.03
+_NEAR = 0.05  # metres before the camera; what is nearer, or behind it, is not compared
+PersonProblem = tuple[int, str]  # row of the person, what is wrong
+
+
+def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
+    """(row of the person, what is wrong), for all people of a shard."""
+    image = shard.numbers("people/picture")
+    yield from _rule_problems(shard)
+    yield from _box_problems(shard, shard.numbers("pictures/size")[image])
+    yield from _reprojection_problems(shard, image)
+
+
+def _rule_problems(shard: TableFile) -> Iterator[PersonProblem]:
+    for column in columns_of("people").values():
+        if not column.optional or column.path not in shard or column.kind is Kind.ENCODED:
+            continue
+        if column.kind is Kind.RAGGED:
+            for row in range(shard.row_count("people")):
+                points = shard.ragged(column.path, row)
+                if len(points) and (problem := value_problem(column, points)):
+                    yield row, f"{column.name} {problem}"
+            continue
+        values = shard.numbers(column.path)
+        known = ~np.isnan(values.reshape(len(values), -1)).all(-1)
+        for row in np.flatnonzero(known).tolist():
+            if problem := value_problem(column, values[row]):
+                yield row, f"{column.name} {problem}"
+
+
+def _box_problems(shard: TableFile, sizes: NDArray[Any]) -> Iterator[PersonProblem]:
+    """A box may reach past the image, where a person is cut off, but by no more than the image's size."""
+    if "people/box" not in shard:
+        return
+    boxes = shard.numbers("people/box")
+    outside = (boxes[:, 2:] <= 0) | (boxes[:, :2] >= sizes) | (boxes[:, :2] < -sizes) | (boxes[:, 2:] > 2 * sizes)
+    for row in np.flatnonzero(outside.any(-1)).tolist():  # comparisons with NaN are false
+        edges = ", ".join(f"{edge:g}" for edge in boxes[row])
+        yield row, f"box ({edges}) lies outside the image of {sizes[row, 0]} × {sizes[row, 1]}"
+
+
+def _reprojection_problems(shard: TableFile, image: NDArray[np.int64]) -> Iterator[PersonProblem]:
+    if "pictures/focal" not in shard:
+        return
+    focal = shard.numbers("pictures/focal")[image]
+    centre = shard.numbers("pictures/size")[image] / 2
+    if "pictures/principal_point" in shard:
+        point = shard.numbers("pictures/principal_point")[image]
+        centre = np.where(np.isnan(point), centre, point)
+    for skeleton in SKELETONS:
+        paths = f"people/keypoints/{skeleton}", f"people/joints/{skeleton}"
+        if all(path in shard for path in paths):
+            keypoints, joints = (shard.numbers(path).astype(float) for path in paths)
+            for row, error in _missed(keypoints, joints, focal, centre):
+                yield row, f"keypoints {skeleton} lie {error:.1f} pixels from where the camera sees the joints"
+
+
+def _missed(
+    keypoints: NDArray[Any], joints: NDArray[Any], focal: NDArray[Any], centre: NDArray[Any]
+) -> Iterator[tuple[int, float]]:
+    """Rows (P,) whose key points (P, J, 3) miss their joints (P, J, 4), and by how many pixels (the median)."""
+    for row in np.flatnonzero(~np.isnan(focal)).tolist():
+        points, positions = keypoints[row], joints[row]
+        both = (points[:, 2] > 0) & (positions[:, 3] > 0) & (positions[:, 2] > _NEAR)
+        if both.sum() < 3:
+            continue
+        projected = positions[both, :2] / positions[both, 2:3] * focal[row] + centre[row]
+        error = float(np.median(np.linalg.norm(projected - points[both, :2], axis=-1)))
+        extent = float(np.linalg.norm(np.ptp(projected, axis=0)))
+        if not error <= _PIXELS + _SHARE * extent:
+            yield row, error
+
+
+def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
+    """The impossible value of a decoded label map, in words, or ""."""
+    most: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": DENSEPOSE_CHARTS}
+    if name not in most:
+        return ""
+    largest = int((pixels[..., 0] if pixels.ndim == 3 else pixels).max(initial=0))
+    return f"says {largest} where {most[name]} is the most there can be" if largest > most[name] else ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a record of a file; the record is "" where it is the file itself."""
+
+    record: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.record}: {self.text}" if self.record else self.text
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """A file that was looked at, and what is wrong with it."""
+
+    path: Path
+    images: int
+    people: int
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All files of a cache; `missing` are numbers of shards that its plan has and its index does not join."""
+
+    files: tuple[FileReport, ...]
+    missing: tuple[int, ...] = ()
+
+    @property
+    def damaged(self) -> bool:
+        """Whether anything is wrong, beside shards that are still to be made."""
+        return any(file.problems for file in self.files)
+
+
+def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_progress) -> Verification:
+    """Read everything that a cache holds and compare it with what it should be.
+
+    path         the cache's folder, its index, or a single shard
+    threads      shards that are looked at at once
+    progress     called from any thread
+
+    Damage is reported in the result; InputError only for what is no cache at all.
+    """
+    path = Path(path)
+    if path.is_file() and path.name != INDEX_NAME:
+        return Verification((_Check(progress).shard(ShardEntry(path, 0, 0)),))
+    folder = path if path.is_dir() else path.parent
+    if not (folder / INDEX_NAME).exists() and not any(folder.glob(SHARD_PATTERN)):
+        raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
+    index, entries, missing = _index(folder)
+    check = _Check(progress)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        try:
+            return Verification((*index, *pool.map(check.shard, entries)), missing)
+        except BaseException:
+            check.stopped.set()  # the others stop at their next image
+            raise
+
+
+def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tuple[int, ...]]:
+    """The index's report, the shards there are, and those that are still to be made; the last one makes the index."""
+    path = folder / INDEX_NAME
+    there = [ShardEntry(shard, 0, 0) for shard in sorted(folder.glob(SHARD_PATTERN))]
+    if not path.exists():
+        headers = []
+        for entry in there:
+            with suppress(InputError):  # named where the shard is looked at
+                headers.append(TableFile(entry.path, "shard").header)
+        planned = range(max((header.shard_count for header in headers), default=0))
+        if missing := tuple(sorted({*planned} - {header.shard for header in headers})):
+            return (), there, missing
+        return (_failed(path, f"is missing; run hpc cache index {folder}"),), there, ()
+    try:
+        index = TableFile(path, "index")
+        index.check()
+        entries = shard_entries(index)
+    except InputError as error:
+        return (_failed(path, str(error)),), there, ()
+    header = index.header
+    problems = [*_changed(index), *(Problem("", text) for text in index_problems(index, entries))]
+    missing = tuple(sorted(set(range(header.shard_count)) - set(index.numbers("shards/number").tolist())))
+    return (FileReport(path, header.picture_count, header.person_count, tuple(problems)),), entries, missing
+
+
+def _failed(path: Path, problem: str) -> FileReport:
+    """The report of a file that cannot be read; the problem does not repeat the file's name."""
+    return FileReport(path, 0, 0, (Problem("", problem.removeprefix(f"{path}: ")),))
+
+
+def _changed(file: TableFile) -> Iterator[Problem]:
+    """Datasets whose bytes are not those that were written."""
+    checksums = file.checksums_of_datasets()
+    wrong = [name for name, array in file.arrays.items() if zlib.crc32(bytes_of(array)) != checksums[name]]
+    for name in wrong:
+        yield Problem(f"column {name}", "does not match its checksum")
+    if not wrong and content_digest(file.arrays) != file.header.content_digest:
+        yield Problem("", "its contents do not match the digest in its header")
+
+
+class _Check:
+    """Looks at shards, several at once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.stopped = threading.Event()
+        self._progress, self._done, self._lock = progress, 0, threading.Lock()
+
+    def shard(self, entry: ShardEntry) -> FileReport:
+        """Everything about one shard."""
+        path = entry.path
+        try:
+            shard = TableFile(path, "shard")
+            shard.check()
+            problems = list(self._problems(shard, entry))
+        except InputError as error:
+            return _failed(path, str(error))
+        return FileReport(path, shard.header.picture_count, shard.header.person_count, tuple(problems))
+
+    def _problems(self, shard: TableFile, entry: ShardEntry) -> Iterator[Problem]:
+        if entry.digest and entry.digest != shard.header.content_digest:
+            yield Problem("", "is not the shard that the index was made for")
+        encoded = {f"column {path}/values" for path, column in shard.columns.items() if column.kind is Kind.ENCODED}
+        # Encoded images are named one by one below.
+        yield from (problem for problem in _changed(shard) if problem.record not in encoded)
+        broken = [Problem("", text) for text in relation_problems(shard)]
+        yield from broken
+        if broken:  # whose labels belong to what is not known
+            return
+        names, images = shard.texts("pictures/name"), shard.numbers("people/picture").tolist()
+        firsts = shard.numbers("pictures/first_person").tolist()
+
+        def person(row: int) -> str:
+            return f"image {names[images[row]]!r}, person {row - firsts[images[row]]}"
+
+        yield from self._encoded(shard, names, person)
+        for row, text in label_problems(shard):
+            yield Problem(person(row), text)
+
+    def _encoded(self, shard: TableFile, names: Sequence[str], person: Callable[[int], str]) -> Iterator[Problem]:
+        """Every image, map and mask, read and decoded."""
+        sizes = shard.numbers("pictures/size").tolist()
+        counts = shard.numbers("pictures/person_count").tolist()
+        firsts = shard.numbers("pictures/first_person").tolist()
+        columns = [path for path, column in shard.columns.items() if column.kind is Kind.ENCODED and path in shard]
+        checksums = {path: shard.checksums(path) for path in columns}
+        for row, name in enumerate(names):
+            if self.stopped.is_set():
+                return
+            for path in columns:
+                of_person = path.startswith("people/")
+                rows = range(firsts[row], firsts[row] + counts[row]) if of_person else (row,)
+                for number in rows:
+                    data = shard.encoded(path, number)
+                    text = _encoded_problem(path, data, int(checksums[path][number]), sizes[row], counts[row])
+                    if text:
+                        record = person(number) if of_person else f"image {name!r}"
+                        yield Problem(record, f"{path.partition('/')[2]} {text}")
+            with self._lock:
+                self._done += 1
+                self._progress(self._done, None, "images")
+
+
+def _encoded_problem(path: str, data: bytes, checksum: int, size: list[int], people: int) -> str:
+    if zlib.crc32(data) != checksum:
+        return "does not match its checksum"
+    if not data:
+        return "is missing" if path == "pictures/image" else ""
+    header = read_header(data)
+    if header is None:
+        return "is neither JPEG nor PNG"
+    if list(header.size) != size:
+        return f"is {header.size[0]} × {header.size[1]} pixels, the table has {size[0]} × {size[1]}"
+    if problem := decoding_problem(data):
+        return f"cannot be decoded ({problem})"
+    if not path.startswith("pictures/maps/"):
+        return ""
+    pixels = decode_png(data)
+    return "cannot be decoded" if pixels is None else map_problem(path.rpartition("/")[2], pixels, people)

@@ -1,0 +1,284 @@
+"""Processes that write shards: each takes one shard after the other until there are none left.
+
+Every process is started afresh (spawned) and uses one thread for its arithmetic. They end with the process that
+started them: orderly where it stops them, and at their next image where it was killed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
+from humanpose_cli.lab.cache.samples import Group, Source
+from humanpose_cli.lab.cache.schema import Header
+from humanpose_cli.lab.cache.writing import GroupError, write_shard
+
+_GRACE = 2.0  # seconds for a worker to remove what it has begun
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_REPORT_EVERY = 0.2  # seconds between two reports of a worker on its progress
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A shard to write: its header as far as it is known, its file, and its groups."""
+
+    header: Header
+    path: Path
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """What became of a shard.
+
+    header      of the finished shard, None if it failed
+    group       the group that failed; "" if it was none of them in particular
+    problem     one sentence
+    exit_code   what it means by itself
+    everywhere  whether every other shard would fail in the same way: the disk is full, workers cannot start
+    trace       where an unexpected exception came from
+    """
+
+    shard: int
+    header: Header | None = None
+    group: str = ""
+    problem: str = ""
+    exit_code: ExitCode = ExitCode.OK
+    everywhere: bool = False
+    trace: str = ""
+
+
+OnImages = Callable[[int], None]
+
+
+def run_jobs(
+    source: Source, jobs: Sequence[ShardJob], workers: int, on_images: OnImages
+) -> Generator[ShardOutcome, None, None]:
+    """Write shards; their outcomes come as they are done, in any order.
+
+    workers      processes; 1 works in this one
+    on_images  called with the number of images that are newly done, or negative where a shard failed
+
+    Left early, or by an exception such as KeyboardInterrupt, it ends the workers within five seconds; what they had
+    begun is removed.
+    """
+    if workers <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield _written(source, job, _Progress(on_images))
+        return
+    yield from _in_processes(source, jobs, min(workers, len(jobs)), on_images)
+
+
+class _Progress:
+    """Counts the images of a shard and reports them every `_REPORT_EVERY` seconds."""
+
+    def __init__(self, on_images: OnImages) -> None:
+        self._on_images, self._last = on_images, time.monotonic()
+        self._new = self._reported = 0
+
+    def __call__(self) -> None:
+        _leave_at_last()
+        self._new += 1
+        if time.monotonic() - self._last >= _REPORT_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Report what has not been reported."""
+        if self._new:
+            self._on_images(self._new)
+        self._reported += self._new
+        self._new, self._last = 0, time.monotonic()
+
+    def take_back(self) -> None:
+        """The shard failed, and its images with it."""
+        if self._reported:
+            self._on_images(-self._reported)
+
+
+def _written(source: Source, job: ShardJob, progress: _Progress) -> ShardOutcome:
+    number = job.header.shard
+    try:
+        header = write_shard(job.path, job.header, job.groups, source.read, progress)
+    except UnavailableError as error:
+        return _failure(number, "", error)
+    except Exception as error:
+        _leave_at_last()
+        progress.take_back()
+        group, cause = (error.group, error.error) if isinstance(error, GroupError) else ("", error)
+        return _failure(number, group, cause)
+    progress.flush()
+    return ShardOutcome(number, header)
+
+
+def _failure(shard: int, group: str, error: BaseException) -> ShardOutcome:
+    if isinstance(error, HpcError):
+        everywhere = isinstance(error, UnavailableError)
+        return ShardOutcome(shard, None, group, str(error), error.exit_code, everywhere)
+    text = str(error)
+    problem = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    trace = "".join(traceback.format_exception(error))
+    return ShardOutcome(shard, None, group, problem, ExitCode.BUG, trace=trace)
+
+
+# Several processes
+@dataclass
+class _Worker:
+    """A process, the job it is at, and how many of its images have been counted. It says 0 when it is ready."""
+
+    process: Any
+    connection: Connection
+    job: ShardJob
+    ready: bool = False
+    counted: int = 0
+
+    @classmethod
+    def start(cls, source: Source, job: ShardJob) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, source), daemon=True)
+        with _one_thread():
+            process.start()
+        theirs.close()
+        return cls(process, ours, job)
+
+    def take(self, job: ShardJob) -> None:
+        self.job, self.counted = job, 0
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next recv raises
+            self.connection.send(job)
+
+    def lost(self) -> ShardOutcome:
+        """A worker that died without a word: killed for its memory, or by a fault in native code."""
+        self.process.join(_GRACE)
+        code = self.process.exitcode
+        problem = (
+            f"the process that wrote it ended with code {code}; a rerun resumes, with less memory on fewer `workers`"
+        )
+        return ShardOutcome(self.job.header.shard, None, "", problem, ExitCode.UNAVAILABLE, everywhere=not self.ready)
+
+
+def _in_processes(
+    source: Source, jobs: Sequence[ShardJob], count: int, on_images: OnImages
+) -> Generator[ShardOutcome, None, None]:
+    waiting = list(reversed(jobs))
+    everyone: list[_Worker] = []
+    busy: dict[Connection, _Worker] = {}
+
+    def start() -> None:
+        everyone.append(_Worker.start(source, waiting.pop()))
+        busy[everyone[-1].connection] = everyone[-1]
+
+    try:
+        for _ in range(count):
+            start()
+        while busy:
+            for connection in [ready for ready in wait(list(busy)) if isinstance(ready, Connection)]:
+                worker = busy[connection]
+                try:
+                    message = connection.recv()
+                except (EOFError, OSError):
+                    del busy[connection]
+                    on_images(-worker.counted)
+                    if worker.ready and waiting:
+                        start()
+                    yield worker.lost()
+                    continue
+                if not worker.ready:
+                    worker.ready = True
+                    worker.take(worker.job)
+                elif isinstance(message, int):
+                    worker.counted += message
+                    on_images(message)
+                else:
+                    if waiting:
+                        worker.take(waiting.pop())
+                    else:
+                        del busy[connection]
+                        connection.close()
+                    yield message
+        _wait([worker.process for worker in everyone])
+    finally:
+        _end([worker.process for worker in everyone if worker.process.is_alive()])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """What is started meanwhile uses one thread for its arithmetic; numpy and torch read this when they are loaded."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _wait(processes: Sequence[Any]) -> None:
+    until = time.monotonic() + _GRACE
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+
+
+def _end(processes: Sequence[Any]) -> None:
+    for process in processes:
+        process.terminate()
+    _wait(processes)
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+            process.join(_GRACE)
+
+
+def _serve(connection: Connection, source: Source) -> None:
+    """Main function of a worker: writes the shards it is sent until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches everybody; our parent decides
+    signal.signal(signal.SIGTERM, _leave)
+    sys.unraisablehook = _print_unless_leaving
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has gone, or has no more shards
+        connection.send(0)
+        while True:
+            job = connection.recv()
+            connection.send(_written(source, job, _Progress(connection.send)))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+_leaving = False  # in a worker that was asked to stop
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Unwinds what is being written; where something is being unwound already, that is left to end first."""
+    global _leaving
+    _leaving = True
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.exc_info()[0] is None:
+        raise SystemExit(128 + number)
+
+
+def _print_unless_leaving(unraisable: Any) -> None:
+    """A worker that is asked to stop inside one of Python's own callbacks, as of an import, leaves a little later."""
+    if not (_leaving and issubclass(unraisable.exc_type, SystemExit)):
+        sys.__unraisablehook__(unraisable)
+
+
+def _leave_at_last() -> None:
+    """Leave where the first attempt came to nothing: an interrupted import may raise something else, or go on."""
+    if _leaving:
+        raise SystemExit(128 + signal.SIGTERM)

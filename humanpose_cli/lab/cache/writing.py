@@ -1,0 +1,524 @@
+"""Samples to a shard: checked against `lab.cache.samples`, then written by one process, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, SKELETONS
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.atomic import atomic_path, writing_error
+from humanpose_cli.lab.cache.encoding import EncodedHeader, read_header
+from humanpose_cli.lab.cache.samples import LABEL_MAPS, SPLITS, Group, Person, Sample
+from humanpose_cli.lab.cache.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of
+
+# HDF5 files of contiguous datasets, with reproducible bytes.
+
+# Object headers and links with checksums, and nothing newer than HDF5 1.8, so that every program reads the files.
+_VERSION = h5py.h5f.LIBVER_V18
+
+
+class Dataset(NamedTuple):
+    """One dataset of a file to be written. Texts have a dtype such as S12, which becomes UTF-8 of 12 bytes."""
+
+    values: NDArray[Any]
+    attributes: Attributes = MappingProxyType({})
+
+
+def bytes_of(array: NDArray[Any]) -> memoryview:
+    """The bytes (N,) of an array."""
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+
+
+def content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over all datasets in the order of their paths: path, type, shape and bytes of each."""
+    digest = hashlib.sha256()
+    for path in sorted(arrays):
+        array = arrays[path]
+        digest.update(f"{path}\0{array.dtype.str}\0{','.join(map(str, array.shape))}\0".encode())
+        digest.update(bytes_of(array))
+    return digest.hexdigest()
+
+
+def write_hdf5(
+    path: Path,
+    header: Header,
+    datasets: Mapping[str, Dataset],
+    *,
+    links: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> Header:
+    """Write a shard or index whose bytes depend on nothing but the arguments; returns the header with its digest.
+
+    links  path → (file, path in it): external links
+    OSError as the system raises it.
+    """
+    header = replace(header, content_digest=content_digest({name: data.values for name, data in datasets.items()}))
+    offsets: dict[str, int] = {}
+    with h5py.File(_created(path)) as file:
+        for name, value in header.attributes.items():
+            _write_attribute(file, name, value)
+        for name in sorted(datasets):
+            offset = _set_aside(file, name, datasets[name])
+            if offset is not None:
+                offsets[name] = offset
+        for name, (other, inside) in links.items():
+            parent, _, own = name.rpartition("/")
+            _group(file, parent)[own] = h5py.ExternalLink(other, inside)
+    # Not by HDF5: where its own write fails on a full disk, its library cannot close the file and says so on stderr.
+    with open(path, "r+b") as raw:
+        for name, offset in offsets.items():
+            raw.seek(offset)
+            raw.write(bytes_of(datasets[name].values))
+    return header
+
+
+def _created(path: Path) -> Any:
+    """An empty file whose root keeps all its attributes in its header, where they are read faster."""
+    access, creation = h5py.h5p.create(h5py.h5p.FILE_ACCESS), h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_libver_bounds(_VERSION, _VERSION)
+    access.set_file_locking(False, True)
+    creation.set_attr_phase_change(64, 0)
+    creation.set_obj_track_times(False)
+    return h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, creation, access)
+
+
+def _write_attribute(owner: Any, name: str, value: str | int) -> None:
+    """Texts of fixed width: those of variable width lie in a heap of their own."""
+    if isinstance(value, int):
+        owner.attrs.create(name, value, dtype="<i8")
+        return
+    data = value.encode("utf-8")
+    owner.attrs.create(name, np.array(data, h5py.string_dtype("utf-8", max(1, len(data)))))
+
+
+def _group(file: h5py.File, path: str) -> h5py.Group:
+    """The group of that path. Made level by level: HDF5 writes the time into those it makes on the way."""
+    group = file["/"]
+    plan = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    plan.set_obj_track_times(False)
+    for name in filter(None, path.split("/")):
+        if name not in group:
+            h5py.h5g.create(group.id, name.encode(), gcpl=plan)
+        group = group[name]
+    return group
+
+
+def _set_aside(file: h5py.File, name: str, dataset: Dataset) -> int | None:
+    """Make a dataset without writing its values; returns where they go, None if there are none."""
+    parent, _, own = name.rpartition("/")
+    values = dataset.values
+    group = _group(file, parent)
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_layout(h5py.h5d.CONTIGUOUS)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plan.set_obj_track_times(False)
+    text = values.dtype.kind == "S"
+    kind = h5py.h5t.py_create(h5py.string_dtype("utf-8", values.dtype.itemsize) if text else values.dtype, logical=True)
+    made = h5py.h5d.create(group.id, own.encode(), kind, h5py.h5s.create_simple(values.shape), plan)
+    for key, value in {**dataset.attributes, "crc32": zlib.crc32(bytes_of(values))}.items():
+        _write_attribute(h5py.Dataset(made), key, value)
+    return made.get_offset() if values.size else None
+
+
+# Columns while a file is being made: rows are added one by one, and become datasets at the end.
+
+
+def _text_array(texts: Sequence[bytes]) -> NDArray[np.bytes_]:
+    """Texts as (N,) of one width, at least 1."""
+    return np.array(texts, f"S{max([1, *map(len, texts)])}")
+
+
+def _plain_dataset(column: Column, rows: NDArray[Any], known: int | None = None) -> Dataset:
+    """The dataset of a plain column, with the column's attributes and the number of rows that have a value."""
+    attributes: dict[str, str | int] = dict(column.attributes)
+    return Dataset(rows, attributes if known is None else {**attributes, "known": known})
+
+
+def _ragged_datasets(column: Column, rows: Sequence[NDArray[Any]]) -> dict[str, Dataset]:
+    """The datasets of a ragged column by path."""
+    values = np.concatenate([np.zeros((0, *column.shape), column.numpy_dtype), *rows])
+    known = sum(1 for row in rows if len(row))
+    return {
+        f"{column.path}/values": _plain_dataset(column, values.astype(column.numpy_dtype), known),
+        f"{column.path}/offsets": Dataset(_offsets([len(row) for row in rows])),
+    }
+
+
+def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Where each row begins, and where the last one ends: (N + 1,)."""
+    return np.concatenate(([0], np.cumsum(lengths, dtype="<i8"))).astype("<i8")
+
+
+class _GrowingColumn:
+    """The rows so far of one column of a table.
+
+    folder      where encoded images wait, in a nameless file
+    open_files  closes that file
+    """
+
+    def __init__(self, column: Column, folder: Path, open_files: ExitStack) -> None:
+        self.column, self._folder, self._open_files = column, folder, open_files
+        self.known = 0
+        self._rows: list[Any] = []  # of encoded columns the numbers of bytes
+        self._checksums: list[int] = []
+        self._file: IO[bytes] | None = None
+
+    def add(self, row: Any) -> None:
+        """A row: an array of the column's type, a text's or an image's bytes; None where it is not known."""
+        self.known += row is not None and not (isinstance(row, bytes) and not row)
+        if self.column.kind is not Kind.ENCODED:
+            self._rows.append(row)
+            return
+        data = row or b""
+        self._rows.append(len(data))
+        self._checksums.append(zlib.crc32(data))
+        if data:
+            if self._file is None:
+                waiting = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+                self._file = self._open_files.enter_context(waiting)
+            self._file.write(data)
+
+    def datasets(self) -> dict[str, Dataset]:
+        """Its datasets by path; none for an optional column that nobody has a value for."""
+        column = self.column
+        if column.optional and not self.known:
+            return {}
+        if column.kind is Kind.PLAIN:
+            return {column.path: _plain_dataset(column, self._plain(), self.known)}
+        if column.kind is Kind.RAGGED:
+            empty = np.zeros((0, *column.shape), column.numpy_dtype)
+            return _ragged_datasets(column, [empty if row is None else row for row in self._rows])
+        values = np.zeros(0, np.uint8)
+        if self._file is not None:
+            self._file.flush()
+            values = np.asarray(np.memmap(self._file, np.uint8, "r"))
+        return {
+            f"{column.path}/values": _plain_dataset(column, values, self.known),
+            f"{column.path}/offsets": Dataset(_offsets(self._rows)),
+            f"{column.path}/checksums": Dataset(np.array(self._checksums, "<u4")),
+        }
+
+    def _plain(self) -> NDArray[Any]:
+        column = self.column
+        if column.is_text:
+            return _text_array(self._rows)
+        unknown = np.nan if column.numpy_dtype.kind == "f" else 0
+        table = np.full((len(self._rows), *column.shape), unknown, column.numpy_dtype)
+        for number, row in enumerate(self._rows):
+            if row is not None:
+                table[number] = row
+        return table
+
+
+@dataclass
+class GroupError(Exception):
+    """An exception while a shard was written, and the group at which it was raised."""
+
+    group: str
+    error: BaseException
+
+    def __str__(self) -> str:
+        return f"group {self.group!r}: {self.error}"
+
+
+def write_shard(
+    path: Path | str,
+    header: Header,
+    groups: Iterable[Group],
+    read: Callable[[Group], Iterable[Sample]],
+    on_sample: Callable[[], None] | None = None,
+) -> Header:
+    """Write the groups' samples as a shard; returns its header with the counts and the digest.
+
+    header     whatever is known before; counts and digest are filled in
+    read       the samples of a group, as `Source.read`
+    on_sample  called after each sample
+
+    GroupError around what a group's samples raised, or around InputError where they break the contract;
+    UnavailableError for a full disk or a missing permission.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary, ExitStack() as open_files:
+        shard = _Shard(path.parent, open_files)
+        for group in groups:
+            try:
+                shard.add_group(group, read(group), on_sample)
+            except Exception as error:
+                _raise_interruption(error)
+                if isinstance(error, OSError) and error.filename is None and writing_error(path, error):
+                    raise  # our own writing, of which atomic_path makes a sentence
+                raise GroupError(group.name, error) from error
+        header = replace(header, picture_count=shard.images, person_count=shard.people, group_count=len(shard.groups))
+        return write_hdf5(temporary, header, shard.datasets())
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """An import that is interrupted in the body of an enumeration ends as RuntimeError: find what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | SystemExit):
+            raise cause
+        cause = cause.__cause__
+
+
+class _Shard:
+    """The tables of a shard while it grows."""
+
+    def __init__(self, folder: Path, open_files: ExitStack) -> None:
+        self.images = self.people = 0
+        self.groups: list[tuple[str, int, int]] = []
+        self._tables = {
+            table: [_GrowingColumn(column, folder, open_files) for column in columns_of(table).values()]
+            for table in ("pictures", "people")
+        }
+        self._names: set[str] = set()
+        self._sequences: dict[str, list[tuple[int, int]]] = {}
+        self._sequence_rows: dict[str, int] = {}
+        self._protocols: dict[tuple[str, str], list[int]] = {}
+        self._pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
+
+    def add_group(self, group: Group, samples: Iterable[Sample], on_sample: Callable[[], None] | None) -> None:
+        first = self.images
+        for sample in samples:
+            self._add(sample)
+            if on_sample is not None:
+                on_sample()
+        count = self.images - first
+        subject = f"group {group.name!r}"
+        if count != group.count:
+            raise InputError(subject, "has another number of samples", expected=str(group.count), got=str(count))
+        check_splits(subject, (split for _, split in group.pairs))
+        for key, pairs in group.pairs.items():
+            if any(not 0 <= number < count for pair in pairs for number in pair):
+                raise InputError(subject, f"pairs of {'/'.join(key)} name a sample it does not have")
+            self._pairs.setdefault(key, []).extend((first + source, first + target) for source, target in pairs)
+        self.groups.append((group.name, first, count))
+
+    def _add(self, sample: Sample) -> None:
+        check_image(sample)
+        if sample.name in self._names:
+            raise InputError(f"sample {sample.name!r}", "comes twice")
+        self._names.add(sample.name)
+        row = self.images
+        sequence = -1
+        if sample.sequence:
+            sequence = self._sequence_rows.setdefault(sample.sequence, len(self._sequence_rows))
+            self._sequences.setdefault(sample.sequence, []).append((sample.frame, row))
+        known = {"group": len(self.groups), "sequence": sequence}
+        known |= {"first_person": self.people, "person_count": len(sample.people)}
+        self._add_row("pictures", f"sample {sample.name!r}", sample, known)
+        for number, person in enumerate(sample.people):
+            self._add_row("people", f"sample {sample.name!r}, person {number}", person, {"picture": row})
+        for key in sample.splits.items():
+            self._protocols.setdefault(key, []).append(row)
+        self.images += 1
+        self.people += len(sample.people)
+
+    def _add_row(self, table: str, subject: str, labelled: Sample | Person, known: Mapping[str, int]) -> None:
+        for growing in self._tables[table]:
+            column = growing.column
+            value = known[column.name] if column.name in known else value_of(labelled, column)
+            if column.is_text:
+                value = as_text(subject, column, value)
+            elif column.kind is not Kind.ENCODED:
+                value = as_row(subject, column, value)
+            growing.add(value)
+
+    def datasets(self) -> dict[str, Dataset]:
+        """All datasets by path."""
+        joins = join_datasets(
+            self.groups,
+            {name: [row for _, row in sorted(frames)] for name, frames in self._sequences.items()},
+            self._protocols,
+            self._pairs,
+        )
+        columns = chain(*self._tables.values())
+        return {path: data for growing in columns for path, data in growing.datasets().items()} | joins
+
+
+def join_datasets(
+    groups: Iterable[tuple[str, int, int]],
+    sequences: Mapping[str, Any],
+    protocols: Mapping[tuple[str, str], Any],
+    pairs: Mapping[tuple[str, str], Any],
+) -> dict[str, Dataset]:
+    """The tables that a shard and the index have alike.
+
+    groups     (name, first image, count); sequences  name → rows of images
+    protocols  (name, split) → rows of images; pairs  (name, split) → (input, target) rows
+    """
+    names, firsts, counts = zip(*groups, strict=True)
+    datasets = table_datasets("groups", name=names, first_picture=firsts, picture_count=counts)
+    datasets |= table_datasets("sequences", name=sequences, pictures=sequences.values())
+    for table, found in (("protocols", protocols), ("pairs", pairs)):
+        keys = sorted(found)
+        columns: dict[str, Any] = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
+        datasets |= table_datasets(table, **columns, pictures=[found[key] for key in keys])
+    return datasets
+
+
+def table_datasets(table: str, described: tuple[Column, ...] = COLUMNS, **columns: Iterable[Any]) -> dict[str, Dataset]:
+    """The datasets of a table by path, of columns of texts, of numbers, or of rows of numbers."""
+    datasets: dict[str, Dataset] = {}
+    for name, values in columns.items():
+        column = columns_of(table, described)[name]
+        if column.kind is Kind.RAGGED:
+            datasets |= _ragged_datasets(column, [np.array(row, "<i8").reshape(-1, *column.shape) for row in values])
+        elif column.is_text:
+            texts = _text_array([as_text(table, column, text) for text in values])
+            datasets[column.path] = _plain_dataset(column, texts)
+        else:
+            datasets[column.path] = _plain_dataset(column, np.array(list(values), column.numpy_dtype))
+    return datasets
+
+
+_GENDERS = ("", "neutral", "male", "female")
+_KNOWN = {"maps": frozenset(LABEL_MAPS), "keypoints": frozenset(SKELETONS), "joints": frozenset(SKELETONS)}
+
+
+def value_of(labelled: Sample | Person, column: Column) -> Any:
+    """What a sample or person has for a column; None where it has nothing."""
+    family, _, member = column.name.partition("/")
+    value = getattr(labelled, family)
+    return value.get(member) if member else value
+
+
+def check_splits(subject: str, splits: Iterable[str]) -> None:
+    """InputError for a split under another name than those of SPLITS, by which nobody would find it."""
+    for split in splits:
+        if split not in SPLITS:
+            raise InputError(subject, "is in a split of another name", expected=", ".join(SPLITS), got=split)
+
+
+def check_image(sample: Sample) -> None:
+    """Refuse a sample whose name, encoded images or names of labels are wrong: InputError.
+
+    Numbers are checked one by one where they are turned into rows (`as_row`).
+    """
+    subject = f"sample {sample.name!r}"
+    if not sample.name:
+        raise InputError(subject, "has no name")
+    image = _header(subject, "image", sample.image, "JPEG or PNG bytes")
+    if image.size != tuple(sample.size):
+        raise InputError(subject, "size: is not the image's", expected=_times(image.size), got=_times(sample.size))
+    _refuse_unknown(subject, "maps", sample.maps)
+    check_splits(subject, sample.splits.values())
+    for name, data in sample.maps.items():
+        spec = LABEL_MAPS[name]
+        _check_map(subject, f"maps {name}", data, image.size, 8 * np.dtype(spec.dtype).itemsize, spec.channels)
+    for number, person in enumerate(sample.people):
+        owner = f"{subject}, person {number}"
+        _refuse_unknown(owner, "keypoints", person.keypoints)
+        _refuse_unknown(owner, "joints", person.joints)
+        for name in ("mask", "detected_mask"):
+            if (mask := getattr(person, name)) is not None:
+                _check_map(owner, name, mask, image.size, 8, 1)
+
+
+def _refuse_unknown(subject: str, family: str, found: Any) -> None:
+    unknown = sorted(set(found) - _KNOWN[family])
+    if unknown:
+        expected = ", ".join(sorted(_KNOWN[family]))
+        raise InputError(subject, f"{family}: has a name that is not known", expected=expected, got=unknown[0])
+
+
+def _header(subject: str, field: str, data: Any, expected: str) -> EncodedHeader:
+    if not isinstance(data, bytes):
+        raise InputError(subject, f"{field}: is not encoded", expected=expected, got=type(data).__name__)
+    header = read_header(data)
+    if header is None:
+        raise InputError(subject, f"{field}: is not encoded", expected=expected, got=f"{data[:8]!r}…")
+    if not header.complete:
+        raise InputError(subject, f"{field}: is cut off, its end is missing", got=f"{len(data)} bytes")
+    return header
+
+
+def _check_map(subject: str, field: str, data: Any, size: tuple[int, int], bits: int, channels: int) -> None:
+    header = _header(subject, field, data, "PNG bytes")
+    if header.format != "png":
+        raise InputError(subject, f"{field}: is not encoded", expected="PNG bytes", got=header.format)
+    if header.size != size:
+        problem = f"{field}: is not as large as the image"
+        raise InputError(subject, problem, expected=_times(size), got=_times(header.size))
+    if (header.bits, header.channels) != (bits, channels):
+        expected, got = f"{bits} bits × {channels}", f"{header.bits} bits × {header.channels}"
+        raise InputError(subject, f"{field}: has other pixels", expected=expected, got=got)
+
+
+def _times(size: Any) -> str:
+    return " × ".join(str(side) for side in size)
+
+
+def as_text(subject: str, column: Column, value: Any) -> bytes:
+    """A text as the bytes that are stored. InputError for anything else, and for zero characters."""
+    if not isinstance(value, str):
+        raise InputError(subject, f"{column.name}: is no text", got=type(value).__name__)
+    if any(character < " " or "\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(subject, f"{column.name}: holds a character that is no text", got=repr(value))
+    if column.rule is Rule.GENDER and value not in _GENDERS:
+        raise InputError(subject, f"{column.name}: is not known", expected=Rule.GENDER.value, got=repr(value))
+    return value.encode("utf-8")
+
+
+def as_row(subject: str, column: Column, value: Any) -> NDArray[Any] | None:
+    """A value as the row that is stored: of the column's type and shape; None for None, and for no surface points.
+
+    InputError for another shape, for what is no number, and for numbers that the column's rule forbids.
+    """
+    if value is None:
+        return None
+    try:
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+            row = np.ascontiguousarray(np.asarray(value), column.numpy_dtype).reshape(np.shape(value))
+    except (TypeError, ValueError) as error:
+        raise InputError(subject, f"{column.name}: holds no numbers", got=type(value).__name__) from error
+    ragged = column.kind is Kind.RAGGED
+    wanted = (len(row), *column.shape) if ragged and row.ndim else column.shape
+    if row.shape != wanted:
+        expected = ("M", *column.shape) if ragged else column.shape
+        raise InputError(subject, f"{column.name}: has another shape", expected=str(expected), got=str(row.shape))
+    if ragged and not len(row):
+        return None
+    if problem := value_problem(column, row):
+        raise InputError(subject, f"{column.name}: {problem}", expected=column.rule.value)
+    return row
+
+
+def value_problem(column: Column, row: NDArray[Any]) -> str:
+    """How a known row breaks the column's rule, or ""."""
+    rule = column.rule
+    if rule in (Rule.ANY, Rule.GENDER):
+        return ""
+    if rule is Rule.CONFIDENCE:
+        confidence = row[:, -1]
+        if not ((confidence >= 0) & (confidence <= 1)).all():  # also where it is NaN
+            return "holds a confidence outside 0…1"
+        return "" if np.isfinite(row[confidence > 0]).all() else "holds a labelled number that is not finite"
+    if not np.isfinite(row).all():
+        return "holds a number that is not finite"
+    if rule is Rule.POSITIVE and not (row > 0).all():
+        return f"is {row.min():g}"
+    if rule is Rule.BOX and not (row[:2] < row[2:]).all():
+        return f"is empty ({', '.join(f'{edge:g}' for edge in row)})"
+    if rule is Rule.SURFACE:
+        chart, uv = row[:, 2], row[:, 3:]
+        if not ((chart >= 1) & (chart <= DENSEPOSE_CHARTS) & (chart == np.round(chart))).all():
+            return f"holds a chart outside 1…{DENSEPOSE_CHARTS}"
+        if not ((uv >= 0) & (uv <= 1)).all():
+            return "holds a U or V outside 0…1"
+    return ""

@@ -1,0 +1,210 @@
+"""BEDLAM: synthetic videos of dressed people with the SMPL or SMPL-X bodies that were rendered.
+
+    ROOT/bedlam_labels/20221010_3_1000_batch01hand_6fps.npz            also training_labels/, processed_labels/ and ROOT
+    ROOT/training_images/20221010_3_1000_batch01hand_6fps/png/seq_000000/seq_000000_0000.png        also images/
+
+Labels are what the owners' data_processing makes, or their archives of it (all_npz_12_smpl_training.zip, or
+all_npz_12_training.zip for SMPL-X). Fields of a scene's file, a row a person and image:
+    imgname   "seq_000000/seq_000000_0000.png"
+    pose_cam  (N, 72) SMPL's or (N, 165) SMPL-X's axis-angle, the first three from body to camera axes
+    shape     (N, 10) or more; gender (N,) of the subject, though all bodies are the neutral model's; sub (N,) who it is
+    trans_cam (N, 3) and cam_ext (N, 4, 4): translations add up; cam_int (N, 3, 3)
+    gtkps     (N, J, 2 or 3) pixels of the model's joints, the first 24 (22) of which are those of SMPL24
+
+Images of scenes whose names contain "closeup" are stored lying on their side and are set up. People of whom the owners
+saw too little have no rows; who is not labelled may still be in an image. Protocol "bedlam": train, or validation
+where the folder of the labels' or the images' name says so. A group is a sequence of a scene.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import array_field
+from humanpose_cli.io.images import read_image
+from humanpose_cli.io.inputs import natural_order
+from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
+from humanpose_cli.lab.datasets.common import MOST_RADIANS, FolderSource, SequenceOptions, box_around
+from humanpose_cli.lab.datasets.reading import StoredImage, encode_pixels, stored_image
+
+_LABELS = ("bedlam_labels", "training_labels", "validation_labels", "processed_labels", "labels", "")
+_IMAGES = ("training_images", "validation_images", "images", "")
+_FIELDS = ("imgname", "pose_cam", "shape", "sub", "trans_cam", "cam_ext", "cam_int", "gtkps")
+_BODY = 22  # joints that SMPL and SMPL-X have in common
+_KINDS = {72: "smpl", 165: "smplx"}  # columns of pose_cam
+_LYING = "closeup"
+_FRAME_RATE = 30.0
+_NAME = re.compile(r"(.+)/[^/]*?_(\d+)\.\w+")
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """A scene's labels, a row a person and image: kind "smpl" or "smplx", poses (N, 72), … (see the module)."""
+
+    names: NDArray[np.str_]
+    kind: str
+    poses: Array
+    betas: Array
+    trans: Array
+    cameras: Array
+    keypoints: Array | None
+    subjects: NDArray[np.str_]
+
+
+class BedlamSource(FolderSource):
+    """BEDLAM as samples with all labelled people of an image."""
+
+    name = "bedlam"
+    title = "BEDLAM"
+    splits = ("train", "validation")
+    bodies = ("smpl", "smplx")
+    genders = ("neutral",)
+    options: SequenceOptions
+    options_type = SequenceOptions
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        files = self._files()
+        if not files:
+            expected = "bedlam_labels/20221010_3_1000_batch01hand_6fps.npz"
+            raise InputError(self.root, "holds no labels of BEDLAM", expected=expected)
+        groups: list[Group] = []
+        for path in files:
+            folder = self._images(path)
+            split = "validation" if "valid" in f"{path.parent.name} {folder.parent.parent.name}" else "train"
+            if self._wants(split):
+                groups += self._sequences(path, folder, split_name(split), notes)
+        return groups
+
+    def _files(self) -> list[Path]:
+        folders = [self.root / name for name in _LABELS]
+        return sorted({path for folder in folders for path in folder.glob("*.npz")}, key=natural_order)
+
+    def _images(self, path: Path) -> Path:
+        """The folder that the names in a scene's labels count from."""
+        folders = [self.root / name / path.stem / "png" for name in _IMAGES]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    def _sequences(self, path: Path, folder: Path, split: str, notes: list[str]) -> list[Group]:
+        rows: dict[str, dict[int, list[int]]] = {}
+        files: dict[tuple[str, int], str] = {}
+        for row, name in enumerate(_names(path)):
+            found = _NAME.fullmatch(name)
+            if found is None or name.startswith("/") or ".." in Path(name).parts:
+                raise InputError(f"{path} (imgname)", "names no image", expected="seq_000000/…_0000.png", got=name[:60])
+            sequence, frame = found[1], int(found[2])
+            files[sequence, frame] = name
+            rows.setdefault(sequence, {}).setdefault(frame, []).append(row)
+        groups: list[Group] = []
+        for sequence, frames in rows.items():
+            chosen = sorted(frames)[:: self.options.every]
+            placed = [(frame, folder / files[sequence, frame]) for frame in chosen]
+            present = self._present(placed, path, "images", notes)
+            taken = [(frame, files[sequence, frame], tuple(frames[frame])) for frame in present]
+            key = {"path": path, "folder": folder, "split": split, "images": taken}
+            groups.append(Group(f"{path.stem}/{sequence}", len(taken), key=key))
+        return groups
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        path: Path = group.key["path"]
+        scene = _scene(path)
+        for frame, name, rows in group.key["images"]:
+            image = _upright(group.key["folder"] / name, lying=_LYING in path.stem)
+            camera = scene.cameras[rows[0]]
+            yield Sample(
+                f"{group.name}/{frame:04d}",
+                image.image,
+                image.size,
+                float(camera[0, 0] + camera[1, 1]) / 2,
+                (float(camera[0, 2]), float(camera[1, 2])),
+                [_person(scene, row, group.name, image.size) for row in rows],
+                sequence=group.name,
+                frame=frame,
+                splits={self.name: group.key["split"]},
+                frame_rate=_FRAME_RATE,
+            )
+
+
+def _names(path: Path) -> list[str]:
+    names = read_npz(path, {"imgname"}).get("imgname")
+    if names is None or names.dtype.kind not in "US" or names.ndim != 1:
+        raise InputError(path, "lacks imgname", expected="labels of a scene of BEDLAM")
+    return [str(name) for name in names.astype(str)]
+
+
+@lru_cache(maxsize=1)
+def _scene(path: Path) -> _Scene:
+    """A scene's labels, which its sequences share. InputError for a damaged file."""
+    stored: Mapping[str, Any] = read_npz(path, _FIELDS)
+    names = np.array(_names(path))
+    count = len(names)
+    poses = array_field(stored, "pose_cam", path, (count, None), largest=MOST_RADIANS)
+    kind = _KINDS.get(poses.shape[1])
+    if kind is None:
+        expected = "72 columns of SMPL or 165 of SMPL-X"
+        raise InputError(f"{path} (pose_cam)", "are of another model", expected=expected, got=str(poses.shape[1]))
+    if kind == "smplx":  # fingers and the face stay at rest
+        poses = np.concatenate((poses[:, : 3 * _BODY], np.zeros((count, 3 * (len(SMPL24) - _BODY)))), 1)
+    betas = array_field(stored, "shape", path, (count, None))
+    if betas.shape[1] < 10:
+        raise InputError(f"{path} (shape)", "are too few", expected="10 numbers", got=str(betas.shape[1]))
+    trans = array_field(stored, "trans_cam", path, (count, 3))
+    cameras = array_field(stored, "cam_int", path, (count, 3, 3))
+    if count and min(cameras[:, 0, 0].min(), cameras[:, 1, 1].min()) <= 0:
+        raise InputError(f"{path} (cam_int)", "are no cameras", expected="positive focal lengths")
+    subjects = stored.get("sub", np.full(count, ""))
+    keypoints = array_field(stored, "gtkps", path, None) if "gtkps" in stored else None
+    if keypoints is not None and (keypoints.ndim != 3 or keypoints.shape[1] not in (45, 127)):
+        keypoints = None  # of BEDLAM 2, in an order of its own
+    return _Scene(
+        names,
+        kind,
+        poses,
+        betas[:, :10],
+        trans + array_field(stored, "cam_ext", path, (count, 4, 4))[:, :3, 3],
+        cameras,
+        keypoints,
+        subjects.astype(str),
+    )
+
+
+def _upright(path: Path, *, lying: bool) -> StoredImage:
+    """An image; those that lie on their side are turned by a right angle, clockwise."""
+    if not lying:
+        return stored_image(path)
+    return encode_pixels(np.ascontiguousarray(np.rot90(read_image(path).pixels, -1)), lossless=True)
+
+
+def _person(scene: _Scene, row: int, sequence: str, size: tuple[int, int]) -> Person:
+    keypoints = {}
+    box = None
+    if scene.keypoints is not None:
+        joints = len(SMPL24) if scene.kind == "smpl" else _BODY
+        pixels = scene.keypoints[row, :joints, :2]
+        labelled = np.zeros((len(SMPL24), 3))
+        labelled[:joints] = np.concatenate((pixels, np.ones((joints, 1))), 1)
+        keypoints[SMPL24.name] = labelled
+        box = box_around(pixels, size)
+    subject = str(scene.subjects[row])
+    return Person(
+        identity=subject,
+        clothing=f"{sequence}/{subject}" if subject else "",
+        gender="neutral",
+        body=scene.kind,
+        box=box,
+        poses=scene.poses[row],
+        betas=scene.betas[row],
+        trans=scene.trans[row],
+        keypoints=keypoints,
+    )

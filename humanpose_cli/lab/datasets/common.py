@@ -1,0 +1,282 @@
+"""What sources that read a folder have in common: options, tools, the listing made once, notes for the user."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.checks import existing_folder
+from humanpose_cli.lab.cache.samples import Group, Sample, SourceInfo, split_name
+from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
+
+Item = TypeVar("Item")
+_REMEDY = "unpack the data set again, or take what is there with `allow_missing`"
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Options of every source that reads a data set's folder.
+
+    allow_missing  take what is there where files that a list names are missing, or counts differ from the official
+                   ones; `notes` say what is missing
+    split          only this split, such as "test"; the others need not be there. "" for all
+    """
+
+    allow_missing: bool = False
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class SequenceOptions(FolderOptions):
+    """Options of sources of sequences: allow_missing and split as for all sources.
+
+    every  take every n-th frame of each sequence
+    """
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        check_every(self.every)
+
+
+class FolderSource(ABC):
+    """A data set in its owner's folder layout; see `samples.Source`. Instances can be pickled if their tools can.
+
+    name          the data set's name on the command line
+    title         its name in messages
+    splits        its splits by their owner's names, () without a choice; None where `options.split` means another thing
+    bodies        kinds of SMPL models that its parameters may be of; () for any
+    genders       those whose models its parameters are of; () where it does not say
+    options_type  the frozen dataclass of its options; its docstring says what they mean
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    splits: ClassVar[tuple[str, ...] | None] = ()
+    bodies: ClassVar[tuple[str, ...]] = ()
+    genders: ClassVar[tuple[str, ...]] = ()
+    options_type: ClassVar[type[FolderOptions]] = FolderOptions
+
+    def __init__(
+        self, root: Path | str, options: FolderOptions | None = None, tools: SourceTools | None = None
+    ) -> None:
+        """InputError where `root` is no folder."""
+        self.root = existing_folder(Path(root), f"the folder of {self.title}")
+        self.options = options or self.options_type()
+        self.tools = tools or SourceTools()
+        if self.splits is not None and self.options.split and not any(map(self._wants, self.splits)):
+            expected = ", ".join(map(split_name, self.splits)) or "none: it is read as a whole"
+            raise UsageError("split", f"is none of {self.title}", expected=expected, got=self.options.split)
+        for model in self.tools.bodies.values() if self.bodies else ():
+            kind = model.name.partition("-")[0]
+            if kind.startswith("smpl") and kind not in self.bodies:
+                expected = " or ".join(self.bodies)
+                raise UsageError("model", f"is not of {self.title}'s kind", expected=expected, got=model.name)
+        given = self.tools.bodies
+        if given and self.genders and not set(given) & set(self.genders):
+            expected, got = " and ".join(self.genders), ", ".join(given)
+            raise UsageError("model", f"is nobody's of {self.title}", expected=expected, got=got)
+        self._prepare()
+
+    def _prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Look at what the options need, before anything is listed."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """Name, options and who made the poses; never the folder, which differs from machine to machine."""
+        return SourceInfo(self.name, {**asdict(self.options), **self._more_info()})
+
+    def _more_info(self) -> Mapping[str, Any]:
+        """Plain JSON values beside the options."""
+        return {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what is missing or unusual in the folder, for the user to read; none for a whole one."""
+        lacking = [gender for gender in self.genders if self.tools.bodies and gender not in self.tools.bodies]
+        own = [f"{self.title}: nothing is drawn of {gender} people without their `model`" for gender in lacking]
+        return (*own, *self._listing[1])
+
+    def groups(self) -> Sequence[Group]:
+        """All groups in a fixed order. InputError names a missing or wrong file."""
+        return self._listing[0]
+
+    @abstractmethod
+    def read(self, group: Group) -> Iterator[Sample]:
+        """The group's samples. InputError names a damaged file."""
+
+    @cached_property
+    def _listing(self) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+        notes: list[str] = []
+        groups = tuple(self._list(notes))
+        return groups, tuple(notes)
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        """Without the listing, which can be large: processes that read are given their groups."""
+        return {name: value for name, value in vars(self).items() if name != "_listing"}
+
+    @abstractmethod
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        """The groups in the folder, found without decoding images; sentences for the user are added to `notes`."""
+
+    def _wants(self, split: str) -> bool:
+        """Whether a split, by its owner's name, is asked for."""
+        asked = self.options.split
+        return not asked or split_name(asked) == split_name(split)
+
+    # What is missing: a note where that is allowed, else InputError.
+
+    def _is_there(self, path: Path, what: str, notes: list[str], consequence: str = "") -> bool:
+        """Whether a folder is there; `what` it is: "the folder of subject S1"."""
+        if self.options.allow_missing and not path.is_dir():
+            notes.append(f"{path}: does not exist{consequence}")
+            return False
+        existing_folder(path, what)
+        return True
+
+    def _first_absent(self, paths: Iterable[Path], what: str) -> Path | None:
+        """The first path where nothing is; `what` it would be: "a file of this view"."""
+        absent = next((path for path in paths if not path.exists()), None)
+        if absent is not None and not self.options.allow_missing:
+            raise InputError(absent, "does not exist", expected=what, remedy=_REMEDY)
+        return absent
+
+    def _check_count(self, list_file: Path, what: str, official: int, found: int, notes: list[str]) -> None:
+        """Compare the number of `what` (plural) that a file lists with that of the official release."""
+        if found == official:
+            return
+        if not self.options.allow_missing:
+            problem = f"has not the official number of {what}"
+            remedy = "download it again, or take what is there with `allow_missing`"
+            raise InputError(list_file, problem, expected=str(official), got=str(found), remedy=remedy)
+        notes.append(f"{list_file}: {found} {what}, where the official release has {official}")
+
+    def _present(
+        self, items: Iterable[tuple[Item, Path]], list_file: Path, what: str, notes: list[str], remedy: str = _REMEDY
+    ) -> list[Item]:
+        """Those of `items`, each given with its path, whose file or folder is there.
+
+        list_file  the file that names them; `what` they are, such as "images"
+        InputError also if all are missing.
+        """
+        pairs = list(items)
+        missing = [path for _, path in pairs if not path.exists()]
+        if not missing:
+            return [item for item, _ in pairs]
+        if not self.options.allow_missing or len(missing) == len(pairs):
+            problem = f"names {len(missing)} {what} that are not there, the first being {missing[0]}"
+            raise InputError(list_file, problem, expected=f"all of its {len(pairs)}", remedy=remedy)
+        notes.append(f"{list_file}: {len(missing)} of {len(pairs)} {what} are missing, the first being {missing[0]}")
+        return [item for item, path in pairs if path.exists()]
+
+    # What the tools say
+
+    def _estimator_info(self) -> Mapping[str, Any]:
+        """For sources without poses of their own: who made them."""
+        estimator = self.tools.estimator
+        return {"poses_by": None if estimator is None else dict(estimator.info)}
+
+    def _fitter_info(self) -> Mapping[str, Any]:
+        """For sources with 3-D joints only: who made the bodies."""
+        fitter = self.tools.joint_fitter
+        return {"bodies_by": None if fitter is None else dict(fitter.info)}
+
+    def _check_estimator(self, poses: str, others: str) -> None:
+        """UsageError where the option `poses` asks for the estimator and none was passed in."""
+        if poses == "estimator" and self.tools.estimator is None:
+            raise UsageError("poses", "needs a pose estimator", got="estimator", remedy=f"take `poses={others}`")
+
+    def _estimated(
+        self, images: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool
+    ) -> Sequence[EstimatedImage]:
+        """What the estimator says about the one person in each of `count` images; of nobody without one."""
+        if self.tools.estimator is None:
+            return [EstimatedImage()] * count
+        found = self.tools.estimator.estimate(images, sequence=sequence, single_person=True)
+        if len(found) != count:
+            raise UsageError("pose estimator", "left images out", expected=f"{count} results", got=str(len(found)))
+        return found
+
+
+# From data sets' own joints, cameras and boxes to this project's conventions.
+
+Array = NDArray[Any]
+MOST_RADIANS = 100.0
+"""Axis-angle beyond this is no rotation that anybody stored on purpose."""
+OPENPOSE18: tuple[str, ...] = (
+    *("nose", "neck"),
+    *("right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
+    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+    *("right_eye", "left_eye", "right_ear", "left_ear"),
+)
+"""OpenPose's COCO model, as in 3DPW's poses2d."""
+LSP14: tuple[str, ...] = (
+    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+    *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+    *("neck", "head_top"),
+)
+"""Leeds Sports Pose, as in UP-3D's joints."""
+
+
+def box_around(points: Array, size: tuple[int, int], *, margin: float = 0.1) -> Array | None:
+    """The box (4,) x0 y0 x1 y1 of pixels (N, 2), each side moved outward by `margin` of the longer one.
+
+    Joints lie inside the body: the margin is about what head, hands and feet need. Cut at the borders of an image of
+    `size` (width, height); None if nothing of it is inside.
+    """
+    finite = points[np.isfinite(points).all(1)]
+    if not len(finite):
+        return None
+    low, high = finite.min(0), finite.max(0)
+    around = margin * max(high - low)
+    box = np.concatenate((low - around, high + around))
+    box = np.clip(box, 0, np.tile(np.asarray(size, float), 2))
+    return box if box[2] > box[0] and box[3] > box[1] else None
+
+
+def project_points(points: Array, focal: float | Array, principal_point: Array | Sequence[float]) -> Array:
+    """Points (N, 3) metres, camera axes → pixels (N, 2); NaN for those behind the camera.
+
+    focal  pixels, one for both directions or (2,)
+    """
+    depth = np.where(points[:, 2:] > 1e-6, points[:, 2:], np.nan)
+    return points[:, :2] / depth * focal + np.asarray(principal_point, float)
+
+
+def body_to_camera(
+    poses: Array, trans: Array, pelvis: Array, rotation: Array, translation: Array
+) -> tuple[Array, Array]:
+    """Bodies that stand in the world, turned into the camera.
+
+    poses (N, 72) and trans (N, 3) in world axes; pelvis (3,) or (N, 3) of the shaped body at rest;
+    rotation (N, 3, 3) and translation (N, 3) map world to camera: x_camera = R x_world + t.
+
+    A body turns about its pelvis, which lies at pelvis + trans: the camera sees it at R (pelvis + trans) + t, and the
+    new trans is that less the pelvis.
+    """
+    root = Rotation.from_matrix(rotation) * Rotation.from_rotvec(poses[:, :3])
+    in_camera = np.einsum("nij,nj->ni", rotation, pelvis + trans) + translation
+    return np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), in_camera - pelvis
+
+
+def rest_pelvis(body: Body, betas: Array) -> Array:
+    """Where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
+    with torch.no_grad():
+        return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()
+
+
+def check_every(every: int) -> None:
+    """UsageError unless every n-th frame can be taken."""
+    if every < 1:
+        raise UsageError("every", "must be positive", got=str(every))

@@ -1,0 +1,254 @@
+"""DeepFashion, In-shop Clothes Retrieval: 52,712 images of clothes on people, several of each garment.
+
+    ROOT/Img/img/WOMEN/Dresses/id_00000002/02_1_front.jpg   256 × 256, the garment in the middle on white
+    ROOT/Img/img_highres/…                                  the same images as they were, mostly 750 × 1101
+    ROOT/Eval/list_eval_partition.txt                       their number, column names, then: name, item, split
+    ROOT/fasion-resize-pairs-{train,test}.csv               optional: from,to
+    ROOT/fasion-resize-annotation-{train,test}.csv          optional: name:keypoints_y:keypoints_x
+    ROOT/{train,test}.lst                                   optional: the images of each split
+
+`Img` may be left out, and the optional files may lie in Anno or Eval as well. The lists are those that public reposing
+code shares, spelled like this: "fasion-resize-pairs" of Zhu et al. 2019 (tengteng95/Pose-Transfer, "PATN"), which GFLA,
+SPGNet, DPTN and NTED use too: 101,966 and 8,570 pairs, protocol "patn"; "fasion-pairs" of Siarohin et al. 2018
+("Deformable GANs", DSC), protocol "dsc". They write an image's path without its separators and most underscores:
+fashionWOMENDressesid0000000202_1front.jpg. Keypoints are OpenPose's in the middle 176 columns of the 256 × 256
+image, whole pixels, −1 where not found. The official landmarks and boxes (Anno) are of clothes, not of people: they
+are not read.
+
+A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: an estimator makes
+them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import existing_file
+from humanpose_cli.io.coco_annotations import to_coco17
+from humanpose_cli.lab.cache.samples import Group, Sample
+from humanpose_cli.lab.datasets.common import OPENPOSE18, FolderOptions, FolderSource
+from humanpose_cli.lab.datasets.estimators import EstimatedImage
+from humanpose_cli.lab.datasets.reading import decoded, read_csv, read_lines, read_table, stored_image
+
+OFFICIAL_IMAGES = 52_712
+OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
+_PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
+# → columns cut off at the left
+_KEYPOINT_FILES = {"fasion-resize-annotation-{}.csv": 40, "fasion-annotation-{}.csv": 0}
+_INSHOP = {"train": "train", "query": "test", "gallery": "test"}
+_NAME = re.compile(r"img(?:_highres)?/(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d+_[a-z]+\.jpg")
+_SIDE = 256
+
+
+@dataclass(frozen=True)
+class DeepFashionOptions(FolderOptions):
+    """allow_missing and split as for all sources.
+
+    resolution  'low': img, 'high': img_highres, 'auto': the higher one that is there
+    images      'all', or only those that the pair lists name ('paired')
+    poses       'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is
+    """
+
+    resolution: Literal["auto", "low", "high"] = "auto"
+    images: Literal["all", "paired"] = "all"
+    poses: Literal["auto", "estimator", "none"] = "auto"
+
+
+class DeepFashionSource(FolderSource):
+    """DeepFashion In-shop as samples with one person each."""
+
+    name = "deepfashion"
+    title = "DeepFashion In-shop Clothes Retrieval"
+    options: DeepFashionOptions
+    options_type = DeepFashionOptions
+
+    def _prepare(self) -> None:
+        self._check_estimator(self.options.poses, "none")
+        names = {"low": ["img"], "high": ["img_highres"], "auto": ["img_highres", "img"]}[self.options.resolution]
+        folders = [self.root / above / name for name in names for above in ("Img", "")]
+        folder = next((folder for folder in folders if folder.is_dir()), None)
+        if folder is None:
+            raise InputError(self.root, "holds no images", expected=" or ".join(f"Img/{name}" for name in names))
+        # The folder that holds WOMEN and MEN: img_highres.zip unpacks with and without a folder of its own name inside.
+        inner = folder / folder.name
+        self._images = inner if inner.is_dir() else folder
+
+    @property
+    def _estimates(self) -> bool:
+        return self.options.poses != "none" and self.tools.estimator is not None
+
+    def _more_info(self) -> Mapping[str, Any]:
+        return {
+            **(self._estimator_info() if self._estimates else {"poses_by": None}),
+            "folder": self._images.name,
+            "pair_lists": [path.name for path in self._pair_lists.values()],
+        }
+
+    def _find(self, name: str) -> Path | None:
+        files = (self.root / above / name for above in ("", "Anno", "Eval"))
+        return next((file for file in files if file.is_file()), None)
+
+    def _of_splits(self, pattern: str) -> dict[str, Path]:
+        """Split → its file of that name, where there is one."""
+        files = {split: self._find(pattern.format(split)) for split in ("train", "test")}
+        return {split: path for split, path in files.items() if path is not None}
+
+    @cached_property
+    def _pair_lists(self) -> Mapping[tuple[str, str], Path]:
+        lists = {protocol: self._of_splits(pattern) for protocol, pattern in _PAIR_FILES.items()}
+        return {(protocol, split): path for protocol, files in lists.items() for split, path in files.items()}
+
+    # Listing
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        path, rows = self._partition
+        self._check_count(path, "images", OFFICIAL_IMAGES, len(rows), notes)
+        present = self._present([(name, self._images / name) for name in rows], path, "images", notes)
+        known = set(present)
+        pairs = {key: self._pairs(key, file, known, notes) for key, file in self._pair_lists.items()}
+        if not pairs:
+            expected = _PAIR_FILES["patn"].format("{train,test}")
+            notes.append(f"{self.root}: has no pair lists ({expected}): the cache cannot be used to evaluate reposing")
+        if not self._estimates:
+            notes.append("DeepFashion: the samples have no poses: it has none itself, and no pose estimator was given")
+        return self._groups(rows, present, pairs)
+
+    @cached_property
+    def _partition(self) -> tuple[Path, Mapping[str, str]]:
+        """The official list, and name (as "WOMEN/Dresses/id_00000002/02_1_front.jpg") → its split."""
+        path = self._find("list_eval_partition.txt") or existing_file(
+            self.root / "Eval" / "list_eval_partition.txt", "the list of images"
+        )
+        lines = read_lines(path)
+        if not lines[0].isdecimal() or int(lines[0]) != len(lines) - 2:
+            expected = f"{lines[0]} images, as its first line says" if lines[0].isdecimal() else "their number first"
+            raise InputError(path, "is cut short or damaged", expected=expected, got=str(len(lines) - 2))
+        rows = read_table(path, 3, header_lines=2)
+        for name, _, split in rows:
+            if not _NAME.fullmatch(name) or split not in _INSHOP:
+                raise InputError(path, f"has the strange row {name} {split}", expected="img/…/id_…/….jpg train|query…")
+        return path, {name.partition("/")[2]: split for name, _, split in rows}
+
+    @cached_property
+    def _squeezed_names(self) -> Mapping[str, str]:
+        return {_squeezed(name): name for name in self._partition[1]}
+
+    def _unmangled(self, path: Path, name: str) -> str:
+        """fashionWOMENDressesid0000000202_1front.jpg → WOMEN/Dresses/id_00000002/02_1_front.jpg.
+
+        InputError about the list at `path` for what is no image of the official list.
+        """
+        listed = self._squeezed_names.get(_squeezed(name.removeprefix("fashion")))
+        if listed is None:
+            expected = "such as fashionWOMENDressesid0000000202_1front.jpg, of list_eval_partition.txt"
+            raise InputError(path, f"names {name!r}, which is no image of DeepFashion", expected=expected)
+        return listed
+
+    def _pairs(self, key: tuple[str, str], path: Path, known: set[str], notes: list[str]) -> list[tuple[str, str]]:
+        rows = [
+            (self._unmangled(path, row["from"]), self._unmangled(path, row["to"]))
+            for row in read_csv(path, ("from", "to"))
+        ]
+        if key in OFFICIAL_PAIRS:
+            self._check_count(path, "pairs", OFFICIAL_PAIRS[key], len(rows), notes)
+        for source, target in rows:
+            if _garment(source) != _garment(target):
+                raise InputError(path, f"pairs different garments, {source} and {target}")
+        lost = [name for pair in rows for name in pair if name not in known]
+        if lost:  # of the official list, but missing: there is a note already
+            notes.append(f"{path}: pairs with {len(set(lost))} images that are missing are left out")
+        return [pair for pair in rows if pair[0] in known and pair[1] in known]
+
+    def _groups(
+        self,
+        rows: Mapping[str, str],
+        present: Sequence[str],
+        pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]],
+    ) -> Iterator[Group]:
+        protocol_split = self._protocol_splits(pairs)
+        garments: dict[str, list[str]] = {}
+        for name in present:
+            if self.options.images == "all" or name in protocol_split:
+                garments.setdefault(_garment(name), []).append(name)
+        numbers = {name: i for names in garments.values() for i, name in enumerate(names)}
+        paired: dict[str, dict[tuple[str, str], list[tuple[int, int]]]] = {}
+        for key, listed in pairs.items():
+            for source, target in listed:
+                of_garment = paired.setdefault(_garment(source), {})
+                of_garment.setdefault(key, []).append((numbers[source], numbers[target]))
+        for garment, names in garments.items():
+            images = [(name, {"inshop": _INSHOP[rows[name]], **protocol_split.get(name, {})}) for name in names]
+            yield Group(garment, len(names), paired.get(garment, {}), images)
+
+    def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:
+        """Name → protocol → split: of the images in pairs, and of those in train.lst and test.lst (PATN's)."""
+        splits: dict[str, dict[str, str]] = {}
+        for split, path in self._of_splits("{}.lst").items():
+            for line in read_lines(path):
+                splits.setdefault(self._unmangled(path, line), {})["patn"] = split
+        for (protocol, split), listed in pairs.items():
+            for name in {name for pair in listed for name in pair}:
+                splits.setdefault(name, {})[protocol] = split
+        return splits
+
+    # Reading
+
+    @cached_property
+    def _keypoints(self) -> Mapping[str, tuple[Path, str, str, int]]:
+        """Name → file, the texts of its rows and columns, and the columns cut off at the left."""
+        keypoints: dict[str, tuple[Path, str, str, int]] = {}
+        for pattern, cut in _KEYPOINT_FILES.items():
+            for path in self._of_splits(pattern).values():
+                for row in read_csv(path, ("name", "keypoints_y", "keypoints_x"), delimiter=":"):
+                    name = self._unmangled(path, row["name"])
+                    keypoints.setdefault(name, (path, row["keypoints_y"], row["keypoints_x"], cut))
+        return keypoints
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        stored = [stored_image(self._images / name) for name, _ in group.key]
+        estimated: Sequence[EstimatedImage] = [EstimatedImage()] * len(stored)
+        if self._estimates:
+            estimated = self._estimated(map(decoded, stored), len(stored), sequence=False)
+        for (name, splits), image, estimate in zip(group.key, stored, estimated, strict=True):
+            person = estimate.person(identity=name.rpartition("/")[0], clothing=group.name)
+            if name in self._keypoints:
+                keypoints = _keypoints(*self._keypoints[name], name, image.size)
+                person = replace(person, keypoints={**person.keypoints, "coco17": keypoints})
+            camera = estimate.focal, estimate.principal_point
+            yield Sample(name.removesuffix(".jpg"), image.image, image.size, *camera, [person], splits=splits)
+
+
+def _garment(name: str) -> str:
+    """WOMEN/Dresses/id_00000002/02_1_front.jpg → WOMEN/Dresses/id_00000002/02."""
+    folder, _, file = name.rpartition("/")
+    return f"{folder}/{file.partition('_')[0]}"
+
+
+def _squeezed(name: str) -> str:
+    """A name without what writers of lists leave out."""
+    return name.replace("/", "").replace("_", "")
+
+
+def _keypoints(path: Path, rows: str, columns: str, cut: int, name: str, size: tuple[int, int]) -> NDArray[Any]:
+    """coco17 (17, 3) in pixels of an image of `size`, whose longer side became 256 pixels in the small one."""
+    try:
+        y, x = (np.array(json.loads(text), float) for text in (rows, columns))
+        if y.shape != (len(OPENPOSE18),) or x.shape != y.shape:
+            raise ValueError(f"{y.size} and {x.size} numbers")
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} ({name})", "has unusable keypoints", expected="18 and 18", got=str(error)) from error
+    scale = max(size) / _SIDE
+    labelled = ((x >= 0) & (y >= 0)).astype(float)
+    centred = np.stack((x + cut, y), 1) + 0.5 - _SIDE / 2
+    points = centred * scale + np.array(size) / 2
+    return to_coco17(np.concatenate((points, labelled[:, None]), 1), OPENPOSE18)

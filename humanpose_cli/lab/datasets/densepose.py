@@ -1,0 +1,249 @@
+"""DensePose-COCO and DensePose-PoseTrack: people with some hundred points of their surfaces each.
+
+DensePose-COCO, about 49,000 people on COCO's images of 2014:
+    ROOT/annotations/densepose_coco_2014_{train,minival,valminusminival}.json    as the first release names them, or
+    ROOT/annotations/densepose_{train2014,minival2014,valminusminival2014}.json  as Detectron2's documentation does
+    ROOT/train2014/COCO_train2014_000000000036.jpg, ROOT/val2014/…               COCO's images, also below images/
+Protocols: "densepose": training on train and valminusminival, validation on minival; "files": which file lists an
+image. Layout after DensePose's INSTALL.md and Detectron2's DENSEPOSE_DATASETS.md.
+
+DensePose-PoseTrack, people in videos of PoseTrack 2017, some frames of which have surface points:
+    ROOT/densepose_posetrack_{train,val}2017.json   or densepose_only_posetrack_…, the annotated frames only; also
+                                                    below ROOT/annotations/ or ROOT/DensePose_PoseTrack/
+    ROOT/images/…                                   PoseTrack's images, where the annotations' file_name points, also
+                                                    below ROOT/posetrack_data/ and ROOT/posetrack_data_2017/
+    ROOT/images/train/000001_bonn_train/000000.jpg  or those of PoseTrack 2018, which hold the same videos
+Protocol "densepose": the files' train and val; densepose_posetrack_test2017.json has no public annotations and is not
+read. A person is known by their track. Layout after DensePose's PoseTrack/README.md, Detectron2 and PosePile.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import existing_file
+from humanpose_cli.io.coco_annotations import (
+    HIDDEN_CONFIDENCE,
+    decode_run_lengths,
+)
+from humanpose_cli.io.densepose_annotations import SIDE, AnnotatedImage, AnnotatedPerson, read_annotated_images
+from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
+from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
+
+Array = NDArray[Any]
+
+
+def sample_of(annotated: AnnotatedImage, name: str, track_prefix: str, **facts: Any) -> Sample:
+    """The whole image with its people, who are known by `track_prefix` and their track where they have one."""
+    image = stored_image(annotated.path)
+    size = annotated.record["width"], annotated.record["height"]
+    if image.size != size:
+        raise InputError(
+            annotated.path, "has another size than its annotation", expected=f"{size}", got=f"{image.size}"
+        )
+    people = [
+        person_of(person, size, "" if person.track is None else f"{track_prefix}/{person.track}")
+        for person in annotated.people
+    ]
+    return Sample(name, image.image, size, people=people, **facts)
+
+
+def person_of(annotated: AnnotatedPerson, size: tuple[int, int], identity: str = "") -> Person:
+    """The person in an image of `size` (width, height): box, keypoints, surface points and mask.
+
+    The mask joins all annotated parts. InputError where their run lengths are damaged.
+    """
+    low = np.clip(annotated.box[:2], 0, size)
+    return Person(
+        identity=identity,
+        box=np.concatenate((low, np.clip(annotated.box[2:], low, size))),
+        keypoints={"coco17": annotated.keypoints},
+        surface_points=annotated.points,
+        mask=_mask(annotated, size) if annotated.masks else None,
+    )
+
+
+def _mask(annotated: AnnotatedPerson, size: tuple[int, int]) -> bytes:
+    joined = np.zeros((SIDE, SIDE), bool)
+    for mask in annotated.masks:
+        part = decode_run_lengths(mask, annotated.where)
+        if part.shape != joined.shape:
+            problem = "has dp_masks of another size"
+            raise InputError(annotated.where, problem, expected=f"{joined.shape}", got=f"{part.shape}")
+        joined |= part
+    x0, y0, x1, y1 = annotated.box
+    columns = np.floor((np.arange(size[0]) + 0.5 - x0) / (x1 - x0) * SIDE).astype(int)
+    rows = np.floor((np.arange(size[1]) + 0.5 - y0) / (y1 - y0) * SIDE).astype(int)
+    inside = ((rows >= 0) & (rows < SIDE))[:, None] & ((columns >= 0) & (columns < SIDE))
+    return encode_mask(inside & joined[rows.clip(0, SIDE - 1)[:, None], columns.clip(0, SIDE - 1)])
+
+
+# The sources
+
+
+class _DensePoseSource(FolderSource):
+    """Annotation files whose images and people are counted; images are kept whole, with all of their people.
+
+    counts    part → the official numbers of images and people with surface points
+    flag_one  see `read_annotated_images`; example: of an annotation file's name
+    """
+
+    counts: ClassVar[Mapping[str, tuple[int, int]]]
+    flag_one: ClassVar[float]
+    example: ClassVar[str]
+    splits = ("train", "val")
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        groups: list[Group] = []
+        for part, official in self.counts.items():
+            if not self._wants(self._split_of(part)):
+                continue
+            path = self._annotations(part)
+            if self.options.allow_missing and not path.exists():
+                notes.append(f"{path}: does not exist")
+                continue
+            existing_file(path, f"{self.title}'s annotations of {part}")
+            images = read_annotated_images(path, flag_one=self.flag_one)
+            if not images:
+                remedy = "COCO's own keypoints are read by hpc preprocess coco"
+                raise InputError(
+                    path, "holds no surface points", expected="annotations with dp_x, dp_I …", remedy=remedy
+                )
+            self._check_count(path, "images with surface points", official[0], len(images), notes)
+            people = sum(image.surfaces for image in images)
+            self._check_count(path, "people with surface points", official[1], people, notes)
+            frames = [self._frame(path, image, part) for image in images]
+            present = self._present([(frame, frame.path) for frame in frames], path, "images", notes)
+            groups += self._grouped(present, part)
+        if not groups:
+            raise InputError(self.root, f"holds no annotations of {self.title}", expected=self.example)
+        return groups
+
+    def _split_of(self, part: str) -> str:
+        """The split that an annotation file belongs to."""
+        return part
+
+    @abstractmethod
+    def _annotations(self, part: str) -> Path:
+        """A part's annotation file."""
+
+    @abstractmethod
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
+        """An image of the annotation file at `path`; its file where file_name says, if it is nowhere."""
+
+    @abstractmethod
+    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
+        """The groups of a part; their key is (part, frames)."""
+
+
+COCO_COUNTS: Mapping[str, tuple[int, int]] = {
+    "train": (26437, 39210),
+    "valminusminival": (5984, 7297),
+    "minival": (1508, 2243),
+}
+"""File → images and people with surface points."""
+_PROTOCOLS = {
+    "train": {"densepose": "train", "files": "train"},
+    "valminusminival": {"densepose": "train", "files": "validation"},
+    "minival": {"densepose": "validation", "files": "test"},
+}
+"""File → protocol → split: "densepose" as the owners train and judge, "files" with a split for each file."""
+_IMAGES = {"train": "train2014", "valminusminival": "val2014", "minival": "val2014"}
+
+
+class DensePoseCocoSource(_DensePoseSource):
+    """DensePose-COCO as samples with all of an image's people; a group is an image."""
+
+    name = "densepose"
+    title = "DensePose-COCO"
+    counts = COCO_COUNTS
+    flag_one = HIDDEN_CONFIDENCE
+    example = "annotations/densepose_….json"
+
+    def _split_of(self, part: str) -> str:
+        return _PROTOCOLS[part]["densepose"]
+
+    def _annotations(self, part: str) -> Path:
+        first = self.root / "annotations" / f"densepose_coco_2014_{part}.json"
+        second = first.with_name(f"densepose_{part}2014.json")
+        return second if second.exists() and not first.exists() else first
+
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
+        name = _IMAGES[part]
+        folders = [self.root / name, self.root / "images" / name, self.root / f"coco_{name}"]
+        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return replace(image, path=folder / image.file_name)
+
+    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
+        return [Group(f"{part}/{Path(frame.file_name).stem}", 1, key=(part, [frame])) for frame in frames]
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        part, (frame,) = group.key
+        yield sample_of(frame, group.name, "", splits=_PROTOCOLS[part])
+
+
+POSETRACK_COUNTS: Mapping[str, tuple[int, int]] = {"train": (1680, 8274), "val": (782, 4753)}
+"""Split → images and people with surface points."""
+_FOLDERS = ("", "annotations", "DensePose_PoseTrack")
+_FILES = ("densepose_only_posetrack_{}2017.json", "densepose_posetrack_{}2017.json")
+_POSETRACK_FOLDERS = ("", "posetrack_data", "posetrack_data_2017")
+
+
+class DensePosePoseTrackSource(_DensePoseSource):
+    """DensePose-PoseTrack as samples with all of an image's people; a group is a video's annotated frames."""
+
+    name = "densepose-posetrack"
+    title = "DensePose-PoseTrack"
+    flag_one = 1.0
+    counts = POSETRACK_COUNTS
+    example = _FILES[1].format("train")
+
+    def _annotations(self, part: str) -> Path:
+        files = [self.root / folder / name.format(part) for folder in _FOLDERS for name in _FILES]
+        return next((file for file in files if file.exists()), self.root / _FILES[1].format(part))
+
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
+        files = [self.root / folder / image.file_name for folder in _POSETRACK_FOLDERS]
+        video = re.fullmatch(r"0*(\d+)_([a-z]+)(?:_\w+)?", Path(image.file_name).parent.name)
+        frame = image.record.get("frame_id")
+        if video is not None and isinstance(frame, int):  # as PoseTrack 2018 names it
+            name = f"images/{part}/{int(video[1]):06d}_{video[2]}_{part}/{frame:06d}.jpg"
+            files += [self.root / folder / name for folder in _POSETRACK_FOLDERS]
+        path_of_image = next((file for file in files if file.is_file()), files[0])
+        return replace(image, path=path_of_image, number=_frame_number(path, image))
+
+    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
+        videos: dict[str, list[AnnotatedImage]] = {}
+        for frame in frames:
+            videos.setdefault(Path(frame.file_name).parent.name, []).append(frame)
+        return [
+            Group(f"{part}/{video}", len(shown), key=(part, sorted(shown, key=lambda frame: frame.number)))
+            for video, shown in videos.items()
+        ]
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        part, frames = group.key
+        for frame in frames:
+            name = f"{group.name}/{Path(frame.file_name).stem}"
+            facts = {"sequence": group.name, "frame": frame.number, "splits": {"densepose": split_name(part)}}
+            yield sample_of(frame, name, group.name, **facts)
+
+
+def _frame_number(path: Path, image: AnnotatedImage) -> int:
+    number = image.record.get("frame_id")
+    if number is None:
+        digits = re.findall(r"\d+", Path(image.file_name).stem)
+        number = int(digits[-1]) if digits else None
+    if not isinstance(number, int) or number < 0:
+        raise InputError(f"{path}, {image.file_name}", "has no frame_id", got=str(number)[:40])
+    return number

@@ -1,0 +1,244 @@
+"""EMDB: 81 videos of ten people by a camera that is carried about, SMPL from electromagnetic sensors.
+
+    ROOT/P0/09_outdoor_walk/P0_09_outdoor_walk_data.pkl          P0 to P9
+    ROOT/P0/09_outdoor_walk/images/00000.jpg
+
+Fields of a pickle (the owners' dataset.md), N frames at 30 Hz:
+    gender, name, emdb1, emdb2 (which evaluation it belongs to), n_frames, good_frames_mask (N,)
+    camera: intrinsics (3, 3), extrinsics (N, 4, 4) world to camera, width, height
+    smpl: poses_root (N, 3), poses_body (N, 69), trans (N, 3), betas (10,), in world axes
+    kp2d (N, 24, 2): SMPL's joints in the image; bboxes: bboxes (N, 4), invalid_idxs
+
+Bodies turn with the camera about their pelvis (`body_to_camera`). Where no model is passed in, the pelvis of the shaped
+body at rest is the point that lies, with the least squares, where kp2d has the pelvis in all frames.
+
+Protocols "emdb1" (17 videos), "emdb2" (25 videos, for trajectories in the world) and "emdb" (all), each only a test
+split: nobody is to learn from it. A group is a video; frames that the owners call invalid are left out. The camera's
+path is kept (`Sample.world_to_camera`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import array_field
+from humanpose_cli.io.inputs import natural_order
+from humanpose_cli.lab.cache.samples import Group, Person, Sample
+from humanpose_cli.lab.datasets.common import (
+    MOST_RADIANS,
+    FolderSource,
+    SequenceOptions,
+    body_to_camera,
+    box_around,
+    project_points,
+    rest_pelvis,
+)
+from humanpose_cli.lab.datasets.reading import read_pickle, stored_image
+
+FRAME_RATE = 30.0
+OFFICIAL_VIDEOS = {"emdb1": 17, "emdb2": 25}
+_PELVIS = SMPL24.index("pelvis")
+_MISFIT = 5.0  # pixels: the median by which the pelvis may miss kp2d
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class EmdbOptions(SequenceOptions):
+    """allow_missing as for all sources; all of it is one split.
+
+    every   take every n-th frame of each video
+    subset  "emdb1" or "emdb2": only the videos of that evaluation; "" for all
+    """
+
+    subset: Literal["", "emdb1", "emdb2"] = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Video:
+    """A video: focal length and principal point in pixels, size, cameras (N, 3, 4), and the person in camera axes."""
+
+    focal: float
+    principal_point: tuple[float, float]
+    size: tuple[int, int]
+    cameras: Array
+    gender: str
+    betas: Array
+    poses: Array
+    trans: Array
+    keypoints: Array
+    boxes: Array
+    modelled: bool
+
+
+class EmdbSource(FolderSource):
+    """EMDB as videos of one person."""
+
+    name = "emdb"
+    title = "EMDB"
+    bodies = ("smpl",)
+    genders = ("female", "male")
+    options: EmdbOptions
+    options_type = EmdbOptions
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        files = sorted(self.root.glob("P[0-9]*/*/P*_data.pkl"), key=natural_order)
+        if not files:
+            expected = "P0/09_outdoor_walk/P0_09_outdoor_walk_data.pkl"
+            raise InputError(self.root, "holds no videos of EMDB", expected=expected)
+        groups: list[Group] = []
+        counts = dict.fromkeys(OFFICIAL_VIDEOS, 0)
+        for path in files:
+            stored = read_pickle(path)
+            protocols = [name for name in OFFICIAL_VIDEOS if bool(stored.get(name))]
+            for name in protocols:
+                counts[name] += 1
+            if self.options.subset and self.options.subset not in protocols:
+                continue
+            valid = array_field(stored, "good_frames_mask", path, (None,)) > 0
+            frames = [frame for frame in np.flatnonzero(valid).tolist() if frame % self.options.every == 0]
+            present = self._present([(frame, _image(path, frame)) for frame in frames], path, "images", notes)
+            name = f"{path.parent.parent.name}/{path.parent.name}"
+            splits = dict.fromkeys(("emdb", *protocols), "test")
+            groups.append(Group(name, len(present), key={"path": path, "frames": present, "splits": splits}))
+        for name, official in OFFICIAL_VIDEOS.items():
+            if self.options.subset in ("", name):
+                self._check_count(self.root, f"videos of {name}", official, counts[name], notes)
+        return groups
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        path: Path = group.key["path"]
+        video = self._load(path)
+        for frame in group.key["frames"]:
+            image = stored_image(_image(path, frame))
+            if image.size != video.size:
+                got = f"{image.size[0]} × {image.size[1]}"
+                expected = f"{video.size[0]} × {video.size[1]}"
+                raise InputError(_image(path, frame), "has another size than its camera", expected=expected, got=got)
+            yield Sample(
+                f"{group.name}/{frame:05d}",
+                image.image,
+                image.size,
+                video.focal,
+                video.principal_point,
+                [_person(group.name, video, frame)],
+                sequence=group.name,
+                frame=frame,
+                splits=group.key["splits"],
+                frame_rate=FRAME_RATE,
+                world_to_camera=video.cameras[frame],
+            )
+
+    def _load(self, path: Path) -> _Video:
+        stored = read_pickle(path)
+        camera, smpl, found = (_table(stored, name, path) for name in ("camera", "smpl", "bboxes"))
+        intrinsics = array_field(camera, "intrinsics", path, (3, 3))
+        extrinsics = array_field(camera, "extrinsics", path, (None, 4, 4))
+        count = len(extrinsics)
+        rotation, translation = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
+        if not np.allclose(rotation @ rotation.transpose(0, 2, 1), np.eye(3), atol=1e-3):
+            raise InputError(f"{path} (extrinsics)", "are no rigid motions")
+        if min(intrinsics[0, 0], intrinsics[1, 1]) <= 0:
+            raise InputError(f"{path} (intrinsics)", "is no camera", expected="positive focal lengths")
+        gender = str(stored.get("gender"))
+        if gender not in ("female", "male", "neutral"):
+            raise InputError(f"{path} (gender)", "names no model", expected="female, male or neutral", got=gender[:20])
+        root = array_field(smpl, "poses_root", path, (count, 3), largest=MOST_RADIANS)
+        body = array_field(smpl, "poses_body", path, (count, 69), largest=MOST_RADIANS)
+        trans = array_field(smpl, "trans", path, (count, 3))
+        betas = array_field(smpl, "betas", path, None).ravel()[:10]
+        if len(betas) < 10:
+            raise InputError(f"{path} (betas)", "is too short", expected="10 numbers", got=str(len(betas)))
+        keypoints = array_field(stored, "kp2d", path, (count, len(SMPL24), 2), finite=False)
+        valid = array_field(stored, "good_frames_mask", path, (count,)) > 0
+        model = self.tools.bodies.get(gender)
+        if model is None:
+            sight = rotation[valid], translation[valid], trans[valid], keypoints[valid, _PELVIS]
+            pelvis = _pelvis_at_rest(path, intrinsics, *sight)
+        else:
+            pelvis = rest_pelvis(model, betas)
+        poses, moved = body_to_camera(np.concatenate((root, body), 1), trans, pelvis, rotation, translation)
+        return _Video(
+            float(intrinsics[0, 0] + intrinsics[1, 1]) / 2,
+            (float(intrinsics[0, 2]), float(intrinsics[1, 2])),
+            (_size(camera, "width", path), _size(camera, "height", path)),
+            extrinsics[:, :3],
+            gender,
+            betas,
+            poses,
+            moved,
+            keypoints,
+            array_field(found, "bboxes", path, (count, 4), finite=False),
+            model is not None,
+        )
+
+
+def _image(path: Path, frame: int) -> Path:
+    return path.parent / "images" / f"{frame:05d}.jpg"
+
+
+def _table(stored: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
+    table = stored.get(name)
+    if not isinstance(table, dict):
+        raise InputError(path, f"lacks {name}", expected=f"a table {name}", got=type(table).__name__)
+    return table
+
+
+def _size(camera: Mapping[str, Any], name: str, path: Path) -> int:
+    value = camera.get(name)
+    if not isinstance(value, int | float | np.integer | np.floating) or not value >= 1:
+        raise InputError(f"{path} ({name})", "is no size", expected="pixels", got=str(value)[:20])
+    return int(value)
+
+
+def _pelvis_at_rest(
+    path: Path, intrinsics: Array, rotation: Array, translation: Array, trans: Array, pixels: Array
+) -> Array:
+    """The pelvis (3,) of the shaped body at rest: J of R (J + trans) + t that is projected to the pixels (N, 2).
+
+    With p = R (J + trans) + t, every pixel gives two equations f p_x = (x − c_x) p_z, and likewise for y, linear in J.
+    """
+    rows, wanted = [], []
+    at = np.einsum("nij,nj->ni", rotation, trans) + translation
+    for axis in (0, 1):
+        off = (pixels[:, axis] - intrinsics[axis, 2])[:, None]
+        rows.append(intrinsics[axis, axis] * rotation[:, axis] - off * rotation[:, 2])
+        wanted.append(off[:, 0] * at[:, 2] - intrinsics[axis, axis] * at[:, axis])
+    if not len(pixels) or not np.isfinite(pixels).all():
+        raise InputError(f"{path} (kp2d)", "holds pixels that are not finite in valid frames")
+    pelvis = np.linalg.lstsq(np.concatenate(rows), np.concatenate(wanted), rcond=None)[0]
+    points = np.einsum("nij,nj->ni", rotation, pelvis + trans) + translation
+    focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
+    apart = np.linalg.norm(project_points(points, focal, intrinsics[:2, 2]) - pixels, axis=1)
+    if not np.median(apart) <= _MISFIT:
+        got = f"{np.median(apart):.0f} pixels apart"
+        raise InputError(f"{path} (kp2d)", "does not fit the camera and the bodies", got=got)
+    return np.asarray(pelvis)
+
+
+def _person(name: str, video: _Video, frame: int) -> Person:
+    pixels, box = video.keypoints[frame], video.boxes[frame]
+    known = np.isfinite(pixels).all(1)
+    usable = np.isfinite(box).all() and (box[2:] > box[:2]).all()
+    keypoints = {}
+    if not video.modelled:  # else they are drawn, with their visibility
+        keypoints[SMPL24.name] = np.concatenate((np.where(known[:, None], pixels, 0), known[:, None]), 1)
+    subject = name.partition("/")[0]
+    return Person(
+        identity=subject,
+        clothing=name,
+        gender=video.gender,
+        body="smpl",
+        box=box if usable else box_around(pixels, video.size),
+        poses=video.poses[frame],
+        betas=video.betas,
+        trans=video.trans[frame],
+        keypoints=keypoints,
+    )

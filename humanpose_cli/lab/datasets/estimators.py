@@ -1,0 +1,184 @@
+"""Labels of our own fits, for data sets that lack poses: of images by `hpc fit`, of 3-D joints by `fit_joints`.
+
+Sources use only the public members of the two classes, so that callers may pass in others. Instances are pickled to the
+processes that read a source; the fitter and its models load where they are first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.conventions import SMPL24, skeleton_by_name
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.inputs import Frame
+from humanpose_cli.lab.cache.samples import Person
+
+if TYPE_CHECKING:
+    from humanpose_cli.fitting.fitter import Fitter
+    from humanpose_cli.fitting.options import FitOptions
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatedImage:
+    """The estimates of the people in one image.
+
+    people           the largest first, with boxes and whatever else the estimator predicts
+    focal            pixels: the camera in whose axes the people are given; None if there are none
+    principal_point  (2,) pixels; None for the centre
+    """
+
+    people: Sequence[Person] = ()
+    focal: float | None = None
+    principal_point: tuple[float, float] | None = None
+
+    @classmethod
+    def of_fit(cls, record: FitRecord, frame: int, name: str = "") -> EstimatedImage:
+        """What a fit says of one frame (0 … F−1); see `people_of_fit`."""
+        x, y = record.principal_point[frame]
+        return cls(people_of_fit(record, frame, name), float(record.focal[frame]), (float(x), float(y)))
+
+    def person(self, **facts: str) -> Person:
+        """The first of the people, or a person without labels, with further names."""
+        return replace(self.people[0] if self.people else Person(), **facts)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedBodies:
+    """Bodies found from 3-D joints, one for each of T frames.
+
+    body   "default", "smpl" …: whose parameters they are; gender of that model
+    poses  (T, 72) axis-angle; the first three map body to camera axes
+    betas  (T, 10), the same in all frames of one person
+    trans  (T, 3) metres, camera axes, such that root = shaped rest pelvis + trans
+    error  (T,) metres: mean distance between the given joints and the body's; NaN where there were none
+    """
+
+    poses: NDArray[Any]
+    betas: NDArray[Any]
+    trans: NDArray[Any]
+    error: NDArray[Any]
+    body: str = "default"
+    gender: str = "neutral"
+
+
+def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]:
+    """The people of a fit file in one frame (0 … F−1), the largest box first, interpolated rows left out.
+
+    The fit is stored twice: as the best that is known, and as what refinement starts from.
+    name  of the image or sequence, which makes a track's number an identity
+    """
+    rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
+    areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)
+    people = []
+    for row in (rows[i] for i in np.argsort(-areas, kind="stable")):
+        confidence = record.joint_confidence[row][:, None]
+        person = Person(
+            identity=f"{name}/{record.track_id[row]}" if name else "",
+            gender=record.gender,
+            body=record.body.partition("-")[0],
+            box=record.boxes[row],
+            poses=record.poses[row],
+            betas=record.betas[row],
+            trans=record.trans[row],
+            segment_scales=record.segment_scales[row],
+            keypoints={SMPL24.name: np.concatenate((record.joints2d[row], confidence), 1)},
+            joints={SMPL24.name: np.concatenate((record.joints3d[row], confidence), 1)},
+            detected=record.keypoints2d[row],
+        )
+        people.append(replace(person, fit_poses=person.poses, fit_betas=person.betas, fit_trans=person.trans))
+    return people
+
+
+class FitEstimator:
+    """Images → people with body parameters: `hpc fit` for the images of a data set.
+
+    device  of the networks: auto, cpu or cuda:N
+    """
+
+    def __init__(self, options: FitOptions | None = None, device: str = "auto") -> None:
+        from humanpose_cli.fitting.options import FitOptions
+
+        self.options, self.device = options or FitOptions(), device
+        self._fitter: Fitter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"options": self.options, "device": self.device, "_fitter": None}
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """Name and options as plain JSON values: what a cache says about who made its poses."""
+        return {"name": "hpc fit", **self.options.identity({})}
+
+    def estimate(
+        self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool
+    ) -> Sequence[EstimatedImage]:
+        """One result for each image, in their order.
+
+        images         (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
+        sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
+        single_person  True: only the person that the images are about
+        """
+        fitter = self._with(single_person)
+        if not sequence:
+            return [EstimatedImage.of_fit(fitter.fit_image(pixels), 0) for pixels in images]
+        record = fitter.fit_sequence(Frame(i, f"{i:06d}", pixels) for i, pixels in enumerate(images))
+        return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
+
+    def _with(self, single_person: bool) -> Fitter:
+        """The one fitter, its models loaded once in this process, with an image's own wishes."""
+        from humanpose_cli.fitting.fitter import Fitter
+
+        if self._fitter is None:
+            self._fitter = Fitter(self.options, device=self.device, threads=1)
+        people = "largest" if single_person else self.options.people
+        self._fitter.options = replace(self.options, people=people)
+        return self._fitter
+
+
+class BodyJointFitter:
+    """3-D joints → body parameters by `fit_joints`.
+
+    body  'default' or 'smpl:FILE'
+    """
+
+    def __init__(self, body: str = "default") -> None:
+        self.body = body
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """Name and options as plain JSON values: what a cache says about who made its poses."""
+        from humanpose_cli.fitting.joints import JointFitOptions
+
+        return {"name": "joint fit", "body": body_by_name(self.body).name, **asdict(JointFitOptions())}
+
+    def fit(self, joints: NDArray[Any], skeleton: str) -> FittedBodies:
+        """One person's joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of
+        that name.
+        """
+        from humanpose_cli.fitting.joints import fit_joints
+
+        body = body_by_name(self.body)
+        fit = fit_joints(body, joints, skeleton_by_name(skeleton))
+        kind, _, gender = body.name.partition("-")
+        return FittedBodies(fit.poses, fit.betas, fit.trans, fit.error, body=kind, gender=gender or "neutral")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceTools:
+    """What a source may use beyond its files; a source says which of them it needs.
+
+    estimator     poses of images without any, such as `FitEstimator`
+    joint_fitter  bodies of 3-D joints, such as `BodyJointFitter`
+    bodies        gender ("neutral", "male", "female") → the model that the data set's parameters belong to
+    """
+
+    estimator: FitEstimator | None = None
+    joint_fitter: BodyJointFitter | None = None
+    bodies: Mapping[str, Body] = field(default_factory=dict)

@@ -1,0 +1,422 @@
+"""Human3.6M: seven actors with public poses, 15 activities twice each, four calibrated cameras, 50 frames a second.
+
+    ROOT/metadata.xml                               or ROOT/Release-v1.2/metadata.xml, as in the owners' code
+    ROOT/S1/MyPoseFeatures/D3_Positions_mono/Directions 1.54138969.cdf   joints in the camera's axes, millimetres
+    ROOT/S1/MyPoseFeatures/D3_Positions/Directions 1.cdf         or in the world's
+    ROOT/S1/Videos/Directions 1.54138969.mp4
+    ROOT/images/S1_Directions_1.54138969_000001.jpg              or frames, counted from 1, as SPIN extracts them;
+    ROOT/S1/images/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg       mmhuman3d's way
+    ROOT/images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_00001.jpg        MMPose's
+
+Layout after the owners' archives (Poses_D3_Positions_mono_S1.tgz, Videos_S1.tgz …) and the public loaders of SPIN,
+VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled objects without cameras, is not read.
+
+Protocols: "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for testing, every 10th frame (section 4);
+"deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1); "p1" and "p2":
+the same actors, every 5th frame, as HMR and SPIN are judged: p1 on all cameras, p2 on camera 60457274 alone. They are
+left out where `every` does not divide 5.
+
+Of each frame one pinhole view of the actor is kept (`calibrated`); labels are the joints, and bodies from MoSh fits or
+from the joint fitter. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are
+kept as released, so that figures compare. The video S11 Directions.54138969 is damaged in the release and left out.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.conventions import H36M17
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import array_field, existing_file, existing_folder
+from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
+from humanpose_cli.io.image_sequences import natural_order
+from humanpose_cli.io.images import read_image
+from humanpose_cli.lab.cache.samples import Group, Person, Sample
+from humanpose_cli.lab.datasets.calibrated import (
+    CalibratedCamera,
+    CropOptions,
+    Lens,
+    PinholeView,
+    Shot,
+    placed_by_joints,
+    with_fitted_bodies,
+    with_joints,
+)
+from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_cdf
+from humanpose_cli.lab.datasets.reading import read_pickle, video_frames
+
+# Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
+#
+# After the owners' code (H36MDataBase, H36MCamera, ProjectPointRadial of the release 1.2) and public loaders of the
+# fits (HMR, mmhuman3d, VIBE).
+
+Array = NDArray[Any]
+CAMERAS = ("54138969", "55011271", "58860488", "60457274")
+"""In the order of metadata.xml and of the fits' cam0 to cam3."""
+SIZES = ((1000, 1000), (1000, 1002))
+"""Of the videos, which differ between cameras and, within a camera, between actions of S7."""
+FRAME_RATE = 50.0
+MOSH_EVERY = 5
+"""The fits have a row for every fifth frame of the videos (50 a second), and none after their end."""
+_METADATA_SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
+_JOINTS = 32
+# Rows of the 32 joints (of which many are doubled) in the order of h36m17.
+_H36M17_ROWS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+_MATLAB_TO_CORNER = -0.5  # the owners' code is MATLAB's, whose first pixel has its centre at (1, 1)
+
+
+def read_cameras(path: Path) -> Mapping[tuple[int, str], CalibratedCamera]:
+    """(number of the subject, camera) → camera, from metadata.xml.
+
+    Its field w0 holds 300 numbers: 4 cameras × 11 subjects × (three angles of R = R_x R_y R_z, position in
+    millimetres), then 4 cameras × (two focal lengths, principal point, k1 k2 k3, p1 p2); x_camera = R (x − position).
+    """
+    existing_file(path, "Human3.6M's metadata.xml, which is part of the owners' code")
+    try:
+        text = ElementTree.parse(path).getroot().findtext("w0", "")
+        numbers = np.array([float(number) for number in text.strip().strip("[]").split()])
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an unknown encoding
+        raise InputError(path, f"is no readable metadata.xml ({error})") from error
+    count = len(CAMERAS) * (_METADATA_SUBJECTS * 6 + 9)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise InputError(path, "has an unusable field w0", expected=f"{count} numbers", got=str(len(numbers)))
+    extrinsics = numbers[: len(CAMERAS) * _METADATA_SUBJECTS * 6].reshape(len(CAMERAS), _METADATA_SUBJECTS, 6)
+    lenses = [_lens(row) for row in numbers[extrinsics.size :].reshape(len(CAMERAS), 9)]
+    cameras = {}
+    for row, name in enumerate(CAMERAS):
+        for subject in range(1, _METADATA_SUBJECTS + 1):
+            angles, position = extrinsics[row, subject - 1, :3], extrinsics[row, subject - 1, 3:] / 1000
+            rotation = Rotation.from_euler("XYZ", angles).as_matrix()
+            cameras[subject, name] = CalibratedCamera(lenses[row], rotation, -rotation @ position)
+    return cameras
+
+
+def _lens(row: Array) -> Lens:
+    fx, fy, cx, cy, k1, k2, k3, p1, p2 = (float(number) for number in row)
+    centre = (cx + _MATLAB_TO_CORNER, cy + _MATLAB_TO_CORNER)
+    return Lens((fx, fy), centre, (k1, k2, k3), (p1, p2), tangential_gain=1.0)
+
+
+def pose_frames(path: Path) -> int:
+    """How many frames a pose file (.cdf) has, from its headers."""
+    shape = cdf_shape(path, "Pose")
+    values = 3 * _JOINTS
+    if shape[-1] != values or len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] != 1):
+        raise InputError(path, "has poses of another shape", expected=f"(1, frames, {values})", got=str(shape))
+    return int(np.prod(shape[:-1]))
+
+
+def read_joints(path: Path) -> Array:
+    """A pose file's joints in the order of h36m17: (frames, 17, 3) metres, in the file's axes.
+
+    The files of D3_Positions are in the world's axes, those of D3_Positions_mono in the camera's.
+    """
+    frames = pose_frames(path)
+    values = np.asarray(read_cdf(path, "Pose"), np.float64).reshape(frames, _JOINTS, 3)
+    if not np.isfinite(values).all():
+        raise InputError(path, "holds joints that are not finite", remedy="unpack or download it again")
+    assert len(_H36M17_ROWS) == len(H36M17)
+    return values[:, _H36M17_ROWS] / 1000
+
+
+@dataclass(frozen=True, eq=False)
+class MoshFits:
+    """Bodies that MoSh found for one video: poses (N, 72), the root mapping body to camera axes; betas (10,).
+
+    The files `S1/Directions 1_cam0_aligned.pkl` hold `new_poses` in the camera's axes, their root turned by half a
+    turn about x (as HMR's authors say), and no translations: with SMPL they follow from the joints.
+    """
+
+    poses: Array
+    betas: Array
+
+    @classmethod
+    def read(cls, path: Path) -> MoshFits:
+        """InputError where the file is missing or of another kind."""
+        existing_file(path, "a MoSh fit of this video")
+        stored = read_pickle(path)
+        poses = array_field(stored, "new_poses", path, (None, 72))
+        betas = array_field(stored, "betas", path, (None,))
+        if len(betas) < 10:
+            raise InputError(f"{path} (betas)", "are too few", expected="10", got=str(len(betas)))
+        half_turn = Rotation.from_rotvec([np.pi, 0, 0])
+        root = Rotation.from_rotvec(poses[:, :3]) * half_turn
+        return cls(np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), betas[:10])
+
+
+PROTOCOLS: Mapping[str, Mapping[str, str]] = {
+    "nbf": {
+        "S1": "train",
+        "S5": "train",
+        "S6": "train",
+        "S7": "train",
+        "S8": "validation",
+        "S9": "test",
+        "S11": "test",
+    },
+    **{
+        name: {
+            **dict.fromkeys(("S1", "S5", "S6", "S7", "S8"), "train"),
+            **dict.fromkeys(("S9", "S11"), "test"),
+        }
+        for name in ("deform-and-learn", "p1", "p2")
+    },
+}
+_NBF_EVERY, _HMR_EVERY = 10, 5
+_FRONTAL = "60457274"
+_SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+_ACTIONS = 30
+_METADATA = ("metadata.xml", "Release-v1.2/metadata.xml", "Release-v1.1/metadata.xml")
+_DAMAGED_VIEWS = frozenset([("S11", "Directions", "54138969")])
+_SAME_ACTIVITY = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
+
+
+@dataclass(frozen=True)
+class H36mOptions(CropOptions):
+    """every, crop_size, allow_missing and split as for all calibrated sources.
+
+    mosh       folder of MoSh fits, such as neutrMosh/neutrSMPL_H3.6, with `S1/Directions 1_cam0_aligned.pkl`; None
+               takes bodies from the joint fitter, where one is passed in
+    densepose  folder of DensePose's output on the frames: `S1_Directions_1.54138969_000001_IUV.png`, counted from 1
+    """
+
+    mosh: str | None = None
+    densepose: str | None = None
+
+
+@dataclass(frozen=True)
+class _View:
+    """One video: subject, action as in file names ("Directions 1"), camera.
+
+    frames   that have joints; shown: those of them that are taken
+    pattern  path of the extracted frames, counted from 1; "" for a video
+    """
+
+    subject: str
+    action: str
+    camera: str
+    frames: int = 0
+    shown: Sequence[int] = ()
+    pattern: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The usual name of extracted frames, without their number."""
+        return f"{self.subject}_{self.action.replace(' ', '_')}.{self.camera}"
+
+    @property
+    def sequence(self) -> str:
+        return f"{self.subject}/{self.action.replace(' ', '_')}.{self.camera}"
+
+
+class H36mSource(FolderSource):
+    """Human3.6M as samples with one person each; a group is one video."""
+
+    name = "h36m"
+    title = "Human3.6M"
+    bodies = ("smpl",)
+    splits = ("train", "val", "test")
+    options: H36mOptions
+    options_type = H36mOptions
+
+    def _prepare(self) -> None:
+        for folder in (self.options.mosh, self.options.densepose):
+            if folder is not None:
+                existing_folder(Path(folder), "a folder with results on Human3.6M")
+
+    def _more_info(self) -> Mapping[str, Any]:
+        given = {"mosh": self.options.mosh is not None, "densepose": self.options.densepose is not None}
+        return {**given, **({"bodies_by": {"name": "MoSh"}} if self.options.mosh else self._fitter_info())}
+
+    @cached_property
+    def _cameras(self) -> Mapping[tuple[int, str], CalibratedCamera]:
+        known = [self.root / name for name in _METADATA]
+        return read_cameras(next((path for path in known if path.is_file()), known[0]))
+
+    # Listing
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        _ = self._cameras
+        views: list[_View] = []
+        for subject in _SUBJECTS:
+            if not any(self._wants(protocol[subject]) for protocol in PROTOCOLS.values()):
+                continue
+            folder = self.root / subject
+            if self._is_there(folder, f"the folder of Human3.6M's subject {subject}", notes):
+                views += self._views(folder, notes)
+        if not views:
+            raise InputError(self.root, "holds no video with joints of Human3.6M", expected=", ".join(_SUBJECTS))
+        return [Group(view.sequence, len(view.shown), key=view) for view in views]
+
+    def _views(self, folder: Path, notes: list[str]) -> list[_View]:
+        """The subject's views whose images are there."""
+        mono = folder / "MyPoseFeatures" / "D3_Positions_mono"
+        world = existing_folder(mono if mono.is_dir() else mono.with_name("D3_Positions"), "3-D joints (.cdf)")
+        actions = {path.name.split(".")[0] for path in world.glob("[!.]*.cdf") if not path.name.startswith("_ALL")}
+        self._check_count(world, "actions", _ACTIONS, len(actions), notes)
+        views: list[_View] = []
+        missing: list[Path] = []
+        for action, camera in product(sorted(actions, key=lambda name: natural_order(Path(name))), CAMERAS):
+            if (folder.name, action, camera) in _DAMAGED_VIEWS:
+                continue
+            view = self._with_frames(_View(folder.name, action, camera), notes)
+            needed = [self._pose_file(view), *([] if view.pattern else [self._video(view)])]
+            needed += [] if self.options.mosh is None else [self._mosh_file(view)]
+            absent = self._first_absent(needed, "a file of this view")
+            if absent is not None:
+                missing.append(absent)
+            else:
+                views.append(view)
+        if missing:
+            share = f"{len(missing)} of {len(missing) + len(views)}"
+            notes.append(f"{missing[0]}: does not exist; {share} videos of {folder.name} are left out")
+        return views
+
+    def _pose_file(self, view: _View) -> Path:
+        features = self.root / view.subject / "MyPoseFeatures"
+        mono = features / "D3_Positions_mono"
+        world = features / "D3_Positions" / f"{view.action}.cdf"
+        return mono / f"{view.action}.{view.camera}.cdf" if mono.is_dir() else world
+
+    def _with_frames(self, view: _View, notes: list[str]) -> _View:
+        """The view with its frames: those of the video, or those that were extracted of it where there is no video."""
+        poses = self._pose_file(view)
+        if not poses.is_file():
+            return view
+        frames = pose_frames(poses)
+        wanted = range(0, frames, self.options.every)
+        view = replace(view, frames=frames, shown=wanted)
+        if self._video(view).is_file():
+            return view
+        for folder in (f"images/{view.subject}/{view.stem}", f"{view.subject}/images/{view.stem}", "images"):
+            if not (self.root / folder).is_dir():
+                continue
+            for digits in (6, 5):
+                extracted = replace(view, pattern=f"{folder}/{view.stem}_{{:0{digits}d}}.jpg")
+                shown = [frame for frame in wanted if self._frame_file(extracted, frame).is_file()]
+                if shown:
+                    gap = next((frame for frame in wanted if frame not in set(shown)), None)
+                    if gap is not None:
+                        self._first_absent([self._frame_file(extracted, gap)], "a frame of this view")
+                        share = f"{len(wanted) - len(shown)} of {len(wanted)} frames are missing"
+                        notes.append(f"{self._frame_file(extracted, gap)}: does not exist; {share}")
+                    return replace(extracted, shown=tuple(shown))
+        return view
+
+    def _video(self, view: _View) -> Path:
+        return self.root / view.subject / "Videos" / f"{view.action}.{view.camera}.mp4"
+
+    def _frame_file(self, view: _View, frame: int) -> Path:
+        return self.root / view.pattern.format(frame + 1)
+
+    def _mosh_file(self, view: _View) -> Path:
+        assert self.options.mosh is not None
+        return Path(self.options.mosh) / view.subject / f"{view.action}_cam{CAMERAS.index(view.camera)}_aligned.pkl"
+
+    # Reading
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        view: _View = group.key
+        camera = self._cameras[int(view.subject[1:]), view.camera]
+        joints = self._joints(view, camera)[list(view.shown)]
+        people = self._people(view, view.shown, joints)
+        for row, (frame, pixels) in enumerate(self._decoded(view)):
+            shot = Shot(pixels, camera.lens, joints[row, :, :3])
+            pinhole = shot.view(self.options.crop_size)
+            yield shot.sample(
+                f"{view.sequence}/{frame:06d}",
+                pinhole,
+                [with_joints(people[row], "h36m17", joints[row], pinhole)],
+                sequence=view.sequence,
+                frame=frame,
+                splits=self._splits(view, frame),
+                maps=self._maps(view, frame, camera, pinhole, (pixels.shape[1], pixels.shape[0])),
+                frame_rate=FRAME_RATE,
+            )
+
+    def _splits(self, view: _View, frame: int) -> Mapping[str, str]:
+        """Protocol → split of a frame. Those of HMR are left out where steps are such that they would lack frames."""
+        splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
+        if frame % _NBF_EVERY:
+            del splits["nbf"]
+        if frame % _HMR_EVERY or _HMR_EVERY % self.options.every:
+            del splits["p1"], splits["p2"]
+        elif splits["p2"] == "test" and view.camera != _FRONTAL:
+            del splits["p2"]
+        return splits
+
+    def _joints(self, view: _View, camera: CalibratedCamera) -> Array:
+        """(frames, 17, 4) metres in camera axes, all known."""
+        path = self._pose_file(view)
+        joints = read_joints(path)
+        if len(joints) != view.frames:
+            raise InputError(path, "has changed", expected=f"{view.frames} frames", got=str(len(joints)))
+        if path.parent.name == "D3_Positions":
+            joints = camera.to_camera(joints)
+        return np.concatenate((joints, np.ones((*joints.shape[:2], 1))), -1)
+
+    def _people(self, view: _View, frames: Sequence[int], joints: Array) -> list[Person]:
+        """One person for each frame, with the body where one is known."""
+        activity = view.action.split(" ")[0]
+        facts = Person(view.subject, view.subject, _SAME_ACTIVITY.get(activity, activity))
+        if self.options.mosh is not None:
+            return self._moshed(view, frames, joints, facts)
+        return with_fitted_bodies(facts, self.tools.joint_fitter, joints, "h36m17")
+
+    def _moshed(self, view: _View, frames: Sequence[int], joints: Array, facts: Person) -> list[Person]:
+        path = self._mosh_file(view)
+        fits = MoshFits.read(path)
+        needed = frames[-1] // MOSH_EVERY + 1
+        if len(fits.poses) < needed and not self.options.allow_missing:
+            raise InputError(path, "is shorter than its video", expected=f"{needed} rows", got=str(len(fits.poses)))
+        fitted = [frame // MOSH_EVERY for frame in frames]
+        rows = [i for i, frame in enumerate(frames) if frame % MOSH_EVERY == 0 and fitted[i] < len(fits.poses)]
+        poses = fits.poses[[fitted[row] for row in rows]]
+        body = self.tools.bodies.get("neutral")
+        trans: Array | list[None] = [None] * len(rows)
+        if body is not None and rows:
+            trans = placed_by_joints(body, poses, fits.betas, joints[rows], "h36m17")
+        known = replace(facts, body="smpl", gender="neutral", betas=fits.betas)
+        people = [facts] * len(frames)
+        for row, pose, at in zip(rows, poses, trans, strict=True):
+            people[row] = replace(known, poses=pose, trans=at)
+        return people
+
+    def _decoded(self, view: _View) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The frames, checked for their size."""
+        video = self._video(view)
+        if not view.pattern:
+            images = ((video, frame, pixels) for frame, pixels in video_frames(video, view.shown))
+        else:
+            files = ((self._frame_file(view, frame), frame) for frame in view.shown)
+            images = ((path, frame, read_image(path).pixels) for path, frame in files)
+        for path, frame, pixels in images:
+            size = pixels.shape[1], pixels.shape[0]
+            if size not in SIZES:
+                expected = " or ".join(f"{width} × {height}" for width, height in SIZES)
+                got = f"{size[0]} × {size[1]}"
+                raise InputError(path, "has another size than the cameras' images", expected=expected, got=got)
+            yield frame, pixels
+
+    def _maps(
+        self, view: _View, frame: int, camera: CalibratedCamera, pinhole: PinholeView, size: tuple[int, int]
+    ) -> Mapping[str, bytes]:
+        """DensePose's output on this frame of that size, where the user has it."""
+        if self.options.densepose is None:
+            return {}
+        path = Path(self.options.densepose) / f"{view.stem}_{frame + 1:06d}_IUV.png"
+        if self.options.allow_missing and not path.exists():
+            return {}
+        charts = read_densepose(path, size)
+        return {"densepose": encode_densepose(pinhole.take_labels(charts, camera.lens))}

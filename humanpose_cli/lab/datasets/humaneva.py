@@ -1,0 +1,442 @@
+"""HumanEva-I: three actors with public joints, five actions, calibrated colour cameras C1 to C3, 60 frames a second.
+
+    ROOT/S1/Image_Data/Walking_1_(C1).avi
+    ROOT/S1/Mocap_Data/Walking_1.c3d, Static.c3d, S1.mp      markers and segments, the actor standing, their measures
+    ROOT/S1/Calibration_Data/C1.cal
+    ROOT/S1/Sync_Data/Walking_1_(C1).ofs                     also those of BW1 to BW4, with the owners' critical update
+
+Layout after the owners' release code 1.1, whose joints these are (computed below), and VideoPose3D. Only the
+first trial of each action has both videos and public motion capture. Its frames are split into validation and training
+as the owners do. S3's ThrowCatch has a damaged motion capture stream and is left out, as VideoPose3D does.
+
+Protocols: "humaneva": the owners' train and validate; "nbf": the paper tests on two actions of each actor (section 5)
+and does not say which frames or camera: as those it compares with, we take Walking and Box, validation, camera C1; what
+learns, learns from the owners' train.
+
+Frames without all markers have no joints and are left out. Of each other one a pinhole view of the actor is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.conventions import H36M17
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache.samples import Group, Person, Sample
+from humanpose_cli.lab.datasets.calibrated import (
+    CalibratedCamera,
+    CropOptions,
+    Lens,
+    Shot,
+    with_fitted_bodies,
+    with_joints,
+)
+from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.datasets.mocap_files import C3dPoints, read_c3d
+from humanpose_cli.lab.datasets.reading import read_lines, video_frames
+
+# HumanEva's own files: calibration (.cal), synchronisation (.ofs), measurements of the actors (.mp), joints (.c3d).
+#
+# After the owners' MATLAB code, release 1.1 (sync_stream.m, mocap_stream/cur_frame.m, MarkerCoord2Xform.m): joints are
+# not stored but computed of the origins and axes of body segments that the capture system added to the markers.
+
+Array = NDArray[Any]
+_CENTRES_FROM_CORNER = 0.5  # Bouguet's toolbox, which calibrated these cameras, counts from the first pixel's centre
+_MARKER_SIZE = 14.0  # millimetres
+_HEAD_LENGTH = 316.103
+_PELVIS_BACK = -50.0
+
+
+# Markers that a frame must have; of two names, one is enough.
+_MARKERS: tuple[tuple[str, ...], ...] = (
+    *(("RASI",), ("LASI",), ("LPSI",), ("RELB",), ("STRN",), ("LTHI",), ("LWRA",), ("LELB",), ("T10",), ("RWRA",)),
+    *(("RUPA",), ("RKNE",), ("RBAK",), ("LKNE",), ("CLAV",), ("RSHO",), ("LSHO",), ("C7",), ("RTIB",), ("LTIB",)),
+    *(("LBHD",), ("RBHD",), ("RFHD",), ("LFHD",), ("LANK",), ("LHEE",), ("RANK",), ("LTOE",), ("RTOE",), ("RHEE",)),
+    *(("LFIN",), ("RFRM", "RFRA"), ("LFRM", "LFRA"), ("RWRB",), ("RFIN",), ("LWRB",), ("RTHI",), ("LUPA",), ("RPSI",)),
+)
+
+
+def read_calibration(path: Path) -> CalibratedCamera:
+    """A .cal file, a number a line: focal lengths, principal point, skew, k1 k2 p1 p2 k3, R by rows, t in millimetres.
+
+    x_camera = R x_world + t; the returned camera is in metres.
+    """
+    numbers = _numbers(path, 22)
+    fx, fy, cx, cy, skew, k1, k2, p1, p2, k3 = (float(number) for number in numbers[:10])
+    centre = (cx + _CENTRES_FROM_CORNER, cy + _CENTRES_FROM_CORNER)
+    rotation = numbers[10:19].reshape(3, 3)
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+        raise InputError(path, "holds no rotation in lines 11 to 19")
+    lens = Lens((fx, fy), centre, (k1, k2, k3), (p1, p2), skew=skew)
+    return CalibratedCamera(lens, rotation, numbers[19:] / 1000)
+
+
+def _numbers(path: Path, count: int) -> Array:
+    lines = read_lines(path)
+    try:
+        numbers = np.array([float(line) for line in lines])
+    except ValueError as error:
+        raise InputError(path, "is damaged", expected="a number a line", got=str(error)[:60]) from error
+    if len(numbers) < count or not np.isfinite(numbers).all():
+        raise InputError(path, "is cut short or damaged", expected=f"{count} numbers", got=str(len(numbers)))
+    return numbers[:count]
+
+
+@dataclass(frozen=True)
+class Synchronisation:
+    """Which mocap frame and which images belong together, counted from 1 as the owners do.
+
+    In common frame n (from 1), the mocap is at frame mocap_start + (n − 1) mocap_step, which need not be whole, and the
+    video of a camera shows frame image_starts[camera] + n − 1.
+    """
+
+    mocap_start: float
+    mocap_step: float
+    image_starts: Mapping[str, int]
+
+    def mocap_times(self, frames: Array) -> Array:
+        """Common frames from 1 → fractional frames of the mocap, from 0."""
+        return self.mocap_start + (frames - 1) * self.mocap_step - 1
+
+    def video_frame(self, camera: str, frame: int) -> int:
+        """A common frame from 1 → the video's frame, from 0."""
+        return self.image_starts[camera] + frame - 2
+
+
+def synchronise(files: Mapping[str, Path]) -> Synchronisation:
+    """One clock for all cameras of a trial, from their .ofs files in the order C1, C2, C3, BW1 to BW4.
+
+    Each file has three numbers: a frame of the video, the mocap's frame at that time, mocap frames per video frame.
+    """
+    time = scale = 0.0
+    starts: dict[str, float] = {}
+    for camera, path in files.items():
+        image, mocap, step = (float(number) for number in _numbers(path, 3))
+        if step <= 0:
+            raise InputError(path, "has an unusable third line", expected="a positive number", got=str(step))
+        if not starts:
+            time = mocap
+        starts[camera] = image + (time - mocap) / step
+        scale += step / len(files)
+    earliest = min(starts.values())
+    time -= scale * (earliest - 1)
+    shift = 1 - earliest
+    if time < 1:
+        shift -= (time - 1) / scale
+        time = 1.0
+    return Synchronisation(time, scale, {name: math.floor(start + shift + 0.5) for name, start in starts.items()})
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Of an actor, millimetres: half the width between the shoulders, and from shoulder to joint left and right."""
+
+    torso_radius: float
+    shoulder_offsets: tuple[float, float]
+
+
+def read_measurements(path: Path, standing: C3dPoints) -> Measurements:
+    """From the actor's .mp file ("$LShoulderOffset = 43") and a recording of them standing still."""
+    table: dict[str, float] = {}
+    for line in read_lines(path):
+        name, _, value = line.lstrip("$").partition("=")
+        try:
+            table[name.strip()] = float(value)
+        except ValueError:
+            continue  # other lines are text
+    missing = [name for name in ("LShoulderOffset", "RShoulderOffset") if name not in table]
+    if missing:
+        raise InputError(path, f"lacks {', '.join(missing)}", got=", ".join(table)[:80] or "nothing")
+    shoulders = standing.positions[:, [standing.find("LSHO"), standing.find("RSHO")]]
+    detected = shoulders.any(-1).all(-1)
+    if not detected.any():
+        raise InputError(standing.path, "never shows both shoulders (LSHO, RSHO)")
+    width = np.linalg.norm(shoulders[detected, 0] - shoulders[detected, 1], axis=-1).mean()
+    radius = float(width) / 2 - _MARKER_SIZE / 2
+    return Measurements(radius, (table["LShoulderOffset"], table["RShoulderOffset"]))
+
+
+class _Segments:
+    """Body segments of a trial at some times: their joints' frames, after the owners' cur_frame.m."""
+
+    def __init__(self, points: C3dPoints, times: Array) -> None:
+        self.points = points
+        self.before = np.floor(times).astype(int)
+        self.after = self.before + 1
+        self.between = (times - self.before)[:, None]
+        self.whole = self.between[:, 0] == 0
+
+    def detected(self, number: int) -> NDArray[np.bool_]:
+        """(T,) whether a point was measured before and after each time."""
+        detected = np.asarray(self.points.positions[:, number].any(axis=-1))
+        return detected[self.before] & (detected[self.after] | self.whole)
+
+    def origin(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
+        """(T, 3) position of a point, and whether it was measured."""
+        number = self.points.find(name)
+        point = self.points.positions[:, number]
+        return (1 - self.between) * point[self.before] + self.between * point[self.after], self.detected(number)
+
+    def axes(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
+        """Rotations (T, 3, 3) whose columns are the axes of a segment, and whether its four points were measured.
+
+        The points after the origin lie on its axes z (to the next segment), x (forward) and y (to the left).
+        """
+        origin = self.points.find(name)
+        if origin + 3 >= len(self.points.labels):
+            raise InputError(self.points.path, f"has no axes after {name}")
+        corners = self.points.positions[:, [origin, origin + 2, origin + 3, origin + 1]]
+        detected = np.logical_and.reduce([self.detected(origin + step) for step in range(4)])
+        turns = [self._turn(corners[frames]) for frames in (self.before, self.after)]
+        step = (turns[0].inv() * turns[1]).as_rotvec()
+        return (turns[0] * Rotation.from_rotvec(self.between * step)).as_matrix(), detected
+
+    def _turn(self, corners: Array) -> Rotation:
+        """Corners (T, 4, 3): origin and points on the axes."""
+        axes = corners[:, 1:] - corners[:, :1]
+        lengths = np.linalg.norm(axes, axis=-1, keepdims=True)
+        axes = np.where(lengths > 0, axes / np.maximum(lengths, 1e-9), np.eye(3))
+        u, _, vh = np.linalg.svd(axes.transpose(0, 2, 1))
+        u[:, :, 2] *= np.sign(np.linalg.det(u @ vh))[:, None]
+        return Rotation.from_matrix(u @ vh)
+
+    def length(self, start: str, end: str) -> Array:
+        """(T,) mean distance of two points before and after each time."""
+        apart = self.points.positions[:, self.points.find(start)] - self.points.positions[:, self.points.find(end)]
+        distance = np.linalg.norm(apart, axis=-1)
+        last = np.where(self.whole, self.before, self.after)
+        return (distance[self.before] + distance[last]) / 2
+
+
+def joints_at(points: C3dPoints, times: Array, measured: Measurements) -> Array:
+    """Joints (T, 17, 4) of h36m17, metres in world axes (z up) and confidence, at times in frames from 0.
+
+    All are unknown where a marker is missing, as in the owners' code; spine and nose always, which it lacks; the top
+    of the head where it is below the neck, because the head's axes are upside down in some frames.
+    """
+    known = (times >= 0) & (np.ceil(times) < len(points.positions))
+    # MATLAB's code looks one frame further even at whole times; the last frame is repeated for that.
+    padded = C3dPoints(
+        points.path, points.labels, np.concatenate((points.positions, points.positions[-1:])), points.unit
+    )
+    segments = _Segments(padded, np.where(known, times, 0))
+    for names in _MARKERS:
+        known &= segments.detected(min(_numbers_of(points, names)))
+    joints = np.zeros((len(times), len(H36M17), 4))
+    for name, (position, detected) in _joints(segments, measured).items():
+        joints[:, H36M17.index(name), :3] = position * (0.001 if points.unit == "mm" else 1.0)
+        joints[:, H36M17.index(name), 3] = known & detected
+    head, neck = joints[:, H36M17.index("head_top")], joints[:, H36M17.index("thorax")]
+    head[:, 3] *= head[:, 2] > neck[:, 2]
+    joints[joints[..., 3] == 0] = 0
+    return joints
+
+
+def _numbers_of(points: C3dPoints, names: Sequence[str]) -> list[int]:
+    found = [number for number, label in enumerate(points.labels) if any(name in label for name in names)]
+    if not found:
+        raise InputError(points.path, f"has no marker {' or '.join(names)}", got=", ".join(points.labels)[:80])
+    return found
+
+
+def _joints(segments: _Segments, measured: Measurements) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
+    """Name of h36m17 → position (T, 3) millimetres, and where it is known. Proximal and distal ends are averaged."""
+    torso = segments.length("TRXO", "PELO")
+    pelvis_axes, pelvis_known = segments.axes("PELO")
+    head_axes, head_known = segments.axes("HEDO")
+    neck, neck_known = segments.origin("TRXO")
+    pelvis = segments.origin("PELO")[0] + pelvis_axes[..., 0] * _PELVIS_BACK
+    upper = pelvis + _tilted(pelvis_axes, np.arctan2(measured.torso_radius / 2, torso)) * torso[:, None]
+    found = {
+        "pelvis": (pelvis, pelvis_known),
+        "thorax": ((upper + neck) / 2, pelvis_known & neck_known),
+        "head_top": (neck + head_axes[..., 2] * _HEAD_LENGTH, head_known & neck_known),
+    }
+    for side, letter, offset in zip(("left", "right"), "LR", measured.shoulder_offsets, strict=True):
+        thigh_axes, thigh_known = segments.axes(f"{letter}FEO")
+        shank_axes, shank_known = segments.axes(f"{letter}TIO")
+        (hip, hip_known), (knee, _) = segments.origin(f"{letter}FEP"), segments.origin(f"{letter}FEO")
+        thigh = segments.length(f"{letter}FEP", f"{letter}FEO")[:, None]
+        shank = segments.length(f"{letter}FEO", f"{letter}TIO")[:, None]
+        found[f"{side}_hip"] = (hip, hip_known)
+        found[f"{side}_knee"] = ((hip - thigh_axes[..., 2] * thigh + knee) / 2, hip_known & thigh_known & shank_known)
+        found[f"{side}_ankle"] = (knee - shank_axes[..., 2] * shank, thigh_known & shank_known)
+        found |= _arm(segments, side, letter, offset)
+    return found
+
+
+def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
+    """Shoulder, elbow and wrist; the upper arm is turned outward by the shoulder's width, the elbow follows."""
+    upper_axes, upper_known = segments.axes(f"{letter}HUO")
+    lower_axes, lower_known = segments.axes(f"{letter}RAO")
+    (shoulder, shoulder_known), (elbow, _) = segments.origin(f"{letter}CLO"), segments.origin(f"{letter}HUO")
+    upper = segments.length(f"{letter}CLO", f"{letter}HUO")
+    lower = segments.length(f"{letter}HUO", f"{letter}RAO")[:, None]
+    angle = np.arctan2(offset / 2, upper)
+    apart = elbow - (shoulder - upper_axes[..., 2] * upper[:, None])
+    end = shoulder - _tilted(upper_axes, -angle) * upper[:, None]
+    start = end + apart
+    wrist = start - _tilted(lower_axes, angle) * lower
+    all_known = shoulder_known & upper_known & lower_known
+    return {
+        f"{side}_shoulder": (shoulder, shoulder_known),
+        f"{side}_elbow": ((end + start) / 2, all_known),
+        f"{side}_wrist": (wrist, all_known),
+    }
+
+
+def _tilted(axes: Array, angle: Array) -> Array:
+    """The third axis (T, 3) after a turn about the second: sin x + cos z."""
+    return np.sin(angle)[:, None] * axes[..., 0] + np.cos(angle)[:, None] * axes[..., 2]
+
+
+_ACTIONS = ("Walking", "Jog", "ThrowCatch", "Gestures", "Box")
+FRAMES: Mapping[str, Mapping[str, tuple[int, int]]] = {
+    "S1": dict(zip(_ACTIONS, ((590, 1203), (367, 740), (473, 945), (395, 801), (385, 789)), strict=True)),
+    "S2": dict(zip(_ACTIONS, ((438, 876), (398, 795), (550, 1128), (500, 901), (382, 734)), strict=True)),
+    "S3": {"Walking": (448, 939), "Jog": (401, 842), "Gestures": (533, 1102), "Box": (512, 1021)},
+}
+"""Actor → action → last validation frame, last training frame; counted from 1 on the trial's common clock."""
+_FIRST_FRAME = 6
+FRAME_RATE = 60.0
+_CAMERAS = ("C1", "C2", "C3")
+_SYNCHRONISED = (*_CAMERAS, "BW1", "BW2", "BW3", "BW4")
+_SIZE = (640, 480)
+_NBF_ACTIONS, _NBF_CAMERA = ("Walking", "Box"), "C1"
+
+
+@dataclass(frozen=True)
+class HumanEvaOptions(CropOptions):
+    """every, crop_size, allow_missing and split as for all calibrated sources; every frame is taken by default."""
+
+    every: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Video:
+    """One camera's video of a trial: frames of the common clock that are kept, and joints (T, 17, 4) in world axes."""
+
+    actor: str
+    action: str
+    camera: str
+    clock: Synchronisation
+    frames: NDArray[np.int64]
+    joints: Array
+
+    @property
+    def name(self) -> str:
+        return f"{self.actor}/{self.action}_1_({self.camera})"
+
+
+class HumanEvaSource(FolderSource):
+    """HumanEva-I as samples with one person each; a group is one video."""
+
+    name = "humaneva"
+    title = "HumanEva-I"
+    splits = ("train", "validation")
+    options: HumanEvaOptions
+    options_type = HumanEvaOptions
+
+    def _more_info(self) -> Mapping[str, Any]:
+        return self._fitter_info()
+
+    # Listing
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        groups: list[Group] = []
+        for actor, actions in FRAMES.items():
+            if not self._is_there(self.root / actor, f"the folder of HumanEva's actor {actor}", notes):
+                continue
+            for action in actions:
+                absent = self._first_absent(self._files(actor, action), "a file of this trial")
+                if absent is not None:
+                    notes.append(f"{absent}: does not exist; {action} of {actor} is left out")
+                    continue
+                groups += [Group(video.name, len(video.frames), key=video) for video in self._trial(actor, action)]
+        if not groups:
+            raise InputError(self.root, "holds no whole trial of HumanEva-I", expected="S1, S2 and S3")
+        return groups
+
+    def _files(self, actor: str, action: str) -> list[Path]:
+        """What reading a trial needs, the synchronisation of the grey cameras apart."""
+        folder = self.root / actor
+        mocap = folder / "Mocap_Data"
+        shared = [mocap / f"{action}_1.c3d", mocap / "Static.c3d", mocap / f"{actor}.mp"]
+        own = [(self._video(actor, action, c), self._sync(actor, action, c), self._lens(actor, c)) for c in _CAMERAS]
+        return [*shared, *(path for paths in own for path in paths)]
+
+    def _video(self, actor: str, action: str, camera: str) -> Path:
+        return self.root / actor / "Image_Data" / f"{action}_1_({camera}).avi"
+
+    def _sync(self, actor: str, action: str, camera: str) -> Path:
+        return self.root / actor / "Sync_Data" / f"{action}_1_({camera}).ofs"
+
+    def _lens(self, actor: str, camera: str) -> Path:
+        return self.root / actor / "Calibration_Data" / f"{camera}.cal"
+
+    def _trial(self, actor: str, action: str) -> list[_Video]:
+        """The videos of a trial, with the frames that have joints."""
+        files = {camera: self._sync(actor, action, camera) for camera in _SYNCHRONISED}
+        clock = synchronise({camera: path for camera, path in files.items() if path.is_file()})
+        folder = self.root / actor / "Mocap_Data"
+        measured = read_measurements(folder / f"{actor}.mp", read_c3d(folder / "Static.c3d"))
+        frames = np.arange(_FIRST_FRAME, FRAMES[actor][action][1] + 1, self.options.every)
+        joints = joints_at(read_c3d(folder / f"{action}_1.c3d"), clock.mocap_times(frames), measured)
+        known = joints[..., 3].any(1)
+        if not known.any():
+            raise InputError(folder / f"{action}_1.c3d", "has no frame in which all markers were measured")
+        known = known & np.array([self._wants(_split(actor, action, int(frame))) for frame in frames])
+        if not known.any():
+            return []
+        return [_Video(actor, action, camera, clock, frames[known], joints[known]) for camera in _CAMERAS]
+
+    # Reading
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        video: _Video = group.key
+        camera = read_calibration(self._lens(video.actor, video.camera))
+        joints = np.concatenate((camera.to_camera(video.joints[..., :3]), video.joints[..., 3:]), -1)
+        joints[joints[..., 3] == 0] = 0
+        people = self._people(video, joints)
+        path = self._video(video.actor, video.action, video.camera)
+        numbers = [video.clock.video_frame(video.camera, int(frame)) for frame in video.frames]
+        for row, (number, pixels) in enumerate(video_frames(path, numbers)):
+            if (pixels.shape[1], pixels.shape[0]) != _SIZE:
+                size = str((pixels.shape[1], pixels.shape[0]))
+                raise InputError(path, "has another size than the camera's", expected=str(_SIZE), got=size)
+            known = joints[row, :, 3] > 0
+            shot = Shot(pixels, camera.lens, joints[row, known, :3])
+            pinhole = shot.view(self.options.crop_size)
+            yield shot.sample(
+                f"{video.name}/{number:06d}",
+                pinhole,
+                [with_joints(people[row], "h36m17", joints[row], pinhole)],
+                sequence=video.name,
+                frame=number,
+                splits=_splits(video, int(video.frames[row])),
+                frame_rate=FRAME_RATE,
+            )
+
+    def _people(self, video: _Video, joints: Array) -> list[Person]:
+        facts = Person(video.actor, video.actor, video.action)
+        return with_fitted_bodies(facts, self.tools.joint_fitter, joints, "h36m17")
+
+
+def _split(actor: str, action: str, frame: int) -> str:
+    return "validation" if frame <= FRAMES[actor][action][0] else "train"
+
+
+def _splits(video: _Video, frame: int) -> Mapping[str, str]:
+    split = _split(video.actor, video.action, frame)
+    if split == "train":
+        return {"humaneva": split, "nbf": split}
+    nbf = video.action in _NBF_ACTIONS and video.camera == _NBF_CAMERA
+    return {"humaneva": split, **({"nbf": "test"} if nbf else {})}

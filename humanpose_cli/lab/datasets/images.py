@@ -1,0 +1,197 @@
+"""One's own images: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
+
+    ROOT/…                  images, folders of numbered images (sequences) and videos, as `hpc fit ROOT` takes them
+    FITS/a.jpg.fit.npz      --fits: what `hpc fit ROOT --out FITS` wrote
+    DENSEPOSE/a_IUV.png     --densepose: DensePose's output image, (I, U, V) as its tools write it,
+    DENSEPOSE/a_IUV.npz     or an array `iuv` (H, W, 3) uint8 of chart, 255 U, 255 V,
+    DENSEPOSE/*.pkl         or dumps of detectron2's `apply_net.py dump`; --densepose may name one such file as well
+
+A group is an image or one sequence. Without fits, an estimator that is passed in finds the people; without that,
+they are those of a DensePose dump, or nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.checks import existing_folder
+from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
+from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
+from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
+from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
+from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_every
+from humanpose_cli.lab.datasets.estimators import EstimatedImage
+from humanpose_cli.lab.datasets.reading import (
+    StoredImage,
+    decoded,
+    encode_mask,
+    encode_pixels,
+    stored_image,
+    video_frame_count,
+    video_frames,
+)
+
+
+@dataclass(frozen=True)
+class ImagesOptions(FolderOptions):
+    """allow_missing: images without a fit file, or without DensePose output, are taken without it.
+
+    fits       folder that `hpc fit` wrote; None for none
+    densepose  folder or dump file; None for none
+    sequence   True: the images of each folder are one sequence; False: none is; None: as `hpc fit` decides
+    every      take every n-th frame of sequences
+    split      the split that all images belong to, of the protocol "images": train, validation or test
+    """
+
+    fits: str | None = None
+    densepose: str | None = None
+    sequence: bool | None = None
+    every: int = 1
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        check_every(self.every)
+        if split_name(self.split) not in SPLITS:
+            raise UsageError("split", "is not known", expected=", ".join(SPLITS), got=self.split)
+
+
+class ImagesSource(FolderSource):
+    """One's own images, sequences and videos."""
+
+    name = "images"
+    title = "images"
+    splits = None
+    options: ImagesOptions
+    options_type = ImagesOptions
+
+    def _prepare(self) -> None:
+        self.root = Path(os.path.abspath(self.root))  # as `open_inputs` names what it finds
+        fits, densepose = self.options.fits, self.options.densepose
+        self._fits = None if fits is None else existing_folder(Path(fits), "the folder that hpc fit wrote")
+        self._densepose = None if densepose is None else DensePoseOutput(Path(densepose))
+
+    def _more_info(self) -> Mapping[str, Any]:
+        return {
+            "fits": self._fits is not None,
+            "densepose": self._densepose is not None,
+            **({"poses_by": "fit files"} if self._fits is not None else self._estimator_info()),
+        }
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        beside = [path for path in (self.options.fits, self.options.densepose) if path is not None]
+        exclude = [Path(path) for path in beside if Path(path).resolve() != self.root.resolve()]
+        inputs = open_inputs([self.root], sequence=self.options.sequence, exclude=exclude, own_suffixes=OWN_SUFFIXES)
+        items: Sequence[InputItem] = list(inputs)
+        notes += inputs.messages
+        if self._fits is not None:
+            remedy = f"run hpc fit {self.root} --out {self._fits}, or go without them: `allow_missing`"
+            fits = [(item, self._fit_file(item.key)) for item in items]
+            self._present(fits, self._fits, "fit files", notes, remedy)
+        elif self.tools.estimator is None:
+            notes.append(f"{self.root}: the samples have no poses; give the folder that hpc fit made: `fits`")
+        return [self._group(item) for item in items]
+
+    def _group(self, item: InputItem) -> Group:
+        if item.error is not None:
+            raise item.error
+        count = video_frame_count(item.path) if item.kind == "video" else len(item.files)
+        files = [str(path.relative_to(self.root)) for path in item.files]
+        key = {"kind": item.kind, "files": files, "count": count}
+        fit = [self._fit_file(item.key)] if self._fits is not None else []
+        read = (*item.files, *(path for path in fit if path.is_file()))
+        return Group(item.key, len(self._every_nth(count)), key=key, files=read)
+
+    def _every_nth(self, count: int) -> range:
+        return range(0, count, self.options.every)
+
+    def _fit_file(self, key: str) -> Path:
+        assert self._fits is not None
+        return self._fits / f"{key}{FIT_SUFFIX}"
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        known = self._known_people(group)
+        sequence = group.key["kind"] != "image"
+        for number, (frame, name, image) in enumerate(self._images(group)):
+            estimated = known.at(name, image) if isinstance(known, _Fits) else known[number]
+            maps: dict[str, bytes] = {}
+            people = list(estimated.people)
+            if self._densepose is not None:
+                charts, found = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
+                if charts is not None:
+                    maps["densepose"] = encode_densepose(charts)
+                people = people or [_person(person, image.size) for person in found]
+            yield Sample(
+                f"{group.name}/{name}" if sequence else group.name,
+                image.image,
+                image.size,
+                estimated.focal or image.focal,
+                estimated.principal_point,
+                people,
+                maps,
+                sequence=group.name if sequence else "",
+                frame=frame,
+                splits={self.name: split_name(self.options.split)},
+            )
+
+    def _known_people(self, group: Group) -> _Fits | Sequence[EstimatedImage]:
+        """From the fit file, from the estimator, or of nobody."""
+        path = None if self._fits is None else self._fit_file(group.name)
+        if path is not None and path.is_file():
+            return _Fits(path, group)
+        if path is not None or self.tools.estimator is None:
+            return [EstimatedImage()] * group.count
+        pixels: Iterator[NDArray[np.uint8]] = (decoded(image) for _, _, image in self._images(group))
+        sequence = group.key["kind"] != "image"
+        return self.tools.estimator.estimate(pixels, sequence=sequence, single_person=False)
+
+    def _images(self, group: Group) -> Iterator[tuple[int, str, StoredImage]]:
+        """Frame number, name (as fit files have it) and image."""
+        frames = self._every_nth(group.key["count"])
+        files = [self.root / name for name in group.key["files"]]
+        if group.key["kind"] == "video":
+            for frame, pixels in video_frames(files[0], frames):
+                yield frame, f"{frame:06d}", encode_pixels(pixels)
+            return
+        for frame in frames:
+            yield frame, printable(files[frame].name), stored_image(files[frame])
+
+
+class _Fits:
+    """The fit file of an image or sequence. InputError if it belongs to another one."""
+
+    def __init__(self, path: Path, group: Group) -> None:
+        self.path, self.group = path, group.name
+        self.record: FitRecord = read_fit(path)
+        self.frames = {str(name): frame for frame, name in enumerate(self.record.frame_names)}
+        if group.key["kind"] == "video":
+            names = {f"{frame:06d}" for frame in range(group.key["count"])}
+        else:
+            names = {printable(Path(name).name) for name in group.key["files"]}
+        if not names & self.frames.keys():
+            got = ", ".join(list(self.frames)[:3])
+            raise InputError(path, "belongs to other images", expected=min(names), got=got or "no frames")
+
+    def at(self, name: str, image: StoredImage) -> EstimatedImage:
+        """Who is in the image of that name; nobody where the fit left it out (--frames)."""
+        frame = self.frames.get(name)
+        if frame is None:
+            return EstimatedImage()
+        width, height = (int(n) for n in self.record.image_size[frame])
+        if (width, height) != image.size:
+            got = f"{width} × {height}"
+            expected = f"{image.size[0]} × {image.size[1]} as {name} has now"
+            raise InputError(self.path, "was made of an image of another size", expected=expected, got=got)
+        return EstimatedImage.of_fit(self.record, frame, self.group)
+
+
+def _person(person: DensePosePerson, size: tuple[int, int]) -> Person:
+    limits = np.tile(np.asarray(size, float), 2)
+    return Person(box=np.clip(person.box, 0, limits), mask=encode_mask(person.mask(size)))

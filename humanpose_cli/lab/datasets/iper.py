@@ -1,0 +1,329 @@
+"""iPER, the Impersonator data set: 206 videos of 30 people in 103 sets of clothes before a still camera.
+
+    ROOT/train.txt, val.txt                    a video a line, "001/1/1": person, clothes, motion (1 turning in an
+                                               A pose, 2 moving)
+    ROOT/images/001/1/1/frame00000000.png      frames as the owners' script extracts them; `images_HD` likewise
+    ROOT/iPER_1024_video_release/001_1_1.mp4   or the videos themselves; iPER_256_video_release likewise
+    ROOT/smpls/001/1/1/pose_shape.pkl          optional: cams (N, 3), pose (N, 72), shape (N, 10), estimated by HMR
+    ROOT/iPER_protocol.json                    optional: the owners' evaluation protocol (their his_evaluators)
+
+Layout after the owners' documentation (svip-lab/impersonator: doc/train.md, tools/unzip_iPER.py, data/imper_dataset.py,
+his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's: an estimator makes better ones.
+
+A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split
+"validation", which is val.txt and what papers test on:
+- "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
+- "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
+  iPER_protocol.json where it is there, else drawn;
+- "cross-imitation", where it is asked for: the protocol's three frames of each video with the frames that it names of
+  another person's video. These images come once more, in groups of their own: pairs stay within a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.checks import array_field, existing_file
+from humanpose_cli.io.text_files import read_json_object
+from humanpose_cli.lab.cache.samples import CROSS_IMITATION, Group, Person, Sample, split_name
+from humanpose_cli.lab.datasets.common import MOST_RADIANS, FolderOptions, FolderSource
+from humanpose_cli.lab.datasets.estimators import EstimatedImage
+from humanpose_cli.lab.datasets.reading import (
+    StoredImage,
+    decoded,
+    encode_pixels,
+    list_files,
+    read_lines,
+    read_pickle,
+    stored_image,
+    video_frame_count,
+    video_frames,
+)
+
+OFFICIAL_VIDEOS = {"train": 164, "val": 42}
+_IMAGES = {".jpg", ".jpeg", ".png"}
+_FRAME_FOLDERS = ("images", "images_HD")
+_VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
+_ACTIVITIES = {"1": "turning in an A pose", "2": "random motion"}
+_Clothes = dict[str, Any]  # what reads a group: its videos (name, number of frames) and the split it belongs to
+
+
+# HMR sees a square image of 224 pixels with a focal length of 500.
+_HMR_FOCAL_FACTOR = 500 / 224
+
+
+@dataclass(frozen=True)
+class IperOptions(FolderOptions):
+    """allow_missing and split as for all sources.
+
+    every    take every n-th frame of each video
+    poses    'estimator': those of the estimator passed in; 'smpls': the data set's own HMR estimates; 'none';
+             'auto': the first of these that there is
+    random_pairs  how many are drawn
+    seed     of all that is drawn
+    cross_imitation  list the pairs of two people too, which needs iPER_protocol.json
+    """
+
+    every: int = 1
+    poses: Literal["auto", "estimator", "smpls", "none"] = "auto"
+    random_pairs: int = 10_000
+    seed: int = 0
+    cross_imitation: bool = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.random_pairs < 0:
+            raise UsageError("every, random_pairs", "must be positive", got=f"{self.every} and {self.random_pairs}")
+
+
+class IperSource(FolderSource):
+    """iPER as samples with one person each."""
+
+    name = "iper"
+    title = "iPER"
+    splits = tuple(OFFICIAL_VIDEOS)
+    options: IperOptions
+    options_type = IperOptions
+
+    def _prepare(self) -> None:
+        self._frames = next((self.root / name for name in _FRAME_FOLDERS if (self.root / name).is_dir()), None)
+        self._videos = next((self.root / name for name in _VIDEO_FOLDERS if (self.root / name).is_dir()), None)
+        if self._frames is None and self._videos is None:
+            expected = " or ".join((*_FRAME_FOLDERS, *_VIDEO_FOLDERS))
+            raise InputError(self.root, "holds neither frames nor videos", expected=expected)
+        self._check_estimator(self.options.poses, "smpls or none")
+        if self.options.cross_imitation:
+            existing_file(self._protocol_file, "the owners' protocol")
+
+    @cached_property
+    def poses_from(self) -> str:
+        """'estimator', 'smpls' or 'none'."""
+        if self.options.poses != "auto":
+            return self.options.poses
+        if self.tools.estimator is not None:
+            return "estimator"
+        return "smpls" if (self.root / "smpls").is_dir() else "none"
+
+    def _more_info(self) -> Mapping[str, Any]:
+        made_by = {"smpls": {"name": "HMR, as iPER comes with"}, "none": None}
+        info = self._estimator_info() if self.poses_from == "estimator" else {"poses_by": made_by[self.poses_from]}
+        return {**info, "three_frames": "official" if self._protocol_file.is_file() else "drawn"}
+
+    # Listing
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        clothes: dict[str, _Clothes] = {}
+        for split, official in OFFICIAL_VIDEOS.items():
+            if not self._wants(split):
+                continue
+            path = existing_file(self.root / f"{split}.txt", f"the list of {split} videos")
+            names = read_lines(path)
+            self._check_count(path, "videos", official, len(names), notes)
+            for name in names:
+                parts = name.split("/")
+                if len(parts) != 3 or not all(part.isalnum() for part in parts):
+                    expected = "person/clothes/motion, such as 001/1/1"
+                    raise InputError(path, f"names {name!r}, which is no video", expected=expected)
+            for name in self._present([(name, self._video_path(name)) for name in names], path, "videos", notes):
+                key = name.rpartition("/")[0]
+                group = clothes.setdefault(key, {"videos": [], "split": split})
+                if group["split"] != split:
+                    raise InputError(path, f"names {name}, whose clothes are in the other list as well")
+                group["videos"].append((name, self._count(name)))
+        if self.poses_from == "none":
+            notes.append("iPER: the samples have no poses: let them be fitted (`fit=True`), or unpack smpls.zip")
+        return [*self._with_pairs(clothes), *self._cross_imitation(clothes)]
+
+    def _video_path(self, video: str) -> Path:
+        """The folder of its frames, or the video file."""
+        if self._frames is not None:
+            return self._frames / video
+        assert self._videos is not None
+        return self._videos / f"{video.replace('/', '_')}.mp4"
+
+    def _count(self, video: str) -> int:
+        path = self._video_path(video)
+        return video_frame_count(path) if self._frames is None else len(list_files(path, _IMAGES, "frames"))
+
+    def _every_nth(self, count: int) -> range:
+        return range(0, count, self.options.every)
+
+    def _with_pairs(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
+        counts = {name: sum(len(self._every_nth(n)) for _, n in group["videos"]) for name, group in clothes.items()}
+        random_pairs = self._random_pairs({n: c for n, c in counts.items() if clothes[n]["split"] == "val" and c > 1})
+        for name, group in clothes.items():
+            pairs = {}
+            if group["split"] == "val":
+                drawn = random_pairs.get(name, [])
+                three = self._three(group["videos"])
+                pairs = {("random-pairs", "validation"): drawn, ("three-frames", "validation"): three}
+            yield Group(name, counts[name], pairs, group)
+
+    def _cross_imitation(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
+        """A group for each video of the owners' protocol: its sources, then the frames of the other person's video."""
+        if not self.options.cross_imitation:
+            return
+        counts = dict(video for group in clothes.values() if group["split"] == "val" for video in group["videos"])
+        for video, count in counts.items():
+            official = self._official_frames(video, count, "cross_imitation")
+            if official is None:
+                continue
+            sources, target, targets = official
+            if target not in counts:
+                raise InputError(f"{self._protocol_file} ({video})", f"names {target}, which is not in val.txt")
+            targets = range(targets.start, min(targets.stop, counts[target]), self.options.every)
+            if not targets:
+                problem, got = "is shorter than the protocol", f"{counts[target]}"
+                raise InputError(self._video_path(target), problem, expected=f"frame {targets.start}", got=got)
+            numbers = range(len(sources), len(sources) + len(targets))
+            pairs = {(CROSS_IMITATION, "validation"): list(product(range(len(sources)), numbers))}
+            parts = [(video, count, sorted(sources)), (target, counts[target], targets)]
+            yield Group(f"{CROSS_IMITATION}/{video}", len(sources) + len(targets), pairs, {"parts": parts})
+
+    def _random_pairs(self, counts: Mapping[str, int]) -> dict[str, list[tuple[int, int]]]:
+        """Clothes → pairs of frames, drawn over all of them; `counts` are their frames."""
+        names = list(counts)
+        pairs: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
+        random = np.random.default_rng(self.options.seed)
+        for _ in range(self.options.random_pairs if names else 0):
+            chosen = names[random.integers(len(names))]
+            first = int(random.integers(counts[chosen]))
+            second = int(random.integers(counts[chosen] - 1))
+            pairs[chosen].append((first, second + (second >= first)))
+        return pairs
+
+    @property
+    def _protocol_file(self) -> Path:
+        return self.root / "iPER_protocol.json"
+
+    @cached_property
+    def _protocol(self) -> Mapping[str, Any]:
+        return read_json_object(self._protocol_file).get("val", {}) if self._protocol_file.is_file() else {}
+
+    def _three(self, videos: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
+        """(source, target) numbers within the group: three frames of each video with the frames of that video."""
+        pairs: list[tuple[int, int]] = []
+        start = 0
+        for video, count in videos:
+            official = self._official_frames(video, count, "self_imitation")
+            sources, targets = (official[0], official[2]) if official else self._drawn_frames(video, count)
+            number = {frame: start + i for i, frame in enumerate(self._every_nth(count))}
+            # The owners' ranges may end behind the video: what is not there is left out.
+            pairs += [(number[s], number[t]) for s, t in product(sources, targets) if s in number and t in number]
+            start += len(number)
+        return pairs
+
+    def _official_frames(self, video: str, count: int, imitation: str) -> tuple[list[int], str, range] | None:
+        """Sources, target video and its frames in the owners' protocol: "s_n" → "3" names files, "self_imitation" and
+        "cross_imitation" have the target and both ends.
+        """
+        entry = self._protocol.get(video)
+        if entry is None:
+            return None
+        try:
+            sources = [int(Path(name).stem) for name in entry["s_n"]["3"]]
+            first, last = (int(n) for n in entry[imitation]["range"])
+            target = str(entry[imitation]["target"]) if imitation == "cross_imitation" else video
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self._protocol_file} ({video})", "is damaged", got=repr(error)[:100]) from error
+        if max(sources, default=0) >= count:
+            problem = "is shorter than the protocol"
+            raise InputError(self._video_path(video), problem, expected=f"frame {max(sources)}", got=f"{count}")
+        return sources, target, range(first, last + 1)
+
+    def _drawn_frames(self, video: str, count: int) -> tuple[list[int], range]:
+        frames = self._every_nth(count)
+        random = np.random.default_rng([self.options.seed, *video.encode()])
+        chosen = random.choice(len(frames), size=min(3, len(frames)), replace=False)
+        return [frames[i] for i in sorted(chosen)], range(count)
+
+    # Reading
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        if "parts" in group.key:
+            for video, count, frames in group.key["parts"]:
+                for sample in self._read_video(video, count, frames, {}):
+                    # Once more, so under another name, in no sequence and no split.
+                    yield replace(sample, name=f"{group.name}/{sample.name}", sequence="", frame=0)
+            return
+        splits = {"iper": split_name(group.key["split"])}
+        for video, count in group.key["videos"]:
+            yield from self._read_video(video, count, self._every_nth(count), splits)
+
+    def _read_video(self, video: str, count: int, frames: Sequence[int], splits: Mapping[str, str]) -> Iterator[Sample]:
+        known = self._people(video, count, frames)
+        clothing, _, kind = video.rpartition("/")
+        for number, (frame, label, image) in enumerate(self._images(video, count, frames)):
+            estimate = known.at(frame, image.size) if isinstance(known, _HmrEstimates) else known[number]
+            activity = _ACTIVITIES.get(kind, kind)
+            yield Sample(
+                f"{video}/{label}",
+                image.image,
+                image.size,
+                estimate.focal,
+                estimate.principal_point,
+                [estimate.person(identity=clothing.split("/")[0], clothing=clothing, activity=activity)],
+                sequence=video,
+                frame=frame,
+                splits=splits,
+            )
+
+    def _people(self, video: str, count: int, frames: Sequence[int]) -> _HmrEstimates | Sequence[EstimatedImage]:
+        if self.poses_from == "smpls":
+            return _HmrEstimates(self.root / "smpls" / video / "pose_shape.pkl", count)
+        if self.poses_from == "none":
+            return [EstimatedImage()] * len(frames)
+        pixels: Iterator[NDArray[np.uint8]]
+        if self._frames is None:
+            pixels = (frame for _, frame in video_frames(self._video_path(video), frames))
+        else:
+            pixels = (decoded(image) for _, _, image in self._images(video, count, frames))
+        return self._estimated(pixels, len(frames), sequence=isinstance(frames, range))
+
+    def _images(self, video: str, count: int, frames: Sequence[int]) -> Iterator[tuple[int, str, StoredImage]]:
+        """Number, name and image of these frames, which ascend."""
+        path = self._video_path(video)
+        if self._frames is None:
+            for number, pixels in video_frames(path, frames):
+                yield number, f"{number:08d}", encode_pixels(pixels)
+            return
+        files = list_files(path, _IMAGES, "frames")
+        if len(files) != count:
+            raise InputError(path, "has changed", expected=f"{count} frames", got=str(len(files)))
+        for number in frames:
+            yield number, files[number].stem, stored_image(files[number])
+
+
+class _HmrEstimates:
+    """iPER's own estimates: a weak perspective camera (s, x, y), which sees a point of the body at s (point + (x, y))
+    with the square image reaching from −1 to 1; no depth. The camera here is HMR's own: a focal length of 500 pixels
+    a 224, which puts the body at the depth 2 f / (s size).
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        stored = read_pickle(path)
+        self.cameras = array_field(stored, "cams", path, (None, 3))
+        self.poses = array_field(stored, "pose", path, (None, 72), largest=MOST_RADIANS)
+        self.betas = array_field(stored, "shape", path, (None, 10))
+        for name, values in {"cams": self.cameras, "pose": self.poses, "shape": self.betas}.items():
+            if len(values) != count:
+                where, got = f"{path} ({name})", str(len(values))
+                raise InputError(where, "does not fit the frames", expected=f"{count} rows", got=got)
+
+    def at(self, frame: int, size: tuple[int, int]) -> EstimatedImage:
+        scale, x, y = self.cameras[frame]
+        if scale <= 0:
+            return EstimatedImage()
+        side = max(size)
+        focal = _HMR_FOCAL_FACTOR * side
+        trans = np.array([x, y, 2 * focal / (scale * side)])
+        person = Person(gender="neutral", body="smpl", poses=self.poses[frame], betas=self.betas[frame], trans=trans)
+        return EstimatedImage([person], focal)

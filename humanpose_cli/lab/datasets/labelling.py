@@ -1,0 +1,186 @@
+"""Sources around a source that add labels: our detector's output, and what posed bodies show.
+
+`DetectedLabels` adds landmarks, world landmarks and mask. Models that work on the detector's output learn from it: on
+rendered people the truth is known, and the detector errs on them as it does on photographs. `RenderedLabels` draws
+label maps, keypoints and boxes from body parameters, as Neural Body Fitting makes its part labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import model_for
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import REPOSING19, SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.detect.detector import people_in_boxes
+from humanpose_cli.detect.models import ModelPool, PoseModels
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.cache.encoding import decode_image, encode_png
+from humanpose_cli.lab.cache.label_maps import (
+    RENDERED_MAPS,
+    LabelledMesh,
+    encode_map,
+    joint_visibility,
+    labels_of,
+    render_label_maps,
+)
+from humanpose_cli.lab.cache.samples import LabellingSource, Person, Sample, Source
+from humanpose_cli.lab.datasets.common import box_around, project_points
+
+_VIEWS = 2  # of each person beside the first, averaged with it; each costs about 8 ms
+_PRESENT = 0.3  # least score of a detection that is added
+
+
+class DetectedLabels(LabellingSource):
+    """A source whose people also have the detections in their boxes.
+
+    device  of the networks: auto, cpu or cuda:N
+    """
+
+    def __init__(self, source: Source, device: str = "auto") -> None:
+        super().__init__(source)
+        self.device = device
+
+    def __reduce__(self) -> tuple[type, tuple[Source, str]]:
+        return type(self), (self.source, self.device)
+
+    @property
+    def added(self) -> Mapping[str, Any]:
+        """The number of further views of each person, as a plain setting."""
+        return {"detector_views": _VIEWS}
+
+    def labelled(self, sample: Sample) -> Sample:
+        """One sample; people without a box in the image, or that the detector misses, stay as they are."""
+        indices = [number for number, person in enumerate(sample.people) if _has_area(person.box, sample.size)]
+        if not indices:
+            return sample
+        boxes = np.stack([np.asarray(sample.people[number].box, np.float64) for number in indices])
+        image = decode_image(sample.image)
+        if image is None:
+            raise InputError(sample.name, "its image cannot be decoded", expected="JPEG or PNG")
+        detections = people_in_boxes(self._pool, image, boxes, _VIEWS)
+        people = list(sample.people)
+        for number, detection in zip(indices, detections, strict=True):
+            if detection.score >= _PRESENT:
+                people[number] = _with_detection(people[number], detection, sample.size)
+        return replace(sample, people=people)
+
+    @cached_property
+    def _pool(self) -> ModelPool:
+        return ModelPool(1, partial(PoseModels, self.device))
+
+
+def _has_area(box: NDArray[Any] | None, size: tuple[int, int]) -> bool:
+    """Whether a box has two pixels of an image or more in either direction."""
+    if box is None or not np.isfinite(box).all():
+        return False
+    return bool((np.minimum(box[2:], size) - np.maximum(box[:2], 0) >= 2).all())
+
+
+def _with_detection(person: Person, detection: DetectedPerson, size: tuple[int, int]) -> Person:
+    world = None
+    if detection.world is not None:
+        world = np.concatenate((detection.world, detection.keypoints[:, 2:]), 1).astype(np.float32)
+    mask = None
+    if detection.mask is not None:
+        placed = detection.mask.in_image(size[1], size[0])
+        mask = encode_png(np.rint(255 * placed).astype(np.uint8))
+    return replace(person, detected=detection.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
+
+
+@dataclass(frozen=True, eq=False)
+class _Posed:
+    """A person's mesh (V, 3), joints (24, 3) of smpl24 and (19, 3) of reposing19, metres, camera axes."""
+
+    vertices: torch.Tensor
+    joints: NDArray[Any]
+    reposing: NDArray[Any]
+    model: Body
+
+
+class RenderedLabels(LabellingSource):
+    """A source whose images also have labels that are drawn from their people's bodies.
+
+    An image gets label maps if all of its labelled people have a body whose model is given; others would be missing in
+    the maps. The source's own labels and maps stay; only boxes are those of the mesh, which reaches beyond the joints.
+
+    source  any source
+    bodies  "default", "smpl-male", "smpl-neutral" … → the model; a person's body and gender name it (`model_for`)
+    """
+
+    def __init__(self, source: Source, bodies: Mapping[str, Body]) -> None:
+        super().__init__(source)
+        self.bodies = dict(bodies)
+
+    @property
+    def added(self) -> Mapping[str, Any]:
+        """The names of the rendered maps and of the body models."""
+        return {"rendered": list(RENDERED_MAPS), "bodies": sorted(self.bodies)}
+
+    def labelled(self, sample: Sample) -> Sample:
+        """One sample with its labels; unchanged where the camera, or everybody's body, is not known."""
+        if sample.focal is None or not sample.people:
+            return sample
+        x, y = sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2)
+        view = Camera(float(sample.focal), (float(x), float(y)), sample.size)
+        posed = [self._posed(person) for person in sample.people]
+        known = [body for body in posed if body is not None]
+        if not known:
+            return sample
+        drawn: dict[str, NDArray[Any]] = {}
+        if len(known) == len(posed):
+            meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in known]
+            drawn = render_label_maps(meshes, view, RENDERED_MAPS)
+        people = [
+            person if body is None else _with_joints(person, body, number, view, drawn)
+            for number, (person, body) in enumerate(zip(sample.people, posed, strict=True))
+        ]
+        maps = {name: encode_map(name, values) for name, values in drawn.items()}
+        return replace(sample, people=people, maps={**maps, **sample.maps})
+
+    def _posed(self, person: Person) -> _Posed | None:
+        model = model_for(self.bodies, person.body, person.gender)
+        if model is None or person.poses is None or person.betas is None or person.trans is None:
+            return None
+        pose, betas, trans = (_tensor(values) for values in (person.poses, person.betas, person.trans))
+        if not all(torch.isfinite(values).all() for values in (pose, betas, trans)):
+            return None
+        scales = None if person.segment_scales is None else _tensor(person.segment_scales)[None]
+        with torch.no_grad():
+            rotations = axis_angle_to_matrix(pose.unflatten(0, (24, 3)))[None]
+            shape = betas[None, : model.shape_count]
+            body = model.pose(rotations, shape, trans[None], scales)
+            reposing = model.pose_landmarks(REPOSING19.name, body, shape)
+        assert body.vertices is not None
+        return _Posed(body.vertices[0], body.joints[0].double().numpy(), reposing[0].double().numpy(), model)
+
+
+def _tensor(values: NDArray[Any]) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(values), dtype=torch.float32)
+
+
+def _with_joints(person: Person, body: _Posed, number: int, view: Camera, maps: Mapping[str, NDArray[Any]]) -> Person:
+    """The person with the body's joints, pixels and visibility of smpl24's, and the mesh's box in the image."""
+    pixels = project_points(body.joints, view.focal, view.principal_point)
+    ahead = np.asarray(np.isfinite(pixels).all(axis=1))
+    visible = np.asarray(joint_visibility(body.joints, number, view, maps) if maps else ahead, np.float64)
+    outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
+    box = box_around(outline, view.size, margin=0)
+    keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), visible[:, None]), 1)
+    joints, reposing = (np.pad(points, ((0, 0), (0, 1)), constant_values=1) for points in (body.joints, body.reposing))
+    return replace(
+        person,
+        box=box if ahead.any() else person.box,
+        keypoints={SMPL24.name: keypoints, **person.keypoints},
+        joints={SMPL24.name: joints, REPOSING19.name: reposing, **person.joints},
+    )

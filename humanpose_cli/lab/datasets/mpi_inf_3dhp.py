@@ -1,0 +1,250 @@
+"""MPI-INF-3DHP: eight actors before a green screen and fourteen cameras, and a test set of six, indoors and outdoors.
+
+    ROOT/S1/Seq1/annot.mat                                   joints of S1 to S8, Seq1 and Seq2
+    ROOT/S1/Seq1/imageSequence/video_0.avi                   videos, also in vnect_cameras/; or frames of them, from 1:
+    ROOT/S1/Seq1/imageFrames/video_0/frame_000001.jpg
+    ROOT/mpi_inf_3dhp_test_set/TS1/annot_data.mat            also ROOT/TS1; TS1 to TS6
+    ROOT/mpi_inf_3dhp_test_set/TS1/imageSequence/img_000001.jpg
+
+Layout and joints after the owners' archives and tools (mpii_get_joint_set.m), SPIN, HMR and MMHuman3D. annot.mat is a
+MATLAB 5 file with a cell for each of 14 cameras: annot2 (N, 56) pixels and annot3 (N, 84) millimetres in camera axes of
+28 joints. annot_data.mat is a MATLAB 7.3 file: annot2 (N, 1, 17, 2), annot3 and univ_annot3 (N, 1, 17, 3), valid_frame.
+
+17 joints of either set are those of h36m17, whose nose here is the middle of the head. `univ_annot3` is annot3 scaled
+to people of one size, which the owners' evaluation and the published figures take: it is the test set's truth unless
+`universal` is off. The cameras have no distortion: focal lengths and principal points are those that map annot3 to
+annot2 with the least squares.
+
+Protocol "mpi-inf-3dhp": train (the eight cameras at chest height that papers train on: 0, 1, 2, 4 to 8) and test (valid
+frames). A group is a video. Of each frame a pinhole view of the actor is kept (`calibrated`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import H36M17
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.checks import checked_array, existing_file
+from humanpose_cli.io.images import read_image
+from humanpose_cli.io.mat_files import read_mat, read_mat73
+from humanpose_cli.io.video import probe_video
+from humanpose_cli.lab.cache.samples import Group, Person, Sample
+from humanpose_cli.lab.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
+from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.datasets.reading import COPY_AGAIN, video_frames
+
+Array = NDArray[Any]
+CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
+_ACTORS, _SEQUENCES = range(1, 9), (1, 2)
+TEST_FRAMES: Mapping[str, int] = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS5": 276, "TS6": 452}
+"""Sequences of the test set and their valid frames: 2,929 together."""
+_ALL_CAMERAS, _TRAIN_JOINTS = 14, 28
+# Rows of the 28 and of the 17 joints in the order of h36m17.
+_TRAIN_ROWS = [4, 23, 24, 25, 18, 19, 20, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16]
+_TEST_ROWS = [14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]
+_MISFIT = 3.0  # pixels: the median by which a camera may miss the annotated points
+
+
+@dataclass(frozen=True)
+class MpiInf3dhpOptions(CropOptions):
+    """every (of training videos; all valid frames of the test set are taken), crop_size, allow_missing and split as for
+    all calibrated sources.
+
+    universal  take the test set's joints at the size that all its people share
+    """
+
+    universal: bool = True
+
+
+@dataclass(frozen=True)
+class _View:
+    """One camera's video of a sequence: "S1/Seq1" and its number, or "TS1" and −1; frames from 0."""
+
+    sequence: str
+    camera: int
+    frames: Sequence[int]
+
+    @property
+    def name(self) -> str:
+        return self.sequence if self.camera < 0 else f"{self.sequence}/video_{self.camera}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Annotation:
+    """A video's joints of h36m17: pixels (N, 17, 2), points and truth (N, 17, 3) metres in camera axes."""
+
+    pixels: Array
+    points: Array
+    truth: Array
+
+
+class MpiInf3dhpSource(FolderSource):
+    """MPI-INF-3DHP as samples with one person each; a group is one video."""
+
+    name = "mpi-inf-3dhp"
+    title = "MPI-INF-3DHP"
+    splits = ("train", "test")
+    options: MpiInf3dhpOptions
+    options_type = MpiInf3dhpOptions
+
+    def _more_info(self) -> Mapping[str, Any]:
+        return self._fitter_info()
+
+    # Listing
+
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        views: list[_View] = []
+        if self._wants("train"):
+            for actor, number in product(_ACTORS, _SEQUENCES):
+                folder = self.root / f"S{actor}" / f"Seq{number}"
+                if self._is_there(folder, f"a sequence of {self.title}", notes):
+                    views += self._training_views(folder, notes)
+        if self._wants("test"):
+            for name, official in TEST_FRAMES.items():
+                folder = self._test_folder(name)
+                if self._is_there(folder, f"a sequence of {self.title}'s test set", notes):
+                    views.append(self._test_view(folder, official, notes))
+        if not views:
+            raise InputError(self.root, f"holds no videos of {self.title}", expected="S1/Seq1/annot.mat")
+        return [Group(view.name, len(view.frames), key=view) for view in views]
+
+    def _training_views(self, folder: Path, notes: list[str]) -> Iterator[_View]:
+        counts = [len(pixels) for pixels in _cells(folder / "annot.mat", "annot2", 2)]
+        for camera in CAMERAS:
+            view = _View(f"{folder.parent.name}/{folder.name}", camera, range(0, counts[camera], self.options.every))
+            if self._video(view).is_file():
+                yield view
+                continue
+            shown = [frame for frame in view.frames if self._frame_file(view, frame).is_file()]
+            gap = next((frame for frame in view.frames if frame not in set(shown)), None)
+            if gap is not None:
+                first = self._frame_file(view, gap) if shown else self._video(view)
+                self._first_absent([first], "a file of this video")
+                notes.append(
+                    f"{first}: does not exist; {len(view.frames) - len(shown)} of {len(view.frames)} are missing"
+                )
+            if shown:
+                yield replace(view, frames=tuple(shown))
+
+    def _test_view(self, folder: Path, official: int, notes: list[str]) -> _View:
+        path = folder / "annot_data.mat"
+        valid = np.flatnonzero(_test_array(path, "valid_frame", (None, 1))[:, 0] > 0).tolist()
+        self._check_count(path, "valid frames", official, len(valid), notes)
+        view = _View(folder.name, -1, valid)
+        files = [(frame, self._frame_file(view, frame)) for frame in valid]
+        return replace(view, frames=tuple(self._present(files, path, "images", notes)))
+
+    def _test_folder(self, name: str) -> Path:
+        folders = self.root / "mpi_inf_3dhp_test_set" / name, self.root / name
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    def _video(self, view: _View) -> Path:
+        folder, name = self.root / view.sequence / "imageSequence", f"video_{view.camera}.avi"
+        files = folder / name, folder / "vnect_cameras" / name
+        return next((path for path in files if path.is_file()), files[0])
+
+    def _frame_file(self, view: _View, frame: int) -> Path:
+        if view.camera < 0:
+            return self._test_folder(view.sequence) / "imageSequence" / f"img_{frame + 1:06d}.jpg"
+        return self.root / view.sequence / "imageFrames" / f"video_{view.camera}" / f"frame_{frame + 1:06d}.jpg"
+
+    # Reading
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        view: _View = group.key
+        test = view.camera < 0
+        path = self._test_folder(view.sequence) / "annot_data.mat" if test else self.root / view.sequence / "annot.mat"
+        known = self._test_annotation(path) if test else _training_annotation(path, view.camera)
+        frames = list(view.frames)
+        if frames and frames[-1] >= len(known.points):
+            got = f"{len(known.points)} frames"
+            raise InputError(path, "is shorter than its images", expected=f"frame {frames[-1] + 1}", got=got)
+        lens = _lens(path, known.points[frames], known.pixels[frames])
+        actor = view.sequence.partition("/")[0]
+        facts = Person(actor, f"{actor}/{view.sequence[-1]}")
+        ones = np.ones((len(frames), len(H36M17), 1))
+        truth = np.concatenate((known.truth[frames], ones), -1)
+        people = with_fitted_bodies(facts, self.tools.joint_fitter, truth, H36M17.name)
+        video = self._video(view)
+        rate = probe_video(video).frame_rate if not test and video.is_file() else None
+        for row, pixels in enumerate(self._pixels(view, frames)):
+            joints = np.concatenate((known.points[frames[row]], ones[row]), -1)
+            shot = Shot(pixels, lens, joints[:, :3])
+            pinhole = shot.view(self.options.crop_size)
+            person = with_joints(people[row], H36M17.name, joints, pinhole)
+            yield shot.sample(
+                f"{view.name}/{frames[row]:06d}",
+                pinhole,
+                [replace(person, joints={H36M17.name: truth[row]})],
+                sequence=view.name,
+                frame=frames[row],
+                splits={self.name: "test" if test else "train"},
+                frame_rate=rate,
+            )
+
+    def _pixels(self, view: _View, frames: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        video = self._video(view)
+        if view.camera >= 0 and video.is_file():
+            return (pixels for _, pixels in video_frames(video, frames))
+        return (read_image(self._frame_file(view, frame)).pixels for frame in frames)
+
+    def _test_annotation(self, path: Path) -> _Annotation:
+        points = _test_array(path, "annot3", (None, 1, 17, 3))[:, 0, _TEST_ROWS] / 1000
+        count = len(points)
+        pixels = _test_array(path, "annot2", (count, 1, 17, 2))[:, 0, _TEST_ROWS]
+        truth = points
+        if self.options.universal:
+            truth = _test_array(path, "univ_annot3", (count, 1, 17, 3))[:, 0, _TEST_ROWS] / 1000
+        return _Annotation(pixels, points, truth)
+
+
+def _training_annotation(path: Path, camera: int) -> _Annotation:
+    points = _cells(path, "annot3", 3)[camera][:, _TRAIN_ROWS] / 1000
+    pixels = _cells(path, "annot2", 2)[camera][:, _TRAIN_ROWS]
+    if len(pixels) != len(points):
+        got = f"{len(pixels)} and {len(points)} rows of camera {camera}"
+        raise InputError(path, "is damaged: annot2 and annot3 have other lengths", got=got, remedy=COPY_AGAIN)
+    return _Annotation(pixels, points, points)
+
+
+def _cells(path: Path, name: str, axes: int) -> list[Array]:
+    """A field of annot.mat: (N, 28, axes) of each of the 14 cameras."""
+    existing_file(path, "the joints of a sequence")
+    cells = np.ravel(read_mat(path, (name,))[name])
+    if cells.dtype != object or len(cells) != _ALL_CAMERAS:
+        expected = f"a cell for each of {_ALL_CAMERAS} cameras"
+        raise InputError(f"{path} ({name})", "is damaged", expected=expected, got=f"{cells.dtype} {cells.shape}")
+    width = axes * _TRAIN_JOINTS
+    arrays = [checked_array(cell, f"{path} ({name}, camera {i})", (None, width)) for i, cell in enumerate(cells)]
+    return [array.reshape(-1, _TRAIN_JOINTS, axes) for array in arrays]
+
+
+def _test_array(path: Path, name: str, shape: Sequence[int | None]) -> Array:
+    """A field of annot_data.mat."""
+    existing_file(path, "the joints of a sequence")
+    return checked_array(read_mat73(path, name), f"{path} ({name})", shape)
+
+
+def _lens(path: Path, points: Array, pixels: Array) -> Lens:
+    """The camera that maps points (N, 17, 3) to pixels (N, 17, 2) with the least squares."""
+    ahead = (points[..., 2] > 0).all() and points.size
+    focal, centre, misses = [], [], []
+    for axis in (0, 1) if ahead else ():
+        rays, seen = (points[..., axis] / points[..., 2]).ravel(), pixels[..., axis].ravel()
+        design = np.stack((rays, np.ones_like(rays)), 1)
+        (f, c), *_ = np.linalg.lstsq(design, seen, rcond=None)
+        focal.append(float(f))
+        centre.append(float(c))
+        misses.append(np.abs(design @ (f, c) - seen))
+    if not ahead or min(focal) <= 0 or np.median(misses) > _MISFIT:
+        got = f"{np.median(misses):.1f} pixels apart" if ahead else "joints behind the camera"
+        raise InputError(path, "has pixels (annot2) and joints (annot3) of different cameras", got=got)
+    return Lens((focal[0], focal[1]), (centre[0], centre[1]))

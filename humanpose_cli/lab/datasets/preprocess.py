@@ -1,0 +1,134 @@
+"""A source of labelled people by its name, with whatever it needs from the other layers, for `lab.cache.building`.
+
+build_cache(make_source(SourceRequest("synthetic", synthetic=SyntheticOptions(count=2000))), "people")
+build_cache(make_source(SourceRequest("3dpw", Path("3DPW"), models=(Path("SMPL_MALE.pkl"),))), "3dpw-cache")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.smpl import load_models
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.io.inputs import printable
+from humanpose_cli.lab.cache.samples import Group, LabellingSource, Sample, Source
+from humanpose_cli.lab.datasets.estimators import BodyJointFitter, FitEstimator, SourceTools
+from humanpose_cli.lab.datasets.labelling import DetectedLabels, RenderedLabels
+from humanpose_cli.lab.datasets.registry import SOURCES, open_source
+from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """What is to become a cache.
+
+    name       "synthetic", or a name of `lab.datasets.registry.SOURCES`
+    root       the data set's folder; None for "synthetic"
+    options    the source's own, by name
+    synthetic  options of the generator
+    models     SMPL model files, for parameters that belong to them and for labels drawn from these
+    fit        let our fit find the bodies that a source lacks
+    fit_body   'default' or 'smpl:FILE': the body that is fitted
+    detections add what our detector says about each person
+    device     of the networks that fit and detect: auto, cpu or cuda:N
+    items      only these images, sequences or folders of them: paths, or names of groups; None for all
+    """
+
+    name: str
+    root: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
+    models: tuple[Path, ...] = ()
+    fit: bool = True
+    fit_body: str = "default"
+    detections: bool = False
+    device: str = "auto"
+    items: tuple[str, ...] | None = None
+
+
+class ChosenGroups(LabellingSource):
+    """A source without the groups that were not asked for.
+
+    names  of groups, or what such names begin with before a slash
+    """
+
+    added: Mapping[str, Any] = {}  # a cache's plan names its groups anyway
+
+    def __init__(self, source: Source, names: Collection[str]) -> None:
+        super().__init__(source)
+        self.names = frozenset(names)
+
+    def groups(self) -> Sequence[Group]:
+        """The source's groups of these names. UsageError for a name that stands for none."""
+        chosen: list[Group] = []
+        used: set[str] = set()
+        for group in self.source.groups():
+            parts = group.name.split("/")
+            if found := self.names & {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}:
+                chosen.append(group)
+                used |= found
+        if unknown := sorted(self.names - used):
+            problem = f"{len(unknown)} of {len(self.names)} are not among the source's images and sequences"
+            remedy = "a dry run with `json` lists their names"
+            raise UsageError("items", problem, got=", ".join(unknown[:3]), remedy=remedy)
+        return chosen
+
+    def labelled(self, sample: Sample) -> Sample:
+        """As it is."""
+        return sample
+
+
+def _group_names(root: Path, items: Iterable[str]) -> list[str]:
+    """Items as names of groups: of paths that exist, the part below `root`."""
+    whole = os.path.abspath(root)
+    paths = {item: os.path.abspath(item) for item in items}
+    inside = {item: os.path.relpath(path, whole) for item, path in paths.items() if path.startswith(whole + os.sep)}
+    return [
+        printable(inside[item] if item in inside and os.path.exists(item) else os.path.normpath(item)) for item in paths
+    ]
+
+
+def make_source(request: SourceRequest) -> Source:
+    """The source with its tools. UsageError where the request does not fit together, InputError for a wrong folder."""
+    source = _without_detections(request)
+    return DetectedLabels(source, request.device) if request.detections else source
+
+
+def _without_detections(request: SourceRequest) -> Source:
+    if request.name == SYNTHETIC:
+        if request.root is not None:
+            raise UsageError("ROOT", "is not needed: synthetic people come from nowhere", got=str(request.root))
+        if request.items is not None:
+            raise UsageError("items", "are not for synthetic people", remedy="leave them out")
+        return SyntheticSource(request.synthetic)
+    if request.name not in SOURCES:
+        raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
+    if request.root is None:
+        raise UsageError("ROOT", f"is missing: the folder with {request.name}'s files")
+    models = load_models(request.models)
+    needs = SOURCES[request.name].needs if request.fit else ()
+    tools = SourceTools(
+        FitEstimator(FitOptions(body=request.fit_body), request.device) if "estimator" in needs else None,
+        BodyJointFitter(request.fit_body) if "joint_fitter" in needs else None,
+        models,
+    )
+    source: Source = open_source(request.name, request.root, request.options, tools)
+    if request.items is not None:
+        source = ChosenGroups(source, _group_names(request.root, request.items))
+    return RenderedLabels(source, {body.name: body for body in (*models.values(), default_body())})
+
+
+def open_request(request: SourceRequest, on_note: Callable[[str], None]) -> Source:
+    """The source; `on_note` hears what it says about its files."""
+    source = make_source(request)
+    for note in getattr(source, "notes", ()):
+        on_note(note)
+    return source

@@ -1,0 +1,77 @@
+"""Real data sets by the names they have on the command line. Importing this loads none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from humanpose_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
+    from humanpose_cli.lab.datasets.estimators import SourceTools
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """A data set: where its code is.
+
+    needs  the tools of `SourceTools` that it makes use of: "estimator", "joint_fitter", "bodies"
+    """
+
+    module: str
+    source: str
+    needs: tuple[str, ...] = ()
+
+    def source_class(self) -> type[FolderSource]:
+        """The class, which takes (root, options, tools)."""
+        found: type[FolderSource] = getattr(import_module(self.module), self.source)
+        return found
+
+
+def _entry(module: str, name: str, *needs: str) -> SourceEntry:
+    return SourceEntry(f"humanpose_cli.lab.datasets.{module}", f"{name}Source", needs)
+
+
+SOURCES: Mapping[str, SourceEntry] = {
+    "images": _entry("images", "Images", "estimator"),
+    "iper": _entry("iper", "Iper", "estimator"),
+    "deepfashion": _entry("deepfashion", "DeepFashion", "estimator"),
+    "up3d": _entry("up3d", "Up3d", "bodies"),
+    "h36m": _entry("h36m", "H36m", "joint_fitter", "bodies"),
+    "humaneva": _entry("humaneva", "HumanEva", "joint_fitter"),
+    "mpi-inf-3dhp": _entry("mpi_inf_3dhp", "MpiInf3dhp", "joint_fitter"),
+    "3dpw": _entry("threedpw", "Threedpw", "bodies"),
+    "emdb": _entry("emdb", "Emdb", "bodies"),
+    "rich": _entry("rich", "Rich"),
+    "coco": _entry("coco", "Coco"),
+    "bedlam": _entry("bedlam", "Bedlam", "bodies"),
+    "densepose": _entry("densepose", "DensePoseCoco"),
+    "densepose-posetrack": _entry("densepose", "DensePosePoseTrack"),
+}
+
+
+def open_source(
+    name: str,
+    root: Path | str,
+    options: Mapping[str, Any] | FolderOptions | None = None,
+    tools: SourceTools | None = None,
+) -> FolderSource:
+    """The data set of that name in the folder `root`.
+
+    options  of its class, or plain values by their names
+    UsageError for an unknown name or option, InputError where the folder is not the data set's.
+    """
+    if name not in SOURCES:
+        raise UsageError(name, "is no data set", expected=", ".join(SOURCES))
+    entry = SOURCES[name]
+    if options is None or isinstance(options, Mapping):
+        known = entry.source_class().options_type
+        wrong = sorted(set(options or {}) - set(known.__dataclass_fields__))
+        if wrong:
+            raise UsageError(wrong[0], f"is no option of {name}", expected=", ".join(known.__dataclass_fields__))
+        options = known(**(options or {}))
+    return entry.source_class()(root, options, tools)

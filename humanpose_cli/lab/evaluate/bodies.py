@@ -1,0 +1,507 @@
+"""Evaluation of bodies: fits to images, fit files, and a body network alone.
+
+`evaluate_fits` and `evaluate_predictions` measure what a user gets: the bodies of `hpc fit`, or fit files of any
+origin. `evaluate_crops` measures a network alone, on crops made from labels, as in Neural Body Fitting's analysis
+(section 4.3): the crop is the one in which the true body stands before the fixed camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.limb_rotations import neutral_rotations, upright_heading
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.crop import Affine2D
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.detect.detector import people_in_boxes
+from humanpose_cli.detect.models import ModelPool, default_threads
+from humanpose_cli.detect.person import DetectedPerson, PersonMask
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions, NetworkOptions
+from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, SingleImages
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
+from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.io.inputs import Frame
+from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.encoding import decode_png
+from humanpose_cli.lab.cache.samples import Person
+from humanpose_cli.lab.evaluate.movement import body_points, movement_summaries, movement_table
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
+from humanpose_cli.lab.evaluate.predictions import (
+    FoundBody,
+    fits_from_files,
+    found_in,
+    matched_by_tracks,
+    overlap_within,
+)
+from humanpose_cli.lab.evaluate.published import tables_beside
+from humanpose_cli.lab.evaluate.report import (
+    PANELS,
+    Cell,
+    Report,
+    Summary,
+    Table,
+    body_panel,
+    plot_quality,
+    quartile_contact_sheet,
+    quartiles,
+    summarise,
+    worst_contact_sheet,
+)
+from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
+from humanpose_cli.lab.metrics.joints import RootName
+from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions
+from humanpose_cli.lab.recipes.nbf.recipe import Batch, crop_errors
+from humanpose_cli.lab.train.recipe import held_out_batches
+from humanpose_cli.models.nbf.body import BodyParameters
+from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_input
+from humanpose_cli.networks.weights import find_weights
+
+CropSource = Literal["labels", "segmenter"]
+"""Where body parts come from: the true ones, or a segmenter's. Other inputs know no difference."""
+
+
+@dataclass(frozen=True)
+class EvaluatedCrops:
+    """N people.
+
+    errors  of the bodies; f1 (N,) mean over the parts that a segmenter predicted, None without one
+    """
+
+    errors: BodyErrors
+    f1: NDArray[np.float64] | None
+
+
+def measure_crops(
+    people: EvaluatedPeople, network: BodyNetwork, source: CropSource = "labels", *, batch_size: int = 32
+) -> EvaluatedCrops:
+    """Errors of a network on those people; UsageError where its parts cannot come from there."""
+    people.require_one_model()
+    inputs = network.config.inputs
+    segmenter = network.segmenter if source == "segmenter" else None
+    if source == "segmenter" and (segmenter is None or not inputs.segmented):
+        raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
+    examples = BodyExamples(
+        people.people,
+        inputs,
+        LossOptions(),
+        crop=network.config.crop,
+        body=people.body_name,
+        framing="detector" if inputs.kind == "proxy" else "labels",
+        segmenter=None if segmenter is None else segmenter.options,
+        truth=segmenter is not None,
+    )
+    quality: list[NDArray[np.float64]] = []
+
+    def predict(batch: Batch) -> BodyParameters:
+        """The prediction for a batch; the F1 of each person's parts is added to `quality`."""
+        if segmenter is None:
+            return network.regressor(batch)
+        probabilities = segmenter.probabilities(batch["segmenter_input"]).float()
+        classes = probabilities.shape[1]
+        counts = confusion(probabilities.argmax(1).cpu().numpy(), batch["parts"].long().cpu().numpy(), classes)
+        quality.append(np.asarray(mean_of_visible(class_f1(counts))))
+        return network.regressor({**batch, "image": segmented_input(probabilities, inputs)})
+
+    errors = crop_errors(predict, held_out_batches(examples, range(len(people)), batch_size), network.layer)
+    return EvaluatedCrops(errors, np.concatenate(quality) if quality else None)
+
+
+def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
+    """(N,) radians: mean angle of the parts' relative rotations, the pelvis left out, from those of an upright person
+    with the arms by the sides, as Figure 3 measures how hard a pose is.
+    """
+    rotations, neutral = people.bodies.rotations[:, 1:], neutral_rotations().float()[1:]
+    return geodesic_angle(rotations, neutral.expand_as(rotations)).mean(1).double().numpy()
+
+
+_VIEWS = 8  # of each labelled person beside the first, as `hpc fit` has them
+_LEAST_OVERLAP = 0.3  # of the boxes, to be taken for the same person
+
+
+@dataclass(frozen=True)
+class EvaluatedFits:
+    """Fits of N people.
+
+    found   indices of those who were found, M; errors of these, in that order
+    bodies  what was found; rigs the model of each
+    stand_in  errors of an upright person in the place of each of the others, with no joint correct
+    movement  figures of sequences, see `movement_summaries`
+    """
+
+    found: NDArray[np.int64]
+    errors: BodyErrors
+    bodies: Bodies
+    rigs: tuple[Body, ...]
+    stand_in: BodyErrors
+    movement: Mapping[str, Summary] = field(default_factory=dict)
+
+    @property
+    def of_all(self) -> BodyErrors:
+        """Of the found, then of the missed, for whom an upright person counts."""
+        return BodyErrors.joined([self.errors, self.stand_in])
+
+
+def measure_fits(
+    people: EvaluatedPeople,
+    fit: Callable[[int], Sequence[FoundBody]],
+    body: Body,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = no_progress,
+) -> EvaluatedFits:
+    """Errors of what `fit` finds in each image.
+
+    fit   row of an image → the people found there
+    body  that they are of
+    stop  asked after every image; True ends with InterruptedRun
+    """
+    images = np.unique(people.people.images)
+    sizes = np.asarray(people.people.cache.images["size"][images])
+    found, bodies = [], []
+    for done, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
+        fitted = fit(int(image))
+        rows = np.flatnonzero(people.people.images == image)
+        told = {one.person: one for one in fitted if one.person is not None}
+        known = [int(row) for row in rows if int(people.people.indices[row]) in told]
+        found += known
+        bodies += [told[int(people.people.indices[row])] for row in known]
+        others, rest = [int(row) for row in rows if row not in known], [one for one in fitted if one.person is None]
+        for true, index in matched(people.boxes[others], [one.box for one in rest], size):
+            found.append(others[true])
+            bodies.append(rest[index])
+        progress(done, len(images), "images")
+        if stop():
+            raise InterruptedRun()
+    rows = np.array(found, np.int64)
+    missed = np.setdiff1d(np.arange(len(people)), rows)
+    predicted, rigs = _stacked(bodies, body)
+    stand_in = people.errors(_upright(people, missed, body), missed, body)
+    nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc")}
+    given = _points(people, bodies)
+    errors = people.errors(predicted, rows, rigs, given)
+    moving: Mapping[str, Summary] = {}
+    if people.people.cache.sequences and len(rows):
+        points = body_points(people, predicted, rigs)
+        points = points if given is None else np.where(np.isfinite(given), given, points)
+        worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
+        moving = movement_summaries(people, rows, points, np.array(worlds, np.float64))
+    return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
+
+
+def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:
+    """Upright people of the mean shape who face the camera, arms by the sides, where those in these rows are."""
+    rotations = neutral_rotations().float()
+    rotations[0] = upright_heading(0.0).float()
+    return Bodies(
+        rotations.expand(len(rows), -1, -1, -1), torch.zeros(len(rows), body.shape_count), people.roots()[rows]
+    )
+
+
+def _points(people: EvaluatedPeople, found: Sequence[FoundBody]) -> NDArray[np.float64] | None:
+    """The predicted joints (M, P, 3), NaN where a body is predicted; None where they all are."""
+    if all(one.joints is None for one in found):
+        return None
+    points = np.full((len(found), len(people.joints.points), 3), np.nan)
+    for row, one in enumerate(found):
+        if one.joints is not None:
+            points[row] = people.joints.of_skeleton(one.joints[0], one.joints[1][None])[0]
+    return points
+
+
+def _stacked(found: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body, ...]]:
+    """The bodies as tensors, and the model of each."""
+    rigs = tuple(one.body or body for one in found)
+    shapes = ((len(SMPL24) * 3,), (body.shape_count,), (3,))
+    poses, betas, trans = (
+        torch.from_numpy(np.array([one[i] for one in found], np.float32).reshape(-1, *shape))
+        for i, shape in enumerate(shapes)
+    )
+    root = torch.zeros(len(found), 3)
+    for rig in set(rigs):
+        own = torch.tensor([one is rig for one in rigs])
+        root[own] = rig.rest_joints(betas[own])[:, SMPL24.index("pelvis")] + trans[own]
+    return Bodies(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root), rigs
+
+
+def matched(
+    true: Sequence[NDArray[Any]] | NDArray[Any], predicted: Sequence[NDArray[Any]], size: ArrayLike
+) -> list[tuple[int, int]]:
+    """Pairs (true, predicted) of boxes x0 y0 x1 y1 of the same people: by overlap, the largest first, each once.
+
+    size  (width, height) of the image, within which boxes are compared: some reach beyond it, others are cut there
+    """
+    if not len(true) or not len(predicted):
+        return []
+    table = overlap_within(np.asarray(true)[:, None], np.asarray(predicted), size)
+    pairs = []
+    while table.max() >= _LEAST_OVERLAP:
+        row, column = np.unravel_index(int(table.argmax()), table.shape)
+        pairs.append((int(row), int(column)))
+        table[row], table[:, column] = -1, -1
+    return pairs
+
+
+Match = Literal["boxes", "tracks"]
+Detections = Literal["stored", "boxes", "auto", "thorough", "fast"]
+
+
+class StoredPeople(SingleImages):
+    """The detections that a cache stores, as a source of people: `PeopleSource`."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        """The people who were detected when the cache was made; their boxes are the labels'."""
+        sample = self._cache.sample(self._cache.find(frame.name))
+        people = [detected for person in sample.people if (detected := _detected(person)) is not None]
+        return sorted(people, key=lambda person: -person.area)
+
+
+class BoxedPeople(SingleImages):
+    """What our detector says of the labelled boxes of a cache: `PeopleSource`. `frame.index` is the image's row."""
+
+    def __init__(self, people: EvaluatedPeople, threads: int | None = None) -> None:
+        self._people, self._pool = people, ModelPool(threads or default_threads())
+
+    def rows(self, image: int) -> NDArray[np.int64]:
+        """Of the evaluated people in an image whose box is known."""
+        rows = np.flatnonzero(self._people.people.images == image)
+        return rows[np.isfinite(self._people.people.column("box")[rows]).all(1)]
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        """One for each of `rows`, in that order."""
+        cache = self._people.people.cache
+        rows = self.rows(cache.find(frame.name))
+        boxes = np.asarray(self._people.people.column("box")[rows], np.float64)
+        return people_in_boxes(self._pool, frame.pixels, boxes, _VIEWS) if len(rows) else []
+
+    def __exit__(self, *problem: Any) -> None:
+        self._pool.close()
+
+
+def _detected(person: Person) -> DetectedPerson | None:
+    points, world = person.detected, person.detected_world
+    if points is None or person.box is None or not np.isfinite(points).all():
+        return None
+    decoded = None if person.detected_mask is None else decode_png(person.detected_mask)
+    mask = None
+    if decoded is not None:  # the whole image's mask as a square crop
+        height, width = decoded.shape
+        side = max(height, width)
+        square = cv2.copyMakeBorder(
+            np.asarray(decoded, np.uint8), 0, side - height, 0, side - width, cv2.BORDER_CONSTANT, value=0
+        )
+        mask = PersonMask(np.asarray(square, np.uint8), Affine2D.identity())
+    known = world is not None and bool(np.isfinite(world).all())
+    return DetectedPerson(
+        box=np.asarray(person.box, np.float64),
+        keypoints=np.asarray(points, np.float64),
+        world=np.asarray(world, np.float64)[:, :3] if known else None,
+        spread=np.zeros(len(points)),
+        world_spread=np.zeros(len(points)) if known else None,
+        mask=mask,
+        score=1.0,
+    )
+
+
+def has_detections(selection: PeopleSelection) -> bool:
+    """Whether a cache stores what a detector said of its people."""
+    return open_cache(selection.data).labels.get("people/detected", 0) > 0
+
+
+def evaluate_fits(
+    selection: PeopleSelection,
+    options: FitOptions,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    detections: Detections,
+    threads: int | None = None,
+) -> Report:
+    """Errors of the fits that `hpc fit` makes of the images, their cameras known."""
+    cache = open_cache(selection.data)
+    if detections == "stored" and not has_detections(selection):
+        raise InputError(
+            cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
+        )
+    needs = {"stored": ("box", "detected"), "boxes": ("box",)}.get(detections, ())
+    people = selection.people(*needs, joints=selection.joint_set())
+    boxed: BoxedPeople | None = None
+    source: PeopleSource
+    if detections == "stored":
+        source = StoredPeople(cache)
+    elif detections == "boxes":
+        source = boxed = BoxedPeople(people, threads)
+    else:
+        source = DetectedPeople(detections, threads, device if device == "cpu" else "auto")
+    with Fitter(options, people_source=source, device=device) as fitter:
+
+        def fit(row: int) -> list[FoundBody]:
+            sample = cache.sample(row)
+            record = fitter.fit_image(
+                cache.image(row), name=sample.name, focal=sample.focal, principal_point=sample.principal_point
+            )
+            found = found_in(record, range(len(record)))
+            if boxed is None:
+                return found
+            whose = people.people.indices[boxed.rows(row)]
+            return [one._replace(person=int(person)) for one, person in zip(found, whose, strict=True)]
+
+        evaluated = measure_fits(people, fit, fitter.body, stop=stop, progress=progress)
+        facts = {**selection.facts(), "method": options.method, "detector": detections}
+        if fitter.network_identity:
+            facts["network"] = fitter.network_identity
+        return fits_report(people, evaluated, facts)
+
+
+def evaluate_predictions(
+    selection: PeopleSelection,
+    folder: Path,
+    fit_body: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    match: Match = "boxes",
+) -> Report:
+    """Errors of fits that are there already, ours or other programs'.
+
+    match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
+    """
+    people = selection.people(joints=selection.joint_set())
+    body = body_by_name(fit_body)
+    fit = fits_from_files(folder, people.people.cache, body, selection.models)
+    fit = matched_by_tracks(people, fit) if match == "tracks" else fit
+    evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
+    return fits_report(people, evaluated, {**selection.facts(), "predictions": folder.name, "matched by": match})
+
+
+def evaluate_crops(
+    selection: PeopleSelection,
+    options: NetworkOptions,
+    source: CropSource,
+    device: str,
+    folder: Path,
+    *,
+    batch_size: int = 32,
+) -> Report:
+    """Errors of a body network alone, on crops made from labels."""
+    path = find_weights(options.weights or "nbf-parts")
+    segmenter = find_weights(options.segmenter or "segmenter") if source == "segmenter" else None
+    network = load_nbf(path, segmenter=segmenter, body=selection.body, device=device)
+    inputs = network.config.inputs
+    framing: Framing = "detector" if inputs.kind == "proxy" else "labels"
+    people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
+    evaluated = measure_crops(people, network, source, batch_size=batch_size)
+    return crops_report(people, evaluated, {**selection.facts(), "parts from": source, **weights_facts(path)}, folder)
+
+
+METRICS: Mapping[str, tuple[str, str, float]] = {
+    "mpjpe_mm": ("mpjpe", "joints, {root}", 1e3),
+    "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
+    "pve_mm": ("pve", "vertices, {root}", 1e3),
+    "pckh": ("pckh", "share of joints within half a head", 1.0),
+    "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
+    "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
+    "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
+}
+"""Name in the JSON result → column of BodyErrors, text (with what is put on the truth's for {root}), and factor."""
+_PLACED: Mapping[RootName, str] = {"pelvis": "pelvis on pelvis", "hips": "hips on hips", "none": "where they are"}
+
+
+def body_metrics(errors: BodyErrors) -> dict[str, Summary]:
+    """By name of METRICS."""
+    return {name: summarise(getattr(errors, column)).scaled(factor) for name, (column, _, factor) in METRICS.items()}
+
+
+def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any]) -> Report:
+    """Of bodies fitted to images."""
+    errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
+    facts = {**facts, "joints": people.joints.text, "truth": people.truth, "people": len(people)}
+    facts["found"] = f"{len(evaluated.found)} ({100 * share:.1f} %)"
+    images = _contact_sheets(people, evaluated)
+    metrics, of_all = body_metrics(errors), body_metrics(evaluated.of_all)
+    metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
+    metrics |= evaluated.movement
+    tables = [*_tables(errors, people.joints.root_name, of_all), *tables_beside(people, errors)]
+    if evaluated.movement:
+        tables.insert(1, movement_table(evaluated.movement))
+    return Report("Fitted bodies", facts, metrics, tables, images)
+
+
+def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
+    """Of a network alone; with a segmenter's parts Figure 3 is drawn into the folder."""
+    errors = evaluated.errors
+    metrics, plots = body_metrics(errors), {}
+    if evaluated.f1 is not None:
+        metrics["f1"] = summarise(evaluated.f1)
+        plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
+        plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
+    facts = {**facts, "joints": people.joints.text, "truth": people.truth, "people": len(people)}
+    return Report("Body network on crops", facts, metrics, _tables(errors, people.joints.root_name), plots=plots)
+
+
+def _tables(errors: BodyErrors, root: RootName, of_all: Mapping[str, Summary] | None = None) -> list[Table]:
+    """Errors and their quartiles.
+
+    root    what was put on the truth's; of_all  means that count the missed
+    """
+    rows: list[list[Cell]] = []
+    for name, summary in body_metrics(errors).items():
+        digits = 1 if name.endswith("_mm") else 3
+        values = [summary.value, summary.median, summary.low, summary.high]
+        if of_all is not None:
+            values.append(of_all[name].value)
+        cells = [f"{value:.{digits}f}" if np.isfinite(value) else None for value in values]
+        rows.append([METRICS[name][1].format(root=_PLACED[root]), name, *cells, summary.n])
+    columns: tuple[str, ...] = ("what", "name", "mean", "median", "95 % from", "to", "n")
+    notes = []
+    if of_all is not None:
+        columns = (*columns[:-1], "mean of all", "n")
+        notes.append("Mean of all: whoever was missed counts as an upright person there, with no joint correct.")
+    tables = [Table("metrics", "Errors", columns, rows, notes=notes)]
+    rows = []
+    for number, part in enumerate(quartiles(errors.mpjpe), 1):
+        if len(part):
+            mpjpe, pa, vertices, rotation, pckh, *_ = (float(column[part].mean()) for column in errors)
+            rows.append([f"{number}", 1e3 * mpjpe, 1e3 * pa, 1e3 * vertices, 100 * pckh, rotation])
+    units = ("mpjpe mm", "PA mm", "vertices mm", "PCKh %", "err_quat rad")
+    tables.append(Table("quartiles", "Quartiles", ("quartile of mpjpe", *units), rows, (0, 1, 1, 1, 1, 3)))
+    return tables
+
+
+def _contact_sheets(people: EvaluatedPeople, evaluated: EvaluatedFits) -> dict[str, Any]:
+    errors = evaluated.errors
+
+    def panel(index: int) -> np.ndarray:
+        return body_panel(people, int(evaluated.found[index]), evaluated.rigs[index], evaluated.bodies, index)
+
+    def title(index: int) -> str:
+        mpjpe, pa, pckh = 1e3 * errors.mpjpe[index], 1e3 * errors.pa_mpjpe[index], 100 * errors.pckh[index]
+        return f"{mpjpe:.0f} mm, PA {pa:.0f} mm, PCKh {pckh:.0f} %, {errors.rotation[index]:.2f} rad"
+
+    if not len(evaluated.found) or not bool(torch.isfinite(evaluated.bodies.rotations).all()):
+        return {}  # nothing to draw of joints alone
+    shown = f"from left to right {', '.join(PANELS)}"
+    sheets = {"quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, title), f"Quartiles: {shown}")}
+    for name, values, text in (
+        ("worst-mpjpe.jpg", errors.mpjpe, "Largest errors of the joints"),
+        ("worst-pckh.jpg", -errors.pckh, "Fewest joints right in the image"),
+        ("worst-rotation.jpg", errors.rotation, "Largest errors of the rotations"),
+    ):
+        sheets[name] = worst_contact_sheet(values, panel, title), f"{text}: {shown}"
+    return sheets

@@ -1,0 +1,308 @@
+"""Which people an evaluation uses, and the truth about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.smpl import body_by_name, load_models, model_for
+from humanpose_cli.core.camera import default_focal
+from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.samples import split_name
+from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
+from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet, JointSetName, RootName, joint_set
+from humanpose_cli.lab.recipes.people import (
+    People,
+    listed_splits,
+    people_in,
+    spread_out,
+    usual_protocol,
+    visible_people,
+)
+from humanpose_cli.networks.weights import digest_of, read_header, trainings_of
+
+_MEASURED = ("h36m", "humaneva", "mpi-inf-3dhp")  # sources whose joints were measured, and bodies only fitted to them
+
+
+@dataclass(frozen=True)
+class EvaluatedPeople:
+    """N people of one split, and the truth about them.
+
+    body    that predictions are of; body_name "default" or "smpl:FILE", which names it
+    rigs    models of the true bodies; rig (N,) which of them is each person's own, −1 where no body is known
+    bodies  the truth before each image's camera, NaN where not known; focal (N,), centre (N, 2) pixels
+    joints  that errors are of
+    split   "protocol/split" where all of it is evaluated; "" where only some of its people are
+    """
+
+    people: People
+    body: Body
+    body_name: str
+    rigs: tuple[Body, ...]
+    rig: NDArray[np.int64]
+    bodies: Bodies
+    focal: Tensor
+    centre: Tensor
+    joints: JointSet = SMPL24_JOINTS
+    split: str = ""
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    @cached_property
+    def joints2d(self) -> NDArray[np.float32]:
+        """(N, J, 2) labelled joints in the image, of smpl24 or else of the first skeleton there is; NaN: not known."""
+        names = [name for name in self.people.cache.people if name.startswith("keypoints/")]
+        if not names:
+            return np.full((len(self), 1, 2), np.nan, np.float32)
+        first = "keypoints/smpl24" if "keypoints/smpl24" in names else names[0]
+        points = np.asarray(self.people.column(first), np.float32)
+        return (
+            np.where(points[..., 2:] > 0, points[..., :2], np.nan) if first != "keypoints/smpl24" else points[..., :2]
+        )
+
+    @cached_property
+    def boxes(self) -> NDArray[np.float64]:
+        """(N, 4) round the known joints, which may reach beyond the image; else the stored box."""
+        points = self.joints2d.astype(np.float64)
+        known = np.asarray(np.isfinite(points).all(-1, keepdims=True))
+        low, high = (np.where(known, points, limit) for limit in (np.inf, -np.inf))
+        boxes = np.concatenate((low.min(1), high.max(1)), 1)
+        stored = self.people.column("box") if "box" in self.people.cache.people else np.full((len(self), 4), np.nan)
+        return np.where(known.any(1), boxes, stored)
+
+    def errors(
+        self,
+        predicted: Bodies,
+        rows: NDArray[np.integer],
+        models: Body | Sequence[Body] | None = None,
+        points: NDArray[np.float64] | None = None,
+    ) -> BodyErrors:
+        """Errors of M predicted bodies that are those of the people in these rows.
+
+        models  of the predictions: one, or each one's; None for `self.body`
+        points  (M, P, 3) predicted joints, NaN for people of whom a body is predicted
+        """
+        each = (
+            [models] * len(rows) if isinstance(models, Body) else [self.body] * len(rows) if models is None else models
+        )
+        result = BodyErrors(*(np.full(len(rows), np.nan) for _ in BodyErrors._fields))
+        measured = self.measured_joints(rows) if self.joints.measured else None
+        for number, model in product(np.unique(self.rig[rows]).tolist(), set(each)):
+            chosen = np.flatnonzero((self.rig[rows] == number) & np.array([one is model for one in each]))
+            own = rows[chosen]
+            found = body_errors(
+                model,
+                Bodies(*(values[chosen] for values in predicted)),
+                Bodies(*(values[own] for values in self.bodies)),
+                self.focal[own],
+                self.centre[own],
+                true_body=self.rigs[number] if number >= 0 else None,
+                joints=self.joints,
+                measured=None if measured is None else measured[chosen],
+                points=None if points is None else points[chosen],
+            )
+            for column, values in zip(result, found, strict=True):
+                column[chosen] = values
+        return result
+
+    def measured_joints(self, rows: NDArray[np.integer]) -> NDArray[np.float64]:
+        """(M, P, 3) metres: the data set's own joints, NaN where not known."""
+        return self.joints.of_labels(np.asarray(self.people.column(f"joints/{H36M17.name}"))[rows])
+
+    def roots(self) -> Tensor:
+        """(N, 3) metres: where everybody's pelvis is, of the body or as it was measured."""
+        if not self.joints.measured:
+            return self.bodies.root
+        joints = np.asarray(self.people.column(f"joints/{H36M17.name}"), np.float32)
+        return torch.from_numpy(joints[:, H36M17.index("pelvis"), :3])
+
+    @property
+    def truth(self) -> str:
+        """What predictions are compared with, for reports."""
+        if self.joints.measured:
+            return "the data set's own joints"
+        rigs = ", ".join(sorted({self.rigs[number].name for number in np.unique(self.rig) if number >= 0}))
+        options = self.people.cache.header.options_values
+        made = options.get("bodies_by") or options.get("poses_by")  # by whom, where the data set has none
+        return f"bodies of {rigs}" + (f", made by {made['name']}" if isinstance(made, dict) else "")
+
+    def require_one_model(self) -> None:
+        """InputError unless all true bodies are of the model that is predicted: parameters are compared as they are."""
+        others = {self.rigs[number].name if number >= 0 else "unknown" for number in np.unique(self.rig)}
+        if others != {self.body.name}:
+            raise InputError(
+                self.people.cache.path,
+                "has bodies of another model than the one that is evaluated",
+                expected=self.body.name,
+                got=", ".join(sorted(others)),
+                remedy="evaluate fits to images, which are compared joint by joint, or choose `body`",
+            )
+
+
+@dataclass(frozen=True)
+class PeopleSelection:
+    """Which people are evaluated, and by what.
+
+    data      cache
+    protocol, split  of it; "" for the cache's usual protocol, and the first of `usual_splits` that it has
+    visible   least share of a person's joints that must be visible; pairs of images are taken as they are
+    limit     people, or pairs, at most, spread evenly; 0 for all
+    body      that predictions are of: "default" or "smpl:FILE"
+    models    SMPL model files, of which the true bodies are: everybody's own gender's
+    joints, root, regressor  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these were measured
+              and its bodies only fitted to them, else smpl24
+    """
+
+    data: Path
+    protocol: str = ""
+    split: str = ""
+    visible: float = 0.0
+    limit: int = 0
+    body: str = "default"
+    usual_splits: tuple[str, ...] = ("test", "validation")
+    models: tuple[Path, ...] = ()
+    joints: JointSetName | None = None
+    root: RootName | None = None
+    regressor: Path | None = None
+
+    def protocol_and_split(self) -> tuple[str, str]:
+        """As chosen or usual; InputError, listing what there is, where the cache has no such split."""
+        cache = open_cache(self.data)
+        protocol = self.protocol or usual_protocol(cache)
+        return protocol, self.split_among(cache, protocol, cache.splits.get(protocol, ()))
+
+    def whole_split(self) -> str:
+        """ "protocol/split" where all of it is evaluated, else ""."""
+        return "" if self.visible or self.limit else "/".join(self.protocol_and_split())
+
+    def split_among(self, cache: Cache, protocol: str, splits: Sequence[str]) -> str:
+        """The split of a protocol that is chosen or usual; InputError where it is none of these."""
+        split = split_name(self.split) or next((name for name in self.usual_splits if name in splits), "")
+        if split not in splits:
+            raise InputError(
+                cache.path,
+                f"has no split {split or 'test or validation'} of protocol {protocol or 'any'}",
+                got=listed_splits(cache),
+                remedy="`protocol` and `split` choose; what a model learned from is no measure of it",
+            )
+        return split
+
+    def joint_set(self) -> JointSet:
+        """The joints that errors are of."""
+        cache = open_cache(self.data)
+        measured = cache.header.source in _MEASURED and cache.labels.get(f"people/joints/{H36M17.name}", 0) > 0
+        return joint_set(self.joints or ("mocap17" if measured else "smpl24"), self.root, self.regressor)
+
+    def labelled(self, *needs: str) -> People:
+        """People with the labels of `people.LABELS` that are needed; InputError where the cache lacks one."""
+        people = people_in(self.data, needs, *self.protocol_and_split())
+        return spread_out(visible_people(people, self.visible), self.limit)
+
+    def people(self, *needs: str, joints: JointSet = SMPL24_JOINTS) -> EvaluatedPeople:
+        """People with the labels that are needed, and with bodies or measured joints that are known.
+
+        InputError where a label is missing, or the model of somebody's body.
+        """
+        people, body = self.labelled("measured" if joints.measured else "poses", *needs), body_by_name(self.body)
+        rigs, rig = self._rigs(people, body, required=not joints.measured)
+        count = len(people)
+        rotations, betas, root = torch.full((count, 24, 3, 3), torch.nan), torch.zeros(count, 10), torch.zeros(count, 3)
+        if rigs:
+            poses, shape, trans = (
+                torch.from_numpy(people.column(name)).float() for name in ("poses", "betas", "trans")
+            )
+            rig[~torch.isfinite(torch.cat((poses, shape, trans), 1)).all(1).numpy()] = -1
+        for number, model in enumerate(rigs):
+            own = torch.from_numpy(np.flatnonzero(rig == number))
+            rotations[own] = axis_angle_to_matrix(poses[own].unflatten(1, (len(SMPL24), 3)))
+            betas[own] = shape[own]
+            root[own] = model.rest_joints(shape[own])[:, SMPL24.index("pelvis")] + trans[own]
+        cameras = cameras_of(people.cache, people.images)
+        return EvaluatedPeople(
+            people,
+            body,
+            self.body,
+            rigs,
+            rig,
+            Bodies(rotations, betas, root),
+            *cameras,
+            joints=joints,
+            split=self.whole_split(),
+        )
+
+    def _rigs(self, people: People, body: Body, *, required: bool) -> tuple[tuple[Body, ...], NDArray[np.int64]]:
+        """The models of the people's bodies, and which of them is each person's own; −1 where it is not there.
+
+        required  InputError where a model is not there
+        """
+        columns = people.cache.people
+        kinds, genders = (
+            people.column(name) if name in columns else np.full(len(people), "") for name in ("body", "gender")
+        )
+        if "poses" not in columns:
+            return (), np.full(len(people), -1)
+        known = {"default": default_body(), body.name: body}
+        known |= {model.name: model for model in load_models(self.models).values()}
+        rigs: list[Body] = []
+        rig, missing = np.full(len(people), -1), []
+        for kind, gender in sorted(set(zip(kinds.tolist(), genders.tolist(), strict=True))):
+            model = model_for(known, kind, gender) if kind else body  # who does not say is taken for what is evaluated
+            if model is None:
+                missing.append(f"{kind}-{gender or 'neutral'}")
+                continue
+            rig[(kinds == kind) & (genders == gender)] = len(rigs)
+            rigs.append(model)
+        if missing and required:
+            raise InputError(
+                people.cache.path,
+                f"has bodies of {', '.join(missing)}, without whose models nothing is true about them",
+                got=", ".join(sorted(known)),
+                remedy="`model`: the file of each gender's SMPL model",
+            )
+        return tuple(rigs), rig
+
+    def facts(self, protocol: str = "", split: str = "") -> dict[str, Any]:
+        """What a report says about them; protocol and split where they are no ones of people."""
+        header = open_cache(self.data).header
+        if not protocol:
+            protocol, split = self.protocol_and_split()
+        split += f", {self.visible:.0%} of the joints in sight or more" if self.visible else ""
+        return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
+
+
+def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Focal lengths (N,) and principal points (N, 2) of N images, the usual ones where theirs are not known."""
+    images = cache.images
+    sizes = np.asarray(images["size"][rows], np.float64)
+    focal, centre = np.array([default_focal(int(width), int(height)) for width, height in sizes]), sizes / 2
+    if "focal" in images:
+        known = np.asarray(images["focal"][rows])
+        focal = np.where(np.isfinite(known), known, focal)
+    if "principal_point" in images:
+        known = np.asarray(images["principal_point"][rows])
+        centre = np.where(np.isfinite(known), known, centre)
+    return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()
+
+
+def weights_facts(path: Path) -> dict[str, Any]:
+    """The line of a report about weights: model, steps of all trainings, digest."""
+    header = read_header(path)
+    trainings = trainings_of(header)
+    known = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
+    steps = sum(known) if len(known) == len(trainings) else "?"
+    within = f" in {len(trainings)} trainings" if len(trainings) > 1 else ""
+    return {"weights": f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}"}

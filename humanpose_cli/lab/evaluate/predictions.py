@@ -1,0 +1,398 @@
+"""Predictions that are there already: our fit files, other programs' results, and a plain format for whatever else.
+
+A plain file of predictions is an `.npz` with one row a person, or JSON `{"predictions": [{…}, …]}` with the same fields
+for each:
+    image   name of the picture: as in the cache, with or without its suffix, or its file name where one picture has it
+    person  optional: index of the labelled person in the picture; box (4,) optional: x0 y0 x1 y1 pixels
+    track   optional: text, the same for one person in a sequence's pictures
+    poses   (72,) axis-angle or (24, 3, 3) matrices of smpl24, the first from body to camera axes, the others relative
+    betas   (10,); trans (3,) metres such that root = shaped rest pelvis + trans
+    gender  optional: of whose model they are; else of the body that is evaluated
+    world_to_camera  (4, 4) optional: rigid motion from axes in which the scene stands still, for errors in the world
+    joints  (J, 3) metres in camera axes, in place of poses; skeleton "smpl24" or "h36m17", one for the file
+Without person and box a picture's predictions are those of its people in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import load_models, model_for
+from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.crop import box_overlap
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.fit_reading import FrameList, read_fits
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
+from humanpose_cli.io.npz_files import npz_names, read_npz
+from humanpose_cli.io.text_files import read_json
+from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople
+
+
+class FoundBody(NamedTuple):
+    """One fitted person: poses (72,), betas (S,), trans (3,) as in a fit file, and the box (4,) it was found in.
+
+    body    that these are parameters of; None for the one that is evaluated
+    person  index of the labelled person whom this is about, where that is known; else boxes tell
+    joints  skeleton and (J, 3) metres in camera axes, where there are no body parameters
+    world   world to camera (4, 4), where that is known
+    track   who this is in a sequence, by the program that found them; "" where it does not say
+    """
+
+    poses: NDArray[Any]
+    betas: NDArray[Any]
+    trans: NDArray[Any]
+    box: NDArray[Any]
+    body: Body | None = None
+    person: int | None = None
+    joints: tuple[str, NDArray[Any]] | None = None
+    world: NDArray[Any] | None = None
+    track: str = ""
+
+
+Fits = Callable[[int], list[FoundBody]]
+"""Row of an image → who was found there."""
+
+
+_FOREIGN_SUFFIXES = (".pkl", ".pt", ".npz")
+
+
+def fits_from_files(path: Path, cache: Cache, body: Body, models: Sequence[Path] = ()) -> Fits:
+    """Row of an image → its people in fits that are there already: plain predictions (`read_predictions`), or files of
+    fits (`records_from_files`).
+
+    body  that they are to be of; models those that plain predictions name by gender
+    """
+    if is_predictions(path):
+        return _from_predictions(path, read_predictions(path), cache, {body.name: body} | _by_name(models))
+    records = records_from_files(path, cache, body)
+
+    def fit(row: int) -> list[FoundBody]:
+        known = records(row)
+        return [] if known is None else found_in(*known)
+
+    return fit
+
+
+def records_from_files(
+    path: Path, cache: Cache, body: Body
+) -> Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]:
+    """Row of an image → a fit that is there already and the rows of its people in it, or None: our fit files below a
+    folder, or else the results of other programs, a file or a folder of them (`fitting.fit_reading`).
+
+    A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. A
+    file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
+    sequences, about all images. InputError where nothing is about an image of the cache, or bodies differ.
+    """
+    own = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
+    known = _own_fits(path, own) if own else _foreign_fits(path, cache, body)
+    bodies = {record.body for record, _ in known.values()}
+    if bodies != {body.name}:
+        got = ", ".join(sorted(bodies))
+        raise InputError(path, "holds fits of another body", expected=body.name, got=got, remedy="`body`")
+    names = {row: _plain(str(name)) for row, name in enumerate(cache.images["name"][:])}
+    if not any(name in known for name in names.values()):
+        raise InputError(
+            path,
+            "holds no fit of any image of the cache",
+            expected=f"names such as {next(iter(names.values()))}",
+            got=next(iter(known)),
+        )
+
+    def about(row: int) -> tuple[FitRecord, NDArray[np.integer]] | None:
+        if names[row] not in known:
+            return None
+        record, frame = known[names[row]]
+        return record, np.flatnonzero(record.frame_index == frame)
+
+    return about
+
+
+_Known = dict[str, tuple[FitRecord, int]]
+
+
+def _own_fits(folder: Path, paths: Sequence[Path]) -> _Known:
+    """Name of an image → record and frame."""
+    known: _Known = {}
+    for path in paths:
+        record = read_fit(path)
+        name = _plain(str(path.relative_to(folder))[: -len(FIT_SUFFIX)])
+        frames = [_plain(str(frame)) for frame in record.frame_names]
+        for index, frame in enumerate(frames):
+            for key in (name, f"{name}/{frame}") if len(frames) == 1 else (f"{name}/{frame}", frame):
+                known.setdefault(key, (record, index))
+    return known
+
+
+def _foreign_fits(path: Path, cache: Cache, body: Body) -> _Known:
+    """Likewise, of other programs' results."""
+    if path.is_file() or (path / "hps").is_dir():
+        files = [path]
+    else:
+        files = sorted(file for file in path.rglob("*") if file.suffix in _FOREIGN_SUFFIXES)
+        files += sorted(folder.parent for folder in path.rglob("hps") if folder.is_dir())
+    if not files:
+        raise InputError(path, "holds no fits", expected=f"*{FIT_SUFFIX} of hpc fit, or results of other programs")
+    known: _Known = {}
+    for file in files:
+        rows = _rows_about(file, cache)
+        names = [str(name) for name in cache.images["name"][rows]]
+        sizes = np.asarray(cache.images["size"][rows], np.int64)
+        numbers = np.arange(len(rows))
+        listed = FrameList(numbers, np.array(names), sizes, 0.0, bool(cache.sequences), len(rows))
+        record = read_fits(file, body, listed)
+        known |= {_plain(name): (record, number) for number, name in enumerate(names)}
+    return known
+
+
+def _rows_about(file: Path, cache: Cache) -> NDArray[np.int64]:
+    """Rows of the images that another program's file is about."""
+    if not cache.sequences:
+        return np.arange(len(cache))
+    places = {file.stem, *file.parts}
+    named = [name for name in cache.sequences if name in places or Path(name).name in places]
+    if not named and len(cache.sequences) == 1:
+        named = list(cache.sequences)
+    if len(named) != 1:
+        expected = f"the name of one sequence in its path, such as {cache.sequences[0]}"
+        raise InputError(file, "does not tell which sequence it is about", expected=expected)
+    return cache.sequence(named[0])
+
+
+def _plain(name: str) -> str:
+    """A name without an image's suffix."""
+    path = Path(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else name
+
+
+def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
+    """The people of a fit in some of its rows."""
+    still = bool((record.world_to_camera == np.eye(4)).all())  # of fits that know of no world
+    return [
+        FoundBody(
+            record.poses[i],
+            record.betas[i],
+            record.trans[i],
+            record.boxes[i],
+            world=None if still else record.world_to_camera[record.frame_index[i]],
+            track=f"{id(record)}/{record.track_id[i]}" if len(record.frame_names) > 1 else "",
+        )
+        for i in rows
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """N rows of a plain file, in its order.
+
+    image (N,) names; person (N,) int, −1 where not told; box (N, 4), NaN where not told; gender (N,) or ""
+    poses (N, 72), betas (N, 10), trans (N, 3), NaN where there are joints instead; joints (N, J, 3) of `skeleton`
+    world (N, 4, 4) to camera, or None; track (N,) texts, or None
+    """
+
+    image: NDArray[Any]
+    person: NDArray[np.int64]
+    box: NDArray[np.float64]
+    poses: NDArray[np.float64]
+    betas: NDArray[np.float64]
+    trans: NDArray[np.float64]
+    gender: NDArray[Any]
+    joints: NDArray[np.float64] | None
+    skeleton: str
+    world: NDArray[np.float64] | None = None
+    track: NDArray[Any] | None = None
+
+
+_NOBODY = -1  # index of no labelled person
+_SKELETONS = {SMPL24.name: len(SMPL24), H36M17.name: len(H36M17)}
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether a file is of the plain format: JSON, or an archive with a column of images."""
+    if path.suffix == ".json":
+        return True
+    return path.suffix == ".npz" and path.is_file() and "image" in npz_names(path)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """InputError names the field that is missing or has another shape."""
+    columns = _json_columns(path) if path.suffix == ".json" else read_npz(path)
+    names = np.asarray(columns.get("image", ()))
+    count = len(names)
+    if names.ndim != 1 or not count or names.dtype.kind not in "US":
+        raise InputError(
+            f"{path} (image)", "does not name the pictures", expected="one text a row", got=str(names.shape)
+        )
+
+    def field(name: str, *shapes: tuple[int, ...], needed: bool = False) -> NDArray[np.float64]:
+        if name not in columns and not needed:
+            return np.full((count, *shapes[0]), np.nan)
+        values = np.asarray(columns.get(name, ()))
+        known = [shape for shape in shapes if values.shape == (count, *shape)]
+        if not known or values.dtype.kind not in "fiu":
+            expected = " or ".join(str((count, *shape)) for shape in shapes)
+            raise InputError(f"{path} ({name})", "has another shape", expected=expected, got=str(values.shape))
+        if not np.isfinite(values).all():
+            raise InputError(f"{path} ({name})", "holds values that are not finite")
+        return values.astype(np.float64)
+
+    skeleton, joints = str(np.asarray(columns.get("skeleton", ""))), None
+    if "joints" in columns:
+        if skeleton not in _SKELETONS:
+            expected = " or ".join(_SKELETONS)
+            raise InputError(f"{path} (skeleton)", "does not tell what the joints are", expected=expected, got=skeleton)
+        joints = field("joints", (_SKELETONS[skeleton], 3))
+    poses = field("poses", (72,), (24, 3), (24, 3, 3), needed=joints is None)
+    if poses.ndim == 4:
+        poses = matrix_to_axis_angle(torch.from_numpy(poses)).numpy()
+    person = field("person", ())
+    return Predictions(
+        np.array([str(name) for name in names.astype("U")]),
+        np.where(np.isfinite(person), person, -1).astype(np.int64),
+        field("box", (4,)),
+        poses.reshape(count, -1),
+        field("betas", (10,), needed=joints is None),
+        field("trans", (3,), needed=joints is None),
+        np.asarray(columns.get("gender", np.full(count, ""))).astype("U"),
+        joints,
+        skeleton,
+        field("world_to_camera", (4, 4)) if "world_to_camera" in columns else None,
+        np.asarray(columns["track"]).astype("U") if "track" in columns else None,
+    )
+
+
+def _json_columns(path: Path) -> Mapping[str, Any]:
+    """The fields of all predictions of a JSON file, as columns."""
+    document = read_json(path)
+    rows = document.get("predictions") if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise InputError(path, "holds no predictions", expected='{"predictions": [{"image": …}, …]}')
+    columns: dict[str, Any] = {"skeleton": document.get("skeleton", "")}
+    for name in rows[0]:
+        try:
+            columns[name] = np.array([row[name] for row in rows])
+        except (KeyError, ValueError) as error:
+            problem = "is missing or of another shape in some of the predictions"
+            raise InputError(f"{path} ({name})", problem, got=str(error)[:60]) from error
+    return columns
+
+
+def _by_name(models: Sequence[Path]) -> dict[str, Body]:
+    return {model.name: model for model in load_models(models).values()}
+
+
+def _from_predictions(path: Path, given: Predictions, cache: Cache, models: Mapping[str, Body]) -> Fits:
+    """The rows by picture; InputError where no picture of the cache is meant, or a model is missing."""
+    rows_of = _rows_by_picture(path, given.image, cache)
+    kinds = {name.partition("-")[0] for name in models}
+    bodies: dict[str, Body | None] = {"": None}
+    for gender in np.unique(given.gender).tolist():
+        fitting = (model_for(models, kind, gender) for kind in kinds)
+        bodies[gender] = next((model for model in fitting if model is not None), None) if gender else None
+        if gender and bodies[gender] is None and given.joints is None:
+            remedy = "`model`: the file of that gender's model, or leave the gender out"
+            raise InputError(f"{path} (gender)", "names a model that is not given", got=gender, remedy=remedy)
+    in_order = (given.person < 0).all() and not np.isfinite(given.box).any()
+
+    def fit(row: int) -> list[FoundBody]:
+        found = []
+        for number, i in enumerate(rows_of.get(row, [])):
+            person = number if in_order else int(given.person[i]) if given.person[i] >= 0 else None
+            joints = None if given.joints is None else (given.skeleton, given.joints[i])
+            body = bodies[str(given.gender[i])]
+            world = None if given.world is None else given.world[i]
+            parameters = given.poses[i], given.betas[i], given.trans[i], given.box[i]
+            track = "" if given.track is None else str(given.track[i])
+            found.append(FoundBody(*parameters, body, person, joints, world, track))
+        return found
+
+    return fit
+
+
+def _rows_by_picture(path: Path, names: NDArray[Any], cache: Cache) -> dict[int, list[int]]:
+    """Row of an image → rows of the predictions about it."""
+    known: dict[str, int | None] = {}
+    for row, name in enumerate(str(name) for name in cache.images["name"][:]):
+        known[_plain(name)] = row
+        tail = _plain(name).rpartition("/")[2]
+        if "/" in name:
+            known[tail] = None if tail in known else row  # of several pictures: nobody's
+    found: dict[int, list[int]] = {}
+    for i, name in enumerate(map(_plain, names.tolist())):
+        about = known.get(name, known.get(name.rpartition("/")[2]))
+        if about is not None:
+            found.setdefault(about, []).append(i)
+    if not found:
+        expected = f"names such as {cache.images['name'][0]}"
+        raise InputError(path, "is about no picture of the cache", expected=expected, got=str(names[0]))
+    return found
+
+
+def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
+    """The same predictions, each told whom it is about: in every sequence a track is one person throughout, chosen such
+    that boxes overlap most over all frames (an assignment); tracks that are nobody's are left unmatched.
+
+    InputError where the cache has no sequences, and where predictions have no tracks.
+    """
+    table, cache = people.people, people.people.cache
+    if not cache.sequences:
+        raise InputError(cache.path, "holds no sequences", expected="videos", remedy="`match=boxes`")
+    names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
+    whose: dict[tuple[int, str], str] = {}
+    in_sequence: dict[int, int] = {}
+    known: set[str] = set()
+    for number, sequence in enumerate(cache.sequences):
+        overlaps: dict[tuple[str, str], float] = {}
+        for image in cache.sequence(sequence).tolist():
+            in_sequence[image] = number
+            rows = np.flatnonzero(table.images == image)
+            for found in fit(image) if len(rows) else []:
+                for row in rows.tolist():
+                    key = str(names[row]) or str(table.indices[row]), found.track
+                    overlap = float(overlap_within(people.boxes[row], found.box, cache.images["size"][image]))
+                    overlaps[key] = overlaps.get(key, 0.0) + overlap
+        persons, tracks = (sorted({key[i] for key in overlaps}) for i in (0, 1))
+        known |= set(tracks)
+        total = np.zeros((len(persons), len(tracks)))
+        for (person, track), overlap in overlaps.items():
+            total[persons.index(person), tracks.index(track)] = overlap
+        for i, j in zip(*linear_sum_assignment(-total), strict=True):
+            if tracks[j] and total[i, j] > 0:
+                whose[number, tracks[j]] = persons[i]
+
+    if not known - {""}:
+        expected = "fits of videos, or a field `track`"
+        raise InputError("predictions", "do not say whose tracks they are", expected=expected, remedy="`match=boxes`")
+
+    def told(image: int) -> list[FoundBody]:
+        rows = np.flatnonzero(table.images == image)
+        indices = {str(names[row]) or str(table.indices[row]): int(table.indices[row]) for row in rows.tolist()}
+        person = [whose.get((in_sequence.get(image, -1), found.track), "") for found in fit(image)]
+        return [
+            found._replace(person=indices.get(name, _NOBODY)) for found, name in zip(fit(image), person, strict=True)
+        ]
+
+    return told
+
+
+def overlap_within(a: NDArray[Any], b: NDArray[Any], size: ArrayLike) -> NDArray[np.float64]:
+    """Overlap of boxes (..., 4) as `core.crop.box_overlap`, within an image of `size`: some reach beyond it, others are
+    cut there. 0 for a box that is not known.
+    """
+    return np.nan_to_num(box_overlap(_within(a, size), _within(b, size)))
+
+
+def _within(boxes: NDArray[Any], size: ArrayLike) -> NDArray[Any]:
+    """The parts of boxes (..., 4) that are inside of the image; all of a box where nothing is."""
+    inside = np.clip(boxes, 0, np.tile(np.asarray(size, float), 2))
+    return np.where((inside[..., 2:] > inside[..., :2]).all(-1, keepdims=True), inside, boxes)

@@ -1,0 +1,400 @@
+"""Reports of evaluations: statistics, tables, plots, contact sheets, and the files that hold them.
+
+report.md is for people, report.json for programs; the images and plots that they name lie beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
+from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople
+from humanpose_cli.lab.metrics.bodies import Bodies
+from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
+from humanpose_cli.rendering.overlay import draw_label, draw_overlay
+
+_RESAMPLES, _TAIL = 2000, 2.5  # percent on either side: an interval of 95 %
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A mean over n values with its 95 % interval (bootstrap, percentiles) and the median; NaN where n is 0."""
+
+    value: float
+    n: int
+    median: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Summary:
+        """In another unit."""
+        return Summary(self.value * factor, self.n, self.median * factor, self.low * factor, self.high * factor)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"value": self.value, "n": self.n, "median": self.median, "ci95": [self.low, self.high]}
+
+
+def summarise(values: ArrayLike) -> Summary:
+    """Of the finite ones among the values."""
+    known = np.asarray(values, np.float64).ravel()
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return Summary(np.nan, 0, np.nan, np.nan, np.nan)
+    # Samples with replacement, always the same ones for the same number of values.
+    random, count = np.random.default_rng((0, len(known))), len(known)
+    means = [known[random.integers(count, size=(100, count))].mean(1) for _ in range(_RESAMPLES // 100)]
+    low, high = np.percentile(np.concatenate(means), (_TAIL, 100 - _TAIL))
+    return Summary(float(known.mean()), count, float(np.median(known)), float(low), float(high))
+
+
+def paired_difference(values: ArrayLike, others: ArrayLike) -> Summary:
+    """Of `values` − `others`, people by people: an interval without zero says that they differ."""
+    return summarise(np.asarray(values, np.float64) - np.asarray(others, np.float64))
+
+
+def difference_of_groups(values: Sequence[ArrayLike], others: Sequence[ArrayLike]) -> Summary:
+    """Of `values` − `others` over all members of G groups, such as the people in the frames of a clip, who are alike:
+    the interval is over groups. Members whose difference is not known are left out.
+    """
+    groups = [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(values, others, strict=True)]
+    groups = [known for known in (group[np.isfinite(group)] for group in groups) if len(known)]
+    if not groups:
+        return summarise([])
+    sums, counts = (np.array([f(group) for group in groups]) for f in (np.sum, len))
+    drawn = np.random.default_rng((0, len(groups))).integers(len(groups), size=(_RESAMPLES, len(groups)))
+    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), (_TAIL, 100 - _TAIL))
+    every = np.concatenate(groups)
+    return Summary(float(every.mean()), len(every), float(np.median(every)), float(low), float(high))
+
+
+def summarise_seeds(values: ArrayLike) -> Summary:
+    """Of the errors (S, N) of S trainings on the same N people; the interval is over trainings and people alike.
+
+    People whose value is not known in every training are left out.
+    """
+    known = np.atleast_2d(np.asarray(values, np.float64))
+    known = known[:, np.isfinite(known).all(0)]
+    if not known.size:
+        return summarise([])
+    low, high = np.percentile(_means_of_seeds(known), (_TAIL, 100 - _TAIL))
+    people = known.mean(0)
+    return Summary(float(people.mean()), len(people), float(np.median(people)), float(low), float(high))
+
+
+def difference_of_seeds(values: ArrayLike, others: ArrayLike) -> Summary:
+    """Of `values` (S, N) − `others` (S, N), people by people, as `summarise_seeds`; trainings are drawn for either."""
+    a, b = (np.atleast_2d(np.asarray(x, np.float64)) for x in (values, others))
+    known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    a, b = a[:, known], b[:, known]
+    if not a.size:
+        return summarise([])
+    low, high = np.percentile(_means_of_seeds(a, b), (_TAIL, 100 - _TAIL))
+    people = a.mean(0) - b.mean(0)
+    return Summary(float(people.mean()), len(people), float(np.median(people)), float(low), float(high))
+
+
+def _means_of_seeds(values: NDArray[np.float64], others: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Means of resamples, always the same ones for the same numbers of trainings and people."""
+    seeds, count = values.shape
+    random = np.random.default_rng((seeds, count))
+    means = np.empty(_RESAMPLES)
+    for i in range(_RESAMPLES):
+        people = random.integers(count, size=count)
+        drawn = values[random.integers(seeds, size=seeds)].mean(0)
+        if others is not None:
+            drawn = drawn - others[random.integers(len(others), size=len(others))].mean(0)
+        means[i] = drawn[people].mean()
+    return means
+
+
+def quartiles(errors: ArrayLike) -> list[NDArray[np.int64]]:
+    """Numbers of the finite errors in four groups, the smallest errors first, each in ascending order."""
+    values = np.asarray(errors, np.float64)
+    order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]
+    return [np.asarray(part, np.int64) for part in np.array_split(order, 4)]
+
+
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under headings.
+
+    name     short, of its files; title what it shows
+    digits   decimals of numbers, of each column or of all
+    notes    lines below it
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    digits: int | Sequence[int] = 1
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def markdown(self) -> str:
+        """As a Markdown section."""
+        lines = [f"## {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
+        lines += [_line(row) for row in self.texts()]
+        for note in self.notes:
+            lines += ["", note]
+        return "\n".join(lines) + "\n"
+
+    def texts(self) -> list[list[str]]:
+        """The rows' cells as text; a dash for what is not known."""
+        digits = [self.digits] * len(self.columns) if isinstance(self.digits, int) else list(self.digits)
+        return [[_text(cell, count) for cell, count in zip(row, digits, strict=True)] for row in self.rows]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "columns": list(self.columns),
+            "rows": [list(row) for row in self.rows],
+            "notes": list(self.notes),
+        }
+
+
+def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1) -> Table:
+    """Each figure of an evaluation with its n, median and interval: (of what, which) → summary."""
+    rows: list[list[Cell]] = [
+        [*names, summary.value, summary.median, summary.low, summary.high, summary.n]
+        for names, summary in figures.items()
+    ]
+    columns = ("of", "figure", "mean", "median", "95 % from", "to", "n")
+    return Table("figures", "Every figure", columns, rows, digits)
+
+
+def _text(cell: Cell, digits: int) -> str:
+    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
+        return "–"
+    return f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def plot_quality(
+    path: Path, f1: NDArray[np.float64], errors: NDArray[np.float64], difficulty: NDArray[np.float64]
+) -> None:
+    """Figure 3 of Neural Body Fitting: each person's F1 of the parts against the error of the joints.
+
+    f1 (N,) 0…1, errors (N,) metres, difficulty (N,) radians: the darker, the farther from the mean pose
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    panel = figure.subplots()
+    points = panel.scatter(f1, 1000 * errors, c=difficulty, cmap="Blues", s=14, edgecolors="#30507080", linewidths=0.4)
+    figure.colorbar(points, label="distance to the mean pose [rad]")
+    known = np.isfinite(f1) & np.isfinite(errors)
+    if known.sum() > 2 and np.ptp(f1[known]) > 0:
+        slope, start = np.polyfit(f1[known], 1000 * errors[known], 1)
+        ends = np.array([f1[known].min(), f1[known].max()])
+        correlation = np.corrcoef(f1[known], errors[known])[0, 1]
+        panel.plot(ends, start + slope * ends, color="#c04020", linewidth=1, label=f"correlation {correlation:.2f}")
+        panel.legend()
+    panel.set_xlabel("F1 of the parts")
+    panel.set_ylabel("joint error [mm]")
+    panel.set_ylim(bottom=0)
+    panel.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def plot_supervision(path: Path, shares: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
+    """Table 4 as curves: share of samples with 3-D labels (percent) against the joint error (mm) of each setting."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    panel = figure.subplots()
+    positions = np.arange(len(shares))
+    for name, values in curves.items():
+        panel.plot(positions, values, marker="o", label=name)
+    panel.set_xticks(positions, [f"{share:g}" for share in shares])
+    panel.set_xlabel("samples with 3-D labels [%]")
+    panel.set_ylabel("joint error [mm]")
+    panel.set_ylim(bottom=0)
+    panel.grid(alpha=0.3)
+    panel.legend()
+    _save(figure, path)
+
+
+def _save(figure: object, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)  # type: ignore[attr-defined]
+
+
+Image = NDArray[np.uint8]
+Panel = Callable[[int], Image]
+_SIDE, _BAR, _MARGIN = 224, 22, 0.25  # pixels of panels and titles, share of a person's size round them
+_EACH, _WORST = 3, 4  # people of a quartile, and of the worst
+_TRUE_COLOUR, _FOUND_COLOUR = 2, 1  # of bodies, as `person_colour` numbers them
+PANELS = ("person", "true body (green)", "found body (orange)")
+"""What the three images of `body_panel` show."""
+
+
+def quartile_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
+    """A row for each quartile, the smallest errors first, each with three people from its middle.
+
+    panel  index of a person → image, all of one size; title the text above it
+    """
+    rows = []
+    for part in quartiles(errors):
+        middle = part[spread_evenly(len(part), _EACH + 2)]
+        chosen = middle[1:-1] if len(middle) > 2 else middle
+        if len(chosen):
+            rows.append(np.concatenate([titled(panel(int(index)), title(int(index))) for index in chosen], 1))
+    return _column(rows)
+
+
+def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
+    """The four largest errors, the worst first."""
+    order = np.argsort(np.where(np.isfinite(errors), -errors, np.inf), kind="stable")[:_WORST]
+    return _column([titled(panel(int(index)), title(int(index))) for index in order if np.isfinite(errors[index])])
+
+
+@torch.no_grad()
+def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodies, index: int) -> Image:
+    """(224, 672, 3): the person, and the true and the predicted mesh over the image, each with its name (`PANELS`).
+
+    person  row of the people; index  row of their body among those predicted
+    """
+    image = people.people.cache.image(int(people.people.images[person]))
+    x, y = people.centre[person].tolist()
+    camera = Camera(float(people.focal[person]), (x, y))
+    # The square round the person within the image.
+    low, high = np.clip(people.boxes[person].reshape(2, 2), 0, (image.shape[1], image.shape[0]))
+    side = max(16, round(float((high - low).max() * (1 + 2 * _MARGIN))))
+    left, top = np.rint((low + high) / 2 - side / 2).astype(int)
+    scale = _SIDE / side
+    matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    drawn = [image]
+    known = people.rig[person] >= 0
+    true_rig = people.rigs[people.rig[person]] if known else body
+    drawings = ((true_rig, people.bodies, person, _TRUE_COLOUR), (body, predicted, index, _FOUND_COLOUR))
+    for rig, bodies, row, colour in drawings:
+        if colour == _TRUE_COLOUR and not known:
+            drawn.append(image)
+            continue
+        rotations, betas, root = (values[row : row + 1] for values in bodies)
+        rest = rig.rest_joints(betas)[:, SMPL24.index("pelvis")]
+        vertices = rig.pose(rotations, betas, root - rest).vertices
+        assert vertices is not None
+        drawn.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
+    squares = [np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth), np.uint8) for one in drawn]
+    for square, name in zip(squares, PANELS, strict=True):
+        draw_label(square, "true body unknown" if name == PANELS[1] and not known else name, (0, _SIDE))
+    return np.concatenate(squares, 1)
+
+
+def segmentation_panel(image: Image, truth: NDArray[np.integer], predicted: NDArray[np.integer], parts: int) -> Image:
+    """(224, 672, 3): the crop, its true and its predicted parts, in the parts' colours."""
+    colours = as_bytes(code_colours(parts))
+    shown = (image, colours[truth], colours[predicted])
+    return np.concatenate(
+        [np.asarray(cv2.resize(one, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)) for one in shown], 1
+    )
+
+
+def titled(image: Image, title: str) -> Image:
+    """The image below a bar with a title."""
+    bar = np.full((_BAR, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(bar, title, (4, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
+    return np.concatenate((bar, image))
+
+
+def _column(images: Sequence[Image]) -> Image:
+    """One below the other, narrower ones filled up with white."""
+    width = max((image.shape[1] for image in images), default=1)
+    padded = [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in images]
+    return np.concatenate(padded) if padded else np.full((1, 1, 3), 255, np.uint8)
+
+
+REPORTS = ("report.md", "report.json")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of one evaluation.
+
+    title    what was evaluated
+    facts    on what and how: data, split, people, weights
+    metrics  by their names in the JSON result
+    tables   in their order
+    images file name → (H, W, 3), with a line on what they show
+    plots    files that were written beside it, with a line each
+    """
+
+    title: str
+    facts: Mapping[str, Any]
+    metrics: Mapping[str, Summary] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+    images: Mapping[str, tuple[NDArray[np.uint8], str]] = field(default_factory=dict)
+    plots: Mapping[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values; what is not a finite number is null."""
+        return {
+            "title": self.title,
+            "facts": dict(self.facts),
+            "metrics": {name: _finite(summary.document()) for name, summary in self.metrics.items()},
+            "tables": [_finite(table.document()) for table in self.tables],
+        }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, list) else value
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Write all of it; returns the files, the readable report first. Each appears whole or not at all."""
+    ensure_folder(folder)
+    readable, values = (folder / name for name in REPORTS)
+    written = [readable, values]
+    lines = [f"# {report.title}", ""]
+    lines += [f"- {name}: {value}" for name, value in report.facts.items()]
+    lines.append("")
+    lines += [table.markdown() for table in report.tables]
+    for name, (image, _) in report.images.items():
+        write_image(folder / name, image)
+    shown = {name: text for name, (_, text) in report.images.items()} | dict(report.plots)
+    for name, text in shown.items():
+        written.append(folder / name)
+        lines += [f"![{text}]({name})", "", text, ""]
+    write_text(readable, "\n".join(lines))
+    write_json(values, report.document())
+    return written
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics of a report that was written before; InputError where it cannot be read."""
+    path = folder / REPORTS[1]
+    try:
+        return dict(json.loads(path.read_text("utf-8"))["metrics"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, "is no report that can be read", remedy="evaluate again") from error

@@ -1,0 +1,470 @@
+"""Evaluation of reposed images: how like the true ones they are, and whether the person stands as asked.
+
+The Inception Score is left out on purpose; `lab.metrics.images` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.avatar.inpainting import inpaint
+from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.conventions import REPOSING19, SMPL24
+from humanpose_cli.core.errors import InterruptedRun
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.detect.detector import people_in_boxes
+from humanpose_cli.detect.models import ModelPool, default_threads
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.fitting.people import SingleImages
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.inputs import Frame
+from humanpose_cli.lab.cache.augmentation import Example
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
+from humanpose_cli.lab.evaluate.published import IPER, agrees
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, paired_difference, summarise, titled
+from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground
+from humanpose_cli.lab.recipes.people import people_of_images, require_model, usual_protocol
+from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person, mesh_of, person_mask, pose_of
+from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, frame_of_example
+from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss
+from humanpose_cli.lab.recipes.warp3d.recipe import pairs_of
+from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d, to_network
+from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.reposing.warping import WarpReposer
+
+AUC_MILLIMETRES = np.arange(0, 151, 5)
+"""Thresholds of the pose AUC: 0 to 150 mm in steps of 5."""
+SHOWN_SIDE = 160
+"""Pixels of the images that a report shows."""
+_SHOWN = 8
+_PELVIS = REPOSING19.index("pelvis")
+_LEAST_SIDE = 256  # pixels that the detector is given
+_LEAST_SCORE = 0.3  # of a detected person
+_LABELLED_MARGIN = 0.01  # of a hole round a labelled mask, which is more exact than a detected one
+_LISTED = ("three-frames", "random-pairs", "pairs")
+_BASELINES = ("copy", "mesh")
+_PUBLISHED_SIZE = 256
+_LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
+
+
+class Drawn(NamedTuple):
+    """A reposed crop (S, S, 3) uint8, and where the person is in it (S, S) 0…1."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.floating]
+
+
+Method = Callable[[Example, Example], Drawn]
+"""(input crop, target crop, of which only the pose may be used) → what is drawn."""
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Images (1, 3, S, S) of −1 to 1, made and true → a scalar."""
+JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating] | None]
+"""(crop (S, S, 3) uint8, the person's box (4,) there) → joints (19, 3) metres, or None where nobody is detected."""
+
+
+@dataclass(frozen=True)
+class EvaluatedReposing:
+    """N pairs: method → name of the metric → (N,), NaN where it is not known. numbers (N,) of the pairs.
+
+    shown    of some pairs, spread evenly over all: index among the N → input, target and what every method drew,
+             reduced to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8
+    ceiling  (N,) pose AUC of the true images against their labelled joints: what the estimator of poses can see at all
+    """
+
+    numbers: NDArray[np.int64]
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    shown: Mapping[int, Sequence[NDArray[np.uint8]]]
+    ceiling: NDArray[np.float64]
+
+    @property
+    def ceiling_note(self) -> list[str]:
+        """A sentence about the ceiling, where it is known."""
+        if not np.isfinite(self.ceiling).any():
+            return []
+        found = summarise(self.ceiling)
+        return [
+            f"pose_auc compares what our fit finds in the reposed and in the true image; in the true one against the "
+            f"labelled joints it is {found.value:.3f} ({found.low:.3f} to {found.high:.3f})."
+        ]
+
+
+def copying(first: Example, second: Example) -> Drawn:
+    """The input as it is: what every method must beat."""
+    return Drawn(first.image, person_mask(first))
+
+
+def warping(network: Warp3d) -> Method:
+    """A trained generator. Crops of another size than its own are scaled to it, and what it makes is scaled back."""
+    size = network.config.size
+
+    def draw(first: Example, second: Example) -> Drawn:
+        own = first.image.shape[0]
+        source, target = (frame_of_example(example) * np.float32(size / own) for example in (first, second))
+        silhouette = None if first.mask is None else resized(person_mask(first), size)
+        made = network.repose(resized(first.image, size), source, target, silhouette=silhouette)
+        return Drawn(resized(made.image, own), resized(made.mask, own))
+
+    return draw
+
+
+class WrappedPeople:
+    """People wrapped in their images, and the images without them; the last one is cached: methods take turns."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._last: tuple[Example, MeshReposer, NDArray[np.uint8]] | None = None
+
+    def __call__(self, example: Example) -> tuple[MeshReposer, NDArray[np.uint8]]:
+        """The labelled body in the image, and the background (S, S, 3); InputError where no body is known."""
+        if self._last is None or self._last[0] is not example:
+            mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
+            plate = inpaint(mesh.photo, mesh.hole, mesh.others > 0.5, mesh.options.inpainting)
+            self._last = example, mesh, plate
+        return self._last[1:]
+
+
+def meshing(wrapped: WrappedPeople) -> Method:
+    """The photograph wrapped round the labelled body, which is posed as the target's: the mesh method without errors of
+    a fit. InputError for people without body parameters.
+    """
+    return lambda first, second: _before_plate(*wrapped(first), first, second)
+
+
+def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False) -> Method:
+    """A generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background.
+
+    mesh_input  give it the labelled body's drawing, as `--mesh-input` does, or not
+    """
+
+    def draw(first: Example, second: Example) -> Drawn:
+        mesh, plate = wrapped(first)
+        masked, person = first.mask is not None, fitted_person(first)
+        reposer = WarpReposer(mesh, person, network, mesh_input=mesh_input, mask_known=masked)
+        return _before_plate(reposer, plate, first, second)
+
+    return draw
+
+
+def _before_plate(
+    reposer: MeshReposer | WarpReposer, plate: NDArray[np.uint8], example: Example, target: Example
+) -> Drawn:
+    """The example's person in the target's pose, before the image's own background, as far as the image reaches."""
+    drawn = reposer.render(*pose_of(target)).image
+    alpha = drawn[..., 3:].astype(np.float32) / 255
+    if example.inside is not None:
+        alpha[example.inside == 0] = 0
+    mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
+    return Drawn(np.rint(mixed).astype(np.uint8), alpha[..., 0])
+
+
+def resized(image: NDArray[Any], size: int) -> NDArray[Any]:
+    """A square image or mask at `size` pixels a side, averaged where it becomes smaller."""
+    own = image.shape[0]
+    if own == size:
+        return image
+    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if own > size else cv2.INTER_CUBIC))
+
+
+def measure_reposing(
+    crops: PairCrops,
+    numbers: Sequence[int],
+    methods: Mapping[str, Method],
+    *,
+    distances: Mapping[str, Distance] | None = None,
+    joints: JointEstimator | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = no_progress,
+) -> EvaluatedReposing:
+    """Every method on every pair.
+
+    distances  name → how far images are apart by the features of a network
+    joints     estimator of the pose in an image, for the pose AUC
+    """
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    shown_rows = spread_evenly(len(numbers), _SHOWN)
+    shown: dict[int, list[NDArray[np.uint8]]] = {}
+    ceiling = np.full(len(numbers), np.nan)
+    for done, number in enumerate(numbers, 1):
+        # One draw for each pair: the same target for every method and every run.
+        first, second = crops.crops(number, np.random.default_rng(number))
+        true_joints = None if joints is None else joints(second.image, _box_of(second))
+        if joints is not None:
+            ceiling[done - 1] = _pose_auc(true_joints, _labelled_joints(second))
+        images = [first.image, second.image]
+        for name, method in methods.items():
+            drawn = method(first, second)
+            metrics = _similarity(drawn, second, distances or {})
+            if not _of_one_person(first, second):
+                metrics = dict.fromkeys(metrics, float("nan"))  # there is no true image
+            if joints is not None:
+                metrics["pose_auc"] = _pose_auc(joints(drawn.image, _box_of(second)), true_joints)
+            rows[name].append(metrics)
+            images.append(drawn.image)
+        if done - 1 in shown_rows:
+            shown[done - 1] = [resized(image, SHOWN_SIDE) for image in images]
+        progress(done, len(numbers), "pairs")
+        if stop():
+            raise InterruptedRun()
+    values = {
+        name: {key: np.array([row[key] for row in pairs]) for key in (pairs[0] if pairs else {})}
+        for name, pairs in rows.items()
+    }
+    return EvaluatedReposing(np.asarray(numbers, np.int64), values, shown, ceiling)
+
+
+def pose_auc_3d(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
+    """Area under the curve of correct keypoints, joints (19, 3) metres twice, pelvis on pelvis, over AUC_MILLIMETRES.
+
+    The mean over the thresholds of the share of joints that are as near or nearer, as public code takes it.
+    """
+    apart = 1e3 * np.linalg.norm((predicted - predicted[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
+    return float((apart[None] <= AUC_MILLIMETRES[:, None] + 1e-6).mean())  # rounding is no error
+
+
+def _pose_auc(predicted: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
+    """0 for an image in which nobody is detected; NaN where nobody is detected in the true one either."""
+    if true is None:
+        return float("nan")
+    return 0.0 if predicted is None else pose_auc_3d(predicted, true)
+
+
+def _of_one_person(first: Example, second: Example) -> bool:
+    a, b = first.person, second.person
+    return (a.identity, a.clothing) == (b.identity, b.clothing)
+
+
+def _labelled_joints(example: Example) -> NDArray[np.float64] | None:
+    """(19, 3) metres; None where any of REPOSING19 is not labelled."""
+    labelled = example.person.joints.get(REPOSING19.name)
+    if labelled is None or not (labelled[:, 3] > 0).all():
+        return None
+    return np.asarray(labelled[:, :3], np.float64)
+
+
+def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
+    made, true = (to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawn.image, second.image))
+    a, b = made / 2 + 0.5, true / 2 + 0.5
+    mask = torch.from_numpy((person_mask(second) > 0.5).astype(np.float32))[None, None]
+    drawn_mask = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
+    metrics = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
+    metrics |= {"ssim_uniform": float(ssim(a, b, "uniform")), "ssim_fg_uniform": np.nan}
+    if inside := float(mask.sum()):
+        metrics["ssim_fg"] = float(ssim_foreground(a, b, mask))
+        metrics["ssim_fg_uniform"] = float(ssim_foreground(a, b, mask, "uniform"))
+        metrics["l1_fg"] = float(((a - b).abs().mean(1, keepdim=True) * mask).sum() / inside)
+        metrics["mask_iou"] = float(mask_iou(drawn_mask, mask))
+    with torch.no_grad():
+        return {**metrics, **{name: float(distance(made, true)) for name, distance in distances.items()}}
+
+
+def _box_of(example: Example) -> NDArray[np.floating]:
+    """The person's box in the crop, within it."""
+    size = example.image.shape[0]
+    box = example.person.box
+    return np.array([0, 0, size, size], float) if box is None else np.clip(np.asarray(box, float), 0, size)
+
+
+class FittedJoints:
+    """Joints of the person in a crop by our own fit: `JointEstimator`; a context manager."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._people = _OnePerson()
+        self._fitter = Fitter(FitOptions(people="largest"), people_source=self._people, device=device)
+        self._pool = ModelPool(default_threads())
+
+    def __call__(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.floating] | None:
+        """(19, 3) metres of REPOSING19; None where nobody is detected in the box."""
+        scale = max(1.0, _LEAST_SIDE / image.shape[0])
+        if scale > 1:
+            image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+        size = image.shape[0]
+        corners = np.clip(np.asarray(box, float) * scale, 0, size)
+        if (corners[2:] - corners[:2] < 8).any():
+            return None
+        (person,) = people_in_boxes(self._pool, image, corners[None], 2)
+        if person.score < _LEAST_SCORE:
+            return None
+        self._people.person = person
+        record = self._fitter.fit_image(image)
+        body = self._fitter.body
+        with torch.no_grad():
+            rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[:1]).view(1, len(SMPL24), 3))
+            betas, trans = torch.from_numpy(record.betas[:1]), torch.from_numpy(record.trans[:1])
+            posed = body.pose(rotations, betas, trans, vertices=False)
+            return np.asarray(body.pose_landmarks(REPOSING19.name, posed, betas)[0].numpy(), np.float64)
+
+    def __enter__(self) -> FittedJoints:
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self._fitter.__exit__(*problem)
+
+
+class _OnePerson(SingleImages):
+    """A source of people that returns the one it was handed."""
+
+    person: DetectedPerson | None = None
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        """Whatever the frame shows."""
+        return [] if self.person is None else [self.person]
+
+
+def evaluated_pairs(
+    selection: PeopleSelection, size: int, *, whole: bool = False, usual: Sequence[str] = _LISTED
+) -> tuple[PairCrops, list[int], dict[str, Any]]:
+    """Crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them.
+
+    whole  the whole images, which published figures are of, in place of crops about people
+    usual  protocols that are taken where none is chosen, the first first
+    """
+    cache = open_cache(selection.data)
+    known = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
+    protocol = selection.protocol or (known[0] if known else usual_protocol(cache))
+    splits = cache.pair_splits.get(protocol) or cache.splits.get(protocol, ())
+    split = selection.split_among(cache, protocol, splits)
+    pairs = pairs_of(cache, protocol, split)
+    numbers = spread_evenly(len(pairs), selection.limit or len(pairs))
+    # Pairs are taken as they are, whatever is visible.
+    facts = replace(selection, visible=0.0).facts(protocol, split)
+    facts |= {"pixels": size, "shown": "whole images" if whole else "crops about the person"}
+    return PairCrops(pairs, size, whole=whole), numbers, facts
+
+
+def evaluate_reposing(
+    selection: PeopleSelection,
+    weights: str,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    perceptual: str = "auto",
+    lpips: tuple[str, str] | None = None,
+    pose: bool = True,
+    size: int = 0,
+    whole: bool = False,
+) -> Report:
+    """Copying, the mesh and the network ("": the shipped one) on the same pairs.
+
+    Where bodies are known, the network is also evaluated as it is used: pasted, and given the mesh's drawing.
+
+    perceptual  as `perceptual_loss` takes it: a stand-in, never called LPIPS
+    lpips       names or files of torchvision's AlexNet and the authors' linear layers
+    pose        evaluate the pose by our own fit, which takes most of the time
+    size        pixels of the crops; 0 for the network's
+    whole       see `evaluated_pairs`
+    """
+    path = find_weights(weights or "warp3d")
+    network = load_warp3d(path, device)
+    crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, whole=whole)
+    methods: dict[str, Method] = {"copy": copying}
+    body = body_by_name(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
+    if body is not None:
+        cache, images = crops.pairs.cache, np.unique([image for image, _ in crops.pairs.inputs])
+        require_model(people_of_images(cache, images), body)
+        wrapped = WrappedPeople(body)
+        methods["mesh"] = meshing(wrapped)
+        methods["warp3d, pasted"] = pasting(network, wrapped)
+        if network.config.drawing:
+            methods["warp3d, mesh input"] = pasting(network, wrapped, mesh_input=True)
+    methods["warp3d"] = warping(network)
+    facts |= weights_facts(path)
+    distances: dict[str, Distance] = {}
+    if lpips is not None:
+        metric = Lpips(*(find_weights(name) for name in lpips))
+        distances["lpips"] = metric
+        facts["lpips"] = metric.describe()
+    loss = perceptual_loss(perceptual)
+    distances["perceptual"] = loss
+    facts["perceptual"] = " ".join(str(loss.describe().get(key, "")) for key in ("kind", "file")).strip()
+    with FittedJoints(device=device) as joints:
+        estimator = joints if pose else None
+        evaluated = measure_reposing(
+            crops, numbers, methods, distances=distances, joints=estimator, stop=stop, progress=progress
+        )
+    published: Mapping[str, tuple[float, float | None]] = {}
+    if whole and crops.size == _PUBLISHED_SIZE and not selection.limit:
+        header = crops.pairs.cache.header
+        published = next((rows for split, rows in IPER.items() if agrees(header, facts["split"], "iper", (split,))), {})
+    return reposing_report(evaluated, facts, published)
+
+
+_METHODS = {
+    "copy": "the input",
+    "mesh": "the photograph wrapped round the labelled body, before the photograph's own background",
+    "warp3d, pasted": "the network's person before that background, as hpc repose --method warp3d --no-mesh-input",
+    "warp3d, mesh input": "the same, and the network is given the mesh's drawing, as hpc repose --method warp3d",
+    "warp3d": "all that the network draws, also the background",
+}
+
+
+def reposing_report(
+    evaluated: EvaluatedReposing,
+    facts: Mapping[str, Any],
+    published: Mapping[str, tuple[float, float | None]] | None = None,
+) -> Report:
+    """All methods, their paired differences, what others published of the same pairs (SSIM, LPIPS), images."""
+    values = evaluated.values
+    names = list(values)
+    means = {name: {metric: summarise(summary) for metric, summary in values[name].items()} for name in names}
+    best = means[names[-1]]
+    rows: list[list[Cell]] = [[name, *(summary.value for summary in means[name].values())] for name in names]
+    notes = [
+        "ssim_fg, l1_fg and mask_iou look where the true image shows the person.",
+        "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), ssim_uniform uniform ones of 7 × 7, as papers.",
+        *evaluated.ceiling_note,
+        *(f"{name}: {_METHODS[name]}." for name in names if name in _METHODS),
+    ]
+    if not any(np.isfinite(values[name]["ssim"]).any() for name in names):
+        notes.append("Input and target are of two people: there is no true image, the pose alone is judged.")
+    figures = figures_table({(name, metric): s for name in names for metric, s in means[name].items()}, digits=4)
+    tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]
+    if published:
+        rows = [[name, *figures] for name, figures in published.items()]
+        for name in names:
+            lpips: Cell = float(np.nanmean(values[name]["lpips"])) if "lpips" in values[name] else None
+            rows.append([f"{name}, here", float(np.nanmean(values[name]["ssim_uniform"])), lpips])
+        columns = ("method", "SSIM, uniform 7 × 7", "LPIPS")
+        tables.append(Table("prior", "Table 2: others on these pairs", columns, rows, 3))
+    headings = ["input", "target", *names]
+    images = {"pairs.jpg": (side_by_side(evaluated, headings), f"Columns: {'; '.join(headings)}")}
+    return Report("Reposed images", {**facts, "pairs": len(evaluated.numbers)}, best, tables, images)
+
+
+def _differences(evaluated: EvaluatedReposing) -> Table:
+    """Every network against the copy and the mesh on the same pairs."""
+    baselines = [name for name in _BASELINES if name in evaluated.values]
+    rows: list[list[Cell]] = []
+    for name, other in product((name for name in evaluated.values if name not in baselines), baselines):
+        for metric, values in evaluated.values[name].items():
+            apart = paired_difference(values, evaluated.values[other][metric])
+            rows.append([f"{name} − {other}", metric, apart.value, apart.low, apart.high])
+    notes = [f"Paired, with the 95 % interval. Low is good: {', '.join(_LOW_IS_GOOD)}."]
+    columns = ("methods", "metric", "difference", "from", "to")
+    return Table("differences", "Differences", columns, rows, 3, notes)
+
+
+def side_by_side(evaluated: EvaluatedReposing, columns: Sequence[str]) -> NDArray[np.uint8]:
+    """A row for each pair that is shown, by the quality of the last method: input, target, every method.
+
+    columns  their headings
+    """
+    quality = np.nan_to_num(evaluated.values[list(evaluated.values)[-1]]["ssim"])
+    ordered = sorted(evaluated.shown, key=lambda index: (float(quality[index]), index))
+    bars = [titled(np.zeros((0, SHOWN_SIDE, 3), np.uint8), column) for column in columns]
+    return np.concatenate([np.concatenate(row, 1) for row in (bars, *(evaluated.shown[index] for index in ordered))])

@@ -1,0 +1,154 @@
+"""Evaluation of a segmenter: IoU and F1 of the parts, over all pixels and for each person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InterruptedRun
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
+from humanpose_cli.lab.evaluate.report import (
+    Cell,
+    Report,
+    Summary,
+    Table,
+    figures_table,
+    quartile_contact_sheet,
+    segmentation_panel,
+    summarise,
+    worst_contact_sheet,
+)
+from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
+from humanpose_cli.lab.recipes.people import People
+from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterCrops, segmenter_needs
+from humanpose_cli.lab.train.recipe import held_out_batches
+from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
+from humanpose_cli.networks.weights import find_weights, shipped_weights
+
+
+@dataclass(frozen=True)
+class EvaluatedSegmenter:
+    """N people and C classes, the background first.
+
+    counts  (N, C, C) pixels by true and predicted class
+    """
+
+    options: SegmenterOptions
+    counts: NDArray[np.int64]
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """(C,) over all pixels of all people, as the paper counts."""
+        return class_iou(self.counts.sum(0))
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """(C,) over all pixels of all people."""
+        return class_f1(self.counts.sum(0))
+
+    @property
+    def people_iou(self) -> NDArray[np.float64]:
+        """(N,) mean over the parts that are visible or predicted."""
+        return mean_of_visible(class_iou(self.counts))
+
+    @property
+    def people_f1(self) -> NDArray[np.float64]:
+        """(N,) likewise."""
+        return mean_of_visible(class_f1(self.counts))
+
+
+def measure_segmenter(
+    people: People,
+    segmenter: Segmenter,
+    *,
+    batch_size: int = 16,
+    guided: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = no_progress,
+) -> EvaluatedSegmenter:
+    """The parts of people with true parts.
+
+    guided  False hides the detector's guide from a guided segmenter
+    """
+    classes, counts = segmenter.options.parts + 1, []
+    make = SegmenterCrops(people, segmenter.options, guided=guided)
+    for batch in held_out_batches(make, range(len(people)), batch_size):
+        with torch.no_grad():
+            predicted = segmenter.probabilities(batch["segmenter_input"].to(segmenter.device)).argmax(1).cpu().numpy()
+        counts.append(confusion(predicted, batch["labels"].numpy(), classes))
+        progress(sum(len(part) for part in counts), len(people), "people")
+        if stop():
+            raise InterruptedRun()
+    return EvaluatedSegmenter(segmenter.options, np.concatenate(counts))
+
+
+def evaluate_segmenter(
+    selection: PeopleSelection,
+    weights: str,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    batch_size: int = 16,
+) -> Report:
+    """IoU and F1 of the parts; of a guided segmenter also without its guide."""
+    path = find_weights(weights) if weights else shipped_weights("segmenter")
+    segmenter = Segmenter.load(path, device)
+    people = selection.labelled(*segmenter_needs(segmenter.options))
+    options: dict[str, Any] = {"batch_size": batch_size, "stop": stop, "progress": progress}
+    evaluated = measure_segmenter(people, segmenter, **options)
+    unguided = measure_segmenter(people, segmenter, guided=False, **options) if segmenter.options.guided else None
+    return segmenter_report(people, segmenter, evaluated, {**selection.facts(), **weights_facts(path)}, unguided)
+
+
+def segmenter_report(
+    people: People,
+    segmenter: Segmenter,
+    evaluated: EvaluatedSegmenter,
+    facts: Mapping[str, Any],
+    unguided: EvaluatedSegmenter | None = None,
+) -> Report:
+    """Of N people; `unguided` is the same segmenter without the detector's guide."""
+    columns = {"IoU %": evaluated.iou, "F1 %": evaluated.f1}
+    metrics = {
+        "iou": _over_pixels(evaluated.iou, evaluated.people_iou),
+        "f1": _over_pixels(evaluated.f1, evaluated.people_f1),
+    }
+    if unguided is not None:
+        columns["IoU % without a guide"] = unguided.iou
+        metrics["iou_unguided"] = _over_pixels(unguided.iou, unguided.people_iou)
+    with_means = [100 * np.append(values, mean_of_visible(values)) for values in columns.values()]
+    names = (*evaluated.options.class_names, "mean of the parts")
+    rows: list[list[Cell]] = [[name, *map(float, cells)] for name, *cells in zip(names, *with_means, strict=True)]
+    note = "IoU and F1 of the table are over all pixels, as the paper counts; intervals are of people's means."
+    table = Table("parts", "Parts", ("part", *columns), rows, notes=[note])
+    figures = figures_table({("the parts' mean", name): summary for name, summary in metrics.items()}, digits=3)
+    quality = evaluated.people_iou
+
+    def panel(index: int) -> np.ndarray:
+        crop = SegmenterCrops(people, segmenter.options)(index, np.random.default_rng(0))
+        with torch.no_grad():
+            image = torch.from_numpy(crop["segmenter_input"])[None].to(segmenter.device)
+            predicted = segmenter.probabilities(image).argmax(1)[0].cpu().numpy()
+        return segmentation_panel(crop["shown"], crop["labels"], predicted, segmenter.options.parts)
+
+    def title(index: int) -> str:
+        return f"IoU {100 * quality[index]:.0f} %, F1 {100 * evaluated.people_f1[index]:.0f} %"
+
+    images = {
+        "quartiles.jpg": (quartile_contact_sheet(-quality, panel, title), "Quartiles: person, true parts, found parts"),
+        "worst.jpg": (worst_contact_sheet(-quality, panel, title), "Least IoU: person, true parts, found parts"),
+    }
+    return Report("Segmenter", {**facts, "people": len(people)}, metrics, [table, figures], images)
+
+
+def _over_pixels(classes: NDArray[np.float64], people: NDArray[np.float64]) -> Summary:
+    """The mean of the parts over all pixels, with median and interval of the people's own."""
+    spread = summarise(people)
+    return Summary(float(mean_of_visible(classes)), spread.n, spread.median, spread.low, spread.high)

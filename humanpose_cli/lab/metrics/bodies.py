@@ -1,0 +1,310 @@
+"""Errors of 3-D bodies and 2-D poses as the literature defines them, and the agreement of label maps.
+
+Inputs are arrays or tensors, results float64 numpy. Positions are in metres and errors too (tables multiply by 1000);
+`joints` picks the rows that are averaged, so that callers choose joints by name through a Skeleton. Per-sample results
+keep the batch: callers average, or take medians and confidence intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import geodesic_angle
+from humanpose_cli.geometry.similarity import procrustes_align
+from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet
+
+Floats = NDArray[np.float64]
+
+
+def _pair(predicted: ArrayLike, true: ArrayLike, width: int) -> tuple[Floats, Floats]:
+    a, b = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    if a.shape != b.shape or a.ndim != 3 or a.shape[-1] != width:
+        raise UsageError("poses", "do not match", expected=f"(N, J, {width}) twice", got=f"{a.shape} and {b.shape}")
+    return a, b
+
+
+def _known_mean(errors: Floats) -> Floats:
+    """(N, J) → (N,) over what is known; NaN where nothing is."""
+    known = np.isfinite(errors)
+    return _ratio(np.where(known, errors, 0.0).sum(1), known.sum(1).astype(np.float64))
+
+
+def _chosen(values: Floats, joints: Sequence[int] | None) -> Floats:
+    return values if joints is None else values[:, list(joints)]
+
+
+def mpjpe(
+    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
+) -> Floats:
+    """Mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice → (N,) metres.
+
+    root  row of the root joint; several rows: their mean (mid-hip); None or no rows compare absolute positions
+
+    True joints that are NaN are not known and left out; NaN where the root is not known.
+    """
+    return _known_mean(_chosen(_distances(predicted, true, root), joints))
+
+
+def _distances(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
+    """(N, J) metres, root on root."""
+    a, b = _pair(predicted, true, 3)
+    rows = [] if root is None else [root] if isinstance(root, int) else list(root)
+    if rows:
+        a = a - a[:, rows].mean(1, keepdims=True)
+        b = b - b[:, rows].mean(1, keepdims=True)
+    return np.linalg.norm(a - b, axis=-1)
+
+
+PCK_LIMIT = 0.15
+"""Metres within which a joint is correct (Mehta et al. 2017, MPI-INF-3DHP)."""
+_ROUNDING = 1e-6
+"""Metres beyond a limit that float32 joints a few metres away may lie by rounding alone."""
+
+
+def pck_3d(
+    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
+) -> Floats:
+    """Share of correct joints within 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
+    apart = _chosen(_distances(predicted, true, root), joints)
+    return _known_mean(np.where(np.isfinite(apart), apart <= PCK_LIMIT + _ROUNDING, np.nan))
+
+
+def auc_3d(
+    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
+) -> Floats:
+    """Mean share of correct joints over the thresholds 0, 5 … 150 mm, as MPI-INF-3DHP's own code: → (N,) 0..1."""
+    apart = _chosen(_distances(predicted, true, root), joints)
+    limits = np.linspace(0, PCK_LIMIT, 31) + _ROUNDING
+    return _known_mean(np.where(np.isfinite(apart), (apart[..., None] <= limits).mean(-1), np.nan))
+
+
+def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
+    """Mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,) metres.
+
+    joints  rows that both the alignment and the result are restricted to; true joints that are NaN are left out
+    """
+    a, b = _pair(predicted, true, 3)
+    a, b = _chosen(a, joints), _chosen(b, joints)
+    known = np.asarray(np.isfinite(b).all(-1) & np.isfinite(a).all(-1))
+    source, target = (torch.from_numpy(np.where(known[..., None], points, 0.0)) for points in (a, b))
+    aligned = procrustes_align(source, target, torch.from_numpy(known.astype(np.float64))).numpy()
+    return _known_mean(np.linalg.norm(aligned - b, axis=-1))
+
+
+def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
+    """Each sample about its own origin (N, J, 3), scaled so that its bones add up to `length` (Zhou et al. 2017).
+
+    How monocular methods that know no metres are measured on Human3.6M: `length` is the sum of the bone lengths of a
+    canonical average skeleton. bones  pairs of rows. UsageError where a sample has no length.
+    """
+    a = np.asarray(joints, np.float64)
+    first, second = np.array(bones).T
+    own = np.linalg.norm(a[:, first] - a[:, second], axis=-1).sum(1)
+    if not (own > 0).all():
+        raise UsageError("joints", "lie in one point", expected="bones of some length")
+    return a * (length / own)[:, None, None]
+
+
+def pve(
+    predicted_vertices: ArrayLike, true_vertices: ArrayLike, predicted_root: ArrayLike, true_root: ArrayLike
+) -> Floats:
+    """Per-vertex error per sample after the root joints (N, 3) are put on each other: (N, V, 3) twice → (N,) metres."""
+    a, b = _pair(predicted_vertices, true_vertices, 3)
+    a = a - np.asarray(predicted_root, np.float64)[:, None]
+    b = b - np.asarray(true_root, np.float64)[:, None]
+    return np.linalg.norm(a - b, axis=-1).mean(1)
+
+
+def pckh(predicted: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Floats:
+    """Share of correct keypoints per sample (Andriluka et al. 2014): (N, J, 2) pixels twice → (N,) 0..1.
+
+    head_length  (N,) pixels; a keypoint is correct within half of it
+    """
+    a, b = _pair(predicted, true, 2)
+    limit = np.asarray(head_length, np.float64) / 2
+    return (np.linalg.norm(a - b, axis=-1) <= limit[:, None]).mean(1)
+
+
+_PELVIS, _HEAD = SMPL24.index("pelvis"), SMPL24.index("head")
+_CHUNK = 64  # people whose meshes are in memory at once
+
+
+class Bodies(NamedTuple):
+    """N people before a camera.
+
+    rotations (N, 24, 3, 3) relative to parents, the pelvis body to camera; betas (N, S); root (N, 3) metres, the pelvis
+    """
+
+    rotations: Tensor
+    betas: Tensor
+    root: Tensor
+
+
+class BodyErrors(NamedTuple):
+    """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
+
+    mpjpe     joints with the root on the true one; pa_mpjpe after the best similarity (Procrustes)
+    pve       vertices with the root on the true one
+    rotation  mean angle between relative rotations (Neural Body Fitting's err_quat)
+    pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
+    pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
+    """
+
+    mpjpe: NDArray[np.float64]
+    pa_mpjpe: NDArray[np.float64]
+    pve: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    pckh: NDArray[np.float64]
+    pck: NDArray[np.float64]
+    auc: NDArray[np.float64]
+
+    @classmethod
+    def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
+        """Those of several sets of people, one after the other."""
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def taken(self, rows: NDArray[np.integer]) -> BodyErrors:
+        """Those of some people."""
+        return BodyErrors(*(column[rows] for column in self))
+
+
+@torch.no_grad()
+def body_errors(
+    body: Body,
+    predicted: Bodies,
+    true: Bodies,
+    focal: Tensor,
+    centre: Tensor,
+    *,
+    true_body: Body | None = None,
+    joints: JointSet = SMPL24_JOINTS,
+    measured: Floats | None = None,
+    points: Floats | None = None,
+) -> BodyErrors:
+    """Errors of N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
+
+    true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for two
+               genders of one kind of body only
+    joints     that mpjpe, pa_mpjpe, pck and auc are of, and whose root pve is about
+    measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
+               known are NaN then
+    points     (N, P, 3) metres: predicted joints, NaN for people of whom a body is predicted
+
+    UsageError where the two sets are not of one size.
+    """
+    if len(predicted.rotations) != len(true.rotations):
+        got = f"{len(predicted.rotations)} and {len(true.rotations)}"
+        raise UsageError("bodies", "do not match", expected="as many predicted as true", got=got)
+    rigs = body, true_body or body
+    parts = []
+    for first in range(0, len(focal), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        known, given = (None if array is None else array[rows] for array in (measured, points))
+        parts.append(_errors(rigs, predicted, true, focal, centre, rows, joints, known, given))
+    return BodyErrors.joined(parts or [BodyErrors(*[np.zeros(0)] * len(BodyErrors._fields))])
+
+
+def _errors(
+    rigs: tuple[Body, Body],
+    predicted: Bodies,
+    true: Bodies,
+    focal: Tensor,
+    centre: Tensor,
+    rows: slice,
+    joints: JointSet,
+    measured: Floats | None,
+    given: Floats | None,
+) -> BodyErrors:
+    sets, betas, points = [], [], []
+    for body, bodies in zip(rigs, (predicted, true), strict=True):
+        chosen = Bodies(*(values[rows] for values in bodies))
+        rest = body.rest_joints(chosen.betas)[:, _PELVIS]
+        sets.append(body.pose(chosen.rotations, chosen.betas, chosen.root - rest, vertices=True))
+        betas.append(chosen.betas)
+        points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
+    mesh, true_mesh = (posed.vertices.cpu().numpy() for posed in sets if posed.vertices is not None)
+    surface = np.full(len(mesh), np.nan)
+    if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
+        shifts = [found[:, joints.rows].mean(1) if joints.rows else np.zeros((len(mesh), 3)) for found in points]
+        surface = pve(mesh, true_mesh, *shifts)
+    found, known = points[0], points[1] if measured is None else measured
+    found = found if given is None else np.where(np.isfinite(given), given, found)
+    averaged, root = range(len(joints.joints)), joints.rows
+    head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
+    image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
+    return BodyErrors(
+        mpjpe(found, known, averaged, root),
+        pa_mpjpe(found, known, averaged),
+        surface,
+        geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
+        np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
+        pck_3d(found, known, joints.counted, root),
+        auc_3d(found, known, joints.counted, root),
+    )
+
+
+def head_height(body: Body, betas: Tensor) -> Tensor:
+    """From the lowest to the highest vertex of the resting head (N,) metres: what PCKh calls the head's size.
+
+    Data sets annotate the head's ends or its box; a body has neither, and this is about the same length.
+    """
+    rows = (body.part_labels == _HEAD).nonzero().squeeze(-1)
+    up = body.template[rows, 1] + betas @ body.shape_directions[rows, 1].mT
+    return up.amax(1) - up.amin(1)
+
+
+def confusion(predicted: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Pixels by true and predicted class: labels (..., H, W) twice, integers from 0 → (..., classes, classes).
+
+    Matrices of several images add up to that of all. UsageError for labels outside the classes.
+    """
+    a, b = np.asarray(predicted), np.asarray(true)
+    if a.shape != b.shape or a.ndim < 2 or a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        got = f"{a.shape} {a.dtype} and {b.shape} {b.dtype}"
+        raise UsageError("label maps", "do not match", expected="two of integers and one shape", got=got)
+    if a.size and not (min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) < classes):
+        raise UsageError("label maps", "hold other classes", expected=f"0 to {classes - 1}")
+    images = a.shape[:-2]
+    flat = (b.astype(np.int64) * classes + a).reshape(-1, a.shape[-2] * a.shape[-1])
+    counts = [np.bincount(row, minlength=classes**2) for row in flat]
+    return np.asarray(counts, np.int64).reshape(*images, classes, classes)
+
+
+def class_iou(matrix: ArrayLike) -> Floats:
+    """Intersection over union of each class: confusion (..., C, C) → (..., C); NaN for a class in neither map."""
+    hit, predicted, true = _sums(matrix)
+    return _ratio(hit, predicted + true - hit)
+
+
+def class_f1(matrix: ArrayLike) -> Floats:
+    """Harmonic mean of precision and recall of each class (..., C); NaN for a class in neither map."""
+    hit, predicted, true = _sums(matrix)
+    return _ratio(2 * hit, predicted + true)
+
+
+def mean_of_visible(values: ArrayLike, *, background: bool = False) -> Floats:
+    """Mean over the classes (..., C) that are there → (...); without class 0 unless `background`; NaN if none is."""
+    chosen = np.asarray(values, np.float64)[..., 0 if background else 1 :]
+    known = np.isfinite(chosen)
+    return _ratio(np.where(known, chosen, 0.0).sum(-1), known.sum(-1).astype(np.float64))
+
+
+def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    counts = np.asarray(matrix, np.float64)
+    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
+        raise UsageError("confusion", "is not square", expected="(..., C, C)", got=str(counts.shape))
+    return np.diagonal(counts, axis1=-2, axis2=-1).copy(), counts.sum(-2), counts.sum(-1)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)

@@ -1,0 +1,242 @@
+"""What is known about people without any 3-D label: 2-D keypoints, and which pixel shows which vertex of the body.
+
+People stand in square crops around their boxes. Positions are in halves of the crop's side, −1 to 1, x right, y down:
+the image units of `ScaledPose`, in which a person upright is about as large as in metres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24, Skeleton
+from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache.augmentation import Example
+from humanpose_cli.lab.recipes.people import People
+from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices
+
+Quality = Literal["labels", "degraded", "none"]
+"""Of dense correspondences: as they are in the cache, with the errors of a network that finds them, or unused."""
+
+FILL = 0.86  # share of the crop that the longer side of a person's box takes
+_TOGETHER, _ALONE = 0.03, 0.02  # metres that correspondences of one part err by, together and each for itself
+_SWAPPED, _LOST = 0.06, 0.08  # probability that a limb is taken for the other one, or not found
+_LIMBS = (("hip", "knee", "ankle", "foot"), ("shoulder", "elbow", "wrist", "hand"))
+
+
+@dataclass(frozen=True)
+class PeopleEvidence:
+    """Of N people in their crops; J joints of a skeleton, P correspondences.
+
+    rows       (N,) rows of the cache's people
+    keypoints  (N, J, 3) x, y and 1, or 0 where not known
+    points     (N, P, 2) x, y of pixels
+    vertices   (N, P) int32 the vertex of the body that each shows, −1 where there are fewer pixels
+    """
+
+    rows: NDArray[np.int64]
+    keypoints: NDArray[np.float32]
+    points: NDArray[np.float32]
+    vertices: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def complete(self) -> NDArray[np.bool_]:
+        """(N,) whether all keypoints are known, as the lifter needs them to learn."""
+        return np.asarray((self.keypoints[..., 2] > 0).all(1))
+
+    def taken(self, numbers: Any) -> PeopleEvidence:
+        """Those of some people, by number, slice or booleans."""
+        return PeopleEvidence(*(getattr(self, f.name)[numbers] for f in fields(self)))
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Its fields by name, as files keep them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class ViewChange:
+    """A change of a person's crop: turned by `roll` radians and scaled about the middle, moved by `shift` in image
+    units, then mirrored left to right.
+    """
+
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    roll: float = 0.0
+    mirror: bool = False
+
+    def points(self, points: NDArray[Any]) -> NDArray[np.float32]:
+        """(..., 2) image units of the crop → those of the changed crop."""
+        cosine, sine = self.scale * np.cos(self.roll), self.scale * np.sin(self.roll)
+        moved = points @ np.array([[cosine, sine], [-sine, cosine]]) + np.array(self.shift)
+        return np.asarray(moved * (-1 if self.mirror else 1, 1), np.float32)
+
+
+def person_crop(box: NDArray[Any], size: int, view: ViewChange | None = None) -> Crop:
+    """The crop of `size` pixels square that a person with this box is learned from; view  None: unchanged."""
+    view = view or ViewChange()
+    shift = (view.shift[0] * size / 2, view.shift[1] * size / 2)
+    return crop_around_box(box, size, fill=FILL, angle=view.roll, scale=view.scale, shift=shift, mirror=view.mirror)
+
+
+def gather_evidence(
+    people: People,
+    body: Body,
+    skeleton: Skeleton,
+    count: int,
+    quality: Quality,
+    seed: int,
+    nearest: NearestVertices | None = None,
+) -> PeopleEvidence:
+    """Evidence of people: each time the same for a seed, whoever else is among them.
+
+    count    correspondences of each person, drawn from the pixels that show them
+    nearest  finds the body's vertices in charts: correspondences are those of DensePose's output or annotations in the
+             cache then, not of its maps of vertices
+    InputError where keypoints of this skeleton are not known, or correspondences are with another body.
+    """
+    errors = CorrespondenceErrors(body) if quality == "degraded" else None
+    count = 0 if quality == "none" else count
+    known = _known_keypoints(people, skeleton)
+    boxes = people.column("box")
+    keypoints, points, vertices = [], [], []
+    for number, row in enumerate(people.rows.tolist()):
+        random = np.random.default_rng((seed, row))
+        crop = person_crop(boxes[number], 2)  # two pixels a side: a pixel is a unit
+        own = known[number].astype(np.float32)
+        own[:, :2] = np.where(own[:, 2:] > 0, crop.points(own[:, :2]) - 1, 0)
+        keypoints.append(own)
+        if not count:
+            continue
+        example = people.example(number, ("correspondence" if nearest is None else "densepose", "persons"), image=False)
+        _check_body(example, body)
+        if nearest is None:
+            seen, shown = visible_vertices(example, count, random)
+        else:
+            seen, shown = charted_vertices(example, count, nearest, random)
+        if errors is not None:
+            seen, shown = errors(seen, shown, random)
+        flat = np.full((count, 2), 0, np.float32)
+        index = np.full(count, -1, np.int32)
+        flat[: len(seen)], index[: len(shown)] = crop.points(seen) - 1, shown
+        points.append(flat)
+        vertices.append(index)
+    surface = np.reshape(points, (len(people), count, 2)), np.reshape(vertices, (len(people), count))
+    return PeopleEvidence(people.rows, np.array(keypoints), surface[0].astype(np.float32), surface[1].astype(np.int32))
+
+
+def visible_vertices(
+    example: Example, count: int, random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Up to `count` pixels (P, 2) of the image that show the person, and the body's vertex (P,) that each shows."""
+    shown = example.maps.get("correspondence")
+    if shown is None:
+        return np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
+    own = shown[..., 0] > 0
+    if example.mask is not None:
+        own &= example.mask > 0
+    y, x = np.nonzero(own)
+    chosen = random.permutation(len(y))[:count]
+    y, x = y[chosen], x[chosen]
+    return np.stack((x, y), 1).astype(np.float32) + np.float32(0.5), shown[y, x, 0].astype(np.int32) - 1
+
+
+def charted_vertices(
+    example: Example, count: int, nearest: NearestVertices, random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Like `visible_vertices`, from the person's annotated surface points, else from the image's map of charts."""
+    points, shown = example.person.surface_points, example.maps.get("densepose")
+    if points is None and shown is not None:
+        own = shown[..., 0] > 0
+        if example.mask is not None:
+            own &= example.mask > 0
+        y, x = np.nonzero(own)
+        values = shown[y, x].astype(np.float32)
+        points = np.concatenate((np.stack((x, y), 1) + 0.5, values[:, :1], values[:, 1:] / 255), 1)
+    if points is None or not len(points):
+        return np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
+    chosen = torch.from_numpy(np.asarray(points[random.permutation(len(points))[:count]], np.float32))
+    vertices, known = nearest(chosen[:, 2].round().long(), chosen[:, 3:])
+    return chosen[known, :2].numpy(), vertices[known].numpy().astype(np.int32)
+
+
+def _check_body(example: Example, body: Body) -> None:
+    """InputError where a map's vertices are those of another body."""
+    named = example.person.body
+    if named and named.partition("-")[0] != body.name.partition("-")[0]:
+        raise InputError(example.name, "has correspondences with another body", expected=body.name, got=named)
+
+
+def _known_keypoints(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
+    """(N, J, 3) pixels, and 1 where known: joints that a source projects from space are, where they are hidden too."""
+    column = f"keypoints/{skeleton.name}"
+    if column not in people.cache.people:
+        had = ", ".join(name.split("/")[1] for name in people.cache.people if name.startswith("keypoints/")) or "none"
+        raise InputError(people.cache.path, "lacks keypoints", expected=skeleton.name, got=had)
+    found = people.column(column).astype(np.float64)
+    finite = np.isfinite(found).all(-1)
+    known = finite & (np.nan_to_num(found[..., 2]) > 0)
+    if f"joints/{skeleton.name}" in people.cache.people:
+        known |= finite & (np.nan_to_num(people.column(f"joints/{skeleton.name}")[..., 3]) > 0)
+    return np.concatenate((np.where(known[..., None], found[..., :2], 0), known[..., None]), -1)
+
+
+class CorrespondenceErrors:
+    """Degrades true correspondences to the quality of a network's, as DensePose's are.
+
+    Ours, since no public table splits its errors: vertices wander on their part by 3 cm together and 2 cm each for
+    itself, 6 % of the limbs are taken for those of the other side and 8 % are not found; pixels are those of a grid of
+    112 cells a crop, in which DensePose-RCNN answers.
+    """
+
+    _CELLS = 112
+
+    def __init__(self, body: Body) -> None:
+        self.template = body.template.cpu().numpy()
+        self.parts = body.part_labels.cpu().numpy()
+        self.mirror = body.mirror_vertices.cpu().numpy()
+        self._of_part = {int(part): np.flatnonzero(self.parts == part) for part in np.unique(self.parts)}
+        self._limbs = [
+            [SMPL24.index(f"{side}_{name}") for name in names] for side in ("left", "right") for names in _LIMBS
+        ]
+
+    @cached_property
+    def _trees(self) -> Mapping[int, Any]:
+        from scipy.spatial import cKDTree  # a fifth of a second to import
+
+        return {part: cKDTree(self.template[rows]) for part, rows in self._of_part.items()}
+
+    def __call__(
+        self, points: NDArray[np.float32], vertices: NDArray[np.int32], random: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Pixels (P, 2) and vertices (P,) → fewer and others."""
+        if not len(points):
+            return points, vertices
+        vertices, keep = vertices.copy(), np.ones(len(vertices), bool)
+        parts = self.parts[vertices]
+        for limb in self._limbs:
+            on_limb = np.isin(parts, limb)
+            chance = random.random()
+            if chance < _SWAPPED:
+                vertices[on_limb] = self.mirror[vertices[on_limb]]
+            elif chance < _SWAPPED + _LOST:
+                keep &= ~on_limb
+        for part in np.unique(self.parts[vertices]).tolist():
+            own = np.flatnonzero(self.parts[vertices] == part)
+            offset = _TOGETHER * random.normal(size=3) + _ALONE * random.normal(size=(len(own), 3))
+            nearest = self._trees[part].query(self.template[vertices[own]] + offset)[1]
+            vertices[own] = self._of_part[part][nearest]
+        cell = float((points.max(0) - points.min(0)).max()) / self._CELLS
+        rounded = points if cell <= 0 else (np.floor(points / cell) + 0.5) * cell
+        return rounded[keep].astype(np.float32), vertices[keep]

@@ -1,0 +1,136 @@
+"""The training of the depth lifter: Kudo et al.'s game (2018), with two further losses (see `DepthLifterOptions`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions
+from humanpose_cli.lab.train.recipe import Phase, Recipe, check_batch
+from humanpose_cli.models.deform_and_learn.lifter import (
+    MODEL,
+    DepthLifterOptions,
+    LifterGame,
+    back_bending,
+    bone_error,
+    hip_frame,
+    turned,
+)
+from humanpose_cli.networks.weights import fill, read_weights
+
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+
+
+class _Points:
+    """Picks a person's 2-D joints, or those of their mirror image, who is a person too; and a yaw and a pitch."""
+
+    def __init__(self, points: NDArray[np.float32], skeleton: Skeleton, options: DepthLifterOptions) -> None:
+        self.points, self.mirror, self.options = points, list(skeleton.mirror), options
+
+    def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        yaw, points = random.uniform(0, 2 * math.pi), self.points[number]
+        if random.random() < 0.5:
+            points = points[self.mirror] * np.array([-1, 1], np.float32)
+        pitch, roll = np.array([self.options.pitch, self.options.roll]) * random.normal(size=2)
+        cosine, sine = math.cos(roll), math.sin(roll)
+        rolled = points @ np.array([[cosine, sine], [-sine, cosine]], np.float32)
+        return rolled, np.array([yaw, pitch], np.float32)
+
+
+@dataclass(frozen=True)
+class LifterData:
+    """What the lifter learns from and is measured on.
+
+    skeleton   of the joints
+    points     (N, J, 2) 2-D joints of people, each with all of them, in any unit
+    held_out   (M, J, 2) those of others
+    bones      (bones,) lengths of the skeleton's bones in the body, in any unit
+    describe   where they are from, for the run's record
+    start      weights of the round before; None begins at random
+    """
+
+    skeleton: Skeleton
+    points: NDArray[np.float32]
+    held_out: NDArray[np.float32]
+    bones: Tensor
+    describe: Mapping[str, Any]
+    start: Path | None = None
+
+
+class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
+    """The game of the two networks. No depth is ever known, so `back_bent` of held-out people is all that is measured
+    here; the last weights are the ones to use.
+    """
+
+    name, criterion = MODEL, "back_bent"
+    model: LifterGame
+
+    def __init__(self, data: LifterData, options: DepthLifterOptions | None = None, *, seed: int = 0) -> None:
+        self.data, self.options = data, options or DepthLifterOptions()
+        torch.manual_seed(seed)
+        self.model = LifterGame(data.skeleton, self.options)
+        if data.start is not None:
+            fill(self.model, read_weights(data.start, MODEL)[0], data.start)
+        frames = [hip_frame(torch.from_numpy(p), data.skeleton).points for p in (data.points, data.held_out)]
+        self.points, self.held_out = frames[0].numpy(), frames[1]
+
+    def phases(self) -> Sequence[Phase]:
+        o = self.options
+        return [
+            Phase(name, list(getattr(self.model, name).parameters()), o.learning_rate, (o.beta1, 0.999), o.weight_decay)
+            for name in (GENERATOR, DISCRIMINATOR)
+        ]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        check_batch(Path(str(self.data.describe.get("data", ""))), len(self.points), options)
+        return BatchLoader(range(len(self.points)), _Points(self.points, self.data.skeleton, self.options), options)
+
+    def losses(self, phase: str, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor] | None:
+        points, (yaw, pitch) = batch[0], batch[1].unbind(1)
+        o, skeleton, lift = self.options, self.data.skeleton, self.model.generator
+        with torch.set_grad_enabled(phase == GENERATOR):
+            space = torch.cat((points, lift(points)[..., None]), -1)
+            seen = turned(space, yaw, pitch)
+        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, seen[..., :2]))
+        accuracy = (((real > 0).float().mean() + (false <= 0).float().mean()) / 2).detach()
+        if not learns(phase, float(accuracy), o):
+            return None
+        softplus = nn.functional.softplus
+        if phase == DISCRIMINATOR:
+            return {"loss": softplus(-real).mean() + softplus(false).mean(), "accuracy": accuracy}
+        bent = back_bending(points, space[..., 2], skeleton).mean()
+        again = torch.cat((seen[..., :2], lift.lift(seen[..., :2])[..., None]), -1)
+        back = turned(again, -yaw, pitch)
+        consistency = (again - seen)[..., 2].square().mean() + (back - space)[..., :2].square().mean()
+        bones = bone_error(space, self.data.bones.to(space), skeleton).mean()
+        loss = softplus(-false).mean() + o.heuristic * bent + o.consistency * consistency + o.bones * bones
+        return {"loss": loss, "back_bending": bent, "consistency": consistency, "bones": bones}
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """back_bent: the share of held-out people who are more back to front than front; `bending`: how much so."""
+        points = self.held_out.to(self.device)
+        depth = self.model.generator(points)
+        bent = back_bending(points, depth, self.data.skeleton)
+        mirrored = back_bending(points, -depth, self.data.skeleton)
+        return {"back_bent": float((bent > mirrored).float().mean()), "bending": float(bent.mean())}
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        config = {"skeleton": self.data.skeleton.name, "options": asdict(self.options)}
+        return self.model.state_dict(), config  # the discriminator too: the next round goes on with both
+
+    def describe(self) -> Mapping[str, Any]:
+        return {**self.data.describe, "people": len(self.points), "recipe": asdict(self.options)}
+
+
+def learns(phase: str, accuracy: float, options: DepthLifterOptions) -> bool:
+    """Whether a side of the game learns at an accuracy of the discriminator: neither side may run away."""
+    return accuracy <= options.most if phase == DISCRIMINATOR else accuracy >= options.least

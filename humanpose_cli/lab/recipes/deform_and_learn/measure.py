@@ -1,0 +1,70 @@
+"""Errors of 3-D joints as monocular methods that know no metres are measured (section 6.1).
+
+Human3.6M's protocol 1 with Zhou et al.'s scaling: joints about the root, scaled so that the bones add up to those of a
+canonical average skeleton, here the body's own at rest. True joints serve for this alone; nothing learns from them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, scaled_to_bones
+from humanpose_cli.lab.recipes.people import People
+
+
+class JointErrors(NamedTuple):
+    """Of those of N people whose true joints are known: (M,) metres each.
+
+    mpjpe  with the roots on each other and bones scaled to the canonical skeleton; pa_mpjpe after Procrustes
+    """
+
+    mpjpe: NDArray[np.float64]
+    pa_mpjpe: NDArray[np.float64]
+
+    def means(self) -> dict[str, float]:
+        """mpjpe_mm and pa_mpjpe_mm; nothing where nobody's joints are known."""
+        if not len(self.mpjpe):
+            return {}
+        return {"mpjpe_mm": 1000 * float(self.mpjpe.mean()), "pa_mpjpe_mm": 1000 * float(self.pa_mpjpe.mean())}
+
+
+def bone_lengths(body: ScaledBody, skeleton: Skeleton) -> Tensor:
+    """(bones,) metres: the skeleton's bones in the body at rest."""
+    rows = body.landmarks(skeleton.name)
+    joints = body.points(ScaledPose.t_pose(1, device=rows.device), rows)[0]
+    first, second = torch.tensor(skeleton.bones).T
+    return (joints[first] - joints[second]).norm(dim=-1)
+
+
+def canonical_length(body: ScaledBody, skeleton: Skeleton) -> float:
+    """Metres: the sum of the skeleton's bones in the body at rest."""
+    return float(bone_lengths(body, skeleton).sum())
+
+
+def true_joints(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
+    """(N, J, 3) metres, camera axes; NaN where not known."""
+    column = f"joints/{skeleton.name}"
+    if column not in people.cache.people:
+        return np.full((len(people), len(skeleton), 3), np.nan)
+    found = people.column(column).astype(np.float64)
+    return np.where(found[..., 3:] > 0, found[..., :3], np.nan)
+
+
+def joint_errors(found: NDArray[Any], true: NDArray[np.float64], skeleton: Skeleton, length: float) -> JointErrors:
+    """Found (N, J, 3) in any unit, true (N, J, 3) metres, NaN where not known; length of `canonical_length`."""
+    rows = np.isfinite(true).all((1, 2))
+    if not rows.any():
+        return JointErrors(np.zeros(0), np.zeros(0))
+    if "pelvis" in skeleton:
+        root = [skeleton.index("pelvis")]
+    else:
+        root = [skeleton.index(f"{side}_hip") for side in ("left", "right")]
+    scaled = scaled_to_bones(found[rows], skeleton.bones, length)
+    return JointErrors(mpjpe(scaled, true[rows], root=root), pa_mpjpe(scaled, true[rows]))

@@ -1,0 +1,402 @@
+"""`hpc train deform-and-learn`: its options, presets and people, and the recipe of the network within a round."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.crop import Crop
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.cache.augmentation import ColourChange, change_colour
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, Quality, ViewChange, person_crop
+from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
+from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
+from humanpose_cli.lab.recipes.people import (
+    People,
+    people_in,
+    split_people,
+    spread_out,
+    training_protocol,
+    visible_people,
+)
+from humanpose_cli.lab.train.recipe import (
+    Phase,
+    Recipe,
+    TrainOptions,
+    check_batch,
+    given,
+    held_out_batches,
+    two_columns,
+)
+from humanpose_cli.models.crops import normalised_image
+from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
+from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
+from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
+from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
+from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
+from humanpose_cli.networks.weights import fill, read_weights
+from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
+
+_PANELS = 6
+_SIDE = 224  # pixels of a panel
+
+
+@dataclass(frozen=True)
+class CropChange:
+    """Random changes of a crop, half-widths of uniform draws: scale a share, shift a share of the crop's side, colour 1
+    for brightness ±0.1, contrast and saturation ±0.4, hue ±20°, roll radians; mirror is a probability.
+    """
+
+    scale: float = 0.0
+    shift: float = 0.0
+    colour: float = 0.0
+    roll: float = 0.0
+    mirror: float = 0.0
+
+    def drawn(self, random: np.random.Generator) -> tuple[ViewChange, ColourChange]:
+        """One of them."""
+        zoom, right, down, roll, *colour = random.uniform(-1, 1, 8)
+        shift = (2 * self.shift * float(right), 2 * self.shift * float(down))
+        mirror = bool(random.random() < self.mirror)
+        hue, saturation, contrast, brightness = self.colour * np.array(colour) * (20.0, 0.4, 0.4, 0.1)
+        view = ViewChange(1 + self.scale * float(zoom), shift, self.roll * float(roll), mirror)
+        return view, ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
+
+
+@dataclass(frozen=True)
+class DeformTraining:
+    """What is learned and from what.
+
+    network, losses, lifter, augmentation  see there
+    rounds          of lifter, registration and network
+    correspondence  "labels" as they are in the cache, "degraded" to about DensePose's quality, or "none": keypoints
+                    alone, for footage of one's own
+    start           run of deform-and-learn whose network and lifter this one goes on from; "" begins at random
+    charts          DensePose's file UV_Processed.mat: correspondences are DensePose's in the cache, and body is
+                    "smpl:FILE"; "" for the cache's maps of vertices (of rendered or Mosh bodies)
+    points          correspondences of each person
+    skeleton        of the keypoints: smpl24, h36m17, coco17, reposing19 or blazepose33
+    body            "default" or "smpl:FILE", whose vertices the correspondences name
+    learning_rate   of the network, Adam
+    backbone        weights of the ResNet to begin with, as for `NbfTraining`; "" begins at random
+    lifter_steps    steps of the lifter in each round, in batches of 64
+    registration    weights and steps of the registration; the first round's begins stiffer
+    registered_together  people of one batch of the registration
+    visible         least share of a person's joints that must be visible
+    people          learn from that many at most, spread evenly; 0 for all
+    protocol        of the cache; "" for its usual one
+    held_out        people that the network is measured on, at most
+    """
+
+    network: BodyRegressorOptions = field(default_factory=BodyRegressorOptions)
+    losses: RegressorLosses = field(default_factory=RegressorLosses)
+    lifter: DepthLifterOptions = field(default_factory=DepthLifterOptions)
+    registration: RegistrationOptions = field(default_factory=RegistrationOptions)
+    augmentation: CropChange = field(default_factory=CropChange)
+    rounds: int = 5
+    correspondence: Quality = "labels"
+    start: str = ""
+    charts: str = ""
+    points: int = 128
+    skeleton: str = "smpl24"
+    body: str = "default"
+    learning_rate: float = 1e-4
+    backbone: str = ""
+    lifter_steps: int = 20_000
+    registered_together: int = 64
+    visible: float = 0.5
+    people: int = 0
+    protocol: str = ""
+    held_out: int = 512
+
+    def __post_init__(self) -> None:
+        if self.correspondence not in ("labels", "degraded", "none"):
+            expected = "labels, degraded or none"
+            raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
+        if self.backbone and self.network.inputs == "landmarks":
+            raise UsageError("backbone", "is of no use to a network that sees landmarks")
+        if self.charts and self.correspondence == "none":
+            raise UsageError("charts", "are of no use with `correspondence=none`")
+        if self.skeleton not in SKELETONS:
+            raise UsageError("skeleton", "is not known", expected=", ".join(SKELETONS), got=self.skeleton)
+        counts = ("rounds", "points", "lifter_steps", "registered_together", "held_out")
+        if min(getattr(self, name) for name in counts) < 1 or self.learning_rate <= 0:
+            expected, got = "counts of 1 or more, a rate above 0", given(self, *counts, "learning_rate")
+            raise UsageError("deform-and-learn", "is out of range", expected=expected, got=got)
+        if min(self.visible, self.people) < 0 or self.visible > 1:
+            expected, got = "visible from 0 to 1, people of 0 or more", given(self, "visible", "people")
+            raise UsageError("visible or people", "is out of range", expected=expected, got=got)
+
+
+DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
+    # Section 6; augmentation is not mentioned there.
+    "paper": (DeformTraining(backbone=IMAGENET), TrainOptions(epochs=30, batch_size=30, decay=0.0)),
+    "small": (
+        DeformTraining(
+            network=BodyRegressorOptions(18, 16, 64, cut_out=True),
+            lifter=DepthLifterOptions(width=256, learning_rate=5e-4),
+            augmentation=CropChange(0.1, 0.03, 0.5),
+            rounds=3,
+            learning_rate=7e-4,
+            lifter_steps=1500,
+        ),
+        TrainOptions(epochs=12, batch_size=16, decay=0.0, clip=5.0, average=0.995, precision="full"),
+    ),
+    "landmarks": (
+        DeformTraining(
+            network=BodyRegressorOptions(2, 512, inputs="landmarks"),
+            lifter=DepthLifterOptions(width=256, learning_rate=5e-4),
+            augmentation=CropChange(0.1, 0.03, roll=0.3, mirror=0.5),
+            rounds=4,
+            learning_rate=1e-3,
+            lifter_steps=1500,
+        ),
+        TrainOptions(epochs=10, batch_size=32, clip=5.0, average=0.98, precision="full"),
+    ),
+}
+"""`small` and `landmarks`: for a CPU and a few thousand people, `landmarks` with detections."""
+
+
+class DeformAndLearn:
+    """What a run learns from, and with which body. Everybody who is not in the split "train" is held out: nothing is
+    chosen by their errors.
+    """
+
+    name, criterion = MODEL, "mpjpe_mm"
+
+    def __init__(self, data: Path | str, options: DeformTraining | None = None, *, seed: int = 0) -> None:
+        self.options, self.seed = options or DeformTraining(), seed
+        if self.options.backbone:
+            _backbone_file(self.options)  # a refusal comes now, not behind the first round's lifter
+        self.body, self.skeleton = body_by_name(self.options.body), SKELETONS[self.options.skeleton]
+        self.nearest: NearestVertices | None = None
+        needs = list(self.options.network.labels)
+        if self.options.charts:
+            self.nearest = NearestVertices(read_densepose_charts(Path(self.options.charts), self.body))
+            if not open_cache(data).labels.get("people/surface_points", 0):
+                needs.append("densepose")
+        elif self.options.correspondence != "none":
+            needs.append("correspondence")
+        people, held_out = split_people(data, needs, protocol=self.options.protocol)
+        protocol = training_protocol(people.cache, self.options.protocol)
+        if "test" in people.cache.splits.get(protocol, ()):
+            others = [split for split in people.cache.splits[protocol] if split != "train"]
+            parts = [people_in(data, needs, protocol, split) for split in others]
+            columns = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "indices", "rows"))
+            held_out = People(people.cache, *columns)
+        self.people = spread_out(self._chosen(people), self.options.people)
+        self.held_out = spread_out(self._chosen(held_out), self.options.held_out)
+
+    def _chosen(self, people: People) -> People:
+        share = self.options.visible if "keypoints/smpl24" in people.cache.people else 0.0
+        return visible_people(people, share)
+
+    def describe(self) -> dict[str, Any]:
+        """Data and settings as plain JSON values; how many rounds there are may change later."""
+        settings = asdict(self.options)
+        del settings["rounds"]
+        return {**self.people.describe(), "held_out": len(self.held_out), "seed": self.seed, "recipe": settings}
+
+
+def _backbone_file(options: DeformTraining) -> Path:
+    return backbone_file(options.backbone, f"resnet{options.network.layers}")
+
+
+class RoundData(NamedTuple):
+    """What a round's network learns from.
+
+    people, evidence  to learn from, in one order; parameters (N, 105) and accepted (N,) of their registrations;
+                      depths (N, J) of the lifter
+    held_out, held_out_evidence  to be measured on
+    start             the network of the round before; None for the first
+    """
+
+    people: People
+    evidence: PeopleEvidence
+    parameters: NDArray[np.float32]
+    accepted: NDArray[np.bool_]
+    depths: NDArray[np.float32]
+    held_out: People
+    held_out_evidence: PeopleEvidence
+    start: Path | None = None
+
+
+class _Inputs:
+    """What a network sees of people: their crops as they are, normalised, or the landmarks in them."""
+
+    def __init__(self, people: People, network: BodyRegressorOptions) -> None:
+        self.people, self.network, self.boxes = people, network, people.column("box")
+        self.landmarks = people.column("detected") if network.inputs == "landmarks" else None
+
+    def __call__(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
+        return self.changed(number, ViewChange(), ColourChange())
+
+    def changed(self, number: int, view: ViewChange, colour: ColourChange) -> NDArray[np.float32]:
+        """(3, S, S) of a changed crop, or the landmarks (33, 3) in it."""
+        if self.landmarks is None:
+            crop = person_crop(self.boxes[number], self.network.size, view)
+            return normalised_image(change_colour(self.image(number, crop), colour))
+        found = self.landmarks[number].astype(np.float32)
+        found[:, :2] = person_crop(self.boxes[number], 2, view).points(found[:, :2]) - 1
+        return found[list(BLAZEPOSE33.mirror)] if view.mirror else found
+
+    def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
+        """What the crop shows; of the person alone where they are cut out, by their mask, else by the detector's."""
+        cut = self.network.cut_out
+        example = self.people.example(number, (), mask=cut, detected_mask=cut)
+        mask = example.detected_mask if example.mask is None else example.mask
+        shown = example.image if mask is None else np.where(mask[..., None] > 127, example.image, np.uint8(0))
+        return crop.image(shown)
+
+
+class _Examples(_Inputs):
+    """Changed crops of the people of a round, and what is known about them there."""
+
+    def __init__(
+        self, data: RoundData, network: BodyRegressorOptions, change: CropChange, skeleton: Skeleton, body: Body
+    ) -> None:
+        super().__init__(data.people, network)
+        self.data, self.change, self.skeleton = data, change, skeleton
+        self.mirror_vertices = body.mirror_vertices.cpu().numpy()
+
+    def __call__(self, number: int, random: np.random.Generator) -> Any:
+        view, colour = self.change.drawn(random)
+        return self.changed(number, view, colour), self._targets(number, view)
+
+    def _targets(self, number: int, view: ViewChange) -> tuple[Any, ...]:
+        """The fields of `RegressorTargets` in a changed crop."""
+        data, evidence = self.data, self.data.evidence
+        pose = ScaledPose.from_vector(torch.from_numpy(data.parameters[number : number + 1]))
+        keypoints, depths = evidence.keypoints[number].copy(), view.scale * data.depths[number]
+        vertices = evidence.vertices[number]
+        keypoints[:, :2] = view.points(keypoints[:, :2])
+        if view.mirror:
+            keypoints, depths = keypoints[list(self.skeleton.mirror)], depths[list(self.skeleton.mirror)]
+            vertices = np.where(vertices < 0, vertices, self.mirror_vertices[vertices]).astype(np.int32)
+        fields: tuple[Any, ...] = (
+            changed_pose(pose, view).vector[0].numpy(),
+            np.float32(data.accepted[number]),
+            keypoints,
+            depths.astype(np.float32),
+            view.points(evidence.points[number]),
+            vertices,
+        )
+        return RegressorTargets(*fields)
+
+
+def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
+    """The bodies as they are in a changed crop."""
+    roll = axis_angle_to_matrix(torch.tensor([0.0, 0.0, view.roll]))
+    matrix = roll @ pose.orientation.unflatten(1, (3, 3))
+    scales, angles = pose.segment_scales, pose.axis_angles
+    if view.mirror:  # x ↦ −x in the image as in the body; a rotation about x stays, those about y and z turn round
+        across = torch.tensor([-1.0, 1.0, 1.0])
+        swapped = torch.tensor(SMPL24.mirror)
+        matrix = across[:, None] * matrix * across
+        scales, angles = scales[:, swapped], -across * angles[:, swapped[1:] - 1]
+    moved = torch.from_numpy(view.points(pose.translation.numpy()))
+    return ScaledPose(scales, angles, matrix.flatten(1), view.scale * pose.scale, moved)
+
+
+@torch.no_grad()
+def predict_people(network: BodyRegressor, people: People, batch_size: int) -> ScaledPose:
+    """The network's bodies of people, on the CPU; it is in evaluation mode."""
+    batches = held_out_batches(_Inputs(people, network.options), range(len(people)), batch_size)
+    device = next(network.parameters()).device
+    return ScaledPose.from_vector(torch.cat([network(image.to(device)).vector.cpu() for image in batches]))
+
+
+@torch.no_grad()
+def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> NDArray[np.float64]:
+    """(N, J, 3) of bodies, in image units, depth from the pelvis. body  on any device"""
+    rows = body.landmarks(skeleton.name)
+    pose = ScaledPose(*(values.to(rows.device) for values in pose))
+    return in_image(body.points(pose, rows), pose).double().cpu().numpy()
+
+
+class RegressorRecipe(Recipe[Any]):
+    """Equation 5 on one round's registrations. Nothing of it looks at a true 3-D joint but `validate`, whose criterion
+    is the error in the image; the last weights are the ones to use.
+    """
+
+    name, criterion = MODEL, "keypoint_error"
+    model: BodyRegressor
+
+    def __init__(self, data: RoundData, body: Body, options: DeformTraining, *, seed: int = 0, number: int = 1) -> None:
+        self.data, self.options, self.number, self._body = data, options, number, body
+        self.skeleton: Skeleton = SKELETONS[options.skeleton]
+        torch.manual_seed(seed + number)
+        self.model = BodyRegressor(options.network)
+        if options.backbone:
+            load_backbone(self.model.backbone, _backbone_file(options))
+        if data.start is not None:
+            fill(self.model, read_weights(data.start, MODEL)[0], data.start)
+
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("fit", list(self.model.parameters()), self.options.learning_rate)]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        data = self.data
+        check_batch(data.people.cache.path, len(data.people), options)
+        make = _Examples(data, self.options.network, self.options.augmentation, self.skeleton, self._body)
+        return BatchLoader(range(len(data.people)), make, options)
+
+    def losses(self, phase: str, batch: Any) -> Mapping[str, Tensor]:
+        image, targets = batch
+        return regressor_losses(
+            self.model(image), RegressorTargets(*targets), self.body, self.skeleton, self.options.losses
+        )
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """keypoint_error, per cent of the crop's side; mpjpe_mm and pa_mpjpe_mm where true joints are known."""
+        data = self.data
+        pose = predict_people(self.model, data.held_out, batch_size)
+        found = joints_in_image(self.body, pose, self.skeleton)
+        keypoints = data.held_out_evidence.keypoints
+        apart = np.linalg.norm(found[..., :2] - keypoints[..., :2], axis=-1) * keypoints[..., 2]
+        true = true_joints(data.held_out, self.skeleton)
+        errors = joint_errors(found, true, self.skeleton, canonical_length(self.body, self.skeleton))
+        return {"keypoint_error": 50 * float(apart.sum() / keypoints[..., 2].sum()), **errors.means()}
+
+    def image(self) -> NDArray[np.uint8]:
+        """Up to six held-out people with the joints that are known, and with those predicted."""
+        data, numbers = self.data, np.array(spread_evenly(len(self.data.held_out), _PANELS))
+        shown = _Inputs(data.held_out.taken(numbers), BodyRegressorOptions())
+        pose = predict_people(self.model, shown.people, _PANELS)
+        panels = []
+        for row, joints in enumerate(joints_in_image(self.body, pose, self.skeleton)):
+            image = shown.image(row, person_crop(shown.boxes[row], _SIDE))
+            known = data.held_out_evidence.keypoints[numbers[row]]
+            both = [image.copy(), image.copy()]
+            for panel, points in zip(both, (np.where(known[:, 2:] > 0, known[:, :2], np.nan), joints), strict=True):
+                draw_keypoints(panel, (points[:, :2] + 1) * _SIDE / 2, self.skeleton, person_colour(0))
+            panels.append(np.concatenate(both, 1))
+        return two_columns(panels)
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        known = {"skeleton": self.options.skeleton, "body": self._body.name, "round": self.number}
+        return self.model.state_dict(), {**self.model.config, **known}
+
+    def describe(self) -> Mapping[str, Any]:
+        return {**self.data.people.describe(), "round": self.number, "recipe": asdict(self.options)}
+
+    @cached_property
+    def body(self) -> ScaledBody:
+        """On the model's device."""
+        return ScaledBody(copy.deepcopy(self._body).to(self.device))

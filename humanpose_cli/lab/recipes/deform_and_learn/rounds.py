@@ -1,0 +1,359 @@
+"""The rounds of deform-and-learn: depth lifter → registration → network → registration from its predictions → …
+
+A run's folder holds evidence.npz and held-out.npz (what is known about people, once for all rounds), a folder for each
+round with lifter/, registration.npz and network/, and over all of them rounds.json, rounds.png (the paper's Figure 2)
+and best.safetensors, the last round's network. Every step is kept when it is done, and an interrupted training or
+registration keeps what it has done: the same call goes on.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
+from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, gather_evidence
+from humanpose_cli.lab.recipes.deform_and_learn.lifter import DepthLifterRecipe, LifterData
+from humanpose_cli.lab.recipes.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
+    DeformAndLearn,
+    RegressorRecipe,
+    RoundData,
+    joints_in_image,
+    predict_people,
+)
+from humanpose_cli.lab.recipes.people import People
+from humanpose_cli.lab.train.processes import Processes, only_training, processes
+from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
+from humanpose_cli.lab.train.trainer import BEST, LAST, MACHINE_OPTIONS, TrainResult, train
+from humanpose_cli.models.deform_and_learn.lifter import DepthLifter
+from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
+from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
+from humanpose_cli.networks.weights import fill, read_weights
+
+ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"
+_LIFTER_BATCH, _LIFTER_AVERAGE = 64, 0.995  # the game goes up and down; its running average less so
+_BATCH = 64  # people that a trained network looks at together
+_GATHERED = 256  # people whose evidence is kept at once
+_CURVES = {
+    "network": "network, test people",
+    "lifter": "lifter, test people",
+    "registration": "registration, training people",
+}
+
+
+def train_rounds(
+    plan: DeformAndLearn,
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    *,
+    resume: bool = True,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    """All rounds of a run, as `lab.train.trainer.train` runs a recipe.
+
+    options  of the network's training in each round
+    The result counts rounds. InputError where the folder holds a run with other settings.
+    """
+    started = time.monotonic()
+    finished = True
+    with processes(device) as group, only_training(folder, group):
+        run = _Run(plan, options, folder, device, group, progress, _or_late(stop, options.minutes))
+        try:
+            run.begin(resume)
+            for number in range(1, plan.options.rounds + 1):
+                run.round(number)
+        except _StopRequestedError:
+            finished = False
+    return run.result(finished, time.monotonic() - started)
+
+
+class _StopRequestedError(Exception):
+    """Somebody asked to stop; everything done is kept."""
+
+
+def _or_late(stop: Callable[[], bool], minutes: float) -> Callable[[], bool]:
+    end = time.monotonic() + 60 * minutes
+    return lambda: stop() or bool(minutes and time.monotonic() > end)
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: DeformAndLearn,
+        loop: TrainOptions,
+        folder: Path,
+        device: torch.device,
+        group: Processes,
+        report: Progress,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.plan, self.folder, self.report, self.stop = plan, folder, report, stop
+        self.device, self.group = device, group
+        self.loop = replace(loop, minutes=0.0)
+        self.skeleton = plan.skeleton
+        self.body = ScaledBody(copy.deepcopy(plan.body).to(device))
+        self.done: list[dict[str, Any]] = []
+        self.number = 0
+
+    def begin(self, resume: bool) -> None:
+        """Take up what is in the folder, or clear it."""
+        loop = {name: value for name, value in asdict(self.loop).items() if name not in MACHINE_OPTIONS}
+        settings = json.loads(json.dumps({"model": MODEL, "loop": loop, **self.plan.describe()}))
+        path = self.folder / SETTINGS
+        if resume and path.exists():
+            saved = json.loads(path.read_text("utf-8"))
+            for name in sorted(set(saved) | set(settings)):
+                if saved.get(name) != settings.get(name):
+                    remedy = "give the old values, another `out`, or `resume=False`"
+                    raise InputError(path, f"is of a run with another {name}", remedy=remedy)
+        else:
+            for old in [*self.folder.glob("round-*"), *self.folder.glob("*.npz")]:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+            (self.folder / ROUNDS).unlink(missing_ok=True)
+            write_json(path, settings)
+        if (self.folder / ROUNDS).exists():
+            self.done = json.loads((self.folder / ROUNDS).read_text("utf-8"))
+        self.evidence = self._evidence("evidence.npz", self.plan.people)
+        self.held_out = self._evidence("held-out.npz", self.plan.held_out)
+
+    def _evidence(self, name: str, people: People) -> PeopleEvidence:
+        o = self.plan.options
+
+        def gathered(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+            some = people.taken(rows)
+            made = gather_evidence(
+                some, self.plan.body, self.skeleton, o.points, o.correspondence, self.plan.seed, self.plan.nearest
+            )
+            return made.arrays
+
+        what = "people, dense correspondences"
+        return PeopleEvidence(**self._in_parts(self.folder / name, len(people), _GATHERED, gathered, what))
+
+    def _in_parts(
+        self,
+        path: Path,
+        count: int,
+        together: int,
+        make: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
+        what: str,
+    ) -> dict[str, NDArray[Any]]:
+        """The arrays of a file, made of `count` people `together` at a time; parts that are made are kept."""
+        folder, parts = path.with_suffix(""), []
+        if not path.exists():
+            for first in range(0, count, together):
+                parts.append(folder / f"{first:08d}.npz")
+                if not parts[-1].exists():
+                    if self.stop():
+                        raise _StopRequestedError
+                    write_npz(parts[-1], make(np.arange(first, min(first + together, count))))
+                self.report(min(first + together, count), count, what)
+            arrays = [read_npz(part) for part in parts]
+            write_npz(path, {name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]})
+        shutil.rmtree(folder, ignore_errors=True)
+        return read_npz(path)
+
+    def round(self, number: int) -> None:
+        """One round, unless it is done."""
+        self.number = number
+        if len(self.done) >= number:
+            return
+        depths, lifter = self._lifter()
+        parameters, accepted, registration = self._registration(depths)
+        network = self._network(depths, parameters, accepted)
+        errors = {"registration": registration, "network": network, "lifter": lifter}
+        self.done.append({"round": number, "accepted": float(accepted.mean()), **errors})
+        write_bytes(self.folder / BEST, (self._at("network") / LAST).read_bytes())
+        write_json(self.folder / ROUNDS, self.done)
+        plot_rounds(self.done, self.folder / PLOT)
+
+    def _at(self, what: str, earlier: int = 0) -> Path:
+        return self.folder / f"round-{self.number - earlier}" / what
+
+    def _before(self, what: str) -> Path | None:
+        """The weights to go on from: of the round before, or of the run that this one continues."""
+        if self.number > 1:
+            return self._at(what, 1) / LAST
+        if not self.plan.options.start:
+            return None
+        folder = Path(self.plan.options.start)
+        if not (folder / ROUNDS).is_file():
+            raise InputError(folder, "is no run of deform-and-learn", expected=ROUNDS)
+        last = len(json.loads((folder / ROUNDS).read_text("utf-8")))
+        return folder / f"round-{last}" / what / LAST
+
+    def _train(self, recipe: Recipe[Any], loop: TrainOptions, what: str) -> None:
+        def report(done: int, total: int | None, text: str) -> None:
+            self.report(done, total, f"round {self.number}, {what}: {text}")
+
+        result = train(recipe, loop, self._at(what), self.device, progress=report, stop=self.stop, group=self.group)
+        if not result.finished:
+            raise _StopRequestedError
+
+    def _lifter(self) -> tuple[NDArray[np.float32], dict[str, float]]:
+        """Depths (N, J) of the people to learn from, and the errors of those held out."""
+        complete = [evidence.keypoints[evidence.complete, :, :2] for evidence in (self.evidence, self.held_out)]
+        if min(map(len, complete)) < 1:
+            remedy = "a skeleton that the data labels whole"
+            raise InputError(self.plan.people.cache.path, "has nobody with all keypoints", remedy=remedy)
+        bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
+        data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
+        steps = self.plan.options.lifter_steps
+        batch = min(_LIFTER_BATCH, len(complete[0]))
+        loop = TrainOptions(
+            steps=steps,
+            batch_size=batch,
+            workers=0,
+            seed=self.number,
+            decay=0.0,
+            average=_LIFTER_AVERAGE,
+            validate_every=steps,
+            precision="full",
+        )
+        recipe = DepthLifterRecipe(data, self.plan.options.lifter, seed=self.plan.seed)
+        self._train(recipe, loop, "lifter")
+        lifter = DepthLifter.load(self._at("lifter") / LAST)
+        rows = self.held_out.complete
+        flat = self.held_out.keypoints[rows, :, :2]
+        space = np.concatenate((flat, lift(lifter, self.held_out)[rows, :, None]), -1)
+        return lift(lifter, self.evidence), self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
+
+    def _errors(self, joints: NDArray[Any], people: People) -> dict[str, float]:
+        length = canonical_length(self.body, self.skeleton)
+        return joint_errors(joints, true_joints(people, self.skeleton), self.skeleton, length).means()
+
+    def _registration(
+        self, depths: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, float]]:
+        """Parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and their errors."""
+        path = self._at("registration.npz")
+        start = None if path.exists() else self._start()
+        known = self._in_parts(
+            path,
+            len(self.evidence),
+            self.plan.options.registered_together,
+            lambda rows: self._registered(rows, depths[rows], start),
+            f"round {self.number}, registration: people",
+        )
+        parameters, accepted = known["parameters"], known["accepted"]
+        pose = ScaledPose.from_vector(torch.from_numpy(parameters))
+        rows = np.flatnonzero(accepted)
+        errors = self._errors(joints_in_image(self.body, pose, self.skeleton)[rows], self.plan.people.taken(rows))
+        return parameters, accepted, errors
+
+    def _registered(
+        self, rows: NDArray[np.int64], depths: NDArray[np.float32], start: ScaledPose | None
+    ) -> dict[str, NDArray[Any]]:
+        """Registrations of people by number, from the T pose where `start` is None: parameters (B, 105), accepted (B,)
+        and the errors (B,) in image units.
+        """
+        evidence = self.evidence.taken(rows)
+        flat, known = torch.from_numpy(evidence.keypoints).to(self.device).split((2, 1), -1)
+        vertices = torch.from_numpy(evidence.vertices).to(self.device)
+        told = RegistrationEvidence(
+            self.body.landmarks(self.skeleton.name),
+            flat,
+            known[..., 0],
+            torch.from_numpy(evidence.points).to(self.device),
+            self.body.vertices(vertices.clamp_min(0).long()),
+            (vertices >= 0).float(),
+            torch.from_numpy(depths).to(self.device),
+        )
+        begin = (
+            None
+            if start is None
+            else ScaledPose(*(values.to(self.device) for values in start.rows(torch.from_numpy(rows))))
+        )
+        found = register(self.body, told, begin, self.plan.options.registration)
+        return {
+            "parameters": orthonormal(found.pose).vector.cpu().numpy(),
+            "accepted": found.accepted.cpu().numpy(),
+            "dense_error": found.dense_error.cpu().numpy(),
+            "keypoint_error": found.keypoint_error.cpu().numpy(),
+        }
+
+    def _start(self) -> ScaledPose | None:
+        """Where registrations begin: what the round before's network predicts, on the CPU; None for the T pose."""
+        before = self._before("network")
+        if before is None:
+            return None
+        network = BodyRegressor.load(before).to(self.device)
+        return predict_people(network, self.plan.people, _BATCH)
+
+    def _network(
+        self, depths: NDArray[np.float32], parameters: NDArray[np.float32], accepted: NDArray[np.bool_]
+    ) -> dict[str, float]:
+        """The network's errors of the people held out, after it learned from the registrations."""
+        plan = self.plan
+        data = RoundData(
+            plan.people,
+            self.evidence,
+            parameters,
+            accepted,
+            depths,
+            plan.held_out,
+            self.held_out,
+            self._before("network"),
+        )
+        recipe = RegressorRecipe(data, plan.body, plan.options, seed=plan.seed, number=self.number)
+        self._train(recipe, replace(self.loop, seed=self.loop.seed + self.number), "network")
+        written = self._at("network") / LAST  # the running average, where there is one
+        fill(recipe.model.eval(), read_weights(written, MODEL)[0], written)
+        with torch.no_grad():
+            return dict(recipe.validate(_BATCH))
+
+    def result(self, finished: bool, seconds: float) -> TrainResult:
+        """Of this start, in rounds; the best is the last."""
+        metrics = self.done[-1]["network"] if self.done else {}
+        names = (ROUNDS, PLOT, BEST, SETTINGS)
+        outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
+        best = metrics.get(self.plan.criterion)
+        done = len(self.done)
+        rounds = self.plan.options.rounds
+        return TrainResult(done, rounds, finished, seconds, best, done, metrics, outputs, unit="rounds")
+
+
+def lift(lifter: DepthLifter, evidence: PeopleEvidence) -> NDArray[np.float32]:
+    """Depths (N, J) of keypoints, in image units, from the middle of the hips; unknown keypoints count as in the middle
+    of the known ones.
+    """
+    flat, known = torch.from_numpy(evidence.keypoints).split((2, 1), -1)
+    middle = (flat * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
+    with torch.no_grad():
+        return np.asarray(lifter.lift(torch.where(known > 0, flat, middle)).numpy(), np.float32)
+
+
+def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Figure 2: mean errors by round; nothing where no true joints are known."""
+    from matplotlib.figure import Figure
+
+    if not any(entry[name] and "mpjpe_mm" in entry[name] for entry in rounds for name in _CURVES):
+        return
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, label in _CURVES.items():
+        known = [(entry["round"], entry[name]["mpjpe_mm"]) for entry in rounds if "mpjpe_mm" in entry[name]]
+        if known:
+            axes.plot(*zip(*known, strict=True), marker="o", label=label)
+    axes.set_xticks([entry["round"] for entry in rounds])
+    axes.set(xlabel="round", ylabel="MPJPE in mm", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)

@@ -1,0 +1,312 @@
+"""Training examples of the lifter: posed bodies before random cameras, with landmarks as detectors place them.
+
+Bodies are posed once, into a pool; camera and detection errors are new in every batch. Nothing is rendered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.synthetic.poses import FAMILIES, PoseBank
+from humanpose_cli.models.lifter.network import (
+    INPUT_LANDMARKS,
+    LIFTED_JOINTS,
+    MIRRORED_POINTS,
+    NormalisedRays,
+    normalise_rays,
+)
+
+Array = NDArray[np.float32]
+
+# How often a pose of a family is drawn. What differs most from standing is hardest: more of it than in life.
+_SHARES = {"library": 0.30, "upright": 0.18, "stepping": 0.06, "bending": 0.07, "crouching": 0.08, "kneeling": 0.05}
+_SHARES |= {"chair": 0.12, "floor": 0.07, "crawling": 0.03, "lying": 0.04}
+_MOST_BETA = 2.5
+_TOGETHER = 4096  # bodies posed at once
+
+# Standard deviation of a landmark's x and of its y, as a share of the person's size in the image.
+_NOISE = {"nose": 0.008, "ear": 0.009, "shoulder": 0.012, "elbow": 0.016, "wrist": 0.020, "index": 0.026, "hip": 0.016}
+_NOISE |= {"knee": 0.016, "ankle": 0.019, "heel": 0.023, "foot_index": 0.025}
+_ABOVE = {"ear": "nose", "elbow": "shoulder", "wrist": "elbow", "index": "wrist"}
+_ABOVE |= {"knee": "hip", "ankle": "knee", "heel": "ankle", "foot_index": "ankle"}
+
+
+def _kind(name: str) -> str:
+    return name.removeprefix("left_").removeprefix("right_")
+
+
+def _above(name: str) -> int:
+    """The row of the landmark whose error a landmark shares, −1 for none."""
+    above = _ABOVE.get(_kind(name))
+    if above is None:
+        return -1
+    return INPUT_LANDMARKS.index(above if above == "nose" else f"{name.split('_')[0]}_{above}")
+
+
+_LEVEL = np.array([_NOISE[_kind(name)] for name in INPUT_LANDMARKS], np.float32)
+_PARENT = [_above(name) for name in INPUT_LANDMARKS]
+
+
+def _rows(*kinds: str) -> list[int]:
+    return [row for row, name in enumerate(INPUT_LANDMARKS) if _kind(name) in kinds]
+
+
+_ARMS, _LEGS = _rows("elbow", "wrist", "index"), _rows("hip", "knee", "ankle", "heel", "foot_index")
+_BELOW_HIPS = _rows("knee", "ankle", "heel", "foot_index")
+_ENDS, _HEAD = _rows("index", "heel", "foot_index"), _rows("nose", "ear")
+_LIMBS = [
+    [row for row in group if INPUT_LANDMARKS[row].startswith(side)]
+    for group in (_rows("wrist", "index"), _ARMS, _rows("ankle", "heel", "foot_index"), _LEGS)
+    for side in ("left", "right")
+]
+_SHOULDERS, _HIPS = _rows("shoulder"), _rows("hip")
+
+
+@dataclass(frozen=True)
+class CameraRanges:
+    """Cameras about a person. Lengths in metres, angles in degrees.
+
+    distance     least and most, even in the logarithm
+    pitch        from which the camera looks down at the person, least and most; most often the middle of them
+    roll         standard deviation; one of eight cameras is rolled by up to `most_roll`
+    off_centre   most by which the person is seen beside the optical axis, across and up or down
+    focal_error  standard deviation of the logarithm of the focal length that the lifter is given
+    """
+
+    distance: tuple[float, float] = (1.6, 14.0)
+    pitch: tuple[float, float] = (-20.0, 60.0)
+    usual_pitch: float = 6.0
+    roll: float = 4.0
+    most_roll: float = 35.0
+    off_centre: tuple[float, float] = (25.0, 15.0)
+    focal_error: float = 0.15
+
+
+@dataclass(frozen=True)
+class DetectionErrors:
+    """Errors of 2-D landmarks as measured on photographs; probabilities are of a person unless said otherwise.
+
+    level       factor on the usual noise of landmarks (0.8 to 2.6 % of the person's size): median. With more, the
+                lifter gets steadier and less exact
+    spread      standard deviation of its logarithm from person to person
+    shared      correlation of a landmark's error with that of the landmark before it on the limb
+    outliers    probability of a landmark to lie off by `outlier` of the person's size
+    hidden      factor on the noise of landmarks behind the trunk
+    dropped     probability of a landmark to be missing; of a limb; `ends` of all hands and feet, as in COCO's skeleton;
+                `legs` of both legs from the knees on, half figures
+    swapped     probability that left and right are swapped, of the arms and of the legs alike
+    cut         probability that the image's edge cuts the person
+    """
+
+    level: float = 1.0
+    spread: float = 0.5
+    shared: float = 0.5
+    outliers: float = 0.01
+    outlier: float = 0.12
+    hidden: float = 2.0
+    dropped: float = 0.02
+    limbs: float = 0.03
+    legs: float = 0.06
+    ends: float = 0.1
+    swapped: float = 0.03
+    cut: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not all(value >= 0 for value in vars(self).values()) or max(self.swapped, self.cut, self.shared) > 1:
+            raise UsageError("errors", "are out of range", expected="numbers of 0 or more, probabilities up to 1")
+
+
+class PosePool(NamedTuple):
+    """Posed bodies: points (N, 47, 3) metres about the pelvis, y up, facing +z; cumulative (N,) their share of draws;
+    family of each.
+
+    Points are `LIFTED_JOINTS`, then BLAZEPOSE33.
+    """
+
+    points: Array
+    cumulative: NDArray[np.float64]
+    family: tuple[str, ...]
+
+    def draw(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+        """Rows, with families as often as they should be."""
+        return np.minimum(np.searchsorted(self.cumulative, random.random(count)), len(self.points) - 1)
+
+
+@lru_cache(maxsize=4)
+def pose_pool(count: int, seed: int, split: str, motions: Path | None = None) -> PosePool:
+    """`count` poses of a split on bodies of random shape; about 0.5 ms each.
+
+    motions  folder of AMASS's, beside the shipped pose library
+    """
+    bank, body = PoseBank(seed, split, motions), default_body()
+    random = np.random.default_rng((seed, count))
+    points = np.empty((count, len(LIFTED_JOINTS) + len(BLAZEPOSE33), 3), np.float32)
+    families: list[str] = []
+    joints, pelvis = SMPL24.indices(LIFTED_JOINTS), SMPL24.index("pelvis")
+    for start in range(0, count, _TOGETHER):
+        poses = [bank.pose(number) for number in range(start, min(start + _TOGETHER, count))]
+        betas = np.clip(random.normal(size=(len(poses), body.shape_count)), -_MOST_BETA, _MOST_BETA)
+        shape = torch.from_numpy(betas.astype(np.float32))
+        with torch.no_grad():
+            posed = body.pose(torch.stack([pose.rotations for pose in poses]), shape, vertices=False)
+            landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
+            about = torch.cat((posed.joints[:, joints], landmarks), 1) - posed.joints[:, pelvis : pelvis + 1]
+        points[start : start + len(poses)] = about.numpy()
+        families += [pose.family for pose in poses]
+    found = {family: families.count(family) for family in FAMILIES}
+    share = np.array([_SHARES[family] / found[family] for family in families])
+    return PosePool(points, np.cumsum(share / share.sum()), tuple(families))
+
+
+class LifterBatch(NamedTuple):
+    """B examples: what the network sees, and points (B, 47, 3) metres about the pelvis, axes of the centre ray."""
+
+    rays: NormalisedRays
+    points: Tensor
+
+
+def lifter_batch(
+    pool: PosePool,
+    rows: NDArray[np.int64],
+    random: np.random.Generator,
+    cameras: CameraRanges,
+    errors: DetectionErrors | None,
+) -> LifterBatch:
+    """Examples of some rows of a pool; without errors landmarks and focal length are true."""
+    points = pool.points[rows]
+    mirrored = random.random(len(rows)) < 0.5
+    flip = np.where(mirrored, -1, 1).astype(np.float32)[:, None]
+    points = np.where(mirrored[:, None, None], points[:, MIRRORED_POINTS], points)
+    points[..., 0] *= flip
+    to_camera, pelvis = _cameras(len(rows), random, cameras)
+    about = points @ to_camera.transpose(0, 2, 1)
+    landmarks = about[:, _SEEN] + pelvis[:, None]
+    rays = landmarks[..., :2] / np.maximum(landmarks[..., 2:], 0.2)
+    confidence = np.ones(rays.shape[:2], np.float32)
+    if errors is not None:
+        rays, confidence = detected(rays, landmarks[..., 2], random, errors)
+        rays = rays * np.exp(cameras.focal_error * random.standard_normal((len(rows), 1, 1), np.float32))
+    seen = normalise_rays(torch.from_numpy(rays), torch.from_numpy(confidence))
+    return LifterBatch(seen, torch.from_numpy(about) @ seen.to_camera)
+
+
+_SEEN = [len(LIFTED_JOINTS) + row for row in BLAZEPOSE33.indices(INPUT_LANDMARKS)]
+
+
+def _cameras(count: int, random: np.random.Generator, o: CameraRanges) -> tuple[Array, Array]:
+    """Rotations (B, 3, 3) from y-up world axes to camera axes, and the pelvis (B, 3) metres in these."""
+    yaw = random.uniform(-np.pi, np.pi, count)
+    pitch = np.deg2rad(random.triangular(o.pitch[0], o.usual_pitch, o.pitch[1], count))
+    roll = np.deg2rad(o.roll) * random.standard_normal(count)
+    roll = np.where(random.random(count) < 0.125, np.deg2rad(random.uniform(-o.most_roll, o.most_roll, count)), roll)
+    upright = np.diag((1.0, -1.0, -1.0))
+    gaze = _turn(2, roll) @ _turn(0, pitch) @ upright @ _turn(1, yaw)
+    across, down = (np.deg2rad(most) * random.uniform(-1, 1, count) for most in o.off_centre)
+    turn = _turn(1, across) @ _turn(0, -down)
+    nearest, farthest = np.log(o.distance).tolist()
+    distance = np.exp(random.uniform(nearest, farthest, count))
+    return (turn @ gaze).astype(np.float32), (turn[..., 2] * distance[:, None]).astype(np.float32)
+
+
+def _turn(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Right-handed rotations (B, 3, 3) about a coordinate axis."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    result = np.zeros((len(angle), 3, 3))
+    result[:, axis, axis] = 1
+    result[:, first, first] = result[:, second, second] = cosine
+    result[:, second, first], result[:, first, second] = sine, -sine
+    return result
+
+
+def detected(rays: Array, depth: Array, random: np.random.Generator, errors: DetectionErrors) -> tuple[Array, Array]:
+    """Rays (B, 21, 2) and confidence (B, 21) as a detector gives them; depth (B, 21) metres decides what is hidden."""
+    count, landmarks = depth.shape
+
+    def chance(probability: float, *shape: int) -> NDArray[np.bool_]:
+        return random.random((count, *shape)) < probability
+
+    size = np.ptp(rays, axis=1).max(-1)[:, None]
+    hidden = _behind_trunk(rays, depth) & chance(0.8, landmarks)
+    hidden[:, _HEAD] |= (depth[:, _HEAD].mean(1) > depth[:, _SHOULDERS].mean(1) + 0.04)[:, None] & chance(
+        0.5, len(_HEAD)
+    )
+    level = errors.level * np.exp(errors.spread * random.standard_normal((count, 1), np.float32)) * _LEVEL
+    level = level * np.where(hidden, errors.hidden, 1.0)
+    noise = random.standard_normal((count, landmarks, 2), np.float32)
+    noise /= np.sqrt(random.chisquare(4, (count, landmarks, 1)) / 4).astype(np.float32) * np.sqrt(2)
+    own = np.float32(np.sqrt(1 - errors.shared**2))
+    for row, above in enumerate(_PARENT):
+        if above >= 0:
+            noise[:, row] = own * noise[:, row] + np.float32(errors.shared) * noise[:, above]
+    noise *= level[..., None]
+    far = chance(errors.outliers, landmarks)
+    noise += np.where(far[..., None], errors.outlier * random.standard_normal((count, landmarks, 2), np.float32), 0)
+    confidence = 1 - 0.08 * random.exponential(size=(count, landmarks))
+    doubted = hidden | (far & chance(0.5, landmarks)) | chance(0.05, landmarks)
+    confidence = np.where(doubted, random.uniform(0.1, 0.95, (count, landmarks)), confidence)
+    rays = rays + noise * size[..., None]
+    rays, confidence = _cut_by_edge(rays, confidence, size, random, errors.cut)
+    for group in (_ARMS, _LEGS):
+        left = [row for row in group if INPUT_LANDMARKS[row].startswith("left")]
+        right = [row for row in group if INPUT_LANDMARKS[row].startswith("right")]
+        swapped = np.flatnonzero(chance(errors.swapped))[:, None]
+        for values in (rays, confidence):
+            kept = values[swapped, left]
+            values[swapped, left] = values[swapped, right]
+            values[swapped, right] = kept
+    missing = chance(errors.dropped, landmarks)
+    for limb in _LIMBS:
+        missing[:, limb] |= chance(errors.limbs / len(_LIMBS) * 2, 1)
+    missing[:, _ENDS] |= chance(errors.ends, 1)
+    missing[:, _BELOW_HIPS] |= chance(errors.legs, 1)
+    confidence = np.where(missing, 0.0, np.clip(confidence, 0.02, 1.0))
+    return rays.astype(np.float32), confidence.astype(np.float32)
+
+
+def _behind_trunk(rays: Array, depth: Array) -> NDArray[np.bool_]:
+    """(B, 21) whether a limb's landmark lies behind the trunk, as the camera sees it."""
+    scale = depth[:, _SHOULDERS + _HIPS].mean(1)
+    top, bottom = rays[:, _SHOULDERS].mean(1), rays[:, _HIPS].mean(1)
+    along = bottom - top
+    share = ((rays - top[:, None]) * along[:, None]).sum(-1) / np.maximum((along**2).sum(-1), 1e-8)[:, None]
+    nearest = top[:, None] + np.clip(share, 0, 1)[..., None] * along[:, None]
+    apart = np.linalg.norm(rays - nearest, axis=-1) * scale[:, None]
+    behind = (apart < 0.15) & (depth > scale[:, None] + 0.06)
+    behind[:, _HEAD + _SHOULDERS + _HIPS] = False
+    return behind
+
+
+def _cut_by_edge(
+    rays: Array, confidence: NDArray[np.float64], size: Array, random: np.random.Generator, probability: float
+) -> tuple[Array, NDArray[np.float64]]:
+    """The image's edge cuts some people; what lies outside is guessed near the edge, or missing."""
+    count = len(rays)
+    side = random.choice(4, count, p=(0.6, 0.1, 0.15, 0.15))  # bottom, top, right, left
+    axis, sign = np.where(side < 2, 1, 0), np.where(side % 2 == 0, 1.0, -1.0)
+    along = np.take_along_axis(rays, axis[:, None, None], 2)[..., 0] * sign[:, None]
+    share = random.uniform(0.45, 0.97, count)
+    edge = np.take_along_axis(np.sort(along, 1), (share * (along.shape[1] - 1)).astype(int)[:, None], 1)
+    edge = np.where((random.random(count) < probability)[:, None], edge, np.inf)
+    beyond = along - edge
+    outside = beyond > 0
+    pulled = np.where(
+        outside, random.uniform(0.3, 1.1, (count, 1)) * np.where(outside, beyond, 0) - np.where(outside, beyond, 0), 0
+    )
+    moved = rays.copy()
+    moved[np.arange(count), :, axis] += (pulled * sign[:, None]).astype(np.float32)
+    noise = 0.03 * size[..., None] * random.standard_normal(rays.shape)
+    moved = moved + np.where(outside[..., None], noise, 0).astype(np.float32)
+    guessed = random.uniform(0.02, 0.5, confidence.shape) * (random.random((count, 1)) < 0.6)
+    return moved, np.where(outside, guessed, confidence)

@@ -1,0 +1,404 @@
+"""Training examples of the body network: people as the fixed camera sees them, encoded, with their labels.
+
+`BodyExamples` makes them from the people of a cache. `UnrenderedPeople` supplies more: posed bodies with the landmarks,
+world landmarks and silhouette that a detector would return, its errors imitated, and no image. Rendering and detecting
+a person takes 100 ms, posing one takes ten; they help a network that would overfit the poses of its cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.camera import NBF_CAMERA, Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.crop import Crop
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
+from humanpose_cli.lab.cache.augmentation import ColourChange, Example, change_colour, crop_example
+from humanpose_cli.lab.cache.fixed_camera import to_fixed_camera
+from humanpose_cli.lab.cache.samples import Person
+from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate_errors
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions, keeps_3d
+from humanpose_cli.lab.recipes.people import People
+from humanpose_cli.lab.synthetic.poses import PoseBank
+from humanpose_cli.models.crops import (
+    CropEvidence,
+    frame_box,
+    frame_landmarks,
+    root_pixel,
+)
+from humanpose_cli.models.nbf.body import part_frames, poses_to_rotations, zero_pose_joints
+from humanpose_cli.models.nbf.inputs import InputOptions, encode, encode_numbers
+from humanpose_cli.models.segmenter.inputs import labels_of_parts
+from humanpose_cli.models.segmenter.network import SegmenterOptions, segmenter_input
+from humanpose_cli.rendering.shading import rasterise_view
+
+POOL = 4096
+"""Number of poses to draw from."""
+
+_SIZE = 128  # pixels of the sides of the imagined image
+_NEAR, _FAR = 2.2, 9.0  # metres
+_TILT = np.deg2rad((-12.0, 25.0))  # of the camera: up, down
+_ROLL = np.deg2rad(6.0)
+_FLAT = (0.7, 1.05)  # the detector's depth against the true one
+_HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
+_FADE = 0.03  # of the image's side: how fast confidence falls outside it
+
+
+class UnrenderedPeople:
+    """Examples without end from a pool of poses of the training split.
+
+    count  poses in the pool; shape, position, camera and errors are drawn anew for each example
+    masks  draw silhouettes and body parts too, which takes most of the time
+    """
+
+    def __init__(self, seed: int = 0, count: int = POOL, *, masks: bool = True) -> None:
+        self.seed, self.count, self.masks = seed, count, masks
+
+    @cached_property
+    def poses(self) -> Tensor:
+        """(count, 24, 3, 3) parent-relative, y up, facing +z; drawn at the first use, a few seconds."""
+        bank = PoseBank(self.seed, "train")
+        return torch.stack([bank.pose(number).rotations for number in range(self.count)])
+
+    @cached_property
+    def _body(self) -> Body:
+        return default_body()
+
+    @cached_property
+    def _face_parts(self) -> NDArray[np.int64]:
+        """(F,) 1 + the part of each triangle's first corner: what maps of parts hold."""
+        return self._body.part_labels[self._body.faces[:, 0].long()].numpy().astype(np.int64) + 1
+
+    def example(self, random: np.random.Generator) -> Example:
+        """A person with true labels and with landmarks that are true but for confidence and flat depth."""
+        rotations = self.poses[int(random.integers(self.count))].clone()
+        rotations[0] = _camera(random) @ rotations[0]
+        betas = torch.from_numpy(random.normal(size=(1, 10)).astype(np.float32))
+        focal = _SIZE * random.uniform(0.9, 1.8)
+        distance = random.uniform(_NEAR, _FAR)
+        aside = random.uniform(-0.5, 0.5, 2) * _SIZE * distance / focal * (0.7, 0.5)
+        rest = self._body.rest_joints(betas)[0, SMPL24.index("pelvis")]
+        trans = torch.tensor([[*aside, distance]], dtype=torch.float32) - rest
+        with torch.no_grad():
+            posed = self._body.pose(rotations[None], betas, trans, vertices=self.masks)
+            landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, posed, betas)[0]
+        view = Camera.of_image((_SIZE, _SIZE), focal)
+        mask, maps = None, {}
+        if posed.vertices is not None:
+            face = rasterise_view(posed.vertices, self._body.faces, view).face[0].numpy()
+            covered = face >= 0
+            maps["parts"] = np.where(covered, self._face_parts[face], 0).astype(np.uint8)
+            blur = random.uniform(0.5, 1.5)
+            mask = np.asarray(cv2.GaussianBlur(np.where(covered, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8)
+        joints, pixels = posed.joints[0], view.project(landmarks).numpy()
+        world = (landmarks - landmarks[_HIPS].mean(0)).numpy() * (1, 1, random.uniform(*_FLAT))
+        confidence = _confidence(pixels, random)
+        person = Person(
+            body=self._body.name,
+            poses=matrix_to_axis_angle(rotations).flatten().numpy(),
+            betas=betas[0].numpy(),
+            trans=trans[0].numpy(),
+            keypoints={SMPL24.name: _with(view.project(joints).numpy(), np.ones(len(joints)))},
+            joints={SMPL24.name: _with(joints.numpy(), np.ones(len(joints)))},
+            detected=_with(pixels, confidence),
+            detected_world=_with(world, confidence),
+        )
+        nothing = np.zeros((_SIZE, _SIZE, 3), np.uint8)
+        centre = (_SIZE / 2, _SIZE / 2)
+        return Example("unrendered", nothing, focal, centre, person, maps, None, mask)
+
+
+def _camera(random: np.random.Generator) -> Tensor:
+    """(3, 3) from y-up world axes to those of a camera that sees the person from any side, and from above a little."""
+    turns = np.array([[0, random.uniform(-np.pi, np.pi), 0], [random.uniform(*_TILT), 0, 0], [0, 0, 0]])
+    turns[2, 2] = _ROLL * random.normal()
+    yaw, tilt, roll = axis_angle_to_matrix(torch.from_numpy(turns.astype(np.float32)))
+    upright = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    return roll @ upright @ tilt @ yaw
+
+
+def _confidence(pixels: NDArray[np.floating], random: np.random.Generator) -> NDArray[np.floating]:
+    """High within the image, here and there a hidden point, none far outside."""
+    outside = np.linalg.norm(pixels - np.clip(pixels, 0, _SIZE), axis=1)
+    hidden = random.random(len(pixels)) < 0.2 * random.random()
+    confidence = np.where(hidden, random.uniform(0.1, 0.7, len(pixels)), random.uniform(0.85, 1.0, len(pixels)))
+    return confidence * np.exp(-outside / (_FADE * _SIZE))
+
+
+def _with(points: NDArray[np.floating], confidence: NDArray[np.floating]) -> NDArray[np.float32]:
+    return np.concatenate((points, confidence[:, None]), 1).astype(np.float32)
+
+
+Framing = Literal["labels", "detector"]
+"""Where a person's size and position in the crop come from: the true body (the paper), or the detector's landmarks, as
+in use; the shape that is learned then comes nearest to the size in the crop."""
+
+Memory = dict[tuple[int, int], dict[str, Any]]
+"""(row of people, variant) → example."""
+
+_LARGE = 1024  # numbers of an array that is worth compressing
+_PLAUSIBLE = (0.7, 1.4)  # range of the size by the detector over the true size
+
+
+@dataclass(frozen=True)
+class BodyAugmentation:
+    """Random changes, half-widths of uniform draws.
+
+    scale   share; shift share of the crop's side (labels follow the scale, and no parameter can express a shift)
+    mirror  probability; errors strength of imitated errors of segmenters and detectors
+    colour  of images: 1 draws brightness ±0.1, contrast and saturation ±0.4, hue ±20°
+    """
+
+    scale: float = 0.1
+    shift: float = 0.03
+    mirror: float = 0.5
+    errors: float = 0.0
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.scale < 1 and 0 <= self.shift < 1 and 0 <= self.mirror <= 1):
+            raise UsageError("augmentation", "is out of range", expected="scale, shift and mirror from 0 to 1")
+        if min(self.errors, self.colour) < 0:
+            raise UsageError("augmentation", "is out of range", expected="errors and colour of 0 or more")
+
+
+NO_CHANGE = BodyAugmentation(0.0, 0.0, 0.0)
+
+
+def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool, framing: Framing) -> list[str]:
+    """Names of `people.LABELS` without which a person is of no use.
+
+    segmented  whether a segmenter gives the parts, so that true ones are not needed
+    """
+    needs = ["joints"]  # they show where a person is
+    if inputs.segmented and not segmented:
+        needs.append("parts")
+    if inputs.kind == "proxy" or framing == "detector":
+        needs.append("detected")
+    if losses.needs_parameters and not losses.points2d:
+        needs.append("poses")  # who lacks them would teach nothing; else 2-D labels are enough
+    return needs
+
+
+class BodyExamples:
+    """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
+
+    segmenter   the input is what this segmenter looks at, to make of it what the regressor sees
+    segment     makes the regressor's image of the segmenter's input at once: for variants that are kept, which would be
+                segmented again and again otherwise
+    truth       add the crop's true labels as "parts", in the partition of the input
+    unrendered  share of the examples that are of `UnrenderedPeople` instead, in one of unrendered_poses
+    variants    so many random views of each person and no more; kept in `memory`, for short trainings that spend their
+                time on decoding otherwise. The same memory serves recipes that differ in losses alone
+    """
+
+    def __init__(
+        self,
+        people: People,
+        inputs: InputOptions,
+        losses: LossOptions,
+        *,
+        crop: int,
+        body: str,
+        framing: Framing,
+        augmentation: BodyAugmentation = NO_CHANGE,
+        segmenter: SegmenterOptions | None = None,
+        segment: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+        truth: bool = False,
+        unrendered: float = 0.0,
+        unrendered_poses: int = POOL,
+        variants: int = 0,
+        memory: Memory | None = None,
+    ) -> None:
+        self.people, self.inputs, self.losses = people, inputs, losses
+        self.crop, self.body, self.framing = crop, body, framing
+        self.augmentation, self.segmenter, self.segment, self.truth = augmentation, segmenter, segment, truth
+        self.variants, self.memory = variants, {} if memory is None else memory
+        labels = inputs.segmented and (segmenter is None or truth)
+        self.maps = ("parts", "persons") if labels else ()
+        self.unrendered, self.imagined = unrendered, UnrenderedPeople(count=unrendered_poses, masks=inputs.channels > 0)
+        if unrendered:
+            assert len(self.imagined.poses)  # drawn here, so that workers share them
+        self._rig: Body | None = None
+        self._framings: dict[int, tuple[float, NDArray[np.float64]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rig": None, "_framings": {}, "memory": {}}
+
+    def __call__(self, number: int, random: np.random.Generator) -> dict[str, Any]:
+        row = int(self.people.rows[number])
+        if not self.variants:
+            made = self._made(number, random)
+        else:
+            variant = int(random.integers(self.variants))
+            made = self.memory.get((row, variant), {})
+            if not made:
+                made = self._made(number, np.random.default_rng((row, variant)))
+                self.memory[row, variant] = {name: _compact(values) for name, values in made.items()}
+            made = {name: _expanded(values) for name, values in made.items()}
+        return {**made, "has_3d": np.bool_(made["has_3d"] and keeps_3d(row, self.losses))}
+
+    def _made(self, number: int, random: np.random.Generator) -> dict[str, Any]:
+        if self.unrendered and random.random() < self.unrendered:
+            example = self._changed(self.imagined.example(random), random)
+            errors = max(self.augmentation.errors, 1.0)  # the detector's own are missing
+        else:
+            example, errors = self.view(number, random), self.augmentation.errors
+        evidence = self.evidence(example, random, errors)
+        made: dict[str, Any]
+        if self.segmenter is not None:
+            shown = segmenter_input(evidence, self.segmenter)
+            made = {"segmenter_input": shown} if self.segment is None else {"image": self.segment(shown)}
+            made |= encode_numbers(evidence, self.inputs)
+        else:
+            made = dict(encode(evidence, self.inputs))
+        if self.truth:
+            assert evidence.parts is not None
+            made["parts"] = labels_of_parts(evidence.parts, self.inputs.part_map)
+        return {**made, **self._labels(example)}
+
+    def view(self, number: int, random: np.random.Generator, *, image: bool = False) -> Example:
+        """The person in the crop, changed at random, with the parameters that hold there.
+
+        image  decode the image even where the input does not show it
+        """
+        parts = {
+            "image": image or self.segmenter is not None or self.inputs.kind == "rgb",
+            "mask": bool(self.maps),
+            "detected_mask": self._sees_masks,
+        }
+        return self._changed(self.people.example(number, self.maps, **parts), random, number)
+
+    def _changed(self, example: Example, random: np.random.Generator, number: int = -1) -> Example:
+        a = self.augmentation
+        zoom, right, down, flip = random.uniform(-1, 1, 4)
+        scale, shift = 1 + a.scale * zoom, self.crop * a.shift * np.array([right, down])
+        mirror = bool((flip + 1) / 2 < a.mirror)
+        person = example.person
+        if person.poses is None or person.betas is None or person.trans is None:
+            return self._by_box(example, scale, shift, mirror)
+        if self.framing == "detector":
+            size, offset = self._framings.get(number) or self._detector_framing(example)
+            if number >= 0:  # the same in every epoch
+                self._framings[number] = size, offset
+            # Shifts are counted in the result, which is mirrored already.
+            scale, shift = scale * size, scale * offset * ((-1, 1) if mirror else (1, 1)) + shift
+        moved = (float(shift[0]), float(shift[1]))
+        placed = to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=moved, mirror=mirror)
+        # The detector's crop looks straight at the person, as the fixed camera does: world landmarks stay.
+        world = person.detected_world
+        if world is not None and mirror:
+            world = world[list(BLAZEPOSE33.mirror)] * np.array([-1, 1, 1, 1], world.dtype)
+        return replace(placed, person=replace(placed.person, detected_world=world))
+
+    def evidence(self, example: Example, random: np.random.Generator, errors: float) -> CropEvidence:
+        """The evidence in an example, with imitated errors of that strength."""
+        colour = self.augmentation.colour
+        evidence = evidence_of_example(example)
+        if colour and evidence.image is not None:
+            hue, saturation, contrast, brightness = colour * random.uniform(-1, 1, 4) * (20.0, 0.4, 0.4, 0.1)
+            change = ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
+            evidence = replace(evidence, image=change_colour(evidence.image, change))
+        return imitate_errors(evidence, random, errors)
+
+    @property
+    def _sees_masks(self) -> bool:
+        if self.segmenter is not None:
+            return self.segmenter.guided
+        return self.inputs.kind == "proxy" and self.inputs.proxy in ("heatmaps", "both")
+
+    @property
+    def _body(self) -> Body:
+        if self._rig is None:
+            self._rig = body_by_name(self.body)
+        return self._rig
+
+    def _detector_framing(self, example: Example) -> tuple[float, NDArray[np.float64]]:
+        """The size in the detector's crop against that in the labels' crop, and how far the pelvis is off there."""
+        bare = replace(example, image=np.zeros((1, 1, 3), np.uint8), maps={}, mask=None, detected_mask=None)
+        landmarks, world = to_fixed_camera(bare, self._body, self.crop).person.detected, example.person.detected_world
+        framed = None
+        if landmarks is not None and world is not None:
+            framed = frame_landmarks(landmarks, world[:, :3], self.crop)
+        if framed is None or not _PLAUSIBLE[0] <= framed.scale <= _PLAUSIBLE[1]:
+            return 1.0, np.zeros(2)
+        root = root_pixel(self.crop, NBF_CAMERA)
+        return framed.scale, framed.points(root) - root
+
+    def _by_box(self, example: Example, scale: float, shift: NDArray[np.float64], mirror: bool) -> Example:
+        """A person whose parameters are not known, by the box, or by what is labelled where there is none."""
+        person = example.person
+        box = person.box
+        if box is None or not np.isfinite(box).all():
+            points = person.keypoints[SMPL24.name]
+            labelled = points[points[:, 2] > 0, :2]
+            box = np.concatenate((labelled.min(0), labelled.max(0)))
+        plain = frame_box(box, self.crop)
+        middle = self.crop / 2
+        moved = scale * (np.asarray(plain.shift) - middle) + middle + shift
+        crop = Crop(plain.scale * scale, 0.0, (float(moved[0]), float(moved[1])), plain.size, mirror)
+        return crop_example(example, crop, self._body)
+
+    def _labels(self, example: Example) -> dict[str, Any]:
+        person, size = example.person, self.crop
+        joints2d = np.zeros((len(SMPL24), 3), np.float32)
+        rotations, betas = np.tile(np.eye(3, dtype=np.float32), (len(SMPL24), 1, 1)), np.zeros(10, np.float32)
+        known = person.poses is not None and person.betas is not None and person.trans is not None
+        if known:
+            assert person.poses is not None
+            rotations = poses_to_rotations(torch.as_tensor(np.asarray(person.poses, np.float32))).numpy()
+            betas = np.asarray(person.betas, np.float32)
+            # Every joint of a known body is known in the image, hidden ones too.
+            space = person.joints[SMPL24.name][:, :3]
+            joints2d[:, :2] = 2 * NBF_CAMERA.focal / NBF_CAMERA.size * space[:, :2] / space[:, 2:]
+            joints2d[:, 2] = 1
+        points = person.keypoints.get(SMPL24.name)
+        if points is not None:
+            labelled = np.isfinite(points).all(1) & (points[:, 2] > 0)
+            joints2d[labelled, :2] = 2 * points[labelled, :2] / size - 1
+            joints2d[labelled, 2] = 1
+        return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(known), "joints2d": joints2d}
+
+
+def _compact(values: Any) -> Any:
+    """Images in half precision, which colours and probabilities bear."""
+    return values.astype(np.float16) if isinstance(values, np.ndarray) and values.size > _LARGE else values
+
+
+def _expanded(values: Any) -> Any:
+    return values.astype(np.float32) if isinstance(values, np.ndarray) and values.dtype == np.float16 else values
+
+
+def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[str, torch.Tensor] | None:
+    """Mean `betas` (10,) and absolute `rotations` (24, 3, 3) before the fixed camera; None where no pose is known.
+
+    For inputs with numbers, rotations relative to `part_frames`.
+    """
+    if "poses" not in people.cache.people:
+        return None
+    poses, betas, trans = (torch.as_tensor(people.column(name)).float() for name in ("poses", "betas", "trans"))
+    known = torch.isfinite(torch.cat((poses, betas, trans), 1)).all(1)
+    if not known.any():
+        return None
+    rig = body_by_name(body)
+    rotations = poses_to_rotations(poses[known])
+    pelvis = rig.rest_joints(betas[known])[:, SMPL24.index("pelvis")]
+    sight = pelvis + trans[known]
+    turn = rotation_between(sight, torch.tensor(NBF_CAMERA.root).expand_as(sight))
+    turned = turn[:, None] @ rotations
+    if inputs.numbers:
+        world = torch.as_tensor(people.column("detected_world")[..., :3])[known].float()
+        turned = part_frames(zero_pose_joints(), world, torch.ones(world.shape[:2])).mT @ turned
+    return {"betas": betas[known].mean(0), "rotations": turned.mean(0)}

@@ -1,0 +1,414 @@
+"""`hpc train nbf`: from body parts, joints, images or detections to shape and pose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.camera import NBF_CAMERA, Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
+from humanpose_cli.lab.recipes.nbf.examples import (
+    POOL,
+    BodyAugmentation,
+    BodyExamples,
+    Framing,
+    Memory,
+    mean_parameters,
+    needed_labels,
+)
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions, Targets, keeps_3d, nbf_losses
+from humanpose_cli.lab.recipes.people import People, require_model, split_people, spread_out, visible_people
+from humanpose_cli.lab.train.recipe import (
+    Phase,
+    Recipe,
+    TrainOptions,
+    check_batch,
+    given,
+    held_out_batches,
+    moved,
+    two_columns,
+)
+from humanpose_cli.models.crops import CropEvidence
+from humanpose_cli.models.nbf.body import BodyLayer, BodyParameters, absolute_to_relative
+from humanpose_cli.models.nbf.inputs import InputOptions
+from humanpose_cli.models.nbf.network import (
+    MODEL,
+    NbfConfig,
+    Regressor,
+    RegressorOptions,
+    fill_regressor,
+    nbf_config,
+    segmented_input,
+)
+from humanpose_cli.models.segmenter.inputs import as_bytes
+from humanpose_cli.models.segmenter.network import (
+    IMAGENET,
+    Segmenter,
+    SegmenterOptions,
+    backbone_file,
+    load_backbone,
+)
+from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
+
+
+@dataclass(frozen=True)
+class NbfTraining:
+    """What is learned and from what.
+
+    inputs, regressor, losses, augmentation  see there
+    source         where body parts come from: "labels", or the "segmenter" that is given
+    segmenter      its weights file; also used in validation with source "segmenter"
+    finetune       let the segmenter learn too, through `blended` inputs
+    framing        see `Framing`
+    unrendered     share of the examples of body parts or `proxy` that were never rendered: posed bodies' parts, with an
+                   imitated detector's output
+    unrendered_poses  from a pool of so many, drawn when the training begins, a few milliseconds each
+    crop           pixels of the crop that inputs are made from; the segmenter's where one is given
+    body           "default" or "smpl:FILE", whose parameters the labels are
+    learning_rate, beta1, weight_decay  of Adam
+    backbone       weights of the regressor's ResNet to begin with: a file, a name of `hpc weights list`, or "imagenet"
+                   for those of a ResNet of its depth; "" begins at random
+    start          weights to begin with, as far as they are of networks built alike; "" begins at random
+    visible        least share of a person's joints that must be visible, in training and validation
+    people         learn from that many at most, spread evenly; 0 for all
+    variants       random views of each person, kept in memory; 0 for new ones in every epoch
+    protocol       of the cache; "" for its own
+    validation     people that a validation looks at, at most
+    """
+
+    inputs: InputOptions = field(default_factory=InputOptions)
+    regressor: RegressorOptions = field(default_factory=RegressorOptions)
+    losses: LossOptions = field(default_factory=LossOptions)
+    augmentation: BodyAugmentation = field(default_factory=BodyAugmentation)
+    source: Literal["labels", "segmenter"] = "labels"
+    segmenter: str = ""
+    finetune: bool = False
+    framing: Framing = "labels"
+    unrendered: float = 0.0
+    unrendered_poses: int = POOL
+    crop: int = 512
+    body: str = "default"
+    learning_rate: float = 4e-5
+    beta1: float = 0.5
+    weight_decay: float = 1e-4
+    backbone: str = ""
+    start: str = ""
+    visible: float = 0.0
+    people: int = 0
+    variants: int = 0
+    protocol: str = ""
+    validation: int = 512
+
+    def __post_init__(self) -> None:
+        if self.source not in ("labels", "segmenter"):
+            raise UsageError("source", "is not known", expected="labels or segmenter", got=self.source)
+        if self.framing not in ("labels", "detector"):
+            raise UsageError("framing", "is not known", expected="labels or detector", got=self.framing)
+        if self.source == "segmenter" and not (self.segmenter and self.inputs.segmented):
+            raise UsageError(
+                "source", "needs a segmenter's weights and an input of body parts", remedy="`segmenter=FILE`"
+            )
+        if self.finetune and (self.source != "segmenter" or self.inputs.kind != "blended"):
+            raise UsageError(
+                "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
+            )
+        shown = self.inputs.segmented or self.inputs.kind == "proxy"
+        imagined = shown and self.body == "default" and self.source == "labels"
+        if not 0 <= self.unrendered <= 1 or (self.unrendered and not imagined):
+            expected = "0 to 1, with inputs of body parts or proxy, source=labels and our own body"
+            raise UsageError("unrendered", "is not possible", expected=expected)
+        if self.losses.noise and not self.regressor.noise:
+            raise UsageError("losses.noise", "has nothing to learn", remedy="`regressor.noise=true`")
+        if min(self.people, self.variants, self.unrendered_poses - 1) < 0 or not 0 <= self.visible <= 1:
+            what = "people, variants, unrendered_poses or visible"
+            got = given(self, "people", "variants", "unrendered_poses", "visible")
+            raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, visible up to 1", got=got)
+        if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
+            got = given(self, "crop", "learning_rate", "weight_decay", "validation")
+            raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0", got=got)
+
+
+# Neural Body Fitting, appendix B; Adam's β1, the power of the decay, the camera and the weights of the losses from the
+# authors' public code. All three losses: the last row of Table 3, whose 82.0 mm are those of Table 2.
+_PAPER = (
+    NbfTraining(losses=LossOptions(latent=1.0, points3d=1.0, points2d=1.0), backbone=IMAGENET),
+    TrainOptions(epochs=75, batch_size=5),
+)
+
+_SMALL_PARTS = NbfTraining(
+    inputs=InputOptions("parts", size=128),
+    regressor=RegressorOptions(layers=18, width=24, reduced=32),
+    augmentation=BodyAugmentation(scale=0.15, errors=0.7),
+    visible=0.4,
+    losses=LossOptions(latent=1.0, points3d=30.0),
+    crop=192,
+    learning_rate=1e-3,
+    beta1=0.9,
+    weight_decay=0.0,
+)
+_SMALL_PROXY = replace(
+    _SMALL_PARTS,
+    inputs=InputOptions("proxy", proxy="parts", size=128),
+    regressor=RegressorOptions(layers=18, width=24, reduced=32, hidden=256, blocks=1, noise=True),
+    losses=LossOptions(latent=1.0, points3d=60.0, noise=2.0),
+    augmentation=BodyAugmentation(scale=0.15, errors=0.5),  # beside the detector's own
+    framing="detector",
+    unrendered=0.25,
+    learning_rate=7e-4,
+)
+_ABLATION = NbfTraining(
+    inputs=InputOptions("parts", size=64),
+    regressor=RegressorOptions(layers=18, width=12, reduced=32),
+    augmentation=BodyAugmentation(),
+    visible=0.4,
+    people=3000,
+    variants=3,
+    crop=64,
+    learning_rate=2e-3,
+    beta1=0.9,
+    weight_decay=0.0,
+    validation=200,
+)
+
+_SMALL_LOOP: dict[str, Any] = {"batch_size": 32, "precision": "mixed", "clip": 5.0, "average": 0.999, "log_every": 50}
+
+NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
+    "paper": _PAPER,
+    "small": (_SMALL_PARTS, TrainOptions(epochs=20, **_SMALL_LOOP)),
+    "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=24, **_SMALL_LOOP)),
+    "ablation": (
+        _ABLATION,
+        # Without workers: examples are kept by the process that made them, for the next training too.
+        TrainOptions(epochs=15, batch_size=32, workers=0, clip=5.0, average=0.99, validate_every=1000, log_every=20),
+    ),
+}
+"""`paper`: appendix B. `small`, `small-proxy`: up to two hours on two cores. `ablation`: two to four minutes."""
+
+
+Batch = Mapping[str, Tensor]
+_SIDE = 224  # pixels of a panel of the contact sheet
+_PANELS = 6
+
+
+@torch.no_grad()
+def crop_errors(predict: Callable[[Batch], BodyParameters], batches: Iterable[Batch], layer: BodyLayer) -> BodyErrors:
+    """Errors of the people in batches of `BodyExamples`, in their order.
+
+    They stand before the fixed camera, as in the paper's analysis. predict  a batch on the layer's device → bodies
+    """
+    parts = []
+    for loaded in batches:
+        batch = moved(loaded, layer.root.device)
+        estimate = predict(batch)
+        count = len(estimate.betas)
+        root = layer.root.expand(count, 3)
+        predicted = Bodies(absolute_to_relative(estimate.rotations), estimate.betas, root)
+        true = Bodies(absolute_to_relative(batch["rotations"]), batch["betas"], root)
+        # A camera of one pixel's crop: shares of joints do not depend on the unit.
+        focal = root.new_full((count,), layer.camera.focal / layer.camera.size)
+        parts.append(body_errors(layer.body, predicted, true, focal, root.new_full((count, 2), 0.5)))
+    return BodyErrors.joined(parts)
+
+
+class _Model(nn.Module):
+    """The regressor, and the segmenter if it learns too."""
+
+    regressor: Regressor
+    segmenter: nn.Module | None
+
+    def __init__(self, regressor: Regressor, segmenter: nn.Module | None) -> None:
+        super().__init__()
+        self.regressor, self.segmenter = regressor, segmenter
+
+
+class NbfRecipe(Recipe[Batch]):
+    """The losses of section 3.3, evaluated by the Procrustes-aligned error of held-out people's joints."""
+
+    name, criterion = MODEL, "pa_mpjpe_mm"
+    model: _Model
+
+    def __init__(
+        self, data: Path | str, options: NbfTraining | None = None, *, seed: int = 0, memory: Memory | None = None
+    ) -> None:
+        self.memory: Memory = {} if memory is None else memory
+        options = options or NbfTraining()
+        self.frozen: Segmenter | None = None
+        self.segmenter_options: SegmenterOptions | None = None
+        if options.source == "segmenter":
+            self.frozen = Segmenter.load(Path(options.segmenter), parts=options.inputs.parts)
+            self.segmenter_options = self.frozen.options
+            options = replace(options, crop=self.frozen.options.crop)
+        self.options = options
+        torch.manual_seed(seed)
+        rig = body_by_name(options.body)
+        self.layer, self._body = BodyLayer(rig), rig.name.partition("-")[0]
+        self.people, self.held_out = self._split(data)
+        regressor = Regressor(options.inputs, options.regressor)
+        if options.backbone and regressor.backbone is not None:
+            kind = f"resnet{options.regressor.layers}"
+            load_backbone(regressor.backbone, backbone_file(options.backbone, kind))
+        means = mean_parameters(self.people, options.body, options.inputs)
+        if means is None:  # nobody's pose is known: an upright person who faces the camera
+            upright = torch.diag(torch.tensor([1.0, -1.0, -1.0])).repeat(len(SMPL24), 1, 1)
+            means = {"betas": torch.zeros(10), "rotations": upright}
+        if options.start:
+            fill_regressor(regressor, Path(options.start))
+        regressor.set_mean(means["betas"], means["rotations"])
+        learned = None
+        if options.finetune and self.frozen is not None:
+            learned, self.frozen = self.frozen.network.requires_grad_(True), None
+        self.model = _Model(regressor, learned)
+
+    def phases(self) -> Sequence[Phase]:
+        o = self.options
+        return [Phase("fit", list(self.model.parameters()), o.learning_rate, (o.beta1, 0.999), o.weight_decay)]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        people = self.people
+        if not self.options.losses.extra_2d:
+            # Those who keep their 3-D labels, repeated, so that an epoch has as many steps as with everybody.
+            kept = np.flatnonzero([keeps_3d(int(row), self.options.losses) for row in people.rows])
+            if not len(kept):
+                raise InputError(people.cache.path, "keeps no 3-D labels", remedy="a larger losses.fraction_3d")
+            people = people.taken(np.resize(kept, len(people)))
+        check_batch(people.cache.path, len(people), options)
+        return BatchLoader(range(len(people)), self._examples(people, augmented=True), options)
+
+    def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor]:
+        estimate = self.predict(batch)
+        layer = self.layer.to(estimate.betas.device)
+        return nbf_losses(estimate, Targets.of_batch(batch), layer, self.options.losses)
+
+    def predict(self, batch: Batch) -> BodyParameters:
+        """The network's prediction for a batch on its device."""
+        if "segmenter_input" not in batch:
+            return self.model.regressor(batch)
+        if self.model.segmenter is not None:
+            probabilities = self.model.segmenter(batch["segmenter_input"]).float().softmax(1)
+        else:
+            assert self.frozen is not None
+            self.frozen.network.to(batch["segmenter_input"].device)
+            with torch.no_grad():
+                probabilities = self.frozen.probabilities(batch["segmenter_input"]).float()
+        return self.model.regressor({**batch, "image": segmented_input(probabilities, self.options.inputs)})
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, pckh."""
+        errors = self.errors(batch_size)
+        return {
+            "pa_mpjpe_mm": 1000 * float(errors.pa_mpjpe.mean()),
+            "pa_mpjpe_median_mm": 1000 * float(np.median(errors.pa_mpjpe)),
+            "mpjpe_mm": 1000 * float(errors.mpjpe.mean()),
+            "pve_mm": 1000 * float(errors.pve.mean()),
+            "err_quat_rad": float(errors.rotation.mean()),
+            "pckh": float(errors.pckh.mean()),
+        }
+
+    def errors(self, batch_size: int) -> BodyErrors:
+        """Errors of each held-out person, without changes at random; the model in evaluation mode."""
+        examples = self._examples(self.held_out, augmented=False)
+        batches = held_out_batches(examples, self._held_out_numbers(), batch_size)
+        return crop_errors(self.predict, batches, self.layer.to(self.device))
+
+    def image(self) -> NDArray[np.uint8]:
+        """Up to six held-out people: input, true body, predicted body."""
+        make = self._examples(self.held_out, augmented=False)
+        return two_columns([self._panel(make, number) for number in self._held_out_numbers()[:_PANELS]])
+
+    @torch.no_grad()
+    def _panel(self, make: BodyExamples, number: int) -> NDArray[np.uint8]:
+        """(224, 672, 3): the input, and the true and the predicted mesh as the fixed camera sees them."""
+        example = make(number, np.random.default_rng(0))
+        batch = {name: torch.as_tensor(values)[None].to(self.device) for name, values in example.items()}
+        found, layer = self.predict(batch), self.layer.to(self.device)
+        random = np.random.default_rng(0)
+        evidence = make.evidence(make.view(number, random, image=True), random, 0.0)
+        assert evidence.image is not None
+        smaller = cv2.INTER_AREA if evidence.size > _SIDE else cv2.INTER_LINEAR
+        photo = np.asarray(cv2.resize(evidence.image, (_SIDE, _SIDE), interpolation=smaller), np.uint8)
+        panels = [_input_panel(evidence, batch, self.options.inputs, photo)]
+        faces, camera = layer.body.faces.cpu(), Camera.of_image((_SIDE, _SIDE), NBF_CAMERA.focal_at(_SIDE))
+        for betas, rotations, colour in ((batch["betas"], batch["rotations"], 2), (found.betas, found.rotations, 1)):
+            mesh = layer(betas, rotations, vertices=True).cpu()
+            panels.append(draw_overlay(photo, mesh, faces, camera, track_ids=[colour]))
+        return np.concatenate(panels, 1)
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        o = self.options
+        tensors = {f"regressor.{name}": value for name, value in self.model.regressor.state_dict().items()}
+        segmenter = None
+        if self.model.segmenter is not None:
+            segmenter = self.segmenter_options
+            tensors |= {f"segmenter.{name}": value for name, value in self.model.segmenter.state_dict().items()}
+        return tensors, nbf_config(NbfConfig(o.inputs, o.regressor, o.crop, self._body, segmenter))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {**self.people.describe(), "recipe": asdict(self.options)}
+
+    def _split(self, data: Path | str) -> tuple[People, People]:
+        """The people to learn from, and held-out people with known bodies."""
+        o = self.options
+        needs = needed_labels(o.inputs, o.losses, segmented=o.source == "segmenter", framing=o.framing)
+        train, held = split_people(data, needs, protocol=o.protocol)
+        train, held = spread_out(visible_people(train, o.visible), o.people), visible_people(held, o.visible)
+        known = "poses" in held.cache.people
+        held = held.taken(np.isfinite(held.column("poses")).all(1) if known else np.zeros(len(held), bool))
+        if not len(held):
+            expected = "poses to evaluate the network by"
+            raise InputError(train.cache.path, "has nobody held out whose body is known", expected=expected)
+        for people in (train, held):
+            require_model(people, self.layer.body)
+        return train, held
+
+    def _examples(self, people: People, *, augmented: bool) -> BodyExamples:
+        o = self.options
+        more: dict[str, Any] = {}
+        if augmented:
+            more = {"augmentation": o.augmentation, "variants": o.variants, "memory": self.memory}
+            more |= {"unrendered": o.unrendered, "unrendered_poses": o.unrendered_poses}
+            if self.frozen is not None and o.variants:
+                more["segment"] = self._segment
+        more |= {"framing": o.framing, "segmenter": self.segmenter_options}
+        return BodyExamples(people, o.inputs, o.losses, crop=o.crop, body=o.body, **more)
+
+    @torch.no_grad()
+    def _segment(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The regressor's image (3, size, size) of one person's `segmenter_input` (C, S, S)."""
+        assert self.frozen is not None
+        device = next(self.frozen.network.parameters()).device
+        probabilities = self.frozen.probabilities(torch.from_numpy(image)[None].to(device)).float()
+        return np.asarray(segmented_input(probabilities, self.options.inputs)[0].cpu().numpy(), np.float32)
+
+    def _held_out_numbers(self) -> list[int]:
+        """Which of `held_out` are evaluated, in the order of `errors`."""
+        return spread_evenly(len(self.held_out), self.options.validation)
+
+
+def _input_panel(
+    evidence: CropEvidence, batch: Batch, inputs: InputOptions, photo: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """(224, 224, 3): landmarks and mask over the photo, the coloured parts or joints, or the photo itself."""
+    if inputs.kind == "proxy" and evidence.landmarks is not None:
+        points = evidence.landmarks * (_SIDE / evidence.size, _SIDE / evidence.size, 1.0)
+        image = photo.copy()
+        if evidence.mask is not None:
+            mask = cv2.resize(evidence.mask, (_SIDE, _SIDE))[..., None]
+            image = np.rint(image * (0.35 + 0.65 * mask)).astype(np.uint8)
+        draw_keypoints(image, points, BLAZEPOSE33, person_colour(0))
+        return image
+    if "image" in batch and inputs.kind != "rgb":
+        image = as_bytes(batch["image"][0].permute(1, 2, 0).cpu().numpy())
+        return np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST), np.uint8)
+    return photo

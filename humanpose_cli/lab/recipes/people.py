@@ -1,0 +1,272 @@
+"""Which people of a cache a recipe learns from: those whose labels it needs, by split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import model_for
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache.augmentation import Example, example_of
+from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.loader import spread_evenly
+
+_FEWEST_MEASURED = 12  # joints of h36m17, the root among them
+_FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
+_SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
+_HELD_OUT = 0.1  # share of the people, where a cache has no validation split
+
+
+class _Label(NamedTuple):
+    column: str
+    text: str
+    remedy: str
+
+
+LABELS: dict[str, _Label] = {
+    "poses": _Label(
+        "people/poses",
+        "body parameters",
+        "make it from a source that gives them, such as synthetic or up3d, or let hpc preprocess fit bodies",
+    ),
+    "joints": _Label(
+        "people/keypoints/smpl24", "joints of smpl24 in the image", "make it from a source that gives body parameters"
+    ),
+    "measured": _Label(
+        "people/joints/h36m17", "joints of h36m17 in space", "make it from a source whose joints were measured"
+    ),
+    "box": _Label("people/box", "boxes", "make it again with a source that gives boxes"),
+    "detected": _Label("people/detected", "detections", "make it again with hpc preprocess … --detections"),
+    "parts": _Label(
+        "pictures/maps/parts",
+        "maps of body parts",
+        "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
+    ),
+    "densepose": _Label(
+        "pictures/maps/densepose",
+        "DensePose's output",
+        "make it again with hpc preprocess … --densepose, or from densepose, whose points are annotated",
+    ),
+    "correspondence": _Label(
+        "pictures/maps/correspondence",
+        "dense correspondences",
+        "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
+    ),
+}
+"""What recipes may need of people: column, text, and how a cache gets it."""
+
+
+@dataclass(frozen=True)
+class People:
+    """Some people of a cache.
+
+    images (N,) rows of images, indices (N,) of each person among the image's people, rows (N,) of people
+    """
+
+    cache: Cache
+    images: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
+        """A person decoded; only the named maps. parts: see `example_of`."""
+        sample = self.cache.sample(int(self.images[number]))
+        return example_of(sample, int(self.indices[number]), maps=maps, **parts)
+
+    def describe(self) -> dict[str, Any]:
+        """Source, options and digest of the data, for a run's record."""
+        header = self.cache.header
+        return {"data": header.source, "options": header.options, "digest": header.content_digest, "people": len(self)}
+
+    def taken(self, numbers: NDArray[np.integer]) -> People:
+        """Some of them, by number or as booleans; repeated ones too."""
+        return People(self.cache, self.images[numbers], self.indices[numbers], self.rows[numbers])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column of the people table: (N, …), NaN where not known."""
+        return np.asarray(self.cache.people[name][self.rows])
+
+
+def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") -> tuple[People, People]:
+    """Those to learn from and those held out, each with all the labels of `LABELS` that are needed.
+
+    protocol  of the cache; "" for its usual one
+
+    In a protocol without a split for validation, every tenth person of "train" is held out. InputError, which names
+    the label and how to get it, where a cache lacks one, where the protocol has nothing to learn from, and where fewer
+    than two people are left.
+    """
+    cache = open_cache(path)
+    _check_columns(cache, needs)
+    chosen = training_protocol(cache, protocol)
+    train = _with_labels(people_of_images(cache, cache.rows(chosen, "train")), needs)
+    if "validation" in cache.splits[chosen]:
+        held = _with_labels(people_of_images(cache, cache.rows(chosen, "validation")), needs)
+    else:
+        numbers = np.arange(len(train))
+        apart = numbers % round(1 / _HELD_OUT) == 0
+        train, held = train.taken(~apart), train.taken(apart)
+    for people, what in ((train, "to learn from"), (held, "held out")):
+        if len(people) == 0:
+            raise InputError(
+                cache.path,
+                f"has nobody {what}",
+                expected=f"people with {_listed(needs)} in both splits, two or more in all",
+                remedy="make a larger cache",
+            )
+    return train, held
+
+
+def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str) -> People:
+    """Those of one split with all the labels that are needed; InputError as for `split_people`."""
+    cache = open_cache(path)
+    _check_columns(cache, needs)
+    people = _with_labels(people_of_images(cache, cache.rows(protocol, split)), needs)
+    if len(people) == 0:
+        raise InputError(
+            cache.path, f"has nobody with {_listed(needs)} in {split}", remedy="make a larger cache, or choose `split`"
+        )
+    return people
+
+
+def visible_people(people: People, share: float) -> People:
+    """People with at least that share of their joints visible; 0 for all.
+
+    Who stands behind others or beyond the image's edge can be neither segmented nor predicted from a crop. Joints
+    that a source calls labelled count as visible.
+    """
+    if share <= 0:
+        return people
+    kept = people.taken(np.nan_to_num(people.column("keypoints/smpl24")[..., 2]).mean(1) >= share)
+    if len(kept) == 0:
+        raise InputError(
+            people.cache.path,
+            "shows too little of everybody",
+            expected=f"{share:.0%} of the joints",
+            remedy="less seen",
+        )
+    return kept
+
+
+def require_model(people: People, body: Body) -> None:
+    """InputError where somebody's known parameters are another model's: the same betas mean another shape there."""
+    columns = people.cache.people
+    if "poses" not in columns or "body" not in columns:
+        return
+    known = np.isfinite(people.column("poses")).all(1)
+    genders = people.column("gender") if "gender" in columns else np.full(len(people), "")
+    named = set(zip(people.column("body")[known].tolist(), genders[known].tolist(), strict=True))
+    others = {
+        f"{kind}-{gender or 'neutral'}"
+        for kind, gender in named
+        if kind and not model_for({body.name: body}, kind, gender)
+    }
+    if others:
+        raise InputError(
+            people.cache.path,
+            "has parameters of another body",
+            expected=body.name,
+            got=", ".join(sorted(others)),
+            remedy="`body=smpl:FILE` of that gender, and a cache of people of one gender",
+        )
+
+
+def spread_out(people: People, count: int) -> People:
+    """That many of them at most, evenly; 0 for all."""
+    if not 0 < count < len(people):
+        return people
+    return people.taken(np.array(spread_evenly(len(people), count), np.int64))
+
+
+def _listed(needs: Sequence[str]) -> str:
+    return " and ".join(LABELS[need].text for need in needs)
+
+
+def usual_protocol(cache: Cache) -> str:
+    """The protocol that is meant where none is named: "nbf" or the first; "" without any."""
+    return "nbf" if "nbf" in cache.splits else next(iter(cache.splits), "")
+
+
+def training_protocol(cache: Cache, protocol: str = "") -> str:
+    """The protocol that is meant, or the usual one; InputError where it has no split "train"."""
+    chosen = protocol or usual_protocol(cache)
+    if "train" not in cache.splits.get(chosen, ()):
+        raise InputError(
+            cache.path,
+            f"has nothing to learn from in protocol {chosen or 'any'}",
+            expected="a split train",
+            got=listed_splits(cache),
+            remedy="`protocol` chooses; nobody learns from a whole cache, part of which is there to be judged on",
+        )
+    return chosen
+
+
+def listed_splits(cache: Cache) -> str:
+    """The protocols and splits of a cache, as text."""
+    return "; ".join(f"{name}: {', '.join(parts)}" for name, parts in cache.splits.items()) or "none"
+
+
+def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
+    for need in needs:
+        label = LABELS[need]
+        if not cache.labels.get(label.column, 0):
+            raise InputError(cache.path, f"lacks {label.text}", expected=label.column, remedy=label.remedy)
+
+
+def people_of_images(cache: Cache, images: NDArray[np.int64]) -> People:
+    """Everybody in these images."""
+    ranges = [cache.people_of(int(row)) for row in images]
+    rows = np.array([row for people in ranges for row in people], np.int64)
+    indices = np.array([place for people in ranges for place in range(len(people))], np.int64)
+    return People(cache, np.repeat(images, [len(people) for people in ranges]), indices, rows)
+
+
+def _with_labels(people: People, needs: Sequence[str]) -> People:
+    """Those whose needed labels are finite; joints count where enough are labelled."""
+    keep = np.ones(len(people), bool)
+    for need in needs:
+        table, name = LABELS[need].column.split("/", 1)
+        if table == "pictures":
+            if people.cache.labels[LABELS[need].column] < len(people.cache):
+                keep &= [bool(people.cache.map_bytes(int(row), need)) for row in people.images]
+            continue
+        values = people.column(name)
+        known = np.isfinite(values).reshape(len(values), -1).all(1)
+        if need == "poses":
+            known &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
+        elif need == "measured":
+            known = np.isfinite(values[:, 0]).all(1) & ((np.nan_to_num(values[..., 3]) > 0).sum(1) >= _FEWEST_MEASURED)
+        elif need == "joints":
+            known = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
+        elif need == "detected":
+            known &= _is_same(values, people)
+        elif need == "box":
+            known &= (values[:, 2:] - values[:, :2] >= 2).all(1)
+        keep &= known
+    return people.taken(keep)
+
+
+def _is_same(detected: NDArray[Any], people: People) -> NDArray[np.bool_]:
+    """Whether the detector saw this person, and nobody in front of them: (N,), by the joints that both name.
+
+    detected (N, 33, 3). People whose joints are not known are believed.
+    """
+    if "keypoints/smpl24" not in people.cache.people:
+        return np.ones(len(people), bool)
+    names = [name for name in SMPL24.joint_names if name in BLAZEPOSE33]
+    true = people.column("keypoints/smpl24")[:, SMPL24.indices(names), :2]
+    found = detected[:, BLAZEPOSE33.indices(names), :2]
+    with np.errstate(invalid="ignore"):
+        apart = np.median(np.linalg.norm(found - true, axis=-1), axis=1)
+        size = np.max(true.max(1) - true.min(1), axis=1)
+        return ~(apart > _SAME * size)

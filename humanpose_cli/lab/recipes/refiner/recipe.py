@@ -1,0 +1,241 @@
+"""`hpc train refiner`: where the pixels of a rendered, imperfect fit lie in the photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.lab.recipes.people import People, require_model, split_people, spread_out, visible_people
+from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples
+from humanpose_cli.lab.recipes.refiner.losses import displacement_loss, endpoint_errors
+from humanpose_cli.lab.train.recipe import (
+    Phase,
+    Recipe,
+    TrainOptions,
+    check_batch,
+    given,
+    held_out_batches,
+    two_columns,
+)
+from humanpose_cli.models.refiner.network import (
+    MODEL,
+    DisplacementEstimate,
+    DisplacementNetwork,
+    DisplacementOptions,
+    at_full_size,
+    fetched,
+    photo_input,
+    start_from,
+)
+from humanpose_cli.networks.weights import fill, find_weights, read_weights
+
+_NEEDS = ("poses", "box")
+_SMALLEST = 40.0  # pixels of a person's box: there is nothing to see in smaller ones
+_WITHIN = 0.5940  # of Laplacian errors in the plane are below twice their noise
+
+
+@dataclass(frozen=True)
+class RefinerTraining:
+    """What is learned and from what.
+
+    network        what it is, and which renderings it sees
+    augmentation   see there
+    learning_rate, weight_decay  of Adam
+    hidden         weight in the loss of points that the photograph does not show, against 1 of those it does
+    encoder        weights of a segmenter with as wide a ResNet-18, whose first stages both encoders begin with: what
+                   texture and photograph have in common is then known; "" begins at random
+    start          weights of another run to begin with, without the renderings that the network does not see; ""
+                   begins at random
+    visible        least share of a person's joints that must be visible, in training and validation
+    people         learn from that many at most, spread evenly; 0 for all
+    protocol       of the cache; "" for its own
+    validation     people that a validation looks at, at most
+    """
+
+    network: DisplacementOptions = field(default_factory=DisplacementOptions)
+    augmentation: RefinerAugmentation = field(default_factory=RefinerAugmentation)
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    hidden: float = 0.3
+    encoder: str = "segmenter"
+    start: str = ""
+    visible: float = 0.5
+    people: int = 0
+    protocol: str = ""
+    validation: int = 160
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hidden <= 1 or not 0 <= self.visible <= 1:
+            got = given(self, "hidden", "visible")
+            raise UsageError("hidden or visible", "is out of range", expected="0 to 1", got=got)
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
+            got = given(self, "learning_rate", "weight_decay", "validation")
+            expected = "rates above 0, validation of 1 or more"
+            raise UsageError("refiner training", "is out of range", expected=expected, got=got)
+
+
+REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {
+    "small": (
+        RefinerTraining(),
+        TrainOptions(
+            steps=5000,
+            batch_size=8,
+            precision="mixed",
+            clip=1.0,
+            average=0.998,
+            decay=1.0,
+            validate_every=500,
+            log_every=50,
+        ),
+    ),
+    "ablation": (
+        RefinerTraining(validation=96),
+        TrainOptions(
+            steps=1500,
+            batch_size=8,
+            precision="mixed",
+            clip=1.0,
+            average=0.99,
+            decay=1.0,
+            validate_every=500,
+            log_every=50,
+        ),
+    ),
+}
+"""`small`: about an hour on two cores, with 6,000 images in clips of four. `ablation`: a quarter of an hour."""
+
+
+class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
+    """Laplacian likelihood of displacements, judged by the endpoint error on held-out people."""
+
+    name, criterion = MODEL, "endpoint_percent"
+    model: DisplacementNetwork
+
+    def __init__(self, data: Path | str, options: RefinerTraining | None = None, *, seed: int = 0) -> None:
+        self.options = options or RefinerTraining()
+        torch.manual_seed(seed)
+        train, held = split_people(data, _NEEDS, protocol=self.options.protocol)
+        self.people, self.held_out = (_large(visible_people(people, self.options.visible)) for people in (train, held))
+        self.body = default_body()
+        for people in (self.people, self.held_out):
+            require_model(people, self.body)
+        self.model = DisplacementNetwork(self.options.network)
+        if self.options.start:
+            start_from(self.model, find_weights(self.options.start))
+        elif self.options.encoder:
+            path = find_weights(self.options.encoder)
+            begin_with_segmenter(self.model, read_weights(path, "segmenter")[0], path)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def phases(self) -> Sequence[Phase]:
+        o = self.options
+        return [Phase("align", list(self.model.parameters()), o.learning_rate, weight_decay=o.weight_decay)]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        people = spread_out(self.people, self.options.people)
+        check_batch(people.cache.path, len(people), options)
+        make = RefinerExamples(people, self.body, self.options.network, self.options.augmentation)
+        return BatchLoader(range(len(people)), make, options)
+
+    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        found = [DisplacementEstimate(*(v.float() for v in level)) for level in self._estimates(batch)]
+        weights = batch["visible"].float() + self.options.hidden * (batch["drawn"] & ~batch["visible"])
+        loss, error, unlikely = displacement_loss(found, batch["truth"], weights)
+        return {"loss": loss, "endpoint_px": error, "likelihood": unlikely}
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """Means of `held_out_errors`."""
+        return {name: float(values.nanmean()) for name, values in self.held_out_errors(batch_size).items()}
+
+    def held_out_errors(self, batch_size: int) -> Mapping[str, Tensor]:
+        """(N,) of every held-out person: endpoint errors in per cent of the person's size, of visible points, of hidden
+        ones, and of visible ones without any displacement and where the network is surer than at half of the person's
+        pixels; 1 where they come nearer, else 0; the share of errors below twice their noise over what it should be.
+        """
+        columns: dict[str, list[Tensor]] = {}
+        for batch in self._held_out_batches(batch_size):
+            found, truth, visible = self._found(batch), batch["truth"], batch["visible"].float()
+            hidden = (batch["drawn"] & ~batch["visible"]).float()
+            noise = found.noise.masked_fill(~batch["visible"], torch.nan).flatten(1)
+            sure = visible * (found.noise <= noise.nanmedian(1).values[:, None, None, None])
+            distance = torch.linalg.vector_norm(found.pixels - truth, dim=1, keepdim=True)
+            below = (distance < 2 * found.noise).float()
+            scale = 100 / batch["size"]
+            for name, values in {
+                "endpoint_percent": endpoint_errors(found.pixels, truth, visible) * scale,
+                "unmoved_percent": endpoint_errors(torch.zeros_like(truth), truth, visible) * scale,
+                "hidden_percent": endpoint_errors(found.pixels, truth, hidden) * scale,
+                "sure_percent": endpoint_errors(found.pixels, truth, sure) * scale,
+                "within_noise": (below * visible).sum((1, 2, 3)) / visible.sum((1, 2, 3)) / _WITHIN,
+            }.items():
+                columns.setdefault(name, []).append(values)
+        joined = {name: torch.cat(values) for name, values in columns.items()}
+        return {**joined, "nearer": (joined["endpoint_percent"] < joined["unmoved_percent"]).float()}
+
+    def image(self) -> NDArray[np.uint8]:
+        """Up to six held-out people: photograph, rendering, and the pixels that the network and the truth lead to."""
+        batch = next(iter(self._held_out_batches(6)))
+        photo = batch["photo"].float() / 255
+        on_body = batch["drawn"].float()
+        found = self._found(batch).pixels
+        textured = batch["textured"][:, :3] * batch["textured"][:, 3:]
+        panels = (photo, textured, *(fetched(photo, moved) * on_body for moved in (found, batch["truth"])))
+        shown = (torch.cat(panels, 3).clamp(0, 1) * 255).byte().movedim(1, -1).numpy()
+        return two_columns(list(shown))
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        return self.model.state_dict(), asdict(self.options.network)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {**self.people.describe(), "recipe": asdict(self.options)}
+
+    def _estimates(self, batch: Mapping[str, Tensor]) -> list[DisplacementEstimate]:
+        photo = photo_input(batch["photo"].float() / 255)
+        inputs = (values.contiguous(memory_format=torch.channels_last) for values in (photo, batch["rendering"]))
+        found: list[DisplacementEstimate] = self.model(*inputs)
+        return found
+
+    def _held_out_batches(self, batch_size: int) -> BatchLoader:
+        numbers = spread_evenly(len(self.held_out), self.options.validation)
+        make = RefinerExamples(self.held_out, self.body, self.options.network, HELD_OUT, whole=True)
+        return held_out_batches(make, numbers, batch_size)
+
+    @torch.no_grad()
+    def _found(self, batch: Mapping[str, Tensor]) -> DisplacementEstimate:
+        moved = {name: batch[name].to(self.device) for name in ("photo", "rendering")}
+        found = at_full_size(self._estimates(moved)[-1], self.options.network.crop)
+        return DisplacementEstimate(*(values.float().cpu() for values in found))
+
+
+def begin_with_segmenter(network: DisplacementNetwork, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fill both encoders with the first three stages of a segmenter's ResNet, without what a guide has led it by.
+
+    The rendering's sees its texture as the segmenter sees images; its other channels keep their random weights.
+    InputError for a segmenter of another width.
+    """
+    backbone = {
+        name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")
+    }
+    kept = {name: value for name, value in backbone.items() if not name.startswith("layer4.")}
+    kept["conv1.weight"] = kept["conv1.weight"][:, :3].contiguous()
+    fill(network.photo, kept, path)
+    first = network.rendering.conv1.weight.detach().clone()
+    if network.options.texture:
+        first[:, :3] = kept["conv1.weight"]
+    fill(network.rendering, {**kept, "conv1.weight": first}, path)
+
+
+def _large(people: People) -> People:
+    """People whose box is not too small to see anything."""
+    box = people.column("box")
+    return people.taken((box[:, 2:] - box[:, :2]).max(1) >= _SMALLEST)

@@ -1,0 +1,79 @@
+"""The models that can be trained, by the names they have on the command line. Importing this loads none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from humanpose_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
+    from humanpose_cli.lab.train.trainer import TrainResult
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model: `lab.recipes.NAME.recipe` holds its recipe and presets, of these names; `help` is a line for `--help`.
+
+    recipe   class that takes (data, options, seed=)
+    presets  name → (the recipe's options, the loop's)
+    needs_data  False: the recipe makes its own examples and takes None for the cache
+    rounds   function of `lab.recipes.NAME.rounds` that trains what `make` gives, in the place of the common loop
+    """
+
+    name: str
+    recipe: str
+    presets: str
+    help: str
+    needs_data: bool = True
+    rounds: str = ""
+
+    def preset(self, name: str) -> tuple[Any, TrainOptions]:
+        """The options of a preset; UsageError lists those there are."""
+        known: Mapping[str, tuple[Any, TrainOptions]] = getattr(self._module("recipe"), self.presets)
+        if name not in known:
+            raise UsageError("preset", "there is no such preset", expected=", ".join(known), got=name)
+        return known[name]
+
+    def make(self, data: Any, options: Any, seed: int) -> Recipe[Any]:
+        """The recipe on a cache."""
+        made: Recipe[Any] = getattr(self._module("recipe"), self.recipe)(data, options, seed=seed)
+        return made
+
+    @property
+    def train(self) -> Callable[..., TrainResult]:
+        """What trains the recipe: `lab.train.trainer.train`, or a function of its signature."""
+        if not self.rounds:
+            from humanpose_cli.lab.train.trainer import train
+
+            return train
+        own: Callable[..., TrainResult] = getattr(self._module("rounds"), self.rounds)
+        return own
+
+    def _module(self, name: str) -> ModuleType:
+        return import_module(f"humanpose_cli.lab.recipes.{self.name.replace('-', '_')}.{name}")
+
+
+_ENTRIES = (
+    ModelEntry("segmenter", "SegmenterRecipe", "SEGMENTER_PRESETS", "image to body parts"),
+    ModelEntry("nbf", "NbfRecipe", "NBF_PRESETS", "body parts to shape and pose"),
+    ModelEntry(
+        "lifter", "LifterRecipe", "LIFTER_PRESETS", "2-D landmarks to 3-D joints; needs no data", needs_data=False
+    ),
+    ModelEntry(
+        "refiner", "RefinerRecipe", "REFINER_PRESETS", "a photograph and a fit's renderings to where they really lie"
+    ),
+    ModelEntry(
+        "deform-and-learn",
+        "DeformAndLearn",
+        "DEFORM_PRESETS",
+        "images to bodies, from 2-D keypoints and dense correspondences alone",
+        rounds="train_rounds",
+    ),
+    ModelEntry("warp3d", "Warp3dRecipe", "WARP3D_PRESETS", "a person in another pose, from pairs or clips"),
+)
+MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}

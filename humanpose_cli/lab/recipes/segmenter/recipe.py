@@ -1,0 +1,240 @@
+"""`hpc train segmenter`: image → body parts, by cross entropy (Neural Body Fitting, section 4.2 and appendix B)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.cache.augmentation import NO_AUGMENTATION, SEGMENTER_AUGMENTATION, Augmentation, random_crop
+from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
+from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate_errors
+from humanpose_cli.lab.recipes.people import People, split_people, spread_out, visible_people
+from humanpose_cli.lab.train.recipe import (
+    Phase,
+    Recipe,
+    TrainOptions,
+    check_batch,
+    given,
+    held_out_batches,
+    two_columns,
+)
+from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours, labels_of_parts
+from humanpose_cli.models.segmenter.network import (
+    IMAGENET,
+    MODEL,
+    NETWORKS,
+    SegmenterOptions,
+    backbone_file,
+    build_segmenter,
+    load_backbone,
+    segmenter_config,
+    segmenter_input,
+)
+from humanpose_cli.networks.weights import fill, read_weights
+
+_MAPS = ("parts", "persons")
+
+
+@dataclass(frozen=True)
+class SegmenterTraining:
+    """What is learned and from what.
+
+    segmenter      the network and its crop
+    augmentation   of images
+    learning_rate, weight_decay  of Adam
+    unguided       share of the examples of a guided segmenter that come without a guide
+    errors         strength of imitated errors of the guide, beside the detector's own
+    background     weight of the background's pixels in the loss, beside 1 of the parts' (the paper has no weights)
+    backbone       weights of the backbone to begin with: a file, a name of `hpc weights list`, or "imagenet" for those
+                   of the network's own backbone; "" begins at random
+    start          weights to begin with, of the same network; "" begins at random
+    visible        least share of a person's joints that must be visible, in training and validation
+    people         learn from that many at most, spread evenly; 0 for all
+    protocol       of the cache; "" for its own
+    validation     people that a validation looks at, at most
+    """
+
+    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
+    augmentation: Augmentation = SEGMENTER_AUGMENTATION
+    learning_rate: float = 2e-5
+    weight_decay: float = 1e-4
+    unguided: float = 0.15
+    errors: float = 0.3
+    background: float = 1.0
+    backbone: str = ""
+    start: str = ""
+    visible: float = 0.0
+    people: int = 0
+    protocol: str = ""
+    validation: int = 512
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.unguided <= 1 or self.errors < 0:
+            expected, got = "0 to 1, and errors of 0 or more", given(self, "unguided", "errors")
+            raise UsageError("unguided", "is out of range", expected=expected, got=got)
+        if min(self.learning_rate, self.background) <= 0 or self.weight_decay < 0 or self.validation < 1:
+            got = given(self, "learning_rate", "background", "weight_decay", "validation")
+            expected = "rates above 0, validation of 1 or more"
+            raise UsageError("segmenter training", "is out of range", expected=expected, got=got)
+
+
+# Where no ImageNet weights are at hand, small networks learn from scratch: they want higher rates. Crops that show
+# people smaller than their box would are what the body network asks about people who sit or crouch.
+_FROM_SCRATCH = Augmentation(math.radians(30), 0.3, 0.06, 0.5, 0.08, 0.3, 0.3, 12.0)
+
+SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
+    "paper": (SegmenterTraining(backbone=IMAGENET), TrainOptions(epochs=20, batch_size=5)),
+    "small": (
+        SegmenterTraining(
+            SegmenterOptions("small", crop=192, fill=0.72, guided=True),
+            _FROM_SCRATCH,
+            2e-3,
+            1e-5,
+            background=0.4,
+            visible=0.4,
+        ),
+        TrainOptions(epochs=12, batch_size=8, precision="mixed", clip=1.0, average=0.998, log_every=50),
+    ),
+    "ablation": (
+        SegmenterTraining(
+            SegmenterOptions("tiny", crop=96, fill=0.72),
+            _FROM_SCRATCH,
+            4e-3,
+            1e-5,
+            background=0.4,
+            visible=0.4,
+            people=3000,
+            validation=96,
+        ),
+        TrainOptions(epochs=6, batch_size=16, clip=1.0, average=0.99, validate_every=500, log_every=20),
+    ),
+}
+"""`paper`: appendix B. `small`: about two hours on two cores with 12,000 images. `ablation`: two to four minutes."""
+
+
+def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:
+    """Labels of `people.LABELS` that training and evaluation need: a guided one is for detected people."""
+    return ("parts", "box", "detected") if options.guided else ("parts", "box")
+
+
+class SegmenterCrops:
+    """Makes the crop of a person: the segmenter's input (C, S, S), labels (S, S) and, of held-out people, the image.
+
+    training  how examples change; None, of held-out people, leaves them as they are
+    guided    False leaves the guide of a guided segmenter out
+    """
+
+    def __init__(
+        self,
+        people: People,
+        options: SegmenterOptions,
+        training: SegmenterTraining | None = None,
+        *,
+        guided: bool = True,
+    ) -> None:
+        self.people, self.options, self.training = people, options, training
+        self.guided = guided and options.guided
+
+    def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        example = self.people.example(number, _MAPS, detected_mask=self.guided)
+        augmentation = NO_AUGMENTATION if self.training is None else self.training.augmentation
+        crop = random_crop(example, self.options.crop, random, augmentation, fill=self.options.fill)
+        evidence = evidence_of_example(crop)
+        assert evidence.parts is not None
+        labels = labels_of_parts(evidence.parts, self.options.part_map).astype(np.int64)
+        evidence = replace(evidence, parts=None)
+        if not self.guided or (self.training is not None and random.random() < self.training.unguided):
+            evidence = replace(evidence, landmarks=None, world=None, mask=None)
+        elif self.training is not None:
+            evidence = imitate_errors(evidence, random, self.training.errors)
+        made: dict[str, NDArray[Any]] = {"segmenter_input": segmenter_input(evidence, self.options), "labels": labels}
+        return made if self.training is not None else {**made, "shown": crop.image}
+
+
+class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
+    """Cross entropy over all pixels; evaluated by the mean IoU of the parts on held-out people."""
+
+    name, criterion, higher_is_better = MODEL, "iou", True
+
+    def __init__(self, data: Path | str, options: SegmenterTraining | None = None, *, seed: int = 0) -> None:
+        self.options = options or SegmenterTraining()
+        torch.manual_seed(seed)
+        needs = segmenter_needs(self.options.segmenter)
+        train, held = split_people(data, needs, protocol=self.options.protocol)
+        self.people = spread_out(visible_people(train, self.options.visible), self.options.people)
+        self.held_out = visible_people(held, self.options.visible)
+        self.model = build_segmenter(self.options.segmenter)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.options.backbone:
+            kind = NETWORKS[self.options.segmenter.network].backbone
+            load_backbone(self.model.get_submodule("backbone"), backbone_file(self.options.backbone, kind))
+        if self.options.start:
+            path = Path(self.options.start)
+            fill(self.model, read_weights(path, MODEL)[0], path)
+
+    def phases(self) -> Sequence[Phase]:
+        parameters = list(self.model.parameters())
+        return [Phase("fit", parameters, self.options.learning_rate, weight_decay=self.options.weight_decay)]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        check_batch(self.people.cache.path, len(self.people), options)
+        make = SegmenterCrops(self.people, self.options.segmenter, self.options)
+        return BatchLoader(range(len(self.people)), make, options)
+
+    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        scores = self.model(batch["segmenter_input"].contiguous(memory_format=torch.channels_last)).float()
+        weights = scores.new_ones(scores.shape[1])
+        weights[0] = self.options.background
+        return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"], weights)}
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """iou, f1: means over the parts; iou_with_background, and f1 of each part by name."""
+        classes = self.options.segmenter.parts + 1
+        total = np.zeros((classes, classes), np.int64)
+        for batch in self._held_out_batches(batch_size):
+            predicted = self._labels(batch["segmenter_input"])
+            total += confusion(predicted, batch["labels"].numpy(), classes).sum(0)
+        iou, f1 = class_iou(total), class_f1(total)
+        metrics = {
+            "iou": float(mean_of_visible(iou)),
+            "f1": float(mean_of_visible(f1)),
+            "iou_with_background": float(mean_of_visible(iou, background=True)),
+        }
+        names = self.options.segmenter.class_names
+        return {**metrics, **{f"f1_{name}": float(v) for name, v in zip(names, f1, strict=True) if np.isfinite(v)}}
+
+    def image(self) -> NDArray[np.uint8]:
+        """Up to six held-out people: photo, truth, prediction."""
+        colours = as_bytes(code_colours(self.options.segmenter.parts))
+        batch = next(iter(self._held_out_batches(6)))
+        predicted = self._labels(batch["segmenter_input"])
+        shown = zip(batch["shown"].numpy(), batch["labels"].numpy(), predicted, strict=True)
+        return two_columns([np.concatenate((photo, colours[a], colours[b]), 1) for photo, a, b in shown])
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        return self.model.state_dict(), segmenter_config(self.options.segmenter)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {
+            **self.people.describe(),
+            "recipe": {**asdict(self.options), "segmenter": segmenter_config(self.options.segmenter)},
+        }
+
+    def _held_out_batches(self, batch_size: int) -> BatchLoader:
+        numbers = spread_evenly(len(self.held_out), self.options.validation)
+        return held_out_batches(SegmenterCrops(self.held_out, self.options.segmenter), numbers, batch_size)
+
+    @torch.no_grad()
+    def _labels(self, images: Tensor) -> NDArray[np.int64]:
+        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        return self.model(images).argmax(1).cpu().numpy()

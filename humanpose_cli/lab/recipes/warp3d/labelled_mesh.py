@@ -1,0 +1,58 @@
+"""Reposing by mesh in trainings and evaluations, whose people have labels instead of a fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.avatar.mesh import FittedPerson, MeshOptions, MeshReposer
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.cache.augmentation import Example
+
+
+def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) -> MeshReposer:
+    """The person of an example, with true parameters, wrapped in their image; nothing stands behind them, and a crop's
+    padding is what others hide.
+
+    InputError for people without body parameters.
+    """
+    mask, person = person_mask(example), fitted_person(example)
+    padding = [] if example.inside is None else [(example.inside == 0).astype(np.float32)]
+    return MeshReposer(example.image, mask, person, body, others=padding, background="transparent", options=options)
+
+
+def pose_of(example: Example) -> tuple[Tensor, Tensor]:
+    """Rotations (24, 3, 3) and translation (3,) of an example's person; InputError as `fitted_person`."""
+    person = fitted_person(example)
+    rotations = axis_angle_to_matrix(torch.from_numpy(np.array(person.poses, np.float32)).view(len(SMPL24), 3))
+    return rotations, torch.from_numpy(np.array(person.trans, np.float32))
+
+
+def fitted_person(example: Example) -> FittedPerson:
+    """The labels of an example as a fit; InputError for people without body parameters."""
+    person = known_person(example)
+    if person is None:
+        remedy = "make its cache from a source that gives or fits them"
+        raise InputError(example.name, "has nobody with body parameters", remedy=remedy)
+    return person
+
+
+def known_person(example: Example) -> FittedPerson | None:
+    """The labels of an example as a fit; None for people without body parameters."""
+    person = example.person
+    if person.poses is None or person.betas is None or person.trans is None:
+        return None
+    return FittedPerson(person.poses, person.betas, person.trans, Camera(example.focal, example.principal_point))
+
+
+def person_mask(example: Example) -> NDArray[np.float32]:
+    """(S, S) 0…1 where the person is; all of it where it is not known."""
+    if example.mask is None:
+        return np.ones(example.image.shape[:2], np.float32)
+    return example.mask.astype(np.float32) / np.float32(255)

@@ -1,0 +1,282 @@
+"""Pairs of images of one person in one clothing, cropped alike: what reposing learns from.
+
+A pair comes from one group of the cache: a pair, a clip, or the images of one set of clothes. `listed_pairs` takes the
+pairs that the protocol lists. `drawn_pairs` takes every image as an input once an epoch and draws its target anew from
+the others of its group.
+
+`PairCrops` cuts both images out. Where they are of one camera (same size, focal length and principal point), both get
+the same crop, about both boxes of the person together: what stands still lies on the same pixels in both, so the
+inpainted background of the input is the target's. Other pairs, such as images of a catalogue, are cropped about each
+box. Augmentation is drawn once for a pair: both are turned, scaled, shifted, mirrored and recoloured alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from humanpose_cli.avatar.mesh import MeshOptions, mesh_drawing
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.core.crop import crop_around_box
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.lab.cache.augmentation import (
+    NO_AUGMENTATION,
+    Augmentation,
+    ColourChange,
+    Example,
+    change_colour,
+    crop_example,
+    example_of,
+    random_crop,
+)
+from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.cache.samples import CROSS_IMITATION
+from humanpose_cli.lab.recipes.warp3d.labelled_mesh import known_person, mesh_of, pose_of
+from humanpose_cli.models.warp3d.config import FILL, GeneratorConfig
+from humanpose_cli.models.warp3d.generator import frame_joints, generator_parts
+
+_FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
+_JOINTS = "joints/reposing19"
+_LEAST_VISIBLE = 100  # pixels of a person that a mesh can be textured from
+_QUICK_MESH = MeshOptions(texture_size=256, grain=False)
+
+PersonIndex = tuple[int, int]  # row of an image, and index of the person among its people
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Inputs, each with the targets that it may be paired with.
+
+    inputs   (image, person) of each; targets the same of all that may be its target
+    """
+
+    cache: Cache
+    inputs: Sequence[PersonIndex]
+    targets: Sequence[Sequence[PersonIndex]]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def examples(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
+        """Input and a target of it, decoded with the masks of the person."""
+        chosen = self.targets[number][int(random.integers(len(self.targets[number])))]
+        first, second = (
+            example_of(self.cache.sample(row), person, maps=()) for row, person in (self.inputs[number], chosen)
+        )
+        return first, second
+
+    def groups_held_out(self, every: int) -> tuple[Pairs, Pairs]:
+        """Those of most groups, and those of every n-th group: no clothing is in both."""
+        starts = np.sort([group.start for group in self.cache.groups.values()])
+        group = np.searchsorted(starts, [image for image, _ in self.inputs], side="right")
+        apart = np.unique(group, return_inverse=True)[1] % every == 0
+        kept, held = (
+            Pairs(self.cache, [self.inputs[i] for i in rows], [self.targets[i] for i in rows])
+            for rows in (np.flatnonzero(~apart).tolist(), np.flatnonzero(apart).tolist())
+        )
+        return kept, held
+
+
+def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
+    """The pairs that a protocol lists; those that do not show one usable person in both images are left out. Of
+    `CROSS_IMITATION`, those in which nobody is usable in either image.
+    """
+    rows = cache.pairs(protocol, split)
+    usable = _UsablePeople(cache, np.unique(rows))
+    inputs: list[PersonIndex] = []
+    targets: list[Sequence[PersonIndex]] = []
+    for a, b in rows.tolist():
+        if protocol == CROSS_IMITATION:
+            one, other = usable.largest(a), usable.largest(b)
+        else:
+            one = other = usable.shared((a, b))
+        if one is not None and other is not None:
+            inputs.append(usable.indices[a][one])
+            targets.append([usable.indices[b][other]])
+    return Pairs(cache, inputs, targets)
+
+
+def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
+    """Every image of these rows with all others of its group that show the same person."""
+    usable = _UsablePeople(cache, rows)
+    wanted = set(rows.tolist())
+    inputs: list[PersonIndex] = []
+    targets: list[Sequence[PersonIndex]] = []
+    for group in cache.groups.values():
+        images = [row for row in group if row in wanted]
+        name = usable.shared(images)
+        indices = [usable.indices[row][name] for row in images if name in usable.indices[row]] if name else []
+        for i, index in enumerate(indices if len(indices) > 1 else []):
+            inputs.append(index)
+            targets.append([*indices[:i], *indices[i + 1 :]])
+    return Pairs(cache, inputs, targets)
+
+
+class _UsablePeople:
+    """The people of images that have the labels which reposing needs, by name: (identity, clothing).
+
+    indices  row of an image → name → `PersonIndex`; areas  likewise → pixels of the person's box
+    """
+
+    def __init__(self, cache: Cache, rows: NDArray[np.int64]) -> None:
+        if not cache.labels.get(f"people/{_JOINTS}", 0):
+            raise InputError(
+                cache.path,
+                "lacks joints of reposing19 in space",
+                expected=f"people/{_JOINTS}",
+                remedy="make it from a source that gives them, or let hpc preprocess fit bodies",
+            )
+        self.indices: dict[int, dict[tuple[str, str], PersonIndex]] = {}
+        self.areas: dict[int, dict[tuple[str, str], float]] = {}
+        for row in rows.tolist():
+            people = cache.people_of(row)
+            span = slice(people.start, people.stop)
+            self.indices[row], self.areas[row] = {}, {}
+            if not len(people):
+                continue
+            joints, boxes = np.asarray(cache.people[_JOINTS][span]), np.asarray(cache.people["box"][span])
+            names = zip(cache.people["identity"][span], cache.people["clothing"][span], strict=True)
+            for index, (name, points, box) in enumerate(zip(names, joints, boxes, strict=True)):
+                sides = box[2:] - box[:2]
+                known = np.isfinite(points).all(-1) & (points[:, 3] > 0)
+                if known.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
+                    continue
+                key, area = (str(name[0]), str(name[1])), float(np.prod(sides))
+                if area > self.areas[row].get(key, 0):  # of people without names, the largest
+                    self.indices[row][key], self.areas[row][key] = (row, index), area
+
+    def largest(self, row: int) -> tuple[str, str] | None:
+        """The name of the largest person in an image; None: nobody."""
+        return max(self.areas[row], key=lambda name: (self.areas[row][name], name), default=None)
+
+    def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
+        """The name of the person who is in two or more of these images, the largest in all; None: nobody."""
+        total: dict[tuple[str, str], list[float]] = {}
+        for row in rows:
+            for name, area in self.areas[row].items():
+                total.setdefault(name, []).append(area)
+        several = {name: sum(areas) for name, areas in total.items() if len(areas) > 1}
+        return max(several, key=lambda name: (several[name], name)) if several else None
+
+
+class PairCrops:
+    """Makes the arrays of a pair, of which a batch is collated; with `whole`, of all of both images, as they are.
+
+    input, target                (S, S, 3) uint8
+    source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
+    source_mask, target_mask     (S, S) float32 0 or 1: where the person is visible
+    masks_known                  () float32 1 where the masks are known, else 0
+    drawing                      (5, S, S) float32 with `mesh_share`: the mesh's drawing (`avatar.mesh.mesh_drawing`) of
+                                 that share of the pairs, as far as bodies are known; NaN for the others
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        size: int,
+        augmentation: Augmentation = NO_AUGMENTATION,
+        *,
+        mesh_share: float = 0.0,
+        whole: bool = False,
+    ) -> None:
+        self.pairs, self.size, self.augmentation, self.mesh_share = pairs, size, augmentation, mesh_share
+        self.whole = whole
+        self.body = default_body() if mesh_share else None
+
+    def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return self.arrays(*self.crops(number, random), random)
+
+    def crops(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
+        """Both images of a pair, cut out alike."""
+        return self._crops(*self.pairs.examples(number, random), random)
+
+    def arrays(self, first: Example, second: Example, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """The arrays of two crops."""
+        both = self._recoloured(np.concatenate((first.image, second.image)), random)
+        made: dict[str, NDArray[Any]] = {"input": both[: self.size], "target": both[self.size :]}
+        for name, crop in (("source", first), ("target", second)):
+            made[f"{name}_joints"] = frame_of_example(crop)
+            empty = np.zeros((self.size, self.size), np.float32)
+            made[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
+        made["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
+        if self.body is not None:
+            meshed = float(random.random()) < self.mesh_share
+            made["drawing"] = self._drawing(replace(first, image=made["input"]), second, self.body if meshed else None)
+        return made
+
+    def _drawing(self, first: Example, second: Example, body: Body | None) -> NDArray[np.float32]:
+        known = all(known_person(example) is not None for example in (first, second))
+        if body is None or not known or first.mask is None or (first.mask > 127).sum() < _LEAST_VISIBLE:
+            return np.full((5, self.size, self.size), np.nan, np.float32)
+        return mesh_drawing(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
+
+    def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
+        if self.whole:
+            return self._whole(first), self._whole(second)
+        if one_camera(first, second) and first.person.box is not None and second.person.box is not None:
+            a, b = first.person.box, second.person.box
+            box = np.concatenate((np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])))
+            first, second = (replace(e, person=replace(e.person, box=box)) for e in (first, second))
+        geometry = replace(self.augmentation, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+        seed = int(random.integers(1 << 62))
+        a_crop, b_crop = (
+            random_crop(example, self.size, np.random.default_rng(seed), geometry, fill=FILL, body=self.body)
+            for example in (first, second)
+        )
+        return a_crop, b_crop
+
+    def _whole(self, example: Example) -> Example:
+        """All of the image, its longer side as long as the crop's."""
+        frame = np.array([0.0, 0.0, *example.size])
+        return crop_example(example, crop_around_box(frame, self.size, fill=1.0), self.body)
+
+    def _recoloured(self, both: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+        """Both images as one: contrast changes about their common mean."""
+        a = self.augmentation
+        bright, contrast, saturation, hue = random.uniform(-1, 1, 4)
+        change = ColourChange(
+            a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright
+        )
+        return change_colour(both, change)
+
+
+def collated_pairs(examples: list[dict[str, NDArray[Any]]], *, config: GeneratorConfig) -> dict[str, Tensor]:
+    """A batch of what `PairCrops` makes, and with it the `generator_parts` of its poses: `capsules` (B, K, 7) and
+    `target_to_source` (B, 10, 3, 4).
+    """
+    batch: dict[str, Tensor] = default_collate(examples)
+    parts = generator_parts(config, batch["source_joints"], batch["target_joints"])
+    return {**batch, "capsules": parts.capsules, "target_to_source": parts.target_to_source}
+
+
+def one_camera(first: Example, second: Example) -> bool:
+    """Whether two images have the same size, focal length and principal point."""
+    return (
+        first.size == second.size
+        and bool(np.isclose(first.focal, second.focal, rtol=1e-4))
+        and bool(np.allclose(first.principal_point, second.principal_point, atol=0.01))
+    )
+
+
+def frame_of_example(example: Example) -> NDArray[np.float32]:
+    """(19, 3) pixels of a crop's person; joints that are not labelled are NaN. InputError without such joints."""
+    labelled = example.person.joints.get(REPOSING19.name)
+    if labelled is None:
+        raise InputError(
+            example.name,
+            f"has nobody with joints of {REPOSING19.name} in space",
+            remedy="make its cache again, with --fits where the source has no 3-D poses",
+        )
+    joints = np.where(labelled[:, 3:] > 0, labelled[:, :3], np.nan)
+    width, height = example.size
+    if width != height:
+        raise UsageError(example.name, "is no square crop", got=f"{width} × {height}")
+    return frame_joints(joints, Camera(example.focal, example.principal_point, example.size))

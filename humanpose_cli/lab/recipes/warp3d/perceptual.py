@@ -1,0 +1,214 @@
+"""How far a generated image is from the true one, as networks see it (Johnson et al. 2016), and stand-ins for that.
+
+vgg19     L1 of VGG-19's features, block1_conv2 … block5_conv2, weights 1/32, 1/16, 1/8, 1/4, 1: the warp3d paper's
+backbone  L1 of a ResNet's stages, each relative to the true image's features, beside `pixels`: where there are no
+          ImageNet weights, the backbone of a segmenter trained here. It may not see colours that do not matter to it.
+pixels    L1 and structural dissimilarity at three scales; for short ablations
+
+`describe` says which one it was: their numbers cannot be compared. All come from maps of where images differ, so a
+part of an image can be measured alone (`distance_within`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.metrics.images import ssim_map
+from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
+from humanpose_cli.networks.backbones import RESNETS, VGG, BasicBlock, ResNet
+from humanpose_cli.networks.weights import (
+    WEIGHTS,
+    digest_of,
+    fill,
+    find_weights,
+    read_foreign,
+    read_header,
+    read_weights,
+)
+
+_LAYERS = {
+    "block1_conv2": 1 / 32,
+    "block2_conv2": 1 / 16,
+    "block3_conv2": 1 / 8,
+    "block4_conv2": 1 / 4,
+    "block5_conv2": 1.0,
+}
+# The weights of the losses are those for images of 0 to 255, whose features are as many times as large as those of
+# images of unit variance, but for biases.
+_CONTRAST = 255 * 0.226
+_SCALES = 3
+_STAGES = (1 / 8, 1 / 4, 1 / 2, 1.0)
+
+
+class PerceptualLoss(nn.Module):
+    """A distance of images (B, 3, S, S) from −1 to 1, the second one true: a scalar. Learns nothing itself."""
+
+    kind: str
+
+    @abstractmethod
+    def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
+        """Where the images differ: maps (B, h, w) of several resolutions, to be added up."""
+
+    def forward(self, made: Tensor, true: Tensor) -> Tensor:
+        """The mean of all images: the maps' means, added up."""
+        return distance_of(self.maps(made, true))
+
+    def describe(self) -> dict[str, Any]:
+        """Which one it is, as plain values."""
+        return {"kind": self.kind}
+
+
+def distance_of(maps: Sequence[Tensor]) -> Tensor:
+    """The distance of whole images, from `PerceptualLoss.maps`: a scalar."""
+    return torch.stack([each.mean() for each in maps]).sum()
+
+
+def distance_within(maps: Sequence[Tensor], masks: Tensor) -> Tensor:
+    """Likewise of the pixels within masks (B, S, S) of 0 to 1: (B,); 0 where a mask is empty."""
+    each = []
+    for apart in maps:
+        height, width = apart.shape[-2:]
+        share = adaptive_avg_pool2d(masks[:, None], (height, width))[:, 0]
+        each.append((apart * share).sum((1, 2)) / share.sum((1, 2)).clamp_min(1e-6))
+    return torch.stack(each).sum(0)
+
+
+class PixelLoss(PerceptualLoss):
+    """L1 and half of 1 − SSIM, mean over the scales 1, 1/2 and 1/4."""
+
+    kind = "pixels"
+
+    def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
+        """One of each scale."""
+        found = []
+        with torch.autocast(made.device.type, enabled=False):
+            a, b = made.float() / 2 + 0.5, true.float() / 2 + 0.5
+            for _ in range(_SCALES):
+                found.append(((a - b).abs() + 0.5 * (1 - ssim_map(a, b))).mean(1) / _SCALES)
+                a, b = avg_pool2d(a, 2), avg_pool2d(b, 2)
+        return found
+
+
+class _FeatureLoss(PerceptualLoss):
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, source: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.source = dict(source)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("spread", torch.tensor(IMAGENET_SPREAD).view(1, 3, 1, 1), persistent=False)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """−1 to 1 → of mean 0 and variance 1 over ImageNet."""
+        return (images / 2 + 0.5 - self.mean) / self.spread
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.source}
+
+
+class VggLoss(_FeatureLoss):
+    """Of torchvision's VGG-19; the state dict may hold a classifier, which is not used."""
+
+    kind = "vgg19"
+
+    def __init__(self, state: Mapping[str, Tensor], source: Mapping[str, Any]) -> None:
+        super().__init__(source)
+        self.network = VGG(19)
+        features = {name: value for name, value in state.items() if name.startswith("features.")}
+        fill(self.network, features, source["file"])
+
+    def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
+        """One of each layer."""
+        names = tuple(_LAYERS)
+        a = self.network.maps(self.normalised(made), names)
+        with torch.no_grad():
+            b = self.network.maps(self.normalised(true), names)
+        return [
+            _CONTRAST * weight * (a[name].float() - b[name].float()).abs().mean(1) for name, weight in _LAYERS.items()
+        ]
+
+
+class BackboneLoss(_FeatureLoss):
+    """Of a ResNet of any depth and width, whose shapes are read from its weights, plus `PixelLoss`."""
+
+    kind = "backbone"
+
+    def __init__(self, state: Mapping[str, Tensor], source: Mapping[str, Any]) -> None:
+        super().__init__(source)
+        self.pixels = PixelLoss()
+        self.network = _resnet_of(state, source)
+
+    def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
+        """Those of the pixels, and one of each stage."""
+        found = self.network.maps(self.normalised(made))
+        with torch.no_grad():
+            wanted = self.network.maps(self.normalised(true))
+        maps = self.pixels.maps(made, true)
+        for a, b, weight in zip(found, wanted, _STAGES, strict=True):
+            size = b.float().abs().mean((1, 2, 3)).clamp_min(1e-6)[:, None, None]
+            maps.append(weight / sum(_STAGES) * (a.float() - b.float()).abs().mean(1) / size)
+        return maps
+
+
+def perceptual_loss(given: Path | str = "pixels") -> PerceptualLoss:
+    """The loss that weights make possible: torchvision's VGG-19, a segmenter of ours or any ResNet.
+
+    given  a file, a run's folder or a name of `networks.registry`; "pixels" for that stand-in; "auto" for VGG-19 if its
+           weights are here, else the shipped segmenter
+
+    InputError where the file is something else; UnavailableError for known weights that are not here. The module is
+    frozen and in evaluation mode.
+    """
+    if given == "pixels":
+        return PixelLoss().eval()
+    if given == "auto":
+        given = "imagenet-vgg19" if WEIGHTS["imagenet-vgg19"].path.is_file() else "segmenter"
+    path = find_weights(given)
+    state, source = _read(path)
+    kind = VggLoss if "features.0.weight" in state else BackboneLoss
+    return kind(state, source).eval().requires_grad_(False)
+
+
+def _read(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """Tensors of the backbone alone, and where they come from."""
+    source: dict[str, Any] = {"file": path.name}
+    state = None
+    if path.suffix == ".safetensors":
+        try:
+            source["model"] = read_header(path).model
+            state, _ = read_weights(path)
+        except InputError:
+            source.pop("model", None)  # somebody else's safetensors
+    state = read_foreign(path) if state is None else state
+    source["sha256"] = digest_of(path)
+    if "features.0.weight" in state:
+        source["torchvision"] = source["sha256"].startswith(WEIGHTS["imagenet-vgg19"].digest)
+    own = {name.removeprefix("backbone."): v for name, v in state.items() if name.startswith("backbone.")}
+    return own or state, source
+
+
+def _resnet_of(state: Mapping[str, Tensor], source: Mapping[str, Any]) -> ResNet:
+    first = state.get("conv1.weight")
+    if first is None or first.ndim != 4 or first.shape[1] < 3 or first.shape[2:] != (7, 7):
+        raise InputError(
+            source["file"], "holds no backbone that a perceptual loss can use", expected="VGG-19 or a ResNet on RGB"
+        )
+    # A guided segmenter's further channels are 0 where nothing guides it: they are left out.
+    state = {**state, "conv1.weight": first[:, :3]}
+    blocks = tuple(sum(f"layer{stage}.{n}.conv1.weight" in state for n in range(64)) for stage in range(1, 5))
+    basic = "layer1.0.conv3.weight" not in state
+    for layers, (kind, counts) in RESNETS.items():
+        if counts == blocks and (kind is BasicBlock) == basic:
+            network = ResNet(layers, width=len(state["conv1.weight"]))
+            fill(network, {name: v for name, v in state.items() if not name.startswith("fc.")}, source["file"])
+            return network
+    raise InputError(source["file"], "holds no known ResNet", expected="18, 34, 50 or 101 layers", got=str(blocks))

@@ -1,0 +1,372 @@
+"""`hpc train warp3d`: reposing by warping 3-D features (Knoche, Sárándi, Leibe 2020, section 3.2).
+
+    L = λ_perc L_perc(Î_G, I_T) + λ_adv L_adv,   λ_perc = 3, λ_adv = 1
+
+L_adv is the non-saturating loss of GANs; generator and discriminator take turns, one step each, Adam of 2e-4 with
+betas 0.5 and 0.999 (the authors' code). Beyond the paper, and off unless asked for, as they shorten short trainings: a
+binary cross entropy of the soft mask against the true person's, and the same perceptual distance in the person's pixels
+alone, which are few of an image's, so that what tells their colours and limbs apart is learned late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy, softplus
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.warping_parts import WarpingParts
+from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.lab.cache.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
+from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.lab.metrics.images import mask_iou, ssim, ssim_foreground
+from humanpose_cli.lab.recipes.people import people_of_images, require_model, training_protocol
+from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
+from humanpose_cli.lab.recipes.warp3d.perceptual import distance_of, distance_within, perceptual_loss
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, given, held_out_batches, moved
+from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
+from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
+from humanpose_cli.models.warp3d.layers import Discriminator
+from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights, trainings_of
+from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
+
+PairKind = Literal["auto", "listed", "drawn"]
+_HELD_OUT = 10  # every so many groups, where a protocol has no validation
+_SHOWN, _GAP = 8, 2  # pairs of the contact sheet, and pixels between its cells
+
+
+@dataclass(frozen=True)
+class Warp3dTraining:
+    """What is learned and from what.
+
+    generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
+    perceptual_weight, adversarial_weight, mask_weight, person_weight  λ of the losses; without adversarial_weight, no
+                   discriminator
+    adversarial_after  steps that the generator learns alone before the discriminator joins in (0 in the paper)
+    perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `perceptual_loss`.
+                   "imagenet-vgg19" is the paper's
+    mesh_share     share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes
+                   a third of a second each: more workers
+    augmentation   of both images of a pair alike
+    learning_rate, betas  of Adam, for both sides
+    start          weights of a generator of the same shapes (and `colour_stride`), which may be without what
+                   `colour_stride` adds, to begin with; "" begins at random
+    pairs          "listed" by the protocol, "drawn" anew each epoch from the images that belong together; "auto"
+                   draws where groups have more than two images or none are listed
+    protocol       of the cache; "" for the first that lists pairs to learn from, else its usual one. In one without
+                   a split for validation (DeepFashion's), every tenth group of "train" is held out
+    validation     pairs that a validation looks at, at most
+    """
+
+    generator: GeneratorConfig = PRESETS["paper"].generator
+    discriminator: DiscriminatorConfig = PRESETS["paper"].discriminator
+    perceptual_weight: float = 3.0
+    adversarial_weight: float = 1.0
+    adversarial_after: int = 0
+    mask_weight: float = 0.0
+    person_weight: float = 0.0
+    perceptual: str = "auto"
+    mesh_share: float = 0.0
+    augmentation: Augmentation = WARP3D_AUGMENTATION
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    start: str = ""
+    pairs: PairKind = "auto"
+    protocol: str = ""
+    validation: int = 128
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mesh_share <= 1:
+            got = given(self, "mesh_share")
+            raise UsageError("warp3d training", "has a share out of range", expected="0 to 1", got=got)
+        weights = ("perceptual_weight", "adversarial_weight", "mask_weight", "person_weight", "adversarial_after")
+        if min(getattr(self, name) for name in weights) < 0 or not self.learning_rate > 0:
+            expected, got = "weights of 0 or more, a rate above 0", given(self, *weights, "learning_rate")
+            raise UsageError("warp3d training", "is out of range", expected=expected, got=got)
+        if self.perceptual_weight == 0 or self.validation < 1 or self.pairs not in ("auto", "listed", "drawn"):
+            got = given(self, "perceptual_weight", "validation", "pairs")
+            expected = "a perceptual loss, known pairs"
+            raise UsageError("warp3d training", "cannot learn like this", expected=expected, got=got)
+
+
+def _training(name: str, **settings: Any) -> Warp3dTraining:
+    """Settings for a preset of shapes."""
+    return Warp3dTraining(PRESETS[name].generator, PRESETS[name].discriminator, **settings)
+
+
+WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
+    "paper": (_training("paper", perceptual="imagenet-vgg19"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
+    "medium": (_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
+    "small": (
+        _training(
+            "small",
+            perceptual="segmenter",
+            adversarial_weight=0.05,
+            adversarial_after=6_667,
+            mask_weight=0.4,
+            person_weight=2.0,
+            learning_rate=5e-4,
+        ),
+        TrainOptions(steps=20_000, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
+    ),
+    "tiny": (
+        _training("tiny", perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
+        TrainOptions(
+            epochs=1,
+            batch_size=8,
+            precision="mixed",
+            decay=0.9,
+            clip=5.0,
+            average=0.995,
+            validate_every=500,
+            log_every=20,
+        ),
+    ),
+}
+"""`paper`: section 3.2. `tiny`: ablations of some eight minutes each on two cores."""
+
+
+class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
+    """Generator and discriminator on pairs of a cache, evaluated by the perceptual loss on held-out pairs."""
+
+    name, criterion = MODEL, "perceptual"
+
+    def __init__(self, data: Path | str, options: Warp3dTraining | None = None, *, seed: int = 0) -> None:
+        self.options = options or Warp3dTraining()
+        self.perceptual = perceptual_loss(self.options.perceptual)
+        torch.manual_seed(seed)
+        self.cache = open_cache(data)
+        self.pairs, self.held_out = _split_pairs(self.cache, self.options)
+        if self.options.mesh_share:
+            rows = np.unique([image for pairs in (self.pairs, self.held_out) for image, _ in pairs.inputs])
+            require_model(people_of_images(self.cache, rows), default_body())
+        self.generator = Generator(self.options.generator)
+        self._began_with: list[dict[str, Any]] = []
+        if self.options.start:
+            path = find_weights(self.options.start)
+            self._began_with = trainings_of(read_header(path, MODEL))
+            new = {n: v for n, v in self.generator.state_dict().items() if n.startswith("decoder.carried.")}
+            fill(self.generator, {**new, **read_weights(path, MODEL)[0]}, path)
+        self.discriminator: Discriminator | None = None
+        self.model = nn.ModuleDict({"generator": self.generator})
+        if self.options.adversarial_weight:
+            self.discriminator = Discriminator(self.options.discriminator, self.options.generator)
+            self.model["discriminator"] = self.discriminator
+        self._collate = partial(collated_pairs, config=self.options.generator)
+        self._made: Generated | None = None
+        self._steps_done = 0
+        self._copies: Mapping[str, float] = {}
+
+    def phases(self) -> Sequence[Phase]:
+        o = self.options
+        sides: list[tuple[str, nn.Module]] = [("generator", self.generator)]
+        if self.discriminator is not None:
+            sides.append(("discriminator", self.discriminator))
+        return [Phase(name, list(module.parameters()), o.learning_rate, o.betas) for name, module in sides]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        check_batch(self.cache.path, len(self.pairs), options, "pairs")
+        make = self._crops(self.pairs, self.options.augmentation, self.options.mesh_share)
+        return BatchLoader(range(len(self.pairs)), make, options, self._collate)
+
+    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """generator: loss and its terms by name; discriminator: loss, and the logits' means true and made.
+
+        In the first `adversarial_after` steps the generator's loss has no adversarial term and the discriminator none.
+        """
+        given, true = to_network(batch["input"]), to_network(batch["target"])
+        if phase == "generator":
+            self._made = self._drawn(batch)
+            losses = self._generator_losses(self._made, given, true, batch)
+            self._steps_done += 1
+            return losses
+        assert self.discriminator is not None
+        assert self._made is not None
+        if self._steps_done <= self.options.adversarial_after:  # the generator's part of this step is counted
+            self._made = None
+            return None
+        self.discriminator.requires_grad_(True)
+        made, self._made = self._made, None
+        true_logits = self.discriminator(given, true, made.heatmaps)
+        made_logits = self.discriminator(given, made.image.detach(), made.heatmaps)
+        loss = softplus(-true_logits).mean() + softplus(made_logits).mean()
+        return {"loss": loss, "true": true_logits.mean(), "made": made_logits.mean()}
+
+    def _generator_losses(
+        self, made: Generated, given: Tensor, true: Tensor, batch: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        o = self.options
+        maps = self.perceptual.to(true.device).maps(made.image, true)
+        terms = {"perceptual": distance_of(maps)}
+        loss = o.perceptual_weight * terms["perceptual"]
+        if self.discriminator is not None and self._steps_done >= o.adversarial_after:
+            # The generator's step needs no gradients of the discriminator's weights.
+            self.discriminator.requires_grad_(False)
+            terms["adversarial"] = softplus(-self.discriminator(given, made.image, made.heatmaps)).mean()
+            loss = loss + o.adversarial_weight * terms["adversarial"]
+        if o.mask_weight:
+            terms["mask"] = _mask_loss(made.mask, batch)
+            loss = loss + o.mask_weight * terms["mask"]
+        if o.person_weight:
+            terms["person"] = _person_loss(maps, batch)
+            loss = loss + o.person_weight * terms["person"]
+        return {"loss": loss, **terms}
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """perceptual, l1, ssim, and by the true person's mask ssim_fg, l1_fg and mask_iou; copy_… of the input copied.
+
+        l1 of images 0 to 1. Of the network alone: without drawings, whatever `mesh_share` is.
+        """
+        generated: list[dict[str, Tensor]] = []
+        copied: list[dict[str, Tensor]] = []
+        for batch in self._held_out_batches(batch_size):
+            made = self._generated(batch)
+            batch = moved(batch, made.image.device)
+            generated.append(self._metrics(made.image, batch, made.mask))
+            if not self._copies:
+                copied.append(self._metrics(to_network(batch["input"]), batch, batch["source_mask"][:, None]))
+        self._copies = self._copies or {f"copy_{name}": value for name, value in _means(copied).items()}
+        return {**_means(generated), **self._copies}
+
+    def image(self) -> NDArray[np.uint8]:
+        """(B · (S + 2), 6 · (S + 2), 3) of up to eight held-out pairs: input, target pose on the predicted background,
+        prediction, truth, predicted mask, predicted background.
+        """
+        batch = next(iter(self._held_out_batches(_SHOWN)))
+        made = self._generated(batch)
+        images, backgrounds = (to_bytes(pixels).cpu().numpy() for pixels in (made.image, made.background))
+        masks = (255 * made.mask[:, 0].float()).round().byte().cpu().numpy()
+        rows = []
+        for i, (image, background) in enumerate(zip(images, backgrounds, strict=True)):
+            posed = np.ascontiguousarray(background // 2 + 96)
+            draw_keypoints(posed, batch["target_joints"][i, :, :2].cpu().numpy(), REPOSING19, person_colour(0))
+            given, truth = (np.asarray(batch[name][i].cpu()) for name in ("input", "target"))
+            cells = (given, posed, image, truth, np.repeat(masks[i][..., None], 3, -1), background)
+            padding = ((0, _GAP), (0, _GAP), (0, 0))
+            rows.append(np.concatenate([np.pad(cell, padding, constant_values=255) for cell in cells], 1))
+        return np.concatenate(rows, 0)
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        return generator_weights(self.generator)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self._steps_done}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self._steps_done = state.get("steps", 0)
+
+    def describe(self) -> Mapping[str, Any]:
+        header = self.cache.header
+        return {
+            "data": header.source,
+            "options": header.options,
+            "digest": header.content_digest,
+            "pairs": len(self.pairs),
+            "perceptual": self.perceptual.describe(),
+            "recipe": asdict(self.options),
+            **({"began_with": self._began_with} if self._began_with else {}),
+        }
+
+    def _crops(self, pairs: Pairs, augmentation: Augmentation, mesh_share: float = 0.0) -> PairCrops:
+        return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=mesh_share)
+
+    def _held_out_batches(self, batch_size: int) -> BatchLoader:
+        numbers = spread_evenly(len(self.held_out), self.options.validation)
+        return held_out_batches(self._crops(self.held_out, NO_AUGMENTATION), numbers, batch_size, self._collate)
+
+    @torch.no_grad()
+    def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
+        return self._drawn(moved(batch, self.device))
+
+    def _drawn(self, batch: Mapping[str, Tensor]) -> Generated:
+        joints = batch["source_joints"], batch["target_joints"]
+        parts = WarpingParts(batch["capsules"], batch["target_to_source"])
+        silhouette = None
+        if self.options.generator.silhouette:
+            known = batch["masks_known"][:, None, None, None] > 0
+            silhouette = torch.where(known, batch["source_mask"][:, None], torch.nan)
+        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"), parts, silhouette)
+
+    @torch.no_grad()
+    def _metrics(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+        """(B,) numbers of each pair; NaN where they need a mask that is not known."""
+        true, true_mask = to_network(batch["target"]), batch["target_mask"][:, None]
+        known = (batch["masks_known"] > 0) & (true_mask.sum((1, 2, 3)) > 0)
+        a, b = image.float() / 2 + 0.5, true / 2 + 0.5
+        apart = (a - b).abs().mean(1, keepdim=True)
+        inside = (apart * true_mask).sum((1, 2, 3)) / true_mask.sum((1, 2, 3))
+        by_mask = {"ssim_fg": ssim_foreground(a, b, true_mask), "l1_fg": inside, "mask_iou": mask_iou(mask, true_mask)}
+        maps = self.perceptual.to(true.device).maps(image, true)
+        return {
+            "perceptual": distance_within(maps, torch.ones_like(true_mask[:, 0])),
+            "l1": apart.mean((1, 2, 3)),
+            "ssim": ssim(a, b),
+            **{name: torch.where(known, values, float("nan")) for name, values in by_mask.items()},
+        }
+
+
+def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs]:
+    """The pairs to learn from, and those held out."""
+    listed = (name for name, splits in cache.pair_splits.items() if "train" in splits)
+    protocol = training_protocol(cache, options.protocol or next(listed, ""))
+    train = pairs_of(cache, protocol, "train", options.pairs)
+    if "validation" in cache.splits[protocol]:
+        return train, pairs_of(cache, protocol, "validation", options.pairs)
+    train, held = train.groups_held_out(_HELD_OUT)
+    if not len(train):
+        raise InputError(cache.path, "has too few pairs to hold some out", expected="two groups of images or more")
+    return train, held
+
+
+def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -> Pairs:
+    """The pairs of a split: "listed" by the protocol, "drawn" from the images that belong together, or "auto", which
+    draws where groups have more than two images or none are listed. InputError where there are none.
+    """
+    listed = split in cache.pair_splits.get(protocol, ())
+    rows = cache.rows(protocol, split) if split in cache.splits.get(protocol, ()) else None
+    if kind == "auto":
+        starts = np.sort([group.start for group in cache.groups.values()])
+        large = rows is not None and np.bincount(np.searchsorted(starts, rows, side="right")).max(initial=0) > 2
+        kind = "drawn" if rows is not None and (large or not listed) else "listed"
+    if (kind == "listed" and not listed) or (kind == "drawn" and rows is None):
+        known = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
+        raise InputError(cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=known)
+    pairs = listed_pairs(cache, protocol, split) if kind == "listed" or rows is None else drawn_pairs(cache, rows)
+    if not len(pairs):
+        raise InputError(
+            cache.path,
+            f"has no pair of images of one person in {protocol}/{split}",
+            remedy="make it with pairs or clips: hpc preprocess synthetic --pairs, or of a source that has them",
+        )
+    return pairs
+
+
+def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Cross entropy of the pairs whose true mask is known."""
+    with torch.autocast(mask.device.type, enabled=False):
+        known = batch["masks_known"]
+        each = binary_cross_entropy(mask[:, 0].float().clamp(1e-5, 1 - 1e-5), batch["target_mask"], reduction="none")
+        return (each.mean((1, 2)) * known).sum() / known.sum().clamp_min(1)
+
+
+def _person_loss(maps: Sequence[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    """The perceptual distance in the true person's pixels: the mean of the pairs that show one."""
+    mask = batch["target_mask"] * batch["masks_known"][:, None, None]
+    return distance_within(maps, mask).sum() / mask.flatten(1).any(1).sum().clamp_min(1)
+
+
+def _means(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Means over the pairs that have a number, of every batch's; those of none are left out."""
+    joined = {name: torch.cat([batch[name].cpu() for batch in values]) for name in (values[0] if values else {})}
+    means = {name: float(pairs.nanmean()) for name, pairs in joined.items()}
+    return {name: value for name, value in means.items() if np.isfinite(value)}

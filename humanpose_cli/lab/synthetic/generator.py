@@ -1,0 +1,328 @@
+"""Synthetic people as a source of samples: who, in what, doing what, before which camera, all from one seed.
+
+Every group of images (one image, a pair, a clip) is drawn from its own random numbers, so any process may make any
+group. Splits share no identity, no clothes and no activity: a split's people are drawn with numbers of its own, and
+whole activities of the motion library and whole key poses are kept for validation and for test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.lab.cache.label_maps import labels_of
+from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
+from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
+from humanpose_cli.lab.synthetic.dressing import dress
+from humanpose_cli.lab.synthetic.mesh import DressedMesh
+from humanpose_cli.lab.synthetic.motions import library_with
+from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
+from humanpose_cli.lab.synthetic.poses import BLOCK, Performance, Pose, PoseBank, activities, held_pose, sample_motion
+from humanpose_cli.lab.synthetic.renderer import (
+    RenderedScene,
+    SceneRenderer,
+    encoded_image,
+    encoded_maps,
+    imperfect_fit,
+    people_of_frame,
+)
+from humanpose_cli.lab.synthetic.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
+
+Structure = Literal["single", "pairs", "clips"]
+_LARGEST, _LONGEST = 2048, 512
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes.
+
+    count         images, rounded up to whole pairs or clips
+    size          pixels of an image's sides
+    structure     single images; pairs or clips of one person in one clothing before one background
+    clip_length   frames of a clip; frame_rate of clips, a second
+    seed          decides everything
+    motions       folder of AMASS's motions (see `lab.synthetic.motions`), beside the shipped pose library; None without
+    backgrounds   folder with images to stand before, beside the procedural ones; None for these alone
+    picture_share    share of the scenes that stand before these images, where there are any
+    companions    probability of other people in the image
+    validation, test  shares of identities, with clothes and activities that the other splits never show
+    imperfect_fits    add to each person a fit as an estimator would err, for training refinement
+    texture_size  pixels of the sides of a person's texture
+    in_front, damage  probability of things in front of people; strength of blur, noise and compression
+    """
+
+    count: int = 1000
+    size: int = 256
+    structure: Structure = "single"
+    clip_length: int = 16
+    frame_rate: float = 10.0
+    seed: int = 0
+    motions: Path | None = None
+    backgrounds: Path | None = None
+    picture_share: float = 0.6
+    companions: float = 0.2
+    validation: float = 0.05
+    test: float = 0.05
+    imperfect_fits: bool = False
+    texture_size: int = 512
+    in_front: float = 0.3
+    damage: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError("count", "must be positive", got=str(self.count))
+        if not 32 <= self.size <= _LARGEST:
+            raise UsageError("size", "is out of range", expected=f"32 to {_LARGEST} pixels", got=str(self.size))
+        if self.structure == "clips" and not 2 <= self.clip_length <= _LONGEST:
+            raise UsageError("clips", "is out of range", expected=f"2 to {_LONGEST}", got=str(self.clip_length))
+        if not 0 < self.frame_rate <= 120:
+            raise UsageError("frame rate", "is out of range", expected="above 0 to 120", got=str(self.frame_rate))
+        chances = {"companions": self.companions, "in_front": self.in_front, "picture_share": self.picture_share}
+        for name, share in chances.items():
+            if not 0 <= share <= 1:
+                raise UsageError(name, "is no probability", expected="0 to 1", got=str(share))
+        if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
+            raise UsageError("shares of validation and test", "do not fit", expected="together 0 to 1")
+        if not 64 <= self.texture_size <= 4096 or not 0 <= self.damage <= 4:
+            raise UsageError("texture size or damage", "is out of range", expected="64 to 4096, 0 to 4")
+
+    @property
+    def group_size(self) -> int:
+        """Images that belong together."""
+        return {"single": 1, "pairs": 2, "clips": self.clip_length}[self.structure]
+
+
+PROTOCOL = "synthetic"
+GROUPS_PER_IDENTITY = 6
+OUTFITS_PER_IDENTITY = 2
+_NEIGHBOURS, _EXTRAS = 64, 8  # so many groups share so many people who only stand around: they stay dressed
+_HELD_CLIPS = 0.25  # of the clips: a pose held with a sway, since the library has no sitting and lying
+_MOVING_PAIRS = 0.5  # of the pairs: two frames of one motion
+_PAIR_RATE = 0.6  # frames a second of these
+_LEAST_VISIBLE = 0.012  # of the pixels show the person; else the scene is drawn again
+_TRIES = 6
+_QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's damage
+
+
+@lru_cache(maxsize=8)
+def activities_of(split: str, motions: Path | None = None) -> frozenset[str]:
+    """The activities that a split shows: those held out go to validation and test by turns, family after family."""
+    if split == "train":
+        return frozenset(name for names in activities("train", motions).values() for name in names)
+    held_out = [name for names in activities("held_out", motions).values() for name in sorted(names)]
+    return frozenset(held_out[SPLITS.index(split) - 1 :: 2])
+
+
+class SyntheticSource:
+    """`Source` of synthetic people of the default body."""
+
+    def __init__(self, options: SyntheticOptions | None = None) -> None:
+        self.options = options or SyntheticOptions()
+
+    def __reduce__(self) -> tuple[type, tuple[SyntheticOptions]]:
+        return type(self), (self.options,)
+
+    @property
+    def info(self) -> SourceInfo:
+        """Name and options."""
+        options = asdict(self.options)
+        if self.options.backgrounds is not None:
+            assert self._images is not None
+            options["backgrounds"] = f"{self.options.backgrounds.name}: {self._images.summary}"
+        if self.options.motions is None:
+            del options["motions"]  # so that caches of earlier versions stay the same
+        else:
+            library = library_with(self.options.motions)
+            options["motions"] = f"{self.options.motions.name}: {len(library.clips)} clips, {len(library)} frames"
+        return SourceInfo("synthetic", options)
+
+    def groups(self) -> Sequence[Group]:
+        """A group for each image, pair or clip."""
+        size, groups = self.options.group_size, []
+        for number in range(-(-self.options.count // size)):
+            split = self.split_of(number)
+            pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
+            if size > 1:
+                step = self._random("pairs", number).integers(1, size, size)
+                pairs[PROTOCOL, split] = [(i, int((i + s) % size)) for i, s in enumerate(step)]
+            groups.append(Group(f"{split}/{number:07d}", size, pairs, number))
+        return groups
+
+    def split_of(self, number: int) -> str:
+        """The split of a group: that of its identity."""
+        draw = self._random("split", number // GROUPS_PER_IDENTITY).random()
+        if draw < self.options.test:
+            return "test"
+        return "validation" if draw < self.options.test + self.options.validation else "train"
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        """The images of a group."""
+        number: int = group.key
+        split = self.split_of(number)
+        random = self._random("scene", number)
+        actors, names = self._cast(random, number, split)
+        scene, renderer, looked_at = self._stage(random, actors)
+        fits = [self._imperfect(random, scene, person) for person in scene.people]
+        view = scene.camera.view
+        for frame in range(len(scene)):
+            rendered = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
+            people, indices = people_of_frame(self._body, scene, names, frame, rendered)
+            yield Sample(
+                name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
+                image=encoded_image(rendered.image, int(random.integers(*_QUALITY))),
+                size=view.size,
+                focal=float(view.focal),
+                principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
+                people=[replace(p, **fits[role][frame]) for p, role in zip(people, indices, strict=True)],
+                maps=encoded_maps(rendered, indices),
+                sequence="" if group.count == 1 else group.name,
+                frame=frame,
+                splits={PROTOCOL: split},
+                frame_rate=self.options.frame_rate if self.options.structure == "clips" else None,
+            )
+
+    def _stage(
+        self, random: np.random.Generator, actors: Sequence[Actor]
+    ) -> tuple[SceneDescription, SceneRenderer, dict[int, RenderedScene]]:
+        """A scene that shows the person it is about, its renderer, and the frames looked at to know it.
+
+        Clips may be left: only their first frame is looked at.
+        """
+        frames = 2 if self.options.structure == "pairs" else 1
+        for _ in range(_TRIES):
+            scene = sample_scene(random, self._body, actors, self._scene_options(), images=self._images)
+            renderer = SceneRenderer(self._body, scene, labels_of(self._body))
+            looked_at = {frame: renderer.render(frame) for frame in range(frames)}
+            least = min(int(rendered.visible[0]) for rendered in looked_at.values())
+            if least >= _LEAST_VISIBLE * self.options.size**2:
+                break
+        return scene, renderer, looked_at
+
+    # Who and what
+
+    def _cast(self, random: np.random.Generator, number: int, split: str) -> tuple[list[Actor], list[tuple[str, str]]]:
+        """The people of a scene and their (identity, clothing): first the one that it is about."""
+        person, outfit = number // GROUPS_PER_IDENTITY, number % OUTFITS_PER_IDENTITY
+        cast = [(f"{split}-{person:06d}", outfit)]
+        if random.random() < self.options.companions:
+            extras = 1 + int(random.random() < 0.3)
+            chosen = random.choice(_EXTRAS, extras, replace=False)
+            cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in chosen]
+        actors, names = [], []
+        for role, (identity, wearing) in enumerate(cast):
+            betas, mesh = self._wardrobe(identity, wearing)
+            actors.append(Actor(mesh, betas, self._performance(random, number, split, role)))
+            names.append((identity, f"{identity}-{wearing}"))
+        return actors, names
+
+    @cached_property
+    def _wardrobe(self) -> Callable[[str, int], tuple[torch.Tensor, DressedMesh]]:
+        """Neighbouring groups show the same people: the last ones stay dressed."""
+        return lru_cache(maxsize=2 * _EXTRAS + 4)(self._dressed)
+
+    def _dressed(self, identity: str, wearing: int) -> tuple[torch.Tensor, DressedMesh]:
+        """The betas of an identity, and its mesh in outfit number `wearing`."""
+        who = sample_identity(self._random("identity", _number_of(identity)), identity)
+        name = f"{identity}-{wearing}"
+        outfit = sample_outfit(self._random("outfit", _number_of(name)), name)
+        mesh = dress(self._body, who, outfit, texture_size=self.options.texture_size)
+        return torch.from_numpy(np.asarray(who.betas, np.float32)), mesh
+
+    def _performance(self, random: np.random.Generator, number: int, split: str, role: int) -> Performance:
+        o = self.options
+        if o.structure == "single":
+            return held_pose(self._pose(random, number, split, role))
+        length, rate = o.group_size, o.frame_rate
+        if o.structure == "pairs":
+            if random.random() >= _MOVING_PAIRS:
+                # A chair would stand there in both images, also where nobody sits on it.
+                return held_pose(*(self._pose(random, number, split, 2 * role + k, chairs=False) for k in range(2)))
+            rate = _PAIR_RATE
+        held = None
+        if o.structure == "clips" and random.random() < _HELD_CLIPS:
+            held = self._pose(random, number, split, role)
+        while True:
+            motion = sample_motion(random, length, rate, split=_pose_split(split), held=held, motions=o.motions)
+            if motion.activities[0] in activities_of(split, o.motions):
+                return motion
+
+    def _pose(self, random: np.random.Generator, number: int, split: str, role: int, *, chairs: bool = True) -> Pose:
+        """A pose of the split: neighbouring groups take one after the other of those that are allowed, none twice.
+
+        They begin in the same block, since blocks are drawn as a whole.
+        """
+        bank, allowed = self._banks[_pose_split(split)], activities_of(split, self.options.motions)
+        first = number // BLOCK * BLOCK
+        before = number % BLOCK if role == 0 else int(random.integers(BLOCK))
+        for k in range(64 * BLOCK):
+            block, row = divmod(k, BLOCK)
+            pose = bank.pose(first + block * 4096 * BLOCK + row)
+            if pose.activity in allowed and (chairs or pose.family != "chair"):
+                if not before:
+                    return pose
+                before -= 1
+        raise AssertionError("every split has activities")
+
+    def _imperfect(
+        self, random: np.random.Generator, scene: SceneDescription, person: StagedPerson
+    ) -> list[dict[str, Any]]:
+        """Fields of `Person` with a fit of somebody, frame by frame; none where no fits are wanted."""
+        if not self.options.imperfect_fits:
+            return [{}] * len(scene)
+        poses = matrix_to_axis_angle(person.rotations).flatten(1).numpy()
+        pelvis = self._body.rest_joints(person.betas[None])[0, SMPL24.index("pelvis")].numpy()
+        focal = np.full(len(poses), scene.camera.view.focal)
+        poses, betas, trans = imperfect_fit(random, poses, person.betas.numpy(), person.trans.numpy(), pelvis, focal)
+        return [{"fit_poses": p, "fit_betas": betas, "fit_trans": t} for p, t in zip(poses, trans, strict=True)]
+
+    # What all groups share
+
+    def _scene_options(self) -> SceneOptions:
+        """Of one scene. Clips and pairs are whole more often than single images."""
+        o = self.options
+        options = SceneOptions((o.size, o.size), in_front=o.in_front, picture_share=o.picture_share, damage=o.damage)
+        if o.structure == "single":
+            return options
+        return replace(options, in_front=o.in_front / 2, camera=replace(options.camera, cut=0.08))
+
+    def _random(self, purpose: str, number: int) -> np.random.Generator:
+        """Random numbers that depend on seed, purpose and number alone."""
+        return np.random.default_rng((self.options.seed, _number_of(purpose), number))
+
+    @property
+    def _body(self) -> Body:
+        return _body()
+
+    @cached_property
+    def _banks(self) -> dict[str, PoseBank]:
+        return {split: PoseBank(self.options.seed, split, self.options.motions) for split in ("train", "held_out")}
+
+    @cached_property
+    def _images(self) -> ImageFolder | None:
+        return None if self.options.backgrounds is None else ImageFolder(self.options.backgrounds)
+
+
+@cache
+def _body() -> Body:
+    """One of all sources of a process: what is made once for a body object, as clothes are, is made once."""
+    return default_body()
+
+
+def _number_of(name: str) -> int:
+    """A number that stands for a name, the same on every machine; so wide that no two names share one."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+
+
+def _pose_split(split: str) -> str:
+    return "train" if split == "train" else "held_out"

@@ -1,0 +1,285 @@
+"""Meshes of dressed people: pieces cut from the cloth surface or lofted round the body, joined and posed.
+
+In this order: `DressedMesh` and the pieces that it is joined from; posing; `cut_piece` from the cloth surface; `Grid`
+and `loft`, surfaces of their own such as shoes and skirts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
+from humanpose_cli.lab.synthetic.cloth_surface import ClothBase, ShapedBase, Tile, strongest_bones
+
+Array = NDArray[Any]
+
+MATERIALS = ("skin", "eye", "hair", "top", "bottom", "outer", "skirt", "shoe", "hat", "accessory")
+"""What a face is made of; `DressedMesh.material` holds rows of it."""
+_PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
+
+
+@dataclass(frozen=True, eq=False)
+class DressedMesh:
+    """One person in one outfit, in the rest frame of the body's file, for that identity's betas.
+
+    vertices      (V, 3) float32 metres; faces (F, 3) int32, counter-clockwise seen from outside
+    uv            (T, 2) float32 in 0…1, v down; uv_faces (F, 3) int32
+    texture       (h, w, 3) uint8
+    bone_indices  (V, 4) int32 rows of SMPL24; bone_weights (V, 4) float32, rows sum to 1
+    rest_joints   (24, 3) float32 metres
+    body_vertex   (V,) int32: the vertex of the naked body under it
+    material      (F,) uint8 rows of MATERIALS
+    """
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    uv: NDArray[np.float32]
+    uv_faces: NDArray[np.int32]
+    texture: NDArray[np.uint8]
+    bone_indices: NDArray[np.int32]
+    bone_weights: NDArray[np.float32]
+    rest_joints: NDArray[np.float32]
+    body_vertex: NDArray[np.int32]
+    material: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Part of a dressed mesh; arrays as of `DressedMesh`, indices count from its own first vertex."""
+
+    material: str
+    vertices: Array
+    faces: Array
+    uv: Array
+    uv_faces: Array
+    bone_indices: Array
+    bone_weights: Array
+    body_vertex: Array
+
+    def compact(self) -> Piece:
+        """Without the vertices and texture vertices that no face uses."""
+        faces, used = _renumbered(self.faces, len(self.vertices))
+        uv_faces, used_uv = _renumbered(self.uv_faces, len(self.uv))
+        per_vertex = {name: getattr(self, name)[used] for name in _PER_VERTEX}
+        return replace(self, faces=faces, uv=self.uv[used_uv], uv_faces=uv_faces, **per_vertex)
+
+
+def _renumbered(faces: Array, count: int) -> tuple[Array, Array]:
+    used = np.zeros(count, bool)
+    used[faces.ravel()] = True
+    return (np.cumsum(used) - 1)[faces], used
+
+
+def join_pieces(pieces: Sequence[Piece], texture: NDArray[np.uint8], rest_joints: Array) -> DressedMesh:
+    """One mesh of all pieces, in their order."""
+    starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
+    uv_starts = np.cumsum([0, *(len(piece.uv) for piece in pieces)])
+    materials = [np.full(len(piece.faces), MATERIALS.index(piece.material), np.uint8) for piece in pieces]
+    return DressedMesh(
+        vertices=np.concatenate([piece.vertices for piece in pieces]).astype(np.float32),
+        faces=np.concatenate([p.faces + start for p, start in zip(pieces, starts, strict=False)]).astype(np.int32),
+        uv=np.concatenate([piece.uv for piece in pieces]).astype(np.float32),
+        uv_faces=np.concatenate([p.uv_faces + s for p, s in zip(pieces, uv_starts, strict=False)]).astype(np.int32),
+        texture=texture,
+        bone_indices=np.concatenate([piece.bone_indices for piece in pieces]).astype(np.int32),
+        bone_weights=np.concatenate([piece.bone_weights for piece in pieces]).astype(np.float32),
+        rest_joints=np.asarray(rest_joints, np.float32),
+        body_vertex=np.concatenate([piece.body_vertex for piece in pieces]).astype(np.int32),
+        material=np.concatenate(materials),
+    )
+
+
+def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor) -> Tensor:
+    """Vertices (B, V, 3) metres, camera axes, of a dressed person in B poses.
+
+    rotations  (B, 24, 3, 3) parent-relative, the pelvis body to camera; trans (B, 3) metres, added after posing
+    """
+    device = rotations.device
+    joints = torch.from_numpy(mesh.rest_joints).to(device).expand(len(rotations), -1, -1)
+    posed = forward_kinematics(rotations, joints, body.skeleton.parents, None, body.rest_rotations)
+    return skin_vertices(
+        torch.from_numpy(mesh.vertices).to(device)[None],
+        joints,
+        posed.linear,
+        posed.positions + trans[:, None],
+        torch.from_numpy(mesh.bone_indices).to(device),
+        torch.from_numpy(mesh.bone_weights).to(device),
+    )
+
+
+def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel: str = "body") -> Piece | None:
+    """The part of the cloth surface where field (N,) > 0, its edge exactly on the zero line; None if there is none.
+
+    points  (N, 3) metres, the displaced surface
+    panel   of the surface that it is cut from: "body" or "head"
+    """
+    inside = field > 0
+    all_faces, all_uv_faces = base.panels[panel]
+    count = inside.view(np.uint8).take(all_faces).sum(1, dtype=np.uint8)
+    edge_rows = np.flatnonzero((count == 1) | (count == 2))
+    uncut = np.flatnonzero(count == 3)
+    if len(uncut) + len(edge_rows) == 0:
+        return None
+    # Turn each cut triangle so that its odd corner, the one alone on its side, comes first.
+    faces, uv_faces = all_faces[edge_rows], all_uv_faces[edge_rows]
+    alone_inside = count[edge_rows] == 1
+    odd = np.argmax(inside[faces] == alone_inside[:, None], axis=1)
+    turn = (odd[:, None] + np.arange(3)) % 3
+    a, b, c = np.take_along_axis(faces, turn, 1).T
+    uv_a, uv_b, uv_c = np.take_along_axis(uv_faces, turn, 1).T
+    to_b, to_c = _share(field, a, b), _share(field, a, c)
+    # New points by edge, shared between the triangles on both sides of it.
+    total = np.int64(len(field))
+    pairs = np.concatenate((np.minimum(a, b) * total + np.maximum(a, b), np.minimum(a, c) * total + np.maximum(a, c)))
+    _, first, of_pair = np.unique(pairs, return_index=True, return_inverse=True)
+    start = np.concatenate((a, a))[first]
+    end = np.concatenate((b, c))[first]
+    share = np.concatenate((to_b, to_c))[first][:, None]
+    on_b, on_c = of_pair.reshape(2, -1) + total
+    uv_on_b = np.arange(len(a)) + len(base.uv)
+    uv_on_c = uv_on_b + len(a)
+    one, two = alone_inside, ~alone_inside
+    new_faces = _triangles(a, b, c, on_b, on_c, one, two)
+    new_uv_faces = _triangles(uv_a, uv_b, uv_c, uv_on_b, uv_on_c, one, two)
+    new_uv = np.concatenate(
+        (_between(base.uv, uv_a, uv_b, to_b[:, None]), _between(base.uv, uv_a, uv_c, to_c[:, None]))
+    )
+    indices, weights = base.bones
+    new_indices, new_weights = strongest_bones(_between(base.weights, start, end, share))
+    return Piece(
+        material=material,
+        vertices=np.concatenate((points, _between(points, start, end, share))),
+        faces=np.concatenate((all_faces[uncut], new_faces)),
+        uv=np.concatenate((base.uv, new_uv)),
+        uv_faces=np.concatenate((all_uv_faces[uncut], new_uv_faces)),
+        bone_indices=np.concatenate((indices, new_indices)),
+        bone_weights=np.concatenate((weights, new_weights)),
+        body_vertex=np.concatenate((base.ends[:, 0], base.ends[start, 0])),
+    ).compact()
+
+
+def _share(field: Array, start: Array, end: Array) -> Array:
+    """Where on the way from start to end the field is zero, 0…1."""
+    return (field[start] / (field[start] - field[end])).astype(np.float32)
+
+
+def _between(values: Array, start: Array, end: Array, share: Array) -> Array:
+    return values[start] + share * (values[end] - values[start])
+
+
+def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, one: Array, two: Array) -> Array:
+    """What is left of triangles: a's corner where it alone is inside, else the quadrangle without it."""
+    return np.concatenate(
+        (np.stack((a, on_b, on_c), 1)[one], np.stack((on_b, b, c), 1)[two], np.stack((on_b, c, on_c), 1)[two])
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Points (R, C, 3) metres on the average body, rows from the top down, columns round the body.
+
+    closed  the last column is followed by the first
+    group   of body points that carry it: "trunk" (all but arms and head), "head" or "feet"
+    weights (R·C, 24) skinning weights, or None for those of the nearest body points
+    """
+
+    points: Array
+    closed: bool
+    group: str
+    weights: Array | None = None
+
+
+def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Tile) -> Piece:
+    """The surface of a grid on an identity's body, its texture spread over a tile of the atlas."""
+    rows, columns = grid.points.shape[:2]
+    flat = grid.points.reshape(-1, 3)
+    near, share = _nearest_points(base, flat, grid.group)
+    moved = ((shape.points - base.template)[near] * share[..., None]).sum(1)
+    weights = (base.weights[near] * share[..., None]).sum(1) if grid.weights is None else grid.weights
+    indices, strongest = strongest_bones(weights)
+    faces, uv_faces = grid_faces(rows, columns, grid.closed)
+    across = np.linspace(0, 1, columns + int(grid.closed))
+    v, u = np.meshgrid(np.linspace(0, 1, rows), across, indexing="ij")
+    return Piece(
+        material=material,
+        vertices=(flat + moved).astype(np.float32),
+        faces=faces,
+        uv=tile.uv(u.ravel(), v.ravel()),
+        uv_faces=uv_faces,
+        bone_indices=indices,
+        bone_weights=strongest,
+        body_vertex=base.ends[near[:, 0], 0],
+    )
+
+
+def _nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, Array]:
+    """Indices (n, 3) of the body points nearest to points (n, 3) of the average body, and their shares, of sum 1."""
+    tree, rows = _search_tree(base, group)
+    distance, near = tree.query(points, k=3)
+    share = 1 / (distance + 0.005)
+    return rows[near], (share / share.sum(1, keepdims=True)).astype(np.float32)
+
+
+def nearest_weights(base: ClothBase, points: Array) -> Array:
+    """Skinning weights (n, 24) of the trunk's points nearest to points (n, 3), averaged."""
+    near, share = _nearest_points(base, points, "trunk")
+    return (base.weights[near] * share[..., None]).sum(1)
+
+
+@lru_cache(maxsize=8)
+def _search_tree(base: ClothBase, group: str) -> tuple[cKDTree, Array]:
+    rows = group_rows(base, group)
+    return cKDTree(base.template[rows]), rows
+
+
+def group_rows(base: ClothBase, group: str) -> Array:
+    """Body points of a group by the bone that moves them most."""
+    strongest = base.bones[0][:, 0]
+    arms = [f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist", "hand")]
+    feet = [f"{side}_{name}" for side in ("left", "right") for name in ("knee", "ankle", "foot")]
+    if group == "head":
+        chosen = np.isin(strongest, SMPL24.indices(("head", "neck")))
+    elif group == "feet":
+        chosen = np.isin(strongest, SMPL24.indices(feet))
+    else:
+        chosen = ~np.isin(strongest, SMPL24.indices([*arms, "head"]))
+    return np.flatnonzero(chosen & ~base.is_eye)
+
+
+@lru_cache(maxsize=256)
+def grid_faces(rows: int, columns: int, closed: bool) -> tuple[Array, Array]:
+    """Triangles of a grid, seen from outside where columns run to the left of who stands inside: faces, uv faces."""
+    row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns - (not closed)), indexing="ij")
+
+    def triangles(width: int, wrap: int) -> Array:
+        a = row * width + column
+        b = row * width + (column + 1) % wrap
+        c, d = a + width, b + width
+        return np.concatenate((np.stack((a, c, b), -1).reshape(-1, 3), np.stack((b, c, d), -1).reshape(-1, 3)))
+
+    return triangles(columns, columns), triangles(columns + closed, columns + 1)
+
+
+def polar_hull(points: Array, angles: Array) -> Array:
+    """Distance (C,) from the origin to the convex hull of points (n, 2) along angles (C,) from the second axis on."""
+    directions = np.stack((np.sin(angles), np.cos(angles)), 0)
+    support = (points @ directions).max(0)
+    cosine = np.cos(angles[:, None] - angles[None])
+    return np.where(cosine > 0.1, support[None] / np.maximum(cosine, 0.1), np.inf).min(1)
+
+
+def revolve(centre: Array, radius: Array, y: Array, angles: Array) -> Array:
+    """Grid points (R, C, 3) round centres (R, 2) of x and z, at radius (R, C) and heights y (R,) or (R, C)."""
+    height = np.broadcast_to(np.reshape(y, (len(y), -1)), radius.shape)
+    return np.stack((centre[:, :1] + radius * np.sin(angles), height, centre[:, 1:] + radius * np.cos(angles)), -1)

@@ -1,0 +1,333 @@
+"""Poses by family and motions for clips: key poses and the pose library, varied within the joint limits.
+
+Every pose belongs to one activity: an activity of the library or the name of a key pose. Whole activities are held
+out: those of the library's split 'held_out' and `HELD_OUT_KEY_POSES`; arms and trunks that are mixed into a pose come
+from activities of the same split. Motions are the library's at any frame rate, widened smoothly, and key poses held
+with a sway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.joint_angles import (
+    ANGLE_NAMES,
+    angles_to_rotations,
+    joint_class,
+    joint_limits,
+    mirror_rotations,
+    rotations_to_angles,
+)
+from humanpose_cli.body.pose_library import KEY_POSES, Motion, key_poses
+from humanpose_cli.body.pose_prior import SamplingOptions, face_forward, self_penetration, vary_poses
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.lab.synthetic.motions import library_with
+
+SPLITS = ("train", "held_out")
+LIBRARY = "library"
+BLOCK = 64
+
+# Key poses that stand for a family of their own among the held-out ones; about one of eight in each family.
+HELD_OUT_KEY_POSES = (
+    "hand_to_cheek",
+    "drinking",
+    "arms_wide_up",
+    "throwing",
+    "tree",
+    "side_bend",
+    "tying_a_shoe",
+    "kneeling_one_knee",
+    "sitting_leaning_back",
+    "sitting_side_saddle",
+    "propped_on_elbows",
+    "lying_on_side",
+)
+
+# Families, how often each is drawn, and its key poses; those that are not named here stand upright.
+_FAMILIES: dict[str, tuple[float, str]] = {
+    LIBRARY: (0.40, ""),
+    "upright": (0.24, ""),
+    "stepping": (0.06, "big_step lunge legs_apart kick tree running_start throwing"),
+    "bending": (0.05, "side_bend turning_round bow bend_forward hands_on_knees picking_up"),
+    "crouching": (0.05, "half_squat squat crouch tying_a_shoe"),
+    "kneeling": (0.03, "kneeling kneeling_one_knee kneeling_on_heels"),
+    "chair": (0.08, "sitting_on_chair sitting_leaning_back sitting_leaning_forward sitting_legs_crossed"),
+    "floor": (
+        0.04,
+        "sitting_on_floor sitting_on_hands sitting_cross_legged sitting_side_saddle one_knee_up_on_floor hugging_knees",
+    ),
+    "crawling": (0.02, "crawling push_up propped_on_elbows"),
+    "lying": (0.03, "lying_on_back lying_knees_up lying_on_front lying_on_side"),
+}
+FAMILIES = {family: share for family, (share, _) in _FAMILIES.items()}
+"""Family → share of the poses drawn."""
+_GROUNDED = ("kneeling", "floor", "crawling", "lying")
+# Limbs that carry the body keep their position: little is mixed in, and only small noise.
+_FREE = SamplingOptions(tumble=0.0)
+_HELD = SamplingOptions(mix=0.12, one_armed=0.1, blend=0.15, jitter=0.6, tumble=0.0)
+_DEEPEST = 0.03  # metres of self-penetration that pass
+_TRIES = 6
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One pose: rotations (24, 3, 3) parent-relative, the pelvis body to y-up world, facing +z; its names."""
+
+    rotations: Tensor
+    activity: str
+    family: str
+
+
+def _family_of(key_pose: str) -> str:
+    return next((family for family, (_, names) in _FAMILIES.items() if key_pose in names.split()), "upright")
+
+
+@lru_cache(maxsize=4)
+def activities(split: str, motions: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """Family → its activities in one split, 'train' or 'held_out'; motions: a folder of AMASS's, beside the shipped."""
+    if split not in SPLITS:
+        raise UsageError(split, "is not a split of the poses", expected=" or ".join(SPLITS))
+    names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
+    by_family: dict[str, list[str]] = {family: [] for family in FAMILIES}
+    for name in names:
+        by_family[_family_of(name)].append(name)
+    by_family[LIBRARY] = sorted({motion.activity for motion in library_with(motions).motions(split=split)})
+    return {family: tuple(names) for family, names in by_family.items() if names}
+
+
+class PoseBank:
+    """Poses without end, numbered: the same number is the same pose in every process.
+
+    Drawn in blocks of 64, which costs about 0.3 ms a pose; the last blocks are kept.
+
+    motions  folder of AMASS's, whose poses are drawn too
+    """
+
+    def __init__(self, seed: int, split: str = "train", motions: Path | None = None) -> None:
+        self.seed, self.split, self.motions = seed, split, motions
+        activities(split, motions)
+        self._block: Callable[[int], tuple[Pose, ...]] = lru_cache(maxsize=16)(self._draw)
+
+    def pose(self, number: int) -> Pose:
+        """The pose of that number, 0, 1, 2, …"""
+        block, row = divmod(number, BLOCK)
+        return self._block(block)[row]
+
+    def __reduce__(self) -> tuple[type, tuple[int, str, Path | None]]:
+        return type(self), (self.seed, self.split, self.motions)
+
+    def _draw(self, block: int) -> tuple[Pose, ...]:
+        seeds = np.random.SeedSequence([self.seed, SPLITS.index(self.split), block])
+        random = np.random.default_rng(seeds)
+        generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        with torch.no_grad():
+            base, names, families = _bases(BLOCK, random, self.split, self.motions)
+            held = torch.tensor([family in _GROUNDED for family in families])
+            poses = base.clone()
+            missing = torch.ones(BLOCK, dtype=torch.bool)
+            for _ in range(_TRIES):
+                for rows, options in ((missing & ~held, _FREE), (missing & held, _HELD)):
+                    count = int(rows.sum())
+                    if not count:
+                        continue
+
+                    def source(count: int = count) -> Tensor:
+                        return _bases(count, random, self.split, self.motions)[0]
+
+                    poses[rows] = vary_poses(base[rows], source, generator, options)
+                missing &= self_penetration(poses) >= _DEEPEST
+                if not missing.any():
+                    break
+            poses[missing] = base[missing]
+        return tuple(map(Pose, poses.unbind(0), names, families))
+
+
+def _bases(
+    count: int, random: np.random.Generator, split: str, motions: Path | None
+) -> tuple[Tensor, list[str], list[str]]:
+    """Key poses and library frames as they are, mirrored or not, facing +z: rotations, activities and families."""
+    table, library, keys = activities(split, motions), library_with(motions), key_poses()
+    share = np.array([FAMILIES[family] for family in table])
+    families = [list(table)[k] for k in random.choice(len(table), count, p=share / share.sum())]
+    names = [table[family][int(random.integers(len(table[family])))] for family in families]
+    poses = torch.empty(count, 24, 3, 3)
+    rows = torch.zeros(count, dtype=torch.int64)
+    from_library = torch.tensor([family == LIBRARY for family in families])
+    for i, (family, name) in enumerate(zip(families, names, strict=True)):
+        if family == LIBRARY:
+            frames = library.frames(split, name)
+            rows[i] = frames[int(random.integers(len(frames)))]
+        else:
+            poses[i] = keys.rotations[keys.names.index(name)]
+    poses[from_library] = library.rotations(rows[from_library])
+    mirrored = torch.from_numpy(random.random(count) < 0.5)
+    poses = torch.where(mirrored[:, None, None, None], mirror_rotations(poses), poses)
+    poses[:, 0] = face_forward(poses[:, 0])
+    return poses, names, families
+
+
+PELVIS_HEIGHT = 0.95  # metres, where a pose without a position of its own is put before it comes to the floor
+
+# Degrees (standard deviation) by which a whole clip, and within it a slow wave, strays from the recording.
+_WIDENING: dict[str, float] = {"trunk": 3, "collar": 3, "shoulder": 9, "elbow": 10, "wrist": 10, "hand": 14}
+_DEEPEST_IN_MOTION = 0.04  # metres of self-penetration in the worst frame that pass
+
+
+@dataclass(frozen=True)
+class Performance:
+    """T frames of one person in a world whose y axis is up and whose floor is y = 0.
+
+    rotations  (T, 24, 3, 3) parent-relative, the pelvis body to world
+    pelvis     (T, 3) metres
+    activities of each frame, as in `Pose`; family of the first
+    joined     True: frames of one recording that share one ground; False: poses that stand each for itself
+    """
+
+    rotations: Tensor
+    pelvis: Tensor
+    activities: tuple[str, ...]
+    family: str
+    joined: bool = True
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+
+def held_pose(*poses: Pose) -> Performance:
+    """Poses one by one, each standing where the first does."""
+    entry = torch.tensor([[0.0, PELVIS_HEIGHT, 0.0]]).repeat(len(poses), 1)
+    rotations = torch.stack([pose.rotations for pose in poses])
+    return Performance(rotations, entry, tuple(pose.activity for pose in poses), poses[0].family, joined=False)
+
+
+def sample_motion(
+    random: np.random.Generator,
+    length: int,
+    frame_rate: float,
+    *,
+    split: str = "train",
+    held: Pose | None = None,
+    motions: Path | None = None,
+) -> Performance:
+    """A motion of `length` frames at `frame_rate` a second.
+
+    motions  folder of AMASS's, one of which it may be
+    held     a pose that is held, with a slow sway, instead of a motion of the library
+
+    Trunk and arms are changed smoothly, less where limbs would go through the body. Too short recordings run back and
+    forth. Starts near x = z = 0, facing +z.
+    """
+    if held is not None:
+        still = held_pose(*[held] * length)
+        motion = replace(still, joined=True)
+    else:
+        clip = _sampled_clip(random, split, (length - 1) / frame_rate, motions)
+        motion = _resampled(clip, length, frame_rate, random)
+    if random.random() < 0.5:
+        flip = torch.tensor([-1.0, 1.0, 1.0])
+        motion = replace(motion, rotations=mirror_rotations(motion.rotations), pelvis=motion.pelvis * flip)
+    rotations = motion.rotations
+    for scale in (1.0, 0.5, 0.25, 0.125):
+        changed = _widened(rotations, random, scale, frame_rate)
+        if bool((self_penetration(changed) < _DEEPEST_IN_MOTION).all()):
+            motion = replace(motion, rotations=changed)
+            break
+    # Face +z in the first frame, and start at x = z = 0.
+    forward = motion.rotations[0, 0, :, 2]
+    motion = turned(motion, -float(torch.atan2(forward[0], forward[2])))
+    return replace(motion, pelvis=motion.pelvis - motion.pelvis[0] * torch.tensor([1.0, 0.0, 1.0]))
+
+
+def _sampled_clip(random: np.random.Generator, split: str, seconds: float, motions: Path | None) -> Motion:
+    """A clip of the library that lasts so long, each activity alike; any where none does."""
+    clips = list(library_with(motions).motions(split=split))
+    clips = [clip for clip in clips if (len(clip) - 1) / clip.frame_rate >= seconds] or clips
+    names = sorted({clip.activity for clip in clips})
+    activity = names[int(random.integers(len(names)))]
+    clips = [clip for clip in clips if clip.activity == activity]
+    return clips[int(random.integers(len(clips)))]
+
+
+def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.Generator) -> Performance:
+    step = clip.frame_rate / frame_rate
+    last = len(clip) - 1
+    start = random.uniform(0, max(0.0, last - step * (length - 1)))
+    time = start + step * np.arange(length)
+    time = np.abs((time + last) % (2 * last) - last) if last > 0 else np.zeros(length)
+    before = torch.from_numpy(np.minimum(np.floor(time), max(last - 1, 0)).astype(np.int64))
+    after = (before + 1).clamp(max=last)
+    share = torch.from_numpy(time.astype(np.float32)) - before
+    matrices = axis_angle_to_matrix(clip.poses.unflatten(-1, (len(SMPL24), 3)))
+    first, second = matrices[before], matrices[after]
+    step_between = matrix_to_axis_angle(first.mT @ second) * share[:, None, None]
+    rotations = first @ axis_angle_to_matrix(step_between)
+    pelvis = torch.lerp(clip.pelvis[before], clip.pelvis[after], share[:, None])
+    return Performance(rotations, pelvis, (clip.activity,) * length, LIBRARY)
+
+
+def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame_rate: float) -> Tensor:
+    """Joint angles of trunk and arms moved by an offset and two slow waves, kept inside the limits."""
+    angles, (lowest, highest) = rotations_to_angles(rotations), joint_limits()
+    seconds = np.arange(len(rotations)) / frame_rate
+    for joint, names in ANGLE_NAMES.items():
+        spread = _WIDENING.get(joint_class(joint), 0.0) * scale
+        if spread == 0 or joint == "pelvis":
+            continue
+        for column in range(len(names)):
+            offset = spread * random.normal() + np.zeros(len(seconds))
+            for speed in random.uniform(0.1, 0.8, 2):
+                offset += 0.5 * spread * np.sin(2 * np.pi * (speed * seconds + random.random()))
+            row = SMPL24.index(joint)
+            low, high, entry = float(lowest[row, column]), float(highest[row, column]), (slice(None), row, column)
+            old = angles[entry]
+            moved = old + torch.from_numpy(np.deg2rad(offset).astype(np.float32))
+            # What the recording does beyond the limits stays.
+            angles[entry] = torch.minimum(torch.maximum(moved, old.clamp(max=low)), old.clamp(min=high))
+    return angles_to_rotations(angles)
+
+
+def turned(motion: Performance, heading: float | Tensor) -> Performance:
+    """The motion turned about the world's y axis by radians; one (T,) angle per frame turns each pose on its spot."""
+    each = torch.as_tensor(heading, dtype=torch.float32).expand(len(motion))
+    zero = torch.zeros_like(each)
+    turn = axis_angle_to_matrix(torch.stack((zero, each, zero), -1))
+    rotations = motion.rotations.clone()
+    rotations[:, 0] = turn @ rotations[:, 0]
+    pelvis = motion.pelvis if not motion.joined else (turn @ motion.pelvis[..., None])[..., 0]
+    return replace(motion, rotations=rotations, pelvis=pelvis)
+
+
+def on_floor(body: Body, motion: Performance, betas: Tensor) -> Performance:
+    """The motion of a body of that shape (10,), with its feet, or whatever is lowest, on the floor.
+
+    Steps become longer and jumps higher with the length of the legs. Joined frames are moved as one, by their lowest
+    point, so that people still leave the ground; others each for itself.
+    """
+    with torch.no_grad():
+        legs = _leg_length(body, betas[None]) / _leg_length(body, torch.zeros(1, body.shape_count))
+        pelvis = motion.pelvis * legs
+        root = body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
+        lowest = torch.empty(len(motion))
+        for start in range(0, len(motion), 16):
+            rows = slice(start, start + 16)
+            posed = body.pose(motion.rotations[rows], betas[None], pelvis[rows] - root)
+            assert posed.vertices is not None
+            lowest[rows] = posed.vertices[..., 1].amin(1)
+        drop = lowest.amin().expand(len(motion)) if motion.joined else lowest
+    return replace(motion, pelvis=pelvis - drop[:, None] * torch.tensor([0.0, 1.0, 0.0]))
+
+
+def _leg_length(body: Body, betas: Tensor) -> float:
+    joints = body.rest_joints(betas)[0]
+    hip, knee, ankle = (joints[SMPL24.index(f"left_{name}")] for name in ("hip", "knee", "ankle"))
+    return float((hip - knee).norm() + (knee - ankle).norm())

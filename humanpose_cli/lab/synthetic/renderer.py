@@ -1,0 +1,507 @@
+"""Images and label maps of a scene: one z-buffer for everything that has a surface, composed over the background.
+
+In this order: shadows on the background, textures (`Coat`) and light of the meshes, `SceneRenderer`, the labels of a
+frame's people, and `imperfect_fit`, labels with the errors of a fit.
+
+The z-buffer has a sample at every pixel's centre, at the middles of its edges and at its corners. Label maps are the
+centres; a pixel's colour weighs its nine samples 1-2-1 along both sides, which smooths edges. A surface's colour is its
+texture, reduced to about the resolution of the samples, times the light at its vertices. Unlike `rendering.shading`,
+which draws bodies over given images, this casts shadows, keeps colours gamma encoded and makes label maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.joint_angles import joint_class
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.rasterising.op import Raster, interpolate
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.lab.cache.label_maps import (
+    RENDERED_MAPS,
+    BodyLabels,
+    LabelledMesh,
+    MeshStack,
+    encode_map,
+    joint_visibility,
+    landmark_visibility,
+    maps_of_raster,
+)
+from humanpose_cli.lab.cache.samples import Person
+from humanpose_cli.lab.synthetic.backgrounds import Backdrop, paint_backdrop
+from humanpose_cli.lab.synthetic.cameras import ContactShadow, SceneCamera, ShadowMap, degrade, encoded, irradiance
+from humanpose_cli.lab.synthetic.mesh import MATERIALS, DressedMesh, pose_dressed
+from humanpose_cli.lab.synthetic.scene import Prop, SceneDescription
+from humanpose_cli.lab.synthetic.tiles import TILE_SIDE, tile, tile_level
+from humanpose_cli.rendering.boxes import Box, body_box
+from humanpose_cli.rendering.shading import rasterise_view
+
+Array = NDArray[Any]
+
+_FARTHEST = 60.0  # metres from the lens
+_COARSE = 4  # pixels of the grid on which shadows on walls are looked for
+_NEAR, _SHADOW_MARGIN = 0.1, 0.3  # metres
+_FALL = 0.8  # metres that light passes between a person and the floor, for the softness of edges
+_CONTACT = 0.6  # of the light that is kept away under what touches the floor
+_WALLS = 0.7  # share of the sun's shadow on walls, which also get light from the floor
+
+
+def _shade_backdrop(
+    image: Array, backdrop: Backdrop, scene: SceneDescription, shadow: ShadowMap, casting: Array
+) -> None:
+    """Darken a background's image (H, W, 3) in place where the sun or the open sky does not reach it.
+
+    shadow   in camera axes; casting (V, 3) the vertices that cast shadows, camera axes
+    """
+    camera, lighting = scene.camera, scene.lighting
+    ground = np.where(backdrop.depth < _FARTHEST, backdrop.surface, 0)
+    if not ground.any():
+        return
+    world = (casting[::3] - camera.translation) @ camera.rotation
+    contact = ContactShadow(world)
+    mask = ground == 1
+    mask &= _floor_window(world, np.asarray(lighting.sun.direction), camera)
+    mask |= _shadowed_walls(ground == 2, backdrop.depth, camera, shadow)
+    rows = np.flatnonzero(mask)
+    if not len(rows):
+        return
+    points = _points(rows, backdrop.depth, camera)
+    up = np.array([[0, 1, 0]], np.float32)
+    shaded = encoded(irradiance(up, lighting, 0.0)[0] / irradiance(up, lighting)[0])
+    floor = backdrop.surface.ravel()[rows] == 1
+    cover = shadow.cover(points, _FALL) * np.where(floor, np.float32(1), np.float32(_WALLS))
+    factor = 1 - cover[:, None] * (1 - shaded)
+    below = np.flatnonzero(floor)
+    positions = (points[below] - camera.translation) @ camera.rotation
+    factor[below] *= 1 - np.float32(_CONTACT) * contact.darkness(positions)[:, None]
+    image.reshape(-1, 3)[rows] *= factor
+
+
+def _floor_window(world: Array, sun: Array, camera: SceneCamera) -> NDArray[np.bool_]:
+    """The rectangle (H, W) of the image in which the floor's shadow of points (N, 3) in world axes lies."""
+    width, height = camera.view.size
+    window = np.zeros((height, width), bool)
+    some = world[::8]
+    fallen = some - np.maximum(some[:, 1:2], 0) / max(float(sun[1]), 0.05) * sun
+    points = camera.to_camera(np.concatenate((fallen, some * [1, 0, 1])))
+    if points[:, 2].min() < _NEAR:
+        window[:] = True  # the shadow reaches the lens: it may be anywhere
+        return window
+    pixels = points[:, :2] / points[:, 2:] * camera.view.focal + np.asarray(camera.view.principal_point)
+    margin = _SHADOW_MARGIN * camera.view.focal / points[:, 2].min()
+    low, high = np.floor(pixels.min(0) - margin), np.ceil(pixels.max(0) + margin)
+    (left, top), (right, bottom) = (np.clip(end, 0, (width, height)).astype(int) for end in (low, high))
+    window[top:bottom, left:right] = True
+    return window
+
+
+def _shadowed_walls(wall: NDArray[np.bool_], depth: Array, camera: SceneCamera, shadow: ShadowMap) -> NDArray[np.bool_]:
+    """Walls (H, W) in whose neighbourhood a coarse grid of pixels finds a shadow."""
+    height, width = depth.shape
+    y, x = np.meshgrid(np.arange(0, height, _COARSE), np.arange(0, width, _COARSE), indexing="ij")
+    numbers = (y * width + x).ravel()
+    use = wall.ravel()[numbers]
+    points = _points(numbers[use], depth, camera)
+    if not len(points):
+        return wall
+    dark = np.zeros(len(numbers), np.uint8)
+    dark[use] = shadow.near(points, _COARSE * float(np.median(points[:, 2])) / camera.view.focal)
+    grid = cv2.dilate(dark.reshape(y.shape), np.ones((3, 3), np.uint8))
+    full = cv2.resize(grid, (grid.shape[1] * _COARSE, grid.shape[0] * _COARSE), interpolation=cv2.INTER_NEAREST)
+    return (full[:height, :width] > 0) & wall
+
+
+def _points(pixels: NDArray[np.int64], depth: Array, camera: SceneCamera) -> Array:
+    """Points (N, 3) float32 in camera axes of a background at some pixels."""
+    y, x = np.divmod(pixels, depth.shape[1])
+    z = depth.ravel()[pixels].astype(np.float32)
+    cx, cy = camera.view.principal_point
+    scale = z / np.float32(camera.view.focal)
+    return np.stack(((x + np.float32(0.5 - cx)) * scale, (y + np.float32(0.5 - cy)) * scale, z), 1).astype(np.float32)
+
+
+# Strength and sharpness of the highlights that materials throw, in order of MATERIALS.
+_GLOSS: dict[str, tuple[float, float]] = {"skin": (0.08, 10), "eye": (0.3, 40), "hair": (0.16, 16), "shoe": (0.14, 14)}
+_GLOSS_TABLE = np.array([_GLOSS.get(name, (0.0, 1.0)) for name in MATERIALS], np.float32)
+
+
+class Coat:
+    """The texture of a mesh, and what of it does not change while the mesh moves.
+
+    image    (h, w, 3) uint8; uv (T, 2) in units of the image, v down; uv_faces and faces (F, 3)
+    vertex   (T,) the vertex that each texture vertex belongs to
+    gloss    (V, 2) strength and sharpness of highlights, or None
+    tile     (kind, variant) where the image is a tile that repeats; tint (3,) its factors
+    """
+
+    def __init__(self, image: NDArray[np.uint8], uv: Array, uv_faces: Array, faces: Array) -> None:
+        self.image, self.uv = image, np.asarray(uv, np.float32)
+        self.uv_faces, self.faces = torch.from_numpy(uv_faces), torch.from_numpy(faces)
+        self.vertex = np.zeros(len(uv), np.int32)
+        self.vertex[uv_faces.T] = faces.T
+        self.gloss: Array | None = None
+        self.tile: tuple[str, int] | None = None
+        self.tint = np.ones(3, np.float32)
+
+    def halved(self, level: int) -> NDArray[np.uint8]:
+        """The image, halved `level` times as far as it goes."""
+        if self.tile is not None:
+            return tile_level(*self.tile, min(level, TILE_SIDE.bit_length() - 3))
+        if not level:
+            return self.image
+        size = (max(1, self.image.shape[1] >> level), max(1, self.image.shape[0] >> level))
+        return np.asarray(cv2.resize(self.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _coat_of_person(mesh: DressedMesh) -> Coat:
+    """The coat of somebody dressed."""
+    coat = Coat(mesh.texture, mesh.uv, mesh.uv_faces, mesh.faces)
+    material = np.zeros(len(mesh.vertices), np.uint8)
+    material[mesh.faces.T] = mesh.material
+    coat.gloss = _GLOSS_TABLE[material]
+    return coat
+
+
+def _coat_of_prop(prop: Prop) -> Coat:
+    coat = Coat(tile(*prop.tile), prop.solid.uv / np.float32(prop.metres), prop.solid.faces, prop.solid.faces)
+    coat.tile, coat.tint = prop.tile, np.asarray(prop.tint, np.float32)
+    return coat
+
+
+def _vertex_light(
+    stack: MeshStack, coats: Sequence[Coat], scene: SceneDescription, shadow: ShadowMap | None, casting: int
+) -> tuple[Array, Array]:
+    """Factor on the encoded colour (V, 3), and encoded highlight (V,), at each vertex of a stack in camera axes.
+
+    casting  vertices, from the first, that cast shadows and get them
+    """
+    points, normals, camera, lighting = stack.vertices.numpy(), stack.normals.numpy(), scene.camera, scene.lighting
+    sunlit = np.ones(len(points), np.float32)
+    if shadow is not None:
+        sunlit[:casting] = shadow.sunlit(points[:casting], normals[:casting])
+    gain = encoded(irradiance(normals @ camera.rotation, lighting, sunlit))
+    shine = np.zeros(len(points), np.float32)
+    sun = camera.rotation @ np.asarray(lighting.sun.direction, np.float32)
+    strength = np.float32(255 * min(lighting.exposure * float(np.mean(lighting.sun.colour)), 1.5))
+    for coat, start in zip(coats, stack.first_vertex, strict=False):
+        if coat.gloss is None:
+            continue
+        rows = np.flatnonzero(coat.gloss[:, 0])
+        gloss, rows = coat.gloss[rows], rows + start
+        half = sun - points[rows] / np.linalg.norm(points[rows], axis=1, keepdims=True)
+        half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
+        facing = np.maximum(np.einsum("nk,nk->n", half, normals[rows]), 0)
+        shine[rows] = strength * gloss[:, 0] * sunlit[rows] * facing ** gloss[:, 1]
+    return gain, shine
+
+
+def _paint_surfaces(
+    stack: MeshStack, coats: Sequence[Coat], raster: Raster, focal: float, gain: Array, shine: Array
+) -> Array:
+    """Colours (h, w, 3) float32 of the samples of a raster (1, h, w); zero where it sees nothing.
+
+    focal  pixels, of the raster's samples; gain and shine as of `_vertex_light`
+    """
+    face = raster.face[0].numpy()
+    table = np.zeros(len(stack.faces) + 1, np.uint8)  # its last entry is that of face −1
+    table[:-1] = np.repeat(np.arange(1, len(stack.first_face)), np.diff(stack.first_face))
+    owner = table[face]  # 1 + the mesh that each sample sees, 0 for none
+    present = np.flatnonzero(np.bincount(owner.ravel(), minlength=len(coats) + 1)[1:]).tolist()
+    starts = np.cumsum([0, *(len(coat.uv) for coat in coats)]).tolist()
+    texels, light = np.zeros((starts[-1], 2), np.float32), np.zeros((starts[-1], 3), np.float32)
+    images: dict[int, NDArray[np.uint8]] = {}
+    for mesh in present:
+        coat, rows = coats[mesh], slice(starts[mesh], starts[mesh + 1])
+        images[mesh] = coat.halved(_level(stack, coat, mesh, face[owner == mesh + 1], focal))
+        height, width = images[mesh].shape[:2]
+        texels[rows] = coat.uv * np.array([width, height], np.float32) - np.float32(0.5)
+        light[rows] = (gain[stack.first_vertex[mesh] : stack.first_vertex[mesh + 1]] * coat.tint)[coat.vertex]
+    faces = torch.cat([coat.uv_faces + start for coat, start in zip(coats, starts, strict=False)])
+    at = interpolate(raster, faces, torch.from_numpy(texels)[None])[0].numpy()
+    lit = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
+    colour = np.zeros((*face.shape, 3), np.uint8)
+    for mesh in present:
+        where = owner == mesh + 1
+        ys, xs = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+        part = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
+        border = cv2.BORDER_REPLICATE if coats[mesh].tile is None else cv2.BORDER_WRAP
+        x, y = cv2.split(at[part])
+        sampled = cv2.remap(images[mesh], x, y, cv2.INTER_LINEAR, borderMode=border)
+        cv2.copyTo(sampled, where[part].view(np.uint8), colour[part])
+    result = np.asarray(cv2.multiply(colour, lit, dtype=cv2.CV_32F), np.float32)
+    if shine.any():
+        glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
+        result = np.asarray(cv2.add(result, cv2.merge([glow, glow, glow])), np.float32)
+    return np.minimum(result, np.float32(255), out=result)
+
+
+def _level(stack: MeshStack, coat: Coat, mesh: int, shown: NDArray[np.int32], focal: float) -> int:
+    """How often a texture is halved to be about as fine as the samples, estimated on some of the visible faces."""
+    some = shown[:: max(1, len(shown) // 256)] - stack.first_face[mesh]
+    corners: Tensor = coat.faces[some] + int(stack.first_vertex[mesh])
+    points = stack.vertices.numpy()[corners.numpy()]
+    size = np.array([coat.image.shape[1], coat.image.shape[0]], np.float32)
+    positions = coat.uv[coat.uv_faces[some].numpy()] * size
+    edges = points[:, 1:] - points[:, :1]
+    across = np.cross(edges[:, 0], edges[:, 1])
+    area, middle = np.linalg.norm(across, axis=1), points.mean(1)
+    slant = np.abs(np.einsum("nk,nk->n", across, middle))
+    slant /= np.maximum(area * np.linalg.norm(middle, axis=1), 1e-12)
+    samples = area * np.maximum(slant, 0.3) * (focal / np.maximum(middle[:, 2], 0.05)) ** 2
+    step = positions[:, 1:] - positions[:, :1]
+    texels = np.abs(step[:, 0, 0] * step[:, 1, 1] - step[:, 0, 1] * step[:, 1, 0])
+    ratio = float(np.median(texels / np.maximum(samples, 1e-9)))
+    return int(np.clip(round(0.5 * float(np.log2(max(ratio, 1e-6)))), 0, 8))
+
+
+_TENT = np.array([0.25, 0.5, 0.25], np.float32)
+_BLUR_FROM = 0.3  # pixels
+_ARM = 0.7  # metres that people reach around their pelvis
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedScene:
+    """One image of a scene.
+
+    image    (H, W, 3) uint8
+    maps     name → map as `LABEL_MAPS` says
+    visible  (P,) pixels that each of the people is visible on
+    """
+
+    image: NDArray[np.uint8]
+    maps: dict[str, Array]
+    visible: NDArray[np.int64]
+
+
+class SceneRenderer:
+    """Renders the frames of a scene; the background is painted once."""
+
+    def __init__(self, body: Body, scene: SceneDescription, labels: BodyLabels | None = None) -> None:
+        self.body, self.scene = body, scene
+        self.labels = labels or BodyLabels(body)
+        # Points (N, 3) in world axes between which everything stands: around people's pelvises, and things.
+        camera = scene.camera
+        pelvis = torch.cat([person.trans for person in scene.people]).numpy() if scene.people else np.zeros((0, 3))
+        world = (pelvis - camera.translation) @ camera.rotation
+        around = (world[:, None] + np.array([[-_ARM, 0, -_ARM], [_ARM, 0, _ARM]])).reshape(-1, 3)
+        things = [prop.solid.vertices[[0, -1]] for prop in scene.props if prop.shadow]
+        inside = np.concatenate((around, *things))
+        self.backdrop: Backdrop = paint_backdrop(scene.background, camera, scene.lighting, scene.images, inside)
+        # What casts no shadow comes last, so that all that does are the first meshes of the stack.
+        props = sorted(scene.props, key=lambda prop: not prop.shadow)
+        self._casting = len(scene.people) + sum(prop.shadow for prop in props)
+        self._coats = [*(_coat_of_person(p.mesh) for p in scene.people), *map(_coat_of_prop, props)]
+        to_camera = scene.camera.to_camera
+        self._props = [torch.from_numpy(to_camera(prop.solid.vertices).astype(np.float32)) for prop in props]
+
+    def render(self, frame: int = 0, names: tuple[str, ...] = RENDERED_MAPS) -> RenderedScene:
+        """One frame with the maps of these names."""
+        scene = self.scene
+        with torch.no_grad():
+            row = slice(frame, frame + 1)
+            people = [
+                LabelledMesh(
+                    pose_dressed(self.body, person.mesh, person.rotations[row], person.trans[row])[0],
+                    coat.faces,
+                    self.labels,
+                    person.mesh.body_vertex,
+                )
+                for person, coat in zip(scene.people, self._coats, strict=False)
+            ]
+            things = [(v, coat.faces) for v, coat in zip(self._props, self._coats[len(people) :], strict=True)]
+            stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in people), *things])
+            box = body_box(stack.vertices, scene.camera.view)
+            fine = None
+            if not box.empty:
+                # The z-buffer of 2H + 1 rows and 2W + 1 columns whose odd ones are the pixels' centres.
+                view = scene.camera.view.part(*box)
+                (width, height), (x, y) = view.size, view.principal_point
+                doubled = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
+                fine = rasterise_view(stack.vertices[None], stack.faces, doubled)
+            centres = _centres(fine, box, scene.camera.view)
+            maps = maps_of_raster(people, stack, centres, tuple({*names, "persons"}))
+            image = self._image(stack, fine, box)
+        noise = np.random.default_rng([scene.noise_seed, frame])
+        visible = np.bincount(maps["persons"].ravel(), minlength=len(people) + 1)[1:]
+        return RenderedScene(degrade(image, scene.degradation, noise), {name: maps[name] for name in names}, visible)
+
+    def _image(self, stack: MeshStack, fine: Raster | None, box: Box) -> Array:
+        """The undamaged image (H, W, 3) float32."""
+        scene, casting = self.scene, int(stack.first_vertex[self._casting])
+        shadow = None
+        if casting:
+            sun = scene.camera.rotation @ np.asarray(scene.lighting.sun.direction, np.float32)
+            faces = stack.faces[: stack.first_face[self._casting]]
+            side = 256 if len(scene.people) <= 1 else 384
+            shadow = ShadowMap(stack.vertices[:casting], faces, sun, scene.lighting.penumbra, side=side)
+        image = self.backdrop.image.copy()
+        if shadow is not None:
+            _shade_backdrop(image, self.backdrop, scene, shadow, stack.vertices[:casting].numpy())
+        if scene.degradation.backdrop_blur > _BLUR_FROM:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), scene.degradation.backdrop_blur), np.float32)
+        if fine is not None:
+            gain, shine = _vertex_light(stack, self._coats, scene, shadow, casting)
+            colour = _shrunk(_paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
+            cover = _shrunk((fine.face[0] >= 0).numpy().astype(np.float32))
+            uncovered = 1 - cover
+            part = image[box.slices]
+            part[:] = cv2.add(cv2.multiply(part, cv2.merge([uncovered, uncovered, uncovered])), colour)
+        return image
+
+
+def _shrunk(samples: Array) -> Array:
+    """Samples (2h + 1, 2w + 1[, C]) of a doubled raster as pixels (h, w[, C])."""
+    smooth = cv2.sepFilter2D(samples, -1, _TENT, _TENT, borderType=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(smooth[1::2, 1::2])
+
+
+def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:
+    """The raster of the whole image at one sample a pixel, out of the doubled one of a part of it."""
+    width, height = view.size
+    face = torch.full((1, height, width), -1, dtype=torch.int32)
+    weights, depth = torch.zeros(1, height, width, 3), torch.full((1, height, width), float("inf"))
+    if fine is not None:
+        rows, columns = box.slices
+        for full, part in zip((face, weights, depth), fine, strict=True):
+            full[:, rows, columns] = part[:, 1::2, 1::2]
+    return Raster(face, weights, depth)
+
+
+LANDMARKS = ("reposing19", "blazepose33")
+_BOX_MARGIN = 0.04  # of the box's longer side: flesh and clothes beyond the joints
+
+
+def encoded_image(image: NDArray[np.uint8], quality: int) -> bytes:
+    """JPEG bytes of (H, W, 3) RGB."""
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "an RGB image can be encoded"
+    return bytes(data.tobytes())
+
+
+def encoded_maps(rendered: RenderedScene, visible: list[int]) -> dict[str, bytes]:
+    """The maps as PNG bytes; `persons` renumbered to the visible people."""
+    number = np.zeros(len(rendered.visible) + 1, np.uint8)
+    number[np.array(visible, int) + 1] = np.arange(1, len(visible) + 1)
+    maps = {**rendered.maps, "persons": number[rendered.maps["persons"]]}
+    return {name: encode_map(name, values) for name, values in maps.items()}
+
+
+def people_of_frame(
+    body: Body, scene: SceneDescription, names: list[tuple[str, str]], frame: int, rendered: RenderedScene
+) -> tuple[list[Person], list[int]]:
+    """Labels of the people of one frame who are visible on any pixel, and their indices in the scene.
+
+    names  (identity, clothing) of each
+    """
+    people, view, maps = scene.people, scene.camera.view, rendered.maps
+    shown = [index for index in range(len(people)) if rendered.visible[index] > 0]
+    if not shown:
+        return [], []
+    rotations = torch.stack([people[i].rotations[frame] for i in shown])
+    betas = torch.stack([people[i].betas for i in shown])
+    trans = torch.stack([people[i].trans[frame] for i in shown])
+    with torch.no_grad():
+        posed = body.pose(rotations, betas, trans, vertices=False)
+        points = {name: body.pose_landmarks(name, posed, betas).numpy() for name in LANDMARKS}
+    points[SMPL24.name] = posed.joints.numpy()
+    poses = matrix_to_axis_angle(rotations).flatten(1).numpy()
+    labelled = []
+    for row, index in enumerate(shown):
+        own = {name: its[row].astype(np.float32) for name, its in points.items()}
+        keypoints = {}  # (J, 3): pixels, and how much of the surface around each joint is visible
+        for name, its in own.items():
+            if name == SMPL24.name:
+                visible = joint_visibility(its, index, view, maps)
+            else:
+                visible = landmark_visibility(body, name, its, index, view, maps)
+            pixels = view.project(torch.from_numpy(its)).numpy()
+            keypoints[name] = np.concatenate((pixels, visible[:, None]), 1).astype(np.float32)
+        identity, clothing = names[index]
+        labelled.append(
+            Person(
+                identity=identity,
+                clothing=clothing,
+                activity=people[index].activities[frame],
+                gender="neutral",
+                body=body.name,
+                box=_person_box(np.concatenate([k[:, :2] for k in keypoints.values()]), maps["persons"] == index + 1),
+                poses=poses[row],
+                betas=betas[row].numpy(),
+                trans=trans[row].numpy(),
+                keypoints=keypoints,
+                joints={name: np.c_[its, np.ones(len(its), np.float32)] for name, its in own.items()},
+            )
+        )
+    return labelled, shown
+
+
+def _person_box(pixels: Array, shown: NDArray[np.bool_]) -> Array:
+    """Round the joints with a margin and all pixels that show the person, cut at the image's edges."""
+    height, width = shown.shape
+    low, high = pixels.min(0), pixels.max(0)
+    margin = _BOX_MARGIN * (high - low).max()
+    rows, columns = np.nonzero(shown)
+    low = np.minimum(low - margin, (columns.min(), rows.min()))
+    high = np.maximum(high + margin, (columns.max() + 1, rows.max() + 1))
+    return np.concatenate((np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height)))).astype(np.float32)
+
+
+# Degrees of standard deviation per kind of joint. With the other widths they give joint errors of about 85 mm about the
+# hips, what the keypoint fit has on rendered people (benchmarks/RESULTS.md).
+_DEGREES = {"trunk": 4.0, "neck": 6.0, "head": 7.0, "collar": 5.0, "shoulder": 10.0, "elbow": 11.0, "wrist": 10.0}
+_DEGREES |= {"hand": 6.0, "hip": 7.0, "knee": 8.5, "ankle": 7.0, "foot": 4.0}
+
+
+# Further standard deviations: radians of the whole body about the image's horizontal axis, which mostly changes depth,
+# and about the two others; share of the distance; pixels of the root; shape components.
+_LEAN, _TURN, _DEPTH, _PIXELS, _BETAS = 0.09, 0.05, 0.05, 3.0, 0.6
+_MEMORY = 0.85  # correlation of neighbouring frames of a clip
+
+
+def imperfect_fit(
+    random: np.random.Generator, poses: Array, betas: Array, trans: Array, rest_pelvis: Array, focal: Array
+) -> tuple[Array, Array, Array]:
+    """(poses, betas, trans) of a fit of one person in T frames, with a fifth to nearly twice the usual errors.
+
+    poses (T, 72) axis-angle, betas (S,), trans (T, 3) metres: the truth; rest_pelvis (3,) of that shape; focal (T,) px
+    """
+    frames, strength = len(poses), random.uniform(0.2, 1.8)
+    # The pelvis' own error is the whole body's.
+    classes = (name if name in _DEGREES else joint_class(name) for name in SMPL24.joint_names)
+    degrees = np.array([_DEGREES.get(name, 0.0) for name in classes])
+    joint_noise = _random_walk(random, (frames, len(SMPL24), 3)) * np.deg2rad(degrees)[:, None]
+    joint_noise *= strength
+    pelvis = SMPL24.index("pelvis")
+    body_turn = _random_walk(random, (frames, 3)) * strength * (_LEAN, _TURN, _TURN)
+    true = Rotation.from_rotvec(np.reshape(poses, (-1, 3)))
+    noisy = (true * Rotation.from_rotvec(joint_noise.reshape(-1, 3))).as_rotvec().reshape(frames, -1, 3)
+    noisy[:, pelvis] = (Rotation.from_rotvec(body_turn) * Rotation.from_rotvec(poses[:, :3])).as_rotvec()
+    root = np.asarray(trans, np.float64) + rest_pelvis
+    nearer = np.exp(_random_walk(random, (frames, 1)) * strength * _DEPTH)
+    aside = _random_walk(random, (frames, 2)) * strength * _PIXELS * root[:, 2:] / focal[:, None]
+    moved = (root + np.concatenate((aside, np.zeros((frames, 1))), 1)) * nearer
+    shape = betas + strength * _BETAS * random.standard_normal(np.shape(betas))
+    return (
+        noisy.reshape(frames, -1).astype(np.float32),
+        shape.astype(np.float32),
+        (moved - rest_pelvis).astype(np.float32),
+    )
+
+
+def _random_walk(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Unit normal numbers, correlated along the first axis."""
+    steps = random.standard_normal(shape)
+    for t in range(1, shape[0]):
+        steps[t] = _MEMORY * steps[t - 1] + np.sqrt(1 - _MEMORY**2) * steps[t]
+    return steps

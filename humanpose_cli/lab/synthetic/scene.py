@@ -1,0 +1,503 @@
+"""A scene: who stands where in which poses, before which camera, in which light; drawn at random as a whole.
+
+The world has metres, y up and the floor at y = 0; labels are in camera axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.synthetic.backgrounds import Background, ImageFolder, sample_background
+from humanpose_cli.lab.synthetic.cameras import (
+    CameraOptions,
+    Degradation,
+    SceneCamera,
+    SceneLighting,
+    sample_camera,
+    sample_degradation,
+    sample_lighting,
+)
+from humanpose_cli.lab.synthetic.mesh import DressedMesh, grid_faces
+from humanpose_cli.lab.synthetic.poses import Performance, on_floor, turned
+from humanpose_cli.lab.synthetic.tiles import VARIANTS
+
+Array = NDArray[Any]
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """vertices (V, 3) metres; faces (F, 3) int32, counter-clockwise seen from outside; uv (V, 2) metres of surface."""
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    uv: NDArray[np.float32]
+
+
+def _merged(solids: Sequence[Solid]) -> Solid:
+    """Several as one."""
+    starts = np.cumsum([0, *(len(solid.vertices) for solid in solids)])
+    return Solid(
+        np.concatenate([solid.vertices for solid in solids]),
+        np.concatenate([solid.faces + start for solid, start in zip(solids, starts, strict=False)]).astype(np.int32),
+        np.concatenate([solid.uv for solid in solids]),
+    )
+
+
+def moved(solid: Solid, point: Array, turn: float = 0.0, tilt: float = 0.0) -> Solid:
+    """Tilted about z, turned about y (radians), and moved to a position (3,)."""
+    c, s, tc, ts = math.cos(turn), math.sin(turn), math.cos(tilt), math.sin(tilt)
+    about_y = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    about_z = np.array([[tc, -ts, 0], [ts, tc, 0], [0, 0, 1]])
+    vertices = solid.vertices @ (about_y @ about_z).T + np.asarray(point)
+    return Solid(vertices.astype(np.float32), solid.faces, solid.uv)
+
+
+def _sheet(points: Array, uv: Array) -> Solid:
+    """A grid of points (n, m, 3) as triangles whose front is seen where rows run up to down and columns rightwards."""
+    faces, _ = grid_faces(*points.shape[:2], closed=False)
+    return Solid(points.reshape(-1, 3).astype(np.float32), faces.astype(np.int32), uv.reshape(-1, 2).astype(np.float32))
+
+
+def _panel(corner: Array, right: Array, down: Array, cells: int = 6) -> Solid:
+    s, t = np.meshgrid(np.linspace(0, 1, cells + 1), np.linspace(0, 1, cells + 1))
+    uv = np.stack((s * np.linalg.norm(right), t * np.linalg.norm(down)), -1)
+    return _sheet(corner + s[..., None] * right + t[..., None] * down, uv)
+
+
+def box(size: Vector) -> Solid:
+    """A box of width, height, depth, standing on the origin."""
+    w, h, d = size
+    x, y, z = np.array([w, 0, 0]), np.array([0, h, 0]), np.array([0, 0, d])
+    low = np.array([-w / 2, 0, -d / 2])
+    front, back = _panel(low + z + y, x, -y), _panel(low + x + y, -x, -y)
+    sides = _panel(low + x + z + y, -z, -y), _panel(low + y, z, -y)
+    top, bottom = _panel(low + y, x, z), _panel(low + z, x, -z, 1)
+    return _merged([front, back, *sides, top, bottom])
+
+
+def cylinder(radius: float, height: float, *, top_radius: float | None = None, sides: int = 20) -> Solid:
+    """An upright cylinder or cone frustum on the origin, closed above."""
+    upper = radius if top_radius is None else top_radius
+    angle = np.linspace(0, 2 * math.pi, sides + 1)
+    rise = np.linspace(1, 0, 7)
+    around = np.stack((np.sin(angle), np.zeros_like(angle), np.cos(angle)), -1)
+    wide = upper + (radius - upper) * (1 - rise)
+    points = wide[:, None, None] * around + (rise * height)[:, None, None] * np.array([0, 1.0, 0])
+    uv = np.stack(np.broadcast_arrays(angle[None] * max(radius, 0.02), (1 - rise[:, None]) * height), -1)
+    mantle = _sheet(points, uv)
+    rim = points[0]
+    lid = np.stack((np.broadcast_to([0, height, 0], rim.shape), rim))
+    return _merged([mantle, _sheet(lid, np.stack((lid[..., 0], lid[..., 2]), -1))])
+
+
+def ball(radii: Vector, sides: int = 20) -> Solid:
+    """An ellipsoid around the origin."""
+    angle, polar = np.linspace(0, 2 * math.pi, sides + 1), np.linspace(0, math.pi, sides // 2 + 1)
+    ring = np.sin(polar)[:, None]
+    unit = np.stack(np.broadcast_arrays(ring * np.sin(angle), np.cos(polar)[:, None], ring * np.cos(angle)), -1)
+    uv = np.stack(np.broadcast_arrays(angle[None] * radii[0], polar[:, None] * radii[1]), -1)
+    return _sheet(unit * np.asarray(radii), uv)
+
+
+def table(width: float, height: float, depth: float) -> Solid:
+    """A board on four legs."""
+    thick, leg = 0.04, 0.05
+    board = moved(box((width, thick, depth)), np.array([0, height - thick, 0]))
+    legs = [
+        moved(box((leg, height - thick, leg)), np.array([sx * (width / 2 - leg), 0, sz * (depth / 2 - leg)]))
+        for sx in (-1, 1)
+        for sz in (-1, 1)
+    ]
+    return _merged([board, *legs])
+
+
+def card(outline: Array) -> Solid:
+    """A flat thing in the x-y plane with an outline (n, 2) metres around the origin, seen from both sides."""
+    rim = np.concatenate((outline, outline[:1]))
+    flat = np.concatenate((rim, np.zeros((len(rim), 1))), 1)
+    middle = np.zeros_like(flat)
+    return _sheet(np.stack((middle, flat)), np.stack((middle[:, :2], rim)))
+
+
+_LEAVES = 40
+
+
+def _plant(random: np.random.Generator, height: float) -> Solid:
+    """Leaves like blades that rise from the origin and bend outwards."""
+    blades = []
+    t = np.linspace(1, 0, 6)
+    width = np.sqrt(np.maximum(t * (1 - t) * 4, 0.05))[:, None]
+    for _ in range(_LEAVES):
+        azimuth, lean = random.uniform(0, 2 * math.pi), random.uniform(0.1, 1.1)
+        length, wide = height * random.uniform(0.5, 1.0), height * random.uniform(0.015, 0.06)
+        bend = lean * t**1.5
+        out = np.array([math.sin(azimuth), 0, math.cos(azimuth)])
+        side = np.array([out[2], 0, -out[0]])
+        middle = (length * t * np.sin(bend))[:, None] * out + (length * t * np.cos(bend))[:, None] * np.array([0, 1, 0])
+        half = wide * width * side
+        points = np.stack((middle - half, middle + half), 1)
+        shade = np.stack(np.broadcast_arrays(np.array([0.0, wide]), (t * length)[:, None]), -1) + random.random(2)
+        blades.append(_sheet(points, shade))
+    return _merged(blades)
+
+
+_MATERIALS = ("boards", "wallpaper", "plaster", "concrete", "carpet", "print", "brick", "shelf", "stone", "ground")
+_MOST_HIDDEN = 0.55  # share of a person's joints that things in front may hide
+
+
+@dataclass(frozen=True, eq=False)
+class Prop:
+    """A thing in world axes with a tile as its surface.
+
+    tile    (kind, variant); metres that one tile spans; tint (3,) factors
+    shadow  False for what is near the lens and no part of the scene
+    """
+
+    solid: Solid
+    tile: tuple[str, int]
+    metres: float
+    tint: tuple[float, float, float]
+    shadow: bool = True
+
+
+def _dressed(random: np.random.Generator, solid: Solid, kind: str = "", *, shadow: bool = True) -> Prop:
+    chosen = kind or str(random.choice(_MATERIALS))
+    tint = np.clip(random.uniform(0.45, 1.2) * np.exp(random.normal(0, 0.14, 3)), 0.1, 1.5)
+    metres = float(np.exp(random.uniform(np.log(0.25), np.log(1.6))))
+    r, g, b = tint.tolist()
+    return Prop(solid, (chosen, int(random.integers(VARIANTS))), metres, (r, g, b), shadow)
+
+
+def sample_props(
+    random: np.random.Generator,
+    camera: SceneCamera,
+    joints: Sequence[Array],
+    *,
+    around: float = 0.5,
+    in_front: float = 0.35,
+    cards: float = 0.08,
+) -> list[Prop]:
+    """Things for a scene of people whose joints, (N, 3) in world axes over all frames, these are.
+
+    around    probability of furniture and the like behind and beside them; in_front of things that hide parts;
+              cards of flat things near the lens. What would hide too much of the first person is left out.
+    """
+    props: list[Prop] = []
+    everyone = np.concatenate(list(joints))
+    if random.random() < around:
+        for _ in range(int(random.integers(1, 5))):
+            props += _standing_things(random, camera, everyone, front=False)
+    if random.random() < in_front:
+        for _ in range(int(random.integers(1, 3))):
+            if random.random() < 0.5:
+                props += _standing_things(random, camera, everyone, front=True)
+            else:
+                props.append(_floating(random, camera, joints[0]))
+    if random.random() < cards:
+        props.append(_card(random, camera))
+    return [prop for prop in props if _hidden(prop, camera, joints[0]) < _MOST_HIDDEN]
+
+
+def _standing_things(random: np.random.Generator, camera: SceneCamera, everyone: Array, *, front: bool) -> list[Prop]:
+    """A thing on the floor before or behind the people, if there is room for it."""
+    thing, radius = _standing_thing(random)
+    point = _free_position(random, camera, everyone, radius, front=front)
+    if point is None:
+        return []
+    return [replace(thing, solid=moved(thing.solid, point, turn=random.uniform(0, 2 * math.pi)))]
+
+
+def _standing_thing(random: np.random.Generator) -> tuple[Prop, float]:
+    """Something that stands on the origin, and how far it reaches from there."""
+    kind = random.integers(8)
+    u = random.uniform
+    if kind == 0:
+        size = (u(0.3, 1.6), u(0.3, 1.2), u(0.3, 0.8))
+        return _dressed(random, box(size)), 0.5 * math.hypot(size[0], size[2])
+    if kind == 1:
+        size = (u(0.5, 1.4), u(1.4, 2.2), u(0.3, 0.6))
+        return _dressed(random, box(size), "shelf" if random.random() < 0.6 else ""), 0.5 * size[0] + 0.2
+    if kind == 2:
+        radius = u(0.08, 0.35)
+        return _dressed(random, cylinder(radius, u(0.3, 1.3), top_radius=radius * u(0.6, 1.2))), radius * 1.2
+    if kind == 3:
+        radius = u(0.03, 0.16)
+        return _dressed(random, cylinder(radius, u(1.8, 4.0), sides=14)), radius
+    if kind == 4:
+        size = (u(0.6, 1.8), u(0.45, 0.95), u(0.5, 0.9))
+        return _dressed(random, table(*size), "boards" if random.random() < 0.5 else ""), 0.5 * size[0]
+    if kind == 5:
+        return _dressed(random, _plant(random, u(0.5, 1.8)), "grass" if random.random() < 0.7 else "foliage"), 0.3
+    if kind == 6:  # a fence
+        count, gap, height, thick = int(random.integers(3, 9)), u(0.12, 0.3), u(0.6, 1.3), u(0.015, 0.06)
+        half = gap * (count - 1) / 2
+        bars = [moved(box((thick, height, thick)), np.array([i * gap - half, 0, 0])) for i in range(count)]
+        rail = moved(box((2 * half + 0.1, thick, thick)), np.array([0, height * 0.8, thick]))
+        return _dressed(random, _merged([*bars, rail])), 0.6 * half + 0.05
+    radius = u(0.1, 0.4)
+    return _dressed(random, moved(ball((radius, radius, radius)), np.array([0, radius, 0]))), radius
+
+
+def _free_position(
+    random: np.random.Generator, camera: SceneCamera, everyone: Array, radius: float, *, front: bool
+) -> Array | None:
+    """A spot of the floor clear of people and lens, before or behind the people as the camera sees them."""
+    middle = everyone.mean(0)
+    view = np.array([camera.position[0] - middle[0], 0, camera.position[2] - middle[2]])
+    distance = float(np.linalg.norm(view))
+    towards = view / max(distance, 1e-6)
+    across = np.array([towards[2], 0, -towards[0]])
+    for _ in range(6):
+        ahead = random.uniform(0.3, max(0.35, 0.6 * distance)) if front else random.uniform(-2.5, 0.2)
+        aside = random.normal(0, 0.7) if front else random.choice([-1, 1]) * random.uniform(0.2, 1.8)
+        point = np.array([middle[0], 0, middle[2]]) + ahead * towards + aside * across
+        clear = np.linalg.norm((everyone - point)[:, [0, 2]], axis=1).min() > radius + 0.22
+        if clear and np.linalg.norm((camera.position - point)[[0, 2]]) > radius + 0.5:
+            return point
+    return None
+
+
+def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -> Prop:
+    """A thing between the lens and one of the person's joints, as if somebody carried it through the image."""
+    target = joints[int(random.integers(len(joints)))] + random.normal(0, 0.12, 3)
+    lens = camera.position
+    distance = float(np.linalg.norm(target - lens))
+    away = random.uniform(0.3, 0.85) * max(distance - 0.35, 0.2)
+    point = lens + (target - lens) / max(distance, 1e-6) * away
+    half = random.uniform(0.06, 0.3) * away / max(distance, 1e-6) * random.uniform(0.7, 1.3)
+    kind = random.integers(3)
+    if kind == 0:
+        solid = box((2 * half, 2 * half * random.uniform(0.3, 1.8), 2 * half * random.uniform(0.3, 1.5)))
+    elif kind == 1:
+        solid = ball((half, half * random.uniform(0.6, 1.6), half))
+    else:
+        solid = cylinder(half * random.uniform(0.3, 0.8), 2.5 * half)
+    solid = moved(solid, point, turn=random.uniform(0, 6.28), tilt=random.uniform(-1.5, 1.5))
+    return _dressed(random, solid, shadow=away > 0.6 * distance)
+
+
+def _card(random: np.random.Generator, camera: SceneCamera) -> Prop:
+    """A flat thing close to the lens that reaches in from the image's edge."""
+    width, height = camera.view.size
+    corners = int(random.integers(3, 9))
+    angles = np.sort(random.uniform(0, 2 * math.pi, corners))
+    depth = 0.3
+    size = random.uniform(0.12, 0.4) * max(height, width) / camera.view.focal * depth
+    outline = size * random.uniform(0.5, 1.0, corners)[:, None] * np.stack((np.cos(angles), np.sin(angles)), 1)
+    side = random.uniform(0, 1, 2)
+    side[int(random.integers(2))] = float(random.integers(2))
+    pixel = side * [width, height]
+    flat = card(outline)
+    at = (pixel - np.asarray(camera.view.principal_point)) / camera.view.focal * depth
+    in_camera = flat.vertices * np.array([1, -1, 1]) + np.array([at[0], at[1], depth])
+    vertices = (in_camera - camera.translation) @ camera.rotation
+    return _dressed(random, Solid(vertices.astype(np.float32), flat.faces, flat.uv), shadow=False)
+
+
+def _hidden(prop: Prop, camera: SceneCamera, joints: Array) -> float:
+    """Share of the joints that lie behind the rectangle which a thing covers in the image."""
+    in_view = camera.to_camera(prop.solid.vertices)
+    points = camera.to_camera(joints)
+    if in_view[:, 2].min() < 0.06:
+        return 1.0
+    low, high = (in_view[:, :2] / in_view[:, 2:]).min(0), (in_view[:, :2] / in_view[:, 2:]).max(0)
+    pixels = points[:, :2] / np.maximum(points[:, 2:], 0.05)
+    inside = (pixels > low).all(1) & (pixels < high).all(1) & (points[:, 2] > np.median(in_view[:, 2]))
+    return float(inside.mean())
+
+
+def seat_for(random: np.random.Generator, pelvis: Array, knees: Array) -> Prop:
+    """A stool, box, bench or sofa under somebody who sits: pelvis (3,) and knees (2, 3) in world axes."""
+    forward = (knees.mean(0) - pelvis) * [1, 0, 1]
+    reach = float(np.linalg.norm(forward))
+    turn = math.atan2(forward[0], forward[2])
+    top = max(0.12, float(pelvis[1]) - 0.115)
+    front, back = max(0.1, 0.7 * reach), random.uniform(0.2, 0.4)
+    width = random.choice([random.uniform(0.38, 0.6), random.uniform(0.9, 2.0)])
+    parts = [moved(box((float(width), top, front + back)), np.array([0, 0, (front - back) / 2]))]
+    if random.random() < 0.4:
+        rest = box((float(width), random.uniform(0.25, 0.6), 0.06))
+        parts.append(moved(rest, np.array([0, top, -back - 0.03])))
+    solid = moved(_merged(parts), np.array([pelvis[0], 0, pelvis[2]]), turn=turn)
+    return _dressed(random, solid)
+
+
+_CROWN = (0.0, 0.2, 0.02)  # metres from the head joint, head axes
+
+
+@dataclass(frozen=True, eq=False)
+class Actor:
+    """Somebody to be put on the stage: dressed for betas (10,), with what they do."""
+
+    mesh: DressedMesh
+    betas: Tensor
+    performance: Performance
+
+
+@dataclass(frozen=True, eq=False)
+class StagedPerson:
+    """Somebody on the stage.
+
+    rotations  (T, 24, 3, 3) parent-relative, the pelvis body to camera; trans (T, 3) metres, camera axes: the root is
+               the shaped rest pelvis + trans
+    betas      (10,); activities and family of the poses as in `Performance`
+    """
+
+    mesh: DressedMesh
+    betas: Tensor
+    rotations: Tensor
+    trans: Tensor
+    activities: tuple[str, ...]
+    family: str
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """How scenes are drawn.
+
+    size        (height, width) pixels
+    camera      see `CameraOptions`
+    furniture, in_front, cards  probabilities of things around, before people and near the lens
+    picture_share  of scenes before a given image, where there are any
+    damage      strength of blur, noise and the like: 0 for none
+    turn_poses  radians: poses that stand for themselves (pairs) are turned on their spot by up to this, each anew
+    """
+
+    size: tuple[int, int] = (256, 256)
+    camera: CameraOptions = field(default_factory=CameraOptions)
+    furniture: float = 0.5
+    in_front: float = 0.3
+    picture_share: float = 0.6
+    cards: float = 0.06
+    damage: float = 1.0
+    turn_poses: float = math.pi
+
+
+@dataclass(frozen=True, eq=False)
+class SceneDescription:
+    """Everything that decides T images of the same people in the same surroundings; plain arrays, can be pickled.
+
+    people       in the order of the label `persons`; the first is the one that the camera frames
+    images       the folder that a background's image comes from
+    noise_seed   decides the sensor's noise of every frame
+    """
+
+    camera: SceneCamera
+    lighting: SceneLighting
+    background: Background
+    props: tuple[Prop, ...]
+    people: tuple[StagedPerson, ...]
+    degradation: Degradation
+    noise_seed: int
+    images: ImageFolder | None = None
+
+    def __len__(self) -> int:
+        return len(self.people[0].rotations) if self.people else 1
+
+
+def sample_scene(
+    random: np.random.Generator,
+    body: Body,
+    actors: Sequence[Actor],
+    options: SceneOptions | None = None,
+    *,
+    images: ImageFolder | None = None,
+) -> SceneDescription:
+    """Put people on a stage at random; `random` decides everything.
+
+    actors  the first is framed by the camera, with all of their frames; the others stand around. All performances
+            have the same number of frames. UsageError where they do not, or without actors.
+    """
+    options = options or SceneOptions()
+    if not actors or len({len(actor.performance) for actor in actors}) != 1:
+        raise UsageError("actors", "do not perform together", expected="one or more with the same number of frames")
+    placed, joints = _placed(random, body, actors, options)
+    framing = options.camera
+    if len(actors[0].performance) > 1:
+        # Whoever moves through an enlarged image would be outside of it in some frames.
+        framing = replace(framing, enlarged=(1.02, 1.25))
+    camera = sample_camera(random, joints[0], options.size, framing)
+    background = sample_background(random, images, options.picture_share)
+    lens = camera.position - joints[0].mean(0)
+    lighting = sample_lighting(random, math.atan2(lens[0], lens[2]), indoor=background.indoor)
+    props = sample_props(
+        random, camera, joints, around=options.furniture, in_front=options.in_front, cards=options.cards
+    )
+    for actor, each in zip(actors, joints, strict=True):
+        if actor.performance.family == "chair" and (actor.performance.joined or len(actor.performance) == 1):
+            seated, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
+            props.append(seat_for(random, seated, np.stack(knees)))
+    people, turn = [], torch.from_numpy(camera.rotation)
+    for actor, motion in zip(actors, placed, strict=True):
+        rotations = motion.rotations.clone()
+        rotations[:, 0] = turn @ rotations[:, 0]
+        pelvis = (turn @ motion.pelvis[..., None])[..., 0] + torch.from_numpy(camera.translation)
+        trans = _trans(body, actor.betas, pelvis)
+        people.append(StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities, motion.family))
+    degradation = sample_degradation(random, options.size, options.damage) if options.damage > 0 else Degradation()
+    return SceneDescription(
+        camera, lighting, background, tuple(props), tuple(people), degradation, int(random.integers(2**31)), images
+    )
+
+
+def _placed(
+    random: np.random.Generator, body: Body, actors: Sequence[Actor], options: SceneOptions
+) -> tuple[list[Performance], list[NDArray[np.float32]]]:
+    """Performances on the floor and the joints and crown (T · 25, 3) of each, world axes; the first in the middle."""
+    head = SMPL24.index("head")
+    placed: list[Performance] = []
+    joints: list[NDArray[np.float32]] = []
+    for actor in actors:
+        motion = on_floor(body, actor.performance, actor.betas)
+        heading = random.uniform(-math.pi, math.pi)
+        spread = 0.0 if motion.joined else options.turn_poses
+        each = heading + random.uniform(-spread, spread, len(motion)) * (np.arange(len(motion)) > 0)
+        motion = turned(motion, heading if motion.joined else torch.from_numpy(each.astype(np.float32)))
+        with torch.no_grad():
+            trans = _trans(body, actor.betas, motion.pelvis)
+            posed = body.pose(motion.rotations, actor.betas[None], trans, vertices=False)
+        crown = posed.joints[:, head] + posed.rotations[:, head] @ torch.tensor(_CROWN)
+        points = torch.cat((posed.joints, crown[:, None]), 1).reshape(-1, 3).numpy()
+        if placed:
+            shift = torch.from_numpy(_free_spot(random, joints, points))
+            motion = replace(motion, pelvis=motion.pelvis + shift)
+            points = points + shift.numpy()
+        placed.append(motion)
+        joints.append(points)
+    return placed, joints
+
+
+def _trans(body: Body, betas: Tensor, pelvis: Tensor) -> Tensor:
+    """Translations (T, 3) that bring the pelvis of a body to positions (T, 3), whatever axes these are in."""
+    return pelvis - body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
+
+
+def _free_spot(
+    random: np.random.Generator, others: Sequence[NDArray[np.float32]], points: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(3,) shift on the floor that keeps people about a forearm apart from each other."""
+    taken = np.concatenate(others)[:, [0, 2]]
+    own = points[:, [0, 2]]
+    shift = np.zeros(3, np.float32)
+    own, taken = own[:: max(1, len(own) // 96), None], taken[None, :: max(1, len(taken) // 96)]
+    for reach in np.linspace(0.45, 4.0, 24):
+        angle = random.uniform(0, 2 * math.pi)
+        # Beside and behind more often than in front, where they would hide the subject.
+        depth = reach * math.cos(angle) * (0.5 if math.cos(angle) > 0 else 1.6)
+        shift = np.array([reach * math.sin(angle), 0, depth], np.float32)
+        if np.linalg.norm(own + shift[[0, 2]] - taken, axis=-1).min() > 0.28:
+            break
+    return shift

@@ -1,0 +1,215 @@
+"""What a model brings to the training loop, the loop's settings, and what the recipes share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from humanpose_cli.core.device import local_processes, usable_cores
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, Make
+
+
+def given(options: Any, *names: str) -> str:
+    """The values of some settings, for an error about them."""
+    return ", ".join(f"{name}={getattr(options, name)}" for name in names)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Settings of the loop.
+
+    epochs          passes over the data
+    steps           steps in all, however many passes they are; 0: those of `epochs`
+    batch_size      examples of one step, over all processes together
+    workers         processes that decode images, for each training process; None: see `workers_for`
+    seed            of weights, order and augmentation
+    precision       "full" float32; "mixed" half where it is safe; "auto" mixed on a GPU
+    decay           power of the polynomial decay of the learning rate to zero; 0 keeps it
+    clip            greatest norm of a step's gradient; 0 for none
+    average         decay per step of the running average of the weights, which is then evaluated and kept; 0: none
+    validate_every  steps between validations; 0 validates at the end of each epoch
+    patience        validations without a better one after which training stops; 0: never
+    log_every       steps that a line of metrics.jsonl averages
+    save_every      seconds between checkpoints
+    minutes         stop, resumable, after so long; 0: never
+    """
+
+    epochs: int = 10
+    steps: int = 0
+    batch_size: int = 8
+    workers: int | None = None
+    seed: int = 0
+    precision: Literal["auto", "full", "mixed"] = "auto"
+    decay: float = 0.9
+    clip: float = 0.0
+    average: float = 0.0
+    validate_every: int = 0
+    patience: int = 0
+    log_every: int = 50
+    save_every: float = 120.0
+    minutes: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.steps < 0 or self.batch_size < 1 or self.log_every < 1:
+            raise UsageError("training", "cannot run like this", expected="epochs, batch size, log_every of 1 or more")
+        if min(self.minutes, self.save_every) < 0:
+            got = given(self, "minutes", "save_every")
+            raise UsageError("training", "cannot take a negative time", expected="0 or more", got=got)
+        if self.precision not in ("auto", "full", "mixed"):
+            raise UsageError("precision", "is not known", expected="auto, full or mixed", got=self.precision)
+        if not 0 <= self.average < 1:
+            raise UsageError("average", "is no decay", expected="0 or more, below 1", got=str(self.average))
+
+    def workers_for(self, device: str) -> int:
+        """How many processes decode for one that trains on that type of device.
+
+        By default one beside a CPU. Beside a GPU as many as keep it busy: all cores but one of this machine, 16 at most
+        for each training process.
+        """
+        if self.workers is not None:
+            return self.workers
+        if device != "cuda":
+            return 1
+        _, together = local_processes()
+        return max(1, min(16, (usable_cores() - 1) // together))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Factor on the learning rate of step `step` of `steps`."""
+        return (1 - step / max(steps, 1)) ** self.decay if self.decay else 1.0
+
+
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser's part of every step: a network has one, a GAN one for each side.
+
+    parameters     what it changes
+    learning_rate, betas, weight_decay  of Adam
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+
+class Recipe(ABC, Generic[Batch]):
+    """A model, its data, its losses and how it is evaluated.
+
+    name       of the model, as in `hpc train NAME`
+    model      everything that learns or is saved with it
+    criterion  the metric of `validate` that says which weights are best; higher_is_better its direction
+    """
+
+    name: str
+    model: nn.Module
+    criterion: str
+    higher_is_better: bool = False
+
+    @abstractmethod
+    def phases(self) -> Sequence[Phase]:
+        """The parts of a step, in their order."""
+
+    @abstractmethod
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        """Training batches; their `make` and `collate` can be pickled."""
+
+    @abstractmethod
+    def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor] | None:
+        """Scalars by name: `loss` is minimised, the others are logged. None leaves this phase out of this step.
+
+        batch  on the model's device
+        """
+
+    @abstractmethod
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """Metrics on held-out data, `criterion` among them. The model is in evaluation mode, without gradients."""
+
+    @abstractmethod
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        """What a user needs of the model, without what only training needs: tensors, and the config that builds it."""
+
+    def image(self) -> NDArray[np.uint8] | None:
+        """(H, W, 3) a contact sheet of a few held-out examples and their predictions; None: nothing to show."""
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """Whatever else decides the next steps, as plain values and tensors; goes into checkpoints."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Data and settings as plain JSON values, for the run's record and the weights' header."""
+        return {}
+
+    @property
+    def device(self) -> torch.device:
+        """Of the model's parameters."""
+        return next(self.model.parameters()).device
+
+
+def held_out_batches(
+    make: Make, numbers: Sequence[int], batch_size: int, collate: Callable[[list[Any]], Any] = default_collate
+) -> BatchLoader:
+    """All the numbered examples once, in order, without changes at random."""
+    options = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
+    return BatchLoader(numbers, make, options, collate)
+
+
+def check_batch(data: Path, count: int, options: LoaderOptions, what: str = "people") -> None:
+    """InputError where `count` examples of a cache do not fill one batch."""
+    needed = options.batch_size * options.world_size
+    if count < needed:
+        raise InputError(
+            data,
+            f"has too few {what} to learn from for one batch",
+            expected=f"{needed} or more",
+            got=str(count),
+            remedy="a smaller `batch_size`, or a larger cache",
+        )
+
+
+def two_columns(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """A contact sheet of panels (H, W, 3) of one size, in two columns."""
+    half = (len(panels) + 1) // 2
+    columns = [np.concatenate(panels[:half], 0), np.concatenate(panels[half:] or panels[:half], 0)]
+    height = min(len(column) for column in columns)
+    return np.concatenate([column[:height] for column in columns], 1)
+
+
+def first_of(batch: Any, count: int) -> Any:
+    """The first examples of a batch of tensors in tuples, lists and dictionaries."""
+    return _changed(batch, lambda tensor: tensor[:count] if tensor.ndim else tensor)
+
+
+def moved(batch: Any, device: Any) -> Any:
+    """A batch of tensors in tuples, lists and dictionaries, on a device."""
+    return _changed(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch whose every tensor went through `change`."""
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        return {key: _changed(value, change) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_changed(value, change) for value in batch))
+    if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
+        return type(batch)(_changed(value, change) for value in batch)  # type: ignore[call-arg]
+    return batch

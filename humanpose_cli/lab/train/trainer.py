@@ -1,0 +1,564 @@
+"""The training loop: steps, validations, checkpoints; an interrupted run goes on where it stopped.
+
+`train` runs a recipe. `TrainingHistory` is metrics.jsonl (a line every few steps and for every validation) and its
+plot. A checkpoint is one file, written atomically, with everything that decides the next step.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, reason_of
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.npz_files import refuse_bomb
+from humanpose_cli.lab.cache.loader import LoaderOptions, Position
+from humanpose_cli.lab.train.processes import Processes, counted_activations, only_training, processes
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
+from humanpose_cli.networks.precision import BFLOAT16_FROM
+from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
+
+CHECKPOINT, LAST = "checkpoint.pt", "last.safetensors"
+MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
+"""Settings of the loop that may change from one start to the next."""
+_ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
+_SHOWN_EVERY = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    finished  whether all steps were done or patience ended them; False: interrupted, and resumable
+    metrics   of the last validation; best the best criterion, at best_step
+    activation_mib  what the first step kept for its gradients, at most of its phases; None where it was never measured
+    unit      of step and steps
+    """
+
+    step: int
+    steps: int
+    finished: bool
+    seconds: float
+    best: float | None
+    best_step: int
+    metrics: Mapping[str, float]
+    outputs: tuple[Path, ...]
+    activation_mib: float | None = None
+    unit: str = "steps"
+
+
+def train(
+    recipe: Recipe[Any],
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    *,
+    resume: bool = True,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+    group: Processes | None = None,
+) -> TrainResult:
+    """Train a recipe's model; all files of the run go into `folder`.
+
+    resume    go on with the checkpoint in the folder, if there is one: the result is that of an uninterrupted run
+    progress  called after every step; its text contains the loss
+    stop      asked after every step; True saves a checkpoint and ends
+    group     the processes that train together, of a caller that has joined them; None: those of torchrun
+
+    Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors and last.safetensors. InputError where
+    the checkpoint belongs to other settings or the loss is no longer finite; UsageError where others train there.
+    """
+    with processes(device) if group is None else nullcontext(group) as joined:
+        loop = _Loop(recipe, options, folder, device, joined, progress)  # may refuse, and then leaves no folder
+        with only_training(folder, joined):
+            if resume and (folder / CHECKPOINT).exists():
+                loop.load()
+            else:
+                loop.begin()
+            return loop.run(stop)
+
+
+class _Loop:
+    def __init__(
+        self,
+        recipe: Recipe[Any],
+        options: TrainOptions,
+        folder: Path,
+        device: torch.device,
+        group: Processes,
+        report: Progress,
+    ) -> None:
+        self.recipe, self.options, self.folder = recipe, options, folder
+        self.device, self.group, self.report = device, group, report
+        torch.manual_seed(options.seed + group.rank)
+        recipe.model.to(device)
+        group.share(recipe.model)
+        self.phases = list(recipe.phases())
+        self.optimisers = {phase.name: _adam(phase) for phase in self.phases}
+        self.mixed = options.precision == "mixed" or (options.precision == "auto" and device.type == "cuda")
+        half_is_short = device.type == "cuda" and torch.cuda.get_device_capability(device) < BFLOAT16_FROM
+        self.half = torch.float16 if half_is_short else torch.bfloat16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
+        share = max(1, options.batch_size // group.count)
+        self.loader = recipe.batches(
+            LoaderOptions(
+                share,
+                options.workers_for(device.type),
+                seed=options.seed,
+                rank=group.rank,
+                world_size=group.count,
+                pinned=device.type == "cuda",
+            )
+        )
+        self.steps = options.steps or len(self.loader) * options.epochs
+        self.average = copy.deepcopy(recipe.model).requires_grad_(False) if options.average else None
+        self.history = TrainingHistory(folder / "metrics.jsonl")
+        self.progress = TrainProgress()
+        self.sums: dict[str, Tensor] = {}  # of the losses since the last line of the history, on the device
+        self.shown, self.shown_at = "", 0.0
+        self.metrics: Mapping[str, float] = {}
+        self.since_save = self.started = time.monotonic()
+        self.first_step = 0
+        self.between_steps = False  # whether model, optimisers and progress are of one step
+        self.before_validation: tuple[TrainProgress, Mapping[str, Any]] | None = None  # saved if it is interrupted
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that a resumed run must share with the interrupted one."""
+        loop = {name: value for name, value in asdict(self.options).items() if name not in MACHINE_OPTIONS}
+        return {"model": self.recipe.name, **loop, "recipe": str(sorted(self.recipe.describe().items()))}
+
+    def begin(self) -> None:
+        if self.group.first:
+            self.history.path.unlink(missing_ok=True)
+            self.history.go_back_to(0)
+            settings = {"model": self.recipe.name, "loop": asdict(self.options), **self.recipe.describe()}
+            write_json(self.folder / "training.json", settings)
+
+    def load(self) -> None:
+        self.progress, state = read_checkpoint(self.folder / CHECKPOINT, self.settings)
+        self.recipe.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        for name, optimiser in self.optimisers.items():
+            saved = state["optimisers"][name]
+            for group in saved["param_groups"]:  # as this device takes them, not the one that saved
+                group["fused"] = optimiser.defaults["fused"]
+            optimiser.load_state_dict(saved)
+        if state["scaler"]:  # empty of a device that scales nothing
+            self.scaler.load_state_dict(state["scaler"])
+        self.recipe.load_state(state["recipe"])
+        self.group.restore_random(state, self.device)
+        sums = self.progress.sums.items()
+        self.sums = {name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in sums}
+        self.loader.resume(self.progress.position)
+        if self.group.first:
+            self.history.go_back_to(self.progress.step, validated=not self.progress.unvalidated)
+
+    def save(self) -> None:
+        randoms = self.group.random_states(self.device)
+        self.read_sums()
+        if self.group.first:
+            self.write(self.progress, randoms)
+            self.history.plot(self.folder / "losses.png")
+        self.group.wait()
+        self.since_save = time.monotonic()
+
+    def write(self, progress: TrainProgress, randoms: Mapping[str, Any]) -> None:
+        """The checkpoint of the model as it is."""
+        state = {
+            "model": self.recipe.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "scaler": self.scaler.state_dict(),
+            "recipe": self.recipe.state(),
+            **randoms,
+        }
+        write_checkpoint(self.folder / CHECKPOINT, progress, state, self.settings)
+
+    def run(self, stop: Callable[[], bool]) -> TrainResult:
+        """Until the run is finished or somebody asks to stop; an interruption that comes between steps saves."""
+        try:
+            return self.steps_until(stop)
+        except KeyboardInterrupt:
+            if self.before_validation is not None and self.group.first:
+                self.write(*self.before_validation)
+            elif self.between_steps and self.group.count == 1:  # the others' random numbers are not here
+                self.save()
+            raise
+
+    def steps_until(self, stop: Callable[[], bool]) -> TrainResult:
+        started = self.started = time.monotonic()
+        self.first_step, before = self.progress.step, self.progress.seconds
+        if self.progress.unvalidated:
+            self.validate()
+        while not self.progress.finished:
+            self.recipe.model.train()
+            for batch in self.loader:
+                self.between_steps = False
+                try:
+                    self.step(batch)
+                except torch.cuda.OutOfMemoryError as error:
+                    raise self.too_large(batch) from error
+                self.progress.position = self.loader.position
+                self.progress.seconds = before + time.monotonic() - started
+                self.between_steps = True
+                if self.due():
+                    self.validate()
+                self.tell()
+                if self.progress.finished:
+                    break
+                if self.group.count > 1 and self.progress.step % _ASK_EVERY:
+                    continue
+                late = self.options.minutes and time.monotonic() - started > 60 * self.options.minutes
+                stale = time.monotonic() - self.since_save > self.options.save_every
+                stopped, stale = self.group.agree(bool(late) or stop(), stale)
+                if stopped or stale:
+                    self.save()
+                if stopped:
+                    return self.result(finished=False)
+        self.save()
+        return self.result(finished=True)
+
+    def step(self, batch: Any) -> None:
+        """One step of every phase."""
+        factor = self.options.rate(self.progress.step, self.steps)
+        batch = moved(batch, self.device)
+        for phase in self.phases:
+            optimiser = self.optimisers[phase.name]
+            for group in optimiser.param_groups:
+                group["lr"] = phase.learning_rate * factor
+            with torch.autocast(self.device.type, self.half, enabled=self.mixed):
+                losses = self.losses(phase, batch)
+            if losses is None:
+                continue
+            self.update(phase, optimiser, losses)
+        if self.average is not None:
+            _follow(self.average, self.recipe.model, self.options.average, self.progress.step)
+        self.progress.step += 1
+        self.progress.summed += 1
+        if self.progress.summed == self.options.log_every:
+            self.log()
+
+    def losses(self, phase: Phase, batch: Any) -> Mapping[str, Tensor] | None:
+        """Of a phase; the run's first ones tell what is kept for the gradients."""
+        if self.progress.step or not self.group.first:
+            return self.recipe.losses(phase.name, batch)
+        with counted_activations(self.recipe.model) as kept:
+            losses = self.recipe.losses(phase.name, batch)
+        self.history.add("memory", 0, 0, {f"{phase.name}_mib": kept() / 2**20})
+        return losses
+
+    def too_large(self, batch: Any) -> UnavailableError:
+        """What to say when the device's memory is full: the largest part of the batch that fits, found by trying.
+
+        The run ends with it, so what the trials do to the weights is never saved. Among several processes nothing is
+        tried: the others wait in another step.
+        """
+        asked = count = self.options.batch_size // self.group.count
+        if self.group.count > 1:
+            remedy = f"a smaller `batch_size` than {self.options.batch_size}, shared by {self.group.count} processes"
+            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
+        while count > 1:
+            count //= 2
+            for phase in self.phases:
+                self.optimisers[phase.name].zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            try:
+                self.step(first_of(batch, count))
+            except torch.cuda.OutOfMemoryError:
+                continue
+            remedy = f"`batch_size={count * self.group.count}` fits"
+            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
+        remedy = "not even one example fits: a smaller preset, or smaller images"
+        return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
+
+    def update(self, phase: Phase, optimiser: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(losses["loss"]).backward()
+        self.scaler.unscale_(optimiser)
+        self.group.average_gradients(phase.parameters)
+        if self.options.clip:
+            nn.utils.clip_grad_norm_(phase.parameters, self.options.clip)
+        self.scaler.step(optimiser)
+        self.scaler.update()
+        alone = len(self.phases) == 1
+        for name, value in losses.items():
+            key = name if alone else f"{phase.name}_{name}"
+            self.sums[key] = self.sums.get(key, 0.0) + value.detach().double()
+
+    def read_sums(self) -> None:
+        """Bring the sums of the losses from the device, as means over all processes; this waits for the device."""
+        if self.sums:
+            means = self.group.mean(torch.stack(list(self.sums.values()))).tolist()
+            self.progress.sums = dict(zip(self.sums, means, strict=True))
+
+    def log(self) -> None:
+        """A line of the history: the losses' means since the last one."""
+        self.read_sums()
+        p = self.progress
+        means = {name: total / p.summed for name, total in p.sums.items()}
+        if any(value != value or abs(value) == float("inf") for value in means.values()):
+            raise InputError(
+                self.folder,
+                f"the loss is not finite any more at step {p.step}",
+                remedy="a lower learning rate, `clip=1`, or `precision=full`; the last checkpoint is whole",
+            )
+        if self.group.first:
+            rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
+            self.history.add("train", p.step, p.position.epoch, {**means, **rate, "seconds": p.seconds})
+        p.sums, p.summed, self.sums = {}, 0, {}
+
+    def due(self) -> bool:
+        """Whether to validate now: at the chosen steps and at the end."""
+        every = self.options.validate_every or len(self.loader)
+        return self.progress.step % every == 0 or self.progress.step >= self.steps
+
+    def validate(self) -> None:
+        """Evaluate the model (its average, if there is one); write weights, the history and a sheet of samples."""
+        self.read_sums()
+        randoms = self.group.random_states(self.device)
+        self.before_validation = replace(self.progress, unvalidated=True), randoms
+        trained = self.recipe.model
+        if self.average is None:
+            self.evaluate()
+        else:
+            own = {name: value.clone() for name, value in trained.state_dict().items()}
+            try:
+                trained.load_state_dict(self.average.state_dict())
+                self.evaluate()
+            finally:
+                trained.load_state_dict(own)
+        p = self.progress
+        p.unvalidated = False
+        out_of_patience = bool(self.options.patience) and p.waited >= self.options.patience
+        (p.finished,) = self.group.agree(p.step >= self.steps or out_of_patience)
+        self.before_validation = None
+
+    def evaluate(self) -> None:
+        """What the first process does of a validation."""
+        p, trained = self.progress, self.recipe.model
+        if self.group.first:
+            trained.eval()
+            with torch.no_grad():
+                self.metrics = dict(self.recipe.validate(self.options.batch_size))
+                sheet = self.recipe.image()
+            criterion = self.metrics[self.recipe.criterion]
+            better = p.best is None or (criterion > p.best if self.recipe.higher_is_better else criterion < p.best)
+            p.waited = 0 if better else p.waited + 1
+            if better:
+                p.best, p.best_step = criterion, p.step
+                self.keep(BEST)
+            self.keep(LAST)
+            self.history.add("validation", p.step, p.position.epoch, {**self.metrics, "seconds": p.seconds})
+            if sheet is not None:
+                write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
+            trained.train()
+
+    def keep(self, name: str) -> None:
+        tensors, config = self.recipe.weights()
+        done = {"steps": self.progress.step, "seconds": round(self.progress.seconds)}
+        training = {**done, "loop": asdict(self.options), **self.recipe.describe()}
+        header = WeightsHeader(self.recipe.name, config, training, self.metrics)
+        write_weights(self.folder / name, tensors, header)
+
+    def tell(self) -> None:
+        if not self.group.first:
+            return
+        now, loss = time.monotonic(), next((value for name, value in self.sums.items() if name.endswith("loss")), None)
+        if loss is not None and now - self.shown_at > _SHOWN_EVERY:  # to read it is to wait for the device
+            self.shown, self.shown_at = f"loss {loss.item() / self.progress.summed:.4g}, ", now
+        self.report(self.progress.step, self.steps, f"steps, {self.shown}{self.time_left()}")
+
+    def time_left(self) -> str:
+        """At the pace of this start."""
+        done = self.progress.step - self.first_step
+        minutes = (time.monotonic() - self.started) / max(done, 1) * (self.steps - self.progress.step) / 60
+        return f"{minutes / 60:.1f} h left" if minutes > 90 else f"{minutes:.0f} min left"
+
+    def result(self, *, finished: bool) -> TrainResult:
+        p = self.progress
+        names = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST)
+        outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
+        mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
+        activations = max(mib, default=None)
+        return TrainResult(
+            p.step, self.steps, finished, p.seconds, p.best, p.best_step, self.metrics, outputs, activations
+        )
+
+
+def _adam(phase: Phase) -> torch.optim.Adam:
+    if not phase.parameters:
+        raise HpcError(f"phase {phase.name}", "has nothing to learn")
+    on_gpu = phase.parameters[0].device.type == "cuda"
+    return torch.optim.Adam(
+        phase.parameters, phase.learning_rate, betas=phase.betas, weight_decay=phase.weight_decay, fused=on_gpu or None
+    )
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the running average towards the model; in the first steps it follows faster, for it starts at noise."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    for slow, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if slow.is_floating_point():
+            slow.lerp_(new.to(slow.dtype), share)
+        else:
+            slow.copy_(new)
+
+
+class TrainingHistory:
+    """The lines of one run.
+
+    A line has `step`, `epoch`, `kind` ("train" or "validation"), and numbers by name. Lines are appended; after an
+    interruption those behind the checkpoint are taken away, so that the file reads as if there had been none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[dict[str, Any]] = []
+
+    def go_back_to(self, step: int, *, validated: bool = True) -> None:
+        """Read what is there, up to and including a step; a line cut off by a crash is left out.
+
+        validated  whether the validation after that step counts
+        """
+        self.lines = []
+        if self.path.exists():
+            for text in self.path.read_text("utf-8").splitlines():
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    continue
+                again = not validated and line.get("kind") == "validation" and line.get("step") == step
+                if line.get("step", step + 1) <= step and not again:
+                    self.lines.append(line)
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
+
+    def add(self, kind: str, step: int, epoch: int, numbers: Mapping[str, float]) -> None:
+        """Append a line; seven digits are enough to compare runs."""
+        rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
+        line = {"step": step, "epoch": epoch, "kind": kind, **rounded}
+        self.lines.append(line)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def column(self, kind: str, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one number."""
+        rows = [line for line in self.lines if line["kind"] == kind and name in line]
+        return [row["step"] for row in rows], [row[name] for row in rows]
+
+    def names(self, kind: str) -> list[str]:
+        """The numbers that lines of a kind have, in the order of their first appearance."""
+        names = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
+        return [name for name in names if name not in ("step", "epoch", "kind", "seconds", "learning_rate")]
+
+    def plot(self, path: Path) -> None:
+        """An image of all curves, losses on the left and metrics on the right; what has none is left out."""
+        from matplotlib.figure import Figure
+
+        titles = {"train": "training losses", "validation": "held-out data"}
+        names = {kind: self.names(kind) for kind in titles if self.names(kind)}
+        if not names:  # a run of few steps has no line yet
+            return
+        rows = max(len(n) for n in names.values())
+        height = 1 + 1.7 * rows
+        figure = Figure(figsize=(9, height))
+        axes = figure.subplots(rows, len(names), squeeze=False, sharex=True)
+        figure.subplots_adjust(0.08, 0.5 / height, 0.98, 1 - 0.3 / height, 0.22, 0.12)
+        for column, kind in enumerate(names):
+            axes[0][column].set_title(titles[kind])
+            for row in range(rows):
+                panel = axes[row][column]
+                if row >= len(names[kind]):
+                    panel.set_axis_off()
+                    continue
+                steps, values = self.column(kind, names[kind][row])
+                panel.plot(steps, values, marker="." if len(steps) < 40 else None, linewidth=1)
+                panel.set_ylabel(names[kind][row], fontsize=8)
+                panel.grid(alpha=0.3)
+                if kind == "train" and values and min(values) > 0 and max(values) > 20 * min(values):
+                    panel.set_yscale("log")
+            lowest = axes[len(names[kind]) - 1][column]
+            lowest.set_xlabel("steps")
+            lowest.tick_params(labelbottom=True)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=90)
+
+
+SCHEMA = 1
+
+
+@dataclass
+class TrainProgress:
+    """How far a run is.
+
+    step        steps done; position the next batch; unvalidated whether a validation was interrupted after them
+    best        the best criterion so far and the step it was reached at; waited validations since
+    sums, summed  the losses since the last line of the history, and how many steps they are of
+    seconds     spent training, over all starts
+    """
+
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    unvalidated: bool = False
+
+
+def write_checkpoint(
+    path: Path, progress: TrainProgress, state: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Save progress and state.
+
+    settings  plain values that must be the same for a run to go on
+    """
+    document = {"schema": SCHEMA, "progress": asdict(progress), "state": dict(state), "settings": dict(settings)}
+    with atomic_path(path) as temporary:
+        torch.save(document, temporary)
+
+
+def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:
+    """Progress and state of a run to go on with; InputError where the file is damaged or other settings made it."""
+    refuse_bomb(path)
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+        if document["schema"] != SCHEMA:
+            raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
+        saved, progress = document["settings"], dict(document["progress"])
+        progress["position"] = Position(**progress["position"])
+        loaded, state = TrainProgress(**progress), dict(document["state"])
+        names = sorted(set(saved) | set(settings))
+        changed = [name for name in names if saved.get(name) != settings.get(name)]
+    except InputError:
+        raise
+    except Exception as error:  # whatever torch's unpickler meets
+        raise InputError(
+            path, f"cannot be read ({reason_of(error)})", remedy="delete it to start anew, or `resume=False`"
+        ) from error
+    if changed:
+        name = changed[0]
+        raise InputError(
+            path,
+            f"was made with another {name}",
+            expected=str(settings.get(name)),
+            got=str(saved.get(name)),
+            remedy="give the old value, another `out`, or `resume=False`",
+        )
+    return loaded, state

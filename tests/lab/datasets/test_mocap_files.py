@@ -1,0 +1,159 @@
+"""Motion capture files: C3D and NASA's Common Data Format."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from humaneva_tree import LABELS, moving_points, write_c3d
+from source_trees_b import write_cdf
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_c3d, read_cdf
+
+PLACES = moving_points(5)
+
+
+@pytest.mark.parametrize("machine", [84, 85, 86])
+@pytest.mark.parametrize("floats", [True, False])
+@pytest.mark.parametrize("analog", [0, 3])
+def test_points_come_back(tmp_path, machine, floats, analog):
+    path = tmp_path / "Walking_1.c3d"
+    places = PLACES if floats else PLACES / 10  # integers reach to 327 in hundredths
+    write_c3d(path, places, machine=machine, floats=floats, analog=analog)
+    found = read_c3d(path)
+    assert tuple(found.labels) == LABELS
+    assert found.unit == "mm"
+    np.testing.assert_allclose(found.positions, places, atol=1e-3 if floats else 0.0051)
+
+
+def test_labels_may_begin_with_the_actors_name(tmp_path):
+    write_c3d(tmp_path / "a.c3d", PLACES[:, :2], labels=("S1:LSHO", "S1:PELO"))
+    found = read_c3d(tmp_path / "a.c3d")
+    assert found.find("PELO") == 1
+    with pytest.raises(InputError, match=r"a\.c3d: has no point TRXO, found S1:LSHO, S1:PELO"):
+        found.find("TRXO")
+
+
+def test_another_reader_of_c3d_agrees(tmp_path):
+    ezc3d = pytest.importorskip("ezc3d")
+    write_c3d(tmp_path / "a.c3d", PLACES, analog=0)
+    points = ezc3d.c3d(str(tmp_path / "a.c3d"))["data"]["points"][:3]
+    np.testing.assert_allclose(read_c3d(tmp_path / "a.c3d").positions, points.transpose(2, 1, 0), atol=1e-3)
+
+
+def test_damaged_files_are_told(tmp_path):
+    path = tmp_path / "Box_1.c3d"
+    with pytest.raises(InputError, match=r"Box_1\.c3d: does not exist"):
+        read_c3d(path)
+    path.write_text("no motion capture" * 100)
+    with pytest.raises(InputError, match=r"Box_1\.c3d: is no C3D file, found text"):
+        read_c3d(path)
+    write_c3d(path, PLACES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5000])
+    with pytest.raises(InputError, match=r"Box_1\.c3d: is cut short, expected 5 frames, found \d;"):
+        read_c3d(path)
+    path.write_bytes(whole[:515] + b"\x01" + whole[516:])
+    with pytest.raises(InputError, match=r"Box_1\.c3d: is a damaged C3D file \(of an unknown machine"):
+        read_c3d(path)
+
+
+def test_any_damage_gives_points_or_a_sentence(tmp_path):
+    path = tmp_path / "damaged.c3d"
+    write_c3d(path, PLACES[:2], analog=0)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        broken = bytearray(whole)
+        for place in random.integers(1200, size=3):
+            broken[place] = random.integers(256)
+        path.write_bytes(bytes(broken[: random.integers(600, len(whole) + 1)]))
+        try:
+            read_c3d(path)
+        except InputError:
+            refused += 1
+    assert refused > 50
+
+
+VALUES = np.random.default_rng(0).normal(size=(5, 96))
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("big", [True, False])
+@pytest.mark.parametrize("majority", [1, 0])
+def test_values_come_back(tmp_path, wide, packed, big, majority):
+    path = tmp_path / "Directions 1.cdf"
+    write_cdf(path, VALUES, wide=wide, packed=packed, big=big, majority=majority)
+    assert cdf_shape(path, "Pose") == (1, 5, 96)
+    np.testing.assert_array_equal(read_cdf(path, "Pose"), VALUES[None])
+
+
+def test_another_reader_agrees(tmp_path):
+    cdflib = pytest.importorskip("cdflib")
+    path = tmp_path / "a.cdf"
+    write_cdf(path, VALUES)
+    np.testing.assert_array_equal(cdflib.CDF(str(path))["Pose"], VALUES[None])
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("method", [1, 5])
+def test_a_file_compressed_as_a_whole(tmp_path, wide, method):
+    """Method 1 packs runs of zeros, 5 is gzip."""
+    plain, path = tmp_path / "plain.cdf", tmp_path / "packed.cdf"
+    write_cdf(plain, VALUES, wide=wide)
+    content = plain.read_bytes()
+    place = "q" if wide else "i"
+    if method == 5:
+        gzipped = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        packed = gzipped.compress(content[8:]) + gzipped.flush()
+    else:
+        packed = b"".join(bytes([byte]) + (b"\0" if byte == 0 else b"") for byte in content[8:])
+    head = struct.calcsize(f">{place}i{place}{place}i")
+    parameters = 8 + head + len(packed)
+    record = struct.pack(f">{place}i{place}{place}i", head + len(packed), 10, parameters, len(content), 0)
+    method_record = struct.pack(f">{place}iiiii", struct.calcsize(f">{place}iiiii"), 11, method, 0, 1, 9)
+    path.write_bytes(content[:4] + struct.pack(">I", 0xCCCC0001) + record + packed + method_record)
+    np.testing.assert_array_equal(read_cdf(path, "Pose"), VALUES[None])
+
+
+def test_other_files_are_told(tmp_path):
+    missing, empty, text = tmp_path / "missing.cdf", tmp_path / "empty.cdf", tmp_path / "text.cdf"
+    empty.touch()
+    text.write_text("not a CDF file at all")
+    with pytest.raises(InputError, match=r"missing\.cdf: does not exist"):
+        read_cdf(missing, "Pose")
+    with pytest.raises(InputError, match=r"empty\.cdf: is empty"):
+        read_cdf(empty, "Pose")
+    with pytest.raises(InputError, match=r"text\.cdf: is no readable CDF file \(not of version"):
+        read_cdf(text, "Pose")
+    write_cdf(text, VALUES, name="Angles")
+    with pytest.raises(InputError, match="has no variable 'Pose', found Angles"):
+        read_cdf(text, "Pose")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_damage_never_gives_values_or_crashes(tmp_path, packed):
+    """Cut at any place, or with any byte of the headers changed: the values, or a sentence."""
+    path = tmp_path / "damaged.cdf"
+    write_cdf(path, VALUES[:1, :4], packed=packed)
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 1, 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"damaged\.cdf"):
+            read_cdf(path, "Pose")
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        broken = bytearray(whole)
+        broken[random.integers(len(whole))] = random.integers(256)
+        path.write_bytes(bytes(broken))
+        try:
+            read_cdf(path, "Pose")
+        except InputError:
+            refused += 1
+    assert refused > 20

@@ -1,0 +1,204 @@
+"""`--preset paper` of every model takes a step on the data sets of its own paper, generated in the owners' layouts.
+
+Networks are as deep as the papers' but narrow, their images small; ImageNet's weights are random ones in torchvision's
+layout. Everything else is the preset's: losses, inputs, labels that it asks for, protocols and splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import test_source_h36m as h36m_tree
+import test_source_humaneva as humaneva_tree
+import torch
+from scipy.io import savemat
+from source_trees_a import deepfashion_tree, iper_tree, up3d_tree
+from source_trees_b import build_h36m, h36m_joints, spotted
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.samples import Person, Source
+from humanpose_cli.lab.datasets import deepfashion, h36m, humaneva, iper, up3d
+from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
+from humanpose_cli.lab.datasets.labelling import RenderedLabels
+from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
+from humanpose_cli.lab.datasets.registry import open_source
+from humanpose_cli.lab.recipes.registry import MODELS
+from humanpose_cli.lab.train.trainer import TrainingHistory
+from humanpose_cli.networks.backbones import VGG, ResNet
+from tests.body.smpl_model_file import random_smpl_fields, write_smpl_pickle
+
+WIDTH = 4
+LOOP: dict[str, Any] = {"epochs": 1, "steps": 1, "batch_size": 2, "workers": 0, "log_every": 1}
+
+
+class Files(NamedTuple):
+    """Files that the presets need beside a cache: stand-ins of SMPL, ImageNet's weights and DensePose's charts."""
+
+    smpl: Path
+    resnets: dict[int, Path]
+    vgg: Path
+    charts: Path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("files")
+    networks = {layers: ResNet(layers, width=WIDTH) for layers in (50, 101)}
+    resnets = {layers: folder / f"resnet{layers}.pth" for layers in networks}
+    for layers, network in networks.items():
+        torch.save(network.state_dict(), resnets[layers])
+    torch.save(VGG(19).state_dict(), folder / "vgg19.pth")
+    surface = {"All_vertices": np.arange(1, 4), "All_Faces": np.array([[1, 2, 3]]), "All_FaceIndices": np.array([7])}
+    savemat(folder / "UV_Processed.mat", {**surface, "All_U_norm": np.eye(3)[0], "All_V_norm": np.eye(3)[1]})
+    fields = random_smpl_fields()
+    near = np.arange(len(fields["v_template"]) - 48)[:, None] + [0, 24, 48]  # of one bone: small, as on a real surface
+    fields["f"] = np.resize(near, fields["f"].shape).astype(np.uint32)
+    smpl = write_smpl_pickle(folder / "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl", fields)
+    return Files(smpl, resnets, folder / "vgg19.pth", folder / "UV_Processed.mat")
+
+
+class UprightPeople:
+    """An estimator that finds somebody upright in the middle of every image."""
+
+    info: Mapping[str, Any] = {"name": "stand-in"}
+
+    def estimate(self, images: Iterable[np.ndarray], **_: Any) -> list[EstimatedImage]:
+        pose = np.zeros(72)
+        pose[0] = np.pi
+        person = Person(body="default", gender="neutral", poses=pose, betas=np.zeros(10), trans=np.array([0, 0, 3.0]))
+        return [EstimatedImage([person], float(len(pixels))) for pixels in images]
+
+
+def up3d_cache(folder: Path, files: Files) -> Source:
+    return make_source(SourceRequest("up3d", up3d_tree(folder), models=(files.smpl,)))
+
+
+def humaneva_cache(folder: Path, files: Files) -> Source:
+    """Our fit finds the bodies for the measured joints, as `hpc preprocess humaneva` does."""
+    humaneva_tree.build(folder)
+    return make_source(SourceRequest("humaneva", folder, {"every": 4}))
+
+
+def h36m_cache(folder: Path, files: Files) -> Source:
+    """With MoSh's bodies, and DensePose's output: a disc of chart 7 at the pelvis."""
+    views = [(subject, action, camera) for subject in h36m_tree.SUBJECTS for action in h36m_tree.ACTIONS[:1]
+             for camera in h36m.CAMERAS]  # fmt: skip
+    lens, size = h36m_tree.LENS_HERE, h36m_tree.SIZE
+    build_h36m(folder, views, size, h36m_tree.SMALL_LENS, 11, lens.project)
+    h36m_tree.write_mosh(folder / "mosh", rows=3)
+    for subject, action, camera in views:
+        for frame in (0, 10):
+            pelvis = lens.project(h36m_joints(11)[frame, 0] / 1000)
+            iuv = np.where(spotted(size, pelvis) > 100, np.uint8([33, 22, 7]), np.uint8(0))  # V, U, chart, as OpenCV
+            write_image(folder / "iuv" / f"{subject}_{action}.{camera}_{frame + 1:06d}_IUV.png", iuv)
+    options = {"mosh": str(folder / "mosh"), "densepose": str(folder / "iuv")}
+    return make_source(SourceRequest("h36m", folder, options, models=(files.smpl,)))
+
+
+def iper_cache(folder: Path, files: Files) -> Source:
+    source = open_source("iper", iper_tree(folder, side=64), {"random_pairs": 4}, SourceTools(UprightPeople()))
+    return RenderedLabels(source, {"default": default_body()})
+
+
+def deepfashion_cache(folder: Path, files: Files) -> Source:
+    """PATN's pairs, with those of a second garment, of which some are held out."""
+    deepfashion_tree(folder)
+    front, full = (f"fashionMENPantsid0000161101_{view}.jpg" for view in ("1front", "4full"))
+    with (folder / "fasion-resize-pairs-train.csv").open("a") as pairs:
+        pairs.write(f"{front},{full}\n{full},{front}\n")
+    source = open_source("deepfashion", folder, {}, SourceTools(UprightPeople()))
+    return RenderedLabels(source, {"default": default_body()})
+
+
+@pytest.fixture(scope="module")
+def caches(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def cache(name: str) -> Path:
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            source = globals()[f"{name}_cache"](folder / "tree", files)
+            assert not build_cache(source, folder / "cache", workers=1).failed
+            made[name] = folder / "cache"
+        return made[name]
+
+    return cache
+
+
+@pytest.fixture(autouse=True)
+def small_releases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers of the trees; no plots, which take most of the time of trainings this short."""
+    monkeypatch.setattr(up3d, "OFFICIAL_IMAGES", {"train": 3, "val": 2, "test": 1})
+    monkeypatch.setattr(humaneva, "FRAMES", humaneva_tree.ACTIONS)
+    monkeypatch.setattr(h36m, "_SUBJECTS", h36m_tree.SUBJECTS)
+    monkeypatch.setattr(h36m, "_ACTIONS", 1)
+    monkeypatch.setattr(h36m, "SIZES", (h36m_tree.SIZE,))
+    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {("patn", "train"): 4, ("patn", "test"): 1})
+    monkeypatch.setattr(TrainingHistory, "plot", lambda self, path: None)
+
+
+def narrow(model: str, dataset: str, options: Any, files: Files) -> Any:
+    """A preset's options with narrow networks, small images, and the files that the user gives."""
+    body = "default" if dataset == "humaneva" else f"smpl:{files.smpl}"
+    if model == "segmenter":
+        small = replace(options.segmenter, crop=64, width=WIDTH, widths=(8, 4, 4, 4))
+        return replace(options, segmenter=small, backbone=str(files.resnets[101]))
+    if model == "nbf":
+        inputs, regressor = replace(options.inputs, size=64), replace(options.regressor, width=WIDTH)
+        backbone = str(files.resnets[50])
+        return replace(options, inputs=inputs, regressor=regressor, crop=64, body=body, backbone=backbone)
+    if model == "warp3d":
+        g, d = options.generator, options.discriminator
+        thin = {name: (WIDTH,) * len(getattr(g, name)) for name in ("encoder_widths", "decoder_widths")}
+        sizes = {"size": 128, "depth": 4, "channels": 4, "pose_channels": 4, "stem": 4}
+        generator = replace(g, **sizes, **thin, background_widths=(WIDTH,) * len(g.background_widths))
+        discriminator = replace(d, stem=4, widths=(WIDTH,) * len(d.widths))
+        return replace(options, generator=generator, discriminator=discriminator, perceptual=str(files.vgg))
+    charts = str(files.charts) if dataset == "h36m, DensePose" else ""
+    short = {"rounds": 2, "lifter_steps": 1, "registration": replace(options.registration, steps=1), "visible": 0.0}
+    network = replace(options.network, width=WIDTH, size=64)
+    backbone = str(files.resnets[50])
+    return replace(options, **short, network=network, backbone=backbone, body=body, charts=charts, skeleton="h36m17")
+
+
+PAPERS = {
+    "segmenter": ("up3d", "humaneva", "h36m"),
+    "nbf": ("up3d", "humaneva", "h36m"),
+    "deform-and-learn": ("h36m", "h36m, DensePose"),
+    "warp3d": ("iper", "deepfashion"),
+}
+
+
+@pytest.mark.parametrize(("model", "dataset"), [(model, name) for model, names in PAPERS.items() for name in names])
+def test_the_papers_preset_takes_a_step_on_its_papers_data(
+    model: str, dataset: str, caches: Callable[[str], Path], files: Files, tmp_path: Path
+) -> None:
+    entry = MODELS[model]
+    options, loop = entry.preset("paper")
+    recipe = entry.make(caches(dataset.partition(",")[0]), narrow(model, dataset, options, files), 0)
+    result = entry.train(recipe, replace(loop, **LOOP), tmp_path, torch.device("cpu"))
+    assert result.finished
+    assert result.step == (2 if model == "deform-and-learn" else 1)
+    assert result.metrics
+    assert np.isfinite(list(result.metrics.values())).all()
+
+
+def test_every_paper_preset_is_tried() -> None:
+    def has_paper(model: str) -> bool:
+        try:
+            MODELS[model].preset("paper")
+        except UsageError:
+            return False
+        return True
+
+    assert set(PAPERS) == set(filter(has_paper, MODELS))

@@ -1,0 +1,72 @@
+"""Caches of data sets whose owners' splits differ are learned from and judged by the papers' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from source_trees_a import Estimator, deepfashion_tree, iper_protocol, iper_tree, write
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.datasets import deepfashion, iper
+from humanpose_cli.lab.datasets.deepfashion import DeepFashionSource
+from humanpose_cli.lab.datasets.estimators import SourceTools
+from humanpose_cli.lab.datasets.iper import IperOptions, IperSource
+from humanpose_cli.lab.datasets.labelling import RenderedLabels
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.repose import copying, evaluated_pairs, measure_reposing, reposing_report
+from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe
+
+TINY = WARP3D_PRESETS["tiny"][0]
+
+
+def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 2, "val": 3})
+    root = iper_tree(tmp_path / "iper")
+    write(root / "train.txt", "001/1/1\n001/1/2\n")
+    write(root / "val.txt", "002/3/1\n003/1/1\n003/1/2\n")
+    write(root / "iPER_protocol.json", iper_protocol().replace('"003/1/1"', '"002/3/1"'))
+    source = IperSource(root, IperOptions(every=3, random_pairs=5, cross_imitation=True), SourceTools(Estimator()))
+    folder = tmp_path / "cache"
+    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failed
+    recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
+    for pairs, split in ((recipe.pairs, "train"), (recipe.held_out, "validation")):
+        assert {row for row, _ in pairs.inputs} == set(cache.rows("iper", split).tolist())
+    numbers, facts = evaluated_pairs(PeopleSelection(folder), 32)[1:]
+    assert facts["split"] == "three-frames/validation"
+    assert len(numbers) == len(cache.pairs("three-frames", "val"))
+    random = evaluated_pairs(PeopleSelection(folder, "random-pairs", "val"), 32)[2]
+    assert random["split"] == "random-pairs/validation"
+    crops, numbers, facts = evaluated_pairs(PeopleSelection(folder, "cross-imitation"), 32)
+    assert (facts["split"], len(numbers)) == ("cross-imitation/validation", 3)
+    evaluated = measure_reposing(crops, numbers, {"copy": copying}, joints=lambda image, box: np.zeros((19, 3)))
+    assert np.isnan(evaluated.values["copy"]["ssim"]).all()
+    assert (evaluated.values["copy"]["pose_auc"] == 1).all()
+    assert "there is no true image" in reposing_report(evaluated, facts).tables[0].notes[-1]
+
+
+def test_reposing_learns_from_deepfashion_and_holds_garments_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {})
+    root = deepfashion_tree(tmp_path / "fashion")
+    pants = "fashionMENPantsid0000161101_"
+    lists = root / "fasion-resize-pairs-train.csv"
+    lists.write_text(lists.read_text() + f"{pants}1front.jpg,{pants}4full.jpg\n")
+    source = DeepFashionSource(root, tools=SourceTools(Estimator()))
+    folder = tmp_path / "cache"
+    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failed
+    recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
+    clothing = [
+        {str(cache.people["clothing"][cache.people_of(row).start]) for row, _ in pairs.inputs}
+        for pairs in (recipe.pairs, recipe.held_out)
+    ]
+    assert not clothing[0] & clothing[1]
+    assert clothing[0] | clothing[1] == {"WOMEN/Tees_Tanks/id_00007838/05", "MEN/Pants/id_00001611/01"}
+    assert evaluated_pairs(PeopleSelection(folder), 32)[2]["split"] == "patn/test"

@@ -1,0 +1,93 @@
+"""Accelerations, and bodies in the world, of a clip whose camera moves: known offsets are measured exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.samples import Group, Sample
+from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, measure_fits
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.metrics.joints import joint_set
+from tests.lab.evaluate.clip_people import FRAMES, ClipPeople
+
+
+def path_of(frame: int) -> np.ndarray:
+    """World to camera (4, 4) of a camera that goes and turns."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec([0.02, 0.1 * frame, 0.01 * frame**2]).as_matrix()
+    matrix[:3, 3] = [0.05 * frame, 0.3, 0.02 * frame**2]
+    return matrix
+
+
+class MovingCamera(ClipPeople):
+    def read(self, group: Group) -> Iterator[Sample]:
+        for sample in super().read(group):
+            yield replace(sample, frame_rate=30.0, world_to_camera=path_of(sample.frame)[:3])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("moving")
+    assert not build_cache(MovingCamera(), folder, workers=1).failed
+    return folder
+
+
+def fitted(
+    cache: Path,
+    shift: Callable[[int], np.ndarray] = lambda frame: np.zeros(3),
+    world: Callable[[int], np.ndarray | None] = path_of,
+    root: str = "pelvis",
+) -> EvaluatedFits:
+    """The truth, shifted and with another camera's path; frames whose world is None are missed."""
+    people = PeopleSelection(cache).people(joints=joint_set("smpl24", root))  # type: ignore[arg-type]
+
+    def fit(row: int) -> list[FoundBody]:
+        poses, betas, trans, box = (people.people.column(name)[row] for name in ("poses", "betas", "trans", "box"))
+        return [FoundBody(poses, betas, trans + shift(row), box, world=world(row))]
+
+    return measure_fits(people, fit, default_body())
+
+
+def test_the_truth_moves_as_the_truth(cache: Path) -> None:
+    found = fitted(cache).movement
+    assert set(found) == {"accel_mm", "accel_m_s2", "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent"}
+    for name, summary in found.items():
+        assert summary.value == pytest.approx(0, abs=0.01), name
+        assert summary.n == (FRAMES - 2 if name.startswith("accel") else FRAMES)
+
+
+def test_a_known_acceleration_is_measured(cache: Path) -> None:
+    """Of the whole body in space alone: about a root it is none."""
+
+    def faster(frame: int) -> np.ndarray:
+        return np.array([0.001 * frame**2, 0, 0])
+
+    assert fitted(cache, faster).movement["accel_mm"].value == pytest.approx(0, abs=0.01)
+    space = fitted(cache, faster, root="none").movement
+    assert space["accel_mm"].value == pytest.approx(2, abs=0.01)
+    assert space["accel_m_s2"].value == pytest.approx(0.002 * 900, abs=0.01)
+
+
+def test_another_world_is_no_error_and_a_camera_taken_for_still_is(cache: Path) -> None:
+    other = np.eye(4)
+    other[:3, :3] = Rotation.from_rotvec([0, 2, 0.3]).as_matrix()
+    other[:3, 3] = [5, -3, 2]
+    moved = fitted(cache, world=lambda frame: path_of(frame) @ other).movement
+    for name in ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent"):
+        assert moved[name].value == pytest.approx(0, abs=0.05)
+    still = fitted(cache, world=lambda frame: np.eye(4)).movement
+    assert still["w_mpjpe_mm"].value > still["wa_mpjpe_mm"].value > 5
+    assert still["rte_percent"].value > 5
+    unknown = fitted(cache, world=lambda frame: None)
+    assert set(unknown.movement) == {"accel_mm", "accel_m_s2"}
+    report = fits_report(PeopleSelection(cache).people(), unknown, {})
+    assert [table.name for table in report.tables][:2] == ["metrics", "movement"]
+    assert report.metrics["accel_mm"].n == 2

@@ -1,0 +1,100 @@
+"""Fits that are there already, ours and other programs', evaluated on a clip whose truth is known."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.progress import no_progress
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.foreign_fits import _MHR70
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate.bodies import _detected, evaluate_fits, evaluate_predictions
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.report import Report
+from tests.lab.evaluate.clip_people import FOCAL, FRAMES, SIZE, clip_cache, truth
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip_cache(tmp_path_factory.mktemp("clips") / "cache", clips=2)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[list[dict[str, np.ndarray]]]:
+    """The clip's person as SAM 3D Body would say."""
+    body, (poses, betas, trans) = default_body(), truth()
+    shape = torch.from_numpy(betas)[None]
+    posed = body.pose(axis_angle_to_matrix(torch.from_numpy(poses).view(FRAMES, 24, 3)), shape)
+    landmarks = body.pose_landmarks("blazepose33", posed, shape).numpy()
+    points = np.zeros((FRAMES, 70, 3), np.float32)
+    points[:, list(_MHR70.values())] = landmarks[:, BLAZEPOSE33.indices(_MHR70)]
+    return [
+        [{"pred_keypoints_3d": p, "pred_cam_t": t, "focal_length": np.float32(FOCAL)}]
+        for p, t in zip(points, trans, strict=True)
+    ]
+
+
+def evaluated(cache: Path, path: Path) -> Report:
+    return evaluate_predictions(PeopleSelection(cache), path, "default", no_progress, lambda: False)
+
+
+def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp_path: Path) -> None:
+    """One clip's by the folder's name, the other's by the file's."""
+    (tmp_path / "clip0").mkdir()
+    (tmp_path / "clip0" / "out.pkl").write_bytes(pickle.dumps(frames))
+    (tmp_path / "clip1.pkl").write_bytes(pickle.dumps(frames[:2]))
+    report = evaluated(cache, tmp_path)
+    assert report.facts["found"] == "6 (75.0 %)"
+    assert report.metrics["mpjpe_mm"].value < 25
+    alone = evaluated(cache, tmp_path / "clip1.pkl")
+    assert alone.facts["found"] == "2 (25.0 %)"
+
+
+@pytest.mark.parametrize("method", ["keypoints", "nbf"])
+def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> None:
+    """The axis far off the middle, as in a crop of a person at the border of an image."""
+    folder = clip_cache(tmp_path / "crop", centre=(SIZE / 2 - 80, SIZE / 2 + 20))
+    options = FitOptions(method=method)  # type: ignore[arg-type]
+    selection = PeopleSelection(folder, limit=1)
+    report = evaluate_fits(selection, options, "cpu", no_progress, lambda: False, detections="stored")
+    assert report.facts["found"] == "1 (100.0 %)"
+    assert report.metrics["mpjpe_mm"].value < (60 if method == "keypoints" else 120)
+    assert report.metrics["pckh"].value > 0.8
+
+
+def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is labelled is found, however little of them."""
+    folder = clip_cache(tmp_path / "clip")
+    cache, asked = open_cache(folder), []
+
+    def perfect(pool: object, image: np.ndarray, boxes: np.ndarray, *more: object) -> list[DetectedPerson]:
+        asked.append(boxes)
+        found = _detected(cache.person(len(asked) - 1))
+        assert found is not None
+        return [replace(found, box=np.array([0, 0, 1, 1.0]))]  # would not overlap
+
+    monkeypatch.setattr("humanpose_cli.lab.evaluate.bodies.people_in_boxes", perfect)
+    selection, options = PeopleSelection(folder), FitOptions(method="keypoints")
+    report = evaluate_fits(selection, options, "cpu", no_progress, lambda: False, detections="boxes")
+    assert report.facts["found"] == "4 (100.0 %)"
+    assert report.metrics["mpjpe_mm"].value < 60
+    np.testing.assert_allclose(np.concatenate(asked), cache.people["box"][:], rtol=1e-6)
+
+
+def test_a_file_that_names_no_sequence_is_refused(cache: Path, frames: list, tmp_path: Path) -> None:
+    (tmp_path / "out.pkl").write_bytes(pickle.dumps(frames))
+    with pytest.raises(InputError, match=r"out\.pkl: does not tell which sequence it is about, expected .*clip0"):
+        evaluated(cache, tmp_path / "out.pkl")
+    with pytest.raises(InputError, match="holds no fits"):
+        evaluated(cache, cache)

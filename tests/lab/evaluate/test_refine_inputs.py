@@ -1,0 +1,56 @@
+"""The ablation of the displacement network's inputs: which networks are trained, and what the table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.evaluate import refine_inputs
+from humanpose_cli.lab.evaluate.ablations import Trainings
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.refine_inputs import RefinerVariants
+from humanpose_cli.lab.recipes.refiner.recipe import RefinerTraining
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.models.refiner.network import DisplacementOptions
+
+
+def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trained: list[DisplacementOptions] = []
+    steps: list[int] = []
+
+    def trainings(self: Trainings, name: str, options: Any, loop: Any) -> list[Path]:
+        trained.append(options.network)
+        steps.append(loop.steps)
+        return [tmp_path / "a", tmp_path / "b"]
+
+    def errors(trainings: Trainings, options: Any, path: Path, batch_size: int) -> dict[str, np.ndarray]:
+        error = 3.0 + (path.name == "b") - options.network.texture
+        return dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0]) - 0.25)
+
+    monkeypatch.setattr(Trainings, "refiners", trainings)
+    monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
+    watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "seeds": 2}
+    selection = PeopleSelection(tmp_path / "cache")
+    shared = RefinerVariants(RefinerTraining(start="refiner"), TrainOptions(steps=7))
+    report = refine_inputs.evaluate_inputs(selection, "ablation", "cpu", tmp_path, **watch, tune=lambda _: shared)
+    assert steps == [7] * 5
+    assert (report.facts["steps"], report.facts["start"]) == (7, "refiner")
+    table, figures = report.tables
+    assert [(*row[:2], row[-1]) for row in table.rows] == [
+        ("all inputs", 2.5, None),
+        ("without texture", 3.5, "+1.00 (+0.00 to +2.00)"),
+        ("without depth", 2.5, "+0.00 (-1.00 to +1.00)"),
+        ("without normals", 2.5, "+0.00 (-1.00 to +1.00)"),
+        ("without vertex colours", 2.5, "+0.00 (-1.00 to +1.00)"),
+    ]
+    assert figures.rows[0][:4] == ["all inputs", "endpoint error %", 2.5, 2.25]
+    assert figures.rows[0][4] < 2.5 < figures.rows[0][5]
+    assert [sorted(name for name, on in vars(one).items() if on is False) for one in trained] == [
+        [], ["texture"], ["depth"], ["normals"], ["colours"],
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="preset: is not known, expected small, ablation"):
+        refine_inputs.evaluate_inputs(selection, "paper", "cpu", tmp_path, **watch)

@@ -1,0 +1,70 @@
+"""Errors of whole bodies: known answers."""
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors, head_height
+
+FOCAL, CENTRE = torch.full((3,), 500.0), torch.full((3, 2), 256.0)
+
+
+def bodies():
+    generator = torch.Generator().manual_seed(1)
+    rotations = sample_poses(3, generator)
+    rotations[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ rotations[:, 0]
+    return Bodies(rotations, torch.randn(3, 10, generator=generator), torch.tensor([[0.1, 0.0, 4.0]] * 3))
+
+
+def test_the_truth_has_no_error():
+    errors = body_errors(default_body(), bodies(), bodies(), FOCAL, CENTRE)
+    for name in ("mpjpe", "pa_mpjpe", "pve", "rotation"):
+        np.testing.assert_allclose(getattr(errors, name), 0, atol=2e-3 if name == "rotation" else 1e-5)
+    np.testing.assert_array_equal(errors.pckh, 1)
+
+
+def test_a_body_elsewhere_errs_in_the_image_alone():
+    true = bodies()
+    moved = true._replace(root=true.root + torch.tensor([1.0, 0.0, 0.0]))
+    errors = body_errors(default_body(), moved, true, FOCAL, CENTRE)
+    np.testing.assert_allclose(errors.mpjpe, 0, atol=1e-5)
+    np.testing.assert_allclose(errors.pve, 0, atol=1e-5)
+    np.testing.assert_array_equal(errors.pckh, 0)
+
+
+def test_pckh_allows_half_a_head():
+    true, body = bodies(), default_body()
+    head = head_height(body, true.betas)
+    assert ((head > 0.18) & (head < 0.36)).all()  # of grown people, in metres, with hairless skull and jaw
+    for share, right in ((0.4, 1.0), (0.62, 0.0)):
+        moved = true._replace(root=true.root + torch.stack((share * head, 0 * head, 0 * head), 1))
+        np.testing.assert_allclose(body_errors(body, moved, true, FOCAL, CENTRE).pckh, right, atol=0.2)
+
+
+def test_a_turned_body_is_right_after_procrustes_and_one_joint_is_its_angle():
+    true = bodies()
+    quarter = axis_angle_to_matrix(torch.tensor([0.0, np.pi / 2, 0.0]))
+    turned = true.rotations.clone()
+    turned[:, 0] = quarter @ turned[:, 0]
+    errors = body_errors(default_body(), true._replace(rotations=turned), true, FOCAL, CENTRE)
+    np.testing.assert_allclose(errors.pa_mpjpe, 0, atol=1e-4)
+    np.testing.assert_allclose(errors.rotation, np.pi / 2 / len(SMPL24), rtol=1e-3)
+    assert (errors.mpjpe > 0.05).all()
+
+
+def test_parts_join_and_other_numbers_of_people_are_refused():
+    true = bodies()
+    whole = body_errors(default_body(), true, true, FOCAL, CENTRE)
+    joined = BodyErrors.joined([whole.taken(np.array([0])), whole.taken(np.array([1, 2]))])
+    for one, other in zip(joined, whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+    fewer = Bodies(*(values[:2] for values in true))
+    with pytest.raises(UsageError, match="2 and 3"):
+        body_errors(default_body(), fewer, true, FOCAL, CENTRE)
+    none = Bodies(*(values[:0] for values in true))
+    assert len(body_errors(default_body(), none, none, FOCAL[:0], CENTRE[:0]).mpjpe) == 0

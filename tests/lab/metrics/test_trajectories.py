@@ -1,0 +1,55 @@
+"""Errors of movements: known offsets, known accelerations, and what each alignment takes away."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.metrics.trajectories import acceleration_error, root_translation_error, w_mpjpe, wa_mpjpe
+
+
+@pytest.fixture
+def walk():
+    """(250, 5, 3): five joints that go along a curve."""
+    random, t = np.random.default_rng(0), np.arange(250)[:, None, None] / 30
+    path = np.concatenate([1.2 * t, 0.1 * np.sin(5 * t), np.cos(0.7 * t)], -1)
+    return path + random.normal(0, 0.4, (1, 5, 3)) + 0.02 * np.sin(t * random.normal(5, 1, (1, 5, 3)))
+
+
+def moved(joints, scale=1.0):
+    turn = Rotation.from_rotvec([0.3, -1.2, 0.4]).as_matrix()
+    return scale * joints @ turn.T + [4.0, -2.0, 1.0]
+
+
+def test_a_known_acceleration_is_measured(walk):
+    frames = np.arange(len(walk))[:, None, None]
+    np.testing.assert_allclose(acceleration_error(walk + 0.003 * frames, walk), 0, atol=1e-12)
+    faster = walk + [0.0005, 0, 0] * frames**2
+    np.testing.assert_allclose(acceleration_error(faster, walk), 0.001, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", [wa_mpjpe, w_mpjpe])
+def test_another_world_is_no_error(walk, metric):
+    np.testing.assert_allclose(metric(moved(walk, 1.3), walk), 0, atol=1e-9)
+    assert metric(walk, walk).shape == (250,)
+
+
+def test_drift_shows_in_the_world_and_less_after_aligning_all(walk):
+    drifting = walk + [0.002, 0, 0.001] * np.arange(250)[:, None, None]
+    first, whole = w_mpjpe(drifting, walk), wa_mpjpe(drifting, walk)
+    assert first.mean() > 1.5 * whole.mean() > 0
+    assert first[0] < 0.01 < first[99]
+    assert first[100] < 0.01  # every segment begins anew
+
+
+def test_the_path_of_the_root(walk):
+    root = walk[:, 0]
+    np.testing.assert_allclose(root_translation_error(moved(root), root), 0, atol=1e-9)
+    assert root_translation_error(1.2 * root, root).mean() > 0.02  # a rigid alignment has no scale
+    line = np.linspace([0, 0, 0], [10, 0, 0], 50)
+    off = line + np.where(np.arange(50) % 2, 0.1, -0.1)[:, None] * [0, 1, 0]
+    assert root_translation_error(off, line).mean() == pytest.approx(0.01, rel=0.05)
+    with pytest.raises(UsageError, match="stand still"):
+        root_translation_error(root, np.zeros_like(root))
+    with pytest.raises(UsageError, match="do not match"):
+        wa_mpjpe(walk, walk[:-1])

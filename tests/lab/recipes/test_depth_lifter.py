@@ -1,0 +1,143 @@
+"""The adversarial depth lifter: yaw, gates, the sense of forward, and that it learns and goes on."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.recipes.deform_and_learn.lifter import (
+    DISCRIMINATOR,
+    GENERATOR,
+    DepthLifterRecipe,
+    LifterData,
+    learns,
+)
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.lab.train.trainer import LAST, train
+from humanpose_cli.models.deform_and_learn.lifter import (
+    DepthLifter,
+    DepthLifterOptions,
+    back_bending,
+    bone_error,
+    hip_frame,
+    turned,
+)
+
+CPU = torch.device("cpu")
+SMALL = DepthLifterOptions(width=32, layers=2, learning_rate=2e-3)
+LOOP = TrainOptions(steps=30, batch_size=16, workers=0, decay=0.0, validate_every=30, log_every=10, precision="full")
+
+
+def people(count, skeleton=SMPL24, seed=0):
+    """(count, J, 3) x right, y down, z away: crouching people, knees and toes ahead, turned by random yaws."""
+    random = np.random.default_rng(seed)
+    # Body axes: x to the left, y up, z ahead.
+    where = {"hip": (0.1, 0, 0), "knee": (0.1, -0.3, 0.3), "ankle": (0.1, -0.6, 0), "foot": (0.1, -0.65, 0.15)}
+    joints = np.zeros((count, len(skeleton), 3))
+    for row, name in enumerate(skeleton.joint_names):
+        side = -1 if name.startswith("right") else 1
+        part = name.split("_")[-1]
+        joints[:, row] = np.multiply(where.get(part, (0.15 * name.startswith(("left", "right")), 0.5, 0)), (side, 1, 1))
+    if "nose" in skeleton.joint_names:
+        joints[:, skeleton.index("nose")] = 0, 0.7, 0.15
+    joints += 0.02 * random.normal(size=joints.shape)
+    yaw = random.uniform(0, 2 * np.pi, count)
+    x, y, z = np.moveaxis(joints, -1, 0)
+    c, s = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+    x, z = c * x + s * z, -s * x + c * z
+    return torch.from_numpy(np.stack((x, -y, -z), -1).astype(np.float32))
+
+
+def test_turning_keeps_bones_and_comes_back():
+    space, yaw, pitch = people(8), torch.linspace(0, 2 * math.pi, 8), torch.linspace(-0.5, 0.5, 8)
+    torch.testing.assert_close(turned(space, torch.zeros(8), pitch), space, atol=1e-6, rtol=0)
+    torch.testing.assert_close(turned(space, yaw)[..., 1], space[..., 1])
+    once = turned(space, torch.full((8,), math.pi / 2))
+    torch.testing.assert_close(once[..., 0], space[..., 2], atol=1e-6, rtol=0)
+    around = turned(space, yaw, pitch)
+    torch.testing.assert_close(torch.cdist(around, around), torch.cdist(space, space), atol=2e-3, rtol=0)
+    torch.testing.assert_close(turned(around, -yaw, pitch), space, atol=1e-5, rtol=0)
+    # A camera that looks up by its pitch sees the vertical, which nothing turns, lean away from it.
+    vertical = torch.stack((torch.zeros(8), pitch.cos(), -pitch.sin()), -1)[:, None]
+    torch.testing.assert_close(turned(vertical, yaw, pitch), vertical, atol=1e-6, rtol=0)
+
+
+def test_bones_of_the_body_itself_have_no_error_at_any_size():
+    space, (first, second) = people(4), zip(*SMPL24.bones, strict=True)
+    lengths = (space[0, first] - space[0, second]).norm(dim=-1)
+    error = bone_error(3 * space, 7 * lengths, SMPL24)
+    assert float(error[0]) < 1e-10 < float(error[1:].min())
+    assert float(bone_error(space * torch.tensor([1, 1, 0]), lengths, SMPL24)[0]) > 0.01
+
+
+def test_the_hip_frame_forgets_position_and_size():
+    points = people(5)[..., :2]
+    frame = hip_frame(points, SMPL24)
+    torch.testing.assert_close(frame.points.norm(dim=-1).mean(1), torch.ones(5))
+    torch.testing.assert_close(frame.points[:, [1, 2]].mean(1), torch.zeros(5, 2), atol=1e-6, rtol=0)
+    other = hip_frame(3 * points + torch.tensor([7.0, -2.0]), SMPL24)
+    torch.testing.assert_close(other.points, frame.points, atol=1e-5, rtol=0)
+    torch.testing.assert_close(other.scale, 3 * frame.scale)
+
+
+@pytest.mark.parametrize("skeleton", [SMPL24, H36M17], ids=lambda s: s.name)
+def test_forward_is_told_from_backward_at_every_yaw(skeleton):
+    space = people(64, skeleton)
+    points, depth = space[..., :2], space[..., 2]
+    assert float(back_bending(points, depth, skeleton).max()) < 0.01
+    assert float(back_bending(points, -depth, skeleton).min()) > 0.1 * float(
+        back_bending(points, -depth, skeleton).max()
+    )
+
+
+def test_neither_side_runs_away():
+    options = DepthLifterOptions()
+    assert (options.learning_rate, options.beta1, options.weight_decay) == (2e-4, 0.5, 1e-5)
+    assert (options.width, options.layers, options.heuristic) == (1024, 3, 1.0)
+    gates = {accuracy: (learns(GENERATOR, accuracy, options), learns(DISCRIMINATOR, accuracy, options))
+             for accuracy in (0.0, 0.05, 0.1, 0.5, 0.9, 0.95, 1.0)}  # fmt: skip
+    assert gates == {
+        0.0: (False, True), 0.05: (False, True), 0.1: (True, True), 0.5: (True, True), 0.9: (True, True),
+        0.95: (True, False), 1.0: (True, False),
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="gated"):
+        DepthLifterOptions(most=0.1, least=0.5)
+
+
+def recipe(tmp=None):
+    space, (first, second) = people(128), zip(*SMPL24.bones, strict=True)
+    points, bones = space[..., :2].numpy(), (space[0, first] - space[0, second]).norm(dim=-1)
+    data = LifterData(SMPL24, points[:96], points[96:], bones, {"data": "made up"}, tmp)
+    return DepthLifterRecipe(data, SMALL, seed=1)
+
+
+def test_a_side_that_must_wait_does_not_learn():
+    made = recipe()
+    points, yaw = torch.from_numpy(made.points[:16]), torch.zeros(16, 2)
+    with torch.no_grad():  # a discriminator that says "observed" of everything: half of its answers are right
+        made.model.discriminator[-1].weight.zero_()
+        made.model.discriminator[-1].bias.fill_(5.0)
+    assert made.losses(DISCRIMINATOR, (points, yaw)) is not None
+    assert made.losses(GENERATOR, (points, yaw)) is not None
+    made.options = DepthLifterOptions(most=0.4, least=0.2)
+    assert made.losses(DISCRIMINATOR, (points, yaw)) is None
+    made.options = DepthLifterOptions(most=0.9, least=0.6)
+    assert made.losses(GENERATOR, (points, yaw)) is None
+
+
+def test_it_learns_which_way_people_face_and_its_weights_load(tmp_path):
+    made = recipe()
+    with torch.no_grad():
+        before = made.model.eval() and made.validate(16)
+    result = train(made, LOOP, tmp_path, CPU)
+    assert result.metrics["bending"] < 0.7 * before["bending"]
+    lifter = DepthLifter.load(tmp_path / LAST)
+    points = people(4)[..., :2]
+    depth = lifter.lift(100 * points + 50)
+    torch.testing.assert_close(depth, 100 * lifter.lift(points), atol=0.05, rtol=1e-3)
+    torch.testing.assert_close(depth[:, [1, 2]].mean(1), torch.zeros(4), atol=1e-4, rtol=0)
+    again = recipe(tmp_path / LAST)
+    torch.testing.assert_close(again.model.generator.lift(points), lifter.lift(points))

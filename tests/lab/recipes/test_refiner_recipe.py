@@ -1,0 +1,162 @@
+"""Training of the displacement network: it learns, an interrupted run ends as another, its weights load again."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from painted_people import SIZE, PaintedPeople
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.loader import LoaderOptions
+from humanpose_cli.lab.recipes.people import split_people
+from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples, other_frames
+from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_segmenter
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.lab.train.trainer import BEST, LAST, train
+from humanpose_cli.models.refiner.network import (
+    DisplacementNetwork,
+    DisplacementOptions,
+    DisplacementPredictor,
+    fetched,
+)
+from humanpose_cli.networks.weights import find_weights, read_weights
+from humanpose_cli.rendering.body_maps import render_bodies
+
+CPU = torch.device("cpu")
+TINY = RefinerTraining(DisplacementOptions(crop=32, width=4), learning_rate=3e-3, encoder="", visible=0.0, validation=4)
+LOOP = TrainOptions(steps=4, batch_size=4, workers=0, average=0.5, clip=1.0, decay=1.0, validate_every=4, log_every=1)
+
+
+class ColouredPeople(PaintedPeople):
+    """People on whom each surface point has its own colour."""
+
+    def sample(self, group, frame):
+        sample, body = super().sample(group, frame), default_body()
+        person = sample.people[0]
+        rotations = axis_angle_to_matrix(torch.from_numpy(person.poses).view(1, 24, 3))
+        betas, trans = (torch.from_numpy(values)[None] for values in (person.betas, person.trans))
+        posed = body.pose(rotations, betas, trans)
+        camera = Camera.of_image(sample.size, sample.focal)
+        colours = render_bodies(body, posed.vertices, [camera], SIZE).colours[0].movedim(0, -1).numpy()
+        data = cv2.imencode(".png", np.rint(255 * colours[..., ::-1]).astype(np.uint8))[1].tobytes()
+        return replace(sample, image=data)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Ten clips of two frames; two of the clips are held out."""
+    folder = tmp_path_factory.mktemp("clips") / "cache"
+    build_cache(ColouredPeople(count=20, clip=2), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def people(cache):
+    return split_people(cache, ("poses", "box"))[0]
+
+
+def recipe(cache, options=TINY):
+    return RefinerRecipe(cache, options, seed=3)
+
+
+def test_a_texture_comes_from_the_other_frames_of_the_same_person(people):
+    others = other_frames(people)
+    assert len(people) == 16
+    for number, frames in enumerate(others):
+        assert frames.tolist() == [number ^ 1]
+
+
+def test_the_photograph_shows_where_the_truth_leads_what_the_rendering_has(people):
+    options = DisplacementOptions(crop=64, width=4, texture=False, depth=False, normals=False)
+    for number, augmentation in ((0, HELD_OUT), (5, replace(HELD_OUT, rotation=0.4, scale=0.2, shift=0.1))):
+        example = RefinerExamples(people, default_body(), options, augmentation)(number, np.random.default_rng(number))
+        drawn, visible, truth = example["drawn"], example["visible"], example["truth"]
+        assert visible.sum() > 0.4 * drawn.sum()
+        assert not (visible & ~drawn).any()
+        assert not truth[:, ~drawn[0]].any()
+        photo, rendered = example["photo"] / 255, (example["rendering"][1:] + 1) / 2
+        there = fetched(torch.from_numpy(photo)[None].float(), torch.from_numpy(truth)[None])[0].numpy()
+        error, unmoved = (np.median(np.abs(image - rendered)[:, visible[0]]) for image in (there, photo))
+        assert error < 0.01 < 0.5 * unmoved
+
+
+def test_mirrored_examples_fetch_likewise_what_the_mirrored_rendering_has(people):
+    options = DisplacementOptions(crop=64, width=4, texture=False, depth=False, normals=False)
+    example = RefinerExamples(people, default_body(), options, replace(HELD_OUT, mirror=1.0))(
+        3, np.random.default_rng(0)
+    )
+    photo, rendered = torch.from_numpy(example["photo"] / 255)[None].float(), (example["rendering"][1:] + 1) / 2
+    there = fetched(photo, torch.from_numpy(example["truth"])[None])[0].numpy()
+    there[0] = 1 - there[0]  # the photograph's left and right sides have changed their colours
+    assert np.median(np.abs(there - rendered)[:, example["visible"][0]]) < 0.01
+
+
+def test_a_texture_of_the_photograph_under_the_wrong_fit_shows_no_displacement(people):
+    own = replace(HELD_OUT, own_only=1.0)
+    large = DisplacementOptions(crop=64, width=4)
+    example = RefinerExamples(people, default_body(), large, own, whole=True)(0, np.random.default_rng(0))
+    y, x = np.nonzero(example["textured"][3] > 0.7)
+    assert len(x) > 20
+    shown = example["textured"][:3, y, x] - example["photo"][:, y, x] / 255
+    assert np.median(np.abs(shown)) < 0.02
+    bare = RefinerExamples(people, default_body(), TINY.network, replace(HELD_OUT, untextured=1.0), whole=True)
+    assert not bare(0, np.random.default_rng(0))["textured"][3].any()
+
+
+def test_it_learns_a_few_people_by_heart(cache):
+    same = RefinerAugmentation(**{**vars(HELD_OUT), "far_off": 0.0})
+    made = recipe(cache, replace(TINY, augmentation=same, learning_rate=1e-2))
+    batch = next(iter(made.batches(LoaderOptions(4))))
+    (phase,) = made.phases()
+    optimiser = torch.optim.Adam(phase.parameters, phase.learning_rate)
+    errors = []
+    for _ in range(30):
+        optimiser.zero_grad()
+        losses = made.losses("align", batch)
+        losses["loss"].backward()
+        optimiser.step()
+        errors.append(losses["endpoint_px"].item())
+    assert errors[-1] < 0.5 * errors[0]
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(cache, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    result = train(recipe(cache), LOOP, whole, CPU)
+    assert result.metrics["unmoved_percent"] > 0
+    assert set(result.metrics) > {"endpoint_percent", "hidden_percent", "sure_percent", "within_noise", "nearer"}
+    assert list((whole / "samples").glob("*.png"))
+    done = []
+    first = train(recipe(cache), LOOP, parts, CPU, stop=lambda: len(done) >= 2, progress=lambda *a: done.append(a))
+    assert not first.finished
+    assert train(recipe(cache), LOOP, parts, CPU).finished
+    ends = [read_weights(folder / LAST)[0] for folder in (whole, parts)]
+    for name, values in ends[0].items():
+        assert torch.equal(values, ends[1][name]), name
+    loaded = DisplacementPredictor.load(whole / BEST).network
+    assert loaded.options == TINY.network
+    again = recipe(cache, replace(TINY, start=str(whole)))
+    torch.testing.assert_close(again.model.state_dict(), loaded.state_dict())
+
+
+def test_both_encoders_begin_as_the_shipped_segmenters():
+    network = DisplacementNetwork(DisplacementOptions(crop=32))
+    path = find_weights("segmenter")
+    tensors, _ = read_weights(path, "segmenter")
+    begin_with_segmenter(network, tensors, path)
+    for encoder in (network.photo, network.rendering):
+        kept = encoder.state_dict()
+        torch.testing.assert_close(kept["layer2.0.conv1.weight"], tensors["backbone.layer2.0.conv1.weight"])
+        torch.testing.assert_close(kept["conv1.weight"][:, :3], tensors["backbone.conv1.weight"][:, :3])
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(UsageError, match="probability"):
+        RefinerAugmentation(untextured=0.7, own_only=0.7)
+    with pytest.raises(UsageError, match="hidden"):
+        RefinerTraining(hidden=2)

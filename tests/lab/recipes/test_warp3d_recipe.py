@@ -1,0 +1,400 @@
+"""Training of warp3d: pairs, crops that agree, losses, and that it learns."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from skimage.measure import block_reduce
+
+from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.lab.cache.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.loader import LoaderOptions
+from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, drawn_pairs, listed_pairs, one_camera
+from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining, pairs_of
+from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.lab.train.trainer import BEST, train
+from humanpose_cli.models.warp3d.config import DiscriminatorConfig
+from humanpose_cli.models.warp3d.generator import load_warp3d
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from tests.lab.recipes.posed_people import PosedPeople
+from tests.reposing.test_warp3d_generator import MINI
+
+SMALL = Warp3dTraining(
+    MINI, DiscriminatorConfig(4, (8, 8), (1, 1)), perceptual="pixels", augmentation=NO_AUGMENTATION, learning_rate=2e-3
+)
+ALONE = replace(SMALL, adversarial_weight=0.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Cache of a source, made once for each."""
+    made = {}
+
+    def make(**options):
+        key = str(sorted(options.items()))
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("posed")
+            assert not build_cache(PosedPeople(**options), made[key]).failed
+        return made[key]
+
+    return make
+
+
+def crops(pairs, number=0, size=32, augmentation=NO_AUGMENTATION, seed=0):
+    return PairCrops(pairs, size, augmentation)(number, np.random.default_rng(seed))
+
+
+# Pairs
+
+
+def test_listed_pairs_are_the_protocols(folder):
+    pairs = listed_pairs(open_cache(folder()), "p", "train")
+    assert len(pairs) == 12
+    assert [place[0] for place in pairs.inputs[:4]] == [0, 1, 2, 3]
+    assert [targets[0][0] for targets in pairs.targets[:4]] == [1, 0, 3, 2]
+
+
+def test_drawn_pairs_stay_within_their_group_and_split(folder):
+    cache = open_cache(folder(length=4))
+    rows = cache.rows("p", "train")
+    pairs = drawn_pairs(cache, rows)
+    assert len(pairs) == len(rows) == 24
+    for (row, _), targets in zip(pairs.inputs, pairs.targets, strict=True):
+        group = next(g for g in cache.groups.values() if row in g)
+        assert {t for t, _ in targets} == set(group) - {row}
+    random = np.random.default_rng(0)
+    assert len({pairs.examples(0, random)[1].name for _ in range(30)}) == 3
+
+
+def test_the_person_is_found_by_name_in_a_crowd(folder):
+    cache = open_cache(folder(crowd=True))
+    for pairs in (listed_pairs(cache, "p", "train"), drawn_pairs(cache, cache.rows("p", "train"))):
+        for number in range(len(pairs)):
+            first, second = pairs.examples(number, np.random.default_rng(0))
+            assert first.person.identity == second.person.identity
+            assert first.person.identity.startswith("person")
+
+
+def test_clips_are_drawn_and_pairs_listed(folder):
+    assert all(len(t) == 1 for t in Warp3dRecipe(folder(), ALONE).pairs.targets)
+    assert all(len(t) == 3 for t in Warp3dRecipe(folder(length=4), ALONE).pairs.targets)
+    listed = Warp3dRecipe(folder(length=4), replace(ALONE, pairs="listed"))
+    assert len(listed.pairs) == 12
+    assert len(Warp3dRecipe(folder(lists=False), ALONE).pairs) == 12
+
+
+# Crops
+
+
+def test_both_images_are_cut_out_by_one_frame(folder):
+    """What stands still lies on the same pixels, augmented or not; joints lie on the painted person."""
+    pairs = listed_pairs(open_cache(folder()), "p", "train")
+    for augmentation in (NO_AUGMENTATION, WARP3D_AUGMENTATION):
+        for seed in range(4):
+            made = crops(pairs, 2, 64, augmentation, seed)
+            still = cv2.dilate(made["source_mask"] + made["target_mask"], np.ones((7, 7))) == 0
+            apart = np.abs(made["input"].astype(int) - made["target"]).max(-1)
+            assert still.mean() > 0.4
+            assert apart[still].max() <= 3
+            for name in ("source", "target"):
+                x, y = made[f"{name}_joints"][REPOSING19.index("left_elbow"), :2].astype(int)
+                assert made[f"{name}_mask"][y - 1 : y + 2, x - 1 : x + 2].any()
+
+
+def test_mirrored_pairs_are_mirrored_both(folder):
+    pairs = listed_pairs(open_cache(folder()), "p", "train")
+    mirror = replace(NO_AUGMENTATION, mirror=1.0)
+    plain, mirrored = crops(pairs), crops(pairs, augmentation=mirror)
+    for name in ("input", "target"):
+        np.testing.assert_allclose(mirrored[name], plain[name][:, ::-1].astype(int), atol=3)
+    order = list(REPOSING19.mirror)
+    for name in ("source_joints", "target_joints"):
+        expected = plain[name][order] * (-1, 1, 1) + (32, 0, 0)
+        np.testing.assert_allclose(mirrored[name], expected, atol=1e-3)
+
+
+def test_colours_change_alike(folder):
+    pairs = listed_pairs(open_cache(folder()), "p", "train")
+    colours = replace(WARP3D_AUGMENTATION, rotation=0.0, scale=0.0, shift=0.0, mirror=0.0)
+    plain, changed = crops(pairs, 0, 64), crops(pairs, 0, 64, colours, seed=3)
+    assert np.abs(changed["input"].astype(int) - plain["input"]).mean() > 5
+    still = (plain["source_mask"] + plain["target_mask"]) == 0
+    apart = np.abs(changed["input"].astype(int) - changed["target"]).max(-1)
+    assert np.median(apart[still]) == 0
+    np.testing.assert_array_equal(changed["source_joints"], plain["source_joints"])
+
+
+def test_the_frame_holds_both_people(folder):
+    pairs = drawn_pairs(open_cache(folder(length=4)), np.arange(4))
+    for number in range(4):
+        made = crops(pairs, number)
+        for name in ("source_joints", "target_joints"):
+            assert (made[name][:, :2] > 0).all()
+            assert (made[name][:, :2] < 32).all()
+
+
+def test_images_of_two_cameras_are_cut_out_each(folder):
+    first, second = listed_pairs(open_cache(folder()), "p", "train").examples(0, np.random.default_rng(0))
+    assert one_camera(first, second)
+    assert not one_camera(first, replace(second, focal=2 * second.focal))
+    assert not one_camera(first, replace(second, principal_point=(0.0, 0.0)))
+
+
+# Losses and metrics
+
+
+@pytest.fixture
+def batch(folder):
+    recipe = Warp3dRecipe(folder(), SMALL)
+    return recipe, next(iter(recipe.batches(LoaderOptions(batch_size=4))))
+
+
+def test_each_side_learns_by_its_own_loss(batch):
+    recipe, batch = batch
+    losses = recipe.losses("generator", batch)
+    losses["loss"].backward()
+    expected = 3 * losses["perceptual"] + losses["adversarial"]
+    torch.testing.assert_close(losses["loss"], expected)
+    assert all(p.grad is not None for p in recipe.generator.parameters())
+    assert all(p.grad is None for p in recipe.discriminator.parameters())
+    recipe.generator.zero_grad()
+    losses = recipe.losses("discriminator", batch)
+    losses["loss"].backward()
+    assert all(p.grad is not None for p in recipe.discriminator.parameters())
+    assert all(p.grad is None for p in recipe.generator.parameters())
+    assert losses["true"].ndim == losses["made"].ndim == 0
+
+
+def test_without_an_adversary_there_is_none(folder):
+    recipe = Warp3dRecipe(folder(), ALONE)
+    assert [phase.name for phase in recipe.phases()] == ["generator"]
+    assert list(recipe.model) == ["generator"]
+    assert [p.name for p in Warp3dRecipe(folder(), SMALL).phases()] == ["generator", "discriminator"]
+    assert all(p.betas == (0.5, 0.999) for p in recipe.phases())
+
+
+def test_the_generator_learns_alone_at_first(folder, batch):
+    recipe = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
+    for step in range(4):
+        alone = step < 2
+        losses = recipe.losses("generator", batch[1])
+        assert ("adversarial" in losses) == (not alone)
+        assert (recipe.losses("discriminator", batch[1]) is None) == alone
+    again = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
+    again.load_state(recipe.state())
+    assert "adversarial" in again.losses("generator", batch[1])
+    with pytest.raises(UsageError, match="out of range"):
+        Warp3dTraining(adversarial_after=-1)
+
+
+def test_the_mask_is_learned_where_asked_for(folder, batch):
+    recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=2.0))
+    losses = recipe.losses("generator", batch[1])
+    torch.testing.assert_close(losses["loss"], 3 * losses["perceptual"] + 2 * losses["mask"])
+    unknown = {**batch[1], "masks_known": torch.zeros(4)}
+    assert recipe.losses("generator", unknown)["mask"] == 0
+
+
+def similarity(a, b):
+    """SSIM (H, W, 3) of two images at every pixel, by its definition (Wang et al. 2004)."""
+
+    def mean(x):
+        return gaussian_filter(x, (1.5, 1.5, 0), truncate=3.5)
+
+    spreads = mean(a * a) - mean(a) ** 2 + mean(b * b) - mean(b) ** 2
+    both = mean(a * b) - mean(a) * mean(b)
+    brightness = (2 * mean(a) * mean(b) + 1e-4) / (mean(a) ** 2 + mean(b) ** 2 + 1e-4)
+    return brightness * (2 * both + 9e-4) / (spreads + 9e-4)
+
+
+def test_the_persons_own_pixels_are_learned_where_asked_for(folder, batch):
+    """Against SciPy, pair by pair; pixels beside the person and pairs of unknown masks do not count."""
+    recipe = Warp3dRecipe(folder(), replace(ALONE, person_weight=2.0))
+    known = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    given = {**batch[1], "masks_known": known}
+    losses = recipe.losses("generator", given)
+    torch.testing.assert_close(losses["loss"], 3 * losses["perceptual"] + 2 * losses["person"])
+    made = recipe._made.image.detach().movedim(1, -1).double().numpy() / 2 + 0.5
+    true, masks = given["target"].double().numpy() / 255, given["target_mask"].double().numpy()
+    each = []
+    for a, b, mask in zip(made, true, masks, strict=True):
+        total = 0.0
+        for _ in range(3):
+            apart = np.abs(a - b) + 0.5 * (1 - similarity(a, b))
+            total += (apart * mask[..., None]).sum() / (3 * mask.sum())
+            a, b, mask = (block_reduce(p, (2, 2, 1)[: p.ndim], np.mean) for p in (a, b, mask))
+        each.append(total / 3)
+    assert losses["person"].item() == pytest.approx(np.mean([each[0], each[2], each[3]]), abs=1e-4)
+    assert recipe.losses("generator", {**given, "masks_known": torch.zeros(4)})["person"] == 0
+
+
+def test_silhouettes_are_given_where_masks_are_known(folder, monkeypatch):
+    recipe = Warp3dRecipe(folder(), replace(ALONE, generator=replace(MINI, silhouette=True)))
+    given, forward = [], recipe.generator.forward
+    monkeypatch.setattr(recipe.generator, "forward", lambda *a: given.append(a[5]) or forward(*a))
+    batch = next(iter(recipe.batches(LoaderOptions(batch_size=4))))
+    recipe.losses("generator", {**batch, "masks_known": torch.tensor([1.0, 0.0, 1.0, 1.0])})
+    (silhouettes,) = given
+    assert silhouettes[1].isnan().all()
+    for row in (0, 2, 3):
+        assert torch.equal(silhouettes[row, 0], batch["source_mask"][row])
+    assert 0.02 < batch["source_mask"].mean() < 0.8
+
+
+def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
+    recipe = Warp3dRecipe(folder(), ALONE)
+    plain = recipe.generator
+
+    class Perfect(torch.nn.Module):
+        def forward(self, image, source, target, drawing, parts, silhouette):
+            made = plain(image, source, target, drawing, parts)
+            batch = next(b for b in recipe._held_out_batches(4) if torch.equal(recipe_input(b), image))
+            true = batch["target"].permute(0, 3, 1, 2).float() / 127.5 - 1
+            return made._replace(image=true, mask=batch["target_mask"][:, None])
+
+    def recipe_input(batch):
+        return batch["input"].permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    recipe.generator = Perfect()
+    recipe.generator.weight = torch.nn.Parameter(torch.zeros(1))
+    metrics = recipe.validate(4)
+    assert metrics["ssim"] == metrics["ssim_fg"] == metrics["mask_iou"] == pytest.approx(1)
+    assert metrics["l1"] == metrics["l1_fg"] == metrics["perceptual"] == pytest.approx(0, abs=1e-6)
+    assert metrics["copy_ssim"] < 0.95
+    assert metrics["copy_l1_fg"] > metrics["copy_l1"] > 0.005
+    assert 0.1 < metrics["copy_mask_iou"] < 0.9
+
+
+# Training
+
+
+def test_a_run_may_begin_with_weights(folder, tmp_path):
+    cache, path = folder(), tmp_path / "first.safetensors"
+    first = Warp3dRecipe(cache, ALONE, seed=1)
+    tensors, config = first.weights()
+    training = {"steps": 5, "seconds": 2, "recipe": {}, "began_with": [{"steps": 7}]}
+    write_weights(path, tensors, WeightsHeader("warp3d", config, training))
+    again = Warp3dRecipe(cache, replace(ALONE, start=str(path)), seed=2)
+    assert again.describe()["began_with"] == [{"steps": 7}, {"steps": 5, "seconds": 2}]
+    assert "began_with" not in first.describe()
+    for name, value in again.generator.state_dict().items():
+        torch.testing.assert_close(value, tensors[name].half().float())
+    with pytest.raises(InputError):
+        Warp3dRecipe(cache, replace(ALONE, generator=replace(MINI, channels=8), start=str(path)))
+    wider = replace(MINI, colour_stride=2)
+    with_colours = Warp3dRecipe(cache, replace(ALONE, generator=wider, start=str(path)), seed=3)
+    for name, value in again.generator.state_dict().items():
+        assert torch.equal(with_colours.generator.state_dict()[name], value), name
+    old = {
+        name: value for name, value in with_colours.weights()[0].items() if not name.startswith("decoder.carried.seen.")
+    }
+    write_weights(path, old, WeightsHeader("warp3d", with_colours.weights()[1]))
+    blind = Warp3dRecipe(cache, replace(ALONE, generator=wider, start=str(path)), seed=4).generator
+    assert not blind.decoder.carried.seen.weight.any()
+
+
+def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
+    """On rendered people: their drawing lies where the target's mask is, mirrored and turned crops included."""
+    source = SyntheticSource(SyntheticOptions(8, 96, "pairs", validation=0.0, test=0.0, texture_size=64))
+    build_cache(source, tmp_path / "people")
+    pairs = pairs_of(open_cache(tmp_path / "people"), "synthetic", "train")
+    crops = PairCrops(pairs, 64, WARP3D_AUGMENTATION, mesh_share=0.7)
+    found = [crops(number, np.random.default_rng(number)) for number in range(5)]
+    drawn = [made for made in found if np.isfinite(made["drawing"]).all()]
+    assert 2 <= len(drawn) < 5
+    assert all(np.isnan(made["drawing"]).all() for made in found if not np.isfinite(made["drawing"]).all())
+    overlaps = []
+    for made in drawn:
+        solid, mask = made["drawing"][3] > 0.5, made["target_mask"] > 0.5
+        overlaps.append((solid & mask).sum() / max(1, mask.sum()))
+    assert np.median(overlaps) > 0.7
+    assert "drawing" not in PairCrops(pairs, 64)(0, np.random.default_rng(0))
+
+
+def test_held_out_pairs_are_judged_without_drawings(folder):
+    recipe = Warp3dRecipe(folder(), replace(ALONE, mesh_share=1.0))
+    assert "drawing" in next(iter(recipe.batches(LoaderOptions(batch_size=4))))
+    assert "drawing" not in next(iter(recipe._held_out_batches(4)))
+
+
+def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
+    recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=0.5))
+    before = recipe.validate(4)
+    options = TrainOptions(epochs=30, batch_size=6, workers=0, decay=0.0, validate_every=1000)
+    result = train(recipe, options, tmp_path, torch.device("cpu"))
+    assert result.metrics["perceptual"] < 0.6 * before["perceptual"]
+    assert result.metrics["mask_iou"] > before["mask_iou"] + 0.25  # by 0.5 to 0.65 from five seeds
+    loaded = load_warp3d(tmp_path / BEST)
+    assert loaded.config == MINI
+    assert loaded.header.training["perceptual"] == {"kind": "pixels"}
+    assert loaded.header.metrics["ssim_fg"] == pytest.approx(result.metrics["ssim_fg"])
+    sheet = recipe.image()
+    assert sheet.shape == (4 * 34, 6 * 34, 3)
+
+
+def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path):
+    def run(folder_name, stop_at=None):
+        recipe = Warp3dRecipe(folder(), replace(SMALL, augmentation=WARP3D_AUGMENTATION))
+        options = TrainOptions(epochs=2, batch_size=6, workers=0, validate_every=1000)
+        seen = []
+        stop = (lambda: len(seen) >= stop_at) if stop_at else (lambda: False)
+        result = train(
+            recipe, options, tmp_path / folder_name, torch.device("cpu"), progress=lambda *a: seen.append(a), stop=stop
+        )
+        return recipe, result
+
+    whole, _ = run("whole")
+    _, stopped = run("parts", stop_at=2)
+    assert not stopped.finished
+    resumed, _ = run("parts")
+    for (name, a), b in zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_half_precision_is_near_single_precision(batch):
+    recipe, batch = batch
+    with torch.no_grad():
+        whole = {p: recipe.losses(p, batch)["loss"] for p in ("generator", "discriminator")}
+        with torch.autocast("cpu", torch.bfloat16):
+            half = {p: recipe.losses(p, batch)["loss"] for p in ("generator", "discriminator")}
+    for phase, loss in whole.items():
+        assert half[phase].dtype == torch.float32
+        torch.testing.assert_close(half[phase], loss, rtol=0.03, atol=0.01)
+
+
+def test_presets_are_the_papers_where_they_say_so():
+    assert set(WARP3D_PRESETS) == {"tiny", "small", "medium", "paper"}
+    paper, options = WARP3D_PRESETS["paper"]
+    assert (paper.perceptual_weight, paper.adversarial_weight, paper.mask_weight, paper.person_weight) == (3, 1, 0, 0)
+    assert (paper.learning_rate, paper.betas, options.batch_size, options.decay) == (2e-4, (0.5, 0.999), 2, 0)
+    assert (options.steps, paper.adversarial_after) == (150_000, 0)
+    assert paper.perceptual == "imagenet-vgg19"
+    small, options = WARP3D_PRESETS["small"]
+    assert (options.steps, small.adversarial_after) == (20_000, 6_667)
+
+
+def test_the_papers_loss_is_not_replaced_by_another(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
+    with pytest.raises(UnavailableError, match="hpc weights fetch imagenet-vgg19"):
+        Warp3dRecipe(folder(), WARP3D_PRESETS["paper"][0])
+
+
+def test_what_cannot_be_trained(folder, tmp_path):
+    with pytest.raises(UsageError, match="out of range"):
+        Warp3dTraining(adversarial_weight=-1)
+    with pytest.raises(UsageError, match="cannot learn"):
+        Warp3dTraining(perceptual_weight=0)
+    with pytest.raises(InputError, match="nothing to learn from in protocol nowhere, expected a split train"):
+        Warp3dRecipe(folder(), replace(ALONE, protocol="nowhere"))
+    build_cache(PosedPeople(4, 1, lists=False), tmp_path)
+    with pytest.raises(InputError, match="no pair of images of one person"):
+        Warp3dRecipe(tmp_path, ALONE)
+    with pytest.raises(InputError, match="too few pairs"):
+        Warp3dRecipe(folder(), ALONE).batches(LoaderOptions(batch_size=64))

@@ -1,0 +1,124 @@
+"""Poses and motions of the stage: families, splits, limits, floors."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from synthetic_people import bank, body
+
+from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
+from humanpose_cli.body.pose_library import KEY_POSES, pose_library
+from humanpose_cli.body.pose_prior import self_penetration
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.synthetic.poses import (
+    FAMILIES,
+    PoseBank,
+    activities,
+    held_pose,
+    on_floor,
+    sample_motion,
+    turned,
+)
+
+
+def test_splits_share_no_activity_and_hold_every_family_for_training():
+    train, held_out = (
+        {name for names in activities(split).values() for name in names} for split in ("train", "held_out")
+    )
+    assert not train & held_out
+    assert train | held_out == set(KEY_POSES) | {clip.activity for clip in pose_library().clips}
+    assert set(activities("train")) == set(FAMILIES)
+    with pytest.raises(UsageError, match="exam"):
+        activities("exam")
+
+
+def test_the_same_number_is_the_same_pose():
+    again = pickle.loads(pickle.dumps(bank()))
+    assert torch.equal(again.pose(130).rotations, bank().pose(130).rotations)
+    assert again.pose(130).activity == bank().pose(130).activity
+    assert not torch.equal(PoseBank(4).pose(130).rotations, bank().pose(130).rotations)
+
+
+def test_poses_are_plausible_and_varied():
+    poses = [bank().pose(i) for i in range(256)]
+    rotations = torch.stack([pose.rotations for pose in poses])
+    assert (self_penetration(rotations) > 0.03).float().mean() < 0.06
+    bends = rotations_to_angles(rotations)
+    limbs = SMPL24.indices(("left_elbow", "left_knee", "left_shoulder"))
+    assert limit_excess(bends)[:, limbs, 0].abs().max() < 0.648  # the recordings may stray a little
+    shares = {family: sum(pose.family == family for pose in poses) / len(poses) for family in FAMILIES}
+    for family, share in FAMILIES.items():
+        assert abs(shares[family] - share) < 0.11
+    assert all(pose.activity in activities("train")[pose.family] for pose in poses)
+    held_out = PoseBank(0, "held_out")
+    assert all(held_out.pose(i).activity in activities("held_out")[held_out.pose(i).family] for i in range(64))
+
+
+def test_lying_people_lie():
+    flat = [pose for pose in map(bank().pose, range(600)) if pose.family == "lying"]
+    assert len(flat) > 5
+    up = torch.stack([pose.rotations[0, :, 1] for pose in flat])
+    assert up[:, 1].abs().max() < 0.6
+
+
+@pytest.mark.parametrize("rate", [30.0, 12.5])
+def test_motions_are_smooth_at_any_frame_rate(rate):
+    motion = sample_motion(np.random.default_rng(5), 20, rate)
+    assert len(motion) == 20
+    assert set(motion.activities) <= set(activities("train")["library"])
+    step = (motion.pelvis[1:] - motion.pelvis[:-1]).norm(dim=-1)
+    assert step.max() * rate < 8  # metres a second
+    turn = torch.linalg.matrix_norm(motion.rotations[1:] - motion.rotations[:-1])
+    assert turn.max() * rate < 60
+    forward = motion.rotations[0, 0, :, 2]
+    assert abs(float(torch.atan2(forward[0], forward[2]))) < 1e-4
+    assert motion.pelvis[0, [0, 2]].abs().max() < 1e-5
+
+
+def test_a_motions_legs_are_the_recordings():
+    motion = sample_motion(np.random.default_rng(2), 5, 30.0)
+    knees = torch.stack([_knee(pose_library().rotations(), 0), _knee(pose_library().rotations(), 1)], 1)
+    own = torch.stack([_knee(motion.rotations, 0), _knee(motion.rotations, 1)], 1)
+    mirrored = own.flip(1)
+    assert min(torch.cdist(own, knees).amin(1).max(), torch.cdist(mirrored, knees).amin(1).max()) < 0.02
+
+
+def _knee(rotations: torch.Tensor, side: int) -> torch.Tensor:
+    row = SMPL24.index(("left_knee", "right_knee")[side])
+    return torch.acos(((rotations[:, row].diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1))
+
+
+def test_held_poses_sway_a_little():
+    pose = bank().pose(1)
+    motion = sample_motion(np.random.default_rng(0), 16, 15.0, held=pose)
+    assert set(motion.activities) == {pose.activity}
+    assert len(motion.activities) == len(motion)
+    change = torch.linalg.matrix_norm(motion.rotations[1:] - motion.rotations[:-1]).amax()
+    assert 0 < change < 0.4
+
+
+def test_the_lowest_point_touches_the_floor():
+    betas = torch.full((10,), 0.7)
+    separate = on_floor(body(), held_pose(bank().pose(0), bank().pose(5)), betas)
+    joined = on_floor(body(), sample_motion(np.random.default_rng(1), 6, 10.0), betas)
+    lows = [_lowest(separate, betas), _lowest(joined, betas)]
+    assert lows[0].abs().max() < 1e-4
+    assert abs(float(lows[1].min())) < 1e-4
+
+
+def _lowest(motion, betas):
+    root = body().rest(betas[None]).joints[:, 0]
+    with torch.no_grad():
+        vertices = body().pose(motion.rotations, betas[None], motion.pelvis - root).vertices
+    return vertices[..., 1].amin(1)
+
+
+def test_turning_keeps_the_motion():
+    motion = sample_motion(np.random.default_rng(3), 4, 10.0)
+    quarter = turned(motion, np.pi / 2)
+    moved = motion.pelvis[3] - motion.pelvis[0]
+    expected = torch.stack((moved[2], moved[1], -moved[0]))
+    torch.testing.assert_close(quarter.pelvis[3] - quarter.pelvis[0], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(quarter.rotations[:, 1:], motion.rotations[:, 1:])

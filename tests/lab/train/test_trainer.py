@@ -1,0 +1,401 @@
+"""The training loop: exact resumption, early stops, several processes, what it writes."""
+
+import json
+import multiprocessing
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
+
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.progress import no_progress
+from humanpose_cli.io.images import read_image
+from humanpose_cli.lab.train.processes import Processes, only_training
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.lab.train.trainer import (
+    BEST,
+    CHECKPOINT,
+    LAST,
+    SCHEMA,
+    TrainingHistory,
+    _Loop,
+    read_checkpoint,
+    train,
+)
+from humanpose_cli.networks.weights import read_weights
+
+CPU = torch.device("cpu")
+OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
+
+
+def lines(folder, *kinds):
+    """Of a run, without how long it took; of these kinds, by default of what it learned."""
+    found = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+    wanted = kinds or ("train", "validation")
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in found if line["kind"] in wanted]
+
+
+def run(folder, recipe=None, options=OPTIONS, until=None, **more):
+    """Train, interrupted after some steps where `until` says so."""
+    done = []
+    stop = (lambda: len(done) >= until) if until is not None else (lambda: False)
+    return train(recipe or LineRecipe(), options, folder, CPU, stop=stop, progress=lambda *a: done.append(a), **more)
+
+
+def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_of_losses):
+    monkeypatch.setattr(TrainingHistory, "plot", plot_of_losses)
+    recipe = LineRecipe(count=256, dropout=0.0)
+    result = run(tmp_path, recipe, replace(OPTIONS, epochs=12))
+    assert result.finished
+    assert result.step == result.steps == 12 * 32
+    assert result.best < 0.05
+    tensors, header = read_weights(tmp_path / BEST, "line")
+    np.testing.assert_allclose(tensors["line"][0], TRUE, atol=0.05)
+    assert header.config == {"inputs": 3}
+    assert header.training["count"] == 256
+    assert header.training["steps"] == result.best_step
+    assert header.metrics["error"] == pytest.approx(result.best)
+    assert (tmp_path / LAST).exists()
+    assert (tmp_path / "losses.png").stat().st_size > 1000
+    assert len(list((tmp_path / "samples").iterdir())) == 12
+    training = [line for line in lines(tmp_path) if line["kind"] == "train"]
+    assert training[0]["loss"] > 20 * training[-1]["loss"]
+    assert training[0]["twice"] == pytest.approx(2 * training[0]["loss"], rel=1e-5)
+    rates = [line["learning_rate"] for line in training]
+    assert rates == sorted(rates, reverse=True)
+    assert json.loads((tmp_path / "training.json").read_text())["loop"]["epochs"] == 12
+
+
+@pytest.mark.parametrize(
+    ("kinds", "titles"),
+    [(("train", "validation"), ["training losses", "held-out data"]), (("validation",), ["held-out data"]), ((), [])],
+)
+def test_a_plot_has_a_column_for_what_there_is(tmp_path, monkeypatch, plot_of_losses, kinds, titles):
+    shown = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda panel, text: shown.append(text))
+    history = TrainingHistory(tmp_path / "metrics.jsonl")
+    for kind in kinds:
+        history.add(kind, 1, 0, {"loss": 1.0})
+    plot_of_losses(history, tmp_path / "losses.png")
+    assert shown == titles
+    assert (tmp_path / "losses.png").exists() == bool(titles)
+    if titles:
+        image = read_image(tmp_path / "losses.png").pixels
+        left = image[40:-40, : image.shape[1] // 2]
+        assert (left < 128).any()
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("until", [1, 8, 13])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, average):
+    options = replace(OPTIONS, average=average, clip=1.0)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(whole, options=options)
+    first = run(parts, options=options, until=until)
+    assert not first.finished
+    assert first.step == until
+    second = run(parts, options=replace(options, workers=1))
+    assert second.finished
+    assert lines(whole) == lines(parts)
+    a, b = (read_weights(folder / LAST)[0]["line"] for folder in (whole, parts))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("at", ["validation", "sheet", "last validation"])
+def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
+    """Its step is saved, with the random numbers of before, and its line is not there twice."""
+
+    class Rolls(LineRecipe):
+        interrupted = None
+
+        def validate(self, batch_size):
+            found = super().validate(batch_size)
+            found["other"] = torch.rand(1).item()
+            self.interrupt("validation" if len(self.validated) == 2 else "last validation", len(self.validated) > 1)
+            return found
+
+        def image(self):
+            self.interrupt("sheet", len(self.validated) == 2)
+            return super().image()
+
+        def interrupt(self, place, now):
+            if now and place == self.interrupted:
+                raise KeyboardInterrupt
+
+    options = replace(OPTIONS, average=average)
+    whole, parts, stopped = tmp_path / "whole", tmp_path / "parts", Rolls()
+    run(whole, Rolls(), options)
+    stopped.interrupted = at
+    with pytest.raises(KeyboardInterrupt):
+        run(parts, stopped, options)
+    assert read_checkpoint(parts / CHECKPOINT, torch.load(parts / CHECKPOINT)["settings"])[0].step in (16, 24)
+    assert run(parts, Rolls(), options).finished
+    assert lines(whole) == lines(parts)
+    a, b = (read_weights(folder / LAST)[0]["line"] for folder in (whole, parts))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("at", "saved"), [("loader", 5), ("screen", 5), ("step", None)])
+def test_an_interruption_between_steps_saves_the_last_one(tmp_path, monkeypatch, at, saved):
+    """Within one, the model may have been changed and its optimiser not."""
+
+    class Stopped(LineRecipe):
+        left = 5
+
+        def batches(self, options):
+            loader = super().batches(options)
+            make = loader._batches.dataset.make
+            loader._batches.dataset.make = lambda *row: self.interrupt("loader") or make(*row)
+            return loader
+
+        def losses(self, phase, batch):
+            self.interrupt("step")
+            self.left -= 1
+            return super().losses(phase, batch)
+
+        def interrupt(self, place):
+            if place == at and self.left == 0:
+                raise KeyboardInterrupt
+
+    recipe = Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, OPTIONS, tmp_path, CPU, progress=lambda *_: recipe.interrupt("screen"))
+    path = tmp_path / CHECKPOINT
+    assert (torch.load(path)["progress"]["step"] if path.exists() else None) == saved
+
+
+def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
+    """A crash after the checkpoint leaves lines that the next start makes anew."""
+    run(tmp_path, until=7)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "kind": "train", "epoch": 1, "loss": 1.0}\n{"step": 12, "kin')
+    run(tmp_path)
+    run(tmp_path / "whole")
+    assert lines(tmp_path) == lines(tmp_path / "whole")
+
+
+def test_a_folder_is_of_one_training_at_a_time(tmp_path):
+    """A child that the training forked, as a loader's worker, may outlive it without keeping the folder."""
+    kept = []
+    with only_training(tmp_path / "run", Processes()):
+        kept.append(subprocess.Popen(["sleep", "60"]))
+        context = multiprocessing.get_context("fork")
+        kept.append(context.Process(target=time.sleep, args=(60,), daemon=True))
+        kept[1].start()
+        with pytest.raises(UsageError, match="run: another process is running a training here; wait for it"):
+            run(tmp_path / "run")
+        with only_training(tmp_path / "run", Processes(1)):  # another of the same group
+            pass
+    try:
+        assert run(tmp_path / "run").finished
+    finally:
+        for child in kept:
+            child.kill()
+
+
+def test_a_training_that_is_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(UsageError, match="do not fill one batch"):
+        run(tmp_path / "run", LineRecipe(count=4))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    recipe = LineRecipe()
+    run(tmp_path, recipe)
+    again = LineRecipe()
+    result = run(tmp_path, again)
+    assert result.finished
+    assert again.validated == []
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    run(tmp_path, until=2)
+    with pytest.raises(InputError, match="another batch_size"):
+        run(tmp_path, options=replace(OPTIONS, batch_size=4))
+    with pytest.raises(InputError, match="another recipe"):
+        run(tmp_path, LineRecipe(count=32))
+    assert run(tmp_path, options=replace(OPTIONS, batch_size=4), resume=False).finished
+    (tmp_path / CHECKPOINT).write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"checkpoint\.pt: cannot be read"):
+        run(tmp_path)
+
+
+def test_patience_ends_a_run_and_the_best_weights_stay(tmp_path):
+    recipe = LineRecipe()
+    recipe.worse_after = 2
+    result = run(tmp_path, recipe, replace(OPTIONS, epochs=20, patience=3))
+    assert result.finished
+    assert len(recipe.validated) == 5
+    assert result.best == recipe.validated[1]
+    assert result.best_step == 16
+
+
+def test_validation_may_come_between_epochs(tmp_path):
+    recipe = LineRecipe()
+    run(tmp_path, recipe, replace(OPTIONS, validate_every=5))
+    steps = [line["step"] for line in lines(tmp_path) if line["kind"] == "validation"]
+    assert steps == [5, 10, 15, 20, 24]
+
+
+def test_time_limits_leave_a_run_to_go_on_with(tmp_path):
+    first = run(tmp_path, options=replace(OPTIONS, minutes=1e-9))
+    assert not first.finished
+    assert first.step == 1
+    assert run(tmp_path).finished
+
+
+def test_a_loss_that_explodes_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="not finite any more"):
+        run(tmp_path, LineRecipe(rate=1e30), replace(OPTIONS, log_every=1))
+
+
+def test_every_phase_has_its_own_optimiser(tmp_path):
+    recipe = GameRecipe()
+    run(tmp_path, recipe)
+    assert recipe.played[:4] == ["first", "second", "first", "second"]
+    assert {"first_loss", "second_loss"} <= lines(tmp_path)[0].keys()
+    memory = lines(tmp_path, "memory")
+    assert [set(line) - {"step", "epoch", "kind"} for line in memory] == [{"first_mib"}, {"second_mib"}]
+    result = run(tmp_path, GameRecipe())  # finished: nothing is done again, the first step is still known
+    assert result.activation_mib == max(memory[0]["first_mib"], memory[1]["second_mib"]) > 0
+
+
+def test_a_phase_may_sit_out(tmp_path):
+    recipe = GameRecipe(sit_out=True)
+    before = recipe.model[3].weight.clone()
+    run(tmp_path, recipe)
+    assert torch.equal(recipe.model[3].weight, before)
+    assert "second_loss" not in lines(tmp_path)[0]
+
+
+def test_a_recipes_own_state_is_kept(tmp_path):
+    run(tmp_path, GameRecipe(), until=3)
+    again = GameRecipe()
+    run(tmp_path, again, until=1)
+    assert again.played[:6] == ["before"] * 6
+
+
+def test_half_precision_learns_too(tmp_path):
+    result = run(tmp_path, LineRecipe(count=256, dropout=0.0), replace(OPTIONS, epochs=12, precision="mixed"))
+    assert result.best < 0.1
+
+
+@pytest.mark.parametrize("change", [{"state": 3}, {"settings": 3}, {"progress": {"step": 1}}])
+def test_a_checkpoint_of_other_contents_is_refused(tmp_path, change):
+    path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
+    whole = {"schema": SCHEMA, "progress": progress, "state": {}, "settings": {}}
+    torch.save(whole, path)
+    assert read_checkpoint(path, {})[0].step == 3
+    for document in ({**whole, **change}, {name: whole[name] for name in whole if name not in change}):
+        torch.save(document, path)
+        with pytest.raises(InputError, match="cannot be read"):
+            read_checkpoint(path, {})
+
+
+def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
+    run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
+    script, log = Path(__file__).with_name("linear_recipe.py"), tmp_path / "log"
+    line = [sys.executable, script, "group", tmp_path / "two", log, "11"]
+    told = subprocess.run(line, stdout=subprocess.PIPE, check=True, timeout=100).stdout
+    killed, step, again = json.loads(told)
+    assert killed == [1, -signal.SIGKILL]
+    lost = "training: lost another of its processes; the same command continues from the last checkpoint"
+    assert lost in log.read_text()
+    assert 4 <= step < 11
+    assert again == [0, 0]
+    alone, together = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert len(alone) == len(together)
+    for a, b in zip(alone, together, strict=True):
+        assert a.keys() == b.keys()
+        np.testing.assert_allclose(*[[line[k] for k in a if k != "kind"] for line in (a, b)], rtol=2e-4)
+
+
+def test_a_run_of_another_device_goes_on(monkeypatch):
+    """Random numbers of devices and processes that were not there stay as they are."""
+    set_states = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: set_states.append((state, device)))
+    before, gpu, own = torch.get_rng_state(), torch.device("cuda:1"), torch.arange(3)
+    on_cpu = Processes().random_states(CPU)
+    assert on_cpu["cuda_random"] == [None]
+    Processes().restore_random(on_cpu, gpu)
+    Processes().restore_random({"random": [before], "cuda_random": None}, gpu)  # of earlier versions
+    Processes(1, 2).restore_random({"random": [None], "cuda_random": [own]}, gpu)  # begun by one process
+    Processes().restore_random({"random": [before], "cuda_random": [own]}, CPU)
+    assert set_states == []
+    Processes(1, 2).restore_random({"random": [None, before], "cuda_random": [None, own]}, gpu)
+    assert set_states == [(own, gpu)]
+    torch.rand(1)
+    Processes().restore_random(on_cpu, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_losses_are_read_when_they_are_told(tmp_path, monkeypatch):
+    """Each reading waits for the device: once a line, and once a second for the screen."""
+    monkeypatch.setattr("humanpose_cli.lab.train.trainer._SHOWN_EVERY", 1e9)
+    read = Counter()
+
+    class Steps(LineRecipe):
+        def losses(self, phase, batch):
+            losses = super().losses(phase, batch)
+            return {name: value.as_subclass(Watched) for name, value in losses.items()}
+
+    class Watched(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            read.update([function.__name__] if function.__name__ in ("item", "tolist", "__float__", "__bool__") else [])
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    run(tmp_path, Steps(), replace(OPTIONS, log_every=8))
+    assert dict(read) == {"tolist": 3}
+    assert len(lines(tmp_path, "train")) == 3
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "cores", "together", "given"),
+    [("cpu", None, 64, "1", 1), ("cuda", None, 9, "1", 8), ("cuda", None, 64, "1", 16), ("cuda", None, 17, "4", 4),
+     ("cuda", None, 1, "1", 1), ("cuda", 0, 64, "1", 0), ("cpu", 3, 2, "1", 3)],
+)  # fmt: skip
+def test_a_gpu_has_as_many_workers_as_there_are_cores(monkeypatch, device, asked, cores, together, given):
+    monkeypatch.setattr("humanpose_cli.lab.train.recipe.usable_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", together)
+    assert TrainOptions(workers=asked).workers_for(device) == given
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_only_a_process_alone_tries_smaller_batches(monkeypatch, tmp_path, count):
+    """The others would wait for it in a step that it never makes."""
+    loop = _Loop(LineRecipe(), OPTIONS, tmp_path, CPU, Processes(), no_progress)
+    loop.group = Processes(0, count)
+    tried = []
+    monkeypatch.setattr(loop, "step", tried.append)
+    told = loop.too_large({"x": torch.zeros(8, 3)})
+    assert bool(tried) == (count == 1)
+    assert "`batch_size" in str(told)
+
+
+@pytest.mark.parametrize(("room", "words"), [(5, "`batch_size=4` fits"), (0, "not even one example fits")])
+def test_a_full_gpu_is_told_with_the_batch_that_fits(tmp_path, room, words):
+    class Large(LineRecipe):
+        def losses(self, phase, batch):
+            if len(batch["x"]) > room:
+                raise torch.cuda.OutOfMemoryError("full")
+            return super().losses(phase, batch)
+
+    with pytest.raises(UnavailableError, match=f"too small for a batch of 16; {words}"):
+        train(Large(), replace(OPTIONS, batch_size=16), tmp_path, CPU)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_impossible_options_are_refused():
+    for wrong in ({"epochs": 0}, {"minutes": -1.0}, {"save_every": -1.0}, {"precision": "double"}, {"average": 1.0}):
+        with pytest.raises(UsageError):
+            TrainOptions(**wrong)
