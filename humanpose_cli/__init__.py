@@ -21,16 +21,19 @@ from humanpose_cli.version import __version__
 
 if TYPE_CHECKING:
     from humanpose_cli.body.body import Body
+    from humanpose_cli.body.smpl import load_body
     from humanpose_cli.core.camera import Camera
     from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
     from humanpose_cli.export.exporter import export_fit
     from humanpose_cli.export.viewing import view
+    from humanpose_cli.fitting.fit_reading import read_fits
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit, load_fit
     from humanpose_cli.front_door import fit, refine
     from humanpose_cli.geometry.body_params import BodyParams
     from humanpose_cli.io.pose_files import read_pose
     from humanpose_cli.lab.cache.cache import open_cache
+    from humanpose_cli.refining.refiner import Refiner
     from humanpose_cli.reposing.reposer import Reposer, repose
     from humanpose_cli.reposing.result import Reposed
 
@@ -46,6 +49,7 @@ __all__ = [
     "Fitter",
     "HpcError",
     "InputError",
+    "Refiner",
     "Reposed",
     "Reposer",
     "UnavailableError",
@@ -53,8 +57,10 @@ __all__ = [
     "__version__",
     "export_fit",
     "fit",
+    "load_body",
     "load_fit",
     "open_cache",
+    "read_fits",
     "read_pose",
     "refine",
     "repose",
@@ -69,14 +75,17 @@ _MODULES = {
     "Fitter": "fitting.fitter",
     "HpcError": "core.errors",
     "InputError": "core.errors",
+    "Refiner": "refining.refiner",
     "Reposed": "reposing.result",
     "Reposer": "reposing.reposer",
     "UnavailableError": "core.errors",
     "UsageError": "core.errors",
     "export_fit": "export.exporter",
     "fit": "front_door",
+    "load_body": "body.smpl",
     "load_fit": "fitting.result",
     "open_cache": "lab.cache.cache",
+    "read_fits": "fitting.fit_reading",
     "read_pose": "io.pose_files",
     "refine": "front_door",
     "repose": "reposing.reposer",
@@ -94,4 +103,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.device import Precision
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.registering import check_charts, check_registration, surface_registration
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.frame_range import FrameRange
-from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.refining.correspondences import charted_points
-from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
 from humanpose_cli.refining.refiner import CorrespondenceKind, Prior, RefineOptions, Refiner
 
 
@@ -82,7 +78,7 @@ def fit(
     options = FitOptions(body.name if isinstance(body, Body) else body, people, detector, focal, method=own)
     register = None
     if surface is not None:
-        register = surface_registration(body if isinstance(body, Body) else body_by_name(body), surface, known)
+        register = surface_registration(body if isinstance(body, Body) else load_body(body), surface, known)
     with ExitStack() as stack:
         refiner = stack.enter_context(Refiner(threads=threads, device=device, precision=precision)) if refine else None
         fitter = stack.enter_context(
@@ -105,7 +101,7 @@ def fit(
 
 def refine(
     fit: Fit | str | Path,
-    frames: str | Path | Sequence[str | Path] | np.ndarray | InputItem | None = None,
+    frames: AnyFrames = None,
     *,
     correspondence: CorrespondenceKind = "auto",
     prior: Prior = "pose",
@@ -136,14 +132,7 @@ def refine(
 
     `refined.options["refinement"]` tells for every track and frame how much was accepted and how it aligns.
     """
-    known = fit_of(fit)
-    if isinstance(frames, np.ndarray):
-        known = replace(known, images=FitFrames.of(known, frames).source)
-    elif frames is not None:
-        known = on_frames(known, _items(frames, known))
-    if known.images is None:
-        raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass the frames of the fit")
-    found = FitFrames(known, known.images, in_order=True)
+    known, found = frames_of_fit(fit_of(fit), frames)
     options, surface = RefineOptions(correspondence, prior), None
     points, charted = (None if path is None else Path(path) for path in (densepose, charts))
     check_charts(points, charted)
@@ -152,11 +141,3 @@ def refine(
     made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
     with made as refiner, progress_of(progress) as report:
         return refiner.refine(known, found, body=body, textures=textures, progress=report)
-
-
-def _items(frames: str | Path | Sequence[str | Path] | InputItem, fit: Fit) -> Sequence[InputItem]:
-    """What holds a fit's frames."""
-    if isinstance(frames, InputItem):
-        return (frames,)
-    paths = [frames] if isinstance(frames, str | Path) else list(frames)
-    return open_inputs(paths, sequence=True if fit.frame_count > 1 else None)

@@ -15,8 +15,10 @@ import skimage.data
 import humanpose_cli as hp
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.records import record_summary
+from humanpose_cli.io.fit_files import ROW_COLUMNS
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.reposing.targets import read_target
 
 HEAVY = "torch numpy cv2 scipy PIL warp mediapipe typer rich tqdm"
 
@@ -66,6 +68,37 @@ def test_a_photograph(fit, photo):
     overlay = fit.overlay()
     assert overlay.shape == (256, 256, 3)
     assert (overlay != read_image(photo).pixels).any(2).mean() > 0.2
+
+
+def test_dir_lists_the_public_names():
+    assert dir(hp) == sorted(hp.__all__)
+
+
+def test_a_person_of_a_fit_is_a_target(fit, photo):
+    shifted = replace(fit, track_id=fit.track_id + 1, poses=np.zeros_like(fit.poses))
+    both = replace(
+        fit,
+        **{name: np.concatenate((getattr(fit, name), getattr(shifted, name))) for name in ROW_COLUMNS},
+        detections=(),
+    )
+    for person, poses in zip(both.people, (fit.poses, shifted.poses), strict=True):
+        motion = read_target(person, lambda: pytest.fail("a fit needs no fitter"))
+        np.testing.assert_array_equal(motion.params.poses, poses)
+        assert repr(motion) == "<RotationTarget: 1 frame, rotations of smpl24>"
+    calls = []
+    hp.repose(photo, both.people[0], fit=fit, progress=lambda *step: calls.append(step))
+    assert calls
+
+
+def test_fits_are_read_with_their_frames_and_refined(fit, photo, tmp_path):
+    saved = fit.save(tmp_path / "a.fit.npz")
+    known = hp.read_fits(saved, frames=[photo])
+    np.testing.assert_array_equal(known.images.frame(0), read_image(photo).pixels)
+    with hp.Refiner(device="cpu", threads=1) as refiner:
+        by_name = refiner.refine(hp.load_fit(saved), photo)
+        np.testing.assert_array_equal(refiner.refine(known).poses, by_name.poses)
+        with pytest.raises(hp.UsageError, match="frames: are missing: a fit file holds no pixels"):
+            refiner.refine(hp.load_fit(saved))
 
 
 def test_an_array_gives_what_its_file_gives(fit, photo):

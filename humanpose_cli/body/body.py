@@ -221,13 +221,6 @@ class Body(torch.nn.Module):
         """The body that comes with the package; see `default_body`."""
         return default_body()
 
-    @classmethod
-    def smpl(cls, path: str | Path) -> Body:
-        """The body of a SMPL model file; see `smpl.load_smpl`."""
-        from humanpose_cli.body.smpl import load_smpl  # which imports this file
-
-        return load_smpl(path)
-
     def __init__(self, arrays: BodyArrays) -> None:
         super().__init__()
         self.name = arrays.name

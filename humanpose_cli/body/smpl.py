@@ -326,7 +326,7 @@ def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None
     return next((bodies[name] for name in names if kind and name in bodies), None)
 
 
-def body_by_name(spec: str) -> Body:
+def load_body(spec: str) -> Body:
     """'default', or 'smpl:', 'smplh:' or 'smplx:' and the path of such a model file.
 
     UsageError for anything else, InputError where the file is another model's.

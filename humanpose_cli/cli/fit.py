@@ -116,10 +116,10 @@ class OwnFlags:
         """What registers a fit to the surface points of its images."""
         if self.densepose is None:
             return None
-        from humanpose_cli.body.smpl import body_by_name
+        from humanpose_cli.body.smpl import load_body
         from humanpose_cli.fitting.registering import surface_registration
 
-        return surface_registration(body_by_name(body), self.densepose, self.charts)
+        return surface_registration(load_body(body), self.densepose, self.charts)
 
     def points_identity(self) -> dict[str, str | None]:
         """What of the surface points decides the results, for the ledger."""

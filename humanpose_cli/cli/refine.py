@@ -116,7 +116,7 @@ def refine(
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.body.smpl import body_by_name
+    from humanpose_cli.body.smpl import load_body
     from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.fitting.registering import check_charts, points_identity
     from humanpose_cli.io.digests import file_digest
@@ -136,7 +136,7 @@ def refine(
     check_charts(densepose, charts)
     surface, points = None, {}
     if densepose is not None:
-        surface, points = charted_points(body_by_name(body), densepose, charts), points_identity(densepose, charts)
+        surface, points = charted_points(load_body(body), densepose, charts), points_identity(densepose, charts)
     where: dict[str, Any] = {"threads": threads, "device": device, "batch_size": batch_size, "precision": precision}
     with Refiner(options, weights=weights, surface=surface, **where) as refiner:
 

@@ -1,6 +1,6 @@
 """Anybody's fits as our fit record: our own fit files, and the results of other programs (`io.foreign_fits`).
 
-fit = read_fits("wham_output.pkl", "smpl:SMPL_NEUTRAL.pkl", open_inputs(["clip.mp4"]))
+fit = read_fits("wham_output.pkl", "smpl:SMPL_NEUTRAL.pkl", "clip.mp4")
 
 The record's frames are the given ones, in their order; of a file of ours, which knows its frames, those from its first
 to its last. Fits of frames that are not there are an error that names them.
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import box_overlap
@@ -29,7 +29,7 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
-from humanpose_cli.io.inputs import InputItem, printable
+from humanpose_cli.io.inputs import InputItem, open_inputs, printable
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.rotation_files import read_amass
 from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget
@@ -70,6 +70,15 @@ class FrameList:
         return replace(self, **rows)
 
 
+def items_of(
+    frames: str | Path | InputItem | Sequence[str | Path | InputItem], sequence: bool | None = None
+) -> Sequence[InputItem]:
+    """Inputs as they are, or those that paths mean; sequence as for `open_inputs`."""
+    several = [frames] if isinstance(frames, str | Path | InputItem) else list(frames)
+    items = [each for each in several if isinstance(each, InputItem)]
+    return items or open_inputs([path for path in several if not isinstance(path, InputItem)], sequence=sequence)
+
+
 def list_frames(items: Sequence[InputItem]) -> FrameList:
     """The frames of one sequence, or of independent images, without decoding them all.
 
@@ -105,7 +114,7 @@ def list_frames(items: Sequence[InputItem]) -> FrameList:
 def read_fits(
     path: Path | str,
     body: str | Body = "default",
-    frames: Sequence[InputItem] | FrameList | None = None,
+    frames: str | Path | InputItem | Sequence[str | Path | InputItem] | FrameList | None = None,
     *,
     camera: Path | str | None = None,
     smplx: Path | str | None = None,
@@ -113,9 +122,9 @@ def read_fits(
     """The fits in a file of ours or of another program, whatever its name; see `io.foreign_fits` for those known.
 
     body    of the record. SMPL's parameters need `smpl:FILE`, the model file that the user has
-    frames  what the fits were made of: inputs, which the record can read again, or a list. It then has just these
-            frames, and a file of ours those from its first to its last. Without them the file must tell the images'
-            sizes, as most do
+    frames  what the fits were made of: paths or inputs, which the record can read again, or a list. It then has just
+            these frames, and a file of ours those from its first to its last. Without them the file must hold the
+            images' sizes, as most do
     camera  for AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world) of all frames, or the fit file, of all
             frames or some, whose AMASS export it is; for other files it must be None
     smplx   for GVHMR: the user's SMPL-X model file, which its shapes and translations belong to
@@ -125,7 +134,8 @@ def read_fits(
     UsageError where an argument is missing, and it says which.
     """
     path = Path(path)
-    model = body if isinstance(body, Body) else body_by_name(body)
+    frames = frames if isinstance(frames, FrameList | None) else items_of(frames)
+    model = body if isinstance(body, Body) else load_body(body)
     if _is_own(path):
         fit = _own(path, model)
         return fit if frames is None else on_frames(fit, frames, path)

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.device import Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
@@ -108,7 +108,7 @@ class Fitter:
         given["network"] = NetworkOptions(str(weights), str(segmenter)) if weights or segmenter else None
         changes = {name: value for name, value in given.items() if value is not None}
         self.options = replace(options or FitOptions(), **changes)
-        self.body = body if isinstance(body, Body) else body_by_name(self.options.body)
+        self.body = body if isinstance(body, Body) else load_body(self.options.body)
         on = resolve_device(device)
         self._network = _network(self.options, on, precision)
         self.batch_size = batch_size or (_TOGETHER if on == "cpu" else _TOGETHER_ON_GPU)

@@ -183,7 +183,7 @@ class Fit(FitRecord):
         known = body or self.model or (default_body() if self.body == "default" else None)
         if known is None:
             raise UnavailableError(
-                "body", f"{self.body} is not at hand", remedy="pass `body`, as hp.Body.smpl(FILE) makes it"
+                "body", f"{self.body} is not at hand", remedy='pass `body`, such as hp.load_body("smpl:FILE")'
             )
         return known
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting.fit_reading import items_of, on_frames
 from humanpose_cli.fitting.fitter import check_image
-from humanpose_cli.fitting.result import FrameSource
+from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.inputs import InputItem, open_inputs
+from humanpose_cli.io.inputs import InputItem
 
 _NAMED = 5  # missing frames that a message names
 
@@ -38,16 +40,13 @@ class FitFrames:
 
         InputError where frames of the fit are missing there.
         """
-        if isinstance(frames, InputItem):
-            return cls(fit, FrameSource((frames,)))
         if isinstance(frames, np.ndarray):
             pixels = check_image(frames, sequence=True, name="frames")
             pixels = pixels[None] if pixels.ndim == 3 else pixels
             if len(pixels) != fit.frame_count:
                 raise UsageError("frames", "do not match the fit", expected=str(fit.frame_count), got=str(len(pixels)))
             return cls(fit, FrameSource(array=pixels), in_order=True)
-        paths = [frames] if isinstance(frames, str | Path) else list(frames)
-        return cls(fit, FrameSource(tuple(open_inputs(paths, sequence=True if fit.frame_count > 1 else None))))
+        return cls(fit, FrameSource(tuple(items_of(frames, sequence=True if fit.frame_count > 1 else None))))
 
     def read(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
         """Pairs of a frame's number in the fit and its pixels (H, W, 3), in order; close it to stop early.
@@ -81,3 +80,23 @@ class FitFrames:
             name = str(self.fit.frame_names[frame])
             raise InputError(name, "is not the frame that was fitted", expected=f"{width} × {height} pixels", got=got)
         return pixels
+
+
+AnyFrames: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem | FitFrames | None"
+"""A video, a folder, images, (F, H, W, 3) uint8, or frames that were found before; None: where the fit came from."""
+
+
+def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
+    """A fit on those of the frames that it knows, and these frames.
+
+    InputError where frames of the fit are missing, UsageError for None with a fit that came from a file.
+    """
+    if isinstance(frames, FitFrames):
+        return fit, frames
+    if isinstance(frames, np.ndarray):
+        fit = replace(fit, images=FitFrames.of(fit, frames).source)
+    elif frames is not None:
+        fit = on_frames(fit, items_of(frames, sequence=True if fit.frame_count > 1 else None))
+    if fit.images is None:
+        raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass the frames of the fit")
+    return fit, FitFrames(fit, fit.images, in_order=True)

@@ -1,7 +1,7 @@
 """Fits aligned to the pixels of their frames (Wehrbein et al. 2023, Personalized 3D Human Pose and Shape Refinement).
 
 with Refiner() as refiner:
-    refined = refiner.refine(fit, FitFrames.of(fit, "clip.mp4"))
+    refined = refiner.refine(fit, "clip.mp4")
 
 Frames are read again in passes and never kept: one for the textures, one a round to compare the rendering with the
 photograph, after which every track is solved, and one to decide what is kept.
@@ -50,7 +50,7 @@ from humanpose_cli.refining.correspondences import (
     NetworkCorrespondence,
     SurfacePoints,
 )
-from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.keypoints import detected_keypoints
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
@@ -206,7 +206,7 @@ class Refiner:
     def refine(
         self,
         fit: Fit,
-        frames: FitFrames,
+        frames: AnyFrames = None,
         *,
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
@@ -214,13 +214,13 @@ class Refiner:
     ) -> Fit:
         """The fit with every person moved onto the pixels where that aligns better; `options` say what was accepted.
 
-        frames    those of the fit
+        frames    those of the fit, see `AnyFrames`
         body      of the fit, where it came from a file
         textures  as `textures` gives them; None: made from the frames
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
-        return self.compared(fit, frames, body=body, textures=textures, progress=progress)[1]
+        return self.compared(*frames_of_fit(fit, frames), body=body, textures=textures, progress=progress)[1]
 
     def compared(
         self,
@@ -251,8 +251,7 @@ class Refiner:
 
     def refine_own(self, fit: Fit, progress: Progress = no_progress) -> Fit:
         """`refine` with the frames that the fit came from."""
-        assert fit.images is not None, "a fit that was just made knows its frames"
-        return self.refine(fit, FitFrames(fit, fit.images, in_order=True), progress=progress)
+        return self.refine(fit, progress=progress)
 
     def _people(
         self,

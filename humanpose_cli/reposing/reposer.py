@@ -22,6 +22,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_image
 from humanpose_cli.fitting.options import DetectorMode
 from humanpose_cli.fitting.people import PeopleSource, people_of_fit
+from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.images import read_image
@@ -162,13 +163,14 @@ class Reposer:
         """The people of a photograph in other poses, drawn when asked for.
 
         photo     a path, or (H, W, 3) uint8 RGB; of a sequence, the first frame
-        target    a pose file, an image or a video (a path); joints (J, 3) or (T, J, 3) in metres; a Fit; a target
-                  that `read_target` gave
+        target    a pose file, an image or a video (a path); joints (J, 3) or (T, J, 3) in metres; a Fit, or a person
+                  of one; a target that `read_target` gave
         fit       of this photo, made before: a Fit, or a fit file's path
         skeleton, axes  of joints and pose files: "smpl24", …; "camera", "y-up" or "z-up"
         frames    "A:B", of a motion or a driving video
         """
-        motion = read_target(target, lambda: self.fitter, skeleton=skeleton, axes=axes, frames=parse_range(frames))
+        part = parse_range(frames)
+        motion = read_target(target, lambda: self.fitter, skeleton=skeleton, axes=axes, frames=part, progress=progress)
         known = load_fit(fit) if isinstance(fit, str | Path) else fit
         if isinstance(photo, str | Path):
             photo = _one_photo(photo)
@@ -238,12 +240,13 @@ def repose(
     device: str = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
+    progress: bool | Progress | None = None,
 ) -> Reposed:
     """The people of a photograph in another pose: `hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")`.
 
     photo       a path, or (H, W, 3) uint8 RGB
     target      a pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video (a path); joints (J, 3) or
-                (T, J, 3) in metres, camera axes; a Fit
+                (T, J, 3) in metres, camera axes; a Fit, whose largest person is taken, or one of its `people`
     fit         of this photo, made before: a Fit, or a fit file's path
     method      "mesh": the photo wrapped round the fitted body; "warp3d": a network; "auto": the mesh
     person      "largest", "all", or a number: ids count from 0, the largest
@@ -256,10 +259,12 @@ def repose(
     frames      "A:B", of a motion or a driving video
     body, focal, detector  of the fit, as `hp.fit` takes them
     device, precision  of the networks, as `hp.fit` takes them
+    threads     of detection; None: as many as there are cores (four at most)
+    progress    of the fits, True draws a bar on stderr; a function is called with (done, total or None, unit)
 
     Loads the models each time: for loops there is `hp.Reposer`.
     """
-    with Reposer(
+    maker = Reposer(
         method=method,
         person=person,
         background=background,
@@ -273,5 +278,6 @@ def repose(
         device=device,
         precision=precision,
         threads=threads,
-    ) as reposer:
-        return reposer.repose(photo, target, fit=fit, skeleton=skeleton, axes=axes, frames=frames)
+    )
+    with maker as reposer, progress_of(progress) as report:
+        return reposer.repose(photo, target, fit=fit, skeleton=skeleton, axes=axes, frames=frames, progress=report)

@@ -30,6 +30,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.fitter import Fitter, journal_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
+from humanpose_cli.fitting.result import FitPerson
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import folder_lock
@@ -42,8 +43,9 @@ from humanpose_cli.io.pose_files.joint_arrays import joint_target
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 from humanpose_cli.io.pose_files.target_pose import frames_of
 
-AnyTarget: TypeAlias = "str | Path | np.ndarray | FitRecord | Target"
-"""A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit, or a target that was read."""
+AnyTarget: TypeAlias = "str | Path | np.ndarray | FitRecord | FitPerson | Target"
+"""A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit (its largest person is taken), a person
+of a fit, or a target that was read."""
 
 # Beside the skeleton's own bones: what gives hips and shoulders their width and the trunk its sides.
 _CROSS_BONES = (
@@ -272,6 +274,8 @@ def _known_target(target: AnyTarget, skeleton: str | None, axes: str | None) -> 
     """What needs no fitting; None for images and videos."""
     if isinstance(target, JointTarget | RotationTarget):
         return target
+    if isinstance(target, FitPerson):
+        return target_of_fit(target.fit, target.id)
     if isinstance(target, FitRecord):
         return target_of_fit(target)
     if isinstance(target, str | Path):

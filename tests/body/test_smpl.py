@@ -15,7 +15,7 @@ import torch
 from smpl_model_file import SMPLX_NAMES, write_smpl_npz, write_smpl_pickle
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import body_by_name, load_smpl
+from humanpose_cli.body.smpl import load_body, load_smpl
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -193,11 +193,11 @@ def test_pickled_objects_inside_npz_are_refused(tmp_path: Path) -> None:
 
 
 def test_body_by_name(smpl_file: Path) -> None:
-    assert body_by_name("default").name == "default"
-    assert body_by_name(f"smpl:{smpl_file}").name == "smpl-female"
+    assert load_body("default").name == "default"
+    assert load_body(f"smpl:{smpl_file}").name == "smpl-female"
     for wrong in ("", "smpl", "smpl:", "mano:x.pkl"):
         with pytest.raises(UsageError, match="default or smpl:FILE, also smplh, smplx"):
-            body_by_name(wrong)
+            load_body(wrong)
 
 
 def test_chumpy_arrays_are_read_without_chumpy(tmp_path: Path, smpl_fields: dict[str, Any], smpl_body: Body) -> None:

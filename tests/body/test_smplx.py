@@ -12,7 +12,7 @@ from fresh_process import run_fresh
 from smpl_model_file import SMPLX_NAMES, t_pose_joints
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import body_by_name, load_models, load_smpl
+from humanpose_cli.body.smpl import load_body, load_models, load_smpl
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -111,9 +111,9 @@ def test_landmarks_are_the_vertices_that_smplx_lists(model: tuple[str, dict[str,
 WITHOUT_SMPLX = """
 import sys
 sys.modules["smplx"] = None  # an import of it fails, as where it is not installed
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 for spec in {specs!r}:
-    body = body_by_name(spec)
+    body = load_body(spec)
     print(body.name, len(body.landmarks("blazepose33").skeleton))
 """
 
@@ -129,11 +129,11 @@ def test_kinds_and_genders_have_names(model: tuple[str, dict[str, Any], Path], s
     kind, _, path = model
     assert load_smpl(path).name == f"{kind}-female"
     assert load_models([path])["female"].name == f"{kind}-female"
-    assert isinstance(body_by_name(f"{kind}:{path}"), Body)
+    assert isinstance(load_body(f"{kind}:{path}"), Body)
     with pytest.raises(InputError, match=rf"is another model, expected smpl, found {kind}; `body={kind}:"):
-        body_by_name(f"smpl:{path}")
+        load_body(f"smpl:{path}")
     with pytest.raises(InputError, match=rf"is another model, expected {kind}, found smpl"):
-        body_by_name(f"{kind}:{smpl_file}")
+        load_body(f"{kind}:{smpl_file}")
 
 
 def test_wrong_files_are_told(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     """TRAM's whole folder, and a SMPL-X result with its model file."""
     body = copy.copy(default_body())
     body.name = "smpl-neutral"
-    monkeypatch.setattr(fit_reading, "body_by_name", lambda _: body)
+    monkeypatch.setattr(fit_reading, "load_body", lambda _: body)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(b"only its digest is looked at")
     person = foreign_files.known()

@@ -178,7 +178,7 @@ def test_rows_do_not_depend_on_who_else_is_in_the_image(clip, clip_frames):
 def test_the_record_names_the_body_and_not_where_its_file_lies(monkeypatch, clip_frames):
     from types import SimpleNamespace
 
-    monkeypatch.setattr("humanpose_cli.fitting.fitter.body_by_name", lambda _: SimpleNamespace(name="smpl-female"))
+    monkeypatch.setattr("humanpose_cli.fitting.fitter.load_body", lambda _: SimpleNamespace(name="smpl-female"))
     with Fitter(FitOptions(body="smpl:models/SMPL_FEMALE.pkl"), people_source=KnownPeople()) as fitter:
         record = fitter.fit_image(clip_frames[0])
     assert (record.body, record.gender, record.options["body"]) == ("smpl-female", "female", "smpl-female")

@@ -40,7 +40,7 @@ def axes_to_camera(points: np.ndarray, axes: str) -> np.ndarray:
     return points @ AXES[axes].T
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class JointTarget:
     """A pose or a motion of T frames as joint positions.
 
@@ -63,8 +63,11 @@ class JointTarget:
         """Number of frames."""
         return len(self.joints)
 
+    def __repr__(self) -> str:
+        return _described(self, f"joints of {self.skeleton.name}")
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class RotationTarget:
     """A pose or a motion of T frames as rotations of SMPL's joints.
 
@@ -85,6 +88,15 @@ class RotationTarget:
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.params)
+
+    def __repr__(self) -> str:
+        return _described(self, "rotations of smpl24")
+
+
+def _described(target: Target, what: str) -> str:
+    frames = "1 frame" if len(target) == 1 else f"{len(target)} frames"
+    rate = f", {target.frame_rate:g} frames a second" if target.frame_rate else ""
+    return f"<{type(target).__name__}: {frames}, {what}{rate}>"
 
 
 Target = JointTarget | RotationTarget

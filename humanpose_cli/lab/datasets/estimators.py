@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import SMPL24, skeleton_by_name
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
@@ -156,7 +156,7 @@ class BodyJointFitter:
         """Name and options as plain JSON values: what a cache says about who made its poses."""
         from humanpose_cli.fitting.joints import JointFitOptions
 
-        return {"name": "joint fit", "body": body_by_name(self.body).name, **asdict(JointFitOptions())}
+        return {"name": "joint fit", "body": load_body(self.body).name, **asdict(JointFitOptions())}
 
     def fit(self, joints: NDArray[Any], skeleton: str) -> FittedBodies:
         """One person's joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of
@@ -164,7 +164,7 @@ class BodyJointFitter:
         """
         from humanpose_cli.fitting.joints import fit_joints
 
-        body = body_by_name(self.body)
+        body = load_body(self.body)
         fit = fit_joints(body, joints, skeleton_by_name(skeleton))
         kind, _, gender = body.name.partition("-")
         return FittedBodies(fit.poses, fit.betas, fit.trans, fit.error, body=kind, gender=gender or "neutral")

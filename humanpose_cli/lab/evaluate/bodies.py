@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import neutral_rotations, upright_heading
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
@@ -383,7 +383,7 @@ def evaluate_predictions(
     match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
     people = selection.people(joints=selection.joint_set())
-    body = body_by_name(fit_body)
+    body = load_body(fit_body)
     fit = fits_from_files(folder, people.people.cache, body, selection.models)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
     evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)

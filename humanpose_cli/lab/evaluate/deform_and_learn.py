@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from humanpose_cli.body.scaled_body import ScaledBody
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
@@ -45,7 +45,7 @@ def evaluate_regressor(
         raise UsageError("weights", "are missing", expected="a run of hpc train deform-and-learn")
     path = find_weights(weights)
     network, config = BodyRegressor.load(path).to(device), read_header(path, MODEL).config
-    skeleton, rig = skeleton_by_name(config["skeleton"]), body_by_name(selection.body)
+    skeleton, rig = skeleton_by_name(config["skeleton"]), load_body(selection.body)
     if rig.name != config["body"]:
         raise InputError(path, "was trained with another body", expected=rig.name, got=config["body"])
     if "keypoints/smpl24" not in open_cache(selection.data).people:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
@@ -220,7 +220,7 @@ def evaluate_keypoints(
     rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
     facts: dict[str, Any] = {**selection.facts(), "images": len(rows)}
     if predictions is not None:
-        body = body_by_name(options.body)
+        body = load_body(options.body)
         facts["predictions"] = predictions.name
         return _report(cache, rows, records_from_files(predictions, cache, body), body, facts, progress, stop)
     if detections == "boxes":  # AP is about whom one finds

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body, default_body
-from humanpose_cli.body.smpl import body_by_name, load_models, model_for
+from humanpose_cli.body.smpl import load_body, load_models, model_for
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError
@@ -217,7 +217,7 @@ class PeopleSelection:
 
         InputError where a label is missing, or the model of somebody's body.
         """
-        people, body = self.labelled("measured" if joints.measured else "poses", *needs), body_by_name(self.body)
+        people, body = self.labelled("measured" if joints.measured else "poses", *needs), load_body(self.body)
         rigs, rig = self._rigs(people, body, required=not joints.measured)
         count = len(people)
         rotations, betas, root = torch.full((count, 24, 3, 3), torch.nan), torch.zeros(count, 10), torch.zeros(count, 3)

@@ -19,7 +19,7 @@ from torch import Tensor
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import REPOSING19, SMPL24
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
@@ -373,7 +373,7 @@ def evaluate_reposing(
     network = load_warp3d(path, device)
     crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, whole=whole)
     methods: dict[str, Method] = {"copy": copying}
-    body = body_by_name(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
+    body = load_body(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
         cache, images = crops.pairs.cache, np.unique([image for image, _ in crops.pairs.inputs])
         require_model(people_of_images(cache, images), body)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
@@ -351,7 +351,7 @@ def load_nbf(
     """
     tensors, header = read_weights(path, MODEL)
     config = config_of(header, path)
-    rig = body_by_name(body)
+    rig = load_body(body)
     if rig.name.partition("-")[0] != config.body:
         raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="`body`")
     regressor = Regressor(config.inputs, config.regressor)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
@@ -184,7 +184,7 @@ class DeformAndLearn:
         self.options, self.seed = options or DeformTraining(), seed
         if self.options.backbone:
             _backbone_file(self.options)  # a refusal comes now, not behind the first round's lifter
-        self.body, self.skeleton = body_by_name(self.options.body), SKELETONS[self.options.skeleton]
+        self.body, self.skeleton = load_body(self.options.body), SKELETONS[self.options.skeleton]
         self.nearest: NearestVertices | None = None
         needs = list(self.options.network.labels)
         if self.options.charts:

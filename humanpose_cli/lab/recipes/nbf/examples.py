@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body, default_body
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import NBF_CAMERA, Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
@@ -322,7 +322,7 @@ class BodyExamples:
     @property
     def _body(self) -> Body:
         if self._rig is None:
-            self._rig = body_by_name(self.body)
+            self._rig = load_body(self.body)
         return self._rig
 
     def _detector_framing(self, example: Example) -> tuple[float, NDArray[np.float64]]:
@@ -392,7 +392,7 @@ def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[
     known = torch.isfinite(torch.cat((poses, betas, trans), 1)).all(1)
     if not known.any():
         return None
-    rig = body_by_name(body)
+    rig = load_body(body)
     rotations = poses_to_rotations(poses[known])
     pelvis = rig.rest_joints(betas[known])[:, SMPL24.index("pelvis")]
     sight = pelvis + trans[known]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import NBF_CAMERA, Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
@@ -252,7 +252,7 @@ class NbfRecipe(Recipe[Batch]):
             options = replace(options, crop=self.frozen.options.crop)
         self.options = options
         torch.manual_seed(seed)
-        rig = body_by_name(options.body)
+        rig = load_body(options.body)
         self.layer, self._body = BodyLayer(rig), rig.name.partition("-")[0]
         self.people, self.held_out = self._split(data)
         regressor = Regressor(options.inputs, options.regressor)
