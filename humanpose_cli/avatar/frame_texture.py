@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.images import encode_image, png_text, read_image
+from humanpose_cli.io.protected import protect
 
 Array = NDArray[Any]
 
@@ -93,6 +94,7 @@ def read_texture(path: Path | str, covered: NDArray[np.bool_], body: str) -> NDA
 
     InputError where it is no image, not square, of another size or of another body.
     """
+    protect([path])
     image, side = read_image(path), len(covered)
     of = png_text(path).get(_BODY, body)
     if of != body:

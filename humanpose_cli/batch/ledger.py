@@ -31,6 +31,7 @@ from humanpose_cli.core.errors import ExitCode, HpcError, InputError, Unavailabl
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
 from humanpose_cli.io.locks import lock_at_once
+from humanpose_cli.io.protected import refuse_input
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
@@ -204,6 +205,8 @@ class Ledger:
         self.folder, self.command, self.shard = folder, command, shard
         self.digest = options_digest(options)
         self.path = folder / f"ledger.{shard.file_part}.jsonl"
+        for path in (self.path, run_record_path(folder, shard)):
+            refuse_input(path)
         ensure_folder(folder)
         try:
             self._file: IO[bytes] = self.path.open("ab", buffering=0)

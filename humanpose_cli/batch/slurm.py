@@ -24,6 +24,7 @@ from typing import Any
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, write_json
+from humanpose_cli.io.protected import refuse_input
 
 JOB_FOLDER = "slurm"
 """Where scripts and logs of jobs lie in the output folder."""
@@ -171,6 +172,7 @@ def submit(
     folder = ensure_folder(out / JOB_FOLDER)
     folder.chmod(0o700)  # submitit's pickles in it are run
     executor = _executor(folder, name, settings)
+    refuse_input(out / REPORT)
     (out / REPORT).unlink(missing_ok=True)
     if collect is None:
         (job,) = _submitted(executor, [CommandJob(tuple(line), out / REPORT)])

@@ -41,6 +41,7 @@ from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.table import CONTEXT
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.result import CommandResult, Status
+from humanpose_cli.io.protected import paths_in, protect, refuse_input
 from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 if sys.version_info >= (3, 11):
@@ -187,6 +188,7 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
     def callback(context: typer.Context, **values: Any) -> int:
         settings = _leftover_settings(context, info)
         given = frozenset(name for name in values if _is_given(context, name))
+        _protect_inputs({**settings, **values})
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose", "log_json")}
         for consumed in ("config", "set_"):
             values.pop(consumed, None)
@@ -251,6 +253,14 @@ def sentence_in_flags(error: HpcError, name: str) -> str:
         subject = ", ".join(flags[argument] for argument in about)
         return in_flags(subject + str(error)[len(error.subject) :], name)
     return in_flags(str(error), name)
+
+
+def _protect_inputs(values: Mapping[str, Any]) -> None:
+    """Protect the files among a command's values; UsageError if its output is one of them."""
+    out = values.get("out")
+    protect(path for name, value in values.items() if name != "out" for path in paths_in(value))
+    if out is not None:
+        refuse_input(out)
 
 
 def _is_given(context: typer.Context, parameter: str) -> bool:

@@ -89,6 +89,7 @@ def _guarded(arguments: list[str]) -> int:
 def _run(arguments: list[str], stop: StopSignals) -> int:
     from humanpose_cli.cli.render import write_stdout
     from humanpose_cli.cli.table import build_app
+    from humanpose_cli.io.protected import protected_inputs
 
     begun = False  # whether a command has begun, which then reports its own end
 
@@ -98,7 +99,8 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
         return _carry_out(invocation, arguments, stop)
 
     try:
-        code = build_app(carry_out).main(arguments or ["--help"], prog_name="hpc", standalone_mode=False)
+        with protected_inputs():
+            code = build_app(carry_out).main(arguments or ["--help"], prog_name="hpc", standalone_mode=False)
         if stop.requested and not begun:  # typer makes a silent 130 of an interrupt, also of SIGTERM's
             raise KeyboardInterrupt
         write_stdout("")  # flushes what --help wrote: a reader that has gone is found out here

@@ -290,8 +290,8 @@ class BatchFlags:
         from humanpose_cli.batch.ledger import read_history
         from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
 
-        exclude, folder = [out], out.resolve()
-        from_list = "-" in arguments or options.get("listed")
+        from_list, folder = "-" in arguments or options.get("listed"), out.resolve()
+        exclude = [] if from_list and out.is_file() else [out]  # a file on a list is an input, which is not replaced
         if from_list or any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
             exclude += [out / output for output in read_history(out).writers()]
         found = open_inputs(arguments, sys.stdin, exclude=exclude, own_suffixes=OWN_SUFFIXES, null=self.null, **options)
@@ -321,7 +321,11 @@ class BatchFlags:
 
         from humanpose_cli.batch.runner import run_items
         from humanpose_cli.io.atomic import remove_abandoned
+        from humanpose_cli.io.protected import refuse_input
 
+        for item in items:
+            for output in item.outputs:
+                refuse_input(output)
         batch = replace(self.batch(session, out, options, recall), together=together, prepare=prepare, spent=spent)
         if not any(out in item.outputs for item in items):
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
+from humanpose_cli.io.protected import refuse_input
 
 try:
     import fcntl
@@ -112,9 +113,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     Folders are made. The temporary file exists, empty, when the body starts; the body may truncate or replace it.
     Its name tells nothing about the format, so writers must be given theirs. UnavailableError for a full disk, a
-    missing permission or a read-only file system; any other exception passes through after the clean-up.
+    missing permission or a read-only file system, UsageError for an input of the running command; any other exception
+    passes through after the clean-up.
     """
     path = Path(path)
+    refuse_input(path)
     temporary = _temporary_name(path)
     with _writing_to(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
 from humanpose_cli.io.images import IMAGE_SUFFIXES, read_image
+from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reading_error, refuse_pipes
 from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video
 
@@ -222,6 +223,8 @@ def open_inputs(
     for argument in given:
         search.take(argument)
     items = search.items(root)
+    for item in items:
+        protect(item.files)
     if not items:
         raise InputError(", ".join(map(str, arguments)), "names no image and no video", got="only other files")
     if len(items) == 1 and items[0].error is not None:

@@ -24,6 +24,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_together
 from humanpose_cli.io.fit_files import FIT_SUFFIX, fit_bytes
 from humanpose_cli.io.inputs import InputItem, escaped
+from humanpose_cli.io.protected import protect
 from humanpose_cli.io.video import VideoCodec
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
@@ -68,7 +69,7 @@ def fits_with_frames(
     paths   files of fits, and folders of fit files
     inputs  one file of fits takes all; several are told apart by their names: `a/clip.mp4.fit.npz` is of `a/clip.mp4`
     out     a folder, or the fit file's name
-    InputError where a path is missing or a folder is empty, UsageError where results would replace the fits.
+    InputError where a path is missing or a folder is empty.
     """
     named = fit_files(paths)
     result = []
@@ -77,8 +78,6 @@ def fits_with_frames(
         outputs = _outputs(name, found, out, overlay)
         if page:
             outputs = (*outputs, outputs[0].with_name(_stem(outputs[0]) + PAGE_SUFFIX))
-        if any(output.resolve() == path.resolve() for output in outputs):
-            raise UsageError("out", "would replace the fits themselves", got=str(out), remedy="name another folder")
         result.append(FitWithFrames(path, found, outputs, error))
     return result
 
@@ -118,6 +117,7 @@ def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
         found += [(escaped(entry.relative_to(path).as_posix()), entry) for entry in inside]
         if not inside:  # a file, or a folder as TRAM writes it, which is one result
             found.append((escaped(path.name), path))
+    protect(path for _, path in found)
     return found
 
 

@@ -141,3 +141,13 @@ def test_what_cannot_be_done(hpc, folder, arguments, code, message):
     ran = hpc("cache", *(str(folder) if argument == "CACHE" else argument for argument in arguments))
     assert (ran.code, ran.out) == (code, "")
     assert message in ran.err
+
+
+@pytest.mark.parametrize("name", ["index.h5", "shard-00001.h5"])
+def test_a_contact_sheet_replaces_no_file_of_its_cache(hpc, folder, tmp_path, name):
+    (tmp_path / "hard.png").hardlink_to(folder / name)
+    (tmp_path / "soft.png").symlink_to(folder / name)
+    for out in ("hard.png", "soft.png"):
+        ran = hpc("cache", "show", str(folder), "--out", str(tmp_path / out))
+        assert (ran.code, f"{out}: would replace the input {folder / name}" in ran.err) == (2, True)
+    assert (tmp_path / "hard.png").samefile(folder / name)

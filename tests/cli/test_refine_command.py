@@ -91,7 +91,7 @@ def test_a_missing_model_file_is_told_before_torch_is_loaded(tmp_path):
 def test_fits_are_not_replaced_by_their_refinement(hpc, photos):
     ran = hpc("refine", str(photos / "fits"), "--frames", str(photos / "photos"), "--out", str(photos / "fits"))
     assert ran.code == 2
-    assert "would replace the fits" in ran.err
+    assert "would replace the input" in ran.err
 
 
 def test_charts_are_those_of_densepose(hpc, photos, tmp_path):

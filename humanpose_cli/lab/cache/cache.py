@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.protected import protect
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png
 from humanpose_cli.lab.cache.reading import TableFile, read_person, read_sample
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_name
@@ -241,6 +242,7 @@ class Cache:
             entries = [ShardEntry(file.path, self.header.picture_count, self.header.person_count)]
             columns = (column.path for column in COLUMNS if column.table in _LABELLED)
             labels = {path: file.known(path) for path in columns if path in file}
+        protect((self.path, *(entry.path for entry in entries)))
         self._shards = ShardSet(entries, labels, most_open)
         self.images = TableView("pictures", self._shards)
         self.people = TableView("people", self._shards)

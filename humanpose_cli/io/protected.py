@@ -1,0 +1,72 @@
+"""The files that a command reads, none of which its outputs may replace, by whatever name they are reached.
+
+The command line protects the files among the values of every command, and readers of folders and patterns protect the
+files that they find there. `io.atomic` and whatever else writes ask `refuse_input` before they write.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from humanpose_cli.core.errors import UsageError
+
+_active = False
+_pending: list[str | os.PathLike[str]] = []  # looked up when an output exists already: most runs never need to
+_inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
+
+
+@contextmanager
+def protected_inputs() -> Iterator[None]:
+    """Context: one run of a command. What `protect` is called with inside is protected until its end."""
+    global _active
+    outer, _active = _active, True
+    try:
+        yield
+    finally:
+        _active = outer
+        _pending.clear()
+        _inputs.clear()
+
+
+def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Protect files; paths that are no files are ignored. Does nothing outside of `protected_inputs`."""
+    if _active:
+        _pending.extend(paths)
+
+
+def refuse_input(output: str | os.PathLike[str]) -> None:
+    """UsageError if writing to `output` would replace a protected file: under its own or another spelling of its path,
+    through a symbolic link, or as a hard link.
+    """
+    if not (_pending or _inputs) or (identity := _file_identity(output)) is None:
+        return
+    while _pending:
+        path = _pending.pop()
+        if (found := _file_identity(path)) is not None:
+            _inputs[found] = os.fspath(path)
+    if identity in _inputs:
+        problem = f"would replace the input {_inputs[identity]}"
+        raise UsageError(output, problem, remedy="choose another file or folder with `out`")
+
+
+def _file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # not there, or no name that a file can have
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def paths_in(value: object) -> Iterator[str | Path]:
+    """What may name files in an option's value: paths, text (of `smpl:FILE` also the end), and lists of these."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, str):
+        yield from (value, value.partition(":")[2])
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from paths_in(entry)
