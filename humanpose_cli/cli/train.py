@@ -76,8 +76,8 @@ def train(
     """Train a model on a dataset cache.
 
     Writes best.safetensors, a checkpoint, metrics.jsonl, losses.png and sample images to the run's folder. The same
-    command continues an interrupted run, with the same result as without the interruption. --set sets options that
-    have no flag. Under torchrun, all processes train one model.
+    command continues an interrupted run and ends with the same files; run.json alone holds how long it took. --set
+    sets options that have no flag. Under torchrun, all processes train one model.
     """
     if model not in MODELS:
         raise UsageError("MODEL", "there is no such model", got=model, remedy=nearest(model, MODELS))

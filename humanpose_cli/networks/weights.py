@@ -1,7 +1,7 @@
 """Weights files: what is in them, which there are, and how a config dataclass is read from one.
 
 A file is safetensors in half precision. Its header is JSON in the file's metadata: `model` (the kind of network),
-`config` (how to build it), `training` (data, run, steps, seconds), `metrics` (on held-out data), and `digest`, which is
+`config` (how to build it), `training` (data, run, steps), `metrics` (on held-out data), and `digest`, which is
 compared whenever the tensors are read. Checkpoints of others are read with torch's `weights_only`.
 
 `WEIGHTS` lists what is shipped with the package and what others offer. Shipped networks were trained by `hpc train` on
@@ -42,7 +42,7 @@ class WeightsHeader:
 
     model     name of the kind of network, such as "segmenter"
     config    plain JSON values that build it
-    training  on what, how long, with what options, at which commit
+    training  on what, for how many steps, with what options
     metrics   on held-out data, by name
     digest    SHA-256 over the tensors, which `write_weights` makes; empty in older files
     """
@@ -114,7 +114,7 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
 
 def trainings_of(header: WeightsHeader) -> list[dict[str, Any]]:
     """What weights say of the trainings that they come of, one having begun with another's weights; the first first."""
-    kept = ("steps", "seconds", "people", "pairs", "loop")
+    kept = ("steps", "people", "pairs", "loop")
     own = {key: header.training[key] for key in kept if key in header.training}
     return [*header.training.get("began_with", ()), own]
 

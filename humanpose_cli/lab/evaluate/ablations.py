@@ -42,7 +42,7 @@ from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTrain
 from humanpose_cli.lab.recipes.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
 from humanpose_cli.lab.recipes.warp3d.recipe import Warp3dRecipe, Warp3dTraining
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
-from humanpose_cli.lab.train.trainer import BEST, MACHINE_OPTIONS, train
+from humanpose_cli.lab.train.trainer import BEST, train
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.models.segmenter.network import Segmenter
 
@@ -199,9 +199,8 @@ class Trainings:
     def _train(self, name: str, options: Any, loop: TrainOptions, make: Callable[[int], Recipe[Any]]) -> Path:
         """The best weights of one training; `make` turns its seed into a recipe where it has not finished before."""
         self._started += 1
-        # A moved cache is the same data; settings of the machine change no result.
-        settings = [asdict(options), {k: v for k, v in asdict(loop).items() if k not in MACHINE_OPTIONS}]
-        text = json.dumps([*settings, self.data.name], sort_keys=True, default=str)
+        # A moved cache is the same data.
+        text = json.dumps([asdict(options), loop.result_settings, self.data.name], sort_keys=True, default=str)
         folder = self.folder / f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         if not (folder / _DONE).is_file() or not (folder / BEST).is_file():
 
@@ -211,7 +210,7 @@ class Trainings:
             result = train(make(loop.seed), loop, folder, self.device, progress=progress, stop=self.stop)
             if not result.finished:
                 raise InterruptedRun()
-            write_json(folder / _DONE, {"seconds": result.seconds, "steps": result.step})
+            write_json(folder / _DONE, {"steps": result.step})
         return folder / BEST
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -17,6 +17,8 @@ from torch.utils.data import default_collate
 from humanpose_cli.core.device import local_processes, usable_cores
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, Make
+
+_MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
 
 
 def given(options: Any, *names: str) -> str:
@@ -69,6 +71,11 @@ class TrainOptions:
             raise UsageError("precision", "is not known", expected="auto, full or mixed", got=self.precision)
         if not 0 <= self.average < 1:
             raise UsageError("average", "is no decay", expected="0 or more, below 1", got=str(self.average))
+
+    @property
+    def result_settings(self) -> dict[str, Any]:
+        """The options that decide the weights. The others may change from one start of a run to the next."""
+        return {name: value for name, value in asdict(self).items() if name not in _MACHINE_OPTIONS}
 
     def workers_for(self, device: str) -> int:
         """How many processes decode for one that trains on that type of device.

@@ -1,13 +1,16 @@
 """The training loop: steps, validations, checkpoints; an interrupted run goes on where it stopped.
 
 `train` runs a recipe. `TrainingHistory` is metrics.jsonl (a line every few steps and for every validation) and its
-plot. A checkpoint is one file, written atomically, with everything that decides the next step.
+plot. A checkpoint is one file, written atomically, with everything that decides the next step. run.json alone holds how
+long a run took: all other files of an interrupted run end with the bytes of an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -29,9 +32,7 @@ from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of
 from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
 
-CHECKPOINT, LAST = "checkpoint.pt", "last.safetensors"
-MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
-"""Settings of the loop that may change from one start to the next."""
+CHECKPOINT, LAST, RUN = "checkpoint.pt", "last.safetensors", "run.json"
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
 _SHOWN_EVERY = 1.0  # seconds
 
@@ -76,8 +77,9 @@ def train(
     stop      asked after every step; True saves a checkpoint and ends
     group     the processes that train together, of a caller that has joined them; None: those of torchrun
 
-    Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors and last.safetensors. InputError where
-    the checkpoint belongs to other settings or the loss is no longer finite; UsageError where others train there.
+    Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors, last.safetensors and run.json.
+    InputError where the checkpoint belongs to other settings or the loss is no longer finite; UsageError where others
+    train there.
     """
     with processes(device) if group is None else nullcontext(group) as joined:
         loop = _Loop(recipe, options, folder, device, joined, progress)  # may refuse, and then leaves no folder
@@ -125,6 +127,7 @@ class _Loop:
         self.average = copy.deepcopy(recipe.model).requires_grad_(False) if options.average else None
         self.history = TrainingHistory(folder / "metrics.jsonl")
         self.progress = TrainProgress()
+        self.seconds = 0.0  # spent training, over all starts
         self.sums: dict[str, Tensor] = {}  # of the losses since the last line of the history, on the device
         self.shown, self.shown_at = "", 0.0
         self.metrics: Mapping[str, float] = {}
@@ -136,18 +139,19 @@ class _Loop:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the interrupted one."""
-        loop = {name: value for name, value in asdict(self.options).items() if name not in MACHINE_OPTIONS}
+        loop = self.options.result_settings
         return {"model": self.recipe.name, **loop, "recipe": str(sorted(self.recipe.describe().items()))}
 
     def begin(self) -> None:
         if self.group.first:
             self.history.path.unlink(missing_ok=True)
             self.history.go_back_to(0)
-            settings = {"model": self.recipe.name, "loop": asdict(self.options), **self.recipe.describe()}
+            settings = {"model": self.recipe.name, "loop": self.options.result_settings, **self.recipe.describe()}
             write_json(self.folder / "training.json", settings)
 
     def load(self) -> None:
         self.progress, state = read_checkpoint(self.folder / CHECKPOINT, self.settings)
+        self.seconds = _seconds_before(self.folder / RUN)
         self.recipe.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -155,6 +159,12 @@ class _Loop:
             saved = state["optimisers"][name]
             for group in saved["param_groups"]:  # as this device takes them, not the one that saved
                 group["fused"] = optimiser.defaults["fused"]
+            # The names of Adam's code, not copies: pickle writes the same object once, and equal checkpoints are to be
+            # equal bytes.
+            saved["state"] = {
+                index: {sys.intern(name): value for name, value in values.items()}
+                for index, values in saved["state"].items()
+            }
             optimiser.load_state_dict(saved)
         if state["scaler"]:  # empty of a device that scales nothing
             self.scaler.load_state_dict(state["scaler"])
@@ -176,7 +186,7 @@ class _Loop:
         self.since_save = time.monotonic()
 
     def write(self, progress: TrainProgress, randoms: Mapping[str, Any]) -> None:
-        """The checkpoint of the model as it is."""
+        """The checkpoint of the model as it is, and how long the run took until now."""
         state = {
             "model": self.recipe.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -186,6 +196,7 @@ class _Loop:
             **randoms,
         }
         write_checkpoint(self.folder / CHECKPOINT, progress, state, self.settings)
+        write_json(self.folder / RUN, {"seconds": round(self.seconds, 3)})
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
         """Until the run is finished or somebody asks to stop; an interruption that comes between steps saves."""
@@ -200,7 +211,7 @@ class _Loop:
 
     def steps_until(self, stop: Callable[[], bool]) -> TrainResult:
         started = self.started = time.monotonic()
-        self.first_step, before = self.progress.step, self.progress.seconds
+        self.first_step, before = self.progress.step, self.seconds
         if self.progress.unvalidated:
             self.validate()
         while not self.progress.finished:
@@ -212,7 +223,7 @@ class _Loop:
                 except torch.cuda.OutOfMemoryError as error:
                     raise self.too_large(batch) from error
                 self.progress.position = self.loader.position
-                self.progress.seconds = before + time.monotonic() - started
+                self.seconds = before + time.monotonic() - started
                 self.between_steps = True
                 if self.due():
                     self.validate()
@@ -317,7 +328,7 @@ class _Loop:
             )
         if self.group.first:
             rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
-            self.history.add("train", p.step, p.position.epoch, {**means, **rate, "seconds": p.seconds})
+            self.history.add("train", p.step, p.position.epoch, {**means, **rate})
         p.sums, p.summed, self.sums = {}, 0, {}
 
     def due(self) -> bool:
@@ -361,15 +372,15 @@ class _Loop:
                 p.best, p.best_step = criterion, p.step
                 self.keep(BEST)
             self.keep(LAST)
-            self.history.add("validation", p.step, p.position.epoch, {**self.metrics, "seconds": p.seconds})
+            self.history.add("validation", p.step, p.position.epoch, self.metrics)
             if sheet is not None:
                 write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
             trained.train()
 
     def keep(self, name: str) -> None:
         tensors, config = self.recipe.weights()
-        done = {"steps": self.progress.step, "seconds": round(self.progress.seconds)}
-        training = {**done, "loop": asdict(self.options), **self.recipe.describe()}
+        loop = self.options.result_settings
+        training = {"steps": self.progress.step, "loop": loop, **self.recipe.describe()}
         header = WeightsHeader(self.recipe.name, config, training, self.metrics)
         write_weights(self.folder / name, tensors, header)
 
@@ -389,12 +400,12 @@ class _Loop:
 
     def result(self, *, finished: bool) -> TrainResult:
         p = self.progress
-        names = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST)
+        names = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
         outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
         mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
         activations = max(mib, default=None)
         return TrainResult(
-            p.step, self.steps, finished, p.seconds, p.best, p.best_step, self.metrics, outputs, activations
+            p.step, self.steps, finished, self.seconds, p.best, p.best_step, self.metrics, outputs, activations
         )
 
 
@@ -460,9 +471,9 @@ class TrainingHistory:
         return [row["step"] for row in rows], [row[name] for row in rows]
 
     def names(self, kind: str) -> list[str]:
-        """The numbers that lines of a kind have, in the order of their first appearance."""
+        """The numbers that lines of a kind have, in the order of their first appearance; seconds are of old runs."""
         names = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
-        return [name for name in names if name not in ("step", "epoch", "kind", "seconds", "learning_rate")]
+        return [name for name in names if name not in ("step", "epoch", "kind", "learning_rate", "seconds")]
 
     def plot(self, path: Path) -> None:
         """An image of all curves, losses on the left and metrics on the right; what has none is left out."""
@@ -507,7 +518,6 @@ class TrainProgress:
     step        steps done; position the next batch; unvalidated whether a validation was interrupted after them
     best        the best criterion so far and the step it was reached at; waited validations since
     sums, summed  the losses since the last line of the history, and how many steps they are of
-    seconds     spent training, over all starts
     """
 
     step: int = 0
@@ -517,7 +527,6 @@ class TrainProgress:
     waited: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     summed: int = 0
-    seconds: float = 0.0
     finished: bool = False
     unvalidated: bool = False
 
@@ -530,8 +539,9 @@ def write_checkpoint(
     settings  plain values that must be the same for a run to go on
     """
     document = {"schema": SCHEMA, "progress": asdict(progress), "state": dict(state), "settings": dict(settings)}
-    with atomic_path(path) as temporary:
-        torch.save(document, temporary)
+    # A file and not its path, whose temporary name torch would write into the archive.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(document, file)
 
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:
@@ -542,6 +552,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         if document["schema"] != SCHEMA:
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
         saved, progress = document["settings"], dict(document["progress"])
+        progress.pop("seconds", None)  # of earlier versions
         progress["position"] = Position(**progress["position"])
         loaded, state = TrainProgress(**progress), dict(document["state"])
         names = sorted(set(saved) | set(settings))
@@ -562,3 +573,12 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
             remedy="give the old value, another `out`, or `resume=False`",
         )
     return loaded, state
+
+
+def _seconds_before(path: Path) -> float:
+    """What a run took until its last checkpoint, for the report alone; 0 where its run.json cannot be read."""
+    try:
+        seconds = float(json.loads(path.read_bytes())["seconds"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0

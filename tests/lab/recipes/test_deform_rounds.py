@@ -115,10 +115,8 @@ def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(c
         stops, finished = stops + 1, result.finished
         assert stops < 40
     assert stops > 3
-    for name in (rounds.ROUNDS, "evidence.npz"):
+    for name in (rounds.ROUNDS, rounds.PLOT, rounds.SETTINGS, BEST, "evidence.npz", f"round-1/lifter/{LAST}"):
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes(), name
-    tensors, others = (read_weights(folder / BEST)[0] for folder in (tmp_path, whole[0]))  # headers hold seconds
-    assert all(torch.equal(value, others[name]) for name, value in tensors.items())
 
 
 def test_other_settings_are_refused_and_more_rounds_are_not(cache, whole):

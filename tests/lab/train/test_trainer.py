@@ -24,6 +24,7 @@ from humanpose_cli.lab.train.trainer import (
     BEST,
     CHECKPOINT,
     LAST,
+    RUN,
     SCHEMA,
     TrainingHistory,
     _Loop,
@@ -37,10 +38,15 @@ OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
 
 
 def lines(folder, *kinds):
-    """Of a run, without how long it took; of these kinds, by default of what it learned."""
+    """Of a run; of these kinds, by default of what it learned."""
     found = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
-    wanted = kinds or ("train", "validation")
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in found if line["kind"] in wanted]
+    return [line for line in found if line["kind"] in (kinds or ("train", "validation"))]
+
+
+def contents(folder):
+    """The bytes of each file of a run but the one that says how long it took."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != RUN]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def run(folder, recipe=None, options=OPTIONS, until=None, **more):
@@ -102,11 +108,43 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, averag
     first = run(parts, options=options, until=until)
     assert not first.finished
     assert first.step == until
-    second = run(parts, options=replace(options, workers=1))
+    second = run(parts, options=replace(options, workers=1, minutes=9.0))
     assert second.finished
-    assert lines(whole) == lines(parts)
-    a, b = (read_weights(folder / LAST)[0]["line"] for folder in (whole, parts))
-    assert torch.equal(a, b)
+    kinds = {BEST, LAST, CHECKPOINT, "metrics.jsonl", "training.json", "samples/step-0000008.png"}
+    assert kinds < contents(whole).keys()
+    assert contents(whole) == contents(parts)
+
+
+@pytest.mark.parametrize("at", ["losses", "validate", "state"])
+def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, plot_of_losses, at):
+    """Ended without a word after the checkpoint of step 8: in step 9, at the validation of step 16, while it saves step
+    17.
+    """
+
+    def kill(*_):
+        raise SystemExit
+
+    monkeypatch.setattr(TrainingHistory, "plot", plot_of_losses)
+    killed, alone, recipe = tmp_path / "killed", tmp_path / "alone", LineRecipe()
+    run(alone)
+    run(killed, until=8)
+    monkeypatch.setattr(recipe, at, kill)
+    with pytest.raises(SystemExit):
+        run(killed, recipe, until=9)
+    run(killed)
+    assert contents(alone).keys() > {"losses.png"}
+    assert contents(killed) == contents(alone)
+
+
+def test_the_time_of_all_starts_is_counted(tmp_path):
+    first = run(tmp_path, until=8)
+    assert json.loads((tmp_path / RUN).read_text()) == {"seconds": round(first.seconds, 3)}
+    (tmp_path / RUN).write_text('{"seconds": 7000.25}')
+    assert 7000.25 < run(tmp_path, until=4).seconds < 7060
+    assert 7000.25 < json.loads((tmp_path / RUN).read_text())["seconds"] < 7060
+    for damaged in ("", '{"seconds": ', "[1]", '{"seconds": NaN}', '{"seconds": null}'):
+        (tmp_path / RUN).write_text(damaged)
+        assert run(tmp_path, until=1).seconds < 60
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
@@ -139,9 +177,7 @@ def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
         run(parts, stopped, options)
     assert read_checkpoint(parts / CHECKPOINT, torch.load(parts / CHECKPOINT)["settings"])[0].step in (16, 24)
     assert run(parts, Rolls(), options).finished
-    assert lines(whole) == lines(parts)
-    a, b = (read_weights(folder / LAST)[0]["line"] for folder in (whole, parts))
-    assert torch.equal(a, b)
+    assert contents(whole) == contents(parts)
 
 
 @pytest.mark.parametrize(("at", "saved"), [("loader", 5), ("screen", 5), ("step", None)])
@@ -180,7 +216,7 @@ def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
         file.write('{"step": 9, "kind": "train", "epoch": 1, "loss": 1.0}\n{"step": 12, "kin')
     run(tmp_path)
     run(tmp_path / "whole")
-    assert lines(tmp_path) == lines(tmp_path / "whole")
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 
 
 def test_a_folder_is_of_one_training_at_a_time(tmp_path):
@@ -293,7 +329,7 @@ def test_half_precision_learns_too(tmp_path):
 def test_a_checkpoint_of_other_contents_is_refused(tmp_path, change):
     path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
     whole = {"schema": SCHEMA, "progress": progress, "state": {}, "settings": {}}
-    torch.save(whole, path)
+    torch.save({**whole, "progress": {**progress, "seconds": 2.5}}, path)  # as of earlier versions
     assert read_checkpoint(path, {})[0].step == 3
     for document in ({**whole, **change}, {name: whole[name] for name in whole if name not in change}):
         torch.save(document, path)

@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
 from humanpose_cli.lab.recipes.people import People
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
-from humanpose_cli.lab.train.trainer import BEST, LAST, MACHINE_OPTIONS, TrainResult, train
+from humanpose_cli.lab.train.trainer import BEST, LAST, TrainResult, train
 from humanpose_cli.models.deform_and_learn.lifter import DepthLifter
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
@@ -114,8 +114,7 @@ class _Run:
 
     def begin(self, resume: bool) -> None:
         """Take up what is in the folder, or clear it."""
-        loop = {name: value for name, value in asdict(self.loop).items() if name not in MACHINE_OPTIONS}
-        settings = json.loads(json.dumps({"model": MODEL, "loop": loop, **self.plan.describe()}))
+        settings = json.loads(json.dumps({"model": MODEL, "loop": self.loop.result_settings, **self.plan.describe()}))
         path = self.folder / SETTINGS
         if resume and path.exists():
             saved = json.loads(path.read_text("utf-8"))
