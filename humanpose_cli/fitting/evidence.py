@@ -155,8 +155,9 @@ def place_before_camera(
     A, b = A.flatten(1, 2), b.flatten(1, 2)
     faint = 1e-3
     prior = torch.tensor([1e-10, 1e-10, faint**2], dtype=points.dtype)
-    normal = A.mT @ A + torch.diag(prior)
-    right = (A.mT @ b[..., None]).squeeze(-1)
+    # Sums: how a product of matrices rounds depends on where in memory a row of the batch begins.
+    normal = (A[..., :, None] * A[..., None, :]).sum(-3) + torch.diag(prior)
+    right = (A * b[..., None]).sum(-2)
     right[:, 2] += faint**2 * usual_depth
     t = torch.linalg.solve(normal, right)
     # Few or contradictory landmarks may ask for a position behind the camera; hold the depth and fit the rest.

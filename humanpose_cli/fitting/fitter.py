@@ -13,8 +13,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -239,7 +240,8 @@ class Fitter:
         """Look at images together, and fit them together: `fit` of each of them then is done already.
 
         A GPU, and the keypoint fit anywhere, take hardly longer for many people than for one. What goes wrong with an
-        image is raised by its `fit`. Sequences are left alone. No result depends on the others beyond rounding.
+        image is raised by its `fit`. Sequences are left alone. On the CPU, no bit of a result depends on the other
+        images; on a GPU, where networks take people of several images in one batch, nothing beyond rounding.
         """
         images = [item for item in items if not item.is_sequence]
         self._prepared.clear()
@@ -276,7 +278,7 @@ class Fitter:
         """Independent images and who is in them: one solve for everybody. No pixels are kept."""
         cameras: list[FrameCamera] = []
         seen: list[TrackedPerson] = []
-        estimates = Estimates(self._network)
+        estimates = Estimates(self._network, independent=True)
         for row, (frame, people) in enumerate(images):
             cameras.append(self._camera_of_image(frame, people))
             estimates.add(frame.pixels, people, cameras[-1].camera)
@@ -286,7 +288,7 @@ class Fitter:
         fits = []
         for number, camera in enumerate(cameras):
             rows = [row for row, s in enumerate(seen) if s.frame == number]
-            own = None if solved is None or not rows else _rows(solved, rows)
+            own = None if solved is None or not rows else solved.rows(rows)
             fit = self._record([replace(seen[row], frame=0) for row in rows], [camera], own)
             # One frame, ids in order: its rows are in the order of its people.
             fits.append(replace(fit, detections=tuple(seen[row].person for row in rows)))
@@ -368,7 +370,10 @@ class Fitter:
     ) -> KeypointFit:
         """The bodies of N ≥ 1 rows, in their order."""
         if self.options.method == "nbf":
-            return fit_of_estimates(self.body, seen, cameras, shared_shape=sequence)
+            parts = [list(seen)] if sequence else [list(rows) for _, rows in groupby(seen, lambda s: s.frame)]
+            return KeypointFit.joined(
+                [fit_of_estimates(self.body, part, cameras, shared_shape=sequence) for part in parts]
+            )
         if sequence:
             return _fit_tracks(self.body, seen, cameras, self.options.keypoints)
         return _fit_rows(self.body, seen, cameras, self.options.keypoints)
@@ -464,13 +469,7 @@ def _fit_rows(
         fit_keypoints(body, _observations([seen[row] for row in rows], cameras), options) for rows in batches.values()
     ]
     order = np.argsort(np.concatenate([np.asarray(rows, int) for rows in batches.values()]), kind="stable")
-    together = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(KeypointFit)}
-    return _rows(KeypointFit(**together), order)
-
-
-def _rows(fit: KeypointFit, rows: Sequence[int] | np.ndarray) -> KeypointFit:
-    """The bodies of some rows, in that order."""
-    return KeypointFit(**{f.name: getattr(fit, f.name)[rows] for f in fields(fit)})
+    return KeypointFit.joined(parts).rows(order)
 
 
 def _fit_tracks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ from humanpose_cli.fitting.problem import (
 )
 from humanpose_cli.fitting.residuals import FitState, robust_scale
 from humanpose_cli.fitting.sequences import between, key_frames, solve_person
-from humanpose_cli.fitting.solver import NormalEquations, in_parallel, levenberg_marquardt
+from humanpose_cli.fitting.solver import BLOCK, NormalEquations, full_blocks, in_parallel, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
 
@@ -64,6 +64,15 @@ class KeypointFit:
     confidence: NDArray[Any]
     joint_confidence: NDArray[Any]
     reprojection_error: NDArray[Any]
+
+    @classmethod
+    def joined(cls, parts: Sequence[KeypointFit]) -> KeypointFit:
+        """The bodies of several, one after the other."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
+    def rows(self, index: slice | Sequence[int] | NDArray[Any]) -> KeypointFit:
+        """The bodies of some rows, in that order."""
+        return KeypointFit(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 class _Rows(NamedTuple):
@@ -101,11 +110,15 @@ def fit_keypoints(
 ) -> KeypointFit:
     """Fit a body to every row of `observations`.
 
-    Rows are independent but for `shape_group`, whose rows share betas, and with `frame` move as one body; no result
-    depends on the other rows of the batch beyond rounding. Rows that show nothing get a neutral pose before the camera,
-    or one between their neighbours in time, and confidence 0. The result is deterministic. Works on the CPU in double
-    precision, whatever device the body lives on, in as many threads as torch is set to use, a chunk of rows each.
+    Rows are independent but for `shape_group`, whose rows share betas, and with `frame` move as one body. Without
+    groups, a row has the same bits whatever the other rows of the batch are. Rows that show nothing get a neutral pose
+    before the camera, or one between their neighbours in time, and confidence 0. The result is deterministic, and
+    independent of the number of threads. Works on the CPU in double precision, whatever device the body lives on, in as
+    many threads as torch is set to use, a chunk of rows each.
     """
+    count = len(observations)
+    if observations.shape_group is None:
+        observations = observations.rows(full_blocks(torch.arange(count)).numpy())
     options = options or KeypointFitOptions()
     skeleton = observations.names
     joints = UPRIGHT_JOINTS
@@ -125,7 +138,7 @@ def fit_keypoints(
             begun = _begin_sequence(setting, observations, people, threads)
             rows = _joined(in_parallel(partial(_lift, setting), begun, threads))
             rows = _in_motion(setting, observations, people, rows, threads)
-        return _report(setting, observations, *rows)
+        return _report(setting, observations, *rows).rows(slice(count))
 
 
 def _check_shape(body: Body, observations: KeypointObservations) -> None:
@@ -146,8 +159,8 @@ def one_thread_each() -> Iterator[None]:
 
 
 def _chunks(observations: KeypointObservations, size: int) -> list[KeypointObservations]:
-    """Rows that are solved together, without their motion; no rows are one chunk, too."""
-    still = replace(observations, frame=None)
+    """Rows that are solved together, in full blocks, without their motion; no rows are one chunk, too."""
+    still, size = replace(observations, frame=None), size + -size % BLOCK
     return [still.rows(slice(start, start + size)) for start in range(0, max(len(still), 1), size)]
 
 

@@ -29,6 +29,7 @@ from humanpose_cli.networks.weights import digest_of, find_weights, read_header,
 _TRUSTED = 3.0  # noise levels of landmarks: beyond, a body does not explain them
 _LANDMARK_NOISE = 0.03  # metres
 _TOGETHER = 16  # people of a batch: more are no faster on a processor
+_INDEPENDENT = 1  # people of a batch, of independent images on the CPU: rounding in convolutions depends on the batch
 
 
 class PeopleNetwork:
@@ -40,7 +41,7 @@ class PeopleNetwork:
     def __init__(self, options: NetworkOptions, body: str, device: str = "cpu", precision: Precision = "auto") -> None:
         self._path = find_weights(options.weights) if options.weights else shipped_weights(SHIPPED_NETWORK)
         self._segmenter = find_weights(options.segmenter) if options.segmenter else None
-        self._body, self._device, self.precision = body, device, resolve_precision(precision, device)
+        self._body, self.device, self.precision = body, device, resolve_precision(precision, device)
         config = config_of(read_header(self._path, MODEL), self._path)
         self.label = digest_of(self._path)[:16]
         if config.inputs.segmented and config.segmenter is None:
@@ -52,7 +53,7 @@ class PeopleNetwork:
     @cached_property
     def network(self) -> BodyNetwork:
         """The network itself."""
-        return _load(self._path, self._segmenter, self._body, self._device, self.precision)
+        return _load(self._path, self._segmenter, self._body, self.device, self.precision)
 
     def takes(self, person: DetectedPerson) -> bool:
         """Whether a person comes with what the network looks at."""
@@ -65,11 +66,13 @@ class PeopleNetwork:
 class Estimates:
     """What a network says of the people of frames, row by row; people of several frames go through it together.
 
-    network  None: nothing is said of anybody
+    network      None: nothing is said of anybody
+    independent  whether frames are images of their own: on the CPU, no bit then depends on the others
     """
 
-    def __init__(self, network: PeopleNetwork | None) -> None:
+    def __init__(self, network: PeopleNetwork | None, *, independent: bool = False) -> None:
         self._network = network
+        self._together = _INDEPENDENT if independent and network and network.device == "cpu" else _TOGETHER
         self._done: list[BodyEstimate | None] = []
         self._waiting: list[tuple[int, PreparedPerson]] = []  # rows of `_done` that are not known yet
 
@@ -80,7 +83,7 @@ class Estimates:
             prepared = self._network.network.prepare(pixels, [people[row] for row in taken], camera)
             self._waiting += [(len(self._done) + row, person) for row, person in zip(taken, prepared, strict=True)]
         self._done += [None] * len(people)
-        if len(self._waiting) >= _TOGETHER:
+        if len(self._waiting) >= self._together:
             self._finish()
 
     def all(self) -> list[BodyEstimate | None]:
@@ -89,11 +92,14 @@ class Estimates:
         return self._done
 
     def _finish(self) -> None:
-        if self._network is not None and self._waiting:
-            found = self._network.network.finish([person for _, person in self._waiting])
-            for (row, _), estimate in zip(self._waiting, found, strict=True):
+        if self._network is None:
+            return
+        for first in range(0, len(self._waiting), self._together):
+            batch = self._waiting[first : first + self._together]
+            found = self._network.network.finish([person for _, person in batch])
+            for (row, _), estimate in zip(batch, found, strict=True):
                 self._done[row] = estimate
-            self._waiting = []
+        self._waiting = []
 
 
 def _load(path: Path, segmenter: Path | None, body: str, device: str, precision: Precision) -> BodyNetwork:

@@ -78,7 +78,7 @@ class KeypointFitOptions:
                        always do
     coarse, fine       solver's schedule of the first stage (all starts) and of the last of single frames
     motion             solver's schedule for the frames of a person together
-    chunk              rows solved together; bounds the memory, changes no result
+    chunk              rows solved together, rounded up to a multiple of 8; bounds the memory, changes no result
     """
 
     landmark_noise: float = 1.0

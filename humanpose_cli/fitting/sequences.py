@@ -29,6 +29,7 @@ _OVERLAP = 2  # solved frames with which a window begins: they tell position and
 _STANDING_SPEED = 0.25  # metres per second below which a foot stands
 _SHORTEST_STAND = 0.075  # seconds
 _KEY_SPACING = 0.1  # seconds between frames that are solved alone before the others
+_PART = 32  # frames that a thread works on at a time: fixed, because rounding depends on it
 _MEMORY = 0.5  # seconds before and after for which a limb that is not visible is remembered
 
 
@@ -207,17 +208,16 @@ class _Part(NamedTuple):
 class SequenceProblem:
     """The frames of one person, in the order of time, with what their own evidence says.
 
-    threads  that share the frames
+    threads  that share the frames; no result depends on their number
     """
 
     def __init__(self, problem: KeypointProblem, motion: FramesInMotion, threads: int = 1) -> None:
         self.problem, self.motion = problem, motion
         self.width = 3 * len(problem.rig.parents) + 3  # shape and scale stay as they are
         count = len(motion.to_world)
-        ends = [count * part // threads for part in range(threads + 1)]
-        self._parts = [
-            _Part(first, last, problem.select(slice(first, last + 2))) for first, last in pairwise(ends) if first < last
-        ]
+        self._threads = threads
+        ends = [*range(0, count, _PART), count]
+        self._parts = [_Part(first, last, problem.select(slice(first, last + 2))) for first, last in pairwise(ends)]
 
     def linearise(self, state: FitState) -> _Blocks:
         """Cost and normal equations at a state."""
@@ -225,7 +225,7 @@ class SequenceProblem:
         def look(part: _Part) -> tuple[NormalEquations, PosedRig]:
             return part.problem.linearise_posed(state.rows(slice(part.first, part.last + 2)))
 
-        looks = in_parallel(look, self._parts, len(self._parts))
+        looks = in_parallel(look, self._parts, self._threads)
         counts = [part.last - part.first for part in self._parts]
         points = torch.cat([posed.points[:n] for n, (_, posed) in zip(counts, looks, strict=True)])
         points = points @ self.motion.to_world.mT + self.motion.origin[:, None]  # (T, M, 3)
@@ -270,7 +270,7 @@ class SequenceProblem:
                 below.append(block)
             return gradient, hessian, *below
 
-        made = in_parallel(blocks, list(zip(self._parts, looks, strict=True)), len(self._parts))
+        made = in_parallel(blocks, list(zip(self._parts, looks, strict=True)), self._threads)
         gradient, hessian, below, further_below = (torch.cat(column) for column in zip(*made, strict=True))
         fixed = self.motion.held
         gradient[:fixed] = 0

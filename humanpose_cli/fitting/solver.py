@@ -1,7 +1,8 @@
 """Levenberg–Marquardt for many small independent problems at once, each with its own damping and its own end.
 
 No sample's result depends on its neighbours in the batch: steps, acceptance and convergence are decided per sample,
-and finished samples leave the batch. Rotations are updated on their manifold by the problem's own `retract`.
+finished samples leave the batch, and batches are full blocks of rows, so that rounding is the same in all of them.
+Rotations are updated on their manifold by the problem's own `retract`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ class LeastSquaresProblem(Protocol[State]):
 
     def select(self, rows: Tensor) -> LeastSquaresProblem[State]:
         """The problem of some rows (int64)."""
+
+
+BLOCK = 8
+"""Rows of a batch are a multiple of this. In smaller or odd batches, products of matrices and functions of numbers are
+computed by other instructions, which round differently."""
+
+
+def full_blocks(rows: Tensor) -> Tensor:
+    """Row numbers (N,), of which the last is repeated up to a multiple of `BLOCK`; no rows stay no rows."""
+    return torch.cat((rows, rows[-1:].expand(-len(rows) % BLOCK)))
 
 
 def in_parallel(action: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
@@ -83,19 +94,19 @@ def _build(state: State, values: list[Tensor]) -> State:
 
 
 class _Running(Generic[State]):
-    """The samples still being solved."""
+    """The samples still being solved: those of `rows`, and in the other tensors behind them the rest of a block."""
 
     def __init__(self, problem: LeastSquaresProblem[State], state: State, damping: float) -> None:
-        self.problem, self.state = problem, state
-        self.equations = problem.linearise(state)
-        count = len(self.equations.cost)
-        self.damping = self.equations.cost.new_full((count,), damping)
+        self.rows = torch.arange(len(state[0]))
+        index = full_blocks(self.rows)
+        self.problem, self.state = problem.select(index), _build(state, [value[index] for value in state])
+        self.equations = self.problem.linearise(self.state)
+        self.damping = torch.full_like(self.equations.cost, damping)
         self.growth = torch.full_like(self.damping, 2.0)
-        self.rows = torch.arange(count)
-        self.steps = torch.zeros(count, dtype=torch.int64)
+        self.steps = torch.zeros(len(index), dtype=torch.int64)
 
     def advance(self, tolerance: float) -> Tensor:
-        """One trial step of every sample; returns which samples are done."""
+        """One trial step of every sample; returns which of `rows` are done."""
         old = self.equations
         step = solve_damped(old, self.damping)
         trial = self.problem.retract(self.state, step)
@@ -114,16 +125,17 @@ class _Running(Generic[State]):
         self.state = _build(trial, [_replace(better, n, o) for n, o in zip(trial, self.state, strict=True)])
         self.equations = NormalEquations(*(_replace(better, n, o) for n, o in zip(new, old, strict=True)))
         self.steps = self.steps + better
-        return (better & (gain <= tolerance * old.cost)) | stuck
+        return ((better & (gain <= tolerance * old.cost)) | stuck)[: len(self.rows)]
 
     def keep(self, alive: Tensor) -> None:
         """Drops the samples that are done."""
         index = alive.nonzero().squeeze(-1)
+        self.rows = self.rows[index]
+        index = full_blocks(index)
         self.problem = self.problem.select(index)
         self.state = _build(self.state, [value[index] for value in self.state])
         self.equations = NormalEquations(*(value[index] for value in self.equations))
-        self.damping, self.growth = self.damping[index], self.growth[index]
-        self.rows, self.steps = self.rows[index], self.steps[index]
+        self.damping, self.growth, self.steps = self.damping[index], self.growth[index], self.steps[index]
 
 
 def levenberg_marquardt(
@@ -135,15 +147,17 @@ def levenberg_marquardt(
     sample whose equations are not finite stays where it started.
     """
     running = _Running(problem, state, options.damping)
+    count = len(running.rows)
     final = [value.clone() for value in state]
-    equations = [value.clone() for value in running.equations]
-    steps = running.steps.clone()
+    equations = [value[:count].clone() for value in running.equations]
+    steps = running.steps[:count].clone()
 
     def store(chosen: Tensor) -> None:
-        rows = running.rows[chosen]
+        index = chosen.nonzero().squeeze(-1)
+        rows = running.rows[index]
         for target, value in zip((*final, *equations), (*running.state, *running.equations), strict=True):
-            target[rows] = value[chosen]
-        steps[rows] = running.steps[chosen]
+            target[rows] = value[index]
+        steps[rows] = running.steps[index]
 
     for _ in range(options.iterations):
         if not len(running.rows):

@@ -19,7 +19,7 @@ from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.fitting.sequences import between, key_frames, solve_block_pentadiagonal
+from humanpose_cli.fitting.sequences import SequenceProblem, between, key_frames, solve_block_pentadiagonal
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 PLAIN = KeypointFitOptions(lift=False)
@@ -104,6 +104,18 @@ def test_a_sequence_is_steadier_than_its_frames_and_nearer_the_truth(body, wavin
     errors = [np.linalg.norm(f.joints3d - waving.joints, axis=-1).mean() for f in (alone, together)]
     assert jitter(together.joints3d) < 0.5 * jitter(alone.joints3d)
     assert errors[1] < errors[0]
+
+
+def test_no_bit_depends_on_the_number_of_threads(body, waving, monkeypatch) -> None:
+    kept = []
+    monkeypatch.setattr(sequences, "solve_sequence", lambda problem, state, _: kept.append((problem, state)) or state)
+    fit_keypoints(body, in_sequence(noisy(waving, 4.0)), PLAIN)
+    problem, state = kept[0]
+    alone, *others = (SequenceProblem(problem.problem, problem.motion, n).linearise(state) for n in (1, 2, 3))
+    for other in others:
+        assert torch.equal(other.cost, alone.cost)
+        assert torch.equal(other.gradient, alone.gradient)
+        assert all(map(torch.equal, other.diagonals, alone.diagonals))
 
 
 def test_the_motion_keeps_its_phase(body, waving) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.fitting.options import SolverOptions
-from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt, solve_damped
+from humanpose_cli.fitting.solver import NormalEquations, full_blocks, levenberg_marquardt, solve_damped
 
 
 class Point(NamedTuple):
@@ -76,8 +76,30 @@ def test_samples_do_not_feel_their_neighbours(starts):
     for row in range(16):
         index = torch.tensor([row])
         alone, _, own_steps = levenberg_marquardt(problem.select(index), Point(state.xy[index]), options)
-        assert torch.allclose(alone.xy[0], together.xy[row], atol=1e-12)
+        assert torch.equal(alone.xy[0], together.xy[row])
         assert own_steps[0] == steps[row]
+
+
+def test_batches_are_full_blocks(starts):
+    """From the first to the last, while more and more samples are done."""
+    problem, state = starts
+    sizes = []
+    linearise = Rosenbrock.linearise
+
+    class Counted(Rosenbrock):
+        def linearise(self, state: Point) -> NormalEquations:
+            sizes.append(len(state.xy))
+            return linearise(self, state)
+
+        def select(self, rows: Tensor) -> Counted:
+            return Counted(self.steepness[rows])
+
+    rows = torch.arange(13)
+    final, equations, _ = levenberg_marquardt(Counted(problem.steepness).select(rows), Point(state.xy[rows]), OPTIONS)
+    assert (sizes[0], sizes[-1]) == (16, 8)
+    assert set(sizes) == {16, 8}
+    assert len(final.xy) == len(equations.cost) == 13
+    assert full_blocks(torch.tensor([4, 2])).tolist() == [4, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_cost_never_rises(starts):
