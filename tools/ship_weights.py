@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.networks.weights import (
     WeightsHeader,
-    digest_of,
     find_weights,
     read_header,
     read_weights,

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
+from humanpose_cli.io.digests import digest_of
 
 PoseNetworkName = Literal[
     "blazepose-detector", "blazepose-full", "blazepose-heavy", "movenet-thunder", "movenet-multipose"
@@ -32,6 +33,14 @@ POSE_NETWORKS: dict[PoseNetworkName, Path] = {
     "movenet-multipose": _FOLDER / "movenet_multipose.onnx",
 }
 """Files of the shipped networks."""
+POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
+    "blazepose-detector": "0fe63546589a614099ebd15285622e218c223c5c86cb0e91860395328ae429b1",
+    "blazepose-full": "94761b75559dbe1ee2a8d66e05314d11fe8932a0b94962cc4a3b57db670c7b11",
+    "blazepose-heavy": "6884cdec265662f7614d04813f5b985ba33e2d96de381302bcb998a1114d48dc",
+    "movenet-thunder": "8c4c3117b049989d4470fb27100303c86014e6d8ec4a6a6ad6ed4d404dfa004f",
+    "movenet-multipose": "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
+}
+"""SHA-256 of these files, which is compared when one is loaded: 2 ms for 4 MB."""
 # Their masks, which take up to half of their time, are computed where asked for.
 _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
@@ -125,6 +134,9 @@ def _start(name: PoseNetworkName, device: str) -> Any:
     path = POSE_NETWORKS[name]
     if not path.is_file():
         raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=_REINSTALL)
+    expected, found = POSE_NETWORK_DIGESTS[name], digest_of(path)
+    if found != expected:
+        raise InputError(path, "is damaged", expected=f"SHA-256 {expected}", got=found, remedy=_REINSTALL)
     return start_session(path, device, remedy=_REINSTALL)
 
 

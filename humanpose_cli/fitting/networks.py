@@ -21,10 +21,11 @@ from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, NetworkOptions
 from humanpose_cli.fitting.records import FrameCamera, TrackedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.models.nbf.body import place_about_pixels
 from humanpose_cli.models.nbf.network import MODEL, BodyEstimate, BodyNetwork, PreparedPerson, config_of, load_nbf
 from humanpose_cli.networks.precision import precision_label, resolve_precision
-from humanpose_cli.networks.weights import digest_of, find_weights, read_header, shipped_weights
+from humanpose_cli.networks.weights import find_weights, read_header, shipped_weights
 
 _TRUSTED = 3.0  # noise levels of landmarks: beyond, a body does not explain them
 _LANDMARK_NOISE = 0.03  # metres

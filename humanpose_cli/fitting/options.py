@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.io.digests import file_digest
+from humanpose_cli.io.digests import digest_of, file_digest
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.inputs import InputItem, output_path
-from humanpose_cli.networks.weights import digest_of, shipped_weights
+from humanpose_cli.networks.weights import shipped_weights
 
 FitMethod = Literal["auto", "keypoints", "nbf"]
 """keypoints: optimisation alone. nbf: one forward pass. auto: optimisation that starts from the forward pass and

@@ -11,6 +11,15 @@ from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 _READ_SIZE = 1 << 20
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits, as `sha256sum` prints it."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_SIZE):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def digest_of_files(files: Iterable[Path]) -> str:
     """SHA-256 over the contents of files in order, each preceded by its length."""
     digest = hashlib.sha256()

@@ -27,7 +27,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.npz_files import npz_names, read_npz, refuse_bomb
+from humanpose_cli.io.npz_files import check_archive, npz_names, read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 from humanpose_cli.io.sniffing import describe_file
 
@@ -137,7 +137,7 @@ def _is_torch(path: Path) -> bool:
 def _read_torch(path: Path) -> Any:
     import torch
 
-    refuse_bomb(path)
+    check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives raise whatever they lead to

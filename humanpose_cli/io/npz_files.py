@@ -136,6 +136,25 @@ def refuse_bomb(path: Path) -> None:
         _refuse_bomb(path, unpacked, packed, largest=max(MAX_BYTES, 2 * packed))  # checkpoints may have any size
 
 
+def check_archive(path: Path) -> None:
+    """Before libraries read a ZIP archive that compare no checksums: torch, where it writes them itself.
+
+    InputError as `refuse_bomb`, and where the checksum of a member is not that of its bytes.
+    """
+    refuse_bomb(path)
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return
+    with _archive(path) as archive:
+        try:
+            damaged = archive.testzip()
+        except OSError as error:
+            raise reading_error(path, error) from error
+        except _ZIP_MALFORMED as error:
+            raise InputError(path, f"is damaged ({error})", remedy="copy or make it again") from error
+    if damaged is not None:
+        raise InputError(f"{path} ({damaged})", "is damaged: its checksum differs", remedy="copy or make it again")
+
+
 def _refuse_bomb(path: Path, unpacked: int, packed: int, largest: int = MAX_BYTES) -> None:
     most = min(largest, max(_ALWAYS_ALLOWED, _MOST_PACKED * packed))
     if unpacked > most:

@@ -2,7 +2,8 @@
 
 A file is safetensors in half precision. Its header is JSON in the file's metadata: `model` (the kind of network),
 `config` (how to build it), `training` (data, run, steps), `metrics` (on held-out data), and `digest`, which is
-compared whenever the tensors are read. Checkpoints of others are read with torch's `weights_only`.
+compared whenever the tensors are read, wherever the file is. Checkpoints of others are read with torch's
+`weights_only`.
 
 `WEIGHTS` lists what is shipped with the package and what others offer. Shipped networks were trained by `hpc train` on
 synthetic people, and the headers tell how; the pose networks are other people's, converted to ONNX, and their metadata
@@ -24,8 +25,10 @@ import platformdirs
 from safetensors import SafetensorError, safe_open
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError, reason_of
+from humanpose_cli.detect.runtime import POSE_NETWORK_DIGESTS, POSE_NETWORKS, PoseNetworkName
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
-from humanpose_cli.io.npz_files import refuse_bomb
+from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.npz_files import check_archive
 
 if TYPE_CHECKING:  # the registry is asked before anything heavy is loaded
     from torch import Tensor, nn
@@ -44,7 +47,7 @@ class WeightsHeader:
     config    plain JSON values that build it
     training  on what, for how many steps, with what options
     metrics   on held-out data, by name
-    digest    SHA-256 over the tensors, which `write_weights` makes; empty in older files
+    digest    SHA-256 over the tensors' names, types, shapes and bytes, by `write_weights`; empty in older files
     """
 
     model: str
@@ -91,6 +94,19 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
 
     model  what the file must hold
     """
+    document = _header_document(path)
+    kind = document.get("format", "no header of hpc")
+    parts = {key: document.get(key) for key in _PARTS}
+    if kind != _FORMAT or None in parts.values():
+        raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
+    header = WeightsHeader(**parts, digest=str(document.get("digest", "")))
+    if model is not None and header.model != model:
+        raise InputError(path, "holds another model", expected=model, got=header.model)
+    return header
+
+
+def _header_document(path: Path) -> dict[str, Any]:
+    """The JSON of `write_weights` in a file's metadata; empty in other programs' files."""
     try:
         with safe_open(path, "np") as file:  # which needs no torch
             metadata = file.metadata() or {}
@@ -99,17 +115,9 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
     except (OSError, SafetensorError) as error:
         raise InputError(path, f"cannot be read ({error})", expected="a weights file of hpc train") from error
     try:
-        document = json.loads(metadata.get(_KEY, "{}"))
-        kind = document.get("format", "no header of hpc")
-        parts = {key: document.get(key) for key in _PARTS}
-    except (ValueError, AttributeError, RecursionError) as error:
+        return dict(json.loads(metadata.get(_KEY, "{}")))
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
-    if kind != _FORMAT or None in parts.values():
-        raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
-    header = WeightsHeader(**parts, digest=str(document.get("digest", "")))
-    if model is not None and header.model != model:
-        raise InputError(path, "holds another model", expected=model, got=header.model)
-    return header
 
 
 def trainings_of(header: WeightsHeader) -> list[dict[str, Any]]:
@@ -127,35 +135,40 @@ def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor
     import torch
 
     header = read_header(path, model)
+    tensors = _read_tensors(path, header.digest)
+    if not all(torch.isfinite(value).all() for value in tensors.values()):
+        raise _damaged(path)
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}, header
+
+
+def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
+    """A safetensors file's tensors in their stored types. InputError where they have another digest; empty: any."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise InputError(path, f"cannot be read ({error})", remedy="copy it again") from error
-    changed = bool(header.digest) and _digest_of_tensors(tensors) != header.digest
-    if changed or not all(torch.isfinite(value).all() for value in tensors.values()):
-        raise InputError(path, "is damaged: its numbers are not those that were saved", remedy="copy it again")
-    for entry in WEIGHTS.values():
-        if entry.shipped and not header.digest and entry.path == path:
-            entry.verify()
-    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}, header
+    if digest and _digest_of_tensors(tensors) != digest:
+        raise _damaged(path)
+    return tensors
+
+
+def _damaged(path: Path) -> InputError:
+    remedy = "reinstall humanpose-cli" if _PACKAGE in path.resolve().parents else "copy it again"
+    return InputError(path, "is damaged: its numbers are not those that were saved", remedy=remedy)
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
     """Tensors of somebody else's checkpoint: safetensors, or a torch file that holds nothing but tensors.
 
     A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed.
-    InputError where the file holds anything that would have to be executed.
+    InputError where the file holds anything that would have to be executed, or is a damaged file of `write_weights`.
     """
     import torch
 
     if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise InputError(path, f"cannot be read ({error})") from error
-    refuse_bomb(path)
+        return _read_tensors(path, str(_header_document(path).get("digest", "")))
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -188,15 +201,6 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
             remedy = "it belongs to another network, or to another number of parts, joints or channels"
             raise InputError(path, f"does not fit at {name}", expected=expected, got=got, remedy=remedy)
     module.load_state_dict({name: tensors[name] for name in own}, strict=False)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 BEST = "best.safetensors"
@@ -292,8 +296,9 @@ def _torchvision(name: str, about: str, file: str) -> WeightsEntry:
     return WeightsEntry(name, about, file, digest, _TORCHVISION + file, "BSD-3-Clause; see ImageNet's terms")
 
 
-def _pose_network(name: str, about: str, digest: str) -> WeightsEntry:
-    return WeightsEntry(name, about, f"detect/data/{name.replace('-', '_')}.onnx", digest)
+def _pose_network(name: PoseNetworkName, about: str) -> WeightsEntry:
+    file = POSE_NETWORKS[name].relative_to(_PACKAGE)
+    return WeightsEntry(name, about, file.as_posix(), POSE_NETWORK_DIGESTS[name])
 
 
 _ENTRIES = (
@@ -301,19 +306,19 @@ _ENTRIES = (
         "segmenter",
         "a person's image, and what the detector says, to 12 body parts",
         "networks/data/segmenter.safetensors",
-        "71b49353308a2fc6684ba1a2a1d569b2a97fa171119c3d214eda5fd88230780a",
+        "260c2d0dd52a85c13f84def07325f7f0dd07ec82d05ba90438c7806f5f97bb99",
     ),
     WeightsEntry(
         "nbf-proxy",
         "body parts and what the detector says to shape, pose and how sure they are",
         "networks/data/nbf_proxy.safetensors",
-        "53be963d0ef557ca931606ff7a7fc6fed94c964005551810b93a6f8378f0be51",
+        "94edbb69b74201aac088dcf0beaa24bd3d5675fb8b0fd384bcaba8feb79f64b5",
     ),
     WeightsEntry(
         "nbf-parts",
         "12 body parts to shape and pose",
         "networks/data/nbf_parts.safetensors",
-        "8fcbc220a2821804def93873797b765f4c751b39fa4a6ffab58367eadb533950",
+        "c35463e60c4d6911a975d3fc074be00f44b2e707666d970dcb614d146d250015",
     ),
     WeightsEntry(
         "warp3d",
@@ -325,7 +330,7 @@ _ENTRIES = (
         "lifter",
         "landmarks in the image to joints in metres, with the noise of each",
         "networks/data/lifter.safetensors",
-        "853ee0e2d71f92d8d8fa23bd183e4661e49c3d26e32ef24bd964dec5a7308ce8",
+        "a455f8cf99f227a2515d9a30510cb85785561d9ee349717ab8e941bf432e72fa",
     ),
     WeightsEntry(
         "refiner",
@@ -333,31 +338,11 @@ _ENTRIES = (
         "networks/data/refiner.safetensors",
         "2d77c7ddf7055f952f7b119e7aac3fa31b0e02ec7b75cd7f701bd0f75d42101b",
     ),
-    _pose_network(
-        "blazepose-detector",
-        "people in a square window",
-        "0fe63546589a614099ebd15285622e218c223c5c86cb0e91860395328ae429b1",
-    ),
-    _pose_network(
-        "blazepose-full",
-        "33 landmarks, mask and presence of one person",
-        "94761b75559dbe1ee2a8d66e05314d11fe8932a0b94962cc4a3b57db670c7b11",
-    ),
-    _pose_network(
-        "blazepose-heavy",
-        "the same, larger",
-        "6884cdec265662f7614d04813f5b985ba33e2d96de381302bcb998a1114d48dc",
-    ),
-    _pose_network(
-        "movenet-thunder",
-        "17 joints of one person",
-        "8c4c3117b049989d4470fb27100303c86014e6d8ec4a6a6ad6ed4d404dfa004f",
-    ),
-    _pose_network(
-        "movenet-multipose",
-        "up to six people in an image",
-        "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
-    ),
+    _pose_network("blazepose-detector", "people in a square window"),
+    _pose_network("blazepose-full", "33 landmarks, mask and presence of one person"),
+    _pose_network("blazepose-heavy", "the same, larger"),
+    _pose_network("movenet-thunder", "17 joints of one person"),
+    _pose_network("movenet-multipose", "up to six people in an image"),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),
     _torchvision("imagenet-resnet101", "backbone of the paper's segmenter", "resnet101-63fe2227.pth"),

@@ -24,12 +24,13 @@ from humanpose_cli.fitting.options import DetectorMode
 from humanpose_cli.fitting.people import PeopleSource, people_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.precision import precision_label
-from humanpose_cli.networks.weights import digest_of, find_weights
+from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.reposing.result import Reposed
 from humanpose_cli.reposing.scene import POSES_ON_GPU, SHIPPED, Backdrop, ReposeMethod, ReposeOptions, ReposingScene
 from humanpose_cli.reposing.targets import AnyTarget, read_target

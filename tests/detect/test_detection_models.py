@@ -229,8 +229,24 @@ def test_a_network_that_is_missing_or_damaged_says_what_to_do(monkeypatch: pytes
     with pytest.raises(UnavailableError, match="missing from the package"):
         models.self_test()
     (tmp_path / "none.onnx").write_bytes(b"no network")
-    with pytest.raises(InputError, match="reinstall"):
+    with pytest.raises(InputError, match="is damaged, .*reinstall"):
         models.self_test()
+
+
+@pytest.mark.parametrize("name", sorted(runtime.POSE_NETWORKS))
+def test_flipped_bits_of_a_shipped_network_are_refused(
+    name: runtime.PoseNetworkName, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = bytearray(runtime.POSE_NETWORKS[name].read_bytes())
+    for number in range(200):
+        content[len(content) // 2 + 997 * number] ^= 1
+    (tmp_path / "flipped.onnx").write_bytes(content)
+    monkeypatch.setattr(runtime, "_sessions", {})
+    monkeypatch.setitem(runtime.POSE_NETWORKS, name, tmp_path / "flipped.onnx")
+    with pytest.raises(
+        InputError, match=r"flipped\.onnx: is damaged, expected SHA-256 \w{64}, found \w{64}; reinstall"
+    ):
+        runtime.run_network(name, ("any",), np.zeros((1, 8, 8, 3), np.uint8))
 
 
 def test_networks_load_beside_what_else_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

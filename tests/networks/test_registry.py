@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from humanpose_cli.core.errors import InputError, UnavailableError
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.networks import weights as registry
-from humanpose_cli.networks.weights import WEIGHTS, WeightsEntry, digest_of, find_weights, shipped_weights
+from humanpose_cli.networks.weights import WEIGHTS, WeightsEntry, find_weights, shipped_weights
 
 
 @pytest.fixture(autouse=True)

@@ -3,20 +3,20 @@
 import hashlib
 import json
 import pickle
-from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save, save_file
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.evaluate.people import weights_facts
+from humanpose_cli.networks import weights
 from humanpose_cli.networks.weights import (
     _FORMAT,
     _KEY,
     WEIGHTS,
     WeightsHeader,
-    digest_of,
     find_weights,
     read_foreign,
     read_header,
@@ -88,14 +88,54 @@ def test_changed_numbers_are_found_whether_or_not_the_file_has_a_digest(tmp_path
         read_weights(path)
 
 
-def test_a_shipped_file_is_compared_with_the_table(tmp_path, monkeypatch):
-    damaged = bytearray(WEIGHTS["lifter"].path.read_bytes())
-    damaged[-1000] ^= 1
-    (tmp_path / "lifter").write_bytes(damaged)
-    monkeypatch.setitem(WEIGHTS, "lifter", replace(WEIGHTS["lifter"], file=str(tmp_path / "lifter")))
-    with pytest.raises(InputError, match="SHA-256"):
-        read_weights(tmp_path / "lifter")
-    assert read_weights(WEIGHTS["nbf-parts"].path)
+def flip_bits(path, count=200):
+    """Change as many bits of the tensors, spread over the file, and leave the header as it is."""
+    content = bytearray(path.read_bytes())
+    begin = 8 + int.from_bytes(content[:8], "little")
+    for number in range(count):
+        content[begin + (len(content) - begin) * number // count] ^= 1
+    path.write_bytes(content)
+
+
+SHIPPED = sorted(name for name, entry in WEIGHTS.items() if entry.shipped and entry.path.suffix == ".safetensors")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_flipped_bits_in_a_copy_of_shipped_weights_are_refused(tmp_path, name):
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(WEIGHTS[name].path.read_bytes())
+    tensors, header = read_weights(copy)
+    assert len(header.digest) == 64
+    assert read_foreign(copy).keys() == tensors.keys()
+    flip_bits(copy)
+    for read in (read_weights, read_foreign):
+        with pytest.raises(InputError, match=r"copy\.safetensors: is damaged: .*; copy it again$"):
+            read(copy)
+
+
+def test_a_file_of_an_earlier_version_has_no_digest_and_loads(tmp_path, state):
+    path = tmp_path / "old.safetensors"
+    document = {"format": _FORMAT, "model": "segmenter", "config": {}, "training": {}, "metrics": {}}
+    path.write_bytes(save({"b": torch.ones(2)}, metadata={_KEY: json.dumps(document)}))
+    tensors, header = read_weights(path)
+    assert header.digest == ""
+    assert tensors["b"].tolist() == [1, 1]
+
+
+def test_another_config_keeps_the_digest_of_equal_tensors(tmp_path, state):
+    digests = set()
+    for name, header in {"a": HEADER, "b": WeightsHeader("nbf", {"width": 9})}.items():
+        write_weights(tmp_path / name, state, header)
+        digests.add(read_header(tmp_path / name).digest)
+    assert len(digests) == 1
+
+
+def test_damage_in_the_package_calls_for_a_new_installation(tmp_path, state, monkeypatch):
+    monkeypatch.setattr(weights, "_PACKAGE", tmp_path)
+    write_weights(tmp_path / "w.safetensors", state, HEADER)
+    flip_bits(tmp_path / "w.safetensors", 1)
+    with pytest.raises(InputError, match=r"is damaged: .*; reinstall humanpose-cli$"):
+        read_weights(tmp_path / "w.safetensors")
 
 
 def test_foreign_checkpoints_are_unwrapped(tmp_path, state):
@@ -104,6 +144,16 @@ def test_foreign_checkpoints_are_unwrapped(tmp_path, state):
     found = read_foreign(path)
     assert found.keys() == state.keys()
     torch.testing.assert_close(found["a.weight"], state["a.weight"])
+
+
+def test_a_changed_number_in_a_foreign_checkpoint_is_found(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"a": torch.zeros(1000)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes(400)) + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"other\.pth \(.*data/0\): is damaged: its checksum differs"):
+        read_foreign(path)
 
 
 class Harmful:

@@ -16,12 +16,13 @@ from humanpose_cli.detect.person import PersonMask
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import FrameSource
 from humanpose_cli.io.densepose_files import encode_densepose
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import png_text, write_image
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
-from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, digest_of, write_weights
+from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, write_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.items import read_textures, refine_fit
 from humanpose_cli.refining.refiner import RefineOptions, Refiner

@@ -20,6 +20,7 @@ from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.samples import split_name
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
@@ -32,7 +33,7 @@ from humanpose_cli.lab.recipes.people import (
     usual_protocol,
     visible_people,
 )
-from humanpose_cli.networks.weights import digest_of, read_header, trainings_of
+from humanpose_cli.networks.weights import read_header, trainings_of
 
 _MEASURED = ("h36m", "humaneva", "mpi-inf-3dhp")  # sources whose joints were measured, and bodies only fitted to them
 

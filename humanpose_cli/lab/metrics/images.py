@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.networks.backbones import AlexNet
-from humanpose_cli.networks.weights import digest_of, fill, read_foreign
+from humanpose_cli.networks.weights import fill, read_foreign
 
 SsimWindow = Literal["gaussian", "uniform"]
 """gaussian: 11 × 11, σ 1.5, population covariances, as Wang et al. 2004. uniform: 7 × 7, sample covariances, which is

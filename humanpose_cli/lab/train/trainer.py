@@ -25,7 +25,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, re
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.npz_files import refuse_bomb
+from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.processes import Processes, counted_activations, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
@@ -546,7 +546,7 @@ def write_checkpoint(
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:
     """Progress and state of a run to go on with; InputError where the file is damaged or other settings made it."""
-    refuse_bomb(path)
+    check_archive(path)
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
         if document["schema"] != SCHEMA:

@@ -337,6 +337,16 @@ def test_a_checkpoint_of_other_contents_is_refused(tmp_path, change):
             read_checkpoint(path, {})
 
 
+def test_a_changed_number_in_a_checkpoint_is_found(tmp_path):
+    path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
+    torch.save({"schema": SCHEMA, "settings": {}, "progress": progress, "state": {"a": torch.zeros(1000)}}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes(400)) + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged: its checksum differs"):
+        read_checkpoint(path, {})
+
+
 def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
     run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
     script, log = Path(__file__).with_name("linear_recipe.py"), tmp_path / "log"

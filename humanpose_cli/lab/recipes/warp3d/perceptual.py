@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,11 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.metrics.images import ssim_map
 from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
 from humanpose_cli.networks.backbones import RESNETS, VGG, BasicBlock, ResNet
-from humanpose_cli.networks.weights import (
-    WEIGHTS,
-    digest_of,
-    fill,
-    find_weights,
-    read_foreign,
-    read_header,
-    read_weights,
-)
+from humanpose_cli.networks.weights import WEIGHTS, fill, find_weights, read_foreign, read_header
 
 _LAYERS = {
     "block1_conv2": 1 / 32,
@@ -181,14 +175,10 @@ def perceptual_loss(given: Path | str = "pixels") -> PerceptualLoss:
 def _read(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     """Tensors of the backbone alone, and where they come from."""
     source: dict[str, Any] = {"file": path.name}
-    state = None
     if path.suffix == ".safetensors":
-        try:
+        with suppress(InputError):  # other programs' files have no header of ours
             source["model"] = read_header(path).model
-            state, _ = read_weights(path)
-        except InputError:
-            source.pop("model", None)  # somebody else's safetensors
-    state = read_foreign(path) if state is None else state
+    state = read_foreign(path)
     source["sha256"] = digest_of(path)
     if "features.0.weight" in state:
         source["torchvision"] = source["sha256"].startswith(WEIGHTS["imagenet-vgg19"].digest)
