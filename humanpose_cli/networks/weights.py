@@ -96,7 +96,7 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
     """
     document = _header_document(path)
     kind = document.get("format", "no header of hpc")
-    parts = {key: document.get(key) for key in _PARTS}
+    parts: dict[str, Any] = {key: document.get(key) for key in _PARTS}
     if kind != _FORMAT or None in parts.values():
         raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
     header = WeightsHeader(**parts, digest=str(document.get("digest", "")))

@@ -229,7 +229,7 @@ def test_a_network_that_is_missing_or_damaged_says_what_to_do(monkeypatch: pytes
     with pytest.raises(UnavailableError, match="missing from the package"):
         models.self_test()
     (tmp_path / "none.onnx").write_bytes(b"no network")
-    with pytest.raises(InputError, match="is damaged, .*reinstall"):
+    with pytest.raises(InputError, match=r"is damaged, .*reinstall"):
         models.self_test()
 
 
