@@ -61,7 +61,7 @@ def _section(name: str) -> str:
 
 
 def _built(name: str) -> Any:
-    return build_command(name, f"humanpose_cli.cli.{name}", lambda _: 0)
+    return build_command(name, lambda _: 0)
 
 
 def _options(name: str) -> dict[tuple[str, ...], str]:

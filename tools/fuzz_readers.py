@@ -28,7 +28,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
 
 # Where files are parsed; the engine's files are read by Warp and must stay as they are.
 PARSERS = (
-    *(f"humanpose_cli.{room}" for room in ("io", "datasets", "data", "batch", "cli.command", "evaluate.predictions")),
+    *(
+        f"humanpose_cli.{room}"
+        for room in ("io", "lab.datasets", "lab.cache", "batch", "cli.settings", "lab.evaluate.predictions")
+    ),
     *("humanpose_cli.body.smpl", "humanpose_cli.networks.weights", "humanpose_cli.lab.train.trainer"),
     *("humanpose_cli.fitting.result", "humanpose_cli.fitting.detection_journal"),
     *("humanpose_cli.models.deform_and_learn.correspondences", "scipy.io.matlab", "PIL", "tifffile", "tomllib"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import Seed, Threads, argument, option, out_option
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 

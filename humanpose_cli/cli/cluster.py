@@ -17,7 +17,7 @@ from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.slurm import SlurmJobs
-    from humanpose_cli.cli.command import Session
+    from humanpose_cli.cli.session import Session
 
 _PANEL = "Cluster"
 _COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "job": None}
@@ -96,7 +96,7 @@ def submit_command(
 ) -> CommandResult:
     """Submit the command to Slurm, and with --wait follow it. Arguments and errors as `check_submission`."""
     from humanpose_cli.batch.slurm import SlurmSettings, submit
-    from humanpose_cli.cli.command import read_settings
+    from humanpose_cli.cli.settings import read_settings
 
     out, collect = check_submission(session, flags, values, kind)
     line = [sys.executable, "-m", "humanpose_cli", *without_cluster_flags(arguments), "--cluster", "local"]

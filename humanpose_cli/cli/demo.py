@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import Device, Out, Threads, VideoCodecOption
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 

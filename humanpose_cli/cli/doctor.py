@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from humanpose_cli.batch.runner import explain
-from humanpose_cli.cli.command import Session, command
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status

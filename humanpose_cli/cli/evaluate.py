@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
@@ -19,6 +18,7 @@ from humanpose_cli.cli.options import (
     out_option,
     use_threads,
 )
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
 from humanpose_cli.core.result import CommandResult, ResultTable

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
 from humanpose_cli.cli.options import BatchFlags, OutOrFile, option
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from humanpose_cli.cli.command import Session
 from humanpose_cli.cli.options import BatchFlags, BodyOfFits, FitCamera, FitFiles, FitSmplx, FitTextures, option
+from humanpose_cli.cli.session import Session
 
 if TYPE_CHECKING:
     import numpy as np

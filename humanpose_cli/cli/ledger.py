@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import argument, option
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import ExitCode, InputError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 

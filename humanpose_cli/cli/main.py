@@ -16,6 +16,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typer.core import TyperCommand
+
     from humanpose_cli.batch.signals import StopSignals
     from humanpose_cli.cli.command import Invocation
     from humanpose_cli.cli.reporter import Reporter
@@ -98,9 +100,14 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
         begun = True
         return _carry_out(invocation, arguments, stop)
 
+    def build(name: str) -> TyperCommand:
+        from humanpose_cli.cli.command import build_command  # brings what `hpc --help` can do without
+
+        return build_command(name, carry_out)
+
     try:
         with protected_inputs():
-            code = build_app(carry_out).main(arguments or ["--help"], prog_name="hpc", standalone_mode=False)
+            code = build_app(build).main(arguments or ["--help"], prog_name="hpc", standalone_mode=False)
         if stop.requested and not begun:  # typer makes a silent 130 of an interrupt, also of SIGTERM's
             raise KeyboardInterrupt
         write_stdout("")  # flushes what --help wrote: a reader that has gone is found out here
@@ -108,32 +115,33 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     except SystemExit as ending:  # typer's own, after a shell's completion or when stdout's reader has gone
         return 0 if isinstance(ending.__context__, BrokenPipeError) else int(ending.code or 0)
     except BaseException as error:
+        from humanpose_cli.cli.command import FlagTranslation
         from humanpose_cli.cli.render import close, failed, unwritable_stdout
         from humanpose_cli.cli.reporter import Reporter
 
         if not begun and isinstance(error, OSError) and error.filename is None:  # of --help, which typer writes
             error = unwritable_stdout(error)
-        with Reporter(verbose="--verbose" in arguments, log_json="--log-json" in arguments) as reporter:
-            result = failed(error, _command_named(arguments), reporter, stop)
+        name, verbose, log_json = _command_named(arguments), "--verbose" in arguments, "--log-json" in arguments
+        with Reporter(translation=FlagTranslation(name), verbose=verbose, log_json=log_json) as reporter:
+            result = failed(error, name, reporter, stop)
             return close(result, reporter, as_json="--json" in arguments)
 
 
 def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSignals) -> int:
     """Call the command's function and render what comes of it."""
     from humanpose_cli.cli.cluster import dry_submission, submit_command
-    from humanpose_cli.cli.command import Session
+    from humanpose_cli.cli.command import FlagTranslation
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.cli.render import close, failed
     from humanpose_cli.cli.reporter import Reporter, private_stderr
+    from humanpose_cli.cli.session import Session
 
     name, as_json = invocation.name, invocation.json
     told = {"quiet": invocation.quiet, "verbose": invocation.verbose, "log_json": invocation.log_json}
-    with private_stderr() as stream, Reporter(name, stream=stream, **told) as reporter:
+    with private_stderr() as stream, Reporter(name, FlagTranslation(name), stream=stream, **told) as reporter:
         try:
             if "threads" in invocation.values:
                 use_threads(invocation.values["threads"])
-            for note in invocation.notes:
-                reporter.warn(note)
             session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.given)
             stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
             stop.on_abandon = lambda number: _abandon(number, name, reporter, stop, as_json=as_json)

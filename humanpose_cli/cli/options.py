@@ -7,10 +7,9 @@ are added by cli.command.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.resuming import Batch
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.cli.command import Session
+    from humanpose_cli.cli.session import Session
     from humanpose_cli.core.result import CommandResult
     from humanpose_cli.io.inputs import Inputs as FoundInputs
 
@@ -44,13 +43,6 @@ def use_threads(count: int | None) -> int:
     # Threads that wait for work by spinning would take the cores from the farm's other processes, and from our own.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return threads
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`did you mean x?` if one of the names is close, else the list of them."""
-    known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}" if known else ""
 
 
 def check_values(values: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from humanpose_cli.cli.command import Session, command, in_flags
 from humanpose_cli.cli.options import (
     Device,
     DryRun,
@@ -17,11 +16,12 @@ from humanpose_cli.cli.options import (
     ShardOption,
     argument,
     body_option,
-    nearest,
     option,
     out_option,
     read_items,
 )
+from humanpose_cli.cli.session import Session, command
+from humanpose_cli.cli.settings import nearest
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -205,7 +205,7 @@ def preprocess(
     chosen |= {"resume": resume, "overwrite": overwrite}
     started = time.monotonic()
     with session.item(source):
-        opened = open_request(request, lambda note: session.reporter.warn(in_flags(note, "preprocess")))
+        opened = open_request(request, session.reporter.warn)
         if dry_run:
             return _planned(plan_build(opened, out, **chosen))
         workers = workers or use_threads(None)

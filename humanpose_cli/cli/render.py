@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
@@ -27,8 +27,8 @@ from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, Unavai
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
-    from humanpose_cli.cli.command import CommandInfo
-    from humanpose_cli.cli.reporter import Reporter
+    from humanpose_cli.cli.reporter import Reporter, Translation
+    from humanpose_cli.cli.session import CommandInfo, ResultColumn
 
 _MOST_ROWS, _MOST_FILES = 40, 6
 _LEAST_WRAPPED = 20  # characters of the one column of a terminal's table that may be wrapped
@@ -50,41 +50,15 @@ _LABELS = {
 }
 
 
-class ResultColumn(NamedTuple):
-    """A column of the table of items.
-
-    key      of the items' details; what --json and piped output call the column
-    heading  what a terminal calls it
-    meaning  what it holds, with its unit, for `--help`
-    optional whether a narrow terminal may go without it; the last ones go first
-    counted  whether a value is a reason to look at the item: the summary counts them
-    asked    whether the column is only there where an item has the key, which some option asks for
-    """
-
-    key: str
-    heading: str
-    meaning: str = ""
-    optional: bool = False
-    counted: bool = False
-    asked: bool = False
-
-    @property
-    def help(self) -> str:
-        """What help says beside the key: the meaning, and the heading where that is another."""
-        return self.meaning if self.heading == self.key else f"{self.meaning} In a terminal: {self.heading}."
-
-
 def failed(error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None) -> CommandResult:
     """The result of a command that an exception ended."""
-    from humanpose_cli.cli.command import sentence_in_flags
-
     if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         worked = stop is None or stop.worked
         return interrupted(command, (stop.signal_number if stop else None) or 2, worked=worked)
     if isinstance(error, HpcError):
         return CommandResult(
-            command, Status.ERROR, messages=(sentence_in_flags(error, command),), exit_code=error.exit_code
+            command, Status.ERROR, messages=(reporter.translation.error(error),), exit_code=error.exit_code
         )
     failure = _usage_failure(error) or explain(error)
     if failure.is_bug:
@@ -104,7 +78,7 @@ def interrupted(command: str, signal_number: int, *, worked: bool = True) -> Com
 
 def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: CommandInfo | None = None) -> int:
     """Write the result to stdout and its messages to stderr, and give the exit code."""
-    result = _in_flags(result)
+    result = _translated(result, reporter.translation)
     if as_json:
         warned = tuple(text for text in reporter.warnings if text not in result.messages)
         write_stdout(json_text(replace(result, messages=(*result.messages, *warned))) + "\n")
@@ -123,12 +97,10 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
     return int(result.exit_code)
 
 
-def _in_flags(result: CommandResult) -> CommandResult:
+def _translated(result: CommandResult, translation: Translation) -> CommandResult:
     """The result with sentences that speak of flags."""
-    from humanpose_cli.cli.command import in_flags
-
-    items = [replace(item, error=in_flags(item.error, result.command)) if item.error else item for item in result.items]
-    messages = [in_flags(message, result.command) for message in result.messages]
+    items = [replace(item, error=translation.text(item.error)) if item.error else item for item in result.items]
+    messages = [translation.text(message) for message in result.messages]
     return replace(result, items=tuple(items), messages=tuple(messages))
 
 
@@ -139,7 +111,7 @@ def _usage_failure(error: BaseException) -> Failure | None:
     # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports
     if not isinstance(error, typer.BadParameter.__bases__[0]):
         return None
-    from humanpose_cli.cli.command import settings_origin
+    from humanpose_cli.cli.settings import settings_origin
 
     sentence = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
     sentence = sentence.replace(": Value error, ", ": ")  # the validator's own word for its kind of error

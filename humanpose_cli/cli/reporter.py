@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from humanpose_cli.batch.runner import BatchProgress
-from humanpose_cli.core.errors import one_line
+from humanpose_cli.core.errors import HpcError, one_line
 from humanpose_cli.core.result import ItemResult, Status
 
 if TYPE_CHECKING:
@@ -66,10 +66,23 @@ def _nowhere() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")
 
 
+class Translation:
+    """Turns sentences of the library, which name arguments, into those of an interface; this one leaves them."""
+
+    def text(self, text: str) -> str:
+        """A message."""
+        return text
+
+    def error(self, error: HpcError) -> str:
+        """An error's sentence."""
+        return str(error)
+
+
 class Reporter(BatchProgress):
     """Context manager that writes to stderr; also the listener of a batch.
 
     label     the command's name, at the head of progress
+    translation  of all messages
     quiet     write errors only
     verbose   write debug messages, other libraries' warnings, and tracebacks too
     log_json  write JSON objects in place of text
@@ -79,6 +92,7 @@ class Reporter(BatchProgress):
     def __init__(
         self,
         label: str = "hpc",
+        translation: Translation | None = None,
         *,
         stream: TextIO | None = None,
         quiet: bool = False,
@@ -88,6 +102,7 @@ class Reporter(BatchProgress):
     ) -> None:
         self.label, self.quiet, self.verbose, self.interval = label, quiet, verbose, interval
         self.log_json = log_json
+        self.translation = translation or Translation()
         self.stream = stream or sys.stderr or _nowhere()
         self._display: BarDisplay | LineDisplay | JsonDisplay | None = None
         self._said: dict[str, None] = {}
@@ -96,7 +111,7 @@ class Reporter(BatchProgress):
     @property
     def warnings(self) -> tuple[str, ...]:
         """The warnings so far, each once, in the order they came."""
-        return tuple(map(self._in_flags, self._said))
+        return tuple(map(self.translation.text, self._said))
 
     def __enter__(self) -> Reporter:
         root = logging.getLogger()
@@ -189,14 +204,8 @@ class Reporter(BatchProgress):
 
     # Within
 
-    def _in_flags(self, text: str) -> str:
-        """A library's sentence as the command line says it."""
-        from humanpose_cli.cli.command import in_flags  # which needs more than a reporter does
-
-        return in_flags(text, self.label)
-
     def _write(self, text: str, kind: str = "") -> None:
-        text = self._in_flags(text)
+        text = self.translation.text(text)
         if self.log_json:
             self._record(kind or "info", "message", {"message": text})
             return

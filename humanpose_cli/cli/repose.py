@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.body.model_files import check_body
-from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
@@ -23,6 +22,7 @@ from humanpose_cli.cli.options import (
     argument,
     option,
 )
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.io.sniffing import check_readable

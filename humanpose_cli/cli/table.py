@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from humanpose_cli.version import __version__
-
-if TYPE_CHECKING:
-    from humanpose_cli.cli.command import Invocation
 
 # Plain help: panels and colours take rich's import (0.1 s) and leave little room for words in a narrow terminal.
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -39,10 +36,10 @@ _HELP = "Turn photos and videos of people into 3-D bodies and new images."
 _EPILOG = "hpc COMMAND --help shows the options of a command. Piped output is tab-separated; --json prints JSON."
 
 
-def build_app(carry_out: Callable[[Invocation], int]) -> TyperGroup:
+def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
     """The typer group of all commands.
 
-    carry_out  runs a parsed command and returns its exit code
+    build  makes the command that is called, by its name
     """
 
     class LazyCommands(TyperGroup):
@@ -61,9 +58,7 @@ def build_app(carry_out: Callable[[Invocation], int]) -> TyperGroup:
             name, listed, rest = super().resolve_command(ctx, args)
             if name is None or listed is None:
                 return name, listed, rest
-            from humanpose_cli.cli.command import build_command  # brings what `hpc --help` can do without
-
-            return name, build_command(name, f"humanpose_cli.cli.{name}", carry_out), rest
+            return name, build(name), rest
 
     app = typer.Typer(cls=LazyCommands, help=_HELP, epilog=_EPILOG, rich_markup_mode=None)
     app.callback(context_settings=CONTEXT)(_root)

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from humanpose_cli.cli.command import Session, apply_settings, command, field_names
-from humanpose_cli.cli.options import Device, Threads, argument, nearest, option, out_option, use_threads
+from humanpose_cli.cli.options import Device, Threads, argument, option, out_option, use_threads
+from humanpose_cli.cli.session import Session, command
+from humanpose_cli.cli.settings import apply_settings, field_names, nearest
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status

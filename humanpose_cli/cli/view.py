@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.fit_inputs import FitInputs
 from humanpose_cli.cli.options import BatchFlags, OutOrFile, VideoCodecOption
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:

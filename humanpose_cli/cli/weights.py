@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import argument, nearest
+from humanpose_cli.cli.options import argument
+from humanpose_cli.cli.session import Session, command
+from humanpose_cli.cli.settings import nearest
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 

@@ -21,7 +21,6 @@ from typing import Annotated, Literal
 import typer
 
 from humanpose_cli.cli import table
-from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
@@ -32,6 +31,7 @@ from humanpose_cli.cli.options import (
     ShardOption,
     Threads,
 )
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status

@@ -16,7 +16,6 @@ import pytest
 
 from humanpose_cli.batch.items import Shard
 from humanpose_cli.batch.resuming import Batch
-from humanpose_cli.cli import command
 from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.frame_range import FrameRange
@@ -254,42 +253,6 @@ def test_help_of_a_command_tells_each_option(hpc):
     assert ran.out.endswith("\nExamples:\n  hpc probe a.jpg --out o\n")
 
 
-def test_renamed_options_and_settings_are_accepted_with_a_warning(hpc, monkeypatch, tmp_path):
-    renamed = {"probe": {"start": "seed"}, "tuned": {"iterations": "solver.steps", "start": "seed"}}
-    monkeypatch.setattr(command, "RENAMED", renamed)
-    for line in ("--start 3", "--start=3", "--set start=3"):
-        ran = hpc("probe", *line.split())
-        assert (ran.code, probe_commands.SEEN[-1]["seed"]) == (0, 3)
-        name = "--start is now called --seed" if line.startswith("--start") else "setting start is now called seed"
-        assert ran.err == f"warning: {name}; the old name goes with the next version\n"
-    config = tmp_path / "c.toml"
-    config.write_text("iterations = 4\n")
-    ran = hpc("tuned", "--json", "--config", str(config))
-    assert (ran.details["steps"], len(ran.document["messages"])) == (4, 1)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "repose --personalize 3",
-        "repose --set personalize.steps=3",
-        "repose --keep-input-detail",
-        "evaluate --personalize=3",
-    ],
-)
-def test_what_was_removed_says_so(hpc, line):
-    ran = hpc(*line.split())
-    assert ran.code == 2
-    assert re.search(r"(--|setting )[\w.-]+: was removed; (leave it out|use )", ran.err)
-
-
-def test_every_new_name_is_one_that_there_is():
-    for name, renamed in command.RENAMED.items():
-        built = command.build_command(name, f"humanpose_cli.cli.{name}", lambda invocation: 0)
-        flags = {parameter.name for parameter in built.params}
-        assert set(renamed.values()) <= flags or built.info.tunes  # settings of its deeper options
-
-
 # In processes of their own
 
 
@@ -423,14 +386,15 @@ def test_completion_scripts_are_shown(hpc, shell, monkeypatch):
 
 
 def test_arguments_of_the_library_become_flags():
-    from humanpose_cli.cli.command import in_flags, sentence_in_flags
+    from humanpose_cli.cli.command import FlagTranslation
 
+    fit, repose = FlagTranslation("fit"), FlagTranslation("repose")
     text = "take `method=nbf`, `overlay=False` or `axes=y-up`; `keypoints.depth_weight=2` beside `focal`"
-    assert in_flags(text, "fit") == (
+    assert fit.text(text) == (
         "take --method nbf, --no-overlay or --set axes=y-up; --set keypoints.depth_weight=2 beside --focal"
     )
-    assert in_flags("`axes=y-up`", "repose") == "--target-axes y-up"
-    assert sentence_in_flags(UsageError("weights, mesh_input", "are for `method=warp3d`"), "repose") == (
+    assert repose.text("`axes=y-up`") == "--target-axes y-up"
+    assert repose.error(UsageError("weights, mesh_input", "are for `method=warp3d`")) == (
         "--weights, --mesh-input: are for --method warp3d"
     )
-    assert sentence_in_flags(InputError("focal", "is no image"), "fit") == "focal: is no image"  # a file of that name
+    assert fit.error(InputError("focal", "is no image")) == "focal: is no image"  # a file of that name

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from humanpose_cli.cli.command import apply_settings, field_names, read_config, read_settings
+from humanpose_cli.cli.settings import apply_settings, field_names, read_config, read_settings
 from humanpose_cli.core.errors import UsageError
 
 

@@ -78,9 +78,6 @@ def test_what_is_for_reposing_alone(hpc, pairs, tmp_path):
     ran = hpc("train", "segmenter", "--data", pairs, "--perceptual", "pixels", "--out", str(tmp_path / "run"))
     assert ran.code == 2
     assert "hpc train warp3d" in ran.err
-    ran = hpc("evaluate", "repose", "--data", pairs, "--personalize", "5")
-    assert ran.code == 2
-    assert "--personalize: was removed" in ran.err
     ran = hpc("evaluate", "fit", "--data", pairs, "--size", "64")
     assert ran.code == 2
     assert "hpc evaluate repose" in ran.err

@@ -350,9 +350,6 @@ def test_repose_looks_longer_for_people_in_photographs_than_in_driving_videos(
             2,
             "--method warp3d",
         ),
-        (("repose", "x.jpg", "--target-pose", "y.npy", "--keep-input-detail"), 2, "was removed"),
-        (("repose", "x.jpg", "--target-pose", "y.npy", "--personalize", "40"), 2, "was removed"),
-        (("repose", "x.jpg", "--target-pose", "y.npy", "--set", "network_turn=60"), 2, "was removed"),
     ],
 )
 def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):

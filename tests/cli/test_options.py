@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from humanpose_cli.cli.options import nearest, use_threads
+from humanpose_cli.cli.options import use_threads
+from humanpose_cli.cli.settings import nearest
 from humanpose_cli.core.device import parse_device, resolve_device
 from humanpose_cli.core.errors import UnavailableError, UsageError
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from humanpose_cli.cli import render
-from humanpose_cli.cli.render import ResultColumn, json_text, json_values, result_text
+from humanpose_cli.cli.render import json_text, json_values, result_text
+from humanpose_cli.cli.session import ResultColumn
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 

@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs"
 
 @functools.cache
 def built(name: str):
-    return build_command(name, f"humanpose_cli.cli.{name}", lambda invocation: 0)
+    return build_command(name, lambda invocation: 0)
 
 
 def shown(name: str) -> list:

@@ -48,6 +48,28 @@ def test_the_documents_list_the_same_layers(wing, page):
     assert layers_of(wing) in listed
 
 
+def import_circles() -> list[set[str]]:
+    """Modules that import each other, directly or not, also in functions and for types alone."""
+    packages = {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): tree for name, tree in modules().items()
+    }
+    targets: dict[str, set[str]] = {}
+    for name, tree in packages.items():
+        found = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module)
+        named = {path for node in found for path in (node.module, *(f"{node.module}.{a.name}" for a in node.names))}
+        targets[name] = (named & packages.keys()) - {name}
+    reached = {name: set(direct) for name, direct in targets.items()}
+    for middle in packages:
+        for into in reached.values():
+            if middle in into:
+                into |= reached[middle]
+    return [{other for other in reached[name] if name in reached[other]} for name in packages if name in reached[name]]
+
+
+def test_no_modules_import_each_other():
+    assert import_circles() == []
+
+
 def test_strided_pointwise_convolutions_are_pointwise_conv2d():
     """Torch's own corrupt the heap where they are narrow, see `networks.convolutions`."""
     found = []

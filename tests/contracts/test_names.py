@@ -92,7 +92,7 @@ def test_every_exception_is_needed(words):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_flags_keep_to_the_glossary(name, words):
-    built = build_command(name, f"humanpose_cli.cli.{name}", lambda invocation: 0)
+    built = build_command(name, lambda invocation: 0)
     flags = {
         flag.lstrip("-").replace("-", "_")
         for parameter in built.params

@@ -20,7 +20,7 @@ from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.smpl import load_smpl
-from humanpose_cli.cli.command import read_config
+from humanpose_cli.cli.settings import read_config
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.core.result import ItemResult, Status

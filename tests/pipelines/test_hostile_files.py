@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save
 
 from humanpose_cli.body.smpl import load_smpl
-from humanpose_cli.cli.command import read_config
 from humanpose_cli.cli.main import main
+from humanpose_cli.cli.settings import read_config
 from humanpose_cli.core.errors import InputError, UnavailableError, one_line
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints

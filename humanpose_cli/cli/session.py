@@ -1,0 +1,119 @@
+"""What a command's function is marked with, and what it is handed for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from humanpose_cli.batch.signals import StopSignals
+from humanpose_cli.cli.reporter import Reporter
+from humanpose_cli.cli.settings import apply_settings
+from humanpose_cli.core.result import CommandResult, Status
+
+Function = Callable[..., CommandResult]
+Options = TypeVar("Options")
+
+
+class ResultColumn(NamedTuple):
+    """A column of the table of items.
+
+    key      of the items' details; what --json and piped output call the column
+    heading  what a terminal calls it
+    meaning  what it holds, with its unit, for `--help`
+    optional whether a narrow terminal may go without it; the last ones go first
+    counted  whether a value is a reason to look at the item: the summary counts them
+    asked    whether the column is only there where an item has the key, which some option asks for
+    """
+
+    key: str
+    heading: str
+    meaning: str = ""
+    optional: bool = False
+    counted: bool = False
+    asked: bool = False
+
+    @property
+    def help(self) -> str:
+        """What help says beside the key: the meaning, and the heading where that is another."""
+        return self.meaning if self.heading == self.key else f"{self.meaning} In a terminal: {self.heading}."
+
+
+@dataclass(frozen=True)
+class CommandInfo:
+    """What `@command` says about a function beyond its signature.
+
+    columns   of the table of items, beside input, status and seconds
+    labels    what the table calls a status, where its usual labels do not fit
+    tunes     whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
+    cluster   how it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
+              result, whose shards the command joins in the end; as one "job"
+    examples  command lines for the end of `--help`
+    """
+
+    columns: tuple[ResultColumn, ...] = ()
+    labels: Mapping[Status, str] = field(default_factory=dict)
+    tunes: bool = False
+    cluster: Literal["", "array", "build", "job"] = ""
+    examples: tuple[str, ...] = ()
+
+
+def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable[[Function], Function]:
+    """Decorator for a command's function; takes the fields of CommandInfo, columns also as plain tuples."""
+
+    def mark(function: Function) -> Function:
+        function.info = CommandInfo(tuple(ResultColumn(*column) for column in columns), **info)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of one command: what its function is handed beside its own options.
+
+    command    its name
+    reporter   writes messages and progress to stderr; the listener of a batch
+    stop       the handler of SIGINT and SIGTERM
+    json       whether the result is printed as JSON, and so must hold what a program needs
+    arguments  the command line, for run.json
+    settings   keys from --config and --set that are not flags of the command
+    given      names of the function's parameters that stood on the command line
+    """
+
+    command: str
+    reporter: Reporter
+    stop: StopSignals
+    json: bool = False
+    arguments: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
+
+    def tell(self, messages: Iterable[str]) -> None:
+        """Say each on stderr."""
+        for message in messages:
+            self.reporter.info(message)
+
+    def tune(self, options: Options) -> Options:
+        """The dataclass of a command's deeper options with the user's settings in it."""
+        return apply_settings(options, self.settings)
+
+    @contextmanager
+    def item(self, name: str, *, grace: float | None = None) -> Iterator[None]:
+        """Show progress on the one item of a command that has no batch.
+
+        grace  seconds that the work inside has to finish by itself after a signal; None: a signal ends it at once
+        """
+        self.reporter.start(1)
+        self.reporter.item_started(name)
+        try:
+            if grace is None:
+                self.stop.worked = True
+                yield
+            else:
+                self.stop.allow(grace)
+                with self.stop.item():
+                    yield
+        finally:
+            self.reporter.finish()

@@ -1,0 +1,251 @@
+"""Settings of a command, from a TOML file (`--config`) and from `--set key=value`.
+
+A flag wins over `--set`, `--set` over `--config`. A key is the name of one of the command's options (`batch-size`), or
+the dotted name of a field of its deeper options (`keypoints.depth_weight`), for which there is no flag. In a TOML file,
+a table named after a command holds for that command alone:
+
+    device = "cuda"
+    [fit]
+    people = "largest"
+    [fit.keypoints]
+    depth_weight = 0.5
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import typer
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.sniffing import reading_error, refuse_pipes
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Options = TypeVar("Options")
+_META = "humanpose_cli.settings"
+
+# Settings become defaults of the flags, so that flags win and values are checked in one place
+
+
+def add_layer(context: typer.Context, origin: str, settings: Mapping[str, Any]) -> None:
+    """Keep one layer; whenever one comes, the defaults of the flags are made anew from all, in order of rank."""
+    layers: dict[str, Mapping[str, Any]] = context.meta.setdefault(_META, {})
+    layers[origin] = settings
+    flags = _flags(context)
+    defaults: dict[str, Any] = {}
+    for layer in ("--config", "--set"):
+        for key, value in layers.get(layer, {}).items():
+            if key in flags:
+                flag = flags[key]
+                many = flag.multiple and isinstance(value, str)
+                defaults[flag.name] = [part.strip() for part in value.split(",")] if many else value
+    context.default_map = defaults
+
+
+def _flags(context: typer.Context) -> dict[str, Any]:
+    """The command's options by setting key: the long name of each, as Python spells it."""
+    flags = {}
+    for parameter in context.command.params:
+        if parameter.param_type_name == "option" and parameter.name not in ("config", "set_"):
+            for name in parameter.opts:
+                flags[canonical(name.lstrip("-"))] = parameter
+    return flags
+
+
+def leftover_settings(context: typer.Context, *, allowed: bool) -> dict[str, Any]:
+    """The settings that are no flags, by key; UsageError for the first of them unless they are allowed."""
+    layers: Mapping[str, Mapping[str, Any]] = context.meta.get(_META, {})
+    flags = _flags(context)
+    rest: dict[str, Any] = {}
+    for layer in ("--config", "--set"):
+        rest |= {key: value for key, value in layers.get(layer, {}).items() if key not in flags}
+    if rest and not allowed:
+        key = next(iter(rest))
+        raise UsageError(f"setting {key}", "there is no such setting", remedy=nearest(key, flags))
+    return rest
+
+
+def settings_origin(context: typer.Context, parameter: str) -> str:
+    """Where the default of a flag came from, such as `--config`; empty if from none of them."""
+    layers: Mapping[str, Mapping[str, Any]] = context.meta.get(_META, {})
+    keys = [key for key, flag in _flags(context).items() if flag.name == parameter]
+    for layer in ("--set", "--config"):
+        if any(key in layers.get(layer, {}) for key in keys):
+            return layer
+    return ""
+
+
+# Reading settings
+
+
+def canonical(key: str) -> str:
+    """A key as Python spells it: `batch-size` → `batch_size`."""
+    return key.strip().replace("-", "_")
+
+
+def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
+    """The settings for `command` in a TOML file, nested tables as dotted keys; InputError if it cannot be read."""
+    refuse_pipes(path)
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise reading_error(path, error) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(path, "is not a TOML file", got=str(error)) from error
+    sections = {name: table for name, table in document.items() if name in commands and isinstance(table, dict)}
+    common = {name: value for name, value in document.items() if name not in sections}
+    return dict(_flat(common)) | dict(_flat(sections.get(command, {})))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        key = prefix + canonical(name)
+        if isinstance(value, dict):
+            yield from _flat(value, key + ".")
+        else:
+            yield key, value
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """The settings of `--set key=value`, given any number of times; the last one of a key counts."""
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError("--set", "cannot be read", expected="key=value", got=repr(pair))
+        settings[canonical(key)] = value.strip()
+    return settings
+
+
+def field_names(options: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settable fields of a dataclass, those of nested dataclasses included."""
+    for entry in dataclasses.fields(options):
+        value = getattr(options, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from field_names(value, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name
+
+
+def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
+    """A copy of a dataclass with the settings in it, each converted to its field's type.
+
+    settings  dotted keys; text is converted, so that `--set` and TOML give the same
+    UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
+    """
+    names = set(field_names(options))
+    changes: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in names:
+            raise UsageError(f"setting {key}", "there is no such setting", remedy=nearest(key, names))
+        *path, name = key.split(".")
+        inner = changes
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[name] = _Setting(key, value)
+    return _with(options, changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setting:
+    key: str
+    value: Any
+
+
+def _with(options: Options, changes: Mapping[str, Any]) -> Options:
+    """All at once, since options may be allowed together only. changes: field → setting, or changes of its fields"""
+    hints = typing.get_type_hints(type(options)) if changes else {}
+    new = {
+        name: _converted(change.value, hints[name], change.key)
+        if isinstance(change, _Setting)
+        else _with(getattr(options, name), change)
+        for name, change in changes.items()
+    }
+    return dataclasses.replace(options, **new)  # type: ignore[type-var]
+
+
+def _converted(value: Any, kind: Any, key: str) -> Any:
+    """`value` as the type `kind`: bool, int, float, str, Path, Literal, Optional or a tuple of these."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if type(None) in arguments and (value is None or value in ("none", "")):
+            return None
+        return _first_that_fits(value, [a for a in arguments if a is not type(None)], kind, key)
+    if origin is Literal:
+        for choice in arguments:
+            if value == choice or str(value) == str(choice):
+                return choice
+        raise _wrong(key, " or ".join(str(choice) for choice in arguments), value)
+    if origin is tuple:
+        return _converted_tuple(value, arguments, key)
+    if kind is bool:
+        return _converted_bool(value, key)
+    if kind is float and str(value).strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        raise _wrong(key, "a finite number", value)  # nothing could be computed with it, nor is it JSON
+    if kind in (int, float, str, Path) and not isinstance(value, bool | list):
+        try:
+            return kind(value) if kind is not int or not isinstance(value, float) else _whole(value)
+        except (ValueError, OverflowError, TypeError):  # no number, infinity, a TOML date
+            raise _wrong(key, _TYPE_NAMES[kind], value) from None
+    raise _wrong(key, _TYPE_NAMES.get(kind, str(kind)), value)
+
+
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
+
+
+def _whole(value: float) -> int:
+    if value != int(value):
+        raise ValueError(value)
+    return int(value)
+
+
+def _converted_bool(value: Any, key: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in words:
+        raise _wrong(key, _TYPE_NAMES[bool], value)
+    return words[str(value).lower()]
+
+
+def _first_that_fits(value: Any, kinds: Sequence[Any], whole: Any, key: str) -> Any:
+    for kind in kinds:
+        try:
+            return _converted(value, kind, key)
+        except UsageError:
+            if len(kinds) == 1:
+                raise
+    raise _wrong(key, str(whole), value)
+
+
+def _converted_tuple(value: Any, kinds: Sequence[Any], key: str) -> tuple[Any, ...]:
+    entries = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple):
+        raise _wrong(key, "values with commas between", value)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        kinds = [kinds[0]] * len(entries)
+    if len(entries) != len(kinds):
+        raise _wrong(key, f"{len(kinds)} values with commas between", value)
+    return tuple(_converted(entry, kind, key) for entry, kind in zip(entries, kinds, strict=True))
+
+
+def _wrong(key: str, expected: str, value: Any) -> UsageError:
+    return UsageError(f"setting {key}", "has a wrong value", expected=expected, got=repr(value))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`did you mean x?` if one of the names is close, else the list of them."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}" if known else ""
