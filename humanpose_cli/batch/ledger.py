@@ -30,8 +30,8 @@ from humanpose_cli.core.device import gpu_names
 from humanpose_cli.core.errors import ExitCode, HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
-from humanpose_cli.io.locks import lock_at_once
-from humanpose_cli.io.protected import refuse_input
+from humanpose_cli.io.locks import is_locked, lock_at_once
+from humanpose_cli.io.protected import open_in_place, refuse_input, refuse_link
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
@@ -196,20 +196,22 @@ def _is_inside(path: str) -> bool:
 class Ledger:
     """One shard's ledger, open for appending; a context manager.
 
-    Opening makes the folder, refuses a second process for the same shard (UsageError) where the file system can
-    tell, removes what killed writers left, and writes the line that keeps this run's options. `history` is what all
-    ledgers of the folder held before.
+    Opening makes the folder, refuses a second process for the same shard, or for a part of another number of shards,
+    where the file system can tell (UsageError), refuses symbolic links, removes what killed writers left, and writes
+    the line that keeps this run's options. `history` is what all ledgers of the folder held before.
     """
 
     def __init__(self, folder: Path, command: str, options: Mapping[str, Any], shard: Shard = WHOLE) -> None:
         self.folder, self.command, self.shard = folder, command, shard
         self.digest = options_digest(options)
         self.path = folder / f"ledger.{shard.file_part}.jsonl"
-        for path in (self.path, run_record_path(folder, shard)):
-            refuse_input(path)
+        record = run_record_path(folder, shard)
+        refuse_input(record)
+        refuse_link(record)
         ensure_folder(folder)
         try:
-            self._file: IO[bytes] = self.path.open("ab", buffering=0)
+            descriptor = open_in_place(self.path, os.O_WRONLY | os.O_APPEND)
+            self._file: IO[bytes] = os.fdopen(descriptor, "ab", buffering=0)
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
@@ -278,6 +280,15 @@ class Ledger:
                 f"another process is running part {self.shard} here",
                 remedy="wait for it, or give each process its own `shard=i/N` or `out`",
             )
+        # Of two processes that start at once, at least one finds the other, because each locks its file before.
+        for path in sorted(self.folder.glob("ledger.*-of-*.jsonl")):
+            index, _, count = path.name.split(".")[1].partition("-of-")
+            if count != str(self.shard.count) and is_locked(path):
+                raise UsageError(
+                    self.folder,
+                    f"another process is running part {index}/{count} here, which shares items with part {self.shard}",
+                    remedy="wait for it, give all processes the same N of `shard=i/N`, or choose another `out`",
+                )
 
     def _mend_torn_end(self) -> None:
         """End a line that a crash tore, so that the next one starts on its own."""

@@ -1,6 +1,6 @@
 """Outputs that appear whole or not at all.
 
-A file is written under a temporary name in its own folder (hidden, ending in `.partial`), flushed to the disk and
+A file is written under a temporary name in its own folder (`.NAME.hpc-XXXXXXXX.partial`), flushed to the disk and
 renamed over its final name, so that a reader never sees half of it and a crash leaves the old file in place.
 While it is written it is locked: one without a lock was left by a process that was killed, and may go.
 Contents carry no dates, so that equal results are equal byte by byte.
@@ -12,6 +12,7 @@ import errno
 import io
 import json
 import os
+import re
 import secrets
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +30,6 @@ except ImportError:  # Windows has no flock; there abandoned files stay
 
 if TYPE_CHECKING:
     import numpy as np
-
-PARTIAL_SUFFIX = ".partial"
 
 _NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the usual limit of 255 bytes a name
 
@@ -104,7 +103,7 @@ def ensure_folder(folder: Path | str) -> Path:
 
 
 def _temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name[:_NAME_CHARACTERS_KEPT]}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    return path.with_name(f".{path.name[:_NAME_CHARACTERS_KEPT]}.hpc-{secrets.token_hex(4)}.partial")
 
 
 @contextmanager
@@ -182,13 +181,17 @@ def _create(path: Path) -> int:
 
 
 def remove_abandoned(path: Path) -> None:
-    """Remove the temporary files whose writers were killed: those of one file, or all at any depth below a folder."""
+    """Remove the temporary files whose writers were killed: those of one file, or all at any depth below a folder.
+
+    Files of other programs stay, also where they are hidden and end in `.partial`.
+    """
     if fcntl is None:
         return
-    within, prefix = (path, ".") if path.is_dir() else (path.parent, f".{path.name[:_NAME_CHARACTERS_KEPT]}.")
+    within, name = (path, ".*") if path.is_dir() else (path.parent, re.escape(path.name[:_NAME_CHARACTERS_KEPT]))
+    temporary = re.compile(rf"\.{name}\.hpc-[0-9a-f]{{8}}\.partial", re.DOTALL)
     for directory, folders, names in os.walk(within):
         for name in names:
-            if name.startswith(prefix) and name.endswith(PARTIAL_SUFFIX):
+            if temporary.fullmatch(name):
                 _remove_unless_locked(os.path.join(directory, name))
         if within != path:
             folders.clear()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.io.atomic import writing_error
+from humanpose_cli.io.protected import open_in_place
 
 try:
     import fcntl
@@ -32,6 +33,25 @@ def lock_at_once(descriptor: int) -> bool:
     except OSError:
         pass  # some network file systems cannot lock
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process, or another open file of this one, has locked a file; False where nobody can tell."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager
@@ -58,7 +78,7 @@ def shared_file(path: Path, word: str) -> Iterator[bool]:
 @contextmanager
 def _held_open(path: Path) -> Iterator[int]:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_in_place(path, os.O_RDWR)
     except OSError as error:
         raise writing_error(path, error) or UnavailableError(path, "cannot be written", got=str(error)) from error
     _held.add(descriptor)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from humanpose_cli.core.errors import UsageError
 
+_IN_PLACE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
 _active = False
 _pending: list[str | os.PathLike[str]] = []  # looked up when an output exists already: most runs never need to
 _inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
@@ -51,6 +53,22 @@ def refuse_input(output: str | os.PathLike[str]) -> None:
     if identity in _inputs:
         problem = f"would replace the input {_inputs[identity]}"
         raise UsageError(output, problem, remedy="choose another file or folder with `out`")
+
+
+def refuse_link(output: Path) -> None:
+    """UsageError for a symbolic link: writing in place would change the file that it leads to."""
+    if output.is_symlink():
+        remedy = "remove the link, or choose another folder with `out`"
+        raise UsageError(output, "is a symbolic link", expected="a file that hpc made", remedy=remedy)
+
+
+def open_in_place(output: Path, flags: int) -> int:
+    """`os.open` for a file that is written in place, made where it is missing. UsageError as `refuse_input` and
+    `refuse_link`, OSError as the system raises it.
+    """
+    refuse_input(output)
+    refuse_link(output)
+    return os.open(output, flags | os.O_CREAT | _IN_PLACE, 0o666)
 
 
 def _file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:

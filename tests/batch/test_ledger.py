@@ -166,6 +166,46 @@ def test_two_processes_do_not_run_the_same_shard(tmp_path):
     Ledger(tmp_path, "fit", {}).__exit__()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+@pytest.mark.parametrize(("first", "second"), [(WHOLE, Shard(1, 4)), (Shard(1, 4), WHOLE), (Shard(0, 2), Shard(3, 4))])
+def test_parts_that_share_items_do_not_run_at_once(tmp_path, first, second):
+    words = f"running part {first} here, which shares items with part {second}; wait for it"
+    with Ledger(tmp_path, "fit", {}, first), pytest.raises(UsageError, match=words):
+        Ledger(tmp_path, "fit", {}, second)
+    with Ledger(tmp_path, "fit", {}, second):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+def test_shards_of_one_number_run_at_once(tmp_path):
+    record(tmp_path, "a")
+    with Ledger(tmp_path, "fit", {}, Shard(0, 4)), Ledger(tmp_path, "fit", {}, Shard(3, 4)) as ledger:
+        assert ledger.history.of("fit", Item("a", ())).done
+
+
+@pytest.mark.parametrize(
+    ("name", "shard"),
+    [
+        ("ledger.0-of-1.jsonl", WHOLE),
+        ("ledger.1-of-4.jsonl", Shard(1, 4)),
+        ("run.json", WHOLE),
+        ("run.1-of-4.json", Shard(1, 4)),
+    ],
+)
+def test_no_link_is_written_through(tmp_path, name, shard):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").write_text("text")
+    for target in ("elsewhere", "missing"):
+        link = tmp_path / "out" / name
+        link.symlink_to(tmp_path / target)
+        with pytest.raises(UsageError, match=f"{name}: is a symbolic link, expected a file that hpc made; remove"):
+            Ledger(tmp_path / "out", "fit", {}, shard)
+        assert os.listdir(tmp_path / "out") == [name]
+        link.unlink()
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "out"]
+    assert (tmp_path / "elsewhere").read_text() == "text"
+
+
 def test_an_unwritable_folder_is_told(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -434,6 +434,16 @@ def test_shards_share_the_work_and_read_each_others_ledgers(tmp_path, photos):
     assert whole.seen == []
 
 
+def test_a_shard_skips_what_a_run_of_everything_finished(tmp_path, photos):
+    run_items(items_of(photos)[:3], Recorder(tmp_path / "out"), batch(tmp_path))
+    seen = []
+    for index in range(2):
+        worker = Recorder(tmp_path / "out")
+        run_items(items_of(photos), worker, batch(tmp_path, shard=Shard(index, 2)))
+        seen += worker.seen
+    assert seen == ["d.jpg"]
+
+
 def test_a_shard_without_items_says_so(tmp_path, photos):
     none = [Shard(i, 50) for i in range(50) if not any(Shard(i, 50).owns(item.key) for item in items_of(photos))]
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=none[0]))

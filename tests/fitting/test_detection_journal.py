@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect import detector
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.detection_journal import DetectionJournal
@@ -99,3 +100,12 @@ def test_records_add_up_and_a_torn_or_foreign_one_is_written_anew(tmp_path: Path
     journal.remove()
     journal.remove()
     assert not journal.path.exists()
+
+
+def test_no_link_is_written_through(tmp_path: Path) -> None:
+    journal = DetectionJournal(tmp_path / "clip.fit.npz", KEY)
+    (tmp_path / "file").write_text("text")
+    journal.path.symlink_to(tmp_path / "file")
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        journal.add([[person(1.0)]], {})
+    assert (tmp_path / "file").read_text() == "text"

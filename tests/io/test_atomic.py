@@ -34,7 +34,7 @@ def test_the_temporary_file_is_hidden_partial_and_in_the_same_folder(tmp_path):
     with atomic.atomic_path(tmp_path / "x.mp4") as temporary:
         assert temporary.parent == tmp_path
         assert temporary.name.startswith(".")
-        assert temporary.name.endswith(".partial")
+        assert re.fullmatch(r"\..*\.hpc-[0-9a-f]{8}\.partial", temporary.name)
         assert not (tmp_path / "x.mp4").exists()
         temporary.write_text("film")
     assert (tmp_path / "x.mp4").read_text() == "film"
@@ -77,20 +77,23 @@ def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(t
     assert len(os.listdir(tmp_path / "sub")) == 1
     with atomic.atomic_path(tmp_path / "sub" / "b.mp4") as temporary:
         temporary.write_text("half")
-        (tmp_path / "sub" / "not.partial").write_text("somebody's own")
+        others = [".a.mp4.1a2b3c4d.partial", ".env.1a2b3c4d.partial", ".hpc-1a2b3c4d.partial", "a.hpc-1a2b3c4d.partial"]
+        for name in others:
+            (tmp_path / "sub" / name).write_text("another program's")
         atomic.remove_abandoned(tmp_path)
-        assert sorted(os.listdir(tmp_path / "sub")) == sorted([temporary.name, "not.partial"])
-    assert sorted(os.listdir(tmp_path / "sub")) == ["b.mp4", "not.partial"]
+        assert sorted(os.listdir(tmp_path / "sub")) == sorted([temporary.name, *others])
+    assert sorted(os.listdir(tmp_path / "sub")) == sorted(["b.mp4", *others])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs flock")
 def test_of_one_file_only_its_own_rests_are_removed(tmp_path):
     (tmp_path / "sub").mkdir()
-    for name in (".a.png.12ab.partial", ".b.png.12ab.partial", "sub/.a.png.12ab.partial"):
+    rest = ".a.png.hpc-1a2b3c4d.partial"
+    for name in (rest, f".b{rest}", ".b.png.hpc-1a2b3c4d.partial", f"sub/{rest}"):
         (tmp_path / name).touch()
     atomic.remove_abandoned(tmp_path / "a.png")
-    assert sorted(os.listdir(tmp_path)) == [".b.png.12ab.partial", "sub"]
-    assert os.listdir(tmp_path / "sub") == [".a.png.12ab.partial"]
+    assert sorted(os.listdir(tmp_path)) == [f".b{rest}", ".b.png.hpc-1a2b3c4d.partial", "sub"]
+    assert os.listdir(tmp_path / "sub") == [rest]
 
 
 def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(tmp_path, monkeypatch):

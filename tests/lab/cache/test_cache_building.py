@@ -359,7 +359,7 @@ def test_workers_do_not_outlive_who_started_them(tmp_path, marks):
 
 
 def test_files_of_killed_writers_are_removed_and_not_those_being_written(tmp_path):
-    left = tmp_path / ".shard-00000.h5.aa.partial"
+    left = tmp_path / ".shard-00000.h5.hpc-0123abcd.partial"
     left.touch()
     with atomic_path(tmp_path / "other") as writing:
         build_cache(SmallSource(group_count=1), tmp_path)
