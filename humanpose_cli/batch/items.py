@@ -97,7 +97,7 @@ def unique_items(items: Iterable[Item]) -> list[Item]:
     return list(by_key.values())
 
 
-_SYNTAX = re.compile(r"(\d+)/(\d+)")
+_SYNTAX = re.compile(r"([0-9]{1,15})/([0-9]{1,15})")
 
 
 def shard_of(key: str, count: int) -> int:

@@ -38,6 +38,7 @@ from humanpose_cli.version import __version__
 
 # A file that is not there is none of these: no user asked for it, so it is a bug.
 _ABOUT_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+_ABOUT_WRITING |= {errno.ENAMETOOLONG}  # also where it is only looked for
 
 
 @dataclass(frozen=True)

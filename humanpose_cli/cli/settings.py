@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 
 import typer
 
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 if sys.version_info >= (3, 11):
@@ -95,14 +95,18 @@ def canonical(key: str) -> str:
 
 
 def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
-    """The settings for `command` in a TOML file, nested tables as dotted keys; InputError if it cannot be read."""
+    """The settings for `command` in a TOML file, nested tables as dotted keys.
+
+    InputError if it cannot be read, as numbers of thousands of digits and tables nested too deep cannot.
+    """
     refuse_pipes(path)
     try:
         document = tomllib.loads(path.read_text("utf-8"))
+        repr(document)  # fails here and not in an error's sentence: hexadecimal numbers of any length are parsed
     except OSError as error:
         raise reading_error(path, error) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(path, "is not a TOML file", got=str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, "is not a TOML file that can be read", got=reason_of(error)) from error
     sections = {name: table for name, table in document.items() if name in commands and isinstance(table, dict)}
     common = {name: value for name, value in document.items() if name not in sections}
     return dict(_flat(common)) | dict(_flat(sections.get(command, {})))

@@ -14,7 +14,7 @@ Precision = Literal["auto", "full", "tf32", "bfloat16"]
 products are of 11 bits (GPUs since Ampere). bfloat16: half precision where it is safe, as trainings' "mixed". auto:
 tf32 where the GPU has it, else full."""
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 
 
 def parse_device(text: str) -> str:

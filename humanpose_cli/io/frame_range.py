@@ -33,7 +33,7 @@ def parse_range(frames: str | FrameRange | None) -> FrameRange:
 
 def parse_frame_range(text: str) -> FrameRange:
     """ "A:B" (A up to but without B, from 0), "A:", ":B" or ":"; UsageError otherwise."""
-    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{0,15})\s*:\s*([0-9]{0,15})\s*", text)
     if match is None:
         raise UsageError("frames", "is no range", expected="A:B, A: or :B with A and B from 0", got=repr(text))
     start, stop = match.groups()

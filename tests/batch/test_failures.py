@@ -34,6 +34,7 @@ OPENCV_OUT_OF_MEMORY.code = cv2.Error.StsNoMem  # as OpenCV sets it
         (PermissionError(errno.EACCES, "Permission denied", "/out/x"), ExitCode.UNAVAILABLE, True),
         (PermissionError(errno.EACCES, "Permission denied", "in/a.jpg"), ExitCode.BAD_INPUT, False),
         (FileNotFoundError(errno.ENOENT, "No such file", "ours.npz"), ExitCode.BUG, False),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "y" * 300), ExitCode.BAD_INPUT, False),
         (ValueError("math"), ExitCode.BUG, False),
         (RuntimeError(), ExitCode.BUG, False),
     ],

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from humanpose_cli.cli.settings import apply_settings, field_names, read_config, read_settings
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,29 @@ def test_pairs():
         "deep.weight": "0.5",
         "name": "a=b",
     }
+
+
+NESTED_KEY = ".".join(["a"] * 3000)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"{NESTED_KEY} = 1", "recursion"),
+        (f"[{NESTED_KEY}]\nb = 1", "recursion"),
+        ("a = " + "{a = " * 3000 + "1" + "}" * 3000, "recursion"),
+        (f"threads = {'9' * 5000}", "integer string conversion"),
+        (f"threads = 0x{'f' * 5000}", "integer string conversion"),
+        (f"deep.size = [1, -{'9' * 5000}]", "integer string conversion"),
+        (f"[fit]\nthreads = 0b{'1' * 20_000}", "integer string conversion"),
+    ],
+    ids=["dotted key", "table", "inline tables", "decimal", "hexadecimal", "in a list", "binary"],
+)
+def test_deep_tables_and_long_numbers_are_refused(tmp_path, text, reason):
+    path = tmp_path / "hpc.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"hpc\.toml: is not a TOML file that can be read, found .*{reason}"):
+        read_config(path, "fit", ["fit"])
 
 
 def test_sections(tmp_path):

@@ -52,7 +52,7 @@ def test_a_device_that_is_not_there(monkeypatch, asked, count):
         resolve_device(asked)
 
 
-@pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", "CPU", "mps", ""])
+@pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", f"cuda:{'9' * 5000}", "CPU", "mps", ""])
 def test_a_device_that_is_none(text):
     with pytest.raises(UsageError, match="expected auto, cpu, cuda or cuda:N"):
         parse_device(text)

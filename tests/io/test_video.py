@@ -98,7 +98,7 @@ def test_a_range_behind_the_end_says_how_many_frames_there_are(video):
         list(VideoReader(video, FrameRange(20)))
 
 
-@pytest.mark.parametrize("text", ["5", "5:5", "6:2", "a:b", "-3:4", "1:2:3", ""])
+@pytest.mark.parametrize("text", [f"{'9' * 5000}:", "5", "5:5", "6:2", "a:b", "-3:4", "1:2:3", ""])
 def test_what_is_no_range(text):
     with pytest.raises(UsageError):
         parse_frame_range(text)

@@ -210,14 +210,15 @@ def _channels(lines: _Lines, rest: str) -> list[tuple[int, str]]:
     count, *names = rest.split() or [""]
     matches = [_CHANNEL.fullmatch(name) for name in names]
     channels = [("xyz".index(match[1].lower()), match[2].lower()) for match in matches if match]
-    if not count.isdigit() or int(count) != len(names) or len(channels) != len(names):
+    if _count(count) != len(names) or len(channels) != len(names):
         raise lines.error("CHANNELS, their number, and names such as Xposition or Zrotation", f"CHANNELS {rest}")
     return channels
 
 
 def _parse_motion_header(lines: _Lines) -> tuple[int, float]:
     keyword, rest = lines.next()
-    if keyword != "FRAMES:" or not rest.isdigit() or int(rest) == 0:
+    frames = _count(rest)
+    if keyword != "FRAMES:" or not frames:
         raise lines.error("Frames: and their number", f"{keyword} {rest}".strip())
     keyword, text = lines.next()
     match = re.fullmatch(r"TIME:\s*(\S+)", text, re.IGNORECASE)
@@ -227,7 +228,12 @@ def _parse_motion_header(lines: _Lines) -> tuple[int, float]:
         seconds = 0.0
     if not 1e-5 < seconds < 1e4:
         raise lines.error("Frame Time: and seconds", f"{keyword} {text}".strip())
-    return int(rest), seconds
+    return frames, seconds
+
+
+def _count(text: str) -> int | None:
+    """A number of things; None for anything else, and for more digits than any file could have."""
+    return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
 
 
 # Known names of joints, in the order in which they claim one: "Foot" is the ankle unless there is an "Ankle".
