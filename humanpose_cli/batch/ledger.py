@@ -31,7 +31,7 @@ from humanpose_cli.core.errors import ExitCode, HpcError, InputError, Unavailabl
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
 from humanpose_cli.io.locks import is_locked, lock_at_once
-from humanpose_cli.io.protected import open_in_place, refuse_input, refuse_link
+from humanpose_cli.io.protected import open_existing, refuse_input, refuse_link
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
@@ -210,7 +210,7 @@ class Ledger:
         refuse_link(record)
         ensure_folder(folder)
         try:
-            descriptor = open_in_place(self.path, os.O_WRONLY | os.O_APPEND)
+            descriptor = open_existing(self.path, os.O_WRONLY | os.O_APPEND)
             self._file: IO[bytes] = os.fdopen(descriptor, "ab", buffering=0)
         except OSError as error:
             raise _unwritable(self.path, error) from error

@@ -20,7 +20,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.io.atomic import npz_bytes, writing_error
 from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.protected import open_in_place
+from humanpose_cli.io.protected import open_existing
 
 _ARRAYS = ("box", "keypoints", "world", "spread", "world_spread")
 
@@ -69,7 +69,7 @@ class DetectionJournal:
         head = json.dumps({"key": self._key, "bytes": len(payload), "state": state}).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(open_in_place(self.path, os.O_RDWR), "r+b") as file:
+            with os.fdopen(open_existing(self.path, os.O_RDWR), "r+b") as file:
                 file.truncate(self._size)
                 file.seek(self._size)
                 file.write(head + payload)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.io.atomic import writing_error
-from humanpose_cli.io.protected import open_in_place
+from humanpose_cli.io.protected import open_existing
 
 try:
     import fcntl
@@ -78,7 +78,7 @@ def shared_file(path: Path, word: str) -> Iterator[bool]:
 @contextmanager
 def _held_open(path: Path) -> Iterator[int]:
     try:
-        descriptor = open_in_place(path, os.O_RDWR)
+        descriptor = open_existing(path, os.O_RDWR)
     except OSError as error:
         raise writing_error(path, error) or UnavailableError(path, "cannot be written", got=str(error)) from error
     _held.add(descriptor)

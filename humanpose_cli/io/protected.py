@@ -62,7 +62,7 @@ def refuse_link(output: Path) -> None:
         raise UsageError(output, "is a symbolic link", expected="a file that hpc made", remedy=remedy)
 
 
-def open_in_place(output: Path, flags: int) -> int:
+def open_existing(output: Path, flags: int) -> int:
     """`os.open` for a file that is written in place, made where it is missing. UsageError as `refuse_input` and
     `refuse_link`, OSError as the system raises it.
     """
