@@ -37,8 +37,10 @@ from humanpose_cli.io.atomic import whole_or_not_at_all, write_json
 from humanpose_cli.version import __version__
 
 # A file that is not there is none of these: no user asked for it, so it is a bug.
-_ABOUT_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
-_ABOUT_WRITING |= {errno.ENAMETOOLONG}  # also where it is only looked for
+_ABOUT_FILES = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
+    errno.ENAMETOOLONG,
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if where and any(where == str(path) for path in inputs):
         return Failure(f"{where}: cannot be read, found {error.strerror}", ExitCode.BAD_INPUT)
-    if error.errno not in _ABOUT_WRITING:
+    if error.errno not in _ABOUT_FILES:
         return None
     known = writing_error(Path(where or "output"), error)
     return explain(known) if known is not None else None

@@ -444,8 +444,8 @@ def _items(caches: Sequence[Path], out: Path, options: Mapping[str, Any], *, sev
     for cache, path in zip(caches, whole, strict=True):
         key = path.relative_to(root).as_posix()
         folder = out / key if several else out
-        files = [path / INDEX_NAME if path.is_dir() else path, *own]
+        files = [path / INDEX_NAME if os.path.isdir(path) else path, *own]
         outputs = tuple(folder / name for name in REPORTS)
-        known = tuple(file for file in files if file.is_file())
+        known = tuple(filter(os.path.isfile, files))
         items.append(Item(key, known, str(cache), root, outputs, payload=(cache, folder)))
     return items

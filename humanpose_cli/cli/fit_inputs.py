@@ -53,8 +53,11 @@ class FitInputs:
         given = flags.fits(self.fits)
         found = list(flags.inputs(session, self.frames, out)) if self.frames else []
         named, items = fit_files(given), []
-        for name, path in named:
-            own, error = inputs_of_fit(name, path, found, alone=len(named) == 1) if found else ((), None)
+        for name, path, problem in named:
+            if found and problem is None:
+                own, error = inputs_of_fit(name, path, found, alone=len(named) == 1)
+            else:
+                own, error = (), problem
             made, files = tuple(outputs(name)), files_of_fit(path, own)
             items.append(Item(name, files, str(path), path.parent, made, payload=(path, own), error=error))
         return items

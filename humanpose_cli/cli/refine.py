@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -165,5 +166,5 @@ def _check_models(fits: Sequence[Path], body: str, smplx: Path | None) -> None:
 
     for path in fits if body == "default" else ():
         with suppress(InputError):
-            if path.is_file() and (foreign := read_foreign(path)) is not None:
+            if os.path.isfile(path) and (foreign := read_foreign(path)) is not None:
                 check_model(path, foreign, body, smplx)

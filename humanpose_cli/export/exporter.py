@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -143,7 +144,7 @@ def known_textures(
             return refiner.textures(fit, frames, progress=progress)
     if texture is not None:
         return read_textures(Path(texture), fit, path)
-    found = [track for track in fit.tracks if texture_path(path, track).is_file()]
+    found = [track for track in fit.tracks if os.path.isfile(texture_path(path, track))]  # a name may be too long
     if not found:
         return {}
     body = fit.body_model()

@@ -31,7 +31,8 @@ except ImportError:  # Windows has no flock; there abandoned files stay
 if TYPE_CHECKING:
     import numpy as np
 
-_NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the usual limit of 255 bytes a name
+_NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the limit of a name
+_NAME_BYTES = 255  # limit of a name in nearly all file systems
 
 
 _FULL = "the disk is full", "free some space or choose another folder with `out`; a rerun resumes"
@@ -48,7 +49,6 @@ _UNAVAILABLE = {
     errno.EIO: ("the disk reported an error", "check the disk or network mount"),
 }
 _WRONG_INPUT = {
-    errno.ENAMETOOLONG: ("the name is too long for this file system", "shorten the input's name"),
     errno.ENOTDIR: _A_FILE,
     errno.EEXIST: _A_FILE,
     errno.EISDIR: ("a folder stands where the file should go", "choose another `out`"),
@@ -60,10 +60,20 @@ def writing_error(path: Path, error: OSError) -> HpcError | None:
     if error.errno in _UNAVAILABLE and not (error.errno == errno.ENOENT and error.filename is None):
         problem, remedy = _UNAVAILABLE[error.errno]
         return UnavailableError(path, problem, remedy=remedy)
+    if error.errno == errno.ENAMETOOLONG:
+        return _name_error(path)
     if error.errno in _WRONG_INPUT:
         problem, remedy = _WRONG_INPUT[error.errno]
         return InputError(_file_above(path) if (problem, remedy) == _A_FILE else path, problem, remedy=remedy)
     return None
+
+
+def _name_error(path: Path) -> InputError:
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    problem, remedy = "the name is too long for this file system", "shorten the input's name or choose another `out`"
+    if longest <= _NAME_BYTES:
+        return InputError(path, problem, got=f"a path of {len(os.fsencode(path))} bytes", remedy=remedy)
+    return InputError(path, problem, expected=f"at most {_NAME_BYTES} bytes", got=f"{longest} bytes", remedy=remedy)
 
 
 def _file_above(path: Path) -> Path:
@@ -260,10 +270,14 @@ def whole_or_not_at_all(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What tells a file from one that stood there before; None where there is none."""
+    """What tells a file from one that stood there before; None where there is none, InputError where there can be none
+    because its name is too long.
+    """
     try:
         status = path.stat()
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise _name_error(path) from error
         return None
     return status.st_ino, status.st_mtime_ns
 

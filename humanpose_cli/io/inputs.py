@@ -288,7 +288,7 @@ def _unusable(path: Path, name: str | Path) -> InputError | None:
     except InputError as error:
         return error
     except OSError as error:
-        if path.is_symlink():
+        if os.path.islink(path):  # Path.is_symlink raises for names that are too long
             return InputError(name, "is a link to nothing", remedy="mend the link")
         return reading_error(name, error)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -116,6 +117,8 @@ def reading_error(path: Path | str, error: OSError) -> InputError:
         return InputError(path, "does not exist", remedy="check the spelling and the folder")
     if isinstance(error, IsADirectoryError):
         return InputError(path, "is a folder", expected="a file")
+    if error.errno == errno.ENAMETOOLONG:
+        return InputError(path, "has too long a name for this file system", remedy="check the list or the arguments")
     if isinstance(error, PermissionError):
         return InputError(path, "may not be read", remedy="change its mode or its owner")
     reason = error.strerror or "it cannot be read"

@@ -25,6 +25,7 @@ from humanpose_cli.io.atomic import write_together
 from humanpose_cli.io.fit_files import FIT_SUFFIX, fit_bytes
 from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.io.protected import protect
+from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.io.video import VideoCodec
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
@@ -57,7 +58,7 @@ class FitWithFrames:
 
 def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
     """What is read of fits: their file, or those of their folder, and those of the inputs of their frames."""
-    fits = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    fits = sorted(file for file in path.rglob("*") if file.is_file()) if os.path.isdir(path) else [path]
     return (*fits, *(file for item in inputs for file in item.files))
 
 
@@ -69,12 +70,12 @@ def fits_with_frames(
     paths   files of fits, and folders of fit files
     inputs  one file of fits takes all; several are told apart by their names: `a/clip.mp4.fit.npz` is of `a/clip.mp4`
     out     a folder, or the fit file's name
-    InputError where a path is missing or a folder is empty.
+    InputError where the only path is missing.
     """
     named = fit_files(paths)
     result = []
-    for name, path in named:
-        found, error = inputs_of_fit(name, path, inputs, alone=len(named) == 1)
+    for name, path, problem in named:
+        found, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
         outputs = _outputs(name, found, out, overlay)
         if page:
             outputs = (*outputs, outputs[0].with_name(_stem(outputs[0]) + PAGE_SUFFIX))
@@ -105,19 +106,25 @@ def _outputs(name: str, inputs: Sequence[InputItem], out: Path, overlay: bool) -
     return (out / (name.removesuffix(FIT_SUFFIX) + FIT_SUFFIX),)
 
 
-def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Name below its folder, as outputs are called after it, and path of every file of fits. InputError for a path that
-    does not exist.
+def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, InputError | None]]:
+    """Name below its folder, as outputs are called after it, path, and what is wrong with it, of every file of fits.
+    InputError if the only path is wrong.
     """
-    found: list[tuple[str, Path]] = []
+    found: list[tuple[str, Path, InputError | None]] = []
     for path in paths:
-        if not path.exists():
-            raise InputError(path, "does not exist", expected="a file of fits, or a folder of fit files")
+        try:
+            os.stat(path)
+        except OSError as error:
+            problem = reading_error(path, error)
+            if len(paths) == 1:
+                raise problem from error
+            found.append((escaped(path.name), path, problem))
+            continue
         inside = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
-        found += [(escaped(entry.relative_to(path).as_posix()), entry) for entry in inside]
+        found += [(escaped(entry.relative_to(path).as_posix()), entry, None) for entry in inside]
         if not inside:  # a file, or a folder as TRAM writes it, which is one result
-            found.append((escaped(path.name), path))
-    protect(path for _, path in found)
+            found.append((escaped(path.name), path, None))
+    protect(path for _, path, _ in found)
     return found
 
 

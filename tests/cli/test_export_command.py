@@ -185,3 +185,37 @@ def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
     page = tmp_path / f"{raw}.html"
     assert hpc("view", str(fit), "--out", str(page)).code == 0
     assert f"<title>{shown}</title>" in page.read_text("utf-8")
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize("command", ["export", "view"])
+def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, fits, tmp_path, command):
+    lines = [str(fits / "a.png.fit.npz"), LONG, "d/" * 3000 + "y.npz", "missing.npz"]
+    (tmp_path / "items.txt").write_text("\n".join(lines))
+    ran = hpc(command, "--items", str(tmp_path / "items.txt"), "--out", str(tmp_path / "out"), "--json")
+    assert ran.code == 4
+    assert [item["status"] for item in ran.document["items"]] == ["success", "error", "error", "error"]
+    said = [item["error"] for item in ran.document["items"][1:]]
+    assert said[0].startswith(f"{LONG}: has too long a name for this file system; ")
+    assert "has too long a name for this file system; " in said[1]
+    assert said[2].startswith("missing.npz: does not exist")
+
+
+def test_a_name_with_no_space_for_an_ending_fails_alone(hpc, fits, tmp_path):
+    """Of 248 bytes there is space for the texture's name nowhere, and for some of the outputs' names."""
+    name = "n" * 240 + ".fit.npz"
+    (fits / name).write_bytes((fits / "a.png.fit.npz").read_bytes())
+    line = ("export", str(fits), "--out", str(tmp_path / "out"), "--json", "--person", "0", "--format")
+    ran = hpc(*line, "amass,glb")
+    assert ran.code == 4
+    found = {item["input"].rpartition("/")[2]: item for item in ran.document["items"] if item["error"]}
+    assert list(found) == [name]
+    words = (
+        "name is too long for this file system, expected at most 255 bytes, found 258 bytes; shorten the input's name"
+    )
+    assert words in found[name]["error"]
+    assert [Path(path).name for item in ran.document["items"] for path in item["outputs"]] == [
+        *("a.png.person0.amass.npz", "a.png.glb", "n" * 240 + ".glb")
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -70,6 +71,27 @@ def test_a_rerun_in_a_locale_of_ascii_knows_what_is_done(hpc, tmp_path):
     folder = tmp_path / "photos"
     assert told == [[f"{folder}/Zo\\xeb.png", "done before"], [f"{folder}/\\xc5se.png", "done"]]
     assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"Zoë.png.fit.npz", "Åse.png.fit.npz"}
+
+
+@pytest.mark.parametrize("source", ["file", "null", "stdin"])
+def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, tmp_path, monkeypatch, source):
+    """So does an input whose results have no space for their endings; a name of the longest kind is fine."""
+    folder, end = tmp_path / "photos", b"\0" if source == "null" else b"\n"
+    names = ["a.png", "x" * 300 + ".png", "n" * 244 + ".png", "o" * 239 + ".png"]
+    for name in (names[0], *names[2:]):
+        write_image(folder / name, np.zeros((16, 16, 3), np.uint8))
+    listed = end.join(os.fsencode(folder / name) for name in names) + end
+    (tmp_path / "items").write_bytes(listed)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    given = {"file": ("--items", f"{tmp_path}/items"), "null": ("-0", "--items", f"{tmp_path}/items"), "stdin": ("-",)}
+    ran = hpc("fit", *given[source], "--out", str(tmp_path / "out"), "--detector", "fast", "--no-overlay", "--json")
+    assert ran.code == 4
+    items = {Path(item["input"]).name: item for item in ran.document["items"]}
+    assert [items[name]["status"] for name in names] == ["success", "error", "error", "success"]
+    assert "has too long a name for this file system; check the list" in items[names[1]]["error"]
+    assert "name is too long for this file system, expected at most 255 bytes, found 256" in items[names[2]]["error"]
+    written = sorted(path.name for path in (tmp_path / "out").glob("*.npz"))
+    assert written == [f"{names[0]}.fit.npz", f"{names[3]}.fit.npz"]
 
 
 def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
