@@ -33,6 +33,7 @@ from humanpose_cli.io.inputs import InputItem, open_inputs, printable
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.rotation_files import read_amass
 from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget
+from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 from humanpose_cli.io.video import count_packets, probe_video
 
 _CHUNK = 64  # bodies posed together: bounds memory
@@ -513,4 +514,8 @@ def _per_frame(path: Path | str, name: str, values: np.ndarray, shape: tuple[int
         raise InputError(
             path, f"{name} has the wrong shape", expected=f"{shape} or {(count, *shape)}", got=str(values.shape)
         )
+    if name == "image_size":
+        check_image_sizes(values.reshape(-1, 2), path)
+    else:
+        check_limits(name, values.reshape(-1, *shape), path)
     return np.broadcast_to(values.reshape(-1, *shape), (count, *shape)).astype(np.float64)

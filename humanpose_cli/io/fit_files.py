@@ -22,6 +22,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
 
 Record = TypeVar("Record", bound="FitRecord")
 _J, _K = len(SMPL24), len(BLAZEPOSE33)
@@ -62,8 +63,6 @@ def check_fit(record: FitRecord) -> None:
     _check_cameras(record)
     if record.skeleton != SMPL24.name:
         raise InputError("skeleton", "is unknown", expected=SMPL24.name, got=record.skeleton)
-    if not (np.isfinite(record.frame_rate) and record.frame_rate >= 0):
-        raise InputError("frame_rate", "is unusable", expected="0 or more", got=str(record.frame_rate))
     _check_times(record)
 
 
@@ -108,12 +107,11 @@ def _check_order(record: FitRecord) -> None:
 
 
 def _check_ranges(record: FitRecord) -> None:
+    for name in LIMITS.keys() & COLUMNS.keys():
+        check_limits(name, getattr(record, name))
+    check_limits("frame_rate", np.float64(record.frame_rate))
+    check_image_sizes(record.image_size)
     wrong_values = {
-        "image_size": (record.image_size <= 0, "above 0"),
-        "focal": (record.focal <= 0, "above 0"),
-        "segment_scales": (record.segment_scales <= 0, "above 0"),
-        "confidence": ((record.confidence < 0) | (record.confidence > 1), "0–1"),
-        "joint_confidence": ((record.joint_confidence < 0) | (record.joint_confidence > 1), "0–1"),
         "keypoints2d": ((record.keypoints2d[..., 2] < 0) | (record.keypoints2d[..., 2] > 1), "a confidence of 0–1"),
         "reprojection_error": (record.reprojection_error < 0, "0 or more"),
         "boxes": (record.boxes[:, 2:] < record.boxes[:, :2], "x0 ≤ x1 and y0 ≤ y1"),
@@ -142,6 +140,7 @@ def _check_times(record: FitRecord) -> None:
         raise InputError("frame_times", "have the wrong shape or type", expected=expected, got=got)
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise InputError("frame_times", "do not rise", expected="seconds, each above the one before")
+    check_limits("frame_times", times)
 
 
 FIT_SUFFIX = ".fit.npz"

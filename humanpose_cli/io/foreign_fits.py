@@ -30,6 +30,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import check_archive, npz_names, read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 from humanpose_cli.io.sniffing import describe_file
+from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 
 Foreign = Literal["smpl", "smplx", "joints"]
 Array = np.ndarray
@@ -171,9 +172,6 @@ def _outline(stored: Any) -> str:
     return f"{type(stored).__name__}" + (f" of {len(stored)}" if isinstance(stored, Sequence) else "")
 
 
-_LARGEST = {"poses": 4 * np.pi, "betas": 100.0, "trans": 1e4, "confidence": 1.0}
-
-
 def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
     count = len(fits)
     shapes = {"track": (), "frame": (), "names": (), "focal": (), "confidence": (), "poses": (72,), "betas": (10,)}
@@ -182,13 +180,14 @@ def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
         got = getattr(fits, name).shape
         if got != (count, *shape):
             raise InputError(path, f"{name} has the wrong shape", expected=str((count, *shape)), got=str(got))
-    for name, largest in _LARGEST.items():
-        values = np.abs(getattr(fits, name))
-        if not (values <= largest).all():
-            got = f"{values.max():.3g}"
-            raise InputError(path, f"{name} holds impossible values", expected=f"at most {largest:.3g}", got=got)
-    if (fits.frame < 0).any():
-        raise InputError(path, "has negative frame numbers")
+    for name in ("poses", "betas", "trans", "confidence", "frame"):
+        check_limits(name, getattr(fits, name), path)
+    check_image_sizes(fits.image_size, path, unknown=True)
+    for name in ("focal", "principal_point"):
+        check_limits(name, getattr(fits, name), path, unknown=True)
+    for name in ("joints", "world_to_camera"):
+        if (values := getattr(fits, name)) is not None:
+            check_limits(name, values, path)
     if fits.model != "joints" and (fits.trans[:, 2] <= 0).any():
         raise InputError(path, "has people behind the camera", expected="translations in camera axes, z > 0")
     return fits

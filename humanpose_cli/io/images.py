@@ -32,6 +32,7 @@ from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.exr import exr_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
+from humanpose_cli.io.value_limits import MAX_PIXELS
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of FocalPlaneResolutionUnit: inch, cm, mm, µm
@@ -275,10 +276,6 @@ def read_deep_tiff(path: Path) -> np.ndarray:
     has_alpha = values.ndim == 3 and values.shape[2] == 4 and page.extrasamples
     return values[..., :3] if values.ndim == 3 and values.shape[2] > 3 and not has_alpha else values
 
-
-MAX_PIXELS = 256_000_000
-"""Larger images are refused: the largest phone sensors have 200 million pixels. Reading takes up to 8 bytes a pixel,
-2 GB for the largest."""
 
 # Beyond the first number of pixels, files with less than that many bytes a pixel are refused: photographs have a
 # hundred times as many, and a PNG of 0.7 MB could ask for 2 GB.

@@ -356,6 +356,62 @@ def test_people_behind_the_camera_are_refused(smpl: Body, folder: Path, tmp_path
         read_fits(write("WHAM", tmp_path, turned), smpl, frames_of(folder))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("shape", 1e6, "betas holds impossible values, expected -100 to 100, found 1e+06 in row 1"),
+        ("trans_cam", 1e30, "trans holds impossible values, expected -100000 to 100000 metres, found 1e+30 in row 1"),
+        ("pose_cam", 90.0, "poses holds impossible values, expected -12.5664 to 12.5664 radians, found 90 in row 1"),
+        ("cam_int", 1e20, "focal holds impossible values, expected 0.01 to 1e+07 pixels, found 1e+20 in row 1"),
+    ],
+)
+def test_numbers_that_no_person_has_are_refused(
+    name: str, value: float, sentence: str, smpl: Body, folder: Path, tmp_path: Path
+) -> None:
+    stored = {key: np.array(values) for key, values in camerahmr(PERSON).items()}
+    stored[name] = stored[name].astype(np.float64)
+    stored[name][1] = value
+    np.savez(tmp_path / "labels.npz", **stored)
+    with pytest.raises(InputError) as caught:
+        read_fits(tmp_path / "labels.npz", smpl, frames_of(folder))
+    assert str(caught.value) == f"{tmp_path / 'labels.npz'}: {sentence}"
+
+
+def test_impossible_image_sizes_and_frame_numbers_are_refused(smpl: Body, tmp_path: Path) -> None:
+    table = phalp(PERSON)
+    for frame in table.values():
+        frame["size"] = [[2**30, 2**30]]
+    with pytest.raises(InputError, match=r"image_size holds .* pixels, found 1073741824 × 1073741824 in row 0"):
+        read_fits(pickled(tmp_path / "a.pkl", table), smpl)
+    table = phalp(PERSON)
+    for number, frame in enumerate(table.values()):
+        frame["time"] = number * 10**12
+    with pytest.raises(InputError, match=r"frame holds impossible values, expected 0 to 1e\+07, found 1e\+12 in row 1"):
+        read_fits(pickled(tmp_path / "a.pkl", table), smpl)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"focal": 1e20}, "focal holds impossible values, expected 0.01 to 1e+07 pixels, found 1e+20 in row 0"),
+        (
+            {"image_size": np.array([2**30, 2**30])},
+            "image_size holds impossible values, expected sides from 1 and at most 256 million pixels, "
+            "found 1073741824 × 1073741824 in row 0",
+        ),
+    ],
+)
+def test_impossible_cameras_of_a_motion_are_refused(
+    change: dict[str, object], sentence: str, smpl: Body, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "amass.npz", poses=PERSON.poses, betas=np.zeros(10), trans=np.zeros((FRAMES, 3)))
+    camera = {"focal": 300.0, "world_to_camera": np.eye(4), "image_size": np.array(SIZE)}
+    np.savez(tmp_path / "camera.npz", **{**camera, **change})  # type: ignore[arg-type]
+    with pytest.raises(InputError) as caught:
+        read_fits(tmp_path / "amass.npz", smpl, camera=tmp_path / "camera.npz")
+    assert str(caught.value) == f"{tmp_path / 'camera.npz'}: {sentence}"
+
+
 def test_two_people_keep_their_numbers_by_overlap(smpl: Body, folder: Path, tmp_path: Path) -> None:
     other = Known(PERSON.poses, PERSON.betas, PERSON.trans + np.float32([1.2, 0, 0]))
     both = [camerahmr(PERSON), camerahmr(other)]

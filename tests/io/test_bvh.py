@@ -265,6 +265,7 @@ class TestDamage:
             ("Xposition", "Wposition", "line 5.*Xposition or Zrotation"),
             ("OFFSET 0.0", "OFFSET zero", "OFFSET with three numbers"),
             ("OFFSET 0.0", "OFFSET nan", "OFFSET with three numbers"),
+            ("OFFSET 0.0", "OFFSET 1e300", r"OFFSET with three numbers up to 1e\+09, found OFFSET 1e300"),
             ("Frames: 4", "Frames: 5", "truncated.*5 frames.*4 frames"),
             ("Frames: 4", "Frames: 0", "Frames: and their number"),
             ("Frames: 4", "Frames 4", "Frames: and their number"),
@@ -283,7 +284,14 @@ class TestDamage:
         text = Generated("cmu").text().rstrip()
         self.refuse(tmp_path, text[: text.rindex(" ")] + " nan\n", "not finite.*frame 3")
         self.refuse(tmp_path, text[: text.rindex(" ")] + " oops\n", "other than numbers")
+        self.refuse(tmp_path, text[: text.rindex(" ")] + " -1e30\n", r"channels holds .*found -1e\+30 in row 3")
         self.refuse(tmp_path, text[: text.rindex(" ")] + "\n", "truncated")
+
+    def test_a_person_beyond_the_horizon(self, tmp_path):
+        far = Generated("cmu").text().splitlines()
+        far[-1] = f"1e8 {far[-1].partition(' ')[2]}"
+        told = r"x\.bvh: joints holds impossible values, expected -200000 to 200000 metres, found \S+ in row 3"
+        self.refuse(tmp_path, "\n".join(far), told)
 
     def test_truncation_at_any_line(self, tmp_path):
         lines = Generated("cmu").text().splitlines(keepends=True)

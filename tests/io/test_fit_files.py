@@ -168,7 +168,7 @@ def test_a_row_as_json_names_its_joints():
         ({"focal": [0.0, 1.0]}, "focal.*impossible"),
         ({"image_size": [[0, 4], [4, 4]]}, "image_size.*impossible"),
         ({"boxes": [[10, 0, 5, 5]] * 3}, "boxes.*impossible"),
-        ({"confidence": [0.5, 2.0, 0.5]}, "confidence.*0–1.*row 1"),
+        ({"confidence": [0.5, 2.0, 0.5]}, "confidence.*0 to 1, found 2 in row 1"),
         ({"joint_confidence": np.full((3, 24), -0.1)}, "joint_confidence"),
         ({"keypoints2d": np.full((3, 33, 3), 7.0)}, "keypoints2d.*confidence"),
         ({"segment_scales": np.zeros((3, 24))}, "segment_scales"),
@@ -187,6 +187,44 @@ def test_a_row_as_json_names_its_joints():
 def test_what_does_not_fit_together_is_refused_by_name(changes, told):
     with pytest.raises(InputError, match=told):
         record(**changes)
+
+
+IMPOSSIBLE = [
+    ("betas", (2, 3), 1e6, "-100 to 100, found 1e+06 in row 2"),
+    ("trans", (1, 0), -1e30, "-100000 to 100000 metres, found -1e+30 in row 1"),
+    ("poses", (0, 71), 90.0, "-12.5664 to 12.5664 radians, found 90 in row 0"),
+    ("segment_scales", (2, 0), 1e-30, "0.01 to 100, found 1e-30 in row 2"),
+    ("joints3d", (0, 5, 2), 1e6, "-200000 to 200000 metres, found 1e+06 in row 0"),
+    ("focal", (1,), 1e20, "0.01 to 1e+07 pixels, found 1e+20 in row 1"),
+    ("principal_point", (1, 0), -1e20, "-1e+07 to 1e+07 pixels, found -1e+20 in row 1"),
+    ("world_to_camera", (1, 0, 3), 1e30, "-1e+08 to 1e+08, found 1e+30 in row 1"),
+    ("frame_rate", (), 1e300, "0 to 100000 frames a second, found 1e+300"),
+    ("frame_times", (1,), 1e300, "0 to 1e+09 seconds, found 1e+300 in row 1"),
+    (
+        "image_size",
+        (1,),
+        2**30,
+        "sides from 1 and at most 256 million pixels, found 1073741824 × 1073741824 in row 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "index", "value", "sentence"), IMPOSSIBLE, ids=[name for name, *_ in IMPOSSIBLE])
+def test_numbers_that_no_person_and_no_camera_has_are_refused(tmp_path, name, index, value, sentence):
+    path = tmp_path / "x.fit.npz"
+    write_fit(path, record(frame_times=[0.0, 1.0]))
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays[name][index] = value
+    path.write_bytes(npz_bytes(arrays))
+    with pytest.raises(InputError) as caught:
+        read_fit(path)
+    assert str(caught.value).startswith(f"{path}: {name} holds impossible values, expected {sentence};")
+
+
+def test_limits_are_those_of_what_is_far_but_possible():
+    far = {"trans": np.full((3, 3), 40_000.0), "betas": np.full((3, 10), 20.0), "focal": [480_000.0] * 2}
+    record(**far, image_size=[[100_000, 2_560]] * 2)
 
 
 def test_rows_out_of_order_are_refused_when_not_built():

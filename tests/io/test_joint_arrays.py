@@ -217,6 +217,10 @@ class TestRefused:
     def test_other_units(self, save, factor, told):
         self.refuse(save(in_camera(person(SMPL24)) * factor), told)
 
+    def test_a_person_beyond_the_horizon(self, save):
+        told = r"joints holds impossible values, expected -200000 to 200000 metres, found 1e\+06 in row 0"
+        self.refuse(save(in_camera(person(SMPL24)) + np.array((0, 0, 1e6))), told)
+
     def test_pixels(self, save):
         """The public pose files of the reposing method: pixels of a 256 image, z around 128."""
         joints = person(SKELETONS["reposing19"]) * (1, -1, -1) * 120 + (128, 240, 128)

@@ -89,6 +89,11 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
         ({"poses": np.full((5, 72), np.nan)}, "poses.*finite"),
         ({"trans": np.full((5, 3), np.inf)}, "trans.*finite"),
         ({"trans": np.zeros((4, 3))}, r"trans.*\(5, 3\)"),
+        (
+            {"trans": [[0, 0, 0]] * 4 + [[0, 1e30, 0]]},
+            r"trans holds .* to 100000 metres, found 1e\+30 in row 4",
+        ),
+        ({"betas": np.full(10, -1e6)}, r"betas holds impossible values, expected -100 to 100, found -1e\+06 in row 0"),
         ({"mocap_framerate": np.array(0.0)}, "framerate"),
         ({"mocap_framerate": np.array([30.0, 30.0])}, "framerate"),
         ({"poses": np.array([{}], dtype=object)}, "never loaded"),

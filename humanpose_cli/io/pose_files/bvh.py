@@ -23,6 +23,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
 from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
+from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 _CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
 _MAX_JOINTS = 2000
@@ -130,7 +131,9 @@ def read_bvh_motion(path: Path) -> BvhMotion:
     if not np.isfinite(values).all():
         frame = int(np.argwhere(~np.isfinite(values))[0][0]) // width
         raise InputError(path, "holds values that are not finite", got=f"in frame {frame}", remedy="export it again")
-    return BvhMotion(joints, values.reshape(count, width), frame_time)
+    values = values.reshape(count, width)
+    check_limits("channels", values, path)
+    return BvhMotion(joints, values, frame_time)
 
 
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
@@ -201,8 +204,8 @@ def _offset(lines: _Lines, rest: str) -> np.ndarray:
         offset = np.array(rest.split(), np.float64)
     except ValueError:
         offset = np.zeros(0)
-    if offset.shape != (3,) or not np.isfinite(offset).all():
-        raise lines.error("OFFSET with three numbers", f"OFFSET {rest}")
+    if offset.shape != (3,) or not (np.abs(offset) <= LIMITS["channels"].high).all():
+        raise lines.error(f"OFFSET with three numbers up to {LIMITS['channels'].high:g}", f"OFFSET {rest}")
     return offset
 
 
@@ -411,6 +414,7 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
     axes = axes or _up_axis(motion, found)
     check_axes(axes)
     positions = axes_to_camera(positions * metres, axes)
+    check_limits("joints", positions, path)
     joints = np.zeros((len(positions), len(SMPL24), 3), np.float32)
     confidence = np.zeros(len(SMPL24), np.float32)
     for row, (joint, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parents, strict=True)):

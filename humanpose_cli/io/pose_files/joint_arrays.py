@@ -16,6 +16,7 @@ from humanpose_cli.core.conventions import SKELETONS, Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
+from humanpose_cli.io.value_limits import check_limits
 
 _LIMBS = {
     "upper arm": ("shoulder", "elbow"),
@@ -71,6 +72,7 @@ def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton) -> No
         raise InputError(path, "has all joints at one point", expected="joint positions in metres")
     _check_build(path, joints, skeleton, {bone: length / size for bone, length in median.items()}, trunk / size, size)
     _check_unit(path, joints, size)
+    check_limits("joints", joints, path)
     _check_rigidity(path, limbs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget, check_axes
+from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 _BODY = 66  # pelvis and 21 body joints, the same in SMPL-H, SMPL-X and SMPL
 _SMPL = 72
-_MOST_RADIANS = 4 * math.pi
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate")
 
 
@@ -34,7 +33,7 @@ def read_amass(path: Path, axes: str) -> RotationTarget:
     if poses.ndim != 2 or poses.shape[1] < _BODY or len(poses) == 0:
         raise InputError(path, "holds poses of the wrong shape", expected="(T, 66 or more)", got=str(poses.shape))
     largest = float(np.abs(poses[:, :_BODY]).max())
-    if largest > _MOST_RADIANS:
+    if largest > LIMITS["poses"].high:
         raise InputError(
             path,
             "holds rotations that are too large",
@@ -48,6 +47,7 @@ def read_amass(path: Path, axes: str) -> RotationTarget:
     trans = _numbers(path, "trans", arrays["trans"]) if "trans" in arrays else np.zeros((len(poses), 3))
     if trans.shape != (len(poses), 3):
         raise InputError(path, "holds trans of the wrong shape", expected=f"({len(poses)}, 3)", got=str(trans.shape))
+    check_limits("trans", trans, path)
     rotation = AXES[axes]
     body[:, :3] = _turned(body[:, :3], rotation)
     params = BodyParams(
@@ -87,6 +87,7 @@ def _betas(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     betas = np.zeros(10, np.float32)
     if "betas" in arrays:
         stored = _numbers(path, "betas", arrays["betas"])
+        check_limits("betas", stored, path)
         mean = stored.reshape(-1, stored.shape[-1]).mean(axis=0) if stored.size else np.zeros(0)
         betas[: min(10, len(mean))] = mean[:10]
     return betas

@@ -37,6 +37,7 @@ from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
+from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 
 class FoundBody(NamedTuple):
@@ -244,6 +245,8 @@ def read_predictions(path: Path) -> Predictions:
             raise InputError(f"{path} ({name})", "has another shape", expected=expected, got=str(values.shape))
         if not np.isfinite(values).all():
             raise InputError(f"{path} ({name})", "holds values that are not finite")
+        if name in LIMITS and name != "poses":  # as matrices, they are not angles
+            check_limits(name, values, path)
         return values.astype(np.float64)
 
     skeleton, joints = str(np.asarray(columns.get("skeleton", ""))), None
@@ -256,6 +259,7 @@ def read_predictions(path: Path) -> Predictions:
     if poses.ndim == 4:
         poses = matrix_to_axis_angle(torch.from_numpy(poses)).numpy()
     person = field("person", ())
+    check_limits("poses", poses, path, unknown=True)
     return Predictions(
         np.array([str(name) for name in names.astype("U")]),
         np.where(np.isfinite(person), person, -1).astype(np.int64),

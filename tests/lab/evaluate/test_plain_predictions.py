@@ -127,6 +127,8 @@ def test_joints_alone_are_judged_where_they_are_the_protocols(cache: Path, tmp_p
         ({"image": ["a", "b"]}, "is about no picture of the cache, expected names such as 0, found a"),
         ({"poses": np.zeros((2, 23, 3))}, r"\(poses\): has another shape, expected \(2, 72\) or \(2, 24, 3\)"),
         ({"trans": np.full((2, 3), np.nan)}, r"\(trans\): holds values that are not finite"),
+        ({"trans": [[0, 0, 1e30]] * 2}, r"trans holds .* -100000 to 100000 metres, found 1e\+30 in row 0"),
+        ({"poses": np.full((2, 72), 90.0)}, "poses holds impossible values, .* radians, found 90 in row 0"),
         ({"gender": ["", "other"]}, "names a model that is not given, found other"),
         (
             {"joints": np.zeros((2, 14, 3))},

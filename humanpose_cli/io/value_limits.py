@@ -1,0 +1,90 @@
+"""Which numbers can describe a person and a camera; every reader of fits, poses and motions refuses others.
+
+The limits are far beyond what people and cameras are. Within them float32 arithmetic, exports and images stay finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError
+
+MAX_PIXELS = 256_000_000
+"""Larger images are refused: the largest phone sensors have 200 million pixels. Reading takes up to 8 bytes a pixel,
+2 GB for the largest."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a field may hold, both ends included, in `unit`."""
+
+    low: float
+    high: float
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.low:.6g} to {self.high:.6g} {self.unit}".rstrip()
+
+
+# The longest lens that EXIF is trusted for (60 longer sides) shows a person at 40 km with 20 pixels.
+_DISTANCE = 1e5
+LIMITS: Mapping[str, Limit] = {
+    "poses": Limit(-4 * math.pi, 4 * math.pi, "radians"),  # two turns; degrees are larger
+    "betas": Limit(-100, 100),  # standard deviations; what networks predict stays within 20
+    "segment_scales": Limit(0.01, 100),
+    "trans": Limit(-_DISTANCE, _DISTANCE, "metres"),
+    "joints3d": Limit(-2 * _DISTANCE, 2 * _DISTANCE, "metres"),
+    "joints": Limit(-2 * _DISTANCE, 2 * _DISTANCE, "metres"),
+    "focal": Limit(0.01, 1e7, "pixels"),  # a thousand times the longer side of a large image
+    "principal_point": Limit(-1e7, 1e7, "pixels"),  # images may be parts of larger ones
+    "world_to_camera": Limit(-1e8, 1e8),  # metres of coordinates on maps, which stay below 1e7
+    "confidence": Limit(0, 1),
+    "joint_confidence": Limit(0, 1),
+    "frame": Limit(0, 1e7),  # four days of video
+    "frame_rate": Limit(0, 1e5, "frames a second"),
+    "frame_times": Limit(0, 1e9, "seconds"),
+    "channels": Limit(-1e9, 1e9),  # of BVH: degrees, and lengths in any unit
+}
+"""By the field's name, as in fit files."""
+
+
+def check_limits(name: str, values: np.ndarray, path: Path | str | None = None, *, unknown: bool = False) -> None:
+    """InputError with the field, the row, the value and the limit where a value is outside of `LIMITS[name]`.
+
+    values   one number, or any number of rows; NaN is outside unless it stands for an unknown value
+    path     of the file, which the error is about; None: it is about the field
+    """
+    limit = LIMITS[name]
+    within = (values >= limit.low) & (values <= limit.high)
+    if unknown:
+        within |= np.isnan(values)
+    if not np.all(within):
+        first = np.argwhere(~np.asarray(within))[0]
+        _refuse(name, path, str(limit), f"{np.asarray(values)[tuple(first)]:.6g}", first)
+
+
+def check_image_sizes(sizes: np.ndarray, path: Path | str | None = None, *, unknown: bool = False) -> None:
+    """InputError for image sizes (N, 2) that no image has which can be read: sides below 1, or above `MAX_PIXELS`.
+
+    Arguments as of `check_limits`.
+    """
+    width, height = sizes.astype(np.float64).T
+    within = (width >= 1) & (height >= 1) & (width * height <= MAX_PIXELS)
+    if unknown:
+        within |= np.isnan(width) | np.isnan(height)
+    if not within.all():
+        first = np.argwhere(~within)[0]
+        expected = f"sides from 1 and at most {MAX_PIXELS // 1_000_000} million pixels"
+        _refuse("image_size", path, expected, "{:.10g} × {:.10g}".format(*sizes[first[0]]), first)
+
+
+def _refuse(name: str, path: Path | str | None, expected: str, value: str, index: np.ndarray) -> None:
+    problem = "holds impossible values"
+    subject, problem = (name, problem) if path is None else (path, f"{name} {problem}")
+    row = f" in row {index[0]}" if len(index) else ""
+    raise InputError(subject, problem, expected=expected, got=f"{value}{row}")
