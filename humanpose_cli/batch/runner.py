@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from bisect import bisect
 from collections import Counter
@@ -66,19 +67,50 @@ def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
     error   anything that a command or an item raised
     inputs  the files being read: no permission for one of them is the item's trouble, not the machine's
     """
+    if failure := _explain_lack_of_memory(error):
+        return failure
     if isinstance(error, HpcError):
         return Failure(str(error), error.exit_code, everywhere=isinstance(error, UnavailableError))
-    # The errors of torch and OpenCV are known by their names, so that neither need be loaded.
-    opencv = type(error).__module__ == "cv2" and getattr(error, "code", None) == -4
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or opencv:
-        sentence = "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once"
-        return Failure(sentence, ExitCode.UNAVAILABLE)
     if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs)):
         return failure
     text = str(error)
     description = f"{type(error).__name__}: {text}" if text else type(error).__name__
     sentence = f"{description}; this is a bug in hpc {__version__}, --verbose shows where: please report it"
     return Failure(sentence, ExitCode.BUG)
+
+
+_NO_MEMORY = re.compile(
+    "can.?t allocate memory|cannot allocate memory|not enough memory|failed to allocate memory|bad_?alloc|"
+    "could not create a primitive",  # oneDNN
+    re.IGNORECASE,
+)
+_NO_ADDRESSES = re.compile("failed to map segment|can.t start new thread", re.IGNORECASE)
+
+
+def _explain_lack_of_memory(error: BaseException) -> Failure | None:
+    """Exhausted memory, which libraries report in several ways, also where it is the cause of another error."""
+    cause: BaseException | None = error
+    while isinstance(cause, HpcError):
+        cause = cause.__cause__
+    if cause is None:
+        return None
+    text = str(cause) if isinstance(cause, RuntimeError | ImportError | OSError) or _is_native(cause) else ""
+    if _NO_ADDRESSES.search(text):
+        problem = "memory: not enough to load a library or to start a thread"
+        sentence = f"{problem}; raise the limit (ulimit -v), or run fewer processes at once"
+        return Failure(sentence, ExitCode.UNAVAILABLE)
+    # The errors of torch and OpenCV are known by their names, so that neither need be loaded.
+    opencv = type(cause).__module__ == "cv2" and getattr(cause, "code", None) == -4
+    by_type = isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError" or opencv
+    if by_type or getattr(cause, "errno", None) == errno.ENOMEM or _NO_MEMORY.search(text):
+        sentence = "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once"
+        return Failure(sentence, ExitCode.UNAVAILABLE)
+    return None
+
+
+def _is_native(error: BaseException) -> bool:
+    """Whether it is an exception of ONNX Runtime, whose classes derive from Exception alone."""
+    return type(error).__module__.startswith("onnxruntime")
 
 
 def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:

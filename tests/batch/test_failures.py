@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import cv2
 import pytest
 
-from humanpose_cli.batch.runner import explain
+from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 
 
@@ -54,3 +55,34 @@ def test_a_bug_is_called_one():
 def test_known_errors_keep_their_sentence():
     error = InputError("a.jpg", "is not an image", expected="JPEG", got="text", remedy="convert it")
     assert explain(error).sentence == str(error)
+
+
+FOR_AN_ITEM = "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once"
+FOR_LIBRARIES = (
+    "memory: not enough to load a library or to start a thread; raise the limit (ulimit -v), or run fewer processes "
+    "at once"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), FOR_AN_ITEM),
+        (RuntimeError("could not create a primitive"), FOR_AN_ITEM),
+        (RuntimeError("Failed to allocate memory for requested buffer of size 12582912"), FOR_AN_ITEM),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), FOR_AN_ITEM),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), FOR_LIBRARIES),
+        (OSError("libwarp.so: failed to map segment from shared object"), FOR_LIBRARIES),
+        (RuntimeError("can't start new thread"), FOR_LIBRARIES),
+    ],
+)
+def test_exhausted_memory_is_no_bug(error, sentence):
+    assert explain(error) == Failure(sentence, ExitCode.UNAVAILABLE)
+    wrapped = InputError("a.onnx", "is no network")
+    wrapped.__cause__ = error
+    assert explain(wrapped) == Failure(sentence, ExitCode.UNAVAILABLE)
+
+
+def test_words_about_memory_in_a_name_or_another_error_are_no_exhausted_memory():
+    assert explain(InputError("bad_alloc.png", "is not an image")).exit_code is ExitCode.BAD_INPUT
+    assert explain(ValueError("not enough memory cells")).is_bug
