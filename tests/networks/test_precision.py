@@ -16,8 +16,8 @@ from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, shipped_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
-from tests.reposing.test_warp3d_generator import MINI
-from tests.reposing.warp3d_poses import arm_raised, standing
+from tests.models.test_warp3d_generator import MINI
+from tests.models.warp3d_poses import arm_raised, standing
 
 AMPERE, TURING = (8, 6), (7, 5)
 

@@ -29,8 +29,8 @@ from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_weights
 from tests.lab.recipes.posed_people import PosedPeople
-from tests.reposing.test_warp3d_generator import MINI
-from tests.reposing.warp3d_poses import arm_raised, standing
+from tests.models.test_warp3d_generator import MINI
+from tests.models.warp3d_poses import arm_raised, standing
 
 DEVICE = os.environ.get("HPC_TEST_DEVICE", "cuda:0")
 pytestmark = [

@@ -10,7 +10,7 @@ import numpy as np
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
-from tests.reposing.warp3d_poses import arm_raised, standing
+from tests.models.warp3d_poses import arm_raised, standing
 
 SIZE, FOCAL, DEPTH = 48, 60.0, 4.0
 

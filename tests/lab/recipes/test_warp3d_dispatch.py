@@ -16,8 +16,8 @@ from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import Generator, generator_parts
 from tests.dispatched import Dispatched
 from tests.lab.recipes.posed_people import PosedPeople
-from tests.reposing.test_warp3d_generator import MINI, images
-from tests.reposing.warp3d_poses import arm_raised, standing
+from tests.models.test_warp3d_generator import MINI, images
+from tests.models.warp3d_poses import arm_raised, standing
 
 
 @pytest.fixture

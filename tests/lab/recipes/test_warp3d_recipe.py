@@ -24,7 +24,7 @@ from humanpose_cli.models.warp3d.config import DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import load_warp3d
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from tests.lab.recipes.posed_people import PosedPeople
-from tests.reposing.test_warp3d_generator import MINI
+from tests.models.test_warp3d_generator import MINI
 
 SMALL = Warp3dTraining(
     MINI, DiscriminatorConfig(4, (8, 8), (1, 1)), perceptual="pixels", augmentation=NO_AUGMENTATION, learning_rate=2e-3

@@ -19,8 +19,8 @@ from humanpose_cli.models.warp3d.generator import (
     to_network,
 )
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, options_of, read_weights, write_weights
-from tests.reposing.test_warp3d_generator import MINI
-from tests.reposing.warp3d_poses import arm_raised, standing
+from tests.models.test_warp3d_generator import MINI
+from tests.models.warp3d_poses import arm_raised, standing
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from humanpose_cli.models.warp3d.layers import (
     to_plane,
     to_volume,
 )
-from tests.reposing.warp3d_poses import arm_raised, standing
+from tests.models.warp3d_poses import arm_raised, standing
 
 MINI = GeneratorConfig(
     size=32,

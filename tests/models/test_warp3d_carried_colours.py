@@ -9,8 +9,8 @@ from torch import nn
 from humanpose_cli.body.warping_parts import warping_parts
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.models.warp3d.layers import CarriedColours
-from tests.reposing.test_warp3d_generator import MINI, generator, images
-from tests.reposing.warp3d_poses import arm_raised, standing
+from tests.models.test_warp3d_generator import MINI, generator, images
+from tests.models.warp3d_poses import arm_raised, standing
 
 
 def test_colours_move_as_features_do_at_a_stride_of_their_own():
