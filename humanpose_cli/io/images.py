@@ -326,18 +326,24 @@ class LoadedImage:
 
 
 _limit_lock = threading.Lock()
+_replaced_limits: list[int | None] = []  # one for each thread that reads; the first is Pillow's
 
 
 @contextmanager
 def _own_size_limit() -> Iterator[None]:
-    """Pillow's limit (89 million pixels, a warning on stderr) is lower than what phones take; ours applies instead."""
+    """Pillow's limit (a warning from 89 million pixels on, an error from 179) is lower than what phones take;
+    `MAX_PIXELS` applies instead. Pillow checks when it opens a file, and again when it loads a TIFF.
+    """
     with _limit_lock:
-        before = Image.MAX_IMAGE_PIXELS
+        _replaced_limits.append(Image.MAX_IMAGE_PIXELS)
         Image.MAX_IMAGE_PIXELS = None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            if len(_replaced_limits) == 1:
+                Image.MAX_IMAGE_PIXELS = _replaced_limits[0]
+            _replaced_limits.pop()
 
 
 def _open(path: Path) -> Image.Image | None:
@@ -399,7 +405,8 @@ def read_image(path: Path | str) -> LoadedImage:
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with opened as image:
         try:
-            image.load()
+            with _own_size_limit():
+                image.load()
             focal = focal_from_exif(image)
             orientation = orientation_from_exif(image)  # of a TIFF, Pillow turns it itself and then drops the tag
             pixels, alpha = to_rgb(image)

@@ -415,6 +415,26 @@ def test_missing_file_and_folder(tmp_path):
         read_image(tmp_path)
 
 
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_tiled_tiffs_beyond_pillows_limit_are_read(tmp_path, monkeypatch, compression):
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", pixels, tile=(16, 16), photometric="rgb", compression=compression)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # an error from twice as many on, a warning from as many on
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels, pixels)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_pillows_limit_returns_when_the_last_thread_has_read(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    first, second = images._own_size_limit(), images._own_size_limit()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
 def test_absurd_sizes_are_refused_from_the_header_alone(tmp_path):
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
