@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
+from humanpose_cli.cli.session import ResultColumn
 from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, UnavailableError, one_line
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
     from humanpose_cli.cli.reporter import Reporter, Translation
-    from humanpose_cli.cli.session import CommandInfo, ResultColumn
+    from humanpose_cli.cli.session import CommandInfo
 
 _MOST_ROWS, _MOST_FILES = 40, 6
 _LEAST_WRAPPED = 20  # characters of the one column of a terminal's table that may be wrapped
@@ -48,6 +49,9 @@ _LABELS = {
     Status.INTERRUPTED: "interrupted",
     Status.PLANNED: "to do",
 }
+
+
+_ERROR = ResultColumn("error", "error")  # of `ItemResult`, for every command
 
 
 def failed(error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None) -> CommandResult:
@@ -191,16 +195,22 @@ def _stop_writing_to_stdout() -> None:
 def result_text(
     result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str], *, terminal: bool
 ) -> str:
-    """The tables of a command, that of its items last.
+    """The tables of a command, that of its items last, with a column for the errors if there are any.
 
     columns   what this command shows beside input, status and seconds
     labels    what to call a status
     terminal  whether to fit the width of a terminal; else values are separated by tabs
     """
     columns = [c for c in columns if not c.asked or any(c.key in item.details for item in result.items)]
+    if any(item.error for item in result.items) and all(column.key != _ERROR.key for column in columns):
+        columns.append(_ERROR)
     draw_table, draw_items = (_drawn_table, _drawn_items) if terminal else (_separated_table, _separated_items)
     items = draw_items(result, columns, labels) if result.items else ""
     return "".join(draw_table(table) for table in result.tables) + items
+
+
+def _cells(item: ItemResult, columns: Sequence[ResultColumn]) -> list[str]:
+    return [_shown(item.error if column is _ERROR else item.details.get(column.key)) for column in columns]
 
 
 # For programs: tab-separated values
@@ -216,7 +226,7 @@ def _separated_items(result: CommandResult, columns: Sequence[ResultColumn], lab
     """All items, with the names of the JSON document as the header."""
     rows = [["input", "status", *(column.key for column in columns), "seconds", "outputs"]]
     for item in result.items:
-        cells = [_shown(item.details.get(column.key)) for column in columns]
+        cells = _cells(item, columns)
         rows.append([item.input, labels[item.status], *cells, f"{item.seconds:.1f}", " ".join(item.outputs)])
     return "".join(_separated(row) + "\n" for row in rows)
 
@@ -243,7 +253,7 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
     rows = []
     for item in items:
         row = [_text(one_line(item.input)), _text(labels[item.status], _STYLES[item.status])]
-        row += [_text(one_line(_shown(item.details.get(column.key)))) for column in columns]
+        row += [_text(one_line(cell)) for cell in _cells(item, columns)]
         rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if timed else [])])
     optional = {2 + i for i, column in enumerate(columns) if column.optional}
     parts: list[Any] = list(_fitted(headings, rows, optional))

@@ -132,6 +132,15 @@ def test_what_cannot_be_exported_is_told(hpc, fits, tmp_path, monkeypatch, more,
     assert ran.code in (code, 3)
 
 
+def test_a_missing_extra_is_in_the_table(hpc, fits, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pxr", None)
+    ran = hpc("export", str(fits), "--format", "usd", "--out", str(tmp_path / "out"))
+    assert ran.code == 5
+    header, row = (line.split("\t") for line in ran.out.splitlines())
+    sentence = 'usd-core: is not installed, and USD files need it; pip install "humanpose-cli[usd]"'
+    assert dict(zip(header, row, strict=True))["error"] == sentence
+
+
 def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     """TRAM's whole folder, and a SMPL-X result with its model file."""
     body = copy.copy(default_body())

@@ -101,6 +101,37 @@ def test_a_column_that_an_option_asks_for_is_there_where_an_item_has_it(terminal
     assert (both[:4], "0.5" in both) == (["input", "status", "people", "accepted"], True)
 
 
+SENTENCE = 'usd-core: is not installed, and USD files need it; pip install "humanpose-cli[usd]"'
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_error_of_a_failed_item_is_in_its_row(monkeypatch, terminal):
+    monkeypatch.setenv("COLUMNS", "200")
+    columns = (ResultColumn("files", "files"),)
+    done = ItemResult("a.fit.npz", Status.SUCCESS, details={"files": 1})
+    failed = ItemResult("b", Status.ERROR, error=SENTENCE)
+    header, *rows = table((done, failed), columns, terminal=terminal).splitlines()
+    assert header.split()[:4] == ["input", "status", "files", "error"]
+    (row,) = [row for row in rows if row.startswith("b")]
+    assert SENTENCE in row
+    assert "error" not in table((done,), columns, terminal=terminal)
+
+
+def test_a_command_with_a_column_of_errors_has_it_once():
+    failed = ItemResult("b", Status.ERROR, error="b: is empty", details={"error": "b: is empty"})
+    text = table((failed,), (ResultColumn("error", "error"),), terminal=False)
+    assert text.splitlines()[0].split("\t").count("error") == 1
+    assert text.count("b: is empty") == 1
+
+
+def test_an_error_fits_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = table((ItemResult("a.fit.npz", Status.ERROR, error=SENTENCE),))
+    assert max(map(len, text.splitlines())) <= 60
+    words = " ".join(" ".join(line.split()) for line in text.splitlines())
+    assert "pip install" in words
+
+
 def test_a_wide_terminal_shows_every_column_on_one_line(monkeypatch):
     lines = weights(200, monkeypatch)
     assert len(lines) == 3
