@@ -6,14 +6,17 @@ A check returns a text about what it found, or raises an exception that tells wh
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -28,6 +31,9 @@ from humanpose_cli.version import __version__
 
 _LEAST_FREE = 2 * 2**30  # bytes: a few minutes of overlay video
 _KERNEL_BYTES = 16 * 2**20  # more than all compiled kernels take
+_TRAINING = (sys.executable, "-m", "humanpose_cli.models.self_test")
+_TRAINING_SECONDS = 120.0  # that the program may take on a busy machine
+_OLDER_INSTRUCTIONS = ("AVX2", "SSE41")  # values of ONEDNN_MAX_CPU_ISA with which training may work, the fastest first
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,15 @@ class Check:
     """name    what is looked at
     look    returns what was found; any exception means that it is missing
     remedy  the line that mends it, where the exception does not tell one
-    needed  whether `hpc fit` and `hpc repose` cannot do without it
+    needed  whether `hpc fit`, `hpc repose` or `hpc train` cannot do without it
+    apart   whether it runs beside the other checks: it takes seconds, in a process of its own
     """
 
     name: str
     look: Callable[[], str]
     remedy: str
     needed: bool = True
+    apart: bool = False
 
 
 def _package() -> str:
@@ -149,6 +157,40 @@ def _kernels(kind: str) -> str:
     return f"as the reference, relative error: {text}"
 
 
+def _training() -> str:
+    """A short training, and where it fails, whether older instructions of the processor avoid that."""
+    try:
+        return _trained({})
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError("training", f"takes more than {_TRAINING_SECONDS:.0f} seconds") from error
+    except UnavailableError as error:
+        for instructions in _OLDER_INSTRUCTIONS:
+            try:
+                _trained({"ONEDNN_MAX_CPU_ISA": instructions})
+            except (UnavailableError, subprocess.TimeoutExpired):
+                continue
+            remedy = f"{_upgrade('torch')}; until then set ONEDNN_MAX_CPU_ISA={instructions}, with which training works"
+            raise UnavailableError("training", error.problem, remedy=remedy) from error
+        raise
+
+
+def _trained(settings: dict[str, str]) -> str:
+    """What the training program says with some environment variables; UnavailableError where it crashes or differs."""
+    environment = os.environ | settings
+    done = subprocess.run(
+        _TRAINING, env=environment, capture_output=True, text=True, timeout=_TRAINING_SECONDS, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip().rpartition("\n")[2]
+        ended = f"exit code {done.returncode}" if done.returncode > 0 else signal.Signals(-done.returncode).name
+        raise UnavailableError("training", f"a small network's training ends with {ended}{': ' * bool(said)}{said}")
+    errors = json.loads(done.stdout)
+    text = f"relative error: loss {errors['loss']:.0e}, gradients {errors['gradients']:.0e}"
+    if not errors["ok"]:
+        raise UnavailableError("training", f"a small network learns something else than in float64, {text}")
+    return f"as in float64, {text}"
+
+
 def _detector() -> str:
     import onnxruntime
 
@@ -205,6 +247,10 @@ def _reinstall(distribution: str) -> str:
     return f"{shlex.quote(sys.executable)} -m pip install --force-reinstall {distribution}"
 
 
+def _upgrade(distribution: str) -> str:
+    return f"{shlex.quote(sys.executable)} -m pip install --upgrade {distribution}"
+
+
 def _restore_data() -> str:
     """The line that brings back files which are part of this package."""
     root = Path(__file__).resolve().parents[2]
@@ -238,6 +284,7 @@ CHECKS = (
     Check("engine", _engine, _reinstall("warp-lang"), needed=False),
     Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), needed=False),
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),
+    Check("training", _training, _upgrade("torch"), apart=True),
     Check("detector", _detector, _reinstall("onnxruntime")),
     Check("video", _video, _reinstall("av")),
     Check("usd-core", partial(_module, "pxr", "usd-core"), _USD, needed=False),
@@ -247,7 +294,7 @@ CHECKS = (
 )
 
 
-_LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "missing"}
+_LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "fails"}
 
 
 @command(
@@ -258,16 +305,23 @@ _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "miss
 def doctor(session: Session) -> CommandResult:
     """Check what works on this machine and how to repair the rest.
 
-    Checks versions, devices, the shipped body and models, video and folders, and runs the engine and the detector
-    once. The exit code is 0 if everything that is needed works, else 5.
+    Checks versions, devices, the shipped body and models, video and folders, runs the engine and the detector once,
+    and trains a small network. The exit code is 0 if everything that is needed works, else 5.
     """
+    with ThreadPoolExecutor() as pool:
+        looks = [pool.submit(check.look).result if check.apart else check.look for check in CHECKS]
+        return _checked(session, looks)
+
+
+def _checked(session: Session, looks: Sequence[Callable[[], str]]) -> CommandResult:
+    """What the `look` of each check returns or raises."""
     items, messages = [], []
     session.reporter.start(len(CHECKS))
-    for check in CHECKS:
+    for check, look in zip(CHECKS, looks, strict=True):
         session.reporter.item_started(check.name)
         found, remedy, status = "", "", Status.SUCCESS
         try:
-            found = check.look()
+            found = look()
         except Exception as error:  # whatever stands in the way is the finding
             found, remedy = _finding(error, check.remedy)
             status = Status.ERROR if check.needed else Status.PARTIAL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +38,7 @@ def test_here_everything_needed_is_there(hpc):
     assert "cpu" in found["engine"]
     assert "rasterise exactly" in found["kernels on CPU"]
     assert "skin_vertices" in found["kernels on CPU"]
+    assert re.fullmatch(r"as in float64, relative error: loss \de-\d\d, gradients \de-\d\d", found["training"])
 
 
 def test_what_is_missing_and_needed_is_exit_code_5_with_the_line_that_mends_it(hpc, monkeypatch):
@@ -47,7 +49,7 @@ def test_what_is_missing_and_needed_is_exit_code_5_with_the_line_that_mends_it(h
     assert (ran.code, ran.document["status"], item["status"]) == (5, "error", "error")
     assert (item["found"], item["remedy"]) == ("is damaged, found 3 bytes", "reinstall it")
     people = hpc("doctor")
-    assert "default body\tmissing\tis damaged, found 3 bytes\t" in people.out
+    assert "default body\tfails\tis damaged, found 3 bytes\t" in people.out
     assert people.err.splitlines()[-1] == "default body: reinstall it"
 
 
@@ -107,6 +109,62 @@ def test_kernels_that_do_not_run_or_err_are_told_with_the_reason(monkeypatch):
     monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", none)
     with pytest.raises(UnavailableError, match="for all operations: the driver is too old"):
         doctor_checks._kernels("cpu")
+
+
+def trained(monkeypatch, hpc, program: str, *arguments: str):
+    """What the doctor says of a training program, for programs and for people."""
+    monkeypatch.setattr(doctor_checks, "_TRAINING", (sys.executable, "-ISc", program))
+    monkeypatch.setattr(
+        doctor_checks, "CHECKS", tuple(check for check in CHECKS if check.name in ("python", "training"))
+    )
+    return hpc("doctor", *arguments)
+
+
+CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+
+
+def test_a_training_that_crashes_is_found(hpc, monkeypatch):
+    ran = trained(monkeypatch, hpc, CRASH, "--json")
+    item = ran.document["items"][1]
+    assert (ran.code, ran.document["status"], item["input"], item["status"]) == (5, "error", "training", "error")
+    assert item["found"] == "a small network's training ends with SIGSEGV"
+    assert item["remedy"] == f"{sys.executable} -m pip install --upgrade torch"
+    people = trained(monkeypatch, hpc, CRASH)
+    assert people.code == 5
+    assert "training\tfails\ta small network's training ends with SIGSEGV\t" in people.out
+    assert people.err.splitlines()[-1] == f"training: {item['remedy']}"
+
+
+def test_instructions_with_which_training_works_are_named(hpc, monkeypatch):
+    program = f"import os; assert os.environ.get('ONEDNN_MAX_CPU_ISA') == 'SSE41', 'no memory'; print('{RIGHT}')"
+    item = trained(monkeypatch, hpc, program, "--json").document["items"][1]
+    assert item["found"] == "a small network's training ends with exit code 1: AssertionError: no memory"
+    assert item["remedy"].endswith("; until then set ONEDNN_MAX_CPU_ISA=SSE41, with which training works")
+
+
+RIGHT = '{"loss": 2e-7, "gradients": 3e-6, "ok": true}'
+
+
+@pytest.mark.parametrize(
+    ("errors", "code", "found"),
+    [
+        (RIGHT, 0, "as in float64, relative error: loss 2e-07, gradients 3e-06"),
+        (
+            '{"loss": 0.25, "gradients": NaN, "ok": false}',
+            5,
+            "a small network learns something else than in float64, relative error: loss 2e-01, gradients nan",
+        ),
+    ],
+)
+def test_a_training_that_differs_is_found(hpc, monkeypatch, errors, code, found):
+    ran = trained(monkeypatch, hpc, f"print('{errors}')", "--json")
+    assert (ran.code, ran.document["items"][1]["found"]) == (code, found)
+
+
+def test_a_training_that_does_not_end_is_found(monkeypatch, hpc):
+    monkeypatch.setattr(doctor_checks, "_TRAINING_SECONDS", 0.01)
+    ran = trained(monkeypatch, hpc, "import time; time.sleep(60)", "--json")
+    assert (ran.code, ran.document["items"][1]["found"]) == (5, "takes more than 0 seconds")
 
 
 def test_a_gpu_that_only_torch_can_use_is_found(monkeypatch):
