@@ -5,6 +5,9 @@
 
 A benchmark is a script bench_NAME.py in this folder that prints one JSON object a line, each a row of its table; the
 first paragraph of its docstring says what is measured. A script that fails is named, and the exit code is 1.
+
+Sections are written only if git's tracked files are those of the commit, so that a section can be measured again. In a
+changed checkout, the figures are printed and RESULTS.md stays as it is.
 """
 
 from __future__ import annotations
@@ -46,13 +49,29 @@ def machine() -> str:
     return ", ".join(parts)
 
 
-def software() -> str:
+def checkout() -> tuple[str, str]:
+    """The commit of this checkout, and why what is measured now does not belong to it; "" if it does.
+
+    RESULTS.md may differ from the commit: every section that is written changes it.
+    """
+    git = ["git", "-C", str(RESULTS.parent)]
+    others = [":(top)", ":(top,exclude)benchmarks/RESULTS.md"]
+    try:
+        commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
+        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", *others]
+        changed = subprocess.check_output(status, text=True, stderr=subprocess.DEVNULL).splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", "this is no git checkout"
+    return commit, f"not committed: {', '.join(line[3:] for line in changed)}" if changed else ""
+
+
+def software(commit: str) -> str:
     """Commit and versions, the line under a section's purpose."""
-    from humanpose_cli.batch.ledger import commit_of_checkout, installed_versions
+    from humanpose_cli.batch.ledger import installed_versions
 
     versions = installed_versions(("torch", "warp-lang", "numpy", "onnxruntime"))
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"Commit {commit_of_checkout() or 'unknown'}, Python {platform.python_version()}, {told}."
+    return f"Commit {commit}, Python {platform.python_version()}, {told}."
 
 
 def run(
@@ -140,12 +159,14 @@ def record(runs: Sequence[tuple[Path, Sequence[str], float | None]]) -> int:
     failed = []
     for script, arguments, seconds in runs:
         name = script.stem.removeprefix("bench_")
-        print(f"{name} …", file=sys.stderr)
+        before, problem = checkout()
+        print(f"{name} …{f' not for RESULTS.md, {problem}' if problem else ''}", file=sys.stderr)
         purpose, rows, well = run(script, arguments, seconds)
         if not well:
             failed.append(name)
         body = table(rows) if rows else "Gave no result."
-        write(machine(), {name: f"{purpose}\n\n{software()}\n\n{body}"})
+        if not problem and checkout() == (before, ""):
+            write(machine(), {name: f"{purpose}\n\n{software(before)}\n\n{body}"})
         print(f"{purpose}\n{body}\n")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

@@ -6,6 +6,8 @@ import gc
 import importlib.util
 import json
 import mmap
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,15 +17,21 @@ import torch
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
 
 
-@pytest.fixture
-def results(tmp_path, monkeypatch):
+def loaded_script():
     spec = importlib.util.spec_from_file_location("benchmark_run", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    module = loaded_script()
     monkeypatch.setattr(module, "RESULTS", tmp_path / "RESULTS.md")
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     monkeypatch.setattr(module, "machine", lambda: "a slow one")
-    monkeypatch.setattr(module, "software", lambda: "Commit 1.")
+    monkeypatch.setattr(module, "checkout", lambda: ("1", ""))
+    monkeypatch.setattr(module, "software", "Commit {}.".format)
     return module
 
 
@@ -75,6 +83,80 @@ def test_scripts_are_run_and_failures_named(results, tmp_path, capsys):
     assert "failed: bad" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="there are bad, good"):
         results.main(["nonsense"])
+
+
+MEASURED = '"""Measured."""\nprint(\'{"ratio": 2.0}\')\n'
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """The script in a repository with one benchmark and RESULTS.md, all committed, and the commit."""
+    module, folder = loaded_script(), tmp_path / "benchmarks"
+    folder.mkdir()
+    (folder / "bench_one.py").write_text(MEASURED)
+    (folder / "RESULTS.md").write_text("# Results\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "a")
+    monkeypatch.setattr(module, "RESULTS", folder / "RESULTS.md")
+    monkeypatch.setattr(module, "FOLDER", folder)
+    monkeypatch.setattr(module, "machine", lambda: "a slow one")
+    return module, git(tmp_path, "rev-parse", "HEAD")
+
+
+def test_sections_name_their_commit_though_others_were_written_before(committed):
+    module, commit = committed
+    for _ in range(2):
+        assert module.main(["one"]) == 0
+    text = module.RESULTS.read_text()
+    assert text.count(f"Measured.\n\nCommit {commit}, Python ") == text.count("Commit") == 1
+
+
+@pytest.mark.parametrize("change", ["before", "meanwhile", "without git"])
+def test_what_was_measured_on_changed_files_is_printed_and_not_written(
+    committed, tmp_path, monkeypatch, capsys, change
+):
+    module, _ = committed
+    script = module.FOLDER / "bench_one.py"
+    if change == "before":
+        script.write_text(MEASURED + "\n")
+    elif change == "meanwhile":
+        run = module.run
+        monkeypatch.setattr(module, "run", lambda *given: (run(*given), script.write_text("changed"))[0])
+    else:
+        (tmp_path / ".git").rename(tmp_path / "git")
+        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert module.main(["one"]) == 0
+    assert module.RESULTS.read_text() == "# Results\n"
+    said = capsys.readouterr()
+    assert "| ratio | 2 |" in said.out
+    reasons = {"before": "not committed: benchmarks/bench_one.py", "without git": "this is no git checkout"}
+    assert said.err == f"one …{f' not for RESULTS.md, {reasons[change]}' if change in reasons else ''}\n"
+
+
+TO_MEASURE_AGAIN = {
+    "AMD EPYC": {"lifter", "photographs", "registration", "skinning", "video"},
+    "Intel(R) Xeon(R) Processor": {
+        *("dataset_cache", "heatmaps", "keypoint_fit", "lifter", "nbf"),
+        *("part_warp", "photographs", "rasterising", "registration", "skinning"),
+    },
+}
+"""Sections that were written before the commit of a changed checkout was refused."""
+
+
+def test_every_section_was_measured_on_a_commit():
+    _, *machines = (SCRIPT.parent / "RESULTS.md").read_text("utf-8").split("\n## ")
+    found = {}
+    for part in machines:
+        _, *sections = part.split("\n### ")
+        unclean = {s.partition("\n")[0] for s in sections if not re.search(r"\nCommit [0-9a-f]{40}, Python 3\.", s)}
+        found |= {part.partition(",")[0]: unclean} if unclean else {}
+    assert found == TO_MEASURE_AGAIN
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_the_command_runs_each_step_within_its_seconds(monkeypatch, tmp_path, ca
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
     monkeypatch.setattr(run, "RESULTS", tmp_path / "RESULTS.md")
     monkeypatch.setattr(run, "machine", lambda: "a GPU")
-    monkeypatch.setattr(run, "software", lambda: "Commit 1.")
+    monkeypatch.setattr(run, "checkout", lambda: ("1", ""))
     sections: list[str] = []
     for seconds in (1, 5, 25):  # on a busy machine a process may take longer than a second to begin
         monkeypatch.setattr(gpu, "STEPS", {"gpu_engine": seconds, "gpu_training": 60})
