@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from humanpose_cli.reposing.result import Reposed
 
 # Since 1.31 official builds of ONNX Runtime report to Microsoft what they run, and keep an identifier of the machine in
-# the home folder (their Privacy.md). They look at this variable once, when they are loaded. Whoever set it is obeyed.
+# the home folder (their Privacy.md). They read this variable once, when they are loaded. A value of the user's stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [

@@ -97,7 +97,7 @@ def _resembling(image: Array, usable: Mask) -> list[tuple[int, int]]:
     contrast = patches.reshape(len(ys), 3, -1).std(2).mean(1)
     frequent = np.zeros((2 * height + 1, 2 * width + 1), np.float32)
     np.add.at(frequent, (height + dy, width + dx), contrast[far.any(1)])
-    frequent += frequent[::-1, ::-1]  # whoever resembles is resembled
+    frequent += frequent[::-1, ::-1]  # resemblance is symmetric
     frequent = cv2.GaussianBlur(frequent, (0, 0), _SPREAD)
     peaks = np.nonzero((frequent == cv2.dilate(frequent, np.ones((5, 5), np.uint8))) & (frequent > 0))
     order = np.argsort(-frequent[peaks], kind="stable")

@@ -92,7 +92,7 @@ class CommandJob:
         """What submitit is to run after a time-out or preemption: the same, which resumes.
 
         Called while the command runs, before Slurm is asked to start the job again. By then it has ended in order: a
-        second SIGTERM, which Slurm then sends to whoever is there, would tell it to leave everything.
+        second SIGTERM, which Slurm then sends to every process, would tell it to leave everything.
         """
         from submitit.helpers import DelayedSubmission
 

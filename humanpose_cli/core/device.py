@@ -25,7 +25,7 @@ def parse_device(text: str) -> str:
 
 
 def gpu_names() -> list[str]:
-    """Names of the GPUs that torch sees; none where torch is not loaded, since whoever has not loaded it uses none."""
+    """Names of the GPUs that torch sees; none where torch is not loaded, since nothing uses a GPU then."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []

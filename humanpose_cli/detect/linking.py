@@ -31,14 +31,14 @@ _SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
 _PATCH = 0.02  # of the person's height
 _SURE = 0.3
 _COVERED = 0.4  # of the smaller box within the other: colours there may be the other person's
-_BRIEF = 15  # frames: whoever shows for less, most of them within another's box, is a mixture of those who cross
+_BRIEF = 15  # frames: a shorter track, most of it within another's box, mixes two people who cross
 _CLEAR_FRAMES = 40  # frames nearest to an end of a track that tell its colours
 _USUAL_DIFFERENCE, _DIFFERENCE_SCALE = 14.0, 3.0  # of one person's colours (ΔE), where it is as likely somebody else
 _BEFORE = 1.5  # log-odds of pieces that were one track to be one person
 _SPEED_FRAMES = 10  # frames at an end that tell the speed there
 _STEP, _WANDER = 0.15, 0.02  # of the height: how far a prediction misses at once, and more with every frame
 _HORIZON = 4.0  # frames
-_LONGEST_GAP = 300  # frames: whoever was gone for longer is not recognised
+_LONGEST_GAP = 300  # frames: a person who was gone for longer is not recognised
 
 
 @dataclass(frozen=True, eq=False)

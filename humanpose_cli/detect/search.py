@@ -286,7 +286,7 @@ def _within_mask(candidate: Candidate, other: Candidate) -> bool:
 
 
 Mode = Literal["thorough", "fast", "largest"]
-_LARGE = 0.6  # windows of that share of the longer side show whoever may be largest
+_LARGE = 0.6  # windows of that share of the longer side show every person who may be the largest
 _BEYOND_DOUBT = 2.5  # log-odds: at 1.1 somebody is taken for a person
 
 

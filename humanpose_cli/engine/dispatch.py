@@ -165,7 +165,7 @@ class TensorMemo(Generic[T]):
         return value
 
     def remember(self, value: T, *tensors: Tensor) -> None:
-        """What it would compute of tensors, told by whoever made them."""
+        """What it would compute of tensors, as their maker says."""
         if any(tensor.is_inference() for tensor in tensors):
             return
         key = tuple(map(id, tensors))

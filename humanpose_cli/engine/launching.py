@@ -90,7 +90,7 @@ def start() -> Any:
             if _warp is None:
                 import warp
 
-                # Whoever started Warp before us has chosen its settings.
+                # A program that started Warp before has chosen its settings.
                 if warp.config.kernel_cache_dir is None:
                     warp.config.kernel_cache_dir = str(cache_folder())
                     warp.config.log_level = warp.LOG_WARNING
@@ -146,7 +146,7 @@ def cache_folder() -> Path:
         candidates.append((platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "kernels",))
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
     ours = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
-    candidates.append((ours, ours / "kernels"))  # whoever owns the outer could exchange the inner
+    candidates.append((ours, ours / "kernels"))  # the owner of the outer folder could exchange the inner
     for folders in candidates:
         if all(_is_ours_to_write(folder) for folder in folders) or _is_filled(folders[-1]):
             return folders[-1]
@@ -453,8 +453,8 @@ def _current_device_kept(device: torch.device) -> contextlib.AbstractContextMana
 def _stream(device: torch.device) -> Any:
     """Warp's name for torch's current stream.
 
-    Kept, since a name that is dropped takes the stream away from whoever else registered it. Torch has some dozens of
-    streams and reuses them.
+    Kept, since a name that is dropped takes the stream away from other code that registered it. Torch has some dozens
+    of streams and reuses them.
     """
     stream = torch.cuda.current_stream(device)
     key = (device, stream.cuda_stream)

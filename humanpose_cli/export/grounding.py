@@ -1,7 +1,7 @@
 """Fits in a world that stands on its ground, in place of the first camera's.
 
-Nobody knows how a camera was held, unless the program that made the fit does. People tell: who stands still is in
-balance (see `avatar.ground`), and soles are on the ground. What is known is the way down to some degrees, where a
+How a camera was held is unknown, unless the program that made the fit knows. People show it: a person who stands still
+is in balance (see `avatar.ground`), and soles are on the ground. So the way down is known to some degrees, where a
 camera is tilted by 15° to 50°, and the height of the camera above the soles.
 """
 

@@ -488,7 +488,7 @@ def _fit_tracks(
 
 
 def _tells_noise(estimate: BodyEstimate | None) -> bool:
-    """Whether an estimate says how sure it is, without which nobody knows how far to believe it."""
+    """Whether an estimate has a confidence, without which it cannot be weighted."""
     return estimate is not None and estimate.noise is not None
 
 

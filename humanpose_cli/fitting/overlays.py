@@ -21,7 +21,7 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoCodec, VideoWriter, prefetch
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
-DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose pace nobody knows
+DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
 
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:

@@ -127,7 +127,7 @@ def fit_record(people: Sequence[TrackedPerson], fit: KeypointFit, frames: Sequen
         joints2d=fit.joints2d,
         confidence=fit.confidence,
         joint_confidence=fit.joint_confidence,
-        # A person of whom nothing could be used has no error; their confidence of zero says so.
+        # A person without usable keypoints has no error, and a confidence of zero.
         reprojection_error=np.nan_to_num(fit.reprojection_error),
         track_id=[p.track for p in people],
         frame_index=[p.frame for p in people],

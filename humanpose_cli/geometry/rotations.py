@@ -26,7 +26,7 @@ def skew(vectors: Tensor) -> Tensor:
 @lru_cache(maxsize=16)
 def _generators(dtype: torch.dtype, device: torch.device) -> Tensor:
     """(3, 9): the flattened cross-product matrices of the axes."""
-    with torch.inference_mode(False):  # whoever calls first, later calls may differentiate
+    with torch.inference_mode(False):  # later calls may differentiate, whichever call is first
         # Copied, not computed there: a copy is waited for, and the next caller may be on another stream.
         return skew(torch.eye(3, dtype=dtype)).flatten(1).to(device)
 

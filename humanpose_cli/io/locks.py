@@ -91,7 +91,7 @@ def _held_open(path: Path) -> Iterator[int]:
 
 
 def _agrees(descriptor: int, word: bytes) -> bool:
-    """Share the lock with those of the same word; whoever is alone writes the word."""
+    """Share the lock with processes of the same word; a process that is alone writes the word."""
     if fcntl is None:
         return True
     with suppress(OSError):  # where files cannot be locked

@@ -182,7 +182,7 @@ class Reposer:
             scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known, progress=progress)
         else:
             scene = self.read(check_image(photo), fit=known, progress=progress)
-        told = getattr(target, "warnings", ())  # by whoever read the target
+        told = getattr(target, "warnings", ())  # the reader of the target has reported these
         return Reposed(scene, motion, [*scene.doubts, *(w for w in motion.warnings if w not in told)])
 
     def __enter__(self) -> Reposer:

@@ -1,7 +1,7 @@
 """`build_cache`: everything that a source has, as shards in a folder.
 
 Several processes, and several machines with `shard=(i, N)`, may build one folder: each finished shard of the same
-plan is kept, and whoever finds that none is missing writes the index.
+plan is kept, and the process that finds none missing writes the index.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class BatchLoader:
         if start.batch == len(self):
             start = self._order.position = Position(start.epoch + 1)
         for number, batch in enumerate(self._batches, start.batch + 1):
-            # Said before the batch is handed out, so that whoever is interrupted while using it has used it.
+            # Said before the batch is handed out, so that an interruption during its use counts it as used.
             self._order.position = Position(start.epoch + 1) if number == len(self) else Position(start.epoch, number)
             yield batch
 

@@ -29,7 +29,7 @@ _COPY_AGAIN = "copy or make it again"
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
 _SHARD = {column.path: column for column in COLUMNS}
 _INDEX = {column.path: column for column in INDEX_COLUMNS}
-# Nearly every reader wants these first: asked for while the file is open anyway. Whoever wants more gets to know all.
+# Nearly every reader needs these first, and the file is open anyway. A reader that needs more reads all.
 _FIRST = ("pictures/image/values", "pictures/image/offsets")
 
 

@@ -172,7 +172,7 @@ class _Variable:
 
 
 class _Damaged(Exception):
-    """Told with the file's name by whoever opened it."""
+    """Damage, which the opener of the file reports with its name."""
 
 
 class _File:

@@ -472,7 +472,7 @@ def _tables(errors: BodyErrors, root: RootName, of_all: Mapping[str, Summary] | 
     notes = []
     if of_all is not None:
         columns = (*columns[:-1], "mean of all", "n")
-        notes.append("Mean of all: whoever was missed counts as an upright person there, with no joint correct.")
+        notes.append("Mean of all: a person who was missed counts as an upright person there, with no joint correct.")
     tables = [Table("metrics", "Errors", columns, rows, notes=notes)]
     rows = []
     for number, part in enumerate(quartiles(errors.mpjpe), 1):

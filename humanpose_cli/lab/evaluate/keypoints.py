@@ -272,7 +272,7 @@ def _report(
         ("what", "name", *metrics),
         [[text, name, *(figures[name].value for figures in metrics.values())] for name, text in lines.items()],
         3,
-        ["Intervals of AP and AR are over images, of PCK over people. Whoever is missed has no right joint."],
+        ["Intervals of AP and AR are over images, of PCK over people. A person who is missed has no right joint."],
     )
     figures = figures_table({(of, name): s for of, found in metrics.items() for name, s in found.items()}, digits=3)
     named = metrics["fits"] | {f"{name}_of_detections": summary for name, summary in metrics["detections"].items()}

@@ -259,7 +259,7 @@ def _with_labels(people: People, needs: Sequence[str]) -> People:
 def _is_same(detected: NDArray[Any], people: People) -> NDArray[np.bool_]:
     """Whether the detector saw this person, and nobody in front of them: (N,), by the joints that both name.
 
-    detected (N, 33, 3). People whose joints are not known are believed.
+    detected (N, 33, 3). Detections of people whose joints are unknown are kept.
     """
     if "keypoints/smpl24" not in people.cache.people:
         return np.ones(len(people), bool)

@@ -427,7 +427,7 @@ def sample_scene(
     placed, joints = _placed(random, body, actors, options)
     framing = options.camera
     if len(actors[0].performance) > 1:
-        # Whoever moves through an enlarged image would be outside of it in some frames.
+        # A person who moves through an enlarged image would be outside of it in some frames.
         framing = replace(framing, enlarged=(1.02, 1.25))
     camera = sample_camera(random, joints[0], options.size, framing)
     background = sample_background(random, images, options.picture_share)

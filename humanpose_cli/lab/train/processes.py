@@ -31,7 +31,7 @@ _PATIENCE = timedelta(days=7)
 class Processes:
     """This process among those that train together.
 
-    patient  the same processes, for messages on the CPU: no device is waited for, and whoever comes first waits as long
+    patient  the same processes, for messages on the CPU: no device is waited for, and the first to come waits as long
              as the others take to validate or to write. Their computations' own group gives up after minutes, since
              one that stands still there is lost.
     """

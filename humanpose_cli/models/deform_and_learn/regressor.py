@@ -80,7 +80,7 @@ class BodyRegressor(nn.Module):
     """Crops (B, 3, S, S), normalised as for ImageNet, or landmarks (B, 33, 3) as of `LandmarkTrunk` → `ScaledPose` of B
     people, none of them reflected.
 
-    Of whom it cannot tell whether they face the camera, the matrix is nearly singular and its determinant's sign
+    If the network cannot distinguish front from back, the matrix is nearly singular and its determinant's sign
     accidental; and a reflected body fits keypoints in the image as well as a turned one. So the third column, of which
     Gram-Schmidt uses the side alone, is put on the right-handed side.
     """

@@ -99,7 +99,7 @@ def gather_evidence(
     seed: int,
     nearest: NearestVertices | None = None,
 ) -> PeopleEvidence:
-    """Evidence of people: each time the same for a seed, whoever else is among them.
+    """Evidence of people: each time the same for a seed, whichever other people are among them.
 
     count    correspondences of each person, drawn from the pixels that show them
     nearest  finds the body's vertices in charts: correspondences are those of DensePose's output or annotations in the
