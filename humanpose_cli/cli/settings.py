@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 
 import typer
 
-from humanpose_cli.core.errors import InputError, UsageError, reason_of
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 if sys.version_info >= (3, 11):
@@ -106,7 +106,10 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
     except OSError as error:
         raise reading_error(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(path, "is not a TOML file that can be read", got=reason_of(error)) from error
+        found = "tables nested too deep" if isinstance(error, RecursionError) else "a number of thousands of digits"
+        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
+            found = str(error)
+        raise InputError(path, "is not a TOML file that can be read", got=found) from error
     sections = {name: table for name, table in document.items() if name in commands and isinstance(table, dict)}
     common = {name: value for name, value in document.items() if name not in sections}
     return dict(_flat(common)) | dict(_flat(sections.get(command, {})))

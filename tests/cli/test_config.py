@@ -117,13 +117,13 @@ NESTED_KEY = ".".join(["a"] * 3000)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (f"{NESTED_KEY} = 1", "recursion"),
-        (f"[{NESTED_KEY}]\nb = 1", "recursion"),
-        ("a = " + "{a = " * 3000 + "1" + "}" * 3000, "recursion"),
-        (f"threads = {'9' * 5000}", "integer string conversion"),
-        (f"threads = 0x{'f' * 5000}", "integer string conversion"),
-        (f"deep.size = [1, -{'9' * 5000}]", "integer string conversion"),
-        (f"[fit]\nthreads = 0b{'1' * 20_000}", "integer string conversion"),
+        (f"{NESTED_KEY} = 1", "tables nested too deep"),
+        (f"[{NESTED_KEY}]\nb = 1", "tables nested too deep"),
+        ("a = " + "{a = " * 3000 + "1" + "}" * 3000, "tables nested too deep"),
+        (f"threads = {'9' * 5000}", "a number of thousands of digits"),
+        (f"threads = 0x{'f' * 5000}", "a number of thousands of digits"),
+        (f"deep.size = [1, -{'9' * 5000}]", "a number of thousands of digits"),
+        (f"[fit]\nthreads = 0b{'1' * 20_000}", "a number of thousands of digits"),
     ],
     ids=["dotted key", "table", "inline tables", "decimal", "hexadecimal", "in a list", "binary"],
 )
