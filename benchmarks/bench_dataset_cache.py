@@ -117,8 +117,8 @@ def main() -> None:
         seconds = time.perf_counter() - start
         write_loose(source, loose)
         size = sum(path.stat().st_size for path in ours.iterdir())
-        line = {"name": "write", "pictures": count, "seconds": round(seconds, 2), "megabytes": round(size / 1e6, 1)}
-        print(json.dumps({**line, "us_a_picture": round(1e6 * seconds / count, 1)}), flush=True)
+        line = {"name": "write", "images": count, "seconds": round(seconds, 2), "megabytes": round(size / 1e6, 1)}
+        print(json.dumps({**line, "us_an_image": round(1e6 * seconds / count, 1)}), flush=True)
         compare(
             "open",
             lambda: len(open_cache(ours)),

@@ -62,7 +62,7 @@ def make(part: int, parts: int, count: int, structure: str, start: Any) -> dict[
             if number == len(groups) // 2:
                 half = resident_mib()
         seconds = time.perf_counter() - began
-    return {"pictures": images, "seconds": seconds, "spent": dict(spent), "half": half, "end": resident_mib()}
+    return {"images": images, "seconds": seconds, "spent": dict(spent), "half": half, "end": resident_mib()}
 
 
 @contextmanager
@@ -101,12 +101,12 @@ def measure(structure: str, count: int, processes: int) -> None:
         start = manager.Barrier(processes)
         asked = [(part, processes, count, structure, start) for part in range(processes)]
         found = pool.starmap(make, asked, chunksize=1)
-    rate = sum(each["pictures"] / each["seconds"] for each in found)
+    rate = sum(each["images"] / each["seconds"] for each in found)
     whole = sum(each["seconds"] for each in found)
     shares = {name: sum(each["spent"].get(name, 0.0) for each in found) / whole for name in PARTS}
     row = {
         "name": f"synthetic {structure}, 256×256, all labels",
-        "pictures_per_second": round(rate, 1),
+        "images_per_second": round(rate, 1),
         "reach": REACH,
         "processes": processes,
         "shares": {name: round(share, 2) for name, share in shares.items()},

@@ -79,13 +79,13 @@ def inference(name: str, device: str, *, batch: int = 1, half: bool = False) -> 
     alone, gflop = convolutions_ms(network, run, repeats, device)
     row: dict[str, Any] = {"what": "one pass", "preset": name, "batch": batch, "device": device}
     row |= {"precision": "bfloat16" if half else "float32", "ms": round(spent, 1)}
-    row |= {"pictures_per_second": round(1000 * batch / spent, 1), "gflop": round(gflop, 1)}
+    row |= {"images_per_second": round(1000 * batch / spent, 1), "gflop": round(gflop, 1)}
     if not half:  # half precision is chosen inside a pass, not when a layer runs alone
         row |= {"convolutions_ms": round(alone, 1), "of_them": round(spent / alone, 2)}
     if name == "small" and device == "cpu":
         row["reach"] = f"{REACH_SMALL_MS:.0f} ms"
     elif name == "paper":
-        row["reach"] = f"{REACH_FRAMES:.0f} pictures/s" if half else f"of_them {REACH_OF_CONVOLUTIONS:.0f}"
+        row["reach"] = f"{REACH_FRAMES:.0f} images/s" if half else f"of_them {REACH_OF_CONVOLUTIONS:.0f}"
     print(json.dumps({**row, "threads": torch.get_num_threads()}), flush=True)
 
 
@@ -120,7 +120,7 @@ def training_step(name: str, device: str, *, batch: int) -> None:
         forward()
     spent = min(times(step, 3, device))
     row: dict[str, Any] = {"what": "training step", "preset": name, "batch": batch, "device": device}
-    row |= {"precision": "mixed", "ms": round(spent, 1), "pictures_per_second": round(1000 * batch / spent, 2)}
+    row |= {"precision": "mixed", "ms": round(spent, 1), "images_per_second": round(1000 * batch / spent, 2)}
     row["activation_mib"] = round(kept() / 2**20)
     row["warp_share"] = round(warp_share(step, spent), 3)
     if name == "paper":
