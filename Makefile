@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/python -m pytest \
   -n auto --maxprocesses 8 --dist worksteal
 # Rooms whose tests take seconds: no training, no photograph, no rendered scene.
-QUICK := $(addprefix tests/,core geometry io batch body metrics rendering networks contracts)
+QUICK := $(addprefix tests/,core geometry io batch body lab/metrics rendering networks contracts)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test quick check bench lock

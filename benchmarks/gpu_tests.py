@@ -16,7 +16,7 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-COMMANDS = "tests/pipelines/test_on_a_gpu.py"
+COMMANDS = "tests/contracts/test_on_a_gpu.py"
 _PROCESSES = 6  # that share one GPU
 
 

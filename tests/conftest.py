@@ -9,8 +9,16 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from helpers.known_people import KnownPeople
+    from helpers.walking_person import Walk
+
+    from humanpose_cli.demo.show import DemoClip
 
 gc.disable()
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as humanpose_cli does, which some tests import after ONNX Runtime
@@ -38,3 +46,37 @@ def plot_of_losses() -> Iterator[Callable[..., None] | None]:
         drawn = trainer.TrainingHistory.plot
         patch.setattr(trainer.TrainingHistory, "plot", lambda *_: None)
         yield drawn
+
+
+@pytest.fixture(scope="session")
+def clip() -> DemoClip:
+    """The demo's clip: a drawn person whose truth is known."""
+    from humanpose_cli.body.body import default_body
+    from humanpose_cli.demo.show import DemoClip
+
+    return DemoClip.make(default_body())
+
+
+@pytest.fixture(scope="session")
+def clip_frames(clip: DemoClip) -> list[np.ndarray]:
+    """The first frames of the clip."""
+    frames = clip.frames()
+    return [next(frames) for _ in range(4)]
+
+
+@pytest.fixture
+def known(clip: DemoClip) -> KnownPeople:
+    """A detector that knows where the person of the clip is."""
+    from helpers.known_people import KnownPeople, true_person
+
+    return KnownPeople({t: [true_person(clip, t)] for t in range(4)})
+
+
+@pytest.fixture(scope="session")
+def walk() -> Walk:
+    """A person who walks before a plain wall, drawn once."""
+    from helpers.walking_person import drawn_walk
+
+    from humanpose_cli.body.body import default_body
+
+    return drawn_walk(default_body())

@@ -1,7 +1,7 @@
 """Looks for files that make a reader fail, guided by which code their bytes reach (atheris, libFuzzer).
 
     pip install atheris                                  # has wheels for Python 3.11 to 3.13
-    python tools/fuzz_readers.py --seconds 60            # every reader of tests/pipelines/readers.py, a minute each
+    python tools/fuzz_readers.py --seconds 60            # every reader of tests/helpers/readers.py, a minute each
     python tools/fuzz_readers.py x.bvh people.json       # these
 
 A reader fails where it raises anything but the package's errors, takes longer than ten seconds, or needs more than
@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 # Where files are parsed; the engine's files are read by Warp and must stay as they are.
 PARSERS = (
@@ -81,7 +81,7 @@ def main() -> int:
     import torch  # noqa: F401  # before the parsers, so that it is not looked into
 
     with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=list(PARSERS)):
-        readers = importlib.import_module("readers")
+        readers = importlib.import_module("helpers.readers")
     failed = 0
     for name in arguments.names or readers.READERS:
         log = out / f"{name}.log"

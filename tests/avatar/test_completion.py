@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from repose_stage import Stage
+from helpers.repose_stage import Stage
 
 from humanpose_cli.avatar.completion import complete_texture
 from humanpose_cli.avatar.surface import BodyTexels, body_texels, parts_mask, scalp_and_face

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, pose
 
 from humanpose_cli.avatar.ground import SINKS, contact_shadow, ground_under, standing_height, tilt_of, turn_between
 from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer

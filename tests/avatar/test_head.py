@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from repose_stage import Stage, pose
+from helpers.repose_stage import Stage, pose
 
 from humanpose_cli.avatar.head import head_yaw, kept_head
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, pose
 
 from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, pose
 from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, pose
 from scipy.spatial import ConvexHull
 
 from humanpose_cli.avatar.dressing import DressedBody

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, pose
 
 from humanpose_cli.avatar.dressing import AlignmentOptions, DetectedLandmarks, DressedBody
 from humanpose_cli.avatar.mesh import FittedPerson, MeshOptions, MeshReposer

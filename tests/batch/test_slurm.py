@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_slurm
+from helpers import linear_recipe, small_slurm
 
 from humanpose_cli.batch.slurm import CommandJob, SlurmJobs, SlurmSettings, read_report, submit
 from humanpose_cli.cli.cluster import without_cluster_flags
@@ -26,9 +26,6 @@ from humanpose_cli.networks.weights import read_weights
 
 pytest.importorskip("submitit", reason="submitit is not installed (extra slurm)")
 
-sys.path.append(str(Path(__file__).parents[1] / "lab" / "train"))
-
-import linear_recipe
 
 # A batch of cheap items in place of hpc: what is tested is who runs it.
 BATCH = """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from smpl_model_file import random_smpl_fields, write_smpl_pickle
+from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import load_smpl

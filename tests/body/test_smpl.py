@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from smpl_model_file import SMPLX_NAMES, write_smpl_npz, write_smpl_pickle
+from helpers.smpl_model_file import SMPLX_NAMES, write_smpl_npz, write_smpl_pickle
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body, load_smpl

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-import probe_commands
 import pytest
+from helpers import probe_commands
 
 from humanpose_cli.cli import table
 from humanpose_cli.cli.main import main

@@ -11,9 +11,9 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+from helpers.python_sources import ROOT, modules
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from python_sources import ROOT, modules
 
 if sys.version_info >= (3, 11):
     import tomllib

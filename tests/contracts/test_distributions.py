@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from python_sources import ROOT, git_files
+from helpers.python_sources import ROOT, git_files
 
 LIST = """
 import json, sys

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from python_sources import ROOT, git_files, modules
+from helpers.python_sources import ROOT, git_files, modules
 
 MOST_LINES, MOST_BYTES = 600, 88 * 2**20
 # Folders that exist on some machine only, and home folders by name.

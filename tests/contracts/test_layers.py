@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from python_sources import modules
+from helpers.python_sources import modules
 
 ROOT = Path(__file__).resolve().parents[2]
 LINTER = Path(sys.executable).with_name("lint-imports")

@@ -6,7 +6,7 @@ import ast
 import re
 
 import pytest
-from python_sources import ROOT, modules
+from helpers.python_sources import ROOT, modules
 
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.table import COMMANDS

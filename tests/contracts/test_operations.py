@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from python_sources import ROOT
+from helpers.python_sources import ROOT
 
 WORKFLOW = (ROOT / ".github" / "workflows" / "checks.yml").read_text("utf-8")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fresh_process import run_fresh
-from raster_cases import sphere
+from helpers.fresh_process import run_fresh
+from helpers.raster_cases import sphere
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.engine import dispatch, launching

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from raster_cases import BACKENDS, on_screen, scene, sphere
+from helpers.raster_cases import BACKENDS, on_screen, scene, sphere
 from scipy.spatial import Delaunay
 
 from humanpose_cli.core.errors import UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from raster_cases import Scene, scene, soup, sphere, through_the_near_plane
+from helpers.raster_cases import Scene, scene, soup, sphere, through_the_near_plane
 
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.rasterising import kernel, launches, reference

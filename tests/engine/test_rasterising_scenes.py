@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from raster_cases import BACKENDS, Scene, on_screen, scene, sphere
+from helpers.raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.rasterising.op import (

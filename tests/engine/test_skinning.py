@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from skinning_cases import PARENTS, Body, assert_close, random_body
+from helpers.skinning_cases import PARENTS, Body, assert_close, random_body
 from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from skinning_cases import PARENTS, Body, assert_close, random_body
+from helpers.skinning_cases import PARENTS, Body, assert_close, random_body
 from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from skinning_cases import PARENTS, random_body
+from helpers.skinning_cases import PARENTS, random_body
+from helpers.warping_cases import random_case
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from warping_cases import random_case
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps

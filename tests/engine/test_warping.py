@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.warping_cases import Case, assert_near, random_case, with_values
 from scipy import ndimage
-from warping_cases import Case, assert_near, random_case, with_values
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.warping.op import capsule_masks, projected_masks, warp_parts

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from warping_cases import Case, assert_near, outputs_and_gradients, random_case, with_values
+from helpers.warping_cases import Case, assert_near, outputs_and_gradients, random_case, with_values
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching

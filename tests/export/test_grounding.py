@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from moving_people import FRAMES, moving_people, world_joints
+from helpers.moving_people import FRAMES, moving_people, world_joints
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from moving_people import FRAMES, moving_people
+from helpers.moving_people import FRAMES, moving_people
 
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.export.viewing import view

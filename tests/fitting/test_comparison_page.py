@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign_files import FRAMES, SIZE, camerahmr, known
+from helpers.foreign_files import FRAMES, SIZE, camerahmr, known
 from PIL import Image
 
 from humanpose_cli.body.body import Body, default_body

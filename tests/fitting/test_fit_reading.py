@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foreign_files import FRAMES, SIZE, Known, camerahmr, gvhmr, known, phalp, sam_3d_body, tram, wham
+from helpers.foreign_files import FRAMES, SIZE, Known, camerahmr, gvhmr, known, phalp, sam_3d_body, tram, wham
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24

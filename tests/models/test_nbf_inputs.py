@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from nbf_people import as_detected, labelled_example, rotations_of
+from helpers.nbf_people import as_detected, labelled_example, rotations_of
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.parts import PARTS12

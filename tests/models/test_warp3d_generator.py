@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from helpers.warp3d_poses import MINI, arm_raised, generator, images, standing
 from scipy import ndimage
 from torch import nn
 
@@ -24,34 +25,6 @@ from humanpose_cli.models.warp3d.layers import (
     to_plane,
     to_volume,
 )
-from tests.models.warp3d_poses import arm_raised, standing
-
-MINI = GeneratorConfig(
-    size=32,
-    stride=2,
-    depth=8,
-    channels=4,
-    pose_channels=4,
-    units=(1, 1, 1),
-    stem=8,
-    encoder_widths=(8, 16),
-    encoder_blocks=(1, 1),
-    decoder_widths=(16, 16),
-    decoder_blocks=(1, 1),
-    background_widths=(8, 8, 8),
-    heatmap_sigma=2.0,
-    softness=2.0,
-)
-
-
-def images(batch=1, size=32, seed=0):
-    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-def generator(config=MINI, seed=0):
-    torch.manual_seed(seed)
-    return Generator(config).eval()
-
 
 # Blocks
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.warp3d_poses import MINI, arm_raised, standing
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UnavailableError, UsageError
@@ -16,8 +17,6 @@ from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, shipped_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
-from tests.models.test_warp3d_generator import MINI
-from tests.models.warp3d_poses import arm_raised, standing
 
 AMPERE, TURING = (8, 6), (7, 5)
 

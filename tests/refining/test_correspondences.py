@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from walking_person import CAMERA, patchwork
+from helpers.walking_person import CAMERA, patchwork
 
 from humanpose_cli.models.refiner.network import DisplacementEstimate
 from humanpose_cli.refining.correspondences import (

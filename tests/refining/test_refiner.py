@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from walking_person import CAMERA
+from helpers.walking_person import CAMERA
 
 import humanpose_cli as hp
 from humanpose_cli.avatar.person_view import person_views

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import test_source_h36m as h36m_tree
-import test_source_humaneva as humaneva_tree
 import torch
+from helpers import h36m_tree, humaneva_tree
+from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
+from helpers.source_trees_a import deepfashion_tree, iper_tree, up3d_tree
+from helpers.source_trees_b import build_h36m, h36m_joints, spotted
 from scipy.io import savemat
-from source_trees_a import deepfashion_tree, iper_tree, up3d_tree
-from source_trees_b import build_h36m, h36m_joints, spotted
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
@@ -33,7 +33,6 @@ from humanpose_cli.lab.datasets.registry import open_source
 from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.lab.train.trainer import TrainingHistory
 from humanpose_cli.networks.backbones import VGG, ResNet
-from tests.body.smpl_model_file import random_smpl_fields, write_smpl_pickle
 
 WIDTH = 4
 LOOP: dict[str, Any] = {"epochs": 1, "steps": 1, "batch_size": 2, "workers": 0, "log_every": 1}

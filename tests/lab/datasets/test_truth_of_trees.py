@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_source_emdb as emdb_tree
-from source_trees_a import BODY, image, threedpw_tree, write
+from helpers import emdb_tree
+from helpers.source_trees_a import BODY, image, threedpw_tree, write
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.lab.cache.building import build_cache

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.keypoint_people import people, shifted
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
@@ -28,7 +29,6 @@ from humanpose_cli.lab.evaluate.keypoints import (
     measure_keypoints,
 )
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from tests.lab.metrics.test_keypoint_metrics import people, shifted
 
 FOCAL = 100.0
 

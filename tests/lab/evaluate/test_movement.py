@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.clip_people import FRAMES, ClipPeople
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
@@ -16,7 +17,6 @@ from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, measure_fits
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.metrics.joints import joint_set
-from tests.lab.evaluate.clip_people import FRAMES, ClipPeople
 
 
 def path_of(frame: int) -> np.ndarray:

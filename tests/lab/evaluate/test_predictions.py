@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.clip_people import FOCAL, FRAMES, SIZE, clip_cache, truth
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -22,7 +23,6 @@ from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.bodies import _detected, evaluate_fits, evaluate_predictions
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import Report
-from tests.lab.evaluate.clip_people import FOCAL, FRAMES, SIZE, clip_cache, truth
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from helpers.nbf_people import UPRIGHT, posed
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions, Targets, keeps_3d, nbf_losses
 from humanpose_cli.models.nbf.body import BodyLayer, BodyParameters, relative_to_absolute
-from tests.models.nbf_people import UPRIGHT, posed
 
 
 @pytest.fixture(scope="module")

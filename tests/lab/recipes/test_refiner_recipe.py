@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from painted_people import SIZE, PaintedPeople
+from helpers.painted_people import SIZE, PaintedPeople
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera

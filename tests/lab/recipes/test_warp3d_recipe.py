@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.posed_people import PosedPeople
+from helpers.warp3d_poses import MINI
 from scipy.ndimage import gaussian_filter
 from skimage.measure import block_reduce
 
@@ -23,8 +25,6 @@ from humanpose_cli.lab.train.trainer import BEST, train
 from humanpose_cli.models.warp3d.config import DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import load_warp3d
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
-from tests.lab.recipes.posed_people import PosedPeople
-from tests.models.test_warp3d_generator import MINI
 
 SMALL = Warp3dTraining(
     MINI, DiscriminatorConfig(4, (8, 8), (1, 1)), perceptual="pixels", augmentation=NO_AUGMENTATION, learning_rate=2e-3

@@ -4,13 +4,12 @@ import hashlib
 import pickle
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fresh_process import run_fresh
-from synthetic_people import actor, bank, body, labels, naked
+from helpers.fresh_process import run_fresh
+from helpers.synthetic_people import actor, bank, body, labels, naked
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -52,8 +51,7 @@ def test_bytes_depend_on_no_number_of_threads_and_no_process():
     finally:
         torch.set_num_threads(threads)
     assert one == four
-    places = [*sys.path, str(Path(__file__).parent)]
-    code = f"import sys; sys.path[:0] = {places!r}; import test_scene as t; print(t.digest(range(2)))"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import digest; print(digest(range(2)))"
     assert run_fresh(code).stdout.strip() == one
 
 

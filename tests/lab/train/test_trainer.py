@@ -8,12 +8,12 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
+from helpers import HELPERS
+from helpers.linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
@@ -349,7 +349,7 @@ def test_a_changed_number_in_a_checkpoint_is_found(tmp_path):
 
 def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
     run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
-    script, log = Path(__file__).with_name("linear_recipe.py"), tmp_path / "log"
+    script, log = HELPERS / "linear_recipe.py", tmp_path / "log"
     line = [sys.executable, script, "group", tmp_path / "two", log, "11"]
     told = subprocess.run(line, stdout=subprocess.PIPE, check=True, timeout=100).stdout
     killed, step, again = json.loads(told)

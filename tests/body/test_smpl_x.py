@@ -1,0 +1,147 @@
+"""SMPL-H and SMPL-X files: agreement with smplx where fingers are straight, names, genders, and wrong files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.fresh_process import run_fresh
+from helpers.smpl_model_file import SMPLX_NAMES, t_pose_joints
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import load_body, load_models, load_smpl
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+EXTRA: dict[str, Any] = {
+    **{f"hands_components{side}": np.zeros((45, 45)) for side in "lr"},
+    **{f"hands_mean{side}": np.zeros(45) for side in "lr"},
+    "lmk_faces_idx": np.zeros(51, int),
+    "lmk_bary_coords": np.full((51, 3), 1 / 3),
+}
+"""What smplx wants in a file beside what is read here."""
+SIZES = {"smplh": (6890, 13776, 52), "smplx": (10475, 20908, 55)}
+
+
+def fields_of(kind: str, seed: int = 0) -> dict[str, Any]:
+    """Arrays under the model's names: vertices around the bones, three fingers' joints in a row behind each wrist."""
+    vertices, faces, joints = SIZES[kind]
+    random = np.random.default_rng(seed)
+    face = 3 if kind == "smplx" else 0
+    wrists = SMPL24.indices(("left_wrist", "right_wrist"))
+    parents = [*SMPL24.parents[:22], *[SMPL24.index("head")] * face]
+    for wrist in wrists:
+        for _ in range(5):
+            parents += [wrist, len(parents), len(parents) + 1]
+    rest = t_pose_joints()[np.minimum(np.arange(joints), 23)] + random.normal(0, 0.02, (joints, 3))
+    owner = np.arange(vertices) % joints
+    regressor = np.zeros((joints, vertices))
+    regressor[np.arange(joints), np.arange(joints)] = 1
+    template = rest[owner] + random.normal(0, 0.05, (vertices, 3))
+    weights = np.zeros((vertices, joints))
+    slots = np.stack((owner, np.maximum(np.array(parents)[owner], 0), random.integers(0, joints, vertices)), 1)
+    np.add.at(weights, (np.arange(vertices)[:, None], slots), random.dirichlet([20, 4, 1], vertices))
+    return {
+        "v_template": template,
+        "shapedirs": random.normal(0, 0.01, (vertices, 3, 20)),
+        "posedirs": (0.004 * random.standard_normal((vertices, 3, 9 * (joints - 1)), np.float32)).astype(np.float16),
+        "J_regressor": regressor,
+        "weights": weights,
+        "kintree_table": np.array([[2**32 - 1, *parents[1:]], np.arange(joints)], dtype=np.uint32),
+        "f": random.integers(0, vertices, (faces, 3)).astype(np.uint32),
+    }
+
+
+@pytest.fixture(scope="module", params=sorted(SIZES))
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
+    """Kind, fields and file, in the owners' layouts."""
+    kind = str(request.param)
+    names = {"smplh": "smplh/female/model.npz", "smplx": "smplx/SMPLX_FEMALE.npz"}
+    path = tmp_path_factory.mktemp("models") / names[kind]
+    path.parent.mkdir(parents=True)
+    fields = fields_of(kind)
+    np.savez(path, **fields, **EXTRA)
+    return kind, fields, path
+
+
+def oracle_of(kind: str, fields: dict[str, Any], path: Path) -> Any:
+    """smplx's own model, with straight fingers and a face at rest."""
+    smplx = pytest.importorskip("smplx")
+    options: dict[str, Any] = {"use_pca": False, "flat_hand_mean": True, "batch_size": 3, "num_betas": 10}
+    if kind == "smplx":
+        return smplx.SMPLX(str(path), ext="npz", **options)
+    return smplx.SMPLH("", data_struct=smplx.utils.Struct(**fields, **EXTRA), **options)
+
+
+def test_agrees_with_smplx_while_fingers_are_straight(model: tuple[str, dict[str, Any], Path]) -> None:
+    kind, fields, path = model
+    body = load_smpl(path)
+    random = torch.Generator().manual_seed(0)
+    poses = 0.6 * torch.randn(3, 24, 3, generator=random)
+    poses[:, 22:] = 0
+    betas, trans = torch.randn(3, 10, generator=random), torch.randn(3, 3, generator=random)
+    expected = oracle_of(kind, fields, path)(
+        betas=betas, global_orient=poses[:, 0], body_pose=poses[:, 1:22].flatten(1), transl=trans
+    )
+    posed = body.pose(axis_angle_to_matrix(poses), betas, trans)
+    assert posed.vertices is not None
+    torch.testing.assert_close(posed.vertices, expected.vertices.detach(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(posed.joints[:, :22], expected.joints[:, :22].detach(), atol=1e-5, rtol=0)
+    middle = [25, 40] if kind == "smplh" else [28, 43]
+    torch.testing.assert_close(posed.joints[:, 22:], expected.joints[:, middle].detach(), atol=1e-5, rtol=0)
+
+
+def test_landmarks_are_the_vertices_that_smplx_lists(model: tuple[str, dict[str, Any], Path]) -> None:
+    vertex_ids = pytest.importorskip("smplx.vertex_ids").vertex_ids
+    kind, _, path = model
+    body = load_smpl(path)
+    posed = body.pose(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10))
+    assert posed.vertices is not None
+    points = body.pose_landmarks("blazepose33", posed, torch.zeros(1, 10))[0]
+    for name, vertex in SMPLX_NAMES.items():
+        point = points[BLAZEPOSE33.index(name)]
+        torch.testing.assert_close(point, posed.vertices[0, vertex_ids[kind][vertex]], atol=1e-5, rtol=0)
+    assert len(body.part_labels) == SIZES[kind][0]
+
+
+WITHOUT_SMPLX = """
+import sys
+sys.modules["smplx"] = None  # an import of it fails, as where it is not installed
+from humanpose_cli.body.smpl import load_body
+for spec in {specs!r}:
+    body = load_body(spec)
+    print(body.name, len(body.landmarks("blazepose33").skeleton))
+"""
+
+
+@pytest.mark.parametrize("model", ["smplx"], indirect=True)
+def test_models_are_read_without_the_package_smplx(model: tuple[str, dict[str, Any], Path], smpl_file: Path) -> None:
+    kind, _, path = model
+    ran = run_fresh(WITHOUT_SMPLX.format(specs=[f"{kind}:{path}", f"smpl:{smpl_file}"]))
+    assert (ran.stdout.splitlines(), ran.stderr) == ([f"{kind}-female 33", "smpl-female 33"], "")
+
+
+def test_kinds_and_genders_have_names(model: tuple[str, dict[str, Any], Path], smpl_file: Path) -> None:
+    kind, _, path = model
+    assert load_smpl(path).name == f"{kind}-female"
+    assert load_models([path])["female"].name == f"{kind}-female"
+    assert isinstance(load_body(f"{kind}:{path}"), Body)
+    with pytest.raises(InputError, match=rf"is another model, expected smpl, found {kind}; `body={kind}:"):
+        load_body(f"smpl:{path}")
+    with pytest.raises(InputError, match=rf"is another model, expected {kind}, found smpl"):
+        load_body(f"{kind}:{smpl_file}")
+
+
+def test_wrong_files_are_told(tmp_path: Path) -> None:
+    fields = fields_of("smplx")
+    path = tmp_path / "SMPLX_MALE.npz"
+    np.savez(path, **{**fields, "posedirs": np.zeros((10475, 3, 9), np.int8)})
+    with pytest.raises(InputError, match=r"posedirs has not SMPL-X's shape, expected \(10475, 3, 486\)"):
+        load_smpl(path)
+    np.savez(path, **{**fields, "posedirs": np.zeros((10475, 3, 486), np.int8), "kintree_table": np.zeros((2, 55))})
+    with pytest.raises(InputError, match="kintree_table is not SMPL-X's skeleton"):
+        load_smpl(path)

@@ -1,0 +1,183 @@
+"""`hpc evaluate` and `hpc weights` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.painted_people import painted_cache
+
+from humanpose_cli.cli.main import main
+from humanpose_cli.io.fit_files import FIT_SUFFIX
+
+TINY_PARTS = (
+    *("--preset", "ablation", "--set", "inputs.parts=3", "--set", "inputs.size=32", "--set", "crop=32"),
+    *("--set", "regressor.width=4", "--set", "segmenter.parts=3", "--set", "segmenter.crop=32"),
+)
+LOOP = ("--epochs", "1", "--batch-size", "8", "--workers", "0", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return str(painted_cache(tmp_path_factory.mktemp("people") / "cache"))
+
+
+@pytest.fixture(scope="module")
+def segmenter(cache, tmp_path_factory):
+    """A run of a segmenter."""
+    out = str(tmp_path_factory.mktemp("runs") / "segmenter")
+    of_segmenter = [x for x in zip(TINY_PARTS[::2], TINY_PARTS[1::2], strict=True) if "s.size" not in x[1]]
+    kept = [text for pair in of_segmenter if pair[1].split(".")[0] in ("segmenter", "ablation") for text in pair]
+    assert main(["train", "segmenter", "--data", cache, "--out", out, *kept, *LOOP]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def network(cache, tmp_path_factory):
+    """A run of a body network on parts."""
+    out = str(tmp_path_factory.mktemp("runs") / "network")
+    kept = [t for p in zip(TINY_PARTS[::2], TINY_PARTS[1::2], strict=True) if "segmenter" not in p[1] for t in p]
+    assert main(["train", "nbf", "--data", cache, "--out", out, *kept, *LOOP]) == 0
+    return out
+
+
+def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_path):
+    out = tmp_path / "report"
+    ran = hpc("evaluate", "segmenter", "--data", cache, "--weights", segmenter, "--out", str(out), "--json")
+    assert ran.code == 0, ran.err
+    assert ran.document["command"] == "evaluate"
+    assert ran.document["metrics"]["iou"]["n"] == 4
+    assert str(out / "report.md") in ran.details["outputs"]
+    assert json.loads((out / "report.json").read_text())["metrics"] == ran.document["metrics"]
+    common = ("evaluate", "fit", "--data", cache, "--weights", network, "--out", str(tmp_path / "crops"))
+    labels = hpc(*common, "--crops", "labels", "--json")
+    assert set(labels.document["metrics"]) == {
+        *("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pckh", "err_quat_rad", "pck_150", "auc_150")
+    }
+    low, high = labels.document["metrics"]["mpjpe_mm"]["ci95"]
+    assert low <= labels.document["metrics"]["mpjpe_mm"]["value"] <= high
+    told = hpc(*common, "--crops", "segmenter", "--segmenter", segmenter)
+    assert told.code == 0, told.err
+    assert "joints after Procrustes" in told.out
+    assert "Quartiles" in told.out
+
+
+def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
+    out = tmp_path / "report"
+    now = hpc("evaluate", "fit", "--data", cache, "--method", "keypoints", "--out", str(out), "--json")
+    assert now.code == 0, now.err
+    assert now.document["metrics"]["pa_mpjpe_mm"]["value"] < 60  # landmarks are true there
+    assert {path.name for path in out.iterdir()} == {
+        *("report.md", "report.json", "run.json", "ledger.0-of-1.jsonl", "quartiles.jpg"),
+        *("worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg"),
+    }
+    fits = tmp_path / "fits"
+    fits.mkdir()
+    empty = hpc("evaluate", "fit", "--data", cache, "--predictions", str(fits))
+    assert empty.code == 3
+    assert FIT_SUFFIX in empty.err
+
+
+def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for link in ("a/people", "b"):
+        (tmp_path / link).symlink_to(cache)
+    (tmp_path / "list").write_text("a/people\nb\nnowhere\n")
+    line = ("evaluate", "fit", "--items", "list", "--weights", network, "--crops", "labels", "--out", "reports")
+    dry = hpc(*line, "--dry-run", "--json")
+    assert [item["status"] for item in dry.document["items"]] == ["planned"] * 3
+    assert not (tmp_path / "reports").exists()
+    ran = hpc(*line, "--json")
+    assert ran.code == 4
+    assert [item["status"] for item in ran.document["items"]] == ["success", "success", "error"]
+    assert ran.document["summary"]["done"] == 2
+    assert "nowhere" in ran.document["items"][2]["error"]
+    figures = [item["metrics"]["mpjpe_mm"]["value"] for item in ran.document["items"][:2]]
+    assert figures[0] == figures[1] > 0
+    assert (tmp_path / "reports/a/people/report.md").is_file()
+    again = hpc(*line, "--json")
+    assert [item["status"] for item in again.document["items"]] == ["skipped", "skipped", "error"]
+    assert again.document["items"][0]["metrics"]["mpjpe_mm"]["value"] == figures[0]
+    (tmp_path / "list").write_text("b\n")
+    other = hpc(*line, "--visible", "0.5")
+    assert other.code == 2
+    assert "with other options" in other.err
+    shown = hpc("ledger", "reports", "--json")
+    assert {item["input"] for item in shown.document["items"]} >= {"nowhere"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("fit",), 2, "--data: is missing"),
+        (("fits", "--data", "x"), 2, "fits"),
+        (("fit", "--data", "nowhere"), 3, "nowhere"),
+        (("keypoints", "--data", "CACHE"), 3, "lacks people/keypoints/coco17"),
+        (("keypoints", "--data", "CACHE", "--crops", "labels"), 2, "is for fit"),
+        (("fit", "--data", "CACHE", "--set", "loop.steps=3"), 2, "is not for this"),
+        (("refine", "--data", "CACHE", "--set", "rounds=3"), 2, "is not for this"),
+        (("fit", "--data", "CACHE", "--ablation", "losses", "--set", "loop.step=3"), 2, "loop.steps"),
+        (("fit", "--data", "CACHE", "--split", "exam"), 3, "has no split exam"),
+        (("fit", "--data", "CACHE", "--crops", "labels", "--ablation", "inputs"), 2, "together with --crops"),
+        (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "is for fit"),
+        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "is for fits to images"),
+        (("fit", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
+        (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "inputs, segmenters, losses, supervision"),
+        (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),
+        (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
+        (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
+        (("fit", "--data", "CACHE", "--predictions", "none"), 3, "none: holds no fits"),
+    ],
+)
+def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
+    given = [cache if text == "CACHE" else text for text in arguments]
+    ran = hpc("evaluate", *given, "--out", str(tmp_path / "report"))
+    assert ran.code == code, ran.err
+    assert words in ran.err
+
+
+def test_labels_that_lack_are_named(hpc, tmp_path):
+    for label, words in (("parts", "maps of body parts"), ("poses", "body parameters"), ("detected", "detections")):
+        bare = painted_cache(tmp_path / label, count=10, lacks=(label,))
+        what = "segmenter" if label == "parts" else "fit"
+        more = ("--detector", "stored") if label == "detected" else ()
+        ran = hpc("evaluate", what, "--data", str(bare), "--out", str(tmp_path / "report"), *more)
+        if label == "parts" and "is not here" in ran.err:
+            pytest.skip("no segmenter is shipped")
+        assert ran.code == 3
+        assert words in ran.err
+    looked = hpc("evaluate", "fit", "--data", str(bare), "--limit", "1", "--out", str(tmp_path / "looked"))
+    assert looked.code == 0
+    assert "holds no detections: people are looked for" in looked.err
+
+
+def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, segmenter, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
+    listed = hpc("weights", "list", "--json").document
+    names = {item["input"]: item for item in listed["items"]}
+    assert names["lifter"]["status"] == "success"
+    assert names["imagenet-resnet50"]["status"] == "partial"
+    assert hpc("weights", "verify").code == 0
+    own = hpc("weights", "list", segmenter, "--json").details
+    assert own["model"] == "segmenter"
+    assert own["held_out"].startswith("iou")
+    assert hpc("weights", "list", "nothing").code == 3
+    assert hpc("weights", "list", "nothing", "imagenet-resnet50").code == 4
+    assert hpc("weights", "list", "imagenet-resnet50").code == 0
+    assert hpc("weights", "verify", segmenter).code == 0
+    whole = Path(segmenter, "best.safetensors").read_bytes()
+    (tmp_path / "short.safetensors").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "changed.safetensors").write_bytes(whole[:-9] + bytes(255 - byte for byte in whole[-9:]))
+    (tmp_path / "rubbish.safetensors").write_bytes(b"rubbish" * 99)
+    (tmp_path / "rubbish.pth").write_bytes(b"rubbish" * 99)
+    for damaged in ("short.safetensors", "changed.safetensors", "rubbish.safetensors", "rubbish.pth"):
+        assert hpc("weights", "verify", str(tmp_path / damaged)).code == 3, damaged
+    missing = hpc("weights", "verify", "imagenet-resnet50")
+    assert missing.code == 5
+    assert "hpc weights fetch imagenet-resnet50" in missing.err
+    assert hpc("weights", "fetch").code == 2
+    unknown = hpc("weights", "fetch", "imagenet-resnet")
+    assert unknown.code == 2
+    assert "did you mean imagenet-resnet" in unknown.err

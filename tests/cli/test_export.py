@@ -1,0 +1,227 @@
+"""`hpc export` and `hpc view` from the command line, on fit files of drawn bodies."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import foreign_files
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.export import exporter
+from humanpose_cli.fitting import fit_reading
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.images import write_image
+
+
+@pytest.fixture
+def fits(tmp_path) -> Path:
+    """A folder with the fit of an image with two people, and its larger one's texture."""
+    joints = default_body().joint_template.numpy() + np.array((0, 0, 3))
+    sizes = {"poses": 72, "betas": 10, "trans": 3, "boxes": 4}
+    columns = {name: np.zeros((2, size)) for name, size in sizes.items()}
+    columns["boxes"][:, 2:] = ((10, 10), (50, 50))
+    fit = Fit.build(
+        **columns,
+        track_id=[0, 1],
+        frame_index=[0, 0],
+        interpolated=[False, False],
+        segment_scales=np.ones((2, len(SMPL24))),
+        joints3d=np.stack((joints, joints)),
+        joints2d=np.zeros((2, 24, 2)),
+        keypoints2d=np.zeros((2, 33, 3)),
+        confidence=[1, 1],
+        joint_confidence=np.ones((2, 24)),
+        reprojection_error=[0, 0],
+        frame_names=["a.png"],
+        shot_id=[0],
+        image_size=[(64, 64)],
+        focal=[60],
+        principal_point=[(32, 32)],
+        world_to_camera=np.eye(4)[None],
+    )
+    (tmp_path / "fits").mkdir()
+    fit.save(tmp_path / "fits" / "a.png.fit.npz")
+    write_image(tmp_path / "fits" / "a.png.person1.texture.png", np.full((512, 512, 4), 200, np.uint8))
+    return tmp_path / "fits"
+
+
+def names(ran) -> list[str]:
+    return [Path(path).name for path in ran.details["outputs"]]
+
+
+def test_formats_people_and_textures(hpc, fits, tmp_path):
+    line = ("export", str(fits), "--out", str(tmp_path / "out"), "--json")
+    ran = hpc(*line, "--format", "glb,bvh,obj,ply")
+    assert ran.code == 0, ran.err
+    assert [[Path(path).name for path in item["outputs"]] for item in ran.document["items"]] == [
+        ["a.png.glb"],
+        ["a.png.person0.bvh", "a.png.person1.bvh"],
+        ["a.png.obj", "a.png.mtl", "a.png.person1.png"],
+        ["a.png.ply"],
+    ]
+    assert "map_Kd a.png.person1.png" in (tmp_path / "out" / "a.png.mtl").read_text("utf-8")
+    ran = hpc(*line, "--format", "bvh", "--person", "largest", "--overwrite")
+    assert names(ran) == ["a.png.person1.bvh"]
+
+
+def test_formats_one_after_another_stand_beside_each_other(hpc, fits, tmp_path, monkeypatch):
+    """And a fit is read, and its ground found, once for all that are asked for together."""
+    called = []
+
+    def count(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, **named: called.append(name) or real(*given, **named))
+
+    count(fit_reading, "read_fits")
+    count(exporter, "on_the_ground")
+    line = ("export", str(fits), "--out", str(tmp_path / "out"), "--world", "ground", "--json")
+    assert names(hpc(*line)) == ["a.png.glb"]
+    ran = hpc(*line, "--format", "glb,json,ply")
+    assert [item["status"] for item in ran.document["items"]] == ["skipped", "success", "success"]
+    assert called == 2 * ["read_fits", "on_the_ground"]
+    refused = hpc(*line, "--format", "json", "--frame-rate", "30")
+    assert refused.code == 2
+    assert "a.png.fit.npz as json made with other options" in refused.err
+
+
+def test_one_file_tells_its_format(hpc, fits, tmp_path):
+    ran = hpc("export", str(fits / "a.png.fit.npz"), "--out", str(tmp_path / "people.json"), "--json")
+    assert ran.code == 0, ran.err
+    assert names(ran) == ["people.json"]
+
+
+def test_pages_for_fits_with_and_without_frames(hpc, fits, tmp_path):
+    ran = hpc("view", str(fits), "--out", str(tmp_path / "out"), "--json")
+    assert ran.code == 0, ran.err
+    assert names(ran) == ["a.png.html"]
+    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
+    page = tmp_path / "people.html"
+    ran = hpc("view", str(fits), "--frames", str(tmp_path / "a.png"), "--out", str(page), "--json")
+    assert ran.code == 0, ran.err
+    assert '<img alt="photograph"' in page.read_text("utf-8")
+    assert ran.details["megabytes"] < 3
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "told"),
+    [
+        (("--format", "fbx"), 2, "amass,json"),
+        (("--person", "7"), 2, "expected all, largest, 0, 1, found 7"),
+        (("--frame-rate", "0"), 2, "more than 0"),
+        (("--frame-rate", "nan"), 2, "--frame-rate: is out of range, expected a finite number"),
+        (("--out", "x.fbx"), 2, "a file of one of json, glb, usd"),
+        (("--out", "dance.bvh"), 2, "json, glb, usd"),
+        (("--texture", "frames"), 2, "name them with --frames"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(hpc, fits, tmp_path, monkeypatch, more, code, told):
+    monkeypatch.chdir(tmp_path)
+    ran = hpc("export", str(fits), *more)
+    assert told in ran.err
+    assert ran.code in (code, 3)
+
+
+def test_a_missing_extra_is_in_the_table(hpc, fits, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pxr", None)
+    ran = hpc("export", str(fits), "--format", "usd", "--out", str(tmp_path / "out"))
+    assert ran.code == 5
+    header, row = (line.split("\t") for line in ran.out.splitlines())
+    sentence = 'usd-core: is not installed, and USD files need it; pip install "humanpose-cli[usd]"'
+    assert dict(zip(header, row, strict=True))["error"] == sentence
+
+
+def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
+    """TRAM's whole folder, and a SMPL-X result with its model file."""
+    body = copy.copy(default_body())
+    body.name = "smpl-neutral"
+    monkeypatch.setattr(fit_reading, "load_body", lambda _: body)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(b"only its digest is looked at")
+    person = foreign_files.known()
+    track, camera = foreign_files.tram(person)
+    (tmp_path / "tram/hps").mkdir(parents=True)
+    np.save(tmp_path / "tram/hps/hps_track_0.npy", track)
+    np.save(tmp_path / "tram/camera.npy", camera)
+    torch.save(foreign_files.gvhmr(person), tmp_path / "hmr4d_results.pt")
+    model = {
+        "J_regressor": np.eye(55, 24),
+        "v_template": body.joint_template.numpy(),
+        "shapedirs": np.zeros((24, 3, 15)),
+    }
+    np.savez(tmp_path / "SMPLX.npz", **model)
+    line = ("--body", "smpl:SMPL_NEUTRAL.pkl", "--out", "out", "--json")
+    assert names(hpc("export", "tram", *line)) == ["tram.glb"]
+    refused = hpc("export", "hmr4d_results.pt", *line)
+    assert (refused.code, "--smplx" in refused.details["error"]) == (2, True)
+    line += ("--smplx", "SMPLX.npz", "--overwrite")
+    assert names(hpc("export", "hmr4d_results.pt", *line)) == ["hmr4d_results.pt.glb"]
+    assert names(hpc("view", "hmr4d_results.pt", *line)) == ["hmr4d_results.pt.html"]
+    np.save(tmp_path / "tram/camera.npy", {"img_focal": 1.0})
+    damaged = hpc("export", "tram", *line)
+    assert (damaged.code, "has not the documented layout" in damaged.details["error"]) == (3, True)
+
+
+def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
+    pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+    raw = os.fsdecode(b"lat\xe9in.jpg")
+    fit = (fits / "a.png.fit.npz").rename(tmp_path / f"{raw}.fit.npz")
+    (fits / "a.png.person1.texture.png").rename(tmp_path / f"{raw}.person1.texture.png")
+    out = tmp_path / os.fsdecode(b"l\xe9")  # a folder of the user's keeps its name
+    ran = hpc("export", str(fit), "--out", str(out), "--format", "obj,usd,glb", "--json")
+    assert ran.code == 0, ran.err
+    names = {Path(path).name for item in ran.document["items"] for path in item["outputs"]}
+    shown = r"lat\xe9in.jpg"
+    assert names == {f"{shown}.{ending}" for ending in ("obj", "mtl", "person1.png", "usd", "glb")}
+    assert f"mtllib {shown}.mtl" in (out / f"{shown}.obj").read_text("utf-8")
+    assert f"map_Kd {shown}.person1.png" in (out / f"{shown}.mtl").read_text("utf-8")
+    assert (out / f"{shown}.usd").read_bytes().startswith(b"PXR-USDC")
+    assert json.loads((out / "run.json").read_bytes())["arguments"][1] == str(fit)
+    own = tmp_path / os.fsdecode(b"l\xe9.usd")  # a file of the user's too, and what it refers to is in UTF-8
+    ran = hpc("export", str(fit), "--out", str(own), "--json")
+    assert [Path(path).name for path in ran.details["outputs"]] == [own.name, r"l\xe9.person1.png"]
+    assert own.exists()
+    page = tmp_path / f"{raw}.html"
+    assert hpc("view", str(fit), "--out", str(page)).code == 0
+    assert f"<title>{shown}</title>" in page.read_text("utf-8")
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize("command", ["export", "view"])
+def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, fits, tmp_path, command):
+    lines = [str(fits / "a.png.fit.npz"), LONG, "d/" * 3000 + "y.npz", "missing.npz"]
+    (tmp_path / "items.txt").write_text("\n".join(lines))
+    ran = hpc(command, "--items", str(tmp_path / "items.txt"), "--out", str(tmp_path / "out"), "--json")
+    assert ran.code == 4
+    assert [item["status"] for item in ran.document["items"]] == ["success", "error", "error", "error"]
+    said = [item["error"] for item in ran.document["items"][1:]]
+    assert said[0].startswith(f"{LONG}: has too long a name for this file system; ")
+    assert "has too long a name for this file system; " in said[1]
+    assert said[2].startswith("missing.npz: does not exist")
+
+
+def test_a_name_with_no_space_for_an_ending_fails_alone(hpc, fits, tmp_path):
+    """Of 248 bytes there is space for the texture's name nowhere, and for some of the outputs' names."""
+    name = "n" * 240 + ".fit.npz"
+    (fits / name).write_bytes((fits / "a.png.fit.npz").read_bytes())
+    line = ("export", str(fits), "--out", str(tmp_path / "out"), "--json", "--person", "0", "--format")
+    ran = hpc(*line, "amass,glb")
+    assert ran.code == 4
+    found = {item["input"].rpartition("/")[2]: item for item in ran.document["items"] if item["error"]}
+    assert list(found) == [name]
+    words = (
+        "name is too long for this file system, expected at most 255 bytes, found 258 bytes; shorten the input's name"
+    )
+    assert words in found[name]["error"]
+    assert [Path(path).name for item in ran.document["items"] for path in item["outputs"]] == [
+        *("a.png.person0.amass.npz", "a.png.glb", "n" * 240 + ".glb")
+    ]

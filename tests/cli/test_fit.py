@@ -1,0 +1,438 @@
+"""`hpc fit` and `hpc repose` from the command line, on a real photograph."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from helpers.blind_detector import BlindDetector
+
+import humanpose_cli as hp
+import humanpose_cli.fitting.people
+from humanpose_cli.cli.main import main
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.rasterising.op import interpolate
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.rendering.shading import rasterise_view
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder as users have it: a person, a thing, a text that calls itself an image, and something else."""
+    folder = tmp_path_factory.mktemp("my photos é")
+    write_image(folder / "astronaut.png", skimage.data.astronaut()[::2, ::2])  # large enough for everything below
+    write_image(folder / "coffee.jpg", skimage.data.coffee()[::2, ::2])
+    (folder / "broken.jpg").write_text("no image")
+    (folder / "notes.txt").write_text("nothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture(scope="module")
+def fitted(photos, tmp_path_factory):
+    """A folder with the astronaut's results, for whatever test comes first in its process."""
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            patch.setenv(name, "1")
+        assert main(("fit", str(photos / "astronaut.png"), "--out", str(folder), "--detector", "fast", "--quiet")) == 0
+    return folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are UTF-8 elsewhere")
+def test_a_rerun_in_a_locale_of_ascii_knows_what_is_done(hpc, tmp_path):
+    """And does the rest, and its streams keep the locale's encoding."""
+    for name in ("Zoë.png", "Åse.png"):
+        write_image(tmp_path / "photos" / name, np.zeros((64, 64, 3), np.uint8))
+    line = ("fit", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--detector", "fast", "--no-overlay")
+    assert hpc(*line).code == 0
+    (tmp_path / "out" / "Åse.png.fit.npz").unlink()
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "humanpose_cli", *line]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    told = [line.split("\t")[:2] for line in done.stdout.splitlines() if ".png" in line]
+    folder = tmp_path / "photos"
+    assert told == [[f"{folder}/Zo\\xeb.png", "done before"], [f"{folder}/\\xc5se.png", "done"]]
+    assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"Zoë.png.fit.npz", "Åse.png.fit.npz"}
+
+
+@pytest.mark.parametrize("source", ["file", "null", "stdin"])
+def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, tmp_path, monkeypatch, source):
+    """So does an input whose results have no space for their endings; a name of the longest kind is fine."""
+    folder, end = tmp_path / "photos", b"\0" if source == "null" else b"\n"
+    names = ["a.png", "x" * 300 + ".png", "n" * 244 + ".png", "o" * 239 + ".png"]
+    for name in (names[0], *names[2:]):
+        write_image(folder / name, np.zeros((16, 16, 3), np.uint8))
+    listed = end.join(os.fsencode(folder / name) for name in names) + end
+    (tmp_path / "items").write_bytes(listed)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    given = {"file": ("--items", f"{tmp_path}/items"), "null": ("-0", "--items", f"{tmp_path}/items"), "stdin": ("-",)}
+    ran = hpc("fit", *given[source], "--out", str(tmp_path / "out"), "--detector", "fast", "--no-overlay", "--json")
+    assert ran.code == 4
+    items = {Path(item["input"]).name: item for item in ran.document["items"]}
+    assert [items[name]["status"] for name in names] == ["success", "error", "error", "success"]
+    assert "has too long a name for this file system; check the list" in items[names[1]]["error"]
+    assert "name is too long for this file system, expected at most 255 bytes, found 256" in items[names[2]]["error"]
+    written = sorted(path.name for path in (tmp_path / "out").glob("*.npz"))
+    assert written == [f"{names[0]}.fit.npz", f"{names[3]}.fit.npz"]
+
+
+def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
+    line = ("fit", str(photos), "--out", str(out), "--detector", "fast", "--json")
+    ran = hpc(*line)
+    assert ran.code == 4
+    document = json.loads(ran.out)
+    assert (document["command"], document["status"]) == ("fit", "partial")
+    items = {item["input"].rsplit("/", 1)[-1]: item for item in document["items"]}
+    assert set(items) == {"astronaut.png", "coffee.jpg", "broken.jpg"}
+    assert items["broken.jpg"]["status"] == "error"
+    assert "broken.jpg" in items["broken.jpg"]["error"]
+    assert (items["astronaut.png"]["people"], items["coffee.jpg"]["people"]) == (1, 0)
+    assert "nobody was found" in ran.err
+
+    record = read_fit(out / "astronaut.png.fit.npz")
+    (row,) = items["astronaut.png"]["rows"]
+    np.testing.assert_allclose(row["joints3d"]["left_wrist"], record.joints3d[0, SMPL24.index("left_wrist")], atol=1e-4)
+    # She faces the camera: her left shoulder is on the right of the image, her nose near (112, 57).
+    left, right = (record.joints2d[0, SMPL24.index(f"{side}_shoulder"), 0] for side in ("left", "right"))
+    assert left > right + 30
+    assert abs(record.keypoints2d[0, 0, 0] - 112) < 8
+    assert abs(record.keypoints2d[0, 0, 1] - 57) < 8
+    assert read_image(out / "astronaut.png.overlay.jpg").size == (256, 256)
+    assert len(read_fit(out / "coffee.jpg.fit.npz")) == 0
+    assert not list(out.rglob("*.partial"))
+
+    before = (out / "astronaut.png.fit.npz").stat().st_mtime_ns
+    again = json.loads(hpc(*line).out)
+    states = {item["input"].rsplit("/", 1)[-1]: item for item in again["items"]}
+    assert states["astronaut.png"]["status"] == "skipped"
+    assert states["astronaut.png"]["rows"] == items["astronaut.png"]["rows"]
+    assert (out / "astronaut.png.fit.npz").stat().st_mtime_ns == before
+
+
+def test_a_rerun_over_finished_fits_loads_no_torch(photos, fitted):
+    code = (
+        "import sys; from humanpose_cli.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        "assert code == 0 and not {'torch', 'scipy', 'onnxruntime'} & set(sys.modules), set(sys.modules)"
+    )
+    line = ("fit", str(photos / "astronaut.png"), "--out", str(fitted), "--detector", "fast")
+    done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "done before" in done.stdout
+
+
+def test_other_options_do_not_replace_results_unasked(hpc, photos, fitted):
+    ran = hpc("fit", str(photos / "astronaut.png"), "--out", str(fitted), "--detector", "fast", "--focal", "900")
+    assert ran.code == 2
+    assert "--overwrite" in ran.err
+
+
+def test_a_fit_is_the_same_bytes_again(hpc, photos, fitted, tmp_path):
+    assert (
+        hpc("fit", str(photos / "astronaut.png"), "--out", str(tmp_path), "--detector", "fast", "--threads", "1").code
+        == 0
+    )
+    first, second = ((folder / "astronaut.png.fit.npz").read_bytes() for folder in (fitted, tmp_path))
+    assert first == second
+
+
+def test_methods_are_told_apart_and_recorded(hpc, photos, tmp_path):
+    photo = str(photos / "astronaut.png")
+    seen = {}
+    for method in ("auto", "keypoints", "nbf"):
+        folder = tmp_path / method
+        line = ("fit", photo, "--detector", "fast", "--no-overlay", "--method", method)
+        ran = hpc(*line, "--out", str(folder), "--json")
+        assert ran.code == 0, ran.err
+        seen[method] = read_fit(folder / "astronaut.png.fit.npz")
+        assert seen[method].options["method"] == method
+        assert bool(seen[method].options["network"]) == (method != "keypoints")
+    joints = {name: fit.joints3d for name, fit in seen.items()}
+    assert not np.allclose(joints["auto"], joints["keypoints"], atol=1e-3)
+    assert not np.allclose(joints["auto"], joints["nbf"], atol=1e-3)
+    again = hpc(*line, "--out", str(tmp_path / "auto"))
+    assert again.code != 0  # other options would write the same file
+    assert "--overwrite" in again.err
+
+
+def test_people_of_another_detector(hpc, photos, tmp_path):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"astronaut.png": [[10, 5, 200, 256]]}))
+    ran = hpc("fit", str(photos / "astronaut.png"), "--boxes", str(boxes), "--out", str(tmp_path), "--no-overlay")
+    assert ran.code == 0, ran.err
+    record = read_fit(tmp_path / "astronaut.png.fit.npz")
+    np.testing.assert_allclose(record.boxes[0], [10, 5, 200, 256], atol=0.5)
+    assert not (tmp_path / "astronaut.png.overlay.jpg").exists()
+    boxes.write_text(json.dumps({"somebody-else.png": []}))
+    refused = hpc("fit", str(photos / "astronaut.png"), "--boxes", str(boxes), "--out", str(tmp_path / "b"))
+    assert refused.code == 3
+    assert "does not mention astronaut.png" in refused.err
+
+
+def test_a_network_of_another_kind_is_refused_before_anything_is_fitted(hpc, photos, tmp_path):
+    from humanpose_cli.detect.runtime import POSE_NETWORKS
+
+    photo = str(photos / "astronaut.png")
+    others = {
+        POSE_NETWORKS["movenet-thunder"]: "is another kind of network, expected an RTMPose network",
+        photos / "notes.txt": "is no network that ONNX Runtime reads",
+    }
+    for file, problem in others.items():
+        ran = hpc("fit", photo, "--pose-model", str(file), "--out", str(tmp_path))
+        assert ran.code == 3
+        assert f"{file}: {problem}" in ran.err.replace("\n", " ")
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tmp_path):
+    fit = fitted / "astronaut.png.fit.npz"
+    np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
+    for name, target, known in (("a", fit, ()), ("b", tmp_path / "pose.npy", ("--fit", str(fit)))):
+        ran = hpc(
+            "repose", "--input", str(photos / "astronaut.png"), "--target-pose", str(target), *known,
+            "--out", str(tmp_path / name), "--detector", "fast", "--size", "256", "--json",
+        )  # fmt: skip
+        assert ran.code == 0, ran.err
+        (item,) = json.loads(ran.out)["items"]
+        assert 0.05 < item["visible"] < 0.9
+        pose = {"a": "astronaut", "b": "pose"}[name]
+        assert read_image(tmp_path / name / f"astronaut.{pose}.png").size == (256, 256)
+
+
+def test_photograph_then_pose_into_one_file(hpc, photos, fitted, tmp_path):
+    photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
+    np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
+    line = ("repose", photo, str(tmp_path / "pose.npy"), "--fit", str(fit), "--size", "128", "-o")
+    (tmp_path / "new.jpg").write_bytes(b"of another time")
+    refused = hpc(*line, str(tmp_path / "new.jpg"))
+    assert (refused.code, "new.jpg: exists already; --overwrite replaces it" in refused.err) == (2, True)
+    ran = hpc(*line, str(tmp_path / "new.jpg"), "--overwrite")
+    assert ran.code == 0, ran.err
+    assert read_image(tmp_path / "new.jpg").size == (128, 128)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.jpg", "pose.npy"]  # no ledger beside it
+    several = hpc(*line[:1], photo, *line[1:], str(tmp_path / "x.png"), str(tmp_path / "new2.png"))
+    assert several.code == 2
+
+
+def test_two_poses_of_one_photograph_and_what_is_refused(hpc, photos, fitted, tmp_path):
+    photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
+    joints = read_fit(fit).joints3d[0]
+    for name in ("up", "down"):
+        np.save(tmp_path / f"{name}.npy", joints)
+        line = ("repose", photo, str(tmp_path / f"{name}.npy"), "--fit", str(fit), "-o", str(tmp_path / "out"))
+        assert hpc(*line, "--size", "64").code == 0
+        assert (tmp_path / "out" / f"astronaut.{name}.png").exists()
+    refused = hpc(*line, "--size", "32")
+    assert refused.code == 2
+    assert "made with other options (--size 32, was 64); --overwrite replaces them" in refused.err
+    np.save(tmp_path / "down.npy", joints + np.float32(0.1))
+    refused = hpc(*line, "--size", "64")
+    assert "made with other options (another --target-pose); --overwrite" in refused.err
+
+
+def test_parts_of_one_motion_are_numbered_by_its_frames(hpc, photos, fitted, tmp_path):
+    photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
+    np.save(tmp_path / "dance.npy", np.repeat(read_fit(fit).joints3d[:1], 9, 0))
+    line = ("repose", photo, str(tmp_path / "dance.npy"), "--fit", str(fit), "--size", "64", "--numbered", "-o")
+    for part in ("4:6", "7:9"):
+        ran = hpc(*line, str(tmp_path / "out"), "--frames", part)
+        assert ran.code == 0, ran.err
+    names = [path.name for path in sorted((tmp_path / "out" / "astronaut.dance").iterdir())]
+    assert names == ["000004.png", "000005.png", "000007.png", "000008.png"]
+    refused = hpc(*line, str(tmp_path / "out"), "--frames", "5:8")
+    assert refused.code == 2
+    assert "is what hpc repose made of astronaut.png as dance, frames 4:6" in refused.err.replace("\n", " ")
+    for part in ("2:4", "4:5"):
+        assert hpc(*line, str(tmp_path / "f_%03d.png"), "--frames", part).code == 0
+    assert sorted(path.name for path in tmp_path.glob("f_*")) == ["f_002.png", "f_003.png", "f_004.png"]
+
+
+def test_reposed_images_beside_their_photographs_are_not_taken_for_photographs(hpc, photos, fitted, tmp_path):
+    fit = fitted / "astronaut.png.fit.npz"
+    (tmp_path / "astronaut.png").write_bytes((photos / "astronaut.png").read_bytes())
+    line = ("repose", str(tmp_path), str(fit), "--fit", str(fit), "--size", "64", "-o", str(tmp_path), "--json")
+    for status in ("success", "skipped"):
+        ran = hpc(*line)
+        assert ran.code == 0, ran.err
+        (item,) = json.loads(ran.out)["items"]
+        assert (Path(item["input"]).name, item["status"]) == ("astronaut.png", status)
+        assert (tmp_path / "astronaut.astronaut.png").exists()
+
+
+def test_a_fit_into_one_file(hpc, photos, tmp_path):
+    out = tmp_path / "x.npz"
+    ran = hpc("fit", str(photos / "astronaut.png"), "-o", str(out), "--detector", "fast", "--json")
+    assert ran.code == 0, ran.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npz", "x.overlay.jpg"]
+    (item,) = json.loads(ran.out)["items"]
+    assert (item["people"], item["doubtful"]) == (1, "")
+    refused = hpc("fit", str(photos / "astronaut.png"), "-o", str(tmp_path / "x.png"))
+    assert (refused.code, "--out: is no name of a fit" in refused.err) == (2, True)
+
+
+def test_results_beside_their_inputs_are_not_taken_for_inputs(hpc, tmp_path):
+    write_image(tmp_path / "coffee.png", skimage.data.coffee()[::4, ::4])
+    line = ("fit", str(tmp_path), "--out", str(tmp_path), "--detector", "fast", "--json")
+    assert hpc(*line).code == 0
+    assert (tmp_path / "coffee.png.overlay.jpg").exists()
+    assert [item["status"] for item in json.loads(hpc(*line).out)["items"]] == ["skipped"]
+
+
+def test_repose_needs_somebody(hpc, photos, fitted, tmp_path):
+    target = str(fitted / "astronaut.png.fit.npz")
+    line = ("repose", "--input", str(photos / "coffee.jpg"), "--target-pose", target, "--out", str(tmp_path))
+    ran = hpc(*line, "--detector", "fast")
+    assert ran.code == 3
+    assert "nobody was found" in ran.err
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
+    np.save(tmp_path / "pose.npy", np.random.default_rng(0).normal(size=(24, 3)))
+    with VideoWriter(tmp_path / "clip.mp4", 25) as video:
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    line = ("repose", "--input", str(tmp_path / "clip.mp4"), "--target-pose", str(tmp_path / "pose.npy"))
+    ran = hpc(*line, "--detector", "fast", "--out", str(tmp_path / "out"))
+    assert ran.code == 3
+    assert "clip.mp4: the people of its first frame are reposed" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "in_photograph", "in_video"),
+    [
+        ((), "largest", "fast"),
+        (("--person", "all"), "thorough", "fast"),
+        (("--detector", "fast"), "fast", "fast"),
+        (("--detector", "thorough"), *["thorough"] * 2),
+    ],
+)
+def test_repose_looks_longer_for_people_in_photographs_than_in_driving_videos(
+    hpc, tmp_path, monkeypatch, options, in_photograph, in_video
+):
+    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", BlindDetector)
+    monkeypatch.setattr(BlindDetector, "modes", [])
+    write_image(tmp_path / "photo.png", np.zeros((48, 64, 3), np.uint8))
+    upright = torch.eye(3).repeat(1, 24, 1, 1)
+    np.save(tmp_path / "pose.npy", hp.Body.default().pose(upright, torch.zeros(1, 10)).joints[0].numpy())
+    with VideoWriter(tmp_path / "dance.mp4", 25) as video:
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    for target, mode in (("pose.npy", in_photograph), ("dance.mp4", in_video)):
+        line = ("repose", str(tmp_path / "photo.png"), str(tmp_path / target), "--out", str(tmp_path / "out"))
+        ran = hpc(*line, *options)
+        assert (ran.code, "nobody" in ran.err) == (3, True), ran.err
+        assert BlindDetector.modes == [mode]
+        BlindDetector.modes.clear()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("repose", "--target-pose", "x.npy"), 2, "--input"),
+        (("repose", "x.npy"), 2, "--input: is missing, expected photographs, then the pose"),
+        (("repose", "x.jpg"), 2, "--target-pose: is missing"),
+        (("repose", "x.npy", "x.jpg"), 2, "x.npy: is a pose file where a photograph should be"),
+        (("repose", "--input", "x.jpg"), 2, "--target-pose"),
+        (("repose", "--input", "x.jpg", "--target-pose", "absent.npy"), 3, "absent.npy"),
+        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--person", "bob"), 2, "--person"),
+        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--frames", "2:1"), 2, "--frames"),
+        (("fit",), 2, "input: is missing"),
+        (("fit", "absent.jpg"), 3, "absent.jpg"),
+        (("fit", "x.jpg", "--focal", "-3"), 2, "--focal"),
+        (("fit", "x.jpg", "--body", "smpl:absent.pkl"), 5, "absent.pkl"),
+        (("fit", "x.jpg", "--body", "dragon"), 2, "default or smpl:FILE"),
+        (("fit", "x.jpg", "--method", "keypoints", "--weights", "nbf-proxy"), 2, "--method auto or nbf"),
+        (("fit", "x.jpg", "--method", "nbf", "--weights", "absent"), 3, "is no weights file"),
+        (("fit", "x.jpg", "--method", "nbf", "--weights", "segmenter"), 3, "holds another model"),
+        (("fit", "x.jpg", "--weights", "imagenet-vgg19"), 5, "hpc weights fetch imagenet-vgg19"),
+        (
+            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "warp3d", "--weights", "no"),
+            3,
+            "no weights",
+        ),
+        (
+            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--mesh-input"),
+            2,
+            "--method warp3d",
+        ),
+    ],
+)
+def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    write_image("x.jpg", np.full((64, 64, 3), 90, np.uint8))
+    np.save("y.npy", hp.Body.default().rest_joints(torch.zeros(1, 10))[0].numpy())
+    ran = hpc(*arguments)
+    assert ran.code == code, ran.err
+    assert says in ran.err
+    assert len(ran.err.strip().splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (("--method", "register"), "densepose"),
+        (("--densepose", "iuv"), "densepose"),
+        (("--charts", "UV_Processed.mat"), "charts"),
+        (("--method", "register", "--densepose", "iuv", "--refine"), "refine"),
+    ],
+)
+def test_register_and_its_options_go_together(hpc, photos, out, line, named):
+    ran = hpc("fit", str(photos), "--out", str(out), *line)
+    assert ran.code == 2
+    assert named in ran.err
+
+
+def test_register_brings_back_a_body_whose_surface_is_known(hpc, tmp_path):
+    """A long-legged person, of whom there are coarse keypoints and a map of charts; from Python it is the same."""
+    body, camera, side = hp.Body.default(), Camera(600.0, (120.0, 160.0), (240, 320)), np.array([240, 320])
+    poses, scales, shape = torch.zeros(1, 24, 3), torch.ones(1, 24), torch.zeros(1, body.shape_count)
+    poses[0, 0] = torch.tensor([torch.pi, 0.0, 0.0])
+    poses[0, SMPL24.indices(("left_shoulder", "right_shoulder")), 2] = torch.tensor([-0.9, 0.7])
+    scales[0, SMPL24.indices(("left_knee", "right_knee", "left_hip", "right_hip"))] = 1.12
+    rotations, trans = axis_angle_to_matrix(poses), torch.tensor([[0.0, -0.1, 4.5]])
+    true = body.pose(rotations, shape, trans, scales)
+    raster = rasterise_view(true.vertices, body.faces, camera)
+    uv = interpolate(raster, body.uv_faces, body.uv[None])[0].numpy()
+    face = raster.face[0].numpy()
+    part = np.sort(body.part_labels.numpy()[body.faces.numpy()[face]], -1)[..., 1]
+    charts = np.dstack((1 + part, np.rint(255 * uv))) * (face >= 0)[..., None]
+    np.savez(tmp_path / "a_IUV.npz", iuv=charts.astype(np.uint8))
+    joints = camera.project(body.pose_landmarks("coco17", body.pose(rotations, shape, trans, scales), shape)[0].numpy())
+    joints = joints + np.random.default_rng(0).normal(0, 4, joints.shape)
+    keypoints = np.column_stack((joints, np.ones(17))).ravel().tolist()
+    (tmp_path / "people.json").write_text(json.dumps([{"image_id": "a.png", "category_id": 1, "keypoints": keypoints}]))
+    photo = tmp_path / "a.png"
+    write_image(photo, np.full((*side[::-1], 3), 90, np.uint8))
+    people, densepose = str(tmp_path / "people.json"), str(tmp_path)
+    line = ("fit", str(photo), "--keypoints", people, "--focal", "600", "--detector", "fast", "--no-overlay")
+    line += ("--method", "register", "--densepose", densepose, "--out", str(tmp_path / "out"))
+    ran = hpc(*line)
+    assert ran.code == 0, ran.err
+    fit = read_fit(tmp_path / "out" / "a.png.fit.npz")
+    assert fit.options["registered"] == [True]
+    error = np.linalg.norm(fit.joints2d[0] - camera.project(true.joints[0].numpy()), axis=1).mean()
+    assert error < 3, "pixels; the keypoints are 5 off"
+    options = {"keypoints": people, "focal": 600, "detector": "fast", "device": "cpu"}
+    np.testing.assert_array_equal(hp.fit(photo, method="register", densepose=densepose, **options).poses, fit.poses)
+    with pytest.raises(hp.UsageError, match="densepose: goes with"):
+        hp.fit(photo, method="register")
+    np.savez(tmp_path / "a_IUV.npz", iuv=np.zeros_like(charts, np.uint8))
+    refused = hpc(*line)
+    assert (refused.code, "made with other options (another --densepose)" in refused.err) == (2, True)

@@ -1,0 +1,98 @@
+"""`hpc repose` with the poses of a driving video, from the command line; most runs end early: nobody is found in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.blind_detector import BlindDetector
+
+import humanpose_cli.fitting.people
+from humanpose_cli.batch.runner import Outcome
+from humanpose_cli.cli.repose import ReposeWork
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.pose_files import JointTarget
+from humanpose_cli.reposing import targets
+
+
+@pytest.fixture
+def driving(tmp_path, monkeypatch) -> Path:
+    """A folder of two frames, beside a photograph; the working folder holds both."""
+    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", BlindDetector)
+    for path in ("photo.png", "frames/f_0000.png", "frames/f_0001.png"):
+        write_image(tmp_path / path, np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "frames"
+
+
+def kept(folder: str) -> list[str]:
+    """The targets whose fits a folder holds."""
+    return sorted(path.name.rsplit(".", 3)[0] for path in Path(folder, "targets").glob("*.fit.npz"))
+
+
+def drawn(work, item):
+    """An item's work in place of drawing it."""
+    write_image(item.outputs[0], np.zeros((8, 8, 3), np.uint8))
+    return Outcome(item.outputs)
+
+
+def test_the_fit_is_kept_beside_a_file_and_in_folders_of_any_name(hpc, driving):
+    for out in ("file/new.mp4", "out.v2"):
+        ran = hpc("repose", "photo.png", "frames", "--out", out)
+        assert (ran.code, "frames: shows nobody" in ran.err) == (3, True), ran.err
+    assert kept("file") == kept("out.v2") == ["frames"]
+
+
+def test_of_an_image_it_is_kept_in_folders_alone(hpc, driving):
+    for out in ("file/new.png", "out"):
+        assert hpc("repose", "photo.png", "frames/f_0001.png", "--out", out).code == 3
+    assert not Path("file").exists()
+    assert kept("out") == ["f_0001.png"]
+
+
+def test_progress_tells_of_the_driving_video_and_an_interrupt_that_work_was_done(hpc, driving, monkeypatch):
+    def stopped(fitter, images, *, progress, **_):
+        progress(1, 2, "frames")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Fitter, "fit", stopped)
+    ran = hpc("repose", "photo.png", "frames", "--log-json")
+    events = [json.loads(line) for line in ran.err.splitlines()]
+    assert {"event": "item", "item": "frames", "status": "started"}.items() <= events[1].items()
+    assert (ran.code, "before any work" in ran.err) == (130, False)
+
+
+def test_the_fit_of_the_driving_video_counts_among_the_seconds(hpc, driving, monkeypatch):
+    def slow_target(*_, **__):
+        time.sleep(0.5)
+        return JointTarget(np.zeros((1, len(SMPL24), 3)), SMPL24)
+
+    monkeypatch.setattr(targets, "read_target", slow_target)
+    monkeypatch.setattr(ReposeWork, "__call__", drawn)
+    ran = hpc("repose", "photo.png", "frames", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.details["seconds"] >= 0.5
+
+
+def test_a_numbered_pattern_is_a_driving_video(hpc, driving, monkeypatch):
+    ran = hpc("repose", "photo.png", "frames/f_%04d.png", "--out", "file/new.mp4")
+    assert (ran.code, "frames/f_%04d.png: shows nobody" in ran.err) == (3, True), ran.err
+    assert kept("file") == ["f_%04d.png"]
+    ran = hpc("repose", "photo.png", "frames/g_%04d.png")
+    assert (ran.code, "g_%04d.png: matches no file" in ran.err) == (3, True), ran.err
+
+
+def test_results_of_a_numbered_pattern_are_its_own_frames(hpc, driving, monkeypatch):
+    """A rerun skips them until a frame is another."""
+    monkeypatch.setattr(targets, "read_target", lambda *_, **__: JointTarget(np.zeros((1, len(SMPL24), 3)), SMPL24))
+    monkeypatch.setattr(ReposeWork, "__call__", drawn)
+    line = ("repose", "photo.png", "frames/f_%04d.png", "--json")
+    assert [hpc(*line).details["status"] for _ in range(2)] == ["success", "skipped"]
+    assert Path("hpc-out/repose/photo.f_%04d.png").exists()
+    write_image(driving / "f_0001.png", np.ones((48, 64, 3), np.uint8))
+    assert "another --target-pose" in hpc(*line).err

@@ -1,0 +1,76 @@
+"""`tests/` mirrors the rooms: tests/ROOM/test_MODULE.py tests humanpose_cli/ROOM/MODULE.py.
+
+A module of a package within a room has both names (`models/nbf/body.py`: `test_nbf_body.py`), and what has several test
+modules an aspect behind its name (`test_launching_gpu.py`). `tests/contracts` and `tests/helpers` mirror nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers.python_sources import ROOT
+
+TESTS = ROOT / "tests"
+MIRRORED = {"tools": ROOT / "tools", "benchmarks": ROOT / "benchmarks"}
+NO_MIRROR = ("contracts", "helpers")
+# Behaviour of several modules, which none of them has alone.
+ACROSS_MODULES = {
+    "engine/test_torch_contexts.py": "every operation inside torch's other machinery",
+    "lab/datasets/test_paper_presets.py": "data sets, a cache and a training, for each paper's preset",
+    "lab/datasets/test_splits_of_sources.py": "data sets' splits in trainings and evaluations",
+    "lab/datasets/test_truth_of_trees.py": "data sets evaluated against their own labels",
+}
+
+
+def room_of(path: Path) -> Path:
+    """The folder of modules that a folder of tests mirrors."""
+    room, *below = path.relative_to(TESTS).parts or ("",)
+    return MIRRORED.get(room, ROOT / "humanpose_cli" / room).joinpath(*below)
+
+
+def subjects(room: Path) -> set[str]:
+    """The names that test modules of a room may begin with: its modules and packages, joined by `_`."""
+    modules = [path.relative_to(room).with_suffix("").parts for path in room.rglob("*.py")]
+    return {"_".join(parts[:depth]) for parts in modules for depth in range(1, len(parts) + 1)} - {"__init__"}
+
+
+def has_subject(name: str, names: set[str]) -> bool:
+    return any(name == subject or name.startswith(f"{subject}_") for subject in names)
+
+
+def test_test_modules_are_named_after_the_modules_that_they_test():
+    strays = []
+    for path in sorted(TESTS.rglob("test_*.py")):
+        name = path.relative_to(TESTS)
+        if name.parts[0] in NO_MIRROR or name.as_posix() in ACROSS_MODULES:
+            continue
+        room = room_of(path.parent)
+        if not room.is_dir() or not has_subject(path.stem.removeprefix("test_"), subjects(room)):
+            strays.append(name.as_posix())
+    assert strays == []
+
+
+def test_every_exception_is_needed():
+    for name in ACROSS_MODULES:
+        path = TESTS / name
+        assert path.is_file()
+        assert not has_subject(path.stem.removeprefix("test_"), subjects(room_of(path.parent)))
+
+
+def test_the_check_finds_what_it_should():
+    assert has_subject("launching", {"launching"})
+    assert has_subject("nbf_body_placing", {"nbf_body"})
+    assert not has_subject("launchings", {"launching"})
+    assert not has_subject("gpu_launching", {"launching"})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [".ci/run", "Makefile", "CONTRIBUTING.md", ".github/workflows/checks.yml", "benchmarks/gpu_tests.py"]
+    + [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))],
+)
+def test_the_paths_of_tests_that_documents_name_are_there(document):
+    named = set(re.findall(r"\btests/[\w/]+(?:\.\w+)?", (ROOT / document).read_text("utf-8")))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -1,0 +1,368 @@
+"""Exported files, read by other programs' libraries, have the bodies where the fit has them, in its frames' time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from helpers import HELPERS
+from helpers.moving_people import FRAMES, PRESENT, moving_people, world_joints
+from scipy.spatial.transform import Rotation, Slerp
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.export.exporter import FORMATS, export_fit, parse_formats
+from humanpose_cli.export.meshes import frame_surfaces
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
+from humanpose_cli.io.images import read_image
+from humanpose_cli.io.pose_files import read_pose
+from humanpose_cli.io.pose_files.bvh import read_bvh_motion
+
+FIT = moving_people()
+JOINTS = world_joints(FIT)
+SIDE = 64
+TEXTURE = np.dstack(np.broadcast_arrays(*np.ogrid[:SIDE, :SIDE], 90, 255)).astype(np.uint8)
+VALIDATE = """
+const validator = require("gltf-validator"), fs = require("fs");
+validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
+  .then(report => console.log(JSON.stringify(report)));
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    base = tmp_path_factory.mktemp("export") / "clip.mp4"
+    formats = [name for name in FORMATS if name != "usd"]
+    written = export_fit(FIT, base, formats, textures={0: TEXTURE}, body=default_body())
+    assert all(path.stat().st_size for path in written)
+    assert sorted(path.relative_to(base.parent).as_posix() for path in written if path.parent == base.parent) == [
+        "clip.mp4.glb",
+        "clip.mp4.json",
+        *(f"clip.mp4.person{track}.{ending}" for track in PRESENT for ending in ("amass.npz", "bvh")),
+    ]
+    return base
+
+
+def beside(base: Path, ending: str) -> Path:
+    return base.with_name(base.name + ending)
+
+
+def row_of(track: int, frame: int) -> int:
+    return int(np.flatnonzero((FIT.track_id == track) & (FIT.frame_index == frame))[0])
+
+
+class Glb:
+    """A file's nodes at a time, by the rules of the specification and without our code."""
+
+    def __init__(self, path: Path) -> None:
+        pygltflib = pytest.importorskip("pygltflib")
+        self.gltf = pygltflib.GLTF2().load_binary(str(path))
+        self.names = {node.name: number for number, node in enumerate(self.gltf.nodes)}
+        self.parents = {child: number for number, node in enumerate(self.gltf.nodes) for child in node.children or ()}
+
+    def values(self, accessor: int) -> np.ndarray:
+        known = self.gltf.accessors[accessor]
+        view = self.gltf.bufferViews[known.bufferView]
+        dtype = {5126: "<f4", 5125: "<u4", 5121: "u1"}[known.componentType]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}[known.type]
+        data = self.gltf.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
+        return np.frombuffer(data, dtype).reshape(known.count, width).astype(float)
+
+    def world(self, number: int, seconds: float) -> np.ndarray:
+        """(4, 4) of a node."""
+        node = self.gltf.nodes[number]
+        now = {"translation": node.translation, "rotation": node.rotation, "scale": node.scale}
+        for animation, channel in ((each, channel) for each in self.gltf.animations for channel in each.channels):
+            if channel.target.node == number:
+                sampler = animation.samplers[channel.sampler]
+                times, values = self.values(sampler.input)[:, 0], self.values(sampler.output)
+                now[channel.target.path] = sampled(times, values, seconds, channel.target.path, sampler.interpolation)
+        matrix = np.eye(4)
+        if now["rotation"] is not None:
+            matrix[:3, :3] = Rotation.from_quat(now["rotation"]).as_matrix()
+        matrix[:3, :3] *= 1 if now["scale"] is None else np.asarray(now["scale"])
+        matrix[:3, 3] = 0 if now["translation"] is None else now["translation"]
+        return self.world(self.parents[number], seconds) @ matrix if number in self.parents else matrix
+
+    def skinned(self, track: int, seconds: float) -> np.ndarray:
+        node = self.gltf.nodes[self.names[f"person{track}.body"]]
+        attributes = self.gltf.meshes[node.mesh].primitives[0].attributes
+        at = np.c_[self.values(attributes.POSITION), np.ones(self.gltf.accessors[attributes.POSITION].count)]
+        skin = self.gltf.skins[node.skin]
+        bind = self.values(skin.inverseBindMatrices).reshape(-1, 4, 4).transpose(0, 2, 1)
+        bones = np.stack([self.world(joint, seconds) for joint in skin.joints]) @ bind
+        moved = np.einsum("bij,vj->bvi", bones, at)
+        chosen = moved[self.values(attributes.JOINTS_0).astype(int), np.arange(len(at))[:, None]]
+        return (self.values(attributes.WEIGHTS_0)[..., None] * chosen).sum(1)[:, :3]
+
+
+def sampled(times: np.ndarray, values: np.ndarray, seconds: float, path: str, interpolation: str) -> np.ndarray:
+    seconds = float(np.clip(seconds, times[0], times[-1]))
+    if interpolation == "STEP":
+        return values[np.searchsorted(times, seconds + 1e-9) - 1]
+    if path == "rotation":
+        return Slerp(times, Rotation.from_quat(values))(seconds).as_quat()
+    return np.array([np.interp(seconds, times, column) for column in values.T])
+
+
+def test_skins_of_glb_are_where_the_bodies_are(files):
+    """Segment scales, camera motion, rest rotations and gaps included; texture coordinates lead to the texture."""
+    glb, body = Glb(beside(files, ".glb")), default_body()
+    for track, frame in ((0, 4), (2, 1), (2, 3)):
+        surface = frame_surfaces(FIT, frame, body)[track]
+        skinned = glb.skinned(track, frame / 25)
+        distance = np.sqrt(((skinned[::97, None] - surface[None]) ** 2).sum(-1)).min(1)
+        assert distance.max() < 1e-5
+        assert np.abs(skinned.min(0) - surface.min(0)).max() < 1e-5
+        for joint in ("pelvis", "left_ankle", "right_hand"):
+            number = next(j for j in glb.gltf.skins[int(track > 0)].joints if glb.gltf.nodes[j].name == joint)
+            expected = JOINTS[row_of(track, frame), SMPL24.index(joint)]
+            assert np.abs(glb.world(number, frame / 25)[:3, 3] - expected).max() < 1e-5
+    hidden = [np.linalg.det(glb.world(glb.names["person2"], frame / 25)[:3, :3]) == 0 for frame in range(FRAMES)]
+    assert hidden == [frame not in PRESENT[2] for frame in range(FRAMES)]
+
+
+def test_the_camera_of_glb_projects_as_the_fits(files):
+    glb = Glb(beside(files, ".glb"))
+    lens = glb.gltf.cameras[0].perspective
+    for frame in (0, 3):
+        row = row_of(0, frame)
+        view = np.linalg.inv(glb.world(glb.names["camera"], frame / 25))
+        seen = JOINTS[row] @ view[:3, :3].T + view[:3, 3]
+        half = np.tan(lens.yfov / 2)
+        x = (seen[:, 0] / -seen[:, 2] / (half * lens.aspectRatio) + 1) / 2 * 640 + 7
+        y = (1 - seen[:, 1] / -seen[:, 2] / half) / 2 * 480 - 3
+        own = FIT.joints3d[row]
+        assert np.abs(x - (600 * own[:, 0] / own[:, 2] + 327)).max() < 1e-2
+        assert np.abs(y - (600 * own[:, 1] / own[:, 2] + 237)).max() < 1e-2
+
+
+def test_glb_is_as_the_official_validator_wants_it(files):
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    root = subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
+    if not (Path(root) / "gltf-validator").exists():
+        pytest.skip("gltf-validator is not installed: npm install -g gltf-validator")
+    environment = {**os.environ, "NODE_PATH": root}
+    line = ["node", "-e", VALIDATE, str(beside(files, ".glb"))]
+    ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    issues = json.loads(ran.stdout)["issues"]
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
+
+
+@pytest.mark.parametrize("track", PRESENT)
+def test_bvh_and_amass_hold_the_joints(files, track):
+    motion = read_bvh_motion(beside(files, f".person{track}.bvh"))
+    frames = list(PRESENT[track])
+    assert motion.frame_time == pytest.approx(1 / 25)
+    assert len(motion.values) == frames[-1] - frames[0] + 1
+    names = [joint.name for joint in motion.joints]
+    rows = [names.index(joint) for joint in SMPL24.joint_names]
+    for frame in frames:
+        own = motion.positions()[frame - frames[0], rows]
+        assert np.abs(own - JOINTS[row_of(track, frame)]).max() < 2e-5
+    amass = read_pose(beside(files, f".person{track}.amass.npz"))
+    assert amass.frame_rate == 25
+    with np.load(beside(files, f".person{track}.amass.npz")) as arrays:
+        pelvis = JOINTS[row_of(track, frames[-1]), 0]
+        assert np.abs(arrays["trans"][-1] - pelvis[[0, 2, 1]] * (1, -1, 1)).max() < 1e-5  # z up
+
+
+def test_the_pose_at_rest_of_bvh_is_the_t_pose(files):
+    motion = read_bvh_motion(beside(files, ".person0.bvh"))
+    at = dict(zip([joint.name for joint in motion.joints], motion.rest_positions(), strict=True))
+    arm = at["left_wrist"] - at["left_shoulder"]
+    assert arm[0] / np.linalg.norm(arm) > 0.99
+    assert at["head"][1] > at["pelvis"][1] > at["left_ankle"][1]
+
+
+def test_meshes_of_frames_are_read_by_trimesh(files):
+    body, folder = default_body(), beside(files, ".obj")
+    surface = frame_surfaces(FIT, 1, body)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *(f"{frame:06d}.obj" for frame in range(FRAMES)),
+        "people.mtl",
+        "people.person0.png",
+    ]
+    scene = trimesh.load(folder / "000001.obj", split_object=True, group_material=False)
+    bounds = sorted((geometry.bounds for geometry in scene.geometry.values()), key=lambda known: known[0, 0])
+    assert len(bounds) == 2
+    for track, found in zip(PRESENT, bounds, strict=True):
+        assert np.abs(found - (surface[track].min(0), surface[track].max(0))).max() < 1e-5
+    assert (read_image(folder / "people.person0.png").pixels == TEXTURE[..., :3]).all()
+    ply = trimesh.load(beside(files, ".ply") / "000001.ply", process=False)
+    assert np.abs(ply.vertices - np.concatenate(list(surface.values()))).max() < 1e-6
+    assert (ply.faces[: len(body.faces)] == body.faces.numpy()).all()
+    corner = int(np.flatnonzero(body.faces.numpy().reshape(-1) == 100)[-1])
+    u, v = body.uv.numpy()[body.uv_faces.numpy().reshape(-1)[corner]] * SIDE - 0.5
+    assert np.abs(ply.visual.vertex_colors[100, :3] - np.array((v, u, 90))).max() <= 1
+
+
+TIMES = np.array([0, 1, 3, 4, 8]) / 32
+VARYING = replace(FIT, frame_times=TIMES)
+
+
+def test_a_varying_frame_rate_is_kept_where_the_format_can(tmp_path):
+    export_fit(VARYING, tmp_path / "clip", ["glb", "json"])
+    glb = Glb(tmp_path / "clip.glb")
+    for track, frame in ((0, 3), (2, 4)):
+        number = glb.gltf.skins[int(track > 0)].joints[0]
+        assert np.abs(glb.world(number, TIMES[frame])[:3, 3] - JOINTS[row_of(track, frame), 0]).max() < 1e-5
+    present = [np.linalg.det(glb.world(glb.names["person2"], second)[:3, :3]) > 0 for second in TIMES]
+    assert present == [frame in PRESENT[2] for frame in range(FRAMES)]
+    view = np.linalg.inv(glb.world(glb.names["camera"], TIMES[3]))
+    assert (
+        np.abs(JOINTS[row_of(0, 3)] @ view[:3, :3].T + view[:3, 3] - FIT.joints3d[row_of(0, 3)] * (1, -1, -1)).max()
+        < 1e-5
+    )
+    told = json.loads((tmp_path / "clip.json").read_text("utf-8"))
+    assert [frame["time"] for frame in told["frames"]] == TIMES.tolist()
+
+
+def test_json_holds_everybody_in_every_frame(files):
+    document = json.loads(beside(files, ".json").read_text("utf-8"))
+    assert document["frame_rate"] == 25
+    assert [[person["track_id"] for person in frame["people"]] for frame in document["frames"]] == [
+        [track for track in PRESENT if frame in PRESENT[track]] for frame in range(FRAMES)
+    ]
+    assert np.allclose(document["frames"][2]["camera"]["world_to_camera"], FIT.world_to_camera[2])
+
+
+def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
+    pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+    from pxr import Usd, UsdGeom, UsdSkel, UsdValidation
+
+    path, image = export_fit(FIT, tmp_path / "clip", ["usd"], textures={0: TEXTURE})
+    assert image.name == "clip.person0.png"
+    stage = Usd.Stage.Open(str(path))
+    validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
+    errors = UsdValidation.ValidationContext(validators).Validate(stage)
+    assert [error.GetErrorAsString() for error in errors] == []
+    assert (UsdGeom.GetStageMetersPerUnit(stage), UsdGeom.GetStageUpAxis(stage)) == (1.0, "Y")
+    assert (stage.GetTimeCodesPerSecond(), stage.GetEndTimeCode()) == (25, FRAMES - 1)
+    UsdSkel.BakeSkinning(UsdSkel.Root(stage.GetPrimAtPath("/people")))
+    body = default_body()
+    for track, frame in ((0, 3), (2, 4)):
+        mesh = UsdGeom.Mesh(stage.GetPrimAtPath(f"/people/person{track}/body"))
+        points = np.array(mesh.GetPointsAttr().Get(frame))
+        assert np.abs(points - frame_surfaces(FIT, frame, body)[track]).max() < 2e-3  # half floats of UsdSkel's scales
+    seen = UsdGeom.Imageable(stage.GetPrimAtPath("/people/person2"))
+    assert [seen.ComputeVisibility(frame) == "inherited" for frame in range(FRAMES)] == [
+        frame in PRESENT[2] for frame in range(FRAMES)
+    ]
+    (varying,) = export_fit(VARYING, tmp_path / "varying", ["usd"])
+    timed = Usd.Stage.Open(str(varying))
+    motion = UsdSkel.Animation(timed.GetPrimAtPath("/people/person0/skeleton/motion"))
+    assert motion.GetTranslationsAttr().GetTimeSamples() == pytest.approx((25 * TIMES).tolist())
+    lens = UsdGeom.Camera(stage.GetPrimAtPath("/people/camera")).GetCamera(3).frustum
+    own = FIT.joints3d[row_of(0, 3), 5]
+    world = JOINTS[row_of(0, 3), 5]
+    x, y, _ = (lens.ComputeViewMatrix() * lens.ComputeProjectionMatrix()).Transform(world.tolist())
+    assert (x + 1) * 320 == pytest.approx(600 * own[0] / own[2] + 327, abs=0.01)
+    assert (1 - y) * 240 == pytest.approx(600 * own[1] / own[2] + 237, abs=0.01)
+
+
+def test_a_usd_file_that_cannot_be_written_is_told_and_leaves_no_images(tmp_path):
+    pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, usual[1]))
+    try:
+        with pytest.raises(UnavailableError, match=r"clip\.usd: the file grew over the size limit"):
+            export_fit(FIT, tmp_path / "clip", ["usd"], textures={0: TEXTURE})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("kind", "failing"), [("amass", 2), ("bvh", 2), ("obj", 4), ("ply", 2), ("usd", 2)])
+def test_what_fails_after_some_of_its_files_leaves_none(tmp_path, monkeypatch, kind, failing):
+    """Each on the disk by itself, and another person's, frame's or texture's beside it."""
+    if kind == "usd":
+        pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+    usual, appeared = os.replace, []
+
+    def full(source, target):
+        appeared.append(Path(target))
+        if len(appeared) == failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        usual(source, target)
+        assert Path(target).exists()
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UnavailableError, match="the disk is full"):
+        export_fit(FIT, tmp_path / "clip", [kind], textures={0: TEXTURE})
+    assert len(appeared) == failing
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
+    first = FIT.frame_index == 1
+    rows = {name: getattr(FIT, name)[first] for name in ROW_COLUMNS if name != "frame_index"}
+    frame = {name: getattr(FIT, name)[1:2] for name in COLUMNS if name not in ROW_COLUMNS}
+    image = Fit.build(**rows, **frame, frame_index=np.zeros(2))
+    formats = [name for name in FORMATS if name != "usd"]
+    written = export_fit(image, tmp_path / "a.jpg", formats)
+    assert {path.name for path in written} >= {"a.jpg.glb", "a.jpg.json", "a.jpg.obj", "a.jpg.mtl", "a.jpg.ply"}
+    glb = Glb(tmp_path / "a.jpg.glb")
+    assert not glb.gltf.animations
+    surface = frame_surfaces(image, 0, default_body())[2]
+    assert np.abs(glb.skinned(2, 0.0).min(0) - surface.min(0)).max() < 1e-5
+    nobody = export_fit(image.select([]), tmp_path / "b.jpg", formats)
+    assert {path.name for path in nobody} == {"b.jpg.glb", "b.jpg.json"} == {path.name for path in tmp_path.glob("b.*")}
+    assert [node.name for node in Glb(tmp_path / "b.jpg.glb").gltf.nodes] == ["camera"]
+
+
+@pytest.mark.parametrize("text", ["fbx", "", "glb,,x"])
+def test_unknown_formats_are_refused(text):
+    with pytest.raises(UsageError, match="amass"):
+        parse_formats(text)
+    assert parse_formats(" GLB,bvh,glb") == ("glb", "bvh")
+
+
+@pytest.mark.parametrize("ending", [".glb", ".person0.bvh", ".obj", ".usd"])
+def test_blender_has_the_joints_within_a_millimetre(files, ending):
+    """The import with default settings; Blender counts BVH's frames from 1, and its axes are z up. The import of USD
+    makes a frame of each time code and keeps the scene's frame rate, here 24 in place of the clip's 25.
+    """
+    blender = shutil.which("blender")
+    if blender is None:
+        pytest.skip("Blender is not installed")
+    path, first = beside(files, ending), int("bvh" in ending)
+    rate = 24 if ending == ".usd" else 25
+    if ending == ".obj":
+        path /= "000001.obj"
+    if ending == ".usd":
+        pytest.importorskip("pxr")
+        export_fit(FIT, files, ["usd"], body=default_body())
+    script = HELPERS / "blender_joints.py"
+    frames = [str(frame + first) for frame in (0, 1, 4)]
+    line = [blender, "--background", "--factory-startup", "--python", str(script), "--", str(path), str(rate), *frames]
+    ran = subprocess.run(line, capture_output=True, text=True, check=True)
+    told = [line.removeprefix("JOINTS ") for line in ran.stdout.splitlines() if line.startswith("JOINTS ")]
+    if not told:
+        pytest.skip(f"this Blender cannot import it: {(ran.stderr or ran.stdout).strip().splitlines()[-1]}")
+    found = json.loads(told[0])
+    if ending == ".obj":
+        surface = frame_surfaces(FIT, 1, default_body())[2] * (1, 1, -1)
+        high, low = surface.max(0)[[0, 2, 1]], surface.min(0)[[0, 2, 1]]
+        assert np.abs(np.array(found["objects"]["person2"]["high"]) - high).max() < 1e-3
+        assert np.abs(np.array(found["objects"]["person2"]["low"]) - low).max() < 1e-3
+        return
+    assert found["rate"] == rate
+    names = {".glb": "person0", ".person0.bvh": f"{files.name}.person0", ".usd": "skeleton"}
+    for frame, imported in zip((0, 1, 4), frames, strict=True):
+        own = found["frames"][imported][names[ending]]
+        expected = JOINTS[row_of(0, frame)][:, [0, 2, 1]] * (1, -1, 1)
+        positions = np.array([own[name] for name in SMPL24.joint_names])
+        assert np.linalg.norm(positions - expected, axis=1).max() < 1e-3

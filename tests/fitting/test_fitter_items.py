@@ -1,0 +1,136 @@
+import json
+
+import numpy as np
+import pytest
+from helpers.known_people import KnownPeople, true_person
+
+from humanpose_cli.batch.items import Shard
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.fitter import Fitter, fit_item
+from humanpose_cli.fitting.options import fit_outputs
+from humanpose_cli.fitting.people import find_people
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.inputs import Frame, InputItem
+from humanpose_cli.io.video import VideoReader
+
+
+def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
+    """With --sequence, a folder may hold any images."""
+    files = tmp_path / "1.png", tmp_path / "2.png"
+    write_image(files[0], np.full((48, 64, 3), 200, np.uint8))
+    write_image(files[1], np.full((64, 48, 3), 200, np.uint8))
+    item = InputItem("shot", "frames", tmp_path, files, tmp_path)
+    with Fitter(people_source=KnownPeople()) as fitter:
+        fitted = fit_item(fitter, item, fit_outputs(item, tmp_path / "out"))
+    assert fitted.image_size.tolist() == [[64, 48], [48, 64]]
+    first, second = (pixels for _, pixels in VideoReader(fit_outputs(item, tmp_path / "out")[1]))
+    assert first.shape == second.shape == (48, 64, 3)
+    np.testing.assert_allclose(first, 200, atol=4)
+    np.testing.assert_allclose(second[:, 18:46], 200, atol=12)  # 36 of 64 columns, in the middle
+    np.testing.assert_allclose(second[:, [2, 61]], 0, atol=12)
+
+
+@pytest.mark.parametrize("damage", ["lost", "flawed"])
+def test_a_damaged_frame_shows_nobody_and_is_listed(clip_frames, known, damage):
+    frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
+    frames[1] = Frame(
+        1, "1", np.random.default_rng(0).integers(0, 256, frames[0].pixels.shape, np.uint8), damage=damage
+    )
+    with Fitter(people_source=known) as fitter:
+        fitted = fitter.fit_sequence(frames)
+    assert fitted.options["damaged"] == [1]
+    assert fitted.interpolated.tolist() == [False, True, False, False]
+    assert fitted.shot_id.tolist() == [0, 0, 0, 0]
+
+
+def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"a/1.png": [], "b/1.png": []}))
+    with Fitter(people_source=find_people(boxes=boxes)) as fitter:
+        for folder in ("a", "b", "c"):
+            file = tmp_path / folder / "1.png"
+            write_image(file, np.zeros((32, 32, 3), np.uint8))
+            item = InputItem("1.png", "image", file, (file,), file.parent)
+            if folder == "c":
+                with pytest.raises(InputError, match=r"does not mention 1\.png"):
+                    fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))
+            else:
+                assert len(fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))) == 0
+
+
+@pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
+def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method):
+    """Nobody, two people, a damaged file, one whose people the file does not mention, one person."""
+    known = {"0": [], "1": [true_person(clip, 0), true_person(clip, 3, shift=200)], "4": [true_person(clip, 2)]}
+
+    class Named(KnownPeople):
+        def in_image(self, frame):
+            if frame.path.stem not in known:
+                raise InputError(frame.name, "is not mentioned")
+            return known[frame.path.stem]
+
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, file in enumerate(files):
+        write_image(file, clip_frames[number % 4])
+    files[2].write_bytes(b"no image")
+    items = [InputItem(file.name, "image", file, (file,), tmp_path) for file in files]
+    with Fitter(people_source=Named(), method=method, batch_size=3) as fitter:
+        alone = {}
+        for item in (items[0], items[1], items[4]):
+            alone[item.key] = fitter.fit(item)
+        looked = []
+        fitter.prepare(items, lambda *step: looked.append(step))
+        assert looked[-1] == (5, 5, "images looked at")
+        for number, words in ((2, r"2\.png"), (3, "is not mentioned")):
+            with pytest.raises(InputError, match=words):
+                fitter.fit(items[number])
+        known.clear()  # what is prepared needs no further look
+        for key, expected in alone.items():
+            found = fitter.fit(next(item for item in items if item.key == key))
+            assert len(found) == len(expected) == len(found.detections)
+            assert found.frame_names.tolist() == [key]
+            assert found.tracks == expected.tracks
+            assert np.array_equal(found.joints3d, expected.joints3d)
+        with pytest.raises(InputError, match="is not mentioned"):
+            fitter.fit(items[4])  # once
+
+
+@pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
+def test_fit_files_of_two_shards_are_those_of_one_run(tmp_path, clip, clip_frames, method):
+    """Byte by byte. The shards hold different numbers of images, and the images different numbers of people."""
+
+    names = [f"{number}.png" for number in range(3)]
+    known = {n: [true_person(clip, n + k, shift=7 * n + 90 * k) for k in range(1 + n % 2)] for n in range(3)}
+
+    class Named(KnownPeople):
+        def in_image(self, frame):
+            return known[int(frame.path.stem)]
+
+    items = [InputItem(name, "image", tmp_path / name, (tmp_path / name,), tmp_path) for name in names]
+    for item, pixels in zip(items, clip_frames, strict=False):
+        write_image(item.path, pixels)
+    with Fitter(people_source=Named(), method=method, device="cpu") as fitter:
+
+        def run(*shards: Shard) -> dict[str, bytes]:
+            found = {}
+            for shard in shards:
+                chosen = [item for item in items if shard.owns(item.key)]
+                fitter.prepare(chosen)
+                for item in chosen:
+                    path = tmp_path / f"{shard.index}-of-{shard.count}" / f"{item.key}.fit.npz"
+                    fit_item(fitter, item, [path])
+                    found[item.key] = path.read_bytes()
+            return found
+
+        assert sorted(sum(Shard(part, 2).owns(name) for name in names) for part in range(2)) == [1, 2]
+        assert run(Shard(0, 2), Shard(1, 2)) == run(Shard())
+
+
+def test_an_image_reports_its_steps(tmp_path):
+    file = tmp_path / "a.png"
+    write_image(file, np.zeros((32, 32, 3), np.uint8))
+    item = InputItem("a.png", "image", file, (file,), tmp_path)
+    steps = []
+    with Fitter(people_source=KnownPeople()) as fitter:
+        fit_item(fitter, item, fit_outputs(item, tmp_path / "out"), progress=lambda *step: steps.append(step))
+    assert steps == [(0, 3, "finding people"), (1, 3, "fitting bodies"), (2, 3, "drawing the overlay")]

@@ -1,0 +1,254 @@
+"""Whatever reads a file, with a small whole file for it, for damaged files and `tools/fuzz_readers.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from PIL import Image
+from scipy.io import savemat
+
+from helpers import humaneva_tree as humaneva
+from helpers import source_trees_b as trees
+from humanpose_cli.batch.items import Fingerprint, Item
+from humanpose_cli.batch.ledger import Ledger, read_history
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.smpl import load_smpl
+from humanpose_cli.cli.settings import read_config
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import HpcError
+from humanpose_cli.core.result import ItemResult, Status
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.export.bvh import write_bvh
+from humanpose_cli.export.motion import person_motion
+from humanpose_cli.fitting.detection_journal import DetectionJournal
+from humanpose_cli.fitting.result import load_fit
+from humanpose_cli.io.densepose_annotations import read_annotated_images
+from humanpose_cli.io.densepose_files import DensePoseDump
+from humanpose_cli.io.detection_files import read_boxes, read_keypoints
+from humanpose_cli.io.foreign_fits import read_foreign as read_foreign_fit
+from humanpose_cli.io.images import read_image
+from humanpose_cli.io.inputs import open_inputs, read_list
+from humanpose_cli.io.pose_files import read_pose
+from humanpose_cli.io.restricted_pickle import read_pickle
+from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.encoding import encode_png
+from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.lab.datasets.densepose import person_of
+from humanpose_cli.lab.datasets.h36m import read_cameras
+from humanpose_cli.lab.datasets.humaneva import read_calibration
+from humanpose_cli.lab.datasets.mocap_files import read_c3d, read_cdf
+from humanpose_cli.lab.datasets.mpi_inf_3dhp import _cells, _test_array
+from humanpose_cli.lab.datasets.reading import read_csv
+from humanpose_cli.lab.datasets.rich import read_rich_camera
+from humanpose_cli.lab.evaluate.predictions import read_predictions
+from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
+from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
+from humanpose_cli.networks.weights import WeightsHeader, read_foreign, read_weights, write_weights
+
+DATA = Path(__file__).parents[1]
+GOLDEN = next((DATA / "io" / "data").glob("*.fit.npz"))
+
+
+@dataclass(frozen=True)
+class OneSquare:
+    """A cache of one image."""
+
+    @property
+    def info(self) -> SourceInfo:
+        return SourceInfo("square", {})
+
+    def groups(self):
+        return [Group("only", 1, key=0)]
+
+    def read(self, group):
+        person = Person(identity="Ann", box=np.array([2, 2, 20, 20]))
+        yield Sample("s", encode_png(np.zeros((24, 32, 3), np.uint8)), (32, 24), people=(person,))
+
+
+def image(path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def video(path: Path) -> None:
+    with VideoWriter(path, 25) as writer:
+        for value in range(6):
+            writer.write(np.full((32, 48, 3), 40 * value, np.uint8))
+
+
+def shard(path: Path) -> None:
+    path.write_bytes(build_cache(OneSquare(), path.parent / "cache").folder.joinpath("shard-00000.h5").read_bytes())
+
+
+def mmpose(path: Path) -> None:
+    person = {"keypoints": [[10.5, 20.0]] * 17, "keypoint_scores": [0.5] * 17, "bbox": [[1.0, 2.0, 30.0, 40.0]]}
+    names = dict(enumerate(COCO17.joint_names))
+    frames = [{"frame_id": 1, "instances": [person]}, {"frame_id": 2, "instances": []}]
+    path.write_text(json.dumps({"meta_info": {"keypoint_id2name": names}, "instance_info": frames}))
+
+
+def keypoints(path: Path) -> None:
+    person = {"image_id": "a.jpg", "keypoints": [float(n) for n in range(51)], "bbox": [1, 2, 30, 40]}
+    path.write_text(json.dumps([person, person]))
+
+
+def weights(path: Path) -> None:
+    write_weights(path, {"a": torch.randn(30, 4), "b": torch.arange(5)}, WeightsHeader("nbf", {"width": 3}))
+
+
+def amass(path: Path) -> None:
+    np.savez_compressed(path, poses=np.zeros((5, 156)), trans=np.zeros((5, 3)), mocap_framerate=30.0)
+
+
+BODY = default_body()
+
+
+def motion(path: Path) -> None:
+    fit = load_fit(GOLDEN)
+    write_bvh(path, person_motion(fit, fit.tracks[0], BODY), 30)
+
+
+def ledger(path: Path) -> None:
+    with Ledger(path.parent, "fit", {"a": 1}) as file:
+        file.record(Item("a.jpg", (), outputs=(path,)), Fingerprint(1, 2), ItemResult("a.jpg", Status.SUCCESS))
+
+
+def journal(path: Path) -> DetectionJournal:
+    """One that is kept in that file, whatever name it would have itself."""
+    made = DetectionJournal(path, {"a": 1})
+    made.path = path
+    return made
+
+
+def one_detection(path: Path) -> None:
+    landmarks = np.zeros((33, 3))
+    person = DetectedPerson(np.zeros(4), landmarks, landmarks, np.zeros(33), np.zeros(33), None, 0.5)
+    journal(path).add([[person], []], {"a": 1})
+
+
+def checkpoint(path: Path) -> None:
+    progress = {"step": 3, "position": {"epoch": 1, "batch": 2}}
+    torch.save({"schema": SCHEMA, "progress": progress, "state": {"a": torch.zeros(3)}, "settings": {"b": 2}}, path)
+
+
+def predictions(path: Path) -> None:
+    columns = {"image": np.array(["a", "b"]), "skeleton": "smpl24", "joints": np.zeros((2, 24, 3))}
+    if path.suffix == ".npz":
+        np.savez_compressed(path, **columns)
+        return
+    row = {"image": "a", "joints": np.zeros((24, 3)).tolist()}
+    path.write_text(json.dumps({"skeleton": "smpl24", "predictions": [row, row]}))
+
+
+def charts(path: Path) -> None:
+    numbers = {"All_vertices": np.arange(1, 7), "All_Faces": np.array([[1, 2, 3], [4, 5, 6]])}
+    uv = {f"All_{axis}_norm": np.linspace(0, 1, 6) for axis in "UV"}
+    savemat(path, {**numbers, **uv, "All_FaceIndices": np.array([1, 24])}, do_compression=True)
+
+
+def cells(path: Path) -> None:
+    cameras = np.empty(14, object)
+    cameras[:] = [np.zeros((1, 56))] * 14
+    savemat(path, {"annot2": cameras}, do_compression=True)
+
+
+def joints(path: Path) -> None:
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["annot3"] = np.zeros((2, 1, 17, 3))
+
+
+def surfaces(path: Path) -> None:
+    image = {"id": 1, "file_name": "a.jpg", "width": 400, "height": 300}
+    trees.write_annotations(path, [image], [trees.surface_annotation(1, 1, (1, 2, 30, 40))])
+
+
+def masks(path: Path) -> None:
+    for annotated in read_annotated_images(path):
+        for person in annotated.people:
+            person_of(person, (400, 300))
+
+
+def dump(path: Path) -> None:
+    entry = {"file_name": "a.jpg", "scores": torch.zeros(1), "pred_boxes_XYXY": torch.zeros(1, 4)}
+    trees.write_dump(path, [{**entry, "results": [(torch.ones(2, 2, dtype=torch.int64), torch.zeros(2, 2, 2))]}])
+
+
+def camera(path: Path) -> None:
+    trees.write_rich_camera(path, np.eye(3), np.zeros(3), np.eye(3), np.zeros(5))
+
+
+def every_sample(path: Path) -> None:
+    cache = open_cache(path)
+    for row in range(len(cache)):
+        cache.sample(row)
+
+
+def every_frame(path: Path) -> None:
+    for item in open_inputs([path]):
+        list(item.frames())
+
+
+def copied(source: Path) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(source.read_bytes())
+
+
+# File name → who writes a whole one, who reads it.
+READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
+    **{f"x.{kind}": (image, read_image) for kind in ("jpg", "png", "gif", "webp", "tif", "avif", "jp2")},
+    "x.mp4": (video, every_frame),
+    "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
+    "amass.npz": (amass, read_pose),
+    "x.bvh": (motion, read_pose),
+    "x.fit.npz": (copied(GOLDEN), load_fit),
+    "foreign.npz": (copied(GOLDEN), read_foreign_fit),
+    "phalp.pkl": (copied(DATA / "fitting" / "data" / "phalp_joblib.pkl"), read_foreign_fit),
+    "wham.pkl": (copied(DATA / "fitting" / "data" / "wham_joblib.pkl"), read_foreign_fit),
+    "people.json": (keypoints, read_keypoints),
+    "results_a.json": (mmpose, read_keypoints),
+    "boxes.csv": (lambda path: path.write_text("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
+    "predictions.json": (predictions, read_predictions),
+    "predictions.npz": (predictions, read_predictions),
+    "x.safetensors": (weights, read_weights),
+    "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_foreign),
+    "checkpoint.pt": (checkpoint, lambda path: read_checkpoint(path, {"b": 2})),
+    "x.pkl": (lambda path: path.write_bytes(pickle.dumps({"a": np.arange(9.0), "b": [1, "x"]})), read_pickle),
+    "smpl.pkl": (lambda path: path.write_bytes(pickle.dumps({"v_template": np.zeros((6890, 3))})), load_smpl),
+    "x.h5": (shard, every_sample),
+    "x.toml": (
+        lambda path: path.write_text("a = 1\n[fit]\npeople = 'all'\n"),
+        lambda path: read_config(path, "fit", ["fit"]),
+    ),
+    "list.txt": (lambda path: path.write_text("a.jpg\nb c.jpg\n"), read_list),
+    "ledger.0-of-1.jsonl": (ledger, lambda path: read_history(path.parent)),
+    "x.people": (one_detection, lambda path: journal(path).read()),
+    "UV_Processed.mat": (charts, lambda path: read_densepose_charts(path, BODY)),
+    "annot.mat": (cells, lambda path: _cells(path, "annot2", 2)),
+    "annot_data.mat": (joints, lambda path: _test_array(path, "annot3", (None, 1, 17, 3))),
+    "densepose.json": (surfaces, masks),
+    "densepose.pkl": (dump, lambda path: DensePoseDump(path).people(0)),
+    "x.c3d": (lambda path: humaneva.write_c3d(path, humaneva.moving_points(2)), read_c3d),
+    "x.cdf": (lambda path: trees.write_cdf(path, np.zeros((2, 96)), packed=True), lambda path: read_cdf(path, "Pose")),
+    "x.cal": (
+        lambda path: humaneva.write_numbers(path, [1000.0] * 10 + np.eye(3).ravel().tolist() + [0.0] * 3),
+        read_calibration,
+    ),
+    "metadata.xml": (trees.write_metadata, read_cameras),
+    "camera.xml": (camera, read_rich_camera),
+    "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
+}
+
+
+def try_reader(name: str, path: Path) -> None:
+    """Read a file that may be damaged; a sentence about it is as good as a result."""
+    with contextlib.suppress(HpcError):
+        READERS[name][1](path)

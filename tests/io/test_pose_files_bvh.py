@@ -1,0 +1,311 @@
+"""BVH: generated files against scipy's rotations, the names of the usual programs, units, damage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.resting_person import person
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.pose_files import read_pose
+from humanpose_cli.io.pose_files.bvh import read_bvh_motion
+
+REST = dict(zip(SMPL24.joint_names, person(SMPL24), strict=True))
+
+MIXAMO = {
+    "pelvis": "Hips", "spine1": "Spine", "spine2": "Spine1", "spine3": "Spine2", "neck": "Neck", "head": "Head",
+    "hip": "UpLeg", "knee": "Leg", "ankle": "Foot", "foot": "ToeBase",
+    "collar": "Shoulder", "shoulder": "Arm", "elbow": "ForeArm", "wrist": "Hand", "hand": "HandMiddle1",
+}  # fmt: skip
+PLAIN = {**MIXAMO, "spine1": "Abdomen", "spine2": "Chest", "spine3": "Chest2"} | {
+    "hip": "Hip", "knee": "Knee", "ankle": "Ankle", "foot": "Toe",
+    "collar": "Collar", "shoulder": "Shoulder", "elbow": "Elbow", "wrist": "Wrist", "hand": "Hand",
+}  # fmt: skip
+BLENDER = {**MIXAMO} | {
+    "hip": "thigh", "knee": "shin", "ankle": "foot", "foot": "toe",
+    "collar": "shoulder", "shoulder": "upper_arm", "elbow": "forearm", "wrist": "hand", "hand": "f_middle.01",
+}  # fmt: skip
+UNREAL = {**MIXAMO} | {
+    "hip": "thigh", "knee": "calf", "ankle": "foot", "foot": "ball",
+    "collar": "clavicle", "shoulder": "upperarm", "elbow": "lowerarm", "wrist": "hand", "hand": "middle_01",
+}  # fmt: skip
+BIPED = {**MIXAMO} | {
+    "hip": "Thigh", "knee": "Calf", "ankle": "Foot", "foot": "Toe0",
+    "collar": "Clavicle", "shoulder": "UpperArm", "elbow": "Forearm", "wrist": "Hand", "hand": "Finger2",
+}  # fmt: skip
+POSER = {**MIXAMO} | {
+    "hip": "Thigh", "knee": "Shin", "ankle": "Foot", "foot": "Toe",
+    "collar": "Collar", "shoulder": "Shldr", "elbow": "ForeArm", "wrist": "Hand", "hand": "Mid1",
+}  # fmt: skip
+ACCLAIM = {**MIXAMO, "head": "head", "neck": "lowerneck"} | {
+    "hip": "femur", "knee": "tibia", "ankle": "foot", "foot": "toes",
+    "collar": "clavicle", "shoulder": "humerus", "elbow": "radius", "wrist": "wrist", "hand": "hand",
+}  # fmt: skip
+MAKEHUMAN = {**MIXAMO} | {
+    "hip": "upperleg01", "knee": "lowerleg01", "ankle": "foot", "foot": "toe",
+    "collar": "clavicle", "shoulder": "upperarm01", "elbow": "lowerarm01", "wrist": "wrist", "hand": "hand",
+}  # fmt: skip
+
+DIALECTS = {
+    "mixamo": ("mixamorig:{Side}{part}", MIXAMO),
+    "mixamo underscore": ("mixamorig_{Side}{part}", MIXAMO),
+    "cmu": ("{Side}{part}", MIXAMO),
+    "motionbuilder": ("Character1_{Side}{part}", MIXAMO),
+    "plain": ("{Side}{part}", PLAIN),
+    "lower case": ("{side}_{part}", PLAIN),
+    "smpl": ("{S}_{part}", PLAIN),
+    "blender": ("{part}.{S}", BLENDER),
+    "unreal": ("{part}_{s}", UNREAL),
+    "biped": ("Bip01 {S} {part}", BIPED),
+    "poser": ("{s}{part}", POSER),
+    "acclaim": ("{s}{part}", ACCLAIM),
+    "makehuman": ("{part}.{S}", MAKEHUMAN),
+}
+
+
+def bvh_name(joint: str, dialect: str) -> str:
+    pattern, parts = DIALECTS[dialect]
+    for side in ("left", "right"):
+        if joint.startswith(side):
+            part = parts[joint.removeprefix(side + "_")]
+            return pattern.format(Side=side.title(), side=side, S=side[0].upper(), s=side[0], part=part)
+    return parts[joint] if "mixamorig" not in pattern else pattern.format(Side="", part=parts[joint])
+
+
+class Generated:
+    """A random motion of the standing person, written as BVH and posed independently with scipy."""
+
+    def __init__(self, dialect="mixamo", scale=1.0, seed=0, frames=4, orders=True, joints=SMPL24.joint_names):
+        rng = np.random.default_rng(seed)
+        self.dialect, self.scale, self.frames, self.kept = dialect, scale, frames, [*joints]
+        all_orders = ["XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"]
+        self.order = {j: str(rng.choice(all_orders)) if orders else "ZXY" for j in self.kept}
+        self.angles = {j: rng.uniform(-80, 80, (frames, 3)) for j in self.kept}
+        self.root = rng.normal(0, 1, (frames, 3))
+
+    def parent(self, joint):
+        """The nearest ancestor that the file has."""
+        while (joint := SMPL24.parent_names[SMPL24.index(joint)]) and joint not in self.kept:
+            pass
+        return joint
+
+    def children(self, joint):
+        return [child for child in self.kept if self.parent(child) == joint]
+
+    def positions(self) -> dict[str, np.ndarray]:
+        """(T, 3) metres, y up, by joint."""
+        found, turns = {"pelvis": self.root}, {}
+
+        def pose(joint, above):
+            # Intrinsic rotations in the listed order: capital letters in scipy.
+            turns[joint] = above * Rotation.from_euler(self.order[joint], self.angles[joint], degrees=True)
+            for child in self.children(joint):
+                found[child] = found[joint] + turns[joint].apply(REST[child] - REST[joint])
+                pose(child, turns[joint])
+
+        pose("pelvis", Rotation.identity(self.frames))
+        return found
+
+    def text(self) -> str:
+        lines, columns = ["HIERARCHY"], [self.root / self.scale]
+
+        def write(joint, depth):
+            tab = "\t" * depth
+            root = depth == 0
+            offset = (np.zeros(3) if root else REST[joint] - REST[self.parent(joint)]) / self.scale
+            lines.append(f"{tab}{'ROOT' if root else 'JOINT'} {bvh_name(joint, self.dialect)}")
+            lines.append(f"{tab}{{")
+            lines.append(f"{tab}\tOFFSET {offset[0]:.9f} {offset[1]:.9f} {offset[2]:.9f}")
+            names = " ".join(f"{axis}rotation" for axis in self.order[joint])
+            lines.append(f"{tab}\tCHANNELS " + ("6 Xposition Yposition Zposition " if root else "3 ") + names)
+            columns.append(self.angles[joint])
+            for child in self.children(joint):
+                write(child, depth + 1)
+            if not self.children(joint):
+                lines.extend(
+                    [f"{tab}\tEnd Site", f"{tab}\t{{", f"{tab}\t\tOFFSET 0.0 {0.1 / self.scale} 0.0", f"{tab}\t}}"]
+                )
+            lines.append(f"{tab}}}")
+
+        write("pelvis", 0)
+        values = np.concatenate(columns, axis=1)
+        lines += ["MOTION", f"Frames: {self.frames}", "Frame Time: 0.0083333"]
+        lines += [" ".join(f"{value:.9f}" for value in row) for row in values]
+        return "\n".join(lines) + "\n"
+
+    def save(self, path):
+        path.write_text(self.text(), encoding="utf-8")
+        return path
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_positions_agree_with_scipy_for_all_rotation_orders_and_names(tmp_path, dialect):
+    made = Generated(dialect, seed=len(dialect))
+    pose = read_pose(made.save(tmp_path / "x.bvh"))
+    expected = made.positions()
+    assert pose.skeleton is SMPL24
+    assert len(pose) == 4
+    assert pose.frame_rate == pytest.approx(120, rel=1e-4)
+    hands = () if dialect in {"blender"} else ("left_hand", "right_hand")
+    spine = ("spine1", "spine2", "spine3")
+    for row, joint in enumerate(SMPL24.joint_names):
+        confidence = pose.joint_confidence[row]
+        if joint in {"left_hand", "right_hand"} and joint not in hands:
+            assert confidence == 0
+            continue
+        assert confidence == (0.5 if joint in spine else 1.0), joint
+        in_camera = expected[joint] * (1, -1, -1)
+        np.testing.assert_allclose(pose.joints[:, row], in_camera, atol=2e-6, err_msg=joint)
+
+
+@pytest.mark.parametrize(
+    ("unit", "metres"), [("m", 1.0), ("cm", 0.01), ("mm", 0.001), ("inch", 0.0254), ("cmu", 0.0254 / 0.45)]
+)
+@pytest.mark.parametrize("person_size", [0.75, 1.0, 1.15])
+def test_units_of_children_and_adults(tmp_path, unit, metres, person_size):
+    made = Generated("cmu", scale=metres / person_size)
+    pose = read_pose(made.save(tmp_path / f"{unit}.bvh"))
+    expected = made.positions()["left_wrist"] * (1, -1, -1) * person_size
+    np.testing.assert_allclose(pose.joints[:, SMPL24.index("left_wrist")], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_axes(tmp_path):
+    made = Generated("cmu")
+    path = made.save(tmp_path / "x.bvh")
+    head = made.positions()["head"]
+    row = SMPL24.index("head")
+    np.testing.assert_allclose(read_pose(path, axes="camera").joints[:, row], head, atol=2e-6)
+    z_up = head[:, [0, 2, 1]] * (1, -1, 1)
+    np.testing.assert_allclose(read_pose(path, axes="z-up").joints[:, row], z_up, atol=2e-6)
+
+
+def test_a_skeleton_that_stands_along_z_is_noticed(tmp_path):
+    still = Generated("cmu", frames=1, orders=False)
+    for joint in still.angles:
+        still.angles[joint][:] = 0
+    lines = []
+    for line in still.text().splitlines():
+        words = line.split()
+        if words[0] == "OFFSET":  # (x, y, z) y up → (x, −z, y) z up
+            x, y, z = map(float, words[1:])
+            line = f"OFFSET {x} {-z} {y}"
+        lines.append(line)
+    (tmp_path / "x.bvh").write_text("\n".join(lines) + "\n")
+    joints = read_pose(tmp_path / "x.bvh").joints[0]
+    head, foot = joints[SMPL24.index("head")], joints[SMPL24.index("left_foot")]
+    assert head[1] < foot[1] - 1.2
+    assert foot[2] < joints[SMPL24.index("left_ankle")][2]
+
+
+def test_joints_that_the_file_lacks_have_no_confidence_and_end_sites_little(tmp_path):
+    lacking = {"left_collar", "right_collar", "spine1", "spine2", "head", "right_hand", "left_foot"}
+    made = Generated("plain", joints=[joint for joint in SMPL24.joint_names if joint not in lacking])
+    pose = read_pose(made.save(tmp_path / "x.bvh"))
+    confidence = dict(zip(SMPL24.joint_names, pose.joint_confidence.tolist(), strict=True))
+    assert {joint for joint, value in confidence.items() if value == 0} == {
+        "left_collar", "right_collar", "spine1", "spine3", "head",
+    }  # fmt: skip
+    # A sole spine joint stands for the middle one; an end site for the toes or the hand.
+    assert {joint for joint, value in confidence.items() if value == 0.5} == {"spine2", "right_hand", "left_foot"}
+    np.testing.assert_array_equal(pose.joints[:, SMPL24.index("head")], pose.joints[:, SMPL24.index("neck")])
+    expected = made.positions()
+    for joint in ("left_shoulder", "right_wrist", "neck", "left_ankle"):
+        np.testing.assert_allclose(pose.joints[:, SMPL24.index(joint)], expected[joint] * (1, -1, -1), atol=2e-6)
+    assert np.isfinite(pose.joints).all()
+
+
+def test_position_channels_replace_the_offset(tmp_path):
+    text = (
+        "HIERARCHY\nROOT a\n{\nOFFSET 1 2 3\nCHANNELS 3 Xposition Yposition Zposition\nJOINT b c\n{\nOFFSET 5 5 5\n"
+        "CHANNELS 1 Yposition\nEnd Site\n{\nOFFSET 0 0 1\n}\n}\n}\nMOTION\nFrames: 1\nFrame Time: .1\n10 20 30 7\n"
+    )
+    (tmp_path / "x.bvh").write_text(text)
+    motion = read_bvh_motion(tmp_path / "x.bvh")
+    assert [joint.name for joint in motion.joints] == ["a", "b c", "b c_end"]
+    assert motion.positions()[0].tolist() == [[10, 20, 30], [15, 27, 35], [15, 27, 36]]
+
+
+def test_rotation_order_pinned_by_hand(tmp_path):
+    """Zrotation 90 listed first is outermost: the child on +x, turned about X first, ends on +y."""
+    text = (
+        "HIERARCHY\nROOT a {\nOFFSET 0 0 0\nCHANNELS 2 Zrotation Xrotation\nEnd Site {\nOFFSET 1 0 1\n}\n}\n"
+        "MOTION\nFrames: 1\nFrame Time: 0.1\n90 90\n"
+    )
+    (tmp_path / "x.bvh").write_text(text)
+    np.testing.assert_allclose(read_bvh_motion(tmp_path / "x.bvh").positions()[0, 1], [1, 1, 0], atol=1e-12)
+
+
+def test_line_ends_tabs_case_and_a_byte_order_mark(tmp_path):
+    made = Generated("cmu")
+    text = made.text().replace("End Site", "END SITE").replace("Xrotation", "XROTATION").replace("\n", "\r\n")
+    (tmp_path / "x.bvh").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    pose = read_pose(tmp_path / "x.bvh")
+    np.testing.assert_allclose(pose.joints[:, SMPL24.index("head")], made.positions()["head"] * (1, -1, -1), atol=2e-6)
+
+
+class TestDamage:
+    def refuse(self, tmp_path, text, told):
+        (tmp_path / "x.bvh").write_text(text)
+        with pytest.raises(InputError, match=told) as caught:
+            read_pose(tmp_path / "x.bvh")
+        assert "x.bvh" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "told"),
+        [
+            ("HIERARCHY", "hello", "no BVH file.*text"),
+            ("ROOT ", "JOINT ", "line 2.*one ROOT"),
+            ("CHANNELS 6", "CHANNELS 5", "line 5.*CHANNELS"),
+            ("CHANNELS 6", f"CHANNELS {'9' * 5000}", "line 5.*CHANNELS"),
+            ("CHANNELS 6", "CHANNELS ²", "line 5.*CHANNELS"),
+            ("Frames: 4", f"Frames: {'9' * 5000}", "Frames: and their number"),
+            ("Xposition", "Wposition", "line 5.*Xposition or Zrotation"),
+            ("OFFSET 0.0", "OFFSET zero", "OFFSET with three numbers"),
+            ("OFFSET 0.0", "OFFSET nan", "OFFSET with three numbers"),
+            ("OFFSET 0.0", "OFFSET 1e300", r"OFFSET with three numbers up to 1e\+09, found OFFSET 1e300"),
+            ("Frames: 4", "Frames: 5", "truncated.*5 frames.*4 frames"),
+            ("Frames: 4", "Frames: 0", "Frames: and their number"),
+            ("Frames: 4", "Frames 4", "Frames: and their number"),
+            ("0.0083333", "0", "Frame Time"),
+            ("0.0083333", "nan", "Frame Time"),
+            ("MOTION", "", "line"),
+            ("LeftUpLeg", "Tentacle", "left hip.*Mixamo.*Hips"),
+        ],
+    )
+    def test_each_part(self, tmp_path, old, new, told):
+        text = Generated("cmu", orders=False).text()
+        assert old in text
+        self.refuse(tmp_path, text.replace(old, new, 1), told)
+
+    def test_numbers_that_are_none(self, tmp_path):
+        text = Generated("cmu").text().rstrip()
+        self.refuse(tmp_path, text[: text.rindex(" ")] + " nan\n", "not finite.*frame 3")
+        self.refuse(tmp_path, text[: text.rindex(" ")] + " oops\n", "other than numbers")
+        self.refuse(tmp_path, text[: text.rindex(" ")] + " -1e30\n", r"channels holds .*found -1e\+30 in row 3")
+        self.refuse(tmp_path, text[: text.rindex(" ")] + "\n", "truncated")
+
+    def test_a_person_beyond_the_horizon(self, tmp_path):
+        far = Generated("cmu").text().splitlines()
+        far[-1] = f"1e8 {far[-1].partition(' ')[2]}"
+        told = r"x\.bvh: joints holds impossible values, expected -200000 to 200000 metres, found \S+ in row 3"
+        self.refuse(tmp_path, "\n".join(far), told)
+
+    def test_truncation_at_any_line(self, tmp_path):
+        lines = Generated("cmu").text().splitlines(keepends=True)
+        for count in range(len(lines)):
+            self.refuse(tmp_path, "".join(lines[:count]), r"x\.bvh")
+
+    def test_other_files(self, tmp_path):
+        with pytest.raises(InputError, match="does not exist"):
+            read_pose(tmp_path / "none.bvh")
+        (tmp_path / "x.bvh").write_bytes(b"\x80\x04\x95" + bytes(50))
+        with pytest.raises(InputError, match="pickle"):
+            read_pose(tmp_path / "x.bvh")
+
+    def test_bones_without_length(self, tmp_path):
+        made = Generated("cmu")
+        lines = [line if "OFFSET" not in line else "OFFSET 0 0 0" for line in made.text().splitlines()]
+        self.refuse(tmp_path, "\n".join(lines), "no length")

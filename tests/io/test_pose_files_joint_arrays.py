@@ -1,0 +1,223 @@
+"""Joint positions from `.npy`: what is taken, and everything that is not, with its way out."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+from helpers.resting_person import person
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.conventions import SKELETONS, SMPL24
+from humanpose_cli.core.errors import ExitCode, InputError, UsageError
+from humanpose_cli.io.pose_files import read_pose
+
+
+def in_camera(y_up: np.ndarray) -> np.ndarray:
+    return y_up * (1, -1, -1) + (0, 0, 4)
+
+
+def dance(frames=20, seed=0) -> np.ndarray:
+    """(T, 24, 3) camera axes: random rotations of rigid bones."""
+    rng = np.random.default_rng(seed)
+    rest = person(SMPL24)
+    out = np.empty((frames, 24, 3))
+    for t in range(frames):
+        turns: list[Rotation] = []
+        for j, parent in enumerate(SMPL24.parents):
+            local = Rotation.from_rotvec(rng.normal(0, 0.4, 3))
+            turns.append(local if parent < 0 else turns[parent] * local)
+            out[t, j] = rest[j] if parent < 0 else out[t, parent] + turns[parent].apply(rest[j] - rest[parent])
+    return in_camera(out)
+
+
+@pytest.fixture
+def save(tmp_path):
+    def to_file(values, name="pose.npy"):
+        np.save(tmp_path / name, np.asarray(values))
+        return tmp_path / name
+
+    return to_file
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
+def test_each_skeleton_as_pose_and_as_motion(save, skeleton):
+    joints = in_camera(person(skeleton))
+    wanted = skeleton.name if len(skeleton) == 17 else None
+    for values in (joints, joints[None], np.stack([joints, joints + 0.1]), joints.astype(np.float32)):
+        pose = read_pose(save(values), wanted)
+        assert pose.skeleton is skeleton
+        assert pose.joints.shape == (2 if values.ndim == 3 and len(values) == 2 else 1, len(skeleton), 3)
+        np.testing.assert_allclose(pose.joints[0], joints, atol=1e-6)
+        assert (pose.joint_confidence == 1).all()
+        assert (pose.frame_rate, pose.warnings, len(pose)) == (None, (), len(pose.joints))
+
+
+def test_seventeen_joints_need_the_skeletons_name(save):
+    path = save(in_camera(person(SKELETONS["coco17"])))
+    with pytest.raises(UsageError, match=r"17 joints.*`skeleton`: h36m17 or coco17"):
+        read_pose(path)
+    assert read_pose(path, "coco17").skeleton.name == "coco17"
+    with pytest.raises(InputError, match="order of h36m17"):
+        read_pose(path, "h36m17")
+    with pytest.raises(UsageError, match="unknown"):
+        read_pose(path, "smpl")
+
+
+def test_axes_pinned_by_hand(save):
+    """A person who faces the viewer: the head is up, the left hand at the viewer's right, the toes point here."""
+    y_up = person(SMPL24)
+    z_up = y_up[:, [0, 2, 1]] * (1, -1, 1)  # faces −y
+    expected = y_up * (1, -1, -1)
+    for values, axes in [(y_up, "y-up"), (z_up, "z-up"), (expected, "camera")]:
+        pose = read_pose(save(values), axes=axes)
+        np.testing.assert_allclose(pose.joints[0], expected, atol=1e-6)
+        assert pose.warnings == ()
+        joint = {name: pose.joints[0, SMPL24.index(name)] for name in SMPL24.joint_names}
+        assert joint["head"][1] < joint["pelvis"][1]
+        assert joint["left_hand"][0] > 0.5
+        assert joint["left_foot"][2] < joint["left_ankle"][2]
+    with pytest.raises(UsageError, match="camera, y-up, z-up"):
+        read_pose(save(y_up), axes="x-up")
+
+
+def test_a_forgotten_axes_option_is_pointed_out(save):
+    (warning,) = read_pose(save(person(SMPL24))).warnings
+    assert "`axes=y-up`" in warning
+
+
+def test_poses_of_all_kinds_pass(save):
+    toddler, giant = 0.5 * dance(), 1.4 * dance()
+    noisy = dance(60) + np.random.default_rng(1).normal(0, 0.01, (60, 24, 3))
+    far_away = dance(1) + np.array([100.0, -50.0, 3000.0])
+    for joints in (dance(), toddler, giant, noisy, far_away):
+        np.testing.assert_allclose(read_pose(save(joints)).joints, joints, rtol=1e-6, atol=1e-6)
+
+
+class TestRefused:
+    def refuse(self, path, told, skeleton=None):
+        with pytest.raises(InputError, match=told) as caught:
+            read_pose(path, skeleton)
+        assert caught.value.exit_code is ExitCode.BAD_INPUT
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_not_finite(self, save, value):
+        joints = dance(5)
+        joints[3, SMPL24.index("left_knee"), 1] = value
+        self.refuse(save(joints), "not finite.*frame 3, left_knee")
+
+    @pytest.mark.parametrize(
+        ("shape", "told"),
+        [
+            ((23, 3), "wrong number of joints.*24 .smpl24.*23"),
+            ((22, 3), "two hands"),
+            ((5, 25, 3), "wrong number of joints"),
+            ((24, 2), "needs depth"),
+            ((24, 4), "confidence"),
+            ((3, 24), "transposed"),
+            ((72,), "axis-angle.*numpy.savez"),
+            ((10, 72), "axis-angle.*numpy.savez"),
+            ((10, 156), "axis-angle"),
+            ((10, 24, 3, 3), "rotation matrices"),
+            ((10, 2, 24, 3), "several persons"),
+            ((0, 24, 3), "wrong shape"),
+            ((), "wrong shape"),
+            ((24,), "wrong shape"),
+        ],
+    )
+    def test_shapes(self, save, shape, told):
+        self.refuse(save(np.zeros(shape)), told)
+
+    def test_wanted_skeleton_with_another_count(self, save):
+        self.refuse(save(in_camera(person(SMPL24))), "expected 17 for coco17, found 24", "coco17")
+
+    def test_pickles_are_refused_and_not_run(self, save, tmp_path):
+        class Bomb:
+            def __reduce__(self):
+                return os.mkdir, (str(tmp_path / "ran"),)
+
+        np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+        self.refuse(tmp_path / "bomb.npy", "never loaded")
+        (tmp_path / "raw.npy").write_bytes(pickle.dumps(Bomb()))
+        self.refuse(tmp_path / "raw.npy", "a Python pickle")
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize("values", [np.array(["a"] * 72), np.zeros((24, 3), complex), np.zeros((24, 3), bool)])
+    def test_no_numbers(self, save, values):
+        self.refuse(save(values), "no numbers")
+
+    def test_damaged_and_missing_files(self, save, tmp_path):
+        path = save(dance())
+        path.write_bytes(path.read_bytes()[:-100])
+        self.refuse(path, "damaged")
+        path.write_text("hello")
+        self.refuse(path, "text")
+        self.refuse(tmp_path / "none.npy", "does not exist")
+        (tmp_path / "pose.txt").write_text("1 2 3")
+        self.refuse(tmp_path / "pose.txt", r"no pose file.*\.npy.*text")
+
+    def test_axis_angle_of_a_real_looking_pose(self, save):
+        """Most rotations small, knees and elbows bent, the pelvis turned upside down: as SMPL fits look."""
+        rng = np.random.default_rng(5)
+        for _ in range(50):
+            rotations = rng.normal(0, 0.15, (24, 3))
+            rotations[0] = (np.pi, 0.1, 0)
+            rotations[SMPL24.indices(["left_knee", "right_knee"]), 0] = rng.uniform(0, 1.5, 2)
+            rotations[SMPL24.indices(["left_hand", "right_hand"])] = 0
+            self.refuse(save(rotations), "cannot be joint positions.*numpy.savez")
+
+    def test_random_numbers_and_nothing_but_zeros(self, save):
+        for skeleton in SKELETONS.values():
+            for seed in range(5):
+                values = np.random.default_rng(seed).normal(0, 0.5, (len(skeleton), 3))
+                self.refuse(save(values), "cannot be joint positions|not in metres", skeleton.name)
+            self.refuse(save(np.zeros((len(skeleton), 3))), "one point", skeleton.name)
+
+    def test_shuffled_joints(self, save):
+        joints = in_camera(person(SMPL24))
+        order = np.random.default_rng(0).permutation(24)
+        self.refuse(save(joints[order]), "order of smpl24")
+
+    @pytest.mark.parametrize(
+        ("factor", "told"),
+        [
+            (1000, "as in millimetres.*divide them by 1000"),
+            (100, "as in centimetres.*divide them by 100"),
+            (39.37, "as in inches"),
+            (3.281, "as in feet"),
+            (0.01, "not in metres.*multiply them by"),
+        ],
+    )
+    def test_other_units(self, save, factor, told):
+        self.refuse(save(in_camera(person(SMPL24)) * factor), told)
+
+    def test_a_person_beyond_the_horizon(self, save):
+        told = r"joints holds impossible values, expected -200000 to 200000 metres, found 1e\+06 in row 0"
+        self.refuse(save(in_camera(person(SMPL24)) + np.array((0, 0, 1e6))), told)
+
+    def test_pixels(self, save):
+        """The public pose files of the reposing method: pixels of a 256 image, z around 128."""
+        joints = person(SKELETONS["reposing19"]) * (1, -1, -1) * 120 + (128, 240, 128)
+        self.refuse(save(joints), "or pixels")
+
+    def test_bone_lengths_that_change(self, save):
+        joints = dance(30)
+        growing = joints * np.linspace(1, 1.5, 30)[:, None, None]
+        self.refuse(save(growing), "bone lengths change")
+        stretched = joints.copy()
+        elbow, wrist = SMPL24.indices(["left_elbow", "left_wrist"])
+        hand = SMPL24.index("left_hand")
+        stretch = np.linspace(0, 0.8, 30)[:, None] * (joints[:, wrist] - joints[:, elbow])
+        stretched[:, wrist] += stretch
+        stretched[:, hand] += stretch
+        self.refuse(save(stretched), r"left forearm of 0\.25 to 0\.45 m")
+        people = np.where(np.arange(30)[:, None, None] % 2, joints, 0.6 * joints)
+        self.refuse(save(people), "one person")
+
+    def test_a_motion_of_axis_angles(self, save):
+        rng = np.random.default_rng(2)
+        self.refuse(save(rng.normal(0, 0.4, (40, 24, 3))), "cannot be joint positions|not in metres")

@@ -1,0 +1,410 @@
+"""Building a cache: resumed, shared, stopped and killed at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TESTS
+from helpers.cache_source import SmallSource, all_samples, assert_same
+
+from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
+from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.lab.cache.building import build_cache, make_plan, write_index
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.verification import verify_cache
+
+NAMES = ["index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
+
+
+def groups_read(marks: Path) -> Counter[int]:
+    """Group → how many of its images were read."""
+    return Counter(int(path.name.partition("-")[0]) for path in marks.iterdir())
+
+
+@pytest.fixture
+def marks(tmp_path):
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    return folder
+
+
+def test_progress_and_result(tmp_path):
+    told = []
+    source = SmallSource()
+    result = build_cache(source, tmp_path / "out", shard_size=6, progress=lambda *step: told.append(step))
+    assert told[0] == (0, 15, "images")
+    assert told[-1] == (15, 15, "images")
+    assert sorted(told) == told
+    assert (result.built, result.kept, result.failed) == ((0, 1, 2), (), ())
+    assert (result.images, result.people) == (15, 15)
+    assert result.index == tmp_path / "out" / "index.h5"
+    assert sorted(files(tmp_path / "out")) == NAMES
+
+
+def test_a_rerun_repeats_nothing(tmp_path, marks):
+    source = SmallSource(marks=marks)
+    out = tmp_path / "out"
+    build_cache(source, out, shard_size=6)
+    before = files(out)
+    (out / "shard-00001.h5").unlink()
+    (out / "shard-00002.h5").write_bytes(before["shard-00002.h5"][:-1000])
+    result = build_cache(source, out, shard_size=6)
+    assert (result.built, result.kept) == ((1, 2), (0,))
+    assert groups_read(marks) == {0: 3, 1: 3, 2: 6, 3: 6, 4: 6}
+    assert files(out) == before
+    again = build_cache(source, out, shard_size=6)
+    assert (again.built, again.kept, again.images, again.people) == ((), (0, 1, 2), 15, 15)
+    assert sum(groups_read(marks).values()) == 24
+    assert build_cache(source, out, shard_size=6, resume=False).built == (0, 1, 2)
+    assert files(out) == before
+
+
+def test_parts_for_several_machines(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    source = SmallSource()
+    build_cache(source, whole, shard_size=6)
+    first = build_cache(source, parts, shard_size=6, shard=(0, 2))
+    assert (first.built, first.index) == ((0, 2), None)
+    with pytest.raises(InputError, match=r"has shards but no index.h5; finish it with hpc preprocess, or"):
+        open_cache(parts)
+    second = build_cache(source, parts, shard_size=6, shard=(1, 2))
+    assert (second.built, second.index) == ((1,), parts / "index.h5")
+    assert files(parts) == files(whole)
+
+
+def test_what_is_there_of_an_unfinished_cache_can_be_used(tmp_path):
+    build_cache(SmallSource(), tmp_path, shard_size=6, shard=(0, 2))
+    assert write_index(tmp_path).missing == (1,)
+    cache = open_cache(tmp_path)
+    assert len(cache) == 9
+    samples = all_samples(SmallSource())
+    assert_same(cache.sample(6), samples[12])
+    assert verify_cache(tmp_path).missing == (1,)
+    build_cache(SmallSource(), tmp_path, shard_size=6, shard=(1, 2))
+    assert len(open_cache(tmp_path)) == 15
+
+
+def test_two_processes_at_once(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    running = [start_build(parts, shard=(part, 2)) for part in (0, 1)]
+    build_cache(SmallSource(group_count=8), whole, shard_size=6)
+    assert [process.wait(60) for process in running] == [0, 0]
+    assert files(parts) == files(whole)
+
+
+def test_two_processes_with_the_same_part(tmp_path):
+    whole, shared = tmp_path / "whole", tmp_path / "shared"
+    running = [start_build(shared) for _ in (0, 1)]
+    build_cache(SmallSource(group_count=8), whole, shard_size=6)
+    assert [process.wait(60) for process in running] == [0, 0]
+    assert files(shared) == files(whole)
+
+
+def test_two_caches_at_once(tmp_path, marks):
+    """The second is refused, with --overwrite too, until the first has ended, also by being killed."""
+    out = tmp_path / "out"
+    running = start_build(out, workers=2, seconds=0.2, marks=marks)
+    wait_for(lambda: any(marks.iterdir()))
+    before = files(out)
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="out: another process is making another cache here; wait for it"):
+            build_cache(SmallSource(seed=2), out, shard_size=6, overwrite=overwrite)
+    assert before.items() <= files(out).items()
+    running.kill()
+    running.wait()
+    build_cache(SmallSource(seed=2), out, shard_size=6, overwrite=True)
+    whole = tmp_path / "whole"
+    build_cache(SmallSource(seed=2), whole, shard_size=6)
+    assert files(out) == files(whole)
+
+
+def test_two_caches_at_once_where_files_cannot_be_locked(tmp_path, monkeypatch):
+    """The one that the other has overtaken is told when it ends."""
+    monkeypatch.setattr("humanpose_cli.io.locks.fcntl", None)
+
+    class Overtaken(SmallSource):
+        def read(self, group):
+            build_cache(SmallSource(seed=2), tmp_path, shard_size=6, shard=(1, 3), overwrite=True)
+            return super().read(group)
+
+    with pytest.raises(UsageError, match="holds a cache made with another seed"):
+        build_cache(Overtaken(group_count=1), tmp_path, shard_size=6)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (SmallSource(seed=2), "holds a cache made with another seed, expected 2, found 1; choose another `out`"),
+        (SmallSource(group_count=6), r"holds a cache \(shard-00000.h5\) of other images or another shard size"),
+    ],
+)
+def test_another_cache_is_not_mixed_in(tmp_path, other, message):
+    build_cache(SmallSource(), tmp_path, shard_size=6)
+    before = files(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        build_cache(other, tmp_path, shard_size=6)
+    assert files(tmp_path) == before
+    build_cache(other, tmp_path, shard_size=12, overwrite=True)
+    build_cache(other, tmp_path / "fresh", shard_size=12)
+    fresh = files(tmp_path / "fresh")
+    for path in (tmp_path / "fresh").iterdir():
+        path.unlink()
+    (tmp_path / "fresh").rmdir()
+    assert files(tmp_path) == fresh
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
+    monkeypatch.setattr("humanpose_cli.lab.cache.workers._REPORT_EVERY", 0.0)  # in this process
+    trouble = (("clip 0", "input"), ("clip 4", "bug"), ("clip 5", "contract"))
+    source = SmallSource(group_count=7, trouble=trouble)
+    told = []
+    result = build_cache(
+        source, tmp_path, shard_size=6, workers=workers, progress=lambda done, total, what: told.append(done)
+    )
+    assert (result.built, result.index) == ((1, 3), None)
+    assert told[-1] == result.images == 9
+    assert workers == 2 or sum(np.diff(told) < 0) == 2  # what the failed had counted is taken back
+    first, second = result.failed
+    assert (first.shard, first.group, first.exit_code) == (0, "clip 0", ExitCode.BAD_INPUT)
+    assert first.problem == "pose.txt: is damaged"
+    assert (second.shard, second.group, second.exit_code) == (2, "clip 4", ExitCode.BUG)
+    assert second.problem == "ZeroDivisionError: by nothing"
+    assert "in _fail" in second.trace
+    assert sorted(files(tmp_path)) == ["shard-00001.h5", "shard-00003.h5"]
+    mended = replace(source, trouble=())
+    assert build_cache(mended, tmp_path, shard_size=6).kept == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("contract", "sample '': has no name"),
+        ("short", "group 'clip 1': has another number of samples, expected 3, found 2"),
+    ],
+)
+def test_groups_that_break_the_contract(tmp_path, trouble, message):
+    (failed,) = build_cache(SmallSource(trouble=(("clip 1", trouble),)), tmp_path, shard_size=6).failed
+    assert failed.group == "clip 1"
+    assert failed.problem == message
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    source = SmallSource(group_count=5, seconds=0.25, trouble=(("clip 1", "die"), ("clip 2", "die")))
+    told = []
+    result = build_cache(
+        source, tmp_path, shard_size=3, workers=2, progress=lambda done, total, what: told.append(done)
+    )
+    assert result.built == (0, 3, 4)
+    assert told[-1] == result.images == 9
+    assert sum(np.diff(told) < 0) == 2  # what the dead had counted is taken back
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+    assert [failed.shard for failed in result.failed] == [1, 2]
+    assert "ended with code 9" in result.failed[0].problem
+
+
+class Unreadable(SmallSource):
+    """Cannot be loaded in another process."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path):
+    with pytest.raises(UnavailableError, match="ended with code 3"):
+        build_cache(Unreadable(), tmp_path, shard_size=3, workers=2)
+
+
+def test_sources_that_make_no_sense(tmp_path):
+    with pytest.raises(InputError, match="small: has no images"):
+        make_plan(SmallSource(group_count=0), 6)
+    with pytest.raises(InputError, match="has a group without images, 'clip 0'"):
+        make_plan(SmallSource(count=0), 6)
+    with pytest.raises(UsageError, match="shard size: is too small"):
+        make_plan(SmallSource(), 0)
+    with pytest.raises(UsageError, match=r"shard: no such part"):
+        build_cache(SmallSource(), tmp_path, shard=(2, 2))
+
+    class Twins(SmallSource):
+        def read(self, group):
+            yield from (replace(sample, name=f"a{i}") for i, sample in enumerate(super().read(group)))
+
+    with pytest.raises(InputError, match=r"shard-00001.h5: has an image named 'a0', as shard-00000.h5 has"):
+        build_cache(Twins(group_count=2), tmp_path, shard_size=3)
+
+
+# Stopped and killed
+
+
+def start_build(out: Path, *, workers: int = 1, seconds: float = 0.0, marks: Path | None = None, **known):
+    """Build in a process of its own; exits with 130 after KeyboardInterrupt."""
+    source = f"SmallSource(group_count=8, seconds={seconds}, marks={None if marks is None else str(marks)!r})"
+    code = f"""
+import signal, sys
+sys.path.insert(0, {str(TESTS)!r})
+from pathlib import Path
+from dataclasses import replace
+from helpers.cache_source import SmallSource, all_samples
+from humanpose_cli.lab.cache.building import build_cache
+def stop(*_): raise KeyboardInterrupt
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # started by a shell in the background, Ctrl-C is ignored
+        signal.signal(number, stop)
+    all_samples(SmallSource(group_count=1))  # numpy's modules that load late swallow what interrupts them
+    source = {source}
+    if source.marks:
+        source = replace(source, marks=Path(source.marks))
+    try:
+        build_cache(source, {str(out)!r}, shard_size=6, workers={workers}, **{known!r})
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+    script = out.with_name(f"build_{len(list(out.parent.iterdir()))}.py")
+    script.write_text(code)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(script)], start_new_session=True, env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition, seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_any_moment(tmp_path, marks, workers):
+    """Whatever has a shard's name is whole, and is not made again."""
+    out = tmp_path / "out"
+    out.mkdir()
+    random = np.random.default_rng(workers)
+    finished: dict[str, int] = {}
+    for _ in range(3):
+        running = start_build(out, workers=workers, seconds=0.02, marks=marks)
+        seen = len(list(marks.iterdir()))
+        wait_for(lambda seen=seen, running=running: len(list(marks.iterdir())) > seen or running.poll() is not None)
+        time.sleep(random.uniform(0, 0.25))
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        for name in finished:
+            assert (out / name).stat().st_mtime_ns == finished[name]
+        for path in out.glob("*.h5"):
+            assert not verify_cache(path if path.name != "index.h5" else out).damaged
+        finished = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.h5")}
+    source = SmallSource(group_count=8)
+    result = build_cache(source, out, shard_size=6)
+    assert len(result.kept) == len(finished)
+    assert not verify_cache(out).damaged
+    cache = open_cache(out)
+    for row, sample in enumerate(all_samples(source)):
+        assert_same(cache.sample(row), sample)
+
+
+@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
+def test_stopped_within_five_seconds(tmp_path, marks, number, workers):
+    out = tmp_path / "out"
+    running = start_build(out, workers=workers, seconds=1.0, marks=marks)  # so that it cannot have ended before
+    wait_for(lambda: any(marks.iterdir()))
+    started = time.monotonic()
+    # Ctrl-C goes to everybody at the terminal, kill to one process.
+    (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)
+    _, said = running.communicate(timeout=10)
+    assert (running.returncode, said) == (130, "")
+    assert time.monotonic() - started < 5
+    read = len(list(marks.iterdir()))
+    time.sleep(0.5)
+    assert len(list(marks.iterdir())) == read  # nobody goes on
+    assert [path for path in out.iterdir() if path.suffix == ".partial"] == []
+
+
+def test_an_interrupted_import_is_an_interruption(tmp_path):
+    """Python makes a RuntimeError of what ends the body of an enumeration."""
+
+    class Importing(SmallSource):
+        def read(self, group):
+            raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        build_cache(Importing(), tmp_path)
+
+
+def test_workers_do_not_outlive_who_started_them(tmp_path, marks):
+    out = tmp_path / "out"
+    running = start_build(out, workers=2, seconds=0.1, marks=marks)
+    wait_for(lambda: any(marks.iterdir()))
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    time.sleep(1.0)
+    read = len(list(marks.iterdir()))
+    time.sleep(0.5)
+    assert len(list(marks.iterdir())) == read
+
+
+def test_files_of_killed_writers_are_removed_and_not_those_being_written(tmp_path):
+    left = tmp_path / ".shard-00000.h5.hpc-0123abcd.partial"
+    left.touch()
+    with atomic_path(tmp_path / "other") as writing:
+        build_cache(SmallSource(group_count=1), tmp_path)
+        assert writing.exists()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_cannot_grow(tmp_path, workers):
+    """Stands for a full disk: a limit on the size of files, under which every write fails in the same way."""
+    code = f"""
+import resource, sys
+sys.path.insert(0, {str(TESTS)!r})
+from helpers.cache_source import SmallSource
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.core.errors import UnavailableError
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    try:
+        build_cache(SmallSource(), {str(tmp_path / "out")!r}, shard_size=6, workers={workers})
+    except UnavailableError as error:
+        print(int(error.exit_code), error)
+"""
+    script = tmp_path / "limited.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("5 "), done.stderr
+    assert "the file grew over the size limit" in done.stdout
+    assert done.stderr == ""
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".building.lock"]
+
+
+def test_a_worker_told_to_leave_within_a_callback_says_nothing(monkeypatch, capsys):
+    from humanpose_cli.lab.cache import workers
+
+    class Told:
+        def __del__(self):
+            raise SystemExit(143)
+
+    monkeypatch.setattr(sys, "unraisablehook", workers._print_unless_leaving)
+    monkeypatch.setattr(workers, "_leaving", True)
+    told = Told()
+    del told
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(workers, "_leaving", False)
+    told = Told()
+    del told
+    assert "SystemExit: 143" in capsys.readouterr().err

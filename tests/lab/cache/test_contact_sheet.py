@@ -1,0 +1,189 @@
+"""The contact sheet and the contents of a dataset cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.cache_source import SmallSource, all_samples, random_sample
+
+from humanpose_cli.core.conventions import SKELETONS
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.contact_sheet import SheetOptions, draw_contact_sheet, pick_rows
+from humanpose_cli.lab.cache.contents import describe
+from humanpose_cli.lab.cache.encoding import encode_png
+from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.rendering.overlay import person_colour
+
+GREY, SIDE = 128, 64
+OPTIONS = SheetOptions(side=SIDE, gap=4, text=8)
+TOP, LEFT = 3 * 8 + 4, 4  # of the first image on such a sheet
+
+
+class Given:
+    """A source of given samples."""
+
+    def __init__(self, *samples: Sample) -> None:
+        self.samples = samples
+
+    info = SourceInfo("given")
+
+    def groups(self):
+        return [Group(sample.name, 1, key=number) for number, sample in enumerate(self.samples)]
+
+    def read(self, group):
+        yield self.samples[group.key]
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """The first image of the sheet of one sample, and what is right of it."""
+
+    def draw(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        build_cache(Given(sample), tmp_path)
+        sheet = draw_contact_sheet(open_cache(tmp_path), [0], OPTIONS)
+        rows = slice(TOP, TOP + SIDE)
+        return sheet[rows, LEFT : LEFT + SIDE], sheet[rows, LEFT + SIDE + 4 :]
+
+    return draw
+
+
+def grey(**known) -> Sample:
+    """An image of twice the width of its height; on the sheet it lies in rows 16 … 47."""
+    return Sample("grey", encode_png(np.full((20, 40, 3), GREY, np.uint8)), (40, 20), **known)
+
+
+def is_near(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    return np.abs(pixels.astype(float) - colour).max(-1) < 40
+
+
+def test_images_keep_their_shape(drawn):
+    image, beside = drawn(grey())
+    assert (image[16:48] == GREY).all()
+    assert (image[:16] == 0).all()
+    assert (image[48:] == 0).all()
+    assert beside.shape[1] == 0
+
+
+def test_skeletons_lie_where_the_key_points_are(drawn):
+    points = np.zeros((17, 3), np.float32)
+    for name, place in {"left_hip": (10, 10), "left_knee": (30, 10)}.items():
+        points[SKELETONS["coco17"].index(name)] = (*place, 1)
+    image, _ = drawn(grey(people=(Person(keypoints={"coco17": points}),)))
+    changed = (image != GREY).any(-1)[16:48]
+    assert changed[16, 18:46].all()  # the bone, at 1.6 times the image's size
+    assert not changed[:10].any()
+    assert not changed[22:].any()
+    assert not changed[:, 52:].any()
+
+
+def test_joints_are_drawn_where_the_camera_sees_them(drawn):
+    joints = np.zeros((17, 4), np.float32)
+    for name, place in {"left_hip": (-1, 0, 4), "left_knee": (1, 0, 4)}.items():
+        joints[SKELETONS["coco17"].index(name)] = (*place, 1)
+    image, _ = drawn(grey(focal=40.0, people=(Person(joints={"coco17": joints}),)))
+    changed = (image != GREY).any(-1)[16:48]
+    assert changed[16, 18:46].all()
+    assert not changed[22:].any()
+
+
+@pytest.mark.parametrize("kind", ["map", "mask"])
+def test_outlines_go_around_people(drawn, kind):
+    mask = np.zeros((20, 40), np.uint8)
+    mask[5:15, 10:30] = 1
+    person = Person() if kind == "map" else Person(mask=encode_png(255 * mask))
+    image, _ = drawn(grey(people=(person,), maps={"persons": encode_png(mask)} if kind == "map" else {}))
+    changed = (image != GREY).any(-1)[16:48]
+    assert changed[8, 18:46].all()
+    assert changed[23, 18:46].all()
+    assert not changed[12:19, 22:42].any()
+    assert not changed[:5].any()
+
+
+def test_a_box_where_there_is_nothing_else(drawn):
+    image, _ = drawn(grey(people=(Person(box=np.array([10, 5, 30, 15.0])),)))
+    assert is_near(image[24, 20:44], 255 * person_colour(0)).all()
+    assert (image[28:36, 22:42] == GREY).all()
+
+
+def test_insets(drawn):
+    parts, depth = np.zeros((20, 40), np.uint8), np.zeros((20, 40), np.uint16)
+    parts[:, 20:], depth[:, :10], depth[:, 10:20] = 3, 1000, 3000
+    normals = np.full((20, 40, 3), (255, 0, 128), np.uint8)
+    maps = {name: encode_png(pixels) for name, pixels in {"parts": parts, "depth": depth, "normals": normals}.items()}
+    _, beside = drawn(grey(maps=maps))
+    inset = (SIDE - 8) // 3
+    assert beside.shape[1] == inset + 4
+    first, second, third = (beside[n * (inset + 4) :][:inset, :inset] for n in range(3))
+    middle = inset // 2
+    assert is_near(first[middle, -4:], 0.75 * 255 * person_colour(2) + 0.25 * GREY).all()
+    assert is_near(first[middle, :4], np.full(3, 0.6 * GREY)).all()
+    assert second[middle, 1].sum() > second[middle, 6].sum() > second[middle, -2].sum() == 0  # near is bright
+    assert is_near(third[middle], np.array([255, 0, 128])).all()
+
+
+def test_surface_points_are_dots(drawn):
+    points = np.array([[20, 10, 5, 0.5, 0.5]])
+    image, _ = drawn(grey(people=(Person(surface_points=points),)))
+    assert is_near(image[32, 32], 255 * person_colour(5))
+    assert (image[32, 40:] == GREY).all()
+
+
+def test_a_sheet_of_everything(tmp_path):
+    """Of any number, with what some have and others lack."""
+    source = SmallSource(group_count=4)
+    build_cache(source, tmp_path)
+    cache = open_cache(tmp_path)
+    for count in (1, 2, 7, 12, 99):
+        rows = pick_rows(cache, count)
+        sheet = draw_contact_sheet(cache, rows, OPTIONS)
+        assert sheet.dtype == np.uint8
+        assert len(rows) == min(count, 12)
+    assert draw_contact_sheet(cache, [], OPTIONS).shape[2] == 3
+    long = replace(random_sample(np.random.default_rng(0), "name/" * 60), people=())
+    build_cache(Given(long), tmp_path / "long")
+    assert draw_contact_sheet(open_cache(tmp_path / "long"), [0], OPTIONS).shape[1] < 2 * SIDE
+
+
+def test_which_images_are_drawn(tmp_path):
+    build_cache(SmallSource(), tmp_path)
+    cache = open_cache(tmp_path)
+    first = pick_rows(cache, 5, seed=1)
+    assert first.tolist() == pick_rows(cache, 5, seed=1).tolist() != pick_rows(cache, 5, seed=2).tolist()
+    assert sorted(set(first.tolist())) == first.tolist()
+    test = cache.rows("small", "test").tolist()
+    assert pick_rows(cache, 99, split="small/test").tolist() == test
+    assert pick_rows(cache, 99, split="small").tolist() == list(range(15))
+    with pytest.raises(UsageError, match="small/validation: is no protocol of this cache"):
+        pick_rows(cache, 3, split="small/val")
+    with pytest.raises(UsageError, match=r"^count: is too small"):
+        pick_rows(cache, 0)
+
+
+def test_contents(tmp_path):
+    source = SmallSource()
+    build_cache(source, tmp_path, shard_size=6)
+    contents = describe(open_cache(tmp_path))
+    samples = all_samples(source)
+    people = [person for sample in samples for person in sample.people]
+    assert (contents.images, contents.people, contents.groups, contents.sequences) == (15, len(people), 5, 3)
+    assert contents.shards == (3, 3)
+    assert contents.bytes == sum(path.stat().st_size for path in tmp_path.glob("shard-*.h5"))
+    assert contents.sizes == {(48, 40): 15}
+    assert contents.crowds == {0: 5, 1: 5, 2: 5}
+    assert contents.names == {"identity": 2, "clothing": 1, "activity": 1}
+    assert contents.splits == {("all", "train"): 15, ("small", "test"): 6, ("small", "train"): 9}
+    assert contents.pairs == {("pairs", "train"): 10}
+    labels = {f"{label.table}/{label.name}": (label.known, label.total) for label in contents.labels}
+    posed = sum(person.poses is not None for person in people)
+    assert labels["people/poses"] == labels["people/mask"] == labels["people/surface_points"] == (posed, 15)
+    assert labels["people/box"] == (15, 15)
+    assert labels["pictures/maps/depth"] == labels["pictures/focal"] == (10, 15)
+    lines = dict(contents.lines())
+    assert lines["protocol small"] == "test 6, train 9"
+    assert lines["different"] == "2 identities, 1 outfit, 1 activity"
+    assert lines["labels of people"].startswith("100 %: identity, box; 66 %: ")
+    assert contents.document()["labels"]["people/poses"] == posed

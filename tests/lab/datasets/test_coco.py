@@ -1,0 +1,209 @@
+"""COCO's keypoints and sets in its form: joints by name, outlines, areas, videos, splits, and damaged files."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.source_trees_a import assert_travels, image, write
+from PIL import Image
+
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.lab.datasets.coco import CocoOptions, CocoSource
+
+SIZE = (64, 48)
+FIRST = "person_keypoints_val2017.json"
+
+
+def person(number: int, shown: int, **changes: Any) -> dict[str, Any]:
+    """An annotation: joint i at (i + 10, 2 i + 5), the left ear hidden, ankles not labelled; a square outline."""
+    keypoints = [value for i in range(17) for value in (i + 10, 2 * i + 5, 2)]
+    keypoints[3 * COCO17.index("left_ear") + 2] = 1
+    for name in ("left_ankle", "right_ankle"):
+        keypoints[3 * COCO17.index(name) : 3 * COCO17.index(name) + 3] = [0, 0, 0]
+    known = {
+        "id": number,
+        "image_id": shown,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [8.0, 4.0, 20.0, 40.0],
+        "area": 321.5,
+        "segmentation": [[10, 10, 30, 10, 30, 40, 10, 40]],
+        "keypoints": keypoints,
+        "num_keypoints": 15,
+    }
+    return {**known, **changes}
+
+
+def records(count: int, name: str = "{:012d}.jpg", **more: Any) -> list[dict[str, Any]]:
+    return [{"id": n, "file_name": name.format(n), "width": SIZE[0], "height": SIZE[1], **more} for n in range(count)]
+
+
+def document(images: list[dict[str, Any]], people: list[dict[str, Any]], names: Any = COCO17.joint_names) -> str:
+    category = {"id": 1, "name": "person", "keypoints": list(names)}
+    return json.dumps({"images": images, "annotations": people, "categories": [category]})
+
+
+def build(root: Path) -> Path:
+    """Three images of 2017's validation: two people and a crowd; one without joints; nobody."""
+    runs = {"size": [48, 64], "counts": [48 * 20, 48 * 4, 48 * 40]}
+    people = [
+        person(1, 0),
+        person(2, 0, segmentation=runs, area=0),
+        person(3, 0, iscrowd=1),
+        person(4, 1, keypoints=[0] * 51),
+    ]
+    write(root / "annotations" / FIRST, document(records(3), people))
+    for number in range(3):
+        write(root / "val2017" / f"{number:012d}.jpg", image(SIZE, 20 * number))
+    return root
+
+
+def test_people_with_joints_boxes_outlines_and_areas(tmp_path: Path) -> None:
+    source = CocoSource(build(tmp_path))
+    (group,) = source.groups()  # nobody on the others has a joint
+    assert (group.name, group.count) == ("person_keypoints_val2017/000000000000", 1)
+    (sample,) = source.read(group)
+    assert (sample.size, sample.splits, sample.sequence) == (SIZE, {"coco": "validation"}, "")
+    assert sample.image == (tmp_path / "val2017" / "000000000000.jpg").read_bytes()
+    first, second = sample.people
+    np.testing.assert_array_equal(first.box, [8, 4, 28, 44])
+    assert (first.area, second.area) == (321.5, None)
+    keypoints = first.keypoints["coco17"]
+    np.testing.assert_array_equal(keypoints[COCO17.index("nose")], [10.5, 5.5, 1])
+    assert keypoints[COCO17.index("left_ear"), 2] == 0.5
+    assert not keypoints[COCO17.index("left_ankle")].any()
+    masks = [np.asarray(Image.open(io.BytesIO(p.mask or b""))) for p in sample.people]
+    assert masks[0].shape == (48, 64)
+    assert masks[0][10:40, 10:30].all()
+    assert masks[0].sum() == 255 * 20 * 30
+    assert masks[1][:, 20:24].all()
+    assert masks[1].sum() == 255 * 4 * 48
+    assert source.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "name", "split"),
+    [
+        ("annotations/person_keypoints_train2014.json", "train2014", "COCO_train2014_{:012d}.jpg", "train"),
+        ("annotations/person_keypoints_val2017.json", "images/val2017", "{:012d}.jpg", "validation"),
+        ("ochuman_coco_format_test_range_0.00_1.00.json", "images", "{:06d}.jpg", "test"),
+        ("json/crowdpose_val.json", "images", "{}.jpg", "validation"),
+        ("annotations/training_humanart.json", "", "HumanArt/images/2D/{}.jpg", "train"),
+        ("annotations/mpii_val.json", "images", "{}.jpg", "validation"),
+    ],
+)
+def test_layouts_of_several_owners(tmp_path: Path, file: str, folder: str, name: str, split: str) -> None:
+    write(tmp_path / file, document(records(1, name), [person(1, 0)]))
+    write(tmp_path / folder / name.format(0).removeprefix("HumanArt/"), image(SIZE, 9))
+    source = CocoSource(tmp_path)
+    (sample,) = source.read(source.groups()[0])
+    assert sample.splits == {"coco": split}
+
+
+def test_joints_go_by_their_names(tmp_path: Path) -> None:
+    """CrowdPose's 14, of which the head and the neck are none of COCO's."""
+    names = ["left_shoulder", "right_shoulder", "top_head", "neck"]
+    keypoints = [11, 12, 1, 13, 14, 2, 15, 16, 2, 17, 18, 2]
+    write(tmp_path / "json" / "crowdpose_test.json", document(records(1), [person(1, 0, keypoints=keypoints)], names))
+    write(tmp_path / "images" / f"{0:012d}.jpg", image(SIZE, 9))
+    source = CocoSource(tmp_path)
+    (sample,) = source.read(source.groups()[0])
+    found = sample.people[0].keypoints["coco17"]
+    np.testing.assert_array_equal(found[COCO17.index("left_shoulder")], [11.5, 12.5, 0.5])
+    np.testing.assert_array_equal(found[COCO17.index("right_shoulder")], [13.5, 14.5, 1])
+    assert (found[:, 2] > 0).sum() == 2
+    assert "top_head, neck are no joints of coco17" in source.notes[0]
+
+
+def test_videos_stay_together_and_people_are_their_tracks(tmp_path: Path) -> None:
+    """PoseTrack as its owners have it: a file a video, flags of 0 and 1."""
+    flags = [value for i in range(17) for value in (i + 10, 2 * i + 5, 1)]
+    name = "images/val/000342_mpii_test/{:06d}.jpg"
+    images = [{**r, "frame_id": 3420000 + n} for n, r in enumerate(records(3, name, vid_id="000342"))]
+    people = [person(n, n, keypoints=flags, track_id=4, bbox=None) for n in (0, 2)]
+    write(tmp_path / "annotations/val/000342_mpii_test.json", document(images, people))
+    for number in range(3):
+        write(tmp_path / name.format(number), image(SIZE, number))
+    source = CocoSource(tmp_path)
+    (group,) = source.groups()
+    assert group.count == 2
+    samples = list(source.read(group))
+    assert [sample.frame for sample in samples] == [0, 2]
+    assert {sample.sequence for sample in samples} == {group.name} == {"000342_mpii_test/000342"}
+    assert {person.identity for sample in samples for person in sample.people} == {f"{group.name}/4"}
+    assert (samples[0].people[0].keypoints["coco17"][:, 2] == 1).all()
+    np.testing.assert_array_equal(samples[0].people[0].box, [10, 5, 27, 38])
+    assert_travels(source)
+
+
+def test_one_split_or_one_file(tmp_path: Path) -> None:
+    build(tmp_path)
+    write(tmp_path / "annotations/person_keypoints_train2017.json", document(records(1), [person(1, 0)]))
+    write(tmp_path / "train2017" / f"{0:012d}.jpg", image(SIZE, 9))
+    assert len(CocoSource(tmp_path).groups()) == 2
+    for split in ("val", "validation"):
+        (group,) = CocoSource(tmp_path, CocoOptions(split=split)).groups()
+        assert group.key["split"] == "validation"
+    with pytest.raises(InputError, match="holds no annotations of COCO's kind of test"):
+        CocoSource(tmp_path, CocoOptions(split="test")).groups()
+    with pytest.raises(UsageError, match="split: is none of COCO, expected train, validation, test, found exam"):
+        CocoSource(tmp_path, CocoOptions(split="exam"))
+    own = write(tmp_path / "mine.json", document(records(1), [person(1, 0)]))
+    options = CocoOptions(annotations=own.name, images="train2017")
+    assert [g.name for g in CocoSource(tmp_path, options).groups()] == ["mine/000000000000"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"image_id": 7}, r"annotations\[0\]: belongs to no image"),
+        ({"keypoints": [1, 2, 2]}, r"annotations\[0\]: has an unusable keypoints, expected 51 numbers, found 3"),
+        ({"keypoints": [0] * 51}, r"val2017\.json: has nobody with a labelled joint"),
+        ({"bbox": ["a", 1, 2, 3]}, r"annotations\[0\]: has an unusable bbox"),
+    ],
+)
+def test_damaged_records_are_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    write(build(tmp_path) / "annotations" / FIRST, document(records(1), [person(1, 0, **change)]))
+    with pytest.raises(InputError, match=named):
+        CocoSource(tmp_path).groups()
+
+
+@pytest.mark.parametrize(
+    ("outline", "named"),
+    [
+        ([["a", 1, 2, 3, 4, 5]], r"annotations\[0\]: has a damaged outline"),
+        (
+            {"size": [4, 4], "counts": [16]},
+            r"has a mask of another size, expected 64 × 48, found 4 × 4",
+        ),
+    ],
+)
+def test_damaged_outlines_are_named(tmp_path: Path, outline: Any, named: str) -> None:
+    write(build(tmp_path) / "annotations" / FIRST, document(records(1), [person(1, 0, segmentation=outline)]))
+    source = CocoSource(tmp_path)
+    with pytest.raises(InputError, match=named):
+        list(source.read(source.groups()[0]))
+
+
+def test_missing_and_other_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no annotations of COCO's kind, expected annotations/person_keypoints"):
+        CocoSource(tmp_path).groups()
+    (build(tmp_path) / "val2017" / f"{0:012d}.jpg").unlink()
+    with pytest.raises(InputError, match=r"val2017\.json: names 1 images that are not there"):
+        CocoSource(tmp_path).groups()
+    write(tmp_path / "val2017" / f"{0:012d}.jpg", image((10, 10), 3))
+    source = CocoSource(tmp_path)
+    with pytest.raises(InputError, match="has another size than its annotation"):
+        list(source.read(source.groups()[0]))
+    write(tmp_path / "annotations" / FIRST, document(records(1, "../../{}.jpg"), [person(1, 0)]))
+    with pytest.raises(InputError, match="names an image outside of its folder"):
+        CocoSource(tmp_path).groups()
+    write(tmp_path / "annotations" / FIRST, json.dumps({"images": [], "annotations": [], "categories": []}))
+    with pytest.raises(InputError, match="does not say what its keypoints are"):
+        CocoSource(tmp_path).groups()

@@ -1,0 +1,166 @@
+"""DeepFashion: images in both resolutions, pair lists, keypoints, and what is told about damaged folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.source_trees_a import MANGLED, Estimator, assert_travels, deepfashion_tree, write
+
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.datasets import deepfashion
+from humanpose_cli.lab.datasets.deepfashion import DeepFashionOptions, DeepFashionSource
+from humanpose_cli.lab.datasets.estimators import SourceTools
+
+
+@pytest.fixture(autouse=True)
+def _small_official_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {("patn", "train"): 2, ("patn", "test"): 1})
+
+
+def test_a_group_is_a_garment_with_its_pairs(tmp_path: Path) -> None:
+    source = DeepFashionSource(deepfashion_tree(tmp_path))
+    groups = source.groups()
+    names = ["WOMEN/Tees_Tanks/id_00007838/05", "WOMEN/Tees_Tanks/id_00007838/06", "MEN/Pants/id_00001611/01"]
+    assert [(group.name, group.count) for group in groups] == list(zip(names, (3, 2, 2), strict=True))
+    assert groups[0].pairs == {("patn", "train"): [(0, 1), (1, 0)]}
+    assert groups[1].pairs == {("patn", "test"): [(1, 0)]}
+    assert groups[2].pairs == {}
+    samples = list(source.read(groups[0]))
+    assert [sample.name.rpartition("/")[2] for sample in samples] == ["05_1_front", "05_2_side", "05_7_additional"]
+    assert samples[1].image == (tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_2_side.jpg").read_bytes()
+    assert samples[1].splits == {"inshop": "train", "patn": "train"}
+    assert samples[2].splits == {"inshop": "train"}
+    (person,) = samples[1].people
+    assert person.clothing == names[0]
+    assert person.identity == "WOMEN/Tees_Tanks/id_00007838"
+    assert any("no poses" in note for note in source.notes)
+    assert source.info.options["pair_lists"] == ["fasion-resize-pairs-train.csv", "fasion-resize-pairs-test.csv"]
+
+
+def test_keypoints_lie_where_openpose_saw_them(tmp_path: Path) -> None:
+    """Place 0 is the nose at column 0, row 10 of the middle 176 columns: column 40 of the image; centres at + 0.5."""
+    source = DeepFashionSource(deepfashion_tree(tmp_path))
+    samples = list(source.read(source.groups()[0]))
+    keypoints = samples[0].people[0].keypoints["coco17"]
+    np.testing.assert_allclose(keypoints[COCO17.index("nose")], [40.5, 10.5, 1])
+    np.testing.assert_allclose(keypoints[COCO17.index("right_elbow")], [2 * 3 + 40.5, 13.5, 1])
+    np.testing.assert_allclose(keypoints[COCO17.index("left_ear")], [2 * 17 + 40.5, 27.5, 1])
+    np.testing.assert_array_equal(keypoints[COCO17.index("right_wrist")], 0)
+    assert "coco17" not in samples[1].people[0].keypoints
+
+
+def test_high_resolution_is_the_same_image_larger(tmp_path: Path) -> None:
+    """750 × 1101 became 256 rows high and was centred: the middle stays the middle."""
+    source = DeepFashionSource(deepfashion_tree(tmp_path, highres=True))
+    sample = next(iter(source.read(source.groups()[0])))
+    assert sample.size == (750, 1101)
+    assert source.info.options["folder"] == "img_highres"
+    nose = sample.people[0].keypoints["coco17"][COCO17.index("nose")]
+    np.testing.assert_allclose(nose[:2], [375 + (40.5 - 128) * 1101 / 256, 10.5 * 1101 / 256])
+    low = DeepFashionSource(tmp_path, DeepFashionOptions(resolution="low"))
+    assert next(iter(low.read(low.groups()[0]))).size == (256, 256)
+
+
+def test_an_estimator_sees_single_images(tmp_path: Path) -> None:
+    estimator = Estimator()
+    source = DeepFashionSource(deepfashion_tree(tmp_path), tools=SourceTools(estimator))
+    samples = list(source.read(source.groups()[1]))
+    assert estimator.calls == [(2, False, True)]
+    np.testing.assert_allclose([s.people[0].betas[0] * 256 for s in samples], [30, 40], atol=1)  # type: ignore[index]
+    assert samples[0].people[0].clothing == "WOMEN/Tees_Tanks/id_00007838/06"
+    assert samples[0].focal == 100.0
+    without = DeepFashionSource(tmp_path, DeepFashionOptions(poses="none"), SourceTools(estimator))
+    assert next(iter(without.read(without.groups()[1]))).people[0].poses is None
+
+
+def test_only_paired_images_on_request(tmp_path: Path) -> None:
+    source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(images="paired"))
+    assert [group.count for group in source.groups()] == [2, 2]
+
+
+def test_lists_of_both_lines_of_work_have_their_own_protocol(tmp_path: Path) -> None:
+    deepfashion_tree(tmp_path)
+    (tmp_path / "fasion-resize-pairs-train.csv").unlink()
+    front, additional = f"{MANGLED}1front.jpg", f"{MANGLED}7additional.jpg"
+    write(tmp_path / "Anno/fasion-pairs-train.csv", f",from,to\n0,{additional},{front}\n")
+    write(tmp_path / "train.lst", f"{front}\n")
+    source = DeepFashionSource(tmp_path)
+    group = source.groups()[0]
+    assert group.pairs == {("dsc", "train"): [(2, 0)]}
+    assert [sample.splits for sample in source.read(group)] == [
+        {"inshop": "train", "patn": "train", "dsc": "train"},
+        {"inshop": "train"},
+        {"inshop": "train", "dsc": "train"},
+    ]
+
+
+def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
+    assert_travels(DeepFashionSource(deepfashion_tree(tmp_path), tools=SourceTools(Estimator())))
+
+
+PARTITION, PAIRS = "Eval/list_eval_partition.txt", "fasion-resize-pairs-train.csv"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        (PARTITION, "7\n", "8\n", r"list_eval_partition\.txt: is cut short .*expected 8 images.* found 7"),
+        (PARTITION, "7\n", "", r"list_eval_partition\.txt: is cut short or damaged, expected their number first"),
+        (PARTITION, " query", " quarry", r"list_eval_partition\.txt: has the strange row img/WOMEN"),
+        (PARTITION, " id_00007838 query", "", r"list_eval_partition\.txt, row 6: is damaged, expected 3 columns"),
+        (PAIRS, "from,to\n", "a,b\n", r"pairs-train\.csv, line 1: lacks from, to"),
+        (PAIRS, "2side.jpg,", "2side.jpg", r"pairs-train\.csv, row 3: is damaged, expected 2 columns, found 1"),
+        (PAIRS, "2side", "9side", r"pairs-train\.csv: names 'fashionWOMENTees_Tanksid0000783805_9side\.jpg'"),
+        (PAIRS, f"{MANGLED}2side", "fashionMENPantsid0000161101_4full", r"pairs-train\.csv: pairs different garments"),
+        (PAIRS, f"{MANGLED}2side.jpg,{MANGLED}1front.jpg\n", "", r"official number of pairs, expected 2, found 1"),
+    ],
+)
+def test_damaged_lists_are_named(tmp_path: Path, file: str, old: str, new: str, named: str) -> None:
+    path = deepfashion_tree(tmp_path) / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=named):
+        DeepFashionSource(tmp_path).groups()
+
+
+def test_missing_images_are_an_error_or_a_note(tmp_path: Path) -> None:
+    deepfashion_tree(tmp_path)
+    (tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_2_side.jpg").unlink()
+    with pytest.raises(InputError, match=r"partition\.txt: names 1 images that are not there, .*05_2_side\.jpg"):
+        DeepFashionSource(tmp_path).groups()
+    source = DeepFashionSource(tmp_path, DeepFashionOptions(allow_missing=True))
+    assert source.groups()[0].count == 2
+    assert source.groups()[0].pairs.get(("patn", "train"), []) == []
+    assert sum("missing" in note for note in source.notes) == 2
+
+
+def test_a_wrong_number_of_images_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 52_712)
+    with pytest.raises(InputError, match=r"partition\.txt: has not the official number of images, expected 52712"):
+        DeepFashionSource(deepfashion_tree(tmp_path)).groups()
+
+
+def test_damaged_keypoints_and_images_are_named(tmp_path: Path) -> None:
+    source = DeepFashionSource(deepfashion_tree(tmp_path))
+    group = source.groups()[0]
+    annotation = tmp_path / "fasion-resize-annotation-train.csv"
+    annotation.write_text(annotation.read_text().replace("[10, 11,", "[11,"))
+    with pytest.raises(InputError, match=r"annotation-train\.csv \(WOMEN/.*05_1_front\.jpg\): has unusable keypoints"):
+        list(source.read(group))
+    annotation.unlink()
+    path = tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_1_front.jpg"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"05_1_front\.jpg: is a damaged or truncated image"):
+        list(DeepFashionSource(tmp_path).read(group))
+
+
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no images, expected Img/img_highres or Img/img"):
+        DeepFashionSource(tmp_path)
+    with pytest.raises(InputError, match="gone: does not exist"):
+        DeepFashionSource(tmp_path / "gone")

@@ -1,0 +1,331 @@
+"""DensePose-COCO from a small tree in the owners' layout, and COCO's run-length encoded masks."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers.source_trees_a import assert_travels
+from helpers.source_trees_b import BLOCK_RUNS, surface_annotation, write_annotations
+from PIL import Image
+
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.coco_annotations import decode_run_lengths
+from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.datasets.common import FolderOptions
+from humanpose_cli.lab.datasets.densepose import DensePoseCocoSource
+
+SIZE = (320, 240)
+BOX = (40.0, 20.0, 128.0, 192.0)  # half and three quarters of 256
+
+
+@pytest.fixture(autouse=True)
+def small_release(monkeypatch):
+    counts = {"train": (2, 3), "valminusminival": (1, 1), "minival": (1, 1)}
+    monkeypatch.setattr(DensePoseCocoSource, "counts", counts)
+
+
+def image(key, name):
+    return {"id": key, "file_name": name, "width": SIZE[0], "height": SIZE[1]}
+
+
+def person_without_surface(key, image):
+    keypoints = [0] * 51
+    keypoints[:3] = [7, 8, 1]  # the nose, hidden
+    return {"id": key, "image_id": image, "iscrowd": 0, "bbox": [1.0, 2.0, 30.0, 40.0], "keypoints": keypoints}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    root = tmp_path_factory.mktemp("coco")
+    pixels = np.random.default_rng(0).integers(0, 256, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    train = [image(9, "COCO_train2014_000000000009.jpg"), image(36, "COCO_train2014_000000000036.jpg")]
+    unused = image(77, "COCO_train2014_000000000077.jpg")  # nobody has surface points: its image need not be there
+    people = [
+        surface_annotation(1, 9, BOX),
+        surface_annotation(2, 36, (-20.0, -10.0, 256.0, 128.0), keypoints=[]),
+        surface_annotation(3, 9, (200.5, 100.25, 64.0, 64.0)),
+        person_without_surface(4, 36),
+        person_without_surface(5, 77),
+        {"id": 6, "image_id": 9, "iscrowd": 1, "bbox": [0, 0, 5, 5], "segmentation": {"counts": [1], "size": [1, 1]}},
+        {"id": 7, "image_id": 9, "iscrowd": 0, "bbox": [0, 0, 5, 5], "keypoints": [0] * 51},
+    ]
+    write_annotations(root / "annotations" / "densepose_coco_2014_train.json", [*train, unused], people)
+    for number, part in ((5, "minival"), (6, "valminusminival")):
+        name = f"COCO_val2014_{number:012d}.jpg"
+        annotations = root / "annotations" / f"densepose_coco_2014_{part}.json"
+        write_annotations(annotations, [image(number, name)], [surface_annotation(1, number, BOX)])
+        write_image(root / "val2014" / name, pixels)
+    for record in train:
+        write_image(root / "train2014" / record["file_name"], pixels)
+    return root
+
+
+def read(root, name, **options):
+    source = DensePoseCocoSource(root, FolderOptions(**options))
+    (group,) = (group for group in source.groups() if group.name == name)
+    (sample,) = source.read(group)
+    return sample
+
+
+def test_groups_are_images(whole):
+    source = DensePoseCocoSource(whole)
+    assert [group.name for group in source.groups()] == [
+        "train/COCO_train2014_000000000009",
+        "train/COCO_train2014_000000000036",
+        "valminusminival/COCO_val2014_000000000006",
+        "minival/COCO_val2014_000000000005",
+    ]
+    assert {group.count for group in source.groups()} == {1}
+    assert source.notes == ()
+
+
+def test_images_keep_their_bytes_and_know_their_split(whole):
+    parts = {"train": ("train", "train"), "valminusminival": ("train", "validation"), "minival": ("validation", "test")}
+    for part, (split, file) in parts.items():
+        number, folder = {"train": (9, "train"), "valminusminival": (6, "val"), "minival": (5, "val")}[part]
+        name = f"COCO_{folder}2014_{number:012d}"
+        sample = read(whole, f"{part}/{name}")
+        assert sample.image == (whole / f"{folder}2014" / f"{name}.jpg").read_bytes()
+        assert sample.size == SIZE
+        assert sample.splits == {"densepose": split, "files": file}
+        assert sample.focal is None
+
+
+def test_surface_points_boxes_and_keypoints(whole):
+    first, second = read(whole, "train/COCO_train2014_000000000009").people
+    np.testing.assert_allclose(first.box, [40, 20, 168, 212])
+    np.testing.assert_allclose(first.surface_points, [[40 + 32, 20 + 48, 2, 0.25, 0.5], [40 + 96, 20 + 144, 24, 1, 0]])
+    np.testing.assert_allclose(second.surface_points[:, :2], [[216.5, 116.25], [248.5, 148.25]])
+    nose, ankle = first.keypoints["coco17"][[COCO17.index("nose"), COCO17.index("right_ankle")]]
+    np.testing.assert_allclose(nose, [10.5, 20.5, 1])  # the middle of pixel (10, 20)
+    np.testing.assert_allclose(ankle, [26.5, 36.5, 1])
+    seen, other = read(whole, "train/COCO_train2014_000000000036").people
+    np.testing.assert_allclose(seen.box, [0, 0, 236, 118])  # cut at the image; points stay where they are
+    np.testing.assert_allclose(seen.surface_points[0, :2], [44, 22])
+    assert not seen.keypoints["coco17"].any()
+    assert other.surface_points is None
+    assert other.mask is None
+    np.testing.assert_allclose(other.keypoints["coco17"][0], [7.5, 8.5, 0.5])
+
+
+def test_the_mask_joins_the_parts_and_lies_in_the_box(whole):
+    """Columns 50 to 59 and rows 100 to 199 of 256, in a box of half and three quarters of that size."""
+    person = read(whole, "train/COCO_train2014_000000000009").people[0]
+    mask = np.asarray(Image.open(io.BytesIO(person.mask)))
+    expected = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    expected[20 + 75 : 20 + 150, 40 + 25 : 40 + 30] = 255
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_detectron2s_names_and_other_folders(tree):
+    annotations = tree / "annotations"
+    for part in ("train", "minival", "valminusminival"):
+        (annotations / f"densepose_coco_2014_{part}.json").rename(annotations / f"densepose_{part}2014.json")
+    (tree / "images").mkdir()
+    (tree / "train2014").rename(tree / "images" / "train2014")
+    (tree / "val2014").rename(tree / "coco_val2014")
+    source = DensePoseCocoSource(tree)
+    assert [len(list(source.read(group))) for group in source.groups()] == [1, 1, 1, 1]
+
+
+def test_missing_files_are_named(tree):
+    (tree / "train2014" / "COCO_train2014_000000000036.jpg").unlink()
+    with pytest.raises(InputError, match=r"densepose_coco_2014_train\.json: names 1 images .*000000000036\.jpg"):
+        DensePoseCocoSource(tree).groups()
+    (tree / "annotations" / "densepose_coco_2014_minival.json").unlink()
+    lenient = DensePoseCocoSource(tree, FolderOptions(allow_missing=True))
+    assert len(lenient.groups()) == 2
+    assert "000000000036.jpg" in lenient.notes[0]
+    assert "minival.json: does not exist" in lenient.notes[1]
+    shutil.rmtree(tree / "annotations")
+    with pytest.raises(InputError, match=r"densepose_coco_2014_train\.json: does not exist"):
+        DensePoseCocoSource(tree).groups()
+    with pytest.raises(InputError, match="holds no annotations of DensePose-COCO"):
+        DensePoseCocoSource(tree, FolderOptions(allow_missing=True)).groups()
+
+
+def change(path, edit):
+    document = json.loads(path.read_text())
+    edit(document)
+    path.write_text(json.dumps(document))
+
+
+def test_other_counts_are_told(tree):
+    path = tree / "annotations" / "densepose_coco_2014_train.json"
+    change(path, lambda document: document["annotations"].pop(2))
+    with pytest.raises(InputError, match=r"_train\.json: has not the official number of people .*expected 3, found 2"):
+        DensePoseCocoSource(tree).groups()
+    lenient = DensePoseCocoSource(tree, FolderOptions(allow_missing=True))
+    assert "2 people with surface points, where the official release has 3" in lenient.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("dp_x", [64.0], r"unusable dp_y, expected 1 numbers, found 2"),
+        ("dp_U", [0.5], r"unusable dp_U, expected 2 numbers, found 1"),
+        ("dp_I", [0.0, 25.0], r"unknown charts in dp_I"),
+        ("dp_V", [0.5, 1.5], r"dp_U or dp_V beyond 0 to 1, found 0\.\d+ to 1\.5"),
+        ("dp_x", [64.0, "a"], r"unusable dp_x, expected numbers"),
+        ("dp_x", "ab", r"unusable"),
+        ("bbox", [1, 2, 0, 4], r"box without area"),
+        ("bbox", [1, 2, 3], r"unusable bbox, expected 4 numbers, found 3"),
+        ("keypoints", [1, 2, 3], r"unusable keypoints, expected 51 numbers"),
+        ("dp_masks", "abc", r"damaged dp_masks"),
+        ("image_id", 1234, r"belongs to no image"),
+    ],
+)
+def test_a_damaged_annotation_is_named(tree, field, value, said):
+    path = tree / "annotations" / "densepose_coco_2014_train.json"
+    change(path, lambda document: document["annotations"][2].update({field: value}))
+    with pytest.raises(InputError, match=rf"_train\.json, annotations\[2\]: .*{said}"):
+        DensePoseCocoSource(tree).groups()
+
+
+def test_rounded_chart_coordinates_are_cut(tree):
+    """The release has 1.0000001."""
+    path = tree / "annotations" / "densepose_coco_2014_train.json"
+    change(path, lambda d: d["annotations"][0].update(dp_U=[1.0000001, *d["annotations"][0]["dp_U"][1:]]))
+    sample = read(tree, "train/COCO_train2014_000000000009")
+    assert max(person.surface_points[:, 3].max() for person in sample.people if person.surface_points is not None) == 1
+
+
+def test_keypoints_under_densepose_s_name_are_told_apart(tree):
+    path = tree / "annotations" / "densepose_coco_2014_train.json"
+
+    def without_surfaces(document):
+        for annotation in document["annotations"]:
+            for name in [name for name in annotation if name.startswith("dp_")]:
+                del annotation[name]
+
+    change(path, without_surfaces)
+    for options in (FolderOptions(), FolderOptions(allow_missing=True)):
+        with pytest.raises(InputError, match=r"_train\.json: holds no surface points, .*hpc preprocess coco"):
+            DensePoseCocoSource(tree, options).groups()
+
+
+def test_a_damaged_mask_is_named_when_it_is_read(tree):
+    path = tree / "annotations" / "densepose_coco_2014_train.json"
+    change(path, lambda d: d["annotations"][0].update(dp_masks=[{"size": [256, 256], "counts": "00"}]))
+    with pytest.raises(InputError, match=r"_train\.json, annotations\[0\]: has a mask of another size"):
+        read(tree, "train/COCO_train2014_000000000009")
+    change(path, lambda d: d["annotations"][0].update(dp_masks=[{"size": [3, 3], "counts": "9"}]))
+    with pytest.raises(InputError, match="has dp_masks of another size"):
+        read(tree, "train/COCO_train2014_000000000009")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "holds other JSON"),
+        ('{"images": 3}', "has no list of images"),
+        ('{"images": [], "annotations": {}}', "has no list of annotations"),
+        ('{"images": [], "annotations": [], "categories": []}', "does not say what its keypoints are"),
+        (
+            '{"images": [{"id": 1}], "annotations": [], "categories": [{"name": "person", "keypoints": []}]}',
+            "is damaged",
+        ),
+    ],
+)
+def test_other_documents_are_told(tree, text, said):
+    (tree / "annotations" / "densepose_coco_2014_train.json").write_text(text)
+    with pytest.raises(InputError, match=rf"densepose_coco_2014_train\.json.*{said}"):
+        DensePoseCocoSource(tree).groups()
+
+
+def test_a_damaged_image_is_named(tree):
+    path = tree / "train2014" / "COCO_train2014_000000000009.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"000000000009\.jpg: is a damaged or truncated image"):
+        read(tree, "train/COCO_train2014_000000000009")
+    write_image(path, np.zeros((10, 12, 3), np.uint8))
+    with pytest.raises(InputError, match=r"000000000009\.jpg: has another size than its annotation"):
+        read(tree, "train/COCO_train2014_000000000009")
+
+
+def test_sources_and_groups_travel_to_other_processes(whole):
+    assert_travels(DensePoseCocoSource(whole))
+
+
+def packed(counts) -> str:
+    """COCO's text of counts, after the format's description."""
+    text = ""
+    for place, count in enumerate(counts):
+        value = count - counts[place - 2] if place > 2 else count
+        while True:
+            bits, value = value & 31, value >> 5
+            done = value == (-1 if bits & 16 else 0)
+            text += chr(bits + (0 if done else 32) + 48)
+            if done:
+                break
+    return text
+
+
+def counts_of(mask) -> list[int]:
+    flat = mask.T.ravel().astype(int)
+    changes = np.flatnonzero(np.diff(np.concatenate(([0], flat, [1 - flat[-1]])))) if len(flat) else np.array([], int)
+    return np.diff(np.concatenate(([0], changes))).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "box"),
+    [("5220003", (4, 5), (1, 3, 1, 4)), ("9", (3, 3), (0, 0, 0, 0)), ("09", (3, 3), (0, 3, 0, 3))],
+)
+def test_known_texts(text, size, box):
+    """Made with pycocotools."""
+    expected = np.zeros(size, bool)
+    expected[box[0] : box[1], box[2] : box[3]] = True
+    np.testing.assert_array_equal(decode_run_lengths({"size": list(size), "counts": text}, "a"), expected)
+
+
+def test_a_part_of_densepose():
+    mask = decode_run_lengths(BLOCK_RUNS, "a")
+    expected = np.zeros((256, 256), bool)
+    expected[100:200, 50:60] = True
+    np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_masks_come_back(seed):
+    random = np.random.default_rng(seed)
+    mask = random.random(random.integers(1, 70, 2)) < random.random()
+    counts = counts_of(mask)
+    size = list(mask.shape)
+    np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": counts}, "a"), mask)
+    np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": packed(counts)}, "a"), mask)
+
+
+def test_pycocotools_agrees():
+    pycocotools = pytest.importorskip("pycocotools.mask")
+    mask = np.random.default_rng(1).random((50, 30)) < 0.3
+    encoded = pycocotools.encode(np.asfortranarray(mask.astype(np.uint8)))
+    encoded["counts"] = encoded["counts"].decode()
+    np.testing.assert_array_equal(decode_run_lengths({**encoded, "size": [50, 30]}, "a"), mask)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "said"),
+    [
+        ({"size": [4, 5], "counts": "522000"}, "has a mask of another size, expected 4 × 5"),
+        ({"size": [4, 5], "counts": "52200R"}, "cut short"),
+        ({"size": [4, 5], "counts": "52\x01"}, "the character"),
+        ({"size": [4, 5], "counts": [30, -10]}, "has a mask of another size"),
+        ({"size": [4, 5], "counts": [[20]]}, "has a mask of another size"),
+        ({"size": [4, 5], "counts": None}, "damaged mask"),
+        ({"size": [4, 5], "counts": ["a"]}, "damaged mask"),
+        ({"size": [4], "counts": "5"}, "unusable size"),
+        ({"size": [-4, -5], "counts": "d0"}, "unusable size"),
+        ({"size": [99999, 99999], "counts": "5"}, "unusable size"),
+        ({"counts": "5"}, "unusable size"),
+    ],
+)
+def test_damaged_masks_are_told(encoded, said):
+    with pytest.raises(InputError, match=f"^file, annotations.3.: .*{said}"):
+        decode_run_lengths(encoded, "file, annotations[3]")

@@ -1,0 +1,123 @@
+"""EMDB from a small tree in the owners' layout: bodies before a camera that is carried about, evaluations, damage."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.emdb_tree import FRAMES, SIZE, VIDEOS, K, content, file_of
+from helpers.source_trees_a import BODY, assert_travels, image, posed, write
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.lab.datasets import emdb
+from humanpose_cli.lab.datasets.common import project_points
+from humanpose_cli.lab.datasets.emdb import EmdbOptions, EmdbSource
+from humanpose_cli.lab.datasets.estimators import SourceTools
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("emdb")
+    for name in VIDEOS:
+        write(file_of(root, name), pickle.dumps(content(name)))
+        for frame in range(FRAMES):
+            write(root / name / "images" / f"{frame:05d}.jpg", image(SIZE, 10 * frame))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def small_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emdb, "OFFICIAL_VIDEOS", {"emdb1": 1, "emdb2": 1})
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_bodies_are_seen_where_the_file_says(whole: Path, with_model: bool) -> None:
+    """Without the model, the pelvis at rest follows from the projected joints alone."""
+    bodies = {"male": BODY} if with_model else {}
+    source = EmdbSource(whole, tools=SourceTools(bodies=bodies))
+    for group in source.groups():
+        stored = content(group.name)
+        for sample in source.read(group):
+            (person,) = sample.people
+            assert person.poses is not None
+            assert person.betas is not None
+            assert person.trans is not None
+            joints = posed(person.poses[None], person.betas, person.trans[None])[1][0]
+            seen = project_points(joints, np.diag(K)[:2], K[:2, 2])
+            np.testing.assert_allclose(seen, stored["kp2d"][sample.frame], atol=2e-2)
+            np.testing.assert_array_equal(sample.world_to_camera, stored["camera"]["extrinsics"][sample.frame][:3])
+            assert (person.gender, person.body, sample.frame_rate) == ("male", "smpl", 30)
+            assert person.identity == group.name[:2]
+            assert ("smpl24" in person.keypoints) is not with_model
+
+
+def test_valid_frames_boxes_and_evaluations(whole: Path) -> None:
+    source = EmdbSource(whole)
+    assert {group.name: group.count for group in source.groups()} == dict.fromkeys(VIDEOS, 4)
+    splits = [next(source.read(group)).splits for group in source.groups()]
+    assert splits == [{"emdb": "test", "emdb1": "test"}, {"emdb": "test", "emdb2": "test"}, {"emdb": "test"}]
+    samples = list(source.read(source.groups()[0]))
+    assert [sample.frame for sample in samples] == [0, 1, 2, 4]
+    boxes = content("P0/09_outdoor_walk")["bboxes"]["bboxes"]
+    np.testing.assert_array_equal(samples[0].people[0].box, boxes[0])
+    box = samples[1].people[0].box
+    assert box is not None
+    assert (box[2:] > box[:2]).all()
+    assert source.notes == ()
+    assert [group.count for group in EmdbSource(whole, EmdbOptions(every=2)).groups()] == [3, 3, 3]
+    only = EmdbSource(whole, EmdbOptions(subset="emdb2"))
+    assert [group.name for group in only.groups()] == ["P1/14_outdoor_climb"]
+    with pytest.raises(UsageError, match="split: is none of EMDB"):
+        EmdbSource(whole, EmdbOptions(split="test"))
+    assert_travels(source)
+
+
+def test_what_is_missing_is_named(tree: Path) -> None:
+    (tree / "P0/09_outdoor_walk/images/00002.jpg").unlink()
+    with pytest.raises(InputError, match=r"_data\.pkl: names 1 images that are not there, .*00002\.jpg"):
+        EmdbSource(tree).groups()
+    lenient = EmdbSource(tree, EmdbOptions(allow_missing=True))
+    assert [group.count for group in lenient.groups()] == [3, 4, 4]
+    shutil.rmtree(tree / "P0")
+    with pytest.raises(InputError, match="has not the official number of videos of emdb1, expected 1, found 0"):
+        EmdbSource(tree).groups()
+    shutil.rmtree(tree / "P1")
+    with pytest.raises(InputError, match="holds no videos of EMDB, expected P0/09_outdoor_walk"):
+        EmdbSource(tree).groups()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("good_frames_mask", None, r"_data\.pkl: lacks good_frames_mask"),
+        ("camera", None, r"_data\.pkl: lacks camera"),
+        ("camera.extrinsics", np.zeros((FRAMES, 4, 4)), r"\(extrinsics\): are no rigid motions"),
+        ("camera.intrinsics", np.zeros((3, 3)), r"\(intrinsics\): is no camera"),
+        ("camera.width", "wide", r"\(width\): is no size"),
+        ("camera.width", 70, r"00000\.jpg: has another size than its camera, expected 70 × 96, found 72 × 96"),
+        ("smpl.poses_body", np.zeros((FRAMES, 63)), r"\(poses_body\): has the wrong shape, expected \(5, 69\)"),
+        ("smpl.betas", np.zeros(9), r"\(betas\): is too short"),
+        ("gender", "x", r"\(gender\): names no model"),
+        ("kp2d", np.zeros((FRAMES, 24, 2)), r"\(kp2d\): does not fit the camera and the bodies"),
+    ],
+)
+def test_damaged_files_are_named(tree: Path, field: str, value: Any, named: str) -> None:
+    name = next(iter(VIDEOS))
+    stored = content(name)
+    table = stored
+    *path, last = field.split(".")
+    for part in path:
+        table = table[part]
+    table[last] = value
+    write(file_of(tree, name), pickle.dumps({key: entry for key, entry in stored.items() if entry is not None}))
+
+    def read() -> None:
+        source = EmdbSource(tree)
+        list(source.read(source.groups()[0]))
+
+    with pytest.raises(InputError, match=named):
+        read()

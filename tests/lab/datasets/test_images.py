@@ -1,0 +1,307 @@
+"""One's own images: fits, an estimator, DensePose output in its forms, and what is told when they do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.source_trees_a import Estimator, assert_travels, image, write
+from helpers.source_trees_b import write_dump
+from PIL import Image
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.densepose_files import DensePoseDump
+from humanpose_cli.io.fit_files import FitRecord, write_fit
+from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.lab.cache.label_maps import decode_map
+from humanpose_cli.lab.cache.samples import Sample
+from humanpose_cli.lab.datasets.estimators import SourceTools
+from humanpose_cli.lab.datasets.images import ImagesOptions, ImagesSource
+
+SIZE = (20, 30)
+
+
+def tree(root: Path) -> Path:
+    """Two images of their own, and a sequence of three."""
+    write(root / "a.jpg", image(SIZE, 10))
+    write(root / "sub/b.png", image(SIZE, 50, "PNG"))
+    for frame in range(3):
+        write(root / f"clip/{frame + 7:03d}.jpg", image(SIZE, 100 + frame))
+    return root
+
+
+def fit_of(names: list[str], rows: list[tuple[int, int]], *, interpolated: int = -1) -> FitRecord:
+    """A fit with these (track, frame) rows; betas and the box tell the row's number."""
+    count, frames = len(rows), len(names)
+    numbers = np.arange(count, dtype=float)
+    boxes = np.stack((numbers, numbers, numbers + 5, numbers * 2 + 9), 1) if count else np.zeros((0, 4))
+    return FitRecord.build(
+        track_id=[track for track, _ in rows],
+        frame_index=[frame for _, frame in rows],
+        interpolated=[row == interpolated for row in range(count)],
+        frame_names=names,
+        shot_id=np.zeros(frames),
+        image_size=np.tile(SIZE, (frames, 1)),
+        focal=np.full(frames, 33.0),
+        principal_point=np.tile([9.0, 16.0], (frames, 1)),
+        world_to_camera=np.tile(np.eye(4), (frames, 1, 1)),
+        poses=np.zeros((count, 72)),
+        betas=np.tile(numbers[:, None], (1, 10)),
+        trans=np.zeros((count, 3)),
+        segment_scales=np.ones((count, 24)),
+        joints3d=np.ones((count, 24, 3)),
+        joints2d=np.full((count, 24, 2), 4.0),
+        keypoints2d=np.full((count, 33, 3), 0.5),
+        boxes=boxes,
+        confidence=np.ones(count),
+        joint_confidence=np.full((count, 24), 0.7),
+        reprojection_error=np.zeros(count),
+        gender="female",
+        body="smpl-female",
+    )
+
+
+def fits(folder: Path) -> Path:
+    folder.joinpath("sub").mkdir(parents=True)
+    write_fit(folder / "a.jpg.fit.npz", fit_of(["a.jpg"], [(0, 0), (1, 0)]))
+    write_fit(folder / "sub/b.png.fit.npz", fit_of(["b.png"], []))
+    write_fit(folder / "clip.fit.npz", fit_of(["007.jpg", "009.jpg"], [(3, 0), (3, 1)], interpolated=1))
+    return folder
+
+
+def by_name(source: ImagesSource) -> dict[str, list[Sample]]:
+    return {group.name: list(source.read(group)) for group in source.groups()}
+
+
+def test_images_and_sequences_are_told_apart(tmp_path: Path) -> None:
+    source = ImagesSource(tree(tmp_path), ImagesOptions(split="test"))
+    found = by_name(source)
+    assert {name: len(samples) for name, samples in found.items()} == {"a.jpg": 1, "sub/b.png": 1, "clip": 3}
+    (alone,) = found["sub/b.png"]
+    assert (alone.name, alone.sequence, alone.people) == ("sub/b.png", "", [])
+    assert alone.image == (tmp_path / "sub/b.png").read_bytes()
+    assert alone.splits == {"images": "test"}
+    with pytest.raises(UsageError, match="split: is not known, expected train, validation, test, found tests"):
+        ImagesOptions(split="tests")
+    assert [(s.name, s.sequence, s.frame) for s in found["clip"]] == [
+        ("clip/007.jpg", "clip", 0),
+        ("clip/008.jpg", "clip", 1),
+        ("clip/009.jpg", "clip", 2),
+    ]
+    assert any("no poses" in note for note in source.notes)
+    apart = ImagesSource(tmp_path, ImagesOptions(sequence=False))
+    assert [group.count for group in apart.groups()] == [1] * 5
+
+
+def test_fits_say_who_is_where(tmp_path: Path) -> None:
+    source = ImagesSource(tree(tmp_path / "in"), ImagesOptions(fits=str(fits(tmp_path / "out"))))
+    found = by_name(source)
+    (sample,) = found["a.jpg"]
+    assert (sample.focal, sample.principal_point) == (33.0, (9.0, 16.0))
+    assert [person.betas[0] for person in sample.people] == [1, 0]  # the larger box first
+    person = sample.people[0]
+    assert (person.identity, person.body, person.gender) == ("a.jpg/1", "smpl", "female")
+    np.testing.assert_array_equal(person.fit_betas, person.betas)
+    np.testing.assert_allclose(person.keypoints["smpl24"][0], [4, 4, 0.7])
+    np.testing.assert_allclose(person.joints["smpl24"][0], [1, 1, 1, 0.7])
+    assert person.detected is not None
+    assert person.detected.shape == (33, 3)
+    assert found["sub/b.png"][0].people == []
+    people = [[person.identity for person in sample.people] for sample in found["clip"]]
+    assert people == [["clip/3"], [], []]  # the second frame was not fitted, the third only interpolated
+    assert source.info.options["fits"] is True
+    assert source.info.options["poses_by"] == "fit files"
+    assert str(tmp_path) not in repr(source.info)
+
+
+def test_a_video_with_its_fit(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with VideoWriter(tmp_path / "in/v.mp4", 25.0) as writer:
+        for frame in range(4):
+            writer.write(np.full((SIZE[1], SIZE[0], 3), 60 * frame, np.uint8))
+    (tmp_path / "out").mkdir()
+    names = [f"{frame:06d}" for frame in range(4)]
+    write_fit(tmp_path / "out/v.mp4.fit.npz", fit_of(names, [(0, 0), (0, 1), (0, 2), (0, 3)]))
+    source = ImagesSource(tmp_path / "in", ImagesOptions(fits=str(tmp_path / "out"), every=2))
+    (samples,) = by_name(source).values()
+    assert [(sample.name, sample.frame) for sample in samples] == [("v.mp4/000000", 0), ("v.mp4/000002", 2)]
+    assert [sample.people[0].betas[0] for sample in samples] == [0, 2]  # type: ignore[index]
+
+
+def test_an_estimator_finds_everybody_where_there_are_no_fits(tmp_path: Path) -> None:
+    estimator = Estimator()
+    source = ImagesSource(tree(tmp_path), tools=SourceTools(estimator))
+    found = by_name(source)
+    assert sorted(estimator.calls) == [(1, False, False), (1, False, False), (3, True, False)]
+    assert found["a.jpg"][0].focal == 100.0
+    np.testing.assert_allclose(found["clip"][2].people[0].betas[0] * 256, 102, atol=1)  # type: ignore[index]
+
+
+def iuv(seed: int = 0) -> np.ndarray:
+    """(H, W, 3) chart, 255 U, 255 V, half of it nobody."""
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    values[..., 0] = random.integers(1, 25, values.shape[:2])
+    values[: SIZE[1] // 2] = 0
+    return values
+
+
+@pytest.mark.parametrize("form", ["png", "npz"])
+def test_densepose_images_become_maps(tmp_path: Path, form: str) -> None:
+    folder = tmp_path / "dp"
+    for place in ("a", "sub/b", "clip/007", "008", "clip/009"):
+        path = folder / f"{place}_IUV.{form}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if form == "png":  # as OpenCV writes channels I, U, V: blue first
+            Image.fromarray(iuv()[..., ::-1]).save(path)
+        else:
+            np.savez(path, iuv=iuv())
+    source = ImagesSource(tree(tmp_path / "in"), ImagesOptions(densepose=str(folder)))
+    for samples in by_name(source).values():
+        for sample in samples:
+            np.testing.assert_array_equal(decode_map("densepose", sample.maps["densepose"]), iuv())
+            assert sample.people == []
+    assert source.info.options["densepose"] is True
+
+
+def two_people() -> list[dict[str, object]]:
+    """In a.jpg: someone surer at the left border over someone less sure; in sub/b.png nobody."""
+    labels = torch.full((6, 4), 3)
+    labels[0] = 0
+    uv = torch.stack((torch.full((6, 4), 0.2), torch.full((6, 4), 1.0)))
+    other = torch.arange(-4, 11)[5:].reshape(2, 5).T  # of a larger storage, and not contiguous
+    other_uv = torch.rand(5, 2, 2, generator=torch.Generator().manual_seed(0)).permute(2, 0, 1)
+    return [
+        {
+            "file_name": "elsewhere/a.jpg",
+            "scores": torch.tensor([0.99, 0.8]),
+            "pred_boxes_XYXY": torch.tensor([[-1.7, 2.9, 2.8, 8.9], [1.2, 6.3, 3.3, 11.4]]),
+            "results": [(labels, uv), (other, other_uv)],
+        },
+        {"file_name": "elsewhere/sub/b.png", "scores": torch.zeros(0), "pred_boxes_XYXY": torch.zeros(0, 4)},
+    ]
+
+
+def test_a_densepose_dump_gives_maps_and_people(tmp_path: Path) -> None:
+    path = write_dump(tmp_path / "results.pkl", two_people())
+    source = ImagesSource(tree(tmp_path / "in"), ImagesOptions(densepose=str(path), allow_missing=True))
+    found = by_name(source)
+    (sample,) = found["a.jpg"]
+    charts = decode_map("densepose", sample.maps["densepose"])
+    expected = np.zeros_like(charts)
+    other, other_uv = two_people()[0]["results"][1]  # type: ignore[index]
+    expected[6:11, 1:3, 0] = other
+    expected[6:11, 1:3, 1:] = np.rint(other_uv.permute(1, 2, 0).numpy() * 255)
+    expected[3:8, :3] = [3, 51, 255]  # from row 2, column −1, without its first row
+    np.testing.assert_array_equal(charts, expected)
+    sure, less = sample.people
+    np.testing.assert_allclose(sure.box, [0, 2.9, 2.8, 8.9], atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(less.box, [1.2, 6.3, 3.3, 11.4], atol=1e-6)  # type: ignore[arg-type]
+    assert sure.mask is not None
+    (tmp_path / "mask.png").write_bytes(sure.mask)
+    mask = np.asarray(Image.open(tmp_path / "mask.png"))
+    assert mask.sum() == 255 * 5 * 3
+    assert (mask[3:8, :3] == 255).all()
+    assert not decode_map("densepose", found["sub/b.png"][0].maps["densepose"]).any()
+    assert all("densepose" not in sample.maps for sample in found["clip"])  # not in the dump, and allowed
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    empty = {"scores": torch.zeros(0), "pred_boxes_XYXY": torch.zeros(0, 4)}
+    names = ["x/a.jpg", "x/sub/a.jpg", "x/other/a.jpg"]
+    found = DensePoseDump(write_dump(tmp_path / "d.pkl", [{"file_name": name, **empty} for name in names]))
+    assert [found.find("sub/a.jpg"), found.find("other/a.jpg"), found.find("a.jpg"), found.find("b/a.jpg")] == [
+        *(1, 2, None, None)
+    ]
+
+
+class _Attack:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('ran')",)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"", r"d\.pkl: is no DensePose dump that can be read, found an empty file"),
+        (b"\x80\x02].", r"d\.pkl: is no DensePose dump that can be read, found a Python pickle"),
+        ("attack", r"d\.pkl: is refused, because it names .* found (builtins|__builtin__)\.exec"),
+        ("other", r"d\.pkl: is no DensePose dump, expected a list with file_name"),
+        ("cut", r"d\.pkl: is no DensePose dump that can be read"),
+        ("cse", r"d\.pkl \(elsewhere/a\.jpg\): holds no charts"),
+        ("uv", r"d\.pkl \(elsewhere/a\.jpg\), uv: has the wrong shape, expected \(2, 6, 4\), found \(2, 5, 4\)"),
+    ],
+)
+def test_damaged_dumps_are_named(tmp_path: Path, content: bytes | str, named: str) -> None:
+    path = tmp_path / "d.pkl"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "attack":
+        torch.save([_Attack()], path)
+    elif content == "other":
+        torch.save({"file_name": "a.jpg"}, path)
+    elif content == "cut":
+        write_dump(path, two_people())
+        path.write_bytes(path.read_bytes()[:-300])
+    else:
+        entries = two_people()
+        labels, uv = entries[0]["results"][0]  # type: ignore[index]
+        results = [(labels, uv[:, :5]), (labels, uv)]
+        if content == "cse":
+            entries[0].pop("results")
+            torch.save([{**entries[0], "pred_densepose": [torch.zeros(3)] * 2}], path)
+        else:
+            write_dump(path, [{**entries[0], "results": results}])
+    with pytest.raises(InputError, match=named):
+        DensePoseDump(path).people(0)
+
+
+def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
+    path = write_dump(tmp_path / "results.pkl", two_people())
+    options = ImagesOptions(fits=str(fits(tmp_path / "out")), densepose=str(path), allow_missing=True)
+    source = ImagesSource(tree(tmp_path / "in"), options)
+    list(source.read(source.groups()[0]))  # with what it keeps from the first reading
+    assert_travels(source)
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    root, out = tree(tmp_path / "in"), fits(tmp_path / "out")
+    options = ImagesOptions(fits=str(out))
+    (out / "sub/b.png.fit.npz").unlink()
+    with pytest.raises(InputError, match=r"out: names 1 fit files that are not there, .*sub/b\.png\.fit\.npz"):
+        ImagesSource(root, options).groups()
+    allowed = ImagesSource(root, ImagesOptions(fits=str(out), allow_missing=True))
+    assert by_name(allowed)["sub/b.png"][0].people == []
+    write_fit(out / "a.jpg.fit.npz", fit_of(["c.jpg"], [(0, 0)]))
+    with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: belongs to other images, expected a\.jpg, found c\.jpg"):
+        by_name(allowed)
+    write_fit(out / "a.jpg.fit.npz", fit_of(["a.jpg"], [(0, 0)]))
+    write(root / "a.jpg", image((30, 20), 10))
+    with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: was made of an image of another size, expected 30 × 20"):
+        by_name(allowed)
+    (out / "a.jpg.fit.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: is no \.npz file"):
+        by_name(allowed)
+    with pytest.raises(InputError, match="gone: does not exist"):
+        ImagesSource(root, ImagesOptions(fits=str(tmp_path / "gone")))
+    with pytest.raises(UsageError):
+        ImagesOptions(every=0)
+
+
+def test_densepose_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    root, folder = tree(tmp_path / "in"), tmp_path / "dp"
+    folder.mkdir()
+    source = ImagesSource(root, ImagesOptions(densepose=str(folder)))
+    group = source.groups()[0]
+    with pytest.raises(InputError, match=r"dp: has nothing about a\.jpg, expected a_IUV\.png"):
+        list(source.read(group))
+    np.savez(folder / "a_IUV.npz", iuv=iuv()[:-1])
+    with pytest.raises(InputError, match=r"a_IUV\.npz \(iuv\): has the wrong shape"):
+        list(source.read(group))
+    np.savez(folder / "a_IUV.npz", iuv=np.full((SIZE[1], SIZE[0], 3), 25, np.uint8))
+    with pytest.raises(InputError, match=r"a_IUV\.npz \(iuv\): is not DensePose's output"):
+        list(source.read(group))
+    with pytest.raises(InputError, match="gone: does not exist, expected a folder or dump"):
+        ImagesSource(root, ImagesOptions(densepose=str(tmp_path / "gone")))

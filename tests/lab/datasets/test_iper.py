@@ -1,0 +1,243 @@
+"""iPER: frames, videos, its own estimates, an estimator's, the pair lists, and what is told about damaged folders."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.source_trees_a import (
+    IPER_FRAMES,
+    Estimator,
+    assert_travels,
+    image,
+    iper_cameras,
+    iper_protocol,
+    iper_tree,
+    python2_pickle,
+    write,
+)
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.lab.datasets import iper
+from humanpose_cli.lab.datasets.common import project_points
+from humanpose_cli.lab.datasets.estimators import SourceTools
+from humanpose_cli.lab.datasets.iper import IperOptions, IperSource
+
+
+@pytest.fixture(autouse=True)
+def _small_official_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
+
+
+def test_frames_keep_their_bytes_and_say_whose_they_are(tmp_path: Path) -> None:
+    source = IperSource(iper_tree(tmp_path))
+    groups = source.groups()
+    assert [(group.name, group.count) for group in groups] == [("001/1", 10), ("002/3", 5), ("003/1", 15)]
+    samples = list(source.read(groups[2]))
+    assert len(samples) == 15
+    ninth = samples[8]
+    assert (ninth.name, ninth.sequence, ninth.frame) == ("003/1/2/frame00000001", "003/1/2", 1)
+    assert ninth.image == (tmp_path / "images/003/1/2/frame00000001.png").read_bytes()
+    assert ninth.size == (16, 16)
+    assert ninth.splits == {"iper": "validation"}
+    (person,) = ninth.people
+    assert (person.identity, person.clothing, person.activity) == ("003", "003/1", "random motion")
+    assert person.poses is None
+    assert samples[0].people[0].activity == "turning in an A pose"
+    assert "no poses" in source.notes[0]
+    assert source.info.options["poses_by"] is None
+
+
+def test_own_estimates_see_the_body_where_their_weak_camera_does(tmp_path: Path) -> None:
+    """HMR's camera puts a point of the body at s (x + t) in −1 … 1: the same pixels, up to perspective."""
+    source = IperSource(iper_tree(tmp_path, smpls=True))
+    sample = list(source.read(source.groups()[0]))[2]
+    (person,) = sample.people
+    scale, x, y = iper_cameras(3)[2]
+    flat = np.array([[0.2, -0.4, 0.0], [-0.3, 0.1, 0.0]])  # in the plane of the body's origin: no perspective
+    expected = (scale * (flat[:, :2] + [x, y]) + 1) / 2 * 16
+    assert person.trans is not None
+    assert sample.focal is not None
+    found = project_points(flat + person.trans, sample.focal, (8, 8))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert sample.focal == pytest.approx(16 * 500 / 224)
+    np.testing.assert_array_equal(person.poses, np.ones(72))
+    assert (person.body, person.gender, person.identity) == ("smpl", "neutral", "001")
+    assert source.info.options["poses_by"] == {"name": "HMR, as iPER comes with"}
+
+
+def test_an_estimator_sees_each_video_once_as_a_sequence(tmp_path: Path) -> None:
+    estimator = Estimator()
+    source = IperSource(iper_tree(tmp_path, smpls=True), IperOptions(every=2), SourceTools(estimator))
+    group = source.groups()[2]
+    assert group.count == 4 + 4
+    samples = list(source.read(group))
+    assert estimator.calls == [(4, True, True), (4, True, True)]
+    assert [sample.frame for sample in samples] == [0, 2, 4, 6, 0, 2, 4, 6]
+    greys = [sample.people[0].betas[0] * 256 for sample in samples]  # type: ignore[index]
+    np.testing.assert_allclose(greys, [60, 62, 64, 66, 80, 82, 84, 86])
+    assert samples[5].focal == 100.0
+    assert samples[5].principal_point == (5.0, 6.0)
+    assert samples[5].people[0].clothing == "003/1"
+    assert source.info.options["poses_by"] == {"name": "stand-in"}
+
+
+def test_random_pairs_are_drawn_within_clothes_of_val(tmp_path: Path) -> None:
+    source = IperSource(iper_tree(tmp_path), IperOptions(random_pairs=400))
+    first, _, last = source.groups()
+    assert first.pairs == {}
+    pairs = last.pairs["random-pairs", "validation"]
+    assert len(pairs) == 400
+    assert all(a != b and 0 <= a < 15 and 0 <= b < 15 for a, b in pairs)
+    assert {a for a, _ in pairs} == {b for _, b in pairs} == set(range(15))
+    again = IperSource(tmp_path, IperOptions(random_pairs=400)).groups()[2].pairs["random-pairs", "validation"]
+    assert again == pairs
+    other = IperSource(tmp_path, IperOptions(random_pairs=400, seed=1)).groups()[2].pairs["random-pairs", "validation"]
+    assert other != pairs
+
+
+def test_three_frames_of_each_video_meet_all_of_its_frames(tmp_path: Path) -> None:
+    source = IperSource(iper_tree(tmp_path))
+    pairs = source.groups()[2].pairs["three-frames", "validation"]
+    assert len(pairs) == 3 * 7 + 3 * 8
+    assert all((a < 7) == (b < 7) for a, b in pairs)
+    assert source.info.options["three_frames"] == "drawn"
+    fewer = IperSource(tmp_path, IperOptions(every=2)).groups()[2]
+    pairs = fewer.pairs["three-frames", "validation"]
+    assert len(pairs) == 3 * 4 + 3 * 4
+    assert all((a < 4) == (b < 4) and max(a, b) < fewer.count == 8 for a, b in pairs)
+    assert {b for _, b in pairs} == set(range(8))
+
+
+def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:
+    write(iper_tree(tmp_path) / "iPER_protocol.json", iper_protocol())
+    source = IperSource(tmp_path)
+    pairs = [pair for pair in source.groups()[2].pairs["three-frames", "validation"] if pair[0] >= 7]
+    assert pairs == [(7 + source_, 7 + target) for source_ in (2, 4, 0) for target in range(1, 6)]
+    assert source.info.options["three_frames"] == "official"
+
+
+def test_two_people_are_paired_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Three frames of one video with those of another one, which come once more."""
+    asked = IperOptions(cross_imitation=True)
+    root = iper_tree(tmp_path / "iper", smpls=True)
+    with pytest.raises(InputError, match="owners' protocol"):
+        IperSource(root, asked)
+    path = write(root / "iPER_protocol.json", iper_protocol())
+    source = IperSource(root, asked)
+    plain = {group.name: group for group in IperSource(root).groups()}
+    assert {group.name for group in source.groups()} - set(plain) == {"cross-imitation/003/1/2"}
+    group = source.groups()[-1]
+    assert group.pairs == {("cross-imitation", "validation"): [(a, b) for a in range(3) for b in range(3, 8)]}
+    again = {sample.name: sample for sample in source.read(plain["003/1"])}
+    samples = list(source.read(group))
+    names = [f"003/1/2/frame{n:08d}" for n in (0, 2, 4)] + [f"003/1/1/frame{n:08d}" for n in range(2, 7)]
+    assert [sample.name for sample in samples] == [f"cross-imitation/003/1/2/{name}" for name in names]
+    for sample, name in zip(samples, names, strict=True):
+        assert sample.image == again[name].image
+        np.testing.assert_equal(asdict(sample.people[0]), asdict(again[name].people[0]))
+        assert (sample.splits, sample.sequence) == ({}, "")
+    fewer = IperSource(root, IperOptions(cross_imitation=True, every=2)).groups()[-1]
+    assert len(fewer.pairs["cross-imitation", "validation"]) == 3 * 3
+    for old, new, expected in (("003/1/1", "001/1/1", "not in val.txt"), ("[2, 6]", "[7, 8]", "shorter than")):
+        path.write_text(iper_protocol().replace(old, new))
+        with pytest.raises(InputError, match=expected):
+            IperSource(root, asked).groups()
+
+
+def test_videos_are_read_where_there_are_no_frames(tmp_path: Path) -> None:
+    for video, count in IPER_FRAMES.items():
+        path = tmp_path / "iPER_256_video_release" / f"{video.replace('/', '_')}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        with VideoWriter(path, 25.0) as writer:
+            for frame in range(count):
+                writer.write(np.full((32, 32, 3), 20 * frame, np.uint8))
+    write(tmp_path / "train.txt", "001/1/1\n001/1/2\n002/3/1\n")
+    write(tmp_path / "val.txt", "003/1/1\n003/1/2\n")
+    estimator = Estimator()
+    source = IperSource(tmp_path, IperOptions(every=3), SourceTools(estimator))
+    group = source.groups()[0]
+    samples = list(source.read(group))
+    assert [(sample.sequence, sample.frame) for sample in samples] == [
+        *(("001/1/1", 0), ("001/1/1", 3)),
+        *(("001/1/2", 0), ("001/1/2", 3)),
+    ]
+    assert group.count == 4
+    greys = [sample.people[0].betas[0] * 256 for sample in samples]  # type: ignore[index]
+    np.testing.assert_allclose(greys, [0, 60, 0, 60], atol=4)
+    assert samples[1].size == (32, 32)
+
+
+def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
+    assert_travels(IperSource(iper_tree(tmp_path), tools=SourceTools(Estimator())), 1)
+
+
+def _damage(root: Path, what: str) -> None:
+    if what == "video":
+        for file in (root / "images/003/1/1").iterdir():
+            file.unlink()
+        (root / "images/003/1/1").rmdir()
+    elif what == "list":
+        (root / "val.txt").unlink()
+    elif what == "count":
+        write(root / "train.txt", "001/1/1\n")
+    elif what == "name":
+        write(root / "train.txt", "001/1/1\n../../etc\n002/3/1\n")
+    elif what == "protocol":
+        write(root / "iPER_protocol.json", '{"val": {"003/1/2": {"s_n": {}}}}')
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("video", r"val\.txt: names 1 videos that are not there, the first being .*003/1/1"),
+        ("list", r"val\.txt: does not exist"),
+        ("count", r"train\.txt: has not the official number of videos, expected 3, found 1"),
+        ("name", r"train\.txt: names '\.\./\.\./etc'"),
+        ("protocol", r"iPER_protocol\.json \(003/1/2\): is damaged"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(tmp_path: Path, what: str, named: str) -> None:
+    _damage(iper_tree(tmp_path), what)
+    with pytest.raises(InputError, match=named):
+        IperSource(tmp_path).groups()
+
+
+def test_missing_videos_can_be_allowed(tmp_path: Path) -> None:
+    _damage(iper_tree(tmp_path), "video")
+    source = IperSource(tmp_path, IperOptions(allow_missing=True))
+    assert [group.count for group in source.groups()] == [10, 5, 8]
+    assert any("1 of 2 videos are missing" in note for note in source.notes)
+
+
+def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
+    source = IperSource(iper_tree(tmp_path, smpls=True))
+    group = source.groups()[0]
+    short = {"cams": iper_cameras(3), "pose": np.ones((4, 72)), "shape": np.zeros((4, 10))}
+    write(tmp_path / "smpls/001/1/1/pose_shape.pkl", python2_pickle(short))
+    with pytest.raises(
+        InputError, match=r"pose_shape\.pkl \(cams\): does not fit the frames, expected 4 rows, found 3"
+    ):
+        list(source.read(group))
+    write(tmp_path / "smpls/001/1/1/pose_shape.pkl", b"\x80\x02}broken")
+    with pytest.raises(InputError, match=r"pose_shape\.pkl: is not a readable pickle"):
+        list(source.read(group))
+    plain = IperSource(tmp_path, IperOptions(poses="none"))
+    write(tmp_path / "images/001/1/1/frame00000002.png", image((16, 16), 3, "PNG")[:60])
+    with pytest.raises(InputError, match=r"frame00000002\.png: is a (damaged|truncated)"):
+        list(plain.read(group))
+    (tmp_path / "images/001/1/1/frame00000002.png").unlink()
+    with pytest.raises(InputError, match=r"001/1/1: has changed, expected 4 frames, found 3"):
+        list(plain.read(group))
+
+
+def test_wrong_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="every"):
+        IperOptions(every=0)
+    with pytest.raises(UsageError, match="needs a pose estimator"):
+        IperSource(iper_tree(tmp_path), IperOptions(poses="estimator"))
+    with pytest.raises(InputError, match="holds neither frames nor videos"):
+        IperSource(write(tmp_path / "empty/x", "").parent)

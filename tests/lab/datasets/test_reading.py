@@ -1,0 +1,173 @@
+"""What all sources read with: images kept as they are, damaged files named, tables, MATLAB, pickles, the registry."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.source_trees_a import Chumpy, image, python2_pickle, write
+from PIL import Image, ImageCms
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.npz_files import read_npy
+from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.lab.datasets import reading
+from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, box_around
+from humanpose_cli.lab.datasets.registry import SOURCES, open_source
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    random = np.random.default_rng(0)
+    return Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("JPEG", "L"), ("PNG", "L")])
+def test_plain_images_keep_their_bytes(tmp_path: Path, photo: Image.Image, kind: str, mode: str) -> None:
+    content = encoded(photo.convert(mode), kind)
+    stored = reading.stored_image(write(tmp_path / "a.jpg", content))
+    assert stored.image == content
+    assert stored.size == (40, 30)
+    assert reading.decoded(stored).shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 7)])
+def test_tiny_images(tmp_path: Path, size: tuple[int, int]) -> None:
+    assert reading.stored_image(write(tmp_path / "a.jpg", image(size, 9))).size == size
+
+
+def test_other_images_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    see_through = photo.copy()
+    see_through.putalpha(0)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    contents = {
+        "turned.jpg": encoded(photo, "JPEG", exif=turned.tobytes()),
+        "alpha.png": encoded(see_through, "PNG"),
+        "palette.png": encoded(photo.quantize(16), "PNG"),
+        "a.bmp": encoded(photo, "BMP"),
+        "a.webp": encoded(photo, "WEBP"),
+        "cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),
+        "profile.jpg": encoded(photo, "JPEG", icc_profile=profile.tobytes()),
+    }
+    found = {name: reading.stored_image(write(tmp_path / name, data)) for name, data in contents.items()}
+    assert all(found[name].image != content for name, content in contents.items())
+    assert found["turned.jpg"].size == (30, 40)
+    assert (reading.decoded(found["alpha.png"]) == 255).all()  # seen over white
+    np.testing.assert_array_equal(reading.decoded(found["a.bmp"]), np.asarray(photo))
+    assert all(stored.image[:3] in {b"\xff\xd8\xff", b"\x89PN"} for stored in found.values())
+
+
+def test_the_focal_length_of_exif_is_told(tmp_path: Path, photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 50  # millimetres as on film
+    stored = reading.stored_image(write(tmp_path / "a.jpg", encoded(photo, "JPEG", exif=exif.tobytes())))
+    assert stored.focal == pytest.approx(50 * 50 / np.hypot(36, 24))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("cut", [3, 20, 300, -60, -3])
+def test_truncated_images_are_named(tmp_path: Path, photo: Image.Image, kind: str, cut: int) -> None:
+    path = write(tmp_path / f"cut.{kind.lower()}", encoded(photo, kind)[:cut])
+    if kind == "PNG" and cut == -3:
+        return  # all pixels and the end mark are there, only its check sum is not
+    with pytest.raises(InputError, match=f"cut.{kind.lower()}: "):
+        reading.stored_image(path)
+
+
+def test_frames_of_videos(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, 25.0) as writer:
+        for frame in range(7):
+            writer.write(np.full((32, 32, 3), 30 * frame, np.uint8))
+    assert reading.video_frame_count(path) == 7
+    found = {number: int(pixels.mean()) for number, pixels in reading.video_frames(path, [1, 4])}
+    assert found == {1: pytest.approx(30, abs=4), 4: pytest.approx(120, abs=4)}
+    assert [number for number, _ in reading.video_frames(path)] == list(range(7))
+    assert list(reading.video_frames(path, [])) == []
+    with pytest.raises(InputError, match=r"a\.mp4: is shorter than its annotation, expected frame 9, found 7 frames"):
+        list(reading.video_frames(path, [2, 9]))
+    with pytest.raises(InputError, match=r"b\.mp4: has no readable video frame"):
+        reading.video_frame_count(write(tmp_path / "b.mp4", b"nothing"))
+
+
+def test_files_and_folders(tmp_path: Path) -> None:
+    for name in ("b10.jpg", "b9.JPG", ".hidden.jpg", "c.txt"):
+        write(tmp_path / name, "x")
+    (tmp_path / "d2").mkdir()
+    assert [path.name for path in reading.list_files(tmp_path, {".jpg"}, "images")] == ["b9.JPG", "b10.jpg"]
+    assert [path.name for path in reading.list_folders(tmp_path, "folders")] == ["d2"]
+    with pytest.raises(InputError, match=r"d2: holds no images, expected \.jpg"):
+        reading.list_files(tmp_path / "d2", {".jpg"}, "images")
+    with pytest.raises(InputError, match="d2: holds no folders"):
+        reading.list_folders(tmp_path / "d2", "folders")
+
+
+def test_tables(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "\ufeffa,b\n1, x\n\n2,\n".encode())
+    assert reading.read_csv(path, ["b"]) == [{"a": "1", "b": "x"}, {"a": "2", "b": ""}]
+    table = write(tmp_path / "t.txt", "2\nname value\nx 1\ny  2\n")
+    assert reading.read_table(table, 2, header_lines=2) == [["x", "1"], ["y", "2"]]
+    with pytest.raises(InputError, match=r"t\.txt, row 2: is damaged, expected 2 columns, found 1|t\.txt, row 1"):
+        reading.read_table(table, 2)
+    with pytest.raises(InputError, match=r"z\.txt: is no text file"):
+        reading.read_lines(write(tmp_path / "z.txt", b"\xff\xfe\x00"))
+
+
+def test_pickles_of_python_2(tmp_path: Path) -> None:
+    stored = {"a": np.arange(4.0), "b": Chumpy(np.ones((2, 3))), "name": "m\u00fcller", "n": [1, 2.5, None], "t": (1,)}
+    found = reading.read_pickle(write(tmp_path / "a.pkl", python2_pickle({**stored, "name": "muller"})))
+    np.testing.assert_array_equal(found["a"], np.arange(4.0))
+    np.testing.assert_array_equal(found["b"], np.ones((2, 3)))
+    assert (found["name"], found["n"], found["t"]) == ("muller", [1, 2.5, None], (1,))
+    with pytest.raises(InputError, match=r"none\.pkl: does not exist"):
+        reading.read_pickle(tmp_path / "none.pkl")
+
+
+def test_an_array_with_a_damaged_header_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 14)))
+    content = (tmp_path / "a.npy").read_bytes()
+    write(tmp_path / "a.npy", content.replace(b"(3, 14)", b"(3, 14,"))
+    with pytest.raises(InputError, match=r"a\.npy: is damaged in its header"):
+        read_npy(tmp_path / "a.npy")
+
+
+def test_boxes_around_joints() -> None:
+    points = np.array([[10.0, 20], [30, 70], [np.nan, 0]])
+    np.testing.assert_allclose(box_around(points, (100, 72)), [5, 15, 35, 72])  # type: ignore[arg-type]
+    assert box_around(points[2:], (100, 72)) is None
+    assert box_around(points - 500, (100, 72)) is None
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_has_its_classes(name: str) -> None:
+    entry = SOURCES[name]
+    assert issubclass(entry.source_class(), FolderSource)
+    assert issubclass(entry.source_class().options_type, FolderOptions)
+    assert entry.source_class().name == name
+    assert set(entry.needs) <= {"estimator", "joint_fitter", "bodies"}
+    described = entry.source_class().options_type.__doc__ or ""
+    assert all(field in described for field in entry.source_class().options_type.__dataclass_fields__)
+
+
+def test_sources_are_opened_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", image((9, 9), 3))
+    source = open_source("images", tmp_path, {"every": 2})
+    assert source.info.name == "images"
+    assert source.info.options["every"] == 2
+    with pytest.raises(UsageError, match=r"imagenet: is no data set, expected images, iper"):
+        open_source("imagenet", tmp_path)
+    with pytest.raises(UsageError, match=r"each: is no option of images, expected allow_missing, split, fits"):
+        open_source("images", tmp_path, {"each": 2})
+    with pytest.raises(InputError, match="gone: does not exist, expected the folder of UP-3D"):
+        open_source("up3d", tmp_path / "gone")

@@ -1,0 +1,304 @@
+"""RICH from a small tree in the owners' layout."""
+
+from __future__ import annotations
+
+import copy
+import io
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from helpers.source_trees_a import BODY, assert_travels, posed
+from helpers.source_trees_b import (
+    centre_of_light,
+    spotted,
+    write_python2_pickle,
+    write_rich_camera,
+    write_smplx_model,
+)
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.datasets.calibrated import Lens
+from humanpose_cli.lab.datasets.estimators import SourceTools
+from humanpose_cli.lab.datasets.labelling import RenderedLabels
+from humanpose_cli.lab.datasets.rich import BODY_JOINTS, GENDERS, RichOptions, RichSource, SmplxJoints, read_rich_camera
+
+SIZE = (640, 480)
+INTRINSIC = np.array([[600.0, 0, 310], [0, 604, 235], [0, 0, 1]])
+DISTORTION = (-0.12, 0.05, 0.001, -0.002, 0.01)
+LENS = Lens((600.0, 604.0), (310.5, 235.5), (-0.12, 0.05, 0.01), (0.001, -0.002))
+ROTATION = Rotation.from_euler("xyz", [0.2, -0.6, 0.1]).as_matrix()
+TRANSLATION = np.array([0.3, 0.2, 4.0])
+ALONE, BOTH = "BBQ_001_guitar2", "LectureHall_009_021_reparingprojector1"
+
+
+def parameters(seed):
+    """As RICH's pickles: single precision, one row. The person stands in front of the first camera."""
+    random = np.random.default_rng(seed)
+    found = {
+        "transl": random.uniform((-0.3, 0.1, -0.3), (0.3, 0.5, 0.3)),
+        "global_orient": np.array([np.pi, 0, 0]) + random.normal(0, 0.2, 3),
+        "body_pose": random.normal(0, 0.2, 63),
+        "betas": random.normal(0, 1, 10),
+        "expression": np.zeros(10),
+        "left_hand_pose": np.zeros(12),
+    }
+    return {name: values[None].astype(np.float32) for name, values in found.items()}
+
+
+def pelvis_of(values, model):
+    return model.pelvis(values["betas"].astype(float)) + values["transl"]
+
+
+def build(root):
+    models = {g: root / "body_models" / "smplx" / f"SMPLX_{g.upper()}.npz" for g in ("male", "female")}
+    for seed, path in enumerate(models.values()):
+        write_smplx_model(path, seed)
+    male = SmplxJoints.read(models["male"])
+    for scene in ("BBQ", "LectureHall"):
+        for number in (0, 1):
+            calibration = root / "scan_calibration" / scene / "calibration" / f"{number:03d}.xml"
+            placing = (np.eye(3), [0, 0, 4.0]) if number == 0 else (ROTATION, TRANSLATION)
+            write_rich_camera(calibration, *placing, INTRINSIC, DISTORTION)
+    for split, folder in (("train", ALONE), ("test", BOTH)):
+        for frame in (150, 151, 152):
+            for number in folder.split("_")[1:-1]:
+                if (frame, number) != (152, "021"):
+                    path = root / "bodies" / split / folder / f"{frame:05d}" / f"{number}.pkl"
+                    write_python2_pickle(path, parameters(10 * frame + int(number)))
+        for camera, (rotation, shift) in enumerate(((np.eye(3), np.array([0, 0, 4.0])), (ROTATION, TRANSLATION))):
+            for frame in (149, 150, 151, 152):
+                pelvis = pelvis_of(parameters(10 * frame + 1), male) @ rotation.T + shift
+                name = f"{frame:05d}_{camera:02d}.{'jpeg' if split == 'train' else 'png'}"
+                write_image(
+                    root / "images" / split / folder / f"cam_{camera:02d}" / name,
+                    spotted(SIZE, LENS.project(pelvis)[0]),
+                )
+    moving = root / "images" / "train" / ALONE / "cam_02"  # carried about: images, but no calibration
+    write_image(moving / "00150_02.jpeg", spotted(SIZE, (5, 5)))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rich")
+    build(root)
+    return root
+
+
+def source_of(root, **options):
+    return RichSource(root, RichOptions(**{"every": 1, **options}))
+
+
+def read(source, name):
+    return list(source.read(next(group for group in source.groups() if group.name == name)))
+
+
+def test_groups_are_still_cameras_with_the_frames_that_have_bodies(whole):
+    source = source_of(whole)
+    assert [(group.name, group.count) for group in source.groups()] == [
+        (f"train/{ALONE}/cam_00", 3),
+        (f"train/{ALONE}/cam_01", 3),
+        (f"test/{BOTH}/cam_00", 3),
+        (f"test/{BOTH}/cam_01", 3),
+    ]
+    assert source.groups()[0].count == len(read(source, source.groups()[0].name))
+    assert source_of(whole, every=2).groups()[0].count == 2
+    assert source.notes == (f"{whole / 'images' / 'val'}: does not exist; the split val is left out",)
+    assert source.info.options == {
+        "allow_missing": False, "split": "", "every": 1, "crop_size": 384, "smplx": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("camera", [0, 1])
+@pytest.mark.parametrize("crop", [0, 384, 80])
+def test_bodies_cameras_and_images_agree(whole, camera, crop):
+    """Each image shows a disc at the pelvis, through the lens; so do keypoints, joints and trans."""
+    model = SmplxJoints.read(whole / "body_models" / "smplx" / "SMPLX_MALE.npz")
+    rotation, shift = (np.eye(3), np.array([0, 0, 4.0])) if camera == 0 else (ROTATION, TRANSLATION)
+    for sample in read(source_of(whole, crop_size=crop), f"train/{ALONE}/cam_{camera:02d}"):
+        person = sample.people[0]
+        values = parameters(10 * sample.frame + 1)
+        pelvis = pelvis_of(values, model)[0] @ rotation.T + shift
+        np.testing.assert_allclose(person.joints["smpl24"][0, :3], pelvis, atol=1e-6)
+        rest = model.pelvis(person.betas[None])[0]
+        np.testing.assert_allclose(rest + person.trans, pelvis, atol=1e-6)
+        root = Rotation.from_rotvec(person.poses[:3]).as_matrix()
+        np.testing.assert_allclose(
+            root, rotation @ Rotation.from_rotvec(values["global_orient"][0]).as_matrix(), atol=1e-6
+        )
+        np.testing.assert_array_equal(person.poses[3:66], values["body_pose"][0].astype(float))
+        assert not person.poses[66:].any()
+        keypoints = person.keypoints["smpl24"]
+        expected = sample.focal * pelvis[:2] / pelvis[2] + sample.principal_point
+        np.testing.assert_allclose(keypoints[0, :2], expected, atol=1e-4)
+        assert keypoints[:, 2].tolist() == [1] * BODY_JOINTS + [0, 0]
+        pixels = np.asarray(Image.open(io.BytesIO(sample.image)))
+        np.testing.assert_allclose(centre_of_light(pixels), keypoints[0, :2], atol=0.35)
+        assert sample.size == SIZE if crop == 0 else sample.size[0] <= crop
+        assert (person.box[:2] <= keypoints[0, :2]).all()
+
+
+def test_joints_are_smplxs():
+    """Against smplx's own kinematics, with the spine's joints turned as well."""
+    lbs = pytest.importorskip("smplx.lbs")
+    random = np.random.default_rng(0)
+    model = SmplxJoints(random.normal(size=(BODY_JOINTS, 3)), random.normal(0, 0.1, (BODY_JOINTS, 3, 10)))
+    poses, betas, trans = random.normal(0, 0.5, (3, 72)), random.normal(size=(3, 10)), random.normal(size=(3, 3))
+    turned = Rotation.from_rotvec(poses[:, :66].reshape(-1, 3)).as_matrix().reshape(3, BODY_JOINTS, 3, 3)
+    rest = model.template + np.einsum("nb,jcb->njc", betas, model.directions)
+    parents = torch.tensor(SMPL24.parents[:BODY_JOINTS])
+    posed, _ = lbs.batch_rigid_transform(torch.as_tensor(turned), torch.as_tensor(rest), parents)
+    np.testing.assert_allclose(model.posed(poses, betas, trans), posed.numpy() + trans[:, None], atol=1e-9)
+    np.testing.assert_allclose(model.pelvis(betas), rest[:, 0])
+
+
+def test_frames_of_two_people(whole):
+    samples = read(source_of(whole), f"test/{BOTH}/cam_01")
+    assert [[person.identity for person in sample.people] for sample in samples] == [
+        ["009", "021"],
+        ["009", "021"],
+        ["009"],
+    ]
+    assert {person.gender for sample in samples for person in sample.people} == {"female"}
+    sample = samples[0]
+    for person in sample.people:
+        known = person.keypoints["smpl24"][:BODY_JOINTS, :2]
+        assert ((known >= 0) & (known <= sample.size)).all()
+        assert (person.body, person.clothing, person.activity) == (
+            "smplx", f"LectureHall/{person.identity}", "reparingprojector",
+        )  # fmt: skip
+    assert sample.splits == {"rich": "test"}
+    assert (sample.name, sample.sequence) == (f"test/{BOTH}/cam_01/00150", f"test/{BOTH}/cam_01")
+
+
+def test_without_models_parameters_are_kept_and_people_cut_out(tree):
+    with_models = read(source_of(tree), f"train/{ALONE}/cam_01")
+    shutil.rmtree(tree / "body_models")
+    source = source_of(tree)
+    for sample, other in zip(read(source, f"train/{ALONE}/cam_01"), with_models, strict=True):
+        person = sample.people[0]
+        assert person.trans is None
+        assert person.joints == {}
+        assert person.box is None
+        np.testing.assert_allclose(person.poses, other.people[0].poses, atol=1e-9)
+        assert 300 < sample.size[0] <= 384
+        shown = centre_of_light(np.asarray(Image.open(io.BytesIO(sample.image)))) / sample.size
+        assert ((shown > 0.2) & (shown < 0.8)).all()  # the models here have their pelvis anywhere
+    assert "without SMPL-X's models" in source.notes[-1]
+    assert source.info.options["smplx"] is False
+
+
+def test_models_that_are_passed_in_draw_the_labels(whole):
+    """Joints, visibility, maps of parts and boxes come from SMPL-X's surface."""
+    models = {gender: copy.deepcopy(BODY) for gender in ("male", "female")}
+    for gender, model in models.items():
+        model.name = f"smplx-{gender}"
+    plain = RichSource(whole, RichOptions(every=1), SourceTools(bodies=models))
+    source = RenderedLabels(plain, {model.name: model for model in models.values()})
+    for sample in read(source, f"train/{ALONE}/cam_00"):
+        (person,) = sample.people
+        values = parameters(10 * sample.frame + 1)
+        _, joints = posed(np.concatenate((values["global_orient"], values["body_pose"], np.zeros((1, 6))), 1),
+                          values["betas"][0], values["transl"])  # fmt: skip
+        np.testing.assert_allclose(person.joints["smpl24"][:, :3], joints[0] + [0, 0, 4.0], atol=1e-4)
+        assert {"parts", "persons"} <= set(sample.maps)
+        assert person.trans is not None
+    assert not any("SMPL-X" in note for note in plain.notes)
+    models["male"].name = "smpl-male"
+    with pytest.raises(UsageError, match="model: is not of RICH's kind, expected smplx, found smpl-male"):
+        RichSource(whole, tools=SourceTools(bodies=models))
+
+
+def test_genders_are_the_owners():
+    men = [0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 15, 20]
+    assert [number for number, gender in GENDERS.items() if gender == "male"] == men
+    assert len(GENDERS) == 22
+
+
+def test_the_archives_own_folders(tree):
+    (tree / "bodies" / "train").rename(tree / "train_body")
+    (tree / "images" / "train").rename(tree / "train")
+    (tree / "images" / "test").rename(tree / "test")
+    (tree / "bodies" / "test").rename(tree / "test_body")
+    (tree / "body_models").rename(tree / "elsewhere")
+    source = source_of(tree, smplx=str(tree / "elsewhere" / "smplx"))
+    assert [len(list(source.read(group))) for group in source.groups()] == [3, 3, 3, 3]
+
+
+def test_a_camera_file(tmp_path):
+    path = tmp_path / "003.xml"
+    write_rich_camera(path, ROTATION, TRANSLATION, INTRINSIC, DISTORTION)
+    camera = read_rich_camera(path)
+    assert camera.lens == LENS
+    np.testing.assert_allclose(camera.to_camera(np.zeros(3)), TRANSLATION)
+    write_rich_camera(path, ROTATION, TRANSLATION, INTRINSIC, (*DISTORTION, 0.3, 0, 0))
+    with pytest.raises(InputError, match=r"003\.xml \(Distortion\): is of another model"):
+        read_rich_camera(path)
+    write_rich_camera(path, 2 * ROTATION, TRANSLATION, INTRINSIC, DISTORTION)
+    with pytest.raises(InputError, match=r"003\.xml \(CameraMatrix\): holds no rotation"):
+        read_rich_camera(path)
+    write_rich_camera(path, ROTATION, TRANSLATION, INTRINSIC[:2], DISTORTION)
+    with pytest.raises(InputError, match=r"003\.xml \(Intrinsics\): is damaged, expected 9 numbers, found 6"):
+        read_rich_camera(path)
+    path.write_text("<opencv_storage><Camera")
+    with pytest.raises(InputError, match=r"003\.xml: is no readable XML"):
+        read_rich_camera(path)
+
+
+def test_missing_files_are_named(tree):
+    shutil.rmtree(tree / "bodies" / "train" / ALONE)
+    with pytest.raises(InputError, match=rf"bodies/train/{ALONE}: does not exist"):
+        source_of(tree).groups()
+    lenient = source_of(tree, allow_missing=True)
+    assert len(lenient.groups()) == 2
+    assert ALONE in lenient.notes[0]
+    shutil.rmtree(tree / "scan_calibration" / "LectureHall")
+    with pytest.raises(InputError, match=r"LectureHall/calibration: does not exist, expected the cameras of the scene"):
+        source_of(tree, allow_missing=True).groups()
+    shutil.rmtree(tree / "images")
+    with pytest.raises(InputError, match="holds no images of RICH"):
+        source_of(tree).groups()
+
+
+def test_damaged_files_are_named(tree):
+    source = source_of(tree)
+    group = source.groups()[0]
+    body = tree / "bodies" / "train" / ALONE / "00150" / "001.pkl"
+    write_python2_pickle(body, {**parameters(0), "betas": np.zeros((1, 9))})
+    with pytest.raises(InputError, match=r"00150/001\.pkl \(betas\): has the wrong shape, expected \(1, 10\)"):
+        list(source.read(group))
+    body.write_bytes(b"\x80\x02cos\nsystem\nq\x00.")
+    with pytest.raises(InputError, match=r"00150/001\.pkl"):
+        list(source.read(group))
+    write_python2_pickle(body, parameters(1501))
+    image = tree / "images" / "train" / ALONE / "cam_00" / "00151_00.jpeg"
+    image.write_bytes(image.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"00151_00\.jpeg: is a damaged or truncated image"):
+        list(source.read(group))
+    for path in (tree / "images" / "train" / ALONE / "cam_01").iterdir():
+        path.rename(path.with_name(path.name.replace("_01", "x01")))
+    with pytest.raises(InputError, match=r"cam_01: holds no images, expected names such as 00150_01\.jpeg"):
+        source_of(tree).groups()
+    (tree / "images" / "train" / ALONE).rename(tree / "images" / "train" / "guitar")
+    (tree / "bodies" / "train" / ALONE).rename(tree / "bodies" / "train" / "guitar")
+    with pytest.raises(InputError, match=r"guitar: is no folder of RICH, expected scene_person_action"):
+        source_of(tree).groups()
+
+
+def test_a_damaged_model_is_named(tree):
+    path = tree / "body_models" / "smplx" / "SMPLX_MALE.npz"
+    np.savez(path, v_template=np.zeros((80, 3)), shapedirs=np.zeros((80, 3, 20)), J_regressor=np.zeros((24, 80)))
+    with pytest.raises(InputError, match=r"SMPLX_MALE\.npz \(J_regressor\): has the wrong shape, expected \(55, 80\)"):
+        source_of(tree).groups()
+    path.unlink()
+    with pytest.raises(InputError, match=r"SMPLX_MALE\.npz: does not exist.*smpl-x\.is\.tue\.mpg\.de"):
+        source_of(tree).groups()
+
+
+def test_sources_and_groups_travel_to_other_processes(whole):
+    assert_travels(source_of(whole))

@@ -1,0 +1,179 @@
+"""UP-3D: the crop's camera in the whole image, turned cameras, human joints, splits, and damaged folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.source_trees_a import (
+    BODY,
+    UP_CROP,
+    UP_SIZE,
+    assert_travels,
+    posed,
+    python2_pickle,
+    up3d_fit,
+    up3d_tree,
+    write,
+)
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache.samples import Sample
+from humanpose_cli.lab.datasets import up3d
+from humanpose_cli.lab.datasets.common import project_points
+from humanpose_cli.lab.datasets.estimators import SourceTools
+from humanpose_cli.lab.datasets.up3d import Up3dOptions, Up3dSource
+
+
+@pytest.fixture(autouse=True)
+def _small_official_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up3d, "OFFICIAL_IMAGES", {"train": 3, "val": 2, "test": 1})
+
+
+def first_sample(source: Up3dSource) -> Sample:
+    return next(iter(source.read(source.groups()[0])))
+
+
+def test_the_owners_splits(tmp_path: Path) -> None:
+    source = Up3dSource(up3d_tree(tmp_path))
+    groups = source.groups()
+    assert [(group.name, group.count) for group in groups] == [(f"{number:05d}", 1) for number in range(6)]
+    splits = [next(iter(source.read(group))).splits for group in groups]
+    names = ["train"] * 3 + ["validation"] * 2 + ["test"]
+    assert splits == [{"up3d": split, "nbf": split} for split in names]
+    assert source.notes == ()
+    high = Up3dSource(tmp_path / "up-3d", Up3dOptions(quality="high"))
+    assert [group.name for group in high.groups()] == ["00000", "00002", "00004"]
+
+
+def test_the_image_keeps_its_bytes(tmp_path: Path) -> None:
+    sample = first_sample(Up3dSource(up3d_tree(tmp_path)))
+    assert sample.image == (tmp_path / "up-3d/00000_image.png").read_bytes()
+    assert sample.size == UP_SIZE
+
+
+def test_the_body_is_seen_where_the_fit_saw_it(tmp_path: Path) -> None:
+    """OpenDR's pixels of the fitted crop, scaled back and moved to where it was cut out."""
+    sample = first_sample(Up3dSource(up3d_tree(tmp_path)))
+    (person,) = sample.people
+    fit = up3d_fit()
+    vertices, _ = posed(fit["pose"][None], fit["betas"].x, fit["trans"][None])
+    seen = vertices[0] + fit["t"]
+    height, width, y0, y1, x0, x1 = UP_CROP
+    crop = seen[:, :2] / seen[:, 2:] * 5000 + [width / 2, height / 2]
+    expected = crop / 10 + [x0, y0]  # 300 of 30 columns, 400 of 40 rows
+    assert (width / (x1 - x0), height / (y1 - y0)) == (10, 10)
+    assert person.poses is not None
+    assert person.trans is not None
+    assert person.betas is not None
+    assert sample.focal is not None
+    assert sample.principal_point is not None
+    ours, _ = posed(person.poses[None], person.betas, person.trans[None])
+    found = project_points(ours[0], sample.focal, sample.principal_point)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert (person.body, person.gender) == ("smpl", "neutral")
+
+
+def test_a_turned_camera_is_undone_with_the_body_s_pelvis(tmp_path: Path) -> None:
+    turn = (0.3, -0.2, 0.5)
+    root = up3d_tree(tmp_path, turn=turn)
+    (person,) = first_sample(Up3dSource(root, tools=SourceTools(bodies={"neutral": BODY}))).people
+    fit = up3d_fit(turn)
+    vertices, _ = posed(fit["pose"][None], fit["betas"].x, fit["trans"][None])
+    expected = vertices[0] @ Rotation.from_rotvec(turn).as_matrix().T + fit["t"]
+    assert person.poses is not None
+    assert person.trans is not None
+    assert person.betas is not None
+    ours, _ = posed(person.poses[None], person.betas, person.trans[None])
+    np.testing.assert_allclose(ours[0], expected, atol=2e-5)
+    with pytest.raises(InputError, match=r"00000_body\.pkl: has a camera that is turned .*`model=SMPL_NEUTRAL.pkl`"):
+        first_sample(Up3dSource(root))
+
+
+def test_human_joints_become_coco17(tmp_path: Path) -> None:
+    """Leeds Sports Pose starts with the right ankle; place 6 is the right wrist; the left elbow is hidden."""
+    (person,) = first_sample(Up3dSource(up3d_tree(tmp_path))).people
+    keypoints = person.keypoints["coco17"]
+    np.testing.assert_array_equal(keypoints[COCO17.index("right_ankle")], [10.5, 20.5, 1])
+    np.testing.assert_array_equal(keypoints[COCO17.index("right_wrist")], [16.5, 32.5, 1])
+    np.testing.assert_array_equal(keypoints[COCO17.index("left_wrist")], [21.5, 42.5, 1])
+    np.testing.assert_array_equal(keypoints[COCO17.index("left_elbow")], 0)
+    np.testing.assert_array_equal(keypoints[COCO17.index("nose")], 0)
+    assert person.box is not None
+    np.testing.assert_allclose(person.box, [10.5 - 2.2, 20.5 - 2.2, 21.5 + 2.2, 42.5 + 2.2])
+
+
+def test_joints_without_a_row_of_visibility(tmp_path: Path) -> None:
+    root = up3d_tree(tmp_path)
+    joints = np.array([[0.0] + [30.0] * 13, [0.0] + [40.0] * 13])
+    np.save(root / "up-3d/00000_joints.npy", joints)
+    keypoints = first_sample(Up3dSource(root)).people[0].keypoints["coco17"]
+    assert keypoints[:, 2].sum() == 11
+
+
+def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
+    assert_travels(Up3dSource(up3d_tree(tmp_path), tools=SourceTools(bodies={"neutral": BODY})), 4)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "named"),
+    [
+        ("train.txt", None, r"train\.txt: does not exist, expected the list of train images"),
+        ("val.txt", "", r"val\.txt: is empty"),
+        ("val.txt", "/00003_image.png\n", r"val\.txt: has not the official number of images, expected 2, found 1"),
+        ("test.txt", "00005.png\n", r"test\.txt: has the strange line '00005\.png'"),
+        ("test.txt", "/00004_image.png\n", r"test\.txt: names 00004, which is in val\.txt as well"),
+        ("00003_body.pkl", None, r"val\.txt: names 1 files that are not there, .*00003_body\.pkl"),
+        ("00001_joints.npy", None, r"train\.txt: names 1 files that are not there, .*00001_joints\.npy"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, file: str, content: str | None, named: str) -> None:
+    path = up3d_tree(tmp_path) / "up-3d" / file
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(InputError, match=named):
+        Up3dSource(tmp_path).groups()
+
+
+def test_missing_files_can_be_allowed(tmp_path: Path) -> None:
+    (up3d_tree(tmp_path) / "up-3d/00001_joints.npy").unlink()
+    source = Up3dSource(tmp_path, Up3dOptions(allow_missing=True))
+    assert [group.name for group in source.groups()] == ["00000", "00002", "00003", "00004", "00005"]
+    assert "1 of 3 files are missing" in source.notes[0]
+
+
+def without(name: str) -> bytes:
+    return python2_pickle({key: value for key, value in up3d_fit().items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "named"),
+    [
+        ("_body.pkl", b"\x80\x02}q", r"00000_body\.pkl: is not a readable pickle"),
+        ("_body.pkl", b"cos\nsystem\n(S'x'\ntR.", r"00000_body\.pkl: is refused"),
+        ("_body.pkl", without("betas"), r"00000_body\.pkl: lacks betas"),
+        ("_body.pkl", without("f"), r"00000_body\.pkl: lacks a focal length"),
+        ("_body.pkl", python2_pickle({**up3d_fit(), "pose": np.zeros(66)}), r"\(pose\): has the wrong shape.*\(66,\)"),
+        ("_body.pkl", python2_pickle({**up3d_fit(), "t": np.full(3, np.nan)}), r"\(t\): holds values .* not finite"),
+        ("_body.pkl", python2_pickle({**up3d_fit(), "rt": np.full(3, 1e200)}), r"\(rt\): holds an impossible value"),
+        ("_body.pkl", python2_pickle([1.0]), r"00000_body\.pkl: holds something else, expected a table"),
+        ("_joints.npy", b"\x93NUMPY broken", r"00000_joints\.npy: is damaged"),
+        ("_fit_crop_info.txt", b"400 300 10 50 5\n", r"00000_fit_crop_info\.txt: is damaged, expected six whole"),
+        ("_fit_crop_info.txt", b"400 300 50 10 5 35\n", r"00000_fit_crop_info\.txt: is damaged, expected h w y0"),
+        ("_image.png", b"\x89PNG\r\n\x1a\nbroken", r"00000_image\.png: is a damaged or truncated image"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, file: str, content: bytes, named: str) -> None:
+    write(up3d_tree(tmp_path) / f"up-3d/00000{file}", content)
+    with pytest.raises(InputError, match=named):
+        first_sample(Up3dSource(tmp_path))
+
+
+def test_joints_of_another_shape_are_named(tmp_path: Path) -> None:
+    np.save(up3d_tree(tmp_path) / "up-3d/00000_joints.npy", np.zeros((3, 16)))
+    with pytest.raises(
+        InputError, match=r"00000_joints\.npy: has the wrong shape, expected \(3, 14\), found \(3, 16\)"
+    ):
+        first_sample(Up3dSource(tmp_path))

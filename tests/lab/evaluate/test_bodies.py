@@ -1,0 +1,234 @@
+"""Networks, segmenters and fits evaluated on a small cache whose truth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.painted_people import painted_cache
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.lab.evaluate.ablations import ABLATION_LABELS, ABLATIONS, NbfVariants, Trainings, nbf_variants
+from humanpose_cli.lab.evaluate.bodies import (
+    FoundBody,
+    crops_report,
+    distance_to_mean,
+    fits_report,
+    measure_crops,
+    measure_fits,
+)
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.report import PANELS, body_panel
+from humanpose_cli.lab.evaluate.segmenter import measure_segmenter, segmenter_report
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions
+from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
+from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.lab.train.trainer import BEST, train
+from humanpose_cli.models.nbf.inputs import InputOptions
+from humanpose_cli.models.nbf.network import RegressorOptions, load_nbf
+from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
+from humanpose_cli.networks.weights import read_header
+
+CPU = torch.device("cpu")
+LOOP = TrainOptions(epochs=1, batch_size=8, workers=0, log_every=1, validate_every=10_000)
+PARTS = NbfTraining(
+    InputOptions("parts", parts=3, size=32), RegressorOptions(18, 4), crop=32, learning_rate=3e-3, variants=2
+)
+SEGMENTER = SegmenterTraining(SegmenterOptions("tiny", parts=3, crop=32, width=4), learning_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return painted_cache(tmp_path_factory.mktemp("people") / "cache", count=30)
+
+
+@pytest.fixture(scope="module")
+def trained(cache, tmp_path_factory):
+    """Folders of a segmenter and of a network on its 3 parts."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("segmenter", "network")]
+    train(SegmenterRecipe(cache, SEGMENTER), replace(LOOP, epochs=4), folders[0], CPU)
+    train(NbfRecipe(cache, PARTS), replace(LOOP, epochs=2), folders[1], CPU)
+    return folders
+
+
+def found_bodies(people, shift=0.0):
+    """Row of an image → the truth, as somebody would have found it, `shift` metres aside."""
+
+    def fit(row):
+        number = int(np.flatnonzero(people.people.images == row)[0])
+        columns = [people.people.column(name)[number] for name in ("poses", "betas", "trans", "box")]
+        columns[2] = columns[2] + np.float32([shift, 0, 0])
+        return [FoundBody(*columns)]
+
+    return fit
+
+
+def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
+    people = PeopleSelection(cache).people("joints")
+    assert len(people) == 6
+    evaluated = measure_fits(people, found_bodies(people), default_body())
+    assert len(evaluated.found) == 6
+    np.testing.assert_allclose(evaluated.errors.mpjpe, 0, atol=1e-4)
+    np.testing.assert_array_equal(evaluated.errors.pckh, 1)
+    picky = measure_fits(people, lambda row: found_bodies(people)(row) if row % 2 else [], default_body())
+    assert len(picky.stand_in.mpjpe) == len(people) - len(picky.found) > 0
+    report = fits_report(people, picky, {"method": "truth"})
+    assert report.metrics["mpjpe_mm"].n == len(picky.found)
+    assert report.metrics["pckh"].value == 1
+    assert set(report.images) == {"quartiles.jpg", "worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg"}
+    nobody = measure_fits(people, lambda row: [], default_body())
+    assert (len(nobody.found), len(nobody.stand_in.mpjpe)) == (0, 6)
+    assert np.isnan(fits_report(people, nobody, {}).metrics["mpjpe_mm"].value)
+    with pytest.raises(InterruptedRun):
+        measure_fits(people, found_bodies(people), default_body(), stop=lambda: True)
+
+
+def test_images_of_fits_tell_the_truth_from_what_was_found(cache):
+    people = PeopleSelection(cache).people("joints")
+    evaluated = measure_fits(people, found_bodies(people, shift=0.2), default_body())
+    panel = body_panel(people, int(evaluated.found[0]), evaluated.rigs[0], evaluated.bodies, 0)
+    for square in np.split(panel.astype(int), len(PANELS), 1):
+        written = np.abs(square[-20:, :100] - (255, 214, 64)).max(2) < 40  # as `draw_label` writes
+        assert written.sum() > 20
+    person, true, found = np.split(panel[:200].astype(float), len(PANELS), 1)
+    for drawn, name in ((true, "green"), (found, "orange")):
+        body = np.abs(drawn - person).max(2) > 60
+        red, green, blue = (drawn - 0.3 * person)[body].mean(0)  # bodies are drawn with seven tenths of their colour
+        assert (red > green > blue) == (name == "orange")
+        assert (green > max(red, blue)) == (name == "green")
+    captions = [text for _, text in fits_report(people, evaluated, {}).images.values()]
+    assert all("true body (green), found body (orange)" in text for text in captions)
+
+
+def test_a_network_on_crops_is_evaluated_as_its_training_evaluated_it(cache, trained):
+    recipe = NbfRecipe(cache, PARTS)
+    network = load_nbf(trained[1] / BEST)
+    recipe.model.regressor.load_state_dict(network.regressor.state_dict())
+    recipe.model.eval()
+    people = PeopleSelection(cache).people("joints", "parts")
+    evaluated = measure_crops(people, network)
+    assert evaluated.f1 is None
+    np.testing.assert_allclose(evaluated.errors.mpjpe, recipe.errors(8).mpjpe, atol=1e-5)
+
+
+def test_a_segmenters_parts_are_evaluated_beside_the_bodies(cache, trained, tmp_path):
+    people = PeopleSelection(cache).people("joints", "parts")
+    network = load_nbf(trained[1] / BEST, segmenter=trained[0] / BEST)
+    evaluated = measure_crops(people, network, "segmenter")
+    assert evaluated.f1.shape == (6,)
+    assert (evaluated.f1 > 0).all()
+    report = crops_report(people, evaluated, {}, tmp_path)
+    assert report.metrics["f1"].n == 6
+    assert (tmp_path / "f1-error.png").stat().st_size > 1000
+    hard = distance_to_mean(people)
+    assert ((hard > 0) & (hard < np.pi)).all()
+    with pytest.raises(UsageError, match="has nothing to do"):
+        measure_crops(people, load_nbf(trained[1] / BEST), "segmenter")
+
+
+def test_a_segmenter_is_evaluated_over_pixels_and_people(cache, trained):
+    segmenter = Segmenter.load(trained[0] / BEST)
+    people = PeopleSelection(cache).people("box", "parts").people
+    evaluated = measure_segmenter(people, segmenter)
+    recipe = SegmenterRecipe(cache, SEGMENTER)
+    recipe.model.load_state_dict(segmenter.network.state_dict())
+    recipe.model.eval()
+    assert np.nanmean(evaluated.iou[1:]) == pytest.approx(recipe.validate(8)["iou"])
+    report = segmenter_report(people, segmenter, evaluated, {})
+    assert report.metrics["iou"].n == 6
+    assert [row[0] for row in report.tables[0].rows] == ["background", "trunk", "arms", "legs", "mean of the parts"]
+    assert set(report.images) == {"quartiles.jpg", "worst.jpg"}
+    with pytest.raises(InterruptedRun):
+        measure_segmenter(people, segmenter, stop=lambda: True)
+
+
+def test_splits_that_are_not_there_are_listed(cache, tmp_path):
+    assert PeopleSelection(cache).protocol_and_split() == ("painted", "validation")
+    with pytest.raises(InputError, match="has no split test of protocol painted, found painted: train, validation"):
+        PeopleSelection(cache, split="test").protocol_and_split()
+    bare = painted_cache(tmp_path / "bare", lacks=("poses",))
+    with pytest.raises(InputError, match="lacks body parameters"):
+        PeopleSelection(bare).people("joints")
+
+
+def test_trainings_are_done_once_and_go_on(cache, tmp_path):
+    asked = []
+    trainings = Trainings(cache, tmp_path, CPU, seeds=2, progress=lambda *step: asked.append(step))
+    first = trainings.networks("a", PARTS, LOOP)
+    assert len(first) == 2
+    assert first[0] != first[1]
+    steps = len(asked)
+    assert steps == 2 * 3
+    assert trainings.networks("a", PARTS, LOOP) == first
+    assert len(asked) == steps
+    other = replace(PARTS, losses=replace(PARTS.losses, points3d=10.0))
+    assert trainings.networks("a", other, LOOP) != first
+    people = PeopleSelection(cache).people("joints", "parts")
+    both = trainings.evaluate(people, first).errors.mpjpe
+    single = [trainings.evaluate(people, [path]).errors.mpjpe for path in first]
+    np.testing.assert_allclose(both, np.mean(single, 0))
+    np.testing.assert_allclose(trainings.evaluate(people, first).seeds, [values.mean() for values in single])
+    interrupted = Trainings(cache, tmp_path / "new", CPU, stop=lambda: True)
+    with pytest.raises(InterruptedRun):
+        interrupted.networks("a", PARTS, LOOP)
+    interrupted.stop = lambda: False
+    (resumed,) = interrupted.networks("a", PARTS, LOOP)
+    for name in (BEST, "finished.json"):  # as if it had not been interrupted
+        assert (resumed.parent / name).read_bytes() == (first[0].parent / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["segmenters", "supervision"])
+def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
+    from humanpose_cli.lab.evaluate import ablations as nbf
+
+    monkeypatch.setattr(nbf, "NBF_SUPERVISION", {share: nbf.NBF_SUPERVISION[share] for share in (100, 20, 0)})
+    trained = {"weak": (SEGMENTER, LOOP), "better": (SEGMENTER, replace(LOOP, epochs=3))}
+    variants = NbfVariants(PARTS, LOOP, trained, LossOptions(1.0, 2.0, 3.0), "segmenter")
+    people = PeopleSelection(cache).people(*ABLATION_LABELS)
+    (table, *_), plots = ABLATIONS[name].run(Trainings(cache, tmp_path / "runs", CPU), people, variants, tmp_path)
+    assert all((tmp_path / plot).stat().st_size > 1000 for plot in plots)
+    if name == "segmenters":
+        assert [row[0] for row in table.rows] == ["weak", "better", "GT"]
+        assert len(table.columns) == 5
+        errors = np.array([row[2:] for row in table.rows], float)
+        assert np.isfinite(errors).all()
+        assert table.rows[2][1] == 100
+        assert set(plots) == {"f1-error.png"}
+    else:
+        (segmenter,) = (tmp_path / "runs").glob("segmenter-*")  # the best of them, as the paper's Tables 3 and 4
+        assert segmenter.name.startswith("segmenter-better-")
+        for run in (tmp_path / "runs").glob("labels-*"):
+            recipe = read_header(run / BEST).training["recipe"]
+            assert (recipe["source"], recipe["segmenter"]) == ("segmenter", str(segmenter / BEST))
+            assert recipe["losses"]["points2d"] == 3
+        assert [row[0] for row in table.rows] == [100, 20, 0]
+        assert [row[7] is not None for row in table.rows] == [False, True, False]
+        assert len(table.columns) == 8  # the paper's figures are of other data
+        assert [row[5] for row in table.rows] == [6, 6, 6]
+
+
+def test_ablations_are_judged_on_validation_and_others_on_test(tmp_path, monkeypatch):
+    from humanpose_cli.lab.evaluate import ablations as nbf
+
+    folder = painted_cache(tmp_path / "cache", count=10, test=True)
+    assert PeopleSelection(folder).facts()["split"] == "painted/test"
+    assert PeopleSelection(folder, split="val").facts()["split"] == "painted/validation"
+    monkeypatch.setitem(nbf.ABLATIONS, "inputs", nbf.Ablation(lambda *_: ([], {}), 0))
+    for split, judged in (("", "painted/validation"), ("test", "painted/test")):
+        report = nbf.evaluate_ablation(
+            "inputs", PeopleSelection(folder, split=split), "ablation", "cpu", tmp_path, lambda *_: None, lambda: False
+        )
+        assert report.facts["split"] == judged
+
+
+def test_presets_of_ablations():
+    assert set(nbf_variants("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
+    paper = nbf_variants("paper")
+    assert (paper.network.inputs.size, paper.parts) == (224, "segmenter")
+    assert paper.network.losses == paper.weights == LossOptions(1.0, 1.0, 1.0)
+    assert nbf_variants("ablation").loop.epochs > 1
+    assert sum(one.networks + one.segmenters for one in ABLATIONS.values()) == 32
+    with pytest.raises(UsageError, match="ablation or paper"):
+        nbf_variants("small")

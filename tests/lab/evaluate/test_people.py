@@ -1,0 +1,144 @@
+"""What fits are compared with: everybody's own model, measured joints, and everybody counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.laboratory_people import MODELS, LaboratoryPeople
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, matched, measure_fits
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.recipes.people import require_model, split_people
+
+
+@pytest.fixture(autouse=True)
+def _files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Model files are named after their gender here and hold nothing."""
+    monkeypatch.setattr(
+        "humanpose_cli.lab.evaluate.people.load_models", lambda paths: {path.stem: MODELS[path.stem] for path in paths}
+    )
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Cache of a source, made once for each."""
+    made: dict[str, Path] = {}
+
+    def make(**options: Any) -> Path:
+        key = str(sorted(options.items()))
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("laboratory")
+            assert not build_cache(LaboratoryPeople(**options), made[key], workers=1).failed
+        return made[key]
+
+    return make
+
+
+FILES = (Path("male.pkl"), Path("female.pkl"))
+
+
+def truth_of(people: EvaluatedPeople, *, genders: dict[str, str] | None = None) -> EvaluatedFits:
+    """The labelled parameters as somebody's fits; of the models of other genders, where these are given."""
+
+    def fit(row: int) -> list[FoundBody]:
+        number = int(np.flatnonzero(people.people.images == row)[0])
+        columns = [people.people.column(name)[number] for name in ("poses", "betas", "trans", "box")]
+        gender = str(people.people.column("gender")[number])
+        return [FoundBody(*columns, MODELS[(genders or {}).get(gender, gender)])]
+
+    return measure_fits(people, fit, default_body())
+
+
+def test_truth_is_that_of_everybodys_own_model(caches: Any) -> None:
+    people = PeopleSelection(caches(), split="test", models=FILES).people()
+    own = truth_of(people)
+    for name in ("mpjpe", "pa_mpjpe", "pve"):
+        np.testing.assert_allclose(getattr(own.errors, name), 0, atol=1e-5)
+    np.testing.assert_array_equal(own.errors.pckh, 1)
+    assert people.truth == "bodies of smpl-female, smpl-male"
+    wrong = truth_of(people, genders={"male": "female", "female": "female"}).errors
+    by_gender = dict(zip(people.people.column("gender").tolist(), wrong.mpjpe, strict=True))
+    assert by_gender["female"] < 1e-5
+    assert by_gender["male"] > 0.005
+    neutral = truth_of(people, genders={"male": "neutral", "female": "neutral"}).errors
+    assert (neutral.mpjpe > 0.002).all()
+    assert (neutral.pve > 0.002).all()
+
+
+def test_without_somebodys_model_nothing_is_judged(caches: Any) -> None:
+    with pytest.raises(InputError, match="has bodies of smpl-male, without whose models nothing is true"):
+        PeopleSelection(caches(), models=(Path("female.pkl"), Path("neutral.pkl"))).people()
+    with pytest.raises(InputError, match=r"has bodies of smplx-female, smplx-male"):
+        PeopleSelection(caches(kind="smplx"), models=FILES).people()
+
+
+def test_networks_learn_from_one_model_only(caches: Any) -> None:
+    train, _ = split_people(caches(), ["poses"])
+    with pytest.raises(InputError, match="has parameters of another body, expected smpl-neutral, found smpl-female"):
+        require_model(train, MODELS["neutral"])
+    with pytest.raises(InputError, match="than the one that is evaluated, expected default, found smpl-female, smpl-m"):
+        PeopleSelection(caches(), models=FILES).people().require_one_model()
+
+
+@pytest.mark.parametrize("bodies", [True, False])
+def test_measured_joints_are_the_truth_of_laboratories(caches: Any, bodies: bool) -> None:
+    """Whatever was fitted to them: no model is needed."""
+    selection = PeopleSelection(caches(name="h36m", bodies=bodies), split="test", models=FILES)
+    joints = selection.joint_set()
+    assert joints.name == "mocap17"
+    people = selection.people(joints=joints)
+    assert people.truth == "the data set's own joints"
+    if bodies:
+        assert selection.people().truth == "bodies of smpl-female, smpl-male, made by joint fit"
+        found = truth_of(people)
+        np.testing.assert_allclose(found.errors.mpjpe, 0, atol=1e-5)
+        space = replace(selection, root="none")
+        errors = truth_of(space.people(joints=space.joint_set())).errors
+        np.testing.assert_allclose(errors.mpjpe, 0.03, atol=1e-5)
+        np.testing.assert_allclose(errors.pa_mpjpe, 0, atol=1e-5)
+        assert selection.people(joints=joints).rig.min() >= 0
+    missed = measure_fits(people, lambda row: [], default_body())
+    assert len(missed.stand_in.mpjpe) == 2
+    assert ((missed.stand_in.mpjpe > 0.02) & (missed.stand_in.mpjpe < 0.6)).all()
+
+
+def test_everybody_counts(caches: Any) -> None:
+    """A missed person is an upright one in the second mean, with no joint correct."""
+    people = PeopleSelection(caches(), split="test", models=FILES).people()
+    assert len(people) == 2
+    truth = truth_of(people)
+    half = measure_fits(
+        people,
+        lambda row: (
+            [FoundBody(*(people.people.column(n)[0] for n in ("poses", "betas", "trans", "box")), MODELS["male"])]
+            if row == people.people.images[0]
+            else []
+        ),
+        default_body(),
+    )
+    report = fits_report(people, half, {})
+    assert report.facts["found"] == "1 (50.0 %)"
+    assert report.metrics["mpjpe_mm"].value < 0.01
+    of_all = report.metrics["mpjpe_mm_of_all"]
+    assert (of_all.n, report.metrics["mpjpe_mm"].n) == (2, 1)
+    assert of_all.value == pytest.approx(500 * half.stand_in.mpjpe[0], abs=0.01)
+    assert report.metrics["pck_150_of_all"].value == pytest.approx(0.5)
+    assert fits_report(people, truth, {}).metrics["mpjpe_mm_of_all"].value < 0.01
+
+
+def test_boxes_are_compared_within_the_image() -> None:
+    """Half of a person is beyond the image: a detector's box ends there, joints and other programs' boxes do not."""
+    whole, cut = np.array([-60.0, 10, 40, 90]), np.array([0.0, 10, 40, 90])
+    for true, predicted in ((whole, cut), (cut, whole)):
+        assert matched([true], [predicted], (100, 100)) == [(0, 0)]
+    assert matched([whole], [np.array([50.0, 10, 90, 90])], (100, 100)) == []
+    outside = np.array([120.0, 10, 140, 50])
+    assert matched([outside], [outside], (100, 100)) == [(0, 0)]
+    assert matched([np.full(4, np.nan), cut], [cut], (100, 100)) == [(1, 0)]

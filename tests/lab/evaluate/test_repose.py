@@ -1,0 +1,280 @@
+"""Reposed images evaluated on painted people whose pairs are known."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.posed_people import PosedPeople
+from skimage.metrics import structural_similarity
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.crop import Crop
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.lab.cache.augmentation import crop_example
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate.ablations import Trainings
+from humanpose_cli.lab.evaluate.published import IPER
+from humanpose_cli.lab.evaluate.repose import (
+    AUC_MILLIMETRES,
+    Drawn,
+    WrappedPeople,
+    copying,
+    measure_reposing,
+    meshing,
+    pasting,
+    pose_auc_3d,
+    reposing_report,
+    warping,
+)
+from humanpose_cli.lab.evaluate.warping import WARP3D_ABLATION, WarpingVariants, warping_table
+from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops
+from humanpose_cli.lab.recipes.warp3d.recipe import Warp3dTraining, pairs_of
+from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
+from humanpose_cli.models.warp3d.generator import Generator, Warp3d
+from humanpose_cli.networks.weights import WeightsHeader
+
+CPU = torch.device("cpu")
+TINY = replace(
+    PRESETS["tiny"].generator, size=32, depth=8, channels=8, pose_channels=4, background_widths=(8, 8), units=(1, 1, 1)
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "cache"
+    build_cache(PosedPeople(groups=12), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def crops(folder):
+    return PairCrops(pairs_of(open_cache(folder), "p", "validation"), 32)
+
+
+def test_the_truth_is_best_and_a_copy_is_worse(crops):
+    methods = {"copy": copying, "truth": lambda first, second: Drawn(second.image, second.mask / 255)}
+    evaluated = measure_reposing(crops, range(len(crops.pairs)), methods)
+    truth, copy = evaluated.values["truth"], evaluated.values["copy"]
+    for name, best in (("ssim", 1.0), ("ssim_fg", 1.0), ("mask_iou", 1.0), ("l1_fg", 0.0)):
+        np.testing.assert_allclose(truth[name], best, atol=1e-5)
+        assert np.abs(copy[name] - best).min() > 0.01
+    first, second = crops.crops(0, np.random.default_rng(0))
+    oracle = structural_similarity(
+        first.image,
+        second.image,
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+    )
+    assert copy["ssim"][0] == pytest.approx(oracle, abs=1e-3)
+    usual = structural_similarity(first.image, second.image, channel_axis=2, data_range=255)
+    assert copy["ssim_uniform"][0] == pytest.approx(usual, abs=1e-3)
+
+
+def shown_first(evaluated):
+    """The pair in the first row: that of the least quality."""
+    return int(np.argmin(evaluated.values["warp3d"]["ssim"]))
+
+
+def test_networks_are_evaluated_and_images_shown(crops):
+    torch.manual_seed(0)
+    network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
+    methods = {"copy": copying, "warp3d": warping(network)}
+    distances = {"perceptual": lambda made, true: (made - true).abs().mean()}
+    evaluated = measure_reposing(
+        crops, [0, 1, 2], methods, distances=distances, joints=lambda image, box: np.zeros((19, 3))
+    )
+    assert set(evaluated.values["warp3d"]) == {
+        *("ssim", "ssim_fg", "ssim_uniform", "ssim_fg_uniform", "l1_fg", "mask_iou", "perceptual", "pose_auc")
+    }
+    assert (evaluated.values["warp3d"]["pose_auc"] == 1).all()
+    assert list(evaluated.shown) == [0, 1, 2]
+    assert {image.shape for images in evaluated.shown.values() for image in images} == {(160, 160, 3)}
+    assert all(len(images) == 2 + len(methods) for images in evaluated.shown.values())
+    report = reposing_report(evaluated, {})
+    assert [row[0] for row in report.tables[0].rows] == ["copy", "warp3d"]
+    assert report.metrics["ssim"].n == 3
+    image, caption = report.images["pairs.jpg"]
+    heads = image[: len(image) - 3 * 160]
+    assert image.shape[1:] == (4 * 160, 3)
+    assert all(part.min() < 128 for part in np.split(heads, 4, 1)), "every column has a heading"
+    np.testing.assert_array_equal(image[len(heads) :][:, -160:][:160], evaluated.shown[shown_first(evaluated)][-1])
+    assert caption == "Columns: input; target; copy; warp3d"
+    assert {"copy: the input.", "warp3d: all that the network draws, also the background."} <= {*report.tables[0].notes}
+    difference = report.tables[1].rows[0]
+    assert list(difference[:2]) == ["warp3d − copy", "ssim"]
+    apart = evaluated.values["warp3d"]["ssim"] - evaluated.values["copy"]["ssim"]
+    assert difference[2] == pytest.approx(apart.mean())
+    assert difference[3] <= difference[2] <= difference[4]
+    with pytest.raises(InterruptedRun):
+        measure_reposing(crops, [0], methods, stop=lambda: True)
+
+
+def test_a_network_sees_crops_at_its_own_size(folder):
+    """Of twice the size: the same but for the scaling, there and back."""
+    torch.manual_seed(0)
+    method = warping(Warp3d(Generator(replace(TINY, silhouette=False)), WeightsHeader("warp3d")))
+    pairs = pairs_of(open_cache(folder), "p", "validation")
+    (small, large) = (method(*PairCrops(pairs, size).crops(0, np.random.default_rng(0))) for size in (32, 64))
+    assert large.image.shape == (64, 64, 3)
+    assert large.mask.shape == (64, 64)
+    halved = cv2.resize(large.image, (32, 32), interpolation=cv2.INTER_AREA).astype(float)
+    assert np.abs(halved - small.image).mean() < 6
+
+
+def test_a_network_is_told_the_silhouette_at_its_own_size(folder):
+    """And not where the example has no mask."""
+    network, asked = Warp3d(Generator(TINY), WeightsHeader("warp3d")), []
+    real = network.repose_all
+    network.repose_all = lambda crops: asked.extend(crops) or real(crops)
+    pairs = pairs_of(open_cache(folder), "p", "validation")
+    (first, second), large = (PairCrops(pairs, size).crops(0, np.random.default_rng(0)) for size in (32, 64))
+    for pair in ((first, second), large, (replace(first, mask=None), second)):
+        warping(network)(*pair)
+    same, halved, unknown = (crop.silhouette for crop in asked)
+    np.testing.assert_array_equal(same, first.mask.astype(np.float32) / np.float32(255))
+    np.testing.assert_allclose(halved, large[0].mask.reshape(32, 2, 32, 2).mean((1, 3)) / 255, atol=1e-5)
+    assert unknown is None
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """Crops of rendered pairs, and their people wrapped in their own pixels."""
+    cache = tmp_path_factory.mktemp("rendered") / "people"
+    options = SyntheticOptions(count=8, size=96, structure="pairs", validation=0.0, test=1.0, texture_size=64)
+    build_cache(SyntheticSource(options), cache)
+    return PairCrops(pairs_of(open_cache(cache), "synthetic", "test"), 32), WrappedPeople(default_body())
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_the_network_pasted_before_the_meshes_background(rendered, draws):
+    """On a rendered person: where neither mask reaches, both show the input's own pixels."""
+    crops, wrapped = rendered
+    torch.manual_seed(0)
+    methods = {
+        "mesh": meshing(wrapped),
+        "pasted": pasting(
+            Warp3d(Generator(replace(TINY, drawing=draws)), WeightsHeader("warp3d")), wrapped, mesh_input=draws
+        ),
+    }
+    first, second = crops.crops(0, np.random.default_rng(0))
+    once = wrapped(first)[0]
+    mesh, pasted = (method(first, second) for method in methods.values())
+    assert wrapped(first)[0] is once  # for all methods
+    assert wrapped(second)[0] is not once
+    away = (mesh.mask == 0) & (pasted.mask == 0)
+    assert away.any()
+    np.testing.assert_array_equal(mesh.image[away], pasted.image[away])
+    evaluated = measure_reposing(crops, [1], methods)
+    assert all(np.isfinite(values).all() for its in evaluated.values.values() for values in its.values())
+
+
+def test_nobody_is_drawn_in_a_crops_padding(rendered):
+    crops, wrapped = rendered
+    first, second = crops.crops(0, np.random.default_rng(0))
+    right = int(32 - np.flatnonzero(first.mask.any(0)).mean())  # the image ends at the person's middle
+    first, second = (crop_example(e, Crop(1.0, 0.0, (right, 0.0), (32, 32))) for e in (first, second))
+    cut = crop_example(first, Crop(1.0, 0.0, (-right, 0.0), (32, 32)))
+    second = crop_example(second, Crop(1.0, 0.0, (-right, 0.0), (32, 32)))
+    drawn = meshing(wrapped)(cut, second)
+    assert (drawn.mask[cut.inside > 0] > 0.5).any()
+    assert not drawn.mask[cut.inside == 0].any()
+    np.testing.assert_array_equal(drawn.image[cut.inside == 0], cut.image[cut.inside == 0])
+
+
+def test_people_nobody_sees_have_no_auc(crops):
+    seen = []
+
+    def joints(image, box):
+        seen.append((image.shape, box))
+        return np.zeros((19, 3)) if len(seen) == 1 else None
+
+    evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=joints)
+    assert evaluated.values["copy"]["pose_auc"].tolist() == [0.0]
+    assert all(((box >= 0) & (box <= 32)).all() for _, box in seen)
+    evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box: None)
+    assert np.isnan(evaluated.values["copy"]["pose_auc"]).all()
+
+
+def test_the_ceiling_of_the_auc_is_of_the_true_image(crops):
+    _, second = crops.crops(0, np.random.default_rng(0))
+    labelled = np.asarray(second.person.joints["reposing19"][:, :3], float)
+    off = labelled + [[0.0765 * (joint == 0), 0, 0] for joint in range(19)]  # one joint in 19
+    for found, expected in ((labelled, 1.0), (off, (18 + 15 / 31) / 19)):
+        evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box, found=found: found)
+        assert evaluated.ceiling.tolist() == pytest.approx([expected])
+        assert evaluated.values["copy"]["pose_auc"].tolist() == [1.0]
+        assert f"labelled joints it is {expected:.3f}" in " ".join(reposing_report(evaluated, {}).tables[0].notes)
+    assert not measure_reposing(crops, [0], {"copy": copying}).ceiling_note
+
+
+def test_the_auc_of_known_errors():
+    true = np.random.default_rng(0).normal(size=(19, 3))
+    assert pose_auc_3d(true + 5.0, true) == 1  # pelvis on pelvis
+    off = true.copy()
+    off[0, 0] += 0.0749  # one of 19 joints within 75 mm and more
+    expected = (18 + (AUC_MILLIMETRES >= 74.9).mean()) / 19
+    assert pose_auc_3d(off, true) == pytest.approx(expected)
+    everything = true.copy()
+    everything[:, 1] += np.where(np.arange(19) == 18, 0, 10.0)  # all but the pelvis
+    assert pose_auc_3d(everything, true) == pytest.approx(1 / 19)
+
+
+def test_the_mesh_needs_parameters(crops):
+    with pytest.raises(InputError, match="has nobody with body parameters"):
+        measure_reposing(crops, [0], {"mesh": meshing(WrappedPeople(default_body()))})
+
+
+def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
+    training = Warp3dTraining(
+        TINY, DiscriminatorConfig(4, (8,), (1,)), perceptual="pixels", adversarial_weight=0.0, validation=2
+    )
+    loop = TrainOptions(epochs=1, batch_size=8, workers=0, validate_every=10_000)
+    trainings = Trainings(folder, tmp_path, CPU, seeds=2)
+    variants = WarpingVariants(training, loop)
+    (table, figures), drawn = warping_table(trainings, variants, crops, [0, 1, 2], None, published=True)
+    assert all(len(images) == 2 + 4 * 2 for images in drawn.shown.values())
+    assert [tuple(row[:2]) for row in table.rows] == list(WARP3D_ABLATION)
+    assert len(list(tmp_path.iterdir())) == 8
+    assert all(0 < row[2] < 1 for row in table.rows)
+    assert [row[4] for row in table.rows] == [None] * 4  # no pose was evaluated
+    assert table.rows[3][5:] == [0.883, 0.626, 0.777]
+    assert any("ssim_fg" in note for note in table.notes)
+    assert {row[-1] for row in figures.rows if row[1] == "ssim"} == {3}
+    (alone, _), _ = warping_table(trainings, variants, crops, [0], None)
+    assert alone.columns == table.columns[:5]
+
+
+def test_published_figures_stand_beside_the_same_pairs_alone(crops):
+    evaluated = measure_reposing(crops, [0, 1], {"copy": copying})
+    assert "prior" not in [table.name for table in reposing_report(evaluated, {}).tables]
+    for split, ours in (("three-frames", (0.863, 0.077)), ("random-pairs", (0.883, 0.081))):
+        rows = IPER[f"{split}/validation"]
+        assert rows["Knoche et al."] == ours
+        table = reposing_report(evaluated, {}, rows).tables[-1]
+        assert [row[0] for row in table.rows] == [*rows, "copy, here"]
+        assert table.rows[-1][1] == pytest.approx(evaluated.values["copy"]["ssim_uniform"].mean())
+
+
+def test_whole_images_are_compared_where_papers_do(folder):
+    cache = open_cache(folder)
+    pairs = pairs_of(cache, "p", "validation")
+    first, second = PairCrops(pairs, 48, whole=True).crops(0, np.random.default_rng(0))
+    row, _ = pairs.inputs[0]
+    np.testing.assert_array_equal(first.image, cache.image(row))
+    assert second.image.shape == first.image.shape
+    assert PairCrops(pairs, 24, whole=True).crops(0, np.random.default_rng(0))[0].size == (24, 24)
+
+
+def test_pairs_that_are_not_there(folder):
+    with pytest.raises(InputError, match="has no pairs of p/exam"):
+        pairs_of(open_cache(folder), "p", "exam")
+    with pytest.raises(UsageError, match="pose"):
+        replace(TINY, pose="4d")

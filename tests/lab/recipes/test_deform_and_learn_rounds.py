@@ -1,0 +1,183 @@
+"""Rounds of deform-and-learn: from the T pose, then from predictions; an interrupted run ends as a whole one."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.painted_people import painted_cache
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import no_progress
+from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.recipes.deform_and_learn import recipe, rounds
+from humanpose_cli.lab.recipes.deform_and_learn.recipe import DeformAndLearn, DeformTraining
+from humanpose_cli.lab.train.processes import Processes
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.lab.train.trainer import BEST, LAST, TrainingHistory
+from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
+from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
+from humanpose_cli.networks.weights import read_weights
+
+CPU = torch.device("cpu")
+TINY = DeformTraining(
+    network=BodyRegressorOptions(18, 4, 32),
+    lifter=DepthLifterOptions(8, 1),
+    registration=RegistrationOptions(steps=2),
+    rounds=2,
+    points=16,
+    lifter_steps=3,
+    registered_together=4,
+    visible=0.0,
+)
+LOOP = TrainOptions(epochs=1, batch_size=4, workers=0, log_every=1, decay=0.0, average=0.5, precision="full")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_plots_of_losses():
+    """Most of the time of trainings this short."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingHistory, "plot", lambda self, path: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    maps = ("persons", "parts", "correspondence")
+    return painted_cache(tmp_path_factory.mktemp("people") / "cache", count=10, maps=maps)
+
+
+def run(cache, folder, options=TINY, **more):
+    return rounds.train_rounds(DeformAndLearn(cache, options, seed=1), LOOP, folder, CPU, **more)
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
+    """A run of two rounds, what it returned, and where its registrations began."""
+    begun, register = [], rounds.register
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "register", lambda body, told, start, options: begun.append((start, options)) or register(
+            body, told, start, options))  # fmt: skip
+        folder = tmp_path_factory.mktemp("whole")
+        return folder, run(cache, folder), begun
+
+
+def test_two_rounds(whole):
+    folder, result, begun = whole
+    assert (result.step, result.steps, result.finished, result.unit) == (2, 2, True, "rounds")
+    done = json.loads((folder / rounds.ROUNDS).read_text())
+    assert [entry["round"] for entry in done] == [1, 2]
+    assert all(0 < done[1][curve]["mpjpe_mm"] < 2000 for curve in ("network", "lifter"))
+    assert (folder / rounds.PLOT).stat().st_size > 1000
+    assert (folder / BEST).read_bytes() == (folder / "round-2" / "network" / LAST).read_bytes()
+    assert BodyRegressor.load(folder / BEST).options == TINY.network
+    # Eight people in batches of four: two registrations a round, from the T pose first.
+    assert [start is None for start, _ in begun] == [True, True, False, False]
+    found = read_npz(folder / "round-2" / "registration.npz")
+    assert found["parameters"].shape == (8, 105)
+    turns = found["parameters"][:, 93:102].reshape(8, 3, 3)
+    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-5)
+
+
+def test_predictions_are_where_the_second_registrations_begin(whole):
+    folder, _, begun = whole
+    assert torch.isfinite(begun[2][0].vector).all()
+    assert not torch.equal(begun[2][0].vector, begun[3][0].vector)
+    assert (begun[2][0].vector[:, 24:93] != 0).any(), "no T pose"
+    assert not (folder / "round-2" / "registering").exists()
+
+
+def test_footage_without_correspondences_goes_on_from_another_run(cache, whole, tmp_path, monkeypatch):
+    begun, register = [], rounds.register
+    monkeypatch.setattr(rounds, "register", lambda *given: begun.append(given) or register(*given))
+    options = replace(TINY, rounds=1, correspondence="none", start=str(whole[0]))
+    run(cache, tmp_path, options)
+    (_, told, start, _), _ = begun
+    assert told.points.shape == (4, 0, 2)
+    people = DeformAndLearn(cache, options, seed=1).people
+    expected = recipe.predict_people(BodyRegressor.load(whole[0] / BEST), people, 64).rows(torch.arange(4))
+    torch.testing.assert_close(start.vector, expected.vector)
+    with pytest.raises(InputError, match=r"no run of deform-and-learn, expected rounds\.json"):
+        run(cache, tmp_path / "b", replace(options, start=str(tmp_path / "nowhere")))
+
+
+def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(cache, whole, tmp_path):
+    """Stopped after a few questions, again and again: within the lifter, between registrations, within the network."""
+    stops, finished = 0, False
+    while not finished:
+        asked = []
+        result = run(cache, tmp_path, stop=lambda asked=asked: asked.append(1) or len(asked) > 3)
+        stops, finished = stops + 1, result.finished
+        assert stops < 40
+    assert stops > 3
+    for name in (rounds.ROUNDS, rounds.PLOT, rounds.SETTINGS, BEST, "evidence.npz", f"round-1/lifter/{LAST}"):
+        assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes(), name
+
+
+def test_other_settings_are_refused_and_more_rounds_are_not(cache, whole):
+    folder = whole[0]
+    with pytest.raises(InputError, match="another recipe"):
+        run(cache, folder, replace(TINY, points=8))
+    again = run(cache, folder)
+    assert (again.step, again.metrics) == (2, whole[1].metrics)
+
+
+def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path, monkeypatch):
+    """The folder is refused to all of them, and none joins the others a second time."""
+    trained, train = [], rounds.train
+    monkeypatch.setattr(rounds, "train", lambda *given, **more: trained.append(more.get("group")) or train(
+        *given, **more))  # fmt: skip
+
+    class Refused(Processes):
+        def agree(self, *wishes):
+            return [True]
+
+    monkeypatch.setattr(rounds, "processes", lambda device: nullcontext(Refused(1)), raising=False)
+    with pytest.raises(UsageError, match="another process is running a training here"):
+        run(cache, tmp_path / "run")
+    assert trained == []
+    group = Processes()
+    monkeypatch.setattr(rounds, "processes", lambda device: nullcontext(group))
+    run(cache, tmp_path / "run", replace(TINY, rounds=1))
+    assert [each is group for each in trained] == [True, True]
+
+
+def test_nothing_of_3d_is_looked_at(cache, whole, tmp_path, monkeypatch):
+    """With the true joints unknown, the same weights are learned, and nothing is said of millimetres."""
+    monkeypatch.setattr(rounds, "true_joints", lambda people, skeleton: np.full((len(people), 24, 3), np.nan))
+    monkeypatch.setattr(recipe, "true_joints", lambda people, skeleton: np.full((len(people), 24, 3), np.nan))
+    result = run(cache, tmp_path, replace(TINY, rounds=1))
+    assert set(result.metrics) == {"keypoint_error"}
+    assert not (tmp_path / rounds.PLOT).exists()
+    first = whole[0] / "round-1" / "network" / LAST
+    for one, other in zip(*(read_weights(path)[0].values() for path in (tmp_path / BEST, first)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
+    options = replace(TINY, rounds=1, network=BodyRegressorOptions(1, 8, inputs="landmarks"))
+    result = run(cache, tmp_path / "run", options)
+    selection = PeopleSelection(cache, split="validation")
+    report = evaluate_regressor(selection, str(tmp_path / "run"), "cpu", no_progress, lambda: False)
+    assert report.metrics["mpjpe_mm"].value == pytest.approx(result.metrics["mpjpe_mm"], rel=1e-4)
+    lacks = ("detected", "detected_world", "detected_mask", "parts")
+    undetected = painted_cache(tmp_path / "undetected", count=2, lacks=lacks)
+    with pytest.raises(InputError, match=r"lacks detections.*--detections"):
+        DeformAndLearn(undetected, options)
+
+
+def test_its_network_is_evaluated_on_held_out_people(cache, whole):
+    selection = PeopleSelection(cache, split="validation")
+    report = evaluate_regressor(selection, str(whole[0]), "cpu", no_progress, lambda: False)
+    document = report.document()
+    # The same people and weights as in the last round.
+    assert report.metrics["mpjpe_mm"].value == pytest.approx(whole[1].metrics["mpjpe_mm"], rel=1e-4)
+    assert document["metrics"]["mpjpe_mm"]["n"] == 2
+    assert len(report.tables[0].rows) == 1  # the paper's figures are of other data
+    with pytest.raises(UsageError, match="weights"):
+        evaluate_regressor(selection, "", "cpu", no_progress, lambda: False)

@@ -1,0 +1,222 @@
+"""Networks as files: what loads, what is refused and in which words; whole estimates from images."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from helpers.nbf_people import as_detected, labelled_example
+from safetensors.torch import save_file
+
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.models.nbf.inputs import InputOptions
+from humanpose_cli.models.nbf.network import NbfConfig, Regressor, RegressorOptions, load_nbf, nbf_config
+from humanpose_cli.models.segmenter.network import (
+    NETWORKS,
+    Segmenter,
+    SegmenterOptions,
+    backbone_file,
+    build_segmenter,
+    load_backbone,
+    segmenter_config,
+)
+from humanpose_cli.networks.backbones import VGG, ResNet
+from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, write_weights
+
+TINY = SegmenterOptions("tiny", parts=6, crop=64)
+
+
+def write_segmenter(path, options=TINY):
+    torch.manual_seed(0)
+    network = build_segmenter(options)
+    write_weights(path, network.state_dict(), WeightsHeader("segmenter", segmenter_config(options)))
+    return path
+
+
+def write_nbf(path, config):
+    torch.manual_seed(1)
+    tensors = {f"regressor.{n}": v for n, v in Regressor(config.inputs, config.regressor).state_dict().items()}
+    if config.segmenter is not None:
+        tensors |= {f"segmenter.{n}": v for n, v in build_segmenter(config.segmenter).state_dict().items()}
+    write_weights(path, tensors, WeightsHeader("nbf", nbf_config(config)))
+    return path
+
+
+PARTS6 = NbfConfig(InputOptions("parts", parts=6, size=48), RegressorOptions(18, 8), 64)
+PROXY = NbfConfig(InputOptions("proxy", size=48), RegressorOptions(18, 8, hidden=16, noise=True), 64)
+
+
+@pytest.fixture(scope="module")
+def example():
+    return labelled_example()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_segmenter_is_built_at_its_part_count(name):
+    options = SegmenterOptions(name, parts=3, width=8, widths=(8, 8, 8, 8))
+    network = build_segmenter(options).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 64, 64)
+
+
+def test_a_segmenter_survives_its_file(tmp_path, example):
+    path = write_segmenter(tmp_path / "segmenter.safetensors")
+    segmenter = Segmenter.load(path, parts=6)
+    assert segmenter.options == TINY
+    found = segmenter.segment(example.image, example.person.box)
+    assert found.probabilities.shape == (7, 64, 64)
+    np.testing.assert_allclose(found.probabilities.sum(0), 1, atol=1e-5)
+    assert found.labels.max() <= 6
+    corner = found.crop.points(example.person.box[:2])
+    assert 0 <= corner.min() < 64
+
+
+@pytest.mark.parametrize(
+    "config", [PARTS6, PROXY, NbfConfig(InputOptions("rgb", size=48), RegressorOptions(18, 8), 64)]
+)
+def test_people_of_a_image_become_bodies(tmp_path, example, config):
+    segmenter = write_segmenter(tmp_path / "segmenter.safetensors")
+    network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", config), segmenter=segmenter)
+    person = as_detected(example)
+    found = network.estimate(example.image, [person, person], Camera.of_image(example.size, 260.0))
+    assert len(found) == 2
+    np.testing.assert_allclose(found[0].poses, found[1].poses, atol=1e-4)
+    one = found[0]
+    assert one.poses.shape == (72,)
+    assert one.betas.shape == (10,)
+    assert one.joints.shape == (24, 3)
+    assert (one.noise is None) == (config is not PROXY)
+    assert np.isfinite(one.joints).all()
+    assert network.estimate(example.image, []) == []
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = network.estimate(example.image, [person], Camera.of_image(example.size, 260.0))[0]
+    assert halved.joints.dtype == np.float32
+    # Rotations err by bfloat16's 2⁻⁸ times the root of 18 layers, four of them turn a leg of 0.9 m: 0.03 m; three times
+    np.testing.assert_allclose(halved.joints, one.joints, rtol=0, atol=0.09)
+    if config.inputs.kind != "proxy":
+        (boxed,) = network.estimate(example.image, person.box[None])
+        assert np.isfinite(boxed.joints).all()
+    else:
+        with pytest.raises(InputError, match="landmarks"):
+            network.estimate(example.image, person.box[None])
+
+
+def test_the_estimates_joints_are_its_parameters(tmp_path, example):
+    """poses, betas and trans pose a body whose joints are the estimate's."""
+    from humanpose_cli.body.body import default_body
+    from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+    network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PROXY))
+    (found,) = network.estimate(example.image, [as_detected(example)], Camera.of_image(example.size, 260.0))
+    poses, betas, trans = (torch.from_numpy(v)[None] for v in (found.poses, found.betas, found.trans))
+    posed = default_body().pose(axis_angle_to_matrix(poses.view(1, 24, 3)), betas, trans, vertices=False)
+    np.testing.assert_allclose(posed.joints[0], found.joints, atol=2e-3)
+
+
+def test_a_segmenter_trained_along_lies_in_the_same_file(tmp_path, example):
+    config = NbfConfig(InputOptions("blended", parts=6, size=48), RegressorOptions(18, 8), 64, segmenter=TINY)
+    network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", config))
+    assert network.segmenter.options == TINY
+    assert len(network.estimate(example.image, example.person.box[None])) == 1
+
+
+def test_parts_without_a_segmenter_say_so(tmp_path, example):
+    network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PARTS6))
+    with pytest.raises(UnavailableError, match="no segmenter"):
+        network.estimate(example.image, example.person.box[None])
+
+
+def refusal(load):
+    with pytest.raises(InputError) as caught:
+        load()
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_wrong_files_are_refused_in_one_sentence(tmp_path):
+    segmenter = write_segmenter(tmp_path / "segmenter.safetensors")
+    nbf = write_nbf(tmp_path / "nbf.safetensors", PARTS6)
+    assert "holds another model, expected nbf, found segmenter" in refusal(lambda: load_nbf(segmenter))
+    assert "holds another model, expected segmenter, found nbf" in refusal(lambda: Segmenter.load(nbf))
+    assert "predicts other parts, expected 12 parts, found 6" in refusal(lambda: Segmenter.load(segmenter, parts=12))
+    twelve = write_segmenter(tmp_path / "twelve.safetensors", SegmenterOptions("tiny", parts=12, crop=64))
+    assert "expected 6 parts, found 12" in refusal(lambda: load_nbf(nbf, segmenter=twelve))
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(nbf.read_bytes()[:-1000])
+    assert "cannot be read" in refusal(lambda: load_nbf(cut))
+    cut.write_bytes(b"PK\x03\x04 something else")
+    assert "cannot be read" in refusal(lambda: load_nbf(cut))
+    save_file({"x": torch.zeros(1)}, cut)
+    assert "is no weights file of hpc" in refusal(lambda: load_nbf(cut))
+    assert "does not exist" in refusal(lambda: load_nbf(tmp_path / "none.safetensors"))
+
+
+def test_headers_that_do_not_fit_their_tensors_are_refused(tmp_path):
+    network = build_segmenter(TINY)
+    path = tmp_path / "wrong.safetensors"
+    write_weights(path, network.state_dict(), WeightsHeader("segmenter", {**segmenter_config(TINY), "parts": 12}))
+    assert "does not fit at head" in refusal(lambda: Segmenter.load(path))
+    write_weights(path, network.state_dict(), WeightsHeader("segmenter", {**segmenter_config(TINY), "network": "x"}))
+    assert "cannot be built" in refusal(lambda: Segmenter.load(path))
+    write_weights(path, network.state_dict(), WeightsHeader("segmenter", {**asdict(TINY), "depth": 3}))
+    assert "depth" in refusal(lambda: Segmenter.load(path))
+    state = dict(list(network.state_dict().items())[:-1])
+    write_weights(path, state, WeightsHeader("segmenter", segmenter_config(TINY)))
+    assert "another network" in refusal(lambda: Segmenter.load(path))
+    write_weights(path, state, WeightsHeader("nbf", {"inputs": {"kind": "parts"}}))
+    assert "config without 'regressor'" in refusal(lambda: load_nbf(path))
+
+
+def test_backbones_take_torchvisions_names(tmp_path):
+    """A classifier's checkpoint of torchvision fills the backbone; another depth's is refused."""
+    for made, backbone in (
+        (ResNet(18, width=8), build_segmenter(SegmenterOptions("refinenet-resnet18", width=8)).backbone),
+        (VGG(16), build_segmenter(SegmenterOptions("deeplab-vgg16")).backbone),
+    ):
+        path = tmp_path / "imagenet.pth"
+        torch.save({**made.state_dict(), "fc.weight": torch.zeros(10, 64), "classifier.0.bias": torch.zeros(10)}, path)
+        load_backbone(backbone, path)
+        name, values = next((n, v) for n, v in made.state_dict().items() if n.endswith("weight"))
+        torch.testing.assert_close(backbone.state_dict()[name], values)
+    torch.save(ResNet(50, width=8).state_dict(), path)
+    with pytest.raises(InputError, match="does not fit at"):
+        load_backbone(ResNet(18, width=8), path)
+    torch.save(ResNet(18, width=4).state_dict(), path)
+    with pytest.raises(InputError, match="does not fit at bn1"):
+        load_backbone(ResNet(18, width=8), path)
+
+
+def test_imagenets_weights_are_those_of_the_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
+    for kind in ("resnet50", "vgg16"):
+        with pytest.raises(UnavailableError, match=f"hpc weights fetch imagenet-{kind}"):
+            backbone_file("imagenet", kind)
+    given = tmp_path / WEIGHTS["imagenet-resnet18"].file
+    given.write_bytes(b"")
+    assert backbone_file("imagenet", "resnet18") == backbone_file("imagenet-resnet18", "") == given
+    assert backbone_file(str(given), "resnet50") == given
+
+
+def test_pickled_code_is_refused(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (print, ("executed",))
+
+    path = tmp_path / "bomb.pth"
+    torch.save({"x": Bomb()}, path)
+    with pytest.raises(InputError, match="cannot be read safely"):
+        load_backbone(ResNet(18, width=8), path)
+
+
+def test_impossible_options_are_refused():
+    for kind, wrong in (
+        (SegmenterOptions, {"network": "unet"}),
+        (SegmenterOptions, {"parts": 5}),
+        (SegmenterOptions, {"widths": (1, 2)}),
+        (RegressorOptions, {"layers": 20}),
+        (RegressorOptions, {"dropout": 1.0}),
+    ):
+        with pytest.raises(UsageError):
+            kind(**wrong)
