@@ -1,9 +1,15 @@
-"""Public names keep to docs/glossary.md: no part of a name is a word of the last column of its table."""
+"""Identifiers keep to docs/glossary.md, and what is written for people to plain words.
+
+No part of an identifier is a word of the last column of the glossary's table: names of functions, classes, parameters,
+local variables, attributes, fields and keywords of calls. Docstrings, messages and docs/*.md have none of `IDIOMS`.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from helpers.python_sources import ROOT, modules
@@ -11,23 +17,53 @@ from helpers.python_sources import ROOT, modules
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.table import COMMANDS
 
+# Identifiers that have a word of the glossary's last column, with the reason.
 ALLOWED = {
-    # Names of the cache's file format, and options that stand in its headers.
-    "Header.picture_count",
-    "ShardEntry.picture_count",
-    "SyntheticOptions.picture_share",
-    "SceneOptions.picture_share",
-    # Arms of bodies.
-    "MeshOptions.most_arms",
-    "arms_over_trunk",
-    "Coordinates.arm",
-    "Coordinates.is_arm",
-    "Coordinates.of_points(arm_share)",
-    # The verb: to put something at a position.
-    "place_about_pixels",
-    "place_before_camera",
-    "place_in_image",
+    "attached_pic": "PyAV's name",
+    "most_common": "of collections.Counter",
+    "picture_count": "in headers of caches",
+    "picture_share": "an option in headers of caches",
+    "most_arms": "arms of bodies",
+    "arms_over_trunk": "arms of bodies",
+    "arm": "of bodies",
+    "is_arm": "of bodies",
+    "arm_share": "arms of bodies",
+    "place_about_pixels": "the verb: to put something at a position",
+    "place_before_camera": "the verb: to put something at a position",
+    "place_in_image": "the verb: to put something at a position",
 }
+ALLOWED_FLAGS = {"whole"}  # of `hpc evaluate repose`: images that are compared outside the crop, too
+# Rooms that do not keep to it yet; each is deleted here when it does.
+NOT_YET = {
+    "avatar", "batch", "body", "cli", "detect", "engine", "export", "fitting", "front_door.py", "io", "lab/cache",
+    "lab/datasets", "lab/evaluate", "lab/metrics", "lab/recipes", "lab/synthetic", "lab/train", "models",
+    "networks", "refining", "rendering", "reposing",
+}  # fmt: skip
+
+# What is not written in docstrings, messages and documents, and what is written instead.
+IDIOMS = {
+    r"nobody|anybody|everybody": "no person, a person, all people",
+    r"whoever|whom": "the caller, people who",
+    r"told|tells?": "predicted, given as argument, reported; distinguish",
+    r"(?:of|about) (?:which|it|them) (?:it )?says|is said of": "name the subject",
+    r"obey(?:s|ed)?": "is applied, is not changed",
+    r"seen|unseen": "visible, detected",
+    r"asked": "requested, given",
+    r"as (?:it is|they are)": "unchanged",
+    r"judged?|judges|judging": "evaluate, check",
+    r"pictures?": "image",
+    r"whole or not|(?:is|are|last) whole": "complete, undamaged",
+    r"one's own|our own": "the user's, this package's",
+    r"greatest": "largest",
+}
+NO_IDIOM = re.compile("|".join(rf"\b(?:{idiom})\b" for idiom in IDIOMS), re.IGNORECASE)
+IDIOMS_NOT_YET = {
+    "__init__.py", "avatar", "batch", "body", "cli", "core", "demo", "detect", "engine", "export", "fitting",
+    "front_door.py", "geometry", "io", "lab/cache", "lab/datasets", "lab/evaluate", "lab/metrics", "lab/recipes",
+    "lab/synthetic", "lab/train", "models", "networks", "refining", "rendering", "reposing", "CONTRIBUTING.md",
+    "README.md", "commands.md", "deform-and-learn.md", "evaluation.md", "export.md", "farms.md", "figures.md",
+    "fit.md", "nbf-ablations.md", "protocols.md", "refine.md", "repose.md", "warp3d.md",
+}  # fmt: skip
 
 
 def forbidden_words(text: str) -> set[str]:
@@ -36,62 +72,60 @@ def forbidden_words(text: str) -> set[str]:
     return {word for row in rows if len(row) == 3 for word in re.findall(r"`(\w+)`", row[2])}
 
 
-def parameters(function: ast.FunctionDef) -> list[str]:
-    return [argument.arg for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+def identifiers(tree: ast.Module) -> set[str]:
+    found: set[str | None] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name():
+                found.add(node.id)
+            case ast.Attribute():
+                found.add(node.attr)
+            case ast.arg() | ast.keyword():
+                found.add(node.arg)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.ExceptHandler():
+                found.add(node.name)
+            case ast.MatchAs() | ast.MatchStar():
+                found.add(node.name)
+            case ast.alias():
+                found.add(node.asname)
+    return {name for name in found if name}
 
 
-def public_names(tree: ast.Module) -> set[str]:
-    """What `__all__` lists (else the names without an underscore), with parameters, fields and methods."""
-    listed = {
-        name
-        for node in tree.body
-        if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets)
-        for name in ast.literal_eval(node.value)
-    }
-    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    names = listed or {name for name in defined if not name.startswith("_")}
-    found = set(names)
-    for name in names & set(defined):
-        node = defined[name]
-        if isinstance(node, ast.FunctionDef):
-            found |= {f"{name}({parameter})" for parameter in parameters(node)}
-            continue
-        for member in node.body:
-            if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
-                found.add(f"{name}.{member.target.id}")
-            elif isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
-                found.add(f"{name}.{member.name}")
-                found |= {f"{name}.{member.name}({parameter})" for parameter in parameters(member)}
-    return {name for name in found if not re.search(r"[.(]_", name)}
+def wrong(names: set[str], words: set[str]) -> set[str]:
+    """The names that have one of the words as a part."""
+    parts = re.compile("[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
+    return {name for name in names if words & {part.lower() for part in parts.findall(name)}}
 
 
-def wrong(names: set[str], words: set[str]) -> list[str]:
-    """The names whose last component has one of the words as a part."""
-    return sorted(
-        name
-        for name in names
-        if {part.lower() for part in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", re.split(r"[.(]", name)[-1])}
-        & words
-    )
+def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Strings that may be sentences, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.lineno, node.value
 
 
-@pytest.fixture(scope="module")
+def done(path: str, not_yet: set[str]) -> bool:
+    """Whether a module is in none of the rooms of a list."""
+    return not any(f"{path}/".startswith(f"humanpose_cli/{room}/") for room in not_yet)
+
+
+@cache
 def words() -> set[str]:
     return forbidden_words((ROOT / "docs" / "glossary.md").read_text("utf-8"))
 
 
-def test_public_names_keep_to_the_glossary(words):
-    found = {f"{path}: {name}" for path, tree in modules().items() for name in wrong(public_names(tree), words)}
-    assert sorted(line for line in found if line.split(": ")[1] not in ALLOWED) == []
+def test_identifiers_keep_to_the_glossary():
+    found = {path: wrong(identifiers(tree), words()) - set(ALLOWED) for path, tree in modules().items()}
+    assert {path: sorted(names) for path, names in found.items() if names and done(path, NOT_YET)} == {}
 
 
-def test_every_exception_is_needed(words):
-    found = {name for tree in modules().values() for name in wrong(public_names(tree), words)}
-    assert ALLOWED - found == set()
+def test_every_exception_is_needed():
+    found = set[str]().union(*(wrong(identifiers(tree), words()) for tree in modules().values()))
+    assert set(ALLOWED) - found == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_flags_keep_to_the_glossary(name, words):
+def test_flags_keep_to_the_glossary(name):
     built = build_command(name, lambda invocation: 0)
     flags = {
         flag.lstrip("-").replace("-", "_")
@@ -99,24 +133,50 @@ def test_flags_keep_to_the_glossary(name, words):
         if not getattr(parameter, "hidden", False)
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }
-    assert wrong(flags, words) == []
+    assert wrong(flags, words()) <= ALLOWED_FLAGS
 
 
 def test_the_check_finds_what_it_should():
     words = forbidden_words("| term | meaning | not |\n| --- | --- | --- |\n| image | pixels | `picture`, `pic` |\n")
     assert words == {"picture", "pic"}
     source = (
-        "__all__ = ['A', 'f']\nclass A:\n    a_picture: int\n    def picture_of(self): ...\n    def _pic(self): ...\n"
+        "import pic as a_pic\nclass PictureBox:\n    a_picture: int\n"
+        "def f(pic, depicture):\n    _pic, RGBPicture = g(picture=1)\n"
+        "    try: x.picture_of\n    except E as my_pic: pass"
     )
-    names = public_names(ast.parse(source + "def f(pic): ...\ndef picture(): ...\n"))
-    assert names == {"A", "A.a_picture", "A.picture_of", "A.picture_of(self)", "f", "f(pic)"}
-    assert wrong(names | {"PictureBox", "depicture", "RGBPicture"}, words) == [
-        "A.a_picture",
-        "A.picture_of",
-        "PictureBox",
-        "RGBPicture",
-        "f(pic)",
+    names = identifiers(ast.parse(source))
+    expected = {"a_pic", "PictureBox", "a_picture", "pic", "_pic", "RGBPicture", "picture", "picture_of", "my_pic"}
+    assert wrong(names, words) == expected
+
+
+def test_docstrings_and_messages_are_plain():
+    found = [
+        f"{path}:{line}: {match[0]}"
+        for path, tree in modules().items()
+        if done(path, IDIOMS_NOT_YET)
+        for line, text in texts(tree)
+        for match in NO_IDIOM.finditer(text)
     ]
+    assert found == []
+
+
+def test_documents_are_plain():
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    found = [
+        f"{path.name}:{number}: {match[0]}"
+        for path in sorted(pages)
+        if path.name not in IDIOMS_NOT_YET
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        for match in NO_IDIOM.finditer(re.sub("`.*?`", "", line))
+    ]
+    assert found == []
+
+
+def test_the_check_of_idioms_finds_what_it_should():
+    assert [match[0] for match in NO_IDIOM.finditer("Nobody is told; a foreseen picture as it is")] == [
+        *("Nobody", "told", "picture", "as it is")
+    ]
+    assert sorted(texts(ast.parse('f(f"a b {c} d", "ab")\n"c d"'))) == [(1, " d"), (1, "a b "), (2, "c d")]
 
 
 def class_names_given_twice(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
