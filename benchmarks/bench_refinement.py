@@ -30,7 +30,8 @@ from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.refiner import CorrespondenceKind, RefineOptions, Refiner
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
+from humanpose_cli.refining.refiner import Refiner
 
 ENDS = SMPL24.indices(("left_hand", "right_hand", "left_foot", "right_foot", "left_wrist", "right_wrist"))
 

@@ -11,19 +11,29 @@ import numpy as np
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body
-from humanpose_cli.core.device import Precision
+from humanpose_cli.core.device import ComputeOptions, Precision
+from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.fitting.fitter import Fitter, Source
-from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice
+from humanpose_cli.fitting.options import (
+    DetectorMode,
+    EvidenceFiles,
+    FitMethod,
+    FitOptions,
+    NetworkOptions,
+    PeopleChoice,
+)
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.registering import check_charts, check_registration, surface_registration
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.refining.correspondences import charted_points
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
-from humanpose_cli.refining.refiner import CorrespondenceKind, Prior, RefineOptions, Refiner
+from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
+from humanpose_cli.refining.refiner import Refiner
 
 
+@explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
 def fit(
     source: Source,
     *,
@@ -47,30 +57,15 @@ def fit(
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
-    """Everybody's 3-D pose and shape in an image, a video, a folder of images, or an array: `hp.fit("photo.jpg")`.
+    """The 3-D pose and shape of all people in an image, a video, a folder of images, or an array: `hp.fit("photo.jpg")`.
 
     source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
-    people     "all", or only the "largest"
-    method     "keypoints" (optimisation), "nbf" (a network's forward pass), "auto" (both), "register" (optimisation,
-               then onto the surface points of `densepose`)
-    body       "default", "smpl:FILE" or a Body
-    detector   "thorough", "fast", or "auto": thorough for images, fast for sequences
-    focal      pixels; None: from EXIF, else 0.9 times the longer side, in images more where somebody would be nearer
-               than 2 m
     frames     "A:B": frames A to B - 1 of a sequence
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
-    boxes, keypoints  files of people from your own detector
-    pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
-    densepose  where the pixels lie on the surface: a folder of NAME_IUV.png or .npz, a dump of apply_net.py, or
-               annotations (JSON); charts  DensePose's UV_Processed.mat, for SMPL
-    weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list; "": the shipped ones
     refine     move the bodies onto the pixels afterwards, as `hp.refine` does
-    device     auto, cpu or cuda:N
-    precision  of the networks: full, tf32 or bfloat16; "auto": tf32 where the GPU has it, else full
-    threads    of detection; None: as many as there are cores (four at most)
     progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
 
-    Loads the models each time: for loops there is `hp.Fitter`.
+    `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
     """
     surface, known = (None if path is None else Path(path) for path in (densepose, charts))
     check_registration(method, surface, known, refine=refine)
@@ -99,6 +94,7 @@ def fit(
         return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
 
 
+@explained(RefineOptions, EvidenceFiles, ComputeOptions)
 def refine(
     fit: Fit | str | Path,
     frames: AnyFrames = None,
@@ -119,18 +115,12 @@ def refine(
 
     fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
     frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
-    correspondence  "network", "flow", "keypoints" or "densepose": what tells where the body really is; "auto":
-                    densepose or the network where it is given, else flow
-    prior           "pose": unusual poses cost; "none": only joint limits hold
-    weights         of that network: a file, or a run of hpc train refiner; "": the shipped one
-    densepose, charts  as those of `fit`: where the frames' pixels lie on the surface
-    textures        of tracks, (512, 512, 4) uint8: colour and how far it is known; None: made from the frames
+    weights         of the network that compares: a file, or a run of hpc train refiner; "": the shipped one
+    textures        of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames
     body            needed for a SMPL fit that came from a file
-    device, precision  of the networks, as those of `fit`
-    threads         of the pose network; None: as many as there are cores (four at most)
     progress        True draws a bar on stderr; a function is called with (done, total or None, unit)
 
-    `refined.options["refinement"]` tells for every track and frame how much was accepted and how it aligns.
+    `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns.
     """
     known, found = frames_of_fit(fit_of(fit), frames)
     options, surface = RefineOptions(correspondence, prior), None

@@ -21,12 +21,13 @@ import typer
 from typer.core import TyperCommand
 
 from humanpose_cli.cli.cluster import ClusterFlags
-from humanpose_cli.cli.options import check_values
+from humanpose_cli.cli.options import check_values, of
 from humanpose_cli.cli.reporter import Translation
 from humanpose_cli.cli.session import CommandInfo, Function
 from humanpose_cli.cli.settings import add_layer, canonical, leftover_settings, read_config, read_settings
 from humanpose_cli.cli.table import COMMANDS, CONTEXT
 from humanpose_cli.core.errors import HpcError, InputError
+from humanpose_cli.core.options import Options
 from humanpose_cli.io.protected import paths_in, protect, refuse_input
 
 
@@ -158,6 +159,8 @@ def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
     if not dataclasses.is_dataclass(kind):
         return [parameter]
     hints = typing.get_type_hints(kind, include_extras=True)
+    if issubclass(kind, Options):
+        hints = {name: Annotated[hint, of(kind, name)] for name, hint in hints.items()}
     return [
         parameter.replace(name=f.name, default=f.default, annotation=hints[f.name]) for f in dataclasses.fields(kind)
     ]

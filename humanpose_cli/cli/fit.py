@@ -12,7 +12,6 @@ from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
     BodyOption,
-    DensePoseCharts,
     Device,
     Focal,
     Frames,
@@ -21,11 +20,20 @@ from humanpose_cli.cli.options import (
     PrecisionOption,
     Threads,
     VideoCodecOption,
+    of,
     option,
 )
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
+from humanpose_cli.fitting.options import (
+    EvidenceFiles,
+    FitMethod,
+    FitOptions,
+    NetworkOptions,
+    PeopleChoice,
+    fit_outputs,
+)
 from humanpose_cli.io.sniffing import check_readable
 
 if TYPE_CHECKING:
@@ -39,65 +47,19 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.fit_files import FitRecord
 
-_METHOD = option(
-    "--method",
-    "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
-    "from the network and trusts it as far as its own confidence; videos do without it unless --weights names one. "
-    "register: optimisation, then onto the surface points of --densepose.",
-)
-_WEIGHTS = option(
-    "--weights FILE|RUN",
-    "Body network: a file, a run of hpc train nbf, or a name of hpc weights list. Default: the shipped one.",
-    show_default=False,
-)
-_SEGMENTER = option(
-    "--segmenter FILE|RUN",
-    "Segmenter, for body networks that take body parts. Default: the shipped one.",
-    show_default=False,
-)
-_PEOPLE = option("--people", "Which people to fit: everybody, or the person with the largest box.")
-_DETECTOR = option(
-    "--detector",
-    "How hard to look for people and their joints; auto is thorough in images, fast in videos and sequences.",
-)
-_BOXES = option("--boxes FILE", "People's boxes from your own detector (JSON or CSV). Default: find them.")
-_KEYPOINTS = option(
-    "--keypoints FILE",
-    "People's keypoints from your own detector: COCO's, OpenPose's or MMPose's JSON, or a folder of the latter two's. "
-    "Default: find them.",
-)
-_POSE_MODEL = option(
-    "--pose-model FILE",
-    "Your own 2-D pose network (ONNX of RTMPose's kind: SimCC outputs, COCO-17 or Halpe-26 joints), whose joints are "
-    "used for everyone found or given by --boxes. Default: the shipped networks.",
-    show_default=False,
-)
 _SEQUENCE = option(
     "--sequence/--independent",
     "Whether the images of a folder are one sequence. Default: one size and consecutive numbers are.",
     show_default=False,
 )
 _REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
-_DENSEPOSE = option(
-    "--densepose PATH",
-    "Where the image's pixels lie on the surface, for --method register: a folder of NAME_IUV.png or NAME_IUV.npz, a "
-    "dump of detectron2's apply_net.py, or annotations in COCO's format (JSON). Of the default body, charts are those "
-    "of its own texture; DensePose's need --body smpl:FILE and --charts. Needed for --method register.",
-    show_default=False,
-)
 _ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
 @dataclass(frozen=True)
-class OwnFlags:
+class OwnFlags(EvidenceFiles):
     """What the user's own programs found, as one parameter."""
-
-    boxes: Annotated[Path | None, _BOXES] = None
-    keypoints: Annotated[Path | None, _KEYPOINTS] = None
-    pose_model: Annotated[Path | None, _POSE_MODEL] = None
-    densepose: Annotated[Path | None, _DENSEPOSE] = None
-    charts: DensePoseCharts = None
 
     def check(self, method: str, *, refine: bool) -> None:
         """UsageError where they do not go together with other options, InputError for files that cannot be read."""
@@ -201,11 +163,11 @@ def fit(
     session: Session,
     flags: BatchFlags,
     inputs: Inputs = None,
-    method: Annotated[Literal["auto", "keypoints", "nbf", "register"], _METHOD] = "auto",
-    weights: Annotated[str, _WEIGHTS] = "",
-    segmenter: Annotated[str, _SEGMENTER] = "",
-    people: Annotated[Literal["all", "largest"], _PEOPLE] = "all",
-    detector: Annotated[Literal["auto", "thorough", "fast"], _DETECTOR] = "auto",
+    method: Annotated[Literal["auto", "keypoints", "nbf", "register"], of(FitOptions, "method")] = "auto",
+    weights: Annotated[str, of(NetworkOptions, "weights")] = "",
+    segmenter: Annotated[str, of(NetworkOptions, "segmenter")] = "",
+    people: Annotated[PeopleChoice, of(FitOptions, "people")] = "all",
+    detector: Annotated[Literal["auto", "thorough", "fast"], of(FitOptions, "detector")] = "auto",
     body: BodyOption = "default",
     focal: Focal = None,
     *,
@@ -230,7 +192,6 @@ def fit(
 
     from humanpose_cli.batch.items import item_of
     from humanpose_cli.detect.runtime import begin_loading
-    from humanpose_cli.fitting.options import FitMethod, FitOptions, NetworkOptions, fit_outputs
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.images import IMAGE_SUFFIXES
     from humanpose_cli.io.video import VIDEO_SUFFIXES

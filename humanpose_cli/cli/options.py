@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from humanpose_cli.batch.items import Shard
-from humanpose_cli.core.device import Precision, parse_device, usable_cores
+from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, usable_cores
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, infos
+from humanpose_cli.fitting.options import EvidenceFiles, FitOptions
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import refuse_pipes
 
@@ -73,6 +76,26 @@ def argument(metavar: str, text: str) -> Any:
     return typer.Argument(metavar=metavar, help=text, show_default=False)
 
 
+_ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
+
+
+def of(kind: type[Options], name: str, panel: str | None = None, **more: Any) -> Any:
+    """The option of a command for a field of an options class, whose declaration gives the help."""
+    info, field = infos(kind)[name], kind.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    flag = "--" + name.replace("_", "-")
+    if "bool" in field.type and field.default is not False:
+        flag += f"/--no-{flag[2:]}"
+
+    def as_flag(argument: re.Match[str]) -> str:
+        return f"--{argument[1].replace('_', '-')}{f' {argument[2]}' if argument[2] else ''}"
+
+    # typer checks the minimum and maximum, and shows them
+    text = _ARGUMENT.sub(as_flag, replace(info, minimum=None, maximum=None).help)
+    bounds = {"min": info.minimum, "max": info.maximum}
+    value = info.value or info.unit.upper()
+    return option(f"{flag} {value}", text, panel, show_default=not info.unset, **bounds, **more)
+
+
 _RUN, _FILES, _MACHINE = "What is done again", "Files", "Machine"
 
 Inputs = Annotated[
@@ -124,34 +147,10 @@ ItemList = Annotated[
 NullSeparated = Annotated[
     bool, option("--null -0", "Paths in lists end with a NUL byte, as find -print0 writes them.", _FILES)
 ]
-Device = Annotated[
-    str,
-    option(
-        "--device auto|cpu|cuda:N",
-        "Where to compute; auto takes a GPU where there is one.",
-        _MACHINE,
-        parser=parse_device,
-    ),
-]
-PrecisionOption = Annotated[
-    Precision,
-    option(
-        "--precision",
-        "What torch's networks compute in (not the pose networks, which ONNX Runtime computes): full is float32; tf32 "
-        "and bfloat16 are faster on GPUs since Ampere. auto: tf32 on these, else full.",
-        _MACHINE,
-    ),
-]
+Device = Annotated[str, of(ComputeOptions, "device", _MACHINE, parser=parse_device)]
+PrecisionOption = Annotated[Precision, of(ComputeOptions, "precision", _MACHINE)]
 Threads = Annotated[int | None, option("--threads N", "CPU threads. Default: every core there is.", _MACHINE, min=1)]
-BatchSize = Annotated[
-    int | None,
-    option(
-        "--batch-size N",
-        "Images or frames computed at once; more is faster and takes more memory. Default: fits the device.",
-        _MACHINE,
-        min=1,
-    ),
-]
+BatchSize = Annotated[int | None, of(ComputeOptions, "batch_size", _MACHINE)]
 ShardOption = Annotated[
     Shard | None,
     option(
@@ -207,33 +206,14 @@ FitSmplx = Annotated[
     Path | None,
     option("--smplx FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False),
 ]
-DensePoseCharts = Annotated[
-    Path | None,
-    option(
-        "--charts FILE",
-        "DensePose's UV_Processed.mat, which says where its charts lie on SMPL. Default: charts of the body's own "
-        "texture.",
-        show_default=False,
-    ),
+DensePose = Annotated[Path | None, of(EvidenceFiles, "densepose")]
+DensePoseCharts = Annotated[Path | None, of(EvidenceFiles, "charts")]
+BodyOption = Annotated[str, of(FitOptions, "body")]
+BodyOfFits = Annotated[
+    str,
+    option("--body default|smpl:FILE", "The body that the fits are of; also smplh:FILE and smplx:FILE."),
 ]
-
-
-def body_option(text: str) -> Any:
-    """--body, with what the body is in a command."""
-    return option("--body default|smpl:FILE", f"{text}; also smplh:FILE and smplx:FILE.")
-
-
-BodyOption = Annotated[str, body_option("The body to fit")]
-BodyOfFits = Annotated[str, body_option("The body that the fits are of")]
-Focal = Annotated[
-    float | None,
-    option(
-        "--focal PIXELS",
-        "Focal length in pixels. Default: from EXIF, else 0.9 times the longer side; in images more "
-        "where somebody would be nearer than 2 m.",
-        show_default=False,
-    ),
-]
+Focal = Annotated[float | None, of(FitOptions, "focal")]
 
 
 def read_items(items: Path, *, null: bool) -> list[str]:

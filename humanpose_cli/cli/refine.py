@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
     BodyOfFits,
+    DensePose,
     DensePoseCharts,
     Device,
     FitCamera,
@@ -21,11 +22,13 @@ from humanpose_cli.cli.options import (
     Threads,
     VideoCodecOption,
     argument,
+    of,
     option,
 )
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
+from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
 
 _FITS = argument(
     "FITS...",
@@ -36,25 +39,11 @@ _FRAMES = option(
     "The video, folder, image or glob pattern that the fits were made of; may be repeated. Needed.",
     show_default=False,
 )
-_CORRESPONDENCE = option(
-    "--correspondence",
-    "What tells where the body really is. flow: the person's texture compared with the photograph, and keypoints. "
-    "keypoints: those of the fit file alone. network: a network compares, and keypoints. densepose: DensePose's "
-    "output, and keypoints. auto: densepose or network where it is given, else flow.",
-)
-_DENSEPOSE = option(
-    "--densepose PATH",
-    "Where the frames' pixels lie on the surface: a folder of NAME_IUV.png or NAME_IUV.npz (a video's frames are "
-    "000000, 000001 …), a dump of detectron2's apply_net.py, or annotations in COCO's format (JSON). Of the default "
-    "body, charts are those of its own texture; DensePose's need --body smpl:FILE and --charts. Default: none.",
-    show_default=False,
-)
 _WEIGHTS = option(
     "--weights FILE|RUN",
     "Network that compares: a file, or a run of hpc train refiner. Default: the shipped one.",
     show_default=False,
 )
-_PRIOR = option("--prior", "Whether unusual poses cost; joints stay within their limits in any case.")
 _TEXTURE = option(
     "--texture FILE",
     "Texture of the person (PNG), or the folder of an earlier run with one for each. Default: made from the frames.",
@@ -87,11 +76,11 @@ def refine(
     flags: BatchFlags,
     frames: Annotated[list[str], _FRAMES],
     fits: Annotated[list[Path] | None, _FITS] = None,
-    correspondence: Annotated[Literal["auto", "network", "flow", "keypoints", "densepose"], _CORRESPONDENCE] = "auto",
+    correspondence: Annotated[CorrespondenceKind, of(RefineOptions, "correspondence")] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
-    densepose: Annotated[Path | None, _DENSEPOSE] = None,
+    densepose: DensePose = None,
     charts: DensePoseCharts = None,
-    prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
+    prior: Annotated[Prior, of(RefineOptions, "prior")] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOfFits = "default",
     camera: FitCamera = None,
@@ -123,7 +112,7 @@ def refine(
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
     from humanpose_cli.refining.items import FitWithFrames, fits_with_frames, refine_fit, refined_summary
-    from humanpose_cli.refining.refiner import RefineOptions, Refiner
+    from humanpose_cli.refining.refiner import Refiner
 
     options = session.tune(RefineOptions(correspondence, prior))
     found = flags.inputs(session, frames, out)

@@ -25,7 +25,9 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.sniffing import check_readable
+from humanpose_cli.reposing.options import DrawingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,31 +67,10 @@ _FIT = option(
     "Fit file of the one photograph, as hpc fit writes it. Default: fit the photograph now.",
     show_default=False,
 )
-_METHOD = option(
-    "--method",
-    "How to make the image. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: mesh, "
-    "which is the better of the two on photographs.",
-)
-_WEIGHTS = option(
-    "--weights FILE|RUN", "The network: a file, a run of hpc train warp3d, or a name of hpc weights list."
-)
-_MESH_INPUT = option(
-    "--mesh-input/--no-mesh-input",
-    "With --method warp3d: give the network the mesh's drawing too, whose detail it takes over where it fits. "
-    "Default: where it learned with drawings.",
-    show_default=False,
-)
-_PERSON = option("--person ID|largest|all", "Which person to repose; ids count from 0, the largest.")
-_ABSOLUTE = option(
-    "--absolute",
-    "Put the pose where its own coordinates say, which are those of the photograph's camera: a fit's, or what hpc "
-    "export wrote. Others, as AMASS's own, put nobody into the photograph: an error. Default: where the person is.",
-)
 _BACKGROUND = option(
     "--background keep|FILE|transparent",
     "What stands behind: the photograph's own, made up where the person was; an image; nothing.",
 )
-_SIZE = option("--size N", "Longer side of the result in pixels. Default: the photograph's.", min=16)
 _NUMBERED = option(
     "--numbered/--video",
     "What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
@@ -100,18 +81,6 @@ _DETECTOR = option(
     "How hard to look for people. auto: in images until it is clear who is largest, thorough "
     "if others are wanted; fast in driving videos.",
 )
-
-
-@dataclass(frozen=True)
-class DrawingFlags:
-    """How the new image is made, as one parameter."""
-
-    method: Annotated[Literal["auto", "mesh", "warp3d"], _METHOD] = "auto"
-    weights: Annotated[str, _WEIGHTS] = "warp3d"
-    mesh_input: Annotated[bool | None, _MESH_INPUT] = None
-    person: Annotated[str, _PERSON] = "largest"
-    absolute: Annotated[bool, _ABSOLUTE] = False
-    size: Annotated[int | None, _SIZE] = None
 
 
 @dataclass
@@ -171,7 +140,7 @@ def repose(
     skeleton: Annotated[SkeletonName | None, _SKELETON] = None,
     axes: Annotated[Axes | None, _AXES] = None,
     fit: Annotated[Path | None, _FIT] = None,
-    drawing: DrawingFlags,
+    drawing: DrawingOptions,
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
     detector: Annotated[Literal["auto", "thorough", "fast"], _DETECTOR] = "auto",
@@ -208,7 +177,6 @@ def repose(
 
     # Only now: torch, which they load, takes seconds, and a wrong input is told before.
     from humanpose_cli.batch.items import item_of
-    from humanpose_cli.fitting.options import FitOptions
     from humanpose_cli.fitting.result import load_fit
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range

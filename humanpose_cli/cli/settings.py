@@ -170,16 +170,26 @@ class _Setting:
     value: Any
 
 
-def _with(options: Options, changes: Mapping[str, Any]) -> Options:
-    """All at once, since options may be allowed together only. changes: field → setting, or changes of its fields"""
+def _with(options: Options, changes: Mapping[str, Any], path: str = "") -> Options:
+    """All at once, since options may be allowed together only.
+
+    changes  field → setting, or changes of its fields
+    path     of these options among the command's, such as `keypoints.`, which errors name
+    """
     hints = typing.get_type_hints(type(options)) if changes else {}
     new = {
         name: _converted(change.value, hints[name], change.key)
         if isinstance(change, _Setting)
-        else _with(getattr(options, name), change)
+        else _with(getattr(options, name), change, f"{path}{name}.")
         for name, change in changes.items()
     }
-    return dataclasses.replace(options, **new)  # type: ignore[type-var]
+    try:
+        return dataclasses.replace(options, **new)  # type: ignore[type-var]
+    except UsageError as error:
+        if error.subject not in hints or not path:
+            raise
+        details = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
+        raise UsageError(path + error.subject, error.problem, **details) from error
 
 
 def _converted(value: Any, kind: Any, key: str) -> Any:

@@ -5,14 +5,40 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import dataclass
 from typing import Literal
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.options import Options, option
 
 Precision = Literal["auto", "full", "tf32", "bfloat16"]
-"""What torch's networks compute in; ONNX Runtime decides for the pose networks. full: float32. tf32: float32 whose
-products are of 11 bits (GPUs since Ampere). bfloat16: half precision where it is safe, as trainings' "mixed". auto:
-tf32 where the GPU has it, else full."""
+"""full: float32. tf32: float32 whose products have 11 bits. bfloat16: half precision where it is safe, as trainings'
+"mixed"."""
+
+
+@dataclass(frozen=True)
+class ComputeOptions(Options):
+    """What networks compute on, as arguments of functions and commands."""
+
+    device: str = option(
+        "auto", "Where to compute; auto takes a GPU if there is one.", value="auto|cpu|cuda:N"
+    )
+    precision: Precision = option(
+        "auto",
+        "What torch's networks compute in (not the pose networks, which ONNX Runtime computes): full is float32; tf32 "
+        "and bfloat16 are faster on GPUs since Ampere. auto: tf32 on these, else full.",
+    )
+    batch_size: int | None = option(
+        None,
+        "Images or frames computed at once; more is faster and takes more memory.",
+        value="N",
+        minimum=1,
+        unset="fits the device",
+    )
+    threads: int | None = option(
+        None, "CPU threads of the detector.", value="N", minimum=1, unset="one for each core, four at most"
+    )
+
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 

@@ -40,7 +40,8 @@ from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.items import read_textures, texture_path
-from humanpose_cli.refining.refiner import TEXELS, RefineOptions, Refiner
+from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.refiner import TEXELS, Refiner
 
 World = Literal["camera", "ground"]
 """Which world positions are in."""

@@ -24,8 +24,9 @@ import numpy as np
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.device import Precision, resolve_device
+from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.camera_motion import CameraMotion
 from humanpose_cli.detect.linking import TrackLinker
@@ -37,6 +38,7 @@ from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_esti
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import (
     DetectorMode,
+    EvidenceFiles,
     FitMethod,
     FitOptions,
     KeypointFitOptions,
@@ -67,20 +69,14 @@ _LEAST_DISTANCE = 2.0
 IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and drawing
 
 
+@explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
 class Fitter:
     """Fits bodies to images and sequences; loads its models once; a context manager.
 
     options        all of `FitOptions` at once; what else is given goes before it
-    boxes, keypoints  files of people from your own detector
-    pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
-    weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list
-    device         of the networks: auto, cpu or cuda:N
-    precision      of the networks: auto, full, tf32 or bfloat16; see `core.device.Precision`
-    batch_size     independent images that are looked at and fitted together; None: 64 on a GPU, 16 on the CPU
-    threads        of detection; None: as many as there are cores (four at most)
     people_source  finds the people, in place of our detector
     refine         what is done to a fit before it is given back, such as `Refiner.refine_own`
-    The others are fields of `FitOptions`; `body` may be a Body.
+    `body` may also be a `Body`. `batch_size` is 64 independent images on a GPU and 16 on the CPU by default.
     """
 
     def __init__(

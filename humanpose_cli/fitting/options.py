@@ -5,191 +5,210 @@ Noise levels and schedules are standard deviations that one can measure, and ste
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.io.digests import digest_of, file_digest
-from humanpose_cli.io.fit_files import FIT_SUFFIX
-from humanpose_cli.io.inputs import InputItem, output_path
-from humanpose_cli.networks.weights import shipped_weights
+
+if TYPE_CHECKING:
+    from humanpose_cli.io.inputs import InputItem
 
 FitMethod = Literal["auto", "keypoints", "nbf"]
-"""keypoints: optimisation alone. nbf: one forward pass. auto: optimisation that starts from the forward pass and
-believes its depth as far as it is sure of it, where there is a network for the body; in sequences only where the user
-names its weights, for there it takes half of the time and changes PA-MPJPE by less than 1 mm (four real views)."""
+"""auto uses the network in sequences only where the user names its weights: there it takes half of the time and changes
+PA-MPJPE by less than 1 mm (four real views)."""
 
 PeopleChoice = Literal["all", "largest"]
 DetectorMode = Literal["auto", "thorough", "fast", "largest"]
+"""largest: as auto, but the search in images stops when it is clear which person is largest; it may miss small people."""
 
 SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"
 """The body network where none is named, and what finds the parts of a body for it."""
 
 
 @dataclass(frozen=True)
-class SolverOptions:
-    """When a sample is done, and how carefully it starts.
+class SolverOptions(Options):
+    """When a sample is done, and how carefully it starts."""
 
-    iterations  most evaluations of a sample
-    tolerance   done when an accepted step lowers the cost by less than this share of it
-    damping     first damping, as a share of the Hessian's diagonal
-    """
-
-    iterations: int = 20
-    tolerance: float = 1e-4
-    damping: float = 1e-3
-
-
-_MAY_BE_ZERO = ("prior_strength", "least_confidence", "retry_cost")
+    iterations: int = option(20, "Evaluations of a sample at most.", minimum=1)
+    tolerance: float = option(1e-4, "Share of the cost: an accepted step that lowers it by less ends the sample.")
+    damping: float = option(1e-3, "First damping, as a share of the Hessian's diagonal.")
 
 
 @dataclass(frozen=True)
-class KeypointFitOptions:
-    """How `fit_keypoints` weighs its evidence. Numbers are finite.
+class KeypointFitOptions(Options):
+    """How `fit_keypoints` weights its evidence."""
 
-    landmark_noise     factor on the known 2-D noise of landmarks (see noise.py)
-    least_noise        pixels: no landmark is better than this
-    robust_2d          noise levels at which a 2-D residual counts half as outlier
-    bone_noise         metres across and along the viewing ray: world landmarks' noise of one bone's vector
-    predicted_noise    factor on the noise that a body network claims for the joints it predicts
-    lift               let the lifter judge where the joints are, in a last stage
-    lifted_share       of the lifter in the mean with the fit before it, 0..1
-    lifted_noise       metres by which the body may differ from that mean
-    robust_position       like robust_2d, for predicted joints
-    predicted_shape    standard deviation of a predicted shape's components
-    robust_bone        like robust_2d, for the bones of the world landmarks
-    prior_strength     factor on the pose prior's energy (0 switches it off)
-    limit_noise        radians beyond a joint's range that cost as much as one noise level
-    shape_noise        standard deviations of the body's shape components
-    lean_noise         radians a standing person's trunk, or the line from feet to hips, leans in depth
-    robust_lean        noise levels at which a lean is taken for real
-    fallback_noise     radians by which an unseen limb may differ from its mirrored or neutral pose
-    scale_noise        natural logarithm: world landmarks' scale against the body's
-    least_confidence   below it a landmark is not used at all
-    shape_evidence     most frames of a shape group that count as independent evidence of shape
-    acceleration       metres per second²: standard deviation of the body's points in a sequence
-    robust_motion      accelerations, in these units, from which they count linearly
-    standing_noise     metres that a standing foot may move between two frames
-    starts             starting poses tried per row at most
-    retry_cost         robust cost of the first start's end above which a row tries the others; rows without depth
-                       always do
-    coarse, fine       solver's schedule of the first stage (all starts) and of the last of single frames
-    motion             solver's schedule for the frames of a person together
-    chunk              rows solved together, rounded up to a multiple of 8; bounds the memory, changes no result
-    """
+    landmark_noise: float = option(1.0, "Factor on the known 2-D noise of landmarks (see noise.py).", above=0)
+    least_noise: float = option(0.5, "Minimum noise of a landmark.", unit="pixels", above=0)
+    robust_2d: float = option(
+        3.0, "A 2-D residual of this size counts half as outlier.", unit="noise levels", above=0
+    )
+    bone_noise: tuple[float, float] = option(
+        (0.06, 0.09), "Noise of a bone in world landmarks, across and along the viewing ray.", unit="metres", above=0
+    )
+    predicted_noise: float = option(
+        3.0, "Factor on the noise that a body network predicts for its joints.", above=0
+    )
+    lift: bool = option(True, "Correct the joints by the lifter in a last stage.")
+    lifted_share: float = option(0.5, "Share of the lifter in the mean with the fit before it.", above=0, maximum=1)
+    lifted_noise: float = option(0.03, "Noise of that mean.", unit="metres", above=0)
+    robust_position: float = option(3.0, "`robust_2d` of predicted joints.", unit="noise levels", above=0)
+    predicted_shape: float = option(0.7, "Standard deviation of a predicted shape's components.", above=0)
+    robust_bone: float = option(3.0, "`robust_2d` of the bones of world landmarks.", unit="noise levels", above=0)
+    prior_strength: float = option(1.0, "Factor on the pose prior's energy; 0 switches the prior off.", minimum=0)
+    limit_noise: float = option(
+        0.05, "An angle this far beyond a joint's range costs one noise level.", unit="radians", above=0
+    )
+    shape_noise: float = option(1.0, "Standard deviation of the body's shape components.", above=0)
+    lean_noise: float = option(
+        0.15, "Lean in depth of a standing person's trunk, and of the line from feet to hips.", unit="radians", above=0
+    )
+    robust_lean: float = option(2.0, "A lean of this size is accepted as real.", unit="noise levels", above=0)
+    fallback_noise: float = option(
+        0.3, "Difference of an undetected limb from its mirrored or neutral pose.", unit="radians", above=0
+    )
+    scale_noise: float = option(
+        0.1, "Difference in scale of world landmarks and body, as natural logarithm.", above=0
+    )
+    least_confidence: float = option(0.02, "Landmarks of less confidence are not used.", minimum=0)
+    shape_evidence: int = option(
+        10, "Frames of a shape group that count as independent evidence of shape, at most.", above=0
+    )
+    acceleration: float = option(
+        15.0, "Standard deviation of the acceleration of the body's points in sequences.", unit="metres/second²", above=0
+    )
+    robust_motion: float = option(
+        3.0, "Accelerations above this count linearly.", unit="standard deviations", above=0
+    )
+    standing_noise: float = option(
+        0.003, "Motion of a standing foot between two frames.", unit="metres", above=0
+    )
+    starts: int = option(5, "Starting poses of a row at most.", above=0)
+    retry_cost: float = option(
+        30.0, "Robust cost of the first start's end above which a row tries the others; rows without depth always do.",
+        minimum=0,
+    )
+    coarse: SolverOptions = option(
+        SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2), "Solver of the first stage, from all starts."
+    )
+    fine: SolverOptions = option(
+        SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3), "Solver of the last stage of single frames."
+    )
+    motion: SolverOptions = option(
+        SolverOptions(iterations=10, tolerance=3e-3, damping=1e-6), "Solver of all frames of a person together."
+    )
+    chunk: int = option(
+        64, "Rows solved together, rounded up to a multiple of 8: limits the memory, changes no result.", above=0
+    )
 
-    landmark_noise: float = 1.0
-    least_noise: float = 0.5
-    robust_2d: float = 3.0
-    bone_noise: tuple[float, float] = (0.06, 0.09)
-    predicted_noise: float = 3.0
-    lift: bool = True
-    lifted_share: float = 0.5
-    lifted_noise: float = 0.03
-    robust_position: float = 3.0
-    predicted_shape: float = 0.7
-    robust_bone: float = 3.0
-    prior_strength: float = 1.0
-    limit_noise: float = 0.05
-    shape_noise: float = 1.0
-    lean_noise: float = 0.15
-    robust_lean: float = 2.0
-    fallback_noise: float = 0.3
-    scale_noise: float = 0.1
-    least_confidence: float = 0.02
-    shape_evidence: int = 10
-    acceleration: float = 15.0
-    robust_motion: float = 3.0
-    standing_noise: float = 0.003
-    starts: int = 5
-    retry_cost: float = 30.0
-    coarse: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2))
-    fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3))
-    motion: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=10, tolerance=3e-3, damping=1e-6))
-    chunk: int = 64
+
+@dataclass(frozen=True)
+class NetworkOptions(Options):
+    """Which body network."""
+
+    weights: str = option(
+        "", "Body network: a file, a run of hpc train nbf, or a name of hpc weights list.", value="FILE|RUN", unset="the shipped one"
+    )
+    segmenter: str = option("", "Segmenter, for body networks that take body parts.", value="FILE|RUN", unset="the shipped one")
+
+
+@dataclass(frozen=True)
+class EvidenceFiles(Options):
+    """Files of the user's own programs that a fit uses."""
+
+    boxes: Path | None = option(
+        None, "People's boxes from your own detector (JSON or CSV).", value="FILE", unset="find them"
+    )
+    keypoints: Path | None = option(
+        None,
+        "People's keypoints from your own detector: COCO's, OpenPose's or MMPose's JSON, or a folder of the latter "
+        "two's.",
+        value="FILE",
+        unset="find them",
+    )
+    pose_model: Path | None = option(
+        None,
+        "Your own 2-D pose network (ONNX of RTMPose's kind: SimCC outputs, COCO-17 or Halpe-26 joints), whose joints "
+        "are used for all people found or given by `boxes`.",
+        value="FILE",
+        unset="the shipped networks",
+    )
+    densepose: Path | None = option(
+        None,
+        "Which pixels show which points of the surface: a folder of NAME_IUV.png or NAME_IUV.npz (a video's frames are "
+        "000000, 000001 …), a dump of detectron2's apply_net.py, or annotations in COCO's format (JSON). Of the "
+        "default body, charts are those of its own texture; DensePose's need `body=smpl:FILE` and `charts`.",
+        value="PATH",
+        unset="none",
+    )
+    charts: Path | None = option(
+        None,
+        "DensePose's UV_Processed.mat, which says where its charts lie on SMPL.",
+        value="FILE",
+        unset="charts of the body's own texture",
+    )
+
+
+@dataclass(frozen=True)
+class FitOptions(Options):
+    """What a fit depends on."""
+
+    body: str = option("default", "The body to fit: default or smpl:FILE; also smplh:FILE and smplx:FILE.", value="default|smpl:FILE")
+    people: PeopleChoice = option(
+        "all",
+        "Which people to fit: all, or the one with the largest box; in sequences the track with the largest boxes, and "
+        "tracks of other times.",
+    )
+    detector: DetectorMode = option(
+        "auto",
+        "How hard to look for people and their joints; auto is thorough in images, fast in videos and sequences.",
+    )
+    focal: float | None = option(
+        None,
+        "Focal length.",
+        unit="pixels",
+        above=0,
+        unset="from EXIF, else 0.9 times the longer side; in images more where a person would be nearer than 2 m",
+    )
+    method: FitMethod = option(
+        "auto",
+        "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
+        "from the network and trusts it as far as its own confidence, for bodies that the network knows; sequences do "
+        "without it unless `weights` names one. register: optimisation, then onto the surface points of `densepose`.",
+    )
+    network: NetworkOptions = option(NetworkOptions(), "The body network.")
+    keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, SolverOptions) and value.iterations < 1:
-                got = str(value.iterations)
-                raise UsageError(f"keypoints.{name}.iterations", "is out of range", expected="1 or more", got=got)
-            if isinstance(value, bool | SolverOptions):
-                continue
-            zero = name in _MAY_BE_ZERO
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(n) and (n > 0 or (zero and n == 0)) for n in numbers):
-                expected = "a finite number " + ("of 0 or more" if zero else "above 0")
-                raise UsageError(f"keypoints.{name}", "is out of range", expected=expected, got=str(value))
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Which body network.
-
-    weights    a file, a run's folder or a name of the registry; "" takes the shipped one
-    segmenter  the same, of a network that sees body parts; "" takes the shipped one
-    """
-
-    weights: str = ""
-    segmenter: str = ""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """What a fit depends on.
-
-    body       'default', or 'smpl:FILE'
-    people     'all', or only the 'largest' by box: of a sequence, the track of the largest boxes altogether, and beside
-               it only tracks of other times
-    detector   'thorough', 'fast', or 'auto': thorough for images, fast for sequences; 'largest' is auto, but stops in
-               images where it is clear who is largest, and may miss small people then
-    focal      pixels; None takes EXIF's, else 0.9 times the longer side, in images more where somebody would be
-               nearer than 2 m
-    method     'keypoints', 'nbf' or 'auto'; see `FitMethod`. 'auto' is 'keypoints' for bodies that no network knows
-    network    which body network
-    keypoints  weights and schedule of the keypoint fit
-    """
-
-    body: str = "default"
-    people: PeopleChoice = "all"
-    detector: DetectorMode = "auto"
-    focal: float | None = None
-    method: FitMethod = "auto"
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    keypoints: KeypointFitOptions = field(default_factory=KeypointFitOptions)
-
-    def __post_init__(self) -> None:
-        for name, known in {"people": PeopleChoice, "detector": DetectorMode, "method": FitMethod}.items():
-            if getattr(self, name) not in get_args(known):
-                expected, got = ", ".join(get_args(known)), str(getattr(self, name))
-                raise UsageError(name, "is not known", expected=expected, got=got)
-        if self.focal is not None and not 0 < self.focal < float("inf"):
-            raise UsageError("focal", "must be positive", expected="pixels", got=str(self.focal))
+        super().__post_init__()
         if self.method == "keypoints" and self.network != NetworkOptions():
-            given = "weights" if self.network.weights else "segmenter"
-            raise UsageError(given, "is of no use with `method=keypoints`", remedy="`method=auto` or nbf")
+            network = "weights" if self.network.weights else "segmenter"
+            raise UsageError(network, "is of no use with `method=keypoints`", remedy="`method=auto` or nbf")
 
     @property
     def uses_network(self) -> bool:
-        """Whether a body network says something: of `auto`, not where it would be another body's."""
+        """Whether a body network is used; with `method=auto`, not a network of another body."""
         if self.method == "auto":
             return bool(self.network.weights) or self.body == "default"
         return self.method == "nbf"
 
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:
-        """What decides fits, as JSON values: options, and files by their contents, wherever they lie.
+        """What decides fits, as JSON values: options, and files by their contents, independent of their paths.
 
         files    of the user's own evidence, by the names of their arguments
-        network  what tells the body network from others; None: that of the shipped one
+        network  label of the body network; None: that of the shipped one
         """
+        from humanpose_cli.networks.weights import shipped_weights  # needs numpy, which `hpc fit --help` does not load
+
         if network is None:
             names = (SHIPPED_NETWORK, SHIPPED_SEGMENTER) if self.uses_network else ()
             network = "+".join(digest_of(shipped_weights(name))[:16] for name in names)
-        given = {name: file_digest(path) for name, path in files.items()}
-        return {**asdict(self), **given, "body": body_identity(self.body), "network": network}
+        digests = {name: file_digest(path) for name, path in files.items()}
+        return {**asdict(self), **digests, "body": body_identity(self.body), "network": network}
 
 
 def body_identity(body: str) -> str:
@@ -203,6 +222,9 @@ def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Pa
 
     out  a folder, or the fit file's name: `x.npz`, beside which stands `x.overlay.jpg`
     """
+    from humanpose_cli.io.fit_files import FIT_SUFFIX
+    from humanpose_cli.io.inputs import output_path
+
     ending = ".overlay.mp4" if item.is_sequence else ".overlay.jpg"
     if out.suffix.lower() == ".npz" and not out.is_dir():
         return (out, *([out.with_name(out.name[:-4].removesuffix(".fit") + ending)] if overlay else []))

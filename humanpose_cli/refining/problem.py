@@ -38,6 +38,7 @@ from humanpose_cli.fitting.residuals import (
 )
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.refining.options import AlignmentWeights
 
 _MISFITS = (1.6, 2.1, 2.7, 3.5, 5.0, 12.0)
 _HOLDS = (1.0, 0.04, 0.055, 0.125, 0.25, 0.65)
@@ -47,37 +48,6 @@ _WITHOUT_PRIOR = 0.5  # factor on these shares but the first
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
 _WINDOW, _AHEAD = 48, 12  # rows of a track solved together, and rows behind them that only steady their end
 _ROOT = slice(3 * len(SMPL24), _POSE)
-
-
-@dataclass(frozen=True)
-class AlignmentWeights:
-    """Noise levels of refinement's terms.
-
-    pixel_noise     pixels of a crop of 256: of a point's displacement that is surely right
-    keypoint_noise  pixels of a crop of 256, of a keypoint of full confidence
-    robust_2d       noise levels at which a displacement counts half as outlier
-    rotation_noise  radians by which a joint's rotation may differ from the fit's, where `hold_share` is 1
-    depth_noise     metres by which a joint's depth about the pelvis may differ from the fit's
-    root_noise      share of its depth by which the pelvis may come nearer or go farther
-    acceleration    metres a second² of the joints that are usual; robust_acceleration: multiples half taken for real
-    shape_noise     by which a shape component may differ from the fit's, where `hold_share` is 1
-    shape_evidence  most frames of a track that count as independent evidence of shape
-    prior_strength  factor on the pose prior's energy
-    limit_noise     radians beyond a joint's range that cost as much as one noise level
-    """
-
-    pixel_noise: float = 6.0
-    keypoint_noise: float = 1.2
-    robust_2d: float = 3.0
-    rotation_noise: float = 0.4
-    depth_noise: float = 0.05
-    root_noise: float = 0.01
-    acceleration: float = 20.0
-    robust_acceleration: float = 3.0
-    shape_noise: float = 0.6
-    shape_evidence: int = 10
-    prior_strength: float = 1.0
-    limit_noise: float = 0.05
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +27,9 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.device import Precision, resolve_device
+from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.keypoints import one_thread_each
@@ -53,57 +54,20 @@ from humanpose_cli.refining.correspondences import (
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.keypoints import detected_keypoints
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
-    AlignmentWeights,
     alignment_rig,
     anchor_misfit,
     hold_share,
 )
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
-CorrespondenceKind = Literal["auto", "network", "flow", "keypoints", "densepose"]
-Prior = Literal["none", "pose"]
-
 TEXELS = 512  # of a person's texture, along each side
 _SHIPPED = "refiner"  # the displacement network's name among the package's weights
 _TOGETHER, _TOGETHER_ON_GPU = 8, 64  # people whom the network compares at once
 _FULL = 12.0  # summed confidence of a surface point's pixels from which it counts fully
-
-
-@dataclass(frozen=True)
-class RefineOptions:
-    """What a refinement depends on.
-
-    correspondence  'network', 'flow', 'keypoints' or 'densepose': what tells where the body really is; 'auto':
-                    DensePose's output or the network where one is given, else flow, which is nearer on real video than
-                    the shipped network
-    prior           'pose': unusual poses cost; 'none': only joint limits hold
-    rounds          of rendering, comparing and solving
-    size            pixels of a person's crop, each side
-    points          surface points that the body is pulled by
-    texture_frames  most frames that a person's texture is made from
-    weights         noise levels of the solver
-    """
-
-    correspondence: CorrespondenceKind = "auto"
-    prior: Prior = "pose"
-    rounds: int = 2
-    size: int = 384
-    points: int = 400
-    texture_frames: int = 16
-    weights: AlignmentWeights = field(default_factory=AlignmentWeights)
-
-    def __post_init__(self) -> None:
-        if self.correspondence not in get_args(CorrespondenceKind):
-            expected = "auto, network, flow, keypoints or densepose"
-            raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
-        if self.prior not in ("none", "pose"):
-            raise UsageError("prior", "is not known", expected="none or pose", got=self.prior)
-        for name, least in (("rounds", 1), ("size", 64), ("points", 50), ("texture_frames", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(name, "is too small", expected=f"{least} or more", got=str(getattr(self, name)))
 
 
 def check_surface(kind: CorrespondenceKind, *, given: bool) -> None:
@@ -130,17 +94,16 @@ class _Pulls(NamedTuple):
     weights: NDArray[np.float32]
 
 
+@explained(ComputeOptions)
 class Refiner:
     """Refines fits; loads its models once; a context manager.
 
     options  all of `RefineOptions`
     weights  of the displacement network: a file, a run of `hpc train refiner`; "": the shipped one
     surface  which pixels show which vertices of the fits' body, for 'densepose'
-    threads  of the pose network that makes masks; None: as many as there are cores (four at most)
-    device   of the networks: auto, cpu or cuda:N; precision  of the displacement network, see `core.device.Precision`
-    batch_size  people, of one frame or several, whom the displacement network compares at once; None: 64 on a GPU, 8 on
-             the CPU. Flow looks at each alone
 
+    `batch_size` counts people, of one frame or several, that the displacement network compares at once, by default 64
+    on a GPU and 8 on the CPU; flow compares them one by one.
     UsageError for weights or a surface that nothing would look at, and without the surface that is needed.
     """
 

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.device import Precision, resolve_device
+from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_image
-from humanpose_cli.fitting.options import DetectorMode
+from humanpose_cli.fitting.options import DetectorMode, FitOptions
 from humanpose_cli.fitting.people import PeopleSource, people_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -31,21 +32,20 @@ from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.reposing.options import SHIPPED, ReposeMethod
 from humanpose_cli.reposing.result import Reposed
-from humanpose_cli.reposing.scene import POSES_ON_GPU, SHIPPED, Backdrop, ReposeMethod, ReposeOptions, ReposingScene
+from humanpose_cli.reposing.scene import POSES_ON_GPU, Backdrop, ReposeOptions, ReposingScene
 from humanpose_cli.reposing.targets import AnyTarget, read_target
 
 
+@explained(FitOptions, ReposeOptions, ComputeOptions)
 class Reposer:
     """Reads photographs and draws their people in other poses; loads its models once; a context manager.
 
     options        all of `ReposeOptions` at once; what else is given goes before it
-    device         of the networks: auto, cpu or cuda:N
-    precision      of the networks: auto, full, tf32 or bfloat16; see `core.device.Precision`
-    batch_size     photographs that are fitted together, and poses that a network draws together; None: fits the device
-    threads        of detection; None: as many as there are cores (four at most)
     people_source  finds the people, in place of our detector
-    The others are fields of `ReposeOptions`, and `body`, `focal` and `detector` of its fit.
+    `body` may also be a `Body`, and `background` an image. `batch_size` counts photographs that are fitted together,
+    and poses that a network draws together.
     """
 
     def __init__(
@@ -220,6 +220,7 @@ def _chosen_rows(record: Fit, person: str, name: str) -> list[int]:
     return record.rows_of(int(person)).tolist()
 
 
+@explained(FitOptions, ReposeOptions, ComputeOptions)
 def repose(
     photo: str | Path | np.ndarray,
     target: AnyTarget,
@@ -249,21 +250,11 @@ def repose(
     target      a pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video (a path); joints (J, 3) or
                 (T, J, 3) in metres, camera axes; a Fit, whose largest person is taken, or one of its `people`
     fit         of this photo, made before: a Fit, or a fit file's path
-    method      "mesh": the photo wrapped round the fitted body; "warp3d": a network; "auto": the mesh
-    person      "largest", "all", or a number: ids count from 0, the largest
-    background  "keep", "transparent", or an image (a path or an array)
-    size        longer side of the result in pixels; None: the photo's
-    absolute    the pose where its own coordinates say; otherwise where the person is
-    weights, mesh_input  of warp3d: which network, and whether it is given the mesh's drawing too (None: where it
-                learned with drawings)
     skeleton, axes  of joints and pose files
     frames      "A:B", of a motion or a driving video
-    body, focal, detector  of the fit, as `hp.fit` takes them
-    device, precision  of the networks, as `hp.fit` takes them
-    threads     of detection; None: as many as there are cores (four at most)
     progress    of the fits, True draws a bar on stderr; a function is called with (done, total or None, unit)
 
-    Loads the models each time: for loops there is `hp.Reposer`.
+    `background` may also be an image, as a path or (h, w, 3) uint8, and `body` a `Body`. Loads the models each time: for loops there is `hp.Reposer`.
     """
     maker = Reposer(
         method=method,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,7 @@ from humanpose_cli.avatar.mesh import Background, DrawnPerson, FittedPerson, Mes
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import option
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
@@ -27,54 +28,21 @@ from humanpose_cli.models.warp3d.generator import Warp3d
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
+from humanpose_cli.reposing.options import DrawingOptions
 from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
 
-SHIPPED = "warp3d"  # name of the reposing network that comes with the package
-LARGEST_SIZE = 16384  # longer side of a result in pixels: 48-megapixel photographs twice over, and still some GB
-
-
-ReposeMethod = Literal["auto", "mesh", "warp3d"]
 Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
-"""What stands behind: the photo's own, nothing, or an image (a path or (h, w, 3) uint8)."""
+"""The background: the photo's own, none, or an image (a path or (h, w, 3) uint8)."""
 
 
 @dataclass(frozen=True)
-class ReposeOptions:
-    """What a reposed image depends on, beside the photo and the target.
+class ReposeOptions(DrawingOptions):
+    """What a reposed image depends on, beside the photo and the target: `DrawingOptions`, and"""
 
-    person      'largest', 'all', or a track id: which person is reposed
-    absolute    put the target where its own coordinates say; otherwise at the person's own position
-    background  'keep' the photo's, or 'transparent'; an image is given to `Reposer`
-    size        longer side of the result in pixels; None keeps the photo's
-    method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': the better of both on
-                photographs, which is the mesh
-    weights     of warp3d: a file, a run's folder or a name of the registry
-    mesh_input  with warp3d: the network is given the mesh's drawing too; None where it learned with drawings
-    fit, mesh   settings of the fit and of the mesh method
-    """
-
-    person: str = "largest"
-    absolute: bool = False
-    background: Literal["keep", "transparent"] = "keep"
-    size: int | None = None
-    method: ReposeMethod = "auto"
-    weights: str = SHIPPED
-    mesh_input: bool | None = None
-    fit: FitOptions = field(default_factory=FitOptions)
-    mesh: MeshOptions = field(default_factory=MeshOptions)
-
-    def __post_init__(self) -> None:
-        if self.person not in ("largest", "all") and not self.person.isdecimal():
-            raise UsageError("person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
-        if self.method not in ("auto", "mesh", "warp3d"):
-            raise UsageError("method", "is not known", expected="auto, mesh or warp3d", got=self.method)
-        if self.method == "mesh" and (self.weights != SHIPPED or self.mesh_input is not None):
-            raise UsageError("weights, mesh_input", "are for `method=warp3d`")
-        if self.size is not None and self.size < 16:
-            raise UsageError("size", "is too small", expected="16 pixels or more", got=str(self.size))
-        if self.size is not None and self.size > LARGEST_SIZE:
-            raise UsageError("size", "is too large", expected=f"{LARGEST_SIZE} pixels or less", got=str(self.size))
+    background: Literal["keep", "transparent"] = option("keep", "The photo's, or none; `Reposer` also takes an image.")
+    fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
+    mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
 
 
 _NEARER = 0.9  # times the person's distance: who is fitted nearer stands before them; single views tell no finer

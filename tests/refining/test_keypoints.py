@@ -13,7 +13,8 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.keypoints import detected_keypoints
-from humanpose_cli.refining.refiner import RefineOptions, Refiner
+from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.refiner import Refiner
 
 PHOTO = skimage.data.astronaut()
 

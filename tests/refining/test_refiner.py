@@ -25,7 +25,8 @@ from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, Dis
 from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, write_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.items import read_textures, refine_fit
-from humanpose_cli.refining.refiner import RefineOptions, Refiner
+from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.rendering.body_maps import BODY_FILL
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface

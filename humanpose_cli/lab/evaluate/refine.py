@@ -48,7 +48,8 @@ from humanpose_cli.lab.evaluate.report import (
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.synthetic.renderer import imperfect_fit
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.refiner import CorrespondenceKind, Prior, RefineOptions, Refiner
+from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
+from humanpose_cli.refining.refiner import Refiner
 
 Base = Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"]
 """`truth+A`: the truth with A radians of noise an axis at every joint, the same in all frames."""

@@ -1,0 +1,166 @@
+"""Options, declared once: a dataclass field holds its default, meaning, unit and range.
+
+    @dataclass(frozen=True)
+    class RefineOptions(Options):
+        size: int = option(384, "Side of a person's crop.", unit="pixels", minimum=64)
+
+Checks, the docstrings of the class and of the functions that take its fields as arguments (`explained`), `hpc --help`
+and docs/commands.md come from these declarations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import textwrap
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from humanpose_cli.core.errors import UsageError
+
+_KEY = "humanpose_cli.option"
+_WIDTH = 116  # characters of a line in a docstring
+Documented = TypeVar("Documented", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """The declaration of an option, beside its type and default.
+
+    text       its meaning, in sentences; other options stand in backticks
+    unit       of the value, such as "pixels"
+    unset      what the default None or "" stands for
+    value      how help calls the value, such as FILE; "": as its unit
+    minimum, maximum  of a number, or of each number of a tuple
+    above, below      bounds that the number must not reach
+    choices    the allowed values; those of a Literal type need not be repeated
+    """
+
+    text: str
+    unit: str = ""
+    unset: str = ""
+    value: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] = ()
+
+    @property
+    def range(self) -> str:
+        """The range of numbers, such as `0 to 1` or `above 0`; empty if there is none."""
+        if self.minimum is not None and self.maximum is not None:
+            return f"{self.minimum} to {self.maximum}"
+        parts = [
+            f"{self.minimum} or more" if self.minimum is not None else "",
+            f"above {self.above}" if self.above is not None else "",
+            f"below {self.below}" if self.below is not None else "",
+            f"{self.maximum} or less" if self.maximum is not None else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def help(self) -> str:
+        """Meaning, unit, range, and what is done if the option is not set, in sentences."""
+        measure = ", ".join(part for part in (self.unit and f"in {self.unit}", self.range) if part)
+        parts = (self.text, measure and f"{measure[0].upper()}{measure[1:]}.", self.unset and f"Default: {self.unset}.")
+        return " ".join(part for part in parts if part)
+
+    def allows(self, number: float) -> bool:
+        """Whether the number is finite and in the range."""
+        return (
+            math.isfinite(number)
+            and (self.minimum is None or number >= self.minimum)
+            and (self.maximum is None or number <= self.maximum)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
+
+
+def option(default: Any, text: str, **declared: Any) -> Any:
+    """A field of an `Options` class.
+
+    declared  fields of `OptionInfo`
+    """
+    return dataclasses.field(default=default, metadata={_KEY: OptionInfo(text, **declared)})
+
+
+class Options:
+    """Base of dataclasses whose fields are options: refuses values out of range, and lists the fields in its docstring.
+
+    A class with rules about several fields calls `super().__post_init__()` in its own.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        declared = {name: field for name, field in vars(cls).items() if isinstance(field, dataclasses.Field)}
+        _extend_docstring(cls, {name: f.metadata[_KEY] for name, f in declared.items() if _KEY in f.metadata})
+
+    def __post_init__(self) -> None:
+        """UsageError for a number that is out of its range or not finite, and for a value that is no choice."""
+        choices = _choices(type(self))
+        for name, info in infos(type(self)).items():
+            value = getattr(self, name)
+            if name in choices and value not in choices[name]:
+                expected = ", ".join(str(choice) for choice in choices[name] if choice is not None)
+                raise UsageError(name, "is not known", expected=expected, got=str(value))
+            numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if _is_number(n)]
+            if not all(info.allows(number) for number in numbers):
+                expected = f"{info.range or 'a finite number'}{f' ({info.unit})' if info.unit else ''}"
+                raise UsageError(name, "is out of range", expected=expected, got=str(value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@functools.cache
+def infos(kind: type[Options]) -> Mapping[str, OptionInfo]:
+    """The declared options of a class, by name."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return {field.name: field.metadata[_KEY] for field in fields if _KEY in field.metadata}
+
+
+@functools.cache
+def _choices(kind: type[Options]) -> Mapping[str, tuple[Any, ...]]:
+    """The allowed values of those fields that have a Literal type, also in a union with None, or declared choices."""
+    hints, found = typing.get_type_hints(kind), {}
+    for name, info in infos(kind).items():
+        kinds = (hints[name], *typing.get_args(hints[name]))
+        literals = [part for part in kinds if typing.get_origin(part) is typing.Literal]
+        allowed = info.choices or tuple(choice for part in literals for choice in typing.get_args(part))
+        if allowed:
+            found[name] = (*allowed, None) if type(None) in kinds else allowed
+    return found
+
+
+def explained(*kinds: type[Options]) -> Callable[[Documented], Documented]:
+    """Decorator: lists in the docstring of a function or class those of its arguments that are options of the classes."""
+
+    def extended(documented: Documented) -> Documented:
+        declared = {
+            name: info
+            for kind in kinds
+            for name, info in infos(kind).items()
+            if not isinstance(getattr(kind, name), Options)  # inner options, which are no arguments
+        }
+        names = inspect.signature(documented).parameters
+        _extend_docstring(documented, {name: declared[name] for name in names if name in declared})
+        return documented
+
+    return extended
+
+
+def _extend_docstring(documented: Any, declared: Mapping[str, OptionInfo]) -> None:
+    """Append one entry for each option."""
+    width = max(map(len, declared), default=0) + 2
+    entries = [
+        textwrap.fill(info.help, _WIDTH, initial_indent=name.ljust(width), subsequent_indent=" " * width)
+        for name, info in declared.items()
+    ]
+    if entries:
+        documented.__doc__ = inspect.cleandoc(documented.__doc__ or "") + "\n\n" + "\n".join(entries)
