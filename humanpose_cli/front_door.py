@@ -57,7 +57,7 @@ def fit(
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
-    """The 3-D pose and shape of all people in an image, a video, a folder of images, or an array: `hp.fit("photo.jpg")`.
+    """The 3-D pose and shape of all people in an image, a video, a folder or an array: `hp.fit("photo.jpg")`.
 
     source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
     frames     "A:B": frames A to B - 1 of a sequence

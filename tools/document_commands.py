@@ -90,6 +90,8 @@ def _entry(name: str, text: str) -> str:
             text += f" Default: {part.removeprefix('default: ')}."
         elif part.startswith("x>"):
             text += f" {'At least' if '=' in part else 'More than'} {part.lstrip('x>=')}."
+        elif bounds := re.fullmatch(r"(\S+)<=x<=(\S+)", part):
+            text += f" {bounds[1]} to {bounds[2]}."
         elif part not in ("", "required"):
             text += f" [{part}]"
     return f"- `{' '.join(name.split())}`: {text.replace('<', '&lt;')}"

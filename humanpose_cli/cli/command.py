@@ -156,7 +156,7 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
 def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
     """A parameter whose type is a dataclass of options stands for one option a field."""
     kind = parameter.annotation
-    if not dataclasses.is_dataclass(kind):
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         return [parameter]
     hints = typing.get_type_hints(kind, include_extras=True)
     if issubclass(kind, Options):

@@ -209,10 +209,14 @@ FitSmplx = Annotated[
 DensePose = Annotated[Path | None, of(EvidenceFiles, "densepose")]
 DensePoseCharts = Annotated[Path | None, of(EvidenceFiles, "charts")]
 BodyOption = Annotated[str, of(FitOptions, "body")]
-BodyOfFits = Annotated[
-    str,
-    option("--body default|smpl:FILE", "The body that the fits are of; also smplh:FILE and smplx:FILE."),
-]
+
+
+def body_option(text: str) -> Any:
+    """--body, with what the body is in a command."""
+    return option("--body default|smpl:FILE", f"{text}; also smplh:FILE and smplx:FILE.")
+
+
+BodyOfFits = Annotated[str, body_option("The body that the fits are of")]
 Focal = Annotated[float | None, of(FitOptions, "focal")]
 
 

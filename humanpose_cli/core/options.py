@@ -102,8 +102,9 @@ class Options:
 
     def __post_init__(self) -> None:
         """UsageError for a number that is out of its range or not finite, and for a value that is no choice."""
-        choices = _choices(type(self))
-        for name, info in infos(type(self)).items():
+        kind: Any = type(self)
+        choices = _choices(kind)
+        for name, info in infos(kind).items():
             value = getattr(self, name)
             if name in choices and value not in choices[name]:
                 expected = ", ".join(str(choice) for choice in choices[name] if choice is not None)
@@ -118,7 +119,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-@functools.cache
 def infos(kind: type[Options]) -> Mapping[str, OptionInfo]:
     """The declared options of a class, by name."""
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ def _choices(kind: type[Options]) -> Mapping[str, tuple[Any, ...]]:
 
 
 def explained(*kinds: type[Options]) -> Callable[[Documented], Documented]:
-    """Decorator: lists in the docstring of a function or class those of its arguments that are options of the classes."""
+    """Decorator: adds to the docstring of a function or class those of its arguments that are options of `kinds`."""
 
     def extended(documented: Documented) -> Documented:
         declared = {

@@ -23,7 +23,7 @@ PA-MPJPE by less than 1 mm (four real views)."""
 
 PeopleChoice = Literal["all", "largest"]
 DetectorMode = Literal["auto", "thorough", "fast", "largest"]
-"""largest: as auto, but the search in images stops when it is clear which person is largest; it may miss small people."""
+"""largest: as auto, but the search in images stops when the largest person is clear, and may miss small people."""
 
 SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"
 """The body network where none is named, and what finds the parts of a body for it."""
@@ -44,15 +44,11 @@ class KeypointFitOptions(Options):
 
     landmark_noise: float = option(1.0, "Factor on the known 2-D noise of landmarks (see noise.py).", above=0)
     least_noise: float = option(0.5, "Minimum noise of a landmark.", unit="pixels", above=0)
-    robust_2d: float = option(
-        3.0, "A 2-D residual of this size counts half as outlier.", unit="noise levels", above=0
-    )
+    robust_2d: float = option(3.0, "A 2-D residual of this size counts half as outlier.", unit="noise levels", above=0)
     bone_noise: tuple[float, float] = option(
         (0.06, 0.09), "Noise of a bone in world landmarks, across and along the viewing ray.", unit="metres", above=0
     )
-    predicted_noise: float = option(
-        3.0, "Factor on the noise that a body network predicts for its joints.", above=0
-    )
+    predicted_noise: float = option(3.0, "Factor on the noise that a body network predicts for its joints.", above=0)
     lift: bool = option(True, "Correct the joints by the lifter in a last stage.")
     lifted_share: float = option(0.5, "Share of the lifter in the mean with the fit before it.", above=0, maximum=1)
     lifted_noise: float = option(0.03, "Noise of that mean.", unit="metres", above=0)
@@ -71,25 +67,23 @@ class KeypointFitOptions(Options):
     fallback_noise: float = option(
         0.3, "Difference of an undetected limb from its mirrored or neutral pose.", unit="radians", above=0
     )
-    scale_noise: float = option(
-        0.1, "Difference in scale of world landmarks and body, as natural logarithm.", above=0
-    )
+    scale_noise: float = option(0.1, "Difference in scale of world landmarks and body, as natural logarithm.", above=0)
     least_confidence: float = option(0.02, "Landmarks of less confidence are not used.", minimum=0)
     shape_evidence: int = option(
         10, "Frames of a shape group that count as independent evidence of shape, at most.", above=0
     )
     acceleration: float = option(
-        15.0, "Standard deviation of the acceleration of the body's points in sequences.", unit="metres/second²", above=0
+        15.0,
+        "Standard deviation of the body's acceleration in sequences.",
+        unit="metres/second²",
+        above=0,
     )
-    robust_motion: float = option(
-        3.0, "Accelerations above this count linearly.", unit="standard deviations", above=0
-    )
-    standing_noise: float = option(
-        0.003, "Motion of a standing foot between two frames.", unit="metres", above=0
-    )
+    robust_motion: float = option(3.0, "Accelerations above this count linearly.", unit="standard deviations", above=0)
+    standing_noise: float = option(0.003, "Motion of a standing foot between two frames.", unit="metres", above=0)
     starts: int = option(5, "Starting poses of a row at most.", above=0)
     retry_cost: float = option(
-        30.0, "Robust cost of the first start's end above which a row tries the others; rows without depth always do.",
+        30.0,
+        "Robust cost of the first start's end above which a row tries the others; rows without depth always do.",
         minimum=0,
     )
     coarse: SolverOptions = option(
@@ -111,9 +105,14 @@ class NetworkOptions(Options):
     """Which body network."""
 
     weights: str = option(
-        "", "Body network: a file, a run of hpc train nbf, or a name of hpc weights list.", value="FILE|RUN", unset="the shipped one"
+        "",
+        "Body network: a file, a run of hpc train nbf, or a name of hpc weights list.",
+        value="FILE|RUN",
+        unset="the shipped one",
     )
-    segmenter: str = option("", "Segmenter, for body networks that take body parts.", value="FILE|RUN", unset="the shipped one")
+    segmenter: str = option(
+        "", "Segmenter, for body networks that take body parts.", value="FILE|RUN", unset="the shipped one"
+    )
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class EvidenceFiles(Options):
 class FitOptions(Options):
     """What a fit depends on."""
 
-    body: str = option("default", "The body to fit: default or smpl:FILE; also smplh:FILE and smplx:FILE.", value="default|smpl:FILE")
+    body: str = option("default", "The body to fit; also smplh:FILE and smplx:FILE.", value="default|smpl:FILE")
     people: PeopleChoice = option(
         "all",
         "Which people to fit: all, or the one with the largest box; in sequences the track with the largest boxes, and "

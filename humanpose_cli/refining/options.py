@@ -21,9 +21,7 @@ class AlignmentWeights(Options):
     rotation_noise: float = option(
         0.4, "Difference of a joint's rotation from the fit's, where `hold_share` is 1.", unit="radians"
     )
-    depth_noise: float = option(
-        0.05, "Difference of a joint's depth about the pelvis from the fit's.", unit="metres"
-    )
+    depth_noise: float = option(0.05, "Difference of a joint's depth about the pelvis from the fit's.", unit="metres")
     root_noise: float = option(0.01, "Difference of the pelvis' depth from the fit's, as a share of the depth.")
     acceleration: float = option(20.0, "Standard deviation of the joints' acceleration.", unit="metres/second²")
     robust_acceleration: float = option(

@@ -1,4 +1,4 @@
-"""How reposed images are drawn. Needs no torch, so that `hpc repose --help` can read it; `reposing.scene` adds the rest."""
+"""How reposed images are drawn. Needs no torch: `hpc repose --help` reads it. `reposing.scene` has further options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ ReposeMethod = Literal["auto", "mesh", "warp3d"]
 class DrawingOptions(Options):
     """How a reposed image is drawn, beside its background."""
 
-    person: str = option("largest", "Which person to repose: largest, all or a track id, from 0, the largest.", value="ID|largest|all")
+    person: str = option(
+        "largest", "Which person to repose: largest, all or a track id, from 0, the largest.", value="ID|largest|all"
+    )
     absolute: bool = option(
         False,
         "Draw the pose at its own coordinates, which are those of the photograph's camera: of a fit, or of what hpc "
@@ -38,7 +40,7 @@ class DrawingOptions(Options):
     )
     mesh_input: bool | None = option(
         None,
-        "With `method=warp3d`: also give the network the mesh's drawing, whose details it uses where they fit.",
+        "Also give the network of `method=warp3d` the mesh's drawing, whose details it uses where they fit.",
         unset="if it was trained with drawings",
     )
 

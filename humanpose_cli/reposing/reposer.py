@@ -254,7 +254,8 @@ def repose(
     frames      "A:B", of a motion or a driving video
     progress    of the fits, True draws a bar on stderr; a function is called with (done, total or None, unit)
 
-    `background` may also be an image, as a path or (h, w, 3) uint8, and `body` a `Body`. Loads the models each time: for loops there is `hp.Reposer`.
+    `background` may also be an image, as a path or (h, w, 3) uint8, and `body` a `Body`. Loads the
+    models each time: for loops there is `hp.Reposer`.
     """
     maker = Reposer(
         method=method,

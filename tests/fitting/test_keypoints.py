@@ -301,12 +301,13 @@ def test_predictions_are_checked(body, library_scene):
         ("chunk", 0),
         ("bone_noise", (0.1, float("nan"))),
         ("prior_strength", -1.0),
-        ("coarse", SolverOptions(iterations=0)),
     ],
 )
 def test_options_out_of_range_are_told(name, value):
-    with pytest.raises(UsageError, match=rf"keypoints\.{name}[a-z.]*: is out of range"):
+    with pytest.raises(UsageError, match=f"^{name}: is out of range"):
         KeypointFitOptions(**{name: value})
+    with pytest.raises(UsageError, match=r"^iterations: is out of range"):
+        SolverOptions(iterations=0)
 
 
 def test_no_rows(body):

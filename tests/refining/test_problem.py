@@ -9,10 +9,10 @@ from humanpose_cli.fitting.residuals import FitState, retract_state
 from humanpose_cli.fitting.sequences import second_differences
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.refining.correspondences import SurfacePoints
+from humanpose_cli.refining.options import AlignmentWeights
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
-    AlignmentWeights,
     _chain_step,
     alignment_rig,
     anchor_misfit,
