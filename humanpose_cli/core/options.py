@@ -128,9 +128,9 @@ def infos(kind: type[Options]) -> Mapping[str, OptionInfo]:
 @functools.cache
 def _choices(kind: type[Options]) -> Mapping[str, tuple[Any, ...]]:
     """The allowed values of those fields that have a Literal type, also in a union with None, or declared choices."""
-    hints, found = typing.get_type_hints(kind), {}
+    types, found = typing.get_type_hints(kind), {}
     for name, info in infos(kind).items():
-        kinds = (hints[name], *typing.get_args(hints[name]))
+        kinds = (types[name], *typing.get_args(types[name]))
         literals = [part for part in kinds if typing.get_origin(part) is typing.Literal]
         allowed = info.choices or tuple(choice for part in literals for choice in typing.get_args(part))
         if allowed:

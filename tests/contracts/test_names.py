@@ -21,6 +21,7 @@ from humanpose_cli.cli.table import COMMANDS
 ALLOWED = {
     "attached_pic": "PyAV's name",
     "most_common": "of collections.Counter",
+    "get_type_hints": "of typing",
     "picture_count": "in headers of caches",
     "picture_share": "an option in headers of caches",
     "most_arms": "arms of bodies",
