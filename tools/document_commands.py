@@ -12,7 +12,7 @@ from typing import Any
 
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.options import BatchFlags
-from humanpose_cli.cli.table import COMMANDS
+from humanpose_cli.cli.table import COMMANDS, SUBCOMMANDS, command_names
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
 HEAD = """# Commands
@@ -25,19 +25,26 @@ SHARED = {"--help", "--json", "--quiet", "--verbose", "--log-json", "--config", 
 
 def reference() -> str:
     """The whole page."""
-    sections = [_section(name) for name in COMMANDS]
+    sections = [_section(name) for name in command_names()]
     batch = _batch_flags()
-    links = "".join(f"- [`hpc {name}`](#hpc-{name}): {line}\n" for name, line in COMMANDS.items())
+    links = ""
+    for name, line in COMMANDS.items():
+        links += _link(name, line) if name not in SUBCOMMANDS else f"- `hpc {name}`: {line}\n"
+        links += "".join(f"  {_link(f'{name} {sub}', text)}" for sub, text in SUBCOMMANDS.get(name, {}).items())
     shared = "\n".join(
         entry for flags, entry in _options("doctor").items() if SHARED & set(flags) and "--help" not in flags
     )
     also = (
         "\n## Options of commands that work through items\n"
-        f"{', '.join(f'`hpc {name}`' for name in COMMANDS if batch <= set(_options(name)))}\n\n"
+        f"{', '.join(f'`hpc {name}`' for name in command_names() if batch <= set(_options(name)))}\n\n"
         + "\n".join(entry for flags, entry in _options("fit").items() if flags in batch)
         + f"\n\n## Options of every command\n{shared}\n"
     )
     return f"{HEAD}\n{links}\n" + "\n".join(sections) + also
+
+
+def _link(name: str, line: str) -> str:
+    return f"- [`hpc {name}`](#hpc-{name.replace(' ', '-')}): {line}\n"
 
 
 def _section(name: str) -> str:

@@ -25,7 +25,7 @@ from humanpose_cli.cli.options import check_values, of
 from humanpose_cli.cli.reporter import Translation
 from humanpose_cli.cli.session import CommandInfo, Function
 from humanpose_cli.cli.settings import add_layer, canonical, leftover_settings, read_config, read_settings
-from humanpose_cli.cli.table import COMMANDS, CONTEXT
+from humanpose_cli.cli.table import CONTEXT, command_names
 from humanpose_cli.core.errors import HpcError, InputError
 from humanpose_cli.core.options import Options
 from humanpose_cli.io.protected import paths_in, protect, refuse_input
@@ -54,12 +54,11 @@ class Invocation:
 
 
 def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCommand:
-    """The typer command `name` of `COMMANDS`, whose module `cli.NAME` is imported now.
+    """The typer command `name` of `table.command_names`, whose module is imported now.
 
     carry_out  runs the invocation and returns the exit code
     """
-    module = importlib.import_module(f"humanpose_cli.cli.{name}")
-    function: Function = getattr(module, canonical(name))
+    function = function_of(name)
     info: CommandInfo = getattr(function, "info", CommandInfo())
     declared = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the session
     groups: dict[str, Any] = {p.name: p.annotation for p in declared if dataclasses.is_dataclass(p.annotation)}
@@ -93,6 +92,13 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
     return built
 
 
+def function_of(name: str) -> Function:
+    """The function of a command: `fit` of cli/fit.py, `segmenter` of cli/evaluate.py for `evaluate segmenter`."""
+    words = name.split()
+    function: Function = getattr(importlib.import_module(f"humanpose_cli.cli.{words[0]}"), canonical(words[-1]))
+    return function
+
+
 # Errors of the library speak of arguments: `focal`, `method=nbf`. The command line says --focal, --method nbf.
 
 _ARGUMENT = re.compile(r"`([a-z][\w.]*)(?:=([^`]*))?`")
@@ -101,12 +107,22 @@ _ARGUMENT = re.compile(r"`([a-z][\w.]*)(?:=([^`]*))?`")
 @functools.cache
 def flags_of(name: str) -> Mapping[str, str]:
     """The flag of each argument of a command; nothing for a command that there is not."""
-    if name not in COMMANDS:
+    if name not in command_names():
         return {}
     built = build_command(name, lambda _: 0)
     options = [parameter for parameter in built.params if parameter.param_type_name == "option"]
     long = {str(p.name): next(flag for flag in p.opts if flag.startswith("--")) for p in options}
     return long | {canonical(flag.lstrip("-")): flag for flag in long.values()}
+
+
+def related_with(name: str, flag: str) -> list[str]:
+    """The sub-commands beside a sub-command that have a flag; none beside other commands."""
+    group, space, _ = name.partition(" ")
+    related = [other for other in command_names() if space and other != name and other.startswith(f"{group} ")]
+    built = {other: build_command(other, lambda _: 0) for other in related}
+    return [
+        other for other, command in built.items() if any(flag in (*p.opts, *p.secondary_opts) for p in command.params)
+    ]
 
 
 @dataclass(frozen=True)
@@ -214,8 +230,7 @@ def _output(flag: str, text: str) -> Any:
 
 def _take_config(context: typer.Context, value: Path | None) -> Path | None:
     if value is not None and not context.resilient_parsing:
-        commands = list(getattr(context.parent.command, "commands", ())) if context.parent else []
-        add_layer(context, "--config", read_config(value, str(context.info_name), commands))
+        add_layer(context, "--config", read_config(value, str(context.command.name), command_names()))
     return value
 
 

@@ -78,9 +78,10 @@ def _guarded(arguments: list[str]) -> int:
 
         def abandon(number: int) -> None:
             from humanpose_cli.cli.render import interrupted, json_text, write_stdout
+            from humanpose_cli.cli.table import command_in
 
             if "--json" in arguments:
-                write_stdout(json_text(interrupted(_command_named(arguments), number)) + "\n")
+                write_stdout(json_text(interrupted(command_in(arguments).split()[0], number)) + "\n")
 
         with StopSignals(on_abandon=abandon) as stop:
             return _run(arguments, stop)
@@ -90,7 +91,7 @@ def _guarded(arguments: list[str]) -> int:
 
 def _run(arguments: list[str], stop: StopSignals) -> int:
     from humanpose_cli.cli.render import write_stdout
-    from humanpose_cli.cli.table import build_app
+    from humanpose_cli.cli.table import build_app, command_in
     from humanpose_cli.io.protected import protected_inputs
 
     begun = False  # whether a command has begun, which then reports its own end
@@ -121,9 +122,9 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
 
         if not begun and isinstance(error, OSError) and error.filename is None:  # of --help, which typer writes
             error = unwritable_stdout(error)
-        name, verbose, log_json = _command_named(arguments), "--verbose" in arguments, "--log-json" in arguments
+        name, verbose, log_json = command_in(arguments), "--verbose" in arguments, "--log-json" in arguments
         with Reporter(translation=FlagTranslation(name), verbose=verbose, log_json=log_json) as reporter:
-            result = failed(error, name, reporter, stop)
+            result = failed(error, name.split()[0], reporter, stop)
             return close(result, reporter, as_json="--json" in arguments)
 
 
@@ -136,9 +137,12 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
     from humanpose_cli.cli.reporter import Reporter, private_stderr
     from humanpose_cli.cli.session import Session
 
-    name, as_json = invocation.name, invocation.json
+    name, as_json = invocation.name.split()[0], invocation.json
     told = {"quiet": invocation.quiet, "verbose": invocation.verbose, "log_json": invocation.log_json}
-    with private_stderr() as stream, Reporter(name, FlagTranslation(name), stream=stream, **told) as reporter:
+    with (
+        private_stderr() as stream,
+        Reporter(name, FlagTranslation(invocation.name), stream=stream, **told) as reporter,
+    ):
         try:
             if "threads" in invocation.values:
                 use_threads(invocation.values["threads"])
@@ -176,13 +180,6 @@ def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, a
 def _stopping(number: int, grace: float) -> str:
     again = "; press Ctrl-C again to stop at once" if number == signal.SIGINT else ""
     return f"stopping: hpc finishes the current item if that takes less than {grace:.0f} seconds{again}"
-
-
-def _command_named(arguments: Sequence[str]) -> str:
-    """The command on a line that could not be parsed."""
-    from humanpose_cli.cli.table import COMMANDS
-
-    return next((argument for argument in arguments if argument in COMMANDS), "hpc")
 
 
 if __name__ == "__main__":

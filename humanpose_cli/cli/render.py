@@ -115,6 +115,7 @@ def _usage_failure(error: BaseException) -> Failure | None:
     # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports
     if not isinstance(error, typer.BadParameter.__bases__[0]):
         return None
+    from humanpose_cli.cli.command import related_with
     from humanpose_cli.cli.settings import settings_origin
 
     sentence = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
@@ -124,6 +125,9 @@ def _usage_failure(error: BaseException) -> Failure | None:
     if context is not None:
         origin = settings_origin(context, parameter.name) if parameter is not None else ""
         sentence += f" (from {origin})" if origin else ""
+        if hasattr(error, "possibilities"):  # no such option
+            others = related_with(str(context.command.name), error.option_name)
+            sentence += f"; it is one of {' and '.join(f'hpc {other}' for other in others)}" if others else ""
         sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} --help"
     return Failure(sentence, ExitCode.USAGE)
 

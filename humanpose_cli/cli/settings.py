@@ -9,6 +9,8 @@ a table named after a command holds for that command alone:
     people = "largest"
     [fit.keypoints]
     depth_weight = 0.5
+    [evaluate.fit]
+    limit = 100
 """
 
 from __future__ import annotations
@@ -97,6 +99,7 @@ def canonical(key: str) -> str:
 def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
     """The settings for `command` in a TOML file, nested tables as dotted keys.
 
+    command, commands  names as `table.command_names` has them: `fit`, `evaluate fit`
     InputError if it cannot be read, as numbers of thousands of digits and tables nested too deep cannot.
     """
     refuse_pipes(path)
@@ -110,9 +113,18 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
         if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
             found = str(error)
         raise InputError(path, "is not a TOML file that can be read", got=found) from error
-    sections = {name: table for name, table in document.items() if name in commands and isinstance(table, dict)}
-    common = {name: value for name, value in document.items() if name not in sections}
-    return dict(_flat(common)) | dict(_flat(sections.get(command, {})))
+    return _for_command(document, command.split(), [name.split() for name in commands])
+
+
+def _for_command(table: Mapping[str, Any], command: Sequence[str], commands: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The settings of a table for all its commands, then those of the table that is named after the command."""
+    names = {words[0] for words in commands}
+    sections = {name: section for name, section in table.items() if name in names and isinstance(section, dict)}
+    settings = dict(_flat({name: value for name, value in table.items() if name not in sections}))
+    if command and command[0] in sections:
+        below = [words[1:] for words in commands if words[0] == command[0] and words[1:]]
+        settings |= _for_command(sections[command[0]], command[1:], below)
+    return settings
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +15,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 # A command stands here when it works: name, and the first line of its function's docstring. The function has the
-# command's name and stands in humanpose_cli/cli/NAME.py.
+# command's name and stands in humanpose_cli/cli/NAME.py; functions of sub-commands have theirs.
 COMMANDS = {
     "fit": "Find everyone's 3-D pose and shape in images and videos.",
     "refine": "Move fitted bodies onto the pixels of their frames.",
@@ -31,34 +31,70 @@ COMMANDS = {
     "demo": "Fit and repose a photograph and a clip with known truth, and show the results on a page.",
     "doctor": "Check what works on this machine and how to repair the rest.",
 }
+SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
+    "evaluate": {
+        "fit": "Evaluate bodies: of hpc fit, of a network alone, or of fit files.",
+        "keypoints": "Evaluate the joints of bodies in images with labelled ones, such as COCO's, by OKS and PCK.",
+        "segmenter": "Evaluate a segmenter: IoU and F1 of the body parts.",
+        "repose": "Evaluate reposed images: by a network, by the mesh, and by copying the input.",
+        "warping": "Train and evaluate warp3d in two and three dimensions: Table 1 of its paper.",
+        "refine": "Evaluate refinement: fits of clips before and after.",
+        "deform-and-learn": "Evaluate a network of deform-and-learn, at the size of a canonical skeleton.",
+    },
+}
 
 _HELP = "Turn photos and videos of people into 3-D bodies and new images."
 _EPILOG = "hpc COMMAND --help shows the options of a command. Piped output is tab-separated; --json prints JSON."
 
 
+def command_names() -> list[str]:
+    """Everything that can be called, sub-commands with their command before them: `evaluate fit`."""
+    return [
+        full
+        for name in COMMANDS
+        for full in ([f"{name} {sub}" for sub in SUBCOMMANDS[name]] if name in SUBCOMMANDS else [name])
+    ]
+
+
+def command_in(arguments: Sequence[str]) -> str:
+    """The command of a line, with its sub-command if the line has one; "hpc" for a line without a command."""
+    name = next((argument for argument in arguments if argument in COMMANDS), "hpc")
+    sub = next((argument for argument in arguments if argument in SUBCOMMANDS.get(name, ())), "")
+    return f"{name} {sub}".rstrip()
+
+
 def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
     """The typer group of all commands.
 
-    build  makes the command that is called, by its name
+    build  makes the command that is called, by its name in `command_names`
     """
 
     class LazyCommands(TyperGroup):
-        """Lists commands from the table and builds the one that is called."""
+        """Lists commands by their lines and builds the one that is called.
 
-        def __init__(self, **options: Any) -> None:
+        within  the command whose sub-commands these are; "" for the commands of `hpc`
+        """
+
+        def __init__(self, within: str = "", **options: Any) -> None:
             super().__init__(**options)
-            self.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
+            self.within = within
+            self.lines = SUBCOMMANDS[within] if within else COMMANDS
+            self.commands = {name: TyperCommand(name, help=line) for name, line in self.lines.items()}
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
-            """The whole line of each command, wrapped where typer would cut it off."""
+            """The complete line of each command, wrapped where typer would cut it off."""
             with formatter.section("Commands"):
-                formatter.write_dl(list(COMMANDS.items()))
+                formatter.write_dl(list(self.lines.items()))
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, listed, rest = super().resolve_command(ctx, args)
             if name is None or listed is None:
                 return name, listed, rest
-            return name, build(name), rest
+            if name not in SUBCOMMANDS or self.within:
+                return name, build(f"{self.within} {name}".lstrip()), rest
+            epilog = f"hpc {name} COMMAND --help shows the options of a command."
+            attributes = {"help": COMMANDS[name], "epilog": epilog, "context_settings": CONTEXT}
+            return name, LazyCommands(name, name=name, rich_markup_mode=None, **attributes), rest
 
     app = typer.Typer(cls=LazyCommands, help=_HELP, epilog=_EPILOG, rich_markup_mode=None)
     app.callback(context_settings=CONTEXT)(_root)

@@ -115,16 +115,19 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("fits", "--data", "x"), 2, "fits"),
         (("fit", "--data", "nowhere"), 3, "nowhere"),
         (("keypoints", "--data", "CACHE"), 3, "lacks people/keypoints/coco17"),
-        (("keypoints", "--data", "CACHE", "--crops", "labels"), 2, "is for fit"),
+        (("keypoints", "--data", "CACHE", "--crops", "labels"), 2, "it is one of hpc evaluate fit;"),
         (("fit", "--data", "CACHE", "--set", "loop.steps=3"), 2, "is not for this"),
         (("refine", "--data", "CACHE", "--set", "rounds=3"), 2, "is not for this"),
         (("fit", "--data", "CACHE", "--ablation", "losses", "--set", "loop.step=3"), 2, "loop.steps"),
         (("fit", "--data", "CACHE", "--split", "exam"), 3, "has no split exam"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--ablation", "inputs"), 2, "together with --crops"),
-        (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "is for fit"),
-        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "is for fits to images"),
+        (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "it is one of hpc evaluate fit;"),
+        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "hpc evaluate fit and hpc evaluate keypoints;"),
+        (("fit", "--data", "CACHE", "--crops", "labels", "--method", "nbf"), 2, "is for fits to images"),
+        (("fit", "--data", "CACHE", "--crops", "labels", "--joint-regressor", "x"), 2, "--joint-regressor: is for fits"),
+        (("fit", "--data", "CACHE", "--match", "tracks"), 2, "is for --predictions"),
         (("fit", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
-        (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "inputs, segmenters, losses, supervision"),
+        (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "'inputs', 'segmenters', 'losses', 'supervision'"),
         (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),
         (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
         (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
@@ -136,6 +139,21 @@ def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
     ran = hpc("evaluate", *given, "--out", str(tmp_path / "report"))
     assert ran.code == code, ran.err
     assert words in ran.err
+
+
+def test_a_command_is_needed_and_options_come_after_it(hpc, cache):
+    assert "Missing command; see hpc evaluate --help" in hpc("evaluate").err
+    before = hpc("evaluate", "--data", cache, "fit", "--json")
+    assert (before.code, before.document["command"]) == (2, "evaluate")
+    assert "No such option: --data; see hpc evaluate --help" in before.err
+
+
+def test_help_lists_the_sub_commands(hpc):
+    shown = hpc("evaluate", "--help")
+    assert shown.code == 0
+    listed = [line.split()[0] for line in shown.out.splitlines() if line.startswith("  ") and line[2:3].islower()]
+    names = ["fit", "keypoints", "segmenter", "repose", "warping", "refine", "deform-and-learn"]
+    assert [name for name in listed if name in names] == names
 
 
 def test_labels_that_lack_are_named(hpc, tmp_path):
@@ -150,7 +168,7 @@ def test_labels_that_lack_are_named(hpc, tmp_path):
         assert words in ran.err
     looked = hpc("evaluate", "fit", "--data", str(bare), "--limit", "1", "--out", str(tmp_path / "looked"))
     assert looked.code == 0
-    assert "holds no detections: people are looked for" in looked.err
+    assert "holds no detections: people are detected" in looked.err
 
 
 def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, segmenter, tmp_path, monkeypatch):

@@ -61,9 +61,8 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     [
         (("--weights", "segmenter"), 3, "holds another model"),
         (("--perceptual", "nothing"), 3, "is no weights file"),
-        (("--ablation", "inputs"), 2, "expected warping"),
         (("--split", "exam"), 3, "exam"),
-        (("--ablation", "warping", "--size", "64"), 2, "--size: cannot be given together"),
+        (("--ablation", "inputs"), 2, "hpc evaluate fit and hpc evaluate refine;"),
         (("--lpips",), 5, "hpc weights fetch"),
     ],
 )
@@ -78,6 +77,7 @@ def test_what_is_for_reposing_alone(hpc, pairs, tmp_path):
     ran = hpc("train", "segmenter", "--data", pairs, "--perceptual", "pixels", "--out", str(tmp_path / "run"))
     assert ran.code == 2
     assert "hpc train warp3d" in ran.err
-    ran = hpc("evaluate", "fit", "--data", pairs, "--size", "64")
-    assert ran.code == 2
-    assert "hpc evaluate repose" in ran.err
+    for name in ("fit", "warping"):
+        ran = hpc("evaluate", name, "--data", pairs, "--size", "64")
+        assert ran.code == 2
+        assert "it is one of hpc evaluate repose;" in ran.err

@@ -140,3 +140,12 @@ def test_sections(tmp_path):
     commands = ["fit", "repose"]
     assert read_config(path, "fit", commands) == {"threads": 4, "deep.weight": 3, "deep.size": [1, 2]}
     assert read_config(path, "doctor", commands) == {"threads": 2, "deep.weight": 3}
+
+
+def test_sections_of_sub_commands(tmp_path):
+    path = tmp_path / "hpc.toml"
+    path.write_text("threads = 2\n[evaluate]\nlimit = 3\n[evaluate.fit]\nthreads = 4\n[evaluate.fit.loop]\nsteps = 5\n")
+    commands = ["fit", "evaluate fit", "evaluate repose"]
+    assert read_config(path, "evaluate fit", commands) == {"threads": 4, "limit": 3, "loop.steps": 5}
+    assert read_config(path, "evaluate repose", commands) == {"threads": 2, "limit": 3}
+    assert read_config(path, "fit", commands) == {"threads": 2}
