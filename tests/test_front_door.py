@@ -186,7 +186,11 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
         (np.zeros((4, 4)), {}, r"source: is no image, expected a path.* \(255 \* image\)"),
         (np.zeros((4, 4), np.uint8), {}, "of grey"),
         (np.zeros((2, 4, 4, 4), np.uint8), {}, "leave alpha out"),
-        (np.zeros((4, 4, 3), np.uint8), {"focal": -1}, r"focal: is out of range, expected above 0 \(pixels\), found -1"),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            {"focal": -1},
+            r"focal: is out of range, expected above 0 \(pixels\), found -1",
+        ),
         (
             np.zeros((4, 4, 3), np.uint8),
             {"method": "guess"},

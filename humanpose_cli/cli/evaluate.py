@@ -252,7 +252,7 @@ def fit(
         options = FitOptions(people.body, method=fits.method, network=network)
         return evaluate_fits(selection, options, on, **watch, detections=detector, threads=threads)
 
-    options = {"fits": asdict(fits), "weights": weights, "segmenter": segmenter, "ablation": ablation}
+    options: dict[str, Any] = {"fits": asdict(fits), "weights": weights, "segmenter": segmenter, "ablation": ablation}
     options |= {"preset": preset, "seeds": seeds, "settings": dict(session.settings)}
     return _evaluated(session, "fit", flags, people, out, device, options, report, fits.predictions)
 
@@ -286,7 +286,7 @@ def keypoints(
         source: dict[str, Any] = {"detections": detector, "predictions": predictions}
         return evaluate_keypoints(selection, options, on, **watch, **source, threads=threads)
 
-    options = {"method": method, "detector": detector, "predictions": predictions}
+    options: dict[str, Any] = {"method": method, "detector": detector, "predictions": predictions}
     options |= {"weights": weights, "segmenter": segmenter}
     return _evaluated(session, "keypoints", flags, people, out, device, options, report, predictions)
 

@@ -125,7 +125,7 @@ def _usage_failure(error: BaseException) -> Failure | None:
     if context is not None:
         origin = settings_origin(context, parameter.name) if parameter is not None else ""
         sentence += f" (from {origin})" if origin else ""
-        if hasattr(error, "possibilities"):  # no such option
+        if hasattr(error, "possibilities") and hasattr(error, "option_name"):  # no such option
             others = related_with(str(context.command.name), error.option_name)
             sentence += f"; it is one of {' and '.join(f'hpc {other}' for other in others)}" if others else ""
         sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} --help"

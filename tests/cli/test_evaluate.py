@@ -124,7 +124,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "it is one of hpc evaluate fit;"),
         (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "hpc evaluate fit and hpc evaluate keypoints;"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--method", "nbf"), 2, "is for fits to images"),
-        (("fit", "--data", "CACHE", "--crops", "labels", "--joint-regressor", "x"), 2, "--joint-regressor: is for fits"),
+        (("fit", "--data", "CACHE", "--crops", "labels", "--joint-regressor", "x"), 2, "--joint-regressor: is for"),
         (("fit", "--data", "CACHE", "--match", "tracks"), 2, "is for --predictions"),
         (("fit", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
         (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "'inputs', 'segmenters', 'losses', 'supervision'"),
