@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -138,8 +139,7 @@ def main() -> None:
     body, options = default_body(), KeypointFitOptions()
     plain = KeypointFitOptions(lift=False)  # what the baseline minimises
     observations, truth = observe(body, FRAMES, seed=0)
-    sequence = observe(body, FRAMES, seed=0)[0]
-    object.__setattr__(sequence, "shape_group", np.zeros(FRAMES, np.int64))
+    sequence = replace(observations, shape_group=np.zeros(FRAMES, np.int64))
     fit_keypoints(body, observations.rows(slice(0, 4)), options)  # loads what is loaded once
     batch = seconds(lambda: fit_keypoints(body, observations, options))
     without = seconds(lambda: fit_keypoints(body, observations, plain))
@@ -147,7 +147,7 @@ def main() -> None:
     people = seconds(lambda: fit_keypoints(body, observations.rows(slice(0, PEOPLE)), options))
     fit = fit_keypoints(body, observations, plain)
     rig = LandmarkRig(body, body.landmarks("blazepose33"), UPRIGHT_JOINTS, free_columns=1)
-    evidence, starts = gather_evidence(rig, observations.names, observations, plain)
+    evidence, starts = gather_evidence(rig, observations, plain)
     baseline = Baseline(body, plain)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # matrices of one person: more threads only slow it down

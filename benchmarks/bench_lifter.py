@@ -63,7 +63,7 @@ def observe(
 def lifted(observed: KeypointObservations) -> np.ndarray:
     """(N, 14, 3) joints about the pelvis."""
     values = (observed.keypoints, observed.confidence, observed.focal, observed.principal_point)
-    return shipped_lifter()(*(torch.from_numpy(v) for v in values), BLAZEPOSE33).joints.numpy()
+    return shipped_lifter()(*values, BLAZEPOSE33).joints.numpy()
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ import torch
 from humanpose_cli.detect import runtime
 from humanpose_cli.detect.models import PoseModels
 from humanpose_cli.fitting import fitter as fitting
-from humanpose_cli.fitting.fitter import Fitter, fit_item
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.items import fit_item
 from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io import inputs
@@ -72,9 +73,9 @@ TIMED = (
     (runtime, "_compute", "networks"),
     (BodyNetwork, "regress", "networks"),
     (inputs, "read_image", "decoding"),
-    (Fitter, "_in_image", "around the pose networks"),
+    (Fitter, "_detect", "around the pose networks"),
     (fitting, "fit_keypoints", "keypoint fit"),
-    (Fitter, "_fit_frames", "around the fit"),
+    (Fitter, "_fit_images", "around the fit"),
     (Fit, "save", "fit file"),
     (Fit, "save_overlay", "overlay"),
 )

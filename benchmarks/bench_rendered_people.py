@@ -19,6 +19,7 @@ import torch
 from _rendered_people import RenderedPerson, render_population
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.detector import PersonDetector
@@ -29,7 +30,7 @@ from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
-from humanpose_cli.models.nbf.network import BodyEstimate, load_nbf
+from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.networks.weights import shipped_weights
 
 JOINTS = [
@@ -98,7 +99,7 @@ def put_right(
         torch.stack([getattr(p, name) for p in found.people]) for name in ("rotations", "betas", "trans")
     )
     landmarks = body.pose_landmarks(BLAZEPOSE33.name, body.pose(rotations, betas, trans), betas).double()
-    focal, centre = (torch.from_numpy(v) for v in (observations.focal, observations.principal_point))
+    focal, centre = observations.focal, observations.principal_point
     hips = landmarks[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1, keepdim=True)
 
     def in_space(seen: KeypointObservations) -> KeypointObservations:
@@ -114,9 +115,8 @@ def put_right(
 
 def to_camera(observations: KeypointObservations) -> torch.Tensor:
     """(N, 3, 3): from the detector's axes, which look along the ray of each person, to the camera's."""
-    hips = torch.from_numpy(observations.keypoints[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1))
-    focal, centre = (torch.from_numpy(v) for v in (observations.focal, observations.principal_point))
-    return viewing_rotation(hips, focal, centre)
+    hips = observations.keypoints[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1)
+    return viewing_rotation(hips, observations.focal, observations.principal_point)
 
 
 def errors(joints: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -173,7 +173,7 @@ def main() -> None:
         line |= errors(joints[:, rows], truth[:, rows])
         failures = (count - len(pa) + int((pa > FAILURE).sum())) / count
         lines.append({**line, "pve_mm": 1e3 * float(vertex.mean()), "failures": failures})
-    own = (observations.world @ to_camera(observations).mT.numpy())[:, BLAZEPOSE33.indices(JOINTS)]
+    own = (observations.world @ to_camera(observations).mT).numpy()[:, BLAZEPOSE33.indices(JOINTS)]
     pa = pa_mpjpe(own, truth[:, rows])
     theirs = {"method": "BlazePose, turned to the ray", "detector": mode, "people": count, "found": len(found.people)}
     theirs |= errors(own, truth[:, rows])

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.device import ComputeOptions, Precision
 from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress
@@ -22,9 +20,9 @@ from humanpose_cli.fitting.options import (
     FitOptions,
     NetworkOptions,
     PeopleChoice,
+    check_charts,
 )
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.registering import check_charts, check_registration, surface_registration
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.refining.correspondences import charted_points
@@ -38,7 +36,7 @@ def fit(
     source: Source,
     *,
     people: PeopleChoice = "all",
-    method: FitMethod | Literal["register"] = "auto",
+    method: FitMethod = "auto",
     body: str | Body = "default",
     detector: DetectorMode = "auto",
     focal: float | None = None,
@@ -67,28 +65,26 @@ def fit(
 
     `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
     """
-    surface, known = (None if path is None else Path(path) for path in (densepose, charts))
-    check_registration(method, surface, known, refine=refine)
-    own: FitMethod = "keypoints" if method == "register" else method
-    options = FitOptions(body.name if isinstance(body, Body) else body, people, detector, focal, method=own)
-    register = None
-    if surface is not None:
-        register = surface_registration(body if isinstance(body, Body) else load_body(body), surface, known)
     with ExitStack() as stack:
         refiner = stack.enter_context(Refiner(threads=threads, device=device, precision=precision)) if refine else None
         fitter = stack.enter_context(
             Fitter(
-                options,
+                people=people,
+                method=method,
                 body=body,
+                detector=detector,
+                focal=focal,
                 weights=weights,
                 segmenter=segmenter,
                 boxes=boxes,
                 keypoints=keypoints,
                 pose_model=pose_model,
+                densepose=densepose,
+                charts=charts,
                 device=device,
                 precision=precision,
                 threads=threads,
-                refine=register if refiner is None else refiner.refine_own,
+                refine=None if refiner is None else refiner.refine,
             )
         )
         return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)

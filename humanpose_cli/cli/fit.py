@@ -32,6 +32,7 @@ from humanpose_cli.fitting.options import (
     FitOptions,
     NetworkOptions,
     PeopleChoice,
+    check_registration,
     fit_outputs,
 )
 from humanpose_cli.io.sniffing import check_readable
@@ -42,9 +43,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.core.progress import Progress
     from humanpose_cli.fitting.fitter import Fitter
-    from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.fit_files import FitRecord
 
 _SEQUENCE = option(
@@ -63,33 +62,9 @@ class OwnFlags(EvidenceFiles):
 
     def check(self, method: str, *, refine: bool) -> None:
         """UsageError where they do not go together with other options, InputError for files that cannot be read."""
-        if method == "register" or self.densepose is not None or self.charts is not None:
-            from humanpose_cli.fitting.registering import check_registration
-
-            check_registration(method, self.densepose, self.charts, refine=refine)
+        check_registration(method, self.densepose, self.charts, refine=refine)
         for path in filter(None, vars(self).values()):
             check_readable(path)
-
-    def people(self) -> dict[str, Any]:
-        """Those that the fitter takes, by the names of its arguments."""
-        return {"boxes": self.boxes, "keypoints": self.keypoints, "pose_model": self.pose_model}
-
-    def registration(self, body: str) -> Callable[[Fit, Progress], Fit] | None:
-        """What registers a fit to the surface points of its images."""
-        if self.densepose is None:
-            return None
-        from humanpose_cli.body.smpl import load_body
-        from humanpose_cli.fitting.registering import surface_registration
-
-        return surface_registration(load_body(body), self.densepose, self.charts)
-
-    def points_identity(self) -> dict[str, str | None]:
-        """What of the surface points decides the results, for the ledger."""
-        if self.densepose is None:
-            return {}
-        from humanpose_cli.fitting.registering import points_identity
-
-        return {**points_identity(self.densepose, self.charts), "method": "register"}
 
 
 @dataclass
@@ -113,7 +88,7 @@ class FitWork:
     def __call__(self, item: Item) -> Outcome:
         """Fit one."""
         from humanpose_cli.batch.runner import Outcome
-        from humanpose_cli.fitting.fitter import fit_item
+        from humanpose_cli.fitting.items import fit_item
 
         step = self.session.reporter.step
         fit = fit_item(self.fitter, item.payload, item.outputs, video_codec=self.video_codec, progress=step)
@@ -163,7 +138,7 @@ def fit(
     session: Session,
     flags: BatchFlags,
     inputs: Inputs = None,
-    method: Annotated[Literal["auto", "keypoints", "nbf", "register"], of(FitOptions, "method")] = "auto",
+    method: Annotated[FitMethod, of(FitOptions, "method")] = "auto",
     weights: Annotated[str, of(NetworkOptions, "weights")] = "",
     segmenter: Annotated[str, of(NetworkOptions, "segmenter")] = "",
     people: Annotated[PeopleChoice, of(FitOptions, "people")] = "all",
@@ -205,8 +180,7 @@ def fit(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
     )
     network = NetworkOptions(weights, segmenter)
-    before: FitMethod = "keypoints" if method == "register" else method
-    options = session.tune(FitOptions(body, people, detector, focal, method=before, network=network))
+    options = session.tune(FitOptions(body, people, detector, focal, method=method, network=network))
     for given in filter(None, (weights, segmenter)):
         find_weights(given)  # now, for what reads them takes seconds to import
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
@@ -224,12 +198,12 @@ def fit(
 
             made = Fitter(
                 options,
-                **own.people(),
+                **vars(own),
                 device=device,
                 precision=precision,
                 batch_size=batch_size,
                 threads=threads,
-                refine=own.registration(body) if refiner is None else refiner.refine_own,
+                refine=None if refiner is None else refiner.refine,
             )
             return stack.enter_context(made)
 
@@ -240,7 +214,6 @@ def fit(
         identity = options.identity({}) if usual and not own_files else work.fitter.identity
 
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay, "video_codec": video_codec}
-        recorded |= own.points_identity()
         recorded["weights"] = recorded.pop("network")  # as the flag is called
         if refiner is not None:
             recorded["refine"] = refiner.identity

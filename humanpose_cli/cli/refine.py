@@ -107,8 +107,8 @@ def refine(
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.body.smpl import load_body
-    from humanpose_cli.fitting.options import body_identity
-    from humanpose_cli.fitting.registering import check_charts, points_identity
+    from humanpose_cli.fitting.options import body_identity, check_charts
+    from humanpose_cli.fitting.registering import points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
     from humanpose_cli.refining.items import FitWithFrames, fits_with_frames, refine_fit, refined_summary

@@ -24,7 +24,8 @@ from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.fitter import Fitter, fit_item
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.items import fit_item
 from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.overlays import body_vertices, overlay_image
 from humanpose_cli.geometry.body_params import BodyParams

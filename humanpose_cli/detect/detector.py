@@ -18,15 +18,23 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.detect.runtime import asking
-from humanpose_cli.detect.search import SCHEMES, Found, Mode, Scheme, search, search_largest, similarity_of_points
+from humanpose_cli.detect.search import (
+    SCHEMES,
+    Candidate,
+    Mode,
+    Scheme,
+    search,
+    search_largest,
+    similarity_of_points,
+)
 from humanpose_cli.detect.tracking import Follower
 from humanpose_cli.io.video import prefetch
 
-_SMALLEST_SIDE = 16
-_NOTED = 60  # frames
+_MIN_SIDE = 16  # pixels of an image that can show a person
+_STATE_EVERY = 60  # frames between two states of `PersonDetector.track`
 _KEYPOINT_SPREAD = 0.01  # of the person's size: standard deviation of annotators' and good detectors' keypoints
-_AGREEING = 0.4
-_PRESENT = 0.5
+_MIN_SIMILARITY = 0.4  # of the landmark model's pose and keypoints of the same person
+_MIN_PRESENCE = 0.5  # of the landmark model in the crop of a person
 
 
 class PersonDetector:
@@ -47,9 +55,9 @@ class PersonDetector:
         self._pool, self._device = ModelPool(threads or default_threads(), partial(PoseModels, device)), device
 
     def detect(self, image: np.ndarray) -> list[DetectedPerson]:
-        """Everybody in an image (H, W, 3) uint8 that is independent of the one before, largest box first.
+        """All people in an image (H, W, 3) uint8 that is independent of the one before, largest box first.
 
-        Images with a side below 16 pixels have nobody. InputError for other arrays.
+        Images with a side below 16 pixels show no person. InputError for other arrays.
         """
         if _too_small(image):
             return []
@@ -62,44 +70,48 @@ class PersonDetector:
         images: Iterable[np.ndarray | None],
         *,
         state: Mapping[str, Any] | None = None,
-        noted: Callable[[dict[str, Any]], None] | None = None,
+        save_state: Callable[[dict[str, Any]], None] | None = None,
         masks: bool = False,
     ) -> Generator[list[DetectedPerson], None, None]:
-        """Everybody in each frame (H, W, 3) uint8 of a sequence, largest box first; nobody in those that are None.
+        """All people in each frame (H, W, 3) uint8 of a sequence, largest box first; none in those that are None.
 
-        Cheaper than `detect`: people are searched where they were in the frame before. `TrackAssigner` numbers them
-        over the frames. People are followed a frame or two ahead of the one that is given back, so that no thread
+        Cheaper than `detect`: people are searched for near their position in the frame before. `TrackAssigner` numbers
+        them over the frames. People are followed a frame or two ahead of the one that is yielded, so that no thread
         waits for another. Close it to stop early.
 
-        noted  gets the state, as JSON values, behind every sixtieth frame; its `frames` tells how many frames were seen
-        state  with which to go on behind these frames
-        masks  whether people come with masks, which take a tenth of the time
+        save_state  gets the state, as JSON values, behind every sixtieth frame; its `frames` is the number of frames
+                    so far
+        state       with which to continue behind these frames
+        masks       whether people come with masks, which take a tenth of the time
         """
-        seen = state["frames"] if state else 0
-        with closing(prefetch(self._followed(images, seen, state, noted, masks), 1)) as followed:
-            for number, (pyramid, found) in enumerate(followed, seen):
-                yield [] if pyramid is None else self._people(pyramid, found, self._scheme.turn(number), masked=masks)
+        first = state["frames"] if state else 0
+        with closing(prefetch(self._followed(images, first, state, save_state, masks), 1)) as followed:
+            for number, (pyramid, candidates) in enumerate(followed, first):
+                if pyramid is None:
+                    yield []
+                else:
+                    yield self._people(pyramid, candidates, self._scheme.turn(number), masked=masks)
 
     def _followed(
         self,
         images: Iterable[np.ndarray | None],
-        seen: int,
+        first: int,
         state: Mapping[str, Any] | None,
-        noted: Callable[[dict[str, Any]], None] | None,
+        save_state: Callable[[dict[str, Any]], None] | None,
         masks: bool,
-    ) -> Generator[tuple[Pyramid | None, list[Found]], None, None]:
+    ) -> Generator[tuple[Pyramid | None, list[Candidate]], None, None]:
         follower = Follower(self._pool, self._scheme, state, masks=masks)
-        for number, image in enumerate(images, seen + 1):
+        for number, image in enumerate(images, first + 1):
             pyramid = None if image is None or _too_small(image) else Pyramid(image)
-            found = [] if pyramid is None else follower.next_frame(pyramid)
-            if noted is not None and number % _NOTED == 0:
-                noted({"frames": number, **follower.state})
-            yield pyramid, found
+            candidates = [] if pyramid is None else follower.next_frame(pyramid)
+            if save_state is not None and number % _STATE_EVERY == 0:
+                save_state({"frames": number, **follower.state})
+            yield pyramid, candidates
 
     def _people(
-        self, pyramid: Pyramid, found: Sequence[Found], scheme: Scheme, *, masked: bool = True
+        self, pyramid: Pyramid, candidates: Sequence[Candidate], scheme: Scheme, *, masked: bool = True
     ) -> list[DetectedPerson]:
-        people = fused_people(self._pool, pyramid, found, scheme.heavy, scheme.upright, masked=masked)
+        people = fused_people(self._pool, pyramid, candidates, scheme.heavy, scheme.upright, masked=masked)
         return sorted(people, key=lambda person: -person.area)
 
     def close(self) -> None:
@@ -116,7 +128,7 @@ class PersonDetector:
 def _too_small(image: np.ndarray) -> bool:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError("image", "has the wrong form", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
-    return min(image.shape[:2]) < _SMALLEST_SIDE
+    return min(image.shape[:2]) < _MIN_SIDE
 
 
 def people_in_boxes(
@@ -126,26 +138,25 @@ def people_in_boxes(
 
     heavy, upright  further crops of BlazePose heavy and of Thunder, as in `fused_people`
 
-    image (H, W, 3) uint8; boxes (N, 4) x0 y0 x1 y1 pixels. The boxes are kept as given (cut to the image) and
-    nobody is dropped: a box in which the landmark model finds nobody has a low score. InputError for boxes without
-    area or outside the image.
+    image (H, W, 3) uint8; boxes (N, 4) x0 y0 x1 y1 pixels. The boxes are kept as given (cut to the image) and none is
+    dropped: a box in which the landmark model finds no person has a low score. InputError for boxes without area or
+    outside the image.
     """
     height, width = image.shape[:2]
     boxes = _checked_boxes(boxes, width, height)
     pyramid = Pyramid(image)
     regions = [region_around_box(box) for box in boxes]
-    # The model's own next region after a first pass, where it still shows the person of the box.
+    # The region that the model predicts after a first pass, if it still shows the person of the box.
     first = observe_all(pool, pyramid, [CropView(region) for region in regions], masks=False)
-    regions = [
-        o.next_region if o.presence > _PRESENT and _about(o.next_region, box) else region
-        for o, region, box in zip(first, regions, boxes, strict=True)
-    ]
+    for row, (o, box) in enumerate(zip(first, boxes, strict=True)):
+        if o.presence > _MIN_PRESENCE and _about(o.next_region, box):
+            regions[row] = o.next_region
     groups = observe_jittered(pool, pyramid, regions, views)
-    found = [Found(tuple(passes), float(np.mean([o.presence for o in passes]))) for passes in groups]
+    candidates = [Candidate(tuple(passes), float(np.mean([o.presence for o in passes]))) for passes in groups]
     if heavy or upright:
-        people = fused_people(pool, pyramid, found, heavy, upright)
+        people = fused_people(pool, pyramid, candidates, heavy, upright)
     else:
-        people = [combine(f.passes, width, height, f.score) for f in found]
+        people = [combine(c.passes, width, height, c.probability) for c in candidates]
     return [replace(person, box=box.astype(np.float32)) for person, box in zip(people, boxes, strict=True)]
 
 
@@ -170,10 +181,10 @@ def _checked_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int, height: int) -> DetectedPerson:
-    """A person known by keypoints alone: (L, 3) x, y pixels and confidence 0..1 in the order of `skeleton`.
+    """A person with keypoints alone: (L, 3) x, y pixels and confidence 0..1 in the order of `skeleton`.
 
     A confidence of 0 marks a keypoint that was not found. There are no world landmarks and no mask; the spread is
-    what annotators differ by. InputError if the shape is wrong, a number is not finite or nothing was found.
+    the disagreement of annotators. InputError if the shape is wrong, a number is not finite or nothing was found.
     """
     keypoints = np.asarray(keypoints, dtype=np.float32)
     if keypoints.shape != (len(skeleton), 3) or not np.isfinite(keypoints).all():
@@ -201,9 +212,7 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
 def predictions_for_keypoints(
     pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
 ) -> list[DetectedPerson | None]:
-    """What the landmark model itself predicts, in blazepose33, around people known by keypoints; None where that is
-    another pose.
-    """
+    """The landmark model's prediction, in blazepose33, around people with keypoints; None if that is another pose."""
     height, width = image.shape[:2]
     pyramid = Pyramid(image)
     regions = [_region_around(person) for person in people]
@@ -211,19 +220,19 @@ def predictions_for_keypoints(
     for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
         predicted = combine(passes, width, height, person.score)
         shared = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
-        mine, theirs = person.skeleton.indices(shared), BLAZEPOSE33.indices(shared)
-        sure = person.keypoints[mine, 2] > 0
-        points = person.keypoints[mine, :2][sure], predicted.keypoints[theirs, :2][sure]
+        rows, predicted_rows = person.skeleton.indices(shared), BLAZEPOSE33.indices(shared)
+        visible = person.keypoints[rows, 2] > 0
+        points = person.keypoints[rows, :2][visible], predicted.keypoints[predicted_rows, :2][visible]
         alike = similarity_of_points(*points, passes[0].region.side)
         presence = float(np.mean([o.presence for o in passes]))
-        found.append(None if alike < _AGREEING or presence < _PRESENT else predicted)
+        found.append(None if alike < _MIN_SIMILARITY or presence < _MIN_PRESENCE else predicted)
     return found
 
 
 def watch_keypoints(
     pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
 ) -> list[DetectedPerson]:
-    """Add the landmark model's mask and world landmarks to people known by keypoints.
+    """Add the landmark model's mask and world landmarks to people with keypoints alone.
 
     The keypoints stay the user's. A person for whom the model predicts another pose stays as it was.
     """
@@ -243,7 +252,7 @@ def watch_keypoints(
 
 
 def _region_around(person: DetectedPerson) -> Region:
-    """Upright in the person's own sense where shoulders and hips are known, around all known keypoints."""
+    """Around all visible keypoints, turned so that the person is upright if shoulders and hips are visible."""
     rows = person.keypoints
     found = rows[:, 2] > 0
 

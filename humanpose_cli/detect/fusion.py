@@ -1,7 +1,7 @@
 """Joints of a person from several networks: BlazePose full and heavy, and MoveNet Thunder on upright crops.
 
-Their errors differ, so where most of them agree is nearer the truth than any one of them, and how many agree says how
-near.
+Their errors differ: where most of them agree is nearer the truth than any one of them, and the noise of a joint follows
+from how many agree.
 """
 
 from __future__ import annotations
@@ -18,30 +18,54 @@ from humanpose_cli.detect.movenet import THUNDER_SIZE, single_pose
 from humanpose_cli.detect.person import (
     CropView,
     DetectedPerson,
-    FusedJoints,
     Observation,
-    combine,
+    assemble,
     mean_confidence,
     mean_points,
     observe_jittered,
 )
 from humanpose_cli.detect.regions import Pyramid, Region
-from humanpose_cli.detect.search import BODY, Found, similarity_of_points
+from humanpose_cli.detect.search import BODY, Candidate, similarity_of_points
 
 _SHARED = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
 _MIRROR = list(COCO17.mirror)
 _TORSO = COCO17.indices(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
 _HIPS = COCO17.indices(["left_hip", "right_hip"])
-_SURE = 0.3
-_BOX_MARGIN = 1.25
-_TORSO_REACH, _BODY_REACH = 1.9, 1.2  # MoveNet's own crop: half its side in reaches of torso and body from the hips
-_SAME_PERSON = 0.5  # mean similarity to BlazePose's passes below which Thunder shows somebody else
-_CLEAR = 0.7  # Thunder's score of a joint of which BlazePose has no doubt
-_LEAST_WEIGHT = 1e-3
-_LEAST_SUPPORT = 0.05
-_FULL_WEIGHT, _HEAVY_WEIGHT = 0.5, 1.0  # of all passes of a network together; Thunder's is 1
-_AGREEMENT = 0.01  # of the region's side: votes this far from the mean count half
-_ITERATIONS = 8
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How the votes of the networks are joined, and which crops Thunder gets.
+
+    full_weight      votes of all passes of BlazePose full together, for a joint of full confidence
+    heavy_weight     the same of BlazePose heavy; Thunder's is 1
+    min_weight       of a vote without confidence, so that every joint has a position
+    min_similarity   0..1, mean similarity to BlazePose's passes below which Thunder shows another person
+    clear_score      Thunder's score of a joint that is certainly visible
+    agreement        share of the region's side: votes this far from the mean count half
+    min_support      votes that agree on a joint at least; bounds its noise
+    iterations       of the reweighted mean
+    min_confidence   of BlazePose's joints that an upright crop holds
+    box_margin       sides of the first upright crop in sides of the box around its joints
+    torso_reach, body_reach  half the sides of the second upright crop in reaches of torso and body from the hips:
+                     MoveNet's own crop
+    """
+
+    full_weight: float = 0.5
+    heavy_weight: float = 1.0
+    min_weight: float = 1e-3
+    min_similarity: float = 0.5
+    clear_score: float = 0.7
+    agreement: float = 0.01
+    min_support: float = 0.05
+    iterations: int = 8
+    min_confidence: float = 0.3
+    box_margin: float = 1.25
+    torso_reach: float = 1.9
+    body_reach: float = 1.2
+
+
+_DEFAULT = FusionOptions()
 
 
 @dataclass(frozen=True)
@@ -53,47 +77,62 @@ class UprightPose:
 
 
 def fused_people(
-    pool: ModelPool, pyramid: Pyramid, found: Sequence[Found], heavy: int, upright: int, *, masked: bool = True
+    pool: ModelPool,
+    pyramid: Pyramid,
+    candidates: Sequence[Candidate],
+    heavy: int,
+    upright: int,
+    *,
+    masked: bool = True,
 ) -> list[DetectedPerson]:
-    """The people who were found, each from its own passes, `upright` crops of Thunder, and, where they have none yet,
-    `heavy` crops of BlazePose heavy.
+    """The person of each candidate, from its own passes, `upright` crops of Thunder, and, if it has none yet, `heavy`
+    crops of BlazePose heavy.
 
-    At most 4 and 9 crops. With masks, which the people's own passes must have then, or without.
+    At most 4 and 9 crops. With masks, which the candidates' passes must have then, or without.
     """
-    unseen = [row for row, f in enumerate(found) if heavy and not f.heavy]
-    regions = [found[row].passes[0].region for row in unseen]
-    seen, poses = pool.together(
+    # The crops of both networks for all candidates go together, so that no thread and no batch waits.
+    lacking = [row for row, candidate in enumerate(candidates) if heavy and not candidate.heavy]
+    regions = [candidates[row].passes[0].region for row in lacking]
+    views = [view for candidate in candidates for view in upright_views(candidate.passes)[:upright]]
+    observed, poses = pool.together(
         lambda: observe_jittered(pool, pyramid, regions, heavy - 1, "blazepose-heavy", masks=False),
-        lambda: observe_upright(pool, pyramid, [view for f in found for view in upright_views(f.passes)[:upright]]),
+        lambda: observe_upright(pool, pyramid, views),
     )
-    more = {**{row: f.heavy for row, f in enumerate(found)}, **dict(zip(unseen, seen, strict=True))}
+    heavy_passes: dict[int, Sequence[Observation]] = dict(zip(lacking, observed, strict=True))
     people = []
-    for row, f in enumerate(found):
-        joints = fuse(f.passes, more[row], poses[row * upright : (row + 1) * upright])
-        person = combine(f.passes, pyramid.width, pyramid.height, f.score, joints, masked=masked)
-        people.append(replace(person, confirmed=f.confirmed))
+    for row, candidate in enumerate(candidates):
+        thunder = poses[row * upright : (row + 1) * upright]
+        fused = fuse(candidate.passes, heavy_passes.get(row, candidate.heavy), thunder)
+        size = pyramid.width, pyramid.height
+        person = assemble(candidate.passes, *fused, *size, candidate.probability, masked=masked)
+        people.append(replace(person, confirmed=candidate.confirmed))
     return people
 
 
-def upright_views(passes: Sequence[Observation]) -> list[CropView]:
+def upright_views(passes: Sequence[Observation], options: FusionOptions = _DEFAULT) -> list[CropView]:
     """Four upright views of a person: two crops, plain and mirrored; the first two show both.
 
     One crop is the box of the confident joints with a margin, the other the one that MoveNet's authors cut around the
-    hips in a video. Both are means over the passes of what swapped sides leave as it is.
+    hips in a video. Both are means over the passes of quantities that do not change with swapped sides.
     """
-    regions = np.array([_upright_regions(o.points[_SHARED], o.confidence[_SHARED] > _SURE) for o in passes]).mean(0)
-    box, hips = (Region(*region) for region in regions)
+    crops = []
+    for o in passes:
+        confident = o.confidence[_SHARED] > options.min_confidence
+        crops.append(_upright_crops(o.points[_SHARED], confident, options))
+    box, hips = (Region(*crop) for crop in np.array(crops).mean(0))
     return [CropView(box), CropView(hips, mirror=True), CropView(box, mirror=True), CropView(hips)]
 
 
-def _upright_regions(joints: np.ndarray, sure: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _upright_crops(
+    joints: np.ndarray, confident: np.ndarray, options: FusionOptions
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """x, y and side of the two crops of joints (17, 2)."""
-    known = joints[sure] if sure.sum() >= 2 else joints
-    low, high = known.min(0), known.max(0)
-    (x, y), side = (low + high) / 2, _BOX_MARGIN * float((high - low).max())
+    chosen = joints[confident] if confident.sum() >= 2 else joints
+    low, high = chosen.min(0), chosen.max(0)
+    (x, y), side = (low + high) / 2, options.box_margin * float((high - low).max())
     hips = joints[_HIPS].mean(0)
-    torso, body = (float(np.abs(rows - hips).max()) for rows in (joints[_TORSO], known))
-    around = 2 * max(_TORSO_REACH * torso, _BODY_REACH * body)
+    torso, body = (float(np.abs(rows - hips).max()) for rows in (joints[_TORSO], chosen))
+    around = 2 * max(options.torso_reach * torso, options.body_reach * body)
     return (x, y, max(side, 1.0)), (hips[0], hips[1], max(around, 1.0))
 
 
@@ -102,12 +141,13 @@ def observe_upright(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]
 
     def observe(models: PoseModels, part: Sequence[CropView]) -> list[UprightPose]:
         crops = [pyramid.crop(v.region, THUNDER_SIZE, mirror=v.mirror, pad=cv2.BORDER_CONSTANT) for v in part]
-        return [_placed(*pair) for pair in zip(part, single_pose(np.stack(crops), models.device), strict=True)]
+        joints = single_pose(np.stack(crops), models.device)
+        return [_upright_pose(*pair) for pair in zip(part, joints, strict=True)]
 
     return pool.map(observe, views)
 
 
-def _placed(view: CropView, joints: np.ndarray) -> UprightPose:
+def _upright_pose(view: CropView, joints: np.ndarray) -> UprightPose:
     points, score = joints[:, :2].astype(np.float64), joints[:, 2]
     if view.mirror:
         points = (points * [-1, 1] + [THUNDER_SIZE, 0])[_MIRROR]
@@ -115,67 +155,84 @@ def _placed(view: CropView, joints: np.ndarray) -> UprightPose:
     return UprightPose(view.region.to_image(THUNDER_SIZE).points(points), score)
 
 
-def fuse(full: Sequence[Observation], heavy: Sequence[Observation], upright: Sequence[UprightPose]) -> FusedJoints:
+def fuse(
+    full: Sequence[Observation],
+    heavy: Sequence[Observation],
+    upright: Sequence[UprightPose],
+    options: FusionOptions = _DEFAULT,
+) -> tuple[np.ndarray, np.ndarray, list[Observation]]:
     """The passes of BlazePose full and heavy and Thunder's poses of one person, joined; the latter two may be empty.
 
-    Every pass votes with its confidence, and votes far from where most agree count little (Cauchy weights), for a
-    network that swaps left and right or jumps to another limb would spoil a mean. The search for agreement begins at
-    Thunder's mean, which swaps least. Thunder's poses of somebody else are left out; landmarks that COCO17 lacks are
+    Returns keypoints (33, 3): x, y in pixels of the image and confidence 0..1; their noise (33,): expected standard
+    deviation of each coordinate in pixels; and BlazePose's passes that show this pose, with left and right as in it.
+
+    Every pass votes with its confidence, and votes far from where most agree count little (Cauchy weights), because a
+    network that swaps left and right or jumps to another limb would spoil a mean. Landmarks that COCO17 lacks are
     BlazePose's alone. A landmark's noise is inverse to the votes that agree: measured on 1,200 joints of rendered and
     real people, with Gaussian noise of 0.0102 of the region's side at one vote and an exponent of 1.03.
     """
     assert full
     side = full[0].region.side
-    groups = [(passes, weight) for passes, weight in ((full, _FULL_WEIGHT), (heavy, _HEAVY_WEIGHT)) if passes]
-    passes = [o for group, _ in groups for o in group]
+    # BlazePose's votes, weighted by confidence: each network has its weight, shared by its passes.
+    networks = [(full, options.full_weight), (heavy, options.heavy_weight)]
+    passes = [*full, *heavy]
     votes = np.stack([o.points for o in passes])  # (V, 33, 2)
-    weights = np.concatenate(
-        [
-            weight / len(group) * np.stack([o.confidence * o.presence + _LEAST_WEIGHT for o in group])
-            for group, weight in groups
-        ]
-    )
-    start = mean_points(groups[-1][0])
-    same = [
-        p for p in upright if np.mean([_similarity(p.points, o.points[_SHARED], side) for o in passes]) >= _SAME_PERSON
-    ]
+    shares = []
+    for group, weight in networks:
+        if group:
+            certainty = np.stack([o.confidence * o.presence + options.min_weight for o in group])
+            shares.append(weight / len(group) * certainty)
+    weights = np.concatenate(shares)  # (V, 33)
     confidence = mean_confidence(passes)
+    # Agreement is searched for from the better of BlazePose's networks, or from Thunder, which swaps sides least.
+    start = mean_points(heavy or full)
+    same = [pose for pose in upright if _mean_similarity(pose, passes, side) >= options.min_similarity]
     if same:
-        points, scores = (np.stack([getattr(pose, name) for pose in same]) for name in ("points", "score"))
-        start[_SHARED] = np.average(points, axis=0, weights=np.repeat(scores[..., None] + _LEAST_WEIGHT, 2, axis=-1))
-        confidence[_SHARED] = (confidence[_SHARED] + np.minimum(scores.mean(0) / _CLEAR, 1)) / 2
-        added, votes_added = np.zeros((len(same), len(BLAZEPOSE33))), np.zeros((len(same), len(BLAZEPOSE33), 2))
-        added[:, _SHARED], votes_added[:, _SHARED] = (scores + _LEAST_WEIGHT) / len(same), points
-        votes, weights = np.concatenate([votes, votes_added]), np.concatenate([weights, added])
-    joined, support = _agreed(votes, weights, start, _AGREEMENT * side)
-    noise = _AGREEMENT * side / np.maximum(support, _LEAST_SUPPORT)
-    return FusedJoints(joined, confidence, noise, tuple(_showing(joined, passes)))
+        points, scores = np.stack([pose.points for pose in same]), np.stack([pose.score for pose in same])
+        certainty = scores + options.min_weight
+        start[_SHARED] = np.average(points, axis=0, weights=np.repeat(certainty[..., None], 2, axis=-1))
+        clear = np.minimum(scores.mean(0) / options.clear_score, 1)
+        confidence[_SHARED] = (confidence[_SHARED] + clear) / 2
+        # Thunder votes for the joints that it has; for the others its weight is zero.
+        thunder_votes = np.zeros((len(same), len(BLAZEPOSE33), 2))
+        thunder_weights = np.zeros((len(same), len(BLAZEPOSE33)))
+        thunder_votes[:, _SHARED], thunder_weights[:, _SHARED] = points, certainty / len(same)
+        votes, weights = np.concatenate([votes, thunder_votes]), np.concatenate([weights, thunder_weights])
+    joined, support = _agreed(votes, weights, start, options.agreement * side, options.iterations)
+    noise = options.agreement * side / np.maximum(support, options.min_support)
+    return np.concatenate([joined, confidence[:, None]], axis=1), noise, _showing(joined, passes, options)
 
 
-def _showing(points: np.ndarray, passes: Sequence[Observation]) -> list[Observation]:
+def _mean_similarity(pose: UprightPose, passes: Sequence[Observation], side: float) -> float:
+    """Mean over BlazePose's passes, of which each may have left and right swapped."""
+    best = []
+    for o in passes:
+        points = o.points[_SHARED]
+        best.append(max(similarity_of_points(pose.points, points[rows], side) for rows in (slice(None), _MIRROR)))
+    return float(np.mean(best))
+
+
+def _showing(points: np.ndarray, passes: Sequence[Observation], options: FusionOptions) -> list[Observation]:
     """The passes that show the pose (33, 2), with left and right named as it names them."""
     shown = []
     for o in passes:
-        alike, rows = max(
+        similarity, rows = max(
             (similarity_of_points(o.points[rows][BODY], points[BODY], o.region.side), rows)
             for rows in (list(range(len(BLAZEPOSE33))), list(BLAZEPOSE33.mirror))
         )
-        if alike >= _SAME_PERSON:
+        if similarity >= options.min_similarity:
             shown.append(replace(o, points=o.points[rows], confidence=o.confidence[rows], world=o.world[rows]))
     return shown
 
 
-def _similarity(joints: np.ndarray, others: np.ndarray, side: float) -> float:
-    """Of two poses (17, 2), of which one may have left and right swapped."""
-    return max(similarity_of_points(joints, others[rows], side) for rows in (slice(None), _MIRROR))
-
-
-def _agreed(votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _agreed(
+    votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float, iterations: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean (L, 2) of votes (V, L, 2) with weights (V, L), of which those far from the mean count little, and the
     total weight (L,) of those that agree.
     """
     points, share = start, weights
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         apart = np.linalg.norm(votes - points, axis=-1) / scale
         share = weights / (1 + apart**2)
         points = (share[..., None] * votes).sum(0) / share.sum(0)[:, None]

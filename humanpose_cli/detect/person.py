@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import LANDMARK_SIZE, CropLandmarks, LandmarkNetwork, ModelPool, PoseModels
@@ -37,9 +38,12 @@ class PersonMask:
         return affine.warp(self.crop.astype(np.float32), size, cv2.INTER_LINEAR) / np.float32(255)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetectedPerson:
-    """A person found in an image.
+    """A person in an image, or in one frame of a sequence.
+
+    `PersonDetector` makes it of the passes of its networks. `Fitter` adds frame, track and estimate; the keypoint fit
+    reads it through `fitting.observations`, and `fitting.records` writes it into the fit file.
 
     box           (4,) x0 y0 x1 y1 pixels, within the image
     keypoints     (L, 3) x, y in pixels of the full image (they may lie outside) and confidence 0..1
@@ -47,9 +51,12 @@ class DetectedPerson:
     spread        (L,) pixels: standard deviation of the keypoints, from how well passes and networks agree
     world_spread  (L,) metres, the same for `world`; None if unknown
     mask          the pixels that show the person; None if unknown
-    score         0..1: how sure it is that this is a person
+    score         0..1: probability that this is a person
     skeleton      names of the L rows
-    confirmed     False: in a video, somebody who may yet turn out to be no person
+    confirmed     False: in a video, a candidate that may turn out to be no person
+    frame, track  index of the frame in its sequence, and track id
+    interpolated  nothing was detected in this frame: the row lies between the frames before and after
+    estimate      of a body network; None without one, or if the network lacks its input
     """
 
     box: np.ndarray
@@ -61,6 +68,10 @@ class DetectedPerson:
     score: float
     skeleton: Skeleton = BLAZEPOSE33
     confirmed: bool = True
+    frame: int = 0
+    track: int = 0
+    interpolated: bool = False
+    estimate: BodyEstimate | None = None
 
     @property
     def area(self) -> float:
@@ -101,8 +112,8 @@ class Observation:
     """The result of one landmark pass, mirroring and the region's rotation undone.
 
     points (33, 2) pixels of the image; confidence (33,) 0..1: visible, in the crop and in the image; presence 0..1;
-    world (33, 3) metres in camera axes, hip centre origin; mask (256, 256) in the crop of `region`, None where nobody
-    asked for it; next_region: the model's proposal for the next pass.
+    world (33, 3) metres in camera axes, hip centre origin; mask (256, 256) in the crop of `region`, None if it was not
+    requested; next_region: the model's proposal for the next pass.
     """
 
     region: Region
@@ -124,30 +135,30 @@ def observe(
 ) -> list[Observation]:
     """Run a landmark network on views of the image."""
     crops = [pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror) for view in views]
-    answers = models.landmarks(crops, network, masks=masks)
-    return [_observation(pyramid, *pair) for pair in zip(views, answers, strict=True)]
+    landmarks = models.landmarks(crops, network, masks=masks)
+    return [_observation(pyramid, *pair) for pair in zip(views, landmarks, strict=True)]
 
 
-def _observation(pyramid: Pyramid, view: CropView, answer: CropLandmarks) -> Observation:
-    points, world, mask = answer.points, answer.world, answer.mask
-    confidence = answer.visibility * answer.inside
+def _observation(pyramid: Pyramid, view: CropView, landmarks: CropLandmarks) -> Observation:
+    points, world, mask = landmarks.points, landmarks.world, landmarks.mask
+    confidence = landmarks.visibility * landmarks.inside
     if view.mirror:
         points = points * [-1, 1] + [LANDMARK_SIZE, 0]
         points[:_BODY_ROWS] = points[_MIRROR]
         world = (world * [-1, 1, 1])[_MIRROR]
         confidence = confidence[_MIRROR]
         mask = None if mask is None else np.ascontiguousarray(mask[:, ::-1])
-    placed = view.region.to_image(LANDMARK_SIZE).points(points)
-    body = placed[:_BODY_ROWS]
+    points = view.region.to_image(LANDMARK_SIZE).points(points)
+    body = points[:_BODY_ROWS]
     outside = np.linalg.norm(body - np.clip(body, 0, [pyramid.width, pyramid.height]), axis=1)
     return Observation(
         region=view.region,
         points=body,
         confidence=confidence * np.exp(-outside / (_FADE * view.region.side)),
-        presence=answer.presence,
+        presence=landmarks.presence,
         world=view.region.axes_to_image(world),
         mask=mask,
-        next_region=region_from_axis(placed[_CENTRE_ROW], placed[_EDGE_ROW]),
+        next_region=region_from_axis(points[_CENTRE_ROW], points[_EDGE_ROW]),
     )
 
 
@@ -184,7 +195,7 @@ def observe_jittered(
 
 
 _UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks that no pass over this pose gave
-_SURE = 0.3  # confidence from which a keypoint counts for the box
+_MIN_CONFIDENCE = 0.3  # of a keypoint that counts for the box
 # Boxes without a mask overlap those with one by .94 (400 real frames).
 _BEYOND = 0.02  # of the size of the keypoints' box
 _CROWN = 0.6  # from the ears to the top of the head, of the way from the shoulders to the ears
@@ -198,7 +209,7 @@ def mean_points(observations: Sequence[Observation]) -> np.ndarray:
 
 
 def mean_confidence(observations: Sequence[Observation]) -> np.ndarray:
-    """(33,) 0..1: visible, in the image, and somebody is there."""
+    """(33,) 0..1: visible, in the image, and a person is present."""
     return np.mean([o.confidence * o.presence for o in observations], axis=0)
 
 
@@ -214,47 +225,43 @@ def world_spread(observations: Sequence[Observation]) -> np.ndarray:
     return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
 
 
-@dataclass(frozen=True)
-class FusedJoints:
-    """Landmarks on which several networks agree, rows of BLAZEPOSE33.
-
-    points (33, 2) pixels of the image; confidence (33,) 0..1; noise (33,) pixels: expected standard deviation of each
-    coordinate; passes: those of BlazePose's networks that show this pose, with left and right as here
-    """
-
-    points: np.ndarray
-    confidence: np.ndarray
-    noise: np.ndarray
-    passes: tuple[Observation, ...]
-
-
 def combine(
+    observations: Sequence[Observation], width: int, height: int, score: float, *, masked: bool = True
+) -> DetectedPerson:
+    """The person of some passes, whose landmarks are their means; `width` and `height` are the image's.
+
+    masked  with the mask, which all passes must have then
+    """
+    keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
+    noise = points_spread(observations)
+    return assemble(observations, keypoints, noise, observations, width, height, score, masked=masked)
+
+
+def assemble(
     observations: Sequence[Observation],
+    keypoints: np.ndarray,
+    noise: np.ndarray,
+    showing: Sequence[Observation],
     width: int,
     height: int,
     score: float,
-    joints: FusedJoints | None = None,
     *,
     masked: bool = True,
 ) -> DetectedPerson:
-    """The person of some passes; `width` and `height` are the image's.
+    """The person of some passes with keypoints (33, 3) and their noise (33,), pixels.
 
-    joints  where several networks saw the person; without them, landmarks are the mean of the passes
-    masked  with the mask, which all passes must have then
+    showing  passes that show the pose of the keypoints, which give the world landmarks; without any, those are the mean
+             of all passes with an unknown depth
     """
-    if joints is None:
-        points, confidence = mean_points(observations), mean_confidence(observations)
-        joints = FusedJoints(points, confidence, points_spread(observations), tuple(observations))
-    shown = joints.passes or observations
+    shown = showing or observations
     world = np.mean([o.world for o in shown], axis=0)
     mask = mean_mask(observations, observations[0].region) if masked else None
-    keypoints = np.concatenate([joints.points, joints.confidence[:, None]], axis=1)
     return DetectedPerson(
         box=_box(keypoints, mask, width, height),
         keypoints=keypoints.astype(np.float32),
         world=(world - world[_HIPS].mean(0)).astype(np.float32),
-        spread=joints.noise.astype(np.float32),
-        world_spread=(world_spread(shown) + (0.0 if joints.passes else _UNKNOWN_DEPTH)).astype(np.float32),
+        spread=noise.astype(np.float32),
+        world_spread=(world_spread(shown) + (0.0 if showing else _UNKNOWN_DEPTH)).astype(np.float32),
         mask=mask,
         score=float(score),
     )
@@ -280,18 +287,18 @@ def _box(keypoints: np.ndarray, mask: PersonMask | None, width: int, height: int
     """Around the confident keypoints and the parts of the mask that they lie on, or, without a mask, the head's top and
     a margin; within the image.
     """
-    sure = keypoints[keypoints[:, 2] > _SURE, :2]
-    sure = sure if len(sure) else keypoints[:, :2]
-    low, high = sure.min(0), sure.max(0)
+    confident = keypoints[keypoints[:, 2] > _MIN_CONFIDENCE, :2]
+    points = confident if len(confident) else keypoints[:, :2]
+    low, high = points.min(0), points.max(0)
     size = max(high - low)
     if mask is None:
         ears, shoulders = keypoints[_EARS], keypoints[_SHOULDERS]
-        if min(ears[:, 2].max(), shoulders[:, 2].max()) > _SURE:
+        if min(ears[:, 2].max(), shoulders[:, 2].max()) > _MIN_CONFIDENCE:
             crown = ears.mean(0) + _CROWN * (ears.mean(0) - shoulders.mean(0))
             low, high = np.minimum(low, crown[:2]), np.maximum(high, crown[:2])
         low, high = low - _BEYOND * size, high + _BEYOND * size
     else:
-        pixels = _mask_pixels(mask, sure)
+        pixels = _mask_pixels(mask, points)
         near = ((pixels > low - _MASK_REACH * size) & (pixels < high + _MASK_REACH * size)).all(1)
         if near.any():
             low = np.minimum(low, pixels[near].min(0))

@@ -1,4 +1,4 @@
-"""The search for everybody in one image: from the detector's overlapping proposals to one candidate a person.
+"""The search for all people in one image: from the detector's overlapping proposals to one candidate a person.
 
 Candidates are scored by logistic regression, which separates people from things that look like people in one crop.
 The weights were fitted on 1,276 candidates, 227 of them people, in 310 photographs of everyday scenes, animals,
@@ -34,47 +34,80 @@ BODY = BLAZEPOSE33.indices(
     ["nose"] + [f"{s}_{j}" for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for s in ("left", "right")]
 )
 _MIRROR = list(BLAZEPOSE33.mirror)
-_OKS_WIDTH = 0.07  # of the region's side: how far two guesses of one joint may be apart
-SAME_PERSON = 0.5  # similarity of two poses from which they are guesses at one person
-_SAME_REFINED = 0.4  # the same for refined candidates, by the joints that both show
-_FIRST_PRESENCE, _SECOND_PRESENCE = 0.3, 0.5
-_SAME_PLACE = 0.2  # of the region's side
-_BEYOND = 0.25  # part of a window's side by which the outer windows reach over the image's edges
+_OKS_WIDTH = 0.07  # of the region's side: σ of the distance between two predictions of one joint
+SAME_PERSON = 0.5  # similarity of two poses from which they are predictions of one person
 PROPOSAL_THRESHOLD = 0.3  # score from which the detector's proposals are followed
-_NOT_DETECTED = PROPOSAL_THRESHOLD / 2  # score of those whom only MultiPose found
-_MULTIPOSE_WEIGHT = 0.9
-_NO_PERSON = 0.1  # MultiPose's highest score on 22 images without people
-_INSIDE = 0.7  # share of a candidate's joints on somebody else's mask
-_WEAKER = 1.0  # in log-odds
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """Somebody who may be a person.
+class SearchOptions:
+    """Thresholds of the search that are the same in every `Scheme`.
 
-    first, second  landmark passes on the detector's region and on the model's own next region
-    windows        numbers of the windows in which the detector found this pose
-    score          the detector's best score
-    multipose      MultiPose's best score for somebody there; 0 where it found nobody
-    passes         on the second's next region and on jittered views of it; empty until `refine`
+    first_presence, second_presence  0..1: presence that the first and the second landmark pass must have
+    same_refined      similarity from which refined candidates are one person, by the joints that both show
+    max_distance      share of the region's side between MultiPose's region and the candidate's that it supports
+    window_overhang   share of a window's side by which the outer windows reach over the image's edges
+    undetected_score  detector's score of candidates that only MultiPose found
+    multipose_weight  of MultiPose's log-odds in a candidate's; multipose_zero: its score that counts as none, the
+                      highest on 22 images without people
+    on_mask           share of a candidate's joints on another person's mask from which it is no second person, if its
+                      log-odds are lower by weaker_by
+    large_window      share of the longer side of windows that show every person who may be the largest
+    beyond_doubt      log-odds of a person that end the search for the largest; from 1.1 on a candidate is accepted
     """
 
-    first: Observation
-    second: Observation
-    windows: frozenset[int]
-    score: float
+    first_presence: float = 0.3
+    second_presence: float = 0.5
+    same_refined: float = 0.4
+    max_distance: float = 0.2
+    window_overhang: float = 0.25
+    undetected_score: float = PROPOSAL_THRESHOLD / 2
+    multipose_weight: float = 0.9
+    multipose_zero: float = 0.1
+    on_mask: float = 0.7
+    weaker_by: float = 1.0
+    large_window: float = 0.6
+    beyond_doubt: float = 2.5
+
+
+_OPTIONS = SearchOptions()
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What may be a person, and what the networks found of it so far.
+
+    `search` makes it, and in videos `tracking.Follower`; `fusion.fused_people` makes a `DetectedPerson` of it.
+
+    passes       of BlazePose full on the region around the person and on jittered views of it; empty until `refine`
+    probability  0..1, that this is a person
+    confirmed    False: in a video, it is followed until it is clear whether it is a person
+    heavy        passes of BlazePose heavy, if there are some already
+    coarse       while it is searched for: landmark passes on the detector's region and on the region that the first
+                 pass predicts
+    windows      numbers of the windows in which the detector found this pose
+    score        the detector's best score
+    multipose    MultiPose's best score for a person there; 0 if it found none
+    """
+
     passes: tuple[Observation, ...] = ()
+    probability: float = 0.0
+    confirmed: bool = True
+    heavy: tuple[Observation, ...] = ()
+    coarse: tuple[Observation, ...] = ()
+    windows: frozenset[int] = frozenset()
+    score: float = 0.0
     multipose: float = 0.0
 
     @property
-    def side(self) -> float:
-        """Side of the region around the person, pixels."""
-        return self.second.next_region.side
+    def region(self) -> Region:
+        """Around the person, as the coarse passes predict it."""
+        return self.coarse[-1].next_region
 
     @property
     def points(self) -> np.ndarray:
-        """(33, 2) the best guess so far."""
-        return (self.passes[0] if self.passes else self.second).points
+        """(33, 2) the best prediction so far."""
+        return (self.passes[0] if self.passes else self.coarse[-1]).points
 
     @property
     def support(self) -> int:
@@ -105,32 +138,30 @@ def similarity_of_points(
 
 
 def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal]) -> list[Candidate]:
-    """Two landmark passes on each distinct proposal; guesses at one person joined, best supported first."""
+    """Two landmark passes on each distinct proposal; predictions of one person joined, best supported first."""
     groups = _group(proposals)
     firsts = observe_all(pool, pyramid, [CropView(group[0].region) for group in groups], masks=False)
-    kept = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > _FIRST_PRESENCE]
+    kept = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > _OPTIONS.first_presence]
+    # The first pass predicts a better region, and only a person is still there in the second.
     seconds = observe_all(pool, pyramid, [CropView(first.next_region) for _, first in kept], masks=False)
-    found = [
-        Candidate(
-            first,
-            second,
-            frozenset(p.window for p in group if not p.multipose),
-            max((p.score for p in group if not p.multipose), default=_NOT_DETECTED),
-        )
-        for (group, first), second in zip(kept, seconds, strict=True)
-        if second.presence > _SECOND_PRESENCE
-    ]
+    found = []
+    for (group, first), second in zip(kept, seconds, strict=True):
+        if second.presence > _OPTIONS.second_presence:
+            detected = [proposal for proposal in group if not proposal.multipose]
+            windows = frozenset(proposal.window for proposal in detected)
+            score = max((proposal.score for proposal in detected), default=_OPTIONS.undetected_score)
+            found.append(Candidate(coarse=(first, second), windows=windows, score=score))
     return [replace(c, multipose=_multipose_score(c, proposals)) for c in _join(found)]
 
 
 def refine(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
-    """Add the passes on each candidate's next region and on `views` jittered views of it."""
-    passes = observe_jittered(pool, pyramid, [c.second.next_region for c in candidates], views)
+    """Add the passes on each candidate's region and on `views` jittered views of it."""
+    passes = observe_jittered(pool, pyramid, [c.region for c in candidates], views)
     return [replace(c, passes=tuple(group)) for c, group in zip(candidates, passes, strict=True)]
 
 
 def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
-    """Nearly equal regions together, best score first: one landmark pass will do for them."""
+    """Nearly equal regions together, best score first: one landmark pass suffices for them."""
     groups: list[list[Proposal]] = []
     for proposal in sorted(proposals, key=lambda p: -p.score):
         home = next((g for g in groups if _near(g[0].region, proposal.region)), None)
@@ -149,16 +180,14 @@ def _near(a: Region, b: Region) -> bool:
 
 
 def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> float:
-    """The best score of MultiPose's regions about where the candidate's is; poses may differ where BlazePose's is
-    unsteady.
-    """
-    region = candidate.second.next_region
-    return max((p.score for p in proposals if p.multipose and _about(p.region, region)), default=0.0)
+    """The best score of MultiPose's regions near the candidate's; poses may differ where BlazePose's is unsteady."""
+    near = (p.score for p in proposals if p.multipose and _about(p.region, candidate.region))
+    return max(near, default=0.0)
 
 
 def _about(a: Region, b: Region) -> bool:
     side = math.sqrt(a.side * b.side)
-    close = math.hypot(a.x - b.x, a.y - b.y) < _SAME_PLACE * side
+    close = math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.max_distance * side
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
     return close and abs(math.log(a.side / b.side)) < math.log(1.5) and abs(turn) < math.pi / 2
 
@@ -180,7 +209,7 @@ def _join(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _same_person(a: Candidate, b: Candidate) -> bool:
-    return similarity(a.points, b.points, math.sqrt(a.side * b.side)) > SAME_PERSON
+    return similarity(a.points, b.points, math.sqrt(a.region.side * b.region.side)) > SAME_PERSON
 
 
 @dataclass(frozen=True)
@@ -193,7 +222,7 @@ class CandidateFeatures:
     instability  how much the pose changes with the crop: between the first two passes in units of the region's side,
               or over the jittered views in metres of the world landmarks
     turn      radians, 0..pi: how far the person's up direction is from the image's
-    multipose MultiPose's best score, 0..1; 0 where it found nobody
+    multipose MultiPose's best score, 0..1; 0 if it found no person
     """
 
     support: int
@@ -217,7 +246,7 @@ class PersonScore:
     threshold: float
 
     def log_odds(self, e: CandidateFeatures) -> float:
-        """That this is a person."""
+        """That a candidate with these features is a person."""
         return (
             self.bias
             + self.support * math.log(min(max(e.support, 1), 12))
@@ -225,7 +254,7 @@ class PersonScore:
             + self.presence * _logit(e.presence)
             - self.steadiness * math.log(max(e.instability, 0.002))
             + self.turn * e.turn
-            + _MULTIPOSE_WEIGHT * max(_logit(e.multipose) - _logit(_NO_PERSON), 0.0)
+            + _OPTIONS.multipose_weight * max(_logit(e.multipose) - _logit(_OPTIONS.multipose_zero), 0.0)
         )
 
 
@@ -236,8 +265,9 @@ def _logit(share: float) -> float:
 
 def coarse_features(candidate: Candidate) -> CandidateFeatures:
     """The features after two landmark passes: enough to drop most false positives."""
-    moved = np.linalg.norm(candidate.second.points - candidate.first.points, axis=1)[BODY]
-    return _features(candidate, candidate.second.presence, float(np.median(moved)) / candidate.side)
+    first, second = candidate.coarse
+    moved = np.linalg.norm(second.points - first.points, axis=1)[BODY]
+    return _features(candidate, second.presence, float(np.median(moved)) / candidate.region.side)
 
 
 def refined_features(candidate: Candidate) -> CandidateFeatures:
@@ -247,19 +277,19 @@ def refined_features(candidate: Candidate) -> CandidateFeatures:
 
 
 def _features(candidate: Candidate, presence: float, instability: float) -> CandidateFeatures:
-    turn = abs(math.remainder(candidate.second.next_region.angle, 2 * math.pi))
+    turn = abs(math.remainder(candidate.region.angle, 2 * math.pi))
     return CandidateFeatures(candidate.support, candidate.score, presence, instability, turn, candidate.multipose)
 
 
 def distinct_people(scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
-    """Without second guesses at one person, and without poses that lie mostly within a likelier person's mask.
+    """Without second predictions of one person, and without poses that lie mostly within a likelier person's mask.
 
-    scored: refined candidates with their log-odds; the answer has the likeliest first.
+    scored  refined candidates with their log-odds; the result has the likeliest first
     """
     kept: list[tuple[Candidate, float]] = []
     for candidate, log_odds in sorted(scored, key=lambda pair: -pair[1]):
         repeated = any(
-            _alike(candidate, other) or (log_odds < better - _WEAKER and _within_mask(candidate, other))
+            _alike(candidate, other) or (log_odds < better - _OPTIONS.weaker_by and _within_mask(candidate, other))
             for other, better in kept
         )
         if not repeated:
@@ -268,10 +298,11 @@ def distinct_people(scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Can
 
 
 def _alike(a: Candidate, b: Candidate) -> bool:
-    """Whether the joints that both show agree; legs beyond the image's edge are anybody's guess."""
+    """Whether the joints that both show agree; legs beyond the image's edge are not known."""
     points = mean_points(a.passes), mean_points(b.passes)
     confidences = mean_confidence(a.passes), mean_confidence(b.passes)
-    return similarity(*points, math.sqrt(a.side * b.side), confidences) > _SAME_REFINED
+    side = math.sqrt(a.region.side * b.region.side)
+    return similarity(*points, side, confidences) > _OPTIONS.same_refined
 
 
 def _within_mask(candidate: Candidate, other: Candidate) -> bool:
@@ -282,12 +313,10 @@ def _within_mask(candidate: Candidate, other: Candidate) -> bool:
     inside = ((pixels >= 0) & (pixels < size)).all(1)
     columns, rows = np.clip(pixels, 0, size - 1).T
     weights = mean_confidence(candidate.passes)[BODY] + 0.02
-    return float(np.average(inside & (mask.crop[rows, columns] > 127), weights=weights)) > _INSIDE
+    return float(np.average(inside & (mask.crop[rows, columns] > 127), weights=weights)) > _OPTIONS.on_mask
 
 
 Mode = Literal["thorough", "fast", "largest"]
-_LARGE = 0.6  # windows of that share of the longer side show every person who may be the largest
-_BEYOND_DOUBT = 2.5  # log-odds: at 1.1 somebody is taken for a person
 
 
 @dataclass(frozen=True)
@@ -297,9 +326,9 @@ class Scheme:
     shares     sides of the windows as shares of the image's longer side
     views      jittered views of a candidate in a search
     followed   jittered views of a person who is followed from the frame before
-    multipose  windows that MultiPose looks at, as shares of the longer side, and their sides in pixels of its input
-    heavy      crops of BlazePose's heavy network for each person that was found
-    upright    crops of MoveNet Thunder for each person that was found
+    multipose  windows that MultiPose gets, as shares of the longer side, and their sides in pixels of its input
+    heavy      crops of BlazePose's heavy network for each person found
+    upright    crops of MoveNet Thunder for each person found
     in_turn    the same for the frames of a video, in turn
     coarse     score by which a candidate is worth refining after two passes
     refined    score by which a refined candidate is a person
@@ -320,7 +349,7 @@ class Scheme:
         return replace(self, upright=self.in_turn[frame % len(self.in_turn)])
 
 
-# Fitted separately, for support grows with the number of windows and the spread with that of views.
+# Fitted separately, because support grows with the number of windows and the spread with that of views.
 SCHEMES: dict[str, Scheme] = {
     "thorough": Scheme(
         shares=(1.0, 1.35, 0.75, 0.6, 0.5, 0.42, 0.35, 0.3),
@@ -347,81 +376,67 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-@dataclass(frozen=True)
-class Found:
-    """Somebody: BlazePose's passes, how likely it is a person, 0..1, and whether it is taken for one.
-
-    In a video, those who are less sure are followed until it is clear what they are; heavy's passes are there already.
-    """
-
-    passes: tuple[Observation, ...]
-    score: float
-    confirmed: bool = True
-    heavy: tuple[Observation, ...] = ()
-
-
 def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]]:
-    """What MultiPose looks at: windows of the image and their sides in pixels of its input.
+    """Windows of the image for MultiPose and their sides in pixels of its input.
 
-    Windows smaller than the input show nothing that the whole image does not.
+    Windows smaller than the input show nothing that the full image does not.
     """
     longest = max(pyramid.width, pyramid.height)
-    return [
-        (window, size)
-        for share, size in scheme.multipose
-        if share == 1 or share * longest >= size
-        for window in windows_over(pyramid.width, pyramid.height, (share,))
-    ]
+    views = []
+    for share, size in scheme.multipose:
+        if share == 1 or share * longest >= size:
+            views += [(window, size) for window in windows_over(pyramid.width, pyramid.height, (share,))]
+    return views
 
 
 def search(
-    pool: ModelPool, pyramid: Pyramid, scheme: Scheme, known: Callable[[Region], bool] = lambda region: False
-) -> list[Found]:
-    """Everybody in an image, through all windows of the scheme; the likeliest first.
+    pool: ModelPool, pyramid: Pyramid, scheme: Scheme, skip: Callable[[Region], bool] = lambda region: False
+) -> list[Candidate]:
+    """All people in an image, through all windows of the scheme; the likeliest first.
 
-    known  tells regions of people who need not be found
+    skip  whether a proposed region need not be followed, such as that of a person who is tracked already
     """
-    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _BEYOND)
+    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _OPTIONS.window_overhang)
     proposals = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    return search_in(pool, pyramid, scheme, windows, proposals, known)
+    return search_in(pool, pyramid, scheme, windows, proposals, skip)
 
 
-def search_largest(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Found]:
-    """As `search`, but where large windows show beyond doubt who is largest, smaller ones are not looked through.
+def search_largest(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Candidate]:
+    """As `search`, but smaller windows are skipped if large windows show beyond doubt who is largest.
 
     That takes about a third of the time; small people whom the large windows do not show may be missed then.
     """
     longest = max(pyramid.width, pyramid.height)
-    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _BEYOND)
+    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _OPTIONS.window_overhang)
     views = multipose_views(pyramid, scheme)
-    large = [window for window in windows if window.side >= _LARGE * longest]
-    whole = [view for view in views if view[0].side >= longest]
-    proposals = propose_by_multipose(pool, pyramid, whole)
+    # First the large windows alone.
+    large = [window for window in windows if window.side >= _OPTIONS.large_window * longest]
+    full_views = [view for view in views if view[0].side >= longest]
+    proposals = propose_by_multipose(pool, pyramid, full_views)
     detected = propose(pool, pyramid, large, PROPOSAL_THRESHOLD)
     scored = _scored(pool, pyramid, scheme, [*detected, *proposals])
     people = _accepted(scheme, scored)
     if people and _clear(people, scored, proposals):
-        return _found(people)
-    proposals += propose_by_multipose(pool, pyramid, [view for view in views if view not in whole])
+        return _people(people)
+    # Else the others too; windows are numbered through, because a candidate's support counts distinct ones.
+    proposals += propose_by_multipose(pool, pyramid, [view for view in views if view not in full_views])
     more = propose(pool, pyramid, [window for window in windows if window not in large], PROPOSAL_THRESHOLD)
     detected += [replace(p, window=len(large) + p.window) for p in more]
-    return _found(_accepted(scheme, _scored(pool, pyramid, scheme, [*detected, *proposals])))
+    return _people(_accepted(scheme, _scored(pool, pyramid, scheme, [*detected, *proposals])))
 
 
 def _clear(
     people: Sequence[tuple[Candidate, float]], scored: Sequence[tuple[Candidate, float]], proposals: Sequence[Proposal]
 ) -> bool:
-    """Whether the largest of the people is surely one, and nothing else looks like somebody."""
+    """Whether the largest of the people is certainly one, and nothing else looks like a person."""
     accepted = [candidate for candidate, _ in people]
-    _, log_odds = max(people, key=lambda pair: pair[0].side)
-    return (
-        log_odds > _BEYOND_DOUBT
-        and all(any(_about(p.region, c.second.next_region) for c in accepted) for p in proposals)
-        and all(
-            candidate in accepted or any(_alike(candidate, c) or _within_mask(candidate, c) for c in accepted)
-            for candidate, _ in scored
-        )
-    )
+    _, log_odds = max(people, key=lambda pair: pair[0].region.side)
+    if log_odds <= _OPTIONS.beyond_doubt:
+        return False
+    if not all(any(_about(proposal.region, c.region) for c in accepted) for proposal in proposals):
+        return False
+    others = [candidate for candidate, _ in scored if candidate not in accepted]
+    return all(any(_alike(other, c) or _within_mask(other, c) for c in accepted) for other in others)
 
 
 def search_in(
@@ -430,11 +445,13 @@ def search_in(
     scheme: Scheme,
     windows: Sequence[Region],
     proposals: Sequence[Proposal],
-    known: Callable[[Region], bool] = lambda region: False,
-) -> list[Found]:
-    """Everybody whom the detector finds in the windows, or who is among MultiPose's proposals; the likeliest first."""
+    skip: Callable[[Region], bool] = lambda region: False,
+) -> list[Candidate]:
+    """The people that the detector finds in the windows, or that are among MultiPose's proposals; the likeliest
+    first.
+    """
     proposed = [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *proposals]
-    return _found(_accepted(scheme, _scored(pool, pyramid, scheme, [p for p in proposed if not known(p.region)])))
+    return _people(_accepted(scheme, _scored(pool, pyramid, scheme, [p for p in proposed if not skip(p.region)])))
 
 
 def _scored(
@@ -451,5 +468,5 @@ def _accepted(scheme: Scheme, scored: Sequence[tuple[Candidate, float]]) -> list
     return distinct_people([(c, log_odds) for c, log_odds in scored if log_odds > scheme.refined.threshold])
 
 
-def _found(people: Sequence[tuple[Candidate, float]]) -> list[Found]:
-    return [Found(c.passes, 1 / (1 + math.exp(-log_odds))) for c, log_odds in people]
+def _people(accepted: Sequence[tuple[Candidate, float]]) -> list[Candidate]:
+    return [replace(c, probability=1 / (1 + math.exp(-log_odds))) for c, log_odds in accepted]

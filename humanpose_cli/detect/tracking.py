@@ -14,57 +14,81 @@ from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson, Observation, mean_points, observe_jittered
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
-from humanpose_cli.detect.search import SAME_PERSON, Found, Scheme, search, search_in, similarity
+from humanpose_cli.detect.search import SAME_PERSON, Candidate, Scheme, search, search_in, similarity
 
-_PRESENCE = 0.5  # below this the person has left the region
-_MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
-_PATIENCE = 2  # frames for which a region is kept though nobody was detected in it
-_NEWCOMERS = 4  # at most, looked into in one frame
-_LOOK_EVERY = 6  # frames between two looks for newcomers, in turn at the whole image and at one of its parts
-_MULTIPOSE_SIDE = 512  # pixels of what MultiPose sees
-_PART = 0.5  # of the longer side of the image
-_KEY_EVERY = 60  # frames between two searches of everything
-_KNOWN = 0.2  # of a region's side: how near somebody is who is known already
-_REJECTION = 24  # frames for which a region where nobody was found is left alone
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
-# Log-odds against those of a person in a single image: from the lower ones, somebody is followed until it is clear what
-# it is; from the higher ones it is. Between them it takes two searches, but in the first frame: a video asks so often
-# that what looks a little like a person is found some time.
-_TENTATIVE, _CERTAIN = -2.5, 1.5
-_LOOK_AGAIN = 6  # frames between two looks of MultiPose at somebody who is not certain
-_CLOSE_SIDE, _CLOSE = 256, 1.6  # pixels of what it then sees, and its width in sides of the region
-_CLEAR = 0.45  # its score of a person; of a clamp that looks like one .28 to .35, of a bystander .52 to .57
-_WALKED = 0.5  # of the region's side: what goes this far while it looks like a person is one
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """When people are followed, searched for and given up in a video.
+
+    min_presence      0..1, of the landmark passes, below which the person has left the region
+    max_movement      share of the region's side by which passes may differ and still show a reliable pose
+    patience          frames for which a region without a detection is kept
+    max_newcomers     proposals that are searched around in one frame
+    look_every        frames between two looks of MultiPose for newcomers, in turn at the full image and at a part
+    look_side         pixels of MultiPose's input for these looks; look_part: side of a part, of the image's longer side
+    key_every         frames between two searches of the full image
+    near              share of a region's side within which a proposal is of the same person
+    rejection         frames for which a region where no person was found is not searched again
+    tentative, certain  log-odds against the threshold of single images: from the lower on a candidate is followed until
+                      it is clear what it is, from the higher on it is a person. Between them it takes two searches,
+                      except in the first frame: so many frames are searched that something resembles a person in one
+    look_again_every  frames between two looks of MultiPose at a candidate that is not certain
+    close_side        pixels of MultiPose's input for these looks; close_reach: their width in sides of the region
+    clear_score       MultiPose's score of a person; of a clamp that resembles one .28 to .35, of a bystander .52 to .57
+    walked            share of the region's side: a candidate that moves this far while it looks like a person is one
+    """
+
+    min_presence: float = 0.5
+    max_movement: float = 0.06
+    patience: int = 2
+    max_newcomers: int = 4
+    look_every: int = 6
+    look_side: int = 512
+    look_part: float = 0.5
+    key_every: int = 60
+    near: float = 0.2
+    rejection: int = 24
+    tentative: float = -2.5
+    certain: float = 1.5
+    look_again_every: int = 6
+    close_side: int = 256
+    close_reach: float = 1.6
+    clear_score: float = 0.45
+    walked: float = 0.5
+
+
+_OPTIONS = FollowOptions()
 
 
 @dataclass
 class _Followed:
     region: Region
-    detection: Found | None
+    candidate: Candidate | None  # of the last frame; None if it was lost there
     confirmed: bool
     start: Region
-    likely: bool = False  # a search, or a look, took it for a person
-    missed: int = 0
+    likely: bool = False  # a search, or a look, found it to be a person
+    missed: int = 0  # frames since it was lost
 
 
 class Follower:
     """People followed from frame to frame.
 
     Each frame costs `scheme.followed` + 1 passes of BlazePose full and those of heavy a person; every sixth frame
-    MultiPose looks for newcomers, in turn in the whole image and in one of its parts. A newcomer, and the place where
-    somebody was lost, brings a search there; where it finds nobody, that region is left alone for a second, so that a
-    lamp-post does not slow the whole video down. Somebody who is less sure to be a person is followed, too: what walks
-    is one.
+    MultiPose looks for newcomers, in turn in the full image and in one of its parts. Around a newcomer, and where a
+    person was lost, the image is searched; a region where no person is found is skipped for a second, so that a
+    lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too: what walks is a person.
     """
 
     def __init__(
         self, pool: ModelPool, scheme: Scheme, state: Mapping[str, Any] | None = None, *, masks: bool = False
     ) -> None:
-        """state  of another follower, who followed the frames before; masks: of everybody in every frame."""
+        """state  of another follower, for the frames before; masks: of all people in every frame."""
         self._pool, self._scheme, self._masks = pool, scheme, masks
-        self._tentative = replace(
-            scheme, refined=replace(scheme.refined, threshold=scheme.refined.threshold + _TENTATIVE)
-        )
+        tentative = replace(scheme.refined, threshold=scheme.refined.threshold + _OPTIONS.tentative)
+        self._tentative = replace(scheme, refined=tentative)
         self._followed: list[_Followed] = []
         self._rejected: list[tuple[Region, int]] = []
         self._frame = -1
@@ -79,7 +103,7 @@ class Follower:
 
     @property
     def state(self) -> dict[str, Any]:
-        """All that the next frames depend on, as JSON values."""
+        """State that the next frames depend on, as JSON values."""
         return {
             "frame": self._frame,
             "size": self._size,
@@ -93,28 +117,30 @@ class Follower:
             ],
         }
 
-    def next_frame(self, pyramid: Pyramid) -> list[Found]:
-        """Everybody in the next frame."""
+    def next_frame(self, pyramid: Pyramid) -> list[Candidate]:
+        """The people and uncertain candidates in the next frame."""
         self._frame += 1
         self._rescale(max(pyramid.width, pyramid.height))
         _, proposals = self._pool.together(lambda: self._follow(pyramid), lambda: self._look_round(pyramid))
         lost = [f.region for f in self._followed if f.missed == 1]
-        if self._frame % _KEY_EVERY == 0:
-            certain = [f.region for f in self._followed if f.confirmed and f.detection is not None]
-            self._add(search(self._pool, pyramid, self._tentative, lambda r: any(_near(r, c) for c in certain)))
+        # Now and then the full image, but for the regions of people who are certain.
+        if self._frame % _OPTIONS.key_every == 0:
+            certain = [f.region for f in self._followed if f.confirmed and f.candidate is not None]
+            found = search(self._pool, pyramid, self._tentative, lambda r: any(_near(r, c) for c in certain))
+            self._add(found)
+        # Else around newcomers and lost people.
         fresh = sorted((p for p in proposals if not self._known(p.region)), key=lambda p: -p.score)
-        newcomers = fresh[:_NEWCOMERS]
+        newcomers = fresh[: _OPTIONS.max_newcomers]
         if lost or newcomers:
-            around = [
-                window for region in (*lost, *(p.region for p in newcomers)) for window in _windows_around(region)
-            ]
-            self._add(search_in(self._pool, pyramid, self._tentative, around, newcomers))
-            until = self._frame + _REJECTION
+            regions = [*lost, *(p.region for p in newcomers)]
+            windows = [window for region in regions for window in _windows_around(region)]
+            self._add(search_in(self._pool, pyramid, self._tentative, windows, newcomers))
+            until = self._frame + _OPTIONS.rejection
             self._rejected += [(p.region, until) for p in newcomers if not self._known(p.region)]
         self._look_again(pyramid)
-        self._followed = [f for f in self._followed if f.missed <= _PATIENCE]
+        self._followed = [f for f in self._followed if f.missed <= _OPTIONS.patience]
         self._rejected = [(region, until) for region, until in self._rejected if until > self._frame]
-        return [replace(f.detection, confirmed=f.confirmed) for f in self._followed if f.detection is not None]
+        return [replace(f.candidate, confirmed=f.confirmed) for f in self._followed if f.candidate is not None]
 
     def _rescale(self, size: int) -> None:
         """A frame of another size shows the same view at another scale."""
@@ -126,7 +152,7 @@ class Follower:
         self._size = size
 
     def _follow(self, pyramid: Pyramid) -> None:
-        """Passes over everybody who is followed."""
+        """Passes over all people who are followed."""
         regions = [f.region for f in self._followed]
         full, heavy = self._pool.together(
             lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.followed, masks=self._masks),
@@ -139,44 +165,47 @@ class Follower:
         self._drop_duplicates()
 
     def _look_round(self, pyramid: Pyramid) -> list[Proposal]:
-        """Whom MultiPose sees in this frame's part of the image."""
-        turn, step = divmod(self._frame, _LOOK_EVERY)
+        """The people that MultiPose finds in this frame's part of the image."""
+        turn, step = divmod(self._frame, _OPTIONS.look_every)
         if step:
             return []
-        (whole,) = windows_over(pyramid.width, pyramid.height, (1.0,))[:1]
-        longest = max(pyramid.width, pyramid.height)
-        parts = windows_over(pyramid.width, pyramid.height, (_PART,)) if longest > _MULTIPOSE_SIDE else [whole]
-        window = whole if turn % 2 == 0 else parts[turn // 2 % len(parts)]
-        side = min(_MULTIPOSE_SIDE, max(32 * math.ceil(window.side / 32), 256))
+        size, side = (pyramid.width, pyramid.height), _OPTIONS.look_side
+        full = windows_over(*size, (1.0,))[0]
+        parts = windows_over(*size, (_OPTIONS.look_part,)) if max(size) > side else [full]
+        window = full if turn % 2 == 0 else parts[turn // 2 % len(parts)]
+        side = min(side, max(32 * math.ceil(window.side / 32), 256))
         return propose_by_multipose(self._pool, pyramid, [(window, side)])
 
     def _look_again(self, pyramid: Pyramid) -> None:
-        """Those who are not certain, seen from near by MultiPose: two clear looks, or one and a search, will do."""
-        if self._frame % _LOOK_AGAIN:
+        """A close look of MultiPose at uncertain candidates: two clear looks, or one and a search, confirm one."""
+        if self._frame % _OPTIONS.look_again_every:
             return
         for f in self._followed:
-            if not f.confirmed and f.detection is not None:
-                window = replace(f.region, side=_CLOSE * f.region.side, angle=0.0)
-                proposals = propose_by_multipose(self._pool, pyramid, [(window, _CLOSE_SIDE)])
-                clear = any(p.score > _CLEAR and _near(p.region, f.region) for p in proposals)
+            if not f.confirmed and f.candidate is not None:
+                window = replace(f.region, side=_OPTIONS.close_reach * f.region.side, angle=0.0)
+                proposals = propose_by_multipose(self._pool, pyramid, [(window, _OPTIONS.close_side)])
+                clear = any(p.score > _OPTIONS.clear_score and _near(p.region, f.region) for p in proposals)
                 f.confirmed = clear and f.likely
                 f.likely |= clear
 
-    def _add(self, people: Sequence[Found]) -> None:
-        """Those of the people who were found that are not followed into this frame already."""
-        self._followed = [f for f in self._followed if f.detection is not None or f.missed <= _PATIENCE]
-        usual = self._scheme.refined.threshold
-        for found in people:
-            likely = found.score > _probability(usual)
-            sure = found.score > _probability(usual + _CERTAIN) or (likely and self._frame == 0)
-            same = next((f for f in self._followed if f.detection and _same(found.passes, f.detection.passes)), None)
+    def _add(self, found: Sequence[Candidate]) -> None:
+        """Follow those of the candidates that are not followed into this frame already."""
+        self._followed = [f for f in self._followed if f.candidate is not None or f.missed <= _OPTIONS.patience]
+        threshold = self._scheme.refined.threshold
+        for candidate in found:
+            likely = candidate.probability > _probability(threshold)
+            certain = candidate.probability > _probability(threshold + _OPTIONS.certain)
+            certain |= likely and self._frame == 0
+            followed = (f for f in self._followed if f.candidate and _same(candidate.passes, f.candidate.passes))
+            same = next(followed, None)
             if same is not None:
-                same.confirmed |= sure or (likely and same.likely)
+                same.confirmed |= certain or (likely and same.likely)
                 same.likely |= likely
                 continue
-            region = _mean_region(found.passes)
-            self._followed = [f for f in self._followed if f.detection is not None or not _near(f.region, region)]
-            self._followed.append(_Followed(region, found, sure, region, likely))
+            # It takes the place of a lost person near by.
+            region = _mean_region(candidate.passes)
+            self._followed = [f for f in self._followed if f.candidate is not None or not _near(f.region, region)]
+            self._followed.append(_Followed(region, candidate, certain, region, likely))
 
     def _known(self, region: Region) -> bool:
         regions = [f.region for f in self._followed] + [rejected for rejected, _ in self._rejected]
@@ -185,18 +214,16 @@ class Follower:
     def _drop_duplicates(self) -> None:
         """Two regions that slid onto one person become one."""
         kept: list[_Followed] = []
-        for f in sorted(self._followed, key=lambda f: -(f.detection.score if f.detection else 0.0)):
-            duplicate = f.detection is not None and any(
-                _same(f.detection.passes, k.detection.passes) for k in kept if k.detection is not None
-            )
-            if not duplicate:
+        for f in sorted(self._followed, key=lambda f: -(f.candidate.probability if f.candidate else 0.0)):
+            others = [k.candidate.passes for k in kept if k.candidate is not None]
+            if f.candidate is None or not any(_same(f.candidate.passes, passes) for passes in others):
                 kept.append(f)
         self._followed = [f for f in self._followed if any(f is k for k in kept)]
 
 
 def _near(a: Region, b: Region) -> bool:
     side = max(a.side, b.side)
-    return math.hypot(a.x - b.x, a.y - b.y) < _KNOWN * side and abs(math.log(a.side / b.side)) < math.log(2.5)
+    return math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.near * side and abs(math.log(a.side / b.side)) < math.log(2.5)
 
 
 def _probability(log_odds: float) -> float:
@@ -214,19 +241,19 @@ def _update(followed: _Followed, full: Sequence[Observation], heavy: Sequence[Ob
     presence = float(np.mean([o.presence for o in passes]))
     points = np.stack([o.points for o in passes])
     moved = float(np.median(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0)))) / followed.region.side
-    if presence < _PRESENCE or moved > _MOVED:
-        followed.detection = None
+    if presence < _OPTIONS.min_presence or moved > _OPTIONS.max_movement:
+        followed.candidate = None
         followed.missed += 1
         return
-    score = presence * math.exp(-0.5 * (moved / 0.03) ** 2)
-    followed.detection, followed.missed = Found(tuple(full), score, heavy=tuple(heavy)), 0
+    probability = presence * math.exp(-0.5 * (moved / 0.03) ** 2)
+    followed.candidate, followed.missed = Candidate(tuple(full), probability, heavy=tuple(heavy)), 0
     followed.region = _mean_region(passes)
     walked = math.hypot(followed.region.x - followed.start.x, followed.region.y - followed.start.y)
-    followed.confirmed |= walked > _WALKED * followed.region.side
+    followed.confirmed |= walked > _OPTIONS.walked * followed.region.side
 
 
 def _mean_region(passes: Sequence[Observation]) -> Region:
-    """Where the passes agree that the person will be; angles are averaged as directions."""
+    """The mean of the regions that the passes predict; angles are averaged as directions."""
     regions = [o.next_region for o in passes]
     angle = math.atan2(sum(math.sin(r.angle) for r in regions), sum(math.cos(r.angle) for r in regions))
     x, y, side = np.mean([(r.x, r.y, r.side) for r in regions], axis=0)
@@ -238,10 +265,20 @@ def _same(a: Sequence[Observation], b: Sequence[Observation]) -> bool:
     return similarity(mean_points(a), mean_points(b), side) > SAME_PERSON
 
 
-_KEYPOINT_WIDTH = 0.1  # of the longer side of the box: how far a keypoint may move and still half agree
-_SURE_ENOUGH = 0.3
-_GAP = 10  # frames for which a track waits for its person
-_LEAST_SIMILAR = 0.3  # similarity 0..1 below which two people are never one
+@dataclass(frozen=True)
+class TrackOptions:
+    """When people of two frames are one track.
+
+    keypoint_width  share of the longer side of the box: σ of the movement of a keypoint from frame to frame
+    min_confidence  of keypoints that are compared; at least four of them
+    max_gap         frames for which a track waits for its person
+    min_similarity  0..1, of boxes or keypoints, below which two people are never one
+    """
+
+    keypoint_width: float = 0.1
+    min_confidence: float = 0.3
+    max_gap: int = 10
+    min_similarity: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -263,10 +300,11 @@ class TrackAssigner:
     """Numbers people over the frames of one video.
 
     Each frame's people are matched to the tracks by the best total similarity of boxes and keypoints (Hungarian
-    method); people like nobody in the last ten frames start a track. A hard cut ends all tracks.
+    method); people without a match in the last ten frames start a track. A hard cut ends all tracks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: TrackOptions | None = None) -> None:
+        self._options = options or TrackOptions()
         self._tracks: list[_Track] = []
         self._next = 0
         self._shots = ShotDetector()
@@ -287,7 +325,7 @@ class TrackAssigner:
                 self._next += 1
         for track in self._tracks:
             track.missed += 1
-        self._tracks = [track for track in self._tracks if track.missed <= _GAP]
+        self._tracks = [track for track in self._tracks if track.missed <= self._options.max_gap]
         return FrameIds(self._shots.shot_id, tuple(numbers))
 
     def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
@@ -295,21 +333,24 @@ class TrackAssigner:
             return []
         from scipy.optimize import linear_sum_assignment  # a third of a second to import
 
-        alike = np.array([[_similarity(track.last, person) for track in self._tracks] for person in people])
-        rows, columns = linear_sum_assignment(np.where(alike >= _LEAST_SIMILAR, alike, 0.0), maximize=True)
-        return [(r, self._tracks[c]) for r, c in zip(rows, columns, strict=True) if alike[r, c] >= _LEAST_SIMILAR]
+        alike = np.zeros((len(people), len(self._tracks)))
+        for row, person in enumerate(people):
+            alike[row] = [_similarity(track.last, person, self._options) for track in self._tracks]
+        possible = alike >= self._options.min_similarity
+        pairs = zip(*linear_sum_assignment(np.where(possible, alike, 0.0), maximize=True), strict=True)
+        return [(row, self._tracks[column]) for row, column in pairs if possible[row, column]]
 
 
-def _similarity(before: DetectedPerson, now: DetectedPerson) -> float:
+def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptions) -> float:
     """0..1: overlap of the boxes, or agreement of the keypoints that both show, whichever is better."""
     overlap = float(box_overlap(before.box, now.box))
     if before.skeleton != now.skeleton:
         return overlap
-    sure = (before.keypoints[:, 2] > _SURE_ENOUGH) & (now.keypoints[:, 2] > _SURE_ENOUGH)
-    if sure.sum() < 4:
+    shared = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > options.min_confidence
+    if shared.sum() < 4:
         return overlap
-    width = _KEYPOINT_WIDTH * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
-    apart = np.sum((before.keypoints[sure, :2] - now.keypoints[sure, :2]) ** 2, axis=1)
+    width = options.keypoint_width * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
+    apart = np.sum((before.keypoints[shared, :2] - now.keypoints[shared, :2]) ** 2, axis=1)
     return max(overlap, float(np.exp(-apart / (2 * width**2)).mean()))
 
 
@@ -317,12 +358,12 @@ class ShotDetector:
     """Finds hard cuts: frames whose layout has suddenly little in common with that of the frame before.
 
     Layouts are compared by correlation, so flashes and exposure do not count; the change must be several times
-    what is usual in the shot, so neither do fast pans. Frames without a layout, such as black ones, are passed over:
-    what comes after them is compared with what came before.
+    the usual change in the shot, so neither do fast pans. Frames without a layout, such as black ones, are skipped:
+    the frame after them is compared with the one before.
     """
 
-    _SIZE, _LEAST = 32, 256
-    _CHANGE, _SUDDENNESS = 0.35, 3.0
+    _SIZE, _MIN_SIDE = 32, 256  # pixels of a layout, and of the subsampled image that it is shrunk from
+    _CHANGE, _SUDDENNESS = 0.35, 3.0  # 1 − correlation of a cut, and its multiple of the usual change
     _FLAT = 2.0  # grey levels of standard deviation below which a frame has no layout
 
     def __init__(self) -> None:
@@ -332,9 +373,8 @@ class ShotDetector:
 
     def next_frame(self, image: np.ndarray) -> int:
         """The shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
-        step = max(
-            min(image.shape[:2]) // self._LEAST, 1
-        )  # the mean of every pixel takes as long as following somebody
+        # Every few pixels: the mean of all of them takes as long as following a person.
+        step = max(min(image.shape[:2]) // self._MIN_SIDE, 1)
         small = cv2.resize(image[::step, ::step], (self._SIZE, self._SIZE), interpolation=cv2.INTER_AREA).astype(float)
         layout = small - small.mean((0, 1))
         if layout.std() < self._FLAT:

@@ -19,8 +19,10 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.io.atomic import npz_bytes, writing_error
+from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.protected import open_existing
+from humanpose_cli.version import __version__
 
 _ARRAYS = ("box", "keypoints", "world", "spread", "world_spread")
 
@@ -82,6 +84,21 @@ class DetectionJournal:
     def remove(self) -> None:
         """The sequence is done."""
         self.path.unlink(missing_ok=True)
+
+
+def journal_of(item: InputItem, output: Path, identity: Mapping[str, Any]) -> DetectionJournal | None:
+    """The journal of a sequence's people until `output`, its fit file, is written; None for an image.
+
+    identity  of the fitter
+    """
+    if not item.is_sequence or item.error is not None:
+        return None
+    files = []
+    for path in item.files:
+        about = path.stat()  # shows that a file has changed, without reading it
+        files.append([path.name, about.st_size, about.st_mtime_ns])
+    key = {"version": __version__, "fit": identity, "frames": str(item.range), "files": files}
+    return DetectionJournal(output, key)
 
 
 def _arrays(frames: Sequence[Sequence[DetectedPerson]]) -> dict[str, np.ndarray]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,28 +29,28 @@ from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
+from humanpose_cli.geometry.rotations import rotation_between
 
-# Detectors of other skeletons are the users' own; annotators agree to about this (COCO's OKS constants, mean).
-_USUAL_IN_SIGHT, _USUAL_HIDDEN = 0.022, 0.08
+# Metres, for skeletons other than our detector's: annotators agree to about this (COCO's OKS constants, mean).
+_VISIBLE_NOISE, _HIDDEN_NOISE = 0.022, 0.08
 
 
 @lru_cache(maxsize=8)
 def landmark_noise(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Standard deviations (L,) of landmarks in sight and hidden, double.
+    """Standard deviations (L,) in metres of visible and hidden landmarks, double.
 
     BlazePose's were measured with its landmarks' positions on the default body by tools/build_landmarks.py.
     """
     if skeleton != BLAZEPOSE33:
-        usual = torch.ones(len(skeleton), dtype=torch.float64)
-        return _USUAL_IN_SIGHT * usual, _USUAL_HIDDEN * usual
+        ones = torch.ones(len(skeleton), dtype=torch.float64)
+        return _VISIBLE_NOISE * ones, _HIDDEN_NOISE * ones
     path = resources.files("humanpose_cli.body") / "data" / "blazepose_landmarks.npz"
     with resources.as_file(path) as real_path, np.load(real_path, allow_pickle=False) as file:
-        visible_people, hidden = (torch.from_numpy(file[name]).double() for name in ("noise_in_sight", "noise_hidden"))
-    return visible_people, torch.maximum(hidden, visible_people)
+        visible, hidden = (torch.from_numpy(file[name]).double() for name in ("noise_in_sight", "noise_hidden"))
+    return visible, torch.maximum(hidden, visible)
 
 
-# The landmarks that tell where a joint is, without their side; the best seen of each group in parentheses counts.
+# The landmarks that locate a joint, without their side; the most confident of each group in parentheses counts.
 _WITNESSES: dict[str, tuple[tuple[str, ...], ...]] = {
     "pelvis": (("left_hip",), ("right_hip",)),
     "spine1": (("left_hip",), ("right_hip",)),
@@ -81,7 +80,7 @@ def _on_side(name: str, side: str, skeleton: Skeleton) -> str | None:
 
 @lru_cache(maxsize=8)
 def witnesses(skeleton: Skeleton) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    """Per joint of SMPL24: groups of landmark rows, of which the best seen of each group tells about the joint."""
+    """Per joint of SMPL24: groups of landmark rows; the most confident of each group is a witness of the joint."""
     table = []
     for joint in SMPL24.joint_names:
         side = next((s for s in ("left_", "right_") if joint.startswith(s)), "")
@@ -110,7 +109,7 @@ def person_confidence(joints: Tensor) -> Tensor:
     return joints[:, rows].mean(-1)
 
 
-_NEAREST = 0.3  # metres
+_MIN_DEPTH = 0.3  # metres from the camera to the nearest landmark
 
 
 def viewing_pixel(skeleton: Skeleton, keypoints: Tensor, confidence: Tensor, principal_point: Tensor) -> Tensor:
@@ -140,15 +139,16 @@ def zero_joints(rig: LandmarkRig) -> Tensor:
 
 
 def place_before_camera(
-    points: Tensor, keypoints: Tensor, weights: Tensor, focal: Tensor, principal_point: Tensor, usual_depth: Tensor
+    points: Tensor, keypoints: Tensor, weights: Tensor, focal: Tensor, principal_point: Tensor, default_depth: Tensor
 ) -> Tensor:
     """Translations (N, 3) that bring root-relative points (N, L, 3) under their pixels (N, L, 2).
 
     Least squares on the equations (X + t_x) − u (Z + t_z) = 0 with u the normalised image coordinate, which are
-    linear in t. `usual_depth` (N,) metres enters as one faint equation and decides where the landmarks do not.
+    linear in t. `default_depth` (N,) metres enters as one faint equation and decides where the landmarks do not.
     """
     uv = (keypoints - principal_point[:, None]) / focal[:, None, None]
     zeros, ones = torch.zeros_like(uv[..., 0]), torch.ones_like(uv[..., 0])
+    # Two rows of A t = b for each landmark, one for u and one for v.
     A = torch.stack((torch.stack((ones, zeros, -uv[..., 0]), -1), torch.stack((zeros, ones, -uv[..., 1]), -1)), -2)
     b = uv * points[..., 2:] - points[..., :2]
     A, b = A * weights[..., None, None], b * weights[..., None]
@@ -158,227 +158,203 @@ def place_before_camera(
     # Sums: how a product of matrices rounds depends on where in memory a row of the batch begins.
     normal = (A[..., :, None] * A[..., None, :]).sum(-3) + torch.diag(prior)
     right = (A * b[..., None]).sum(-2)
-    right[:, 2] += faint**2 * usual_depth
+    right[:, 2] += faint**2 * default_depth
     t = torch.linalg.solve(normal, right)
-    # Few or contradictory landmarks may ask for a position behind the camera; hold the depth and fit the rest.
-    behind = t[:, 2] + points[..., 2].amin(-1) < _NEAREST
-    depth = torch.where(behind, usual_depth, t[:, 2])
+    # The solution of few or contradictory landmarks may lie behind the camera: hold the depth and fit the rest.
+    behind = t[:, 2] + points[..., 2].amin(-1) < _MIN_DEPTH
+    depth = torch.where(behind, default_depth, t[:, 2])
     sideways = right[:, :2] - normal[:, :2, 2] * depth[:, None]
     held = torch.linalg.solve(normal[:, :2, :2], sideways)
     return torch.where(behind[:, None], torch.cat((held, depth[:, None]), -1), t)
 
 
-_USUAL_HEIGHT, _USUAL_SHARE = 1.7, 0.8  # of a person in metres, and of the image's height that they fill
-_SURE, _FEWEST = 0.5, 6  # confidence, and number of keypoints of it, that tell a distance
+_PERSON_HEIGHT, _IMAGE_SHARE = 1.7, 0.8  # metres, and the share of the image's height that a person fills
+_MIN_CONFIDENCE, _MIN_KEYPOINTS = 0.5, 6  # of the keypoints that a distance is computed from
 
 
-def usual_depth(focal: Tensor, image_height: Tensor) -> Tensor:
-    """Metres at which people fill their share of images (N,)."""
-    return focal * _USUAL_HEIGHT / (_USUAL_SHARE * image_height)
+def default_depth(focal: Tensor, image_height: Tensor) -> Tensor:
+    """Metres (N,) at which a person fills four fifths of the image's height."""
+    return focal * _PERSON_HEIGHT / (_IMAGE_SHARE * image_height)
 
 
 def distance_of(person: DetectedPerson, camera: Camera) -> float:
-    """Metres from the camera at which the detector's own body lies under its keypoints; infinite where it has none."""
+    """Metres from the camera at which the world landmarks lie under the keypoints; infinite without confident ones."""
     confidence = person.keypoints[:, 2]
-    if person.world is None or (confidence >= _SURE).sum() < _FEWEST:
+    if person.world is None or (confidence >= _MIN_CONFIDENCE).sum() < _MIN_KEYPOINTS:
         return math.inf
     points, pixels, weights = (
         torch.from_numpy(np.asarray(values, np.float64))[None]
         for values in (person.world, person.keypoints[:, :2], confidence)
     )
     view = Camera.stack([camera]).tensors(torch.float64)
-    usual = usual_depth(view.focal, view.focal.new_tensor([camera.size[1]]))
-    return float(place_before_camera(points, pixels, weights, view.focal, view.principal_point, usual)[0, 2])
+    depth = default_depth(view.focal, view.focal.new_tensor([camera.size[1]]))
+    return float(place_before_camera(points, pixels, weights, view.focal, view.principal_point, depth)[0, 2])
 
 
-# Turning a joint moves the next one: what tells about a rotation is how well its child is visible.
+# Turning a joint moves the next one: a rotation is known as well as its child is visible.
 _CHILD = {"hip": "knee", "knee": "ankle", "ankle": "foot", "foot": "foot"}
 _CHILD |= {"shoulder": "elbow", "elbow": "wrist", "wrist": "hand", "hand": "hand"}
 
 
-@dataclass(frozen=True)
-class _Given:
-    """`KeypointObservations` as double tensors; confidence is zero where a landmark is not used.
-
-    predicted_rotations  (N, 24, 3, 3) of predicted_poses; without them there are no other predictions
-    """
-
-    keypoints: Tensor
-    confidence: Tensor
-    focal: Tensor
-    principal_point: Tensor
-    image_size: Tensor
-    world: Tensor | None
-    spread: Tensor | None
-    world_spread: Tensor | None
-    predicted_rotations: Tensor | None
-    predicted_betas: Any
-    predicted_joints: Any
-    predicted_noise: Any
-
-
-def _tensors(observations: KeypointObservations, least: float) -> _Given:
-    wanted = {f.name for f in fields(_Given)} | {"predicted_poses"}
-    arrays = {name: value for name, value in vars(observations).items() if name in wanted}
-    tensors: dict[str, Any] = {
-        name: None if value is None else torch.from_numpy(value).double() for name, value in arrays.items()
-    }
-    poses = tensors.pop("predicted_poses")
-    rotations = None if poses is None else axis_angle_to_matrix(poses.unflatten(1, (-1, 3)))
-    given = _Given(predicted_rotations=rotations, **tensors)
-    return replace(given, confidence=torch.where(given.confidence >= least, given.confidence, 0.0))
-
-
 def gather_evidence(
-    rig: LandmarkRig, skeleton: Skeleton, observations: KeypointObservations, options: KeypointFitOptions
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
 ) -> tuple[FitEvidence, list[FitState]]:
-    """Evidence of all rows and their starting states, the likeliest start first."""
-    given = _tensors(observations, options.least_confidence)
-    pixel = viewing_pixel(skeleton, given.keypoints, given.confidence, given.principal_point)
-    to_camera = viewing_rotation(pixel, given.focal, given.principal_point)
-    candidates = islice(_candidates(rig, skeleton, given, to_camera), options.starts)
-    starts = [_placed(rig, rotations, given) for rotations in candidates]
-    pixel_weights = _pixel_weights(skeleton, given, starts[0].root[:, 2], options)
-    bones, bone_weights = _bones(skeleton, given, options)
-    rows = len(given.keypoints)
-    neutral = rotations_to_angles(
-        neutral_rotations() if given.predicted_rotations is None else given.predicted_rotations
-    )
-    positions, position_weights = _positions(given, to_camera, options)
-    shape, shape_sigma = _shape(rig, given, options)
+    """Evidence of N rows and their starting states, the most probable start first."""
+    # Faint landmarks are not used at all.
+    confidence = observations.confidence
+    confidence = torch.where(confidence >= options.min_confidence, confidence, 0.0)
+    observations = replace(observations, confidence=confidence)
+    skeleton, rows = observations.names, len(observations)
+    # World landmarks are given on the axes of a camera that looks straight at the person.
+    pixel = viewing_pixel(skeleton, observations.keypoints, confidence, observations.principal_point)
+    to_camera = viewing_rotation(pixel, observations.focal, observations.principal_point)
+    rotations = islice(_start_rotations(rig, observations, to_camera), options.starts)
+    starts = [_start(rig, each, observations) for each in rotations]
+    bones, bone_weights = _bones(observations, options)
+    positions, position_weights = _predicted_positions(observations, to_camera, options)
+    shape, shape_sigma = _predicted_shape(rig, observations, options)
+    # Limbs that nothing shows fall back on the predicted pose, else on the neutral one.
+    predicted = observations.predicted_rotations
+    fallback = rotations_to_angles(neutral_rotations() if predicted is None else predicted)
     evidence = FitEvidence(
-        pixels=given.keypoints,
-        pixel_weights=pixel_weights,
-        focal=given.focal,
-        centre=given.principal_point,
+        pixels=observations.keypoints,
+        pixel_weights=_pixel_weights(observations, starts[0].root[:, 2], options),
+        focal=observations.focal,
+        centre=observations.principal_point,
         bones=bones,
         bone_weights=bone_weights,
         to_ray=to_camera.mT,
-        upright=_uprightness(skeleton, given) / options.lean_noise,
+        upright=_uprightness(observations) / options.lean_noise,
         positions=positions,
         position_weights=position_weights,
-        confidence=given.confidence,
+        confidence=confidence,
         shape=shape,
         shape_sigma=shape_sigma,
-        fallback=neutral.expand(rows, -1, -1),
-        fallback_weights=_unseen(skeleton, given.confidence) / options.fallback_noise,
+        fallback=fallback.expand(rows, -1, -1),
+        fallback_weights=_hidden_limbs(skeleton, confidence) / options.fallback_noise,
         betas=torch.zeros(rows, rig.shape_count, dtype=torch.float64),
         beta_sigma=torch.full((rows, rig.shape_count), options.shape_noise, dtype=torch.float64),
     )
     return evidence, starts
 
 
-def _candidates(rig: LandmarkRig, skeleton: Skeleton, given: _Given, to_camera: Tensor) -> Iterator[Tensor]:
-    """Rotations (N, 24, 3, 3) to start from, the likeliest first."""
-    rows, zero = len(given.keypoints), zero_joints(rig)
-    flat = torch.nn.functional.pad(given.keypoints, (0, 1))
-    if given.predicted_rotations is not None:
-        yield given.predicted_rotations
-    if given.world is not None:
+def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_camera: Tensor) -> Iterator[Tensor]:
+    """Rotations (N, 24, 3, 3) to start from, the most probable first."""
+    skeleton, confidence, zero = observations.names, observations.confidence, zero_joints(rig)
+    if observations.predicted_rotations is not None:
+        yield observations.predicted_rotations
+    if observations.world is not None:
+        # The detector's depth as it is, then read the wrong way round.
         for depth in (1.0, -1.0):
-            turned = (given.world * given.world.new_tensor([1.0, 1.0, depth])) @ to_camera.mT
-            yield limb_rotations(zero, skeleton, turned, given.confidence)
-    yield limb_rotations(zero, skeleton, flat, given.confidence)
+            turned = (observations.world * observations.world.new_tensor([1.0, 1.0, depth])) @ to_camera.mT
+            yield limb_rotations(zero, skeleton, turned, confidence)
+    # Flat limbs, with the heading that the trunk's sides give; then upright with four headings.
+    flat = torch.nn.functional.pad(observations.keypoints, (0, 1))
+    yield limb_rotations(zero, skeleton, flat, confidence)
     for yaw in (0.5, 1.5, 0.0, 1.0):
-        heading = upright_heading(yaw * torch.pi).expand(rows, 3, 3)
-        yield limb_rotations(zero, skeleton, flat, given.confidence, heading)
+        heading = upright_heading(yaw * torch.pi).expand(len(observations), 3, 3)
+        yield limb_rotations(zero, skeleton, flat, confidence, heading)
 
 
-def _placed(rig: LandmarkRig, rotations: Tensor, given: _Given) -> FitState:
-    rows = len(rotations)
-    betas = (
-        rotations.new_zeros(rows, rig.shape_count)
-        if given.predicted_rotations is None
-        else given.predicted_betas.clone()
-    )
+def _start(rig: LandmarkRig, rotations: Tensor, observations: KeypointObservations) -> FitState:
+    """The predicted shape, else the mean, in a pose, at the position that brings its landmarks under the keypoints."""
+    rows, predicted = len(rotations), observations.predicted_betas
+    betas = rotations.new_zeros(rows, rig.shape_count) if predicted is None else predicted.clone()
     origin = rotations.new_zeros(rows, 3)
     points = rig.pose(rotations, origin, betas).points[:, : rig.landmark_count]
-    usual = usual_depth(given.focal, given.image_size[:, 1])
-    root = place_before_camera(points, given.keypoints, given.confidence, given.focal, given.principal_point, usual)
+    depth = default_depth(observations.focal, observations.image_size[:, 1])
+    pixels, weights = observations.keypoints, observations.confidence
+    root = place_before_camera(points, pixels, weights, observations.focal, observations.principal_point, depth)
     return FitState(rotations, root, betas, rotations.new_zeros(rows, 1))
 
 
-def _pixel_weights(skeleton: Skeleton, given: _Given, depth: Tensor, options: KeypointFitOptions) -> Tensor:
+def _pixel_weights(observations: KeypointObservations, depth: Tensor, options: KeypointFitOptions) -> Tensor:
     """(N, L) 1 / σ in pixels: the noise in metres at the person's distance, and the detector's own spread."""
-    visible_people, hidden = landmark_noise(skeleton)
-    variance = given.confidence * visible_people**2 + (1 - given.confidence) * hidden**2
-    variance = variance * (options.landmark_noise * given.focal / depth).square()[:, None] + options.least_noise**2
-    if given.spread is not None:
-        variance = variance + given.spread.square()
-    return torch.where(given.confidence > 0, variance.rsqrt(), 0.0)
+    visible, hidden = landmark_noise(observations.names)
+    confidence = observations.confidence
+    variance = confidence * visible**2 + (1 - confidence) * hidden**2
+    pixels_per_metre = options.landmark_noise * observations.focal / depth
+    variance = variance * pixels_per_metre.square()[:, None] + options.min_noise**2
+    if observations.spread is not None:
+        variance = variance + observations.spread.square()
+    return torch.where(confidence > 0, variance.rsqrt(), 0.0)
 
 
-def _bones(skeleton: Skeleton, given: _Given, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+def _bones(observations: KeypointObservations, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
     """World landmarks' bones (N, B, 3) in the axes of the viewing ray, and 1 / σ (N, B, 3)."""
-    bones = bone_names(skeleton)
-    rows = len(given.keypoints)
-    if given.world is None:
+    names = observations.names
+    bones, rows = bone_names(names), len(observations)
+    if observations.world is None:
         empty = torch.zeros(rows, len(bones), 3, dtype=torch.float64)
         return empty, empty
-    matrix = combination(skeleton.joint_names, bones)
-    weakest = torch.where(matrix != 0, given.confidence[:, None], 1.0).amin(-1)
+    matrix = combination(names.joint_names, bones)
+    # A bone is as certain as its least confident end.
+    weakest = torch.where(matrix != 0, observations.confidence[:, None], 1.0).amin(-1)
     across, along = options.bone_noise
     variance = torch.tensor([across, across, along], dtype=torch.float64).square().expand(rows, len(bones), 3)
-    if given.world_spread is not None:
-        own = (given.world_spread.square()[:, None] * matrix.square()).sum(-1)
-        variance = variance + own[..., None]
-    return matrix @ given.world, (weakest[..., None] / variance).sqrt()
+    if observations.world_spread is not None:
+        spread = (observations.world_spread.square()[:, None] * matrix.square()).sum(-1)
+        variance = variance + spread[..., None]
+    return matrix @ observations.world, (weakest[..., None] / variance).sqrt()
 
 
-def _positions(given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+def _predicted_positions(
+    observations: KeypointObservations, to_camera: Tensor, options: KeypointFitOptions
+) -> tuple[Tensor, Tensor]:
     """Predicted joints about the pelvis (N, K, 3) in the axes of the viewing ray, and 1 / σ (N, K, 3)."""
-    if given.predicted_rotations is None:
-        empty = torch.zeros(len(given.keypoints), 0, 3, dtype=torch.float64)
+    if observations.predicted_joints is None or observations.predicted_noise is None:
+        empty = torch.zeros(len(observations), 0, 3, dtype=torch.float64)
         return empty, empty
     rows, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
-    joints, noise = given.predicted_joints, given.predicted_noise[:, rows]
+    joints, noise = observations.predicted_joints, observations.predicted_noise[:, rows]
     positions = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
-    return positions, 1 / (options.predicted_noise * _sigmas(noise))
+    # Mean absolute errors, across in a plane's two axes together and along the ray, as σ of three axes.
+    sigma = torch.stack((0.8 * noise[..., 0], 0.8 * noise[..., 0], 1.25 * noise[..., 1]), -1)
+    return positions, 1 / (options.predicted_noise * sigma)
 
 
-def _shape(rig: LandmarkRig, given: _Given, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
-    """Predicted betas (N, S) and their σ."""
-    if given.predicted_rotations is None:
-        betas = torch.zeros(len(given.keypoints), rig.shape_count, dtype=torch.float64)
+def _predicted_shape(
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
+) -> tuple[Tensor, Tensor]:
+    """Predicted betas (N, S) and their σ, which is infinite without a prediction."""
+    predicted = observations.predicted_betas
+    if predicted is None:
+        betas = torch.zeros(len(observations), rig.shape_count, dtype=torch.float64)
         return betas, torch.full_like(betas, torch.inf)
-    return given.predicted_betas, torch.full_like(given.predicted_betas, options.predicted_shape)
+    return predicted, torch.full_like(predicted, options.predicted_shape)
 
 
-def _sigmas(noise: Tensor) -> Tensor:
-    """Mean absolute errors (…, 2), across in a plane's two axes together and along the ray, as σ of three axes."""
-    return torch.stack((0.8 * noise[..., 0], 0.8 * noise[..., 0], 1.25 * noise[..., 1]), -1)
-
-
-def _uprightness(skeleton: Skeleton, given: _Given) -> Tensor:
+def _uprightness(observations: KeypointObservations) -> Tensor:
     """(N, 2) 0..1: how upright trunk and legs look in the image; zero where they are not visible."""
     shares = []
     for top, bottom in (("shoulder", "hip"), ("hip", "ankle")):
-        rows = [skeleton.indices((f"left_{name}", f"right_{name}")) for name in (top, bottom)]
-        high, low = (given.keypoints[:, pair].mean(1) for pair in rows)
+        rows = [observations.names.indices((f"left_{name}", f"right_{name}")) for name in (top, bottom)]
+        high, low = (observations.keypoints[:, pair].mean(1) for pair in rows)
         down = low - high
         cosine = down[:, 1] / down.norm(dim=-1).clamp_min(1e-9)
-        certain = torch.minimum(*(given.confidence[:, pair].amin(-1) for pair in rows))
+        certain = torch.minimum(*(observations.confidence[:, pair].amin(-1) for pair in rows))
+        # From 37° off the vertical in the image to 18°.
         shares.append(((cosine - 0.8) / 0.15).clamp(0, 1) * certain)
     return torch.stack(shares, -1)
 
 
-def _unseen(skeleton: Skeleton, confidence: Tensor) -> Tensor:
-    """(N, 24) 0..1: how little was seen of what a limb's joint moves; zero for the trunk."""
+def _hidden_limbs(skeleton: Skeleton, confidence: Tensor) -> Tensor:
+    """(N, 24) 0..1: how little is visible of what a limb's joint moves; zero for the trunk."""
     joints = joint_confidence(skeleton, confidence)
-    unseen = torch.zeros_like(joints)
+    hidden = torch.zeros_like(joints)
     for column, joint in enumerate(SMPL24.joint_names):
         side, _, name = joint.partition("_")
         if name in _CHILD:
             child = joints[:, SMPL24.index(f"{side}_{_CHILD[name]}")]
-            unseen[:, column] = (1 - child / 0.5).clamp(0, 1)
-    return unseen
+            hidden[:, column] = (1 - child / 0.5).clamp(0, 1)
+    return hidden
 
 
 def limb_fallback(evidence: FitEvidence, rotations: Tensor) -> Tensor:
-    """(N, 24, 3) angles that unseen limbs tend to: the other side's where that is visible, else the neutral pose's."""
+    """(N, 24, 3) angles that hidden limbs tend to: the other side's if that is visible, else the neutral pose's."""
     mirror = list(SMPL24.mirror)
-    other_seen = evidence.fallback_weights[:, mirror] == 0
+    other_visible = evidence.fallback_weights[:, mirror] == 0
     sided = torch.tensor([m != j for j, m in enumerate(mirror)])
     # Anatomical angles are the same numbers on both sides.
     other = rotations_to_angles(rotations)[:, mirror]
-    return torch.where((other_seen & sided)[..., None], other, evidence.fallback)
+    return torch.where((other_visible & sided)[..., None], other, evidence.fallback)

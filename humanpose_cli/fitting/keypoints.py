@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import project
-from humanpose_cli.core.conventions import SMPL24, Skeleton
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import gather_evidence, joint_confidence, limb_fallback, person_confidence
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
@@ -43,7 +42,9 @@ _HELD = 1e-4  # standard deviations of shape by which a shared shape may still m
 
 @dataclass(frozen=True, eq=False)
 class KeypointFit:
-    """Bodies fitted to N rows of observations, float32.
+    """Bodies of N rows, float32: the columns of a fit file that a solver or a network computes.
+
+    `fit_keypoints` and `networks.fit_of_estimates` make it; `records.fit_record` writes it into a `Fit`.
 
     poses               (N, 72) axis-angle, relative to parents; the pelvis maps body to camera
     betas               (N, S)
@@ -52,8 +53,8 @@ class KeypointFit:
     joints2d            (N, 24, 2) pixels
     confidence          (N,) 0..1
     joint_confidence    (N, 24) 0..1
-    reprojection_error  (N,) pixels: median over the landmarks seen with confidence above one half, or over all that
-                        were used where there is none such; NaN where nothing was seen
+    reprojection_error  (N,) pixels: median over the landmarks of a confidence above one half, else over all that were
+                        used; NaN without any
     """
 
     poses: NDArray[Any]
@@ -75,34 +76,17 @@ class KeypointFit:
         return KeypointFit(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
-class _Rows(NamedTuple):
-    """Rows that are being solved."""
+class _Chunk(NamedTuple):
+    """Some rows between two stages of the solver.
 
+    problem  their evidence
+    state    where the last stage ended
+    shape    what each row alone says about betas
+    """
+
+    problem: KeypointProblem
     state: FitState
-    evidence: FitEvidence
-
-
-class _Started(NamedTuple):
-    """Rows after the coarse stage, and what they say about shape."""
-
-    rows: _Rows
     shape: ShapeEvidence
-
-
-class _Setting(NamedTuple):
-    """What is the same for all rows."""
-
-    rig: LandmarkRig
-    skeleton: Skeleton
-    options: KeypointFitOptions
-
-    @property
-    def lifts(self) -> bool:
-        """Whether there is a last stage with the lifter."""
-        return self.options.lift and lifter_takes(self.skeleton)
-
-    def problem(self, evidence: FitEvidence) -> KeypointProblem:
-        return KeypointProblem(self.rig, self.skeleton, evidence, self.options)
 
 
 def fit_keypoints(
@@ -116,35 +100,30 @@ def fit_keypoints(
     independent of the number of threads. Works on the CPU in double precision, whatever device the body lives on, in as
     many threads as torch is set to use, a chunk of rows each.
     """
-    count = len(observations)
+    count, options = len(observations), options or KeypointFitOptions()
+    rig = _rig(body, observations, options)
     if observations.shape_group is None:
-        observations = observations.rows(full_blocks(torch.arange(count)).numpy())
-    options = options or KeypointFitOptions()
-    skeleton = observations.names
-    joints = UPRIGHT_JOINTS
-    if observations.predicted_poses is not None:
-        _check_shape(body, observations)
-    if observations.predicted_poses is not None or (options.lift and lifter_takes(skeleton)):
-        joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
-    rig = LandmarkRig(body, body.landmarks(skeleton.name), joints, free_columns=1)
-    setting = _Setting(rig, skeleton, options)
+        observations = observations.rows(full_blocks(torch.arange(count)))
     threads = torch.get_num_threads()
     with torch.no_grad(), one_thread_each():
-        if observations.frame is None or not len(observations):
-            begun = _begin(setting, observations, threads)
-            rows = _joined(in_parallel(partial(_finish, setting), begun, threads))
+        if observations.frame is None or not count:
+            chunks = _solve_coarsely(rig, observations, options, threads)
+            problem, state = _joined(in_parallel(_solve_finely, chunks, threads))
         else:
-            people = _people(observations)
-            begun = _begin_sequence(setting, observations, people, threads)
-            rows = _joined(in_parallel(partial(_lift, setting), begun, threads))
-            rows = _in_motion(setting, observations, people, rows, threads)
-        return _report(setting, observations, *rows).rows(slice(count))
+            problem, state = _solve_motion(rig, observations, options, threads)
+        return _report(observations, problem, state).rows(slice(count))
 
 
-def _check_shape(body: Body, observations: KeypointObservations) -> None:
-    told, known = observations.predicted_betas, body.joint_directions.shape[-1]
-    if told is not None and told.shape[1] != known:
-        raise InputError("predicted_betas", "are another body's", expected=f"{known} numbers", got=str(told.shape[1]))
+def _rig(body: Body, observations: KeypointObservations, options: KeypointFitOptions) -> LandmarkRig:
+    """The landmarks of the observations, and the joints that terms of the fit refer to."""
+    predicted, shapes = observations.predicted_betas, body.joint_directions.shape[-1]
+    if predicted is not None and predicted.shape[1] != shapes:
+        got = str(predicted.shape[1])
+        raise InputError("predicted_betas", "are another body's", expected=f"{shapes} numbers", got=got)
+    joints = UPRIGHT_JOINTS
+    if predicted is not None or (options.lift and lifter_takes(observations.names)):
+        joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
+    return LandmarkRig(body, body.landmarks(observations.skeleton), joints, free_columns=1)
 
 
 @contextmanager
@@ -164,67 +143,31 @@ def _chunks(observations: KeypointObservations, size: int) -> list[KeypointObser
     return [still.rows(slice(start, start + size)) for start in range(0, max(len(still), 1), size)]
 
 
-def _joined(parts: Sequence[_Rows]) -> _Rows:
-    return _Rows(cat_rows([part.state for part in parts]), FitEvidence.joined([part.evidence for part in parts]))
+def _joined(chunks: Sequence[_Chunk]) -> tuple[KeypointProblem, FitState]:
+    first = chunks[0].problem
+    evidence = FitEvidence.joined([chunk.problem.evidence for chunk in chunks])
+    return KeypointProblem(first.rig, evidence, first.options), cat_rows([chunk.state for chunk in chunks])
 
 
-def _begin(setting: _Setting, observations: KeypointObservations, threads: int) -> list[_Rows]:
+def _solve_coarsely(
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, threads: int
+) -> list[_Chunk]:
     """The coarse stage of every row, and the shapes that groups share, in chunks."""
-    started = in_parallel(partial(_start, setting), _chunks(observations, setting.options.chunk), threads)
-    return _with_common_shapes(setting, observations, started)
+    parts = _chunks(observations, options.chunk)
+    chunks = in_parallel(lambda part: _solve_from_starts(rig, part, options), parts, threads)
+    return _with_common_shapes(chunks, observations.shape_group)
 
 
-def _people(observations: KeypointObservations) -> list[Tensor]:
-    """The rows of each person in consecutive frames, in the order of time."""
-    groups, frames = observations.shape_group, observations.frame
-    assert groups is not None
-    assert frames is not None
-    order = np.lexsort((frames, groups))
-    ends = np.flatnonzero(np.diff(groups[order]) | (np.diff(frames[order]) != 1)) + 1
-    return [torch.from_numpy(index) for index in np.split(order, ends) if len(index)]
-
-
-def _begin_sequence(
-    setting: _Setting, observations: KeypointObservations, people: Sequence[Tensor], threads: int
-) -> list[_Rows]:
-    """The coarse stage of key frames, then of all frames from between these, and the shapes of groups; in chunks."""
-    assert observations.time is not None
-    time, known = torch.from_numpy(observations.time), torch.from_numpy((observations.confidence > 0).any(-1))
-    keys = [rows[key_frames(known[rows], time[rows])] for rows in people]
-    key_rows = torch.cat(keys)
-    states = cat_rows([part.state for part in _begin(setting, observations.rows(key_rows.numpy()), threads)])
-    state = FitState(*(value.new_empty(len(time), *value.shape[1:]) for value in states))
-    for rows, own, solved in zip(people, keys, _split(states, [len(own) for own in keys]), strict=True):
-        for target, value in zip(state, between(solved, time[own], time[rows]), strict=True):
-            target[rows] = value
-
-    def approach(part: tuple[KeypointObservations, FitState]) -> _Started:
-        observed, start = part
-        evidence, _ = gather_evidence(setting.rig, setting.skeleton, observed, replace(setting.options, starts=1))
-        evidence = replace(evidence, fallback=limb_fallback(evidence, start.rotations))
-        near, equations, _ = levenberg_marquardt(setting.problem(evidence), start, setting.options.coarse)
-        return _Started(_Rows(near, evidence), _shape_told(setting, equations, near, evidence))
-
-    chunks = _chunks(observations, setting.options.chunk)
-    starts = _split(state, [len(chunk) for chunk in chunks])
-    started = in_parallel(approach, list(zip(chunks, starts, strict=True)), threads)
-    return _with_common_shapes(setting, observations, started)
-
-
-def _split(state: FitState, sizes: Sequence[int]) -> list[FitState]:
-    return [FitState(*part) for part in zip(*(value.split(sizes) for value in state), strict=True)]
-
-
-def _start(setting: _Setting, observations: KeypointObservations) -> _Started:
+def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:
     """The coarse stage: the first start everywhere, the others where it ends badly; the cheapest end of each row."""
-    options = setting.options
-    evidence, starts = gather_evidence(setting.rig, setting.skeleton, observations, options)
-    problem = setting.problem(evidence)
+    evidence, starts = gather_evidence(rig, observations, options)
+    problem = KeypointProblem(rig, evidence, options)
     state, equations, _ = levenberg_marquardt(problem, starts[0], options.coarse)
+    # Without depth, all starts explain the pixels about as well: rows without bones try them all.
     depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
     rows = (depthless | (equations.cost > options.retry_cost)).nonzero().squeeze(-1)
     if len(rows) and len(starts) > 1:
-        others = cat_rows([FitState(*(value[rows] for value in start)) for start in starts[1:]])
+        others = cat_rows([start.rows(rows) for start in starts[1:]])
         count = len(starts) - 1
         retried, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, options.coarse)
         costs = torch.cat((equations.cost[rows][None], again.cost.unflatten(0, (count, len(rows)))))
@@ -232,123 +175,171 @@ def _start(setting: _Setting, observations: KeypointObservations) -> _Started:
         for target, value in zip((*state, *equations), (*retried, *again), strict=True):
             ends = torch.cat((target[rows][None], value.unflatten(0, (count, len(rows)))))
             target[rows] = ends[winner, torch.arange(len(rows))]
-    shape = _shape_told(setting, equations, state, evidence)
-    fallback = limb_fallback(evidence, state.rotations)
-    return _Started(_Rows(state, replace(evidence, fallback=fallback)), shape)
+    shape = _shape_evidence(problem, equations, state)
+    # From now on a hidden limb tends to the mirrored pose of the visible one.
+    return _Chunk(problem.changed(fallback=limb_fallback(evidence, state.rotations)), state, shape)
 
 
-def _shape_told(setting: _Setting, equations: NormalEquations, state: FitState, evidence: FitEvidence) -> ShapeEvidence:
-    last = setting.rig.parameter_count - 1  # the scale
-    columns = slice(last - setting.rig.shape_count, last)
-    return shape_evidence(equations, state.betas, evidence.beta_sigma, columns)
+def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state: FitState) -> ShapeEvidence:
+    scale = problem.parameters - 1  # the last column, behind those of the betas
+    columns = slice(scale - problem.rig.shape_count, scale)
+    return shape_evidence(equations, state.betas, problem.evidence.beta_sigma, columns)
 
 
-def _with_common_shapes(
-    setting: _Setting, observations: KeypointObservations, started: Sequence[_Started]
-) -> list[_Rows]:
-    """The rows of groups held at the shape that suits all of the group."""
-    parts, options = [part.rows for part in started], setting.options
-    if observations.shape_group is None:
-        return parts
-    shape, groups = cat_rows([part.shape for part in started]), torch.from_numpy(observations.shape_group)
+def _with_common_shapes(chunks: list[_Chunk], groups: Tensor | None) -> list[_Chunk]:
+    """The rows of groups (N,) held at the shape that suits all of their group."""
+    if groups is None:
+        return chunks
+    options, shape = chunks[0].problem.options, cat_rows([chunk.shape for chunk in chunks])
     sigma = torch.full(shape.pull.shape[1:], options.shape_noise, dtype=torch.float64)
-    common, sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
-    lengths = [len(part.evidence) for part in parts]
+    common, group_sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
+    lengths = [len(chunk.problem.evidence) for chunk in chunks]
     result = []
-    for part, betas, size in zip(parts, common.split(lengths), sizes.split(lengths), strict=True):
-        shared = (size > 1)[:, None]
-        evidence = replace(
-            part.evidence,
-            betas=torch.where(shared, betas, part.evidence.betas),
-            beta_sigma=torch.where(shared, _HELD, part.evidence.beta_sigma),
+    for chunk, betas, sizes in zip(chunks, common.split(lengths), group_sizes.split(lengths), strict=True):
+        shared, evidence = (sizes > 1)[:, None], chunk.problem.evidence
+        problem = chunk.problem.changed(
+            betas=torch.where(shared, betas, evidence.betas),
+            beta_sigma=torch.where(shared, _HELD, evidence.beta_sigma),
         )
-        state = part.state._replace(betas=torch.where(shared, betas, part.state.betas))
-        result.append(_Rows(state, evidence))
+        state = chunk.state._replace(betas=torch.where(shared, betas, chunk.state.betas))
+        result.append(_Chunk(problem, state, chunk.shape))
     return result
 
 
-def _finish(setting: _Setting, rows: _Rows) -> _Rows:
-    """The fine stage; the evidence is that of its last solve."""
-    evidence = rows.evidence
-    state, _, _ = levenberg_marquardt(setting.problem(evidence), rows.state, setting.options.fine)
-    if setting.lifts:
-        evidence = _with_lifted_joints(setting, _Rows(state, rows.evidence))
-        state, _, _ = levenberg_marquardt(setting.problem(evidence), state, setting.options.fine)
-    # Held, not almost held: every frame of a group has the very same numbers.
-    held = rows.evidence.beta_sigma == _HELD
-    state = state._replace(betas=torch.where(held, rows.evidence.betas, state.betas))
-    return _Rows(state, evidence)
+def _solve_finely(chunk: _Chunk) -> _Chunk:
+    """The fine stage, once with the detector's evidence and, if the lifter takes the skeleton, again with the lifter's.
 
-
-def _lift(setting: _Setting, rows: _Rows) -> _Rows:
-    """The rows with what the lifter says of them, where it takes them."""
-    return rows._replace(evidence=_with_lifted_joints(setting, rows)) if setting.lifts else rows
-
-
-def _in_motion(
-    setting: _Setting, observations: KeypointObservations, people: Sequence[Tensor], rows: _Rows, threads: int
-) -> _Rows:
-    """The frames of each person solved together."""
-    assert observations.time is not None
-    time, poses = torch.from_numpy(observations.time), observations.world_to_camera
-    to_camera = torch.eye(4, dtype=torch.float64).expand(len(time), 4, 4)
-    if poses is not None:
-        to_camera = torch.from_numpy(poses)
-
-    def solve(index: Tensor) -> FitState:
-        problem = setting.problem(rows.evidence.rows(index))
-        state = rows.state.rows(index)
-        return solve_person(problem, state, to_camera[index], time[index], max(1, threads // len(people)))
-
-    result = FitState(*(value.clone() for value in rows.state))
-    for index, solved in zip(people, in_parallel(solve, people, threads), strict=True):
-        for target, value in zip(result, solved, strict=True):
-            target[index] = value
-    return _Rows(result, rows.evidence)
-
-
-def _with_lifted_joints(setting: _Setting, rows: _Rows) -> FitEvidence:
-    """Evidence that holds the joints tightly to the mean of where they are and where the lifter has them.
-
-    Two estimates with different faults: their mean is better than either, and steadier. The lifter does not see
-    landmarks that the fit takes for outliers; joints of which nothing is visible, and people without visible hips, are
-    left to the fit.
+    The evidence of the result is that of its last solve.
     """
-    (state, evidence), options, skeleton = rows, setting.options, setting.skeleton
-    posed = setting.rig.pose(state.rotations, state.root, state.betas)
-    landmarks = project(posed.points[:, : setting.rig.landmark_count], evidence.focal, evidence.centre)
+    problem, schedule = chunk.problem, chunk.problem.options.fine
+    state, _, _ = levenberg_marquardt(problem, chunk.state, schedule)
+    lifted = _with_lifted_joints(problem, state)
+    if lifted is not problem:
+        state, _, _ = levenberg_marquardt(lifted, state, schedule)
+    # Shared betas are set, not only held tightly: all rows of a group have exactly the same numbers.
+    held = problem.evidence.beta_sigma == _HELD
+    state = state._replace(betas=torch.where(held, problem.evidence.betas, state.betas))
+    return _Chunk(lifted, state, chunk.shape)
+
+
+def _solve_motion(
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, threads: int
+) -> tuple[KeypointProblem, FitState]:
+    """The frames of each person solved together."""
+    time, poses = observations.time, observations.world_to_camera
+    assert time is not None
+    people = _rows_of_people(observations)
+    state = _between_key_frames(rig, observations, people, options, threads)
+
+    # Each frame alone again, from between its key frames; then the shapes of groups, and the lifter.
+    def approach(part: tuple[KeypointObservations, FitState]) -> _Chunk:
+        observed, start = part
+        evidence, _ = gather_evidence(rig, observed, replace(options, starts=1))
+        fallback = limb_fallback(evidence, start.rotations)
+        problem = KeypointProblem(rig, replace(evidence, fallback=fallback), options)
+        near, equations, _ = levenberg_marquardt(problem, start, options.coarse)
+        return _Chunk(problem, near, _shape_evidence(problem, equations, near))
+
+    parts = _chunks(observations, options.chunk)
+    starts = _split(state, [len(part) for part in parts])
+    chunks = in_parallel(approach, list(zip(parts, starts, strict=True)), threads)
+    chunks = _with_common_shapes(chunks, observations.shape_group)
+    lifted = in_parallel(lambda c: c._replace(problem=_with_lifted_joints(c.problem, c.state)), chunks, threads)
+    problem, state = _joined(lifted)
+
+    # All frames of a person at once.
+    to_camera = torch.eye(4, dtype=torch.float64).expand(len(time), 4, 4) if poses is None else poses
+
+    def solve(rows: Tensor) -> FitState:
+        share = max(1, threads // len(people))
+        return solve_person(problem.select(rows), state.rows(rows), to_camera[rows], time[rows], share)
+
+    result = FitState(*(value.clone() for value in state))
+    for rows, solved in zip(people, in_parallel(solve, people, threads), strict=True):
+        for target, value in zip(result, solved, strict=True):
+            target[rows] = value
+    return problem, result
+
+
+def _rows_of_people(observations: KeypointObservations) -> list[Tensor]:
+    """The rows of each person in consecutive frames, in the order of time."""
+    groups, frames = observations.shape_group, observations.frame
+    assert groups is not None
+    assert frames is not None
+    order = torch.from_numpy(np.lexsort((frames.numpy(), groups.numpy())))
+    # A run ends where the person changes or a frame is missing.
+    ends = (groups[order].diff().bool() | (frames[order].diff() != 1)).nonzero().squeeze(-1) + 1
+    return [rows for rows in order.tensor_split(ends) if len(rows)]
+
+
+def _between_key_frames(
+    rig: LandmarkRig,
+    observations: KeypointObservations,
+    people: Sequence[Tensor],
+    options: KeypointFitOptions,
+    threads: int,
+) -> FitState:
+    """Starts of all rows: key frames by the coarse stage, the others between these."""
+    assert observations.time is not None
+    time, visible = observations.time, (observations.confidence > 0).any(-1)
+    keys = [rows[key_frames(visible[rows], time[rows])] for rows in people]
+    chunks = _solve_coarsely(rig, observations.rows(torch.cat(keys)), options, threads)
+    solved = cat_rows([chunk.state for chunk in chunks])
+    result = FitState(*(value.new_empty(len(time), *value.shape[1:]) for value in solved))
+    for rows, key_rows, states in zip(people, keys, _split(solved, [len(k) for k in keys]), strict=True):
+        for target, value in zip(result, between(states, time[key_rows], time[rows]), strict=True):
+            target[rows] = value
+    return result
+
+
+def _split(state: FitState, sizes: Sequence[int]) -> list[FitState]:
+    return [FitState(*part) for part in zip(*(value.split(sizes) for value in state), strict=True)]
+
+
+def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointProblem:
+    """The problem with joints held tightly to the mean of their positions in the state and the lifter's; the problem
+    itself if there is no last stage with the lifter.
+
+    Two estimates with different errors: their mean is better than either, and steadier. The lifter does not get
+    landmarks that are outliers of the fit; joints without visible landmarks, and people without visible hips, are left
+    to the fit.
+    """
+    options, evidence, skeleton = problem.options, problem.evidence, problem.rig.landmark_skeleton
+    if not (options.lift and lifter_takes(skeleton)):
+        return problem
+    posed = problem.rig.pose(state.rotations, state.root, state.betas)
+    landmarks = project(posed.points[:, : problem.rig.landmark_count], evidence.focal, evidence.centre)
     error = (landmarks - evidence.pixels).norm(dim=-1) * evidence.pixel_weights
     confidence = torch.where(error > _OUTLIER, 0.0, evidence.confidence)
     lifted = shipped_lifter()(evidence.pixels, confidence, evidence.focal, evidence.centre, skeleton)
-    rows_of_joints = SMPL24.indices(PREDICTED_JOINTS)
-    about = posed.joints[:, rows_of_joints] - posed.joints[:, SMPL24.index("pelvis"), None]
-    positions = torch.lerp(about, lifted.joints.double(), options.lifted_share) @ evidence.to_ray.mT
-    sure = joint_confidence(skeleton, confidence) > 0
-    visible = (sure[:, rows_of_joints] & sure[:, SMPL24.index("pelvis"), None])[..., None]
+    joints, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
+    about_pelvis = posed.joints[:, joints] - posed.joints[:, pelvis, None]
+    positions = torch.lerp(about_pelvis, lifted.joints.double(), options.lifted_share) @ evidence.to_ray.mT
+    certain = joint_confidence(skeleton, confidence) > 0
+    visible = (certain[:, joints] & certain[:, pelvis, None])[..., None]
     weights = torch.where(visible, 1 / options.lifted_noise, 0.0).expand_as(positions)
-    return replace(evidence, positions=positions, position_weights=weights)
+    return problem.changed(positions=positions, position_weights=weights)
 
 
-def _report(
-    setting: _Setting, observations: KeypointObservations, state: FitState, evidence: FitEvidence
-) -> KeypointFit:
-    rig, skeleton, options = setting
+def _report(observations: KeypointObservations, problem: KeypointProblem, state: FitState) -> KeypointFit:
+    """The bodies of solved rows, with how well they explain the landmarks."""
+    rig, evidence = problem.rig, problem.evidence
     posed = rig.pose(state.rotations, state.root, state.betas)
     landmarks = project(posed.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
     error = (landmarks - evidence.pixels).norm(dim=-1)
-    _, agreement = robust_scale((error * evidence.pixel_weights).square(), options.robust_2d)
-    confidence = torch.from_numpy(observations.confidence)
-    joints = joint_confidence(skeleton, confidence * agreement)
-    root = rig.skeleton.index("pelvis")
+    # A landmark counts as far as the body agrees with it.
+    _, agreement = robust_scale((error * evidence.pixel_weights).square(), problem.options.robust_2d)
+    joints = joint_confidence(rig.landmark_skeleton, observations.confidence * agreement)
+    pelvis = rig.skeleton.index("pelvis")
     values = {
         "poses": matrix_to_axis_angle(state.rotations).flatten(1),
         "betas": state.betas,
-        "trans": state.root - rig.rest_joints(state.betas)[:, root],
+        "trans": state.root - rig.rest_joints(state.betas)[:, pelvis],
         "joints3d": posed.joints,
         "joints2d": project(posed.joints, evidence.focal, evidence.centre),
         "confidence": person_confidence(joints),
         "joint_confidence": joints,
-        "reprojection_error": _median_error(error, confidence, evidence.pixel_weights > 0),
+        "reprojection_error": _median_error(error, observations.confidence, evidence.pixel_weights > 0),
     }
     return KeypointFit(**{name: value.float().numpy() for name, value in values.items()})
 

@@ -55,7 +55,7 @@ class LandmarkRig:
         self.joints = body.joint_template.detach().double().cpu()
         self.joint_directions = body.joint_directions.detach().double().cpu()
         self.rest_rotations = body.rest_rotations.detach().double().cpu()
-        self.landmark_count = len(landmarks.template)
+        self.landmark_skeleton, self.landmark_count = landmarks.skeleton, len(landmarks.template)
         joint_count = len(self.parents)
         weights = torch.zeros(self.landmark_count, joint_count, dtype=torch.float64)
         weights.scatter_add_(1, landmarks.bone_indices.long().cpu(), landmarks.bone_weights.double().cpu())

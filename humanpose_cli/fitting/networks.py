@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import Precision
@@ -19,11 +20,11 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.evidence import joint_confidence, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, NetworkOptions
-from humanpose_cli.fitting.records import FrameCamera, TrackedPerson
+from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.models.nbf.body import place_about_pixels
-from humanpose_cli.models.nbf.network import MODEL, BodyEstimate, BodyNetwork, PreparedPerson, config_of, load_nbf
+from humanpose_cli.models.nbf.network import MODEL, BodyNetwork, PreparedPerson, config_of, load_nbf
 from humanpose_cli.networks.precision import precision_label, resolve_precision
 from humanpose_cli.networks.weights import find_weights, read_header, shipped_weights
 
@@ -114,7 +115,7 @@ def _load(path: Path, segmenter: Path | None, body: str, device: str, precision:
 
 
 def fit_of_estimates(
-    body: Body, people: Sequence[TrackedPerson], cameras: Sequence[FrameCamera], *, shared_shape: bool
+    body: Body, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], *, shared_shape: bool
 ) -> KeypointFit:
     """N ≥ 1 estimates as a fit, in their order; with `shared_shape` the rows of a track have their mean shape.
 
@@ -161,7 +162,7 @@ def fit_of_estimates(
 
 
 def _explained(
-    landmarks: torch.Tensor, seen: Sequence[TrackedPerson], camera: Camera
+    landmarks: torch.Tensor, seen: Sequence[DetectedPerson], camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Median distance (N,) in pixels of the body's landmarks (N, 33, 3) from the detector's, and each joint's
     confidence (N, 24): the detector's where the body agrees; the person's score where there are no landmarks.
@@ -170,10 +171,10 @@ def _explained(
     error, sure = torch.full((count,), torch.nan), torch.zeros(count, len(SMPL24))
     places = camera.project(landmarks)
     for row, s in enumerate(seen):
-        if s.person.skeleton.name != BLAZEPOSE33.name:
-            sure[row] = s.person.score
+        if s.skeleton.name != BLAZEPOSE33.name:
+            sure[row] = s.score
             continue
-        keypoints = torch.as_tensor(s.person.keypoints, dtype=torch.float32)
+        keypoints = torch.as_tensor(s.keypoints, dtype=torch.float32)
         apart = (places[row] - keypoints[:, :2]).norm(dim=-1)
         confident = keypoints[:, 2] > 0.5
         error[row] = apart[confident].median() if confident.any() else apart.median()

@@ -1,65 +1,76 @@
-"""What was seen of people: landmarks with confidences, world landmarks and cameras, a row per person and frame."""
+"""The input of the keypoint fit: landmarks, cameras and estimates as arrays, a row per person and frame.
+
+`observations_of` and `sequence_observations` make them from tracked people.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from humanpose_cli.core.conventions import Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.tracks import FrameCamera
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 _PREDICTION = ("predicted_poses", "predicted_betas", "predicted_joints", "predicted_noise")
-_MOST_PLAUSIBLE_PIXEL = 1e6  # beyond this a coordinate is a broken number, not a place near an image
+_MAX_PIXEL = 1e6  # beyond this a coordinate is a broken number, not a position near an image
+_NO_EVIDENCE = 1e3  # metres: noise of world landmarks and estimates that a row lacks
 
 
 @dataclass(frozen=True, eq=False)
 class KeypointObservations:
-    """Landmarks of N people (or one person in N frames), as numpy arrays or whatever converts to them.
+    """Landmarks of N people (or one person in N frames): arrays, or anything that converts to them, kept as tensors on
+    the CPU, double but for `shape_group` and `frame`.
 
     keypoints        (N, L, 2) pixels of the full image; may lie outside it
-    confidence       (N, L) 0..1, clipped; zero means not seen
+    confidence       (N, L) 0..1, clipped; zero means not visible
     focal            (N,) pixels
     principal_point  (N, 2) pixels
     image_size       (N, 2) pixels, width and height
     skeleton         name of the skeleton with those L landmarks
     world            (N, L, 3) metres, axes of a camera that looks straight at the person (x right, y down,
-                     z forward), any origin; None where the detector has no depth
+                     z forward), any origin; None if the detector has no depth
     spread           (N, L) pixels, the standard deviation of each landmark over the detector's crops; None if unknown
     world_spread     (N, L) metres, likewise
-    predicted_poses  (N, 72) axis-angle, as in a fit file: what a body network says of the same rows; None without one.
-                     With it come predicted_betas (N, S), predicted_joints (N, 24, 3) metres in camera axes, and
-                     predicted_noise (N, 24, 2) metres: expected absolute error of each joint about the pelvis, across
-                     and along the viewing ray
+    predicted_poses  (N, 72) axis-angle, as in a fit file: the estimate of a body network for the same rows; None
+                     without one. With it come predicted_betas (N, S), predicted_joints (N, 24, 3) metres in camera
+                     axes, and predicted_noise (N, 24, 2) metres: expected absolute error of each joint about the
+                     pelvis, across and along the viewing ray
     shape_group      (N,) rows with the same number are the same person and share one shape; None: all different
     frame            (N,) numbers of the frames of a sequence: the rows of one shape group are then solved together, as
-                     one motion, or several where frames are missing. Needs shape_group and time. None: nothing moves
+                     one motion, or several if frames are missing. Needs shape_group and time. None: nothing moves
     time             (N,) seconds, when each row's frame was taken; rises with the frames of a person
     world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
 
-    A landmark whose confidence, position or world position is NaN or infinite counts as not seen. Arrays of other
+    A landmark whose confidence, position or world position is NaN or infinite counts as not visible. Arrays of other
     shapes, and cameras that are not positive and finite, raise InputError.
     """
 
-    keypoints: NDArray[Any]
-    confidence: NDArray[Any]
-    focal: NDArray[Any]
-    principal_point: NDArray[Any]
-    image_size: NDArray[Any]
+    keypoints: Tensor
+    confidence: Tensor
+    focal: Tensor
+    principal_point: Tensor
+    image_size: Tensor
     skeleton: str = "blazepose33"
-    world: NDArray[Any] | None = None
-    spread: NDArray[Any] | None = None
-    world_spread: NDArray[Any] | None = None
-    shape_group: NDArray[Any] | None = None
-    frame: NDArray[Any] | None = None
-    time: NDArray[Any] | None = None
-    world_to_camera: NDArray[Any] | None = None
-    predicted_poses: NDArray[Any] | None = None
-    predicted_betas: NDArray[Any] | None = None
-    predicted_joints: NDArray[Any] | None = None
-    predicted_noise: NDArray[Any] | None = None
+    world: Tensor | None = None
+    spread: Tensor | None = None
+    world_spread: Tensor | None = None
+    shape_group: Tensor | None = None
+    frame: Tensor | None = None
+    time: Tensor | None = None
+    world_to_camera: Tensor | None = None
+    predicted_poses: Tensor | None = None
+    predicted_betas: Tensor | None = None
+    predicted_joints: Tensor | None = None
+    predicted_noise: Tensor | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -67,7 +78,7 @@ class KeypointObservations:
             if field.name == "skeleton" or value is None:
                 continue
             dtype = np.int64 if field.name in ("shape_group", "frame") else np.float64
-            object.__setattr__(self, field.name, np.asarray(value, dtype))
+            object.__setattr__(self, field.name, torch.from_numpy(np.array(value, dtype)))
         self._check_shapes()
         self._check_prediction()
         self._check_cameras()
@@ -82,15 +93,21 @@ class KeypointObservations:
         """The skeleton of the landmarks."""
         return skeleton_by_name(self.skeleton)
 
-    def rows(self, index: slice | NDArray[Any]) -> KeypointObservations:
+    @cached_property
+    def predicted_rotations(self) -> Tensor | None:
+        """(N, 24, 3, 3) matrices of `predicted_poses`."""
+        poses = self.predicted_poses
+        return None if poses is None else axis_angle_to_matrix(poses.unflatten(1, (-1, 3)))
+
+    def rows(self, index: slice | Tensor) -> KeypointObservations:
         """The observations of some rows."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        chosen = {name: v[index] for name, v in values.items() if isinstance(v, np.ndarray)}
-        return replace(self, **chosen)  # type: ignore[arg-type]
+        chosen: dict[str, Any] = {name: v[index] for name, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **chosen)
 
     def _check_shapes(self) -> None:
         if self.keypoints.ndim != 3 or self.keypoints.shape[2] != 2:
-            raise InputError("keypoints", "wrong shape", expected="(N, L, 2)", got=f"{self.keypoints.shape}")
+            raise InputError("keypoints", "wrong shape", expected="(N, L, 2)", got=f"{tuple(self.keypoints.shape)}")
         n, count = self.keypoints.shape[:2]
         try:
             skeleton = skeleton_by_name(self.skeleton)
@@ -119,16 +136,16 @@ class KeypointObservations:
         }
         for name, shape in expected.items():
             value = getattr(self, name)
-            if value is not None and value.shape != shape:
-                raise InputError(name, "wrong shape", expected=f"{shape}", got=f"{value.shape}")
+            if value is not None and tuple(value.shape) != shape:
+                raise InputError(name, "wrong shape", expected=f"{shape}", got=f"{tuple(value.shape)}")
 
     def _check_prediction(self) -> None:
-        told = {name: getattr(self, name) for name in _PREDICTION}
-        missing = [name for name, value in told.items() if value is None]
-        if missing and len(missing) < len(told):
+        prediction = {name: getattr(self, name) for name in _PREDICTION}
+        missing = [name for name, value in prediction.items() if value is None]
+        if missing and len(missing) < len(prediction):
             raise InputError(missing[0], "is missing", expected="all of a prediction or nothing of it")
-        for name, value in told.items():
-            if value is not None and not np.isfinite(value).all():
+        for name, value in prediction.items():
+            if value is not None and not value.isfinite().all():
                 raise InputError(name, "is not finite")
         if self.predicted_noise is not None and not (self.predicted_noise > 0).all():
             raise InputError("predicted_noise", "is not positive", expected="metres")
@@ -137,32 +154,96 @@ class KeypointObservations:
         problems = {"focal": "not a focal length", "principal_point": "not finite", "image_size": "not a size"}
         for name, problem in problems.items():
             value, positive = getattr(self, name), name != "principal_point"
-            if not np.isfinite(value).all() or (positive and not (value > 0).all()):
-                raise InputError(name, problem, expected="positive pixels" if positive else "", got=f"{value}")
+            if not value.isfinite().all() or (positive and not (value > 0).all()):
+                got = f"{value.numpy()}"
+                raise InputError(name, problem, expected="positive pixels" if positive else "", got=got)
 
     def _check_sequence(self) -> None:
         if self.frame is None:
             return
         if self.shape_group is None or self.time is None:
             raise InputError("frame", "needs shape_group and time")
-        order = np.lexsort((self.frame, self.shape_group))
-        same = np.diff(self.shape_group[order]) == 0
-        if (np.diff(self.frame[order])[same] == 0).any():
+        order = np.lexsort((self.frame.numpy(), self.shape_group.numpy()))
+        same = self.shape_group[order].diff() == 0
+        if (self.frame[order].diff()[same] == 0).any():
             raise InputError("frame", "names a frame of one person twice")
-        if not (np.diff(self.time[order])[same] > 0).all():
+        if not (self.time[order].diff()[same] > 0).all():
             raise InputError("time", "does not rise with the frames of a person", expected="seconds")
 
     def _hide_broken_landmarks(self) -> None:
         """Zeroes the confidence of landmarks that are not finite, and their coordinates with it."""
-        sound = np.isfinite(self.confidence) & np.isfinite(self.keypoints).all(-1)
-        sound &= np.abs(np.nan_to_num(self.keypoints)).max(-1, initial=0) < _MOST_PLAUSIBLE_PIXEL
+        sound = self.confidence.isfinite() & self.keypoints.isfinite().all(-1)
+        sound &= (self.keypoints.nan_to_num().abs() < _MAX_PIXEL).all(-1)
         if self.world is not None:
-            sound &= np.isfinite(self.world).all(-1)
-            object.__setattr__(self, "world", np.where(sound[..., None], self.world, 0))
-        confidence = np.where(sound, np.clip(np.nan_to_num(self.confidence), 0, 1), 0)
-        object.__setattr__(self, "confidence", confidence)
-        object.__setattr__(self, "keypoints", np.where(sound[..., None], self.keypoints, 0))
+            sound &= self.world.isfinite().all(-1)
+            object.__setattr__(self, "world", self.world.where(sound[..., None], 0.0))
+        object.__setattr__(self, "confidence", self.confidence.nan_to_num().clamp(0, 1).where(sound, 0.0))
+        object.__setattr__(self, "keypoints", self.keypoints.where(sound[..., None], 0.0))
         for name in ("spread", "world_spread"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, np.where(np.isfinite(value) & (value > 0), value, 0))
+                object.__setattr__(self, name, value.where(value.isfinite() & (value > 0), 0.0))
+
+
+def rows_by_evidence(people: Sequence[DetectedPerson]) -> list[list[int]]:
+    """Rows of people with the same kind of evidence together: one `KeypointObservations` holds one kind."""
+    batches: dict[tuple[str, bool, bool], list[int]] = {}
+    for row, person in enumerate(people):
+        kind = (person.skeleton.name, person.world is not None, _has_noise(person))
+        batches.setdefault(kind, []).append(row)
+    return list(batches.values())
+
+
+def _has_noise(person: DetectedPerson) -> bool:
+    """Whether there is an estimate with a predicted noise, without which it cannot be weighted."""
+    return person.estimate is not None and person.estimate.noise is not None
+
+
+def observations_of(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> KeypointObservations:
+    """Rows of one skeleton before the cameras of their frames.
+
+    If only some rows have world landmarks or an estimate, the others get those of the nearest row with a noise so large
+    that they do not count.
+    """
+    views = [cameras[person.frame].camera for person in people]
+    keypoints = np.stack([person.keypoints for person in people]).astype(np.float64)
+    values: dict[str, Any] = {
+        "keypoints": keypoints[..., :2],
+        "confidence": keypoints[..., 2],
+        "focal": [view.focal for view in views],
+        "principal_point": [view.principal_point for view in views],
+        "image_size": [view.size for view in views],
+        "skeleton": people[0].skeleton.name,
+        "spread": [person.spread for person in people],
+    }
+    has_world = np.array([person.world is not None for person in people])
+    if has_world.any():
+        nearest = _nearest(has_world)
+        values["world"] = [people[row].world for row in nearest]
+        values["world_spread"] = np.array([people[row].world_spread for row in nearest], np.float64)
+        values["world_spread"][~has_world] = _NO_EVIDENCE
+    has_estimate = np.array([_has_noise(person) for person in people])
+    if has_estimate.any():
+        estimates = [people[row].estimate for row in _nearest(has_estimate)]
+        for name in ("poses", "betas", "joints", "noise"):
+            values[f"predicted_{name}"] = np.stack([getattr(estimate, name) for estimate in estimates])
+        values["predicted_noise"][~has_estimate] = _NO_EVIDENCE
+    return KeypointObservations(**values)
+
+
+def sequence_observations(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> KeypointObservations:
+    """The rows of a sequence, sorted by track and frame: each track has one shape and one motion."""
+    frames = [row.frame for row in people]
+    motion: dict[str, Any] = {
+        "shape_group": [row.track for row in people],
+        "frame": frames,
+        "time": [cameras[frame].time for frame in frames],
+        "world_to_camera": [cameras[frame].world_to_camera for frame in frames],
+    }
+    return replace(observations_of(people, cameras), **motion)
+
+
+def _nearest(available: np.ndarray) -> np.ndarray:
+    """(N,) for each row the row itself if `available`, else the nearest row that is."""
+    rows = np.flatnonzero(available)
+    return rows[np.abs(np.arange(len(available))[:, None] - rows).argmin(1)]

@@ -17,7 +17,7 @@ from humanpose_cli.io.digests import digest_of, file_digest
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem
 
-FitMethod = Literal["auto", "keypoints", "nbf"]
+FitMethod = Literal["auto", "keypoints", "nbf", "register"]
 """auto uses the network in sequences only where the user names its weights: there it takes half of the time and changes
 PA-MPJPE by less than 1 mm (four real views)."""
 
@@ -42,8 +42,10 @@ class SolverOptions(Options):
 class KeypointFitOptions(Options):
     """How `fit_keypoints` weights its evidence."""
 
-    landmark_noise: float = option(1.0, "Factor on the known 2-D noise of landmarks (see noise.py).", above=0)
-    least_noise: float = option(0.5, "Minimum noise of a landmark.", unit="pixels", above=0)
+    landmark_noise: float = option(
+        1.0, "Factor on the known 2-D noise of landmarks (`evidence.landmark_noise`).", above=0
+    )
+    min_noise: float = option(0.5, "Minimum noise of a landmark.", unit="pixels", above=0)
     robust_2d: float = option(3.0, "A 2-D residual of this size counts half as outlier.", unit="noise levels", above=0)
     bone_noise: tuple[float, float] = option(
         (0.06, 0.09), "Noise of a bone in world landmarks, across and along the viewing ray.", unit="metres", above=0
@@ -68,7 +70,7 @@ class KeypointFitOptions(Options):
         0.3, "Difference of an undetected limb from its mirrored or neutral pose.", unit="radians", above=0
     )
     scale_noise: float = option(0.1, "Difference in scale of world landmarks and body, as natural logarithm.", above=0)
-    least_confidence: float = option(0.02, "Landmarks of less confidence are not used.", minimum=0)
+    min_confidence: float = option(0.02, "Landmarks of less confidence are not used.", minimum=0)
     shape_evidence: int = option(
         10, "Frames of a shape group that count as independent evidence of shape, at most.", above=0
     )
@@ -184,9 +186,9 @@ class FitOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method == "keypoints" and self.network != NetworkOptions():
+        if self.method in ("keypoints", "register") and self.network != NetworkOptions():
             network = "weights" if self.network.weights else "segmenter"
-            raise UsageError(network, "is of no use with `method=keypoints`", remedy="`method=auto` or nbf")
+            raise UsageError(network, f"is of no use with `method={self.method}`", remedy="`method=auto` or nbf")
 
     @property
     def uses_network(self) -> bool:
@@ -208,6 +210,23 @@ class FitOptions(Options):
             network = "+".join(digest_of(shipped_weights(name))[:16] for name in names)
         digests = {name: file_digest(path) for name, path in files.items()}
         return {**asdict(self), **digests, "body": body_identity(self.body), "network": network}
+
+
+def check_registration(
+    method: str, densepose: Path | str | None, charts: Path | str | None, *, refine: bool = False
+) -> None:
+    """UsageError if surface points do not go together with the other arguments of a fit."""
+    if (method == "register") != (densepose is not None):
+        raise UsageError("densepose", "goes with `method=register`", expected="both or neither")
+    check_charts(densepose, charts)
+    if refine and densepose is not None:
+        raise UsageError("refine", "does not go with `method=register`", remedy="refine the fit afterwards")
+
+
+def check_charts(densepose: Path | str | None, charts: Path | str | None) -> None:
+    """UsageError for charts without the surface points that refer to them."""
+    if charts is not None and densepose is None:
+        raise UsageError("charts", "are of no use without `densepose`")
 
 
 def body_identity(body: str) -> str:

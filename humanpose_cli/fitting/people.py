@@ -187,8 +187,9 @@ class DetectedPeople:
                 yield None if frame.damage else frame.pixels
 
         waiting: list[list[DetectedPerson]] = []
-        noted = states.append if journal is not None else None
-        with closing(self._detector("fast").track(images(), state=state, noted=noted, masks=masks)) as found:
+        save_state = states.append if journal is not None else None
+        track = self._detector("fast").track
+        with closing(track(images(), state=state, save_state=save_state, masks=masks)) as found:
             for count, people in enumerate(found, len(known) + 1):
                 waiting.append(people)
                 if journal is not None and states and states[0]["frames"] == count:

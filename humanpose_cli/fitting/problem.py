@@ -1,12 +1,12 @@
-"""One shape for all frames of a person, from what each frame's own fit says about it.
+"""The keypoint fit as a least-squares problem: evidence per row, its terms, and their sum for the solver.
 
-The keypoint fit as a least-squares problem: evidence per row, its terms, and their sum for the solver.
+`shape_evidence` and `common_shapes` find one shape for all frames of a person from the equations of each frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -38,7 +38,7 @@ def cat_rows(parts: Sequence[Tensors]) -> Tensors:
 
 
 class ShapeEvidence(NamedTuple):
-    """What rows say about shape without the shape prior: precision (N, S, S) and precision times mean (N, S)."""
+    """Each row's evidence of shape without the shape prior: precision (N, S, S) and precision times mean (N, S)."""
 
     precision: Tensor
     pull: Tensor
@@ -47,34 +47,36 @@ class ShapeEvidence(NamedTuple):
 def shape_evidence(equations: NormalEquations, betas: Tensor, sigma: Tensor, columns: slice) -> ShapeEvidence:
     """Eliminates all other parameters from normal equations (Schur complement).
 
-    betas (N, S) where the equations stand, best near the minimum; sigma (N, S) of the prior about zero that they
-    contain; columns of betas
+    betas (N, S) that the equations are linearised at, best near the minimum; sigma (N, S) of the prior about zero that
+    they contain; columns of betas
     """
     H, g = equations.hessian, equations.gradient
     others = torch.ones(H.shape[-1], dtype=torch.bool)
     others[columns] = False
     coupling = H[:, others, columns]
+    # A tiny ridge: parameters that nothing constrains would make the block singular.
     ridge = 1e-9 * H.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
     rest = H[:, others][:, :, others] + ridge * torch.eye(int(others.sum()), dtype=H.dtype)
     right = torch.cat((coupling, g[:, others, None]), -1)
     eliminated = coupling.mT @ torch.linalg.solve(rest, right)
+    # The prior is in the equations already, and is added once for all rows in `common_shapes`.
     prior = sigma**-2
     precision = H[:, columns, columns] - eliminated[..., :-1] - torch.diag_embed(prior)
     slope = g[:, columns] - eliminated[..., -1] - prior * betas
     return ShapeEvidence(precision, (precision @ betas[..., None]).squeeze(-1) - slope)
 
 
-def common_shapes(evidence: ShapeEvidence, groups: Tensor, sigma: Tensor, most_rows: int) -> tuple[Tensor, Tensor]:
+def common_shapes(evidence: ShapeEvidence, groups: Tensor, sigma: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
     """Betas (N, S) that rows of one group (N,) int64 share, and how many rows each row's group has (N,).
 
-    The frames' evidence is multiplied up to `most_rows` times one frame's: neighbouring frames err alike, and without
-    a bound a long sequence would outvote the prior (sigma (S,)) with the detector's own bias.
+    The frames' evidence counts at most `max_rows` times one frame's: errors of neighbouring frames are alike, and
+    without a bound a long sequence would outvote the prior (sigma (S,)) with the detector's bias.
     """
     _, member, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
     count, width = len(sizes), evidence.pull.shape[-1]
     precision = evidence.precision.new_zeros(count, width, width).index_add_(0, member, evidence.precision)
     pull = evidence.pull.new_zeros(count, width).index_add_(0, member, evidence.pull)
-    share = (most_rows / sizes).clamp(max=1).to(pull.dtype)
+    share = (max_rows / sizes).clamp(max=1).to(pull.dtype)
     total = share[:, None, None] * precision + torch.diag(sigma**-2)
     betas = torch.linalg.solve(total, share[:, None] * pull)
     return betas[member], sizes[member]
@@ -125,7 +127,9 @@ def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
 
 @dataclass(frozen=True)
 class FitEvidence:
-    """What the fit knows of N rows, whitened; all double.
+    """The evidence of N rows as the solver compares it with a body: values and 1 / σ; all double.
+
+    `evidence.gather_evidence` makes it of `KeypointObservations`; `KeypointProblem` reads it.
 
     pixels (N, L, 2), pixel_weights (N, L) = 1 / σ; focal (N,), centre (N, 2)
     bones (N, B, 3) world landmarks' bones on the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
@@ -173,12 +177,9 @@ class FitEvidence:
 class KeypointProblem:
     """Terms of the keypoint fit for the rows of `evidence`; see `LeastSquaresProblem`."""
 
-    def __init__(
-        self, rig: LandmarkRig, skeleton: Skeleton, evidence: FitEvidence, options: KeypointFitOptions
-    ) -> None:
-        self.rig, self.skeleton, self.evidence = rig, skeleton, evidence
-        self.options = options
-        self._bones = combination(skeleton.joint_names, bone_names(skeleton))
+    def __init__(self, rig: LandmarkRig, evidence: FitEvidence, options: KeypointFitOptions) -> None:
+        self.rig, self.evidence, self.options = rig, evidence, options
+        self._bones = combination(rig.landmark_skeleton.joint_names, bone_names(rig.landmark_skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
         predicted = PREDICTED_JOINTS[: evidence.positions.shape[1]]
         self._predicted = combination(rig.joint_points, [((name,), ("pelvis",)) for name in predicted])
@@ -187,7 +188,11 @@ class KeypointProblem:
 
     def select(self, rows: Tensor | slice) -> KeypointProblem:
         """The same problem for some rows."""
-        return KeypointProblem(self.rig, self.skeleton, self.evidence.rows(rows), self.options)
+        return KeypointProblem(self.rig, self.evidence.rows(rows), self.options)
+
+    def changed(self, **evidence: Tensor) -> KeypointProblem:
+        """The same problem with some fields of its evidence replaced."""
+        return KeypointProblem(self.rig, replace(self.evidence, **evidence), self.options)
 
     def retract(self, state: FitState, step: Tensor) -> FitState:
         """See `retract_state`."""
@@ -223,11 +228,11 @@ class KeypointProblem:
         return equations, posed
 
     def _projection(self, points: Tensor, jacobian: Tensor) -> Rows:
-        seen = slice(0, self.rig.landmark_count)
+        landmarks = slice(0, self.rig.landmark_count)
         evidence = self.evidence
         return projection_rows(
-            points[:, seen],
-            jacobian[:, :, seen],
+            points[:, landmarks],
+            jacobian[:, :, landmarks],
             (evidence.focal, evidence.centre),
             (evidence.pixels, evidence.pixel_weights),
             self.options.robust_2d,
@@ -235,10 +240,10 @@ class KeypointProblem:
 
     def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
         """World landmarks: vectors between landmarks, on the axes of the viewing ray, up to their scale."""
-        seen = slice(0, self.rig.landmark_count)
+        landmarks = slice(0, self.rig.landmark_count)
         evidence = self.evidence
-        vectors = self._bones @ points[:, seen]
-        J = self._bones @ jacobian[:, :, seen]
+        vectors = self._bones @ points[:, landmarks]
+        J = self._bones @ jacobian[:, :, landmarks]
         expected = evidence.bones * state.log_scale.exp()[..., None]
         residual = vectors @ evidence.to_ray.mT - expected
         J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
@@ -253,6 +258,7 @@ class KeypointProblem:
         length = vectors.norm(dim=-1, keepdim=True).clamp_min(1e-3)
         unit = vectors / length
         sine = unit[..., 2:]
+        # d (v_z / |v|) = (dv_z − (v_z / |v|) unit · dv) / |v|
         along = (unit.mT[..., None] * J).sum(1, keepdim=True)
         J = (J[:, 2:] - sine.mT[..., None] * along) / length.mT[..., None]
         return vector_rows(sine, J, self.evidence.upright[..., None], self.options.robust_lean)
@@ -267,7 +273,7 @@ class KeypointProblem:
         return vector_rows(residual, J, evidence.position_weights, self.options.robust_position)
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
-        """Pose prior, joint limits and the fallback of unseen limbs: energies of the anatomical angles."""
+        """Pose prior, joint limits and the fallback of hidden limbs: energies of the anatomical angles."""
         evidence, options = self.evidence, self.options
         add_pose_energy(
             equations,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,8 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import Progress
-from humanpose_cli.fitting.options import FitMethod
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.densepose_annotations import read_annotated_images
@@ -184,39 +183,24 @@ def points_identity(densepose: Path, charts: Path | None) -> dict[str, str | Non
     return {"densepose": digest_of_files(files), "charts": None if charts is None else file_digest(charts)}
 
 
-def surface_registration(body: Body, densepose: Path, charts: Path | None = None) -> Callable[[Fit, Progress], Fit]:
-    """What registers fits of a body to the surface points of their images (`register_fit`).
+def surface_registration(body: Body, densepose: Path, charts: Path | None = None) -> Callable[..., Fit]:
+    """A function (fit, *, progress) that registers fits of a body to the surface points of their images.
 
     densepose  as `SurfacePointFile` reads it
     charts     DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture
     """
-    file, known = SurfacePointFile(densepose), surface_charts(body, charts)
+    file, body_charts = SurfacePointFile(densepose), surface_charts(body, charts)
 
-    def register(fit: Fit, progress: Progress) -> Fit:
-        frames = enumerate(zip(fit.frame_names.tolist(), fit.image_size.tolist(), strict=True))
-        return register_fit(fit, body, known, {n: file.points(name, (w, h)) for n, (name, (w, h)) in frames})
+    def register_to_file(fit: Fit, *, progress: Progress = no_progress) -> Fit:
+        surface = {}
+        for frame, name in enumerate(fit.frame_names.tolist()):
+            width, height = fit.image_size[frame].tolist()
+            surface[frame] = file.points(name, (width, height))
+        return register_fit(fit, body, body_charts, surface)
 
-    return register
+    return register_to_file
 
 
 def surface_charts(body: Body, charts: Path | None) -> SurfaceCharts:
     """The charts of DensePose's UV_Processed.mat, for SMPL; without a file those of the body's texture."""
     return texture_charts(body) if charts is None else read_densepose_charts(charts, body)
-
-
-def check_registration(method: str, densepose: Path | None, charts: Path | None, *, refine: bool) -> None:
-    """UsageError where the arguments of a fit do not go together."""
-    known = (*get_args(FitMethod), "register")
-    if method not in known:
-        raise UsageError("method", "is not known", expected=", ".join(known), got=method)
-    if (method == "register") != (densepose is not None):
-        raise UsageError("densepose", "goes with `method=register`", expected="both or neither")
-    check_charts(densepose, charts)
-    if refine and densepose is not None:
-        raise UsageError("refine", "does not go with `method=register`", remedy="refine the fit afterwards")
-
-
-def check_charts(densepose: Path | None, charts: Path | None) -> None:
-    """UsageError where there are charts without the surface points that they are of."""
-    if charts is not None and densepose is None:
-        raise UsageError("charts", "are of no use without `densepose`")

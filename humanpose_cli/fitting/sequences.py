@@ -9,7 +9,6 @@ window by window, each beginning with the end of the one before: memory does not
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -113,10 +112,10 @@ def _solve_window(
 
 def _standing(problem: KeypointProblem, motion: FramesInMotion, state: FitState, time: Tensor) -> Tensor:
     """(T - 1, M) 1 / σ of the steps of visible feet that are slow for long enough."""
-    names = (*problem.skeleton.joint_names, *problem.rig.joint_points)
-    landmarks = [row for row, name in enumerate(problem.skeleton.joint_names) if name.endswith(("heel", "foot_index"))]
-    feet = landmarks or [row for row, name in enumerate(problem.skeleton.joint_names) if name.endswith("ankle")]
-    standing = motion.standing.new_zeros(len(motion.standing), len(names))
+    names = problem.rig.landmark_skeleton.joint_names
+    soles = [row for row, name in enumerate(names) if name.endswith(("heel", "foot_index"))]
+    feet = soles or [row for row, name in enumerate(names) if name.endswith("ankle")]
+    standing = torch.zeros_like(motion.standing)
     if not feet:
         return standing
     points = problem.rig.pose(state.rotations, state.root, state.betas).points[:, feet]
@@ -170,15 +169,14 @@ def key_frames(known: Tensor, time: Tensor) -> Tensor:
 def _remembering(problem: KeypointProblem, time: Tensor) -> KeypointProblem:
     """A limb that is not visible falls back on a usual pose only where its own neighbours in time tell nothing."""
     weights = problem.evidence.fallback_weights
-    least = weights.clone()
+    smallest = weights.clone()
     for apart in range(1, len(time)):
         near = (time[apart:] - time[:-apart] <= _MEMORY)[:, None]
         if not near.any():
             break
-        least[apart:] = least[apart:].minimum(weights[:-apart].where(near, torch.inf))
-        least[:-apart] = least[:-apart].minimum(weights[apart:].where(near, torch.inf))
-    evidence = replace(problem.evidence, fallback_weights=least)
-    return KeypointProblem(problem.rig, problem.skeleton, evidence, problem.options)
+        smallest[apart:] = smallest[apart:].minimum(weights[:-apart].where(near, torch.inf))
+        smallest[:-apart] = smallest[:-apart].minimum(weights[apart:].where(near, torch.inf))
+    return problem.changed(fallback_weights=smallest)
 
 
 class _Blocks(NamedTuple):

@@ -213,10 +213,6 @@ class Refiner:
             moved = self._solved(fit, moved, body, rig, pulls)
         return moved, self._kept(fit, moved, frames, body, progress)
 
-    def refine_own(self, fit: Fit, progress: Progress = no_progress) -> Fit:
-        """`refine` with the frames that the fit came from."""
-        return self.refine(fit, progress=progress)
-
     def _people(
         self,
         fit: Fit,

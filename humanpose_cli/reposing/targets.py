@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,8 +27,9 @@ from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.evidence import zero_joints
-from humanpose_cli.fitting.fitter import Fitter, journal_of
+from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.fitting.result import FitPerson
 from humanpose_cli.geometry.body_params import BodyParams
@@ -235,6 +236,10 @@ def _weight(skeleton: Skeleton, pair: tuple[int, int]) -> float:
     return _FACE_WEIGHT if any(part in name for part in _FACE for name in names) else 1.0
 
 
+# The largest person drives the pose; the focal length of the photograph says nothing about the target's camera.
+_DRIVING: dict[str, Any] = {"people": "largest", "focal": "auto"}
+
+
 def read_target(
     target: AnyTarget,
     fitter: Callable[[], Fitter],
@@ -257,12 +262,11 @@ def read_target(
     known = _known_target(target, skeleton, axes)
     if known is not None:
         return frames_of(known, frames, target if isinstance(target, str | Path) else "target")
-    maker = fitter().for_driving()
     if isinstance(target, str | Path):
         images = _one_item(target, frames)
-        fit = _kept_fit(Path(target), images, maker, fits, progress)
+        fit = _kept_fit(Path(target), images, fitter(), fits, progress)
     else:
-        fit = maker.fit(np.asarray(target), frames=frames, progress=progress)
+        fit = fitter().fit(np.asarray(target), **_DRIVING, frames=frames, progress=progress)
     if not len(fit):
         subject = target if isinstance(target, str | Path) else "target"
         raise InputError(subject, "shows nobody whose pose could be taken", remedy="choose another target")
@@ -287,13 +291,14 @@ def _known_target(target: AnyTarget, skeleton: str | None, axes: str | None) -> 
 def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, progress: Progress) -> FitRecord:
     """The fit of an image or a sequence, read where the folder has it; else made, while others who want it wait."""
     if fits is None:
-        return fitter.fit(images, progress=progress)
-    decisive = json.dumps([target_digest(path), str(images.range), fitter.identity], sort_keys=True, default=str)
+        return fitter.fit(images, **_DRIVING, progress=progress)
+    identity = {**fitter.identity, "people": "largest", "focal": None}
+    decisive = json.dumps([target_digest(path), str(images.range), identity], sort_keys=True, default=str)
     kept = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
     with folder_lock(fits):
         if not kept.exists():
-            journal = journal_of(fitter, images, kept)
-            write_fit(kept, fitter.fit(images, progress=progress, journal=journal))
+            journal = journal_of(images, kept, fitter.identity)
+            write_fit(kept, fitter.fit(images, **_DRIVING, progress=progress, journal=journal))
             if journal is not None:
                 journal.remove()
     return read_fit(kept)

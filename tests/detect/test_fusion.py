@@ -11,7 +11,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.fusion import UprightPose, fuse, observe_upright, upright_views
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.person import CropView, Observation, combine, jittered_views, mean_points, observe_all
+from humanpose_cli.detect.person import CropView, Observation, assemble, jittered_views, mean_points, observe_all
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES
 
@@ -40,16 +40,16 @@ def shifted(points: np.ndarray, x: float, y: float) -> np.ndarray:
 def test_networks_that_agree_are_averaged() -> None:
     points = body()
     passes = [observation(shifted(points, shift, 0)) for shift in (-1, 1)]
-    fused = fuse(passes, passes, [pose(shifted(points, 0, shift)) for shift in (-1, 1)])
-    np.testing.assert_allclose(fused.points, points, atol=1e-9)
-    assert fused.noise[SHARED].max() < 0.01 * REGION.side / 2
+    keypoints, noise, _ = fuse(passes, passes, [pose(shifted(points, 0, shift)) for shift in (-1, 1)])
+    np.testing.assert_allclose(keypoints[:, :2], points, atol=1e-9)
+    assert noise[SHARED].max() < 0.01 * REGION.side / 2
 
 
 def test_a_network_that_swaps_left_and_right_is_outvoted() -> None:
     points = body()
     swapped = points[list(BLAZEPOSE33.mirror)]
-    fused = fuse([observation(swapped)] * 9, [observation(points)] * 9, [pose(points)] * 4)
-    assert np.abs(fused.points - points)[SHARED].max() < 3
+    keypoints, _, _ = fuse([observation(swapped)] * 9, [observation(points)] * 9, [pose(points)] * 4)
+    assert np.abs(keypoints[:, :2] - points)[SHARED].max() < 3
     mean = (points + swapped) / 2
     assert np.abs(mean - points)[SHARED].max() > 30
 
@@ -63,35 +63,37 @@ def test_world_landmarks_are_named_as_the_joined_pose_names_sides() -> None:
     swapped = replace(observation(points[mirror]), world=world[mirror])
     elsewhere = replace(observation(shifted(points, 150, 0)), world=-world)
     fused = fuse([swapped, swapped, elsewhere], [], [pose(points, 1.0)] * 2)
-    assert np.abs(fused.points - points)[SHARED].max() < 3
-    assert len(fused.passes) == 2
+    keypoints, _, showing = fused
+    assert np.abs(keypoints[:, :2] - points)[SHARED].max() < 3
+    assert len(showing) == 2
     centred = world - world[HIPS].mean(0)
-    person = combine([swapped, swapped, elsewhere], 640, 480, 1.0, fused)
+    person = assemble([swapped, swapped, elsewhere], *fused, 640, 480, 1.0)
     np.testing.assert_allclose(person.world, centred, atol=1e-6)
     assert person.world_spread is not None
     assert person.world_spread.max() < 0.01
     # Where no pass shows the pose, depth is as good as unknown.
-    lost = combine([elsewhere] * 2, 640, 480, 1.0, replace(fuse([right], [], []), passes=()))
+    keypoints, noise, _ = fuse([right], [], [])
+    lost = assemble([elsewhere] * 2, keypoints, noise, (), 640, 480, 1.0)
     assert lost.world_spread is not None
     assert lost.world_spread.min() >= 1
 
 
 def test_noise_is_inverse_to_the_votes_that_agree() -> None:
     points = body()
-    agreed = fuse([observation(points, 1.0)] * 9, [observation(points, 1.0)] * 5, [pose(points, 1.0)] * 4)
-    np.testing.assert_allclose(agreed.noise[SHARED], 0.01 * REGION.side / 2.5, rtol=0.01)
+    _, agreed_noise, _ = fuse([observation(points, 1.0)] * 9, [observation(points, 1.0)] * 5, [pose(points, 1.0)] * 4)
+    np.testing.assert_allclose(agreed_noise[SHARED], 0.01 * REGION.side / 2.5, rtol=0.01)
     others = np.setdiff1d(np.arange(33), SHARED)
-    np.testing.assert_allclose(agreed.noise[others], 0.01 * REGION.side / 1.5, rtol=0.01)
+    np.testing.assert_allclose(agreed_noise[others], 0.01 * REGION.side / 1.5, rtol=0.01)
     wrist = BLAZEPOSE33.index("left_wrist")
     astray = points.copy()
     astray[wrist] += [60, 0]
-    doubtful = fuse([observation(astray, 1.0)] * 9, [observation(points, 1.0)] * 5, [pose(points, 1.0)] * 4)
-    assert np.linalg.norm(doubtful.points[wrist] - points[wrist]) < 1
-    assert doubtful.noise[wrist] == pytest.approx(0.01 * REGION.side / 2, rel=0.02)
+    doubtful, noise, _ = fuse([observation(astray, 1.0)] * 9, [observation(points, 1.0)] * 5, [pose(points, 1.0)] * 4)
+    assert np.linalg.norm(doubtful[wrist, :2] - points[wrist]) < 1
+    assert noise[wrist] == pytest.approx(0.01 * REGION.side / 2, rel=0.02)
     same = np.delete(np.arange(33), wrist)
-    np.testing.assert_allclose(doubtful.noise[same], agreed.noise[same])
-    hidden = fuse([observation(points, 0.0)] * 9, [], [])
-    np.testing.assert_allclose(hidden.noise, 0.01 * REGION.side / 0.05)  # as unsure as it gets: a fifth of the region
+    np.testing.assert_allclose(noise[same], agreed_noise[same])
+    _, hidden_noise, _ = fuse([observation(points, 0.0)] * 9, [], [])
+    np.testing.assert_allclose(hidden_noise, 0.01 * REGION.side / 0.05)  # as unsure as it gets: a fifth of the region
 
 
 def test_upright_crops_do_not_depend_on_which_side_is_which() -> None:
@@ -126,17 +128,17 @@ def test_people_are_found_with_the_joints_of_all_networks(rendered, monkeypatch)
 def test_thunder_counts_though_blazeposes_passes_disagree_about_sides() -> None:
     points = body()
     swapped = points[list(BLAZEPOSE33.mirror)]
-    fused = fuse([observation(points), observation(swapped)], [], [pose(points, 1.0)] * 2)
-    assert np.abs(fused.points - points)[SHARED].max() < 3
+    keypoints, _, _ = fuse([observation(points), observation(swapped)], [], [pose(points, 1.0)] * 2)
+    assert np.abs(keypoints[:, :2] - points)[SHARED].max() < 3
 
 
 def test_thunder_on_somebody_else_changes_nothing() -> None:
     points = body()
     passes = [observation(shifted(points, shift, 0)) for shift in (-1, 1)]
-    alone = fuse(passes, passes, [])
-    neighbour = fuse(passes, passes, [pose(shifted(points, 150, 0))] * 4)
-    np.testing.assert_array_equal(neighbour.points, alone.points)
-    np.testing.assert_allclose(alone.points, points, atol=1e-6)
+    alone, _, _ = fuse(passes, passes, [])
+    neighbour, _, _ = fuse(passes, passes, [pose(shifted(points, 150, 0))] * 4)
+    np.testing.assert_array_equal(neighbour, alone)
+    np.testing.assert_allclose(alone[:, :2], points, atol=1e-6)
 
 
 def test_upright_crops_hold_the_person_and_thunder_agrees(astronaut: np.ndarray) -> None:

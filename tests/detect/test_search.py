@@ -61,7 +61,8 @@ def observed(points: np.ndarray, region: Region | None = None, presence: float =
 
 def candidate(*passes: Observation, support: int = 5, score: float = 0.8) -> Candidate:
     first = passes[0]
-    return Candidate(first, first, frozenset(range(support)), score, (first, *(passes[1:] or (first,))))
+    shown = (first, *(passes[1:] or (first,)))
+    return Candidate(shown, coarse=(first, first), windows=frozenset(range(support)), score=score)
 
 
 def test_refined_features_of_known_passes() -> None:
@@ -77,7 +78,8 @@ def test_refined_features_of_known_passes() -> None:
 def test_coarse_features_compare_the_first_two_passes() -> None:
     points = standing()
     turned = Region(300, 300, 400, -2.0)
-    made = Candidate(observed(points), observed(moved(points, 8, 0), next_region=turned), frozenset({1}), 0.5)
+    coarse = observed(points), observed(moved(points, 8, 0), next_region=turned)
+    made = Candidate(coarse=coarse, windows=frozenset({1}), score=0.5)
     e = coarse_features(made)
     assert e.instability == pytest.approx(8 / 400)
     assert e.turn == pytest.approx(2.0)
@@ -132,7 +134,7 @@ def test_whom_only_multipose_proposes_is_a_candidate_and_its_support_is_none() -
     assert (both.support, both.score, both.multipose) == (2, 0.8, 0.6)
     assert (alone.support, alone.multipose) == (0, 0.4)
     assert alone.score < PROPOSAL_THRESHOLD
-    assert refined_features(replace(alone, passes=(alone.second,))).multipose == 0.4
+    assert refined_features(replace(alone, passes=alone.coarse[1:])).multipose == 0.4
     assert candidates_from(Watched(presence=0.4), image, proposals) == []
 
 

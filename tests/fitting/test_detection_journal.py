@@ -31,7 +31,7 @@ def frames() -> list[Frame]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record every other frame."""
-    monkeypatch.setattr(detector, "_NOTED", 2)
+    monkeypatch.setattr(detector, "_STATE_EVERY", 2)
 
 
 def assert_same(found: list[DetectedPerson], expected: list[DetectedPerson]) -> None:

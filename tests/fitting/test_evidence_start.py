@@ -28,7 +28,7 @@ def unit(vector: torch.Tensor) -> torch.Tensor:
 
 def test_limbs_point_as_the_landmarks_do(rig, library_scene):
     scene = library_scene(6)
-    world = torch.from_numpy(scene.observations.world)
+    world = scene.observations.world
     rotations = limb_rotations(zero_joints(rig), BLAZEPOSE33, world, torch.ones(6, 33))
     joints = rig.pose(rotations, torch.zeros(6, 3).double(), torch.zeros(6, 10).double()).joints
     for start, end in LIMBS:
@@ -43,7 +43,7 @@ def test_limbs_point_as_the_landmarks_do(rig, library_scene):
 
 def test_knees_and_elbows_bend_the_way_they_can(rig, library_scene):
     scene = library_scene(12, seed=1)
-    world = torch.from_numpy(scene.observations.world)
+    world = scene.observations.world
     rotations = limb_rotations(zero_joints(rig), BLAZEPOSE33, world, torch.ones(12, 33))
     for joint in ("left_knee", "right_knee", "left_elbow", "right_elbow"):
         true, mine = (r[:, SMPL24.index(joint)].double() for r in (scene.rotations, rotations))
@@ -53,7 +53,7 @@ def test_knees_and_elbows_bend_the_way_they_can(rig, library_scene):
 
 
 def test_unseen_limbs_and_trunks_stay_neutral(rig, library_scene):
-    world = torch.from_numpy(library_scene(2).observations.world)
+    world = library_scene(2).observations.world
     rotations = limb_rotations(zero_joints(rig), BLAZEPOSE33, world, torch.zeros(2, 33))
     neutral = neutral_rotations()
     assert torch.allclose(rotations[:, 1:], neutral[1:].expand(2, 23, 3, 3), atol=1e-6)

@@ -101,15 +101,16 @@ def test_a_known_lens_and_people_of_unknown_distance_leave_the_focal_length(clip
     assert clip_of_two.focal.tolist() == [usual, usual]
 
 
-def test_who_drives_a_pose_is_the_largest_person_of_another_camera(clip, clip_frames):
+def test_people_and_focal_length_are_arguments_of_a_single_fit(clip, clip_frames):
     two = KnownPeople({0: [true_person(clip, 0), true_person(clip, 0, shift=150.0)]})
     with Fitter(FitOptions(focal=900.0), people_source=two) as fitter:
-        other = fitter.for_driving()
-        driving, everybody = (maker.fit_image(clip_frames[0]) for maker in (other, fitter))
+        driving = fitter.fit(clip_frames[0], people="largest", focal="auto")
+        assert fitter.fit(clip_frames[0], focal=700.0).focal.tolist() == [700.0]
+        everybody = fitter.fit_image(clip_frames[0])
+        assert driving.options["people"] == "largest"
         assert driving.focal.tolist() == pytest.approx([0.9 * 640])
         assert set(everybody.focal.tolist()) == {900.0}
         assert len(everybody) > len(driving) == 1
-        assert other.body is fitter.body
 
 
 @pytest.mark.parametrize("focal", [0.0, -1.0, float("nan"), float("inf")])

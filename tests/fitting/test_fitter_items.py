@@ -6,7 +6,8 @@ from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.batch.items import Shard
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fitting.fitter import Fitter, fit_item
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.items import fit_item
 from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.people import find_people
 from humanpose_cli.io.images import write_image

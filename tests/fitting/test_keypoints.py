@@ -25,7 +25,7 @@ TRUSTING = KeypointFitOptions(
     scale_noise=1e-3,
     prior_strength=1e-3,
     lean_noise=10.0,
-    least_noise=0.01,
+    min_noise=0.01,
     robust_2d=100.0,
     robust_bone=100.0,
     fine=SolverOptions(iterations=60, tolerance=1e-6),
@@ -59,8 +59,9 @@ def test_the_arrays_describe_one_body(body, library_scene):
     fit = fit_keypoints(body, scene.observations)
     posed = body.pose(rotations_of(fit), torch.from_numpy(fit.betas), torch.from_numpy(fit.trans), vertices=False)
     assert np.allclose(posed.joints.numpy(), fit.joints3d, atol=1e-4)
-    focal = scene.observations.focal[:, None, None]
-    pixels = focal * fit.joints3d[..., :2] / fit.joints3d[..., 2:] + scene.observations.principal_point[:, None]
+    observed = scene.observations
+    focal, centre = (values[:, None].numpy() for values in (observed.focal, observed.principal_point))
+    pixels = focal[..., None] * fit.joints3d[..., :2] / fit.joints3d[..., 2:] + centre
     assert np.allclose(pixels, fit.joints2d, atol=0.05)
     assert {name: getattr(fit, name).dtype for name in ARRAYS} == dict.fromkeys(ARRAYS, np.dtype(np.float32))
 
@@ -93,7 +94,7 @@ def test_noise_moves_the_body_little(body, library_scene):
 def test_outliers_are_outvoted(body, library_scene):
     scene = library_scene(4, seed=2)
     clean = fit_keypoints(body, scene.observations)
-    keypoints = scene.observations.keypoints.copy()
+    keypoints = scene.observations.keypoints.numpy().copy()
     wrong = BLAZEPOSE33.indices(("left_ear", "right_heel", "left_index"))
     keypoints[:, wrong] += [180.0, -140.0]
     fit = fit_keypoints(body, scene.changed(keypoints=keypoints))

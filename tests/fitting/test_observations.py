@@ -56,7 +56,7 @@ def test_broken_positions_lose_their_confidence(broken):
     observations = KeypointObservations(**fields(keypoints=keypoints))
     assert observations.confidence[0, 3] == 0
     assert observations.confidence.sum() == 33
-    assert np.isfinite(observations.keypoints).all()
+    assert observations.keypoints.isfinite().all()
 
 
 def test_confidence_is_clipped_and_nan_is_unseen():

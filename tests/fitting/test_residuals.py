@@ -19,15 +19,15 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 def problem_and_state(request, body, library_scene):
     """A problem with every term awake, away from its minimum; with what a body network predicts, or without."""
     scene = library_scene(3, seed=11)
-    confidence = scene.observations.confidence.copy()
+    confidence = scene.observations.confidence.clone()
     confidence[0, BLAZEPOSE33.indices(("left_ankle", "left_knee"))] = 0
     told = scene.predicted(noise=0.05) if request.param else {}
     joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS))) if told else UPRIGHT_JOINTS
     rig = LandmarkRig(body, body.landmarks("blazepose33"), joints, free_columns=1)
-    seen = scene.changed(confidence=confidence, **told)
-    evidence, starts = gather_evidence(rig, BLAZEPOSE33, seen, KeypointFitOptions())
+    observations = scene.changed(confidence=confidence, **told)
+    evidence, starts = gather_evidence(rig, observations, KeypointFitOptions())
     assert evidence.positions.shape[1] == (len(PREDICTED_JOINTS) if told else 0)
-    problem = KeypointProblem(rig, BLAZEPOSE33, evidence, KeypointFitOptions())
+    problem = KeypointProblem(rig, evidence, KeypointFitOptions())
     generator = torch.Generator().manual_seed(2)
     step = 0.1 * torch.randn(3, problem.parameters, generator=generator, dtype=torch.float64)
     return problem, retract_state(starts[0], step)

@@ -14,12 +14,12 @@ from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotati
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting import sequences
-from humanpose_cli.fitting.fitter import frame_times
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.sequences import SequenceProblem, between, key_frames, solve_block_pentadiagonal
+from humanpose_cli.fitting.tracks import frame_times
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 PLAIN = KeypointFitOptions(lift=False)
@@ -123,7 +123,7 @@ def test_the_motion_keeps_its_phase(body, waving) -> None:
     fit = fit_keypoints(body, in_sequence(waving.observations), PLAIN)
     wrist = SMPL24.index("left_wrist")
     path, truth = fit.joints2d[:, wrist], waving.joints[:, wrist]
-    focal, centre = waving.observations.focal[0], waving.observations.principal_point[0]
+    focal, centre = waving.observations.focal[0].numpy(), waving.observations.principal_point[0].numpy()
     pixels = focal * truth[:, :2] / truth[:, 2:] + centre
     lags = [np.linalg.norm(path[2 + lag : len(path) - 2 + lag] - pixels[2:-2], axis=1).mean() for lag in (-1, 0, 1)]
     assert lags[1] < min(lags[0], lags[2])
@@ -131,7 +131,7 @@ def test_the_motion_keeps_its_phase(body, waving) -> None:
 
 def test_frames_that_show_nothing_follow_from_their_neighbours(body, waving) -> None:
     observed = waving.observations
-    confidence = observed.confidence.copy()
+    confidence = observed.confidence.clone()
     confidence[14:19] = 0
     fit = fit_keypoints(body, in_sequence(replace(observed, confidence=confidence)), PLAIN)
     error = np.linalg.norm(fit.joints3d - waving.joints, axis=-1)

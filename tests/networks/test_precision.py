@@ -11,7 +11,7 @@ from helpers.warp3d_poses import MINI, arm_raised, standing
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.records import FrameCamera
+from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.models.refiner.network import DisplacementPredictor
 from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
 from humanpose_cli.networks.precision import computed_in, resolve_precision
@@ -98,7 +98,7 @@ def test_results_tell_what_was_chosen():
     usual, chosen = (Fitter(precision=precision) for precision in ("auto", "bfloat16"))
     assert chosen.network_identity == f"{usual.network_identity}+bfloat16"
     cameras = [FrameCamera("a", Camera.of_image((64, 48)))]
-    options = [fitter._record([], cameras, None).options for fitter in (usual, chosen)]
+    options = [fitter._record([], cameras, None, fitter.options).options for fitter in (usual, chosen)]
     assert "precision" not in options[0]
     assert options[1]["precision"] == "bfloat16"
     assert chosen.identity != usual.identity

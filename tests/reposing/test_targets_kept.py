@@ -36,9 +36,6 @@ class SlowFitter:
     def __init__(self, method: str = "auto") -> None:
         self.identity, self.fits = {"method": method}, 0
 
-    def for_driving(self) -> SlowFitter:
-        return self
-
     def fit(self, images: object, **given: object) -> FitRecord:
         self.fits += 1
         time.sleep(0.05)

@@ -22,7 +22,7 @@ from humanpose_cli.lab.cache.samples import Person
 
 if TYPE_CHECKING:
     from humanpose_cli.fitting.fitter import Fitter
-    from humanpose_cli.fitting.options import FitOptions
+    from humanpose_cli.fitting.options import FitOptions, PeopleChoice
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,21 +125,17 @@ class FitEstimator:
         sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
         single_person  True: only the person that the images are about
         """
-        fitter = self._with(single_person)
-        if not sequence:
-            return [EstimatedImage.of_fit(fitter.fit_image(pixels), 0) for pixels in images]
-        record = fitter.fit_sequence(Frame(i, f"{i:06d}", pixels) for i, pixels in enumerate(images))
-        return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
-
-    def _with(self, single_person: bool) -> Fitter:
-        """The one fitter, its models loaded once in this process, with an image's own wishes."""
         from humanpose_cli.fitting.fitter import Fitter
 
         if self._fitter is None:
             self._fitter = Fitter(self.options, device=self.device, threads=1)
-        people = "largest" if single_person else self.options.people
-        self._fitter.options = replace(self.options, people=people)
-        return self._fitter
+        people: PeopleChoice | None = "largest" if single_person else None
+        if not sequence:
+            fits = (self._fitter.fit_image(pixels, people=people) for pixels in images)
+            return [EstimatedImage.of_fit(fit, 0) for fit in fits]
+        frames = (Frame(i, f"{i:06d}", pixels) for i, pixels in enumerate(images))
+        record = self._fitter.fit_sequence(frames, people=people)
+        return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
 
 
 class BodyJointFitter:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -195,25 +196,6 @@ class NbfConfig:
     crop: int = 512
     body: str = "default"
     segmenter: SegmenterOptions | None = None
-
-
-@dataclass(frozen=True)
-class BodyEstimate:
-    """One person before the image's camera.
-
-    poses   (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres
-    joints  (24, 3) metres, camera axes
-    noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
-            sight; None where the network does not predict it
-    crop    where in the image the network looked
-    """
-
-    poses: NDArray[np.float32]
-    betas: NDArray[np.float32]
-    trans: NDArray[np.float32]
-    joints: NDArray[np.float32]
-    noise: NDArray[np.float32] | None
-    crop: Crop
 
 
 class PreparedPerson(NamedTuple):

@@ -1,0 +1,29 @@
+"""The body that a network estimates for one person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.crop import Crop
+
+
+@dataclass(frozen=True)
+class BodyEstimate:
+    """One person's body before the image's camera: what `models.nbf` predicts, and the keypoint fit starts from.
+
+    poses   (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres
+    joints  (24, 3) metres, camera axes
+    noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
+            sight; None if the network does not predict it
+    crop    the part of the image that the network looked at
+    """
+
+    poses: NDArray[np.float32]
+    betas: NDArray[np.float32]
+    trans: NDArray[np.float32]
+    joints: NDArray[np.float32]
+    noise: NDArray[np.float32] | None
+    crop: Crop

@@ -1,0 +1,34 @@
+"""Inputs as items of a batch: each is fitted, and its fit file and overlay are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.detection_journal import journal_of
+from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.video import VideoCodec
+
+
+def fit_item(
+    fitter: Fitter,
+    item: InputItem,
+    outputs: Sequence[Path],
+    *,
+    video_codec: VideoCodec = "h264",
+    progress: Progress = no_progress,
+) -> Fit:
+    """Fit the people of an item and write its fit file and, if there is a second path, the overlay."""
+    journal = journal_of(item, outputs[0], fitter.identity)
+    fit = fitter.fit(item, progress=progress, journal=journal)
+    fit.save(outputs[0])
+    for path in outputs[1:]:
+        if not item.is_sequence:
+            progress(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
+        fit.save_overlay(path, progress, video_codec=video_codec)
+    if journal is not None:
+        journal.remove()
+    return fit

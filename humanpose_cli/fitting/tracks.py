@@ -1,0 +1,106 @@
+"""People over the frames of a sequence: rows of tracked people with their cameras and times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import groupby
+
+import numpy as np
+
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.detect.camera_motion import STILL, CameraPose
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.sides import settle_sides
+
+_MAX_GAP = 2.0  # seconds without a detection that are filled from the frames before and after
+_CLOCK_ERROR = 0.1  # of an interval: how far the recorded times of evenly spaced frames deviate
+
+
+@dataclass(frozen=True)
+class FrameCamera:
+    """A frame and the camera that it is assumed to be taken with.
+
+    name     the frame's name
+    time     seconds from the first frame
+    shot     number of the shot it belongs to, from 0
+    turn     rotation and zoom since the first frame of the shot
+    damaged  whether the file is damaged there
+    """
+
+    name: str
+    camera: Camera
+    time: float = 0.0
+    shot: int = 0
+    turn: CameraPose = STILL
+    damaged: bool = False
+
+    @property
+    def world_to_camera(self) -> np.ndarray:
+        """(4, 4); the world's axes are those of the shot's first frame."""
+        pose = np.eye(4)
+        pose[:3, :3] = self.turn.rotation
+        return pose
+
+
+def complete_tracks(people: Sequence[DetectedPerson], times: Sequence[float]) -> list[DetectedPerson]:
+    """The rows of a sequence sorted by track and frame, with left and right settled over time, and with a row for every
+    frame of gaps of up to two seconds.
+
+    times  of all frames, seconds
+
+    A row of a gap has a box between its neighbours' and no visible keypoint.
+    """
+    rows: list[DetectedPerson] = []
+    for _, track in groupby(sorted(people, key=lambda p: (p.track, p.frame)), key=lambda p: p.track):
+        detected = list(track)
+        before: DetectedPerson | None = None
+        for now in settle_sides(detected, [p.frame for p in detected]):
+            if before is not None and times[now.frame] - times[before.frame] <= _MAX_GAP:
+                rows += _rows_between(before, now, times)
+            rows.append(now)
+            before = now
+    return rows
+
+
+def _rows_between(before: DetectedPerson, after: DetectedPerson, times: Sequence[float]) -> Iterator[DetectedPerson]:
+    hidden = replace(before, keypoints=before.keypoints * np.array([1, 1, 0], np.float32), score=0.0, estimate=None)
+    for frame in range(before.frame + 1, after.frame):
+        share = (times[frame] - times[before.frame]) / (times[after.frame] - times[before.frame])
+        box = (1 - share) * before.box + share * after.box
+        yield replace(hidden, box=box.astype(np.float32), frame=frame, interpolated=True)
+
+
+def largest_tracks(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
+    """The rows of one person at a time: tracks by the area of all their boxes, none that overlaps a larger one in time.
+
+    Complete tracks are chosen, because in single frames the largest box may belong to another person each time. One
+    person may have several tracks, after a long gap or a cut. The chosen tracks are numbered anew, by time.
+    """
+    tracks: dict[int, list[DetectedPerson]] = {}
+    for row in people:
+        tracks.setdefault(row.track, []).append(row)
+    chosen: list[list[DetectedPerson]] = []
+    for rows in sorted(tracks.values(), key=lambda rows: -sum(row.area for row in rows)):
+        if all(rows[-1].frame < other[0].frame or rows[0].frame > other[-1].frame for other in chosen):
+            chosen.append(rows)
+    chosen.sort(key=lambda rows: rows[0].frame)
+    return [replace(row, track=number) for number, rows in enumerate(chosen) for row in rows]
+
+
+def frame_times(times: Sequence[Fraction | None], frame_rate: float) -> list[float]:
+    """Rising seconds from the first frame on: those of the video's clock if the rate varies, else evenly spaced.
+
+    Clocks count in steps, some in full milliseconds, so that evenly spaced frames deviate by up to a tenth of an
+    interval. Frames without a rising clock are evenly spaced too.
+    """
+    even = np.arange(len(times)) / frame_rate
+    if len(times) < 3 or any(time is None for time in times):
+        return even.tolist()
+    clock = np.array([float(time - times[0]) for time in times])  # type: ignore[operator]
+    step = clock[-1] / (len(clock) - 1)
+    rises = bool((np.diff(clock) > 0).all())
+    if not rises or np.abs(clock - step * np.arange(len(clock))).max() < _CLOCK_ERROR * step:
+        return even.tolist()
+    return clock.tolist()
