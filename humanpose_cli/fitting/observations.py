@@ -77,8 +77,9 @@ class KeypointObservations:
             value = getattr(self, field.name)
             if field.name == "skeleton" or value is None:
                 continue
-            dtype = np.int64 if field.name in ("shape_group", "frame") else np.float64
-            object.__setattr__(self, field.name, torch.from_numpy(np.array(value, dtype)))
+            dtype = torch.int64 if field.name in ("shape_group", "frame") else torch.float64
+            tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+            object.__setattr__(self, field.name, tensor.to(dtype))
         self._check_shapes()
         self._check_prediction()
         self._check_cameras()
