@@ -42,9 +42,7 @@ class SolverOptions(Options):
 class KeypointFitOptions(Options):
     """How `fit_keypoints` weights its evidence."""
 
-    landmark_noise: float = option(
-        1.0, "Factor on the known 2-D noise of landmarks (`evidence.landmark_noise`).", above=0
-    )
+    landmark_noise: float = option(1.0, "Factor on the measured 2-D noise of landmarks.", above=0)
     min_noise: float = option(0.5, "Minimum noise of a landmark.", unit="pixels", above=0)
     robust_2d: float = option(3.0, "A 2-D residual of this size counts half as outlier.", unit="noise levels", above=0)
     bone_noise: tuple[float, float] = option(
