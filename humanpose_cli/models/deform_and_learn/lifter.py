@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.conventions import Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.networks.weights import fill, read_weights
 
 MODEL = "depth-lifter"
@@ -32,38 +33,32 @@ _TINY = 1e-6
 
 
 @dataclass(frozen=True)
-class DepthLifterOptions:
-    """The network and its game; the first defaults are Kudo et al.'s, those from `consistency` on ours.
+class DepthLifterOptions(Options):
+    """The network and its game; the first defaults are Kudo et al.'s, those from `consistency` on ours."""
 
-    width, layers   of the hidden layers of both networks
-    learning_rate, beta1, weight_decay  of Adam
-    most, least     the discriminator learns while its accuracy is at most the one, the generator while it is at least
-                    the other
-    heuristic       weight of `back_bending`
-    consistency     weight of the mean squared difference when a turned person is lifted again and turned back
-    bones           weight of `bone_error`
-    pitch, roll     standard deviations, radians: of the cameras' pitch, about whose vertical people are turned, and of
-                    turns in the image that all people get, since cameras are held obliquely
-    """
-
-    width: int = 1024
-    layers: int = 3
-    learning_rate: float = 2e-4
-    beta1: float = 0.5
-    weight_decay: float = 1e-5
-    most: float = 0.9
-    least: float = 0.1
-    heuristic: float = 1.0
-    consistency: float = 0.3
-    bones: float = 10.0
-    pitch: float = 0.15
-    roll: float = 0.1
+    width: int = option(1024, "Units of the hidden layers of both networks.", minimum=1)
+    layers: int = option(3, "Hidden layers of both networks.", minimum=1)
+    learning_rate: float = option(2e-4, "Of Adam.", above=0)
+    beta1: float = option(0.5, "Of Adam.")
+    weight_decay: float = option(1e-5, "Of Adam.")
+    most: float = option(0.9, "The discriminator learns while its accuracy is not higher.", minimum=0, maximum=1)
+    least: float = option(0.1, "The generator learns while that accuracy is not lower.", minimum=0, maximum=1)
+    heuristic: float = option(1.0, "Weight of `back_bending`.")
+    consistency: float = option(
+        0.3, "Weight of the mean squared difference when a turned person is lifted again and turned back."
+    )
+    bones: float = option(10.0, "Weight of `bone_error`.")
+    pitch: float = option(
+        0.15, "Standard deviation of the cameras' pitch, about whose vertical people are turned.", unit="radians"
+    )
+    roll: float = option(
+        0.1, "Standard deviation of turns in the image, since cameras are not held level.", unit="radians"
+    )
 
     def __post_init__(self) -> None:
-        if min(self.width, self.layers) < 1 or self.learning_rate <= 0:
-            raise UsageError("lifter", "is out of range", expected="width and layers of 1 or more, a rate above 0")
-        if not 0 <= self.least <= self.most <= 1:
-            raise UsageError("lifter", "is gated wrongly", expected="0 ≤ least ≤ most ≤ 1")
+        super().__post_init__()
+        if self.least > self.most:
+            raise UsageError("least", "is more than `most`", expected="least ≤ most", got=f"{self.least}, {self.most}")
 
 
 class HipFrame(NamedTuple):

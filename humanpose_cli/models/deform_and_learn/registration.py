@@ -43,6 +43,7 @@ from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt, in_image
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import project_to_rotation
 from humanpose_cli.geometry.similarity import fit_similarity
 
@@ -54,32 +55,23 @@ _TINY = 1e-8
 
 
 @dataclass(frozen=True)
-class RegistrationOptions:
-    """The paper's values; weights of equation 2.
+class RegistrationOptions(Options):
+    """The paper's values of the weights of equation 2, and limits of what is accepted."""
 
-    steps          of Adam, with the learning rate falling to zero along half a cosine over their second half; a T pose
-                   is stiff during the first half
-    largest_error  root mean square distance in normalised units, of correspondences or of keypoints, above which a
-                   registration is rejected
-    largest_scale  segment scales above it, or below its inverse, are rejected
-    largest_bend   radians beyond a joint's range that are rejected
-    """
-
-    dense: float = 1000.0
-    keypoints: float = 1.0
-    scale: float = 10.0
-    joint: float = 0.001
-    determinant: float = 1.0
-    learning_rate: float = 0.1
-    steps: int = 200
-    largest_error: float = 0.1
-    largest_scale: float = 2.0
-    largest_bend: float = 1.0
-
-    def __post_init__(self) -> None:
-        weights = (self.dense, self.keypoints, self.scale, self.joint, self.determinant)
-        if min(weights) < 0 or self.learning_rate <= 0 or self.steps < 1:
-            raise UsageError("registration", "is out of range", expected="weights ≥ 0, a rate > 0, one step or more")
+    dense: float = option(1000.0, "Weight of correspondences.", minimum=0)
+    keypoints: float = option(1.0, "Weight of keypoints.", minimum=0)
+    scale: float = option(10.0, "Weight of the segments' scales.", minimum=0)
+    joint: float = option(0.001, "Weight of the joints' rotations.", minimum=0)
+    determinant: float = option(1.0, "Weight of the determinants.", minimum=0)
+    learning_rate: float = option(0.1, "Of Adam; it falls to zero along half a cosine over the second half.", above=0)
+    steps: int = option(200, "Steps of Adam; a T pose is stiff during the first half.", minimum=1)
+    largest_error: float = option(
+        0.1,
+        "Root mean square distance of correspondences or of keypoints above which a registration is rejected.",
+        unit="normalised units",
+    )
+    largest_scale: float = option(2.0, "Segment scales above it, or below its inverse, are rejected.")
+    largest_bend: float = option(1.0, "Angle beyond a joint's range that is rejected.", unit="radians")
 
     @property
     def stiff(self) -> RegistrationOptions:

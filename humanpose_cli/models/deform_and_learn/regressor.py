@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledPose, gram_schmidt
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 
@@ -27,26 +27,20 @@ _START = 0.01  # of the last layer's usual weights: an untrained network says T 
 
 
 @dataclass(frozen=True)
-class BodyRegressorOptions:
-    """The network.
+class BodyRegressorOptions(Options):
+    """The network."""
 
-    inputs   "image": a ResNet of `layers` with `width` channels in its first stage, on crops of `size` pixels;
-             "landmarks": `layers` residual blocks of `width` units, on the detector's landmarks in the crop
-    cut_out  the ResNet sees the person before black where their mask is known, or the detector's: a few thousand images
-             teach a small network that begins at random nothing of where a person is before a background
-    """
-
-    layers: int = 50
-    width: int = 64
-    size: int = 224
-    cut_out: bool = False
-    inputs: Literal["image", "landmarks"] = "image"
-
-    def __post_init__(self) -> None:
-        if self.inputs not in ("image", "landmarks"):
-            raise UsageError("network.inputs", "is not known", expected="image or landmarks", got=self.inputs)
-        if self.size < 32 or self.width < 1:
-            raise UsageError("network", "is out of range", expected="size of 32 pixels or more, width of 1 or more")
+    layers: int = option(50, "Layers of the ResNet, or residual blocks of the network for landmarks.")
+    width: int = option(64, "Channels of the ResNet's first stage, or units of a block.", minimum=1)
+    size: int = option(224, "Side of the ResNet's crops.", unit="pixels", minimum=32)
+    cut_out: bool = option(
+        False,
+        "Show the ResNet the person before black where their mask is known, or the detector's: a few thousand images "
+        "do not teach a small network that begins at random where a person is before a background.",
+    )
+    inputs: Literal["image", "landmarks"] = option(
+        "image", "image: a ResNet on crops. landmarks: residual blocks on the detector's landmarks in the crop."
+    )
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.networks.weights import fill, options_of, read_weights, shipped_weights
 
 MODEL = "lifter"
@@ -110,15 +111,11 @@ def normalise_rays(rays: Tensor, confidence: Tensor) -> NormalisedRays:
 
 
 @dataclass(frozen=True)
-class LifterOptions:
-    """The network: `blocks` residual blocks of two layers of `width`."""
+class LifterOptions(Options):
+    """The network's size."""
 
-    width: int = 256
-    blocks: int = 3
-
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.blocks < 0:
-            raise UsageError("lifter", "cannot be built like this", expected="width of 1 or more, blocks of 0 or more")
+    width: int = option(256, "Features of a layer.", minimum=1)
+    blocks: int = option(3, "Residual blocks of two layers.", minimum=0)
 
 
 class LifterNetwork(nn.Module):

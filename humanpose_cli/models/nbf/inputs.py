@@ -25,7 +25,8 @@ from torch import Tensor
 
 from humanpose_cli.body.parts import PART_MAPS, PartMap
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.crops import CropEvidence, normalised_image
 from humanpose_cli.models.segmenter.inputs import code_colours, labels_of_parts
 
@@ -36,7 +37,6 @@ JOINTS14 = (
 )
 """The joints of LSP by SMPL24's names."""
 
-_KINDS = ("rgb", "parts", "blended", "joints", "proxy")
 _UPRIGHT = np.diag([1.0, -1.0, -1.0])  # somebody who faces the camera
 _SPREAD = 0.025  # of the crop's side: standard deviation of a joint's Gaussian
 _LANDMARKS = len(BLAZEPOSE33)
@@ -44,33 +44,14 @@ _TORSO = BLAZEPOSE33.indices(("left_hip", "right_hip", "left_shoulder", "right_s
 
 
 @dataclass(frozen=True)
-class InputOptions:
-    """Which encoding, and its details.
+class InputOptions(Options):
+    """Which encoding, and its details."""
 
-    kind    "rgb", "parts", "blended", "joints" or "proxy"
-    parts   1, 3, 6, 12 or 24, of `parts` and `blended`
-    joints  14 or 24
-    proxy   "vector", "heatmaps", "both" or "parts"
-    size    pixels of the sides of what the network sees
-    """
-
-    kind: Literal["rgb", "parts", "blended", "joints", "proxy"] = "parts"
-    parts: int = 12
-    joints: int = 24
-    proxy: Literal["vector", "heatmaps", "both", "parts"] = "both"
-    size: int = 224
-
-    def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise UsageError("input", "is not known", expected=", ".join(_KINDS), got=self.kind)
-        if self.parts not in (1, 3, 6, 12, 24):
-            raise UsageError("number of parts", "is not offered", expected="1, 3, 6, 12 or 24", got=str(self.parts))
-        if self.joints not in (14, 24):
-            raise UsageError("number of joints", "is not offered", expected="14 or 24", got=str(self.joints))
-        if self.proxy not in ("vector", "heatmaps", "both", "parts"):
-            raise UsageError("proxy", "is not known", expected="vector, heatmaps, both or parts", got=self.proxy)
-        if not 16 <= self.size <= 1024:
-            raise UsageError("input size", "is out of range", expected="16 to 1024 pixels", got=str(self.size))
+    kind: Literal["rgb", "parts", "blended", "joints", "proxy"] = option("parts", "The encoding.")
+    parts: int = option(12, "Number of body parts of `kind=parts` and `kind=blended`.", choices=(1, 3, 6, 12, 24))
+    joints: int = option(24, "Number of joints of `kind=joints`.", choices=(14, 24))
+    proxy: Literal["vector", "heatmaps", "both", "parts"] = option("both", "Encoding of the landmarks of `kind=proxy`.")
+    size: int = option(224, "Side of the image that the network takes.", unit="pixels", minimum=16, maximum=1024)
 
     @property
     def channels(self) -> int:

@@ -22,7 +22,8 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.device import Precision
-from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import InputError, UnavailableError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import project_to_rotation
 from humanpose_cli.models.crops import CropEvidence, evidence_of_person, frame_box, frame_person
@@ -61,30 +62,23 @@ _LOG_NOISE = (-5.0, 1.0)  # 7 mm to 2.7 m
 
 
 @dataclass(frozen=True)
-class RegressorOptions:
-    """What a regressor is.
+class RegressorOptions(Options):
+    """What a regressor is."""
 
-    layers, width  of the ResNet that looks at images: 18, 34, 50 or 101 layers, channels of its first stage
-    reduced   channels that the last map is reduced to before all of it goes to the fully-connected layer; 0 keeps them
-              (the paper replaces the pooling by a fully-connected layer)
-    hidden, blocks, dropout  features and residual blocks of the MLP behind image and vector, and the share of its
-              features left out in training; without a vector there is no MLP
-    noise     predict the joints' expected errors too
-    """
-
-    layers: int = 50
-    width: int = 64
-    reduced: int = 0
-    hidden: int = 384
-    blocks: int = 2
-    dropout: float = 0.1
-    noise: bool = False
-
-    def __post_init__(self) -> None:
-        if self.layers not in RESNETS:
-            raise UsageError("layers", "no such ResNet", expected=", ".join(map(str, RESNETS)), got=str(self.layers))
-        if self.width < 1 or self.reduced < 0 or self.hidden < 1 or self.blocks < 0 or not 0 <= self.dropout < 1:
-            raise UsageError("regressor", "cannot be built like this", expected="widths of 1 or more, dropout below 1")
+    layers: int = option(50, "Layers of the ResNet for images.", choices=tuple(RESNETS))
+    width: int = option(64, "Channels of the ResNet's first stage.", minimum=1)
+    reduced: int = option(
+        0,
+        "Channels that the last map is reduced to before all of it enters the fully-connected layer; 0 keeps them (the "
+        "paper replaces the pooling by a fully-connected layer).",
+        minimum=0,
+    )
+    hidden: int = option(
+        384, "Features of the MLP behind image and vector; without a vector there is no MLP.", minimum=1
+    )
+    blocks: int = option(2, "Residual blocks of the MLP.", minimum=0)
+    dropout: float = option(0.1, "Share of the MLP's features left out in training.", minimum=0, below=1)
+    noise: bool = option(False, "Predict the joints' expected errors too.")
 
 
 class Regressor(nn.Module):

@@ -19,6 +19,7 @@ from torch.nn.functional import grid_sample, interpolate, pad
 
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
 from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 from humanpose_cli.networks.precision import computed_in, resolve_precision
@@ -37,27 +38,20 @@ _NOISE = (-4.0, 4.0)  # bounds of the noise's logarithm, in cells of a level
 
 
 @dataclass(frozen=True)
-class DisplacementOptions:
-    """What the network is, and which renderings it sees.
+class DisplacementOptions(Options):
+    """What the network is, and which renderings it takes; without one of them: the paper's ablation."""
 
-    crop     pixels of the crop's sides, a multiple of 16
-    width    channels of both encoders' first stage; 24 is the shipped segmenter's
-    texture, depth, normals, colours  False leaves that rendering out: the paper's ablation
-    """
-
-    crop: int = 128
-    width: int = 24
-    texture: bool = True
-    depth: bool = True
-    normals: bool = True
-    colours: bool = True
+    crop: int = option(128, "Side of the crop, a multiple of 16.", unit="pixels", minimum=32)
+    width: int = option(24, "Channels of both encoders' first stage; 24 is the shipped segmenter's.", minimum=4)
+    texture: bool = option(True, "Take the textured rendering.")
+    depth: bool = option(True, "Take the depth.")
+    normals: bool = option(True, "Take the normals.")
+    colours: bool = option(True, "Take the rendering in colours of the surface's points.")
 
     def __post_init__(self) -> None:
-        if self.crop < 32 or self.crop % _STRIDES[0]:
-            expected = f"a multiple of {_STRIDES[0]}, 32 or more"
-            raise UsageError("refiner's crop", "is out of range", expected=expected, got=str(self.crop))
-        if self.width < 4:
-            raise UsageError("width", "is too small", expected="4 or more", got=str(self.width))
+        super().__post_init__()
+        if self.crop % _STRIDES[0]:
+            raise UsageError("crop", "is out of range", expected=f"a multiple of {_STRIDES[0]}", got=str(self.crop))
 
     @property
     def inputs(self) -> tuple[str, ...]:

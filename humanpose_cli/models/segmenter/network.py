@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 from humanpose_cli.body.parts import PART_MAPS, PartMap
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.models.crops import BOX_FILL, CropEvidence, evidence_of_person, normalised_image
 from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, paint_guide
@@ -95,32 +96,25 @@ NETWORKS: dict[str, _Network] = {
 
 
 @dataclass(frozen=True)
-class SegmenterOptions:
-    """What a segmenter is.
+class SegmenterOptions(Options):
+    """What a segmenter is."""
 
-    network  of `NETWORKS`
-    parts    1, 3, 6, 12 or 24; there is one class more, the background, which is the first
-    crop     pixels of the sides of the image it sees
-    fill     share of the crop that the person's box takes
-    guided   see the detector's landmarks and mask too, painted by `guide`; where there are none it sees nothing there
-    width, widths  instead of the network's own: channels of the backbone's first stage, of the decoder's four blocks
-    """
-
-    network: str = "refinenet-resnet101"
-    parts: int = 12
-    crop: int = 512
-    fill: float = BOX_FILL
-    guided: bool = False
-    width: int = 0
-    widths: tuple[int, ...] = ()
+    network: str = option("refinenet-resnet101", "Name of its network.", choices=tuple(NETWORKS))
+    parts: int = option(
+        12, "Number of body parts; the background is one class more, the first.", choices=(1, 3, 6, 12, 24)
+    )
+    crop: int = option(512, "Side of the image that it takes.", unit="pixels", minimum=32)
+    fill: float = option(BOX_FILL, "Share of the crop that the person's box takes.", minimum=0.1, maximum=1)
+    guided: bool = option(
+        False, "Take the detector's landmarks and mask too, drawn by `guide`; zeros where there are none."
+    )
+    width: int = option(0, "Channels of the backbone's first stage; 0: the network's own.")
+    widths: tuple[int, ...] = option(
+        (), "Channels of the decoder's four blocks, coarsest first.", unset="the network's own"
+    )
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS:
-            raise UsageError("segmenter", "is not known", expected=", ".join(NETWORKS), got=self.network)
-        if self.parts not in (1, 3, 6, 12, 24):
-            raise UsageError("number of parts", "is not offered", expected="1, 3, 6, 12 or 24", got=str(self.parts))
-        if self.crop < 32 or not 0.1 <= self.fill <= 1:
-            raise UsageError("segmenter's crop", "is out of range", expected="32 pixels or more, filled 0.1 to 1")
+        super().__post_init__()
         if self.guided and NETWORKS[self.network].family != "light":
             raise UsageError("guided", "is for the light segmenters: small and tiny", got=self.network)
         if self.widths and len(self.widths) != 4:
