@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 
 Make = Callable[[int, np.random.Generator], Any]
 
@@ -22,33 +23,28 @@ def spread_evenly(total: int, count: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class LoaderOptions:
-    """How batches are made.
+class LoaderOptions(Options):
+    """How batches are made."""
 
-    batch_size  of this process; all processes together take world_size times as many
-    workers     processes that decode ahead; 0 decodes in this one
-    ahead       batches that each worker prepares in advance
-    seed        order and augmentation; shuffle False keeps the rows' order
-    drop_last   leave out the incomplete batch at the end of an epoch; if it is kept and has fewer rows than there are
-                processes, those without a row get its first one, since every process must make as many steps
-    rank, world_size  this process and how many there are
-    pinned      batches lie in memory from which torch's current GPU copies while it computes
-    """
-
-    batch_size: int = 8
-    workers: int = 0
-    ahead: int = 2
-    seed: int = 0
-    shuffle: bool = True
-    drop_last: bool = True
-    rank: int = 0
-    world_size: int = 1
-    pinned: bool = False
+    batch_size: int = option(
+        8, "Rows of a batch of this process; all processes together take `world_size` times as many.", minimum=1
+    )
+    workers: int = option(0, "Processes that decode ahead; 0 decodes in this one.", minimum=0)
+    ahead: int = option(2, "Batches that each worker prepares in advance.", minimum=1)
+    seed: int = option(0, "Seed of order and augmentation.")
+    shuffle: bool = option(True, "Draw a new order each epoch; False keeps the rows' order.")
+    drop_last: bool = option(
+        True,
+        "Leave out the incomplete batch at the end of an epoch. If it is kept and has fewer rows than there are "
+        "processes, those without a row get its first one, since every process must make as many steps.",
+    )
+    rank: int = option(0, "Index of this process.", minimum=0)
+    world_size: int = option(1, "Number of processes.", minimum=1)
+    pinned: bool = option(False, "Keep batches in memory from which torch's current GPU copies while it computes.")
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.workers < 0 or self.ahead < 1:
-            raise UsageError("loader", "cannot work like this", expected="batches ≥ 1, workers ≥ 0, ahead ≥ 1")
-        if not 0 <= self.rank < self.world_size:
+        super().__post_init__()
+        if self.rank >= self.world_size:
             raise UsageError("rank", "is not one of the processes", expected=f"0 to {self.world_size - 1}")
 
 

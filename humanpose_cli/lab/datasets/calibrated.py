@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.samples import Person, Sample
 from humanpose_cli.lab.datasets.common import SequenceOptions, box_around
@@ -163,26 +164,26 @@ def person_view(lens: Lens, points: Array, crop_size: int) -> PinholeView:
 
 # What sources of calibrated laboratories share: every n-th frame of a video, one person, a pinhole view of them.
 
-_LEAST_CROP = 32
+_MIN_CROP = 32
 _NEAREST = 0.1  # metres
 
 
 @dataclass(frozen=True)
 class CropOptions(SequenceOptions):
-    """allow_missing and split as for all sources.
+    """Options of calibrated laboratories."""
 
-    every      take every n-th frame
-    crop_size  pixels a side of the square that is kept around the person, larger ones made smaller to it; 0 keeps
-               whole images. Either way lens distortion is taken out (see `calibrated`)
-    """
-
-    every: int = 10
-    crop_size: int = DEFAULT_CROP
+    every: int = option(10, "Take every n-th frame.", minimum=1)
+    crop_size: int = option(
+        DEFAULT_CROP,
+        "Side of the square that is kept around the person, larger ones made smaller to it; 0 keeps complete images. "
+        "Either way lens distortion is removed (see `calibrated`).",
+        unit="pixels",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crop_size and self.crop_size < _LEAST_CROP:
-            expected = f"0 or at least {_LEAST_CROP}"
+        if self.crop_size and self.crop_size < _MIN_CROP:
+            expected = f"0, or {_MIN_CROP} or more"
             raise UsageError("crop_size", "is too small", expected=expected, got=str(self.crop_size))
 
 

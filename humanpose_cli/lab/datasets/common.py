@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.lab.cache.samples import Group, Sample, SourceInfo, split_name
 from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
@@ -25,29 +26,22 @@ _REMEDY = "unpack the data set again, or take what is there with `allow_missing`
 
 
 @dataclass(frozen=True)
-class FolderOptions:
-    """Options of every source that reads a data set's folder.
+class FolderOptions(Options):
+    """Options of every source that reads a data set's folder."""
 
-    allow_missing  take what is there where files that a list names are missing, or counts differ from the official
-                   ones; `notes` say what is missing
-    split          only this split, such as "test"; the others need not be there. "" for all
-    """
-
-    allow_missing: bool = False
-    split: str = ""
+    allow_missing: bool = option(
+        False,
+        "Take what is there where files that a list names are missing, or counts differ from the official ones; "
+        "`notes` say what is missing.",
+    )
+    split: str = option("", "Only this split, such as test; the others need not be there.", unset="all")
 
 
 @dataclass(frozen=True)
 class SequenceOptions(FolderOptions):
-    """Options of sources of sequences: allow_missing and split as for all sources.
+    """Options of sources of sequences."""
 
-    every  take every n-th frame of each sequence
-    """
-
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        check_every(self.every)
+    every: int = option(1, "Take every n-th frame of each sequence.", minimum=1)
 
 
 class FolderSource(ABC):
@@ -274,9 +268,3 @@ def rest_pelvis(body: Body, betas: Array) -> Array:
     """Where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
     with torch.no_grad():
         return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()
-
-
-def check_every(every: int) -> None:
-    """UsageError unless every n-th frame can be taken."""
-    if every < 1:
-        raise UsageError("every", "must be positive", got=str(every))

@@ -30,6 +30,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.options import option
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import (
     CalibratedCamera,
@@ -315,9 +316,9 @@ _NBF_ACTIONS, _NBF_CAMERA = ("Walking", "Box"), "C1"
 
 @dataclass(frozen=True)
 class HumanEvaOptions(CropOptions):
-    """every, crop_size, allow_missing and split as for all calibrated sources; every frame is taken by default."""
+    """Options of HumanEva: as for all calibrated sources, but every frame is taken by default."""
 
-    every: int = 1
+    every: int = option(1, "Take every n-th frame.", minimum=1)
 
 
 @dataclass(frozen=True, eq=False)

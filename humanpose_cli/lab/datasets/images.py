@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import option
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_every
+from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
@@ -42,23 +43,20 @@ from humanpose_cli.lab.datasets.reading import (
 
 @dataclass(frozen=True)
 class ImagesOptions(FolderOptions):
-    """allow_missing: images without a fit file, or without DensePose output, are taken without it.
+    """Images without a fit file, or without DensePose output, are taken without it by `allow_missing`."""
 
-    fits       folder that `hpc fit` wrote; None for none
-    densepose  folder or dump file; None for none
-    sequence   True: the images of each folder are one sequence; False: none is; None: as `hpc fit` decides
-    every      take every n-th frame of sequences
-    split      the split that all images belong to, of the protocol "images": train, validation or test
-    """
-
-    fits: str | None = None
-    densepose: str | None = None
-    sequence: bool | None = None
-    every: int = 1
-    split: str = "train"
+    fits: str | None = option(None, "Folder that `hpc fit` wrote.", unset="none")
+    densepose: str | None = option(None, "Folder or dump file.", unset="none")
+    sequence: bool | None = option(
+        None, "Whether the images of each folder are one sequence.", unset="as `hpc fit` decides"
+    )
+    every: int = option(1, "Take every n-th frame of sequences.", minimum=1)
+    split: str = option(
+        "train", "The split that all images belong to, of the protocol images: train, validation or test."
+    )
 
     def __post_init__(self) -> None:
-        check_every(self.every)
+        super().__post_init__()
         if split_name(self.split) not in SPLITS:
             raise UsageError("split", "is not known", expected=", ".join(SPLITS), got=self.split)
 

@@ -31,7 +31,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.options import option
 from humanpose_cli.io.checks import array_field, existing_file
 from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.lab.cache.samples import CROSS_IMITATION, Group, Person, Sample, split_name
@@ -63,25 +64,17 @@ _HMR_FOCAL_FACTOR = 500 / 224
 
 @dataclass(frozen=True)
 class IperOptions(FolderOptions):
-    """allow_missing and split as for all sources.
+    """Options of iPER."""
 
-    every    take every n-th frame of each video
-    poses    'estimator': those of the estimator passed in; 'smpls': the data set's own HMR estimates; 'none';
-             'auto': the first of these that there is
-    random_pairs  how many are drawn
-    seed     of all that is drawn
-    cross_imitation  list the pairs of two people too, which needs iPER_protocol.json
-    """
-
-    every: int = 1
-    poses: Literal["auto", "estimator", "smpls", "none"] = "auto"
-    random_pairs: int = 10_000
-    seed: int = 0
-    cross_imitation: bool = False
-
-    def __post_init__(self) -> None:
-        if self.every < 1 or self.random_pairs < 0:
-            raise UsageError("every, random_pairs", "must be positive", got=f"{self.every} and {self.random_pairs}")
+    every: int = option(1, "Take every n-th frame of each video.", minimum=1)
+    poses: Literal["auto", "estimator", "smpls", "none"] = option(
+        "auto",
+        "estimator: those of the estimator passed in. smpls: the data set's own HMR estimates. auto: the first that "
+        "there is.",
+    )
+    random_pairs: int = option(10_000, "Number of random pairs.", minimum=0)
+    seed: int = option(0, "Seed of all random choices.")
+    cross_imitation: bool = option(False, "List the pairs of two people too, which needs iPER_protocol.json.")
 
 
 class IperSource(FolderSource):

@@ -20,6 +20,7 @@ import torch
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
@@ -40,62 +41,51 @@ from humanpose_cli.lab.synthetic.renderer import (
 from humanpose_cli.lab.synthetic.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
 
 Structure = Literal["single", "pairs", "clips"]
-_LARGEST, _LONGEST = 2048, 512
+_MAX_SIZE, _MAX_FRAMES = 2048, 512
 
 
 @dataclass(frozen=True)
-class SyntheticOptions:
-    """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes.
+class SyntheticOptions(Options):
+    """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes."""
 
-    count         images, rounded up to whole pairs or clips
-    size          pixels of an image's sides
-    structure     single images; pairs or clips of one person in one clothing before one background
-    clip_length   frames of a clip; frame_rate of clips, a second
-    seed          decides everything
-    motions       folder of AMASS's motions (see `lab.synthetic.motions`), beside the shipped pose library; None without
-    backgrounds   folder with images to stand before, beside the procedural ones; None for these alone
-    picture_share    share of the scenes that stand before these images, where there are any
-    companions    probability of other people in the image
-    validation, test  shares of identities, with clothes and activities that the other splits never show
-    imperfect_fits    add to each person a fit as an estimator would err, for training refinement
-    texture_size  pixels of the sides of a person's texture
-    in_front, damage  probability of things in front of people; strength of blur, noise and compression
-    """
-
-    count: int = 1000
-    size: int = 256
-    structure: Structure = "single"
-    clip_length: int = 16
-    frame_rate: float = 10.0
-    seed: int = 0
-    motions: Path | None = None
-    backgrounds: Path | None = None
-    picture_share: float = 0.6
-    companions: float = 0.2
-    validation: float = 0.05
-    test: float = 0.05
-    imperfect_fits: bool = False
-    texture_size: int = 512
-    in_front: float = 0.3
-    damage: float = 1.0
+    count: int = option(1000, "Images, rounded up to whole pairs or clips.", minimum=1)
+    size: int = option(256, "Side of an image.", unit="pixels", minimum=32, maximum=_MAX_SIZE)
+    structure: Structure = option(
+        "single", "Single images, or pairs or clips of one person in the same clothes before the same background."
+    )
+    clip_length: int = option(16, "Frames of a clip, 2 or more.")
+    frame_rate: float = option(10.0, "Frame rate of clips.", unit="frames/second", above=0, maximum=120)
+    seed: int = option(0, "Decides all random choices.")
+    motions: Path | None = option(
+        None,
+        "Folder of AMASS's motions (see `lab.synthetic.motions`), beside the shipped pose library.",
+        unset="the pose library alone",
+    )
+    backgrounds: Path | None = option(
+        None, "Folder of background images, beside the procedural ones.", unset="procedural ones alone"
+    )
+    picture_share: float = option(0.6, "Share of the scenes before these images, if any.", minimum=0, maximum=1)
+    companions: float = option(0.2, "Probability of other people in the image.", minimum=0, maximum=1)
+    validation: float = option(
+        0.05,
+        "Share of the identities of this split, with clothes and activities that the others never show.",
+        minimum=0,
+    )
+    test: float = option(0.05, "Likewise.", minimum=0)
+    imperfect_fits: bool = option(
+        False, "Add to each person a fit with the errors of an estimator, for training refinement."
+    )
+    texture_size: int = option(512, "Side of a person's texture.", unit="texels", minimum=64, maximum=4096)
+    in_front: float = option(0.3, "Probability of objects in front of people.", minimum=0, maximum=1)
+    damage: float = option(1.0, "Strength of blur, noise and compression.", minimum=0, maximum=4)
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UsageError("count", "must be positive", got=str(self.count))
-        if not 32 <= self.size <= _LARGEST:
-            raise UsageError("size", "is out of range", expected=f"32 to {_LARGEST} pixels", got=str(self.size))
-        if self.structure == "clips" and not 2 <= self.clip_length <= _LONGEST:
-            raise UsageError("clips", "is out of range", expected=f"2 to {_LONGEST}", got=str(self.clip_length))
-        if not 0 < self.frame_rate <= 120:
-            raise UsageError("frame rate", "is out of range", expected="above 0 to 120", got=str(self.frame_rate))
-        chances = {"companions": self.companions, "in_front": self.in_front, "picture_share": self.picture_share}
-        for name, share in chances.items():
-            if not 0 <= share <= 1:
-                raise UsageError(name, "is no probability", expected="0 to 1", got=str(share))
-        if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
-            raise UsageError("shares of validation and test", "do not fit", expected="together 0 to 1")
-        if not 64 <= self.texture_size <= 4096 or not 0 <= self.damage <= 4:
-            raise UsageError("texture size or damage", "is out of range", expected="64 to 4096, 0 to 4")
+        super().__post_init__()
+        if self.structure == "clips" and not 2 <= self.clip_length <= _MAX_FRAMES:
+            raise UsageError("clips", "is out of range", expected=f"2 to {_MAX_FRAMES}", got=str(self.clip_length))
+        if self.validation + self.test > 1:
+            got = f"{self.validation} and {self.test}"
+            raise UsageError("validation, test", "are out of range", expected="together 0 to 1", got=got)
 
     @property
     def group_size(self) -> int:

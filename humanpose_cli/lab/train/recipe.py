@@ -15,62 +15,40 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from humanpose_cli.core.device import local_processes, usable_cores
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, Make
 
 _MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
 
 
-def given(options: Any, *names: str) -> str:
-    """The values of some settings, for an error about them."""
-    return ", ".join(f"{name}={getattr(options, name)}" for name in names)
-
-
 @dataclass(frozen=True)
-class TrainOptions:
-    """Settings of the loop.
+class TrainOptions(Options):
+    """Settings of the loop."""
 
-    epochs          passes over the data
-    steps           steps in all, however many passes they are; 0: those of `epochs`
-    batch_size      examples of one step, over all processes together
-    workers         processes that decode images, for each training process; None: see `workers_for`
-    seed            of weights, order and augmentation
-    precision       "full" float32; "mixed" half where it is safe; "auto" mixed on a GPU
-    decay           power of the polynomial decay of the learning rate to zero; 0 keeps it
-    clip            greatest norm of a step's gradient; 0 for none
-    average         decay per step of the running average of the weights, which is then evaluated and kept; 0: none
-    validate_every  steps between validations; 0 validates at the end of each epoch
-    patience        validations without a better one after which training stops; 0: never
-    log_every       steps that a line of metrics.jsonl averages
-    save_every      seconds between checkpoints
-    minutes         stop, resumable, after so long; 0: never
-    """
-
-    epochs: int = 10
-    steps: int = 0
-    batch_size: int = 8
-    workers: int | None = None
-    seed: int = 0
-    precision: Literal["auto", "full", "mixed"] = "auto"
-    decay: float = 0.9
-    clip: float = 0.0
-    average: float = 0.0
-    validate_every: int = 0
-    patience: int = 0
-    log_every: int = 50
-    save_every: float = 120.0
-    minutes: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.steps < 0 or self.batch_size < 1 or self.log_every < 1:
-            raise UsageError("training", "cannot run like this", expected="epochs, batch size, log_every of 1 or more")
-        if min(self.minutes, self.save_every) < 0:
-            got = given(self, "minutes", "save_every")
-            raise UsageError("training", "cannot take a negative time", expected="0 or more", got=got)
-        if self.precision not in ("auto", "full", "mixed"):
-            raise UsageError("precision", "is not known", expected="auto, full or mixed", got=self.precision)
-        if not 0 <= self.average < 1:
-            raise UsageError("average", "is no decay", expected="0 or more, below 1", got=str(self.average))
+    epochs: int = option(10, "Passes over the data.", minimum=1)
+    steps: int = option(0, "Steps in all, however many passes they are; 0: those of `epochs`.", minimum=0)
+    batch_size: int = option(8, "Examples of one step, over all processes together.", minimum=1)
+    workers: int | None = option(
+        None, "Processes that decode images, for each training process.", unset="see `workers_for`"
+    )
+    seed: int = option(0, "Seed of weights, order and augmentation.")
+    precision: Literal["auto", "full", "mixed"] = option(
+        "auto", "full: float32. mixed: half precision where it is safe. auto: mixed on a GPU."
+    )
+    decay: float = option(0.9, "Power of the polynomial decay of the learning rate to zero; 0 keeps it.")
+    clip: float = option(0.0, "Maximum norm of a step's gradient; 0 for none.")
+    average: float = option(
+        0.0,
+        "Decay per step of the running average of the weights, which is then evaluated and kept; 0: none.",
+        minimum=0,
+        below=1,
+    )
+    validate_every: int = option(0, "Steps between validations; 0 validates at the end of each epoch.")
+    patience: int = option(0, "Validations without a better one after which training stops; 0: never.")
+    log_every: int = option(50, "Steps that a line of metrics.jsonl averages.", minimum=1)
+    save_every: float = option(120.0, "Time between checkpoints.", unit="seconds", minimum=0)
+    minutes: float = option(0.0, "Stop, resumable, after this time; 0: never.", unit="minutes", minimum=0)
 
     @property
     def result_settings(self) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_neither_side_runs_away():
         0.0: (False, True), 0.05: (False, True), 0.1: (True, True), 0.5: (True, True), 0.9: (True, True),
         0.95: (True, False), 1.0: (True, False),
     }  # fmt: skip
-    with pytest.raises(UsageError, match="gated"):
+    with pytest.raises(UsageError, match="least: is more than"):
         DepthLifterOptions(most=0.1, least=0.5)
 
 

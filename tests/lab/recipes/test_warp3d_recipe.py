@@ -389,7 +389,7 @@ def test_the_papers_loss_is_not_replaced_by_another(folder, tmp_path, monkeypatc
 def test_what_cannot_be_trained(folder, tmp_path):
     with pytest.raises(UsageError, match="out of range"):
         Warp3dTraining(adversarial_weight=-1)
-    with pytest.raises(UsageError, match="cannot learn"):
+    with pytest.raises(UsageError, match="perceptual_weight: is out of range"):
         Warp3dTraining(perceptual_weight=0)
     with pytest.raises(InputError, match="nothing to learn from in protocol nowhere, expected a split train"):
         Warp3dRecipe(folder(), replace(ALONE, protocol="nowhere"))

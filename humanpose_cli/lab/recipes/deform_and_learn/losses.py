@@ -15,25 +15,19 @@ from torch import Tensor, nn
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 
 
 @dataclass(frozen=True)
-class RegressorLosses:
-    """Equation 5; the defaults are the paper's α, β and γ.
+class RegressorLosses(Options):
+    """Equation 5; the defaults are the paper's α, β and γ."""
 
-    regress    of body parameters, dense of correspondences, keypoints of joints with the lifter's depths
-    parameters how they are compared: smooth L1, or L2 (the paper's control)
-    """
-
-    regress: float = 1.0
-    dense: float = 10.0
-    keypoints: float = 1.0
-    parameters: Literal["smooth-l1", "l2"] = "smooth-l1"
-
-    def __post_init__(self) -> None:
-        if self.parameters not in ("smooth-l1", "l2"):
-            raise UsageError("losses.parameters", "is not known", expected="smooth-l1 or l2", got=self.parameters)
+    regress: float = option(1.0, "Weight of body parameters.")
+    dense: float = option(10.0, "Weight of correspondences.")
+    keypoints: float = option(1.0, "Weight of joints with the lifter's depths.")
+    parameters: Literal["smooth-l1", "l2"] = option(
+        "smooth-l1", "How body parameters are compared: smooth L1, or L2 (the paper's control)."
+    )
 
 
 class RegressorTargets(NamedTuple):

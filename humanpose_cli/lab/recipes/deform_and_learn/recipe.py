@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.augmentation import ColourChange, change_colour
 from humanpose_cli.lab.cache.cache import open_cache
@@ -40,7 +41,6 @@ from humanpose_cli.lab.train.recipe import (
     Recipe,
     TrainOptions,
     check_batch,
-    given,
     held_out_batches,
     two_columns,
 )
@@ -80,68 +80,48 @@ class CropChange:
 
 
 @dataclass(frozen=True)
-class DeformTraining:
-    """What is learned and from what.
+class DeformTraining(Options):
+    """What is learned and from what."""
 
-    network, losses, lifter, augmentation  see there
-    rounds          of lifter, registration and network
-    correspondence  "labels" as they are in the cache, "degraded" to about DensePose's quality, or "none": keypoints
-                    alone, for footage of one's own
-    start           run of deform-and-learn whose network and lifter this one goes on from; "" begins at random
-    charts          DensePose's file UV_Processed.mat: correspondences are DensePose's in the cache, and body is
-                    "smpl:FILE"; "" for the cache's maps of vertices (of rendered or Mosh bodies)
-    points          correspondences of each person
-    skeleton        of the keypoints: smpl24, h36m17, coco17, reposing19 or blazepose33
-    body            "default" or "smpl:FILE", whose vertices the correspondences name
-    learning_rate   of the network, Adam
-    backbone        weights of the ResNet to begin with, as for `NbfTraining`; "" begins at random
-    lifter_steps    steps of the lifter in each round, in batches of 64
-    registration    weights and steps of the registration; the first round's begins stiffer
-    registered_together  people of one batch of the registration
-    visible         least share of a person's joints that must be visible
-    people          learn from that many at most, spread evenly; 0 for all
-    protocol        of the cache; "" for its usual one
-    held_out        people that the network is measured on, at most
-    """
-
-    network: BodyRegressorOptions = field(default_factory=BodyRegressorOptions)
-    losses: RegressorLosses = field(default_factory=RegressorLosses)
-    lifter: DepthLifterOptions = field(default_factory=DepthLifterOptions)
-    registration: RegistrationOptions = field(default_factory=RegistrationOptions)
-    augmentation: CropChange = field(default_factory=CropChange)
-    rounds: int = 5
-    correspondence: Quality = "labels"
-    start: str = ""
-    charts: str = ""
-    points: int = 128
-    skeleton: str = "smpl24"
-    body: str = "default"
-    learning_rate: float = 1e-4
-    backbone: str = ""
-    lifter_steps: int = 20_000
-    registered_together: int = 64
-    visible: float = 0.5
-    people: int = 0
-    protocol: str = ""
-    held_out: int = 512
+    network: BodyRegressorOptions = option(BodyRegressorOptions(), "The network.")
+    losses: RegressorLosses = option(RegressorLosses(), "Weights of the losses.")
+    lifter: DepthLifterOptions = option(DepthLifterOptions(), "The lifter.")
+    registration: RegistrationOptions = option(
+        RegistrationOptions(), "Weights and steps of the registration; the first round's begins stiffer."
+    )
+    augmentation: CropChange = option(CropChange(), "Of crops.")
+    rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
+    correspondence: Quality = option(
+        "labels",
+        "labels: as they are in the cache. degraded: to about DensePose's quality. none: keypoints alone, for footage "
+        "of one's own.",
+    )
+    start: str = option(
+        "", "Run of deform-and-learn whose network and lifter this one goes on from.", unset="random weights"
+    )
+    charts: str = option(
+        "",
+        "DensePose's file UV_Processed.mat: correspondences are DensePose's in the cache, and body is smpl:FILE.",
+        unset="the cache's maps of vertices (of rendered or Mosh bodies)",
+    )
+    points: int = option(128, "Correspondences of each person.", minimum=1)
+    skeleton: str = option("smpl24", "Skeleton of the keypoints.", choices=tuple(SKELETONS))
+    body: str = option("default", "default or smpl:FILE, whose vertices the correspondences name.")
+    learning_rate: float = option(1e-4, "Of the network, Adam.", above=0)
+    backbone: str = option("", "Weights of the ResNet to begin with, as for `NbfTraining`.", unset="random weights")
+    lifter_steps: int = option(20_000, "Steps of the lifter in each round, in batches of 64.", minimum=1)
+    registered_together: int = option(64, "People of one batch of the registration.", minimum=1)
+    visible: float = option(0.5, "Minimum share of a person's joints that are visible.", minimum=0, maximum=1)
+    people: int = option(0, "People to learn from at most, spread evenly; 0 for all.", minimum=0)
+    protocol: str = option("", "Protocol of the cache.", unset="its usual one")
+    held_out: int = option(512, "People that the network is measured on, at most.", minimum=1)
 
     def __post_init__(self) -> None:
-        if self.correspondence not in ("labels", "degraded", "none"):
-            expected = "labels, degraded or none"
-            raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
+        super().__post_init__()
         if self.backbone and self.network.inputs == "landmarks":
-            raise UsageError("backbone", "is of no use to a network that sees landmarks")
+            raise UsageError("backbone", "is of no use to a network that takes landmarks")
         if self.charts and self.correspondence == "none":
             raise UsageError("charts", "are of no use with `correspondence=none`")
-        if self.skeleton not in SKELETONS:
-            raise UsageError("skeleton", "is not known", expected=", ".join(SKELETONS), got=self.skeleton)
-        counts = ("rounds", "points", "lifter_steps", "registered_together", "held_out")
-        if min(getattr(self, name) for name in counts) < 1 or self.learning_rate <= 0:
-            expected, got = "counts of 1 or more, a rate above 0", given(self, *counts, "learning_rate")
-            raise UsageError("deform-and-learn", "is out of range", expected=expected, got=got)
-        if min(self.visible, self.people) < 0 or self.visible > 1:
-            expected, got = "visible from 0 to 1, people of 0 or more", given(self, "visible", "people")
-            raise UsageError("visible or people", "is out of range", expected=expected, got=got)
 
 
 DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {

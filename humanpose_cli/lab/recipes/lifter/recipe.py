@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions
 from humanpose_cli.lab.recipes.lifter.examples import (
@@ -23,7 +24,7 @@ from humanpose_cli.lab.recipes.lifter.examples import (
     lifter_batch,
     pose_pool,
 )
-from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, given, moved
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, moved
 from humanpose_cli.models.lifter.network import (
     LIFTED_JOINTS,
     MIRRORED_POINTS,
@@ -44,34 +45,23 @@ _PLAIN = 5.0  # weight of the mean error in metres beside the likelihood
 
 
 @dataclass(frozen=True)
-class LifterTraining:
-    """What is learned and from what.
+class LifterTraining(Options):
+    """What is learned and from what."""
 
-    network, cameras, errors  see there
-    poses           posed bodies in the pool that batches are drawn from
-    motions         folder of AMASS's motions to learn poses from too (see `lab.synthetic.motions`); "" for none
-    epoch           steps that the loop calls an epoch
-    learning_rate, weight_decay  of Adam
-    start           weights of another run to begin with; "" begins at random
-    held_out        poses of held-out activities that validations look at; half of them calibrate the noise
-    """
-
-    network: LifterOptions = field(default_factory=LifterOptions)
-    cameras: CameraRanges = field(default_factory=CameraRanges)
-    errors: DetectionErrors = field(default_factory=DetectionErrors)
-    poses: int = 120_000
-    motions: str = ""
-    epoch: int = 500
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    start: str = ""
-    held_out: int = 4096
-
-    def __post_init__(self) -> None:
-        if self.poses < 1 or self.epoch < 1 or self.held_out < 2 or self.learning_rate <= 0:
-            got = given(self, "poses", "epoch", "held_out", "learning_rate")
-            expected = "poses, epoch of 1 or more, held_out of 2, a rate above 0"
-            raise UsageError("lifter training", "is out of range", expected=expected, got=got)
+    network: LifterOptions = option(LifterOptions(), "The network.")
+    cameras: CameraRanges = option(CameraRanges(), "Ranges that cameras are drawn from.")
+    errors: DetectionErrors = option(DetectionErrors(), "Errors of landmarks.")
+    poses: int = option(120_000, "Posed bodies in the pool that batches are drawn from.", minimum=1)
+    motions: str = option(
+        "", "Folder of AMASS's motions to learn poses from too (see `lab.synthetic.motions`).", unset="none"
+    )
+    epoch: int = option(500, "Steps that the loop calls an epoch.", minimum=1)
+    learning_rate: float = option(1e-3, "Of Adam.", above=0)
+    weight_decay: float = option(0.0, "Of Adam.")
+    start: str = option("", "Weights of another run to begin with.", unset="random weights")
+    held_out: int = option(
+        4096, "Poses of held-out activities in a validation; half of them calibrate the noise.", minimum=2
+    )
 
 
 LIFTER_PRESETS: Mapping[str, tuple[LifterTraining, TrainOptions]] = {

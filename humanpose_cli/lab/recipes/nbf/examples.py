@@ -23,7 +23,7 @@ from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import NBF_CAMERA, Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 from humanpose_cli.lab.cache.augmentation import ColourChange, Example, change_colour, crop_example
 from humanpose_cli.lab.cache.fixed_camera import to_fixed_camera
@@ -153,25 +153,21 @@ _PLAUSIBLE = (0.7, 1.4)  # range of the size by the detector over the true size
 
 
 @dataclass(frozen=True)
-class BodyAugmentation:
-    """Random changes, half-widths of uniform draws.
+class BodyAugmentation(Options):
+    """Random changes, half-widths of uniform draws."""
 
-    scale   share; shift share of the crop's side (labels follow the scale, and no parameter can express a shift)
-    mirror  probability; errors strength of imitated errors of segmenters and detectors
-    colour  of images: 1 draws brightness ±0.1, contrast and saturation ±0.4, hue ±20°
-    """
-
-    scale: float = 0.1
-    shift: float = 0.03
-    mirror: float = 0.5
-    errors: float = 0.0
-    colour: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.scale < 1 and 0 <= self.shift < 1 and 0 <= self.mirror <= 1):
-            raise UsageError("augmentation", "is out of range", expected="scale, shift and mirror from 0 to 1")
-        if min(self.errors, self.colour) < 0:
-            raise UsageError("augmentation", "is out of range", expected="errors and colour of 0 or more")
+    scale: float = option(0.1, "Share of the size.", minimum=0, below=1)
+    shift: float = option(
+        0.03,
+        "Share of the crop's side; labels follow the scale, and no parameter can express a shift.",
+        minimum=0,
+        below=1,
+    )
+    mirror: float = option(0.5, "Probability of a mirrored example.", minimum=0, maximum=1)
+    errors: float = option(0.0, "Strength of imitated errors of segmenters and detectors.", minimum=0)
+    colour: float = option(
+        0.0, "Of images: 1 draws brightness ±0.1, contrast and saturation ±0.4, hue ±20°.", minimum=0
+    )
 
 
 NO_CHANGE = BodyAugmentation(0.0, 0.0, 0.0)

@@ -25,35 +25,32 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.nbf.body import BodyLayer, BodyParameters
 
 _MOVING = [row for row, parent in enumerate(SMPL24.parents) if parent >= 0]
 
 
 @dataclass(frozen=True)
-class LossOptions:
-    """Weights of the losses, 0 for none, and the labels that they may use.
+class LossOptions(Options):
+    """Weights of the losses, 0 for none, and the labels that they may use."""
 
-    latent, points3d, points2d, noise  weights of L_lat, L_3D, L_2D and L_σ
-    fraction_3d   share of the samples that keep their 3-D labels (parameters and joints in space)
-    extra_2d      whether the others keep their 2-D labels (the paper's Table 4) or are of no use (its control)
-    seed          which samples keep them
-    """
-
-    latent: float = 1.0
-    points3d: float = 0.0
-    points2d: float = 0.0
-    noise: float = 0.0
-    fraction_3d: float = 1.0
-    extra_2d: bool = True
-    seed: int = 0
+    latent: float = option(1.0, "Weight of L_lat.", minimum=0)
+    points3d: float = option(0.0, "Weight of L_3D.", minimum=0)
+    points2d: float = option(0.0, "Weight of L_2D.", minimum=0)
+    noise: float = option(0.0, "Weight of L_σ.", minimum=0)
+    fraction_3d: float = option(
+        1.0, "Share of the samples that keep their 3-D labels (parameters and joints in space).", minimum=0, maximum=1
+    )
+    extra_2d: bool = option(
+        True, "Whether the others keep their 2-D labels (the paper's Table 4) or are of no use (its control)."
+    )
+    seed: int = option(0, "Decides which samples keep them.")
 
     def __post_init__(self) -> None:
-        weights = (self.latent, self.points3d, self.points2d, self.noise)
-        if min(weights) < 0 or max(weights) == 0:
-            raise UsageError("loss weights", "leave nothing to learn", expected="0 or more, one above 0")
-        if not 0 <= self.fraction_3d <= 1:
-            raise UsageError("fraction_3d", "is out of range", expected="0 to 1", got=str(self.fraction_3d))
+        super().__post_init__()
+        if not (self.latent or self.points3d or self.points2d or self.noise):
+            raise UsageError("loss weights", "leave nothing to learn", expected="one above 0")
 
     @property
     def needs_parameters(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import NBF_CAMERA, Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
 from humanpose_cli.lab.recipes.nbf.examples import (
@@ -35,7 +36,6 @@ from humanpose_cli.lab.train.recipe import (
     Recipe,
     TrainOptions,
     check_batch,
-    given,
     held_out_batches,
     moved,
     two_columns,
@@ -64,58 +64,55 @@ from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person
 
 
 @dataclass(frozen=True)
-class NbfTraining:
-    """What is learned and from what.
+class NbfTraining(Options):
+    """What is learned and from what."""
 
-    inputs, regressor, losses, augmentation  see there
-    source         where body parts come from: "labels", or the "segmenter" that is given
-    segmenter      its weights file; also used in validation with source "segmenter"
-    finetune       let the segmenter learn too, through `blended` inputs
-    framing        see `Framing`
-    unrendered     share of the examples of body parts or `proxy` that were never rendered: posed bodies' parts, with an
-                   imitated detector's output
-    unrendered_poses  from a pool of so many, drawn when the training begins, a few milliseconds each
-    crop           pixels of the crop that inputs are made from; the segmenter's where one is given
-    body           "default" or "smpl:FILE", whose parameters the labels are
-    learning_rate, beta1, weight_decay  of Adam
-    backbone       weights of the regressor's ResNet to begin with: a file, a name of `hpc weights list`, or "imagenet"
-                   for those of a ResNet of its depth; "" begins at random
-    start          weights to begin with, as far as they are of networks built alike; "" begins at random
-    visible        least share of a person's joints that must be visible, in training and validation
-    people         learn from that many at most, spread evenly; 0 for all
-    variants       random views of each person, kept in memory; 0 for new ones in every epoch
-    protocol       of the cache; "" for its own
-    validation     people that a validation looks at, at most
-    """
-
-    inputs: InputOptions = field(default_factory=InputOptions)
-    regressor: RegressorOptions = field(default_factory=RegressorOptions)
-    losses: LossOptions = field(default_factory=LossOptions)
-    augmentation: BodyAugmentation = field(default_factory=BodyAugmentation)
-    source: Literal["labels", "segmenter"] = "labels"
-    segmenter: str = ""
-    finetune: bool = False
-    framing: Framing = "labels"
-    unrendered: float = 0.0
-    unrendered_poses: int = POOL
-    crop: int = 512
-    body: str = "default"
-    learning_rate: float = 4e-5
-    beta1: float = 0.5
-    weight_decay: float = 1e-4
-    backbone: str = ""
-    start: str = ""
-    visible: float = 0.0
-    people: int = 0
-    variants: int = 0
-    protocol: str = ""
-    validation: int = 512
+    inputs: InputOptions = option(InputOptions(), "What the network takes.")
+    regressor: RegressorOptions = option(RegressorOptions(), "The network.")
+    losses: LossOptions = option(LossOptions(), "Weights of the losses.")
+    augmentation: BodyAugmentation = option(BodyAugmentation(), "Of examples.")
+    source: Literal["labels", "segmenter"] = option(
+        "labels", "Where body parts come from: the labels, or the `segmenter` that is given."
+    )
+    segmenter: str = option("", "Its weights file; also used in validation with `source=segmenter`.", unset="none")
+    finetune: bool = option(False, "Let the segmenter learn too, through inputs of `kind=blended`.")
+    framing: Framing = option("labels", "See `Framing`.")
+    unrendered: float = option(
+        0.0,
+        "Share of the examples of body parts or `proxy` that are not rendered: posed bodies' parts, with an imitated "
+        "detector's output.",
+        minimum=0,
+        maximum=1,
+    )
+    unrendered_poses: int = option(
+        POOL, "Size of their pool, drawn when the training begins, a few milliseconds a pose.", minimum=1
+    )
+    crop: int = option(
+        512, "Side of the crop that inputs are made from; the segmenter's if one is given.", unit="pixels", minimum=32
+    )
+    body: str = option("default", "default or smpl:FILE, whose parameters the labels are.")
+    learning_rate: float = option(4e-5, "Of Adam.", above=0)
+    beta1: float = option(0.5, "Of Adam.")
+    weight_decay: float = option(1e-4, "Of Adam.", minimum=0)
+    backbone: str = option(
+        "",
+        "Weights of the regressor's ResNet to begin with: a file, a name of `hpc weights list`, or imagenet for those "
+        "of a ResNet of its depth.",
+        unset="random weights",
+    )
+    start: str = option(
+        "", "Weights to begin with, as far as they are of networks built alike.", unset="random weights"
+    )
+    visible: float = option(
+        0.0, "Minimum share of a person's joints that are visible, in training and validation.", minimum=0, maximum=1
+    )
+    people: int = option(0, "People to learn from at most, spread evenly; 0 for all.", minimum=0)
+    variants: int = option(0, "Random views of each person, kept in memory; 0 for new ones in every epoch.", minimum=0)
+    protocol: str = option("", "Protocol of the cache.", unset="its own")
+    validation: int = option(512, "People of a validation at most.", minimum=1)
 
     def __post_init__(self) -> None:
-        if self.source not in ("labels", "segmenter"):
-            raise UsageError("source", "is not known", expected="labels or segmenter", got=self.source)
-        if self.framing not in ("labels", "detector"):
-            raise UsageError("framing", "is not known", expected="labels or detector", got=self.framing)
+        super().__post_init__()
         if self.source == "segmenter" and not (self.segmenter and self.inputs.segmented):
             raise UsageError(
                 "source", "needs a segmenter's weights and an input of body parts", remedy="`segmenter=FILE`"
@@ -125,19 +122,11 @@ class NbfTraining:
                 "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
             )
         shown = self.inputs.segmented or self.inputs.kind == "proxy"
-        imagined = shown and self.body == "default" and self.source == "labels"
-        if not 0 <= self.unrendered <= 1 or (self.unrendered and not imagined):
-            expected = "0 to 1, with inputs of body parts or proxy, source=labels and our own body"
+        if self.unrendered and not (shown and self.body == "default" and self.source == "labels"):
+            expected = "inputs of body parts or proxy, source=labels and our own body"
             raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
             raise UsageError("losses.noise", "has nothing to learn", remedy="`regressor.noise=true`")
-        if min(self.people, self.variants, self.unrendered_poses - 1) < 0 or not 0 <= self.visible <= 1:
-            what = "people, variants, unrendered_poses or visible"
-            got = given(self, "people", "variants", "unrendered_poses", "visible")
-            raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, visible up to 1", got=got)
-        if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
-            got = given(self, "crop", "learning_rate", "weight_decay", "validation")
-            raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0", got=got)
 
 
 # Neural Body Fitting, appendix B; Adam's β1, the power of the decay, the camera and the weights of the losses from the

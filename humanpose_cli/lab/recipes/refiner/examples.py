@@ -27,6 +27,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.augmentation import ColourChange, Example, change_colour
@@ -44,41 +45,31 @@ _FAR_OFF = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hip", "kn
 
 
 @dataclass(frozen=True)
-class RefinerAugmentation:
-    """How examples change.
+class RefinerAugmentation(Options):
+    """How examples change."""
 
-    rotation, scale, shift, mirror  of the crop, as in `Augmentation`
-    far_off       probability of a limb that is off by `far_off_angle` radians of standard deviation
-    frames        most other frames that a texture comes from
-    untextured    probability of no texture; own_only of one from the photograph itself under the fit; own_too of one
-                  from the photograph, too
-    colour        widths of changes of the photograph's colours; light of those of the texture beside it
-    damage        probability of each of blur, noise and compression; holes of patches that the texture lacks
-    """
-
-    rotation: float = 0.2
-    scale: float = 0.15
-    shift: float = 0.04
-    mirror: float = 0.5
-    far_off: float = 0.25
-    far_off_angle: float = 0.45
-    frames: int = 2
-    untextured: float = 0.08
-    own_only: float = 0.08
-    own_too: float = 0.2
-    colour: float = 1.0
-    light: float = 1.0
-    damage: float = 0.3
-    holes: float = 0.3
+    rotation: float = option(0.2, "Of the crop, as in `Augmentation`.", minimum=0)
+    scale: float = option(0.15, "Of the crop, as in `Augmentation`.", minimum=0)
+    shift: float = option(0.04, "Of the crop, as in `Augmentation`.", minimum=0)
+    mirror: float = option(0.5, "Probability of a mirrored crop.", minimum=0, maximum=1)
+    far_off: float = option(0.25, "Probability of a limb with a large error.", minimum=0, maximum=1)
+    far_off_angle: float = option(0.45, "Standard deviation of that error.", unit="radians")
+    frames: int = option(2, "Other frames that a texture is made of, at most.", minimum=1)
+    untextured: float = option(0.08, "Probability of no texture.", minimum=0, maximum=1)
+    own_only: float = option(
+        0.08, "Probability of a texture from the photograph itself under the fit.", minimum=0, maximum=1
+    )
+    own_too: float = option(0.2, "Probability that the photograph is one of the texture's.", minimum=0, maximum=1)
+    colour: float = option(1.0, "Width of changes of the photograph's colours.", minimum=0)
+    light: float = option(1.0, "Width of changes of the texture's colours beside it.", minimum=0)
+    damage: float = option(0.3, "Probability of each of blur, noise and compression.", minimum=0, maximum=1)
+    holes: float = option(0.3, "Probability of patches that the texture lacks.", minimum=0, maximum=1)
 
     def __post_init__(self) -> None:
-        shares = (self.mirror, self.far_off, self.untextured, self.own_only, self.own_too, self.damage, self.holes)
-        if min(shares) < 0 or max(shares) > 1 or self.untextured + self.own_only > 1:
-            raise UsageError("refiner augmentation", "has a probability out of range", expected="0 to 1")
-        if self.frames < 1 or min(self.rotation, self.scale, self.shift, self.colour, self.light) < 0:
-            raise UsageError(
-                "refiner augmentation", "is out of range", expected="one frame or more, widths of 0 or more"
-            )
+        super().__post_init__()
+        if self.untextured + self.own_only > 1:
+            got = f"{self.untextured} and {self.own_only}"
+            raise UsageError("untextured, own_only", "are out of range", expected="together 0 to 1", got=got)
 
 
 HELD_OUT = RefinerAugmentation(0, 0, 0, 0, untextured=0, own_only=0, own_too=0, colour=0, light=0, damage=0, holes=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.recipes.people import People, require_model, split_people, spread_out, visible_people
 from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples
@@ -23,7 +23,6 @@ from humanpose_cli.lab.train.recipe import (
     Recipe,
     TrainOptions,
     check_batch,
-    given,
     held_out_batches,
     two_columns,
 )
@@ -45,43 +44,35 @@ _WITHIN = 0.5940  # of Laplacian errors in the plane are below twice their noise
 
 
 @dataclass(frozen=True)
-class RefinerTraining:
-    """What is learned and from what.
+class RefinerTraining(Options):
+    """What is learned and from what."""
 
-    network        what it is, and which renderings it sees
-    augmentation   see there
-    learning_rate, weight_decay  of Adam
-    hidden         weight in the loss of points that the photograph does not show, against 1 of those it does
-    encoder        weights of a segmenter with as wide a ResNet-18, whose first stages both encoders begin with: what
-                   texture and photograph have in common is then known; "" begins at random
-    start          weights of another run to begin with, without the renderings that the network does not see; ""
-                   begins at random
-    visible        least share of a person's joints that must be visible, in training and validation
-    people         learn from that many at most, spread evenly; 0 for all
-    protocol       of the cache; "" for its own
-    validation     people that a validation looks at, at most
-    """
-
-    network: DisplacementOptions = field(default_factory=DisplacementOptions)
-    augmentation: RefinerAugmentation = field(default_factory=RefinerAugmentation)
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-5
-    hidden: float = 0.3
-    encoder: str = "segmenter"
-    start: str = ""
-    visible: float = 0.5
-    people: int = 0
-    protocol: str = ""
-    validation: int = 160
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.hidden <= 1 or not 0 <= self.visible <= 1:
-            got = given(self, "hidden", "visible")
-            raise UsageError("hidden or visible", "is out of range", expected="0 to 1", got=got)
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
-            got = given(self, "learning_rate", "weight_decay", "validation")
-            expected = "rates above 0, validation of 1 or more"
-            raise UsageError("refiner training", "is out of range", expected=expected, got=got)
+    network: DisplacementOptions = option(DisplacementOptions(), "What it is, and which renderings it takes.")
+    augmentation: RefinerAugmentation = option(RefinerAugmentation(), "Of examples.")
+    learning_rate: float = option(1e-3, "Of Adam.", above=0)
+    weight_decay: float = option(1e-5, "Of Adam.", minimum=0)
+    hidden: float = option(
+        0.3,
+        "Weight in the loss of points that the photograph does not show; visible ones have 1.",
+        minimum=0,
+        maximum=1,
+    )
+    encoder: str = option(
+        "segmenter",
+        "Weights of a segmenter with as wide a ResNet-18, whose first stages both encoders begin with, so that they "
+        "recognise what texture and photograph have in common; an empty text begins at random.",
+    )
+    start: str = option(
+        "",
+        "Weights of another run to begin with, without the renderings that the network does not take.",
+        unset="random weights",
+    )
+    visible: float = option(
+        0.5, "Minimum share of a person's joints that are visible, in training and validation.", minimum=0, maximum=1
+    )
+    people: int = option(0, "People to learn from at most, spread evenly; 0 for all.")
+    protocol: str = option("", "Protocol of the cache.", unset="its own")
+    validation: int = option(160, "People of a validation at most.", minimum=1)
 
 
 REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {

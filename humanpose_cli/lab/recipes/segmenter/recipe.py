@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.augmentation import NO_AUGMENTATION, SEGMENTER_AUGMENTATION, Augmentation, random_crop
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
@@ -24,7 +24,6 @@ from humanpose_cli.lab.train.recipe import (
     Recipe,
     TrainOptions,
     check_batch,
-    given,
     held_out_batches,
     two_columns,
 )
@@ -46,46 +45,31 @@ _MAPS = ("parts", "persons")
 
 
 @dataclass(frozen=True)
-class SegmenterTraining:
-    """What is learned and from what.
+class SegmenterTraining(Options):
+    """What is learned and from what."""
 
-    segmenter      the network and its crop
-    augmentation   of images
-    learning_rate, weight_decay  of Adam
-    unguided       share of the examples of a guided segmenter that come without a guide
-    errors         strength of imitated errors of the guide, beside the detector's own
-    background     weight of the background's pixels in the loss, beside 1 of the parts' (the paper has no weights)
-    backbone       weights of the backbone to begin with: a file, a name of `hpc weights list`, or "imagenet" for those
-                   of the network's own backbone; "" begins at random
-    start          weights to begin with, of the same network; "" begins at random
-    visible        least share of a person's joints that must be visible, in training and validation
-    people         learn from that many at most, spread evenly; 0 for all
-    protocol       of the cache; "" for its own
-    validation     people that a validation looks at, at most
-    """
-
-    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
-    augmentation: Augmentation = SEGMENTER_AUGMENTATION
-    learning_rate: float = 2e-5
-    weight_decay: float = 1e-4
-    unguided: float = 0.15
-    errors: float = 0.3
-    background: float = 1.0
-    backbone: str = ""
-    start: str = ""
-    visible: float = 0.0
-    people: int = 0
-    protocol: str = ""
-    validation: int = 512
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.unguided <= 1 or self.errors < 0:
-            expected, got = "0 to 1, and errors of 0 or more", given(self, "unguided", "errors")
-            raise UsageError("unguided", "is out of range", expected=expected, got=got)
-        if min(self.learning_rate, self.background) <= 0 or self.weight_decay < 0 or self.validation < 1:
-            got = given(self, "learning_rate", "background", "weight_decay", "validation")
-            expected = "rates above 0, validation of 1 or more"
-            raise UsageError("segmenter training", "is out of range", expected=expected, got=got)
+    segmenter: SegmenterOptions = option(SegmenterOptions(), "The network and its crop.")
+    augmentation: Augmentation = option(SEGMENTER_AUGMENTATION, "Of images.")
+    learning_rate: float = option(2e-5, "Of Adam.", above=0)
+    weight_decay: float = option(1e-4, "Of Adam.", minimum=0)
+    unguided: float = option(
+        0.15, "Share of a guided segmenter's examples that come without a guide.", minimum=0, maximum=1
+    )
+    errors: float = option(0.3, "Strength of imitated errors of the guide, beside the detector's own.", minimum=0)
+    background: float = option(
+        1.0, "Weight of the background's pixels in the loss; parts have 1 (the paper has no weights).", above=0
+    )
+    backbone: str = option(
+        "",
+        "Weights of the backbone to begin with: a file, a name of `hpc weights list`, or imagenet for those of the "
+        "network's own backbone.",
+        unset="random weights",
+    )
+    start: str = option("", "Weights to begin with, of the same network.", unset="random weights")
+    visible: float = option(0.0, "Minimum share of a person's joints that are visible, in training and validation.")
+    people: int = option(0, "People to learn from at most, spread evenly; 0 for all.")
+    protocol: str = option("", "Protocol of the cache.", unset="its own")
+    validation: int = option(512, "People of a validation at most.", minimum=1)
 
 
 # Where no ImageNet weights are at hand, small networks learn from scratch: they want higher rates. Crops that show

@@ -25,7 +25,8 @@ from torch.nn.functional import binary_cross_entropy, softplus
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.warping_parts import WarpingParts
 from humanpose_cli.core.conventions import REPOSING19
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
@@ -33,7 +34,7 @@ from humanpose_cli.lab.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.lab.recipes.people import people_of_images, require_model, training_protocol
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
 from humanpose_cli.lab.recipes.warp3d.perceptual import distance_of, distance_within, perceptual_loss
-from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, given, held_out_batches, moved
+from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
 from humanpose_cli.models.warp3d.layers import Discriminator
@@ -46,57 +47,51 @@ _SHOWN, _GAP = 8, 2  # pairs of the contact sheet, and pixels between its cells
 
 
 @dataclass(frozen=True)
-class Warp3dTraining:
-    """What is learned and from what.
+class Warp3dTraining(Options):
+    """What is learned and from what. The ablation's switches are the generator's `warping` and `pose`."""
 
-    generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
-    perceptual_weight, adversarial_weight, mask_weight, person_weight  λ of the losses; without adversarial_weight, no
-                   discriminator
-    adversarial_after  steps that the generator learns alone before the discriminator joins in (0 in the paper)
-    perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `perceptual_loss`.
-                   "imagenet-vgg19" is the paper's
-    mesh_share     share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes
-                   a third of a second each: more workers
-    augmentation   of both images of a pair alike
-    learning_rate, betas  of Adam, for both sides
-    start          weights of a generator of the same shapes (and `colour_stride`), which may be without what
-                   `colour_stride` adds, to begin with; "" begins at random
-    pairs          "listed" by the protocol, "drawn" anew each epoch from the images that belong together; "auto"
-                   draws where groups have more than two images or none are listed
-    protocol       of the cache; "" for the first that lists pairs to learn from, else its usual one. In one without
-                   a split for validation (DeepFashion's), every tenth group of "train" is held out
-    validation     pairs that a validation looks at, at most
-    """
-
-    generator: GeneratorConfig = PRESETS["paper"].generator
-    discriminator: DiscriminatorConfig = PRESETS["paper"].discriminator
-    perceptual_weight: float = 3.0
-    adversarial_weight: float = 1.0
-    adversarial_after: int = 0
-    mask_weight: float = 0.0
-    person_weight: float = 0.0
-    perceptual: str = "auto"
-    mesh_share: float = 0.0
-    augmentation: Augmentation = WARP3D_AUGMENTATION
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    start: str = ""
-    pairs: PairKind = "auto"
-    protocol: str = ""
-    validation: int = 128
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.mesh_share <= 1:
-            got = given(self, "mesh_share")
-            raise UsageError("warp3d training", "has a share out of range", expected="0 to 1", got=got)
-        weights = ("perceptual_weight", "adversarial_weight", "mask_weight", "person_weight", "adversarial_after")
-        if min(getattr(self, name) for name in weights) < 0 or not self.learning_rate > 0:
-            expected, got = "weights of 0 or more, a rate above 0", given(self, *weights, "learning_rate")
-            raise UsageError("warp3d training", "is out of range", expected=expected, got=got)
-        if self.perceptual_weight == 0 or self.validation < 1 or self.pairs not in ("auto", "listed", "drawn"):
-            got = given(self, "perceptual_weight", "validation", "pairs")
-            expected = "a perceptual loss, known pairs"
-            raise UsageError("warp3d training", "cannot learn like this", expected=expected, got=got)
+    generator: GeneratorConfig = option(PRESETS["paper"].generator, "Its shape.")
+    discriminator: DiscriminatorConfig = option(PRESETS["paper"].discriminator, "Its shape.")
+    perceptual_weight: float = option(3.0, "Weight λ of the perceptual loss.", above=0)
+    adversarial_weight: float = option(1.0, "Weight λ of the adversarial loss; 0: no discriminator.", minimum=0)
+    adversarial_after: int = option(
+        0, "Steps that the generator learns alone before the discriminator joins in (0 in the paper).", minimum=0
+    )
+    mask_weight: float = option(0.0, "Weight λ of the mask's loss.", minimum=0)
+    person_weight: float = option(0.0, "Weight λ of the person's loss.", minimum=0)
+    perceptual: str = option(
+        "auto",
+        "Network of the perceptual loss: a file or name, pixels or auto; see `perceptual_loss`. imagenet-vgg19 is the "
+        "paper's.",
+    )
+    mesh_share: float = option(
+        0.0,
+        "Share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes a third "
+        "of a second each: more workers.",
+        minimum=0,
+        maximum=1,
+    )
+    augmentation: Augmentation = option(WARP3D_AUGMENTATION, "Of both images of a pair alike.")
+    learning_rate: float = option(2e-4, "Of Adam, for both sides.", above=0)
+    betas: tuple[float, float] = option((0.5, 0.999), "Of Adam, for both sides.")
+    start: str = option(
+        "",
+        "Weights to begin with, of a generator of the same shapes (and `colour_stride`), which may lack what "
+        "`colour_stride` adds.",
+        unset="random weights",
+    )
+    pairs: PairKind = option(
+        "auto",
+        "listed: by the protocol. drawn: anew each epoch from the images that belong together. auto: drawn where "
+        "groups have more than two images or none are listed.",
+    )
+    protocol: str = option(
+        "",
+        "Protocol of the cache. In one without a split for validation (DeepFashion's), every tenth group of the split "
+        "train is held out.",
+        unset="the first that lists pairs to learn from, else its usual one",
+    )
+    validation: int = option(128, "Pairs of a validation at most.", minimum=1)
 
 
 def _training(name: str, **settings: Any) -> Warp3dTraining:
