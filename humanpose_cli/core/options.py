@@ -97,8 +97,10 @@ class Options:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        declared = {name: field for name, field in vars(cls).items() if isinstance(field, dataclasses.Field)}
-        _extend_docstring(cls, {name: f.metadata[_KEY] for name, f in declared.items() if _KEY in f.metadata})
+        declared = dict(infos(cls)) if dataclasses.is_dataclass(cls) else {}  # of the class that it extends
+        own = {name: field for name, field in vars(cls).items() if isinstance(field, dataclasses.Field)}
+        declared |= {name: field.metadata[_KEY] for name, field in own.items() if _KEY in field.metadata}
+        _extend_docstring(cls, declared)
 
     def __post_init__(self) -> None:
         """UsageError for a number that is out of its range or not finite, and for a value that is no choice."""

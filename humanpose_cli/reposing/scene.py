@@ -38,7 +38,7 @@ Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
 
 @dataclass(frozen=True)
 class ReposeOptions(DrawingOptions):
-    """What a reposed image depends on, beside the photo and the target: `DrawingOptions`, and"""
+    """What a reposed image depends on, beside the photo and the target."""
 
     background: Literal["keep", "transparent"] = option("keep", "The photo's, or none; `Reposer` also takes an image.")
     fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
