@@ -98,8 +98,8 @@ class Options:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         declared: dict[str, OptionInfo] = dict(infos(cls)) if dataclasses.is_dataclass(cls) else {}
-        own = {name: field for name, field in vars(cls).items() if isinstance(field, dataclasses.Field)}
-        declared |= {name: field.metadata[_KEY] for name, field in own.items() if _KEY in field.metadata}
+        fields = {name: field for name, field in vars(cls).items() if isinstance(field, dataclasses.Field)}
+        declared |= {name: field.metadata[_KEY] for name, field in fields.items() if _KEY in field.metadata}
         _extend_docstring(cls, declared)
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import AXES, RotationTarget
 from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
+from humanpose_cli.rendering.html_page import html_page
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
 from humanpose_cli.reposing.reposer import Reposer
@@ -240,16 +241,11 @@ def _tile(
 
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.8rem; margin-bottom: 0; } h2 { margin-top: 2.5rem; }
-.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem; align-items: end; }
-figure { margin: 0; } img, video { width: 100%; display: block; border-radius: 4px; }
-figcaption { font-size: .85rem; color: #555; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { text-align: left; padding: .2rem 1.2rem .2rem 0; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-code, pre { background: #f3f3f3; border-radius: 3px; padding: .1rem .3rem; } pre { padding: .6rem; overflow-x: auto; }
-@media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; } figcaption { color: #aaa; }
-  code, pre { background: #2a2a2a; } }
+h2{margin-top:2.5rem}.row{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1rem;align-items:end}
+figure{margin:0}img,video{width:100%;display:block;border-radius:4px}figcaption{font-size:.85rem;color:var(--dim)}
+table{border-collapse:collapse;margin:1rem 0}td{padding:.2rem 1.2rem .2rem 0}
+td.number{text-align:right;font-variant-numeric:tabular-nums}
+pre{background:var(--panel);border-radius:3px;padding:.6rem;overflow-x:auto}
 """
 
 
@@ -273,15 +269,9 @@ class Section:
 
 
 def index_page(sections: Sequence[Section]) -> str:
-    """The whole page."""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>humanpose-cli: demo</title>\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<style>{_STYLE}</style></head><body>\n<h1>humanpose-cli</h1>\n"
-        "<p>People in images as 3-D bodies, and in new poses. All of it was made here, just now.</p>\n"
-        + "".join(map(_section, sections))
-        + "</body></html>\n"
-    )
+    """The page, with the files beside it."""
+    facts = "People in images as 3-D bodies, and in new poses. Everything was made on this machine by hpc demo."
+    return html_page("humanpose-cli", facts, _STYLE, "".join(map(_section, sections)))
 
 
 def _section(section: Section) -> str:

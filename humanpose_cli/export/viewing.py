@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import gzip
 import html
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, reduced
+from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, json_script, reduced
 
 DATA = Path(__file__).parent / "data"
 _VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and rate factor: about 1 MB in 20 s
@@ -88,14 +87,13 @@ def view(
     glb = glb_bytes(body, people, CameraPath.of(fit), seconds=fit.seconds(rate), textures=checked_textures(textures))
     known = _frames(fit, frames)
     picture = "" if known is None else _picture(fit, known, video_codec, progress)
-    document = json.dumps(_document(fit)).replace("</", "<\\/")
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     packed = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
     library = base64.b64encode((DATA / "three.js.gz").read_bytes()).decode("ascii")
     content = (
         f"<div class=panes><div id=stage></div>{picture and f'<div id=picture>{picture}</div>'}</div>\n"
         f"{_controls(fit)}\n"
-        f'<script type="application/json" id="data">{document}</script>\n'
+        f"{json_script(_document(fit))}"
         f'<script type="text/plain" id="people3d">{packed}</script>\n'
         f'<script type="text/plain" id="three">{library}</script>\n'
         f"<script>{'document.body.classList.add(`pictured`);' if picture else ''}"

@@ -7,7 +7,6 @@ some frames are shown, so that it stays below about 8 MB; the charts have every 
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_text
-from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, reduced
+from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, json_script, reduced
 from humanpose_cli.rendering.overlay import draw_overlay
 
 _MOST_FRAMES = 60  # shown of a clip
@@ -80,7 +79,7 @@ def write_comparison_page(
         "count": before.frame_count,
         "tracks": [track.document() for track in tracks],
     }
-    text = _page(title or Path(path).stem, before, tracks, json.dumps(data).replace("</", "<\\/"), bool(images))
+    text = _page(title or Path(path).stem, before, tracks, json_script(data), bool(images))
     write_text(path, text)
 
 
@@ -205,7 +204,7 @@ def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, has_images:
     colours = [f"--{name}:{css_colour(number)};" for name, number in (("before", _BEFORE_ID), ("after", _AFTER_ID))]
     viewer = _VIEWER if has_images else "<p>Nobody was found in this clip.</p>"
     content = viewer + "\n" + "".join(_section(track, fit.frame_count) for track in tracks)
-    content += f'<script type="application/json" id="data">{data}</script>\n<script>{_SCRIPT}</script>'
+    content += f"{data}<script>{_SCRIPT}</script>"
     return html_page(title, told, f":root{{{''.join(colours)}}}{_STYLE}", content)
 
 

@@ -1,9 +1,11 @@
-"""HTML pages that are whole in one file: their frame and style, and images within a number of bytes."""
+"""The HTML pages of the demo, of comparisons and of the viewer: head and style, and data and images within them."""
 
 from __future__ import annotations
 
 import base64
 import html
+import json
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,6 +41,12 @@ def html_page(title: str, facts: str, style: str, content: str) -> str:
         f"<style>{STYLE}{style}</style></head><body>\n"
         f"<h1>{html.escape(title)}</h1>\n<p class=facts>{html.escape(facts)}</p>\n{content}\n</body></html>\n"
     )
+
+
+def json_script(document: Any) -> str:
+    """A script element `data` with JSON values, which scripts of the page read; none of the values can end it."""
+    text = json.dumps(document).replace("</", "<\\/")
+    return f'<script type="application/json" id="data">{text}</script>\n'
 
 
 def css_colour(track_id: int) -> str:
