@@ -34,7 +34,7 @@ from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
-from humanpose_cli.io.atomic import whole_or_not_at_all, write_json
+from humanpose_cli.io.atomic import removed_on_failure, write_json
 from humanpose_cli.version import __version__
 
 # A file that is not there is none of these: no user asked for it, so it is a bug.
@@ -265,7 +265,7 @@ class _Run:
         contents: Mapping[str, Any] = {}
         try:
             self._announce(item, mark)
-            with whole_or_not_at_all(item.outputs):
+            with removed_on_failure(item.outputs):
                 outcome = self.worker(item)
         except Exception as error:
             result = self._failure(item, error, time.perf_counter() - started)

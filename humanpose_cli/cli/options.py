@@ -264,13 +264,15 @@ class BatchFlags:
         import sys
 
         from humanpose_cli.batch.ledger import read_history
-        from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
+        from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, open_inputs
 
         from_list, folder = "-" in arguments or options.get("listed"), out.resolve()
         exclude = [] if from_list and out.is_file() else [out]  # a file on a list is an input, which is not replaced
         if from_list or any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
             exclude += [out / output for output in read_history(out).writers()]
-        found = open_inputs(arguments, sys.stdin, exclude=exclude, own_suffixes=OWN_SUFFIXES, null=self.null, **options)
+        found = open_inputs(
+            arguments, sys.stdin, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES, null=self.null, **options
+        )
         session.tell(found.messages)
         return found
 

@@ -90,7 +90,7 @@ class Crop:
     length and principal point. So every label of the image has an exact counterpart: focal' = scale · focal, the
     principal point moves as a pixel does, and X' = R_z(angle) X in camera axes.
 
-    angle   radians, clockwise as seen (x right, y down)
+    angle   radians, clockwise in the image (x right, y down)
     shift   (2,) pixels of the crop
     size    (width, height) pixels of the crop
     """

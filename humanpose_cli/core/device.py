@@ -98,6 +98,6 @@ def resolve_device(device: str) -> str:
             "device",
             f"this machine has no such GPU: {device}",
             got=f"{count} CUDA devices" if count else "no CUDA device that torch can use",
-            remedy="take `device=cpu` or `device=auto`; hpc doctor tells what works",
+            remedy="take `device=cpu` or `device=auto`; hpc doctor lists what works",
         )
     return f"cuda:{index}"

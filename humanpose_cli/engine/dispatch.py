@@ -98,14 +98,14 @@ def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
     raise UsageError(name, "has the wrong shape", expected=f"({text})", got=str(tuple(shape)))
 
 
-def check_size(size: Sequence[int], *axes: str, least: int = 0) -> tuple[int, ...]:
-    """An image's or volume's size as plain integers. UsageError unless it has these axes, each `least` or more."""
+def check_size(size: Sequence[int], *axes: str, min_value: int = 0) -> tuple[int, ...]:
+    """An image's or volume's size as plain integers. UsageError unless it has these axes, each `min_value` or more."""
     try:
         numbers = tuple(index(number) for number in size)
     except TypeError:
         numbers = ()
-    if len(numbers) != len(axes) or min(numbers) < least:
-        wanted = f"({', '.join(axes)}), integers ≥ {least}"
+    if len(numbers) != len(axes) or min(numbers) < min_value:
+        wanted = f"({', '.join(axes)}), integers ≥ {min_value}"
         raise UsageError("size", "is not known", expected=wanted, got=str(size))
     return numbers
 
@@ -145,18 +145,18 @@ class TensorMemo(Generic[T]):
 
     def __init__(self, compute: Callable[..., T]) -> None:
         self._compute = compute
-        self._known: dict[tuple[int, ...], tuple[tuple[weakref.ref[Tensor], ...], tuple[int, ...], T]] = {}
+        self._entries: dict[tuple[int, ...], tuple[tuple[weakref.ref[Tensor], ...], tuple[int, ...], T]] = {}
 
     def __call__(self, *tensors: Tensor) -> T:
         if any(tensor.is_inference() for tensor in tensors):
             return self._compute(*tensors)
         key = tuple(map(id, tensors))
         versions = tuple(tensor._version for tensor in tensors)
-        entry = self._known.get(key)
+        entry = self._entries.get(key)
         if entry is not None:
-            references, known_versions, value = entry
+            references, entry_versions, value = entry
             same = all(ref() is tensor for ref, tensor in zip(references, tensors, strict=True))
-            if same and known_versions == versions:
+            if same and entry_versions == versions:
                 return value
         value = self._compute(*tensors)
         for device in {tensor.device for tensor in tensors}:
@@ -170,11 +170,11 @@ class TensorMemo(Generic[T]):
             return
         key = tuple(map(id, tensors))
 
-        def forget(_: object, known: dict = self._known) -> None:
-            known.pop(key, None)
+        def forget(_: object, entries: dict = self._entries) -> None:
+            entries.pop(key, None)
 
         references = tuple(weakref.ref(tensor, forget) for tensor in tensors)
-        self._known[key] = (references, tuple(tensor._version for tensor in tensors), value)
+        self._entries[key] = (references, tuple(tensor._version for tensor in tensors), value)
 
 
 def _extremes(rows: Tensor) -> tuple[int, int]:
@@ -182,25 +182,25 @@ def _extremes(rows: Tensor) -> tuple[int, int]:
         raise UsageError("indices", "must be integers", got=str(rows.dtype))
     if not rows.numel():
         return 0, -1
-    least, most = torch.stack(rows.aminmax()).tolist()  # a GPU is waited for once
-    return least, most
+    low, high = torch.stack(rows.aminmax()).tolist()  # a GPU is waited for once
+    return low, high
 
 
-_known_extremes = TensorMemo(_extremes)
+_extremes_memo = TensorMemo(_extremes)
 
 
-def made_between(rows: Tensor, least: int, most: int) -> Tensor:
+def made_between(rows: Tensor, min_value: int, max_value: int) -> Tensor:
     """Integers that were made no smaller and no larger, for `check_rows` to know without looking: it would wait for the
     GPU that is still making them.
     """
-    _known_extremes.remember((least, most), rows)
+    _extremes_memo.remember((min_value, max_value), rows)
     return rows
 
 
-def check_rows(name: str, rows: Tensor, count: int, least: int = 0) -> None:
-    """UsageError unless the integers of `rows` are `least` to `count` − 1. Looked at once per tensor."""
-    low, high = _known_extremes(rows)
-    if low < least or high >= count:
+def check_rows(name: str, rows: Tensor, count: int, min_value: int = 0) -> None:
+    """UsageError unless the integers of `rows` are `min_value` to `count` − 1. Looked at once per tensor."""
+    low, high = _extremes_memo(rows)
+    if low < min_value or high >= count:
         low, high = _extremes(rows)  # what `made_between` was told may be wider than the numbers are
-    if low < least or high >= count:
-        raise UsageError(name, "points outside", expected=f"{least} to {count - 1}", got=f"{low} to {high}")
+    if low < min_value or high >= count:
+        raise UsageError(name, "points outside", expected=f"{min_value} to {count - 1}", got=f"{low} to {high}")

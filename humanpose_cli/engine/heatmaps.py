@@ -26,7 +26,7 @@ from humanpose_cli.engine.dispatch import check_shape, check_size, check_tensors
 
 # Profiles end where they fall below this, 7.4 sigmas from the joint. Products of three stay normal float32 numbers:
 # denormal ones slow down some processors' convolutions a hundredfold.
-_LEAST = 1e-12
+_MIN_VALUE = 1e-12
 
 
 def gaussian_heatmaps(joints: Tensor, sigma: Sequence[float] | Tensor, size: tuple[int, int, int]) -> Tensor:
@@ -50,7 +50,7 @@ def gaussian_heatmaps(joints: Tensor, sigma: Sequence[float] | Tensor, size: tup
         widths = ()
     if len(widths) != 3 or not all(width > 0 for width in widths):
         raise UsageError("sigma", "must be three positive numbers", expected="voxels along x, y, z", got=str(sigma))
-    heatmaps: Tensor = _Gaussians.apply(joints, widths, check_size(size, "D", "H", "W", least=1))
+    heatmaps: Tensor = _Gaussians.apply(joints, widths, check_size(size, "D", "H", "W", min_value=1))
     return heatmaps
 
 
@@ -60,10 +60,10 @@ class _Gaussians(torch.autograd.Function):
         ctx: Any, joints: Tensor, sigma: tuple[float, ...], size: tuple[int, int, int]
     ) -> Tensor:
         (batch, count, _), (depth, height, width) = joints.shape, size
-        known = joints.isfinite().all(-1, keepdim=True)
-        positions = torch.where(known, joints, 0.0)
+        finite = joints.isfinite().all(-1, keepdim=True)
+        positions = torch.where(finite, joints, 0.0)
         x, y, z = (_profile(positions[..., i], sigma[i], n) for i, n in enumerate((width, height, depth)))
-        z = z * known.mT  # [B, D, J]
+        z = z * finite.mT  # [B, D, J]
         rows = z[:, :, None].expand(-1, -1, width, -1).reshape(batch, depth, 1, width * count)
         plane = (y[:, :, None] * x[:, None]).reshape(batch, 1, height, width * count)
         # Not a view: those that a function makes may not be changed in place.
@@ -96,7 +96,7 @@ def _profile(positions: Tensor, sigma: float, count: int) -> Tensor:
     """A Gaussian's values along one axis: (B, J) → (B, count, J)."""
     centres = torch.arange(count, device=positions.device, dtype=positions.dtype) + 0.5
     values = torch.exp(-0.5 * ((centres[:, None] - positions[:, None]) / sigma).square())
-    return torch.where(values < _LEAST, 0.0, values)
+    return torch.where(values < _MIN_VALUE, 0.0, values)
 
 
 def _sums_over_rows(volumes: Tensor) -> Tensor:

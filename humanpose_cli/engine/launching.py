@@ -50,13 +50,13 @@ _BEING_BUILT = re.compile(r"_p(\d+)_t\d+$")
 # Nanoseconds of work on one thread from which splitting a launch over several pays (it costs about 60 µs).
 SPLIT_FROM = 300_000
 # Launches remembered per thread; bodies of few shapes need a few dozen.
-_MOST_COMMANDS = 1024
+_MAX_COMMANDS = 1024
 
 # Bytes of a huge page; of a tensor that surely holds a whole one; and Linux's advice to use them.
 _HUGE_PAGE, _LARGE, _MADV_HUGEPAGE = 1 << 21, 1 << 22, 14
 
 # Warp counts threads, rows and the bytes from one row to the next in 32 bits.
-_MOST = (1 << 31) - 1
+_MAX_INT32 = (1 << 31) - 1
 
 _NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
 
@@ -68,7 +68,7 @@ class _Commands(threading.local):
     """This thread's recorded launches, and the descriptors in which a launch gets its arrays' addresses."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[Any, ...], tuple[Any, list[Any]]] = {}
+        self.recorded: dict[tuple[Any, ...], tuple[Any, list[Any]]] = {}
 
 
 _commands = _Commands()
@@ -115,20 +115,21 @@ def check_driver() -> None:
     if made_with is None:
         remedy = "install NVIDIA's own build of warp-lang, or `device=cpu`"
         raise UnavailableError(f"Warp {wp.__version__}", "was made without CUDA", remedy=remedy)
-    least = _FIRST_DRIVERS.get(made_with[0])
-    needed = f"a driver for CUDA {made_with[0]}" + (f", {least} or newer" if least else "")
+    first_driver = _FIRST_DRIVERS.get(made_with[0])
+    needed = f"a driver for CUDA {made_with[0]}" + (f", {first_driver} or newer" if first_driver else "")
+    driver = f"driver {first_driver} or newer" if first_driver else "a newer driver"
     found = _driver() + (f" for CUDA {installed[0]}.{installed[1]}" if installed else "")
     raise UnavailableError(
         "NVIDIA's driver",
         f"is too old for the kernels of Warp {wp.__version__}",
         expected=needed,
         got=found.strip() or "none that Warp can use",
-        remedy=f"install {'driver ' + str(least) if least else 'a newer driver'} or newer, or `device=cpu`",
+        remedy=f"install {driver}, or `device=cpu`",
     )
 
 
 def _driver() -> str:
-    """The version of NVIDIA's driver where the kernel tells it, else nothing."""
+    """The version of NVIDIA's driver from Linux's /proc, else ""."""
     try:
         return Path("/sys/module/nvidia/version").read_text("utf-8").strip()
     except OSError:
@@ -170,7 +171,7 @@ def _is_ours_to_write(folder: Path) -> bool:
 def _is_filled(folder: Path) -> bool:
     """Whether it holds kernels, though we may not write there: a cache that was filled for a farm's read-only images.
 
-    It is this user's or root's, and nobody else may write there.
+    It belongs to this user or to root, and no other user can write there.
     """
     with contextlib.suppress(OSError, PackageNotFoundError):
         if hasattr(os, "getuid") and not os.access(folder, os.W_OK):
@@ -197,7 +198,7 @@ def _remove_private(process: int) -> None:
 def reserve(folder: Path, size: int) -> None:
     """OSError unless `size` bytes can be written in a folder now.
 
-    Asked before anything is compiled: where a disk is full, the compiler does not raise but ends the process.
+    Called before anything is compiled: on a full disk the compiler ends the process instead of raising an error.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
@@ -382,7 +383,7 @@ def _advice() -> Callable[[int, int, int], int] | None:
 
 
 def finish(device: torch.device) -> None:
-    """Wait for what torch's current stream of a GPU was asked for: a tensor that is kept may serve on any stream.
+    """Wait for torch's current stream of a GPU: a tensor that is kept may be used on any stream.
 
     UsageError while a CUDA graph is captured, which computes nothing yet, into memory of its own.
     """
@@ -425,8 +426,10 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
     """
     if size == 0:
         return
-    if size > _MOST:
-        raise UsageError("tensors", "are too large for one launch", expected=f"at most {_MOST} threads", got=str(size))
+    if size > _MAX_INT32:
+        raise UsageError(
+            "tensors", "are too large for one launch", expected=f"at most {_MAX_INT32} threads", got=str(size)
+        )
     if device.type != "cpu":
         with _current_device_kept(device):
             _run(kernel, 0, size, arguments, device, _stream(device))
@@ -480,12 +483,12 @@ def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: to
             key += (tensor.shape, tensor.stride())
         else:
             key.append(argument)
-    known = _commands.known
-    recorded = known.get(tuple(key))
+    commands = _commands.recorded
+    recorded = commands.get(tuple(key))
     if recorded is None:
-        if len(known) >= _MOST_COMMANDS:
-            known.clear()
-        recorded = known[tuple(key)] = _record(kernel, begin, end, arguments, device)
+        if len(commands) >= _MAX_COMMANDS:
+            commands.clear()
+        recorded = commands[tuple(key)] = _record(kernel, begin, end, arguments, device)
     command, descriptors = recorded
     for descriptor, tensor in zip(descriptors, tensors, strict=True):
         descriptor.data = tensor.data_ptr()
@@ -515,7 +518,7 @@ def _record(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device:
 def _check_reach(tensor: Tensor) -> None:
     """UsageError where Warp would cut off a size or stride, and the kernel read and write elsewhere."""
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        if size > _MOST or (size > 1 and stride * tensor.element_size() > _MOST):
+        if size > _MAX_INT32 or (size > 1 and stride * tensor.element_size() > _MAX_INT32):
             raise UsageError(
                 "tensors",
                 "are too large for the kernels",
@@ -535,7 +538,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _forget_locks() -> None:
-    """After a fork the child has none of its parent's threads, so nobody is left to release the parent's locks."""
+    """After a fork the child has no thread that could release its parent's locks: it makes new ones."""
     global _lock, _pool, _pool_lock
     _lock, _pool, _pool_lock = threading.RLock(), None, threading.Lock()
 

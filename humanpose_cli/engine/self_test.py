@@ -23,7 +23,7 @@ _TOLERANCE = 1e-4
 class SelfTestResult:
     """How well one operation's kernel agrees with the reference on one device.
 
-    error    greatest difference of results and gradients, relative to their largest value; inf if it did not run
+    error    largest difference of results and gradients, relative to their largest value; inf if it did not run
     ok       whether that is within tolerance
     problem  why it did not run, "" if it did
     """

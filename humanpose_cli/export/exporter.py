@@ -29,7 +29,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import (
     atomic_path,
-    whole_or_not_at_all,
+    removed_on_failure,
     write_bytes,
     write_json,
     write_npz,
@@ -227,7 +227,7 @@ def export_of(
 
 def _amass(task: Export) -> list[Path]:
     paths = [task.path(f".{person.name}.amass.npz") for person in task.people]
-    with whole_or_not_at_all(paths):
+    with removed_on_failure(paths):
         for person, path in zip(task.people, paths, strict=True):
             write_npz(path, task.fit.to_amass(person.track, body=task.body))
     return paths
@@ -235,7 +235,7 @@ def _amass(task: Export) -> list[Path]:
 
 def _bvh(task: Export) -> list[Path]:
     paths = [task.path(f".{person.name}.bvh") for person in task.people]
-    with whole_or_not_at_all(paths):
+    with removed_on_failure(paths):
         for person, path in zip(task.people, paths, strict=True):
             write_bvh(path, person, task.fit.frame_rate)
     return paths
@@ -253,7 +253,7 @@ def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
     names, images = task.images(path.parent, task.stem)
     codes = fit.seconds(fit.frame_rate) * fit.frame_rate
-    with whole_or_not_at_all([*images]), atomic_path(path) as temporary:
+    with removed_on_failure([*images]), atomic_path(path) as temporary:
         camera = CameraPath.of(fit)
         write_usd(temporary, task.body, task.people, camera, codes, frame_rate=fit.frame_rate, textures=names)
         write_together(images)
@@ -311,7 +311,7 @@ def _obj(task: Export) -> list[Path]:
         mesh = {path: obj_text(task.body, surfaces, library.name).encode()}
         write_together({**beside, **mesh} if single else mesh)
 
-    with whole_or_not_at_all([*beside]):
+    with removed_on_failure([*beside]):
         if not single and len(task.fit.frame_index):  # all frames refer to it; an image's mesh appears with it
             write_together(beside)
         paths = _meshes(task, "obj", write)
@@ -327,7 +327,7 @@ def _meshes(task: Export, kind: str, write: Callable[[Path, Mapping[int, Any]], 
     frames = np.unique(task.fit.frame_index).tolist()
     folder, single = task.path(f".{kind}"), task.fit.frame_count == 1
     paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
-    with whole_or_not_at_all(paths):
+    with removed_on_failure(paths):
         for done, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
             write(path, frame_surfaces(task.fit, frame, task.body))
             task.progress(done, len(frames), f"frames as {kind}")

@@ -24,7 +24,7 @@ from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
 from humanpose_cli.fitting.detection_journal import DetectionJournal, Kept
 from humanpose_cli.fitting.options import DetectorMode
-from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
+from humanpose_cli.io.detection_files import UserDetections, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 
@@ -215,7 +215,7 @@ class PeopleFromFile:
     """
 
     def __init__(
-        self, given: GivenPeople, mode: DetectorMode, threads: int | None = None, device: str = "auto"
+        self, given: UserDetections, mode: DetectorMode, threads: int | None = None, device: str = "auto"
     ) -> None:
         self._given, self._mode, self._views, self._device = given, mode, _VIEWS[mode], device
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))

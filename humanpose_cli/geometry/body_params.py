@@ -34,7 +34,7 @@ class BodyParams:
 
     @classmethod
     def from_rotations(cls, rotations: Any, betas: Any, trans: Any, segment_scales: Any = None) -> BodyParams:
-        """The same with rotations (..., 24, 3, 3) instead of poses; they are kept as they are."""
+        """The same with rotations (..., 24, 3, 3) instead of poses; they are kept unchanged."""
         import torch
 
         from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -75,7 +75,7 @@ class BodyParams:
         return cls(**{name: np.stack([getattr(body, name) for body in every]) for name in names})
 
     def tensors(self, dtype: Any = None, device: Any = None) -> BodyParams:
-        """The same bodies as copies in torch; float32 unless another type is asked for."""
+        """The same bodies as copies in torch; float32 or another `dtype`."""
         import torch
 
         values = (getattr(self, field.name) for field in fields(self))

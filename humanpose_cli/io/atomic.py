@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all.
+"""Outputs that are written completely or not at all.
 
 A file is written under a temporary name in its own folder (`.NAME.hpc-XXXXXXXX.partial`), flushed to the disk and
 renamed over its final name, so that a reader never sees half of it and a crash leaves the old file in place.
@@ -83,12 +83,12 @@ def _file_above(path: Path) -> Path:
 
 
 @contextmanager
-def _writing_to(path: Path, *own_names: Path) -> Iterator[None]:
+def _writing_to(path: Path, *others: Path) -> Iterator[None]:
     """Turns system errors about `path` (or without any name) into sentences; others pass unchanged."""
     try:
         yield
     except OSError as error:
-        named = {os.fspath(name) for name in (path, path.parent, *path.parents, *own_names)}
+        named = {os.fspath(name) for name in (path, path.parent, *path.parents, *others)}
         name = error.filename
         about_us = os.fsdecode(name) in named if isinstance(name, str | bytes) else True
         problem = writing_error(path, error) if about_us else None
@@ -121,7 +121,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Context: a temporary path to write to; on a clean exit it becomes `path`, otherwise it vanishes.
 
     Folders are made. The temporary file exists, empty, when the body starts; the body may truncate or replace it.
-    Its name tells nothing about the format, so writers must be given theirs. UnavailableError for a full disk, a
+    Its name has no suffix of the format, so pass the format to writers. UnavailableError for a full disk, a
     missing permission or a read-only file system, UsageError for an input of the running command; any other exception
     passes through after the clean-up.
     """
@@ -165,7 +165,7 @@ def _locked(temporary: Path) -> Iterator[None]:
 def folder_lock(folder: Path) -> Iterator[None]:
     """Context: other processes that enter it for the same folder, which is made, wait for this one to leave.
 
-    UnavailableError as `atomic_path`. Where folders cannot be locked (Windows, some network file systems) nobody waits.
+    UnavailableError as `atomic_path`. No process waits where folders cannot be locked (Windows, some network mounts).
     """
     with _writing_to(folder, folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,13 +239,13 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path | str, data: bytes | memoryview) -> None:
-    """Write a whole file at once."""
+    """Write a file."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
 def write_together(contents: dict[Path, bytes]) -> None:
-    """Write whole files that need each other: none takes its name, in the order given, before all are on the disk."""
+    """Write files that need each other: none takes its name, in the order given, before all are on the disk."""
     with ExitStack() as stack:
         for path, data in reversed(contents.items()):  # the last to be entered takes its name first
             with open(stack.enter_context(atomic_path(path)), "wb") as file:
@@ -253,7 +253,7 @@ def write_together(contents: dict[Path, bytes]) -> None:
 
 
 @contextmanager
-def whole_or_not_at_all(paths: Sequence[Path]) -> Iterator[None]:
+def removed_on_failure(paths: Sequence[Path]) -> Iterator[None]:
     """Context: where its body fails, those of the files that it has written vanish again.
 
     A fit without its overlay looks as if all were done.
@@ -270,9 +270,7 @@ def whole_or_not_at_all(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What tells a file from one that stood there before; None where there is none, InputError where there can be none
-    because its name is too long.
-    """
+    """Inode and time of a file, None if there is none. InputError if its name is too long."""
     try:
         status = path.stat()
     except OSError as error:

@@ -87,15 +87,15 @@ def to_coco17(points: Array, names: Sequence[str]) -> Array:
 
 # COCO's run-length encoded masks: counts down the columns, zeros first, as numbers or packed into text.
 
-_MOST_PIXELS = 1 << 28
+_MAX_PIXELS = 1 << 28
 
 
 def decode_run_lengths(encoded: Mapping[str, Any], where: object) -> NDArray[np.bool_]:
     """The mask (H, W) of {"size": [H, W], "counts": text or numbers}. InputError, which begins with `where`."""
     size, counts = encoded.get("size"), encoded.get("counts")
-    known = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size)
-    height, width = size if known and isinstance(size, list) else (-1, -1)
-    if not known or height * width > _MOST_PIXELS:
+    valid = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size)
+    height, width = size if valid and isinstance(size, list) else (-1, -1)
+    if not valid or height * width > _MAX_PIXELS:
         raise InputError(where, "has a mask of unusable size", expected="[height, width]", got=str(size)[:40])
     try:
         runs = np.asarray(_unpacked(counts) if isinstance(counts, str) else counts, np.int64)

@@ -90,20 +90,20 @@ def read_annotated_images(path: Path, *, flag_one: float = HIDDEN_CONFIDENCE) ->
     document = read_json_object(path, remedy="unpack or download it again")
     images, annotations = records(path, document, "images"), records(path, document, "annotations")
     names = keypoint_names(path, document)
-    known = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
+    records_by_id = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
     people: dict[Any, list[AnnotatedPerson]] = {}
     for number, annotation in enumerate(annotations):
         where = f"{path}, annotations[{number}]"
         key = annotation.get("image_id")
-        if not isinstance(key, int | str) or key not in known:
+        if not isinstance(key, int | str) or key not in records_by_id:
             raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
-        if annotation.get("iscrowd", 0) or known[key].get("has_no_densepose"):
+        if annotation.get("iscrowd", 0) or records_by_id[key].get("has_no_densepose"):
             continue
         instance = _instance(where, annotation, names, flag_one)
         if instance is not None:
             people.setdefault(key, []).append(instance)
         annotations[number] = {}  # these files are large
-    annotated = [AnnotatedImage(record, people.get(image, ())) for image, record in known.items()]
+    annotated = [AnnotatedImage(record, people.get(image, ())) for image, record in records_by_id.items()]
     return [image for image in annotated if image.surfaces]
 
 

@@ -2,8 +2,8 @@
 
 An image is NAME_IUV.png, beside or apart from NAME.jpg. A dump is a list over images, written by torch.save:
 {"file_name", "scores" (N,), "pred_boxes_XYXY" (N, 4), "pred_densepose": N times labels (h, w) and uv (2, h, w) of the
-box}. It is read by torch.load(weights_only=True, mmap=True), so that nothing in it is run and tensors are read when
-their image is asked for: a dump of a thousand images has gigabytes.
+box}. It is read by torch.load(weights_only=True, mmap=True), so that nothing in it is run and a tensor is read
+when its image is: a dump of a thousand images has gigabytes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def encode_densepose(charts: NDArray[np.uint8]) -> bytes:
 
 _AGAIN = "make it again with apply_net.py dump of a chart model (densepose_rcnn_*)"
 _RESULT = re.compile(r"densepose\..*\.DensePoseChartResult(WithConfidences)?")
-_MOST_ELEMENTS = 2**28
+_MAX_ELEMENTS = 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +71,16 @@ class DensePosePerson:
 
     def paint(self, charts: NDArray[np.uint8]) -> None:
         """Put chart, 255 U and 255 V where this person is into (H, W, 3) uint8."""
-        own, where = self._cut(charts.shape[:2])
+        inside, where = self._cut(charts.shape[:2])
         values = np.concatenate((self.labels[None], np.rint(np.clip(self.uv, 0, 1) * 255)))
-        labelled = self.labels[own] > 0
-        charts[where][labelled] = values.transpose(1, 2, 0)[own][labelled].astype(np.uint8)
+        labelled = self.labels[inside] > 0
+        charts[where][labelled] = values.transpose(1, 2, 0)[inside][labelled].astype(np.uint8)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """(H, W) where this person is, of an image of `size` (width, height)."""
         result = np.zeros((size[1], size[0]), bool)
-        own, where = self._cut(result.shape)
-        result[where] = self.labels[own] > 0
+        inside, where = self._cut(result.shape)
+        result[where] = self.labels[inside] > 0
         return result
 
     def _cut(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
@@ -88,8 +88,8 @@ class DensePosePerson:
         start = np.array([int(self.box[1]), int(self.box[0])])
         first = np.maximum(start, 0)
         last = np.maximum(np.minimum(start + self.labels.shape, shape), first)
-        own, where = zip(first - start, last - start, strict=True), zip(first, last, strict=True)
-        return tuple(slice(*ends) for ends in own), tuple(slice(*ends) for ends in where)
+        inside, where = zip(first - start, last - start, strict=True), zip(first, last, strict=True)
+        return tuple(slice(*ends) for ends in inside), tuple(slice(*ends) for ends in where)
 
 
 class _ChartResult:
@@ -108,7 +108,7 @@ class DensePoseDump:
 
     @cached_property
     def _by_name(self) -> Mapping[str, list[tuple[str, int]]]:
-        """Last part of the file name → whole file names and their indices in the dump."""
+        """Last part of the file name → complete file names and their indices in the dump."""
         table: dict[str, list[tuple[str, int]]] = {}
         for number, entry in enumerate(self._entries):
             path = entry["file_name"].replace("\\", "/")
@@ -174,7 +174,7 @@ class DensePoseDump:
     def _array(self, tensor: Any) -> NDArray[Any]:
         if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
             raise InputError(self.path, "is damaged", expected="a tensor", got=type(tensor).__name__, remedy=_AGAIN)
-        if tensor.numel() > _MOST_ELEMENTS:
+        if tensor.numel() > _MAX_ELEMENTS:
             raise InputError(self.path, f"is damaged (a tensor of {tuple(tensor.shape)})", remedy=_AGAIN)
         return tensor.numpy()
 
@@ -205,8 +205,8 @@ class DensePoseOutput:
                 return read_densepose(image, size), []
             if (array := self.path / f"{stem}_IUV.npz").is_file():
                 return _charts_of_array(array, size), []
-        for dump, known_as in product(self._dumps, (f"{group}/{name}", group, name)):
-            if (number := dump.find(known_as)) is not None:
+        for dump, alias in product(self._dumps, (f"{group}/{name}", group, name)):
+            if (number := dump.find(alias)) is not None:
                 return _charts_of_dump(dump, number, size)
         if allow_missing:
             return None, []

@@ -30,7 +30,7 @@ _LARGEST = 1e9
 
 
 @dataclass(frozen=True, eq=False)
-class GivenPerson:
+class UserDetection:
     """One person of a detection file.
 
     box        (4,) float32 x0 y0 x1 y1 pixels, or None
@@ -44,7 +44,7 @@ class GivenPerson:
 
 
 @dataclass(frozen=True, eq=False)
-class GivenPeople:
+class UserDetections:
     """All people of a detection file, in the file's order.
 
     by_name    image's name as the file has it (forward slashes, NFC) → its people
@@ -52,16 +52,16 @@ class GivenPeople:
     """
 
     path: Path
-    by_name: dict[str, list[GivenPerson]] = field(default_factory=dict)
-    by_number: dict[int, list[GivenPerson]] = field(default_factory=dict)
+    by_name: dict[str, list[UserDetection]] = field(default_factory=dict)
+    by_number: dict[int, list[UserDetection]] = field(default_factory=dict)
 
-    def mention(self, image: str | int) -> list[GivenPerson]:
+    def mention(self, image: str | int) -> list[UserDetection]:
         """The list of an image's people, which is kept even if it stays empty."""
         if isinstance(image, int):
             return self.by_number.setdefault(image, [])
         return self.by_name.setdefault(_normal(image), [])
 
-    def people_in(self, name: str, index: int | None = None) -> tuple[GivenPerson, ...] | None:
+    def people_in(self, name: str, index: int | None = None) -> tuple[UserDetection, ...] | None:
         """The people of an image, or None if the file does not mention it.
 
         name   the image's key or file name; a video frame's number with six digits
@@ -73,11 +73,11 @@ class GivenPeople:
         found = self._find(_normal(name), index)
         return None if found is None else tuple(found)
 
-    def _find(self, name: str, index: int | None) -> list[GivenPerson] | None:
+    def _find(self, name: str, index: int | None) -> list[UserDetection] | None:
         if name in self.by_name:
             return self.by_name[name]
-        for same in (lambda known: known, lambda known: str(PurePosixPath(known).with_suffix(""))):
-            hits = [people for known, people in self.by_name.items() if _ends_alike(same(known), same(name))]
+        for same in (lambda listed: listed, lambda listed: str(PurePosixPath(listed).with_suffix(""))):
+            hits = [people for listed, people in self.by_name.items() if _ends_alike(same(listed), same(name))]
             if len(hits) == 1:
                 return hits[0]
         stem = PurePosixPath(name).stem
@@ -86,7 +86,7 @@ class GivenPeople:
         return self.by_number.get(index) if index is not None and not self.by_name else None
 
     @cached_property
-    def _numbered(self) -> dict[int, list[GivenPerson]]:
+    def _numbered(self) -> dict[int, list[UserDetection]]:
         """By number; names that are bare numbers are frames of a video."""
         return {int(name): people for name, people in self.by_name.items() if _is_number(name)} | self.by_number
 
@@ -118,24 +118,24 @@ def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) 
 
 
 _JOINTS = len(COCO17)
-_WHOLE_BODY = 133  # COCO-WholeBody: its first 17 keypoints are coco17
+_WHOLEBODY_JOINTS = 133  # COCO-WholeBody: its first 17 keypoints are coco17
 _NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2
 _HIDDEN_CONFIDENCE = 0.5  # annotators guess hidden joints, and well
 
 
-def people_from_coco(path: Path, document: Any, *, want: str) -> GivenPeople:
+def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
     """People of a parsed document. want 'keypoints' or 'box': what every person must have.
 
     In annotations the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
     results it is a confidence, clipped to 0–1, unless all are such flags. Left out are crowds, people without a single
     keypoint, and boxes of other categories than person. InputError naming the record.
     """
-    given = GivenPeople(path)
+    detections = UserDetections(path)
     if isinstance(document, list):
         table, records, label = {}, document, "entry"
         person = _person_in_results(document)
     else:
-        table, records, label = _image_names(path, document, given), document.get("annotations"), "annotations"
+        table, records, label = _image_names(path, document, detections), document.get("annotations"), "annotations"
         person = _person_category(document)
     if not isinstance(records, list):
         raise InputError(path, "has no list of annotations", got=type(records).__name__)
@@ -143,17 +143,17 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> GivenPeople:
         where = f"{path}, {label}[{number}]"
         if not isinstance(record, dict):
             raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
-        people = given.mention(_image(where, record, table))
+        people = detections.mention(_image(where, record, table))
         of_another_kind = want == "box" and record.get("category_id", person) != person
         if of_another_kind or record.get("iscrowd", 0):
             continue
         found = _coco_person(where, record, flags=bool(table), want=want)
         if found is not None:
             people.append(found)
-    return given
+    return detections
 
 
-def _image_names(path: Path, document: dict[str, Any], given: GivenPeople) -> dict[Any, str]:
+def _image_names(path: Path, document: dict[str, Any], detections: UserDetections) -> dict[Any, str]:
     """Image id → file name; every image counts as mentioned."""
     images = document.get("images", [])
     names: dict[Any, str] = {}
@@ -164,7 +164,7 @@ def _image_names(path: Path, document: dict[str, Any], given: GivenPeople) -> di
         if not isinstance(name, str) or not isinstance(image.get("id"), int | str):
             raise InputError(f"{path}, images[{number}]", "has no id or no file_name", expected="both")
         names[image["id"]] = name
-        given.mention(name)
+        detections.mention(name)
     return names
 
 
@@ -192,7 +192,7 @@ def _image(where: str, record: dict[str, Any], table: dict[Any, str]) -> str | i
     return table.get(image, image)
 
 
-def _coco_person(where: str, record: dict[str, Any], *, flags: bool, want: str) -> GivenPerson | None:
+def _coco_person(where: str, record: dict[str, Any], *, flags: bool, want: str) -> UserDetection | None:
     box = _box(where, record["bbox"]) if "bbox" in record else None
     keypoints = _coco_keypoints(where, record["keypoints"], flags=flags) if "keypoints" in record else None
     if want == "box" and box is None:
@@ -203,7 +203,7 @@ def _coco_person(where: str, record: dict[str, Any], *, flags: bool, want: str) 
     if want == "keypoints" and keypoints is None:
         return None
     score = finite_numbers(where, "score", [record.get("score", 1.0)], (1,))[0]
-    return GivenPerson(box, keypoints, float(np.clip(score, 0, 1)))
+    return UserDetection(box, keypoints, float(np.clip(score, 0, 1)))
 
 
 def _box(where: str, values: Any) -> np.ndarray:
@@ -217,7 +217,7 @@ def _box(where: str, values: Any) -> np.ndarray:
 
 def _coco_keypoints(where: str, values: Any, *, flags: bool) -> np.ndarray | None:
     """(17, 3) with confidences, or None if nothing is labelled."""
-    numbers = finite_numbers(where, "keypoints", values, (3 * _JOINTS, 3 * _WHOLE_BODY))
+    numbers = finite_numbers(where, "keypoints", values, (3 * _JOINTS, 3 * _WHOLEBODY_JOINTS))
     keypoints = numbers.reshape(-1, 3)[:_JOINTS].copy()
     third = keypoints[:, 2]
     if flags or (np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (third == _VISIBLE).any()):
@@ -240,31 +240,31 @@ _ORDERS = {
 _SUFFIX = "_keypoints.json"
 
 
-def people_from_openpose(path: Path, document: Any) -> GivenPeople:
+def people_from_openpose(path: Path, document: Any) -> UserDetections:
     """People of one parsed file; they belong to the image that the file is named after (`a_keypoints.json` → a)."""
-    given = GivenPeople(path)
-    given.mention(_image_name(path)).extend(_people(path, document))
-    return given
+    detections = UserDetections(path)
+    detections.mention(_image_name(path)).extend(_people(path, document))
+    return detections
 
 
-def people_from_openpose_folder(folder: Path, files: list[Path]) -> GivenPeople:
+def people_from_openpose_folder(folder: Path, files: list[Path]) -> UserDetections:
     """People of `*_keypoints.json`, by the name before it, and by frame number for one video's."""
     numbers = [re.fullmatch(r"(.*?)_?(\d{1,18})", _image_name(file)) for file in files]
     one_video = len({match[1] if match else None for match in numbers}) == 1
-    given = GivenPeople(folder)
+    detections = UserDetections(folder)
     for file, match in zip(files, numbers, strict=True):
         people = _people(file, read_json(file))
-        given.mention(_image_name(file)).extend(people)
+        detections.mention(_image_name(file)).extend(people)
         if one_video and match:
-            given.mention(int(match[2])).extend(people)
-    return given
+            detections.mention(int(match[2])).extend(people)
+    return detections
 
 
 def _image_name(path: Path) -> str:
     return path.name.removesuffix(_SUFFIX) if path.name.endswith(_SUFFIX) else path.stem
 
 
-def _people(path: Path, document: Any) -> list[GivenPerson]:
+def _people(path: Path, document: Any) -> list[UserDetection]:
     records = document.get("people") if isinstance(document, dict) else None
     if not isinstance(records, list):
         raise InputError(path, "holds no people", expected="OpenPose's JSON", got=type(document).__name__)
@@ -276,7 +276,7 @@ def _people(path: Path, document: Any) -> list[GivenPerson]:
         keypoints = _openpose_keypoints(where, record.get("pose_keypoints_2d", record.get("pose_keypoints")))
         found = keypoints[:, 2] > 0
         if found.any():
-            people.append(GivenPerson(None, keypoints, float(keypoints[found, 2].mean())))
+            people.append(UserDetection(None, keypoints, float(keypoints[found, 2].mean())))
     return people
 
 
@@ -294,10 +294,10 @@ def _openpose_keypoints(where: str, values: Any) -> np.ndarray:
     return keypoints.astype(np.float32)
 
 
-_COCO_FIRST = (_JOINTS, 26, _WHOLE_BODY)  # COCO, Halpe and COCO-WholeBody begin with coco17
+_COCO_FIRST = (_JOINTS, 26, _WHOLEBODY_JOINTS)  # COCO, Halpe and COCO-WholeBody begin with coco17
 
 
-def people_from_mmpose(path: Path, document: Any) -> GivenPeople:
+def people_from_mmpose(path: Path, document: Any) -> UserDetections:
     """People of one parsed file of MMPose 1.x.
 
     Its demos save {"meta_info", "instance_info"}, its inferencer what "instance_info" would be. That is a list of the
@@ -306,7 +306,7 @@ def people_from_mmpose(path: Path, document: Any) -> GivenPeople:
     "keypoint_scores" (K,), "bbox" [[x0, y0, x1, y1]], "bbox_score"}, the last two where people were detected first.
     InputError naming the record.
     """
-    given = GivenPeople(path)
+    detections = UserDetections(path)
     records, order, first = document, None, 0
     if isinstance(document, dict):
         records, order = document.get("instance_info"), _mmpose_order(path, document.get("meta_info"))
@@ -314,7 +314,7 @@ def people_from_mmpose(path: Path, document: Any) -> GivenPeople:
             raise InputError(path, "has no list of instance_info", got=type(records).__name__)
         ids = [record.get("frame_id") for record in records if isinstance(record, dict)]
         first = 0 if 0 in ids else 1
-    people = given.by_name.setdefault(_normal(_image_name(path).removeprefix("results_")), [])
+    people = detections.by_name.setdefault(_normal(_image_name(path).removeprefix("results_")), [])
     for number, record in enumerate(records):
         where = f"{path}, [{number}]"
         if not isinstance(record, dict):
@@ -325,11 +325,11 @@ def people_from_mmpose(path: Path, document: Any) -> GivenPeople:
         frame, instances = record.get("frame_id"), record["instances"]
         if isinstance(frame, bool) or not isinstance(frame, int) or not isinstance(instances, list):
             raise InputError(where, "has no frame_id or no list of instances", expected="both")
-        given.by_name.clear()
-        given.mention(frame - first).extend(
+        detections.by_name.clear()
+        detections.mention(frame - first).extend(
             _mmpose_person(f"{where}, instances[{each}]", instance, order) for each, instance in enumerate(instances)
         )
-    return given
+    return detections
 
 
 def is_mmpose(document: Any) -> bool:
@@ -353,7 +353,7 @@ def _mmpose_order(path: Path, meta: Any) -> list[int] | None:
     return [rows[joint] for joint in COCO17.joint_names]
 
 
-def _mmpose_person(where: str, record: Any, order: list[int] | None) -> GivenPerson:
+def _mmpose_person(where: str, record: Any, order: list[int] | None) -> UserDetection:
     points = record.get("keypoints") if isinstance(record, dict) else None
     if not isinstance(points, list):
         raise InputError(where, "has no keypoints", expected="a list of x, y")
@@ -368,7 +368,7 @@ def _mmpose_person(where: str, record: Any, order: list[int] | None) -> GivenPer
         box = box[0]
     keypoints, score = np.array(joints, np.float32), [record.get("bbox_score", 1.0)]
     if box is None:
-        return GivenPerson(None, keypoints)
+        return UserDetection(None, keypoints)
     return replace(
         _boxed_person(where, finite_numbers(where, "bbox", box, (4,))),
         keypoints=keypoints,
@@ -379,7 +379,7 @@ def _mmpose_person(where: str, record: Any, order: list[int] | None) -> GivenPer
 _CORNERS = ("x0", "y0", "x1", "y1")
 
 
-def boxes_from_json(path: Path, document: Any) -> GivenPeople:
+def boxes_from_json(path: Path, document: Any) -> UserDetections:
     """Boxes of a parsed document. InputError naming the record."""
     if isinstance(document, list) or (isinstance(document, dict) and isinstance(document.get("annotations"), list)):
         return people_from_coco(path, document, want="box")
@@ -387,23 +387,23 @@ def boxes_from_json(path: Path, document: Any) -> GivenPeople:
         raise InputError(path, "holds no boxes", expected="names and their boxes", got=type(document).__name__)
     if "people" in document:
         raise InputError(path, "holds OpenPose keypoints", expected="boxes", remedy="give it with `keypoints`")
-    given = GivenPeople(path)
+    detections = UserDetections(path)
     for name, boxes in document.items():
-        people = given.mention(name)
+        people = detections.mention(name)
         if not isinstance(boxes, list):
             raise InputError(f"{path}, {name!r}", "has no list of boxes", got=type(boxes).__name__)
         for number, values in enumerate(boxes):
             where = f"{path}, {name!r}[{number}]"
             people.append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))
-    return given
+    return detections
 
 
-def boxes_from_csv(path: Path) -> GivenPeople:
+def boxes_from_csv(path: Path) -> UserDetections:
     """Boxes of a CSV file. InputError naming the line."""
     text = read_text(path, kind="CSV")
     first = text.split("\n", 1)[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
-    given = GivenPeople(path)
+    detections = UserDetections(path)
     try:
         header = [name.strip() for name in rows.fieldnames or []]
         if not {"name", *_CORNERS} <= set(header):
@@ -416,10 +416,10 @@ def boxes_from_csv(path: Path) -> GivenPeople:
                 raise InputError(where, "has no name", expected="the image's")
             columns = [*_CORNERS, "score"] if row.get("score") else list(_CORNERS)
             values = [_number(where, column, row[column]) for column in columns]
-            given.mention(row["name"]).append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))
+            detections.mention(row["name"]).append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}", f"is no CSV ({error})") from error
-    return given
+    return detections
 
 
 def _number(where: str, column: str, text: str | None) -> float:
@@ -429,19 +429,19 @@ def _number(where: str, column: str, text: str | None) -> float:
         raise InputError(where, f"has an unusable {column}", expected="a number", got=repr(text or "")) from error
 
 
-def _boxed_person(where: str, values: np.ndarray) -> GivenPerson:
+def _boxed_person(where: str, values: np.ndarray) -> UserDetection:
     x0, y0, x1, y1 = values[:4]
     if x1 <= x0 or y1 <= y0:
         got = " ".join(f"{value:g}" for value in values[:4])
         raise InputError(where, "has a box without area", expected="x0 < x1 and y0 < y1", got=got)
     score = float(np.clip(values[4], 0, 1)) if len(values) == 5 else 1.0
-    return GivenPerson(values[:4].astype(np.float32), None, score)
+    return UserDetection(values[:4].astype(np.float32), None, score)
 
 
-def read_keypoints(path: Path | str) -> GivenPeople:
+def read_keypoints(path: Path | str) -> UserDetections:
     """Keypoints from COCO's JSON (results or annotations), OpenPose's or MMPose's JSON, or a folder of their files.
 
-    Everybody has `keypoints` (coco17); boxes too where the file has them. InputError naming the file and the record
+    Every person has `keypoints` (coco17), and a box if the file has one. InputError naming the file and the record
     for anything else.
     """
     path = Path(path)
@@ -460,7 +460,7 @@ def read_keypoints(path: Path | str) -> GivenPeople:
     raise InputError(path, "holds no keypoints", expected=expected, got=got)
 
 
-def _people_from_folder(folder: Path) -> GivenPeople:
+def _people_from_folder(folder: Path) -> UserDetections:
     try:
         files = sorted(file for file in folder.iterdir() if file.suffix == ".json")
     except OSError as error:
@@ -470,15 +470,15 @@ def _people_from_folder(folder: Path) -> GivenPeople:
         return people_from_openpose_folder(folder, openpose)
     if not files:
         raise InputError(folder, "holds no JSON files", expected="what OpenPose's --write_json or MMPose made")
-    given = GivenPeople(folder)
+    detections = UserDetections(folder)
     for file in files:
-        given.by_name.update(people_from_mmpose(file, read_json(file)).by_name)
-    return given
+        detections.by_name.update(people_from_mmpose(file, read_json(file)).by_name)
+    return detections
 
 
-def read_boxes(path: Path | str) -> GivenPeople:
-    """Boxes from JSON or CSV (see `box_files`), or from COCO's results. Everybody has a `box`, nobody keypoints but
-    those of COCO. InputError naming the file and the record.
+def read_boxes(path: Path | str) -> UserDetections:
+    """Boxes from JSON or CSV (see `box_files`), or from COCO's results. Every person has a `box`; only COCO's results
+    have keypoints too. InputError naming the file and the record.
     """
     path = Path(path)
     if path.suffix.lower() in {".csv", ".tsv", ".txt"}:

@@ -1,4 +1,4 @@
-"""What tells one file's contents from another's, wherever it lies."""
+"""Digests of files' contents."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The fit file `NAME.fit.npz`: one row per person and frame, sorted by track, then frame.
 
 N rows, F frames. Lengths in metres, angles in radians, image coordinates in pixels of the full image. The file is
-an uncompressed `.npz` without pickles, its bytes depend on nothing but its contents, and N = 0 (nobody was found)
+an uncompressed `.npz` without pickles, its bytes depend on nothing but its contents, and N = 0 (no person was found)
 is a valid file. `Fit.to_amass` gives AMASS' arrays.
 """
 
@@ -177,8 +177,8 @@ class FitRecord:
     principal_point   (F, 2) float32 pixels
     world_to_camera   (F, 4, 4) float32 rigid; the identity where the camera's motion is unknown
     Whole file:
-    frame_rate        frames a second, on average; 0 where the input does not tell
-    frame_times       (F,) float64 seconds from the first frame, rising, of a video; None where the input does not tell
+    frame_rate        frames a second, on average; 0 if unknown
+    frame_times       (F,) float64 seconds from the first frame, rising, of a video; None if unknown
     gender, body      of the body model: "neutral", "default"
     skeleton          of the joints' arrays: "smpl24"
     options           what the fit was made with, as JSON values; of a sequence also the indices of frames whose
@@ -242,7 +242,7 @@ class FitRecord:
         focal: np.ndarray | Sequence[float],
         **others: Any,
     ) -> Record:
-        """The record of images in which nobody was found: N = 0. Centred principal points and still cameras
+        """The record of images without a person: N = 0. Centred principal points and still cameras
         unless `others` names them.
         """
         count = len(frame_names)
@@ -252,8 +252,8 @@ class FitRecord:
             "world_to_camera": np.tile(np.eye(4), (count, 1, 1)),
         }
         rows = {name: np.zeros((0, *(int(size) for size in COLUMNS[name][0][1:]))) for name in ROW_COLUMNS}
-        known = {"frame_names": frame_names, "image_size": image_size, "focal": focal}
-        return cls.build(**{**rows, **frames, **known, **others})
+        required = {"frame_names": frame_names, "image_size": image_size, "focal": focal}
+        return cls.build(**{**rows, **frames, **required, **others})
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -272,7 +272,7 @@ class FitRecord:
     def seconds(self, frame_rate: float) -> np.ndarray:
         """(F,) float64 when each frame was taken, from the first on.
 
-        frame_rate  frames a second, above 0, where the fit tells neither times nor a rate
+        frame_rate  frames a second, above 0, used if the fit has neither times nor a rate
         """
         if self.frame_times is not None:
             return self.frame_times
@@ -287,10 +287,10 @@ class FitRecord:
     def largest_track(self) -> int:
         """The main person: the track whose boxes, added up over its frames, cover most.
 
-        InputError if there is nobody.
+        InputError if there is no person.
         """
         if not len(self):
-            raise InputError("fit", "holds nobody", expected="at least one person")
+            raise InputError("fit", "holds no person", expected="at least one person")
         areas = np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1, dtype=np.float64)
         return max(self.tracks, key=lambda track: float(areas[self.rows_of(track)].sum()))
 
@@ -368,7 +368,7 @@ def _plain(values: np.ndarray) -> Any:
 
 
 def write_fit(path: Path | str, fit: FitRecord) -> None:
-    """Write a fit file whole or not at all. Errors as `write_bytes`."""
+    """Write a fit file. Errors as `write_bytes`."""
     write_bytes(path, fit_bytes(fit))
 
 

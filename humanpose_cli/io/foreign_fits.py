@@ -12,8 +12,8 @@
 
 All of them use camera axes as ours (x right, y down, z forward) and add the translation after posing, as smplx does.
 Weak-perspective cameras (s, tx, ty) of crops never need to be read: every file also has the translation for the full
-image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader names the file. torch is imported for
-files that need it alone: what is wrong with a command is told before.
+image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader names the file. torch is
+imported only for files that need it, so that errors of a command come at once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ForeignFits:
 
     program          such as "WHAM"
     model            whose parameters they are: "smpl", "smplx", or "joints" where only joints can be used
-    track            (N,) int; −1: the file does not tell who is who
+    track            (N,) int; −1: the file does not identify people
     frame            (N,) int, number of the frame in its video or list
     names            (N,) str, file name of the frame; "" where the file has none
     poses            (N, 72) axis-angle, parent-relative; the first three map body to camera axes
@@ -52,9 +52,9 @@ class ForeignFits:
     joints           (N, 33, 4) metres in camera axes and confidence, of blazepose33, or None
     focal            (N,) pixels; NaN: the diagonal of the image
     principal_point  (N, 2) pixels; NaN: the middle of the image
-    image_size       (N, 2) width, height; NaN where the file does not tell
+    image_size       (N, 2) width, height; NaN if unknown
     confidence       (N,) 0–1
-    frame_count      how many frames the program saw; None where the file does not tell
+    frame_count      how many frames the program read; None if unknown
     world_to_camera  (frame_count, 4, 4) of a world whose y points down, or None
     """
 
@@ -98,28 +98,28 @@ def read_foreign(path: Path | str) -> ForeignFits | None:
     return _recognised(path, _object(path))
 
 
-def check_model(path: Path, given: ForeignFits, body: str, smplx: Any) -> None:
+def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
     """UsageError where a file's parameters need another model file than those given.
 
     body   the name of the body that the fits shall be of; smplx  SMPL-X's model file, or None
     """
-    if given.model != "joints" and not body.startswith("smpl"):
+    if fits.model != "joints" and not body.startswith("smpl"):
         raise UsageError(
             path,
-            f"holds SMPL{'-X' if given.model == 'smplx' else ''} parameters of {given.program}",
+            f"holds SMPL{'-X' if fits.model == 'smplx' else ''} parameters of {fits.program}",
             expected="SMPL's model file",
             got=f"the body {body}",
             remedy="register at https://smpl.is.tue.mpg.de and give --body smpl:FILE",
         )
-    if given.model == "smplx" and smplx is None:
+    if fits.model == "smplx" and smplx is None:
         raise UsageError(
             path,
-            f"holds SMPL-X shapes and translations of {given.program}",
+            f"holds SMPL-X shapes and translations of {fits.program}",
             expected="SMPL-X's model file beside SMPL's",
             remedy="give --smplx SMPLX_NEUTRAL.npz, which the program itself was run with",
         )
-    if given.model != "smplx" and smplx is not None:
-        raise UsageError("smplx", f"is of no use: {given.program} has no SMPL-X parameters", remedy="leave it out")
+    if fits.model != "smplx" and smplx is not None:
+        raise UsageError("smplx", f"is of no use: {fits.program} has no SMPL-X parameters", remedy="leave it out")
 
 
 def _object(path: Path) -> Any:
@@ -193,7 +193,7 @@ def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
     return fits
 
 
-def _rows(path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Foreign, **whole: Any) -> ForeignFits:
+def _rows(path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Foreign, **of_all: Any) -> ForeignFits:
     """The record of rows; what a row lacks is what `ForeignFits` says of unknown."""
     unknown: dict[str, Any] = {
         "track": -1,
@@ -206,12 +206,12 @@ def _rows(path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Fo
         "confidence": 1.0,
     }
     if not rows:
-        raise InputError(path, "holds nobody", expected="at least one person")
+        raise InputError(path, "holds no person", expected="at least one person")
     full = [{**unknown, **row} for row in rows]
     columns: dict[str, Any] = {name: np.stack([np.asarray(row[name]) for row in full]) for name in full[0]}
     for name in ("poses", "betas", "trans", "focal", "principal_point", "image_size", "confidence"):
         columns[name] = columns[name].astype(np.float64)
-    return ForeignFits(program, model, **columns, **whole)
+    return ForeignFits(program, model, **columns, **of_all)
 
 
 def _numbers(value: Any, *shape: int) -> Array:
@@ -247,7 +247,7 @@ _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
 def _read_phalp(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
     """PHALP's table of frames (`phalp/trackers/PHALP.py`, `track` and `get_human_features`; HMR2 runs in it).
 
-    A frame: `time`, and lists with an entry a track: `tid`, `tracked_time` (frames since the person was last seen,
+    A frame: `time`, and lists with an entry a track: `tid`, `tracked_time` (frames since the last detection,
     whose last state is repeated: such rows are left out), `conf`, `size` [height, width] (the
     README has it the other way round), `img_name`, `smpl` with
     `global_orient` (1, 3, 3), `body_pose` (23, 3, 3), `betas` (10,), and `camera` (3,): the translation before a camera
@@ -383,12 +383,12 @@ def _read_gvhmr(path: Path, stored: Mapping[str, Any]) -> ForeignFits:
     `smpl_params_incam`: `global_orient` (L, 3), `body_pose` (L, 63), `betas` (L, 10), `transl` (L, 3) of the neutral
     SMPL-X body with 10 shape components (`hmr4d/utils/smplx_utils.py`, "supermotion"); `K_fullimg` (L, 3, 3).
     """
-    given = stored["smpl_params_incam"]
+    smplx = stored["smpl_params_incam"]
     cameras = _numbers(stored["K_fullimg"], -1, 3, 3)
     count = len(cameras)
     poses = np.zeros((count, 72))
-    poses[:, :3], poses[:, 3:66] = _numbers(given["global_orient"], count, 3), _numbers(given["body_pose"], count, 63)
-    betas, trans = _numbers(given["betas"], count, 10), _numbers(given["transl"], count, 3)
+    poses[:, :3], poses[:, 3:66] = _numbers(smplx["global_orient"], count, 3), _numbers(smplx["body_pose"], count, 63)
+    betas, trans = _numbers(smplx["betas"], count, 10), _numbers(smplx["transl"], count, 3)
     rows = [
         {"track": 0, "frame": f, "poses": poses[f], "betas": betas[f], "trans": trans[f], **_intrinsics(cameras[f])}
         for f in range(count)

@@ -1,7 +1,7 @@
 """Images in and out.
 
 `read_image` gives what the photographer saw: turned as EXIF says, 8 bits, sRGB, three channels, and with the focal
-length in pixels where EXIF tells it. Formats: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, QOI, TGA.
+length in pixels from EXIF. Formats: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, QOI, TGA.
 
 imageio writes; reading goes to Pillow and tifffile themselves, because imageio gives arrays without the colour
 profile, has no limit of formats and size, and reads no float TIFFs with alpha.
@@ -79,7 +79,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def focal_from_exif(image: Image.Image) -> float | None:
-    """Focal length in pixels of the image as stored, or None where EXIF tells none that can be true.
+    """Focal length in pixels of the image as stored, or None if EXIF has none or an impossible one.
 
     1. FocalLengthIn35mmFilm f: the lens that sees the same diagonal on 36 × 24 mm film (CIPA DCG-001), so
        pixels = f · diagonal in pixels / 43.27. It scales along when an image was scaled down.
@@ -123,7 +123,7 @@ _PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
     """Numbers of any type → uint8, over the range their type or their values say.
 
-    uint8 stays; uint16 spans 0–65535. Other types do not tell their range, so the values do: floats of which 99 %
+    uint8 stays; uint16 spans 0–65535. Other types have no fixed range, so the values decide: floats of which 99 %
     are at most 1 span 0–1 (highlights clip), anything up to 255 spans 0–255, up to 65535 spans 0–65535, beyond that
     0–maximum. Negative numbers, infinities and NaN become 0. No gamma is applied.
     """
@@ -260,8 +260,8 @@ def read_deep_tiff(path: Path) -> np.ndarray:
             page = file.pages.first
             _refuse_absurd_size(path, (int(page.imagewidth), int(page.imagelength)))
             if page.nbytes > _MAX_DEEP_BYTES:
-                most, got = f"at most {_MAX_DEEP_BYTES >> 20} MiB unpacked", f"{page.nbytes >> 20}"
-                raise InputError(path, "is too large", expected=most, got=got, remedy="scale it down first")
+                expected, got = f"at most {_MAX_DEEP_BYTES >> 20} MiB unpacked", f"{page.nbytes >> 20}"
+                raise InputError(path, "is too large", expected=expected, got=got, remedy="scale it down first")
             photometric = tifffile.PHOTOMETRIC(page.photometric).name
             if photometric not in _READABLE:
                 raise ValueError(f"its colours are {photometric}")
@@ -279,7 +279,7 @@ def read_deep_tiff(path: Path) -> np.ndarray:
 
 # Beyond the first number of pixels, files with less than that many bytes a pixel are refused: photographs have a
 # hundred times as many, and a PNG of 0.7 MB could ask for 2 GB.
-_LARGE, _LEAST_BYTES = 8192 * 8192, 0.01
+_LARGE, _MIN_BYTES_PER_PIXEL = 8192 * 8192, 0.01
 _MAX_DEEP_BYTES = 4 * MAX_PIXELS  # of numbers of more than 8 bits
 
 IMAGE_SUFFIXES = frozenset(
@@ -330,7 +330,7 @@ _replaced_limits: list[int | None] = []  # one for each thread that reads; the f
 
 
 @contextmanager
-def _own_size_limit() -> Iterator[None]:
+def _pillow_limit_lifted() -> Iterator[None]:
     """Pillow's limit (a warning from 89 million pixels on, an error from 179) is lower than what phones take;
     `MAX_PIXELS` applies instead. Pillow checks when it opens a file, and again when it loads a TIFF.
     """
@@ -361,7 +361,7 @@ def _open(path: Path) -> Image.Image | None:
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN] + (["TGA"] if suffix == ".tga" else [])
     try:
-        with _own_size_limit():
+        with _pillow_limit_lifted():
             image = Image.open(path, formats=formats)
     except UnidentifiedImageError as error:
         if kind != "image":
@@ -384,9 +384,9 @@ def _open(path: Path) -> Image.Image | None:
 
 def _refuse_absurd_size(path: Path, size: tuple[int, int]) -> None:
     if size[0] * size[1] > MAX_PIXELS:
-        most, got = f"at most {MAX_PIXELS // 1_000_000} million pixels", f"{size[0]} × {size[1]}"
-        raise InputError(path, "is too large", expected=most, got=got, remedy="scale it down first")
-    if size[0] * size[1] > _LARGE and path.stat().st_size < _LEAST_BYTES * size[0] * size[1]:
+        expected, got = f"at most {MAX_PIXELS // 1_000_000} million pixels", f"{size[0]} × {size[1]}"
+        raise InputError(path, "is too large", expected=expected, got=got, remedy="scale it down first")
+    if size[0] * size[1] > _LARGE and path.stat().st_size < _MIN_BYTES_PER_PIXEL * size[0] * size[1]:
         problem, got = "is hardly a photograph", f"{size[0]} × {size[1]} pixels in {path.stat().st_size} bytes"
         raise InputError(path, problem, expected="more than a byte for 100 pixels", got=got, remedy="scale it down")
 
@@ -405,7 +405,7 @@ def read_image(path: Path | str) -> LoadedImage:
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with opened as image:
         try:
-            with _own_size_limit():
+            with _pillow_limit_lifted():
                 image.load()
             focal = focal_from_exif(image)
             orientation = orientation_from_exif(image)  # of a TIFF, Pillow turns it itself and then drops the tag
@@ -492,5 +492,5 @@ def encode_image(
 
 
 def write_image(path: Path | str, pixels: np.ndarray, *, photograph: bool = False) -> None:
-    """Write an image whole or not at all; format by the name's suffix. See `encode_image` and `write_bytes`."""
+    """Write an image; the name's suffix selects the format. See `encode_image` and `write_bytes`."""
     write_bytes(path, encode_image(pixels, Path(path).suffix, photograph=photograph))

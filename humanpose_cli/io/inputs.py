@@ -34,7 +34,7 @@ from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReade
 class Frame:
     """A decoded frame.
 
-    index   its number in the whole sequence, from 0, whatever `--frames` leaves out
+    index   its number in the sequence, from 0; `--frames` does not change it
     name    the image's file name, or a video's frame number with six digits
     pixels  (H, W, 3) uint8 sRGB, upright
     focal   focal length in pixels from EXIF, or None
@@ -59,7 +59,7 @@ class Frame:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-OWN_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4")
+OUTPUT_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4")
 """Endings of the images and videos that commands write: inside folders they are results, not inputs."""
 
 
@@ -72,7 +72,7 @@ class InputItem:
     path    the file, or the folder or numbered pattern of a 'frames' item
     files   all its files, in order
     root    the input root
-    range   the frames of a sequence that are asked for
+    range   the requested frames of a sequence
     error   what is wrong with it already (missing, empty folder); reading raises it
     """
 
@@ -100,7 +100,7 @@ class InputItem:
 
     @property
     def frame_rate(self) -> float | None:
-        """Frames a second of a video; None where the input does not tell."""
+        """Frames a second of a video; None if unknown."""
         return self._video.frame_rate if self.kind == "video" else None
 
     @property
@@ -171,7 +171,7 @@ def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
 _SKIPPED_FOLDERS = {"__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN"}
 
 
-_MOST_MESSAGES = 10
+_MAX_MESSAGES = 10
 
 
 class Inputs(tuple[InputItem, ...]):
@@ -193,7 +193,7 @@ def open_inputs(
     sequence: bool | None = None,
     frames: FrameRange = ALL_FRAMES,
     exclude: Collection[Path | str] = (),
-    own_suffixes: Collection[str] = (),
+    output_suffixes: Collection[str] = (),
     listed: Iterable[str] = (),
     null: bool = False,
 ) -> Inputs:
@@ -204,10 +204,10 @@ def open_inputs(
     sequence   None: a folder's images are one sequence if `check_sequence` says so, those of a numbered pattern are,
                files named one by one are independent. True: the images of each folder are one sequence. False: all are
                independent
-    frames     the frames of each sequence that are asked for
+    frames     the requested frames of each sequence
     exclude    folders never entered and files never read: the output folder, earlier results
-    own_suffixes  endings of our own outputs (".overlay.jpg"), passed over inside folders and lists
-    listed     further files and folders, whose names are taken as they are
+    output_suffixes  endings of outputs of hpc (".overlay.jpg"), passed over inside folders and lists
+    listed     further files and folders, whose names are taken literally
     null       whether the names on `stdin` end with NUL bytes
 
     The input root is the folder or the fixed part of the glob if that is the only argument, else what the parents
@@ -215,12 +215,12 @@ def open_inputs(
     `frames` raise the error, so that the others are done; if it is the only argument, it is raised here: InputError.
     UsageError if nothing was given, or if two items have one key.
     """
-    search = _Search(sequence, frames, {_absolute(path) for path in exclude}, tuple(own_suffixes))
-    given = [*_expand(arguments, stdin, null), *map(_listed, listed)]
-    if not given:
+    search = _Search(sequence, frames, {_absolute(path) for path in exclude}, tuple(output_suffixes))
+    named = [*_expand(arguments, stdin, null), *map(_listed, listed)]
+    if not named:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
-    root = _common_root(given)
-    for argument in given:
+    root = _common_root(named)
+    for argument in named:
         search.take(argument)
     items = search.items(root)
     for item in items:
@@ -234,9 +234,9 @@ def open_inputs(
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Argument:
     """One argument: what it names, the folder that a sole argument's keys are relative to, what is wrong, and the files
-    of a numbered pattern. Globs and lists (of `find`) also meet what was not meant: our own outputs.
+    of a numbered pattern. Globs and lists (of `find`) also match outputs of hpc, which are not meant.
     """
 
     path: Path
@@ -251,32 +251,32 @@ def _absolute(text: str | Path) -> Path:
     return Path(os.path.abspath(text))
 
 
-def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None, null: bool) -> list[_Given]:
-    given: list[_Given] = []
+def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None, null: bool) -> list[_Argument]:
+    named: list[_Argument] = []
     for argument in arguments:
         if str(argument) == "-":
-            given.extend(map(_listed, read_list(stdin, null=null)))
+            named.extend(map(_listed, read_list(stdin, null=null)))
         elif _ADDRESS.match(str(argument)):
             error = InputError(str(argument), "is an address", expected="a file", remedy="download it first")
-            given.append(_Given(_absolute(argument), Path.cwd(), error))
+            named.append(_Argument(_absolute(argument), Path.cwd(), error))
         elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
-            given.extend(_glob(str(argument)))
+            named.extend(_glob(str(argument)))
         elif not os.path.lexists(argument) and _NUMBER.search(Path(argument).name):
-            given.append(_numbered(_absolute(argument)))
+            named.append(_numbered(_absolute(argument)))
         else:
-            given.append(_literal(argument))
-    return given
+            named.append(_literal(argument))
+    return named
 
 
-def _literal(name: str | Path) -> _Given:
+def _literal(name: str | Path) -> _Argument:
     if not str(name) or "\0" in str(name):
         raise UsageError("input", "is an empty name", expected="a path")
     path = _absolute(name)
     problem = _unusable(path, name)
-    return _Given(path, path if problem is None and path.is_dir() else path.parent, problem)
+    return _Argument(path, path if problem is None and path.is_dir() else path.parent, problem)
 
 
-def _listed(name: str | Path) -> _Given:
+def _listed(name: str | Path) -> _Argument:
     return replace(_literal(name), from_list=True)
 
 
@@ -294,17 +294,17 @@ def _unusable(path: Path, name: str | Path) -> InputError | None:
     return None
 
 
-def _glob(pattern: str) -> list[_Given]:
+def _glob(pattern: str) -> list[_Argument]:
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     anchor = _absolute(Path(*parts[:fixed]))
     found = sorted(glob.glob(pattern, recursive=True), key=natural_order)
     if not found:
         error = InputError(pattern, "matches no file", remedy="check the pattern, and quote ** against the shell")
-        return [_Given(_absolute(pattern), anchor, error)]
+        return [_Argument(_absolute(pattern), anchor, error)]
     if "**" in parts:  # it names every folder beside all its files: the files are enough
         found = [name for name in found if not os.path.isdir(name)] or found
-    return [_Given(_absolute(name), anchor, from_glob=True) for name in found]
+    return [_Argument(_absolute(name), anchor, from_glob=True) for name in found]
 
 
 _ADDRESS = re.compile(r"[a-z]+://", re.IGNORECASE)
@@ -320,7 +320,7 @@ def numbered_path(pattern: Path, number: int) -> Path | None:
     return pattern.with_name(pattern.name[: found.start()] + digits + pattern.name[found.end() :])
 
 
-def _numbered(pattern: Path) -> _Given:
+def _numbered(pattern: Path) -> _Argument:
     """Files with a number in place of %d, or of %04d with at least four digits, as FFmpeg names frames."""
     found = _NUMBER.search(pattern.name)
     assert found is not None
@@ -329,10 +329,10 @@ def _numbered(pattern: Path) -> _Given:
     try:
         numbers = {path: int(match[1]) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))}
     except OSError as error:
-        return _Given(pattern, pattern.parent, reading_error(pattern.parent, error))
+        return _Argument(pattern, pattern.parent, reading_error(pattern.parent, error))
     if not numbers:
-        return _Given(pattern, pattern.parent, InputError(pattern, "matches no file", remedy="check the pattern"))
-    return _Given(pattern, pattern.parent, numbered=tuple(sorted(numbers, key=numbers.__getitem__)))
+        return _Argument(pattern, pattern.parent, InputError(pattern, "matches no file", remedy="check the pattern"))
+    return _Argument(pattern, pattern.parent, numbered=tuple(sorted(numbers, key=numbers.__getitem__)))
 
 
 def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]:
@@ -360,11 +360,11 @@ def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]
     return listed
 
 
-def _common_root(given: Sequence[_Given]) -> Path:
-    anchors = {argument.anchor for argument in given}
+def _common_root(named: Sequence[_Argument]) -> Path:
+    anchors = {argument.anchor for argument in named}
     if len(anchors) == 1:
         return anchors.pop()
-    parents = [argument.anchor if argument.anchor != argument.path else argument.path.parent for argument in given]
+    parents = [argument.anchor if argument.anchor != argument.path else argument.path.parent for argument in named]
     try:
         return Path(os.path.commonpath(parents))
     except ValueError as error:  # Windows: several drives
@@ -391,14 +391,14 @@ class _Search:
     sequence: bool | None
     range: FrameRange
     exclude: set[Path]
-    own_suffixes: tuple[str, ...]
+    output_suffixes: tuple[str, ...]
     candidates: list[_Candidate] = field(default_factory=list)
     named_by_folder: dict[Path, _Candidate] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)
     results_listed: int = 0
     choices: list[str] = field(default_factory=list)
 
-    def take(self, argument: _Given) -> None:
+    def take(self, argument: _Argument) -> None:
         """Sort one argument in."""
         path = argument.path
         if argument.error is not None:
@@ -407,7 +407,7 @@ class _Search:
             self.candidates.append(_Candidate("folder", path, list(argument.numbered), numbered=True))
         elif argument.from_glob and self._is_ours(path, argument.anchor):
             return
-        elif argument.from_list and (path in self.exclude or path.name.endswith(self.own_suffixes)):
+        elif argument.from_list and (path in self.exclude or path.name.endswith(self.output_suffixes)):
             self.results_listed += 1
         elif path.is_dir():
             self._take_folder(path)
@@ -423,21 +423,21 @@ class _Search:
             self.candidates.append(_Candidate("image", path))
 
     def _is_ours(self, path: Path, anchor: Path) -> bool:
-        """Whether a glob met one of our own outputs. Below its fixed part `anchor` it enters the folders that
+        """Whether a glob matched an output of hpc. Below its fixed part `anchor` it enters the folders that
         `_files_below` enters: results may lie beside the images.
         """
         below = [folder for folder in path.parents if anchor in folder.parents]
         inside = any(folder in self.exclude or folder.name in _SKIPPED_FOLDERS for folder in below)
-        return inside or path in self.exclude or path.name.endswith(self.own_suffixes)
+        return inside or path in self.exclude or path.name.endswith(self.output_suffixes)
 
     def _take_folder(self, folder: Path) -> None:
-        """Images and videos of a folder by their names, at any depth, without our own outputs."""
+        """Images and videos of a folder by their names, at any depth, without outputs of hpc."""
         errors: list[InputError] = []
         images: dict[Path, _Candidate] = {}
         videos: list[_Candidate] = []
         others = 0
         for path in _files_below(folder, self.exclude, errors):
-            if path.name.endswith(self.own_suffixes):
+            if path.name.endswith(self.output_suffixes):
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 images.setdefault(path.parent, _Candidate("folder", path.parent)).files.append(path)
@@ -483,9 +483,9 @@ class _Search:
 
     def messages(self, items: Sequence[InputItem]) -> Iterator[str]:
         """What was chosen, what was passed over, and what has no effect."""
-        yield from self.choices[:_MOST_MESSAGES]
-        if len(self.choices) > _MOST_MESSAGES:
-            yield f"… and {len(self.choices) - _MOST_MESSAGES} more folders"
+        yield from self.choices[:_MAX_MESSAGES]
+        if len(self.choices) > _MAX_MESSAGES:
+            yield f"… and {len(self.choices) - _MAX_MESSAGES} more folders"
         for directory, count in self.passed_over.items():
             yield f"{directory}: {_other_files(count)} passed over"
         if self.results_listed:
@@ -566,9 +566,9 @@ def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
         by_key.setdefault(item.key, []).append(item)
     twins = {id(item) for group in by_key.values() if len(group) > 1 for item in group}
     distinct = [replace(item, key=_plain_key(item)) if id(item) in twins else item for item in items]
-    seen: dict[str, InputItem] = {}
+    by_key: dict[str, InputItem] = {}
     for item in distinct:
-        other = seen.setdefault(item.key, item)
+        other = by_key.setdefault(item.key, item)
         if other is not item:
             raise UsageError(
                 item.path,

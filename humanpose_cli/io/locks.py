@@ -36,7 +36,7 @@ def lock_at_once(descriptor: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another process, or another open file of this one, has locked a file; False where nobody can tell."""
+    """Whether another process, or another open file of this one, has locked a file; False if unknown."""
     if fcntl is None:
         return False
     try:

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.io.npz_files import unpacked_limit
 from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 _COPY_AGAIN = "copy or download it again"
-_MOST_PACKED, _ALWAYS_ALLOWED = 50, 256 << 20  # as of NumPy's archives
 _HEADER = 128  # bytes before the first element; the last two say which byte of a number comes first
 _ORDERS = {b"MI": ">", b"IM": "<"}
 _MATRIX, _COMPRESSED = 14, 15  # types of elements; those of numbers follow
@@ -44,13 +44,13 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     order = _ORDERS.get(bytes(data[_HEADER - 2 : _HEADER]))
     if order is None:
         raise InputError(path, "is no readable MATLAB file (of version 5)", remedy=_COPY_AGAIN)
-    left = _most(path)
+    limit = left = unpacked_limit(len(data))
     found: dict[str, NDArray[Any]] = {}
     try:
         for kind, content in _elements(data[_HEADER:], order):
             body = content
             if kind == _COMPRESSED:
-                unpacked = _unpacked(path, content, left)
+                unpacked = _unpacked(path, content, left, limit)
                 left -= len(unpacked)
                 ((kind, body),) = _elements(unpacked, order)
             if kind == _MATRIX and (name := _name(body, order)) in names:
@@ -62,11 +62,11 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     return found
 
 
-def _unpacked(path: Path, packed: memoryview, most: int) -> memoryview:
+def _unpacked(path: Path, packed: memoryview, left: int, limit: int) -> memoryview:
     unpacker = zlib.decompressobj()
-    data = unpacker.decompress(packed, most + 1)
-    if len(data) > most:
-        raise InputError(path, "is too large unpacked", expected=f"at most {_most(path) >> 20} MiB")
+    data = unpacker.decompress(packed, left + 1)
+    if len(data) > left:
+        raise InputError(path, "is too large unpacked", expected=f"at most {limit >> 20} MiB")
     if not unpacker.eof:
         raise ValueError("it is cut short")
     return memoryview(data)
@@ -117,10 +117,6 @@ def _array(body: memoryview, order: str, *, inside: bool = False) -> NDArray[Any
     return values.reshape(shape, order="F").astype(_CLASSES[kind])
 
 
-def _most(path: Path) -> int:
-    return max(_ALWAYS_ALLOWED, _MOST_PACKED * path.stat().st_size)
-
-
 def read_mat73(path: Path, name: str) -> NDArray[Any]:
     """A numeric variable of a MATLAB 7.3 file, its axes in the file's order. InputError as from `read_mat`."""
     refuse_pipes(path)
@@ -129,8 +125,9 @@ def read_mat73(path: Path, name: str) -> NDArray[Any]:
             entry = file.get(name)
             if not isinstance(entry, h5py.Dataset):
                 raise InputError(path, f"lacks {name}")
-            if entry.nbytes > _most(path):
-                expected, got = f"at most {_most(path) >> 20} MiB", f"{entry.nbytes >> 20}"
+            limit = unpacked_limit(path.stat().st_size)
+            if entry.nbytes > limit:
+                expected, got = f"at most {limit >> 20} MiB", f"{entry.nbytes >> 20}"
                 raise InputError(f"{path} ({name})", "is too large unpacked", expected=expected, got=got)
             return np.asarray(entry)
     except FileNotFoundError as error:

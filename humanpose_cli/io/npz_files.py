@@ -18,8 +18,7 @@ from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
 MAX_BYTES = 4 << 30
 """What the arrays that are read from one file may need unpacked."""
 
-# A deflate bomb of zeros is a thousand times smaller than what it holds; numbers that were measured halve at best.
-_MOST_PACKED, _ALWAYS_ALLOWED = 50, 256 << 20
+_MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 _MALFORMED = (
     *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),
     tokenize.TokenError,  # of a header that was cut short
@@ -156,6 +155,14 @@ def check_archive(path: Path) -> None:
 
 
 def _refuse_bomb(path: Path, unpacked: int, packed: int, largest: int = MAX_BYTES) -> None:
-    most = min(largest, max(_ALWAYS_ALLOWED, _MOST_PACKED * packed))
-    if unpacked > most:
-        raise InputError(path, "is too large unpacked", expected=f"at most {most >> 20} MiB", got=f"{unpacked >> 20}")
+    limit = min(largest, unpacked_limit(packed))
+    if unpacked > limit:
+        raise InputError(path, "is too large unpacked", expected=f"at most {limit >> 20} MiB", got=f"{unpacked >> 20}")
+
+
+def unpacked_limit(packed: int) -> int:
+    """How many bytes a compressed file of `packed` bytes may unpack to.
+
+    A deflate bomb of zeros is a thousand times smaller than its contents; measured numbers halve at best.
+    """
+    return max(_ALWAYS_ALLOWED, _MAX_RATIO * packed)

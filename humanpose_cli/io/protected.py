@@ -14,7 +14,7 @@ from pathlib import Path
 
 from humanpose_cli.core.errors import UsageError
 
-_IN_PLACE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 _active = False
 _pending: list[str | os.PathLike[str]] = []  # looked up when an output exists already: most runs never need to
@@ -68,7 +68,7 @@ def open_existing(output: Path, flags: int) -> int:
     """
     refuse_input(output)
     refuse_link(output)
-    return os.open(output, flags | os.O_CREAT | _IN_PLACE, 0o666)
+    return os.open(output, flags | os.O_CREAT | _OPEN_FLAGS, 0o666)
 
 
 def _file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:

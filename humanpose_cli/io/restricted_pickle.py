@@ -54,7 +54,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """What zlib or gzip packed, as joblib does; anything else as it is."""
+    """What zlib or gzip packed, as joblib does; anything else unchanged."""
     if content[:2] not in _PACKED:
         return content
     unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
@@ -338,7 +338,7 @@ class _Resolver:
 
 
 _BUILTINS = {"set": set, "frozenset": frozenset, "list": list, "dict": dict, "object": object, "slice": slice}
-_KNOWN: dict[tuple[str, str], Any] = {
+_STAND_INS: dict[tuple[str, str], Any] = {
     **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in _BUILTINS.items()},
     **{(module, "_reconstructor"): _Old for module in ("copyreg", "copy_reg")},
     ("builtins", "bytes"): _NoBytes,
@@ -412,8 +412,8 @@ class _Reader(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _KNOWN:
-            return _KNOWN[module, name]
+        if (module, name) in _STAND_INS:
+            return _STAND_INS[module, name]
         if module.split(".")[0] == "chumpy" and name.isidentifier():
             return _Chumpy
         layout, _, kind = name.partition("_")

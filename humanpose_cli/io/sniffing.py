@@ -41,7 +41,7 @@ _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 def refuse_pipes(path: Path | str) -> None:
     """InputError for what is neither a file nor a folder: it may have no end, or can be read only once.
 
-    What is not there, or may not be looked at, passes: opening it tells why.
+    Missing and unreadable files pass: opening them raises the error.
     """
     try:
         mode = os.stat(path).st_mode

@@ -43,9 +43,9 @@ if hasattr(Interpolation, "BITEXACT"):
     _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
     _FROM_RGB = _TO_RGB | Interpolation.ACCURATE_RND
 
-_LENGTH_TOLD = frozenset({"matroska,webm", "avi", "flv", "asf"})  # containers whose header tells the whole length
+_LENGTH_IN_HEADER = frozenset({"matroska,webm", "avi", "flv", "asf"})  # containers whose header has the duration
 _LENGTH_TOLERANCE = 0.5  # seconds
-_ENCODER_THREADS = 4  # whatever the number of cores: bytes depend on it
+_ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
 _TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
 
 VideoCodec = Literal["h264", "vp9"]
@@ -143,7 +143,7 @@ def _upright(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def count_packets(path: Path | str) -> int:
-    """How many frames a video's index tells or its packets make, without decoding. InputError if there is none."""
+    """How many frames a video has by its packets, without decoding. InputError if there is none."""
     with _opened(Path(path), threads=1) as (container, stream):
         count = sum(packet.size > 0 for packet in container.demux(stream))
     if not count:
@@ -172,7 +172,7 @@ class VideoReader:
     Every frame of the file comes once, none doubled or dropped for timing; indices count from the file's first
     frame, also with a range, before which frames are decoded but not converted. The rotation in the metadata is
     applied, and pixels that are not square are made so. Damaged frames keep their numbers (see `Damage`) and are named
-    in the log; a file that breaks off, or has no whole frame, is an InputError after its last frame.
+    in the log; a file that breaks off, or has no undamaged frame, is an InputError after its last frame.
     """
 
     def __init__(self, path: Path | str, frames: FrameRange = ALL_FRAMES, *, threads: int = 0) -> None:
@@ -189,7 +189,7 @@ class VideoReader:
     def frames(self) -> Generator[VideoFrame, None, None]:
         """The frames with their times and damage; close it to stop early."""
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
-        given = 0
+        yielded = 0
         damaged: dict[Damage, list[int]] = {"flawed": [], "lost": []}
         scaler = VideoReformatter()
         rotation, matrix = math.nan, np.eye(2, dtype=int)
@@ -208,7 +208,7 @@ class VideoReader:
                         raise _no_frame(self.path, error.strerror or "") from error
                     time = None if pts is None else pts * stream.time_base
                     yield VideoFrame(index, _upright(rgb.to_ndarray(), matrix), time, damage)
-                    given += 1
+                    yielded += 1
                 index += 1
                 if index >= stop:
                     break
@@ -217,9 +217,9 @@ class VideoReader:
         if index <= self.range.start:
             count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
             raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
-        if given == sum(map(len, damaged.values())):
-            got = f"damage in {'the only one' if given == 1 else f'all {given}'}"
-            raise InputError(self.path, "has no whole frame", got=got, remedy="copy or download it again")
+        if yielded == sum(map(len, damaged.values())):
+            got = f"damage in {'the only one' if yielded == 1 else f'all {yielded}'}"
+            raise InputError(self.path, "has no undamaged frame", got=got, remedy="copy or download it again")
 
     def _name(self, damaged: dict[Damage, list[int]]) -> None:
         named = [f"{damage}: {frame_list(frames)}" for damage, frames in damaged.items() if frames]
@@ -265,10 +265,10 @@ class _Packets:
         self._error = ""
 
     def decoded(self) -> Generator[_Decoded, None, None]:
-        """Frames in the order of time. Which ones are lost is told by the times of their packets: decoders report
+        """Frames in the order of time. The times of packets without a frame show which ones are lost: decoders report
         failures late and in another order.
         """
-        last, whole = None, True
+        last, undamaged = None, True
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -277,10 +277,10 @@ class _Packets:
                 continue
             for frame in frames:
                 for lost in self._lost(last, frame.pts):
-                    whole = False
+                    undamaged = False
                     yield lost
-                whole = (whole or frame.key_frame) and not frame.is_corrupt
-                yield _Decoded(frame, self._stream, frame.pts, "" if whole else "flawed")
+                undamaged = (undamaged or frame.key_frame) and not frame.is_corrupt
+                yield _Decoded(frame, self._stream, frame.pts, "" if undamaged else "flawed")
                 last = frame
         if not self.end_missing():
             yield from self._lost(last, None)
@@ -313,7 +313,7 @@ class _Packets:
         """Why the end of the file is taken to be missing, once all packets have been read; "" where it is not."""
         if self._error:
             return self._error
-        if self._container.format.name in _LENGTH_TOLD:  # some count frames that they leave out
+        if self._container.format.name in _LENGTH_IN_HEADER:  # some count frames that they leave out
             seconds = (self._container.duration or 0) / av.time_base
             short = seconds - self._end > _LENGTH_TOLERANCE
             return f"{float(self._end):.1f} of {seconds:.1f} seconds in the file" if short else ""
@@ -336,7 +336,7 @@ def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, N
     """The items of `source` in order, made in a thread of their own, with at most `ahead` of them waiting.
 
     An exception of the source is raised here, after the items before it. Closing the generator ends the thread and
-    closes the source; nothing starts before the first item is asked for.
+    closes the source; nothing starts before the first item is requested.
     """
     end = object()
     with closing(source), ThreadPoolExecutor(1, thread_name_prefix="decode-ahead") as pool:

@@ -97,7 +97,7 @@ class Scene:
         for mesh, i in enumerate(present):
             region = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
             inside = Raster(*(values[:, rows, columns] for values in raster))
-            layer = self._shade(i, inside._replace(face=merged.own_faces(inside.face, mesh)))
+            layer = self._shade(i, inside._replace(face=merged.faces_of(inside.face, mesh)))
             # A sample shows one surface, so what they show adds up.
             result.colour[region] += layer.colour
             result.alpha[region] += layer.alpha

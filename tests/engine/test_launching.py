@@ -462,7 +462,7 @@ class TestTensorMemo:
         keep = torch.ones(1)
         for _ in range(10):
             memo(torch.ones(1), keep)
-        assert not memo._known
+        assert not memo._entries
 
     def test_takes_inference_tensors(self):
         memo = TensorMemo(lambda t: t.sum().item())
@@ -483,7 +483,7 @@ def test_a_launch_keeps_no_tensor_alive():
 
 
 def test_launches_are_forgotten_when_there_are_too_many(monkeypatch):
-    monkeypatch.setattr(launching, "_MOST_COMMANDS", 3)
+    monkeypatch.setattr(launching, "_MAX_COMMANDS", 3)
     for count in [*range(1, 9), *range(1, 9)]:
         joints = torch.randn(count, 1, 3)
         rotations = torch.eye(3).expand(count, 1, 3, 3)

@@ -59,7 +59,7 @@ def test_each_pixel_sees_the_nearest_of_the_people_drawn_alone(backend):
     assert torch.equal(mesh_of_pixels(merged, together), nearest)
     for i, raster in enumerate(alone):
         assert (nearest == i).sum() > 300
-        assert torch.equal(merged.own_faces(together.face, i), torch.where(nearest == i, raster.face, -1))
+        assert torch.equal(merged.faces_of(together.face, i), torch.where(nearest == i, raster.face, -1))
         assert torch.equal(together.barycentrics[nearest == i], raster.barycentrics[nearest == i])
 
 
@@ -114,7 +114,7 @@ def test_attributes_of_one_person_get_the_gradients_of_their_pixels(backend):
     raster = whole.raster(backend)
     attributes = torch.ones(1, merged.first_vertex[2] - merged.first_vertex[1], 1, requires_grad=True)
     faces = merged.faces[merged.first_face[1] : merged.first_face[2]] - merged.first_vertex[1]
-    own = raster._replace(face=merged.own_faces(raster.face, 1))
+    own = raster._replace(face=merged.faces_of(raster.face, 1))
     image = interpolate(own, faces, attributes, backend=backend.replace("cuda", "kernel"))
     seen = (mesh_of_pixels(merged, raster) == 1).float()
     torch.testing.assert_close(image[..., 0], seen, rtol=0, atol=1e-6)
@@ -128,8 +128,8 @@ def test_first_and_last_faces_belong_to_their_mesh():
     face = torch.tensor([[[-1, 0, 79, 80, 399, 400, 479]]], dtype=torch.int32)
     raster = Raster(face, torch.ones(*face.shape, 3), torch.ones(face.shape))
     assert mesh_of_pixels(merged, raster).flatten().tolist() == [-1, 0, 0, 1, 1, 2, 2]
-    assert merged.own_faces(raster.face, 1).flatten().tolist() == [-1, -1, -1, 0, 319, -1, -1]
-    assert merged.own_faces(raster.face, 2).flatten().tolist() == [-1, -1, -1, -1, -1, 0, 79]
+    assert merged.faces_of(raster.face, 1).flatten().tolist() == [-1, -1, -1, 0, 319, -1, -1]
+    assert merged.faces_of(raster.face, 2).flatten().tolist() == [-1, -1, -1, -1, -1, 0, 79]
 
 
 def test_empty_meshes_and_batches():
@@ -142,7 +142,7 @@ def test_empty_meshes_and_batches():
     merged = merge_meshes([one.vertices[:, :0], one.vertices, one.vertices[:, :0]], [none, one.faces, none])
     raster = scene(merged.vertices, merged.faces, 90.0).raster()
     assert set(mesh_of_pixels(merged, raster).unique().tolist()) == {-1, 1}
-    assert (merged.own_faces(raster.face, 0) == -1).all()
+    assert (merged.faces_of(raster.face, 0) == -1).all()
 
 
 @pytest.mark.parametrize(

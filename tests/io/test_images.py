@@ -426,7 +426,7 @@ def test_tiled_tiffs_beyond_pillows_limit_are_read(tmp_path, monkeypatch, compre
 
 def test_pillows_limit_returns_when_the_last_thread_has_read(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    first, second = images._own_size_limit(), images._own_size_limit()
+    first, second = images._pillow_limit_lifted(), images._pillow_limit_lifted()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)

@@ -193,8 +193,8 @@ class TestTrouble:
     def test_our_own_outputs_are_no_inputs(self, folder):
         for name in ("a.jpg", "a.jpg.overlay.jpg", "results/a.jpg.overlay.jpg"):
             image(folder / name)
-        assert keys(open_inputs([folder], exclude=["in/results"], own_suffixes=[".overlay.jpg"])) == ["a.jpg"]
-        globbed = open_inputs(["in/**/*.jpg"], exclude=["in/results"], own_suffixes=[".overlay.jpg"])
+        assert keys(open_inputs([folder], exclude=["in/results"], output_suffixes=[".overlay.jpg"])) == ["a.jpg"]
+        globbed = open_inputs(["in/**/*.jpg"], exclude=["in/results"], output_suffixes=[".overlay.jpg"])
         assert keys(globbed) == ["a.jpg"]
         with pytest.raises(InputError, match="no image"):
             open_inputs(["in/r*/*"], exclude=["in/results"])
@@ -202,7 +202,7 @@ class TestTrouble:
     def test_results_may_lie_beside_the_images(self, folder):
         for name in ("a.jpg", "a.jpg.overlay.jpg", "new.jpg", "hpc-out/repose/b.jpg"):
             image(folder / name)
-        ours = {"exclude": ["in", "in/new.jpg"], "own_suffixes": [".overlay.jpg"]}
+        ours = {"exclude": ["in", "in/new.jpg"], "output_suffixes": [".overlay.jpg"]}
         for arguments in (["in"], ["in/*.jpg"], ["in/**/*.jpg"]):
             assert keys(open_inputs(arguments, **ours)) == ["a.jpg"]
         assert keys(open_inputs(["in/hpc-out/*/*.jpg"], **ours)) == ["repose/b.jpg"]
@@ -214,11 +214,11 @@ class TestTrouble:
         found = open_inputs(
             **(source if on_stdin else {"arguments": [], "listed": names}),
             exclude=["in", "in/new.jpg"],
-            own_suffixes=[".overlay.jpg"],
+            output_suffixes=[".overlay.jpg"],
         )
         assert keys(found) == ["a.jpg"]
         assert found.messages == ("list: 2 results of earlier runs passed over",)
-        assert keys(open_inputs([names[1]], own_suffixes=[".overlay.jpg"])) == ["a.jpg.overlay.jpg"]
+        assert keys(open_inputs([names[1]], output_suffixes=[".overlay.jpg"])) == ["a.jpg.overlay.jpg"]
 
     def test_two_names_of_one_normal_form_are_two_items(self, folder):
         names = [unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD")]

@@ -139,5 +139,5 @@ def test_of_equals_the_larger_person(tmp_path):
 
 def test_a_fit_with_nobody(tmp_path):
     write_fit(tmp_path / "x.fit.npz", FitRecord.empty(["a.jpg"], [(4, 4)], [5.0]))
-    with pytest.raises(InputError, match="holds nobody"):
+    with pytest.raises(InputError, match="holds no person"):
         read_pose(tmp_path / "x.fit.npz")

@@ -304,7 +304,7 @@ class TestDamage:
         assert [each.damage for each in frames] == ["", "", "", "lost", *["flawed"] * (COUNT - 4)]
         assert number_of(frames[3].pixels) == 2
         assert "lost: 3" in caplog.text
-        with pytest.raises(InputError, match=r"lost\.mp4: has no whole frame, found damage in all 2"):
+        with pytest.raises(InputError, match=r"lost\.mp4: has no undamaged frame, found damage in all 2"):
             list(VideoReader(tmp_path / "lost.mp4", parse_frame_range("3:5")))
         assert len(list(VideoReader(tmp_path / "lost.mp4", parse_frame_range("2:5")))) == 3
 

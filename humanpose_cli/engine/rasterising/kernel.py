@@ -17,7 +17,7 @@ FAR_KEY = wp.constant(wp.int64(FAR))
 
 @wp.func
 def offset(corner: wp.vec3, focal: float, centre: wp.vec2):
-    """Where a corner is, seen from a pixel centre, times its depth."""
+    """A corner's offset from a pixel centre, times the corner's depth."""
     return wp.vec2(focal * corner[0] - corner[2] * centre[0], focal * corner[1] - corner[2] * centre[1])
 
 
@@ -88,7 +88,7 @@ def draw_faces(
     width = keys.shape[2]
     # A far corner's rounding can move a pixel's depth, which is what decides, from half the near plane on.
     nearest = 0.5 * near
-    known = wp.isfinite(focal) and wp.isfinite(principal_point)
+    finite = wp.isfinite(focal) and wp.isfinite(principal_point)
     for f in range(start, wp.min(start + chunk, faces.shape[0])):
         corners = faces[f]
         a = vertices[image, corners[0]]
@@ -109,7 +109,7 @@ def draw_faces(
         top = wp.max(wp.ceil(focal * bounds[1] + principal_point[1] - 0.5 - grown), 0.0)
         right = wp.min(wp.floor(focal * bounds[2] + principal_point[0] - 0.5 + grown), float(width - 1))
         bottom = wp.min(wp.floor(focal * bounds[3] + principal_point[1] - 0.5 + grown), float(height - 1))
-        if known and left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
+        if finite and left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
             x0 = int(left)
             x1 = int(right) + 1
             y0 = int(top)

@@ -16,7 +16,7 @@ from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 # Threads that share the rows of one face on CUDA: more where faces are few, and so perhaps large.
 _LANES, _FULL_GPU = 8, 1 << 17
 # Most threads of a CUDA launch; beyond it, a thread takes several faces or pixels.
-_MOST_THREADS = 1 << 30
+_MAX_THREADS = 1 << 30
 # Nanoseconds a face or pixel on one CPU thread, for the decision to split a launch.
 _FACE_COST, _PIXEL_COST = 100, 5
 
@@ -51,7 +51,7 @@ def rasterise(
         chunks, chunk = 1, count
     else:
         lanes = max(_LANES, min(height, _FULL_GPU // max(1, batch * count)))
-        chunk = 1 + batch * count * lanes // _MOST_THREADS
+        chunk = 1 + batch * count * lanes // _MAX_THREADS
         chunks = -(-count // chunk)
     arguments = [chunks, chunk, lanes, int(_on_cpu(device)), *mesh, near, int(cull_back_faces), BOUNDS_SLACK, buffer]
     launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * count * _FACE_COST)
@@ -63,7 +63,7 @@ def rasterise(
 
 def _pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:
     """Runs a row, and pixels a run: one thread handles one run, a whole row on the CPU."""
-    run = width if _on_cpu(device) else 1 + batch * height * width // _MOST_THREADS
+    run = width if _on_cpu(device) else 1 + batch * height * width // _MAX_THREADS
     return -(-width // run), run
 
 

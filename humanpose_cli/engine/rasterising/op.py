@@ -1,23 +1,23 @@
 """Rasterising triangle meshes, several in one z-buffer, several samples a pixel: the public operations.
 
-A face is seen from its front where its corners run counter-clockwise on screen, which is where the normal
-(v₁ − v₀) × (v₂ − v₀) points to the camera.
+A face shows its front where its corners run counter-clockwise on screen: there the normal (v₁ − v₀) × (v₂ − v₀)
+points to the camera.
 
 `backend`: "auto" runs the Warp kernels for float32 on CPU and CUDA, else the reference in plain torch; "kernel" and
 "reference" ask for one. Both decide every pixel alike, to the bit.
 
-Several people, or a person and things, are drawn as one merged mesh: who hides whom is decided sample by sample and
-exactly, also where bodies touch or pass through each other; equal depths go to the mesh named first. Images of one
+Several people, or a person and things, are drawn as one merged mesh: visibility is decided exactly for
+each sample, also where bodies touch or pass through each other; equal depths go to the mesh named first. Images of a
 batch may hold different numbers of people: a mesh whose vertices are NaN is in no image.
 
 Smooth edges take several samples a pixel, not analytic coverage: a pixel of a body's outline holds several faces, whose
-exact visible areas would need clipping them against each other, while samples also average textures and the depths that
-decide who hides whom. Each sample is an image of its own from a camera shifted by a part of a pixel, so every operation
-on rasters works on samples. No two samples share a row or column: n of them tell n + 1 degrees of coverage along the
-pixels' axes, where n on a grid tell √n + 1. Over edges of all directions both err alike (0.092 and 0.089 RMS of the
-covered part with 4 samples); within 8 degrees of the axes, where edges show as long stairs and upright bodies have most
-of theirs, these err by 0.075, a grid by 0.127. On the default body at 512×512 they take 9.9 ms on one thread, a grid of
-2×2 takes 7.5.
+exact visible areas would need clipping them against each other, while samples also average textures and depths. Each
+sample is an image from a camera shifted by a part of a pixel, so every operation on rasters works on samples.
+
+No two samples share a row or column: n of them distinguish n + 1 degrees of coverage along the pixels' axes, where n on
+a grid distinguish √n + 1. Over edges of all directions both err alike (0.092 and 0.089 RMS of the covered part with 4
+samples); within 8 degrees of the axes, where edges show as long stairs and upright bodies have most of theirs, these
+err by 0.075, a grid by 0.127. On the default body at 512×512 they take 9.9 ms on one thread, a grid of 2×2 takes 7.5.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def rasterise(
     vertices         (B, V, 3) metres, camera axes
     faces            (F, 3) integer, the same mesh in every image
     focal            (B,) pixels, positive; principal_point (B, 2) pixels
-    near             metres; nothing nearer is seen, and faces that cross this depth are cut there
-    cull_back_faces  leaves out faces seen from behind
+    near             metres; nothing nearer is visible, and faces that cross this depth are cut there
+    cull_back_faces  leaves out faces that show their back
 
     Equal depths go to the lowest face id, so the result never depends on the order of work. Neighbouring faces
     leave no gap. Faces with a corner that is not finite are left out. Not differentiable; gradients to
@@ -114,7 +114,7 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     check_tensors(faces, raster.face, attributes=attributes, barycentrics=raster.barycentrics)
     check_shape("raster.barycentrics", raster.barycentrics, *raster.face.shape, 3)
     check_rows("faces", faces, attributes.shape[1])
-    check_rows("raster.face", raster.face, faces.shape[0], least=-1)
+    check_rows("raster.face", raster.face, faces.shape[0], min_value=-1)
     faces = faces.int()
     unfit = _unfit(attributes)
     if not unfit and raster.barycentrics.requires_grad and torch.is_grad_enabled():
@@ -147,8 +147,8 @@ class MergedMesh:
     def __len__(self) -> int:
         return len(self.first_face) - 1
 
-    def own_faces(self, face: Tensor, mesh: int) -> Tensor:
-        """Face ids of the merged mesh as those of one mesh itself, −1 where another or none is seen; any shape."""
+    def faces_of(self, face: Tensor, mesh: int) -> Tensor:
+        """Face ids of the merged mesh as those of one mesh itself, −1 where that mesh is not visible; any shape."""
         first, end = self.first_face[mesh], self.first_face[mesh + 1]
         return torch.where((face >= first) & (face < end), face - first, -1)
 
@@ -194,11 +194,11 @@ def sample_offsets(samples: int) -> tuple[tuple[float, float], ...]:
         for step in range(1, samples + 1)
         if gcd(step, samples + 1) == 1
     ]
-    best = max(patterns, key=_least_distance)
+    best = max(patterns, key=_sorted_distances)
     return tuple(((x + 0.5) / samples, (y + 0.5) / samples) for x, y in enumerate(best))
 
 
-def _least_distance(rows: list[int]) -> tuple[int, ...]:
+def _sorted_distances(rows: list[int]) -> tuple[int, ...]:
     """Squared distances between the samples in steps, least first, on an image of repeated pixels."""
     count = len(rows)
     distances = []

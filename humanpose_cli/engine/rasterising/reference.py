@@ -1,7 +1,7 @@
 """The z-buffer and its interpolation in plain torch: the oracle that the kernels are compared with.
 
 Any floating dtype; shapes are checked in `op.py`. How a pixel is decided (the kernels do the same, operation by
-operation): a corner v of a face has, seen from a pixel centre c, the offset u = f·(x, y) − z·(c − principal point);
+operation): a corner v of a face has from a pixel centre c the offset u = f·(x, y) − z·(c − principal point);
 the edge values e₀ = edge(u₁, u₂) and so on then are proportional to the perspective-correct barycentrics, of one
 sign inside. Two faces that share an edge compute the same products for it, so no pixel falls between them. Corners
 behind the camera need no clipping: only the depth found, Σ e z / Σ e, must be `near` or more.
@@ -65,9 +65,9 @@ def _one_image(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: t
 def _pixel_bounds(
     corners: Tensor, focal: Tensor, principal_point: Tensor, near: float, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """First pixel (F, 2) and extent (F, 2), x and y, of what may be seen of each face.
+    """First pixel (F, 2) and extent (F, 2), x and y, of the part of each face that may be visible.
 
-    That is its part beyond half the near plane's distance: a far corner's rounding can move the depth of a pixel
+    It lies beyond half the near plane's distance: a far corner's rounding can move the depth of a pixel
     that far, and the depth is what decides.
     """
     near = 0.5 * near
@@ -85,16 +85,16 @@ def _pixel_bounds(
     high = focal * torch.where(valid, points, torch.full_like(points, -float("inf"))).amax(1) + centre
     limit = torch.tensor((size[1], size[0]), device=corners.device)
     low, high = (low - slack[:, None]).ceil(), (high + slack[:, None]).floor()
-    known = (corners.isfinite().all(-1).all(-1))[:, None] & valid.any(1) & (low <= high)
-    first = torch.where(known, low, torch.zeros_like(low)).clamp(min=0).minimum(limit).long()
-    end = torch.where(known, high + 1, torch.zeros_like(high)).clamp(min=0).minimum(limit).long()
+    shown = (corners.isfinite().all(-1).all(-1))[:, None] & valid.any(1) & (low <= high)
+    first = torch.where(shown, low, torch.zeros_like(low)).clamp(min=0).minimum(limit).long()
+    end = torch.where(shown, high + 1, torch.zeros_like(high)).clamp(min=0).minimum(limit).long()
     return first, (end - first).clamp(min=0)
 
 
-def _chunks(areas: Tensor, most: int) -> list[Tensor]:
-    """Rows of the faces with pixels, in runs whose areas together are about `most`."""
+def _chunks(areas: Tensor, max_area: int) -> list[Tensor]:
+    """Rows of the faces with pixels, in runs whose areas together are about `max_area`."""
     ids = areas.nonzero().flatten()
-    run = (areas[ids].cumsum(0) - 1) // most
+    run = (areas[ids].cumsum(0) - 1) // max_area
     return list(ids.split(run.unique_consecutive(return_counts=True)[1].tolist()))
 
 

@@ -1,7 +1,7 @@
 """Rotations, kinematics and skinning through the kernels, as torch functions that are differentiable once.
 
 Same signatures as in `reference.py`. Inputs may be any views: only a vector's or matrix's own numbers must lie
-together, else that tensor is copied. Gradients that nobody sends or asks for are neither made nor read.
+together, else that tensor is copied. Gradients that are not received or not needed are neither read nor made.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from humanpose_cli.engine.skinning.reference import Joints, levels
 # Vertices a thread on the CPU. Sums over vertices are cut there, whatever the number of threads.
 _CPU_RUN = 2048
 # Most threads of a CUDA launch; beyond it, a thread takes several vertices.
-_MOST_THREADS = 1 << 30
+_MAX_THREADS = 1 << 30
 # Threads of a body in kinematics on CUDA, a warp, and threads that share the sum of one bone there.
 _LANES = 32
 # Nanoseconds a vertex, joint or rotation on one CPU thread, for the decision to split a launch.
@@ -118,9 +118,9 @@ def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, ...]:
         return tuple(plain(torch.tensor(numbers, dtype=torch.int32, device=device)) for numbers in rows)
 
 
-def _joint_arguments(given: Joints, nothing: _Nothing) -> list[Any]:
+def _joint_arguments(tree: Joints, nothing: _Nothing) -> list[Any]:
     """What both kinematics kernels take first."""
-    rotations, joints, scales, rest_rotations, translation, parents, absolute = given
+    rotations, joints, scales, rest_rotations, translation, parents, absolute = tree
     return [
         _lanes(rotations.device),
         _matrices(rotations),
@@ -136,16 +136,16 @@ def _joint_arguments(given: Joints, nothing: _Nothing) -> list[Any]:
     ]
 
 
-def _pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Rotations, linear and positions as `op.Kinematics` has them, and the bones' maps (B, J, 16) if asked for."""
-    rotations, joints = given.rotations, given.joints
+def _pose(tree: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Rotations, linear and positions as `op.Kinematics` has them, and the bones' maps (B, J, 16) with `to_maps`."""
+    rotations, joints = tree.rotations, tree.joints
     batch, count = joints.shape[:2]
     posed, linear, positions = _like(rotations), _like(rotations), _like(joints)
     maps = rotations.new_empty((batch, count, 16)) if to_maps else None
     if batch * count:
         nothing = _nothing(rotations.device)
         arguments = [
-            *_joint_arguments(given, nothing),
+            *_joint_arguments(tree, nothing),
             int(to_maps),
             _matrices(posed),
             _matrices(linear),
@@ -158,21 +158,21 @@ def _pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor 
 
 
 def _pose_adjoint(
-    given: Joints, posed: Tensor, linear: Tensor, grads: Sequence[Tensor | None], grad_maps: Tensor | None
+    tree: Joints, posed: Tensor, linear: Tensor, grads: Sequence[Tensor | None], grad_maps: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """Gradients to the five tensors of `given`, from those to rotations, linear and positions, and to the maps in
+    """Gradients to the five tensors of `tree`, from those to rotations, linear and positions, and to the maps in
     parts (B, P, J, 16); none to rest_rotations.
     """
-    rotations, joints = given.rotations, given.joints
+    rotations, joints = tree.rotations, tree.joints
     batch, count = joints.shape[:2]
     to_rotations, to_joints, sum_positions = _like(rotations), _like(joints), _like(joints)
-    to_scales = None if given.scales is None else rotations.new_empty((batch, count))
-    to_translation = None if given.translation is None else rotations.new_empty((batch, 3))
+    to_scales = None if tree.scales is None else rotations.new_empty((batch, count))
+    to_translation = None if tree.translation is None else rotations.new_empty((batch, 3))
     if batch * count:
         nothing = _nothing(rotations.device)
         from_rotations, from_linear, from_positions = grads
         arguments = [
-            *_joint_arguments(given, nothing),
+            *_joint_arguments(tree, nothing),
             _matrices(posed),
             _matrices(linear),
             _matrices(posed if from_rotations is None else from_rotations),
@@ -220,7 +220,7 @@ def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tup
 
 def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
     """Runs of vertices per body, and vertices a run: one thread handles one run."""
-    run = _CPU_RUN if _on_cpu(device) else 1 + batch * count // _MOST_THREADS
+    run = _CPU_RUN if _on_cpu(device) else 1 + batch * count // _MAX_THREADS
     return -(-count // run), run
 
 
@@ -250,7 +250,7 @@ def _pairs_by_bone(bone_indices: Tensor, bone_weights: Tensor, bones: Tensor) ->
     return starts, vertex, bone_weights.flatten()[order]
 
 
-_known_pairs = TensorMemo(_pairs_by_bone)
+_pairs = TensorMemo(_pairs_by_bone)
 
 
 @lru_cache(maxsize=64)
@@ -291,7 +291,7 @@ def _skin_adjoint(
         launch(kernel.skin_adjoint, batch * runs, arguments, device, batch * count * _ADJOINT_COST)
     if out_maps is not None and not on_cpu:
         # Many threads would collide in one bone's sum; sorted by bone, each has its own part of it.
-        pairs = _known_pairs(bones.indices, bones.weights, _bone_numbers(joints, device))
+        pairs = _pairs(bones.indices, bones.weights, _bone_numbers(joints, device))
         arguments = [vertices_argument, grad_argument, *map(plain, pairs), out_maps_argument]
         launch(kernel.map_gradients_by_bone, batch * parts * joints, arguments, device)
         out_maps = out_maps.sum(1, keepdim=True)
@@ -316,30 +316,30 @@ def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
     return _Turn.apply(axis_angles)
 
 
-def _asked_for(gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+def _needed_only(gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
     return tuple(gradient if need else None for gradient, need in zip(gradients, needed, strict=True))
 
 
 class _Kinematics(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        posed, linear, positions, _ = _pose(Joints(*given), to_maps=False)
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        posed, linear, positions, _ = _pose(Joints(*inputs), to_maps=False)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*given[:5], posed, linear)
-        ctx.tree = given[5:]
+        ctx.save_for_backward(*inputs[:5], posed, linear)
+        ctx.tree = inputs[5:]
         return posed, linear, positions
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        *given, posed, linear = ctx.saved_tensors
-        found = _pose_adjoint(Joints(*given, *ctx.tree), posed, linear, grads, None)
-        return *_asked_for(found, ctx.needs_input_grad[:5]), None, None
+        *inputs, posed, linear = ctx.saved_tensors
+        found = _pose_adjoint(Joints(*inputs, *ctx.tree), posed, linear, grads, None)
+        return *_needed_only(found, ctx.needs_input_grad[:5]), None, None
 
 
-def forward_kinematics(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """See `op.forward_kinematics`; `given` is `Joints`."""
-    return _Kinematics.apply(*given)
+def forward_kinematics(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """See `op.forward_kinematics`; `inputs` are the fields of `Joints`."""
+    return _Kinematics.apply(*inputs)
 
 
 class _Skinning(torch.autograd.Function):
@@ -365,7 +365,7 @@ class _Skinning(torch.autograd.Function):
         out_vertices, out_maps = _skin_adjoint(vertices, maps, Bones(*bones), grad, to_vertices, any(to_bones))
         if out_maps is None:
             return out_vertices, None, None, None, None, None
-        return out_vertices, *_asked_for(_map_bones_adjoint(joints, linear, out_maps), to_bones), None, None
+        return out_vertices, *_needed_only(_map_bones_adjoint(joints, linear, out_maps), to_bones), None, None
 
 
 def skin_vertices(
@@ -382,19 +382,19 @@ class _Posing(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *given: Any
+        ctx: Any, vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        posed, linear, positions, maps = _pose(Joints(*given), to_maps=True)
+        posed, linear, positions, maps = _pose(Joints(*inputs), to_maps=True)
         assert maps is not None
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(vertices, bone_indices, bone_weights, maps, posed, linear, *given[:5])
-        ctx.tree = given[5:]
+        ctx.save_for_backward(vertices, bone_indices, bone_weights, maps, posed, linear, *inputs[:5])
+        ctx.tree = inputs[5:]
         return _skin(vertices, maps, Bones(bone_indices, bone_weights)), posed, linear, positions
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        vertices, bone_indices, bone_weights, maps, posed, linear, *given = ctx.saved_tensors
+        vertices, bone_indices, bone_weights, maps, posed, linear, *inputs = ctx.saved_tensors
         to_vertices, needed = ctx.needs_input_grad[0], ctx.needs_input_grad[3:8]
         out_vertices = out_maps = None
         if grad is not None:
@@ -402,15 +402,15 @@ class _Posing(torch.autograd.Function):
             out_vertices, out_maps = _skin_adjoint(vertices, maps, bones, grad, to_vertices, any(needed))
         if not any(needed):
             return out_vertices, *[None] * 9
-        found = _pose_adjoint(Joints(*given, *ctx.tree), posed, linear, grads, out_maps)
-        return out_vertices, None, None, *_asked_for(found, needed), None, None
+        found = _pose_adjoint(Joints(*inputs, *ctx.tree), posed, linear, grads, out_maps)
+        return out_vertices, None, None, *_needed_only(found, needed), None, None
 
 
 def pose_vertices(
-    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *given: Any
+    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `op.pose_vertices`; `given` is `Joints`."""
-    batch = len(Joints(*given).joints)
+    """See `op.pose_vertices`; `inputs` are the fields of `Joints`."""
+    batch = len(Joints(*inputs).joints)
     if vertices.shape[0] != batch:
         vertices = vertices.expand(batch, -1, -1)
-    return _Posing.apply(vertices, bone_indices, bone_weights, *given)
+    return _Posing.apply(vertices, bone_indices, bone_weights, *inputs)

@@ -88,11 +88,11 @@ def forward_kinematics(
     Differentiable (once) to rotations, joints and scales; to rest_rotations only by the reference. UsageError for
     shapes that do not fit.
     """
-    given = Joints(rotations, joints, scales, rest_rotations, None, tuple(parents), absolute)
-    _check_joints(given)
+    tree = Joints(rotations, joints, scales, rest_rotations, None, tuple(parents), absolute)
+    _check_joints(tree)
     check_tensors(rotations=rotations, joints=joints, scales=scales, rest_rotations=rest_rotations)
     unfit = _unfit(rotations, "rest_rotations", rest_rotations)
-    return Kinematics(*implementation(_PACKAGE, backend, rotations.device, unfit).forward_kinematics(*given))
+    return Kinematics(*implementation(_PACKAGE, backend, rotations.device, unfit).forward_kinematics(*tree))
 
 
 def skin_vertices(
@@ -149,8 +149,8 @@ def pose_vertices(
     translation in its positions. Differentiable (once) to vertices, rotations, joints, scales and translation; to
     bone_weights and rest_rotations only by the reference. UsageError for shapes that do not fit.
     """
-    given = Joints(rotations, joints, scales, rest_rotations, translation, tuple(parents), absolute)
-    _check_joints(given)
+    tree = Joints(rotations, joints, scales, rest_rotations, translation, tuple(parents), absolute)
+    _check_joints(tree)
     batch, count = joints.shape[:2]
     _check_vertices(vertices, bone_indices, bone_weights, batch, count)
     check_tensors(
@@ -165,21 +165,21 @@ def pose_vertices(
     )
     unfit = _unfit(vertices, "bone_weights", bone_weights) or _unfit(rotations, "rest_rotations", rest_rotations)
     compute = implementation(_PACKAGE, backend, vertices.device, unfit)
-    posed, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, *given)
+    posed, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, *tree)
     return posed, Kinematics(*kinematics)
 
 
-def _check_joints(given: Joints) -> None:
-    count = len(given.parents)
-    check_shape("rotations", given.rotations, "B", count, 3, 3)
-    batch = given.rotations.shape[0]
-    check_shape("joints", given.joints, batch, count, 3)
-    if given.scales is not None:
-        check_shape("scales", given.scales, batch, count)
-    if given.rest_rotations is not None:
-        check_shape("rest_rotations", given.rest_rotations, count, 3, 3)
-    if given.translation is not None:
-        check_shape("translation", given.translation, batch, 3)
+def _check_joints(tree: Joints) -> None:
+    count = len(tree.parents)
+    check_shape("rotations", tree.rotations, "B", count, 3, 3)
+    batch = tree.rotations.shape[0]
+    check_shape("joints", tree.joints, batch, count, 3)
+    if tree.scales is not None:
+        check_shape("scales", tree.scales, batch, count)
+    if tree.rest_rotations is not None:
+        check_shape("rest_rotations", tree.rest_rotations, count, 3, 3)
+    if tree.translation is not None:
+        check_shape("translation", tree.translation, batch, 3)
 
 
 def _check_vertices(vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, batch: int, joints: int) -> None:

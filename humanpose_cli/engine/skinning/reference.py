@@ -88,8 +88,8 @@ def forward_kinematics(
     if not absolute:
         chain: list[Tensor] = []
         for level, above in rows:
-            own = rotations[:, list(level)]  # [B, n, 3, 3]
-            chain.append(chain[-1][:, list(above)] @ own if above else own)
+            relative = rotations[:, list(level)]  # [B, n, 3, 3]
+            chain.append(chain[-1][:, list(above)] @ relative if above else relative)
         rotations = torch.cat(chain, 1)[:, inverse]
     linear = rotations if rest_rotations is None else rotations @ rest_rotations
     if scales is not None:
@@ -98,12 +98,12 @@ def forward_kinematics(
     placed: list[Tensor] = []
     previous: tuple[int, ...] = ()
     for level, above in rows:
-        own = joints[:, list(level)]  # [B, n, 3]
+        points = joints[:, list(level)]  # [B, n, 3]
         if above:
             parent = [previous[i] for i in above]
-            arm = (linear[:, parent] @ (own - joints[:, parent])[..., None]).squeeze(-1)
-            own = placed[-1][:, list(above)] + arm
-        placed.append(own)
+            bone = (linear[:, parent] @ (points - joints[:, parent])[..., None]).squeeze(-1)
+            points = placed[-1][:, list(above)] + bone
+        placed.append(points)
         previous = level
     positions = torch.cat(placed, 1)[:, inverse]
     return rotations, linear, positions if translation is None else positions + translation[:, None]
@@ -123,9 +123,9 @@ def skin_vertices(
 
 
 def pose_vertices(
-    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *given: Any
+    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `op.pose_vertices`; `given` is `Joints`."""
-    posed, linear, positions = forward_kinematics(*given)
-    joints = Joints(*given).joints
+    """See `op.pose_vertices`; `inputs` are the fields of `Joints`."""
+    posed, linear, positions = forward_kinematics(*inputs)
+    joints = Joints(*inputs).joints
     return skin_vertices(vertices, joints, linear, positions, bone_indices, bone_weights), posed, linear, positions

@@ -216,11 +216,11 @@ class _Warping(torch.autograd.Function):
             return out_volume, out_transforms, None, None, None, None, None
         plans, masks, winners, rows = saved
         upstream = _rows(grad)
-        known = ctx.shape, ctx.storage, plans, masks, winners
+        saved_forward = ctx.shape, ctx.storage, plans, masks, winners
         if to_volume:
-            out_volume = _volume(_to_volume(upstream, *known), ctx.shape, ctx.dtype)
+            out_volume = _volume(_to_volume(upstream, *saved_forward), ctx.shape, ctx.dtype)
         if to_transforms:
-            out_transforms = _to_transforms(rows, upstream, *known)
+            out_transforms = _to_transforms(rows, upstream, *saved_forward)
             if ctx.planar:
                 out_transforms[..., 2, :] = 0
                 out_transforms[..., 2] = 0

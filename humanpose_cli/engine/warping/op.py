@@ -5,7 +5,7 @@ Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3
     V' = maxᵢ Tᵢ(Mᵢ ⊙ V)
 
 Every part i has a mask Mᵢ, the union of its capsules, evaluated at voxel centres, and a transform Tᵢ. Its features
-Mᵢ ⊙ V are moved with trilinear interpolation, and every number of the result is the greatest of the parts':
+Mᵢ ⊙ V are moved with trilinear interpolation, and every number of the result is the largest of the parts':
 
     V'(y) = maxᵢ Σ_c w_c(Aᵢ y) Mᵢ(c) V(c)
 
@@ -35,7 +35,7 @@ from humanpose_cli.engine.warping import reference
 
 _PACKAGE = "humanpose_cli.engine.warping"
 # The winning part of a voxel and channel is kept in a byte.
-MOST_PARTS = 254
+MAX_PARTS = 254
 _HALF = (torch.bfloat16, torch.float16)
 
 
@@ -142,7 +142,7 @@ def warp_parts(
     wins over all numbers.
 
     Differentiable (once) to volume and target_to_source; at kinks (samples on voxel centres, ties) to the right.
-    Beside the result, the kernels keep a byte for each of its numbers where a gradient may be asked for, and need
+    Beside the result, the kernels keep a byte for each of its numbers where a gradient may be needed, and need
     four for each part and voxel (its mask; on the CPU only where a mask has voxels).
 
     The kernels' results are the same for any number of CPU threads. On CUDA the gradient to the volume is added up
@@ -202,8 +202,8 @@ def _check(
     check_shape("capsules", capsules, batch, "K", 7)
     check_shape("target_to_source", target_to_source, batch, "P", 3, 4)
     parts = target_to_source.shape[1]
-    if parts > MOST_PARTS:
-        raise UsageError("target_to_source", "has too many parts", expected=f"at most {MOST_PARTS}", got=str(parts))
+    if parts > MAX_PARTS:
+        raise UsageError("target_to_source", "has too many parts", expected=f"at most {MAX_PARTS}", got=str(parts))
     _check_capsules(capsules, part_of_capsule, parts, 7, softness, voxel_size)
     if volume.dtype in _HALF:
         check_tensors(capsules=capsules, target_to_source=target_to_source)

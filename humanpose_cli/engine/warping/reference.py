@@ -24,7 +24,7 @@ def part_masks(
     softness: float,
     voxel_size: Sequence[float],
 ) -> Tensor:
-    """Capsules (B, K, 7) → (B, P, D, H, W): each part's greatest coverage by one of its capsules."""
+    """Capsules (B, K, 7) → (B, P, D, H, W): each part's largest coverage by one of its capsules."""
     capsules = capsules.detach()
     z, y, x = (
         (torch.arange(n, dtype=capsules.dtype, device=capsules.device) + 0.5) * step
@@ -36,13 +36,13 @@ def part_masks(
         capsule = capsules[:, k]
         starts, ends, radii = (t[:, None, None, None] for t in split_capsules(capsule))
         cover = capsule_coverage(segment_distances_squared(centres, starts, ends), radii, softness)
-        known = capsule.isfinite().all(-1)[:, None, None, None]
-        masks[:, part] = torch.maximum(masks[:, part], torch.where(known, cover, torch.zeros_like(cover)))
+        finite = capsule.isfinite().all(-1)[:, None, None, None]
+        masks[:, part] = torch.maximum(masks[:, part], torch.where(finite, cover, torch.zeros_like(cover)))
     return masks
 
 
 def widened_masks(masks: Tensor, voxels: int) -> Tensor:
-    """Masks (B, P, D, H, W) dilated by so many voxels on every side: the greatest value of each box of 2 n + 1 voxels
+    """Masks (B, P, D, H, W) dilated by so many voxels on every side: the largest value of each box of 2 n + 1 voxels
     a side, those outside the volume left out.
     """
     for _ in range(voxels):
@@ -104,21 +104,21 @@ def warp_parts(
 
 
 def _planar(transform: Tensor) -> Tensor:
-    """(B, 3, 4) → the same with only its part in the image's plane; z stays as it is."""
+    """(B, 3, 4) → the same with only its part in the image's plane; z is unchanged."""
     keep = torch.tensor([[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 0]], dtype=torch.bool, device=transform.device)
     other = torch.zeros_like(transform)
     other[:, 2, 2] = 1
     return torch.where(keep, transform, other)
 
 
-def _sampled(features: Tensor, mask: Tensor, positions: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def _sampled(features: Tensor, mask: Tensor, positions: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
     """Trilinear samples of mask · features at voxel indices (B, D, H, W, 3): values (B, C, D, H, W), where reached.
 
     What is read nowhere counts 0, also if it is not finite: outside, where the mask is 0, at corners of weight 0.
     """
     size = features.shape[2:]
     limit = torch.tensor([size[2], size[1], size[0]], dtype=positions.dtype, device=positions.device)
-    near = known[:, None, None, None] & ((positions > -1) & (positions < limit)).all(-1)
+    near = finite[:, None, None, None] & ((positions > -1) & (positions < limit)).all(-1)
     positions = torch.where(near[..., None], positions, torch.full_like(positions, -2.0))
     base = positions.detach().floor()
     fraction = positions - base

@@ -1,6 +1,6 @@
 """Target poses from files: `.npy` joint positions, AMASS `.npz`, fit files and `.bvh`.
 
-`read_pose` tells a file's kind by its name and its contents.
+`read_pose` distinguishes them by their names and contents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_pose(
     """Read a pose or motion to put a person into.
 
     path      `.npy` joint positions (J, 3) or (T, J, 3) metres; AMASS `.npz`; fit file; `.bvh`
-    skeleton  of a `.npy`; None tells it by the number of joints, where 17 is ambiguous
+    skeleton  of a `.npy`; None selects it by the number of joints, where 17 is ambiguous
     axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for AMASS, for BVH y-up
               unless its rest skeleton stands along z. A fit file is always in camera axes
     track     the person of a fit file; None takes the largest

@@ -37,7 +37,7 @@ _SMALL_BONES = {
     **dict.fromkeys(("hand", "pinky", "index", "thumb", "eye", "ear", "heel"), 0.25),
     **dict.fromkeys(("foot", "spine1", "spine2", "spine3", "head", "collar"), 0.3),
 }
-_MOST_RATIO = 2.0  # left to right, and between neighbouring bones: at most 1.5 in people
+_MAX_RATIO = 2.0  # left to right, and between neighbouring bones: at most 1.5 in people
 # How far a bone's length may swing in a motion: (95th − 5th percentile) / median.
 _MEDIAN_SWING, _LARGEST_SWING = 0.3, 0.5
 
@@ -103,19 +103,19 @@ def _check_build(
     ]
     for parent, child in skeleton.bones:
         name = skeleton.joint_names[child]
-        most = _SMALL_BONES.get(name.removeprefix("left_").removeprefix("right_"))
-        if most is not None:
+        longest = _SMALL_BONES.get(name.removeprefix("left_").removeprefix("right_"))
+        if longest is not None:
             length = share(skeleton.joint_names[parent], name)
-            shares.append((f"bone to the {name}".replace("_", " "), length, (0.0, most)))
-    for what, length, (least, most) in shares:
-        if not least <= length <= most:
+            shares.append((f"bone to the {name}".replace("_", " "), length, (0.0, longest)))
+    for what, length, (low, high) in shares:
+        if not low <= length <= high:
             raise _impossible(path, skeleton, f"the {what} is {length:.2f} of leg and trunk together")
     pairs = [(f"left {bone}", f"right {bone}") for bone in _LIMBS]
     neighbours = (("upper arm", "forearm"), ("thigh", "shank"))
     pairs += [(f"{side} {a}", f"{side} {b}") for side in _SIDES for a, b in neighbours]
     for a, b in pairs:
         ratio = max(limbs[a], limbs[b]) / min(limbs[a], limbs[b])
-        if ratio > _MOST_RATIO:
+        if ratio > _MAX_RATIO:
             raise _impossible(path, skeleton, f"the {a} and the {b} differ {ratio:.1f} times in length")
 
 
@@ -128,18 +128,18 @@ def _impossible(path: Path | str, skeleton: Skeleton, found: str) -> InputError:
 
 
 def _check_unit(path: Path | str, joints: np.ndarray, size: float) -> None:
-    least, most = _SIZE_METRES
-    if least <= size <= most:
+    low, high = _SIZE_METRES
+    if low <= size <= high:
         return
     unit = min(_UNITS, key=lambda name: abs(math.log(size / (_ADULT_SIZE * _UNITS[name]))))
     factor = _UNITS[unit]
-    within = least <= size / factor <= most
+    within = low <= size / factor <= high
     looks = [unit] if within else []
     if size > 30 and (joints[..., :2] >= 0).all():
         looks.append("pixels")
     got = f"a person whose leg and trunk are {size:.3g} long" + (f", as in {' or '.join(looks)}" if looks else "")
     scale = f"divide them by {factor:g}" if within else f"multiply them by {_ADULT_SIZE / size:.3g} for an adult"
-    raise InputError(path, "is not in metres", expected=f"leg and trunk of {least}–{most} m", got=got, remedy=scale)
+    raise InputError(path, "is not in metres", expected=f"leg and trunk of {low}–{high} m", got=got, remedy=scale)
 
 
 def _check_rigidity(path: Path | str, lengths: dict[str, np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""Poses as joint rotations: AMASS archives and our own fit files."""
+"""Poses as joint rotations: AMASS archives and fit files."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "
 
     From the first frame that shows them to the last; frames between that do not show them hold the last pose shown.
 
-    name  of the fit in errors: InputError if it holds nobody, UsageError if it does not hold that track
+    name  of the fit in errors: InputError if it holds no person, UsageError if it does not hold that track
     """
     if len(fit) == 0:
-        raise InputError(name, "holds nobody", expected="a fit with at least one person")
+        raise InputError(name, "holds no person", expected="a fit with at least one person")
     if track is None:
         track = fit.largest_track
     if track not in fit.tracks:

@@ -26,7 +26,7 @@ from humanpose_cli.core.options import option
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
-from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
+from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, InputItem, open_inputs, printable
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
@@ -86,7 +86,9 @@ class ImagesSource(FolderSource):
     def _list(self, notes: list[str]) -> Iterable[Group]:
         beside = [path for path in (self.options.fits, self.options.densepose) if path is not None]
         exclude = [Path(path) for path in beside if Path(path).resolve() != self.root.resolve()]
-        inputs = open_inputs([self.root], sequence=self.options.sequence, exclude=exclude, own_suffixes=OWN_SUFFIXES)
+        inputs = open_inputs(
+            [self.root], sequence=self.options.sequence, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES
+        )
         items: Sequence[InputItem] = list(inputs)
         notes += inputs.messages
         if self._fits is not None:
