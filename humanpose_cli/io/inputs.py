@@ -566,9 +566,9 @@ def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
         by_key.setdefault(item.key, []).append(item)
     twins = {id(item) for group in by_key.values() if len(group) > 1 for item in group}
     distinct = [replace(item, key=_plain_key(item)) if id(item) in twins else item for item in items]
-    by_key: dict[str, InputItem] = {}
+    first_of_key: dict[str, InputItem] = {}
     for item in distinct:
-        other = by_key.setdefault(item.key, item)
+        other = first_of_key.setdefault(item.key, item)
         if other is not item:
             raise UsageError(
                 item.path,
