@@ -448,7 +448,7 @@ def test_absurd_sizes_are_refused_from_the_header_alone(tmp_path):
 def test_a_large_image_of_next_to_nothing_is_refused(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(images, "_LARGE", 500_000)
     Image.new("RGB", (1000, 1000)).save(tmp_path / f"x{suffix}")
-    monkeypatch.setattr(images, "_LEAST_BYTES", 0.1)
+    monkeypatch.setattr(images, "_MIN_BYTES_PER_PIXEL", 0.1)
     with pytest.raises(InputError, match="1000 × 1000 pixels in"):
         read_image(tmp_path / f"x{suffix}")
 

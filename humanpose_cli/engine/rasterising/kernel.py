@@ -78,6 +78,8 @@ def draw_faces(
     slack: float,
     keys: wp.array3d(dtype=wp.int64),
 ):
+    # Thread t draws a chunk of the faces into every `lanes`-th row of one image: rows are shared so that a few large
+    # faces keep many threads busy.
     t = first + wp.tid()
     lane = t % lanes
     start = ((t // lanes) % chunks) * chunk
@@ -86,7 +88,8 @@ def draw_faces(
     principal_point = principal_points[image]
     height = keys.shape[1]
     width = keys.shape[2]
-    # A far corner's rounding can move a pixel's depth, which is what decides, from half the near plane on.
+    # The bounds of a face reach to half the near plane: a far corner's rounding can move a pixel's depth that far, and
+    # the depth decides whether the pixel is before the near plane.
     nearest = 0.5 * near
     finite = wp.isfinite(focal) and wp.isfinite(principal_point)
     for f in range(start, wp.min(start + chunk, faces.shape[0])):
@@ -94,6 +97,8 @@ def draw_faces(
         a = vertices[image, corners[0]]
         b = vertices[image, corners[1]]
         c = vertices[image, corners[2]]
+        # 1. The face's bounds in the image plane at depth 1. Corners nearer than the plane have no projection: of such
+        #    a face, the bounds hold the part beyond the plane.
         bounds = wp.vec4(wp.inf, wp.inf, -wp.inf, -wp.inf)
         grown = slack
         if wp.min(wp.min(a[2], b[2]), c[2]) >= nearest:
@@ -102,14 +107,15 @@ def draw_faces(
             bounds = with_point(bounds, c[0] / c[2], c[1] / c[2])
         elif wp.max(wp.max(a[2], b[2]), c[2]) >= nearest:
             bounds = with_edge(with_edge(with_edge(bounds, a, b, nearest), b, c, nearest), c, a, nearest)
-            # Where an edge meets that plane is known less well; the bounds grow by that error.
+            # The crossing of an edge and the plane has a larger rounding error; the bounds grow by it.
             grown += 1.0e-6 * focal / nearest * wp.max(wp.max(largest(a), largest(b)), largest(c))
-        # Clamped as floats, before they become integers.
+        # 2. Pixels whose centres may lie inside. They are clamped as floats: integers of far points would overflow.
         left = wp.max(wp.ceil(focal * bounds[0] + principal_point[0] - 0.5 - grown), 0.0)
         top = wp.max(wp.ceil(focal * bounds[1] + principal_point[1] - 0.5 - grown), 0.0)
         right = wp.min(wp.floor(focal * bounds[2] + principal_point[0] - 0.5 + grown), float(width - 1))
         bottom = wp.min(wp.floor(focal * bounds[3] + principal_point[1] - 0.5 + grown), float(height - 1))
         if finite and left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
+            # 3. Every pixel in the bounds; this lane's first row is the next one that is its own.
             x0 = int(left)
             x1 = int(right) + 1
             y0 = int(top)
@@ -117,18 +123,20 @@ def draw_faces(
             for y in range(y0, int(bottom) + 1, lanes):
                 for x in range(x0, x1):
                     centre = wp.vec2(float(x) + 0.5 - principal_point[0], float(y) + 0.5 - principal_point[1])
+                    # All edge values have one sign inside: positive for a front face, negative for a back face.
                     e = edges_of(a, b, c, focal, centre)
                     inside = wp.min(wp.min(e[0], e[1]), e[2])
                     if cull_back_faces == 0:
                         inside = wp.max(inside, -wp.max(wp.max(e[0], e[1]), e[2]))
-                    # Not a number where the face is seen edge-on.
+                    # NaN if the face is edge-on, whose edge values sum to 0: the comparisons below are false then.
                     depth = depth_of(e * (1.0 / (e[0] + e[1] + e[2])), a, b, c)
+                    # Positive floats are ordered as their bits are, so the smaller key is the nearer face.
                     key = (wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32)) | wp.int64(f)
                     key = wp.where(inside >= 0.0, key, FAR_KEY)
                     key = wp.where(depth >= near, key, FAR_KEY)
                     key = wp.where(depth < wp.inf, key, FAR_KEY)
-                    # A body's faces cover a pixel or few: on a CPU, doing the work in vain is cheaper than
-                    # branches that cannot be foreseen. On CUDA, writing in vain is what costs.
+                    # A body's faces cover few pixels: on a CPU, needless writes are cheaper than mispredicted
+                    # branches, and a row has one thread. On CUDA, several threads share a row.
                     if alone == 1:
                         keys[image, y, x] = wp.min(keys[image, y, x], key)
                     elif key < keys[image, y, x]:
@@ -156,6 +164,7 @@ def read_faces(
     y = row - image * keys.shape[1]
     focal = focals[image]
     principal_point = principal_points[image]
+    # The edge values of the nearest face are computed again: to store them for each pixel would cost more.
     for x in range(start, wp.min(start + run, keys.shape[2])):
         key = keys[image, y, x]
         if key == FAR_KEY:
@@ -218,6 +227,8 @@ def interpolate_adjoint(
     grad: wp.array4d(dtype=wp.float32),
     out: wp.array3d(dtype=wp.float32),
 ):
+    # One thread adds up all pixels of an image for every `lanes`-th channel, so no two threads write to one sum and
+    # the order of the sums does not depend on the number of threads.
     t = first + wp.tid()
     image = t // lanes
     lane = t - image * lanes
@@ -242,6 +253,7 @@ def interpolate_sorted_adjoint(
     grad: wp.array2d(dtype=wp.float32),
     out: wp.array2d(dtype=wp.float32),
 ):
+    # The pixels are sorted by corner: a thread gathers one corner's pixels of one channel, without atomics.
     t = first + wp.tid()
     row = t // out.shape[1]
     k = t - row * out.shape[1]

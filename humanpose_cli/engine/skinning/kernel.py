@@ -27,12 +27,14 @@ columns = wp.types.vector(length=16, dtype=wp.float32)
 @wp.func
 def turn_coefficients(squared: float):
     """a = sin θ / θ, b = (1 − cos θ) / θ², and the derivatives of both to θ, divided by θ; of θ²."""
+    # Taylor series about 0, where the closed forms divide by 0.
     a = 1.0 - squared / 6.0
     b = 0.5 - squared / 24.0
     da = squared / 30.0 - 1.0 / 3.0
     db = squared / 180.0 - 1.0 / 12.0
     if not squared < 1e-3:  # also for NaN
         angle = wp.sqrt(squared)
+        # 1 − cos θ = 2 sin²(θ / 2), without the cancellation of 1 − cos θ for small angles.
         half = wp.sin(0.5 * angle) / angle
         a = wp.sin(angle) / angle
         b = 2.0 * half * half
@@ -43,6 +45,7 @@ def turn_coefficients(squared: float):
 
 @wp.kernel
 def turn(first: int, axis_angles: wp.array1d(dtype=wp.vec3), out: wp.array1d(dtype=wp.mat33)):
+    # Rodrigues' formula: R = cos θ I + a K + b v vᵀ, with K the cross product matrix of v.
     i = first + wp.tid()
     v = axis_angles[i]
     squared = wp.dot(v, v)
@@ -133,18 +136,21 @@ def pose_joints(
     t = first + wp.tid()
     b = t // lanes
     lane = t - b * lanes
+    # From the root to the leaves: a joint's parent is complete when its level begins.
     for level in range(starts.shape[0] - 1):
         for n in range(starts[level] + lane, starts[level + 1], lanes):
             c = order[n]
             p = parents[c]
             R = rotations[b, c]
             q = joints[b, c]
+            # The parent turns and moves the joint; its bone acts on the joint's rest offset.
             if p >= 0:
                 if absolute == 0:
                     R = out_rotations[b, p] * R
                 q = out_positions[b, p] + out_linear[b, p] * (q - joints[b, p])
             elif has_translation == 1:
                 q = q + translation[b]
+            # L = s R Q acts on the bone's vertices; scales do not accumulate along the chain.
             L = R
             if has_rest == 1:
                 L = R * rest_rotations[c]
@@ -208,6 +214,7 @@ def pose_joints_adjoint(
             dL = wp.mat33()
             dq = wp.vec3()
             dj = wp.vec3()
+            # 1. Gradients that arrive at this joint's outputs.
             if from_rotations == 1:
                 dR = grad_rotations[b, c]
             if from_linear == 1:
@@ -220,6 +227,8 @@ def pose_joints_adjoint(
                 dL += map_to_linear(m, do, j)
                 dq += do
                 dj = -(wp.transpose(L) * do)
+            # 2. Gradients that arrive through the children, which are complete: `sum_positions` and `out_rotations`
+            #    hold those to their positions and rotations.
             carried = wp.vec3()
             for i in range(child_starts[c], child_starts[c + 1]):
                 k = children[i]
@@ -232,13 +241,14 @@ def pose_joints_adjoint(
                     dR_k = out_rotations[b, k]
                     dR += dR_k * wp.transpose(rotations[b, k])
                     out_rotations[b, k] = wp.transpose(R) * dR_k
+            # 3. To the rest joint: through the children's offsets, and through the joint's own offset from its parent.
             dq += carried
             dj -= wp.transpose(L) * carried
             if p >= 0:
                 dj += wp.transpose(linear[b, p]) * dq
             else:
                 dj += dq
-            # L = s R Q
+            # 4. L = s R Q: to the scale and to the rotation.
             turned = dL
             if has_rest == 1:
                 turned = dL * wp.transpose(rest_rotations[c])
@@ -249,6 +259,7 @@ def pose_joints_adjoint(
             out_joints[b, c] = dj
             sum_positions[b, c] = dq
         end_level()
+    # The translation moves the roots.
     if has_translation == 1 and lane == 0:
         moved = wp.vec3()
         for n in range(starts[0], starts[1]):
@@ -367,6 +378,8 @@ def map_gradients_by_bone(
     pair_weights: wp.array1d(dtype=wp.float32),
     out_maps: wp.array3d(dtype=columns),
 ):
+    # Thread t sums every `lanes`-th vertex of one bone of one body: the pairs of vertices and bones are sorted by bone,
+    # so that no two threads write to one sum and its order is fixed.
     t = first + wp.tid()
     lanes = out_maps.shape[1]
     bones = out_maps.shape[2]
@@ -393,6 +406,7 @@ def bone_maps_adjoint(
     t = first + wp.tid()
     b = t // joints.shape[1]
     j = t - b * joints.shape[1]
+    # o = q − L j: the gradient to the offset goes to all three.
     m = sum_of_parts(grad_maps, b, j)
     do = wp.vec3(m[12], m[13], m[14])
     out_linear[b, j] = map_to_linear(m, do, joints[b, j])

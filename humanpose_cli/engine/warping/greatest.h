@@ -1,4 +1,4 @@
-// Included inside functions, after samples.h. The greatest of the parts' samples in some channels of one voxel; true if
+// Included inside functions, after samples.h. The largest of the parts' samples in some channels of one voxel; true if
 // it is to be written.
 struct Sixty4 {
     enum { width = 64 };
@@ -26,6 +26,7 @@ auto greatest = [&](auto size, int b, int x, int y, int z, int channel, const in
     float best[N];
     int won[N];
     int reached = 0;
+    // 1. Each part's sample: the weighted sum of the voxels that its mask covers.
     for (int i = 0; i < count; ++i) {
         const int part = candidates ? candidates[i] : i;
         const float* p = plans.data + ((long long)b * parts + part) * PLAN_SIZE;
@@ -43,6 +44,7 @@ auto greatest = [&](auto size, int b, int x, int y, int z, int channel, const in
         });
         if (!any)
             continue;
+        // 2. The largest wins, among equals the first part; NaN wins over numbers and stays.
         if (reached++ == 0) {
             for (int c = 0; c < N; ++c) {
                 best[c] = sum[c];
@@ -58,6 +60,7 @@ auto greatest = [&](auto size, int b, int x, int y, int z, int channel, const in
     }
     if (reached == 0)
         return false;
+    // 3. A part that does not reach the voxel contributes 0, so a negative number stands only if all parts reach.
     const long long to = (((long long)b * depth + z) * slice_size + (long long)y * width + x) * channels + channel;
     if (reached < parts) {
         for (int c = 0; c < N; ++c) {

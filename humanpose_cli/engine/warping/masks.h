@@ -1,11 +1,12 @@
 // Capsule masks: native code of mask_kernel.py.
 #pragma once
-#include "builtin.h"  // Warp's own, for editors
+#include "builtin.h"  // of Warp, for editors
 
 // Raises the masks in block t, of `rows` × `columns` voxels of one slice.
 inline void fill_block(int t, int rows, int columns, int parts, int depth, int height, int width,
                        wp::array_t<float> capsules, wp::array_t<int> part_of_capsule, float softness, float sharpness,
                        float size_x, float size_y, float size_z, wp::array_t<float> masks) {
+    // Which block of which slice of which part's mask thread t fills.
     const int columns_per_row = (width + columns - 1) / columns;
     const int rows_per_slice = (height + rows - 1) / rows;
     const int x_begin = t % columns_per_row * columns;
@@ -22,9 +23,9 @@ inline void fill_block(int t, int rows, int columns, int parts, int depth, int h
     auto bounds = [&](float a, float b, float reach, float step, int begin, int end, int& first, int& last) {
         const float low = (wp::min(a, b) - reach) / step - 0.5f, high = (wp::max(a, b) + reach) / step - 0.5f;
         const float slack = 1.0e-2f + 1.0e-5f * (wp::abs(low) + wp::abs(high));
-        const float from = low - slack, to = high + slack, most = (float)(end - 1);
-        first = !(from > (float)begin) ? begin : from > most ? end : (int)wp::ceil(from);
-        last = !(to < most) ? end - 1 : to < (float)begin ? begin - 1 : (int)wp::floor(to);
+        const float from = low - slack, to = high + slack, last_index = (float)(end - 1);
+        first = !(from > (float)begin) ? begin : from > last_index ? end : (int)wp::ceil(from);
+        last = !(to < last_index) ? end - 1 : to < (float)begin ? begin - 1 : (int)wp::floor(to);
     };
 
     for (int k = 0; k < count; ++k) {
@@ -32,19 +33,21 @@ inline void fill_block(int t, int rows, int columns, int parts, int depth, int h
             continue;
         const float* c = capsules.data + ((long long)b * count + k) * 7;
         const float r = c[6];
-        bool known = true;
+        bool finite = true;
         for (int i = 0; i < 7; ++i)
-            known = known && wp::isfinite(c[i]);
+            finite = finite && wp::isfinite(c[i]);
         int x0, x1, y0, y1, z0, z1;
         const float reach = wp::max(r, 0.0f) + 0.5f * softness;
-        if (!known)
+        if (!finite)
             continue;
+        // Voxels in the capsule's box: usually a small part of the block.
         bounds(c[2], c[5], reach, size_z, z, z + 1, z0, z1);
         bounds(c[1], c[4], reach, size_y, y_begin, y_end, y0, y1);
         bounds(c[0], c[3], reach, size_x, x_begin, x_end, x0, x1);
         if (z0 > z1)
             continue;
         const float sx = c[3] - c[0], sy = c[4] - c[1], sz = c[5] - c[2];
+        // A capsule of length 0 is a sphere: the division below then gives 0.
         const float squared = sx * sx + sy * sy + sz * sz;
         const float length = squared > 0.0f ? squared : 1.0f;
         const float pz = ((float)z + 0.5f) * size_z - c[2];
@@ -53,6 +56,7 @@ inline void fill_block(int t, int rows, int columns, int parts, int depth, int h
             float* row = out + (long long)y * width;
             for (int x = x0; x <= x1; ++x) {
                 const float px = ((float)x + 0.5f) * size_x - c[0];
+                // The nearest point of the capsule's segment, and the squared distance to it.
                 float along = (px * sx + py * sy + pz * sz) / length;
                 along = along < 0.0f ? 0.0f : along;
                 along = along > 1.0f ? 1.0f : along;
@@ -64,6 +68,7 @@ inline void fill_block(int t, int rows, int columns, int parts, int depth, int h
                     cover = cover > 0.0f ? cover : 0.0f;  // also where it is not a number
                     cover = cover < 1.0f ? cover : 1.0f;
                 }
+                // A part is the union of its capsules.
                 row[x] = cover > row[x] ? cover : row[x];
             }
         }

@@ -1,14 +1,15 @@
 // Included inside functions. Rows of a slice, and voxels of a row, from which a part may be reached: first and last, or
 // an empty span. A sample's position is step · i + start along every axis, with start somewhere between two bounds.
-auto narrow = [](float step, float least, float most, float low, float high, float end, float& from, float& to) {
+auto narrow = [](float step, float min_start, float max_start, float low, float high, float end, float& from,
+                 float& to) {
     if (wp::abs(step) < 1.0e-3f) {  // the position then hardly changes
         const float room = 2.0e-3f * end;
-        if (!(most + room > low) || !(least - room < high))
+        if (!(max_start + room > low) || !(min_start - room < high))
             from = 1.0f, to = 0.0f;
         return;
     }
-    // Grown by one, which is more than rounding takes.
-    const float a = (low - most) / step, b = (high - least) / step;
+    // Grown by one voxel, which is more than rounding errors.
+    const float a = (low - max_start) / step, b = (high - min_start) / step;
     from = wp::min(a, b) - 1.0f > from ? wp::min(a, b) - 1.0f : from;
     to = wp::max(a, b) + 1.0f < to ? wp::max(a, b) + 1.0f : to;
 };
