@@ -7,7 +7,7 @@ displacements along the surface's normals, ready for any pose.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.options import AlignmentOptions, SilhouetteOptions
 from humanpose_cli.avatar.stray_limbs import LIMB_LANDMARKS
 from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_face
 from humanpose_cli.body.body import FACE13, Body, PosedBody
@@ -29,27 +30,42 @@ from humanpose_cli.rendering.surfaces import vertex_normals
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-# Normals are averaged over about this distance (metres): fingers, ears and noses then move as a whole.
+# Normals are averaged over about this distance (metres): fingers, ears and noses then move as one.
 _NORMAL_REACH = 0.025
+_USUAL_HEIGHT = 1.7  # metres: of the person that lengths of the options are for
 
 
+@dataclass(frozen=True, eq=False)
 class DressedBody:
-    """A shaped body whose surface is moved along fixed directions of its rest pose.
+    """A shaped body whose surface is moved along fixed directions of its rest pose. `DressedBody.of` makes it.
 
-    betas (S,), segment_scales (24,) or None. May be set once they are known: `displacements` (V,) metres along the
-    directions, and `offsets` (V, 3) metres, axes of the resting body, or None. Both are added before posing.
+    body             the rigged mesh of V vertices; betas (1, S); segment_scales (24,), or None for 1
+    height           metres, at rest
+    operator         of the resting surface
+    rest_directions  (V, 3) unit vectors, along which `displacements` (V,), metres, move the surface
+    offsets          (V, 3) metres, axes of the resting body, or None; both are added before posing
     """
 
-    def __init__(self, body: Body, betas: Tensor, segment_scales: Tensor | None = None) -> None:
-        self.body, self.betas, self.segment_scales = body, betas[None], segment_scales
-        rest = self.rest()
-        self.height = float(rest[:, 1].max() - rest[:, 1].min())
-        self.displacements = torch.zeros(len(rest), device=rest.device)
-        self.offsets: Tensor | None = None
-        self.operator = SurfaceOperator(rest.cpu().numpy(), body.faces.cpu().numpy().astype(np.int64))
+    body: Body
+    betas: Tensor
+    segment_scales: Tensor | None
+    height: float
+    operator: SurfaceOperator
+    rest_directions: Tensor
+    displacements: Tensor
+    offsets: Tensor | None = None
+
+    @classmethod
+    def of(cls, body: Body, betas: Tensor, segment_scales: Tensor | None = None) -> DressedBody:
+        """A body of shape betas (S,) without clothes."""
+        rest = body.rest(betas[None]).vertices[0]
+        height = float(rest[:, 1].max() - rest[:, 1].min())
+        operator = SurfaceOperator(rest.cpu().numpy(), body.faces.cpu().numpy().astype(np.int64))
         normals = vertex_normals(rest, body.faces)
-        smooth = _smooth(self.operator, normals.cpu().numpy().astype(np.float64), _NORMAL_REACH)
-        self._directions = torch.nn.functional.normalize(torch.from_numpy(smooth).to(normals), dim=-1)
+        smooth = _smooth(operator, normals.cpu().numpy().astype(np.float64), _NORMAL_REACH)
+        directions = torch.nn.functional.normalize(torch.from_numpy(smooth).to(normals), dim=-1)
+        displacements = torch.zeros(len(rest), device=rest.device)
+        return cls(body, betas[None], segment_scales, height, operator, directions, displacements)
 
     def pose(self, rotations: Tensor, trans: Tensor) -> Tensor:
         """Vertices (V, 3) metres for rotations (24, 3, 3) relative to parents and trans (3,)."""
@@ -64,22 +80,22 @@ class DressedBody:
         return self._turned(self._bones(self.posed(rotations, trans)))
 
     def landmarks(self, name: str, rotations: Tensor, trans: Tensor) -> Tensor:
-        """Positions (L, 3) metres of a landmark set in that pose, on the naked body."""
+        """Positions (L, 3) metres of a landmark set in that pose, on the body without clothes."""
         return self.body.pose_landmarks(name, self.posed(rotations, trans), self.betas)[0]
 
     def rest(self) -> Tensor:
-        """Vertices (V, 3) metres of the naked resting body."""
+        """Vertices (V, 3) metres of the resting body without clothes."""
         return self.body.rest(self.betas).vertices[0]
 
-    def scale_head(self, scale: float) -> None:
-        """Enlarge the head about its joint, in every pose."""
+    def with_head_scaled(self, scale: float) -> DressedBody:
+        """The same with the head enlarged about its joint, in every pose."""
         scales = self.segment_scales
         scales = torch.ones(len(SMPL24), device=self.displacements.device) if scales is None else scales.clone()
         scales[SMPL24.index("head")] *= scale
-        self.segment_scales = scales
+        return replace(self, segment_scales=scales)
 
     def posed(self, rotations: Tensor, trans: Tensor) -> PosedBody:
-        """The naked body in that pose."""
+        """The body without clothes in that pose."""
         scales = None if self.segment_scales is None else self.segment_scales[None]
         return self.body.pose(rotations[None], self.betas, trans[None], scales)
 
@@ -89,35 +105,7 @@ class DressedBody:
         return (self.body.bone_weights[..., None, None] * bones).sum(1)
 
     def _turned(self, bones: Tensor) -> Tensor:
-        return torch.nn.functional.normalize((bones @ self._directions[..., None])[..., 0], dim=-1)
-
-
-_MOST_STRAYS = 1 / 3  # of the landmarks on limbs
-
-# Pull of a landmark on its surroundings, against the surface's stiffness of 1.
-_PULL = 10.0
-
-
-@dataclass(frozen=True)
-class AlignmentOptions:
-    """How the surface follows the keypoints.
-
-    least_confidence  of keypoints that count
-    most_shift        metres on a 1.7 m person: keypoints farther off are not followed
-    stray_confidence  of keypoints farther off that show where a limb is; less sure ones are taken for errors
-    stray_radius      metres on a 1.7 m person around such a limb's middle that show it, clothed
-    radius            metres around a landmark that move with it
-    reach             metres along the surface over which a shift fades where no landmark supports it
-    head_scales       least and greatest size of the head relative to the fitted body's
-    """
-
-    least_confidence: float = 0.5
-    most_shift: float = 0.1
-    stray_confidence: float = 0.75
-    stray_radius: float = 0.08
-    radius: float = 0.06
-    reach: float = 0.4
-    head_scales: tuple[float, float] = (0.85, 1.25)
+        return torch.nn.functional.normalize((bones @ self.rest_directions[..., None])[..., 0], dim=-1)
 
 
 class DetectedLandmarks:
@@ -127,7 +115,7 @@ class DetectedLandmarks:
     limbs      points (M, 3) and shifts (M, 2) of all others
     confident  (33,) bool: detected with confidence
     stray      (33,) bool: on a limb that is elsewhere than the body has it, see `AlignmentOptions`; not where a
-               landmark may be the other side's, nor where so many are off that the body is wrong as a whole
+               landmark may be the other side's, nor where so many are off that the body as a whole is wrong
 
     keypoints  (33, 3) x, y pixels of the photo and confidence
     """
@@ -142,20 +130,23 @@ class DetectedLandmarks:
         options: AlignmentOptions,
     ) -> None:
         detections = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)
+        # Points of the face come from FACE13, where anatomy has them; BlazePose's own offsets are for fitting.
         names = [name for name in FACE13.joint_names if name in BLAZEPOSE33]
         face = BLAZEPOSE33.indices(names)
         points = dressed.landmarks(BLAZEPOSE33.name, rotations, trans)
         points[face] = dressed.landmarks(FACE13.name, rotations, trans)[FACE13.indices(names)]
         pixels, metres = view.project(points), points[:, 2:] / view.focal
         shift = (detections[:, :2] - pixels) * metres
-        sure = torch.isfinite(detections).all(1) & (detections[:, 2] >= options.least_confidence) & (points[:, 2] > 0.1)
-        most = options.most_shift * dressed.height / 1.7
-        near = sure & (shift.norm(dim=1) < most)
+        confident = torch.isfinite(detections).all(1) & (detections[:, 2] >= options.min_confidence)
+        confident &= points[:, 2] > 0.1
+        max_shift = options.max_shift * dressed.height / _USUAL_HEIGHT
+        near = confident & (shift.norm(dim=1) < max_shift)
+        self.confident = confident.cpu().numpy()
+        # What is far from its own landmark, and from the other side's, is on a limb that is elsewhere.
         others = (detections[:, :2] - pixels[list(BLAZEPOSE33.mirror)]) * metres
-        self.confident = sure.cpu().numpy()
-        stray = sure & ~near & (detections[:, 2] >= options.stray_confidence) & (others.norm(dim=1) >= most)
+        stray = confident & ~near & (detections[:, 2] >= options.stray_confidence) & (others.norm(dim=1) >= max_shift)
         self.stray = stray.cpu().numpy() & LIMB_LANDMARKS
-        if self.stray.sum() > _MOST_STRAYS * (self.confident & LIMB_LANDMARKS).sum():
+        if self.stray.sum() > options.max_stray_share * (self.confident & LIMB_LANDMARKS).sum():
             self.stray[:] = False
         on_face = torch.zeros_like(near)
         on_face[face] = True
@@ -186,7 +177,7 @@ def align_to_keypoints(
     for point, shift in zip(*landmarks.limbs, strict=True):
         distance = (vertices - point).norm(dim=1).cpu().numpy()
         near = np.flatnonzero(distance < max(options.radius, float(np.partition(distance, 8)[8])))
-        weight = _PULL * operator.areas[near] / operator.areas[near].sum()
+        weight = options.pull * operator.areas[near] / operator.areas[near].sum()
         data[near] += weight
         values[near] += weight[:, None] * shift.cpu().numpy()
     similarity = landmarks.head()
@@ -194,8 +185,8 @@ def align_to_keypoints(
         head = parts_mask(dressed.body.part_labels.cpu().numpy(), ("head",))
         points = _flat(vertices[torch.from_numpy(head)])
         moved = similarity._replace(scale=similarity.scale.clamp(*options.head_scales)).apply(points) - points
-        data[head] += _PULL
-        values[head] += _PULL * moved[:, :2].cpu().numpy()
+        data[head] += options.pull
+        values[head] += options.pull * moved[:, :2].cpu().numpy()
     if not data.any():
         return vertices
     fade = operator.areas / options.reach**2
@@ -209,45 +200,6 @@ def _flat(points: Tensor) -> Tensor:
     return torch.nn.functional.pad(points[:, :2], (0, 1)).double()
 
 
-# How far (inwards, outwards; metres on a 1.7 m person) clothes, hair and a loose fit may move each part's surface.
-_CAPS = {
-    "pelvis": (0.03, 0.08),
-    "hip": (0.03, 0.09),
-    "knee": (0.025, 0.08),
-    "ankle": (0.015, 0.03),
-    "foot": (0.01, 0.025),
-    "spine1": (0.03, 0.08),
-    "spine2": (0.03, 0.08),
-    "spine3": (0.03, 0.08),
-    "neck": (0.02, 0.05),
-    "collar": (0.025, 0.07),
-    "shoulder": (0.02, 0.08),
-    "elbow": (0.015, 0.08),
-    "wrist": (0.006, 0.012),
-    "hand": (0.004, 0.006),
-    "head": (0.02, 0.12),
-}
-_FACE = 0.012
-
-
-@dataclass(frozen=True)
-class SilhouetteOptions:
-    """How the body is widened.
-
-    rounds     repetitions: each sees what the ones before missed
-    reach      metres along the surface over which a displacement fades where nothing supports it
-    smoothing  metres along the silhouette over which displacements are averaged
-    softness   metres over which the result is smoothed, so that it bends and never breaks off
-    symmetry   how much of a displacement its mirror image takes over where it is hidden itself
-    """
-
-    rounds: int = 2
-    reach: float = 0.4
-    smoothing: float = 0.006
-    softness: float = 0.008
-    symmetry: float = 0.8
-
-
 class _Samples(NamedTuple):
     """Points on the body's outline: pixel rows and columns, outward directions (N, 2), shifts to the mask's edge."""
 
@@ -257,17 +209,13 @@ class _Samples(NamedTuple):
     shift: Array
 
 
-def displacement_caps(part_labels: NDArray[np.integer], face: Mask, height: float) -> tuple[Array, Array]:
-    """Greatest displacement inwards and outwards per vertex (V,), metres, for a person of that height.
-
-    face  (V,) the front of the face, which keeps its features however wide the hair around it is
-    """
-    inwards, outwards = np.zeros(len(SMPL24)), np.zeros(len(SMPL24))
-    for row, name in enumerate(SMPL24.joint_names):
-        part = name.removeprefix("left_").removeprefix("right_")
-        inwards[row], outwards[row] = _CAPS[part]
-    scale = height / 1.7
-    return np.where(face, _FACE, inwards[part_labels]) * scale, np.where(face, _FACE, outwards[part_labels]) * scale
+def max_displacements(dressed: DressedBody, options: SilhouetteOptions) -> tuple[Array, Array]:
+    """Largest displacement inwards and outwards per vertex (V,), metres, on a person of that height."""
+    names = [name.removeprefix("left_").removeprefix("right_") for name in SMPL24.joint_names]
+    limits = np.array([options.thickness[name] for name in names])[dressed.body.part_labels.cpu().numpy()]
+    limits[scalp_and_face(dressed.body)[1]] = options.face
+    inwards, outwards = (limits * (dressed.height / _USUAL_HEIGHT)).T
+    return inwards, outwards
 
 
 def silhouette_displacements(
@@ -286,14 +234,14 @@ def silhouette_displacements(
     vertices    (V, 3) metres, camera axes, posed as in the image
     directions  (V, 3) unit vectors, about the surface's normals
     mask        (H, W) 0…1 the person; the image of `view`
-    blocked     (H, W) where the mask says nothing (other people)
+    blocked     (H, W) where the mask is not known (other people)
     reliable    (V,) vertices of known position; the outline of others is not followed
     """
     options = options or SilhouetteOptions()
     faces, part_labels = dressed.body.faces, dressed.body.part_labels.cpu().numpy()
     mirror_vertices = dressed.body.mirror_vertices.cpu().numpy()
     operator = SurfaceOperator(vertices.cpu().numpy(), faces.cpu().numpy().astype(np.int64))
-    inwards, outwards = displacement_caps(part_labels, scalp_and_face(dressed.body)[1], dressed.height)
+    inwards, outwards = max_displacements(dressed, options)
     total = np.zeros(len(vertices))
     for _ in range(options.rounds):
         moved = vertices + torch.from_numpy(total.astype(np.float32)).to(vertices)[:, None] * directions
@@ -352,7 +300,7 @@ def _march(
     related = _related_parts()
     person = mask >= 0.5
     shift = np.full(len(rows), np.nan)
-    # Only those still under way, as most are done after a few steps: their numbers, and what they started with.
+    # Only points still under way are kept, as most are done after a few steps: their numbers, and their start.
     under_way = np.arange(len(rows))
     start_part, inside = part[rows, columns], person[rows, columns]
     sign = np.where(inside, 1.0, -1.0)
@@ -360,18 +308,19 @@ def _march(
     for step in range(1, reach + 1):
         x = np.rint(columns + sign * step * direction[:, 0]).astype(np.int64)
         y = np.rint(rows + sign * step * direction[:, 1]).astype(np.int64)
-        open_ = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        free = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-        open_ &= ~blocked[y, x] & related[start_part, nearest_part[y, x]]
+        free &= ~blocked[y, x] & related[start_part, nearest_part[y, x]]
         # Outwards, a way that enters the body again has no outline of its own.
-        open_ &= ~inside | ~covered[y, x] | (step <= 2)
+        free &= ~inside | ~covered[y, x] | (step <= 2)
         value = mask[y, x].astype(np.float64)
-        crossed = open_ & (person[y, x] != inside)
+        crossed = free & (person[y, x] != inside)
         share = np.abs(previous - 0.5) / np.maximum(np.abs(previous - value), 1e-6)
         shift[under_way[crossed]] = (sign * (step - 1 + np.clip(share, 0, 1)))[crossed]
-        go_on = open_ & ~crossed
-        under_way, rows, columns, direction = under_way[go_on], rows[go_on], columns[go_on], direction[go_on]
-        start_part, inside, sign, previous = start_part[go_on], inside[go_on], sign[go_on], value[go_on]
+        left = free & ~crossed
+        under_way, rows, columns = under_way[left], rows[left], columns[left]
+        direction, start_part = direction[left], start_part[left]
+        inside, sign, previous = inside[left], sign[left], value[left]
         if not len(under_way):
             break
     return shift

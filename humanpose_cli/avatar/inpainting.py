@@ -9,7 +9,6 @@ What is shown are the image's own pixels: as sharp, and with its grain.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -20,6 +19,7 @@ from scipy.ndimage import label as components
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
+from humanpose_cli.avatar.options import InpaintOptions
 from humanpose_cli.avatar.shift_map import choose_offsets, likely_offsets, squared_distance
 from humanpose_cli.body.texture import fill_smoothly
 
@@ -29,44 +29,18 @@ Index = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
-# A region's rim that is looked at, pixels, and of how many pixels of rim and region; the squared difference, over three
-# channels, that says no more than that they differ; what a region costs of which all leads to no known pixel.
-_RIM, _SAMPLES, _DIFFERENT, _UNKNOWN = 2, 200, 4000.0, 2000.0
-_TURNS = 3  # of mending seams
 _NEVER = 1e7  # cost of a pixel whose offset leads to no known one
-# Grey levels by which copies differ at a seam that is a mere change of light; the pull towards a copy's own colours.
-_LIGHT, _PULL = 40.0, 0.01
 _BLOCK = 1 << 18  # pixels handled at once: bounds memory
+_DEFAULTS = InpaintOptions()
 
 
-@dataclass(frozen=True)
-class InpaintOptions:
-    """How the background is made up.
-
-    offsets        offsets at which the image resembles itself that are tried, at most
-    choice_pixels  the reduced copy on which offsets are chosen has about this many missing pixels
-    blend_pixels   the one on which seams are mended and brightness is evened
-    reach          surroundings that are copied, in sizes of the hole
-    feather        width of the soft edge, as a share of the hole's size
-    """
-
-    offsets: int = 60
-    choice_pixels: int = 2500
-    blend_pixels: int = 9000
-    reach: float = 0.8
-    feather: float = 0.004
-
-
-def inpaint(
-    image: NDArray[np.uint8], hole: Mask, avoid: Mask | None = None, options: InpaintOptions | None = None
-) -> NDArray[np.uint8]:
+def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None, options: InpaintOptions = _DEFAULTS) -> Pixels:
     """The image (H, W, 3) uint8 with the pixels of `hole` (H, W) made up from the others, as a new array.
 
     avoid  (H, W): pixels that stay as they are but must not be copied into the hole (other people)
 
     An image without any usable pixel comes back filled with mid-grey.
     """
-    options = options or InpaintOptions()
     result = image.copy()
     if not hole.any():
         return result
@@ -74,9 +48,11 @@ def inpaint(
     if not usable.any():
         result[hole] = 128
         return result
+    # Only the surroundings of the hole are copied.
     ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
     height, width = ys[-1] - ys[0] + 1, xs[-1] - xs[0] + 1
-    margin_y, margin_x = int(options.reach * height) + 16, int(options.reach * max(width, height / 2)) + 16
+    margin_y = int(options.reach * height) + 16
+    margin_x = int(options.reach * max(width, height / 2)) + 16
     rows = slice(max(0, ys[0] - margin_y), min(hole.shape[0], ys[-1] + 1 + margin_y))
     columns = slice(max(0, xs[0] - margin_x), min(hole.shape[1], xs[-1] + 1 + margin_x))
     window = np.ascontiguousarray(image[rows, columns])
@@ -85,29 +61,32 @@ def inpaint(
 
 
 def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOptions) -> Pixels:
-    coarse = _reduced(image, hole, usable, options.choice_pixels)
+    # 1. Each missing pixel of the smallest copy gets an offset; pixels that share one form regions.
+    coarse = _reduced(image, hole, usable, options.choice_pixels, options)
     if not coarse.usable.any():
         known = usable if usable.any() else ~hole
         filled = fill_smoothly(image.astype(np.float32), known.astype(np.float32))
         return np.where(hole[..., None], np.clip(filled + 0.5, 0, 255), image).astype(np.uint8)
-    offsets = likely_offsets(coarse.image, coarse.usable, coarse.hole, options.offsets)
-    numbers = choose_offsets(coarse.image, coarse.usable, coarse.hole, offsets)
+    offsets = likely_offsets(coarse.image, coarse.usable, coarse.hole, options)
+    numbers = choose_offsets(coarse.image, coarse.usable, coarse.hole, offsets, options.height_cost)
     regions, offsets = _regions(numbers, offsets)
-    fine = _reduced(image, hole, usable, options.blend_pixels)
+    # 2. A larger copy shows by how much of a pixel the offsets are off, where seams run, and differences of light.
+    fine = _reduced(image, hole, usable, options.blend_pixels, options)
     regions, offsets = _enlarged(regions, offsets, fine.hole)
     offsets = fine.align(regions, offsets, _half_pixel(coarse, fine))
     regions = fine.mend_seams(regions, offsets)
     change = fine.blend(regions, offsets)
-    full = _Copies(image, hole, usable, fine.smooth)
+    # 3. The full image is copied from itself, so that it is as sharp as elsewhere.
+    full = _Copies(image, hole, usable, options, fine.smooth)
     regions, change = _beyond(fine.hole, regions), _beyond(fine.hole, change)
-    whole, offsets = _enlarged(regions, offsets, hole)
+    full_regions, offsets = _enlarged(regions, offsets, hole)
     if fine.hole.shape != hole.shape:
-        offsets = full.align(whole, offsets, _half_pixel(fine, full))
+        offsets = full.align(full_regions, offsets, _half_pixel(fine, full))
     return full.compose(regions, offsets, change, _soft(hole, options.feather) * (usable | hole))
 
 
-def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int) -> _Copies:
-    """The image with about so many missing pixels; a reduced pixel is usable only if all of it is."""
+def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int, options: InpaintOptions) -> _Copies:
+    """The image with about `pixels` missing pixels; a reduced pixel is usable only if all of it is."""
     scale = min(1.0, (pixels / float(hole.sum())) ** 0.5)
     size = (max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale)))
     # Missing pixels must not tint their reduced neighbours.
@@ -115,7 +94,7 @@ def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int) -> _Copies:
     colour, known, lost = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
     known, missing = known.reshape(size[::-1]), lost.reshape(size[::-1]) > 0
     colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(known, np.float32(1e-6))[..., None]
-    return _Copies(colour, missing, (known > 0.999) & ~missing)
+    return _Copies(colour, missing, (known > 0.999) & ~missing, options)
 
 
 def _half_pixel(coarse: _Copies, fine: _Copies) -> int:
@@ -142,17 +121,26 @@ def _beyond(hole: Mask, values: Array) -> Array:
 
 def _enlarged(regions: Index, offsets: Index, hole: Mask) -> tuple[Index, Index]:
     """Regions and offsets for a larger copy with this hole."""
-    (height, width), (h, w) = hole.shape, regions.shape
-    rows, columns = ((np.arange(size) + 0.5) * small / size for size, small in ((height, h), (width, w)))
-    everywhere = _beyond(regions >= 0, regions)[np.ix_(rows.astype(np.int64), columns.astype(np.int64))]
-    return np.where(hole, everywhere, -1), np.rint(offsets * (height / h, width / w)).astype(np.int64)
+    (height, width), (small_height, small_width) = hole.shape, regions.shape
+    rows = ((np.arange(height) + 0.5) * small_height / height).astype(np.int64)
+    columns = ((np.arange(width) + 0.5) * small_width / width).astype(np.int64)
+    everywhere = _beyond(regions >= 0, regions)[np.ix_(rows, columns)]
+    scale = height / small_height, width / small_width
+    return np.where(hole, everywhere, -1), np.rint(offsets * scale).astype(np.int64)
 
 
 class _Copies:
     """An image of one size, its hole, and what regions of the hole show by offsets into the rest."""
 
-    def __init__(self, image: Array, hole: Mask, usable: Mask, smooth: Array | None = None) -> None:
-        self.image, self.hole, self.usable = image, hole, usable
+    def __init__(
+        self,
+        image: Array,
+        hole: Mask,
+        usable: Mask,
+        options: InpaintOptions = _DEFAULTS,
+        smooth: Array | None = None,
+    ) -> None:
+        self.image, self.hole, self.usable, self.options = image, hole, usable, options
         self.height, self.width = hole.shape
         # What pixels show whose offset leads to no known one: the colours around, spread. (h, w, 3), at any size.
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
@@ -168,117 +156,139 @@ class _Copies:
         colours, known = self.at(y + offset[..., 0], x + offset[..., 1])
         if known.all():
             return colours.astype(np.float32)
-        (height, width), at = self.smooth.shape[:2], []
-        for position, size, small in ((y, self.height, height), (x, self.width, width)):
-            at.append(np.clip(((position + 0.5) * small / size).astype(np.int64), 0, small - 1))
-        return np.where(known[..., None], colours, self.smooth[at[0], at[1]]).astype(np.float32)
+        rows = np.clip(((y + 0.5) * self.smooth.shape[0] / self.height).astype(np.int64), 0, self.smooth.shape[0] - 1)
+        columns = np.clip(((x + 0.5) * self.smooth.shape[1] / self.width).astype(np.int64), 0, self.smooth.shape[1] - 1)
+        return np.where(known[..., None], colours, self.smooth[rows, columns]).astype(np.float32)
 
     def align(self, regions: Index, offsets: Index, reach: int) -> Index:
         """Offsets (R, 2) moved by up to `reach`, large regions first, so that rims agree with what lies around them."""
         offsets = offsets.copy()
-        picture = self.image.copy()
+        # The image with what the regions show so far: the rim of one may lie in another.
+        composed = self.image.copy()
         ys, xs = np.nonzero(self.hole)
-        picture[ys, xs] = self.shown(ys, xs, offsets[regions[ys, xs]])
-        settled = self.usable | self.hole
-        moves = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), -1).reshape(-1, 1, 2)
-        farther = np.abs(moves).sum((1, 2)) * 1e-3
+        composed[ys, xs] = self.shown(ys, xs, offsets[regions[ys, xs]])
+        steps = np.arange(-reach, reach + 1)
+        moves = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 1, 2)
+        sizes = np.bincount(regions[ys, xs], minlength=len(offsets))
         boxes = find_objects(regions + 1)
-        rim = np.ones((2 * _RIM + 1,) * 2, np.uint8)
-        for region in np.argsort(-np.bincount(regions[ys, xs], minlength=len(offsets)), kind="stable"):
+        for region in np.argsort(-sizes, kind="stable"):
             box = boxes[region] if region < len(boxes) else None
             if box is None:
                 continue
-            top, left = (max(0, side.start - _RIM) for side in box)
-            near = np.s_[top : box[0].stop + _RIM, left : box[1].stop + _RIM]
-            own = regions[near] == region
-            around = (cv2.dilate(own.astype(np.uint8), rim) > 0) & ~own & settled[near]
-            inner, outer = (np.argwhere(part) + np.array((top, left)) for part in (own, around))
+            inner, outer = self._region_and_rim(regions, region, box)
             if not len(outer):
                 continue
-            some = outer[:: -(-len(outer) // _SAMPLES)]
-            copied, known = self.at(*np.moveaxis(some + offsets[region] + moves, -1, 0))
-            expected = picture[some[:, 0], some[:, 1]].astype(np.float32)
-            error = np.minimum(squared_distance(copied, expected), _DIFFERENT) * known
-            weight = known * np.where(self.usable[some[:, 0], some[:, 1]], 1.0, 0.5)
-            cost = (error * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
-            _, inside = self.at(*np.moveaxis(inner[:: -(-len(inner) // _SAMPLES)] + offsets[region] + moves, -1, 0))
-            cost = np.where(known.mean(1) < 0.5, np.inf, cost + _UNKNOWN * (1 - inside.mean(1)) + farther)
+            cost = self._misfits(composed, inner, outer, offsets[region] + moves)
+            cost += np.abs(moves).sum((1, 2)) * 1e-3  # of equal moves the shortest
             if np.isfinite(cost).any():
                 offsets[region] += moves[int(cost.argmin()), 0]
-                picture[inner[:, 0], inner[:, 1]] = self.shown(inner[:, 0], inner[:, 1], offsets[region])
+                composed[inner[:, 0], inner[:, 1]] = self.shown(inner[:, 0], inner[:, 1], offsets[region])
         return offsets
+
+    def _region_and_rim(self, regions: Index, region: int, box: tuple[slice, slice]) -> tuple[Index, Index]:
+        """The pixels (n, 2) of a region, and those (m, 2) of the image around it; box: the region's rectangle."""
+        width = self.options.rim
+        top, left = max(0, box[0].start - width), max(0, box[1].start - width)
+        near = np.s_[top : box[0].stop + width, left : box[1].stop + width]
+        inside = regions[near] == region
+        dilated = cv2.dilate(inside.astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > 0
+        around = dilated & ~inside & (self.usable | self.hole)[near]
+        corner = np.array((top, left))
+        return np.argwhere(inside) + corner, np.argwhere(around) + corner
+
+    def _misfits(self, composed: Array, inner: Index, outer: Index, offsets: Index) -> Array:
+        """How badly each of some offsets (K, 1, 2) suits a region (n, 2) with a rim (m, 2): (K,), infinite where most
+        of the rim is copied from unknown pixels.
+        """
+        options = self.options
+        # The rim's copies against what lies there, of which other copies are half as certain.
+        some = outer[:: -(-len(outer) // options.rim_samples)]
+        copied, known = self.at(*np.moveaxis(some + offsets, -1, 0))
+        expected = composed[some[:, 0], some[:, 1]].astype(np.float32)
+        error = np.minimum(squared_distance(copied, expected), options.max_difference) * known
+        weight = known * np.where(self.usable[some[:, 0], some[:, 1]], 1.0, 0.5)
+        cost = (error * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
+        # The region's copies must exist.
+        some = inner[:: -(-len(inner) // options.rim_samples)]
+        _, exists = self.at(*np.moveaxis(some + offsets, -1, 0))
+        return np.where(known.mean(1) < 0.5, np.inf, cost + options.outside_cost * (1 - exists.mean(1)))
 
     def mend_seams(self, regions: Index, offsets: Index) -> Index:
         """Regions whose pixels at seams went over to a neighbour's where that makes the seam less visible."""
         padded = np.pad(regions, 1, constant_values=-1)
         known = np.pad(self.usable, 1)
         ys, xs = np.nonzero(self.hole)
-        for turn in range(2 * _TURNS):
-            own = padded[ys + 1, xs + 1]
+        for turn in range(2 * self.options.seam_rounds):
+            region = padded[ys + 1, xs + 1]
             beside = [padded[ys + 1 + dy, xs + 1 + dx] for dy, dx in _NEIGHBOURS]
             # Every second pixel, as on a chessboard, so that no neighbour changes at the same time.
-            chosen = np.any([(other != own) & (other >= 0) for other in beside], 0) & ((ys + xs + turn) % 2 == 0)
-            y, x, own = ys[chosen], xs[chosen], own[chosen]
-            best = self._seam_costs(padded, known, y, x, own, offsets)
+            chosen = np.any([(other != region) & (other >= 0) for other in beside], 0) & ((ys + xs + turn) % 2 == 0)
+            y, x, region = ys[chosen], xs[chosen], region[chosen]
+            best = self._seam_costs(padded, known, y, x, region, offsets)
             for other in beside:
-                other = np.where(other[chosen] >= 0, other[chosen], own)
+                other = np.where(other[chosen] >= 0, other[chosen], region)
                 cost = self._seam_costs(padded, known, y, x, other, offsets)
-                own, best = np.where(cost < best, other, own), np.minimum(cost, best)
-            padded[y + 1, x + 1] = own
+                region, best = np.where(cost < best, other, region), np.minimum(cost, best)
+            padded[y + 1, x + 1] = region
         return padded[1:-1, 1:-1]
 
-    def _seam_costs(self, regions: Index, known: Mask, y: Index, x: Index, own: Index, offsets: Index) -> Array:
-        """How visible a pixel's seams are if its region is `own` (n,); regions and known are padded by a pixel."""
-        colours, there = self.at(y + offsets[own, 0], x + offsets[own, 1])
-        total = np.where(there, np.float32(0), np.float32(_NEVER))
+    def _seam_costs(self, regions: Index, known: Mask, y: Index, x: Index, region: Index, offsets: Index) -> Array:
+        """How visible a pixel's seams are if its region is `region` (n,); regions and known are padded by a pixel."""
+        colours, exists = self.at(y + offsets[region, 0], x + offsets[region, 1])
+        total = np.where(exists, np.float32(0), np.float32(_NEVER))
         for dy, dx in _NEIGHBOURS:
-            other, given = regions[y + 1 + dy, x + 1 + dx], known[y + 1 + dy, x + 1 + dx]
+            other, usable = regions[y + 1 + dy, x + 1 + dx], known[y + 1 + dy, x + 1 + dx]
+            # A seam is invisible where both copies show the same on both of its sides.
             theirs = offsets[np.maximum(other, 0)]
             here = squared_distance(colours, self.shown(y, x, theirs))
-            mine = self.shown(y + dy, x + dx, offsets[own])
+            mine = self.shown(y + dy, x + dx, offsets[region])
             beside = squared_distance(mine, self.shown(y + dy, x + dx, theirs))
+            # At the hole's border the image itself is the other side.
             border = 2 * squared_distance(mine, self.at(y + dy, x + dx)[0])
-            total += np.where(other < 0, border * given, np.where(other == own, np.float32(0), here + beside))
+            total += np.where(other < 0, border * usable, np.where(other == region, np.float32(0), here + beside))
         return total
 
     def blend(self, regions: Index, offsets: Index) -> Array:
         """What is added to the copies (h, w, 3), in grey levels, so that their brightness has no steps.
 
-        The sum over neighbours of squared differences to the copies' gradients is least, and their own colours pull
-        a little. Seams and borders where things differ, not their light, do not count: they would glow.
+        Minimises the sum over neighbours of squared differences to the copies' gradients, with a small pull towards the
+        copies' colours. Seams and borders where things differ, not their light, do not count: they would glow.
         """
         ys, xs = np.nonzero(self.hole)
         count = len(ys)
         number = np.full(self.hole.shape, -1, np.int64)
         number[ys, xs] = np.arange(count)
         offset = offsets[regions[ys, xs]]
-        own = self.shown(ys, xs, offset).astype(np.float64)
-        diagonal, right = np.full(count, _PULL), _PULL * own
-        rows, columns, values = [], [], []
+        mine = self.shown(ys, xs, offset).astype(np.float64)
+        diagonal, right = np.full(count, self.options.pull), self.options.pull * mine
+        rows, columns, values = [np.arange(count)], [np.arange(count)], [diagonal]
         for dy, dx in _NEIGHBOURS:
             y, x = ys + dy, xs + dx
             inside = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
             y, x = np.clip(y, 0, self.height - 1), np.clip(x, 0, self.width - 1)
             beside = np.where(inside, number[y, x], -1)
             missing, border = beside >= 0, inside & self.usable[y, x]
+            # Both pixels, as this pixel's copy and as the neighbour's show them; at the border the image is itself.
             theirs = offset[np.maximum(beside, 0)]
-            mine_there, other_here = self.shown(y, x, offset), self.shown(ys, xs, theirs)
+            mine_there, theirs_here = self.shown(y, x, offset), self.shown(ys, xs, theirs)
             there = np.where(missing[:, None], self.shown(y, x, theirs), self.image[y, x])
-            gradient = own - mine_there
-            gradient[missing] = (gradient[missing] + (other_here - there)[missing]) / 2
+            # The wanted gradient, of both copies on average.
+            gradient = mine - mine_there
+            gradient[missing] = (gradient[missing] + (theirs_here - there)[missing]) / 2
+            # The more the copies differ the less the pair counts.
             apart = np.abs(mine_there - there).mean(1)
-            apart[missing] = (apart[missing] + np.abs(own - other_here).mean(1)[missing]) / 2
-            weight = np.exp(-np.square(apart / _LIGHT)) * (missing | border)
+            apart[missing] = (apart[missing] + np.abs(mine - theirs_here).mean(1)[missing]) / 2
+            weight = np.exp(-np.square(apart / self.options.light_difference)) * (missing | border)
+            # One row of the normal equations a pixel; known neighbours are on the right-hand side.
             diagonal += weight
             right += weight[:, None] * gradient + (weight * border)[:, None] * self.image[y, x]
             rows.append(np.flatnonzero(missing))
             columns.append(beside[missing])
             values.append(-weight[missing])
-        rows, columns, values = [*rows, np.arange(count)], [*columns, np.arange(count)], [*values, diagonal]
         indices = (np.concatenate(rows), np.concatenate(columns))
         system = coo_matrix((np.concatenate(values), indices), shape=(count, count)).tocsc()
         change = np.zeros((*self.hole.shape, 3), np.float32)
-        change[ys, xs] = splu(system).solve(right) - own
+        change[ys, xs] = splu(system).solve(right) - mine
         return change
 
     def compose(self, regions: Index, offsets: Index, change: Array, weight: Array) -> Pixels:
@@ -288,8 +298,8 @@ class _Copies:
         result: Pixels = self.image.copy()
         for start in range(0, len(ys), _BLOCK):
             y, x = ys[start : start + _BLOCK], xs[start : start + _BLOCK]
-            own = grid.nearest(regions, y, x)
-            colours = self.shown(y, x, offsets[own]) + grid.interpolate(change, regions, own, y, x)
+            region = grid.nearest(regions, y, x)
+            colours = self.shown(y, x, offsets[region]) + grid.interpolate(change, regions, region, y, x)
             share = weight[y, x][:, None]
             mixed = self.image[y, x] * (1 - share) + np.clip(colours, 0, 255) * share
             result[y, x] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
@@ -309,11 +319,11 @@ class _Grid:
         column = np.minimum(((x + 0.5) / self.ratio_x).astype(np.int64), self.small[1] - 1)
         return np.asarray(values[row, column])
 
-    def interpolate(self, values: Array, regions: Index, own: Index, y: Index, x: Index) -> Array:
-        """Values (n, C) between the four nearest reduced pixels, of the pixel's own region only: its edge stays one."""
+    def interpolate(self, values: Array, regions: Index, region: Index, y: Index, x: Index) -> Array:
+        """Values (n, C) between the four nearest reduced pixels, of the pixel's region (n,) alone: edges stay."""
         total, weights = np.zeros((len(y), values.shape[2]), np.float32), np.full((len(y), 1), 1e-9, np.float32)
         for row, column, weight in self._neighbours(y, x):
-            share = (weight + np.float32(1e-4)) * (regions[row, column] == own)
+            share = (weight + np.float32(1e-4)) * (regions[row, column] == region)
             total += share[:, None] * values[row, column]
             weights += share[:, None]
         return total / weights

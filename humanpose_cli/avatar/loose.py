@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.dressing import DressedBody
+from humanpose_cli.avatar.options import LooseClothOptions
 from humanpose_cli.avatar.surface import limb_groups
-from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.body import PosedBody
 from humanpose_cli.body.texture import fill_smoothly, look_up
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -30,25 +31,12 @@ from humanpose_cli.rendering.shading import rasterise_view
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-_SIDE = 256  # cells along the person's height, or fewer
-# In cells: least depth of what is taken for cloth; how far it reaches under the body; the edge whose colours mix with
-# the background's.
-_LEAST_WIDTH, _OVERLAP, _EDGE = 3, 4, 1.5
-_LEAST_AREA = 0.003  # of the person's area: smaller pieces are errors of the mask
-_FARTHEST = 0.16  # metres from the body: farther pixels are something else
-_BEHIND = 0.012  # metres that the sheet lies behind the surface where it is tucked under it
-_ARMS = 0.1  # share of an arm's bones in what lies beside it: sleeves stay the body's
-_LEAST_VOLUME = 0.75  # of a blended bone's unit cube: what bends more has no place to be
-# A row of the gap between the legs is a skirt's where this share of its pixels is the person's.
-_SKIRT = 0.75
-_SHORTEST = 0.12  # metres of a skirt between the legs
-
 
 class PhotoCrop(NamedTuple):
     """The part of a photo around one person.
 
     pixels  (h, w, 3) uint8; view: its camera; box: its position in the photo
-    mask    (h, w) 0…1 the person; others (h, w) bool someone else
+    mask    (h, w) 0…1 the person; others (h, w) bool another person
     """
 
     pixels: NDArray[np.uint8]
@@ -61,7 +49,7 @@ class PhotoCrop(NamedTuple):
 def crop_photo(
     photo: NDArray[np.uint8], view: Camera, mask: Array, others: NDArray[np.floating], vertices: Tensor
 ) -> PhotoCrop:
-    """Cut out the person: mask (H, W) 0…1, others (H, W) 0…1 everyone else, vertices (V, 3) of the fitted body."""
+    """Cut out the person: mask (H, W) 0…1, others (H, W) 0…1 all other people, vertices (V, 3) of the fitted body."""
     box = body_box(vertices, view)
     ys, xs = np.nonzero(mask >= 0.5)
     if len(ys):
@@ -109,46 +97,53 @@ def _blended(posed: PosedBody, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def loose_cloth(
-    body: Body, dressed: DressedBody, rotations: Tensor, trans: Tensor, vertices: Tensor, crop: PhotoCrop
+    dressed: DressedBody,
+    rotations: Tensor,
+    trans: Tensor,
+    vertices: Tensor,
+    crop: PhotoCrop,
+    options: LooseClothOptions,
 ) -> LooseCloth | None:
     """The sheet beside a body; None where the body covers the mask.
 
     rotations, trans  of the dressed body in the photo
     vertices          (V, 3) metres, camera axes: its surface as it lies over the photo
     """
-    mask, view = crop.mask, crop.view
+    body, mask, view = dressed.body, crop.mask, crop.view
     rows = np.flatnonzero((mask >= 0.5).any(1))
     if not len(rows):
         return None
-    small = view.scaled(min(1.0, _SIDE / (rows[-1] + 1 - rows[0])))
+    small = view.scaled(min(1.0, options.side / (rows[-1] + 1 - rows[0])))
     raster = rasterise_view(vertices[None], body.faces, small)
     covered = raster.face[0].cpu().numpy() >= 0
     if not covered.any():
         return None
     person = cv2.resize(mask, small.size, interpolation=cv2.INTER_AREA)
-    nobody_else = cv2.resize(crop.others.astype(np.uint8), small.size, interpolation=cv2.INTER_NEAREST) == 0
+    free = cv2.resize(crop.others.astype(np.uint8), small.size, interpolation=cv2.INTER_NEAREST) == 0
+    # The surface's bone weights, depth and shift from the pose, spread from the body over the pixels beside it.
     dense = torch.zeros(len(vertices), len(SMPL24), device=vertices.device)
     dense.scatter_add_(1, body.bone_indices.long(), body.bone_weights)
     values = torch.cat((dense, vertices[:, 2:], vertices - dressed.pose(rotations, trans)), 1)
     around = interpolate(raster, body.faces, values[None].contiguous())[0].cpu().numpy()
-    known = covered.astype(np.float32)
-    around = np.concatenate([fill_smoothly(some, known) for some in np.split(around, 7, axis=2)], 2)
-    weights, depth, moved = around[..., : len(SMPL24)], around[..., len(SMPL24)], around[..., len(SMPL24) + 1 :]
+    on_body = covered.astype(np.float32)
+    around = np.concatenate([fill_smoothly(some, on_body) for some in np.split(around, 7, axis=2)], 2)
+    weights, depth, moved = np.split(around, [len(SMPL24), len(SMPL24) + 1], axis=2)
     metres = float(np.median(depth[covered])) / small.focal
-    loose = _loose_pixels((person >= 0.5) & nobody_else, covered, weights, metres)
+    loose = _loose_pixels((person >= 0.5) & free, covered, weights, metres, options)
     if loose is None:
         return None
-    tucked = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=_OVERLAP) > 0
-    region = loose | (tucked & covered)
-    x, y, faces = _grid(region, person)
-    at = [look_up(np.ascontiguousarray(values), x - 0.5, y - 0.5) for values in (weights, depth, moved)]
-    z = at[1] + _BEHIND
+    tucked = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=options.overlap) > 0
+    x, y, faces = _grid(loose | (tucked & covered), person)
+    # The sheet's points before the camera, less the shift.
+    bones, z, moved = (look_up(np.ascontiguousarray(layer), x - 0.5, y - 0.5) for layer in (weights, depth, moved))
+    z = z[:, 0] + options.tuck
     centre = np.asarray(small.principal_point)
-    points = np.stack(((x - centre[0]) * z / small.focal, (y - centre[1]) * z / small.focal, z), 1) - at[2]
-    bones = at[0] * ~np.isin(limb_groups(), (1, 2))
+    points = np.stack(((x - centre[0]) * z / small.focal, (y - centre[1]) * z / small.focal, z), 1) - moved
+    # Back into the rest pose, by bones of trunk and legs.
+    bones = bones * ~np.isin(limb_groups(), (1, 2))
     share = torch.from_numpy(bones / np.maximum(bones.sum(1, keepdims=True), 1e-6)).to(vertices)
     turn, shift = _blended(dressed.posed(rotations, trans), share)
-    bent = torch.linalg.det(turn) < _LEAST_VOLUME
+    bent = torch.linalg.det(turn) < options.min_volume
     turn[bent] = torch.eye(3).to(turn)
     faces = faces[~bent.cpu().numpy()[faces].any(1)]
     rest = torch.linalg.solve(turn, (torch.from_numpy(points).to(vertices) - shift)[..., None])[..., 0]
@@ -158,11 +153,13 @@ def loose_cloth(
         share,
         torch.from_numpy(faces).to(body.faces),
         torch.from_numpy(uv).to(vertices),
-        _clean(crop.pixels, mask, _EDGE / small.size[0] * view.size[0]),
+        _clean(crop.pixels, mask, options.edge / small.size[0] * view.size[0]),
     )
 
 
-def _loose_pixels(person: Mask, covered: Mask, weights: Array, metres: float) -> Mask | None:
+def _loose_pixels(
+    person: Mask, covered: Mask, weights: Array, metres: float, options: LooseClothOptions
+) -> Mask | None:
     """The person's pixels that the body leaves open, without slivers and webs between limbs; None for none.
 
     weights  (h, w, 24) of the bones of the surface nearby; metres  that a pixel measures
@@ -170,15 +167,17 @@ def _loose_pixels(person: Mask, covered: Mask, weights: Array, metres: float) ->
     groups = limb_groups()
     shares = np.stack([weights[..., groups == group].sum(-1) for group in range(5)], -1)
     arms, legs = shares[..., 1] + shares[..., 2], shares[..., 3:]
-    loose = person & ~covered & (arms < _ARMS)
+    loose = person & ~covered & (arms < options.max_arm_share)
     away = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 5) * metres
-    loose &= away <= _FARTHEST
+    loose &= away <= options.max_distance
     gap = _leg_gap(covered, legs)
-    loose &= ~gap | _skirt(person, gap, metres)
-    wide = cv2.morphologyEx(loose.astype(np.uint8), cv2.MORPH_OPEN, np.ones((_LEAST_WIDTH,) * 2, np.uint8))
-    loose &= cv2.dilate(wide, np.ones((2 * _LEAST_WIDTH + 1,) * 2, np.uint8)) > 0
+    loose &= ~gap | _skirt(person, gap, metres, options)
+    # No slivers and no small pieces: those are errors of the mask.
+    width = options.min_width
+    wide = cv2.morphologyEx(loose.astype(np.uint8), cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
+    loose &= cv2.dilate(wide, np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > 0
     count, labels, stats, _ = cv2.connectedComponentsWithStats(loose.astype(np.uint8))
-    large = stats[:, cv2.CC_STAT_AREA] >= _LEAST_AREA * person.sum()
+    large = stats[:, cv2.CC_STAT_AREA] >= options.min_area * person.sum()
     large[0] = False
     return large[labels] if count > 1 and large.any() else None
 
@@ -193,16 +192,16 @@ def _leg_gap(covered: Mask, legs: Array) -> Mask:
     return gap & ~covered
 
 
-def _skirt(person: Mask, gap: Mask, metres: float) -> Mask:
+def _skirt(person: Mask, gap: Mask, metres: float, options: LooseClothOptions) -> Mask:
     """The part of the gap between the legs, from its top down, that is filled as a skirt fills it."""
     rows = np.flatnonzero(gap.any(1))
     if not len(rows):
         return gap
-    empty = np.flatnonzero((gap & person)[rows].sum(1) < _SKIRT * gap[rows].sum(1))
+    empty = np.flatnonzero((gap & person)[rows].sum(1) < options.skirt_fill * gap[rows].sum(1))
     hem = rows[empty[0]] if len(empty) else rows[-1] + 1
     skirt = gap.copy()
     skirt[hem:] = False
-    return skirt & (hem - rows[0] >= _SHORTEST / metres)
+    return skirt & (hem - rows[0] >= options.min_skirt / metres)
 
 
 def _grid(region: Mask, person: Array) -> tuple[Array, Array, NDArray[np.int32]]:
@@ -233,5 +232,5 @@ def _grid(region: Mask, person: Array) -> tuple[Array, Array, NDArray[np.int32]]
 def _clean(pixels: NDArray[np.uint8], mask: Array, edge: float) -> NDArray[np.float32]:
     """The photo (h, w, 3) in 0…1 whose pixels beyond the mask, and near its edge, take the person's colours."""
     inside = cv2.distanceTransform((mask >= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    known = np.clip(inside / max(edge, 1.0) - 0.5, 0, 1)
-    return fill_smoothly(pixels.astype(np.float32) / np.float32(255), known.astype(np.float32))
+    weight = np.clip(inside / max(edge, 1.0) - 0.5, 0, 1)
+    return fill_smoothly(pixels.astype(np.float32) / np.float32(255), weight.astype(np.float32))

@@ -18,43 +18,37 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from scipy.spatial import cKDTree
 
+from humanpose_cli.avatar.options import InpaintOptions
+
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.int64]
 
-_RADIUS = 3  # of the patches whose resemblance is looked for, pixels
-_COMPONENTS = 8  # principal components of a patch that are compared
-_NEAREST = 6  # resembling patches of which the first that is far enough counts
-_FAR = 1 / 15  # least offset, as a share of the image's longer side (He and Sun, section 3)
-_SPREAD = 2**0.5  # blur of the histogram of offsets, pixels (the same)
-_LEVEL = 24  # level offsets: grounds, horizons and shelves run across an image; as many to a width
-_COVERING = 20  # offsets more, at most, for pixels that none of the others leads to a known one
-# How far known pixels beside the hole judge a copy, pixels; what a copy from another height costs, in squared grey
-# levels over the three channels at the image's whole height; what one costs that leads to no known pixel.
-_RIM, _HEIGHT_PRIOR, _UNKNOWN = 2, np.float32(600), np.float32(1e7)
+# A copy is compared with the usable pixels so near to the hole; what a copy costs that leads to no usable one.
+_RIM, _UNUSABLE = 2, np.float32(1e7)
 _CAPACITY = 2**27  # scipy's flows are 32-bit integers
 
 
-def likely_offsets(image: Array, usable: Mask, hole: Mask, count: int) -> Index:
+def likely_offsets(image: Array, usable: Mask, hole: Mask, options: InpaintOptions) -> Index:
     """Offsets (K, 2) of rows and columns, in pixels, that may fill the hole; the most frequent come first.
 
     image   (h, w, 3) float32, grey levels
     usable  (h, w): pixels that may be copied; there must be some
-    count   at most so many by resemblance; others, of the same height or for pixels that nothing else leads to, follow
+    Those of the same height, and for pixels that no other offset leads to a usable one, come last.
     """
     width = hole.shape[1]
-    found = _resembling(image, usable)[:count]
-    step = max(3, width // _LEVEL)
+    found = _resembling(image, usable, options)[: options.offsets]
+    step = max(3, width // options.level_offsets)
     level = [(0, dx) for dx in range(-(width // 2), width // 2, step) if abs(dx) > step]
     offsets = list(dict.fromkeys([*found, *level]))
     covered = np.zeros(hole.shape, bool)
     for dy, dx in offsets:
         covered |= _shifted(usable, dy, dx)
-    for _ in range(_COVERING):
+    for _ in range(options.covering_offsets):
         left = hole & ~covered
         if not left.any():
             break
-        # How many of them each offset leads to a known pixel, by correlation.
+        # How many of them each offset leads to a usable pixel, by correlation.
         reached = fftconvolve(usable.astype(np.float32), left[::-1, ::-1].astype(np.float32))
         row, column = np.unravel_index(int(reached.argmax()), reached.shape)
         offset = int(row) - hole.shape[0] + 1, int(column) - width + 1
@@ -73,32 +67,35 @@ def _shifted(values: Array, dy: int, dx: int) -> Array:
     return result
 
 
-def _resembling(image: Array, usable: Mask) -> list[tuple[int, int]]:
+def _resembling(image: Array, usable: Mask, options: InpaintOptions) -> list[tuple[int, int]]:
     """Offsets from patches to others like them, the most frequent first."""
     height, width = usable.shape
-    size = 2 * _RADIUS + 1
-    whole = cv2.erode(usable.astype(np.uint8), np.ones((size, size), np.uint8), borderValue=0) > 0
-    ys, xs = np.nonzero(whole)
-    if len(ys) <= _NEAREST:
+    radius, size = options.patch_radius, 2 * options.patch_radius + 1
+    complete = cv2.erode(usable.astype(np.uint8), np.ones((size, size), np.uint8), borderValue=0) > 0
+    ys, xs = np.nonzero(complete)
+    if len(ys) <= options.neighbours:
         return []
-    padded = np.pad(cv2.GaussianBlur(image, (0, 0), 0.8), ((_RADIUS,) * 2, (_RADIUS,) * 2, (0, 0)), mode="edge")
+    padded = np.pad(cv2.GaussianBlur(image, (0, 0), 0.8), ((radius, radius), (radius, radius), (0, 0)), mode="edge")
     # Every second pixel of the blurred patch says as much, in a quarter of the time.
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))[..., ::2, ::2]
     patches = windows[ys, xs].reshape(len(ys), -1)
+    # Nearest neighbours among the patches' principal components.
     centred = patches - patches.mean(0)
     _, axes = np.linalg.eigh(centred.T @ centred)
-    described = centred @ axes[:, -_COMPONENTS:]
-    _, others = cKDTree(described, balanced_tree=False, compact_nodes=False).query(described, k=_NEAREST, eps=0.5)
+    described = centred @ axes[:, -options.components :]
+    tree = cKDTree(described, balanced_tree=False, compact_nodes=False)
+    _, others = tree.query(described, k=options.neighbours, eps=0.5)
+    # Of each patch the offset to the nearest one that is not beside it.
     dy, dx = ys[others] - ys[:, None], xs[others] - xs[:, None]
-    far = np.hypot(dy, dx) > _FAR * max(height, width)
-    kept, first = np.arange(len(ys)), far.argmax(1)
-    dy, dx = dy[kept, first][far.any(1)], dx[kept, first][far.any(1)]
+    far = np.hypot(dy, dx) > options.min_offset * max(height, width)
+    rows, first = np.arange(len(ys)), far.argmax(1)
+    dy, dx = dy[rows, first][far.any(1)], dx[rows, first][far.any(1)]
     # Plain walls resemble themselves at any offset: edges and patterns say more.
     contrast = patches.reshape(len(ys), 3, -1).std(2).mean(1)
     frequent = np.zeros((2 * height + 1, 2 * width + 1), np.float32)
     np.add.at(frequent, (height + dy, width + dx), contrast[far.any(1)])
     frequent += frequent[::-1, ::-1]  # resemblance is symmetric
-    frequent = cv2.GaussianBlur(frequent, (0, 0), _SPREAD)
+    frequent = cv2.GaussianBlur(frequent, (0, 0), options.histogram_blur)
     peaks = np.nonzero((frequent == cv2.dilate(frequent, np.ones((5, 5), np.uint8))) & (frequent > 0))
     order = np.argsort(-frequent[peaks], kind="stable")
     return [(int(peaks[0][i]) - height, int(peaks[1][i]) - width) for i in order]
@@ -110,9 +107,12 @@ def squared_distance(colours: Array, others: Array) -> Array:
     return np.asarray(np.einsum("...i,...i->...", apart, apart))
 
 
-def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index) -> Index:
-    """The number (h, w) of each missing pixel's offset in `offsets` (K, 2); -1 outside the hole."""
-    field = _Field(image, usable, hole, offsets)
+def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index, height_cost: float) -> Index:
+    """The number (h, w) of each missing pixel's offset in `offsets` (K, 2); -1 outside the hole.
+
+    height_cost  as of `InpaintOptions`
+    """
+    field = _Field(image, usable, hole, offsets, np.float32(height_cost))
     for label in range(len(offsets)):
         field.expand(label)
     numbers = np.full(hole.shape, -1, np.int64)
@@ -123,24 +123,29 @@ def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index) -> In
 class _Field:
     """The random field: missing pixels, numbered row by row, their labels and what those cost."""
 
-    def __init__(self, image: Array, usable: Mask, hole: Mask, offsets: Index) -> None:
+    def __init__(self, image: Array, usable: Mask, hole: Mask, offsets: Index, height_cost: np.float32) -> None:
         number = np.full(hole.shape, -1, np.int64)
         number[hole] = np.arange(hole.sum())
-        pairs = [(number[:, :-1], number[:, 1:]), (number[:-1], number[1:])]
-        both = [(one >= 0) & (other >= 0) for one, other in pairs]
-        self.first = np.concatenate([one[some] for (one, _), some in zip(pairs, both, strict=True)])
-        self.second = np.concatenate([other[some] for (_, other), some in zip(pairs, both, strict=True)])
-        colours, known, costs = [], [], []
+        # Pairs of missing pixels side by side, and one above the other.
+        first, second = [], []
+        for one, other in ((number[:, :-1], number[:, 1:]), (number[:-1], number[1:])):
+            both = (one >= 0) & (other >= 0)
+            first.append(one[both])
+            second.append(other[both])
+        self.first, self.second = np.concatenate(first), np.concatenate(second)
+        # What each offset shows at each missing pixel, and what it costs there: its difference from what surrounds
+        # the hole, and a change of height, as things at one height resemble each other.
+        colours, allowed, costs = [], [], []
         box = (2 * _RIM + 1,) * 2
         for dy, dx in offsets.tolist():
             copy, there = _shifted(image, dy, dx), _shifted(usable, dy, dx)
             error = squared_distance(copy, image) * (usable & there)
             rim = cv2.boxFilter(error, -1, box, normalize=False, borderType=cv2.BORDER_CONSTANT) / box[0]
-            cost = rim + _HEIGHT_PRIOR * np.float32(dy / hole.shape[0]) ** 2
+            cost = rim + height_cost * np.float32(dy / hole.shape[0]) ** 2
             colours.append(copy[hole])
-            known.append(there[hole])
-            costs.append(np.where(there, cost, _UNKNOWN)[hole])
-        self.colours, self.known, self.costs = np.array(colours), np.array(known), np.array(costs)  # (K, N, ...)
+            allowed.append(there[hole])
+            costs.append(np.where(there, cost, _UNUSABLE)[hole])
+        self.colours, self.allowed, self.costs = np.array(colours), np.array(allowed), np.array(costs)  # (K, N, ...)
         self.pixels = np.arange(len(self.costs[0]))
         self.labels: Index = self.costs.argmin(0)
         self.seams = self._seams(self.labels[self.first], self.labels[self.second])
@@ -153,8 +158,8 @@ class _Field:
         return np.where(one == other, np.float32(0), at_first + at_second)
 
     def expand(self, label: int) -> None:
-        """Give the label to whichever pixels make the whole cheaper, the best such choice."""
-        active = self.known[label] & (self.labels != label)
+        """Give the label to the pixels that lower the total cost most."""
+        active = self.allowed[label] & (self.labels != label)
         if not active.any():
             return
         first, second = self.first, self.second

@@ -14,9 +14,10 @@ from scipy.sparse import coo_array, diags_array
 from scipy.spatial import ConvexHull, cKDTree
 from torch import Tensor
 
-from humanpose_cli.avatar.completion import skin_hued, skin_tone
-from humanpose_cli.avatar.garments import SAME_COLOUR, colour_features, colourless
+from humanpose_cli.avatar.colours import skin_hued
+from humanpose_cli.avatar.completion import skin_tone
 from humanpose_cli.avatar.loose import PhotoCrop
+from humanpose_cli.avatar.options import MeshOptions, ShoeOptions
 from humanpose_cli.avatar.surface import FEET, BodyTexels, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
@@ -24,94 +25,93 @@ from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
 
-# What tells of shoes, the first that shows enough of its surface: bare legs end in bare feet, as far as anybody knows.
-_TELLING = (
-    FEET,
-    ("left_knee", "right_knee"),
-    ("left_hip", "right_hip"),
-)
-_SHOWN = 0.05
-_NEAR, _SURE = 0.01, 0.9  # metres behind what a pixel shows; of its mask
-_GREYER = 1.6  # times brighter or darker than skin: what tells a shoe in a photograph without colours
-_LEATHER = 0.003  # metres around the toes
-_INSTEP = 0.03  # metres behind the toes that become smooth with them
-_FEWEST = 12  # points that are toes: bodies of fewer have none
-_ROUNDS, _MORE_ROUNDS = 50, 2  # of moving every point between its neighbours: of the usual shape, then of one's own
+# What decides about shoes, the first that shows enough of its surface: bare legs end in bare feet.
+_DECISIVE = (FEET, ("left_knee", "right_knee"), ("left_hip", "right_hip"))
 
-_cached_shoes: WeakKeyDictionary[Body, NDArray[np.float64]] = WeakKeyDictionary()
+_cached_shoes: WeakKeyDictionary[Body, dict[ShoeOptions, NDArray[np.float64]]] = WeakKeyDictionary()
 
 
-def wears_shoes(surface: BodyTexels, vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> bool:
+def wears_shoes(
+    surface: BodyTexels, vertices: Tensor, faces: Tensor, crop: PhotoCrop, mesh_options: MeshOptions
+) -> bool:
     """Whether feet, or else shins, or else thighs, have another colour in a photo than the person's skin.
 
     vertices  (V, 3) metres, camera axes: the body's surface as it lies over the photo
-    faces     (F, 3) those of parts whose place is known
+    faces     (F, 3) those of parts of known position
 
     Where no skin shows, whatever has not a hue of skin is a shoe, and in photos without colours everything is; so is
     everything where the photo shows no legs.
     """
-    colour, shown = _seen(vertices, faces, crop)
+    options, cloth = mesh_options.shoes, mesh_options.colours
+    colour, shown = _vertex_colours(vertices, faces, crop, options)
     areas = surface.operator.areas
-    for names in _TELLING:
+    for names in _DECISIVE:
         part = parts_mask(surface.part_labels, names)
-        if areas[part & shown].sum() >= _SHOWN * areas[part].sum():
+        if areas[part & shown].sum() >= options.min_visible * areas[part].sum():
             break
     else:
         return True
-    cloth, tone = np.median(colour[part & shown], axis=0)[None], skin_tone(surface, colour, shown)
+    worn = np.median(colour[part & shown], axis=0)[None]
+    tone = skin_tone(surface, colour, shown, mesh_options.completion.min_skin, cloth)
     if tone is None:
-        return not skin_hued(cloth)[0]
-    if colourless(colour[shown]):
-        return bool(abs(np.log(max(cloth.mean(), 0.01) / max(tone.mean(), 0.01))) > np.log(_GREYER))
-    return bool(np.linalg.norm(colour_features(cloth) - colour_features(tone[None])) > SAME_COLOUR)
+        return not skin_hued(worn)[0]
+    if cloth.grey(colour[shown]):
+        return bool(abs(np.log(max(worn.mean(), 0.01) / max(tone.mean(), 0.01))) > np.log(options.brightness_ratio))
+    return bool(np.linalg.norm(cloth.features(worn) - cloth.features(tone[None])) > cloth.same)
 
 
-def _seen(vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> tuple[Array, NDArray[np.bool_]]:
+def _vertex_colours(
+    vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: ShoeOptions
+) -> tuple[Array, NDArray[np.bool_]]:
     """Colours (V, 3) in 0…1 of the pixels that vertices lie in, and whether (V,) these show them."""
     depth = rasterise_view(vertices[None], faces, crop.view).depth[0].cpu().numpy()
     columns, rows = np.floor(crop.view.project(vertices).cpu().numpy()).T
     inside = (columns >= 0) & (rows >= 0) & (columns < depth.shape[1]) & (rows < depth.shape[0])
     inside[np.setdiff1d(np.arange(len(inside)), faces.cpu().numpy())] = False
     at = tuple(np.where(inside, values, 0).astype(np.int64) for values in (rows, columns))
-    near = vertices[:, 2].cpu().numpy() < depth[at] + _NEAR
-    return crop.pixels[at] / 255, inside & near & (crop.mask[at] > _SURE)
+    near = vertices[:, 2].cpu().numpy() < depth[at] + options.depth_tolerance
+    return crop.pixels[at] / 255, inside & near & (crop.mask[at] > options.min_mask)
 
 
-def shoe_offsets(body: Body, rest: NDArray[np.floating]) -> NDArray[np.float32]:
+def shoe_offsets(body: Body, rest: NDArray[np.floating], options: ShoeOptions) -> NDArray[np.float32]:
     """What shoes add to a body's resting vertices (V, 3): metres, zero but for the front of the feet.
 
     Its surface is laid over its convex hull, each point between its neighbours, as in a Tutte embedding: for the body's
     usual shape once, and from there for the shape at hand.
     """
-    if body not in _cached_shoes:
+    usual = _cached_shoes.setdefault(body, {})
+    if options not in usual:
         template = body.template.cpu().numpy().astype(np.float64)
-        _cached_shoes[body] = _wrapped(body, template, template, _ROUNDS) - template
+        usual[options] = _wrapped(body, template, template, options.rounds[0], options) - template
     shape = np.asarray(rest, np.float64)
-    return (_wrapped(body, shape, shape + _cached_shoes[body], _MORE_ROUNDS) - shape).astype(np.float32)
+    wrapped = _wrapped(body, shape, shape + usual[options], options.rounds[1], options)
+    return (wrapped - shape).astype(np.float32)
 
 
-def _wrapped(body: Body, rest: Array, start: Array, rounds: int) -> Array:
+def _wrapped(body: Body, rest: Array, start: Array, rounds: int, options: ShoeOptions) -> Array:
     """The vertices (V, 3) with the front of both feet on its hull, from where it is at the start (V, 3)."""
     faces, labels = body.faces.cpu().numpy().astype(np.int64), body.part_labels.cpu().numpy()
     edges, moved = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])), start.copy()
     for side in ("left", "right"):
         toes = labels == SMPL24.index(f"{side}_foot")
-        if toes.sum() < _FEWEST:
+        if toes.sum() < options.min_vertices:
             continue
-        near = cKDTree(rest[toes]).query(rest, distance_upper_bound=_INSTEP)[0] < _INSTEP
+        near = cKDTree(rest[toes]).query(rest, distance_upper_bound=options.instep)[0] < options.instep
         front = toes | (near & (labels == SMPL24.index(f"{side}_ankle")))
-        moved[front] = _on_hull(rest, moved, edges, front, rounds)
+        moved[front] = _on_hull(rest, moved, edges, front, rounds, options.leather)
     return moved
 
 
-def _on_hull(rest: Array, start: Array, edges: NDArray[np.int64], chosen: NDArray[np.bool_], rounds: int) -> Array:
+def _on_hull(
+    rest: Array, start: Array, edges: NDArray[np.int64], chosen: NDArray[np.bool_], rounds: int, leather: float
+) -> Array:
     """Where the chosen points (N, 3) of a closed mesh (V, 3) lie on their own convex hull; the others hold them."""
     ends = edges[chosen[edges[:, 0]]]
     rim = np.unique(ends[~chosen[ends[:, 1]], 1])
-    # Seen from the middle of the rim, the hull before it is about half of all directions: hardly anything folds over.
+    # From the middle of the rim, the hull before it is about half of all directions: hardly anything folds over.
     middle = rest[rim].mean(0)
     hull = ConvexHull(np.concatenate((rest[chosen], rest[rim]))).equations  # (F, 4): n · x + d ≤ 0 inside
-    reach = np.maximum(_LEATHER - hull[:, :3] @ middle - hull[:, 3], _LEATHER)
+    reach = np.maximum(leather - hull[:, :3] @ middle - hull[:, 3], leather)
     row = np.cumsum(chosen) - 1
     mean = coo_array((np.ones(len(ends)), (row[ends[:, 0]], ends[:, 1])), shape=(chosen.sum(), len(rest))).tocsr()
     mean = diags_array(1 / np.maximum(mean.sum(1), 1)) @ mean

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.mesh import Background, DrawnPerson, FittedPerson, MeshOptions, MeshReposer, cover_image
+from humanpose_cli.avatar.mesh import Background, DrawnPerson, MeshReposer, cover_image
+from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.mesh import DrawnPerson, FittedPerson, MeshReposer, mesh_drawing
+from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, mesh_drawing
+from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.models.warp3d.config import FILL

@@ -1,19 +1,21 @@
 """Bodies widened to a silhouette and moved under keypoints."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from helpers.repose_stage import STANDING, Stage, pose
 
 from humanpose_cli.avatar.dressing import (
-    AlignmentOptions,
     DetectedLandmarks,
     DressedBody,
     align_to_keypoints,
-    displacement_caps,
     head_scale,
+    max_displacements,
     silhouette_displacements,
 )
+from humanpose_cli.avatar.options import AlignmentOptions, SilhouetteOptions
 from humanpose_cli.avatar.surface import limb_groups, parts_mask, scalp_and_face
 from humanpose_cli.body.body import FACE13
 from humanpose_cli.core.camera import Camera
@@ -26,7 +28,7 @@ PLACE = torch.tensor([0.0, 0.0, 2.4])
 
 @pytest.fixture(scope="module")
 def dressed(stage: Stage) -> DressedBody:
-    return DressedBody(stage.body, torch.zeros(10))
+    return DressedBody.of(stage.body, torch.zeros(10))
 
 
 def silhouette(vertices: torch.Tensor, faces: torch.Tensor) -> np.ndarray:
@@ -49,8 +51,8 @@ def widen(dressed: DressedBody, mask: np.ndarray, blocked: np.ndarray | None = N
 
 def worn(stage: Stage, thickness: np.ndarray) -> np.ndarray:
     """The silhouette of somebody with clothes of that thickness (V,) metres."""
-    clothed = DressedBody(stage.body, torch.zeros(10))
-    clothed.displacements = torch.from_numpy(thickness.astype(np.float32))
+    bare = DressedBody.of(stage.body, torch.zeros(10))
+    clothed = replace(bare, displacements=torch.from_numpy(thickness.astype(np.float32)))
     return silhouette(clothed.pose(pose(**STANDING), PLACE), stage.body.faces)
 
 
@@ -75,8 +77,7 @@ def test_widened_outline_meets_the_mask(stage: Stage, dressed: DressedBody) -> N
     y = stage.body.template[:, 1].numpy()
     mask = worn(stage, 0.02 + 0.01 * np.sin(7 * y))
     naked = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
-    clothed = DressedBody(stage.body, torch.zeros(10))
-    clothed.displacements = torch.from_numpy(widen(dressed, mask).astype(np.float32))
+    clothed = replace(dressed, displacements=torch.from_numpy(widen(dressed, mask).astype(np.float32)))
     drawn = silhouette(clothed.pose(pose(**STANDING), PLACE), stage.body.faces)
 
     def overlap(a: np.ndarray) -> float:
@@ -89,7 +90,7 @@ def test_widened_outline_meets_the_mask(stage: Stage, dressed: DressedBody) -> N
 def test_caps_hold_and_things_held_are_not_clothes(stage: Stage, dressed: DressedBody) -> None:
     mask = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
     mask[200:320, 120:280] = 1  # a crate before the trunk, far wider than it
-    inwards, outwards = displacement_caps(stage.body.part_labels.numpy(), scalp_and_face(stage.body)[1], dressed.height)
+    inwards, outwards = max_displacements(dressed, SilhouetteOptions())
     found = widen(dressed, mask)
     assert (found <= outwards + 1e-9).all()
     assert (found >= -inwards - 1e-9).all()
@@ -108,9 +109,8 @@ def test_other_people_do_not_widen_anybody(stage: Stage, dressed: DressedBody) -
 
 
 def test_displacements_turn_with_the_body(stage: Stage) -> None:
-    clothed = DressedBody(stage.body, torch.zeros(10))
-    clothed.displacements = torch.full_like(clothed.displacements, 0.02)
-    bare = DressedBody(stage.body, torch.zeros(10))
+    bare = DressedBody.of(stage.body, torch.zeros(10))
+    clothed = replace(bare, displacements=torch.full_like(bare.displacements, 0.02))
     bent = pose(0.7, left_elbow=(0.0, -1.2, 0.0), right_hip=(-1.0, 0.0, 0.2))
     moved = clothed.pose(bent, PLACE) - bare.pose(bent, PLACE)
     np.testing.assert_allclose(moved.norm(dim=1), 0.02, atol=1e-5)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from helpers.repose_stage import STANDING, Stage, pose
 
-from humanpose_cli.avatar.ground import SINKS, contact_shadow, ground_under, standing_height, tilt_of, turn_between
-from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
+from humanpose_cli.avatar.ground import contact_shadow, ground_under, standing_height, tilt_of, turn_between
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import GroundOptions, MeshOptions
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.pose_files import RotationTarget
@@ -57,7 +58,7 @@ def test_the_ground_of_a_motion_follows_its_drift_and_not_its_jumps_and_glitches
         assert abs(above.max() - height) < 0.025
     tremor = np.random.default_rng(0).normal(0, 0.003, len(seconds))
     ground = ground_under(drift + tremor, rate)
-    assert (drift + tremor - ground).min() > -SINKS - 1e-9
+    assert (drift + tremor - ground).min() > -GroundOptions().sinking - 1e-9
     np.testing.assert_allclose(ground, drift, atol=0.012)
     assert np.diff(ground, 2).std() < 0.1 * np.diff(tremor, 2).std()
     glitch = np.where(np.arange(len(seconds)) == rate, -0.2, 0.0)
@@ -86,7 +87,7 @@ def test_a_motion_stays_on_the_ground_where_its_camera_or_its_distances_are_off(
     np.testing.assert_allclose(heights(standing[40:], path[40:]), jump[40:], atol=0.02)
     kneeling = KNEELING.expand(60, -1, -1, -1)
     np.testing.assert_allclose(heights(kneeling, path), jump, atol=0.02)
-    assert heights(kneeling[:1], torch.tensor([[0.0, 1.0, 0.0]])) == pytest.approx(-SINKS, abs=1e-4)
+    assert heights(kneeling[:1], torch.tensor([[0.0, 1.0, 0.0]])) == pytest.approx(-GroundOptions().sinking, abs=1e-4)
 
 
 def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from helpers.repose_stage import STANDING, Stage, pose
 
-from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import MeshOptions
 
 GREEN = (20, 190, 40)
 APART = {"left_hip": (0.0, 0.0, 0.22), "right_hip": (0.0, 0.0, -0.22)}
@@ -68,7 +69,7 @@ def test_a_skirt_does_not_split_when_the_legs_do(skirted: tuple[Photo, MeshRepos
 
 def test_a_body_that_fills_its_mask_has_no_cloth_beside_it(stage: Stage) -> None:
     rotations = pose(**STANDING)
-    assert reposer_of(stage, stage.person(rotations), rotations).loose is None
+    assert reposer_of(stage, stage.person(rotations), rotations).avatar.dressed.loose is None
 
 
 def test_other_people_are_no_cloth(stage: Stage) -> None:
@@ -77,4 +78,4 @@ def test_other_people_are_no_cloth(stage: Stage) -> None:
     alone, _ = stage.person(rotations)
     other = ((photo != alone).any(-1) & (mask > 0.5)).astype(np.float32)
     made = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, others=[np.maximum(other, 0.0) * 1.01])
-    assert made.loose is None
+    assert made.avatar.dressed.loose is None

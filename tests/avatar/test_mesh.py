@@ -9,7 +9,9 @@ from helpers.repose_stage import STANDING, Stage, pose
 from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer, reliable_vertices
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.stages import reliable_vertices
 from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.texture import paint_vertices

@@ -11,7 +11,8 @@ from scipy.spatial import ConvexHull
 
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.loose import crop_photo
-from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import MeshOptions, ShoeOptions
 from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
 from humanpose_cli.avatar.surface import body_texels, parts_mask
 from humanpose_cli.body.body import default_body
@@ -27,7 +28,7 @@ def test_shoes_are_convex_and_leave_all_but_the_front_of_the_feet(stage: Stage, 
     body, betas = stage.body, torch.zeros(1, 10)
     betas[0, 0] = size
     rest, labels = body.rest(betas).vertices[0].numpy(), body.part_labels.numpy()
-    offsets = shoe_offsets(body, rest)
+    offsets = shoe_offsets(body, rest, ShoeOptions())
     moved = np.abs(offsets).max(1) > 0
     assert not moved[~parts_mask(labels, FEET)].any()
     assert moved[np.isin(labels, SMPL24.indices(("left_foot", "right_foot")))].mean() > 0.99
@@ -53,17 +54,17 @@ def test_bodies_without_toes_stay_as_they_are() -> None:
     body = copy.deepcopy(default_body())
     for side in ("left", "right"):
         body.part_labels[body.part_labels == SMPL24.index(f"{side}_foot")] = SMPL24.index(f"{side}_ankle")
-    assert not shoe_offsets(body, body.template.numpy()).any()
+    assert not shoe_offsets(body, body.template.numpy(), ShoeOptions()).any()
 
 
 def test_offsets_turn_with_the_bones(stage: Stage) -> None:
-    dressed, place = DressedBody(stage.body, torch.zeros(10)), torch.tensor([0.0, 0.0, 2.4])
+    dressed, place = DressedBody.of(stage.body, torch.zeros(10)), torch.tensor([0.0, 0.0, 2.4])
     bent = pose(left_hip=(-0.8, 0.0, 0.0), left_knee=(1.1, 0.0, 0.0))
     bare = dressed.pose(bent, place)
-    dressed.offsets = torch.zeros_like(bare)
     toes = torch.from_numpy(stage.body.part_labels.numpy() == SMPL24.index("left_foot"))
-    dressed.offsets[toes] = torch.tensor([0.0, 0.0, 0.02])
-    moved = dressed.pose(bent, place) - bare
+    offsets = torch.zeros_like(bare)
+    offsets[toes] = torch.tensor([0.0, 0.0, 0.02])
+    moved = replace(dressed, offsets=offsets).pose(bent, place) - bare
     turned = dressed.posed(bent, place).linear[0, SMPL24.index("left_foot")]
     own = stage.body.bone_weights[toes].max(1).values > 0.999
     expected = (turned @ torch.tensor([0.0, 0.0, 0.02])).expand(int(own.sum()), 3)
@@ -88,9 +89,8 @@ def shod(stage: Stage, unknown: tuple[str, ...] = ()) -> bool:
     vertices = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).vertices[0]
     crop = crop_photo(photo, stage.view, mask, np.zeros_like(mask), vertices)
     known = torch.from_numpy(~parts_mask(stage.body.part_labels.numpy(), unknown))
-    return wears_shoes(
-        body_texels(stage.body, 512), vertices, stage.body.faces[known[stage.body.faces.long()].all(1)], crop
-    )
+    faces = stage.body.faces[known[stage.body.faces.long()].all(1)]
+    return wears_shoes(body_texels(stage.body, 512), vertices, faces, crop, MeshOptions())
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from helpers.repose_stage import STANDING, Stage, pose
 
-from humanpose_cli.avatar.dressing import AlignmentOptions, DetectedLandmarks, DressedBody
-from humanpose_cli.avatar.mesh import FittedPerson, MeshOptions, MeshReposer
+from humanpose_cli.avatar.dressing import DetectedLandmarks, DressedBody
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import AlignmentOptions, MeshOptions
+from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.avatar.stray_limbs import image_of_strays, without_strays
 from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.body import FACE13
@@ -65,13 +67,13 @@ def test_landmarks_far_outside_the_image_are_drawn_to_its_edge() -> None:
 
 
 def strays_of(stage: Stage, keypoints: np.ndarray) -> set[str]:
-    dressed = DressedBody(stage.body, torch.zeros(10))
+    dressed = DressedBody.of(stage.body, torch.zeros(10))
     found = DetectedLandmarks(dressed, pose(**STANDING), stage.trans, keypoints, stage.view, AlignmentOptions())
     return set(np.array(BLAZEPOSE33.joint_names)[found.stray])
 
 
 def test_what_may_be_the_other_side_or_a_wrong_body_is_no_stray_limb(stage: Stage) -> None:
-    dressed = DressedBody(stage.body, torch.zeros(10))
+    dressed = DressedBody.of(stage.body, torch.zeros(10))
     points = stage.view.project(dressed.landmarks(BLAZEPOSE33.name, pose(**STANDING), stage.trans))
     keypoints = torch.cat((points, torch.ones(33, 1)), 1).numpy()
     assert not strays_of(stage, keypoints)

@@ -25,7 +25,7 @@ ALLOWED = {
     "get_type_hints": "of typing",
     "picture_count": "in headers of caches",
     "picture_share": "an option in headers of caches",
-    "most_arms": "arms of bodies",
+    "max_arm_share": "arms of bodies",
     "arms_over_trunk": "arms of bodies",
     "arm": "of bodies",
     "is_arm": "of bodies",

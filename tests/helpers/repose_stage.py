@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from humanpose_cli.avatar.mesh import FittedPerson
+from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.texture import TexelMap, bleed_islands
 from humanpose_cli.core.camera import Camera

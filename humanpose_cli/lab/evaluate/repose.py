@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import REPOSING19, SMPL24

@@ -7,7 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.mesh import FittedPerson, MeshOptions, MeshReposer
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from humanpose_cli.avatar.mesh import MeshOptions, mesh_drawing
+from humanpose_cli.avatar.mesh import mesh_drawing
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19

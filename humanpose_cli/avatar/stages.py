@@ -1,0 +1,378 @@
+"""From a photograph and a fit to a textured body, in stages: aligned → dressed → baked → lit → completed.
+
+Each stage is a frozen record that one function makes of the stage before it:
+
+    aligned = align(photographed, body, options)    # the fitted surface under the keypoints, the photo around it
+    dressed = dress(aligned, options)               # widened to the mask, with shoes and loose clothes
+    baked = bake(dressed, options)                  # the photo's colours on the surface, where it shows it
+    lit = take_light_off(baked, options)            # the same under usual light
+    completed = complete(lit, options)              # a texture without gaps
+
+The order matters: shoes are recognised before the silhouette is followed, cloth is loose where the widened body leaves
+the mask open, colours are looked up on the widened surface, and only colours without light can be carried to the other
+side. A stage keeps those stages before it that drawing needs, no textures of them: they may take 300 MB each.
+`tools/show_avatar_stages.py` draws the stages of a photograph side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.avatar.completion import CompleteTexture, complete_texture
+from humanpose_cli.avatar.dressing import (
+    DetectedLandmarks,
+    DressedBody,
+    align_to_keypoints,
+    head_scale,
+    silhouette_displacements,
+)
+from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
+from humanpose_cli.avatar.light import PhotoLight, light_of
+from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_cloth
+from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
+from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
+from humanpose_cli.avatar.surface import FOREARMS, TRUNK, BodyTexels, body_texels, parts_mask
+from humanpose_cli.avatar.untangle import mixed_up
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
+from humanpose_cli.core.blocks import in_blocks
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.shading import rasterise_view
+from humanpose_cli.rendering.surfaces import vertex_normals
+
+Array = NDArray[np.float32]
+
+_SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photograph finds its texels made
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPerson:
+    """One row of a fit file.
+
+    poses            (72,) axis-angle, relative to parents, the pelvis maps body to camera axes
+    betas            (S,); trans (3,) metres
+    camera           the photo's
+    segment_scales   (24,) or None for 1
+    joint_confidence (24,) 0…1 or None for 1: limbs of low confidence neither hide others nor give a texture
+    keypoints2d      (33, 3) the detector's x, y pixels of the photo and confidence, or None
+    """
+
+    poses: NDArray[np.floating]
+    betas: NDArray[np.floating]
+    trans: NDArray[np.floating]
+    camera: Camera
+    segment_scales: NDArray[np.floating] | None = None
+    joint_confidence: NDArray[np.floating] | None = None
+    keypoints2d: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PhotographedPerson:
+    """What the stages start from: `PhotographedPerson.of` checks it.
+
+    photo   (H, W, 3) uint8 RGB
+    mask    (H, W) float32, 0…1 where the person is; others (H, W) float32, 0…1 where somebody else is
+    fit     the person's fitted body; view: its camera, of the photo's size
+    """
+
+    photo: NDArray[np.uint8]
+    mask: Array
+    others: Array
+    fit: FittedPerson
+    view: Camera
+
+    @classmethod
+    def of(
+        cls,
+        photo: NDArray[np.uint8],
+        mask: NDArray[np.floating],
+        fit: FittedPerson,
+        others: Sequence[NDArray[np.floating]] = (),
+    ) -> PhotographedPerson:
+        """others: masks (H, W) of the other people. UsageError for arrays of other shapes."""
+        if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+            raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{photo.shape} {photo.dtype}")
+        for one in (mask, *others):
+            if one.shape != photo.shape[:2]:
+                raise UsageError("mask", "has another size", expected=str(photo.shape[:2]), got=str(one.shape))
+        empty = np.zeros(mask.shape, np.float32)
+        together = np.maximum.reduce([empty, *(np.asarray(one, np.float32) for one in others)])
+        view = replace(fit.camera, size=photo.shape[1::-1])
+        return cls(photo, np.asarray(mask, np.float32), together, fit, view)
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """The fitted surface moved under the keypoints, and the photo around it. Made by `align`, read by `dress`.
+
+    body              without clothes, its head as large as the person's
+    rotations, trans  (24, 3, 3) relative to parents, (3,) metres: the pose in the photo
+    posed             (V, 3) metres, camera axes: the body's surface in that pose
+    vertices          (V, 3) the same under the keypoints
+    crop              the photo around the person; stray limbs belong to its `others`
+    reliable          (V,) share of each vertex that belongs to parts of known position
+    standing          (V,) the same for feet on the ground: a foot that is elsewhere is still within reach of its ankle
+    stray             SMPL24 joints whose limb the photo shows elsewhere than the fit has it
+    pixels_per_metre  at the person's distance
+    """
+
+    body: DressedBody
+    rotations: Tensor
+    trans: Tensor
+    posed: Tensor
+    vertices: Tensor
+    crop: PhotoCrop
+    reliable: Tensor
+    standing: Tensor
+    stray: tuple[str, ...]
+    pixels_per_metre: float
+
+    @property
+    def height_pixels(self) -> float:
+        """The person's height in the photo, at most the crop's longer side."""
+        return min(self.pixels_per_metre * self.body.height, float(max(self.crop.box.shape)))
+
+    @property
+    def reliable_faces(self) -> Tensor:
+        """The faces (F', 3) whose corners all have a known position."""
+        faces = self.body.body.faces
+        return faces[(self.reliable > 0.5)[faces.long()].all(1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Dressed:
+    """The surface as clothes give it shape. Made by `dress`, read by `bake`, `complete` and drawing.
+
+    aligned   the stage before
+    body      the body with shoes, and widened to the mask, in any pose
+    vertices  (V, 3) metres, camera axes: its surface as it lies over the photo
+    texels    of the body's texture, as fine as the photo
+    loose     skirts, coats and hair beside the body; None without
+    """
+
+    aligned: Aligned
+    body: DressedBody
+    vertices: Tensor
+    texels: BodyTexels
+    loose: LooseCloth | None
+
+
+@dataclass(frozen=True, eq=False)
+class Baked:
+    """The photo's colours on the surface. Made by `bake`, read by `take_light_off`.
+
+    dressed  the stage before
+    texture  colours (S, S, 3) of the photo, with the confidence (S, S) that a texel shows this surface
+    normals  (V, 3) unit vectors of the surface over the photo, camera axes
+    grain    standard deviation of the photo's noise on the person, 0…1 of full scale
+    """
+
+    dressed: Dressed
+    texture: BakedTexture
+    normals: Tensor
+    grain: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lit:
+    """The colours under usual light. Made by `take_light_off`, read by `complete`.
+
+    dressed  the surface
+    light    the photo's, which the texture no longer has
+    texture  as of `Baked`, over the light; without confidence where the fit's position is not known
+    grain    as of `Baked`
+    """
+
+    dressed: Dressed
+    light: PhotoLight
+    texture: BakedTexture
+    grain: float
+
+
+@dataclass(frozen=True, eq=False)
+class Completed:
+    """A body that can be drawn in any pose. Made by `complete`, read by `mesh.MeshReposer`.
+
+    dressed   the surface; light: the photo's
+    texture   without gaps
+    head_yaw  radians: the view that the photo has of the head, as `head.head_yaw` gives it
+    """
+
+    dressed: Dressed
+    light: PhotoLight
+    texture: CompleteTexture
+    head_yaw: float
+
+
+def align(photographed: PhotographedPerson, body: Body, options: MeshOptions) -> Aligned:
+    """Move the fitted surface under the keypoints, and cut out the photo around it."""
+    fit, view, device = photographed.fit, photographed.view, body.template.device
+    rotations = axis_angle_to_matrix(_tensor(fit.poses, device).reshape(len(SMPL24), 3))
+    trans = _tensor(fit.trans, device)
+    scales = None if fit.segment_scales is None else _tensor(fit.segment_scales, device)
+    shaped = DressedBody.of(body, _tensor(fit.betas, device), scales)
+    if fit.keypoints2d is not None:
+        landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view, options.alignment)
+        shaped = shaped.with_head_scaled(head_scale(landmarks, options.alignment))
+    posed = shaped.pose(rotations, trans)
+    pixels_per_metre = view.focal / max(float(posed[:, 2].mean()), 0.1)
+    vertices, mask, others, stray = posed, photographed.mask, photographed.others, None
+    reliable = standing = fit.joint_confidence
+    if fit.keypoints2d is not None:
+        # Once more, as the scaled head has its landmarks elsewhere.
+        landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view, options.alignment)
+        vertices, stray = align_to_keypoints(posed, shaped, landmarks, options.alignment), landmarks.stray
+        reliable = without_strays(reliable, stray)
+        standing = without_strays(standing, stray & ~FOOT_LANDMARKS)
+        if stray.any():
+            width = options.alignment.stray_radius * shaped.height / 1.7 * pixels_per_metre
+            strays = image_of_strays(fit.keypoints2d, stray, landmarks.confident, mask.shape, width)
+            mask, others = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), others)
+    return Aligned(
+        shaped,
+        rotations,
+        trans,
+        posed,
+        vertices,
+        crop_photo(photographed.photo, view, mask, others, vertices),
+        reliable_vertices(body, reliable, options.min_confidence),
+        reliable_vertices(body, standing, options.min_confidence),
+        () if stray is None else tuple(stray_joints(stray)),
+        pixels_per_metre,
+    )
+
+
+def reliable_vertices(body: Body, joint_confidence: NDArray[np.floating] | None, min_confidence: float) -> Tensor:
+    """Share (V,) of each vertex that belongs to parts whose two ends both have `min_confidence`.
+
+    joint_confidence  (24,) 0…1, or None for 1
+    """
+    bones = body.bone_indices.long()
+    if joint_confidence is None:
+        return torch.ones(len(bones), device=bones.device)
+    reliable = np.asarray(joint_confidence) >= min_confidence
+    trunk = SMPL24.indices(TRUNK)
+    # A trunk cut by the image's edge is still visible where it is in the image.
+    reliable[trunk] |= reliable[trunk].any()
+    both = reliable.copy()
+    for upper, lower in SMPL24.bones:
+        both[upper] &= reliable[lower] or SMPL24.joint_names[upper] in TRUNK
+    return (torch.from_numpy(both).to(bones.device)[bones] * body.bone_weights).sum(1)
+
+
+def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
+    """Give the body shoes, the silhouette of its clothes, and a sheet for clothes beside it."""
+    body, posed, vertices = aligned.body, aligned.posed, aligned.vertices
+    size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre)
+    texels = body_texels(body.body, size)
+    if wears_shoes(texels, vertices, aligned.reliable_faces, aligned.crop, options):
+        offsets = shoe_offsets(body.body, body.rest().cpu().numpy(), options.shoes)
+        body = replace(body, offsets=torch.from_numpy(offsets).to(posed))
+        moved = vertices - posed
+        posed = body.pose(aligned.rotations, aligned.trans)
+        vertices = posed + moved
+    # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
+    view = aligned.crop.view.scaled(min(1.0, options.silhouette.max_pixels / aligned.height_pixels))
+    displacements = silhouette_displacements(
+        body,
+        vertices,
+        body.directions(aligned.rotations, aligned.trans),
+        cv2.resize(aligned.crop.mask, view.size, interpolation=cv2.INTER_AREA),
+        cv2.resize(aligned.crop.others.astype(np.uint8), view.size, interpolation=cv2.INTER_NEAREST) > 0,
+        view,
+        reliable=(aligned.reliable > 0.5).cpu().numpy(),
+        options=options.silhouette,
+    )
+    body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
+    vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
+    loose = loose_cloth(body, aligned.rotations, aligned.trans, vertices, aligned.crop, options.loose)
+    return Dressed(aligned, body, vertices, texels, loose)
+
+
+def bake(dressed: Dressed, options: MeshOptions) -> Baked:
+    """Look up the photo's colours for each texel that it shows, with how far they can be trusted."""
+    aligned, body, vertices = dressed.aligned, dressed.body.body, dressed.vertices
+    crop, faces = aligned.crop, aligned.reliable_faces
+    raster = rasterise_view(vertices[None], faces, crop.view)
+    depth, face = (values[0].cpu().numpy() for values in (raster.depth, raster.face))
+    trust = pixel_trust(crop.mask, depth, max(1.5, options.mask_margin * aligned.height_pixels))
+    # Where an arm lies before the body, pixels that are coloured like the other side are trusted for neither.
+    first = faces[:, 0].long().cpu().numpy()
+    arm = parts_mask(body.part_labels.cpu().numpy(), FOREARMS)[first][np.maximum(face, 0)] & (face >= 0)
+    shown = crop.mask >= 0.5
+    behind = (face >= 0) & ~arm & shown
+    trust[mixed_up(crop.pixels, arm & shown, behind, 1 / aligned.pixels_per_metre, options.untangling)] = 0
+    source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
+    normals = vertex_normals(vertices, body.faces)
+    texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
+    return Baked(dressed, texture, normals, _film_grain(crop.pixels, trust) if options.grain else 0.0)
+
+
+def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
+    """Standard deviation of the noise in the trusted part of a photo, 0…1 of full scale.
+
+    The median absolute response of Immerkær's (1996) mask, which is blind to edges of first and second order.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    response = np.abs(cv2.filter2D(grey, cv2.CV_32F, kernel))[trust > 0.5]
+    if not len(response):
+        return 0.0
+    return float(np.median(response) / 0.6745 / 6 / 255)
+
+
+def take_light_off(baked: Baked, options: MeshOptions) -> Lit:
+    """Find the photo's light on the surface, and bring the colours to usual light."""
+    dressed, texels, texture = baked.dressed, baked.dressed.texels, baked.texture
+    confidence = texels.reduce(texture.confidence)
+    colours, weights = paint_vertices(texels.coarse, texels.rows, texels.reduce(texture.colour), confidence)
+    normals = baked.normals.cpu().numpy()
+    light = light_of(colours, normals, texels.part_labels, weights, options.light, options.colours)
+    columns = torch.stack((light.on(baked.normals), dressed.aligned.reliable.to(baked.normals)), 1)
+    values = texels.fine.interpolate(columns.cpu().numpy(), texels.faces)
+    result = BakedTexture(*(np.empty_like(layer) for layer in texture))
+
+    def change(rows: slice) -> None:
+        bright, reliable = values[rows, :, 0], values[rows, :, 1]
+        result.colour[rows] = texture.colour[rows] / cv2.merge([np.where(bright > 0, bright, np.float32(1))] * 3)
+        # Parts that are not where the fit says give no colours.
+        result.confidence[rows] = texture.confidence[rows] * np.clip(2 * reliable - np.float32(0.6), 0, 1)
+        result.visible[rows] = texture.visible[rows] & (reliable > 0.5)
+
+    in_blocks(change, values.shape)
+    return Lit(dressed, light, result, baked.grain)
+
+
+def complete(lit: Lit, options: MeshOptions) -> Completed:
+    """Make up what the photo does not show of the texture."""
+    dressed = lit.dressed
+    yaw = head_yaw(dressed.body.posed(dressed.aligned.rotations, dressed.aligned.trans))
+    mirror_face = not shows_half_a_face(yaw, options.head)
+    texture = complete_texture(dressed.texels, lit.texture, lit.grain, mirror_face=mirror_face, options=options)
+    return Completed(dressed, lit.light, texture, yaw)
+
+
+def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32)).to(device)
+
+
+def _texture_size(body: Body, pixels_per_metre: float) -> int:
+    """Texels along each side, of `_SIZES`: also where the atlas is coarse, about as fine as the photo."""
+    corners, flat = body.template[body.faces.long()], body.uv[body.uv_faces.long()]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
+    a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
+    widths_per_metre = ((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() / area.clamp_min(1e-12)).sqrt()
+    coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
+    wanted = max(pixels_per_metre, 1) / max(coarse, 1e-3)
+    return min(_SIZES, key=lambda size: abs(np.log(size / wanted)))
