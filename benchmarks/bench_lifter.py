@@ -21,7 +21,7 @@ from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 from humanpose_cli.lab.recipes.lifter.examples import pose_pool
-from humanpose_cli.models.lifter.network import LIFTED_JOINTS, shipped_lifter
+from humanpose_cli.models.lifter.metric import LIFTED_JOINTS, shipped_lifter
 
 PEOPLE, DRAWS, TIMED = 100, 12, 512
 SIDE, FOCAL, NOISE = 1000.0, 1100.0, 0.01

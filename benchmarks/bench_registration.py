@@ -31,7 +31,7 @@ from humanpose_cli.models.deform_and_learn.registration import (
     normalised_frame,
     register,
 )
-from humanpose_cli.models.lifter.network import LIFTED_JOINTS, shipped_lifter
+from humanpose_cli.models.lifter.metric import LIFTED_JOINTS, shipped_lifter
 
 BODIES, POINTS, BATCH = 200, 128, 64
 DISTANCE, FOCAL = 6.0, 1000.0  # what the lifter is told; metres and pixels

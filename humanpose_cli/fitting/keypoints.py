@@ -34,7 +34,7 @@ from humanpose_cli.fitting.residuals import FitState, robust_scale
 from humanpose_cli.fitting.sequences import between, key_frames, solve_person
 from humanpose_cli.fitting.solver import BLOCK, NormalEquations, full_blocks, in_parallel, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
+from humanpose_cli.models.lifter.metric import lifter_takes, shipped_lifter
 
 _OUTLIER = 4.0  # noise levels from the fit beyond which a landmark is kept from the lifter
 _HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it

@@ -27,7 +27,7 @@ from humanpose_cli.fitting.residuals import (
     vector_rows,
 )
 from humanpose_cli.fitting.solver import NormalEquations
-from humanpose_cli.models.lifter.network import LIFTED_JOINTS
+from humanpose_cli.models.lifter.metric import LIFTED_JOINTS
 
 Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 

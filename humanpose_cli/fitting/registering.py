@@ -39,7 +39,7 @@ from humanpose_cli.models.deform_and_learn.registration import (
     normalised_frame,
     register,
 )
-from humanpose_cli.models.lifter.network import shipped_lifter
+from humanpose_cli.models.lifter.metric import shipped_lifter
 
 _POINTS = 200  # correspondences of a person: more change nothing
 _PELVIS = SMPL24.index("pelvis")

@@ -23,7 +23,7 @@ from humanpose_cli.lab.recipes.lifter.examples import (
     lifter_batch,
     pose_pool,
 )
-from humanpose_cli.models.lifter.network import (
+from humanpose_cli.models.lifter.metric import (
     INPUT_LANDMARKS,
     LIFTED_JOINTS,
     MIRRORED_POINTS,

@@ -9,7 +9,7 @@ from helpers.painted_people import painted_cache
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
-from humanpose_cli.lab.evaluate.ablations import ABLATION_LABELS, ABLATIONS, NbfVariants, Trainings, nbf_variants
+from humanpose_cli.lab.evaluate.ablations import ABLATION_LABELS, ABLATIONS, NbfShared, nbf_shared
 from humanpose_cli.lab.evaluate.bodies import (
     FoundBody,
     crops_report,
@@ -21,6 +21,7 @@ from humanpose_cli.lab.evaluate.bodies import (
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import PANELS, body_panel
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter, segmenter_report
+from humanpose_cli.lab.evaluate.variants import VARIANTS, Trainings
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
@@ -181,13 +182,12 @@ def test_trainings_are_done_once_and_go_on(cache, tmp_path):
 
 @pytest.mark.parametrize("name", ["segmenters", "supervision"])
 def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
-    from humanpose_cli.lab.evaluate import ablations as nbf
-
-    monkeypatch.setattr(nbf, "NBF_SUPERVISION", {share: nbf.NBF_SUPERVISION[share] for share in (100, 20, 0)})
+    some = [variant for variant in VARIANTS["supervision"] if variant.cells[0] in (100, 20, 0)]
+    monkeypatch.setitem(VARIANTS, "supervision", some)
     trained = {"weak": (SEGMENTER, LOOP), "better": (SEGMENTER, replace(LOOP, epochs=3))}
-    variants = NbfVariants(PARTS, LOOP, trained, LossOptions(1.0, 2.0, 3.0), "segmenter")
+    shared = NbfShared(PARTS, LOOP, trained, LossOptions(1.0, 2.0, 3.0), "segmenter")
     people = PeopleSelection(cache).people(*ABLATION_LABELS)
-    (table, *_), plots = ABLATIONS[name].run(Trainings(cache, tmp_path / "runs", CPU), people, variants, tmp_path)
+    (table, *_), plots = ABLATIONS[name].run(Trainings(cache, tmp_path / "runs", CPU), people, shared, tmp_path)
     assert all((tmp_path / plot).stat().st_size > 1000 for plot in plots)
     if name == "segmenters":
         assert [row[0] for row in table.rows] == ["weak", "better", "GT"]
@@ -224,11 +224,11 @@ def test_ablations_are_judged_on_validation_and_others_on_test(tmp_path, monkeyp
 
 
 def test_presets_of_ablations():
-    assert set(nbf_variants("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
-    paper = nbf_variants("paper")
+    assert set(nbf_shared("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
+    paper = nbf_shared("paper")
     assert (paper.network.inputs.size, paper.parts) == (224, "segmenter")
     assert paper.network.losses == paper.weights == LossOptions(1.0, 1.0, 1.0)
-    assert nbf_variants("ablation").loop.epochs > 1
+    assert nbf_shared("ablation").loop.epochs > 1
     assert sum(one.networks + one.segmenters for one in ABLATIONS.values()) == 32
     with pytest.raises(UsageError, match="ablation or paper"):
-        nbf_variants("small")
+        nbf_shared("small")

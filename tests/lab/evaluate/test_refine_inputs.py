@@ -10,9 +10,8 @@ import pytest
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine_inputs
-from humanpose_cli.lab.evaluate.ablations import Trainings
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.refine_inputs import RefinerVariants
+from humanpose_cli.lab.evaluate.variants import SharedTraining, Trainings
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerTraining
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.models.refiner.network import DisplacementOptions
@@ -22,7 +21,7 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
     trained: list[DisplacementOptions] = []
     steps: list[int] = []
 
-    def trainings(self: Trainings, name: str, options: Any, loop: Any) -> list[Path]:
+    def trainings(self: Trainings, recipe: Any, name: str, options: Any, loop: Any) -> list[Path]:
         trained.append(options.network)
         steps.append(loop.steps)
         return [tmp_path / "a", tmp_path / "b"]
@@ -31,11 +30,11 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         error = 3.0 + (path.name == "b") - options.network.texture
         return dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0]) - 0.25)
 
-    monkeypatch.setattr(Trainings, "refiners", trainings)
+    monkeypatch.setattr(Trainings, "each_seed", trainings)
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
     watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "seeds": 2}
     selection = PeopleSelection(tmp_path / "cache")
-    shared = RefinerVariants(RefinerTraining(start="refiner"), TrainOptions(steps=7))
+    shared = SharedTraining(RefinerTraining(start="refiner"), TrainOptions(steps=7))
     report = refine_inputs.evaluate_inputs(selection, "ablation", "cpu", tmp_path, **watch, tune=lambda _: shared)
     assert steps == [7] * 5
     assert (report.facts["steps"], report.facts["start"]) == (7, "refiner")

@@ -15,7 +15,6 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.lab.cache.augmentation import crop_example
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.evaluate.ablations import Trainings
 from humanpose_cli.lab.evaluate.published import IPER
 from humanpose_cli.lab.evaluate.repose import (
     AUC_MILLIMETRES,
@@ -29,7 +28,8 @@ from humanpose_cli.lab.evaluate.repose import (
     reposing_report,
     warping,
 )
-from humanpose_cli.lab.evaluate.warping import WARP3D_ABLATION, WarpingVariants, warping_table
+from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.warping import warping_table
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops
 from humanpose_cli.lab.recipes.warp3d.recipe import Warp3dTraining, pairs_of
 from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
@@ -238,17 +238,17 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     )
     loop = TrainOptions(epochs=1, batch_size=8, workers=0, validate_every=10_000)
     trainings = Trainings(folder, tmp_path, CPU, seeds=2)
-    variants = WarpingVariants(training, loop)
-    (table, figures), drawn = warping_table(trainings, variants, crops, [0, 1, 2], None, published=True)
+    shared = SharedTraining(training, loop)
+    (table, figures), drawn = warping_table(trainings, shared, crops, [0, 1, 2], None, published=True)
     assert all(len(images) == 2 + 4 * 2 for images in drawn.shown.values())
-    assert [tuple(row[:2]) for row in table.rows] == list(WARP3D_ABLATION)
+    assert [tuple(row[:2]) for row in table.rows] == [variant.cells for variant in VARIANTS["warping"]]
     assert len(list(tmp_path.iterdir())) == 8
     assert all(0 < row[2] < 1 for row in table.rows)
     assert [row[4] for row in table.rows] == [None] * 4  # no pose was evaluated
     assert table.rows[3][5:] == [0.883, 0.626, 0.777]
     assert any("ssim_fg" in note for note in table.notes)
     assert {row[-1] for row in figures.rows if row[1] == "ssim"} == {3}
-    (alone, _), _ = warping_table(trainings, variants, crops, [0], None)
+    (alone, _), _ = warping_table(trainings, shared, crops, [0], None)
     assert alone.columns == table.columns[:5]
 
 

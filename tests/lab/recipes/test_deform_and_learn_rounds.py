@@ -19,9 +19,9 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import DeformAndLearn, De
 from humanpose_cli.lab.train.processes import Processes
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, TrainingHistory
-from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
+from humanpose_cli.models.lifter.depth import DepthLifterOptions
 from humanpose_cli.networks.weights import read_weights
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from humanpose_cli.lab.recipes.lifter.examples import DetectionErrors
 from humanpose_cli.lab.recipes.lifter.recipe import LIFTER_PRESETS, LifterRecipe, LifterTraining, lifter_loss
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, train
-from humanpose_cli.models.lifter.network import LifterOptions, load_lifter
+from humanpose_cli.models.lifter.metric import LifterOptions, load_lifter
 from humanpose_cli.networks.weights import read_weights
 
 CPU = torch.device("cpu")

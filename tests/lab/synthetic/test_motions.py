@@ -20,7 +20,7 @@ from humanpose_cli.lab.synthetic import motions
 from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource, activities_of
 from humanpose_cli.lab.synthetic.motions import library_with, motion_files
 from humanpose_cli.lab.synthetic.poses import LIBRARY, PoseBank, activities, sample_motion
-from humanpose_cli.models.lifter.network import LifterOptions
+from humanpose_cli.models.lifter.metric import LifterOptions
 
 FILES = ("CMU/01/01_01_poses.npz", "CMU/10/10_01_poses.npz", "KIT/3/walk_stageii.npz", "SFU/0005/0005_poses.npz")
 # Who stands upright in AMASS's axes, z up, and looks along −y.

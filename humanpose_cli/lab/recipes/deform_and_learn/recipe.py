@@ -46,9 +46,9 @@ from humanpose_cli.lab.train.recipe import (
 )
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
-from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
+from humanpose_cli.models.lifter.depth import DepthLifterOptions
 from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour

@@ -27,7 +27,6 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, gather_evidence
-from humanpose_cli.lab.recipes.deform_and_learn.lifter import DepthLifterRecipe, LifterData
 from humanpose_cli.lab.recipes.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DeformAndLearn,
@@ -36,13 +35,14 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     joints_in_image,
     predict_people,
 )
+from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, LifterData
 from humanpose_cli.lab.recipes.people import People
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, TrainResult, train
-from humanpose_cli.models.deform_and_learn.lifter import DepthLifter
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
+from humanpose_cli.models.lifter.depth import DepthLifter
 from humanpose_cli.networks.weights import fill, read_weights
 
 ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"

@@ -19,7 +19,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.synthetic.poses import FAMILIES, PoseBank
-from humanpose_cli.models.lifter.network import (
+from humanpose_cli.models.lifter.metric import (
     INPUT_LANDMARKS,
     LIFTED_JOINTS,
     MIRRORED_POINTS,

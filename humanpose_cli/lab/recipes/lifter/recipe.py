@@ -25,7 +25,7 @@ from humanpose_cli.lab.recipes.lifter.examples import (
     pose_pool,
 )
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, moved
-from humanpose_cli.models.lifter.network import (
+from humanpose_cli.models.lifter.metric import (
     LIFTED_JOINTS,
     MIRRORED_POINTS,
     MODEL,

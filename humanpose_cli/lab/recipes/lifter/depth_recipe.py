@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions
 from humanpose_cli.lab.train.recipe import Phase, Recipe, check_batch
-from humanpose_cli.models.deform_and_learn.lifter import (
+from humanpose_cli.models.lifter.depth import (
     MODEL,
     DepthLifterOptions,
     LifterGame,
@@ -67,8 +67,8 @@ class LifterData:
 
 
 class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
-    """The game of the two networks. No depth is ever known, so `back_bent` of held-out people is all that is measured
-    here; the last weights are the ones to use.
+    """The adversarial training of the two networks. Depths are never known, so that `back_bent` of held-out people is
+    the only metric; the last weights are the ones to use.
     """
 
     name, criterion = MODEL, "back_bent"
@@ -99,8 +99,8 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
         o, skeleton, lift = self.options, self.data.skeleton, self.model.generator
         with torch.set_grad_enabled(phase == GENERATOR):
             space = torch.cat((points, lift(points)[..., None]), -1)
-            seen = turned(space, yaw, pitch)
-        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, seen[..., :2]))
+            view = turned(space, yaw, pitch)
+        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, view[..., :2]))
         accuracy = (((real > 0).float().mean() + (false <= 0).float().mean()) / 2).detach()
         if not learns(phase, float(accuracy), o):
             return None
@@ -108,9 +108,9 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
         if phase == DISCRIMINATOR:
             return {"loss": softplus(-real).mean() + softplus(false).mean(), "accuracy": accuracy}
         bent = back_bending(points, space[..., 2], skeleton).mean()
-        again = torch.cat((seen[..., :2], lift.lift(seen[..., :2])[..., None]), -1)
+        again = torch.cat((view[..., :2], lift.lift(view[..., :2])[..., None]), -1)
         back = turned(again, -yaw, pitch)
-        consistency = (again - seen)[..., 2].square().mean() + (back - space)[..., :2].square().mean()
+        consistency = (again - view)[..., 2].square().mean() + (back - space)[..., :2].square().mean()
         bones = bone_error(space, self.data.bones.to(space), skeleton).mean()
         loss = softplus(-false).mean() + o.heuristic * bent + o.consistency * consistency + o.bones * bones
         return {"loss": loss, "back_bending": bent, "consistency": consistency, "bones": bones}
@@ -132,5 +132,5 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
 
 
 def learns(phase: str, accuracy: float, options: DepthLifterOptions) -> bool:
-    """Whether a side of the game learns at an accuracy of the discriminator: neither side may run away."""
-    return accuracy <= options.most if phase == DISCRIMINATOR else accuracy >= options.least
+    """Whether a network learns at this accuracy of the discriminator: neither may become much better than the other."""
+    return accuracy <= options.max_accuracy if phase == DISCRIMINATOR else accuracy >= options.min_accuracy

@@ -6,8 +6,6 @@ Two losses are not theirs. Lifting the turned image and turning it back must giv
 template, which is known without any 3-D data. On 512 held-out synthetic people, with 5,962 others to learn from, mean
 errors of depth were 0.87 of the mean depth's without the two, 0.72 with bones, 0.80 with consistency, 0.66 with both;
 the same network learns 0.44 from true depths.
-
-This is not `models.lifter`, which `hpc fit` uses and which learned from motion capture.
 """
 
 from __future__ import annotations
@@ -30,19 +28,22 @@ MODEL = "depth-lifter"
 _SLOPE = 0.2  # of LeakyReLU
 _SIDES = ("left", "right")
 _TINY = 1e-6
+_RENAMED = {"most": "max_accuracy", "least": "min_accuracy"}  # fields in headers of older weights
 
 
 @dataclass(frozen=True)
 class DepthLifterOptions(Options):
-    """The network and its game; the first defaults are Kudo et al.'s, those from `consistency` on ours."""
+    """The network and its adversarial training; the defaults up to `heuristic` are Kudo et al.'s."""
 
     width: int = option(1024, "Units of the hidden layers of both networks.", minimum=1)
     layers: int = option(3, "Hidden layers of both networks.", minimum=1)
     learning_rate: float = option(2e-4, "Of Adam.", above=0)
     beta1: float = option(0.5, "Of Adam.")
     weight_decay: float = option(1e-5, "Of Adam.")
-    most: float = option(0.9, "The discriminator learns while its accuracy is not higher.", minimum=0, maximum=1)
-    least: float = option(0.1, "The generator learns while that accuracy is not lower.", minimum=0, maximum=1)
+    max_accuracy: float = option(0.9, "Accuracy of the discriminator up to which it learns.", minimum=0, maximum=1)
+    min_accuracy: float = option(
+        0.1, "Accuracy of the discriminator from which on the generator learns.", minimum=0, maximum=1
+    )
     heuristic: float = option(1.0, "Weight of `back_bending`.")
     consistency: float = option(
         0.3, "Weight of the mean squared difference when a turned person is lifted again and turned back."
@@ -57,8 +58,9 @@ class DepthLifterOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.least > self.most:
-            raise UsageError("least", "is more than `most`", expected="least ≤ most", got=f"{self.least}, {self.most}")
+        if self.min_accuracy > self.max_accuracy:
+            got = f"{self.min_accuracy}, {self.max_accuracy}"
+            raise UsageError("min_accuracy", "is more than `max_accuracy`", expected="less or as much", got=got)
 
 
 class HipFrame(NamedTuple):
@@ -112,14 +114,14 @@ def bone_error(space: Tensor, lengths: Tensor, skeleton: Skeleton) -> Tensor:
 def back_bending(points: Tensor, depth: Tensor, skeleton: Skeleton) -> Tensor:
     """How much of a person is back to front: (B,) 0…1.
 
-    Seen from above, a person faces f, across the line of their hips. The mean of max(0, −d·f) over the directions d
+    From above, a person faces f, across the line of their hips. The mean of max(0, −d·f) over the directions d
     that lead forward in a body: neck or thorax to nose and ankle to toes, of length 1, and from the middle between hip
-    and ankle to the knee, over the thigh's length, so that a straight leg has no say. Kudo et al. use the nose alone,
+    and ankle to the knee, over the thigh's length, so that a straight leg adds nothing. Kudo et al. use the nose alone,
     which smpl24 lacks. Mirroring the depth turns all signs.
     """
     space = torch.cat((points, depth[..., None]), -1)
     left, right = (space[:, skeleton.index(f"{side}_hip")] for side in _SIDES)
-    # In (x, z): who faces the camera has their left hip at the image's right, (1, 0), and looks along (0, −1).
+    # In (x, z): a person who faces the camera has the left hip at the image's right, (1, 0), and looks along (0, −1).
     across = torch.nn.functional.normalize((left - right)[:, [0, 2]], dim=-1, eps=_TINY)
     facing = torch.stack((across[:, 1], -across[:, 0]), -1)
     ahead = torch.stack(_forward_directions(space, skeleton), 1)  # [B, D, 3]
@@ -179,14 +181,15 @@ class DepthLifter(nn.Module):
     def load(cls, path: Path) -> DepthLifter:
         """Of a weights file; InputError where it is damaged or of another model."""
         tensors, header = read_weights(path, MODEL)
-        options = DepthLifterOptions(**header.config["options"])
+        saved = header.config["options"]
+        options = DepthLifterOptions(**{_RENAMED.get(name, name): value for name, value in saved.items()})
         game = LifterGame(skeleton_by_name(header.config["skeleton"]), options)
         fill(game, tensors, path)
         return game.generator.eval()
 
 
 class LifterGame(nn.Module):
-    """The lifter, and the network that tells turned people from observed ones."""
+    """The lifter, and the network that distinguishes turned people from observed ones."""
 
     def __init__(self, skeleton: Skeleton, options: DepthLifterOptions) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import torch
 
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.lab.recipes.deform_and_learn.lifter import (
+from humanpose_cli.lab.recipes.lifter.depth_recipe import (
     DISCRIMINATOR,
     GENERATOR,
     DepthLifterRecipe,
@@ -17,7 +17,8 @@ from humanpose_cli.lab.recipes.deform_and_learn.lifter import (
 )
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import LAST, train
-from humanpose_cli.models.deform_and_learn.lifter import (
+from humanpose_cli.models.lifter.depth import (
+    MODEL,
     DepthLifter,
     DepthLifterOptions,
     back_bending,
@@ -25,6 +26,7 @@ from humanpose_cli.models.deform_and_learn.lifter import (
     hip_frame,
     turned,
 )
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
 
 CPU = torch.device("cpu")
 SMALL = DepthLifterOptions(width=32, layers=2, learning_rate=2e-3)
@@ -103,8 +105,8 @@ def test_neither_side_runs_away():
         0.0: (False, True), 0.05: (False, True), 0.1: (True, True), 0.5: (True, True), 0.9: (True, True),
         0.95: (True, False), 1.0: (True, False),
     }  # fmt: skip
-    with pytest.raises(UsageError, match="least: is more than"):
-        DepthLifterOptions(most=0.1, least=0.5)
+    with pytest.raises(UsageError, match="min_accuracy: is more than"):
+        DepthLifterOptions(max_accuracy=0.1, min_accuracy=0.5)
 
 
 def recipe(tmp=None):
@@ -122,9 +124,9 @@ def test_a_side_that_must_wait_does_not_learn():
         made.model.discriminator[-1].bias.fill_(5.0)
     assert made.losses(DISCRIMINATOR, (points, yaw)) is not None
     assert made.losses(GENERATOR, (points, yaw)) is not None
-    made.options = DepthLifterOptions(most=0.4, least=0.2)
+    made.options = DepthLifterOptions(max_accuracy=0.4, min_accuracy=0.2)
     assert made.losses(DISCRIMINATOR, (points, yaw)) is None
-    made.options = DepthLifterOptions(most=0.9, least=0.6)
+    made.options = DepthLifterOptions(max_accuracy=0.9, min_accuracy=0.6)
     assert made.losses(GENERATOR, (points, yaw)) is None
 
 
@@ -141,3 +143,13 @@ def test_it_learns_which_way_people_face_and_its_weights_load(tmp_path):
     torch.testing.assert_close(depth[:, [1, 2]].mean(1), torch.zeros(4), atol=1e-4, rtol=0)
     again = recipe(tmp_path / LAST)
     torch.testing.assert_close(again.model.generator.lift(points), lifter.lift(points))
+
+
+def test_weights_with_the_former_names_of_options_load(tmp_path):
+    tensors, config = recipe().weights()
+    options = config["options"]
+    former = {"most": options.pop("max_accuracy"), "least": options.pop("min_accuracy")}
+    header = WeightsHeader(MODEL, {**config, "options": {**options, **former}})
+    write_weights(tmp_path / "former.safetensors", tensors, header)
+    loaded = DepthLifter.load(tmp_path / "former.safetensors")
+    assert (loaded.options.max_accuracy, loaded.options.min_accuracy) == (0.9, 0.1)
