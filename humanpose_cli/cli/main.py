@@ -77,7 +77,8 @@ def _guarded(arguments: list[str]) -> int:
         from humanpose_cli.batch.signals import StopSignals
 
         def abandon(number: int) -> None:
-            from humanpose_cli.cli.render import interrupted, json_text, write_stdout
+            from humanpose_cli.cli.render import interrupted, json_text
+            from humanpose_cli.cli.stdout import write_stdout
             from humanpose_cli.cli.table import command_in
 
             if "--json" in arguments:
@@ -90,7 +91,7 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str], stop: StopSignals) -> int:
-    from humanpose_cli.cli.render import write_stdout
+    from humanpose_cli.cli.stdout import write_stdout
     from humanpose_cli.cli.table import build_app, command_in
     from humanpose_cli.io.protected import protected_inputs
 
@@ -117,8 +118,9 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
         return 0 if isinstance(ending.__context__, BrokenPipeError) else int(ending.code or 0)
     except BaseException as error:
         from humanpose_cli.cli.command import FlagTranslation
-        from humanpose_cli.cli.render import close, failed, unwritable_stdout
+        from humanpose_cli.cli.render import close, failed
         from humanpose_cli.cli.reporter import Reporter
+        from humanpose_cli.cli.stdout import unwritable_stdout
 
         if not begun and isinstance(error, OSError) and error.filename is None:  # of --help, which typer writes
             error = unwritable_stdout(error)

@@ -16,7 +16,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.session import ResultColumn
-from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, UnavailableError, one_line
+from humanpose_cli.cli.stdout import printable, write_stdout
+from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, one_line
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
@@ -155,45 +155,9 @@ def json_text(result: CommandResult) -> str:
     """The envelope as one line of strict JSON, in characters that stdout can carry."""
     document = json_values(result.to_document())
     text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-    if text == _printable(text):
+    if text == printable(text):
         return text
     return json.dumps(document, ensure_ascii=True, allow_nan=False)  # an ASCII terminal, or undecodable file names
-
-
-def write_stdout(text: str) -> None:
-    """Write to stdout and flush.
-
-    A reader that has gone (`| head`) or a closed stdout is no failure: nobody wants the rest. UnavailableError if
-    it cannot be written for another reason, such as a full disk behind `> file`.
-    """
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.write(_printable(text))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _stop_writing_to_stdout()
-    except OSError as error:
-        raise unwritable_stdout(error) from error
-
-
-def unwritable_stdout(error: OSError) -> UnavailableError:
-    """The sentence for a failed write to stdout, after which nothing more is written there."""
-    _stop_writing_to_stdout()
-    reason = error.strerror or str(error)
-    return UnavailableError("stdout", "cannot be written", got=reason, remedy="write it elsewhere")
-
-
-def _printable(text: str) -> str:
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _stop_writing_to_stdout() -> None:
-    """Point stdout at nothing, or what is left in its buffer fails once more when Python ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.stdout.flush()
 
 
 def result_text(

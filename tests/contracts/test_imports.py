@@ -42,6 +42,16 @@ def test_help_loads_nothing_heavy():
     assert [line for line, loaded in zip(lines, loaded_after(*steps), strict=True) if loaded & heavy] == []
 
 
+def test_the_list_of_commands_loads_neither_commands_nor_the_batch():
+    """`hpc --help` takes less than 0.1 s more than Python itself."""
+    program = "import sys\nfrom humanpose_cli.cli.main import main\nassert main(['--help']) == 0\n"
+    program += "print(*sorted(name for name in sys.modules if name.startswith('humanpose_cli.')), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.removeprefix("humanpose_cli.") for name in done.stderr.split()}
+    needed = {"batch.signals", "cli.main", "cli.stdout", "cli.table", "core.errors", "io.protected", "version"}
+    assert loaded - needed == {"batch", "cli", "core", "io"}
+
+
 def test_wrong_inputs_are_told_before_torch_is_loaded(tmp_path):
     """Whose import takes seconds."""
     (tmp_path / "run").mkdir()

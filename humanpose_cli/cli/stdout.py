@@ -1,0 +1,46 @@
+"""Writing to stdout, also to a reader that has closed it. Apart from `cli.render`, which `hpc --help` does not load."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+from humanpose_cli.core.errors import UnavailableError
+
+
+def write_stdout(text: str) -> None:
+    """Write to stdout and flush.
+
+    A reader that has closed the pipe (`| head`) or a closed stdout is no failure. UnavailableError if the text cannot
+    be written for another reason, such as a full disk behind `> file`.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(printable(text))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _stop_writing_to_stdout()
+    except OSError as error:
+        raise unwritable_stdout(error) from error
+
+
+def unwritable_stdout(error: OSError) -> UnavailableError:
+    """The sentence for a failed write to stdout, after which nothing more is written there."""
+    _stop_writing_to_stdout()
+    reason = error.strerror or str(error)
+    return UnavailableError("stdout", "cannot be written", got=reason, remedy="write it elsewhere")
+
+
+def printable(text: str) -> str:
+    """The text with escapes for characters that the encoding of stdout lacks."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _stop_writing_to_stdout() -> None:
+    """Redirect stdout to the null device; otherwise the rest of its buffer would fail again when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
