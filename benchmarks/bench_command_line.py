@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from humanpose_cli.batch.items import WHOLE, Item, Shard, item_of
+from humanpose_cli.batch.items import UNSHARDED, Item, Shard, item_of
 from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.io.images import encode_image
@@ -96,7 +96,7 @@ def main() -> None:
         for path in paths:
             path.write_bytes(b"x" * 100_000)
         items = [Item(path.name, (path,)) for path in paths]
-        whole = min(batch_seconds(items, [WHOLE]) for _ in range(2))
+        whole = min(batch_seconds(items, [UNSHARDED]) for _ in range(2))
         parts = min(batch_seconds(items, [Shard(i, SHARDS) for i in range(SHARDS)]) for _ in range(2))
     tell(f"{SHARDS} shards beside one process, share of time more", parts / whole - 1, 0.05)
     tell("digest, ledger line and sync of an item of 100 kB, ms", 1000 * (whole / ITEMS - WORK))

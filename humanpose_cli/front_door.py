@@ -118,12 +118,12 @@ def refine(
 
     `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns.
     """
-    known, found = frames_of_fit(fit_of(fit), frames)
+    loaded, found = frames_of_fit(fit_of(fit), frames)
     options, surface = RefineOptions(correspondence, prior), None
     points, charted = (None if path is None else Path(path) for path in (densepose, charts))
     check_charts(points, charted)
     if points is not None:
-        surface = charted_points(known.body_model(body), points, charted)
+        surface = charted_points(loaded.body_model(body), points, charted)
     made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
     with made as refiner, progress_of(progress) as report:
-        return refiner.refine(known, found, body=body, textures=textures, progress=report)
+        return refiner.refine(loaded, found, body=body, textures=textures, progress=report)

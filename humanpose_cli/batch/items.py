@@ -146,4 +146,4 @@ class Shard:
         return f"{self.index}-of-{self.count}"
 
 
-WHOLE = Shard()  # all items in one process
+UNSHARDED = Shard()  # all items in one process

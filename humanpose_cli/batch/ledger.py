@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard
+from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard
 from humanpose_cli.core.device import gpu_names
 from humanpose_cli.core.errors import ExitCode, HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
@@ -181,9 +181,9 @@ def _entry(line: Mapping[str, Any]) -> Entry | None:
     """The entry in a line, or None: values that we do not write were spoilt by a disk or an editor."""
     if not _fits(line, _TYPES, _NEEDED):
         return None
-    known = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
-    known |= {name: tuple(known.get(name, ())) for name in ("outputs", "sizes")}
-    entry = Entry(**known)
+    values = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
+    values |= {name: tuple(values.get(name, ())) for name in ("outputs", "sizes")}
+    entry = Entry(**values)
     inside = all(isinstance(path, str) and "\0" not in path and _is_inside(path) for path in entry.outputs)
     numbers = all(isinstance(size, int) for size in entry.sizes)
     return entry if inside and numbers and entry.outcome in _OUTCOMES and entry.exit_code in _EXIT_CODES else None
@@ -201,7 +201,7 @@ class Ledger:
     the line that keeps this run's options. `history` is what all ledgers of the folder held before.
     """
 
-    def __init__(self, folder: Path, command: str, options: Mapping[str, Any], shard: Shard = WHOLE) -> None:
+    def __init__(self, folder: Path, command: str, options: Mapping[str, Any], shard: Shard = UNSHARDED) -> None:
         self.folder, self.command, self.shard = folder, command, shard
         self.digest = options_digest(options)
         self.path = folder / f"ledger.{shard.file_part}.jsonl"

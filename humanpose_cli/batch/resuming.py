@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.batch.items import WHOLE, Item, Shard, content_digest, fingerprint
+from humanpose_cli.batch.items import UNSHARDED, Item, Shard, content_digest, fingerprint
 from humanpose_cli.batch.ledger import Entry, History, options_digest, output_size, read_history
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
@@ -40,7 +40,7 @@ class Batch:
     command: str
     out: Path
     options: Mapping[str, Any] = field(default_factory=dict)
-    shard: Shard = WHOLE
+    shard: Shard = UNSHARDED
     resume: bool = True
     retry_failed: bool = False
     overwrite: bool = False
@@ -74,9 +74,9 @@ class EarlierRuns:
         if self.batch.overwrite or not self.history.entries:
             return
         for item in items:
-            own = self._entry(item)
-            if own is not None and any((self.batch.out / output).exists() for output in own.outputs):
-                self._refuse_other(item, own)
+            entry = self._entry(item)
+            if entry is not None and any((self.batch.out / output).exists() for output in entry.outputs):
+                self._refuse_other(item, entry)
             for output in self._planned(item):
                 writer = self._writers.get(output)
                 other = writer is not None and (writer.command, writer.path) != (self.batch.command, item.key)
@@ -87,12 +87,12 @@ class EarlierRuns:
                         remedy="`overwrite` replaces it, another `out` keeps both",
                     )
 
-    def _refuse_other(self, item: Item, own: Entry) -> None:
-        if own.options != self.digest:
-            raise _refusal(item, self.batch, _changed_options(own, self.batch.options, self.history))
-        elsewhere = own.root and item.root is not None and str(item.root.resolve()) != own.root
-        if elsewhere and not _unchanged(item, own, self.batch):
-            raise _refusal(item, self.batch, f"of another image or video of that name, from {own.root}")
+    def _refuse_other(self, item: Item, entry: Entry) -> None:
+        if entry.options != self.digest:
+            raise _refusal(item, self.batch, _changed_options(entry, self.batch.options, self.history))
+        elsewhere = entry.root and item.root is not None and str(item.root.resolve()) != entry.root
+        if elsewhere and not _unchanged(item, entry, self.batch):
+            raise _refusal(item, self.batch, f"of another image or video of that name, from {entry.root}")
 
     def settled(self, item: Item) -> ItemResult | None:
         """What an earlier run has to say of an item; None if there is something left to do."""

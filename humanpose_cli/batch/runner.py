@@ -123,8 +123,8 @@ def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
         return Failure(f"{where}: cannot be read, found {error.strerror}", ExitCode.BAD_INPUT)
     if error.errno not in _ABOUT_FILES:
         return None
-    known = writing_error(Path(where or "output"), error)
-    return explain(known) if known is not None else None
+    described = writing_error(Path(where or "output"), error)
+    return explain(described) if described is not None else None
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class _Run:
         self.batch, self.ledger, self.worker, self.progress, self.stop = batch, ledger, worker, progress, stop
         self.earlier = EarlierRuns(batch, ledger.digest, ledger.history)
         self.results: list[ItemResult] = []
-        self.places: list[int] = []  # of the results' items among all, in order
+        self.indices: list[int] = []  # of the results' items among all, in order
         self.halted: Failure | None = None
         self.spent = batch.spent  # seconds that no item has been given yet
 
@@ -217,15 +217,15 @@ class _Run:
         self.started = time.monotonic() - self.batch.spent
         try:
             waiting: list[int] = []
-            for place, item in enumerate(items):
+            for index, item in enumerate(items):
                 if self._stopped:
                     break
                 settled = self.earlier.settled(item)
                 if settled is not None:
-                    self._finish(place, settled)
+                    self._finish(index, settled)
                 else:
-                    waiting.append(place)
-                if waiting and (place == len(items) - 1 or len(waiting) == self.batch.together()):
+                    waiting.append(index)
+                if waiting and (index == len(items) - 1 or len(waiting) == self.batch.together()):
                     self._do_all(items, waiting)
                     waiting = []
         except KeyboardInterrupt:
@@ -239,20 +239,20 @@ class _Run:
     def _stopped(self) -> bool:
         return self.halted is not None or (self.stop is not None and self.stop.requested)
 
-    def _do_all(self, items: Sequence[Item], places: Sequence[int]) -> None:
+    def _do_all(self, items: Sequence[Item], indices: Sequence[int]) -> None:
         """Work on some of the items, which are prepared together."""
         # What the ledger knows them by, taken before they are read.
-        marks = [_mark(items[place]) for place in places]
+        marks = [_mark(items[index]) for index in indices]
         started, self.spent = time.perf_counter() - self.spent, 0.0
-        if self.batch.prepare is not None and places:
+        if self.batch.prepare is not None and indices:
             with self.stop.item() if self.stop is not None else nullcontext():
-                self.batch.prepare([items[place] for place in places])
-        share = (time.perf_counter() - started) / max(len(places), 1)
-        for place, mark in zip(places, marks, strict=True):
+                self.batch.prepare([items[index] for index in indices])
+        share = (time.perf_counter() - started) / max(len(indices), 1)
+        for index, mark in zip(indices, marks, strict=True):
             if self._stopped:
                 return
             with self.stop.item() if self.stop is not None else nullcontext():
-                self._finish(place, self._do(items[place], mark, share))
+                self._finish(index, self._do(items[index], mark, share))
 
     def _do(self, item: Item, mark: Fingerprint | Failure, prepared: float) -> ItemResult:
         """Work on an item, whose preparation took so many seconds, and record what became of it."""
@@ -302,9 +302,9 @@ class _Run:
             self.halted = failure
         return _failed(item, failure, seconds)
 
-    def _finish(self, place: int, result: ItemResult) -> None:
-        at = bisect(self.places, place)
-        self.places.insert(at, place)
+    def _finish(self, index: int, result: ItemResult) -> None:
+        at = bisect(self.indices, index)
+        self.indices.insert(at, index)
         self.results.insert(at, result)
         self.progress.item_finished(result)
 

@@ -33,7 +33,7 @@ REPORT = "report.json"
 """What the collecting job writes into the output folder: the JSON document that it prints."""
 
 _TRIES = 3  # of a process that is killed, before its job fails
-_MOST_TIMEOUTS = 100  # after each of which a job is requeued
+_MAX_TIMEOUTS = 100  # after each of which a job is requeued
 _DEFAULT_MINUTES = 240
 _GRACE = 30.0  # seconds for an orderly stop before a time-out
 _WARNING = 90  # seconds before a time-out that Slurm tells of it; of the shortest jobs half of their time
@@ -107,18 +107,19 @@ class CommandJob:
 
 
 def group_environment() -> dict[str, str]:
-    """What torchrun would tell this process of its group, where it is one of several tasks of a job; else nothing."""
-    told = os.environ
-    count, nodes = int(told.get("SLURM_NTASKS", "1")), int(told.get("SLURM_NNODES", "1"))
+    """The variables that torchrun sets for the processes of a group; none for the only task of a job."""
+    environment = os.environ
+    count, nodes = int(environment.get("SLURM_NTASKS", "1")), int(environment.get("SLURM_NNODES", "1"))
     if count == 1:
         return {}
     return {
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count // nodes),
-        "RANK": told["SLURM_PROCID"],
-        "LOCAL_RANK": told["SLURM_LOCALID"],
-        "MASTER_ADDR": told["SLURM_LAUNCH_NODE_IPADDR"],  # srun runs on the first node, and so does the first task
-        "MASTER_PORT": str(_FIRST_PORT + int(told["SLURM_JOB_ID"]) % _PORTS),
+        "RANK": environment["SLURM_PROCID"],
+        "LOCAL_RANK": environment["SLURM_LOCALID"],
+        # srun runs on the first node, and so does the first task.
+        "MASTER_ADDR": environment["SLURM_LAUNCH_NODE_IPADDR"],
+        "MASTER_PORT": str(_FIRST_PORT + int(environment["SLURM_JOB_ID"]) % _PORTS),
     }
 
 
@@ -199,7 +200,7 @@ def _executor(folder: Path, name: str, settings: SlurmSettings) -> Any:
     minutes = options.pop("time", str(_DEFAULT_MINUTES))
     if not minutes.isdigit():
         raise UsageError("cluster_set", "has a wrong time", expected="minutes, such as time=240", got=minutes)
-    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_MOST_TIMEOUTS)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_MAX_TIMEOUTS)
     executor.update_parameters(
         job_name=name,
         time=int(minutes),

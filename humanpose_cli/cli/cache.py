@@ -27,7 +27,7 @@ _OUT = out_option(
 _COUNT = option("--count N", "With show: images on the contact sheet.", min=1)
 _SPLIT = option("--split PROTOCOL/SPLIT", "With show and export: take the images from this split. Default: from all.")
 _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
-_MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
+_MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
 
 
 @command(
@@ -92,8 +92,8 @@ def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
         verification = verify_cache(path, threads=use_threads(threads), progress=session.reporter.step)
     items = tuple(_file_item(file) for file in verification.files)
     messages = tuple(f"{file.path}: {problem}" for file in verification.files for problem in file.problems)
-    if len(messages) > _MOST_MESSAGES:
-        messages = (*messages[:_MOST_MESSAGES], f"and {len(messages) - _MOST_MESSAGES} more; --json lists all")
+    if len(messages) > _MAX_MESSAGES:
+        messages = (*messages[:_MAX_MESSAGES], f"and {len(messages) - _MAX_MESSAGES} more; --json lists all")
     if verification.damaged:
         return CommandResult("cache", Status.ERROR, items, messages, ExitCode.BAD_INPUT)
     if verification.missing:
@@ -103,9 +103,9 @@ def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
 
 def _file_item(file: FileReport) -> ItemResult:
     problems = [str(problem) for problem in file.problems]
-    more = f"; and {len(problems) - _MOST_IN_TABLE} more" if len(problems) > _MOST_IN_TABLE else ""
+    more = f"; and {len(problems) - _MAX_IN_TABLE} more" if len(problems) > _MAX_IN_TABLE else ""
     counted = f"{file.images:,} images, {file.people:,} people"
-    text = "; ".join(problems[:_MOST_IN_TABLE]) + more or counted
+    text = "; ".join(problems[:_MAX_IN_TABLE]) + more or counted
     details: dict[str, Any] = {"pictures": file.images, "people": file.people, "found": text, "problems": problems}
     if problems:
         return ItemResult(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PANEL = "Cluster"
 _COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "job": None}
 _POLL = 2.0  # seconds between two looks at the jobs
-_MOST_ROWS = 30
+_MAX_ROWS = 30
 
 _CLUSTER = option("--cluster", "Where to run: here, or as jobs of Slurm, which go on by themselves.", _PANEL)
 _SHARDS = option("--shards N", "Parts that Slurm's jobs do, one each.", _PANEL, min=1)
@@ -105,8 +105,8 @@ def submit_command(
     jobs = submit(f"hpc-{session.command}", line, out, settings, collect)
     ids = " ".join(filter(None, (jobs.work, jobs.collect)))
     parts = f"job {jobs.work} of {flags.shards} parts" if collect is not None else f"job {jobs.work}"
-    tells = {"array": f"hpc ledger {out}", "build": f"hpc cache show {out}"}.get(kind, f"{out}/metrics.jsonl")
-    session.reporter.info(f"submitted as {parts}; {tells} tells how far it is, scancel {ids} stops it")
+    watch = {"array": f"hpc ledger {out}", "build": f"hpc cache show {out}"}.get(kind, f"{out}/metrics.jsonl")
+    session.reporter.info(f"submitted as {parts}; {watch} tells how far it is, scancel {ids} stops it")
     extra = {"jobs": dataclasses.asdict(jobs)}
     if not flags.wait:
         messages = ("the same command goes on with what is left when the jobs have ended",)
@@ -126,14 +126,14 @@ def submit_command(
 def _follow(session: Session, jobs: SlurmJobs, shards: int, out: Path) -> None:
     """Show how far the jobs are, in a terminal as a table, until they have ended or a signal comes."""
     if not session.reporter.draws:
-        told = ""
+        last = ""
         for rows in _progress(jobs, shards, out):
             states = Counter(state for _, state, *_ in rows)
             done, failed = sum(row[2] for row in rows), sum(row[3] for row in rows)
             text = f"jobs: {', '.join(f'{n} {state}' for state, n in sorted(states.items()))}"
             text += f"; {done} items done, {failed} failed" if done or failed else ""
-            if text != told:
-                session.reporter.info(told := text)
+            if text != last:
+                session.reporter.info(last := text)
         return
     from rich.console import Console
     from rich.live import Live
@@ -169,7 +169,7 @@ def _table(rows: Sequence[Row]) -> Any:
     from rich.table import Table
 
     table = Table("job", "state", "done", "failed", box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = rows if len(rows) <= _MOST_ROWS else [row for row in rows if row[1] == "running" or row[3]][:_MOST_ROWS]
+    shown = rows if len(rows) <= _MAX_ROWS else [row for row in rows if row[1] == "running" or row[3]][:_MAX_ROWS]
     for name, state, done, failed in shown:
         table.add_row(name, state, str(done), str(failed))
     if len(rows) > 2:
@@ -191,12 +191,12 @@ def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
         return CommandResult(command, Status.ERROR, messages=(message,), exit_code=ExitCode.UNAVAILABLE)
     if not collected:
         fixed = [(item["input"], Status(item["status"]), tuple(item["outputs"])) for item in report["items"]]
-        own = [
-            ItemResult(*known, item["seconds"], item["error"], details=item)
-            for known, item in zip(fixed, report["items"], strict=True)
+        reported = [
+            ItemResult(*head, item["seconds"], item["error"], details=item)
+            for head, item in zip(fixed, report["items"], strict=True)
         ]
         code = ExitCode(report["exit_code"])
-        return CommandResult(command, Status(report["status"]), tuple(own), tuple(report["messages"]), code)
+        return CommandResult(command, Status(report["status"]), tuple(reported), tuple(report["messages"]), code)
     items = []
     for item in report["items"]:
         status, error = Status(item["status"]), item["error"]

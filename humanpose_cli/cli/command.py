@@ -36,7 +36,7 @@ class Invocation:
     """A command with all its values, ready to be carried out.
 
     values  the function's own parameters
-    given   names of those that stood on the command line
+    on_command_line  names of those that stood on the command line
     cluster how it is submitted, if the command can be
     """
 
@@ -49,7 +49,7 @@ class Invocation:
     quiet: bool
     verbose: bool
     log_json: bool = False
-    given: frozenset[str] = frozenset()
+    on_command_line: frozenset[str] = frozenset()
     cluster: ClusterFlags | None = None
 
 
@@ -65,11 +65,11 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
     if info.cluster:
         groups["cluster"] = ClusterFlags
         declared.append(inspect.Parameter("cluster", inspect.Parameter.KEYWORD_ONLY, annotation=ClusterFlags))
-    own = [parameter for p in declared for parameter in _expanded(p)]
+    expanded = [parameter for p in declared for parameter in _expanded(p)]
 
     def callback(context: typer.Context, **values: Any) -> int:
         settings = leftover_settings(context, allowed=info.tunes)
-        given = frozenset(name for name in values if _is_given(context, name))
+        typed = frozenset(name for name in values if _is_on_command_line(context, name))
         _protect_inputs({**settings, **values})
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose", "log_json")}
         for consumed in ("config", "set_"):
@@ -78,10 +78,10 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
         universal["cluster"] = values.pop("cluster", None)
-        return carry_out(Invocation(name, function, info, values, settings, given=given, **universal))
+        return carry_out(Invocation(name, function, info, values, settings, on_command_line=typed, **universal))
 
     context_parameter = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    parameters = [context_parameter, *(p.replace(kind=p.KEYWORD_ONLY) for p in own), *_universal_parameters()]
+    parameters = [context_parameter, *(p.replace(kind=p.KEYWORD_ONLY) for p in expanded), *_universal_parameters()]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {p.name: p.annotation for p in parameters}
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -94,8 +94,8 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
 
 def function_of(name: str) -> Function:
     """The function of a command: `fit` of cli/fit.py, `segmenter` of cli/evaluate.py for `evaluate segmenter`."""
-    words = name.split()
-    function: Function = getattr(importlib.import_module(f"humanpose_cli.cli.{words[0]}"), canonical(words[-1]))
+    parts = name.split()
+    function: Function = getattr(importlib.import_module(f"humanpose_cli.cli.{parts[0]}"), canonical(parts[-1]))
     return function
 
 
@@ -164,7 +164,7 @@ def _protect_inputs(values: Mapping[str, Any]) -> None:
         refuse_input(out)
 
 
-def _is_given(context: typer.Context, parameter: str) -> bool:
+def _is_on_command_line(context: typer.Context, parameter: str) -> bool:
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -174,11 +174,12 @@ def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
     kind = parameter.annotation
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         return [parameter]
-    hints = typing.get_type_hints(kind, include_extras=True)
+    field_types = typing.get_type_hints(kind, include_extras=True)
     if issubclass(kind, Options):
-        hints = {name: Annotated[hint, of(kind, name)] for name, hint in hints.items()}
+        field_types = {name: Annotated[hint, of(kind, name)] for name, hint in field_types.items()}
     return [
-        parameter.replace(name=f.name, default=f.default, annotation=hints[f.name]) for f in dataclasses.fields(kind)
+        parameter.replace(name=f.name, default=f.default, annotation=field_types[f.name])
+        for f in dataclasses.fields(kind)
     ]
 
 

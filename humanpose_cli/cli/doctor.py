@@ -29,7 +29,7 @@ from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
 
-_LEAST_FREE = 2 * 2**30  # bytes: a few minutes of overlay video
+_MIN_FREE = 2 * 2**30  # bytes: a few minutes of overlay video
 _KERNEL_BYTES = 16 * 2**20  # more than all compiled kernels take
 _TRAINING = (sys.executable, "-m", "humanpose_cli.models.self_test")
 _TRAINING_SECONDS = 120.0  # that the program may take on a busy machine
@@ -229,7 +229,7 @@ def _cache_folder() -> str:
 
 def _space(folder: Path) -> str:
     free = shutil.disk_usage(folder).free
-    if free < _LEAST_FREE:
+    if free < _MIN_FREE:
         raise UnavailableError("disk space", f"{free / 2**30:.1f} GiB free", remedy="free some, or use --out elsewhere")
     return f"{free / 2**30:.0f} GiB free"
 

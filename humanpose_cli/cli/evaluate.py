@@ -456,7 +456,7 @@ def deform_and_learn(
 def _refuse(session: Session, *names: str, only: str, remedy: str = "") -> None:
     """UsageError for options on the command line that do not belong to what is evaluated."""
     flags = {"regressor": "joint-regressor"}
-    for name in sorted(session.given.intersection(names)):
+    for name in sorted(session.on_command_line.intersection(names)):
         raise UsageError(f"--{flags.get(name, name)}", only, remedy=remedy)
 
 

@@ -70,8 +70,8 @@ def export(
     for source in inputs.items(session, flags, out, lambda _: ()):
         base = base_of(source.key)
         for kind in chosen:
-            whole = (base.with_name(f"{base.name}.{kind}"),) if kind in ONE_FILE else ()
-            items.append(replace(source, key=f"{source.key} as {kind}", outputs=whole))
+            paths = (base.with_name(f"{base.name}.{kind}"),) if kind in ONE_FILE else ()
+            items.append(replace(source, key=f"{source.key} as {kind}", outputs=paths))
             wanted[items[-1].key] = source.key, kind
     latest: dict[str, Export] = {}  # of the item before, whose fit often is that of the next
 

@@ -57,7 +57,7 @@ _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
 @dataclass(frozen=True)
-class OwnFlags(EvidenceFiles):
+class EvidenceFlags(EvidenceFiles):
     """What the user's own programs found, as one parameter."""
 
     def check(self, method: str, *, refine: bool) -> None:
@@ -146,7 +146,7 @@ def fit(
     body: BodyOption = "default",
     focal: Focal = None,
     *,
-    own: OwnFlags,
+    evidence: EvidenceFlags,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
@@ -174,15 +174,15 @@ def fit(
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
-    own.check(method, refine=refine)
+    evidence.check(method, refine=refine)
     check_body(body)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
     )
     network = NetworkOptions(weights, segmenter)
     options = session.tune(FitOptions(body, people, detector, focal, method=method, network=network))
-    for given in filter(None, (weights, segmenter)):
-        find_weights(given)  # now, for what reads them takes seconds to import
+    for name in filter(None, (weights, segmenter)):
+        find_weights(name)  # now, for what reads them takes seconds to import
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
 
     with ExitStack() as stack:
@@ -198,7 +198,7 @@ def fit(
 
             made = Fitter(
                 options,
-                **vars(own),
+                **vars(evidence),
                 device=device,
                 precision=precision,
                 batch_size=batch_size,
@@ -209,9 +209,9 @@ def fit(
 
         work = FitWork(session, out, make, video_codec)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
-        own_files = options.network != NetworkOptions() or options.body != "default" or own != OwnFlags()
+        custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFlags()
         usual = device in ("auto", "cpu") and precision == "auto"
-        identity = options.identity({}) if usual and not own_files else work.fitter.identity
+        identity = options.identity({}) if usual and not custom else work.fitter.identity
 
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay, "video_codec": video_codec}
         recorded["weights"] = recorded.pop("network")  # as the flag is called

@@ -50,29 +50,29 @@ class FitInputs:
         from humanpose_cli.batch.items import Item
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit
 
-        given = flags.fits(self.fits)
+        paths = flags.fits(self.fits)
         found = list(flags.inputs(session, self.frames, out)) if self.frames else []
-        named, items = fit_files(given), []
+        named, items = fit_files(paths), []
         for name, path, problem in named:
             if found and problem is None:
-                own, error = inputs_of_fit(name, path, found, alone=len(named) == 1)
+                sources, error = inputs_of_fit(name, path, found, alone=len(named) == 1)
             else:
-                own, error = (), problem
-            made, files = tuple(outputs(name)), files_of_fit(path, own)
-            items.append(Item(name, files, str(path), path.parent, made, payload=(path, own), error=error))
+                sources, error = (), problem
+            made, files = tuple(outputs(name)), files_of_fit(path, sources)
+            items.append(Item(name, files, str(path), path.parent, made, payload=(path, sources), error=error))
         return items
 
     def read(self, session: Session, item: Item) -> tuple[Fit, FitFrames | None, dict[int, NDArray[np.uint8]]]:
         """The fit, its frames where they are given, and the textures of its tracks."""
-        from humanpose_cli.export.exporter import chosen_people, known_textures
+        from humanpose_cli.export.exporter import chosen_people, textures_of_fit
         from humanpose_cli.fitting.fit_reading import read_fits
         from humanpose_cli.refining.frames import FitFrames
 
-        path, own = item.payload
-        fit = read_fits(path, self.body, own or None, camera=self.camera, smplx=self.smplx)
+        path, sources = item.payload
+        fit = read_fits(path, self.body, sources or None, camera=self.camera, smplx=self.smplx)
         fit = chosen_people(fit, self.person)
-        known = None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
-        return fit, known, known_textures(path, fit, self.texture, known, session.reporter.step)
+        images = None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
+        return fit, images, textures_of_fit(path, fit, self.texture, images, session.reporter.step)
 
     def identity(self) -> dict[str, Any]:
         """What of these options decides the results, for the ledger."""

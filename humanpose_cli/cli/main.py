@@ -140,15 +140,17 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
     from humanpose_cli.cli.session import Session
 
     name, as_json = invocation.name.split()[0], invocation.json
-    told = {"quiet": invocation.quiet, "verbose": invocation.verbose, "log_json": invocation.log_json}
+    output = {"quiet": invocation.quiet, "verbose": invocation.verbose, "log_json": invocation.log_json}
     with (
         private_stderr() as stream,
-        Reporter(name, FlagTranslation(invocation.name), stream=stream, **told) as reporter,
+        Reporter(name, FlagTranslation(invocation.name), stream=stream, **output) as reporter,
     ):
         try:
             if "threads" in invocation.values:
                 use_threads(invocation.values["threads"])
-            session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.given)
+            session = Session(
+                name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.on_command_line
+            )
             stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
             stop.on_abandon = lambda number: _abandon(number, name, reporter, stop, as_json=as_json)
             cluster, values = invocation.cluster, invocation.values

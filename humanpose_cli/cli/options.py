@@ -251,10 +251,10 @@ class BatchFlags:
 
     def fits(self, arguments: Sequence[Path] | None) -> list[Path]:
         """Fit files and folders of them: arguments, then those of --items. UsageError where there are none."""
-        given = [*(arguments or ()), *map(Path, self.listed())]
-        if not given:
+        paths = [*(arguments or ()), *map(Path, self.listed())]
+        if not paths:
             raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
-        return given
+        return paths
 
     def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:
         """What a command works through, without results of earlier runs; says on stderr what was chosen.
@@ -273,7 +273,7 @@ class BatchFlags:
         found = open_inputs(
             arguments, sys.stdin, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES, null=self.null, **options
         )
-        session.tell(found.messages)
+        session.inform(found.messages)
         return found
 
     def run(
@@ -326,14 +326,14 @@ class BatchFlags:
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
     ) -> Batch:
         """How to run the items of this command; see `batch.runner.Batch`."""
-        from humanpose_cli.batch.items import WHOLE
+        from humanpose_cli.batch.items import UNSHARDED
         from humanpose_cli.batch.resuming import Batch
 
         return Batch(
             session.command,
             out,
             options,
-            self.shard or WHOLE,
+            self.shard or UNSHARDED,
             resume=self.resume,
             retry_failed=self.retry_failed,
             overwrite=self.overwrite,

@@ -109,12 +109,12 @@ class GeneratorFlags:
 
         if self.pairs and self.clips is not None:
             raise UsageError("--pairs", "cannot be given together with --clips")
-        given: dict[str, Any] = {"motions": self.motions, "backgrounds": self.backgrounds}
+        values: dict[str, Any] = {"motions": self.motions, "backgrounds": self.backgrounds}
         if self.pairs:
-            given["structure"] = "pairs"
+            values["structure"] = "pairs"
         elif self.clips is not None:
-            given |= {"structure": "clips", "clip_length": self.clips}
-        return SyntheticOptions(self.count, self.size, seed=seed, imperfect_fits=self.imperfect_fits, **given)
+            values |= {"structure": "clips", "clip_length": self.clips}
+        return SyntheticOptions(self.count, self.size, seed=seed, imperfect_fits=self.imperfect_fits, **values)
 
 
 @dataclass(frozen=True)
@@ -221,23 +221,23 @@ def preprocess(
 def _refuse_flags_for_others(session: Session, source: str, others: type[GeneratorFlags | DatasetFlags]) -> None:
     """UsageError for a flag that the source would ignore. Settings from files may be meant for another source."""
     for name in (field.name for field in fields(others)):
-        if name in session.given:
+        if name in session.on_command_line:
             flag = "--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
             raise UsageError(flag, f"is not for {source}", remedy="leave it out")
 
 
-def _source_options(session: Session, source: str, given: dict[str, Any], seed: int) -> dict[str, Any]:
+def _source_options(session: Session, source: str, values: dict[str, Any], seed: int) -> dict[str, Any]:
     """The options of a data set by name, those of the flags and of the settings."""
     from humanpose_cli.lab.datasets.registry import SOURCES
 
-    known = SOURCES[source].source_class().options_type
-    names = known.__dataclass_fields__
-    for name in given:
+    options_type = SOURCES[source].source_class().options_type
+    names = options_type.__dataclass_fields__
+    for name in values:
         if name not in names:
             raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")
     if "seed" in names:
-        given = {**given, "seed": seed}
-    tuned = session.tune(known(**given))
+        values = {**values, "seed": seed}
+    tuned = session.tune(options_type(**values))
     return {name: getattr(tuned, name) for name in names}
 
 

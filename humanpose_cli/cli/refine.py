@@ -100,8 +100,8 @@ def refine(
     (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so,
     and only as far; the fit file tells where and how far.
     """
-    given = flags.fits(fits)
-    _check_models(given, body, smplx)
+    paths = flags.fits(fits)
+    _check_models(paths, body, smplx)
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from humanpose_cli.batch.items import Item
@@ -116,10 +116,10 @@ def refine(
 
     options = session.tune(RefineOptions(correspondence, prior))
     found = flags.inputs(session, frames, out)
-    known = fits_with_frames(given, list(found), out, overlay=overlay, page=page)
+    tasks = fits_with_frames(paths, list(found), out, overlay=overlay, page=page)
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
-        for each in known
+        for each in tasks
     ]
     if texture is not None and texture.is_file() and len(items) > 1:
         raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")

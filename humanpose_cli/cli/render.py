@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from humanpose_cli.cli.reporter import Reporter, Translation
     from humanpose_cli.cli.session import CommandInfo
 
-_MOST_ROWS, _MOST_FILES = 40, 6
-_LEAST_WRAPPED = 20  # characters of the one column of a terminal's table that may be wrapped
+_MAX_ROWS, _MAX_FILES = 40, 6
+_MIN_WRAPPED = 20  # characters of the one column of a terminal's table that may be wrapped
 _STYLES = {
     Status.SUCCESS: "green",
     Status.SKIPPED: "dim",
@@ -87,8 +87,8 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
         warned = tuple(text for text in reporter.warnings if text not in result.messages)
         write_stdout(json_text(replace(result, messages=(*result.messages, *warned))) + "\n")
     elif (result.items or result.tables) and sys.stdout is not None:
-        columns, own = (info.columns, info.labels) if info else ((), {})
-        labels = {**_LABELS, **own}
+        columns, command_labels = (info.columns, info.labels) if info else ((), {})
+        labels = {**_LABELS, **command_labels}
         terminal = sys.stdout.isatty()
         write_stdout(result_text(result, columns, labels, terminal=terminal))
         if not terminal and len(result.items) > 1:
@@ -169,7 +169,7 @@ def result_text(
     labels    what to call a status
     terminal  whether to fit the width of a terminal; else values are separated by tabs
     """
-    columns = [c for c in columns if not c.asked or any(c.key in item.details for item in result.items)]
+    columns = [c for c in columns if not c.on_request or any(c.key in item.details for item in result.items)]
     if any(item.error for item in result.items) and all(column.key != _ERROR.key for column in columns):
         columns.append(_ERROR)
     draw_table, draw_items = (_drawn_table, _drawn_items) if terminal else (_separated_table, _separated_items)
@@ -245,7 +245,7 @@ def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> l
         widths = {i: max(len(headings[i]), *(row[i].cell_len for row in rows)) for i in shown}
         wrapped = max(shown[2:], key=lambda i: widths[i], default=None)  # the input and the status are never wrapped
         room = width - sum(widths.values()) - 3 * (len(shown) - 1)
-        fits = room >= 0 or (wrapped is not None and widths[wrapped] + room >= _LEAST_WRAPPED)
+        fits = room >= 0 or (wrapped is not None and widths[wrapped] + room >= _MIN_WRAPPED)
         droppable = [i for i in shown if i in optional]
         if room >= 0 or not droppable:
             break
@@ -310,17 +310,17 @@ def _text(text: str, style: str = "") -> Any:
 
 def _where(outputs: Sequence[str]) -> str:
     """A few files by name, many by the folder they are all in."""
-    if len(outputs) <= _MOST_FILES:
+    if len(outputs) <= _MAX_FILES:
         return "\n".join(f"result: {one_line(output)}" for output in outputs)
     return f"results: {len(outputs)} files in {one_line(os.path.commonpath(outputs))}"
 
 
 def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:
     """All items of a short list; of a long one the first few and everything that went wrong."""
-    if len(items) <= _MOST_ROWS:
+    if len(items) <= _MAX_ROWS:
         return items
     fine = {Status.SUCCESS, Status.SKIPPED}
-    return [item for i, item in enumerate(items) if i < _MOST_ROWS // 2 or item.status not in fine]
+    return [item for i, item in enumerate(items) if i < _MAX_ROWS // 2 or item.status not in fine]
 
 
 def _summary(result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str]) -> str:

@@ -46,14 +46,14 @@ _CODES = {"error": 31, "warning": 33}  # the same colours without rich, whose im
 def private_stderr() -> Iterator[TextIO]:
     """stderr on a descriptor of its own, so that silencing descriptor 2 around native code does not silence us."""
     try:
-        own = os.dup(2) if sys.stderr.fileno() == 2 else None
+        copy = os.dup(2) if sys.stderr.fileno() == 2 else None
     except (OSError, ValueError, AttributeError):  # stderr is closed, or replaced by something without a descriptor
-        own = None
-    if own is None:
+        copy = None
+    if copy is None:
         yield sys.stderr or _nowhere()
         return
     encoding, errors = sys.stderr.encoding, "backslashreplace"
-    stream = os.fdopen(own, "w", encoding=encoding, errors=errors, buffering=1)
+    stream = os.fdopen(copy, "w", encoding=encoding, errors=errors, buffering=1)
     try:
         yield stream
     finally:
@@ -428,8 +428,8 @@ class JsonDisplay:
 
     def item_finished(self, result: ItemResult) -> None:
         level = "error" if result.error else "info"
-        told = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
-        self._record(level, "item", {"item": one_line(result.input), **told})
+        details = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
+        self._record(level, "item", {"item": one_line(result.input), **details})
 
     def write(self, text: str, kind: str, style: str) -> bool:
         """False: messages are objects of their own."""

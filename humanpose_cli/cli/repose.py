@@ -95,11 +95,11 @@ class ReposeWork:
     target: Target
     form: Form
     video_codec: Literal["h264", "vp9"]
-    known: Fit | None
+    fitted: Fit | None
 
     def prepare(self, coming: Sequence[Item]) -> None:
         """Look for the people of several together."""
-        if self.known is None:
+        if self.fitted is None:
             self.reposer.fitter.prepare([item.payload for item in coming], self.session.reporter.step)
 
     def __call__(self, item: Item) -> Outcome:
@@ -107,7 +107,7 @@ class ReposeWork:
         from humanpose_cli.batch.runner import Outcome
 
         reporter = self.session.reporter
-        reposed = self.reposer.repose(item.payload, self.target, fit=self.known, progress=reporter.step)
+        reposed = self.reposer.repose(item.payload, self.target, fit=self.fitted, progress=reporter.step)
         reposed.write(self.form, item.outputs, reporter.step, self.video_codec)
         for warning in reposed.warnings:
             reporter.warn(f"{item.name}: {warning}")
@@ -186,7 +186,7 @@ def repose(
     from humanpose_cli.reposing.scene import ReposeOptions
     from humanpose_cli.reposing.targets import read_target, target_digest
 
-    known = load_fit(fit) if fit is not None else None
+    fitted = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     where: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "threads": threads}
     with Reposer(options, background=background, **where) as reposer:
@@ -222,7 +222,7 @@ def repose(
         if background not in ("keep", "transparent"):
             recorded["background"] = file_digest(Path(background))
         recorded["fit"] = fit and file_digest(fit)
-        work = ReposeWork(session, reposer, target, form, video_codec, known)
+        work = ReposeWork(session, reposer, target, form, video_codec, fitted)
         one = (
             outputs[0][0] if outputs and numbered_path(out, target.first_frame) in outputs[0] else out
         )  # which has no ledger

@@ -1,4 +1,4 @@
-"""What a command's function is marked with, and what it is handed for a run."""
+"""What a command's function is marked with, and what it gets for a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ResultColumn(NamedTuple):
     meaning  what it holds, with its unit, for `--help`
     optional whether a narrow terminal may go without it; the last ones go first
     counted  whether a value is a reason to look at the item: the summary counts them
-    asked    whether the column is only there where an item has the key, which some option asks for
+    on_request  whether the column is shown only if an item has the key, which an option requests
     """
 
     key: str
@@ -32,7 +32,7 @@ class ResultColumn(NamedTuple):
     meaning: str = ""
     optional: bool = False
     counted: bool = False
-    asked: bool = False
+    on_request: bool = False
 
     @property
     def help(self) -> str:
@@ -71,7 +71,7 @@ def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable
 
 @dataclass(frozen=True)
 class Session:
-    """One run of one command: what its function is handed beside its own options.
+    """One run of one command: what its function gets beside its options.
 
     command    its name
     reporter   writes messages and progress to stderr; the listener of a batch
@@ -79,7 +79,7 @@ class Session:
     json       whether the result is printed as JSON, and so must hold what a program needs
     arguments  the command line, for run.json
     settings   keys from --config and --set that are not flags of the command
-    given      names of the function's parameters that stood on the command line
+    on_command_line  names of the function's parameters that stood on the command line
     """
 
     command: str
@@ -88,10 +88,10 @@ class Session:
     json: bool = False
     arguments: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    given: frozenset[str] = frozenset()
+    on_command_line: frozenset[str] = frozenset()
 
-    def tell(self, messages: Iterable[str]) -> None:
-        """Say each on stderr."""
+    def inform(self, messages: Iterable[str]) -> None:
+        """Write each to stderr."""
         for message in messages:
             self.reporter.info(message)
 

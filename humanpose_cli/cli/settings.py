@@ -118,11 +118,11 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
 
 def _for_command(table: Mapping[str, Any], command: Sequence[str], commands: Sequence[Sequence[str]]) -> dict[str, Any]:
     """The settings of a table for all its commands, then those of the table that is named after the command."""
-    names = {words[0] for words in commands}
+    names = {parts[0] for parts in commands}
     sections = {name: section for name, section in table.items() if name in names and isinstance(section, dict)}
     settings = dict(_flat({name: value for name, value in table.items() if name not in sections}))
     if command and command[0] in sections:
-        below = [words[1:] for words in commands if words[0] == command[0] and words[1:]]
+        below = [parts[1:] for parts in commands if parts[0] == command[0] and parts[1:]]
         settings |= _for_command(sections[command[0]], command[1:], below)
     return settings
 
@@ -188,9 +188,9 @@ def _with(options: Options, changes: Mapping[str, Any], path: str = "") -> Optio
     changes  field → setting, or changes of its fields
     path     of these options among the command's, such as `keypoints.`, which errors name
     """
-    hints = typing.get_type_hints(type(options)) if changes else {}
+    field_types = typing.get_type_hints(type(options)) if changes else {}
     new = {
-        name: _converted(change.value, hints[name], change.key)
+        name: _converted(change.value, field_types[name], change.key)
         if isinstance(change, _Setting)
         else _with(getattr(options, name), change, f"{path}{name}.")
         for name, change in changes.items()
@@ -198,7 +198,7 @@ def _with(options: Options, changes: Mapping[str, Any], path: str = "") -> Optio
     try:
         return dataclasses.replace(options, **new)  # type: ignore[type-var]
     except UsageError as error:
-        if error.subject not in hints or not path:
+        if error.subject not in field_types or not path:
             raise
         details = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
         raise UsageError(path + error.subject, error.problem, **details) from error
@@ -224,7 +224,7 @@ def _converted(value: Any, kind: Any, key: str) -> Any:
         raise _wrong(key, "a finite number", value)  # nothing could be computed with it, nor is it JSON
     if kind in (int, float, str, Path) and not isinstance(value, bool | list):
         try:
-            return kind(value) if kind is not int or not isinstance(value, float) else _whole(value)
+            return kind(value) if kind is not int or not isinstance(value, float) else _integer(value)
         except (ValueError, OverflowError, TypeError):  # no number, infinity, a TOML date
             raise _wrong(key, _TYPE_NAMES[kind], value) from None
     raise _wrong(key, _TYPE_NAMES.get(kind, str(kind)), value)
@@ -233,7 +233,7 @@ def _converted(value: Any, kind: Any, key: str) -> Any:
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
 
 
-def _whole(value: float) -> int:
+def _integer(value: float) -> int:
     if value != int(value):
         raise ValueError(value)
     return int(value)
@@ -242,20 +242,20 @@ def _whole(value: float) -> int:
 def _converted_bool(value: Any, key: str) -> bool:
     if isinstance(value, bool):
         return value
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if str(value).lower() not in words:
+    truths = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in truths:
         raise _wrong(key, _TYPE_NAMES[bool], value)
-    return words[str(value).lower()]
+    return truths[str(value).lower()]
 
 
-def _first_that_fits(value: Any, kinds: Sequence[Any], whole: Any, key: str) -> Any:
+def _first_that_fits(value: Any, kinds: Sequence[Any], expected: Any, key: str) -> Any:
     for kind in kinds:
         try:
             return _converted(value, kind, key)
         except UsageError:
             if len(kinds) == 1:
                 raise
-    raise _wrong(key, str(whole), value)
+    raise _wrong(key, str(expected), value)
 
 
 def _converted_tuple(value: Any, kinds: Sequence[Any], key: str) -> tuple[Any, ...]:
@@ -275,6 +275,6 @@ def _wrong(key: str, expected: str, value: Any) -> UsageError:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """`did you mean x?` if one of the names is close, else the list of them."""
-    known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}" if known else ""
+    candidates = sorted(names)
+    close = difflib.get_close_matches(name, candidates, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(candidates)}" if candidates else ""

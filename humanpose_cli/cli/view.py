@@ -47,10 +47,10 @@ def view(
         return [out if named else out / f"{name.removesuffix(FIT_SUFFIX)}.html"]
 
     def work(item: Item) -> Outcome:
-        fit, known, textures = inputs.read(session, item)
+        fit, images, textures = inputs.read(session, item)
         title = item.key.removesuffix(FIT_SUFFIX)
         step = session.reporter.step
-        page = view_page(fit, known, title=title, textures=textures, video_codec=video_codec, progress=step)
+        page = view_page(fit, images, title=title, textures=textures, video_codec=video_codec, progress=step)
         written = page.save(item.outputs[0])
         size = written.stat().st_size / 1e6
         return Outcome((written,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})

@@ -123,12 +123,12 @@ def chosen_people(fit: Fit, person: str) -> Fit:
     if person == "all":
         return fit
     if person != "largest" and not (person.isdecimal() and int(person) in fit.tracks):
-        known = ", ".join(["all, largest", *map(str, fit.tracks)])
-        raise UsageError("person", "is not in the fit", expected=known, got=person)
+        choices = ", ".join(["all, largest", *map(str, fit.tracks)])
+        raise UsageError("person", "is not in the fit", expected=choices, got=person)
     return fit.select(fit.rows_of(fit.largest_track if person == "largest" else int(person)))
 
 
-def known_textures(
+def textures_of_fit(
     path: Path, fit: Fit, texture: str | None = None, frames: FitFrames | None = None, progress: Progress = no_progress
 ) -> dict[int, NDArray[np.uint8]]:
     """Textures of a fit's tracks, (512, 512, 4) uint8.
@@ -220,9 +220,9 @@ def export_of(
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
     if world == "ground":
         fit = on_the_ground(fit, body)
-    known = {track: texture for track, texture in checked_textures(textures).items() if track in fit.tracks}
+    used = {track: texture for track, texture in checked_textures(textures).items() if track in fit.tracks}
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    return Export(fit, body, Path(base), people, known, progress)
+    return Export(fit, body, Path(base), people, used, progress)
 
 
 def _amass(task: Export) -> list[Path]:

@@ -19,7 +19,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 
-_ASKED, _FEET_KNOWN = 24, 0.5  # bodies of a shot that are asked, and the least confidence of their ankles
+_MAX_BODIES, _MIN_CONFIDENCE = 24, 0.5  # bodies of a shot that are asked, and the least confidence of their ankles
 _LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's: some frames are wrong, some leaps
 
 
@@ -32,19 +32,19 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
     nobody stands, the camera is taken as level. Shots that show nobody stay as they are.
     """
     feet = fit.joint_confidence[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
-    known = np.min(feet, 1) > _FEET_KNOWN
+    has_feet = np.min(feet, 1) > _MIN_CONFIDENCE
     cameras = fit.world_to_camera.astype(np.float64)
     for shot in np.unique(fit.shot_id):
         frames = np.flatnonzero(fit.shot_id == shot)
         rows = np.flatnonzero(fit.shot_id[fit.frame_index] == shot)
         if not len(rows):
             continue
-        tells = rows[known[rows]]
+        with_feet = rows[has_feet[rows]]
         down = torch.tensor((0.0, 1.0, 0.0))
-        if len(tells):
-            rows = tells
+        if len(with_feet):
+            rows = with_feet
             if not fit.options.get("upright"):
-                down = tilt_of(_world_vertices(fit, tells, body), body)
+                down = tilt_of(_world_vertices(fit, with_feet, body), body)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
         height = float((_world_vertices(fit, largest, body) @ down).max(1).values.quantile(_LOWEST))
         turn = turn_between(down.double(), torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()
@@ -55,6 +55,6 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
 
 def _world_vertices(fit: Fit, rows: np.ndarray, body: Body) -> Tensor:
     """The bodies (T, V, 3) of up to 24 of the rows, evenly chosen, metres in world axes."""
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _ASKED).round().astype(int))]
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_BODIES).round().astype(int))]
     camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[chosen]].astype(np.float32))
     return (body_vertices(body, fit, chosen) - camera[:, None, :3, 3]) @ camera[:, :3, :3]

@@ -85,18 +85,18 @@ def view(
     fit = on_the_ground(replace(fit, model=body, frame_rate=rate), body)
     people = [person_motion(fit, track, body) for track in fit.tracks]
     glb = glb_bytes(body, people, CameraPath.of(fit), seconds=fit.seconds(rate), textures=checked_textures(textures))
-    known = _frames(fit, frames)
-    picture = "" if known is None else _picture(fit, known, video_codec, progress)
+    images = _frames(fit, frames)
+    element = "" if images is None else _frames_element(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     packed = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
     library = base64.b64encode((DATA / "three.js.gz").read_bytes()).decode("ascii")
     content = (
-        f"<div class=panes><div id=stage></div>{picture and f'<div id=picture>{picture}</div>'}</div>\n"
+        f"<div class=panes><div id=stage></div>{element and f'<div id=picture>{element}</div>'}</div>\n"
         f"{_controls(fit)}\n"
         f"{json_script(_document(fit))}"
         f'<script type="text/plain" id="people3d">{packed}</script>\n'
         f'<script type="text/plain" id="three">{library}</script>\n'
-        f"<script>{'document.body.classList.add(`pictured`);' if picture else ''}"
+        f"<script>{'document.body.classList.add(`pictured`);' if element else ''}"
         f"{(DATA / 'viewer.js').read_text('utf-8')}</script>"
     )
     return ViewPage(html_page(title or "Fit", facts, (DATA / "viewer.css").read_text("utf-8"), content))
@@ -110,7 +110,7 @@ def _frames(fit: Fit, frames: Any) -> FitFrames | None:
     return None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
 
 
-def _picture(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Progress) -> str:
+def _frames_element(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Progress) -> str:
     """The frames as an image or a video, which begins at frame 0 and has the fit's times; frames that are passed over
     by the input show the one before.
     """

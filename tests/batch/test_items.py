@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from humanpose_cli.batch.items import WHOLE, Shard, shard_of
+from humanpose_cli.batch.items import UNSHARDED, Shard, shard_of
 from humanpose_cli.core.errors import UsageError
 
 KEYS = [f"scene {i // 40}/frame_{i:04d}.jpg" for i in range(2000)]
@@ -44,7 +44,7 @@ def test_an_undecodable_name_has_a_shard():
 def test_parsing():
     assert Shard.parse("0/4") == Shard(0, 4)
     assert str(Shard.parse(" 3/4 ")) == "3/4"
-    assert (WHOLE.file_part, Shard(3, 4).file_part) == ("0-of-1", "3-of-4")
+    assert (UNSHARDED.file_part, Shard(3, 4).file_part) == ("0-of-1", "3-of-4")
 
 
 @pytest.mark.parametrize("text", [f"1/{'9' * 5000}", "", "1", "4/4", "-1/4", "1/0", "a/b", "1/2/3", "1.0/2"])

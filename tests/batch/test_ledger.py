@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint
+from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard, content_digest, fingerprint
 from humanpose_cli.batch.ledger import Ledger, count_outcomes, options_digest, read_history
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
@@ -20,7 +20,9 @@ from humanpose_cli.core.result import ItemResult, Status
 MARK = Fingerprint(10, 20)
 
 
-def record(folder: Path, key: str, outcome: Status = Status.SUCCESS, shard: Shard = WHOLE, mark=MARK, **values) -> None:
+def record(
+    folder: Path, key: str, outcome: Status = Status.SUCCESS, shard: Shard = UNSHARDED, mark=MARK, **values
+) -> None:
     with Ledger(folder, "fit", {"people": "all"}, shard) as ledger:
         ledger.record(Item(key, ()), mark, ItemResult(key, outcome, **values))
 
@@ -167,7 +169,9 @@ def test_two_processes_do_not_run_the_same_shard(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs flock")
-@pytest.mark.parametrize(("first", "second"), [(WHOLE, Shard(1, 4)), (Shard(1, 4), WHOLE), (Shard(0, 2), Shard(3, 4))])
+@pytest.mark.parametrize(
+    ("first", "second"), [(UNSHARDED, Shard(1, 4)), (Shard(1, 4), UNSHARDED), (Shard(0, 2), Shard(3, 4))]
+)
 def test_parts_that_share_items_do_not_run_at_once(tmp_path, first, second):
     words = f"running part {first} here, which shares items with part {second}; wait for it"
     with Ledger(tmp_path, "fit", {}, first), pytest.raises(UsageError, match=words):
@@ -186,9 +190,9 @@ def test_shards_of_one_number_run_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("name", "shard"),
     [
-        ("ledger.0-of-1.jsonl", WHOLE),
+        ("ledger.0-of-1.jsonl", UNSHARDED),
         ("ledger.1-of-4.jsonl", Shard(1, 4)),
-        ("run.json", WHOLE),
+        ("run.json", UNSHARDED),
         ("run.1-of-4.json", Shard(1, 4)),
     ],
 )
