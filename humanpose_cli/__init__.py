@@ -2,7 +2,7 @@
 
     import humanpose_cli as hp
 
-    fit = hp.fit("photo.jpg")                     # everybody's pose and shape
+    fit = hp.fit("photo.jpg")                     # pose and shape of all people
     fit.overlay()                                 # (H, W, 3) uint8: the bodies over the photograph
     fit = hp.refine(fit)                          # moved onto the pixels
     hp.view(fit)                                  # in 3-D, in a notebook
@@ -94,7 +94,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for, once."""
+    """Import the module of a public name, once."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -4,7 +4,7 @@ The ledger records what became of each item, so that a rerun goes on where earli
 its own `ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one JSON object, written by one
 `write` to a file opened for appending and then fsynced, so that a crash can tear only the last line. Each ends with a
 checksum: a torn or damaged line is ignored and its item done again. Lines of kind `run` open a run and keep its options
-and its turn, by which later runs are known whatever the clocks say; lines of kind `item` tell what became of one item.
+and its turn, which orders runs independently of clocks; lines of kind `item` record what became of one item.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Entry:
 
     @property
     def began(self) -> bool:
-        """Whether it only says that the work began, which then nobody finished."""
+        """Whether it records only the beginning of work that no run has finished."""
         return self.outcome == Status.INTERRUPTED.value
 
 
@@ -197,7 +197,7 @@ class Ledger:
     """One shard's ledger, open for appending; a context manager.
 
     Opening makes the folder, refuses a second process for the same shard, or for a part of another number of shards,
-    where the file system can tell (UsageError), refuses symbolic links, removes what killed writers left, and writes
+    if the file system supports locks (UsageError), refuses symbolic links, removes what killed writers left, and writes
     the line that keeps this run's options. `history` is what all ledgers of the folder held before.
     """
 

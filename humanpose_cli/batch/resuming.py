@@ -1,4 +1,4 @@
-"""What earlier runs of a batch left: results that stand, results that nobody may replace, and what is still to do."""
+"""What earlier runs of a batch left: results that stand, results that must not be replaced, and what is still to do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Batch:
     dry_run        do nothing and write nothing, only say what would be done
     recall         (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs
     arguments      the command line, for run.json
-    together       gives how many items `prepare` is shown at once; asked when there is something to do
+    together       gives how many items `prepare` is shown at once; called when there is something to do
     prepare        called with the next items before the worker gets them one by one; what goes wrong with an item there
                    is for the worker to raise
     spent          seconds that went before into what all items need, which count as work on the first ones
@@ -199,7 +199,7 @@ _DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}(\+[0-9a-f]{12,64})*")
 
 
 def _change(name: str, before: Any, now: Any) -> str:
-    """How an option differs from before; files are told apart by digests, which nobody wants to read."""
+    """How an option differs from before; files differ in their digests, which are not shown."""
     file_now, file_before = (bool(_DIGEST.fullmatch(str(value))) for value in (now, before))
     if file_now and file_before:
         return f"another `{name}`"

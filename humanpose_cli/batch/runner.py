@@ -46,7 +46,7 @@ _ABOUT_FILES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """sentence   what to tell the user
+    """sentence   the message for the user
     exit_code  what the command exits with if this is all that happened
     everywhere  whether every further item would fail in the same way, so that a batch had better stop
     """
@@ -114,7 +114,7 @@ def _is_native(error: BaseException) -> bool:
 
 
 def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
-    """A system error that nobody on the way turned into a sentence."""
+    """A system error that no caller turned into a sentence."""
     # Here and not above: the command line reads this file before it needs numpy, which io.atomic imports.
     from humanpose_cli.io.atomic import writing_error
 
@@ -156,7 +156,7 @@ class BatchProgress:
         """An item is done, failed or skipped."""
 
     def bug(self, error: BaseException) -> None:
-        """An unexpected exception, with its traceback; the item's result tells it in a sentence."""
+        """An unexpected exception, with its traceback; the item's result has a sentence about it."""
 
     def finish(self) -> None:
         """No more items; called whatever happened."""
@@ -290,7 +290,7 @@ class _Run:
         return replace(result, details={**result.details, **(contents or {})})
 
     def _announce(self, item: Item, mark: Fingerprint) -> None:
-        """Say that earlier results are being replaced: if this is never finished, nobody must take them for whole."""
+        """Say that earlier results are being replaced: if this is never finished, they must not count as complete."""
         if replaced := self.earlier.replaced_by(item):
             self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, replaced))
 

@@ -5,7 +5,7 @@ and left. A shard goes on with its ledger wherever it is started again: after pr
 dead machine Slurm requeues it, and a process that was killed is started again in its job.
 
 A command without shards is one job, whose own document is the report. On several nodes, or with several tasks a node,
-its processes are told of each other as torchrun tells them.
+its processes get the variables of a group that torchrun sets.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class CommandJob:
     def checkpoint(self) -> Any:
         """What submitit is to run after a time-out or preemption: the same, which resumes.
 
-        Called while the command runs, before Slurm is asked to start the job again. By then it has ended in order: a
-        second SIGTERM, which Slurm then sends to every process, would tell it to leave everything.
+        Called while the command runs, before the job is requeued. By then the command has ended in order: a second
+        SIGTERM, which Slurm then sends to every process, would make it stop at once.
         """
         from submitit.helpers import DelayedSubmission
 
@@ -135,7 +135,7 @@ class SlurmJobs:
     collect: str = ""
 
     def states(self) -> dict[str, str]:
-        """State by id of all its jobs that wait or run, as squeue tells it; empty when they have ended."""
+        """State by id of all its jobs that wait or run, as squeue reports it; empty when they have ended."""
         ids = ",".join(filter(None, (self.work, self.collect)))
         command = ["squeue", "--noheader", "--array", f"--jobs={ids}", "--format=%i %T"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""`hpc cache`: what a dataset cache holds, whether it is whole, and its index."""
+"""`hpc cache`: what a dataset cache holds, whether it is complete, and its index."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
         "hpc cache show people",
         "hpc cache show people --out sheet.jpg",
         "hpc cache verify people",
-        "hpc cache export 3dpw --split 3dpw/test --out pictures",
+        "hpc cache export 3dpw --split 3dpw/test --out images",
     ),
 )
 def cache(

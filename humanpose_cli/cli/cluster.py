@@ -106,7 +106,7 @@ def submit_command(
     ids = " ".join(filter(None, (jobs.work, jobs.collect)))
     parts = f"job {jobs.work} of {flags.shards} parts" if collect is not None else f"job {jobs.work}"
     watch = {"array": f"hpc ledger {out}", "build": f"hpc cache show {out}"}.get(kind, f"{out}/metrics.jsonl")
-    session.reporter.info(f"submitted as {parts}; {watch} tells how far it is, scancel {ids} stops it")
+    session.reporter.info(f"submitted as {parts}; {watch} shows how far it is, scancel {ids} stops it")
     extra = {"jobs": dataclasses.asdict(jobs)}
     if not flags.wait:
         messages = ("the same command goes on with what is left when the jobs have ended",)
@@ -179,7 +179,7 @@ def _table(rows: Sequence[Row]) -> Any:
 
 
 def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
-    """What the jobs left, as their report says; items that nobody did are failures here.
+    """What the jobs left, as their report says; items that no job did are failures here.
 
     collected  whether it is the report of a job that looked at the others' items
     """

@@ -1,6 +1,6 @@
 """`hpc doctor`: what works on this machine, and for each missing thing the line that mends it.
 
-A check returns a text about what it found, or raises an exception that tells what is wrong. `CHECKS` lists them all.
+A check returns a text about what it found, or raises an exception that says what is wrong. `CHECKS` lists them all.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OLDER_INSTRUCTIONS = ("AVX2", "SSE41")  # values of ONEDNN_MAX_CPU_ISA with whi
 class Check:
     """name    what is looked at
     look    returns what was found; any exception means that it is missing
-    remedy  the line that mends it, where the exception does not tell one
+    remedy  the line that mends it, if the exception has none
     needed  whether `hpc fit`, `hpc repose` or `hpc train` cannot do without it
     apart   whether it runs beside the other checks: it takes seconds, in a process of its own
     """
@@ -64,7 +64,7 @@ def _python() -> str:
 
 
 def _module(module: str, distribution: str) -> str:
-    """Import a package, which finds out about shared libraries that are missing, and tell its version."""
+    """Import a package, which finds out about shared libraries that are missing, and return its version."""
     importlib.import_module(module)
     return metadata.version(distribution)
 

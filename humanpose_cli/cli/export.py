@@ -22,7 +22,7 @@ _FORMAT = option(
 )
 _FRAME_RATE = option(
     "--frame-rate N",
-    "Frames a second where the fits do not tell, as those of folders of images. Default: 25.",
+    "Frame rate of fits that have none, as those of folders of images. Default: 25.",
     show_default=False,
 )
 _WORLD = option(
@@ -56,7 +56,7 @@ def export(
 ) -> CommandResult:
     """Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.
 
-    A clip makes NAME.glb, NAME.usd and NAME.json with everybody and the camera, NAME.person0.bvh and
+    A clip makes NAME.glb, NAME.usd and NAME.json with all people and the camera, NAME.person0.bvh and
     NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. Lengths are in
     metres. AMASS is z up, JSON has camera axes, all others are y up.
     """

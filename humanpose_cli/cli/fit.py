@@ -1,4 +1,4 @@
-"""`hpc fit`: everybody's 3-D pose and shape in images and videos."""
+"""`hpc fit`: 3-D pose and shape of all people in images and videos."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class FitWork:
         step = self.session.reporter.step
         fit = fit_item(self.fitter, item.payload, item.outputs, video_codec=self.video_codec, progress=step)
         if not len(fit):
-            self.session.reporter.info(f"{item.label}: nobody was found")
+            self.session.reporter.info(f"{item.label}: no person was found")
         if "refinement" in fit.options:
             from humanpose_cli.refining.items import refined_summary
 

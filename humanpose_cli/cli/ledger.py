@@ -1,4 +1,4 @@
-"""`hpc ledger`: what the ledgers in an output folder tell."""
+"""`hpc ledger`: what the ledgers in an output folder record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.ledger import Entry
 
 _FOLDER = argument("FOLDER", "The output folder of hpc fit, refine or repose.")
-_ALL = option("--all", "List every item. Default: those that failed, or that somebody began and nobody finished.")
+_ALL = option("--all", "List every item. Default: those that failed, or that a run began and none finished.")
 
 
 @command(

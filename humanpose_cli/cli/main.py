@@ -1,6 +1,6 @@
 """`hpc`: the command line. It finds the command, calls its function and carries the result or the failure out.
 
-It imports nothing heavy; CONTRIBUTING.md tells how a command is written.
+It imports nothing heavy; CONTRIBUTING.md describes how a command is written.
 """
 
 from __future__ import annotations

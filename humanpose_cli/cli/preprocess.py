@@ -177,7 +177,7 @@ def preprocess(
 
     --set sets further options of a source, such as --set companions=0.5 or --set every=10; data/README.md lists them.
     Several machines can build one cache with --shard i/N. A rerun writes again the files of your own images that
-    changed; --dry-run tells which files there would be.
+    changed; --dry-run lists the files that there would be.
     """
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.lab.cache.building import build_cache, plan_build

@@ -98,7 +98,7 @@ def refine(
 
     Writes a fit file (NAME.fit.npz), an overlay, a page (NAME.refined.html), and the texture of each person
     (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so,
-    and only as far; the fit file tells where and how far.
+    and only as far; the fit file records where and how far.
     """
     paths = flags.fits(fits)
     _check_models(paths, body, smplx)
@@ -149,7 +149,7 @@ def refine(
 
 def _check_models(fits: Sequence[Path], body: str, smplx: Path | None) -> None:
     """UsageError for files of other programs whose parameters are of no default body. What is wrong with a file itself
-    is told with its item.
+    is reported with its item.
     """
     from humanpose_cli.io.foreign_fits import check_model, read_foreign
 

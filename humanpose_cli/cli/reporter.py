@@ -287,7 +287,7 @@ class BarDisplay:
                 return super().render(task) if task.total is not None or task.completed else Text("")
 
         class Left(ProgressColumn):
-            """The time left at the mean pace so far, as tqdm's lines tell it. Items end many at a time, after minutes
+            """The time left at the mean pace so far, as in tqdm's lines. Items end many at a time, after minutes
             of none: rich's own column, which looks at the last 30 seconds, is wrong by orders of magnitude.
             """
 
@@ -354,7 +354,7 @@ class BarDisplay:
 
 class LineDisplay:
     """tqdm's lines, such as `fit: 12/40 30% [00:30<01:10,  2.50s/item, photos/a.jpg]`, one every `interval` seconds;
-    `fit: 0/40 0% [00:02, photos/a.jpg]` until an item is done, which tells the pace.
+    `fit: 0/40 0% [00:02, photos/a.jpg]` until an item is done, which gives the pace.
     """
 
     _COUNT = "{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% "

@@ -142,7 +142,7 @@ class DemoClip:
 
     @classmethod
     def make(cls, body: Body) -> DemoClip:
-        """Place the motion before the camera, seen obliquely from its side."""
+        """Place the motion before the camera, viewed obliquely from its side."""
         motion = pose_library().clip(_CLIP)
         poses, pelvis = motion.poses[_FRAMES], motion.pelvis[_FRAMES]
         rotations = axis_angle_to_matrix(poses.view(len(poses), len(SMPL24), 3))

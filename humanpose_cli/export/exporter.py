@@ -65,7 +65,7 @@ class Export:
     progress: Progress
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
-        """Write each of the formats, keys of `FORMATS`, whole or not at all; returns the files in the order written."""
+        """Write each of the formats, keys of `FORMATS`, atomically; returns the files in the order written."""
         written: list[Path] = []
         for name in formats:
             try:
@@ -104,7 +104,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str], Path], tuple[str, ...]]:
     """Where the files of a fit begin, by the fit file's name, and the formats.
 
-    out      a folder, or one file such as `dance.glb`, which tells the format
+    out      a folder, or one file such as `dance.glb`, whose ending is the format
     formats  None: that of `out`, else glb
 
     UsageError where `out` is a file of another format, or of one that makes several files.
@@ -185,13 +185,13 @@ def export_fit(
     fit         a Fit, or a fit file's path
     base        path that the names begin with
     formats     keys of `FORMATS`, or their names with commas between them
-    frame_rate  frames a second where the fit tells none; None: 25
+    frame_rate  frame rate of a fit that has none; None: 25
     world       camera: the fit's own, of its first frame's camera where no other is known; ground: see
                 `export.grounding.on_the_ground`
     textures    of tracks, (H, W, 3 or 4) uint8, v down; other tracks have the colours of overlays
     body        of the fit, where it came from a file of a SMPL fit
 
-    UsageError for formats, a world or a rate that there is not; UnavailableError where `usd` is asked for and usd-core
+    UsageError for formats, a world or a rate that there is not; UnavailableError if `usd` is requested and usd-core
     is not installed.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
@@ -209,9 +209,7 @@ def export_of(
     progress: Progress,
     body: Body | None = None,
 ) -> Export:
-    """What all formats share of a fit: the world that it stands in, and everybody's motion in it. Arguments and errors
-    as `export_fit`.
-    """
+    """What all formats share of a fit: its world, and the motion of all people in it. Arguments as `export_fit`."""
     if world not in get_args(World):
         raise UsageError("world", "is not known", expected=", ".join(get_args(World)), got=str(world))
     check_frame_rate(frame_rate)
@@ -267,7 +265,7 @@ def _json(task: Export) -> list[Path]:
 
 
 def fit_document(fit: Fit) -> dict[str, Any]:
-    """A fit as JSON values: cameras, and everybody's pose, shape and joints by name, frame by frame.
+    """A fit as JSON values: cameras, and pose, shape and joints by name of all people, frame by frame.
 
     Lengths are in metres, angles in radians, image positions in pixels. Positions and poses are in the axes of each
     frame's camera: x right, y down, z forward; `world_to_camera` leads there from the world. Times are in seconds.

@@ -19,7 +19,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 
-_MAX_BODIES, _MIN_CONFIDENCE = 24, 0.5  # bodies of a shot that are asked, and the least confidence of their ankles
+_MAX_BODIES, _MIN_CONFIDENCE = 24, 0.5  # bodies of a shot that are measured, and the minimum confidence of their ankles
 _LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's: some frames are wrong, some leaps
 
 
@@ -27,9 +27,9 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
     """The same bodies before the same cameras, in a world whose y axis points down and whose ground is y = 0.
 
     A camera at the origin, as each shot's first one is but in fits of programs that know a world, is above or below it
-    then. The ground is below the soles of the largest person among those whose feet are known, or among all where
-    nobody's are. Where the world is upright (`FitRecord.options`), it stays so; else where nobody's feet are known or
-    nobody stands, the camera is taken as level. Shots that show nobody stay as they are.
+    then. The ground is below the soles of the largest person among those with detected feet, or among all people if no
+    feet are detected. An upright world (`FitRecord.options`) keeps its axes; in others the camera is taken as level if
+    no feet are detected or no person stands. Shots without people are not changed.
     """
     feet = fit.joint_confidence[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
     has_feet = np.min(feet, 1) > _MIN_CONFIDENCE

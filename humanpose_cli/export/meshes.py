@@ -1,4 +1,4 @@
-"""Everybody's surface in one frame as OBJ or PLY: metres, y up, in the world of `export.motion`."""
+"""The surfaces of all people in one frame as OBJ or PLY: metres, y up, in the world of `export.motion`."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class ViewPage:
     text: str
 
     def save(self, path: Path | str) -> Path:
-        """Write it, whole or not at all."""
+        """Write it atomically."""
         write_text(path, self.text)
         return Path(path)
 
@@ -91,12 +91,12 @@ def view(
     packed = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
     library = base64.b64encode((DATA / "three.js.gz").read_bytes()).decode("ascii")
     content = (
-        f"<div class=panes><div id=stage></div>{element and f'<div id=picture>{element}</div>'}</div>\n"
+        f"<div class=panes><div id=stage></div>{element and f'<div id=frames>{element}</div>'}</div>\n"
         f"{_controls(fit)}\n"
         f"{json_script(_document(fit))}"
         f'<script type="text/plain" id="people3d">{packed}</script>\n'
         f'<script type="text/plain" id="three">{library}</script>\n'
-        f"<script>{'document.body.classList.add(`pictured`);' if element else ''}"
+        f"<script>{'document.body.classList.add(`with-image`);' if element else ''}"
         f"{(DATA / 'viewer.js').read_text('utf-8')}</script>"
     )
     return ViewPage(html_page(title or "Fit", facts, (DATA / "viewer.css").read_text("utf-8"), content))

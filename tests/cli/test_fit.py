@@ -105,7 +105,7 @@ def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
     assert items["broken.jpg"]["status"] == "error"
     assert "broken.jpg" in items["broken.jpg"]["error"]
     assert (items["astronaut.png"]["people"], items["coffee.jpg"]["people"]) == (1, 0)
-    assert "nobody was found" in ran.err
+    assert "no person was found" in ran.err
 
     record = read_fit(out / "astronaut.png.fit.npz")
     (row,) = items["astronaut.png"]["rows"]
@@ -301,7 +301,7 @@ def test_repose_needs_somebody(hpc, photos, fitted, tmp_path):
     line = ("repose", "--input", str(photos / "coffee.jpg"), "--target-pose", target, "--out", str(tmp_path))
     ran = hpc(*line, "--detector", "fast")
     assert ran.code == 3
-    assert "nobody was found" in ran.err
+    assert "no person was found" in ran.err
     assert not list(tmp_path.glob("*.png"))
 
 
