@@ -258,7 +258,8 @@ class _Filling:
             return np.full((*shown.shape[:2], 3), 0.5, np.float32)
         for part, colour in _limb_colours(surface, values, visible):
             missing = part & (visible < 0.05)
-            values[missing], data[missing] = colour, options.inherited_weight * operator.areas[missing] / options.follow**2
+            values[missing] = colour
+            data[missing] = options.inherited_weight * operator.areas[missing] / options.follow**2
         # One field a material: its colours times its share, and the share itself.
         features = self.cloth.features(values)
         nearest = np.linalg.norm(features[:, None] - materials, axis=2).argmin(1)
