@@ -92,7 +92,7 @@ def test_a_long_list_shows_the_first_and_all_that_went_wrong():
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_column_that_an_option_asks_for_is_there_where_an_item_has_it(terminal):
-    columns = (ResultColumn("people", "people"), ResultColumn("accepted", "accepted", asked=True))
+    columns = (ResultColumn("people", "people"), ResultColumn("accepted", "accepted", on_request=True))
     plain = ItemResult("a.jpg", Status.SUCCESS, details={"people": 1})
     refined = ItemResult("b.jpg", Status.SUCCESS, details={"people": 1, "accepted": 0.5})
     one = table((plain,), columns, terminal=terminal).split()
