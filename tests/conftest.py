@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from helpers.known_people import KnownPeople
     from helpers.walking_person import Walk
 
+    from humanpose_cli.avatar.mesh import MeshReposer
     from humanpose_cli.demo.show import DemoClip
 
 gc.disable()
@@ -80,3 +81,28 @@ def walk() -> Walk:
     from humanpose_cli.body.body import default_body
 
     return drawn_walk(default_body())
+
+
+@pytest.fixture(scope="session")
+def known_meshes() -> dict[tuple[object, ...], MeshReposer]:
+    return {}
+
+
+@pytest.fixture
+def meshes_made_once(monkeypatch, known_meshes) -> None:
+    """People of one photograph are wrapped in it once for all tests, which takes a second; each draws them anew."""
+    from humanpose_cli.reposing.scene import ReposingScene
+
+    made = ReposingScene._mesh
+
+    def kept(scene, row, background):
+        behind = background if isinstance(background, str) else background.tobytes()
+        photo, poses = scene.photo.tobytes(), scene.record.poses.tobytes()
+        key = (photo, poses, row, behind, scene._body.name, repr(scene._options.mesh))
+        if key not in known_meshes:
+            if len(known_meshes) > 5:
+                known_meshes.pop(next(iter(known_meshes)))
+            known_meshes[key] = made(scene, row, background)
+        return known_meshes[key]
+
+    monkeypatch.setattr(ReposingScene, "_mesh", kept)

@@ -27,6 +27,8 @@ from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.rendering.shading import rasterise_view
 
+pytestmark = pytest.mark.usefixtures("meshes_made_once")
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
