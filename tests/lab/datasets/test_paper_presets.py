@@ -162,7 +162,8 @@ def narrow(model: str, dataset: str, options: Any, files: Files) -> Any:
         sizes = {"size": 128, "depth": 4, "channels": 4, "pose_channels": 4, "stem": 4}
         generator = replace(g, **sizes, **thin, background_widths=(WIDTH,) * len(g.background_widths))
         discriminator = replace(d, stem=4, widths=(WIDTH,) * len(d.widths))
-        return replace(options, generator=generator, discriminator=discriminator, perceptual=str(files.vgg))
+        networks = {"generator": generator, "discriminator": discriminator, "perceptual": str(files.vgg)}
+        return replace(options, **networks, validation=2)  # VGG takes most of the time
     charts = str(files.charts) if dataset == "h36m, DensePose" else ""
     short = {"rounds": 2, "lifter_steps": 1, "registration": replace(options.registration, steps=1), "visible": 0.0}
     network = replace(options.network, width=WIDTH, size=64)
