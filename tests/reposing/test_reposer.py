@@ -132,7 +132,7 @@ def test_who_is_asked_for_must_be_there(clip, clip_frames):
 
 @pytest.mark.parametrize("size", [15, 100_000])
 def test_sizes_that_make_no_image_are_refused(size):
-    with pytest.raises(UsageError, match=r"^size: is too"):
+    with pytest.raises(UsageError, match=r"^size: is out of range"):
         ReposeOptions(size=size)
 
 
