@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from humanpose_cli.io.sniffing import reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import reading
 
 _READ_SIZE = 1 << 20
 
@@ -24,14 +24,10 @@ def digest_of_files(files: Iterable[Path]) -> str:
     """SHA-256 over the contents of files in order, each preceded by its length."""
     digest = hashlib.sha256()
     for path in files:
-        refuse_pipes(path)
-        try:
-            with path.open("rb") as file:
-                digest.update(path.stat().st_size.to_bytes(8, "big"))
-                while block := file.read(_READ_SIZE):
-                    digest.update(block)
-        except OSError as error:
-            raise reading_error(path, error) from error
+        with reading(path), path.open("rb") as file:
+            digest.update(path.stat().st_size.to_bytes(8, "big"))
+            while block := file.read(_READ_SIZE):
+                digest.update(block)
     return digest.hexdigest()
 
 

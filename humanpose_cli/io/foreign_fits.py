@@ -397,33 +397,14 @@ def _read_gvhmr(path: Path, stored: Mapping[str, Any]) -> ForeignFits:
 
 
 # The rows of MHR's 70 keypoints (`sam_3d_body/metadata/mhr70.py`) that blazepose33 has too.
-_MHR70 = {
-    "nose": 0,
-    "left_eye": 1,
-    "right_eye": 2,
-    "left_ear": 3,
-    "right_ear": 4,
-    "left_shoulder": 5,
-    "right_shoulder": 6,
-    "left_elbow": 7,
-    "right_elbow": 8,
-    "left_hip": 9,
-    "right_hip": 10,
-    "left_knee": 11,
-    "right_knee": 12,
-    "left_ankle": 13,
-    "right_ankle": 14,
-    "left_foot_index": 15,
-    "left_heel": 17,
-    "right_foot_index": 18,
-    "right_heel": 20,
-    "right_index": 28,
-    "right_pinky": 40,
-    "right_wrist": 41,
-    "left_index": 49,
-    "left_pinky": 61,
-    "left_wrist": 62,
-}
+_MHR70_FIRST = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+    *("left_elbow", "right_elbow", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
+)
+_MHR70 = {name: row for row, name in enumerate(_MHR70_FIRST)}
+_MHR70 |= {"left_foot_index": 15, "left_heel": 17, "right_foot_index": 18, "right_heel": 20}
+_MHR70 |= {"right_index": 28, "right_pinky": 40, "right_wrist": 41}
+_MHR70 |= {"left_index": 49, "left_pinky": 61, "left_wrist": 62}
 
 
 def _people_of_sam(stored: Any) -> list[tuple[str, list[Mapping[str, Any]]]]:

@@ -26,7 +26,7 @@ from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
 from humanpose_cli.io.images import IMAGE_SUFFIXES, read_image
 from humanpose_cli.io.protected import protect
-from humanpose_cli.io.sniffing import file_kind, reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import file_kind, reading, reading_error, refuse_pipes
 from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video
 
 
@@ -343,10 +343,8 @@ def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]
     if source is None:
         raise UsageError("-", "needs a list on stdin", expected="paths, one a line or separated by NUL bytes")
     if isinstance(source, Path):
-        try:
+        with reading(source):
             content = source.read_bytes()
-        except OSError as error:
-            raise reading_error(source, error) from error
     else:
         content = getattr(source, "buffer", source).read()
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.npz_files import unpacked_limit
-from humanpose_cli.io.sniffing import reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import reading, reading_error, refuse_pipes
 
 _COPY_AGAIN = "copy or download it again"
 _HEADER = 128  # bytes before the first element; the last two say which byte of a number comes first
@@ -36,11 +36,8 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     InputError for a missing or damaged file, for one that lacks a variable, for a variable of another kind, and where
     it unpacks to more than 256 MiB and fifty times the file's size.
     """
-    refuse_pipes(path)
-    try:
+    with reading(path):
         data = memoryview(path.read_bytes())
-    except OSError as error:
-        raise reading_error(path, error) from error
     order = _ORDERS.get(bytes(data[_HEADER - 2 : _HEADER]))
     if order is None:
         raise InputError(path, "is no readable MATLAB file (of version 5)", remedy=_COPY_AGAIN)

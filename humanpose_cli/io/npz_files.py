@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import describe_file, reading
 
 MAX_BYTES = 4 << 30
 """What the arrays that are read from one file may need unpacked."""
@@ -29,14 +29,10 @@ _ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFErro
 def read_npy(path: Path | str) -> np.ndarray:
     """The array of a `.npy` file. InputError for pickled objects, damage, or what is no such file."""
     path = Path(path)
-    refuse_pipes(path)
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(0)
-            return _read_array(path, "", file, size)
-    except OSError as error:
-        raise reading_error(path, error) from error
+    with reading(path), open(path, "rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        return _read_array(path, "", file, size)
 
 
 def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:
@@ -86,11 +82,9 @@ def npz_names(path: Path | str) -> frozenset[str]:
 
 
 def _archive(path: Path, data: bytes | None = None) -> zipfile.ZipFile:
-    refuse_pipes(path)
     try:
-        return zipfile.ZipFile(path if data is None else io.BytesIO(data))
-    except OSError as error:
-        raise reading_error(path, error) from error
+        with reading(path):
+            return zipfile.ZipFile(path if data is None else io.BytesIO(data))
     except _ZIP_MALFORMED as error:
         kind = describe_file(path)
         got = "a truncated or damaged archive" if "ZIP" in kind else kind
@@ -116,11 +110,9 @@ def read_npz(
         _refuse_bomb(path, sum(member.file_size for member in wanted.values()), packed)
         for name, member in wanted.items():
             try:
-                with archive.open(member) as file:
+                with reading(path), archive.open(member) as file:
                     arrays[name] = _read_array(path, name, file, member.file_size)
                     file.read()  # to the end, where the checksum is compared
-            except OSError as error:
-                raise reading_error(path, error) from error
             except _ZIP_MALFORMED as error:
                 raise InputError(f"{path} ({name})", f"is damaged ({error})", remedy="copy or make it again") from error
     return arrays
@@ -145,9 +137,8 @@ def check_archive(path: Path) -> None:
         return
     with _archive(path) as archive:
         try:
-            damaged = archive.testzip()
-        except OSError as error:
-            raise reading_error(path, error) from error
+            with reading(path):
+                damaged = archive.testzip()
         except _ZIP_MALFORMED as error:
             raise InputError(path, f"is damaged ({error})", remedy="copy or make it again") from error
     if damaged is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
@@ -52,26 +54,28 @@ def refuse_pipes(path: Path | str) -> None:
         raise InputError(path, problem, expected="a file", remedy="save it as a file first")
 
 
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Context: system errors about a file become InputError; so do pipes and devices, at once (see `refuse_pipes`)."""
+    refuse_pipes(path)
+    try:
+        yield
+    except OSError as error:
+        raise reading_error(path, error) from error
+
+
 def check_readable(path: Path | str) -> None:
     """InputError for what is not there or may not be read, and as `refuse_pipes`."""
-    try:
+    with reading(path):
         os.stat(path)
         if not os.access(path, os.R_OK):
             raise PermissionError(path)
-    except OSError as error:
-        raise reading_error(path, error) from error
-    refuse_pipes(path)
 
 
 def file_kind(path: Path | str) -> FileKind:
     """What the first bytes say the file is. InputError where it cannot be opened."""
-    refuse_pipes(path)
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise reading_error(path, error) from error
-    return _kind_of(head)
+    with reading(path), open(path, "rb") as file:
+        return _kind_of(file.read(_HEAD_BYTES))
 
 
 def _kind_of(head: bytes) -> FileKind:

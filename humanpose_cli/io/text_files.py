@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import describe_file, reading
 
 
 def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
     """A file in UTF-8, with or without a byte order mark. InputError says that it is no `kind` file where it is not."""
-    refuse_pipes(path)
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise reading_error(path, error) from error
+        with reading(path):
+            return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(path, f"is no {kind} file", got=describe_file(path), remedy=remedy) from error
 

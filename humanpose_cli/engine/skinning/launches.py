@@ -55,12 +55,8 @@ def _like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-def _on_cpu(device: torch.device) -> bool:
-    return device.type == "cpu"
-
-
 def _lanes(device: torch.device) -> int:
-    return 1 if _on_cpu(device) else _LANES
+    return 1 if device.type == "cpu" else _LANES
 
 
 def _turn(axis_angles: Tensor) -> Tensor:
@@ -81,28 +77,14 @@ def _turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
     return out.view(axis_angles.shape)
 
 
-class _Nothing(NamedTuple):
-    """Empty arrays, for what is not given and a kernel does not read."""
-
-    numbers: Array
-    vectors: Array
-    matrices: Array
-    maps: Array
-    maps_in_parts: Array
+@lru_cache(maxsize=64)
+def _empty(device: torch.device, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32, device=device)
 
 
-@lru_cache(maxsize=16)
-def _nothing(device: torch.device) -> _Nothing:
-    def empty(*shape: int) -> Tensor:
-        return torch.empty(shape, dtype=torch.float32, device=device)
-
-    return _Nothing(
-        plain(empty(0, 0)),
-        _vectors(empty(0, 3)),
-        _matrices(empty(0, 3, 3)),
-        _maps(empty(0, 0, 16)),
-        _maps(empty(0, 0, 0, 16)),
-    )
+def _optional(tensor: Tensor | None, device: torch.device, *shape: int) -> Tensor:
+    """The tensor, or an empty one, which a kernel takes for None and does not read."""
+    return _empty(device, *shape) if tensor is None else tensor
 
 
 @lru_cache(maxsize=64)
@@ -118,17 +100,17 @@ def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, ...]:
         return tuple(plain(torch.tensor(numbers, dtype=torch.int32, device=device)) for numbers in rows)
 
 
-def _joint_arguments(tree: Joints, nothing: _Nothing) -> list[Any]:
+def _joint_arguments(tree: Joints) -> list[Any]:
     """What both kinematics kernels take first."""
     rotations, joints, scales, rest_rotations, translation, parents, absolute = tree
     return [
         _lanes(rotations.device),
         _matrices(rotations),
         _vectors(joints),
-        nothing.numbers if scales is None else plain(scales),
-        nothing.matrices if rest_rotations is None else _matrices(rest_rotations),
+        plain(_optional(scales, rotations.device, 0, 0)),
+        _matrices(_optional(rest_rotations, rotations.device, 0, 3, 3)),
         *_tree(parents, rotations.device),
-        nothing.vectors if translation is None else _vectors(translation),
+        _vectors(_optional(translation, rotations.device, 0, 3)),
         int(absolute),
         int(scales is not None),
         int(rest_rotations is not None),
@@ -143,14 +125,13 @@ def _pose(tree: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor |
     posed, linear, positions = _like(rotations), _like(rotations), _like(joints)
     maps = rotations.new_empty((batch, count, 16)) if to_maps else None
     if batch * count:
-        nothing = _nothing(rotations.device)
         arguments = [
-            *_joint_arguments(tree, nothing),
+            *_joint_arguments(tree),
             int(to_maps),
             _matrices(posed),
             _matrices(linear),
             _vectors(positions),
-            nothing.maps if maps is None else _maps(maps),
+            _maps(_optional(maps, rotations.device, 0, 0, 16)),
         ]
         size, cost = batch * _lanes(rotations.device), batch * count * _JOINT_COST
         launch(kernel.pose_joints, size, arguments, rotations.device, cost)
@@ -169,22 +150,21 @@ def _pose_adjoint(
     to_scales = None if tree.scales is None else rotations.new_empty((batch, count))
     to_translation = None if tree.translation is None else rotations.new_empty((batch, 3))
     if batch * count:
-        nothing = _nothing(rotations.device)
         from_rotations, from_linear, from_positions = grads
         arguments = [
-            *_joint_arguments(tree, nothing),
+            *_joint_arguments(tree),
             _matrices(posed),
             _matrices(linear),
             _matrices(posed if from_rotations is None else from_rotations),
             _matrices(linear if from_linear is None else from_linear),
             _vectors(joints if from_positions is None else from_positions),
-            nothing.maps_in_parts if grad_maps is None else _maps(grad_maps),
+            _maps(_optional(grad_maps, rotations.device, 0, 0, 0, 16)),
             *(int(grad is not None) for grad in (*grads, grad_maps)),
             _vectors(sum_positions),
             _matrices(to_rotations),
             _vectors(to_joints),
-            nothing.numbers if to_scales is None else plain(to_scales),
-            nothing.vectors if to_translation is None else _vectors(to_translation),
+            plain(_optional(to_scales, rotations.device, 0, 0)),
+            _vectors(_optional(to_translation, rotations.device, 0, 3)),
         ]
         size, cost = batch * _lanes(rotations.device), 2 * batch * count * _JOINT_COST
         launch(kernel.pose_joints_adjoint, size, arguments, rotations.device, cost)
@@ -220,7 +200,7 @@ def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tup
 
 def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
     """Runs of vertices per body, and vertices a run: one thread handles one run."""
-    run = _CPU_RUN if _on_cpu(device) else 1 + batch * count // _MAX_THREADS
+    run = _CPU_RUN if device.type == "cpu" else 1 + batch * count // _MAX_THREADS
     return -(-count // run), run
 
 
@@ -267,12 +247,12 @@ def _skin_adjoint(
     (batch, count), joints, device = grad.shape[:2], maps.shape[1], grad.device
     runs, run = _runs(batch, count, device)
     out_vertices = fresh(grad, (batch, count, 3)) if to_vertices else None
-    on_cpu = _on_cpu(device)
+    on_cpu = device.type == "cpu"
     parts = runs if on_cpu else _LANES
     out_maps = grad.new_zeros((batch, parts, joints, 16)) if to_maps else None
     if not batch * count:
         return out_vertices, out_maps
-    out_maps_argument = _nothing(device).maps_in_parts if out_maps is None else _maps(out_maps)
+    out_maps_argument = _maps(_optional(out_maps, device, 0, 0, 0, 16))
     vertices_argument, grad_argument = _vectors(vertices), _vectors(grad)
     if to_vertices or on_cpu:
         arguments = [
