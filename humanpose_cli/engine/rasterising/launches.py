@@ -21,6 +21,10 @@ _MAX_THREADS = 1 << 30
 _FACE_COST, _PIXEL_COST = 100, 5
 
 
+def _on_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
 def rasterise(
     vertices: Tensor,
     faces: Tensor,
@@ -41,7 +45,7 @@ def rasterise(
     keys = torch.full((batch, height, width), kernel.FAR, dtype=torch.int64, device=device)
     mesh = [vectors(vertices, wp.vec3), vectors(faces, wp.vec3i), plain(focal), vectors(principal_point, wp.vec2)]
     buffer = plain(keys)
-    if device.type == "cpu":
+    if _on_cpu(device):
         # A thread goes through all faces but owns its rows: those of one image, or every n-th of them.
         lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
         chunks, chunk = 1, count
@@ -49,17 +53,7 @@ def rasterise(
         lanes = max(_LANES, min(height, _FULL_GPU // max(1, batch * count)))
         chunk = 1 + batch * count * lanes // _MAX_THREADS
         chunks = -(-count // chunk)
-    arguments = [
-        chunks,
-        chunk,
-        lanes,
-        int(device.type == "cpu"),
-        *mesh,
-        near,
-        int(cull_back_faces),
-        BOUNDS_SLACK,
-        buffer,
-    ]
+    arguments = [chunks, chunk, lanes, int(_on_cpu(device)), *mesh, near, int(cull_back_faces), BOUNDS_SLACK, buffer]
     launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * count * _FACE_COST)
     runs, run = _pixel_runs(batch, height, width, device)
     arguments = [runs, run, *mesh, buffer, plain(face), vectors(barycentrics, wp.vec3), plain(depth)]
@@ -69,7 +63,7 @@ def rasterise(
 
 def _pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:
     """Runs a row, and pixels a run: one thread handles one run, a whole row on the CPU."""
-    run = width if device.type == "cpu" else 1 + batch * height * width // _MAX_THREADS
+    run = width if _on_cpu(device) else 1 + batch * height * width // _MAX_THREADS
     return -(-width // run), run
 
 
@@ -98,7 +92,7 @@ class _Interpolation(torch.autograd.Function):
         face, barycentrics, faces = ctx.saved_tensors
         out = grad.new_zeros(ctx.attributes_shape)
         if grad.numel() and out.numel():
-            adjoint = _scattered_adjoint if face.device.type == "cpu" else _sorted_adjoint
+            adjoint = _scattered_adjoint if _on_cpu(face.device) else _sorted_adjoint
             adjoint(face, barycentrics, faces, grad, out)
         return None, None, None, out
 

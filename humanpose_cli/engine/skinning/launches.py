@@ -55,8 +55,12 @@ def _like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
+def _on_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
 def _lanes(device: torch.device) -> int:
-    return 1 if device.type == "cpu" else _LANES
+    return 1 if _on_cpu(device) else _LANES
 
 
 def _turn(axis_angles: Tensor) -> Tensor:
@@ -200,7 +204,7 @@ def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tup
 
 def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
     """Runs of vertices per body, and vertices a run: one thread handles one run."""
-    run = _CPU_RUN if device.type == "cpu" else 1 + batch * count // _MAX_THREADS
+    run = _CPU_RUN if _on_cpu(device) else 1 + batch * count // _MAX_THREADS
     return -(-count // run), run
 
 
@@ -247,7 +251,7 @@ def _skin_adjoint(
     (batch, count), joints, device = grad.shape[:2], maps.shape[1], grad.device
     runs, run = _runs(batch, count, device)
     out_vertices = fresh(grad, (batch, count, 3)) if to_vertices else None
-    on_cpu = device.type == "cpu"
+    on_cpu = _on_cpu(device)
     parts = runs if on_cpu else _LANES
     out_maps = grad.new_zeros((batch, parts, joints, 16)) if to_maps else None
     if not batch * count:

@@ -23,6 +23,10 @@ from humanpose_cli.engine.warping.reference import flattened, widened_masks
 _VOXEL_COST, _PLAN_COST, _SLICE_COST = 8, 300, 2000
 
 
+def _on_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
 def part_masks(
     capsules: Tensor,
     part_of_capsule: Tensor,
@@ -56,7 +60,7 @@ def _rows(volume: Tensor) -> Tensor:
     rows = volume.permute(0, 2, 3, 4, 1).contiguous().view(batch * depth * height * width, channels)
     if rows.dtype == torch.float32:
         return rows
-    return rows.float() if rows.device.type == "cpu" else rows.view(torch.int16)
+    return rows.float() if _on_cpu(rows.device) else rows.view(torch.int16)
 
 
 def _volume(rows: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
@@ -126,7 +130,7 @@ def _warp(
     batch, channels, depth = shape[:3]
     device, voxels = rows.device, rows.shape[0]
     winner = (voxels if kept else 0, channels)
-    if device.type == "cpu":
+    if _on_cpu(device):
         out, winners = zero_volume(shape, rows.dtype, device), zeros(winner, torch.uint8, device)
         tasks = batch * depth
         arguments = _arguments(shape, 0, tasks, plans, masks, rows, rows, winners, _rows(out))
@@ -145,7 +149,7 @@ def _to_volume(grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, mas
     batch, channels, depth = shape[:3]
     device, voxels = grad.device, grad.shape[0]
     out = zeros(grad.shape, torch.float32, device)
-    if device.type == "cpu":
+    if _on_cpu(device):
         # Slices of the source whose gradient one task adds up, alone and in a fixed order: so the cut, which costs a
         # little, changes no bit. Several tasks a thread even out that the person is in the middle.
         threads = torch.get_num_threads()
@@ -188,7 +192,7 @@ class _Warping(torch.autograd.Function):
     ) -> Tensor:
         shape = volume.shape
         ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], options[2]
-        ctx.storage = "float32" if volume.device.type == "cpu" else _storage(volume.dtype)
+        ctx.storage = "float32" if _on_cpu(volume.device) else _storage(volume.dtype)
         rows = _rows(volume)
         if not volume.numel() or not ctx.parts:
             ctx.save_for_backward()

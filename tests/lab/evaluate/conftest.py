@@ -1,12 +1,13 @@
-"""Trainings of evaluations draw no curves: the tests of the training loop look at those."""
+"""Intervals of few resamples, which take a third of the time, where no test looks at the intervals themselves."""
 
 import pytest
 
-from humanpose_cli.lab.train.trainer import TrainingHistory
+from humanpose_cli.lab.evaluate import report
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_curves():
+def few_resamples(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingHistory, "plot", lambda history, path: None)
+        if not request.module.__name__.endswith("test_report"):
+            patch.setattr(report, "_RESAMPLES", 200)
         yield
