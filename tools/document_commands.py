@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.cli.table import COMMANDS, SUBCOMMANDS, command_names
+from humanpose_cli.core.options import Options, infos
+from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.refining.options import RefineOptions
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
 HEAD = """# Commands
 Made from the commands by `python tools/document_commands.py`; a test compares the two. `hpc COMMAND --help` shows the
 same in a terminal.
 """
+SETTINGS: dict[str, type[Options]] = {"fit": FitOptions, "refine": RefineOptions}
 SHARED = {"--help", "--json", "--quiet", "--verbose", "--log-json", "--config", "--set"}
 """Options that every command has: they stand once, at the end."""
 
@@ -39,8 +44,29 @@ def reference() -> str:
         f"{', '.join(f'`hpc {name}`' for name in command_names() if batch <= set(_options(name)))}\n\n"
         + "\n".join(entry for flags, entry in _options("fit").items() if flags in batch)
         + f"\n\n## Options of every command\n{shared}\n"
+        + "\n## Options without a flag\n"
+        + "Set by `--set KEY=VALUE`, or in the file of `--config`. `hpc repose` has those of `hpc fit` as `fit.KEY`.\n"
+        + "".join(f"\n`hpc {name}`:\n\n{_settings(kind(), _fields(name))}\n" for name, kind in SETTINGS.items())
     )
     return f"{HEAD}\n{links}\n" + "\n".join(sections) + also
+
+
+def _fields(name: str) -> set[str]:
+    """The fields of options classes for which a command has a flag."""
+    return {str(parameter.name) for parameter in _built(name).params}
+
+
+def _settings(options: Options, flags: Collection[str], path: str = "") -> str:
+    """An entry for each option, and each of inner options, that is none of the flags."""
+    entries = []
+    for name, info in infos(type(options)).items():
+        value = getattr(options, name)
+        if isinstance(value, Options):
+            entries.append(_settings(value, () if path or name != "network" else flags, f"{path}{name}."))
+        elif name not in flags:
+            default = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).replace("True", "true")
+            entries.append(f"- `{path}{name}`: {info.help}" + (f" Default: {default}." if not info.unset else ""))
+    return "\n".join(entry for entry in entries if entry)
 
 
 def _link(name: str, line: str) -> str:

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from humanpose_cli.body.model_files import check_body
 from humanpose_cli.cli.options import (
     BatchFlags,
-    BatchSize,
     BodyOption,
-    Device,
+    ComputeFlags,
     Focal,
     Frames,
     Inputs,
     OutOrFile,
-    PrecisionOption,
-    Threads,
     VideoCodecOption,
     of,
     option,
@@ -153,10 +150,7 @@ def fit(
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
     video_codec: VideoCodecOption = "h264",
-    batch_size: BatchSize = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    threads: Threads = None,
+    compute: ComputeFlags,
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in images and videos.
 
@@ -190,19 +184,18 @@ def fit(
         if refine:
             from humanpose_cli.refining.refiner import Refiner
 
-            refiner = stack.enter_context(Refiner(threads=threads, device=device, precision=precision))
+            refiner = stack.enter_context(
+                Refiner(threads=compute.threads, device=compute.device, precision=compute.precision)
+            )
 
         def make() -> Fitter:
-            begin_loading(device)
+            begin_loading(compute.device)
             from humanpose_cli.fitting.fitter import Fitter
 
             made = Fitter(
                 options,
                 **vars(evidence),
-                device=device,
-                precision=precision,
-                batch_size=batch_size,
-                threads=threads,
+                **vars(compute),
                 refine=None if refiner is None else refiner.refine,
             )
             return stack.enter_context(made)
@@ -210,7 +203,7 @@ def fit(
         work = FitWork(session, out, make, video_codec)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFlags()
-        usual = device in ("auto", "cpu") and precision == "auto"
+        usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
         identity = options.identity({}) if usual and not custom else work.fitter.identity
 
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay, "video_codec": video_codec}

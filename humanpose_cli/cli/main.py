@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -146,8 +147,9 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
         Reporter(name, FlagTranslation(invocation.name), stream=stream, **output) as reporter,
     ):
         try:
-            if "threads" in invocation.values:
-                use_threads(invocation.values["threads"])
+            options = {**invocation.values, **vars(invocation.values.get("compute", SimpleNamespace()))}
+            if "threads" in options:
+                use_threads(options["threads"])
             session = Session(
                 name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.on_command_line
             )

@@ -151,6 +151,18 @@ Device = Annotated[str, of(ComputeOptions, "device", _MACHINE, parser=parse_devi
 PrecisionOption = Annotated[Precision, of(ComputeOptions, "precision", _MACHINE)]
 Threads = Annotated[int | None, option("--threads N", "CPU threads. Default: every core there is.", _MACHINE, min=1)]
 BatchSize = Annotated[int | None, of(ComputeOptions, "batch_size", _MACHINE)]
+
+
+@dataclass(frozen=True)
+class ComputeFlags:
+    """What networks compute on, as one parameter; `vars` are arguments of `Fitter`, `Refiner` and `Reposer`."""
+
+    batch_size: BatchSize = None
+    device: Device = "auto"
+    precision: PrecisionOption = "auto"
+    threads: Threads = None
+
+
 ShardOption = Annotated[
     Shard | None,
     option(

@@ -10,16 +10,13 @@ from typing import Annotated, Any
 
 from humanpose_cli.cli.options import (
     BatchFlags,
-    BatchSize,
     BodyOfFits,
+    ComputeFlags,
     DensePose,
     DensePoseCharts,
-    Device,
     FitCamera,
     FitSmplx,
     OutOrFile,
-    PrecisionOption,
-    Threads,
     VideoCodecOption,
     argument,
     of,
@@ -89,10 +86,8 @@ def refine(
     page: Annotated[bool, _PAGE] = True,
     out: OutOrFile = Path("hpc-out/refine"),
     video_codec: VideoCodecOption = "h264",
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    batch_size: BatchSize = None,
-    threads: Threads = None,
+    *,
+    compute: ComputeFlags,
 ) -> CommandResult:
     """Move fitted bodies onto the pixels of their frames.
 
@@ -127,8 +122,7 @@ def refine(
     surface, points = None, {}
     if densepose is not None:
         surface, points = charted_points(load_body(body), densepose, charts), points_identity(densepose, charts)
-    where: dict[str, Any] = {"threads": threads, "device": device, "batch_size": batch_size, "precision": precision}
-    with Refiner(options, weights=weights, surface=surface, **where) as refiner:
+    with Refiner(options, weights=weights, surface=surface, **vars(compute)) as refiner:
 
         def work(item: Item) -> Outcome:
             task: FitWithFrames = item.payload

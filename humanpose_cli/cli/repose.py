@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from humanpose_cli.body.model_files import check_body
 from humanpose_cli.cli.options import (
     BatchFlags,
-    BatchSize,
     BodyOption,
-    Device,
+    ComputeFlags,
     Focal,
     Frames,
     OutOrFile,
-    PrecisionOption,
-    Threads,
     VideoCodecOption,
     argument,
     option,
@@ -149,10 +146,7 @@ def repose(
     out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
     video_codec: VideoCodecOption = "h264",
-    batch_size: BatchSize = None,
-    device: Device = "auto",
-    precision: PrecisionOption = "auto",
-    threads: Threads = None,
+    compute: ComputeFlags,
 ) -> CommandResult:
     """Draw the people of photographs in another pose.
 
@@ -188,8 +182,7 @@ def repose(
 
     fitted = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
-    where: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "threads": threads}
-    with Reposer(options, background=background, **where) as reposer:
+    with Reposer(options, background=background, **vars(compute)) as reposer:
         target, spent = posed, 0.0
         if target is None:
             started, fits = time.perf_counter(), targets_folder(out, pose)

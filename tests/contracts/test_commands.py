@@ -14,9 +14,12 @@ import pytest
 import typer
 
 from humanpose_cli.cli.command import build_command, function_of
+from humanpose_cli.cli.settings import field_names
 from humanpose_cli.cli.table import COMMANDS, SUBCOMMANDS, command_in, command_names
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.lab.datasets.registry import SOURCES
+from humanpose_cli.refining.options import RefineOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -141,6 +144,13 @@ def test_the_page_of_commands_is_what_the_commands_say():
     from document_commands import reference
 
     assert (ROOT / "docs" / "commands.md").read_text("utf-8") == reference(), "run python tools/document_commands.py"
+
+
+def test_options_without_a_flag_can_be_set_as_documented():
+    section = (ROOT / "docs" / "commands.md").read_text("utf-8").partition("## Options without a flag")[2]
+    _, of_fit, of_refine = (set(re.findall(r"^- `([\w.]+)`", part, re.MULTILINE)) for part in section.split("`:\n\n"))
+    assert {"keypoints.lift", "keypoints.fine.damping"} <= of_fit <= set(field_names(FitOptions()))
+    assert {"rounds", "weights.pixel_noise"} <= of_refine <= set(field_names(RefineOptions()))
 
 
 def test_options_of_data_sets_are_documented_and_can_be_set() -> None:
