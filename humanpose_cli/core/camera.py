@@ -26,7 +26,7 @@ DEFAULT_FOCAL_FACTOR = 0.9
 
 
 def default_focal(width: int, height: int) -> float:
-    """Focal length in pixels where nothing is known: 0.9 times the longer side."""
+    """Focal length in pixels without EXIF and option: `DEFAULT_FOCAL_FACTOR` times the longer side."""
     return DEFAULT_FOCAL_FACTOR * max(width, height)
 
 
@@ -69,7 +69,7 @@ class Camera:
     ) -> Camera:
         """The camera of an image of (width, height) pixels.
 
-        focal            pixels; None where nothing is known: 0.9 times the longer side
+        focal            pixels; None: `default_focal`
         principal_point  pixels; None for the middle, where the axis of a whole image meets it
         """
         width, height = size

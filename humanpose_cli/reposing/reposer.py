@@ -209,7 +209,7 @@ def _one_photo(path: str | Path) -> InputItem:
 
 def _chosen_rows(record: Fit, person: str, name: str) -> list[int]:
     if not len(record):
-        raise InputError(name, "nobody was found", remedy="a larger, sharper or less covered person may be")
+        raise InputError(name, "no person was found", remedy="a larger, sharper or less covered person may be")
     if person == "all":
         return list(range(len(record)))
     if person == "largest":

@@ -124,7 +124,7 @@ def test_who_is_asked_for_must_be_there(clip, clip_frames):
         pytest.raises(InputError, match="no person 4, expected 0, the only one"),
     ):
         reposer.read(clip_frames[0], name="a.jpg")
-    with reposer_of(clip, []) as reposer, pytest.raises(InputError, match=r"a\.jpg: nobody was found"):
+    with reposer_of(clip, []) as reposer, pytest.raises(InputError, match=r"a\.jpg: no person was found"):
         reposer.read(clip_frames[0], name="a.jpg")
     with pytest.raises(UsageError, match=r"^person: "):
         ReposeOptions(person="bob")

@@ -36,7 +36,7 @@ class Example:
 
     name             the sample's
     image            (H, W, 3) uint8 RGB
-    focal            pixels; where the sample has none, the usual 0.9 times the longer side
+    focal            pixels; `default_focal` of samples without one
     principal_point  (2,) pixels
     person           labels in this image's pixels and this camera's axes
     maps             `LABEL_MAPS` name → decoded array of the image's size

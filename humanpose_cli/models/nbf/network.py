@@ -240,7 +240,7 @@ class BodyNetwork:
 
         people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which inputs of the image alone
                          (rgb, parts, blended) are content with
-        camera           the image's; None: a focal length of 0.9 times the longer side, the axis in the middle
+        camera           the image's; None: `default_focal`, the axis in the middle
 
         InputError where the input needs something that the people lack, such as landmarks.
         """
