@@ -20,7 +20,9 @@ Precision = Literal["auto", "full", "tf32", "bfloat16"]
 class ComputeOptions(Options):
     """What networks compute on, as arguments of functions and commands."""
 
-    device: str = option("auto", "Where to compute: cpu, cuda:N, or auto, which takes a GPU if there is one.", value="auto|cpu|cuda:N")
+    device: str = option(
+        "auto", "Where to compute: cpu, cuda:N, or auto, which takes a GPU if there is one.", value="auto|cpu|cuda:N"
+    )
     precision: Precision = option(
         "auto",
         "What torch's networks compute in (not the pose networks, which ONNX Runtime computes): full is float32; tf32 "

@@ -156,7 +156,9 @@ class EvidenceFiles(Options):
 class FitOptions(Options):
     """What a fit depends on."""
 
-    body: str = option("default", "The body to fit: default, smpl:FILE, smplh:FILE or smplx:FILE.", value="default|smpl:FILE")
+    body: str = option(
+        "default", "The body to fit: default, smpl:FILE, smplh:FILE or smplx:FILE.", value="default|smpl:FILE"
+    )
     people: PeopleChoice = option(
         "all",
         "Which people to fit: all, or the one with the largest box; in sequences the track with the largest boxes, and "
