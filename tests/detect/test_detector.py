@@ -42,35 +42,41 @@ def test_the_astronaut_is_found_where_she_is(astronaut_found: DetectedPerson, as
     assert y1 == astronaut.shape[0]
 
 
+def recorded_windows(patch: pytest.MonkeyPatch) -> list[Region]:
+    """The windows that detectors search from now on."""
+    searched: list[Region] = []
+
+    def propose_and_note(pool: ModelPool, pyramid: Pyramid, some: Sequence[Region], threshold: float) -> list[Proposal]:
+        searched.extend(some)
+        return propose(pool, pyramid, some, threshold)
+
+    patch.setattr(search, "propose", propose_and_note)
+    return searched
+
+
+@pytest.fixture(scope="module")
+def thorough_search(thorough: PersonDetector, astronaut: np.ndarray) -> tuple[list[DetectedPerson], int]:
+    """What the thorough detector finds of the astronaut, in how many windows; it takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        windows = recorded_windows(patch)
+        return thorough.detect(astronaut), len(windows)
+
+
 def test_the_thorough_scheme_finds_the_same_person_once(
-    thorough: PersonDetector, astronaut: np.ndarray, astronaut_found: DetectedPerson
+    thorough_search: tuple[list[DetectedPerson], int], astronaut_found: DetectedPerson
 ) -> None:
-    (person,) = thorough.detect(astronaut)
+    (person,), _ = thorough_search
     assert np.abs(at(person, "nose") - at(astronaut_found, "nose")).max() < 6
 
 
-@pytest.fixture
-def windows(monkeypatch: pytest.MonkeyPatch) -> list[Region]:
-    """The windows that the detector looks through."""
-    seen: list[Region] = []
-
-    def propose_and_note(pool: ModelPool, pyramid: Pyramid, some: Sequence[Region], threshold: float) -> list[Proposal]:
-        seen.extend(some)
-        return propose(pool, pyramid, some, threshold)
-
-    monkeypatch.setattr(search, "propose", propose_and_note)
-    return seen
-
-
 def test_who_is_largest_is_the_same_person_in_a_fraction_of_the_windows(
-    thorough: PersonDetector, astronaut: np.ndarray, windows: list[Region]
+    thorough_search: tuple[list[DetectedPerson], int], astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (known,) = thorough.detect(astronaut)
-    many = len(windows)
-    windows.clear()
+    (expected,), many = thorough_search
+    windows = recorded_windows(monkeypatch)
     with PersonDetector("largest", threads=2) as detector:
         (person,) = detector.detect(astronaut)
-    np.testing.assert_allclose(person.keypoints, known.keypoints, atol=1e-3)
+    np.testing.assert_allclose(person.keypoints, expected.keypoints, atol=1e-3)
     assert 0 < len(windows) < many / 4
 
 
