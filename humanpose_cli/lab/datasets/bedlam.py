@@ -35,7 +35,16 @@ from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import MOST_RADIANS, FolderSource, SequenceOptions, box_around
+from humanpose_cli.lab.datasets.common import (
+    MAX_RADIANS,
+    FolderSource,
+    SequenceOptions,
+    box_around,
+    first_betas,
+    first_existing,
+    pinhole,
+    with_visibility,
+)
 from humanpose_cli.lab.datasets.reading import StoredImage, encode_pixels, stored_image
 
 _LABELS = ("bedlam_labels", "training_labels", "validation_labels", "processed_labels", "labels", "")
@@ -68,6 +77,8 @@ class BedlamSource(FolderSource):
 
     name = "bedlam"
     title = "BEDLAM"
+    contents = "labels of BEDLAM"
+    example = "bedlam_labels/20221010_3_1000_batch01hand_6fps.npz"
     splits = ("train", "validation")
     bodies = ("smpl", "smplx")
     genders = ("neutral",)
@@ -75,26 +86,17 @@ class BedlamSource(FolderSource):
     options_type = SequenceOptions
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
-        files = self._files()
-        if not files:
-            expected = "bedlam_labels/20221010_3_1000_batch01hand_6fps.npz"
-            raise InputError(self.root, "holds no labels of BEDLAM", expected=expected)
+        labels = {path for name in _LABELS for path in (self.root / name).glob("*.npz")}
+        if not labels:
+            raise self._nothing_found()
         groups: list[Group] = []
-        for path in files:
-            folder = self._images(path)
+        for path in sorted(labels, key=natural_order):
+            # The folder that the names in a scene's labels count from.
+            folder = first_existing(*(self.root / name / path.stem / "png" for name in _IMAGES))
             split = "validation" if "valid" in f"{path.parent.name} {folder.parent.parent.name}" else "train"
             if self._wants(split):
                 groups += self._sequences(path, folder, split_name(split), notes)
         return groups
-
-    def _files(self) -> list[Path]:
-        folders = [self.root / name for name in _LABELS]
-        return sorted({path for folder in folders for path in folder.glob("*.npz")}, key=natural_order)
-
-    def _images(self, path: Path) -> Path:
-        """The folder that the names in a scene's labels count from."""
-        folders = [self.root / name / path.stem / "png" for name in _IMAGES]
-        return next((folder for folder in folders if folder.is_dir()), folders[0])
 
     def _sequences(self, path: Path, folder: Path, split: str, notes: list[str]) -> list[Group]:
         rows: dict[str, dict[int, list[int]]] = {}
@@ -121,13 +123,13 @@ class BedlamSource(FolderSource):
         scene = _scene(path)
         for frame, name, rows in group.key["images"]:
             image = _upright(group.key["folder"] / name, lying=_LYING in path.stem)
-            camera = scene.cameras[rows[0]]
+            focal, centre = pinhole(scene.cameras[rows[0]], f"{path} (cam_int)")
             yield Sample(
                 f"{group.name}/{frame:04d}",
                 image.image,
                 image.size,
-                float(camera[0, 0] + camera[1, 1]) / 2,
-                (float(camera[0, 2]), float(camera[1, 2])),
+                focal,
+                centre,
                 [_person(scene, row, group.name, image.size) for row in rows],
                 sequence=group.name,
                 frame=frame,
@@ -149,7 +151,7 @@ def _scene(path: Path) -> _Scene:
     stored: Mapping[str, Any] = read_npz(path, _FIELDS)
     names = np.array(_names(path))
     count = len(names)
-    poses = array_field(stored, "pose_cam", path, (count, None), largest=MOST_RADIANS)
+    poses = array_field(stored, "pose_cam", path, (count, None), largest=MAX_RADIANS)
     kind = _KINDS.get(poses.shape[1])
     if kind is None:
         expected = "72 columns of SMPL or 165 of SMPL-X"
@@ -157,12 +159,8 @@ def _scene(path: Path) -> _Scene:
     if kind == "smplx":  # fingers and the face stay at rest
         poses = np.concatenate((poses[:, : 3 * _BODY], np.zeros((count, 3 * (len(SMPL24) - _BODY)))), 1)
     betas = array_field(stored, "shape", path, (count, None))
-    if betas.shape[1] < 10:
-        raise InputError(f"{path} (shape)", "are too few", expected="10 numbers", got=str(betas.shape[1]))
     trans = array_field(stored, "trans_cam", path, (count, 3))
     cameras = array_field(stored, "cam_int", path, (count, 3, 3))
-    if count and min(cameras[:, 0, 0].min(), cameras[:, 1, 1].min()) <= 0:
-        raise InputError(f"{path} (cam_int)", "are no cameras", expected="positive focal lengths")
     subjects = stored.get("sub", np.full(count, ""))
     keypoints = array_field(stored, "gtkps", path, None) if "gtkps" in stored else None
     if keypoints is not None and (keypoints.ndim != 3 or keypoints.shape[1] not in (45, 127)):
@@ -171,7 +169,7 @@ def _scene(path: Path) -> _Scene:
         names,
         kind,
         poses,
-        betas[:, :10],
+        first_betas(betas, f"{path} (shape)"),
         trans + array_field(stored, "cam_ext", path, (count, 4, 4))[:, :3, 3],
         cameras,
         keypoints,
@@ -192,9 +190,8 @@ def _person(scene: _Scene, row: int, sequence: str, size: tuple[int, int]) -> Pe
     if scene.keypoints is not None:
         joints = len(SMPL24) if scene.kind == "smpl" else _BODY
         pixels = scene.keypoints[row, :joints, :2]
-        labelled = np.zeros((len(SMPL24), 3))
-        labelled[:joints] = np.concatenate((pixels, np.ones((joints, 1))), 1)
-        keypoints[SMPL24.name] = labelled
+        labelled = with_visibility(pixels, np.ones(joints))
+        keypoints[SMPL24.name] = np.pad(labelled, ((0, len(SMPL24) - joints), (0, 0)))
         box = box_around(pixels, size)
     subject = str(scene.subjects[row])
     return Person(

@@ -24,7 +24,6 @@ from humanpose_cli.core.options import option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.samples import Person, Sample
 from humanpose_cli.lab.datasets.common import SequenceOptions, box_around
-from humanpose_cli.lab.datasets.estimators import FittedBodies
 from humanpose_cli.lab.datasets.reading import encode_pixels
 
 if TYPE_CHECKING:
@@ -224,26 +223,19 @@ def with_joints(person: Person, skeleton: str, joints: Array, view: PinholeView)
     return replace(person, joints={skeleton: joints}, keypoints={skeleton: keypoints}, box=box)
 
 
-def with_body(person: Person, fitted: FittedBodies, row: int) -> Person:
-    """The person with the body of that row; unchanged where nothing could be fitted there."""
-    if not np.isfinite(fitted.error[row]):
-        return person
-    return replace(
-        person,
-        body=fitted.body,
-        gender=fitted.gender,
-        poses=fitted.poses[row],
-        betas=fitted.betas[row],
-        trans=fitted.trans[row],
-    )
-
-
 def with_fitted_bodies(person: Person, fitter: BodyJointFitter | None, joints: Array, skeleton: str) -> list[Person]:
-    """The person once for each frame of joints (T, J, 4), with the bodies of the joint fitter where there is one."""
+    """The person once for each frame of joints (T, J, 4), with the bodies of the joint fitter where there is one.
+
+    Frames that could not be fitted keep the person as it is.
+    """
+    people = [person] * len(joints)
     if fitter is None:
-        return [person] * len(joints)
+        return people
     fitted = fitter.fit(joints, skeleton)
-    return [with_body(person, fitted, row) for row in range(len(joints))]
+    model = replace(person, body=fitted.body, gender=fitted.gender)
+    for row in np.flatnonzero(np.isfinite(fitted.error)).tolist():
+        people[row] = replace(model, poses=fitted.poses[row], betas=fitted.betas[row], trans=fitted.trans[row])
+    return people
 
 
 def placed_by_joints(body: Body, poses: Array, betas: Array, joints: Array, skeleton: str) -> Array:

@@ -44,7 +44,7 @@ from humanpose_cli.io.coco_annotations import (
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
+from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_size, clipped_box
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
 _FOLDERS = ("annotations", "json", "")
@@ -60,7 +60,6 @@ _KNOWN = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", name) for name in _FILES)
 _OF_VIDEOS = ("train", "val", "test")  # folders of PoseTrack's files
 _SPLIT = re.compile(r"(train|val|test)")
 _YEAR = re.compile(r"(?:train|val)(\d{4})$")
-_EXAMPLE = "annotations/person_keypoints_val2017.json"
 Array = NDArray[Any]
 
 
@@ -105,6 +104,8 @@ class CocoSource(FolderSource):
 
     name = "coco"
     title = "COCO"
+    contents = "annotations of COCO's kind"
+    example = "annotations/person_keypoints_val2017.json"
     splits = SPLITS
     options: CocoOptions
     options_type = CocoOptions
@@ -112,12 +113,8 @@ class CocoSource(FolderSource):
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = [path for path in self._files() if self._wants(_split_of(path))]
         if not files:
-            asked = f" of {self.options.split}" if self.options.split else ""
-            raise InputError(self.root, f"holds no annotations of COCO's kind{asked}", expected=_EXAMPLE)
-        groups: list[Group] = []
-        for path in files:
-            groups += self._groups(path, notes)
-        return groups
+            raise self._nothing_found()
+        return [group for path in files for group in self._groups(path, notes)]
 
     def _files(self) -> list[Path]:
         if self.options.annotations:
@@ -160,9 +157,7 @@ class CocoSource(FolderSource):
         for shown in group.key["images"]:
             path = group.key["folder"] / shown.path
             image = stored_image(path)
-            if image.size != shown.size:
-                expected, got = f"{shown.size}", f"{image.size}"
-                raise InputError(path, "has another size than its annotation", expected=expected, got=got)
+            check_size(path, image.size, shown.size)
             video = group.name if shown.video else ""
             yield Sample(
                 f"{video}/{shown.name}" if video else group.name,
@@ -251,8 +246,7 @@ def _annotated(where: str, annotation: Mapping[str, Any], names: Sequence[str], 
 
 
 def _person(person: _Annotated, size: tuple[int, int], video: str) -> Person:
-    low = np.clip(person.box[:2], 0, size)
-    box = np.concatenate((low, np.clip(person.box[2:], low, size)))
+    box = clipped_box(person.box, size)
     labelled = person.keypoints[:, 2].any()
     return Person(
         identity=f"{video}/{person.track}" if video and person.track else "",

@@ -43,12 +43,17 @@ class SequenceOptions(FolderOptions):
 
     every: int = option(1, "Take every n-th frame of each sequence.", minimum=1)
 
+    def every_nth(self, count: int) -> range:
+        """The frames that are taken of `count`."""
+        return range(0, count, self.every)
+
 
 class FolderSource(ABC):
     """A data set in its owner's folder layout; see `samples.Source`. Instances can be pickled if their tools can.
 
     name          the data set's name on the command line
     title         its name in messages
+    contents      what its folder holds, for messages: "videos of EMDB"; example: a path of it
     splits        its splits by their owner's names, () without a choice; None where `options.split` means another thing
     bodies        kinds of SMPL models that its parameters may be of; () for any
     genders       those whose models its parameters are of; () where it does not say
@@ -57,6 +62,8 @@ class FolderSource(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    contents: ClassVar[str] = "images"
+    example: ClassVar[str] = ""
     splits: ClassVar[tuple[str, ...] | None] = ()
     bodies: ClassVar[tuple[str, ...]] = ()
     genders: ClassVar[tuple[str, ...]] = ()
@@ -115,6 +122,11 @@ class FolderSource(ABC):
         notes: list[str] = []
         groups = tuple(self._list(notes))
         return groups, tuple(notes)
+
+    def _nothing_found(self) -> InputError:
+        """The error for a folder that is not this data set's."""
+        split = f" of {self.options.split}" if self.options.split and self.splits else ""
+        return InputError(self.root, f"holds no {self.contents}{split}", expected=self.example)
 
     def __getstate__(self) -> Mapping[str, Any]:
         """Without the listing, which can be large: processes that read are given their groups."""
@@ -206,7 +218,7 @@ class FolderSource(ABC):
 # From data sets' own joints, cameras and boxes to this project's conventions.
 
 Array = NDArray[Any]
-MOST_RADIANS = 100.0
+MAX_RADIANS = 100.0
 """Axis-angle beyond this is no rotation that anybody stored on purpose."""
 OPENPOSE18: tuple[str, ...] = (
     *("nose", "neck"),
@@ -268,3 +280,47 @@ def rest_pelvis(body: Body, betas: Array) -> Array:
     """Where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
     with torch.no_grad():
         return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()
+
+
+def first_existing(*paths: Path) -> Path:
+    """The first path that exists; the first of all where none does."""
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def check_size(path: Path, size: tuple[int, int], *allowed: tuple[int, int]) -> None:
+    """InputError for an image of another size (width, height) than its annotation or its camera has."""
+    if size not in allowed:
+        expected = " or ".join(f"{width} × {height}" for width, height in allowed)
+        got = f"{size[0]} × {size[1]}"
+        raise InputError(path, "has another size than its annotation", expected=expected, got=got)
+
+
+def check_rotations(rotations: Array, where: str) -> None:
+    """InputError unless all matrices (..., 3, 3) are orthogonal."""
+    if not np.allclose(rotations @ np.swapaxes(rotations, -1, -2), np.eye(3), atol=1e-3):
+        raise InputError(where, "holds no rotation", expected="orthogonal 3 × 3 matrices")
+
+
+def first_betas(values: Array, where: str) -> Array:
+    """The first ten of shape parameters (..., S ≥ 10), which all models have in common."""
+    if values.shape[-1] < 10:
+        raise InputError(where, "has too few shape parameters", expected="10", got=str(values.shape[-1]))
+    return values[..., :10]
+
+
+def pinhole(intrinsics: Array, where: str) -> tuple[float, tuple[float, float]]:
+    """Focal length (the mean of both directions) and principal point, pixels, of a camera matrix (3, 3)."""
+    if not min(intrinsics[0, 0], intrinsics[1, 1]) > 0:
+        raise InputError(where, "is no camera", expected="positive focal lengths")
+    return float(intrinsics[0, 0] + intrinsics[1, 1]) / 2, (float(intrinsics[0, 2]), float(intrinsics[1, 2]))
+
+
+def clipped_box(box: Array, size: tuple[int, int]) -> Array:
+    """The part of a box (4,) x0 y0 x1 y1 inside an image of `size` (width, height) pixels."""
+    low = np.clip(box[:2], 0, size)
+    return np.concatenate((low, np.clip(box[2:], low, size)))
+
+
+def with_visibility(pixels: Array, visible: Array) -> Array:
+    """Keypoints (J, 3) of pixels (J, 2) and which of them are visible (J,), 0…1; zeros where none is."""
+    return np.concatenate((np.where(visible[:, None] > 0, pixels, 0), visible[:, None]), 1)

@@ -31,13 +31,10 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import existing_file
-from humanpose_cli.io.coco_annotations import (
-    HIDDEN_CONFIDENCE,
-    decode_run_lengths,
-)
+from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, decode_run_lengths
 from humanpose_cli.io.densepose_annotations import SIDE, AnnotatedImage, AnnotatedPerson, read_annotated_images
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.datasets.common import FolderSource, check_size, clipped_box, first_existing
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
 Array = NDArray[Any]
@@ -47,10 +44,7 @@ def sample_of(annotated: AnnotatedImage, name: str, track_prefix: str, **facts: 
     """The whole image with its people, who are known by `track_prefix` and their track where they have one."""
     image = stored_image(annotated.path)
     size = annotated.record["width"], annotated.record["height"]
-    if image.size != size:
-        raise InputError(
-            annotated.path, "has another size than its annotation", expected=f"{size}", got=f"{image.size}"
-        )
+    check_size(annotated.path, image.size, size)
     people = [
         person_of(person, size, "" if person.track is None else f"{track_prefix}/{person.track}")
         for person in annotated.people
@@ -63,10 +57,9 @@ def person_of(annotated: AnnotatedPerson, size: tuple[int, int], identity: str =
 
     The mask joins all annotated parts. InputError where their run lengths are damaged.
     """
-    low = np.clip(annotated.box[:2], 0, size)
     return Person(
         identity=identity,
-        box=np.concatenate((low, np.clip(annotated.box[2:], low, size))),
+        box=clipped_box(annotated.box, size),
         keypoints={"coco17": annotated.keypoints},
         surface_points=annotated.points,
         mask=_mask(annotated, size) if annotated.masks else None,
@@ -95,12 +88,11 @@ class _DensePoseSource(FolderSource):
     """Annotation files whose images and people are counted; images are kept whole, with all of their people.
 
     counts    part → the official numbers of images and people with surface points
-    flag_one  see `read_annotated_images`; example: of an annotation file's name
+    flag_one  see `read_annotated_images`
     """
 
     counts: ClassVar[Mapping[str, tuple[int, int]]]
     flag_one: ClassVar[float]
-    example: ClassVar[str]
     splits = ("train", "val")
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
@@ -126,7 +118,7 @@ class _DensePoseSource(FolderSource):
             present = self._present([(frame, frame.path) for frame in frames], path, "images", notes)
             groups += self._grouped(present, part)
         if not groups:
-            raise InputError(self.root, f"holds no annotations of {self.title}", expected=self.example)
+            raise self._nothing_found()
         return groups
 
     def _split_of(self, part: str) -> str:
@@ -166,6 +158,7 @@ class DensePoseCocoSource(_DensePoseSource):
 
     name = "densepose"
     title = "DensePose-COCO"
+    contents = "annotations of DensePose-COCO"
     counts = COCO_COUNTS
     flag_one = HIDDEN_CONFIDENCE
     example = "annotations/densepose_….json"
@@ -175,13 +168,11 @@ class DensePoseCocoSource(_DensePoseSource):
 
     def _annotations(self, part: str) -> Path:
         first = self.root / "annotations" / f"densepose_coco_2014_{part}.json"
-        second = first.with_name(f"densepose_{part}2014.json")
-        return second if second.exists() and not first.exists() else first
+        return first_existing(first, first.with_name(f"densepose_{part}2014.json"))
 
     def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
         name = _IMAGES[part]
-        folders = [self.root / name, self.root / "images" / name, self.root / f"coco_{name}"]
-        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        folder = first_existing(self.root / name, self.root / "images" / name, self.root / f"coco_{name}")
         return replace(image, path=folder / image.file_name)
 
     def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
@@ -204,6 +195,7 @@ class DensePosePoseTrackSource(_DensePoseSource):
 
     name = "densepose-posetrack"
     title = "DensePose-PoseTrack"
+    contents = "annotations of DensePose-PoseTrack"
     flag_one = 1.0
     counts = POSETRACK_COUNTS
     example = _FILES[1].format("train")
@@ -219,8 +211,7 @@ class DensePosePoseTrackSource(_DensePoseSource):
         if video is not None and isinstance(frame, int):  # as PoseTrack 2018 names it
             name = f"images/{part}/{int(video[1]):06d}_{video[2]}_{part}/{frame:06d}.jpg"
             files += [self.root / folder / name for folder in _POSETRACK_FOLDERS]
-        path_of_image = next((file for file in files if file.is_file()), files[0])
-        return replace(image, path=path_of_image, number=_frame_number(path, image))
+        return replace(image, path=first_existing(*files), number=_frame_number(path, image))
 
     def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
         videos: dict[str, list[AnnotatedImage]] = {}

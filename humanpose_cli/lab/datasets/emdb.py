@@ -33,13 +33,18 @@ from humanpose_cli.io.checks import array_field
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.common import (
-    MOST_RADIANS,
+    MAX_RADIANS,
     FolderSource,
     SequenceOptions,
     body_to_camera,
     box_around,
+    check_rotations,
+    check_size,
+    first_betas,
+    pinhole,
     project_points,
     rest_pelvis,
+    with_visibility,
 )
 from humanpose_cli.lab.datasets.reading import read_pickle, stored_image
 
@@ -83,6 +88,8 @@ class EmdbSource(FolderSource):
 
     name = "emdb"
     title = "EMDB"
+    contents = "videos of EMDB"
+    example = "P0/09_outdoor_walk/P0_09_outdoor_walk_data.pkl"
     bodies = ("smpl",)
     genders = ("female", "male")
     options: EmdbOptions
@@ -91,8 +98,7 @@ class EmdbSource(FolderSource):
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = sorted(self.root.glob("P[0-9]*/*/P*_data.pkl"), key=natural_order)
         if not files:
-            expected = "P0/09_outdoor_walk/P0_09_outdoor_walk_data.pkl"
-            raise InputError(self.root, "holds no videos of EMDB", expected=expected)
+            raise self._nothing_found()
         groups: list[Group] = []
         counts = dict.fromkeys(OFFICIAL_VIDEOS, 0)
         for path in files:
@@ -118,10 +124,7 @@ class EmdbSource(FolderSource):
         video = self._load(path)
         for frame in group.key["frames"]:
             image = stored_image(_image(path, frame))
-            if image.size != video.size:
-                got = f"{image.size[0]} × {image.size[1]}"
-                expected = f"{video.size[0]} × {video.size[1]}"
-                raise InputError(_image(path, frame), "has another size than its camera", expected=expected, got=got)
+            check_size(_image(path, frame), image.size, video.size)
             yield Sample(
                 f"{group.name}/{frame:05d}",
                 image.image,
@@ -143,31 +146,27 @@ class EmdbSource(FolderSource):
         extrinsics = array_field(camera, "extrinsics", path, (None, 4, 4))
         count = len(extrinsics)
         rotation, translation = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
-        if not np.allclose(rotation @ rotation.transpose(0, 2, 1), np.eye(3), atol=1e-3):
-            raise InputError(f"{path} (extrinsics)", "are no rigid motions")
-        if min(intrinsics[0, 0], intrinsics[1, 1]) <= 0:
-            raise InputError(f"{path} (intrinsics)", "is no camera", expected="positive focal lengths")
+        check_rotations(rotation, f"{path} (extrinsics)")
+        focal, centre = pinhole(intrinsics, f"{path} (intrinsics)")
         gender = str(stored.get("gender"))
         if gender not in ("female", "male", "neutral"):
             raise InputError(f"{path} (gender)", "names no model", expected="female, male or neutral", got=gender[:20])
-        root = array_field(smpl, "poses_root", path, (count, 3), largest=MOST_RADIANS)
-        body = array_field(smpl, "poses_body", path, (count, 69), largest=MOST_RADIANS)
+        root = array_field(smpl, "poses_root", path, (count, 3), largest=MAX_RADIANS)
+        body = array_field(smpl, "poses_body", path, (count, 69), largest=MAX_RADIANS)
         trans = array_field(smpl, "trans", path, (count, 3))
-        betas = array_field(smpl, "betas", path, None).ravel()[:10]
-        if len(betas) < 10:
-            raise InputError(f"{path} (betas)", "is too short", expected="10 numbers", got=str(len(betas)))
+        betas = first_betas(array_field(smpl, "betas", path, None).ravel(), f"{path} (betas)")
         keypoints = array_field(stored, "kp2d", path, (count, len(SMPL24), 2), finite=False)
         valid = array_field(stored, "good_frames_mask", path, (count,)) > 0
         model = self.tools.bodies.get(gender)
         if model is None:
-            sight = rotation[valid], translation[valid], trans[valid], keypoints[valid, _PELVIS]
-            pelvis = _pelvis_at_rest(path, intrinsics, *sight)
+            valid_rows = rotation[valid], translation[valid], trans[valid], keypoints[valid, _PELVIS]
+            pelvis = _pelvis_at_rest(path, intrinsics, *valid_rows)
         else:
             pelvis = rest_pelvis(model, betas)
         poses, moved = body_to_camera(np.concatenate((root, body), 1), trans, pelvis, rotation, translation)
         return _Video(
-            float(intrinsics[0, 0] + intrinsics[1, 1]) / 2,
-            (float(intrinsics[0, 2]), float(intrinsics[1, 2])),
+            focal,
+            centre,
             (_size(camera, "width", path), _size(camera, "height", path)),
             extrinsics[:, :3],
             gender,
@@ -225,11 +224,10 @@ def _pelvis_at_rest(
 
 def _person(name: str, video: _Video, frame: int) -> Person:
     pixels, box = video.keypoints[frame], video.boxes[frame]
-    known = np.isfinite(pixels).all(1)
     usable = np.isfinite(box).all() and (box[2:] > box[:2]).all()
     keypoints = {}
     if not video.modelled:  # else they are drawn, with their visibility
-        keypoints[SMPL24.name] = np.concatenate((np.where(known[:, None], pixels, 0), known[:, None]), 1)
+        keypoints[SMPL24.name] = with_visibility(pixels, np.isfinite(pixels).all(1))
     subject = name.partition("/")[0]
     return Person(
         identity=subject,

@@ -52,7 +52,7 @@ from humanpose_cli.lab.datasets.calibrated import (
     with_fitted_bodies,
     with_joints,
 )
-from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.datasets.common import FolderSource, check_size, first_betas, first_existing
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.lab.datasets.reading import read_pickle, video_frames
 
@@ -148,11 +148,9 @@ class MoshFits:
         stored = read_pickle(path)
         poses = array_field(stored, "new_poses", path, (None, 72))
         betas = array_field(stored, "betas", path, (None,))
-        if len(betas) < 10:
-            raise InputError(f"{path} (betas)", "are too few", expected="10", got=str(len(betas)))
         half_turn = Rotation.from_rotvec([np.pi, 0, 0])
         root = Rotation.from_rotvec(poses[:, :3]) * half_turn
-        return cls(np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), betas[:10])
+        return cls(np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), first_betas(betas, f"{path} (betas)"))
 
 
 PROTOCOLS: Mapping[str, Mapping[str, str]] = {
@@ -225,6 +223,8 @@ class H36mSource(FolderSource):
 
     name = "h36m"
     title = "Human3.6M"
+    contents = "video with joints of Human3.6M"
+    example = ", ".join(_SUBJECTS)
     bodies = ("smpl",)
     splits = ("train", "val", "test")
     options: H36mOptions
@@ -241,8 +241,7 @@ class H36mSource(FolderSource):
 
     @cached_property
     def _cameras(self) -> Mapping[tuple[int, str], CalibratedCamera]:
-        known = [self.root / name for name in _METADATA]
-        return read_cameras(next((path for path in known if path.is_file()), known[0]))
+        return read_cameras(first_existing(*(self.root / name for name in _METADATA)))
 
     # Listing
 
@@ -256,7 +255,7 @@ class H36mSource(FolderSource):
             if self._is_there(folder, f"the folder of Human3.6M's subject {subject}", notes):
                 views += self._views(folder, notes)
         if not views:
-            raise InputError(self.root, "holds no video with joints of Human3.6M", expected=", ".join(_SUBJECTS))
+            raise self._nothing_found()
         return [Group(view.sequence, len(view.shown), key=view) for view in views]
 
     def _views(self, folder: Path, notes: list[str]) -> list[_View]:
@@ -402,11 +401,7 @@ class H36mSource(FolderSource):
             files = ((self._frame_file(view, frame), frame) for frame in view.shown)
             images = ((path, frame, read_image(path).pixels) for path, frame in files)
         for path, frame, pixels in images:
-            size = pixels.shape[1], pixels.shape[0]
-            if size not in SIZES:
-                expected = " or ".join(f"{width} × {height}" for width, height in SIZES)
-                got = f"{size[0]} × {size[1]}"
-                raise InputError(path, "has another size than the cameras' images", expected=expected, got=got)
+            check_size(path, (pixels.shape[1], pixels.shape[0]), *SIZES)
             yield frame, pixels
 
     def _maps(

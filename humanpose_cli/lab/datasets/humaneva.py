@@ -40,7 +40,7 @@ from humanpose_cli.lab.datasets.calibrated import (
     with_fitted_bodies,
     with_joints,
 )
-from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.datasets.common import FolderSource, check_rotations, check_size
 from humanpose_cli.lab.datasets.mocap_files import C3dPoints, read_c3d
 from humanpose_cli.lab.datasets.reading import read_lines, video_frames
 
@@ -74,8 +74,7 @@ def read_calibration(path: Path) -> CalibratedCamera:
     fx, fy, cx, cy, skew, k1, k2, p1, p2, k3 = (float(number) for number in numbers[:10])
     centre = (cx + _CENTRES_FROM_CORNER, cy + _CENTRES_FROM_CORNER)
     rotation = numbers[10:19].reshape(3, 3)
-    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
-        raise InputError(path, "holds no rotation in lines 11 to 19")
+    check_rotations(rotation, f"{path}, lines 11 to 19")
     lens = Lens((fx, fy), centre, (k1, k2, k3), (p1, p2), skew=skew)
     return CalibratedCamera(lens, rotation, numbers[19:] / 1000)
 
@@ -342,6 +341,8 @@ class HumanEvaSource(FolderSource):
 
     name = "humaneva"
     title = "HumanEva-I"
+    contents = "complete trial of HumanEva-I"
+    example = "S1, S2 and S3"
     splits = ("train", "validation")
     options: HumanEvaOptions
     options_type = HumanEvaOptions
@@ -363,7 +364,7 @@ class HumanEvaSource(FolderSource):
                     continue
                 groups += [Group(video.name, len(video.frames), key=video) for video in self._trial(actor, action)]
         if not groups:
-            raise InputError(self.root, "holds no whole trial of HumanEva-I", expected="S1, S2 and S3")
+            raise self._nothing_found()
         return groups
 
     def _files(self, actor: str, action: str) -> list[Path]:
@@ -410,9 +411,7 @@ class HumanEvaSource(FolderSource):
         path = self._video(video.actor, video.action, video.camera)
         numbers = [video.clock.video_frame(video.camera, int(frame)) for frame in video.frames]
         for row, (number, pixels) in enumerate(video_frames(path, numbers)):
-            if (pixels.shape[1], pixels.shape[0]) != _SIZE:
-                size = str((pixels.shape[1], pixels.shape[0]))
-                raise InputError(path, "has another size than the camera's", expected=str(_SIZE), got=size)
+            check_size(path, (pixels.shape[1], pixels.shape[0]), _SIZE)
             known = joints[row, :, 3] > 0
             shot = Shot(pixels, camera.lens, joints[row, known, :3])
             pinhole = shot.view(self.options.crop_size)

@@ -28,7 +28,7 @@ from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, e
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, InputItem, open_inputs, printable
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
+from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clipped_box
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
@@ -42,7 +42,7 @@ from humanpose_cli.lab.datasets.reading import (
 
 
 @dataclass(frozen=True)
-class ImagesOptions(FolderOptions):
+class ImagesOptions(SequenceOptions):
     """Images without a fit file, or without DensePose output, are taken without it by `allow_missing`."""
 
     fits: str | None = option(None, "Folder that `hpc fit` wrote.", unset="none")
@@ -50,7 +50,6 @@ class ImagesOptions(FolderOptions):
     sequence: bool | None = option(
         None, "Whether the images of each folder are one sequence.", unset="as `hpc fit` decides"
     )
-    every: int = option(1, "Take every n-th frame of sequences.", minimum=1)
     split: str = option(
         "train", "The split that all images belong to, of the protocol images: train, validation or test."
     )
@@ -107,10 +106,7 @@ class ImagesSource(FolderSource):
         key = {"kind": item.kind, "files": files, "count": count}
         fit = [self._fit_file(item.key)] if self._fits is not None else []
         read = (*item.files, *(path for path in fit if path.is_file()))
-        return Group(item.key, len(self._every_nth(count)), key=key, files=read)
-
-    def _every_nth(self, count: int) -> range:
-        return range(0, count, self.options.every)
+        return Group(item.key, len(self.options.every_nth(count)), key=key, files=read)
 
     def _fit_file(self, key: str) -> Path:
         assert self._fits is not None
@@ -154,7 +150,7 @@ class ImagesSource(FolderSource):
 
     def _images(self, group: Group) -> Iterator[tuple[int, str, StoredImage]]:
         """Frame number, name (as fit files have it) and image."""
-        frames = self._every_nth(group.key["count"])
+        frames = self.options.every_nth(group.key["count"])
         files = [self.root / name for name in group.key["files"]]
         if group.key["kind"] == "video":
             for frame, pixels in video_frames(files[0], frames):
@@ -193,5 +189,4 @@ class _Fits:
 
 
 def _person(person: DensePosePerson, size: tuple[int, int]) -> Person:
-    limits = np.tile(np.asarray(size, float), 2)
-    return Person(box=np.clip(person.box, 0, limits), mask=encode_mask(person.mask(size)))
+    return Person(box=clipped_box(person.box, size), mask=encode_mask(person.mask(size)))

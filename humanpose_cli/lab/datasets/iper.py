@@ -36,7 +36,7 @@ from humanpose_cli.core.options import option
 from humanpose_cli.io.checks import array_field, existing_file
 from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.lab.cache.samples import CROSS_IMITATION, Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import MOST_RADIANS, FolderOptions, FolderSource
+from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, SequenceOptions
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
@@ -63,10 +63,9 @@ _HMR_FOCAL_FACTOR = 500 / 224
 
 
 @dataclass(frozen=True)
-class IperOptions(FolderOptions):
+class IperOptions(SequenceOptions):
     """Options of iPER."""
 
-    every: int = option(1, "Take every n-th frame of each video.", minimum=1)
     poses: Literal["auto", "estimator", "smpls", "none"] = option(
         "auto",
         "estimator: those of the estimator passed in. smpls: the data set's own HMR estimates. auto: the first that "
@@ -146,11 +145,10 @@ class IperSource(FolderSource):
         path = self._video_path(video)
         return video_frame_count(path) if self._frames is None else len(list_files(path, _IMAGES, "frames"))
 
-    def _every_nth(self, count: int) -> range:
-        return range(0, count, self.options.every)
-
     def _with_pairs(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
-        counts = {name: sum(len(self._every_nth(n)) for _, n in group["videos"]) for name, group in clothes.items()}
+        counts = {
+            name: sum(len(self.options.every_nth(n)) for _, n in group["videos"]) for name, group in clothes.items()
+        }
         random_pairs = self._random_pairs({n: c for n, c in counts.items() if clothes[n]["split"] == "val" and c > 1})
         for name, group in clothes.items():
             pairs = {}
@@ -208,7 +206,7 @@ class IperSource(FolderSource):
         for video, count in videos:
             official = self._official_frames(video, count, "self_imitation")
             sources, targets = (official[0], official[2]) if official else self._drawn_frames(video, count)
-            number = {frame: start + i for i, frame in enumerate(self._every_nth(count))}
+            number = {frame: start + i for i, frame in enumerate(self.options.every_nth(count))}
             # The owners' ranges may end behind the video: what is not there is left out.
             pairs += [(number[s], number[t]) for s, t in product(sources, targets) if s in number and t in number]
             start += len(number)
@@ -233,7 +231,7 @@ class IperSource(FolderSource):
         return sources, target, range(first, last + 1)
 
     def _drawn_frames(self, video: str, count: int) -> tuple[list[int], range]:
-        frames = self._every_nth(count)
+        frames = self.options.every_nth(count)
         random = np.random.default_rng([self.options.seed, *video.encode()])
         chosen = random.choice(len(frames), size=min(3, len(frames)), replace=False)
         return [frames[i] for i in sorted(chosen)], range(count)
@@ -249,7 +247,7 @@ class IperSource(FolderSource):
             return
         splits = {"iper": split_name(group.key["split"])}
         for video, count in group.key["videos"]:
-            yield from self._read_video(video, count, self._every_nth(count), splits)
+            yield from self._read_video(video, count, self.options.every_nth(count), splits)
 
     def _read_video(self, video: str, count: int, frames: Sequence[int], splits: Mapping[str, str]) -> Iterator[Sample]:
         known = self._people(video, count, frames)
@@ -304,7 +302,7 @@ class _HmrEstimates:
     def __init__(self, path: Path, count: int) -> None:
         stored = read_pickle(path)
         self.cameras = array_field(stored, "cams", path, (None, 3))
-        self.poses = array_field(stored, "pose", path, (None, 72), largest=MOST_RADIANS)
+        self.poses = array_field(stored, "pose", path, (None, 72), largest=MAX_RADIANS)
         self.betas = array_field(stored, "shape", path, (None, 10))
         for name, values in {"cams": self.cameras, "pose": self.poses, "shape": self.betas}.items():
             if len(values) != count:

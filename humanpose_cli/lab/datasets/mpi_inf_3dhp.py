@@ -38,7 +38,7 @@ from humanpose_cli.io.mat_files import read_mat, read_mat73
 from humanpose_cli.io.video import probe_video
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
-from humanpose_cli.lab.datasets.common import FolderSource
+from humanpose_cli.lab.datasets.common import FolderSource, first_existing
 from humanpose_cli.lab.datasets.reading import COPY_AGAIN, video_frames
 
 Array = NDArray[Any]
@@ -91,6 +91,8 @@ class MpiInf3dhpSource(FolderSource):
 
     name = "mpi-inf-3dhp"
     title = "MPI-INF-3DHP"
+    contents = "videos of MPI-INF-3DHP"
+    example = "S1/Seq1/annot.mat"
     splits = ("train", "test")
     options: MpiInf3dhpOptions
     options_type = MpiInf3dhpOptions
@@ -113,7 +115,7 @@ class MpiInf3dhpSource(FolderSource):
                 if self._is_there(folder, f"a sequence of {self.title}'s test set", notes):
                     views.append(self._test_view(folder, official, notes))
         if not views:
-            raise InputError(self.root, f"holds no videos of {self.title}", expected="S1/Seq1/annot.mat")
+            raise self._nothing_found()
         return [Group(view.name, len(view.frames), key=view) for view in views]
 
     def _training_views(self, folder: Path, notes: list[str]) -> Iterator[_View]:
@@ -143,13 +145,11 @@ class MpiInf3dhpSource(FolderSource):
         return replace(view, frames=tuple(self._present(files, path, "images", notes)))
 
     def _test_folder(self, name: str) -> Path:
-        folders = self.root / "mpi_inf_3dhp_test_set" / name, self.root / name
-        return next((folder for folder in folders if folder.is_dir()), folders[0])
+        return first_existing(self.root / "mpi_inf_3dhp_test_set" / name, self.root / name)
 
     def _video(self, view: _View) -> Path:
         folder, name = self.root / view.sequence / "imageSequence", f"video_{view.camera}.avi"
-        files = folder / name, folder / "vnect_cameras" / name
-        return next((path for path in files if path.is_file()), files[0])
+        return first_existing(folder / name, folder / "vnect_cameras" / name)
 
     def _frame_file(self, view: _View, frame: int) -> Path:
         if view.camera < 0:

@@ -41,7 +41,7 @@ from humanpose_cli.io.images import read_image
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_joints
-from humanpose_cli.lab.datasets.common import FolderSource, body_to_camera
+from humanpose_cli.lab.datasets.common import FolderSource, body_to_camera, check_rotations, first_existing
 from humanpose_cli.lab.datasets.reading import list_folders, read_pickle
 
 # SMPL-X's joints, without its surface: what placing its bodies and labelling their joints takes.
@@ -142,6 +142,8 @@ class RichSource(FolderSource):
 
     name = "rich"
     title = "RICH"
+    contents = "images of RICH"
+    example = "images/train, images/val or images/test"
     bodies = ("smplx",)
     splits = SPLITS
     options: RichOptions
@@ -178,22 +180,17 @@ class RichSource(FolderSource):
                     cameras = self._cameras(split, folder)
                     groups += [Group(camera.name, len(camera.frames), key=camera) for camera in cameras]
         if not groups:
-            raise InputError(self.root, "holds no images of RICH", expected="images/train, images/val or images/test")
+            raise self._nothing_found()
         if not self._models:
             lacks = "no joints, no maps and no translations of bodies, so that nobody can learn from them or be judged"
             notes.append(f"RICH: without SMPL-X's models the samples have {lacks}: `model=SMPLX_MALE.npz`")
         return groups
 
     def _images(self, split: str) -> Path:
-        return self._first_folder(f"images/{split}", split, f"images_jpg_subset/{split}")
+        return first_existing(*(self.root / name for name in (f"images/{split}", split, f"images_jpg_subset/{split}")))
 
     def _bodies(self, split: str) -> Path:
-        return self._first_folder(f"bodies/{split}", f"{split}_body")
-
-    def _first_folder(self, *names: str) -> Path:
-        """The first folder that exists, or else the usual one."""
-        folders = [self.root / name for name in names]
-        return next((folder for folder in folders if folder.is_dir()), folders[0])
+        return first_existing(self.root / "bodies" / split, self.root / f"{split}_body")
 
     def _cameras(self, split: str, folder: Path) -> Iterator[_Camera]:
         """The still cameras of a folder, with those images that have a body."""
@@ -302,8 +299,7 @@ def read_rich_camera(path: Path) -> CalibratedCamera:
     k1, k2, p1, p2, k3 = (float(number) for number in bent[:5])
     centre = (float(intrinsic[2]) + _CENTRES_FROM_CORNER, float(intrinsic[5]) + _CENTRES_FROM_CORNER)
     lens = Lens((float(intrinsic[0]), float(intrinsic[4])), centre, (k1, k2, k3), (p1, p2))
-    if not np.allclose(placing[:, :3] @ placing[:, :3].T, np.eye(3), atol=1e-3):
-        raise InputError(f"{path} (CameraMatrix)", "holds no rotation")
+    check_rotations(placing[:, :3], f"{path} (CameraMatrix)")
     return CalibratedCamera(lens, placing[:, :3], placing[:, 3])
 
 

@@ -36,14 +36,18 @@ from humanpose_cli.io.checks import array_field, checked_array, existing_folder
 from humanpose_cli.io.coco_annotations import to_coco17
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.common import (
-    MOST_RADIANS,
+    MAX_RADIANS,
     OPENPOSE18,
     FolderSource,
     SequenceOptions,
     body_to_camera,
     box_around,
+    check_rotations,
+    first_betas,
+    pinhole,
     project_points,
     rest_pelvis,
+    with_visibility,
 )
 from humanpose_cli.lab.datasets.reading import list_files, read_pickle, stored_image
 
@@ -135,40 +139,32 @@ class ThreedpwSource(FolderSource):
         people = stored.get("poses")
         if not isinstance(people, list) or not people:
             raise InputError(f"{path} (poses)", "lists nobody", expected="an array for each person")
-        if not intrinsics[0, 0] > 0 or not intrinsics[1, 1] > 0:
-            raise InputError(f"{path} (cam_intrinsics)", "is no camera", expected="positive focal lengths")
-        return _Video(
-            float(intrinsics[0, 0] + intrinsics[1, 1]) / 2,
-            (float(intrinsics[0, 2]), float(intrinsics[1, 2])),
-            cameras[:, :3],
-            [self._actor(stored, number, len(people), cameras, path) for number in range(len(people))],
-        )
+        focal, centre = pinhole(intrinsics, f"{path} (cam_intrinsics)")
+        actors = [self._actor(stored, number, len(people), cameras, path) for number in range(len(people))]
+        return _Video(focal, centre, cameras[:, :3], actors)
 
     def _actor(self, stored: Mapping[str, Any], number: int, count: int, cameras: Array, path: Path) -> _Actor:
         n = len(cameras)
 
-        def field(name: str, shape: tuple[int | None, ...], largest: float | None = None) -> Array:
+        def field(name: str, shape: tuple[int | None, ...] | None, largest: float | None = None) -> Array:
             value = _of_actor(stored, name, number, count, path)
             return checked_array(value, f"{path} ({name})", shape, largest=largest)
 
         letter = str(_of_actor(stored, "genders", number, count, path))
         if letter not in _GENDERS:
             raise InputError(f"{path} (genders)", "names no model", expected="m or f", got=letter[:20])
-        betas = np.ravel(checked_array(_of_actor(stored, "betas", number, count, path), f"{path} (betas)", None))[:10]
-        if len(betas) < 10:
-            raise InputError(f"{path} (betas)", "is too short", expected="10 numbers", got=str(len(betas)))
+        betas = first_betas(np.ravel(field("betas", None)), f"{path} (betas)")
         trans, joints = field("trans", (n, 3)), field("jointPositions", (n, 3 * _J)).reshape(n, _J, 3)
         valid = field("campose_valid", (n,)) > 0
         cameras = np.where(valid[:, None, None], cameras, np.eye(4))  # the others may be anything
         rotation, translation = cameras[:, :3, :3], cameras[:, :3, 3]
-        if not np.allclose(rotation @ rotation.transpose(0, 2, 1), np.eye(3), atol=1e-3):
-            raise InputError(f"{path} (cam_poses)", "are no rigid motions")
+        check_rotations(rotation, f"{path} (cam_poses)")
         gender = _GENDERS[letter]
         body = self.tools.bodies.get(gender)
         # Without the model, the pelvis (3,) of the shaped body at rest is the median over the frames.
         offsets = joints[:, SMPL24.index("pelvis")] - trans
         pelvis = np.median(offsets, axis=0) if body is None else rest_pelvis(body, betas)
-        poses, moved = body_to_camera(field("poses", (n, 72), MOST_RADIANS), trans, pelvis, rotation, translation)
+        poses, moved = body_to_camera(field("poses", (n, 72), MAX_RADIANS), trans, pelvis, rotation, translation)
         keypoints = field("poses2d", (n, 3, len(OPENPOSE18))).transpose(0, 2, 1) + np.array([0.5, 0.5, 0])
         return _Actor(
             gender,
@@ -196,8 +192,7 @@ def _person(identity: str, actor: _Actor, frame: int, video: _Video, size: tuple
     pixels = project_points(actor.joints[frame], video.focal, video.principal_point)
     keypoints = {"coco17": actor.keypoints[frame]}
     if not actor.modelled:  # else they are drawn, with their visibility
-        ahead = np.isfinite(pixels).all(1, keepdims=True)
-        keypoints[SMPL24.name] = np.concatenate((np.where(ahead, pixels, 0), ahead), 1)
+        keypoints[SMPL24.name] = with_visibility(pixels, np.isfinite(pixels).all(1))
     return Person(
         identity=identity,
         gender=actor.gender,

@@ -35,7 +35,7 @@ from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import (
     LSP14,
-    MOST_RADIANS,
+    MAX_RADIANS,
     FolderOptions,
     FolderSource,
     body_to_camera,
@@ -117,10 +117,10 @@ class Up3dSource(FolderSource):
     def _body(self, path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
         """poses (72,), betas (10,), trans (3,) in the camera, and the focal length of the fit's crop."""
         stored = read_pickle(path)
-        poses = array_field(stored, "pose", path, (72,), largest=MOST_RADIANS)
+        poses = array_field(stored, "pose", path, (72,), largest=MAX_RADIANS)
         betas = array_field(stored, "betas", path, (10,))
         at, trans = (array_field(stored, key, path, (3,)) for key in ("t", "trans"))
-        turn = array_field(stored, "rt", path, (3,), largest=MOST_RADIANS)
+        turn = array_field(stored, "rt", path, (3,), largest=MAX_RADIANS)
         focal = checked_array(np.ravel(stored["f"]), f"{path} (f)", (None,)).mean() if "f" in stored else 0
         if not 0 < focal < np.inf:
             raise InputError(path, "lacks a focal length f", expected="a positive number")
