@@ -135,7 +135,7 @@ def main() -> None:
             reach=5.0,
             repeats=5,
         )
-        cache = open_cache(ours, most_open=1024)
+        cache = open_cache(ours, max_open=1024)
         rows = np.random.default_rng(1).integers(0, count, READ).tolist()
         names = cache.images["name"][rows]
         paths = [loose / f"{name}.jpg" for name in names]

@@ -102,7 +102,7 @@ def example_of(
 
 def _decoded(values: Array | None, name: str, what: str) -> Array:
     if values is None:
-        raise InputError(name, f"its {what} cannot be decoded", remedy="hpc cache verify tells what else is damaged")
+        raise InputError(name, f"its {what} cannot be decoded", remedy="hpc cache verify lists all damage")
     return values
 
 
@@ -147,10 +147,10 @@ def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.
 def crop_example(example: Example, crop: Crop, body: Body | None = None) -> Example:
     """The example as the changed camera sees it: image, maps, masks and every label of the person.
 
-    body  the body that the person's parameters belong to. It tells where a shaped body's pelvis rests, without which
-          `trans` cannot be turned or mirrored, and which vertices mirror each other: without it, a turned or mirrored
-          example has no `trans` and a mirrored one no correspondences. A mirrored example never has labels of
-          DensePose, whose table of mirrored coordinates is not ours to ship.
+    body  the body that the person's parameters belong to. Where its shaped pelvis rests is needed to turn or mirror
+          `trans`, and its mirrored vertices to mirror correspondences: without a body, a turned or mirrored example has
+          no `trans`, and a mirrored one no correspondences. A mirrored example never has labels of DensePose, whose
+          table of mirrored coordinates is not ours to ship.
     """
     maps = {name: _changed_map(name, crop.warp(m, cv2.INTER_NEAREST), crop) for name, m in example.maps.items()}
     if crop.mirror:
@@ -173,10 +173,10 @@ def crop_example(example: Example, crop: Crop, body: Body | None = None) -> Exam
 
 def _changed_map(name: str, values: Array, crop: Crop) -> Array:
     if name == "normals":
-        known = np.asarray(values.any(-1))
+        labelled = np.asarray(values.any(-1))
         turned = crop.directions(values.astype(np.float32) / 127.5 - 1)
         encoded = np.clip(np.rint(127.5 * (turned + 1)), 0, 255).astype(np.uint8)
-        return np.where(known[..., None], encoded, np.uint8(0))
+        return np.where(labelled[..., None], encoded, np.uint8(0))
     if name == "parts" and crop.mirror:
         other_side = np.array([0, *(m + 1 for m in SMPL24.mirror)], np.uint8)
         return other_side[values]

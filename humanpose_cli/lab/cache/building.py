@@ -106,8 +106,8 @@ def _dealt(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...],
 
 
 def _digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -> str:
-    """Of everything that decides what is in which shard. A group's key is the source's own affair, and may name a
-    folder that another machine has elsewhere.
+    """Of everything that decides what is in which shard. A group's key is left out: it may name a folder that another
+    machine has elsewhere.
     """
     digest = hashlib.sha256(json.dumps([source, options]).encode())
     for shard in shards:
@@ -171,16 +171,15 @@ def write_index(folder: Path | str) -> IndexSummary:
         _join(joined, shard)
     _refuse_twins(joined, paths)
     labels = [column.path for column in COLUMNS if column.path in joined.labels]
+    shards = {
+        "number": [each.shard for each in headers],
+        "picture_count": [each.picture_count for each in headers],
+        "person_count": [each.person_count for each in headers],
+        "digest": [each.content_digest for each in headers],
+    }
     datasets = {
-        **table_datasets(
-            "shards",
-            INDEX_COLUMNS,
-            number=[known.shard for known in headers],
-            picture_count=[known.picture_count for known in headers],
-            person_count=[known.person_count for known in headers],
-            digest=[known.content_digest for known in headers],
-        ),
-        **table_datasets("labels", INDEX_COLUMNS, name=labels, known=[joined.labels[path] for path in labels]),
+        **table_datasets("shards", shards, INDEX_COLUMNS),
+        **table_datasets("labels", {"name": labels, "known": map(joined.labels.get, labels)}, INDEX_COLUMNS),
         **_joins(joined),
     }
     header = replace(
@@ -192,11 +191,11 @@ def write_index(folder: Path | str) -> IndexSummary:
         person_count=joined.people,
         group_count=len(joined.groups),
     )
-    links = {link_name(known.shard): (path.name, "/") for known, path in zip(headers, paths, strict=True)}
+    links = {link_name(each.shard): (path.name, "/") for each, path in zip(headers, paths, strict=True)}
     index = folder / INDEX_NAME
     with atomic_path(index) as temporary:
         header = write_hdf5(temporary, header, datasets, links=links)
-    missing = sorted(set(range(header.shard_count)) - {known.shard for known in headers})
+    missing = sorted(set(range(header.shard_count)) - {each.shard for each in headers})
     return IndexSummary(index, header, tuple(missing))
 
 
@@ -218,7 +217,7 @@ def _join(joined: _Joined, shard: TableFile) -> None:
             rows_by_key.setdefault(key, []).append(first + shard.ragged(f"{table}/pictures", row))
     for column in COLUMNS:
         if column.table in ("pictures", "people") and column.path in shard:
-            joined.labels[column.path] += shard.known(column.path)
+            joined.labels[column.path] += shard.value_count(column.path)
     joined.images += shard.header.picture_count
     joined.people += shard.header.person_count
 
@@ -292,8 +291,8 @@ def build_cache(
     overwrite    replace a cache that another source or other options made
     progress     of this process's shards
 
-    A shard is there whole or not at all, whenever this is interrupted. KeyboardInterrupt, or any exception from
-    `progress`, ends the workers within five seconds. InputError for a source that cannot tell its groups;
+    An interrupted build leaves complete shards only. KeyboardInterrupt, or any exception from `progress`, ends the
+    workers within five seconds. InputError for a source that cannot list its groups;
     UsageError for a folder with another cache, or in which another process makes one; UnavailableError, after which a
     rerun resumes, for a full disk. A group that fails leaves out its shard alone: see `BuildResult.failed`.
     """
@@ -312,7 +311,7 @@ def build_cache(
             for number in mine
             if number not in kept
         ]
-        done = sum(known.picture_count for known in kept.values())
+        done = sum(header.picture_count for header in kept.values())
         total = sum(group.count for number in mine for group in plan.shards[number])
 
         def count(new: int) -> None:
@@ -398,7 +397,7 @@ def _run(
             else:
                 headers[outcome.shard] = outcome.header
     finally:
-        running.close()  # ends the workers now, not when somebody collects garbage
+        running.close()  # ends the workers now, not at the next garbage collection
     return headers, failed
 
 

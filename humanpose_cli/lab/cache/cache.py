@@ -45,16 +45,16 @@ class ShardEntry:
 
 
 class ShardSet:
-    """Looks at shards when they are needed, and keeps the files of the last `most_open` of them open.
+    """Looks at shards when they are needed, and keeps the files of the last `max_open` of them open.
 
     labels  path of each column that any shard has → rows with a value
 
     A file that is let go while another thread reads from it stays open until that is done.
     """
 
-    def __init__(self, entries: Sequence[ShardEntry], labels: Mapping[str, int], most_open: int) -> None:
+    def __init__(self, entries: Sequence[ShardEntry], labels: Mapping[str, int], max_open: int) -> None:
         self.entries, self.labels = tuple(entries), dict(labels)
-        self._most_open = most_open
+        self._max_open = max_open
         self._starts = {
             "pictures": [0, *accumulate(entry.picture_count for entry in entries)],
             "people": [0, *accumulate(entry.person_count for entry in entries)],
@@ -86,7 +86,7 @@ class ShardSet:
 
     def open(self, number: int) -> TableFile:
         """A shard. InputError if it is missing, damaged, or not the one that the index was made for."""
-        if os.getpid() != self._process:  # a forked process may have inherited a lock that nobody will release
+        if os.getpid() != self._process:  # a forked process may have inherited a locked lock
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             shard = self._shards.get(number)
@@ -94,7 +94,7 @@ class ShardSet:
                 shard = self._shards[number] = self._opened(self.entries[number])
             self._open[number] = None
             self._open.move_to_end(number)
-            while len(self._open) > self._most_open:
+            while len(self._open) > self._max_open:
                 self._shards[self._open.popitem(last=False)[0]].let_go()
         return shard
 
@@ -164,7 +164,7 @@ class ColumnView:
         return values if dtype is None else values.astype(dtype)
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """One read a shard, in the order of the file; put in the order that was asked for."""
+        """One read a shard, in the order of the file; put in the order of `rows`."""
         column = self.column
         parts: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
         for number, positions, local in self._shards.split(column.table, rows):
@@ -198,14 +198,14 @@ def checked_rows(rows: ArrayLike, count: int, table: str) -> NDArray[np.int64]:
     return numbers
 
 
-_MOST_OPEN = 64
+_MAX_OPEN = 64
 _LABELLED = ("pictures", "people")
 
 
-def open_cache(path: Path | str, *, most_open: int = _MOST_OPEN) -> Cache:
+def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
     """Open a cache: its folder, its `index.h5`, or a single shard.
 
-    most_open  how many shards are kept open at once
+    max_open  how many shards are kept open at once
 
     Shards are opened when they are first read. InputError for what is no cache, for a newer schema, for a damaged
     index, and for shards that are not there.
@@ -219,7 +219,7 @@ def open_cache(path: Path | str, *, most_open: int = _MOST_OPEN) -> Cache:
         raise InputError(path, f"has shards but no {INDEX_NAME}", remedy=remedy)
     if not file.exists():
         raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
-    return Cache(TableFile(file), most_open)
+    return Cache(TableFile(file), max_open)
 
 
 class Cache:
@@ -232,8 +232,8 @@ class Cache:
     names that do not exist.
     """
 
-    def __init__(self, file: TableFile, most_open: int = _MOST_OPEN) -> None:
-        self._file, self._most_open = file, most_open
+    def __init__(self, file: TableFile, max_open: int = _MAX_OPEN) -> None:
+        self._file, self._max_open = file, max_open
         self.path, self.header = file.path, file.header
         if self.header.kind == "index":
             entries = shard_entries(file)
@@ -241,14 +241,14 @@ class Cache:
         else:
             entries = [ShardEntry(file.path, self.header.picture_count, self.header.person_count)]
             columns = (column.path for column in COLUMNS if column.table in _LABELLED)
-            labels = {path: file.known(path) for path in columns if path in file}
+            labels = {path: file.value_count(path) for path in columns if path in file}
         protect((self.path, *(entry.path for entry in entries)))
-        self._shards = ShardSet(entries, labels, most_open)
+        self._shards = ShardSet(entries, labels, max_open)
         self.images = TableView("pictures", self._shards)
         self.people = TableView("people", self._shards)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(open_cache, most_open=self._most_open), (self.path,)
+        return partial(open_cache, max_open=self._max_open), (self.path,)
 
     def __len__(self) -> int:
         return self._shards.row_count("pictures")
@@ -260,7 +260,7 @@ class Cache:
 
     @property
     def labels(self) -> Mapping[str, int]:
-        """Path of each column that there is ("people/poses", "pictures/maps/parts") → rows that have a value."""
+        """Path of each column that there is ("people/poses", "people/box") → rows that have a value."""
         return self._shards.labels
 
     # One image
@@ -279,7 +279,7 @@ class Cache:
         return pixels
 
     def map_bytes(self, row: int, name: str) -> bytes:
-        """A label map as it is stored (PNG); empty where the image has none."""
+        """A label map's PNG bytes; empty where the image has none."""
         shard, _, local = self._locate(row)
         return shard.encoded(_map_path(name), local)
 
@@ -451,11 +451,13 @@ def _by_name(keys: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:
     return {protocol: tuple(splits) for protocol, splits in by_protocol.items()}
 
 
-def _keys(known: Mapping[tuple[str, str], int], protocol: str, split: str | None, what: str) -> list[tuple[str, str]]:
+def _keys(
+    rows_by_key: Mapping[tuple[str, str], int], protocol: str, split: str | None, what: str
+) -> list[tuple[str, str]]:
     split = None if split is None else split_name(split)
-    matching = [key for key in known if key[0] == protocol and split in (None, key[1])]
+    matching = [key for key in rows_by_key if key[0] == protocol and split in (None, key[1])]
     if not matching:
         wanted = protocol if split is None else f"{protocol}/{split}"
-        there = ", ".join("/".join(key) for key in known) or "none"
+        there = ", ".join("/".join(key) for key in rows_by_key) or "none"
         raise UsageError(wanted, f"is no {what} of this cache", expected=there)
     return matching

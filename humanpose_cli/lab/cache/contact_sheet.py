@@ -1,4 +1,4 @@
-"""The contact sheet: images of a cache with their labels drawn in, for people's eyes."""
+"""The contact sheet: images of a cache with their labels drawn in."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw_contact_sheet(
 ) -> Pixels:
     """The sheet (H, W, 3) uint8: each image with skeletons and outlines; beside it parts, depth and normals.
 
-    A caption tells the image's name, what its people do and wear, and its splits.
+    A caption has the image's name, what its people do and wear, and its splits.
     """
     options = options or SheetOptions()
     cells = [_cell(cache.sample(int(row)), options) for row in rows]
@@ -133,12 +133,12 @@ class _Tile:
         return canvas
 
     def image(self) -> Pixels:
-        decoded = _known(decode_image(self.sample.image))
+        decoded = _checked(decode_image(self.sample.image))
         return self._placed(decoded, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC)
 
     def map(self, name: str) -> NDArray[Any]:
         """A label map in the square, neighbours never mixed."""
-        return self._placed(_known(decode_png(self.sample.maps[name])), cv2.INTER_NEAREST)
+        return self._placed(_checked(decode_png(self.sample.maps[name])), cv2.INTER_NEAREST)
 
     def masks(self) -> Iterator[NDArray[np.bool_] | None]:
         persons = self.map("persons") if "persons" in self.sample.maps else None
@@ -147,7 +147,7 @@ class _Tile:
             if persons is not None:
                 yield persons == number + 1
             elif data is not None:
-                yield self._placed(_known(decode_png(data)), cv2.INTER_LINEAR) > 127
+                yield self._placed(_checked(decode_png(data)), cv2.INTER_LINEAR) > 127
             else:
                 yield None
 
@@ -176,7 +176,7 @@ class _Tile:
         cv2.rectangle(canvas, corners[0], corners[1], tuple(int(255 * v) for v in colour), 1, cv2.LINE_AA)
 
 
-def _known(decoded: NDArray[Any] | None) -> NDArray[Any]:
+def _checked(decoded: NDArray[Any] | None) -> NDArray[Any]:
     if decoded is None:
         raise ValueError("an encoded image of the cache cannot be decoded")
     return decoded
@@ -217,13 +217,13 @@ def _tinted(name: str, count: int) -> Callable[[_Tile], Pixels]:
 def _depth(tile: _Tile) -> Pixels:
     """Near is bright."""
     depth = tile.map("depth").astype(float)
-    known = depth > 0
-    if not known.any():
+    measured = depth > 0
+    if not measured.any():
         return np.zeros((tile.side, tile.side, 3), np.uint8)
-    near, far = np.percentile(depth[known], (2, 98))
+    near, far = np.percentile(depth[measured], (2, 98))
     share = np.clip((far - depth) / max(far - near, 1e-6), 0, 1)
     coloured = cv2.applyColorMap((40 + 215 * share).astype(np.uint8), cv2.COLORMAP_MAGMA)[..., ::-1]
-    return np.where(known[..., None], coloured, 0).astype(np.uint8)
+    return np.where(measured[..., None], coloured, 0).astype(np.uint8)
 
 
 def _correspondence(tile: _Tile) -> Pixels:

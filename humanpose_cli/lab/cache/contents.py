@@ -18,7 +18,7 @@ _NAMED = {
     "clothing": ("outfit", "outfits"),
     "activity": ("activity", "activities"),
 }
-_MOST_SIZES = 4
+_MAX_SIZES = 4
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Coverage:
 
     table: str
     name: str
-    known: int
+    count: int
     total: int
 
     @property
     def percent(self) -> str:
         """The share of them: at least 1 where any has it, 100 only where all have."""
-        share = math.floor(100 * self.known / self.total) if self.total else 0
-        return f"{max(share, 1)} %" if self.known else "0 %"
+        share = math.floor(100 * self.count / self.total) if self.total else 0
+        return f"{max(share, 1)} %" if self.count else "0 %"
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Contents:
         """(what, how much), for people."""
         joined, planned = self.shards
         yield "source", self.source
-        given = (f"{name} {value}" for name, value in self.options.items() if value is not None)
-        yield "options", ", ".join(given) or "none"
+        options = (f"{name} {value}" for name, value in self.options.items() if value is not None)
+        yield "options", ", ".join(options) or "none"
         yield "made by", f"hpc {self.tool_version}, schema {self.schema_version}"
         missing = f" of {planned}" if joined != planned else ""
         yield "shards", f"{joined:,}{missing}, {self.bytes / 1e6:,.1f} MB"
@@ -89,14 +89,14 @@ class Contents:
     def _labels(self, table: str) -> str:
         """Labels by how many have them, the most first."""
         shares: dict[str, list[str]] = {}
-        for label in sorted(self.labels, key=lambda label: -label.known):
+        for label in sorted(self.labels, key=lambda label: -label.count):
             if label.table == table:
                 shares.setdefault(label.percent, []).append(label.name)
         return "; ".join(f"{share}: {', '.join(names)}" for share, names in shares.items()) or "none"
 
     def _sizes(self) -> str:
-        shown = [f"{width} × {height}" for width, height in list(self.sizes)[:_MOST_SIZES]]
-        more = f" and {len(self.sizes) - _MOST_SIZES} other sizes" if len(self.sizes) > _MOST_SIZES else ""
+        shown = [f"{width} × {height}" for width, height in list(self.sizes)[:_MAX_SIZES]]
+        more = f" and {len(self.sizes) - _MAX_SIZES} other sizes" if len(self.sizes) > _MAX_SIZES else ""
         return f"{', '.join(shown)}{more} pixels" if shown else "none"
 
     def document(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Contents:
             "different": dict(self.names),
             "splits": {"/".join(key): count for key, count in self.splits.items()},
             "pairs": {"/".join(key): count for key, count in self.pairs.items()},
-            "labels": {f"{label.table}/{label.name}": label.known for label in self.labels},
+            "labels": {f"{label.table}/{label.name}": label.count for label in self.labels},
         }
 
 
@@ -152,10 +152,10 @@ def describe(cache: Cache) -> Contents:
         pairs={(p, s): len(cache.pairs(p, s)) for p, splits in cache.pair_splits.items() for s in splits},
         # Labels that need not be there.
         labels=tuple(
-            Coverage(table, name, known, total)
+            Coverage(table, name, count, total)
             for table, total in (("pictures", len(cache)), ("people", cache.people.row_count))
             for name, column in columns_of(table).items()
             if (column.optional or column.is_text) and column.path != "pictures/name"
-            if (known := cache.labels.get(column.path, 0))
+            if (count := cache.labels.get(column.path, 0))
         ),
     )

@@ -1,4 +1,4 @@
-"""JPEG and PNG bytes of images, label maps and masks: what their headers say, and their pixels."""
+"""JPEG and PNG bytes of images, label maps and masks: their headers and their pixels."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 
 @dataclass(frozen=True)
 class EncodedHeader:
-    """What the bytes say of themselves.
+    """The header of an encoded image.
 
     format        "jpeg" or "png"
-    size          (width, height) pixels as stored; a tag that asks viewers to turn the image is not obeyed
+    size          (width, height) pixels as stored; the orientation of EXIF is not applied
     bits          of one channel; channels 1…4, 3 for a palette
     complete      whether the end is there: a file that was cut off has none
     """

@@ -1,4 +1,4 @@
-"""The images of a cache as files, for other programs to work on, with what these may know about the people."""
+"""The images of a cache as files for other programs, with a list of the people in them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def export_images(
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, ...]:
-    """Write the images of some rows under their own names, as they are stored, and a list of them; returns the files.
+    """Write the images of some rows under their names, with their stored bytes, and a list of them; returns the files.
 
-    The list, `pictures.json`, has for each image its name, file, size, camera, and for each of its people index,
+    The list, `LIST_NAME`, has for each image its name, file, size, camera, and for each of its people index,
     identity and box: what evaluations give to a method. Truth is left out. Predictions that name image and person
     come back through `hpc evaluate fit --predictions` (`lab.evaluate.predictions`).
     """

@@ -62,8 +62,8 @@ def to_fixed_camera(
     pelvis = SMPL24.index("pelvis")
     rest_pelvis = body.rest_joints(betas)[0, pelvis]
     root = torch.tensor(camera.root)
-    sight = rest_pelvis + torch.as_tensor(np.asarray(person.trans, np.float32))
-    rotations[:, pelvis] = rotation_between(sight, root) @ rotations[:, pelvis]
+    towards_person = rest_pelvis + torch.as_tensor(np.asarray(person.trans, np.float32))
+    rotations[:, pelvis] = rotation_between(towards_person, root) @ rotations[:, pelvis]
     posed = body.pose(rotations, betas, (root - rest_pelvis)[None], vertices=False)
     focal, centre = camera.focal_at(size), size / 2
     projected = project(posed.joints, torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
@@ -78,8 +78,8 @@ def to_fixed_camera(
     viewed = crop_example(example, crop, body)
     # Joints in space are as the parameters give them at the fixed position; joints in the image stay as labelled.
     joints = body.pose(rotations, shape, torch.as_tensor(trans)[None], vertices=False).joints[0].numpy()
-    known = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
-    labels: dict[str, Any] = {"poses": poses, "betas": shape[0].numpy(), "trans": trans, "joints": {"smpl24": known}}
+    labelled = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
+    labels: dict[str, Any] = {"poses": poses, "betas": shape[0].numpy(), "trans": trans, "joints": {"smpl24": labelled}}
     person = replace(viewed.person, **labels, fit_poses=None, fit_betas=None, fit_trans=None)
     maps = {name: values for name, values in viewed.maps.items() if name not in ("depth", "normals")}
     return replace(viewed, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
@@ -89,10 +89,10 @@ def _similarity(
     keypoints: NDArray[np.floating], projected: NDArray[np.floating], name: str
 ) -> tuple[float, np.ndarray]:
     """Scale and shift of the image (no turn) that bring its labelled joints (J, 3) nearest to (J, 2)."""
-    known = keypoints[:, 2] > 0
-    if known.sum() < 2:
-        raise InputError(name, "has too few labelled joints", expected="two or more", got=str(int(known.sum())))
-    source, target = keypoints[known, :2].astype(np.float64), projected[known].astype(np.float64)
+    labelled = keypoints[:, 2] > 0
+    if labelled.sum() < 2:
+        raise InputError(name, "has too few labelled joints", expected="two or more", got=str(int(labelled.sum())))
+    source, target = keypoints[labelled, :2].astype(np.float64), projected[labelled].astype(np.float64)
     source_mean, target_mean = source.mean(0), target.mean(0)
     spread = ((source - source_mean) ** 2).sum()
     scale = float(((source - source_mean) * (target - target_mean)).sum() / max(spread, 1e-9))

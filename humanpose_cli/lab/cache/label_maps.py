@@ -1,7 +1,8 @@
 """Label maps of posed bodies: person, part, depth, normal and surface position of each pixel; and their files.
 
-A map says what the centre of each pixel sees. Clothes count as the body under them: a vertex of a dressed mesh names
-the vertex of the body that it belongs to. Things in front hide people and are no label: their pixels are zero.
+A map has the label of what is visible at each pixel's centre. Clothes count as the body under them: a vertex of a
+dressed mesh names the vertex of the body that it belongs to. Things in front of people have no label: their pixels are
+zero.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ Mesh = tuple[Tensor, Tensor]
 RENDERED_MAPS = ("persons", "parts", "depth", "normals", "correspondence")
 """The maps that a mesh gives; `densepose` comes with data sets."""
 _UV_STEPS = 4095
-_MOST_MILLIMETRES = 65535
-_MOST_PEOPLE = 255
+_MAX_MILLIMETRES = 65535
+_MAX_PEOPLE = 255
 
 
 class BodyLabels:
-    """What a body's vertices and faces are called: made once for a body, used for all meshes on it.
+    """Part labels and texture coordinates of a body, made once and used for all meshes on it.
 
     parts  (V,) rows of SMPL24; faces (F, 3); uv (T, 2) and uv_faces (F, 3) of the body's own texture
     """
@@ -74,14 +75,14 @@ class BodyLabels:
         turn = np.argsort(corners, 1, kind="stable")
         wanted = self._keys(np.take_along_axis(corners, turn, 1))
         index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        known = keys[index] == wanted
+        is_face = keys[index] == wanted
         uv = self.vertex_uv[np.take_along_axis(corners, weights.argmax(1)[:, None], 1)[:, 0]]
-        rows = order[index[known]]
+        rows = order[index[is_face]]
         # The face's own order of corners, brought to the same sorted order.
-        own = np.argsort(self.faces[rows], 1, kind="stable")
-        coordinates = self.uv[np.take_along_axis(self.uv_faces[rows], own, 1)]
-        share = np.take_along_axis(weights[known], turn[known], 1)
-        uv[known] = np.einsum("nkc,nk->nc", coordinates, share)
+        face_order = np.argsort(self.faces[rows], 1, kind="stable")
+        coordinates = self.uv[np.take_along_axis(self.uv_faces[rows], face_order, 1)]
+        share = np.take_along_axis(weights[is_face], turn[is_face], 1)
+        uv[is_face] = np.einsum("nkc,nk->nc", coordinates, share)
         return uv
 
 
@@ -109,7 +110,7 @@ def labels_of(body: Body) -> BodyLabels:
 class MeshStack:
     """Several meshes as one, so that one z-buffer decides between them.
 
-    vertices (V, 3), faces (F, 3) int32; first_vertex and first_face (M + 1,) tell where each mesh begins
+    vertices (V, 3), faces (F, 3) int32; first_vertex and first_face (M + 1,): where each mesh begins
     """
 
     def __init__(self, meshes: Iterable[Mesh]) -> None:
@@ -150,8 +151,8 @@ def maps_of_raster(
     unknown = [name for name in names if name not in RENDERED_MAPS]
     if unknown:
         raise UsageError(unknown[0], "is no map that a mesh gives", expected=", ".join(RENDERED_MAPS))
-    if len(meshes) > _MOST_PEOPLE:
-        expected = f"{_MOST_PEOPLE} or fewer"
+    if len(meshes) > _MAX_PEOPLE:
+        expected = f"{_MAX_PEOPLE} or fewer"
         raise UsageError("people", "are too many for one map", expected=expected, got=f"{len(meshes)}")
     rendered = _RenderedMaps(meshes, stack, raster)
     return {name: rendered.map(name) for name in names}
@@ -205,7 +206,7 @@ class _RenderedMaps:
 
     def depth(self) -> Array:
         metres = self.raster.depth[0].cpu().numpy().ravel()[self.pixels]
-        return np.clip(np.rint(metres * 1000), 1, _MOST_MILLIMETRES)
+        return np.clip(np.rint(metres * 1000), 1, _MAX_MILLIMETRES)
 
     def normals(self) -> Array:
         smooth = interpolate(self.raster, self.stack.faces, self.stack.normals[None])[0].cpu().numpy()

@@ -75,19 +75,19 @@ class _Order:
         self.position = Position()
 
     def __len__(self) -> int:
-        whole = self.options.batch_size * self.options.world_size
-        return len(self.rows) // whole if self.options.drop_last else -(-len(self.rows) // whole)
+        rows_per_step = self.options.batch_size * self.options.world_size
+        return len(self.rows) // rows_per_step if self.options.drop_last else -(-len(self.rows) // rows_per_step)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, options = self.position.epoch, self.options
         order = self.rows
         if options.shuffle:
             order = np.random.default_rng((options.seed, epoch)).permutation(self.rows)
-        whole = options.batch_size * options.world_size
+        rows_per_step = options.batch_size * options.world_size
         for batch in range(self.position.batch, len(self)):
-            together = order[batch * whole : (batch + 1) * whole]
-            own = together[options.rank :: options.world_size]
-            yield [(epoch, int(row)) for row in (own if len(own) else together[:1])]
+            together = order[batch * rows_per_step : (batch + 1) * rows_per_step]
+            process_rows = together[options.rank :: options.world_size]
+            yield [(epoch, int(row)) for row in (process_rows if len(process_rows) else together[:1])]
 
 
 class BatchLoader:

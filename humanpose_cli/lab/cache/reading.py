@@ -1,7 +1,7 @@
 """The files of a cache, shards and the index: mapped into memory where HDF5 says that their datasets lie.
 
-HDF5 is asked for the root's attributes and for type, shape and offset of the contiguous datasets; rows are then slices
-of one `np.memmap`. No handle and no lock of HDF5 outlives the question, so threads and forked processes share a file.
+HDF5 reads the root's attributes, and type, shape and offset of the contiguous datasets; rows are then slices of one
+`np.memmap`. No handle and no lock of HDF5 stays open, so threads and forked processes share a file.
 All sizes are checked against the file's, so that a truncated file is an InputError and not a fault of the memory.
 """
 
@@ -128,7 +128,7 @@ class TableFile:
         """CRC-32 (N,) of each row of an encoded column."""
         return self._part(path, "checksums").copy()
 
-    def known(self, path: str) -> int:
+    def value_count(self, path: str) -> int:
         """Number of rows of a column that have a value."""
         column, count = self.columns[path], self.row_count(self.columns[path].table)
         if column.kind is not Kind.PLAIN:
@@ -286,10 +286,10 @@ class TableFile:
             raise self._damaged(f"{path} holds a text that is not UTF-8") from error
 
     def _damaged(self, problem: str) -> InputError:
-        return InputError(self.path, problem, remedy="copy or make it again; hpc cache verify tells more")
+        return InputError(self.path, problem, remedy="copy or make it again; hpc cache verify lists all damage")
 
 
-# What HDF5 is asked. Its lower level: h5py's own objects take several times longer to make than what is needed here.
+# HDF5 through h5py's lower level: making its File and Dataset objects takes several times longer.
 
 
 def read_attributes(path: Path) -> Attributes:
@@ -300,7 +300,7 @@ def read_attributes(path: Path) -> Attributes:
 
 @contextmanager
 def _hdf5(path: Path) -> Iterator[Any]:
-    """The file opened by HDF5; InputError for whatever it says of a damaged one."""
+    """The file opened by HDF5; InputError for a damaged one."""
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     access.set_file_locking(False, True)  # several processes read, and network mounts refuse locks
@@ -355,9 +355,9 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         return int(shard.numbers(f"pictures/{name}", row, row + 1)[0])
 
     width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
-    focal = _known(shard, "pictures/focal", row)
-    point = _known(shard, "pictures/principal_point", row)
-    rate = _known(shard, "pictures/frame_rate", row)
+    focal = _value_or_none(shard, "pictures/focal", row)
+    point = _value_or_none(shard, "pictures/principal_point", row)
+    rate = _value_or_none(shard, "pictures/frame_rate", row)
     first, sequence = number("first_person"), number("sequence")
     maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
     return Sample(
@@ -372,7 +372,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         frame=number("frame"),
         splits=shard.splits_of(row),
         frame_rate=None if rate is None else float(rate),
-        world_to_camera=_known(shard, "pictures/world_to_camera", row),
+        world_to_camera=_value_or_none(shard, "pictures/world_to_camera", row),
     )
 
 
@@ -399,10 +399,10 @@ def _value(shard: TableFile, column: Column, row: int) -> Any:
     if column.kind is Kind.RAGGED:
         points = shard.ragged(column.path, row)
         return points if len(points) else None
-    return _known(shard, column.path, row)
+    return _value_or_none(shard, column.path, row)
 
 
-def _known(shard: TableFile, path: str, row: int) -> Any:
+def _value_or_none(shard: TableFile, path: str, row: int) -> Any:
     """None where all numbers are NaN: a known row has at least one that is not, by the rules of its column."""
     if path not in shard:
         return None

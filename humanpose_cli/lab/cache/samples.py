@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 SPLITS = ("train", "validation", "test")
-"""What a split is called in every protocol: learned from, chosen by, judged on."""
+"""Names of splits in every protocol: to learn from, to choose by, to evaluate on."""
 CROSS_IMITATION = "cross-imitation"
 """The protocol whose pairs are of two people: the first in the pose of the second, of which there is no true image."""
 _OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "validation"}
 
 
 def split_name(name: str) -> str:
-    """One of SPLITS for the names that owners and users give it; another name as it is."""
+    """One of SPLITS for the names that owners and users give it; another name unchanged."""
     return _OWNERS_NAMES.get(name, name)
 
 
@@ -135,7 +135,7 @@ class Group:
     count  how many samples reading it will give
     pairs  (protocol, split) → (input, target) numbers of samples within the group, where a protocol lists pairs
     key    whatever the source needs to read it; plain data that can be pickled
-    files  it is read from, where these are the user's own and may change; a shard that is older is written again
+    files  it is read from, where these are the user's and may change; a shard that is older is written again
     """
 
     name: str
@@ -147,7 +147,7 @@ class Group:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What a cache says about where it comes from: name, and options as plain JSON values."""
+    """The source of a cache: its name, and options as plain JSON values."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -181,8 +181,8 @@ class LabellingSource(ABC):
     @property
     def info(self) -> SourceInfo:
         """The source's, and what was added."""
-        own = self.source.info
-        return SourceInfo(own.name, {**own.options, **self.added})
+        info = self.source.info
+        return SourceInfo(info.name, {**info.options, **self.added})
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ A shard is an HDF5 file with one group a table. A plain column is one dataset wi
 group of `values` and `offsets` (row i has values[offsets[i]:offsets[i + 1]]); an encoded column is a ragged one of
 JPEG or PNG bytes with a CRC-32 of each row beside it. All are little-endian, contiguous and uncompressed, so that a
 reader knows where each row lies in the file. Texts are UTF-8 of fixed width, filled up with zero bytes. Unknown
-numbers are NaN, an unknown text or encoded image is empty, and a column that nobody has a value for is left out.
+numbers are NaN, an unknown text or encoded image is empty, and a column without any value is left out.
 Rows count within the file: of the shard in a shard, of the whole cache in the index.
 """
 
@@ -102,8 +102,8 @@ class Column:
     @property
     def attributes(self) -> dict[str, str]:
         """The attributes stored with the values."""
-        known = {"units": self.units, "axes": self.axes, "skeleton": self.skeleton, "description": self.meaning}
-        return {name: text for name, text in known.items() if text}
+        texts = {"units": self.units, "axes": self.axes, "skeleton": self.skeleton, "description": self.meaning}
+        return {name: text for name, text in texts.items() if text}
 
 
 _CAMERA = "x right, y down, z forward"
@@ -157,8 +157,8 @@ def _people() -> list[Column]:
     def numbers(
         name: str, meaning: str, shape: tuple[int, ...], units: str = "", axes: str = "", **more: Any
     ) -> Column:
-        known = {"rule": Rule.FINITE, **more}
-        return Column("people", name, "<f4", meaning, shape, units, axes, optional=True, **known)
+        options = {"rule": Rule.FINITE, **more}
+        return Column("people", name, "<f4", meaning, shape, units, axes, optional=True, **options)
 
     def points(name: str, skeleton: Skeleton, width: int, meaning: str) -> Column:
         units, axes = ("pixels", _PIXELS) if width == 3 else ("metres", _CAMERA)
@@ -235,7 +235,7 @@ def columns_of(table: str, columns: tuple[Column, ...] = COLUMNS) -> Mapping[str
     return {column.name: column for column in columns if column.table == table}
 
 
-# What the root of a shard or of the index says about it.
+# The root attributes of a shard or of the index.
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ class Header:
 
     @property
     def attributes(self) -> dict[str, str | int]:
-        """As they are written."""
+        """The attributes to write."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
@@ -286,7 +286,7 @@ class Header:
             raise InputError(path, "is no file of a dataset cache", expected=f"the format {FORMAT!r}")
         version = attributes.get("schema_version")
         if not isinstance(version, int):
-            raise InputError(path, "does not tell the version of its schema", remedy="copy or make it again")
+            raise InputError(path, "lacks the version of its schema", remedy="copy or make it again")
         if version < SCHEMA_VERSION:
             raise InputError(path, f"has the unknown schema version {version}", remedy="make it again")
         if version > SCHEMA_VERSION:

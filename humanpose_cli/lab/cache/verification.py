@@ -1,7 +1,7 @@
 """`verify_cache`: what is damaged in a cache, named record by record.
 
-Checksums find changed bytes, decoding finds what was damaged before it was stored, and the labels are asked whether
-they can be true.
+Checksums find changed bytes, decoding finds what was damaged before it was stored, and labels are checked for values
+that are impossible.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ from humanpose_cli.lab.cache.writing import bytes_of, content_digest, value_prob
 def relation_problems(shard: TableFile) -> Iterator[str]:
     """Contradictions between the tables of a shard."""
     images, people = shard.header.picture_count, shard.header.person_count
+    first, image, group = "pictures/first_person", "people/picture", "pictures/group"
     counts = shard.numbers("pictures/person_count")
-    if not _follow(shard.numbers("pictures/first_person"), counts, people):
-        yield "pictures/first_person and person_count do not list each person once"
-    elif not np.array_equal(np.repeat(np.arange(images), counts), shard.numbers("people/picture")):
-        yield "people/picture does not name the image that lists the person"
+    if not _follow(shard.numbers(first), counts, people):
+        yield f"{first} and person_count do not list each person once"
+    elif not np.array_equal(np.repeat(np.arange(images), counts), shard.numbers(image)):
+        yield f"{image} does not name the image that lists the person"
     sizes = shard.numbers("groups/picture_count")
     if not _follow(shard.numbers("groups/first_picture"), sizes, images):
         yield "groups do not list each image once"
-    elif not np.array_equal(np.repeat(np.arange(len(sizes)), sizes), shard.numbers("pictures/group")):
-        yield "pictures/group does not name the group that lists the image"
+    elif not np.array_equal(np.repeat(np.arange(len(sizes)), sizes), shard.numbers(group)):
+        yield f"{group} does not name the group that lists the image"
     sequence, frame = shard.numbers("pictures/sequence"), shard.numbers("pictures/frame")
     for row, name in enumerate(shard.texts("sequences/name")):
         listed = shard.ragged("sequences/pictures", row)
@@ -112,8 +113,8 @@ def _rule_problems(shard: TableFile) -> Iterator[PersonProblem]:
                     yield row, f"{column.name} {problem}"
             continue
         values = shard.numbers(column.path)
-        known = ~np.isnan(values.reshape(len(values), -1)).all(-1)
-        for row in np.flatnonzero(known).tolist():
+        has_value = ~np.isnan(values.reshape(len(values), -1)).all(-1)
+        for row in np.flatnonzero(has_value).tolist():
             if problem := value_problem(column, values[row]):
                 yield row, f"{column.name} {problem}"
 
@@ -163,11 +164,11 @@ def _missed(
 
 def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
     """The impossible value of a decoded label map, in words, or ""."""
-    most: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": DENSEPOSE_CHARTS}
-    if name not in most:
+    limits: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": DENSEPOSE_CHARTS}
+    if name not in limits:
         return ""
     largest = int((pixels[..., 0] if pixels.ndim == 3 else pixels).max(initial=0))
-    return f"says {largest} where {most[name]} is the most there can be" if largest > most[name] else ""
+    return f"says {largest} where {limits[name]} is the maximum" if largest > limits[name] else ""
 
 
 @dataclass(frozen=True)

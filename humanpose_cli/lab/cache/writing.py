@@ -1,4 +1,4 @@
-"""Samples to a shard: checked against `lab.cache.samples`, then written by one process, whole or not at all."""
+"""Samples to a shard: checked against `lab.cache.samples`, then written by one process, completely or not at all."""
 
 from __future__ import annotations
 
@@ -75,9 +75,10 @@ def write_hdf5(
             if offset is not None:
                 offsets[name] = offset
         for name, (other, inside) in links.items():
-            parent, _, own = name.rpartition("/")
-            _group(file, parent)[own] = h5py.ExternalLink(other, inside)
-    # Not by HDF5: where its own write fails on a full disk, its library cannot close the file and says so on stderr.
+            parent, _, link = name.rpartition("/")
+            _group(file, parent)[link] = h5py.ExternalLink(other, inside)
+    # Not by HDF5: where its write fails on a full disk, closing the file raises a RuntimeError without an errno
+    # (h5py 3.16), which hides the OSError.
     with open(path, "r+b") as raw:
         for name, offset in offsets.items():
             raw.seek(offset)
@@ -119,7 +120,7 @@ def _group(file: h5py.File, path: str) -> h5py.Group:
 
 def _set_aside(file: h5py.File, name: str, dataset: Dataset) -> int | None:
     """Make a dataset without writing its values; returns where they go, None if there are none."""
-    parent, _, own = name.rpartition("/")
+    parent, _, leaf = name.rpartition("/")
     values = dataset.values
     group = _group(file, parent)
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -129,7 +130,7 @@ def _set_aside(file: h5py.File, name: str, dataset: Dataset) -> int | None:
     plan.set_obj_track_times(False)
     text = values.dtype.kind == "S"
     kind = h5py.h5t.py_create(h5py.string_dtype("utf-8", values.dtype.itemsize) if text else values.dtype, logical=True)
-    made = h5py.h5d.create(group.id, own.encode(), kind, h5py.h5s.create_simple(values.shape), plan)
+    made = h5py.h5d.create(group.id, leaf.encode(), kind, h5py.h5s.create_simple(values.shape), plan)
     for key, value in {**dataset.attributes, "crc32": zlib.crc32(bytes_of(values))}.items():
         _write_attribute(h5py.Dataset(made), key, value)
     return made.get_offset() if values.size else None
@@ -143,18 +144,18 @@ def _text_array(texts: Sequence[bytes]) -> NDArray[np.bytes_]:
     return np.array(texts, f"S{max([1, *map(len, texts)])}")
 
 
-def _plain_dataset(column: Column, rows: NDArray[Any], known: int | None = None) -> Dataset:
+def _plain_dataset(column: Column, rows: NDArray[Any], value_count: int | None = None) -> Dataset:
     """The dataset of a plain column, with the column's attributes and the number of rows that have a value."""
     attributes: dict[str, str | int] = dict(column.attributes)
-    return Dataset(rows, attributes if known is None else {**attributes, "known": known})
+    return Dataset(rows, attributes if value_count is None else {**attributes, "known": value_count})
 
 
 def _ragged_datasets(column: Column, rows: Sequence[NDArray[Any]]) -> dict[str, Dataset]:
     """The datasets of a ragged column by path."""
     values = np.concatenate([np.zeros((0, *column.shape), column.numpy_dtype), *rows])
-    known = sum(1 for row in rows if len(row))
+    value_count = sum(1 for row in rows if len(row))
     return {
-        f"{column.path}/values": _plain_dataset(column, values.astype(column.numpy_dtype), known),
+        f"{column.path}/values": _plain_dataset(column, values.astype(column.numpy_dtype), value_count),
         f"{column.path}/offsets": Dataset(_offsets([len(row) for row in rows])),
     }
 
@@ -173,14 +174,14 @@ class _GrowingColumn:
 
     def __init__(self, column: Column, folder: Path, open_files: ExitStack) -> None:
         self.column, self._folder, self._open_files = column, folder, open_files
-        self.known = 0
+        self.value_count = 0
         self._rows: list[Any] = []  # of encoded columns the numbers of bytes
         self._checksums: list[int] = []
         self._file: IO[bytes] | None = None
 
     def add(self, row: Any) -> None:
         """A row: an array of the column's type, a text's or an image's bytes; None where it is not known."""
-        self.known += row is not None and not (isinstance(row, bytes) and not row)
+        self.value_count += row is not None and not (isinstance(row, bytes) and not row)
         if self.column.kind is not Kind.ENCODED:
             self._rows.append(row)
             return
@@ -194,12 +195,12 @@ class _GrowingColumn:
             self._file.write(data)
 
     def datasets(self) -> dict[str, Dataset]:
-        """Its datasets by path; none for an optional column that nobody has a value for."""
+        """Its datasets by path; none for an optional column without a value."""
         column = self.column
-        if column.optional and not self.known:
+        if column.optional and not self.value_count:
             return {}
         if column.kind is Kind.PLAIN:
-            return {column.path: _plain_dataset(column, self._plain(), self.known)}
+            return {column.path: _plain_dataset(column, self._plain(), self.value_count)}
         if column.kind is Kind.RAGGED:
             empty = np.zeros((0, *column.shape), column.numpy_dtype)
             return _ragged_datasets(column, [empty if row is None else row for row in self._rows])
@@ -208,7 +209,7 @@ class _GrowingColumn:
             self._file.flush()
             values = np.asarray(np.memmap(self._file, np.uint8, "r"))
         return {
-            f"{column.path}/values": _plain_dataset(column, values, self.known),
+            f"{column.path}/values": _plain_dataset(column, values, self.value_count),
             f"{column.path}/offsets": Dataset(_offsets(self._rows)),
             f"{column.path}/checksums": Dataset(np.array(self._checksums, "<u4")),
         }
@@ -319,9 +320,9 @@ class _Shard:
         if sample.sequence:
             sequence = self._sequence_rows.setdefault(sample.sequence, len(self._sequence_rows))
             self._sequences.setdefault(sample.sequence, []).append((sample.frame, row))
-        known = {"group": len(self.groups), "sequence": sequence}
-        known |= {"first_person": self.people, "person_count": len(sample.people)}
-        self._add_row("pictures", f"sample {sample.name!r}", sample, known)
+        computed = {"group": len(self.groups), "sequence": sequence}
+        computed |= {"first_person": self.people, "person_count": len(sample.people)}
+        self._add_row("pictures", f"sample {sample.name!r}", sample, computed)
         for number, person in enumerate(sample.people):
             self._add_row("people", f"sample {sample.name!r}, person {number}", person, {"picture": row})
         for key in sample.splits.items():
@@ -329,10 +330,10 @@ class _Shard:
         self.images += 1
         self.people += len(sample.people)
 
-    def _add_row(self, table: str, subject: str, labelled: Sample | Person, known: Mapping[str, int]) -> None:
+    def _add_row(self, table: str, subject: str, labelled: Sample | Person, computed: Mapping[str, int]) -> None:
         for growing in self._tables[table]:
             column = growing.column
-            value = known[column.name] if column.name in known else value_of(labelled, column)
+            value = computed[column.name] if column.name in computed else value_of(labelled, column)
             if column.is_text:
                 value = as_text(subject, column, value)
             elif column.kind is not Kind.ENCODED:
@@ -363,17 +364,19 @@ def join_datasets(
     protocols  (name, split) → rows of images; pairs  (name, split) → (input, target) rows
     """
     names, firsts, counts = zip(*groups, strict=True)
-    datasets = table_datasets("groups", name=names, first_picture=firsts, picture_count=counts)
-    datasets |= table_datasets("sequences", name=sequences, pictures=sequences.values())
+    datasets = table_datasets("groups", {"name": names, "first_picture": firsts, "picture_count": counts})
+    datasets |= table_datasets("sequences", {"name": sequences, "pictures": sequences.values()})
     for table, found in (("protocols", protocols), ("pairs", pairs)):
         keys = sorted(found)
-        columns: dict[str, Any] = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
-        datasets |= table_datasets(table, **columns, pictures=[found[key] for key in keys])
+        columns = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
+        datasets |= table_datasets(table, {**columns, "pictures": [found[key] for key in keys]})
     return datasets
 
 
-def table_datasets(table: str, described: tuple[Column, ...] = COLUMNS, **columns: Iterable[Any]) -> dict[str, Dataset]:
-    """The datasets of a table by path, of columns of texts, of numbers, or of rows of numbers."""
+def table_datasets(
+    table: str, columns: Mapping[str, Iterable[Any]], described: tuple[Column, ...] = COLUMNS
+) -> dict[str, Dataset]:
+    """The datasets of a table by path, from its columns of texts, of numbers, or of rows of numbers."""
     datasets: dict[str, Dataset] = {}
     for name, values in columns.items():
         column = columns_of(table, described)[name]
@@ -388,7 +391,7 @@ def table_datasets(table: str, described: tuple[Column, ...] = COLUMNS, **column
 
 
 _GENDERS = ("", "neutral", "male", "female")
-_KNOWN = {"maps": frozenset(LABEL_MAPS), "keypoints": frozenset(SKELETONS), "joints": frozenset(SKELETONS)}
+_FAMILY_MEMBERS = {"maps": frozenset(LABEL_MAPS), "keypoints": frozenset(SKELETONS), "joints": frozenset(SKELETONS)}
 
 
 def value_of(labelled: Sample | Person, column: Column) -> Any:
@@ -399,7 +402,7 @@ def value_of(labelled: Sample | Person, column: Column) -> Any:
 
 
 def check_splits(subject: str, splits: Iterable[str]) -> None:
-    """InputError for a split under another name than those of SPLITS, by which nobody would find it."""
+    """InputError for a split under another name than those of SPLITS."""
     for split in splits:
         if split not in SPLITS:
             raise InputError(subject, "is in a split of another name", expected=", ".join(SPLITS), got=split)
@@ -431,9 +434,9 @@ def check_image(sample: Sample) -> None:
 
 
 def _refuse_unknown(subject: str, family: str, found: Any) -> None:
-    unknown = sorted(set(found) - _KNOWN[family])
+    unknown = sorted(set(found) - _FAMILY_MEMBERS[family])
     if unknown:
-        expected = ", ".join(sorted(_KNOWN[family]))
+        expected = ", ".join(sorted(_FAMILY_MEMBERS[family]))
         raise InputError(subject, f"{family}: has a name that is not known", expected=expected, got=unknown[0])
 
 

@@ -11,8 +11,8 @@ all_npz_12_training.zip for SMPL-X). Fields of a scene's file, a row a person an
     trans_cam (N, 3) and cam_ext (N, 4, 4): translations add up; cam_int (N, 3, 3)
     gtkps     (N, J, 2 or 3) pixels of the model's joints, the first 24 (22) of which are those of SMPL24
 
-Images of scenes whose names contain "closeup" are stored lying on their side and are set up. People of whom the owners
-saw too little have no rows; who is not labelled may still be in an image. Protocol "bedlam": train, or validation
+Images of scenes whose names contain "closeup" are stored lying on their side and are set up. People who are
+hardly visible have no rows: images may show people without labels. Protocol "bedlam": train, or validation
 where the folder of the labels' or the images' name says so. A group is a sequence of a scene.
 """
 

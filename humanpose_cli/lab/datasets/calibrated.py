@@ -33,7 +33,7 @@ Array = NDArray[Any]
 DEFAULT_CROP = 384
 """Pixels a side of a stored person: what the largest networks here see (256), and a half more to turn and shift."""
 _MARGIN = 1.3  # the crop's side over the joints' larger extent: joints lie inside of the body
-_LEAST_SIDE = 16.0
+_MIN_SIDE = 16.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _averaged(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArra
     return blocks.mean((1, 3), dtype=np.float32), first
 
 
-def whole_view(lens: Lens, size: tuple[int, int]) -> PinholeView:
+def full_view(lens: Lens, size: tuple[int, int]) -> PinholeView:
     """All of an image of that size, at its own scale (the mean of both focal lengths)."""
     return PinholeView(sum(lens.focal) / 2, lens.principal_point, size)
 
@@ -151,14 +151,14 @@ def person_view(lens: Lens, points: Array, crop_size: int) -> PinholeView:
     """A square around points (N, 3) metres in camera axes: some margin about their larger extent, made smaller to
     `crop_size` pixels a side where it is larger, never made larger.
     """
-    whole = whole_view(lens, (1, 1))
-    pixels = whole.project(points)
+    full = full_view(lens, (1, 1))
+    pixels = full.project(points)
     low, high = pixels.min(0), pixels.max(0)
-    side = max(_MARGIN * float((high - low).max()), _LEAST_SIDE)
+    side = max(_MARGIN * float((high - low).max()), _MIN_SIDE)
     length = min(crop_size, ceil(side))
     scale = length / side
-    principal = (np.asarray(whole.principal_point) - ((low + high) / 2 - side / 2)) * scale
-    return PinholeView(whole.focal * scale, (float(principal[0]), float(principal[1])), (length, length))
+    principal = (np.asarray(full.principal_point) - ((low + high) / 2 - side / 2)) * scale
+    return PinholeView(full.focal * scale, (float(principal[0]), float(principal[1])), (length, length))
 
 
 # What sources of calibrated laboratories share: every n-th frame of a video, one person, a pinhole view of them.
@@ -202,7 +202,7 @@ class Shot:
         """What of it is kept; the whole image where nothing says where people are."""
         ahead = self.around[self.around[:, 2] > _NEAREST]  # nothing behind the camera can be cut out
         if not crop_size or not len(ahead):
-            return whole_view(self.lens, (self.pixels.shape[1], self.pixels.shape[0]))
+            return full_view(self.lens, (self.pixels.shape[1], self.pixels.shape[0]))
         return person_view(self.lens, ahead, crop_size)
 
     def sample(self, name: str, view: PinholeView, people: Sequence[Person], **facts: Any) -> Sample:
@@ -215,18 +215,18 @@ def with_joints(person: Person, skeleton: str, joints: Array, view: PinholeView)
     """The person with joints (J, 4), metres in camera axes and confidence, and the keypoints and the box that a view
     has of them.
     """
-    known = (joints[:, 3] > 0) & (joints[:, 2] > 0)  # what is unknown or behind the camera has the confidence 0
+    visible = (joints[:, 3] > 0) & (joints[:, 2] > 0)  # what is unknown or behind the camera has the confidence 0
     keypoints = np.zeros((len(joints), 3))
-    keypoints[known, :2] = view.project(joints[known, :3])
-    keypoints[known, 2] = joints[known, 3]
-    box = box_around(keypoints[known, :2], view.size)
+    keypoints[visible, :2] = view.project(joints[visible, :3])
+    keypoints[visible, 2] = joints[visible, 3]
+    box = box_around(keypoints[visible, :2], view.size)
     return replace(person, joints={skeleton: joints}, keypoints={skeleton: keypoints}, box=box)
 
 
 def with_fitted_bodies(person: Person, fitter: BodyJointFitter | None, joints: Array, skeleton: str) -> list[Person]:
     """The person once for each frame of joints (T, J, 4), with the bodies of the joint fitter where there is one.
 
-    Frames that could not be fitted keep the person as it is.
+    Frames that could not be fitted keep the person unchanged.
     """
     people = [person] * len(joints)
     if fitter is None:

@@ -13,7 +13,7 @@ by options. Layouts after the owners' pages, and MMPose's for what others conver
 
 Labels: boxes, COCO's 17 joints as far as the file names them (others, such as the top of the head, are left out), masks
 of the outlines and their areas. Boxes and outlines are continuous pixels from the corner of the image; keypoints name
-pixels, whose centres half is added for. Crowds are no people; images on which nobody has a labelled joint are left out.
+pixels, whose centres half is added for. Crowds are no people; images without a labelled joint are left out.
 Protocol "coco": train, validation and test by the files' names. A group is an image, or a video where there are some.
 """
 
@@ -56,7 +56,7 @@ _FILES = (
     r"mpii_(?P<split>train|val|test)",
     r"posetrack18_(?P<split>train|val)",
 )
-_KNOWN = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", name) for name in _FILES))
+_FILE_NAME = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", name) for name in _FILES))
 _OF_VIDEOS = ("train", "val", "test")  # folders of PoseTrack's files
 _SPLIT = re.compile(r"(train|val|test)")
 _YEAR = re.compile(r"(?:train|val)(\d{4})$")
@@ -121,7 +121,7 @@ class CocoSource(FolderSource):
             return [existing_file(self.root / self.options.annotations, "an annotation file")]
         folders = [self.root / name for name in _FOLDERS]
         files = [path for folder in folders if folder.is_dir() for path in folder.glob("*.json")]
-        files = [path for path in files if _KNOWN.fullmatch(path.stem)]
+        files = [path for path in files if _FILE_NAME.fullmatch(path.stem)]
         for split in _OF_VIDEOS:
             files += (self.root / "annotations" / split).glob("[0-9]*_*.json")
         return sorted(files, key=natural_order)
@@ -179,10 +179,10 @@ def _split_of(path: Path) -> str:
 
 
 def _read(path: Path) -> tuple[list[_Shown], list[str]]:
-    """The images on which somebody has a labelled joint, with all of their people; and joints that are left out."""
+    """The images with a labelled joint, with all of their people; and joints that are left out."""
     document = read_json_object(path)
     images, annotations = records(path, document, "images"), records(path, document, "annotations")
-    known = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
+    records_by_id = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
     names = keypoint_names(path, document)
     # Where the flag 2 does not occur, as in PoseTrack, 1 means visible, else hidden.
     hidden = any(2 in (annotation.get("keypoints") or [])[2::3] for annotation in annotations)
@@ -190,7 +190,7 @@ def _read(path: Path) -> tuple[list[_Shown], list[str]]:
     people: dict[Any, list[_Annotated]] = {}
     for number, annotation in enumerate(annotations):
         where, key = f"{path}, annotations[{number}]", annotation.get("image_id")
-        if not isinstance(key, int | str) or key not in known:
+        if not isinstance(key, int | str) or key not in records_by_id:
             raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
         person = None if annotation.get("iscrowd", 0) else _annotated(where, annotation, names, one)
         if person is not None:
@@ -198,12 +198,12 @@ def _read(path: Path) -> tuple[list[_Shown], list[str]]:
         annotations[number] = {}  # these files are large
     shown = [
         _shown(path, record, people[key])
-        for key, record in known.items()
+        for key, record in records_by_id.items()
         if any(person.keypoints[:, 2].any() for person in people.get(key, ()))
     ]
     if not shown:
         raise InputError(
-            path, "has nobody with a labelled joint", expected=f"keypoints of {', '.join(COCO17.joint_names[:3])} …"
+            path, "has no person with a labelled joint", expected=f"keypoints of {', '.join(COCO17.joint_names[:3])} …"
         )
     return shown, [name for name in names if name not in COCO17]
 
@@ -234,12 +234,12 @@ def _annotated(where: str, annotation: Mapping[str, Any], names: Sequence[str], 
     if not (box[2:] > box[:2]).all():
         return None
     area = annotation.get("area")
-    known = isinstance(area, int | float) and np.isfinite(area) and area > 0
+    has_area = isinstance(area, int | float) and np.isfinite(area) and area > 0
     return _Annotated(
         where,
         box,
         to_coco17(keypoints, names),
-        float(area) if known and area is not None else None,
+        float(area) if has_area and area is not None else None,
         annotation.get("segmentation") or None,
         str(annotation.get("track_id", "")),
     )

@@ -77,17 +77,17 @@ class FolderSource(ABC):
         self.options = options or self.options_type()
         self.tools = tools or SourceTools()
         if self.splits is not None and self.options.split and not any(map(self._wants, self.splits)):
-            expected = ", ".join(map(split_name, self.splits)) or "none: it is read as a whole"
+            expected = ", ".join(map(split_name, self.splits)) or "none: it has one split"
             raise UsageError("split", f"is none of {self.title}", expected=expected, got=self.options.split)
         for model in self.tools.bodies.values() if self.bodies else ():
             kind = model.name.partition("-")[0]
             if kind.startswith("smpl") and kind not in self.bodies:
                 expected = " or ".join(self.bodies)
                 raise UsageError("model", f"is not of {self.title}'s kind", expected=expected, got=model.name)
-        given = self.tools.bodies
-        if given and self.genders and not set(given) & set(self.genders):
-            expected, got = " and ".join(self.genders), ", ".join(given)
-            raise UsageError("model", f"is nobody's of {self.title}", expected=expected, got=got)
+        models = self.tools.bodies
+        if models and self.genders and not set(models) & set(self.genders):
+            expected, got = " and ".join(self.genders), ", ".join(models)
+            raise UsageError("model", f"fits no person of {self.title}", expected=expected, got=got)
         self._prepare()
 
     def _prepare(self) -> None:  # noqa: B027 - most need nothing
@@ -104,10 +104,10 @@ class FolderSource(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about what is missing or unusual in the folder, for the user to read; none for a whole one."""
+        """Sentences about what is missing or unusual in the folder; none for a complete one."""
         lacking = [gender for gender in self.genders if self.tools.bodies and gender not in self.tools.bodies]
-        own = [f"{self.title}: nothing is drawn of {gender} people without their `model`" for gender in lacking]
-        return (*own, *self._listing[1])
+        undrawn = [f"{self.title}: nothing is drawn of {gender} people without their `model`" for gender in lacking]
+        return (*undrawn, *self._listing[1])
 
     def groups(self) -> Sequence[Group]:
         """All groups in a fixed order. InputError names a missing or wrong file."""
@@ -137,9 +137,9 @@ class FolderSource(ABC):
         """The groups in the folder, found without decoding images; sentences for the user are added to `notes`."""
 
     def _wants(self, split: str) -> bool:
-        """Whether a split, by its owner's name, is asked for."""
-        asked = self.options.split
-        return not asked or split_name(asked) == split_name(split)
+        """Whether a split, by its owner's name, is requested."""
+        wanted = self.options.split
+        return not wanted or split_name(wanted) == split_name(split)
 
     # What is missing: a note where that is allowed, else InputError.
 
@@ -186,7 +186,7 @@ class FolderSource(ABC):
         notes.append(f"{list_file}: {len(missing)} of {len(pairs)} {what} are missing, the first being {missing[0]}")
         return [item for item, path in pairs if path.exists()]
 
-    # What the tools say
+    # Results of the tools
 
     def _estimator_info(self) -> Mapping[str, Any]:
         """For sources without poses of their own: who made them."""
@@ -206,7 +206,7 @@ class FolderSource(ABC):
     def _estimated(
         self, images: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool
     ) -> Sequence[EstimatedImage]:
-        """What the estimator says about the one person in each of `count` images; of nobody without one."""
+        """The estimate of the one person in each of `count` images; empty ones without an estimator."""
         if self.tools.estimator is None:
             return [EstimatedImage()] * count
         found = self.tools.estimator.estimate(images, sequence=sequence, single_person=True)
@@ -219,7 +219,7 @@ class FolderSource(ABC):
 
 Array = NDArray[Any]
 MAX_RADIANS = 100.0
-"""Axis-angle beyond this is no rotation that anybody stored on purpose."""
+"""Axis-angle beyond this is damaged data."""
 OPENPOSE18: tuple[str, ...] = (
     *("nose", "neck"),
     *("right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),

@@ -114,8 +114,8 @@ class DeepFashionSource(FolderSource):
         path, rows = self._partition
         self._check_count(path, "images", OFFICIAL_IMAGES, len(rows), notes)
         present = self._present([(name, self._images / name) for name in rows], path, "images", notes)
-        known = set(present)
-        pairs = {key: self._pairs(key, file, known, notes) for key, file in self._pair_lists.items()}
+        available = set(present)
+        pairs = {key: self._pairs(key, file, available, notes) for key, file in self._pair_lists.items()}
         if not pairs:
             expected = _PAIR_FILES["patn"].format("{train,test}")
             notes.append(f"{self.root}: has no pair lists ({expected}): the cache cannot be used to evaluate reposing")
@@ -154,7 +154,7 @@ class DeepFashionSource(FolderSource):
             raise InputError(path, f"names {name!r}, which is no image of DeepFashion", expected=expected)
         return listed
 
-    def _pairs(self, key: tuple[str, str], path: Path, known: set[str], notes: list[str]) -> list[tuple[str, str]]:
+    def _pairs(self, key: tuple[str, str], path: Path, available: set[str], notes: list[str]) -> list[tuple[str, str]]:
         rows = [
             (self._unmangled(path, row["from"]), self._unmangled(path, row["to"]))
             for row in read_csv(path, ("from", "to"))
@@ -164,10 +164,10 @@ class DeepFashionSource(FolderSource):
         for source, target in rows:
             if _garment(source) != _garment(target):
                 raise InputError(path, f"pairs different garments, {source} and {target}")
-        lost = [name for pair in rows for name in pair if name not in known]
+        lost = [name for pair in rows for name in pair if name not in available]
         if lost:  # of the official list, but missing: there is a note already
             notes.append(f"{path}: pairs with {len(set(lost))} images that are missing are left out")
-        return [pair for pair in rows if pair[0] in known and pair[1] in known]
+        return [pair for pair in rows if pair[0] in available and pair[1] in available]
 
     def _groups(
         self,

@@ -149,7 +149,7 @@ _PROTOCOLS = {
     "valminusminival": {"densepose": "train", "files": "validation"},
     "minival": {"densepose": "validation", "files": "test"},
 }
-"""File → protocol → split: "densepose" as the owners train and judge, "files" with a split for each file."""
+"""File → protocol → split: "densepose" as the owners train and evaluate, "files" with a split for each file."""
 _IMAGES = {"train": "train2014", "valminusminival": "val2014", "minival": "val2014"}
 
 

@@ -13,7 +13,7 @@ Bodies turn with the camera about their pelvis (`body_to_camera`). Where no mode
 body at rest is the point that lies, with the least squares, where kp2d has the pelvis in all frames.
 
 Protocols "emdb1" (17 videos), "emdb2" (25 videos, for trajectories in the world) and "emdb" (all), each only a test
-split: nobody is to learn from it. A group is a video; frames that the owners call invalid are left out. The camera's
+split: it is not for training. A group is a video; frames that the owners call invalid are left out. The camera's
 path is kept (`Sample.world_to_camera`).
 """
 

@@ -1,4 +1,4 @@
-"""Labels of our own fits, for data sets that lack poses: of images by `hpc fit`, of 3-D joints by `fit_joints`.
+"""Fits as labels, for data sets that lack poses: of images by `hpc fit`, of 3-D joints by `fit_joints`.
 
 Sources use only the public members of the two classes, so that callers may pass in others. Instances are pickled to the
 processes that read a source; the fitter and its models load where they are first used.

@@ -13,8 +13,8 @@ VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled obj
 
 Protocols: "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for testing, every 10th frame (section 4);
 "deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1); "p1" and "p2":
-the same actors, every 5th frame, as HMR and SPIN are judged: p1 on all cameras, p2 on camera 60457274 alone. They are
-left out where `every` does not divide 5.
+the same actors, every 5th frame, as HMR and SPIN are evaluated: p1 on all cameras, p2 on camera 60457274 alone. They
+are left out where `every` does not divide 5.
 
 Of each frame one pinhole view of the actor is kept (`calibrated`); labels are the joints, and bodies from MoSh fits or
 from the joint fitter. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are
@@ -236,8 +236,8 @@ class H36mSource(FolderSource):
                 existing_folder(Path(folder), "a folder with results on Human3.6M")
 
     def _more_info(self) -> Mapping[str, Any]:
-        given = {"mosh": self.options.mosh is not None, "densepose": self.options.densepose is not None}
-        return {**given, **({"bodies_by": {"name": "MoSh"}} if self.options.mosh else self._fitter_info())}
+        results = {"mosh": self.options.mosh is not None, "densepose": self.options.densepose is not None}
+        return {**results, **({"bodies_by": {"name": "MoSh"}} if self.options.mosh else self._fitter_info())}
 
     @cached_property
     def _cameras(self) -> Mapping[tuple[int, str], CalibratedCamera]:
@@ -386,10 +386,10 @@ class H36mSource(FolderSource):
         trans: Array | list[None] = [None] * len(rows)
         if body is not None and rows:
             trans = placed_by_joints(body, poses, fits.betas, joints[rows], "h36m17")
-        known = replace(facts, body="smpl", gender="neutral", betas=fits.betas)
+        fitted_person = replace(facts, body="smpl", gender="neutral", betas=fits.betas)
         people = [facts] * len(frames)
         for row, pose, at in zip(rows, poses, trans, strict=True):
-            people[row] = replace(known, poses=pose, trans=at)
+            people[row] = replace(fitted_person, poses=pose, trans=at)
         return people
 
     def _decoded(self, view: _View) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -172,12 +172,12 @@ class _Segments:
         self.before = np.floor(times).astype(int)
         self.after = self.before + 1
         self.between = (times - self.before)[:, None]
-        self.whole = self.between[:, 0] == 0
+        self.is_integer = self.between[:, 0] == 0
 
     def detected(self, number: int) -> NDArray[np.bool_]:
         """(T,) whether a point was measured before and after each time."""
         detected = np.asarray(self.points.positions[:, number].any(axis=-1))
-        return detected[self.before] & (detected[self.after] | self.whole)
+        return detected[self.before] & (detected[self.after] | self.is_integer)
 
     def origin(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
         """(T, 3) position of a point, and whether it was measured."""
@@ -212,7 +212,7 @@ class _Segments:
         """(T,) mean distance of two points before and after each time."""
         apart = self.points.positions[:, self.points.find(start)] - self.points.positions[:, self.points.find(end)]
         distance = np.linalg.norm(apart, axis=-1)
-        last = np.where(self.whole, self.before, self.after)
+        last = np.where(self.is_integer, self.before, self.after)
         return (distance[self.before] + distance[last]) / 2
 
 
@@ -222,18 +222,18 @@ def joints_at(points: C3dPoints, times: Array, measured: Measurements) -> Array:
     All are unknown where a marker is missing, as in the owners' code; spine and nose always, which it lacks; the top
     of the head where it is below the neck, because the head's axes are upside down in some frames.
     """
-    known = (times >= 0) & (np.ceil(times) < len(points.positions))
+    valid = (times >= 0) & (np.ceil(times) < len(points.positions))
     # MATLAB's code looks one frame further even at whole times; the last frame is repeated for that.
     padded = C3dPoints(
         points.path, points.labels, np.concatenate((points.positions, points.positions[-1:])), points.unit
     )
-    segments = _Segments(padded, np.where(known, times, 0))
+    segments = _Segments(padded, np.where(valid, times, 0))
     for names in _MARKERS:
-        known &= segments.detected(min(_numbers_of(points, names)))
+        valid &= segments.detected(min(_numbers_of(points, names)))
     joints = np.zeros((len(times), len(H36M17), 4))
     for name, (position, detected) in _joints(segments, measured).items():
         joints[:, H36M17.index(name), :3] = position * (0.001 if points.unit == "mm" else 1.0)
-        joints[:, H36M17.index(name), 3] = known & detected
+        joints[:, H36M17.index(name), 3] = valid & detected
     head, neck = joints[:, H36M17.index("head_top")], joints[:, H36M17.index("thorax")]
     head[:, 3] *= head[:, 2] > neck[:, 2]
     joints[joints[..., 3] == 0] = 0
@@ -250,34 +250,34 @@ def _numbers_of(points: C3dPoints, names: Sequence[str]) -> list[int]:
 def _joints(segments: _Segments, measured: Measurements) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
     """Name of h36m17 → position (T, 3) millimetres, and where it is known. Proximal and distal ends are averaged."""
     torso = segments.length("TRXO", "PELO")
-    pelvis_axes, pelvis_known = segments.axes("PELO")
-    head_axes, head_known = segments.axes("HEDO")
-    neck, neck_known = segments.origin("TRXO")
+    pelvis_axes, pelvis_valid = segments.axes("PELO")
+    head_axes, head_valid = segments.axes("HEDO")
+    neck, neck_valid = segments.origin("TRXO")
     pelvis = segments.origin("PELO")[0] + pelvis_axes[..., 0] * _PELVIS_BACK
     upper = pelvis + _tilted(pelvis_axes, np.arctan2(measured.torso_radius / 2, torso)) * torso[:, None]
     found = {
-        "pelvis": (pelvis, pelvis_known),
-        "thorax": ((upper + neck) / 2, pelvis_known & neck_known),
-        "head_top": (neck + head_axes[..., 2] * _HEAD_LENGTH, head_known & neck_known),
+        "pelvis": (pelvis, pelvis_valid),
+        "thorax": ((upper + neck) / 2, pelvis_valid & neck_valid),
+        "head_top": (neck + head_axes[..., 2] * _HEAD_LENGTH, head_valid & neck_valid),
     }
     for side, letter, offset in zip(("left", "right"), "LR", measured.shoulder_offsets, strict=True):
-        thigh_axes, thigh_known = segments.axes(f"{letter}FEO")
-        shank_axes, shank_known = segments.axes(f"{letter}TIO")
-        (hip, hip_known), (knee, _) = segments.origin(f"{letter}FEP"), segments.origin(f"{letter}FEO")
+        thigh_axes, thigh_valid = segments.axes(f"{letter}FEO")
+        shank_axes, shank_valid = segments.axes(f"{letter}TIO")
+        (hip, hip_valid), (knee, _) = segments.origin(f"{letter}FEP"), segments.origin(f"{letter}FEO")
         thigh = segments.length(f"{letter}FEP", f"{letter}FEO")[:, None]
         shank = segments.length(f"{letter}FEO", f"{letter}TIO")[:, None]
-        found[f"{side}_hip"] = (hip, hip_known)
-        found[f"{side}_knee"] = ((hip - thigh_axes[..., 2] * thigh + knee) / 2, hip_known & thigh_known & shank_known)
-        found[f"{side}_ankle"] = (knee - shank_axes[..., 2] * shank, thigh_known & shank_known)
+        found[f"{side}_hip"] = (hip, hip_valid)
+        found[f"{side}_knee"] = ((hip - thigh_axes[..., 2] * thigh + knee) / 2, hip_valid & thigh_valid & shank_valid)
+        found[f"{side}_ankle"] = (knee - shank_axes[..., 2] * shank, thigh_valid & shank_valid)
         found |= _arm(segments, side, letter, offset)
     return found
 
 
 def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
     """Shoulder, elbow and wrist; the upper arm is turned outward by the shoulder's width, the elbow follows."""
-    upper_axes, upper_known = segments.axes(f"{letter}HUO")
-    lower_axes, lower_known = segments.axes(f"{letter}RAO")
-    (shoulder, shoulder_known), (elbow, _) = segments.origin(f"{letter}CLO"), segments.origin(f"{letter}HUO")
+    upper_axes, upper_valid = segments.axes(f"{letter}HUO")
+    lower_axes, lower_valid = segments.axes(f"{letter}RAO")
+    (shoulder, shoulder_valid), (elbow, _) = segments.origin(f"{letter}CLO"), segments.origin(f"{letter}HUO")
     upper = segments.length(f"{letter}CLO", f"{letter}HUO")
     lower = segments.length(f"{letter}HUO", f"{letter}RAO")[:, None]
     angle = np.arctan2(offset / 2, upper)
@@ -285,11 +285,11 @@ def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str
     end = shoulder - _tilted(upper_axes, -angle) * upper[:, None]
     start = end + apart
     wrist = start - _tilted(lower_axes, angle) * lower
-    all_known = shoulder_known & upper_known & lower_known
+    all_valid = shoulder_valid & upper_valid & lower_valid
     return {
-        f"{side}_shoulder": (shoulder, shoulder_known),
-        f"{side}_elbow": ((end + start) / 2, all_known),
-        f"{side}_wrist": (wrist, all_known),
+        f"{side}_shoulder": (shoulder, shoulder_valid),
+        f"{side}_elbow": ((end + start) / 2, all_valid),
+        f"{side}_wrist": (wrist, all_valid),
     }
 
 
@@ -372,8 +372,9 @@ class HumanEvaSource(FolderSource):
         folder = self.root / actor
         mocap = folder / "Mocap_Data"
         shared = [mocap / f"{action}_1.c3d", mocap / "Static.c3d", mocap / f"{actor}.mp"]
-        own = [(self._video(actor, action, c), self._sync(actor, action, c), self._lens(actor, c)) for c in _CAMERAS]
-        return [*shared, *(path for paths in own for path in paths)]
+        for camera in _CAMERAS:
+            shared += [self._video(actor, action, camera), self._sync(actor, action, camera), self._lens(actor, camera)]
+        return shared
 
     def _video(self, actor: str, action: str, camera: str) -> Path:
         return self.root / actor / "Image_Data" / f"{action}_1_({camera}).avi"
@@ -392,13 +393,13 @@ class HumanEvaSource(FolderSource):
         measured = read_measurements(folder / f"{actor}.mp", read_c3d(folder / "Static.c3d"))
         frames = np.arange(_FIRST_FRAME, FRAMES[actor][action][1] + 1, self.options.every)
         joints = joints_at(read_c3d(folder / f"{action}_1.c3d"), clock.mocap_times(frames), measured)
-        known = joints[..., 3].any(1)
-        if not known.any():
+        valid = joints[..., 3].any(1)
+        if not valid.any():
             raise InputError(folder / f"{action}_1.c3d", "has no frame in which all markers were measured")
-        known = known & np.array([self._wants(_split(actor, action, int(frame))) for frame in frames])
-        if not known.any():
+        valid = valid & np.array([self._wants(_split(actor, action, int(frame))) for frame in frames])
+        if not valid.any():
             return []
-        return [_Video(actor, action, camera, clock, frames[known], joints[known]) for camera in _CAMERAS]
+        return [_Video(actor, action, camera, clock, frames[valid], joints[valid]) for camera in _CAMERAS]
 
     # Reading
 
@@ -412,8 +413,8 @@ class HumanEvaSource(FolderSource):
         numbers = [video.clock.video_frame(video.camera, int(frame)) for frame in video.frames]
         for row, (number, pixels) in enumerate(video_frames(path, numbers)):
             check_size(path, (pixels.shape[1], pixels.shape[0]), _SIZE)
-            known = joints[row, :, 3] > 0
-            shot = Shot(pixels, camera.lens, joints[row, known, :3])
+            valid = joints[row, :, 3] > 0
+            shot = Shot(pixels, camera.lens, joints[row, valid, :3])
             pinhole = shot.view(self.options.crop_size)
             yield shot.sample(
                 f"{video.name}/{number:06d}",

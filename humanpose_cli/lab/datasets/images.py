@@ -1,4 +1,4 @@
-"""One's own images: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
+"""The user's images: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
 
     ROOT/…                  images, folders of numbered images (sequences) and videos, as `hpc fit ROOT` takes them
     FITS/a.jpg.fit.npz      --fits: what `hpc fit ROOT --out FITS` wrote
@@ -7,7 +7,7 @@
     DENSEPOSE/*.pkl         or dumps of detectron2's `apply_net.py dump`; --densepose may name one such file as well
 
 A group is an image or one sequence. Without fits, an estimator that is passed in finds the people; without that,
-they are those of a DensePose dump, or nobody.
+they are those of a DensePose dump, if there is one.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ImagesOptions(SequenceOptions):
 
 
 class ImagesSource(FolderSource):
-    """One's own images, sequences and videos."""
+    """The user's images, sequences and videos."""
 
     name = "images"
     title = "images"
@@ -113,10 +113,10 @@ class ImagesSource(FolderSource):
         return self._fits / f"{key}{FIT_SUFFIX}"
 
     def read(self, group: Group) -> Iterator[Sample]:
-        known = self._known_people(group)
+        estimates = self._estimates(group)
         sequence = group.key["kind"] != "image"
         for number, (frame, name, image) in enumerate(self._images(group)):
-            estimated = known.at(name, image) if isinstance(known, _Fits) else known[number]
+            estimated = estimates.at(name, image) if isinstance(estimates, _Fits) else estimates[number]
             maps: dict[str, bytes] = {}
             people = list(estimated.people)
             if self._densepose is not None:
@@ -137,8 +137,8 @@ class ImagesSource(FolderSource):
                 splits={self.name: split_name(self.options.split)},
             )
 
-    def _known_people(self, group: Group) -> _Fits | Sequence[EstimatedImage]:
-        """From the fit file, from the estimator, or of nobody."""
+    def _estimates(self, group: Group) -> _Fits | Sequence[EstimatedImage]:
+        """From the fit file or from the estimator; empty without either."""
         path = None if self._fits is None else self._fit_file(group.name)
         if path is not None and path.is_file():
             return _Fits(path, group)
@@ -176,7 +176,7 @@ class _Fits:
             raise InputError(path, "belongs to other images", expected=min(names), got=got or "no frames")
 
     def at(self, name: str, image: StoredImage) -> EstimatedImage:
-        """Who is in the image of that name; nobody where the fit left it out (--frames)."""
+        """The people in the image of that name; none where the fit left it out (--frames)."""
         frame = self.frames.get(name)
         if frame is None:
             return EstimatedImage()

@@ -15,7 +15,7 @@ A group is one set of clothes with both of its videos, so that pairs stay within
 - "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
 - "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
   iPER_protocol.json where it is there, else drawn;
-- "cross-imitation", where it is asked for: the protocol's three frames of each video with the frames that it names of
+- "cross-imitation", by its option: the protocol's three frames of each video with the frames that it names of
   another person's video. These images come once more, in groups of their own: pairs stay within a group.
 """
 
@@ -250,10 +250,10 @@ class IperSource(FolderSource):
             yield from self._read_video(video, count, self.options.every_nth(count), splits)
 
     def _read_video(self, video: str, count: int, frames: Sequence[int], splits: Mapping[str, str]) -> Iterator[Sample]:
-        known = self._people(video, count, frames)
+        estimates = self._people(video, count, frames)
         clothing, _, kind = video.rpartition("/")
         for number, (frame, label, image) in enumerate(self._images(video, count, frames)):
-            estimate = known.at(frame, image.size) if isinstance(known, _HmrEstimates) else known[number]
+            estimate = estimates.at(frame, image.size) if isinstance(estimates, _HmrEstimates) else estimates[number]
             activity = _ACTIVITIES.get(kind, kind)
             yield Sample(
                 f"{video}/{label}",

@@ -60,7 +60,7 @@ class DetectedLabels(LabellingSource):
         return {"detector_views": _VIEWS}
 
     def labelled(self, sample: Sample) -> Sample:
-        """One sample; people without a box in the image, or that the detector misses, stay as they are."""
+        """One sample; people without a box in the image, or that the detector misses, stay unchanged."""
         indices = [number for number, person in enumerate(sample.people) if _has_area(person.box, sample.size)]
         if not indices:
             return sample
@@ -128,18 +128,18 @@ class RenderedLabels(LabellingSource):
         return {"rendered": list(RENDERED_MAPS), "bodies": sorted(self.bodies)}
 
     def labelled(self, sample: Sample) -> Sample:
-        """One sample with its labels; unchanged where the camera, or everybody's body, is not known."""
+        """One sample with its labels; unchanged where the camera is not known, or no body."""
         if sample.focal is None or not sample.people:
             return sample
         x, y = sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2)
         view = Camera(float(sample.focal), (float(x), float(y)), sample.size)
         posed = [self._posed(person) for person in sample.people]
-        known = [body for body in posed if body is not None]
-        if not known:
+        posed_people = [body for body in posed if body is not None]
+        if not posed_people:
             return sample
         drawn: dict[str, NDArray[Any]] = {}
-        if len(known) == len(posed):
-            meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in known]
+        if len(posed_people) == len(posed):
+            meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in posed_people]
             drawn = render_label_maps(meshes, view, RENDERED_MAPS)
         people = [
             person if body is None else _with_joints(person, body, number, view, drawn)

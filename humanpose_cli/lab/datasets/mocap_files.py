@@ -1,7 +1,9 @@
 """Motion capture files: C3D (HumanEva-I) and NASA's Common Data Format (Human3.6M).
 
-Read by ourselves: ezc3d 1.7 refuses MIPS files and takes eight times as long (171 ms against 20 ms, 2,000 frames), and
-cdflib 1.3 gives wrong numbers for files that are cut short and never ends on some damaged ones.
+Libraries do not take the place of these readers. Of 300 files with up to three changed bytes each, every third of them
+cut short: ezc3d 1.7.2 crashed on 3 (segmentation fault), and gave positions for 75 that are refused here; it also
+refuses MIPS files, and takes 226 ms for 2,000 frames, against 16 ms. cdflib 1.3.16 reads the same numbers in 21 ms,
+against 28 ms, but did not end on one of the 300 and gave values for one that is cut short before them.
 """
 
 from __future__ import annotations
@@ -157,7 +159,7 @@ _BIG, _LITTLE = frozenset((1, 2, 5, 7, 9, 11, 12, 18)), frozenset((4, 6, 13, 16,
 _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: "f4", 22: "f8", 41: "i1"}
 _TYPES |= {44: "f4", 45: "f8"}
 _MAX_BYTES = 1 << 31
-_MOST_PACKING = 1100  # gzip's: a damaged header may ask for no more memory than the file could fill
+_MAX_PACKING = 1100  # gzip's: a damaged header may ask for no more memory than the file could fill
 _MAX_RECORDS = 100_000
 
 
@@ -245,7 +247,7 @@ class _File:
             if data_type in _TYPES:
                 dtype = np.dtype(order + _TYPES[data_type])
                 shape = tuple(_checked(size, _MAX_BYTES) for size in (last + 1, *varying))
-                if prod(shape) * dtype.itemsize > min(_MAX_BYTES, _MOST_PACKING * len(self.content)):
+                if prod(shape) * dtype.itemsize > min(_MAX_BYTES, _MAX_PACKING * len(self.content)):
                     raise _Damaged(f"{name} would have the size {shape}")
                 yield _Variable(name, shape, dtype, index)
         raise _Damaged("its variables go round in a circle")
@@ -270,7 +272,7 @@ class _File:
         return flat.reshape(reversed_shape).transpose(0, *range(len(variable.shape) - 1, 0, -1))
 
     def _blocks(self, at: int, depth: int) -> Iterator[tuple[int, int, bytes]]:
-        """(first record, last record, bytes) of the blocks that an index tells."""
+        """(first record, last record, bytes) of the blocks of an index."""
         if depth > 8:
             raise _Damaged("its index goes round in a circle")
         for _ in range(_MAX_RECORDS):
@@ -291,8 +293,8 @@ class _File:
         raise _Damaged("its index goes round in a circle")
 
 
-def _checked(number: int, most: int) -> int:
-    if not 0 <= number <= most:
+def _checked(number: int, limit: int) -> int:
+    if not 0 <= number <= limit:
         raise _Damaged(f"the count {number}")
     return number
 
@@ -334,7 +336,7 @@ def cdf_shape(path: Path, name: str) -> tuple[int, ...]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_File]:
-    """The file, of which only what is asked for is read: a listing opens hundreds of them."""
+    """The file, mapped into memory: a listing opens hundreds of them and reads their headers."""
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             yield _File(content)

@@ -162,21 +162,21 @@ class MpiInf3dhpSource(FolderSource):
         view: _View = group.key
         test = view.camera < 0
         path = self._test_folder(view.sequence) / "annot_data.mat" if test else self.root / view.sequence / "annot.mat"
-        known = self._test_annotation(path) if test else _training_annotation(path, view.camera)
+        annotation = self._test_annotation(path) if test else _training_annotation(path, view.camera)
         frames = list(view.frames)
-        if frames and frames[-1] >= len(known.points):
-            got = f"{len(known.points)} frames"
+        if frames and frames[-1] >= len(annotation.points):
+            got = f"{len(annotation.points)} frames"
             raise InputError(path, "is shorter than its images", expected=f"frame {frames[-1] + 1}", got=got)
-        lens = _lens(path, known.points[frames], known.pixels[frames])
+        lens = _lens(path, annotation.points[frames], annotation.pixels[frames])
         actor = view.sequence.partition("/")[0]
         facts = Person(actor, f"{actor}/{view.sequence[-1]}")
         ones = np.ones((len(frames), len(H36M17), 1))
-        truth = np.concatenate((known.truth[frames], ones), -1)
+        truth = np.concatenate((annotation.truth[frames], ones), -1)
         people = with_fitted_bodies(facts, self.tools.joint_fitter, truth, H36M17.name)
         video = self._video(view)
         rate = probe_video(video).frame_rate if not test and video.is_file() else None
         for row, pixels in enumerate(self._pixels(view, frames)):
-            joints = np.concatenate((known.points[frames[row]], ones[row]), -1)
+            joints = np.concatenate((annotation.points[frames[row]], ones[row]), -1)
             shot = Shot(pixels, lens, joints[:, :3])
             pinhole = shot.view(self.options.crop_size)
             person = with_joints(people[row], H36M17.name, joints, pinhole)
@@ -238,12 +238,12 @@ def _lens(path: Path, points: Array, pixels: Array) -> Lens:
     ahead = (points[..., 2] > 0).all() and points.size
     focal, centre, misses = [], [], []
     for axis in (0, 1) if ahead else ():
-        rays, seen = (points[..., axis] / points[..., 2]).ravel(), pixels[..., axis].ravel()
+        rays, columns = (points[..., axis] / points[..., 2]).ravel(), pixels[..., axis].ravel()
         design = np.stack((rays, np.ones_like(rays)), 1)
-        (f, c), *_ = np.linalg.lstsq(design, seen, rcond=None)
+        (f, c), *_ = np.linalg.lstsq(design, columns, rcond=None)
         focal.append(float(f))
         centre.append(float(c))
-        misses.append(np.abs(design @ (f, c) - seen))
+        misses.append(np.abs(design @ (f, c) - columns))
     if not ahead or min(focal) <= 0 or np.median(misses) > _MISFIT:
         got = f"{np.median(misses):.1f} pixels apart" if ahead else "joints behind the camera"
         raise InputError(path, "has pixels (annot2) and joints (annot3) of different cameras", got=got)

@@ -55,7 +55,7 @@ class SourceRequest:
 
 
 class ChosenGroups(LabellingSource):
-    """A source without the groups that were not asked for.
+    """A source with the requested groups only.
 
     names  of groups, or what such names begin with before a slash
     """
@@ -82,15 +82,15 @@ class ChosenGroups(LabellingSource):
         return chosen
 
     def labelled(self, sample: Sample) -> Sample:
-        """As it is."""
+        """The sample, unchanged."""
         return sample
 
 
 def _group_names(root: Path, items: Iterable[str]) -> list[str]:
     """Items as names of groups: of paths that exist, the part below `root`."""
-    whole = os.path.abspath(root)
+    folder = os.path.abspath(root)
     paths = {item: os.path.abspath(item) for item in items}
-    inside = {item: os.path.relpath(path, whole) for item, path in paths.items() if path.startswith(whole + os.sep)}
+    inside = {item: os.path.relpath(path, folder) for item, path in paths.items() if path.startswith(folder + os.sep)}
     return [
         printable(inside[item] if item in inside and os.path.exists(item) else os.path.normpath(item)) for item in paths
     ]
@@ -105,7 +105,7 @@ def make_source(request: SourceRequest) -> Source:
 def _without_detections(request: SourceRequest) -> Source:
     if request.name == SYNTHETIC:
         if request.root is not None:
-            raise UsageError("ROOT", "is not needed: synthetic people come from nowhere", got=str(request.root))
+            raise UsageError("ROOT", "is not needed: synthetic people need no files", got=str(request.root))
         if request.items is not None:
             raise UsageError("items", "are not for synthetic people", remedy="leave them out")
         return SyntheticSource(request.synthetic)

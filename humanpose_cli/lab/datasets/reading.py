@@ -158,7 +158,7 @@ def encode_pixels(pixels: NDArray[np.uint8], *, lossless: bool = False) -> Store
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
-    """A mask (H, W) as `Person.mask` has it: an 8-bit PNG, 255 where the person is seen."""
+    """A mask (H, W) as `Person.mask` has it: an 8-bit PNG, 255 where the person is visible."""
     return encode_image(np.where(mask, np.uint8(255), np.uint8(0)), ".png")
 
 

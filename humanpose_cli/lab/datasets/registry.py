@@ -69,9 +69,9 @@ def open_source(
         raise UsageError(name, "is no data set", expected=", ".join(SOURCES))
     entry = SOURCES[name]
     if options is None or isinstance(options, Mapping):
-        known = entry.source_class().options_type
-        wrong = sorted(set(options or {}) - set(known.__dataclass_fields__))
+        options_type = entry.source_class().options_type
+        wrong = sorted(set(options or {}) - set(options_type.__dataclass_fields__))
         if wrong:
-            raise UsageError(wrong[0], f"is no option of {name}", expected=", ".join(known.__dataclass_fields__))
-        options = known(**(options or {}))
+            raise UsageError(wrong[0], f"is no option of {name}", expected=", ".join(options_type.__dataclass_fields__))
+        options = options_type(**(options or {}))
     return entry.source_class()(root, options, tools)

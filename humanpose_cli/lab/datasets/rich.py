@@ -157,9 +157,9 @@ class RichSource(FolderSource):
         """Gender → model; empty without models."""
         if self.tools.bodies:
             return {gender: SmplxJoints.of_body(body) for gender, body in self.tools.bodies.items()}
-        given = self.options.smplx
-        folder = self.root / "body_models" / "smplx" if given is None else Path(given)
-        if given is None and not folder.is_dir():
+        option_folder = self.options.smplx
+        folder = self.root / "body_models" / "smplx" if option_folder is None else Path(option_folder)
+        if option_folder is None and not folder.is_dir():
             return {}
         existing_folder(folder, "the folder of SMPL-X's models")
         return {gender: SmplxJoints.read(folder / f"SMPLX_{gender.upper()}.npz") for gender in ("male", "female")}
@@ -182,7 +182,7 @@ class RichSource(FolderSource):
         if not groups:
             raise self._nothing_found()
         if not self._models:
-            lacks = "no joints, no maps and no translations of bodies, so that nobody can learn from them or be judged"
+            lacks = "no joints, no maps and no translations of bodies, which training and evaluation need"
             notes.append(f"RICH: without SMPL-X's models the samples have {lacks}: `model=SMPLX_MALE.npz`")
         return groups
 

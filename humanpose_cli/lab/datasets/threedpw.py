@@ -17,7 +17,7 @@ same. Models that are passed in take its place.
 The camera has one focal length here, the mean of fx and fy, which differ by 0.4 %. Its principal point is the middle of
 the image counted from the corner, as we count; OpenPose's pixels count from the first one's centre: half is added.
 
-A group is a video; frames in which the camera fits nobody are left out. Protocol "3dpw" has the owners' splits.
+A group is a video; frames in which the camera fits no person are left out. Protocol "3dpw" has the owners' splits.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class ThreedpwSource(FolderSource):
         cameras = array_field(stored, "cam_poses", path, (None, 4, 4), finite=False)
         people = stored.get("poses")
         if not isinstance(people, list) or not people:
-            raise InputError(f"{path} (poses)", "lists nobody", expected="an array for each person")
+            raise InputError(f"{path} (poses)", "lists no person", expected="an array for each person")
         focal, centre = pinhole(intrinsics, f"{path} (cam_intrinsics)")
         actors = [self._actor(stored, number, len(people), cameras, path) for number in range(len(people))]
         return _Video(focal, centre, cameras[:, :3], actors)

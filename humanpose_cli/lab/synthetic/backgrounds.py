@@ -27,7 +27,7 @@ from humanpose_cli.lab.synthetic.tiles import TILE_KINDS, TILE_SIDE, VARIANTS, t
 Array = NDArray[Any]
 
 _LONGEST = 1024  # pixels that a kept image's longer side has at most
-_MOST_KEPT = 32  # images: at most 96 MiB
+_MAX_KEPT = 32  # images: at most 96 MiB
 
 
 class ImageFolder:
@@ -47,7 +47,7 @@ class ImageFolder:
         )
         if not self.files:
             raise InputError(self.folder, "holds no images", expected="JPEG, PNG or the like")
-        self._image = lru_cache(maxsize=_MOST_KEPT)(self._read)
+        self._image = lru_cache(maxsize=_MAX_KEPT)(self._read)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -141,7 +141,7 @@ INDOOR = ("room", "studio")
 
 @dataclass(frozen=True)
 class Background:
-    """kind: of BACKGROUND_KINDS or 'picture', an image of the folder with the number `image`; seed decides the rest."""
+    """kind: of BACKGROUND_KINDS, or the folder's image with the number `image`; seed decides the rest."""
 
     kind: str
     seed: int

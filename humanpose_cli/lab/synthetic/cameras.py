@@ -26,8 +26,8 @@ Array = NDArray[Any]
 class CameraOptions:
     """How cameras are drawn.
 
-    focal       focal length over the image's longer side: least and most (drawn evenly in its logarithm)
-    fill        share of the image's height or width that the subject takes: least and most, more often much
+    focal       focal length over the image's longer side: min and max (uniform in its logarithm)
+    fill        share of the image's height or width that the subject takes: min and max, large values more often
     cut         probability that the subject is enlarged beyond that, so that parts lie outside
     enlarged    share that it takes then
     off_centre  probability that the image is a crop whose principal point is not its middle
@@ -75,7 +75,7 @@ def sample_camera(
 ) -> SceneCamera:
     """A camera that sees people whose joints (N, 3) in world axes it frames; size (height, width) pixels.
 
-    It looks at them horizontally from +z, so their headings decide from which side they are seen.
+    It looks at them horizontally from +z, so their headings decide which side is visible.
     """
     options = options or CameraOptions()
     height, width = size
@@ -293,7 +293,7 @@ class SceneLighting:
     """All light of a scene, world axes (y up); a white surface that faces the camera looks white at a gain of 1.
 
     ambient   (3,) linear colour; gradient (3, 3): what it gains along x, y, z of the normal, in columns of colours
-    sun       the one light with shadows; penumbra radians: the angle under which it is seen
+    sun       the one light with shadows; penumbra radians: the angle that it fills in the sky
     fills     lights without shadows
     exposure  gain of everything
     """

@@ -304,8 +304,8 @@ def _refined(points: Array, faces: Array, uv: Array, uv_faces: Array) -> tuple[A
             triangles.append(corners[:, triangle])
             uv_triangles.append(uv_corners[:, triangle])
     used, uv_rows = np.unique(np.concatenate(uv_triangles), return_inverse=True)
-    own = np.repeat(np.arange(count), 2).reshape(-1, 2)
-    ends = np.concatenate((own, np.stack((first[long], second[long]), 1)))
+    unsplit = np.repeat(np.arange(count), 2).reshape(-1, 2)
+    ends = np.concatenate((unsplit, np.stack((first[long], second[long]), 1)))
     return np.concatenate(triangles), uv_rows.reshape(-1, 3), uv[used].astype(np.float32), ends
 
 

@@ -243,7 +243,7 @@ _TUCK, _PUSHED_IN = 0.03, 0.004
 _LAYER_GAP = 0.004
 _SMALLEST_TEXTURE = 64
 # Jackets over a skirt stand off with it, but no further than this (metres).
-_MOST_STAND_OFF = 0.03
+_MAX_STAND_OFF = 0.03
 # Socks reach down from here (metres below the hip joint); gloves from here on (metres along the arm).
 _SOCK_TOP, _GLOVE = 0.74, 0.445
 
@@ -351,7 +351,7 @@ class Fitting:
         self._add_loft("skirt", hanging.grid, "skirt")
         _paint_tile(self.image, "skirt", skirt.fabric, skirt_size(skirt))
         self.covered = np.maximum(self.covered, skirt_cover(skirt, self.base))
-        self.height = np.maximum(self.height, np.minimum(hanging.stand_off(self.base), _MOST_STAND_OFF))
+        self.height = np.maximum(self.height, np.minimum(hanging.stand_off(self.base), _MAX_STAND_OFF))
 
     @property
     def _untucked(self) -> bool:
@@ -437,8 +437,8 @@ class Fitting:
     def _add_shell(self, material: str, field: Array, thickness: Array, hidden: Array | None = None) -> None:
         """Lay cloth over everything so far; where `hidden` (N,) > 0 something laid on later hides it."""
         inside = field > -0.03
-        least = self.height + np.float32(_LAYER_GAP) * (self.height > 0)
-        thickness = np.maximum(np.minimum(thickness, np.maximum(self.base.room, 0.004)), least + np.float32(0.0015))
+        beneath = self.height + np.float32(_LAYER_GAP) * (self.height > 0)
+        thickness = np.maximum(np.minimum(thickness, np.maximum(self.base.room, 0.004)), beneath + np.float32(0.0015))
         points = self.shape.points + thickness[:, None] * self.shape.normals
         shown = field if hidden is None else np.minimum(field, -hidden)
         panel = "head" if material in ("hair", "hat") else "body"
@@ -463,10 +463,10 @@ class Fitting:
         shown = ~(covered[faces] > _TUCK).all(1)
         is_eye = self.base.eye_faces
         uv = body.uv.numpy() / np.array([ASPECT, 1], np.float32)
-        own = np.arange(count, dtype=np.int32)
+        vertex_rows = np.arange(count, dtype=np.int32)
         indices, weights = body.bone_indices.numpy(), body.bone_weights.numpy()
         skin = [
-            Piece(name, vertices, faces[rows], uv, uv_faces[rows], indices, weights, own).compact()
+            Piece(name, vertices, faces[rows], uv, uv_faces[rows], indices, weights, vertex_rows).compact()
             for name, rows in (("skin", shown & ~is_eye), ("eye", shown & is_eye))
         ]
         return join_pieces([*skin, *self.pieces], self.image, self.shape.joints)

@@ -100,7 +100,7 @@ _NEIGHBOURS, _EXTRAS = 64, 8  # so many groups share so many people who only sta
 _HELD_CLIPS = 0.25  # of the clips: a pose held with a sway, since the library has no sitting and lying
 _MOVING_PAIRS = 0.5  # of the pairs: two frames of one motion
 _PAIR_RATE = 0.6  # frames a second of these
-_LEAST_VISIBLE = 0.012  # of the pixels show the person; else the scene is drawn again
+_MIN_VISIBLE = 0.012  # of the pixels show the person; else the scene is drawn again
 _TRIES = 6
 _QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's damage
 
@@ -194,8 +194,8 @@ class SyntheticSource:
             scene = sample_scene(random, self._body, actors, self._scene_options(), images=self._images)
             renderer = SceneRenderer(self._body, scene, labels_of(self._body))
             looked_at = {frame: renderer.render(frame) for frame in range(frames)}
-            least = min(int(rendered.visible[0]) for rendered in looked_at.values())
-            if least >= _LEAST_VISIBLE * self.options.size**2:
+            min_visible = min(int(rendered.visible[0]) for rendered in looked_at.values())
+            if min_visible >= _MIN_VISIBLE * self.options.size**2:
                 break
         return scene, renderer, looked_at
 
@@ -279,7 +279,7 @@ class SyntheticSource:
     # What all groups share
 
     def _scene_options(self) -> SceneOptions:
-        """Of one scene. Clips and pairs are whole more often than single images."""
+        """Of one scene. Clips and pairs show complete people more often than single images."""
         o = self.options
         options = SceneOptions((o.size, o.size), in_front=o.in_front, picture_share=o.picture_share, damage=o.damage)
         if o.structure == "single":

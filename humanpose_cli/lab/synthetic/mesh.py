@@ -33,7 +33,7 @@ _PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
 class DressedMesh:
     """One person in one outfit, in the rest frame of the body's file, for that identity's betas.
 
-    vertices      (V, 3) float32 metres; faces (F, 3) int32, counter-clockwise seen from outside
+    vertices      (V, 3) float32 metres; faces (F, 3) int32, counter-clockwise from outside
     uv            (T, 2) float32 in 0…1, v down; uv_faces (F, 3) int32
     texture       (h, w, 3) uint8
     bone_indices  (V, 4) int32 rows of SMPL24; bone_weights (V, 4) float32, rows sum to 1
@@ -259,7 +259,7 @@ def group_rows(base: ClothBase, group: str) -> Array:
 
 @lru_cache(maxsize=256)
 def grid_faces(rows: int, columns: int, closed: bool) -> tuple[Array, Array]:
-    """Triangles of a grid, seen from outside where columns run to the left of who stands inside: faces, uv faces."""
+    """Triangles of a grid: faces, uv faces. Their front is outside where columns run counter-clockwise from above."""
     row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns - (not closed)), indexing="ij")
 
     def triangles(width: int, wrap: int) -> Array:

@@ -24,7 +24,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.pose_files.rotation_files import read_amass
 
-MOST_FRAMES = 200_000
+MAX_FRAMES = 200_000
 """Of all motions together, so that every process can hold them; beyond, motions are taken evenly spread."""
 HELD_OUT = ("HumanEva", "HDM05", "SFU", "MoSh", "Transitions", "SSM")
 """Subsets of AMASS's validation and test splits, by what their folders' names contain."""
@@ -74,7 +74,7 @@ def _read_motions(folder: Path) -> list[Motion]:
         clip = _read_motion(folder, files[number])
         clips.append(clip)
         frames += len(clip)
-        if frames >= MOST_FRAMES:
+        if frames >= MAX_FRAMES:
             break
     return sorted(clips, key=lambda clip: clip.name)
 

@@ -40,7 +40,7 @@ _HAIR = (
     ((150, 148, 146), 0.05),
     ((214, 212, 208), 0.03),
 )
-_SHAPE_SPREAD, _MOST_BETA = 1.15, 2.8
+_SHAPE_SPREAD, _MAX_BETA = 1.15, 2.8
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Identity:
 
 def sample_identity(random: np.random.Generator, name: str) -> Identity:
     """A random adult."""
-    betas = np.clip(random.normal(0, _SHAPE_SPREAD, 10), -_MOST_BETA, _MOST_BETA).astype(np.float32)
+    betas = np.clip(random.normal(0, _SHAPE_SPREAD, 10), -_MAX_BETA, _MAX_BETA).astype(np.float32)
     skin = _skin_colour(random)
     hair = _sample_hair(random, sum(skin))
     made_up = random.random() < 0.3

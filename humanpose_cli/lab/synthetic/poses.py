@@ -155,7 +155,7 @@ class PoseBank:
 def _bases(
     count: int, random: np.random.Generator, split: str, motions: Path | None
 ) -> tuple[Tensor, list[str], list[str]]:
-    """Key poses and library frames as they are, mirrored or not, facing +z: rotations, activities and families."""
+    """Key poses and library frames, mirrored or not, facing +z: rotations, activities and families."""
     table, library, keys = activities(split, motions), library_with(motions), key_poses()
     share = np.array([FAMILIES[family] for family in table])
     families = [list(table)[k] for k in random.choice(len(table), count, p=share / share.sum())]

@@ -267,7 +267,7 @@ def _level(stack: MeshStack, coat: Coat, mesh: int, shown: NDArray[np.int32], fo
 
 _TENT = np.array([0.25, 0.5, 0.25], np.float32)
 _BLUR_FROM = 0.3  # pixels
-_ARM = 0.7  # metres that people reach around their pelvis
+_REACH = 0.7  # metres that people reach around their pelvis
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +294,7 @@ class SceneRenderer:
         camera = scene.camera
         pelvis = torch.cat([person.trans for person in scene.people]).numpy() if scene.people else np.zeros((0, 3))
         world = (pelvis - camera.translation) @ camera.rotation
-        around = (world[:, None] + np.array([[-_ARM, 0, -_ARM], [_ARM, 0, _ARM]])).reshape(-1, 3)
+        around = (world[:, None] + np.array([[-_REACH, 0, -_REACH], [_REACH, 0, _REACH]])).reshape(-1, 3)
         things = [prop.solid.vertices[[0, -1]] for prop in scene.props if prop.shadow]
         inside = np.concatenate((around, *things))
         self.backdrop: Backdrop = paint_backdrop(scene.background, camera, scene.lighting, scene.images, inside)
@@ -418,9 +418,9 @@ def people_of_frame(
     poses = matrix_to_axis_angle(rotations).flatten(1).numpy()
     labelled = []
     for row, index in enumerate(shown):
-        own = {name: its[row].astype(np.float32) for name, its in points.items()}
+        person_points = {name: its[row].astype(np.float32) for name, its in points.items()}
         keypoints = {}  # (J, 3): pixels, and how much of the surface around each joint is visible
-        for name, its in own.items():
+        for name, its in person_points.items():
             if name == SMPL24.name:
                 visible = joint_visibility(its, index, view, maps)
             else:
@@ -440,7 +440,7 @@ def people_of_frame(
                 betas=betas[row].numpy(),
                 trans=trans[row].numpy(),
                 keypoints=keypoints,
-                joints={name: np.c_[its, np.ones(len(its), np.float32)] for name, its in own.items()},
+                joints={name: np.c_[its, np.ones(len(its), np.float32)] for name, its in person_points.items()},
             )
         )
     return labelled, shown

@@ -39,7 +39,7 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """vertices (V, 3) metres; faces (F, 3) int32, counter-clockwise seen from outside; uv (V, 2) metres of surface."""
+    """vertices (V, 3) metres; faces (F, 3) int32, counter-clockwise from outside; uv (V, 2) metres of surface."""
 
     vertices: NDArray[np.float32]
     faces: NDArray[np.int32]
@@ -66,7 +66,7 @@ def moved(solid: Solid, point: Array, turn: float = 0.0, tilt: float = 0.0) -> S
 
 
 def _sheet(points: Array, uv: Array) -> Solid:
-    """A grid of points (n, m, 3) as triangles whose front is seen where rows run up to down and columns rightwards."""
+    """A grid of points (n, m, 3) as triangles whose front is where rows run downwards and columns rightwards."""
     faces, _ = grid_faces(*points.shape[:2], closed=False)
     return Solid(points.reshape(-1, 3).astype(np.float32), faces.astype(np.int32), uv.reshape(-1, 2).astype(np.float32))
 
@@ -125,7 +125,7 @@ def table(width: float, height: float, depth: float) -> Solid:
 
 
 def card(outline: Array) -> Solid:
-    """A flat thing in the x-y plane with an outline (n, 2) metres around the origin, seen from both sides."""
+    """A flat thing in the x-y plane with an outline (n, 2) metres around the origin, visible from both sides."""
     rim = np.concatenate((outline, outline[:1]))
     flat = np.concatenate((rim, np.zeros((len(rim), 1))), 1)
     middle = np.zeros_like(flat)
@@ -155,7 +155,7 @@ def _plant(random: np.random.Generator, height: float) -> Solid:
 
 
 _MATERIALS = ("boards", "wallpaper", "plaster", "concrete", "carpet", "print", "brick", "shelf", "stone", "ground")
-_MOST_HIDDEN = 0.55  # share of a person's joints that things in front may hide
+_MAX_HIDDEN = 0.55  # share of a person's joints that things in front may hide
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +208,7 @@ def sample_props(
                 props.append(_floating(random, camera, joints[0]))
     if random.random() < cards:
         props.append(_card(random, camera))
-    return [prop for prop in props if _hidden(prop, camera, joints[0]) < _MOST_HIDDEN]
+    return [prop for prop in props if _hidden(prop, camera, joints[0]) < _MAX_HIDDEN]
 
 
 def _standing_things(random: np.random.Generator, camera: SceneCamera, everyone: Array, *, front: bool) -> list[Prop]:
@@ -490,14 +490,14 @@ def _free_spot(
 ) -> NDArray[np.float32]:
     """(3,) shift on the floor that keeps people about a forearm apart from each other."""
     taken = np.concatenate(others)[:, [0, 2]]
-    own = points[:, [0, 2]]
+    footprint = points[:, [0, 2]]
     shift = np.zeros(3, np.float32)
-    own, taken = own[:: max(1, len(own) // 96), None], taken[None, :: max(1, len(taken) // 96)]
+    footprint, taken = footprint[:: max(1, len(footprint) // 96), None], taken[None, :: max(1, len(taken) // 96)]
     for reach in np.linspace(0.45, 4.0, 24):
         angle = random.uniform(0, 2 * math.pi)
         # Beside and behind more often than in front, where they would hide the subject.
         depth = reach * math.cos(angle) * (0.5 if math.cos(angle) > 0 else 1.6)
         shift = np.array([reach * math.sin(angle), 0, depth], np.float32)
-        if np.linalg.norm(own + shift[[0, 2]] - taken, axis=-1).min() > 0.28:
+        if np.linalg.norm(footprint + shift[[0, 2]] - taken, axis=-1).min() > 0.28:
             break
     return shift

@@ -87,15 +87,15 @@ class Processes:
 
     def random_states(self, device: torch.device) -> dict[str, list[Tensor | None]]:
         """The state of every process's random numbers: `random` of the CPU, `cuda_random` of its GPU, None without."""
-        own = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        states: list[Any] = [own]
+        states_here = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        states: list[Any] = [states_here]
         if self.count > 1:
             states = [None] * self.count
-            dist.all_gather_object(states, own, group=self.patient)
+            dist.all_gather_object(states, states_here, group=self.patient)
         return {"random": [cpu for cpu, _ in states], "cuda_random": [cuda for _, cuda in states]}
 
     def restore_random(self, states: Mapping[str, Sequence[Tensor | None] | None], device: torch.device) -> None:
-        """The inverse of `random_states`; what another kind of device or fewer processes left out stays as it is."""
+        """The inverse of `random_states`; what another kind of device or fewer processes left out stays unchanged."""
         cpu, cuda = ((states[name] or ())[self.rank : self.rank + 1] for name in ("random", "cuda_random"))
         if cpu and cpu[0] is not None:
             torch.set_rng_state(cpu[0])
@@ -149,13 +149,13 @@ def counted_activations(model: nn.Module) -> Iterator[Callable[[], int]]:
 
     Every storage counts once, the model's own weights and buffers do not.
     """
-    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    model_storages = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
         if tensor.layout == torch.strided:
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
+            if storage.data_ptr() not in model_storages:
                 kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 

@@ -74,7 +74,7 @@ def train(
 
     resume    go on with the checkpoint in the folder, if there is one: the result is that of an uninterrupted run
     progress  called after every step; its text contains the loss
-    stop      asked after every step; True saves a checkpoint and ends
+    stop      called after every step; True saves a checkpoint and ends
     group     the processes that train together, of a caller that has joined them; None: those of torchrun
 
     Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors, last.safetensors and run.json.
@@ -186,7 +186,7 @@ class _Loop:
         self.since_save = time.monotonic()
 
     def write(self, progress: TrainProgress, randoms: Mapping[str, Any]) -> None:
-        """The checkpoint of the model as it is, and how long the run took until now."""
+        """The checkpoint of the model's present state, and the seconds of the run until now."""
         state = {
             "model": self.recipe.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -227,7 +227,7 @@ class _Loop:
                 self.between_steps = True
                 if self.due():
                     self.validate()
-                self.tell()
+                self.show_progress()
                 if self.progress.finished:
                     break
                 if self.group.count > 1 and self.progress.step % _ASK_EVERY:
@@ -263,7 +263,7 @@ class _Loop:
             self.log()
 
     def losses(self, phase: Phase, batch: Any) -> Mapping[str, Tensor] | None:
-        """Of a phase; the run's first ones tell what is kept for the gradients."""
+        """Of a phase; the memory that the run's first ones keep for the gradients is noted."""
         if self.progress.step or not self.group.first:
             return self.recipe.losses(phase.name, batch)
         with counted_activations(self.recipe.model) as kept:
@@ -277,10 +277,10 @@ class _Loop:
         The run ends with it, so what the trials do to the weights is never saved. Among several processes nothing is
         tried: the others wait in another step.
         """
-        asked = count = self.options.batch_size // self.group.count
+        full = count = self.options.batch_size // self.group.count
         if self.group.count > 1:
             remedy = f"a smaller `batch_size` than {self.options.batch_size}, shared by {self.group.count} processes"
-            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
+            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {full}", remedy=remedy)
         while count > 1:
             count //= 2
             for phase in self.phases:
@@ -291,9 +291,9 @@ class _Loop:
             except torch.cuda.OutOfMemoryError:
                 continue
             remedy = f"`batch_size={count * self.group.count}` fits"
-            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
+            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {full}", remedy=remedy)
         remedy = "not even one example fits: a smaller preset, or smaller images"
-        return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
+        return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {full}", remedy=remedy)
 
     def update(self, phase: Phase, optimiser: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -324,7 +324,7 @@ class _Loop:
             raise InputError(
                 self.folder,
                 f"the loss is not finite any more at step {p.step}",
-                remedy="a lower learning rate, `clip=1`, or `precision=full`; the last checkpoint is whole",
+                remedy="a lower learning rate, `clip=1`, or `precision=full`; the last checkpoint is undamaged",
             )
         if self.group.first:
             rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
@@ -345,12 +345,12 @@ class _Loop:
         if self.average is None:
             self.evaluate()
         else:
-            own = {name: value.clone() for name, value in trained.state_dict().items()}
+            trained_weights = {name: value.clone() for name, value in trained.state_dict().items()}
             try:
                 trained.load_state_dict(self.average.state_dict())
                 self.evaluate()
             finally:
-                trained.load_state_dict(own)
+                trained.load_state_dict(trained_weights)
         p = self.progress
         p.unvalidated = False
         out_of_patience = bool(self.options.patience) and p.waited >= self.options.patience
@@ -384,7 +384,7 @@ class _Loop:
         header = WeightsHeader(self.recipe.name, config, training, self.metrics)
         write_weights(self.folder / name, tensors, header)
 
-    def tell(self) -> None:
+    def show_progress(self) -> None:
         if not self.group.first:
             return
         now, loss = time.monotonic(), next((value for name, value in self.sums.items() if name.endswith("loss")), None)

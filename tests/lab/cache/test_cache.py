@@ -64,7 +64,7 @@ def test_a_shard_is_a_cache(folder, samples):
 
 
 def test_columns_are_read_over_shards(folder, samples):
-    cache = open_cache(folder, most_open=1)
+    cache = open_cache(folder, max_open=1)
     people = [person for sample in samples for person in sample.people]
     unknown = np.full(72, np.nan, np.float32)
     poses = np.stack([unknown if person.poses is None else person.poses for person in people])
@@ -273,7 +273,7 @@ def test_the_digest_is_of_the_contents(tmp_path):
 
 
 def test_a_cache_can_be_pickled(folder, samples):
-    cache = pickle.loads(pickle.dumps(open_cache(folder, most_open=2)))
+    cache = pickle.loads(pickle.dumps(open_cache(folder, max_open=2)))
     assert_same(cache.sample(7), samples[7])
 
 

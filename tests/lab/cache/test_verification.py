@@ -266,7 +266,7 @@ def test_maps_that_say_what_cannot_be(tmp_path):
             yield from (replace(sample, people=()) for sample in super().read(group))
 
     build_cache(Nobody(group_count=1), tmp_path)
-    said = "image 'clip0/0': maps/persons says 1 where 0 is the most there can be"
+    said = "image 'clip0/0': maps/persons says 1 where 0 is the maximum"
     assert f"shard-00000.h5: {said}" in problems(tmp_path)
 
 
@@ -289,7 +289,7 @@ def test_what_is_no_cache(tmp_path):
 
 
 def test_a_shard_that_is_replaced_while_it_is_read(folder, tmp_path):
-    cache = open_cache(folder, most_open=1)
+    cache = open_cache(folder, max_open=1)
     cache.image(0)
     cache.image(14)  # lets go of the first shard
     data = (folder / "shard-00000.h5").read_bytes()
@@ -312,7 +312,7 @@ def test_readers_in_several_processes(original, method):
     if method not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
         pytest.skip("not on this system")
     context = multiprocessing.get_context(method)
-    cache = open_cache(original, most_open=2)
+    cache = open_cache(original, max_open=2)
     samples = all_samples(SOURCE)
     assert_same(cache.sample(3), samples[3])
     results = context.Queue()
@@ -332,7 +332,7 @@ def test_readers_in_several_processes(original, method):
 
 def test_readers_in_several_threads(original):
     """With one file open at a time, each is let go all the time while others read from it."""
-    cache, samples, wrong = open_cache(original, most_open=1), all_samples(SOURCE), []
+    cache, samples, wrong = open_cache(original, max_open=1), all_samples(SOURCE), []
 
     def read(seed: int) -> None:
         try:
@@ -355,7 +355,7 @@ def test_few_files_are_open_at_once(original):
         return len(os.listdir("/proc/self/fd"))
 
     before = open_files()
-    cache = open_cache(original, most_open=2)
+    cache = open_cache(original, max_open=2)
     for row in range(15):
         cache.image(row)
     assert open_files() - before <= 3  # two shards and the index

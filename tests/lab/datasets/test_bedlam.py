@@ -137,8 +137,8 @@ def test_missing_files_are_named(tree: Path) -> None:
         ("imgname", np.array(["/etc/passwd"] * 7), r"\(imgname\): names no image"),
         ("pose_cam", np.zeros((7, 66)), r"\(pose_cam\): are of another model, expected 72 columns of SMPL or 165"),
         ("pose_cam", np.zeros((6, 72)), r"\(pose_cam\): has the wrong shape, expected \(7, any\), found \(6, 72\)"),
-        ("shape", np.zeros((7, 9)), r"\(shape\): are too few"),
-        ("cam_int", np.zeros((7, 3, 3)), r"\(cam_int\): are no cameras"),
+        ("shape", np.zeros((7, 9)), r"\(shape\): has too few shape parameters"),
+        ("cam_int", np.zeros((7, 3, 3)), r"\(cam_int\): is no camera"),
         ("trans_cam", np.full((7, 3), np.nan), r"\(trans_cam\): holds values that are not finite"),
     ],
 )

@@ -9,8 +9,8 @@ from humanpose_cli.lab.datasets.calibrated import (
     CalibratedCamera,
     Lens,
     PinholeView,
+    full_view,
     person_view,
-    whole_view,
 )
 
 H36M_LENS = Lens((1145.05, 1143.78), (512.04, 514.95), (-0.2071, 0.24778, -0.00308), (-0.00142, -0.00098), 1.0)
@@ -70,7 +70,7 @@ def test_a_point_is_where_the_stored_camera_sees_it(crop):
     """The view's pixel at a point's pinhole projection shows what the lens showed at its distorted one."""
     size = (1000, 1002)
     points = points_in_front(40)
-    view = whole_view(H36M_LENS, size) if crop is None else person_view(H36M_LENS, points, crop)
+    view = full_view(H36M_LENS, size) if crop is None else person_view(H36M_LENS, points, crop)
     image = view.take(coordinate_image(size), H36M_LENS)
     assert image.shape == (view.size[1], view.size[0], 3)
     stored, original = view.project(points), H36M_LENS.project(points)
@@ -105,10 +105,10 @@ def test_averaging_a_part_is_averaging_all(place):
     np.testing.assert_array_equal(part[inside], expected[inside])
 
 
-def test_without_distortion_the_whole_view_is_the_image_itself():
+def test_without_distortion_the_full_view_is_the_image_itself():
     lens = Lens((900.0, 900.0), (320.0, 240.0))
     image = np.random.default_rng(1).integers(0, 256, (480, 640, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(whole_view(lens, (640, 480)).take(image, lens), image)
+    np.testing.assert_array_equal(full_view(lens, (640, 480)).take(image, lens), image)
 
 
 def test_beyond_the_image_it_is_black():

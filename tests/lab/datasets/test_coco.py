@@ -164,7 +164,7 @@ def test_one_split_or_one_file(tmp_path: Path) -> None:
     [
         ({"image_id": 7}, r"annotations\[0\]: belongs to no image"),
         ({"keypoints": [1, 2, 2]}, r"annotations\[0\]: has an unusable keypoints, expected 51 numbers, found 3"),
-        ({"keypoints": [0] * 51}, r"val2017\.json: has nobody with a labelled joint"),
+        ({"keypoints": [0] * 51}, r"val2017\.json: has no person with a labelled joint"),
         ({"bbox": ["a", 1, 2, 3]}, r"annotations\[0\]: has an unusable bbox"),
     ],
 )

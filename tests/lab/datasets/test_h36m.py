@@ -358,7 +358,7 @@ def test_short_and_damaged_files_are_named(tree):
     ):
         list(source.read(group))
     write_video(video, [np.zeros((100, 100, 3), np.uint8)] * FRAMES)
-    with pytest.raises(InputError, match=r"Directions\.54138969\.mp4: has another size than the cameras' images"):
+    with pytest.raises(InputError, match=r"Directions\.54138969\.mp4: has another size than its annotation"):
         list(source.read(group))
     video.write_bytes(video.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"Directions\.54138969\.mp4"):

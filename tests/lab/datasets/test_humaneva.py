@@ -176,7 +176,7 @@ def test_calibration(tmp_path):
     with pytest.raises(InputError, match=r"C1\.cal: is damaged, expected a number a line"):
         read_calibration(tmp_path / "C1.cal")
     write_numbers(tmp_path / "C1.cal", [*CALIBRATION, *range(9), *TRANSLATION])
-    with pytest.raises(InputError, match=r"C1\.cal: holds no rotation"):
+    with pytest.raises(InputError, match=r"C1\.cal, lines 11 to 19: holds no rotation"):
         read_calibration(tmp_path / "C1.cal")
 
 
@@ -308,7 +308,7 @@ def test_a_missing_actor_is_named(tree):
         HumanEvaSource(tree).groups()
     assert len(HumanEvaSource(tree, HumanEvaOptions(allow_missing=True)).groups()) == 3
     shutil.rmtree(tree / "S2")
-    with pytest.raises(InputError, match="holds no whole trial"):
+    with pytest.raises(InputError, match="holds no complete trial"):
         HumanEvaSource(tree, HumanEvaOptions(allow_missing=True)).groups()
 
 
@@ -322,7 +322,7 @@ def test_short_and_damaged_files_are_named(tree):
         list(source.read(group))
     write_video(tree / "small.mp4", [np.zeros((120, 160, 3), np.uint8)] * 24)
     shutil.copyfile(tree / "small.mp4", video)
-    with pytest.raises(InputError, match=r"Walking_1_\(C1\)\.avi: has another size than the camera's"):
+    with pytest.raises(InputError, match=r"Walking_1_\(C1\)\.avi: has another size than its annotation"):
         list(source.read(group))
     points = moving_points(MOCAP_FRAMES)
     points[:, MARKERS.index("C7")] = 0

@@ -167,7 +167,7 @@ def test_sources_are_opened_by_name(tmp_path: Path) -> None:
     assert source.info.options["every"] == 2
     with pytest.raises(UsageError, match=r"imagenet: is no data set, expected images, iper"):
         open_source("imagenet", tmp_path)
-    with pytest.raises(UsageError, match=r"each: is no option of images, expected allow_missing, split, fits"):
+    with pytest.raises(UsageError, match=r"each: is no option of images, expected allow_missing, split, every, fits"):
         open_source("images", tmp_path, {"each": 2})
     with pytest.raises(InputError, match="gone: does not exist, expected the folder of UP-3D"):
         open_source("up3d", tmp_path / "gone")

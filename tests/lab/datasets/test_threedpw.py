@@ -113,7 +113,7 @@ def test_without_a_model_the_joints_of_the_file_are_labels(tmp_path: Path) -> No
         assert (person.keypoints["smpl24"][:, 2] == 1).all()
     with_model = ThreedpwSource(tmp_path, tools=SourceTools(bodies={"male": BODY}))
     assert with_model.notes[0] == "3DPW: nothing is drawn of female people without their `model`"
-    with pytest.raises(UsageError, match="is nobody's of 3DPW, expected female and male, found neutral"):
+    with pytest.raises(UsageError, match="fits no person of 3DPW, expected female and male, found neutral"):
         ThreedpwSource(tmp_path, tools=SourceTools(bodies={"neutral": BODY}))
     first, second = samples_of(with_model)[0].people
     assert "smpl24" not in first.keypoints
@@ -157,15 +157,15 @@ def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
     ("change", "named"),
     [
         ({"trans": None}, r"courtyard_box_00\.pkl: lacks trans"),
-        ({"poses": []}, r"courtyard_box_00\.pkl \(poses\): lists nobody"),
+        ({"poses": []}, r"courtyard_box_00\.pkl \(poses\): lists no person"),
         ({"genders": ["m"]}, r"courtyard_box_00\.pkl \(genders\): does not fit poses, expected 2 people, found 1"),
         ({"genders": ["m", "x"]}, r"courtyard_box_00\.pkl \(genders\): names no model"),
-        ({"betas": [np.zeros(9), np.zeros(9)]}, r"courtyard_box_00\.pkl \(betas\): is too short"),
+        ({"betas": [np.zeros(9), np.zeros(9)]}, r"courtyard_box_00\.pkl \(betas\): has too few shape parameters"),
         ({"trans": [np.zeros((4, 3))] * 2}, r"\(trans\): has the wrong shape, expected \(5, 3\), found \(4, 3\)"),
         ({"poses": [np.full((5, 72), 1e200)] * 2}, r"\(poses\): holds an impossible value, expected at most 100"),
         ({"cam_intrinsics": np.zeros((3, 3))}, r"courtyard_box_00\.pkl \(cam_intrinsics\): is no camera"),
-        ({"cam_poses": np.zeros((5, 4, 4))}, r"courtyard_box_00\.pkl \(cam_poses\): are no rigid motions"),
-        ({"campose_valid": [np.ones(5)] * 2}, r"courtyard_box_00\.pkl \(cam_poses\): are no rigid motions"),
+        ({"cam_poses": np.zeros((5, 4, 4))}, r"courtyard_box_00\.pkl \(cam_poses\): holds no rotation"),
+        ({"campose_valid": [np.ones(5)] * 2}, r"courtyard_box_00\.pkl \(cam_poses\): holds no rotation"),
     ],
 )
 def test_damaged_sequence_files_are_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:

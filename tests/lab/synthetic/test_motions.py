@@ -99,7 +99,7 @@ def test_the_lifter_learns_from_them(folder: Path) -> None:
 
 
 def test_very_many_frames_are_a_part_of_the_motions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(motions, "MOST_FRAMES", 15)
+    monkeypatch.setattr(motions, "MAX_FRAMES", 15)
     library_with.cache_clear()
     assert len(library_with(folder).clips) == len(pose_library().clips) + 2
     library_with.cache_clear()
