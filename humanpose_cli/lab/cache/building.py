@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +172,7 @@ def write_index(folder: Path | str) -> IndexSummary:
         _join(joined, shard)
     _refuse_twins(joined, paths)
     labels = [column.path for column in COLUMNS if column.path in joined.labels]
-    shards = {
+    shards: dict[str, list[Any]] = {
         "number": [each.shard for each in headers],
         "picture_count": [each.picture_count for each in headers],
         "person_count": [each.person_count for each in headers],
@@ -179,7 +180,7 @@ def write_index(folder: Path | str) -> IndexSummary:
     }
     datasets = {
         **table_datasets("shards", shards, INDEX_COLUMNS),
-        **table_datasets("labels", {"name": labels, "known": map(joined.labels.get, labels)}, INDEX_COLUMNS),
+        **table_datasets("labels", {"name": labels, "known": [joined.labels[path] for path in labels]}, INDEX_COLUMNS),
         **_joins(joined),
     }
     header = replace(
@@ -212,12 +213,10 @@ def _join(joined: _Joined, shard: TableFile) -> None:
         images = shard.ragged("sequences/pictures", row)
         joined.frames.setdefault(name, []).append((frames[images], first + images))
     for table, rows_by_key in (("protocols", joined.protocols), ("pairs", joined.pairs)):
-        keys = zip(shard.texts(f"{table}/name"), shard.texts(f"{table}/split"), strict=True)
-        for row, key in enumerate(keys):
+        for row, key in enumerate(shard.keys(table)):
             rows_by_key.setdefault(key, []).append(first + shard.ragged(f"{table}/pictures", row))
-    for column in COLUMNS:
-        if column.table in ("pictures", "people") and column.path in shard:
-            joined.labels[column.path] += shard.value_count(column.path)
+    for column in shard.labels():
+        joined.labels[column.path] += shard.value_count(column.path)
     joined.images += shard.header.picture_count
     joined.people += shard.header.person_count
 

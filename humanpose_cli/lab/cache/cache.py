@@ -199,7 +199,6 @@ def checked_rows(rows: ArrayLike, count: int, table: str) -> NDArray[np.int64]:
 
 
 _MAX_OPEN = 64
-_LABELLED = ("pictures", "people")
 
 
 def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
@@ -240,8 +239,7 @@ class Cache:
             labels = dict(zip(file.texts("labels/name"), file.numbers("labels/known").tolist(), strict=True))
         else:
             entries = [ShardEntry(file.path, self.header.picture_count, self.header.person_count)]
-            columns = (column.path for column in COLUMNS if column.table in _LABELLED)
-            labels = {path: file.value_count(path) for path in columns if path in file}
+            labels = {column.path: file.value_count(column.path) for column in file.labels()}
         protect((self.path, *(entry.path for entry in entries)))
         self._shards = ShardSet(entries, labels, max_open)
         self.images = TableView("pictures", self._shards)
@@ -440,8 +438,7 @@ def shard_entries(index: TableFile) -> list[ShardEntry]:
 
 
 def _key_rows(file: TableFile, table: str) -> dict[tuple[str, str], int]:
-    keys = zip(file.texts(f"{table}/name"), file.texts(f"{table}/split"), strict=True)
-    return {(protocol, split_name(split)): row for row, (protocol, split) in enumerate(keys)}
+    return {(protocol, split_name(split)): row for row, (protocol, split) in enumerate(file.keys(table))}
 
 
 def _by_name(keys: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:

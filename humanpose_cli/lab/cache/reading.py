@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_name
-from humanpose_cli.lab.cache.schema import COLUMNS, INDEX_COLUMNS, Attributes, Column, Header, Kind, columns_of
+from humanpose_cli.lab.cache.schema import (
+    COLUMNS,
+    INDEX_COLUMNS,
+    LABELLED,
+    Attributes,
+    Column,
+    Header,
+    Kind,
+    columns_of,
+)
 
 _COPY_AGAIN = "copy or make it again"
 # What h5py raises on damaged files.
@@ -139,6 +148,37 @@ class TableFile:
             return count
         return int(np.count_nonzero(~np.isnan(self.numbers(path).reshape(count, -1)).all(-1)))
 
+    # The walk over the schema: every column that the file has, every row with a value.
+
+    def labels(self) -> Iterator[Column]:
+        """The columns of images and of people that the file has."""
+        return (column for column in self.columns.values() if column.table in LABELLED and column.path in self)
+
+    def value(self, path: str, row: int) -> Any:
+        """A row of any column: text, bytes of an encoded image, or numbers (…) or (M, …); None without a value."""
+        column = self.columns[path]
+        if column.is_text:
+            return self.text(path, row)
+        if path not in self:
+            return None
+        if column.kind is Kind.ENCODED:
+            return self.encoded(path, row) or None
+        if column.kind is Kind.RAGGED:
+            points = self.ragged(path, row)
+            return points if len(points) else None
+        # A row with a value has at least one number that is not NaN, by the rules of its column.
+        value = self.numbers(path, row, row + 1)[0]
+        return None if np.isnan(value).all() else value
+
+    def values(self, path: str) -> Iterator[tuple[int, Any]]:
+        """(row, value) of the rows that have a value."""
+        rows = ((row, self.value(path, row)) for row in range(self.row_count(self.columns[path].table)))
+        return ((row, value) for row, value in rows if value is not None)
+
+    def keys(self, table: str) -> list[tuple[str, str]]:
+        """(name, split) of each row of `protocols` or `pairs`."""
+        return list(zip(self.texts(f"{table}/name"), self.texts(f"{table}/split"), strict=True))
+
     def splits_of(self, image: int) -> dict[str, str]:
         """Protocol → split of an image."""
         splits = {}
@@ -150,9 +190,9 @@ class TableFile:
 
     @cached_property
     def _splits(self) -> list[tuple[str, str, NDArray[np.int64]]]:
-        keys = zip(self.texts("protocols/name"), self.texts("protocols/split"), strict=True)
         return [
-            (name, split_name(split), self.ragged("protocols/pictures", row)) for row, (name, split) in enumerate(keys)
+            (name, split_name(split), self.ragged("protocols/pictures", row))
+            for row, (name, split) in enumerate(self.keys("protocols"))
         ]
 
     # Datasets
@@ -355,9 +395,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         return int(shard.numbers(f"pictures/{name}", row, row + 1)[0])
 
     width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
-    focal = _value_or_none(shard, "pictures/focal", row)
-    point = _value_or_none(shard, "pictures/principal_point", row)
-    rate = _value_or_none(shard, "pictures/frame_rate", row)
+    focal, point, rate = (shard.value(f"pictures/{name}", row) for name in ("focal", "principal_point", "frame_rate"))
     first, sequence = number("first_person"), number("sequence")
     maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
     return Sample(
@@ -372,7 +410,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         frame=number("frame"),
         splits=shard.splits_of(row),
         frame_rate=None if rate is None else float(rate),
-        world_to_camera=_value_or_none(shard, "pictures/world_to_camera", row),
+        world_to_camera=shard.value("pictures/world_to_camera", row),
     )
 
 
@@ -380,31 +418,10 @@ def read_person(shard: TableFile, row: int) -> Person:
     """The person in a row of the shard."""
     values: dict[str, Any] = {family: {} for family in _FAMILIES}
     for column in _PERSON_COLUMNS:
-        value = _value(shard, column, row)
+        value = shard.value(column.path, row)
         family, _, skeleton = column.name.partition("/")
         if not skeleton:
             values[family] = value
         elif value is not None:
             values[family][skeleton] = value
     return Person(**values)
-
-
-def _value(shard: TableFile, column: Column, row: int) -> Any:
-    if column.is_text:
-        return shard.text(column.path, row)
-    if column.path not in shard:
-        return None
-    if column.kind is Kind.ENCODED:
-        return shard.encoded(column.path, row) or None
-    if column.kind is Kind.RAGGED:
-        points = shard.ragged(column.path, row)
-        return points if len(points) else None
-    return _value_or_none(shard, column.path, row)
-
-
-def _value_or_none(shard: TableFile, path: str, row: int) -> Any:
-    """None where all numbers are NaN: a known row has at least one that is not, by the rules of its column."""
-    if path not in shard:
-        return None
-    value = shard.numbers(path, row, row + 1)[0]
-    return None if np.isnan(value).all() else value

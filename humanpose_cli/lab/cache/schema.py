@@ -230,6 +230,10 @@ INDEX_COLUMNS: tuple[Column, ...] = (
 """Of the index."""
 
 
+LABELLED = ("pictures", "people")
+"""Tables with a row for each image and each person."""
+
+
 def columns_of(table: str, columns: tuple[Column, ...] = COLUMNS) -> Mapping[str, Column]:
     """The columns of one table by name."""
     return {column.name: column for column in columns if column.table == table}

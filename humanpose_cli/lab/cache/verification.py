@@ -24,7 +24,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import ShardEntry, shard_entries
 from humanpose_cli.lab.cache.encoding import decode_png, decoding_problem, read_header
 from humanpose_cli.lab.cache.reading import TableFile
-from humanpose_cli.lab.cache.schema import INDEX_NAME, SHARD_PATTERN, Kind, columns_of
+from humanpose_cli.lab.cache.schema import INDEX_NAME, SHARD_PATTERN, Kind
 from humanpose_cli.lab.cache.writing import bytes_of, content_digest, value_problem
 
 # Whether the tables of a file agree with each other: people with images, groups, sequences, splits and pairs.
@@ -77,8 +77,7 @@ def _follow(firsts: NDArray[np.int64], counts: NDArray[np.int64], total: int) ->
 
 def _row_problems(file: TableFile, images: int) -> Iterator[str]:
     for table in ("protocols", "pairs"):
-        keys = zip(file.texts(f"{table}/name"), file.texts(f"{table}/split"), strict=True)
-        for row, (name, split) in enumerate(keys):
+        for row, (name, split) in enumerate(file.keys(table)):
             listed = file.ragged(f"{table}/pictures", row)
             if ((listed < 0) | (listed >= images)).any():
                 yield f"{table} {name}/{split} name an image that is not there"
@@ -103,20 +102,11 @@ def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
 
 
 def _rule_problems(shard: TableFile) -> Iterator[PersonProblem]:
-    for column in columns_of("people").values():
-        if not column.optional or column.path not in shard or column.kind is Kind.ENCODED:
-            continue
-        if column.kind is Kind.RAGGED:
-            for row in range(shard.row_count("people")):
-                points = shard.ragged(column.path, row)
-                if len(points) and (problem := value_problem(column, points)):
+    for column in shard.labels():
+        if column.table == "people" and column.optional and column.kind is not Kind.ENCODED:
+            for row, value in shard.values(column.path):
+                if problem := value_problem(column, value):
                     yield row, f"{column.name} {problem}"
-            continue
-        values = shard.numbers(column.path)
-        has_value = ~np.isnan(values.reshape(len(values), -1)).all(-1)
-        for row in np.flatnonzero(has_value).tolist():
-            if problem := value_problem(column, values[row]):
-                yield row, f"{column.name} {problem}"
 
 
 def _box_problems(shard: TableFile, sizes: NDArray[Any]) -> Iterator[PersonProblem]:
@@ -313,7 +303,7 @@ class _Check:
         sizes = shard.numbers("pictures/size").tolist()
         counts = shard.numbers("pictures/person_count").tolist()
         firsts = shard.numbers("pictures/first_person").tolist()
-        columns = [path for path, column in shard.columns.items() if column.kind is Kind.ENCODED and path in shard]
+        columns = [column.path for column in shard.labels() if column.kind is Kind.ENCODED]
         checksums = {path: shard.checksums(path) for path in columns}
         for row, name in enumerate(names):
             if self.stopped.is_set():

@@ -177,7 +177,7 @@ def test_contents(tmp_path):
     assert contents.names == {"identity": 2, "clothing": 1, "activity": 1}
     assert contents.splits == {("all", "train"): 15, ("small", "test"): 6, ("small", "train"): 9}
     assert contents.pairs == {("pairs", "train"): 10}
-    labels = {f"{label.table}/{label.name}": (label.known, label.total) for label in contents.labels}
+    labels = {f"{label.table}/{label.name}": (label.count, label.total) for label in contents.labels}
     posed = sum(person.poses is not None for person in people)
     assert labels["people/poses"] == labels["people/mask"] == labels["people/surface_points"] == (posed, 15)
     assert labels["people/box"] == (15, 15)
