@@ -110,7 +110,6 @@ def _paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint
     if top.collar:
         dark = np.maximum(dark, ((field < 0.04) & (field > 0.034) & (at.y > 0.43)) * np.float32(0.4))
     colour *= ((1 - dark) * shown.hollow)[:, None]
-    _dirt(colour, at, random)
     image.reshape(-1, 3)[shown.pixel_rows] = np.clip(colour, 0, 255, out=colour)
 
 
@@ -129,9 +128,6 @@ def _paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArra
     dark = np.zeros(len(field), np.float32)
     if bottom.thickness > 0.004:
         dark = _seams(at, field, bottom.cuffs)
-        below = bottom.waist - at.y
-        fly = (np.abs(at.x) < 0.0025) & (at.z > 0) & (below < 0.17)
-        dark = np.maximum(dark, fly * np.float32(0.35))
         dark = np.maximum(dark, (np.abs(_side_angle(at)) < 0.03) * np.float32(0.2))
     if bottom.pockets:
         slant = np.abs(at.x) - 0.09 - 0.35 * (bottom.waist - at.y)
@@ -144,7 +140,6 @@ def _paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArra
         belt = (bottom.waist - at.y < 0.04) & (bottom.waist - at.y > 0.008)
         colour[belt] = np.asarray(bottom.belt, np.float32) * np.float32(0.6)
         colour[belt & (np.abs(at.x) < 0.022) & (at.z > 0)] = (168, 158, 132)
-    _dirt(colour, at, random)
     image.reshape(-1, 3)[shown.pixel_rows] = np.clip(colour, 0, 255, out=colour)
 
 
@@ -190,18 +185,6 @@ def _print(colour: Array, at: Coordinates, where: str, random: np.random.Generat
         colour[rows] += share * (print_pixels[:, :3] - colour[rows])
 
 
-def _dirt(colour: Array, at: Coordinates, random: np.random.Generator) -> None:
-    """Now and then a few stains."""
-    if random.random() > 0.12:
-        return
-    for _ in range(int(random.integers(1, 5))):
-        i = int(random.integers(len(at.x)))
-        away = np.hypot(at.across - at.across[i], at.along - at.along[i])
-        radius = random.uniform(0.01, 0.05)
-        stain = np.float32(random.uniform(0.2, 0.6)) * ramp(-away, -radius, -0.3 * radius)
-        colour += stain[:, None] * (np.array([70, 58, 44], np.float32) - colour)
-
-
 def _paint_plain(image: NDArray[np.uint8], texels: AtlasTexels, chosen: Array, colour: RGB | Array) -> None:
     """One colour for some of the texels (indices), with the slightest grain."""
     grain = np.random.default_rng(len(chosen)).normal(0, 2.5, (len(chosen), 1))
@@ -224,12 +207,9 @@ def _paint_headwear(wear: Headwear, texels: AtlasTexels, image: NDArray[np.uint8
         colour[field < 0.025] = wear.accent
     elif wear.kind == "beanie":
         colour *= np.where(field < 0.04, 1 + 0.1 * np.sin(at.across * 700), 1)[:, None].astype(np.float32)
-    elif wear.kind == "cap":
-        panels = np.abs(np.mod(at.across / 0.15, np.pi / 3)) < 0.02
-        colour[panels] *= np.float32(0.8)
-        if random.random() < 0.6:
-            badge = np.hypot(at.x / 0.03, (at.y - 0.76) / 0.016) < 1
-            colour[badge & (at.z > 0.05)] = wear.accent
+    elif wear.kind == "cap" and random.random() < 0.6:
+        badge = np.hypot(at.x / 0.03, (at.y - 0.76) / 0.016) < 1
+        colour[badge & (at.z > 0.05)] = wear.accent
     image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
     if random.random() < 0.6:
         _paint_tile(image, "hat", wear.fabric, (0.5, 0.1))
