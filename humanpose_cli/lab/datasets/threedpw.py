@@ -192,7 +192,7 @@ def _person(identity: str, actor: _Actor, frame: int, video: _Video, size: tuple
     pixels = project_points(actor.joints[frame], video.focal, video.principal_point)
     keypoints = {"coco17": actor.keypoints[frame]}
     if not actor.modelled:  # else they are drawn, with their visibility
-        keypoints[SMPL24.name] = with_visibility(pixels, np.isfinite(pixels).all(1, keepdims=True)[:, 0])
+        keypoints[SMPL24.name] = with_visibility(pixels, np.asarray(np.isfinite(pixels).all(1)))
     return Person(
         identity=identity,
         gender=actor.gender,
