@@ -1,7 +1,6 @@
 """BEDLAM: synthetic videos of dressed people with the SMPL or SMPL-X bodies that were rendered.
 
-    ROOT/bedlam_labels/20221010_3_1000_batch01hand_6fps.npz            also training_labels/, processed_labels/ and ROOT
-    ROOT/training_images/20221010_3_1000_batch01hand_6fps/png/seq_000000/seq_000000_0000.png        also images/
+Layout and licence: data/README.md.
 
 Labels are what the owners' data_processing makes, or their archives of it (all_npz_12_smpl_training.zip, or
 all_npz_12_training.zip for SMPL-X). Fields of a scene's file, a row a person and image:

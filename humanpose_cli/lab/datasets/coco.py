@@ -1,15 +1,8 @@
 """COCO's keypoints, and the other data sets that come in COCO's form: people with joints in single images and videos.
 
-    ROOT/annotations/person_keypoints_{train,val}{2014,2017}.json   COCO; ROOT/train2017/000000000009.jpg …
-    ROOT/ochuman_coco_format_{val,test}_range_0.00_1.00.json        OCHuman; ROOT/images/000001.jpg
-    ROOT/json/crowdpose_{train,val,test}.json                       CrowdPose; ROOT/images/100000.jpg
-    ROOT/annotations/{training,validation}_humanart.json            Human-Art; images/… below ROOT
-    ROOT/annotations/mpii_{train,val}.json                          MPII, converted by others; ROOT/images/015601864.jpg
-    ROOT/annotations/posetrack18_{train,val}.json                   PoseTrack 2018, one file a split, or, as its owners,
-    ROOT/annotations/{train,val}/000342_mpii_test.json              one a video; ROOT/images/val/000342_mpii_test/…
-
-Annotations also lie in ROOT itself, in ROOT/json or ROOT/annotations, images also below ROOT/images; both can be named
-by options. Layouts after the owners' pages, and MMPose's for what others converted.
+Layout and licences: data/README.md. Annotations also lie in ROOT itself, in ROOT/json or ROOT/annotations, images also
+below ROOT/images; both can be named by options. Layouts after the owners' pages, and MMPose's for what others
+converted.
 
 Labels: boxes, COCO's 17 joints as far as the file names them (others, such as the top of the head, are left out), masks
 of the outlines and their areas. Boxes and outlines are continuous pixels from the corner of the image; keypoints name

@@ -1,19 +1,13 @@
 """DeepFashion, In-shop Clothes Retrieval: 52,712 images of clothes on people, several of each garment.
 
-    ROOT/Img/img/WOMEN/Dresses/id_00000002/02_1_front.jpg   256 × 256, the garment in the middle on white
-    ROOT/Img/img_highres/…                                  the same images as they were, mostly 750 × 1101
-    ROOT/Eval/list_eval_partition.txt                       their number, column names, then: name, item, split
-    ROOT/fasion-resize-pairs-{train,test}.csv               optional: from,to
-    ROOT/fasion-resize-annotation-{train,test}.csv          optional: name:keypoints_y:keypoints_x
-    ROOT/{train,test}.lst                                   optional: the images of each split
-
-`Img` may be left out, and the optional files may lie in Anno or Eval as well. The lists are those that public reposing
-code shares, spelled like this: "fasion-resize-pairs" of Zhu et al. 2019 (tengteng95/Pose-Transfer, "PATN"), which GFLA,
-SPGNet, DPTN and NTED use too: 101,966 and 8,570 pairs, protocol "patn"; "fasion-pairs" of Siarohin et al. 2018
-("Deformable GANs", DSC), protocol "dsc". They write an image's path without its separators and most underscores:
-fashionWOMENDressesid0000000202_1front.jpg. Keypoints are OpenPose's in the middle 176 columns of the 256 × 256
-image, whole pixels, −1 where not found. The official landmarks and boxes (Anno) are of clothes, not of people: they
-are not read.
+Layout and licence: data/README.md. list_eval_partition.txt has a number, column names, then a name, an item and a split
+a line. `Img` may be left out, and the optional files may lie in Anno or Eval as well. The lists are those that public
+reposing code shares, spelled like this: "fasion-resize-pairs" of Zhu et al. 2019 (tengteng95/Pose-Transfer, "PATN"),
+which GFLA, SPGNet, DPTN and NTED use too: 101,966 and 8,570 pairs, protocol "patn"; "fasion-pairs" of Siarohin et al.
+2018 ("Deformable GANs", DSC), protocol "dsc". They write an image's path without its separators and most underscores:
+fashionWOMENDressesid0000000202_1front.jpg. Keypoints are OpenPose's in the middle 176 columns of the 256 × 256 image,
+whole pixels, −1 where not found. The official landmarks and boxes (Anno) are of clothes, not of people: they are not
+read.
 
 A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: an estimator makes
 them.

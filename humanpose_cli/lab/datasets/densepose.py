@@ -1,20 +1,14 @@
 """DensePose-COCO and DensePose-PoseTrack: people with some hundred points of their surfaces each.
 
-DensePose-COCO, about 49,000 people on COCO's images of 2014:
-    ROOT/annotations/densepose_coco_2014_{train,minival,valminusminival}.json    as the first release names them, or
-    ROOT/annotations/densepose_{train2014,minival2014,valminusminival2014}.json  as Detectron2's documentation does
-    ROOT/train2014/COCO_train2014_000000000036.jpg, ROOT/val2014/…               COCO's images, also below images/
-Protocols: "densepose": training on train and valminusminival, validation on minival; "files": which file lists an
-image. Layout after DensePose's INSTALL.md and Detectron2's DENSEPOSE_DATASETS.md.
+Layouts and licences: data/README.md, after DensePose's INSTALL.md and PoseTrack/README.md, Detectron2's
+DENSEPOSE_DATASETS.md and PosePile.
 
-DensePose-PoseTrack, people in videos of PoseTrack 2017, some frames of which have surface points:
-    ROOT/densepose_posetrack_{train,val}2017.json   or densepose_only_posetrack_…, the annotated frames only; also
-                                                    below ROOT/annotations/ or ROOT/DensePose_PoseTrack/
-    ROOT/images/…                                   PoseTrack's images, where the annotations' file_name points, also
-                                                    below ROOT/posetrack_data/ and ROOT/posetrack_data_2017/
-    ROOT/images/train/000001_bonn_train/000000.jpg  or those of PoseTrack 2018, which hold the same videos
-Protocol "densepose": the files' train and val; densepose_posetrack_test2017.json has no public annotations and is not
-read. A person is known by their track. Layout after DensePose's PoseTrack/README.md, Detectron2 and PosePile.
+DensePose-COCO, about 49,000 people on COCO's images of 2014. Protocols: "densepose": training on train and
+valminusminival, validation on minival; "files": which file lists an image.
+
+DensePose-PoseTrack, people in videos of PoseTrack 2017, some frames of which have surface points. Images of PoseTrack
+2018, which has the same videos, do as well. Protocol "densepose": the files' train and val;
+densepose_posetrack_test2017.json has no public annotations and is not read. A person is known by their track.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """EMDB: 81 videos of ten people by a camera that is carried about, SMPL from electromagnetic sensors.
 
-    ROOT/P0/09_outdoor_walk/P0_09_outdoor_walk_data.pkl          P0 to P9
-    ROOT/P0/09_outdoor_walk/images/00000.jpg
+Layout and licence: data/README.md.
 
 Fields of a pickle (the owners' dataset.md), N frames at 30 Hz:
     gender, name, emdb1, emdb2 (which evaluation it belongs to), n_frames, good_frames_mask (N,)

@@ -1,15 +1,8 @@
 """Human3.6M: seven actors with public poses, 15 activities twice each, four calibrated cameras, 50 frames a second.
 
-    ROOT/metadata.xml                               or ROOT/Release-v1.2/metadata.xml, as in the owners' code
-    ROOT/S1/MyPoseFeatures/D3_Positions_mono/Directions 1.54138969.cdf   joints in the camera's axes, millimetres
-    ROOT/S1/MyPoseFeatures/D3_Positions/Directions 1.cdf         or in the world's
-    ROOT/S1/Videos/Directions 1.54138969.mp4
-    ROOT/images/S1_Directions_1.54138969_000001.jpg              or frames, counted from 1, as SPIN extracts them;
-    ROOT/S1/images/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg       mmhuman3d's way
-    ROOT/images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_00001.jpg        MMPose's
-
-Layout after the owners' archives (Poses_D3_Positions_mono_S1.tgz, Videos_S1.tgz …) and the public loaders of SPIN,
-VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled objects without cameras, is not read.
+Layout and licence: data/README.md, after the owners' archives (Poses_D3_Positions_mono_S1.tgz, Videos_S1.tgz …) and the
+public loaders of SPIN, VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled objects without
+cameras, is not read.
 
 Protocols: "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for testing, every 10th frame (section 4);
 "deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1); "p1" and "p2":

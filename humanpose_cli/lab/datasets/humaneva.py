@@ -1,13 +1,9 @@
 """HumanEva-I: three actors with public joints, five actions, calibrated colour cameras C1 to C3, 60 frames a second.
 
-    ROOT/S1/Image_Data/Walking_1_(C1).avi
-    ROOT/S1/Mocap_Data/Walking_1.c3d, Static.c3d, S1.mp      markers and segments, the actor standing, their measures
-    ROOT/S1/Calibration_Data/C1.cal
-    ROOT/S1/Sync_Data/Walking_1_(C1).ofs                     also those of BW1 to BW4, with the owners' critical update
-
-Layout after the owners' release code 1.1, whose joints these are (computed below), and VideoPose3D. Only the
-first trial of each action has both videos and public motion capture. Its frames are split into validation and training
-as the owners do. S3's ThrowCatch has a damaged motion capture stream and is left out, as VideoPose3D does.
+Layout and licence: data/README.md, after the owners' release code 1.1, whose joints these are (computed below), and
+VideoPose3D. Only the first trial of each action has both videos and public motion capture. Its frames are split into
+validation and training as the owners do. S3's ThrowCatch has a damaged motion capture stream and is left out, as
+VideoPose3D does.
 
 Protocols: "humaneva": the owners' train and validate; "nbf": the paper tests on two actions of each actor (section 5)
 and does not say which frames or camera: as those it compares with, we take Walking and Box, validation, camera C1; what

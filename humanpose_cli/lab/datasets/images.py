@@ -1,13 +1,7 @@
 """The user's images: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
 
-    ROOT/…                  images, folders of numbered images (sequences) and videos, as `hpc fit ROOT` takes them
-    FITS/a.jpg.fit.npz      --fits: what `hpc fit ROOT --out FITS` wrote
-    DENSEPOSE/a_IUV.png     --densepose: DensePose's output image, (I, U, V) as its tools write it,
-    DENSEPOSE/a_IUV.npz     or an array `iuv` (H, W, 3) uint8 of chart, 255 U, 255 V,
-    DENSEPOSE/*.pkl         or dumps of detectron2's `apply_net.py dump`; --densepose may name one such file as well
-
-A group is an image or one sequence. Without fits, an estimator that is passed in finds the people; without that,
-they are those of a DensePose dump, if there is one.
+Layout: data/README.md. A group is an image or one sequence. Without fits, an estimator that is passed in finds the
+people; without that, they are those of a DensePose dump, if there is one.
 """
 
 from __future__ import annotations

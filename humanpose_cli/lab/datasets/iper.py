@@ -1,14 +1,8 @@
 """iPER, the Impersonator data set: 206 videos of 30 people in 103 sets of clothes before a still camera.
 
-    ROOT/train.txt, val.txt                    a video a line, "001/1/1": person, clothes, motion (1 turning in an
-                                               A pose, 2 moving)
-    ROOT/images/001/1/1/frame00000000.png      frames as the owners' script extracts them; `images_HD` likewise
-    ROOT/iPER_1024_video_release/001_1_1.mp4   or the videos themselves; iPER_256_video_release likewise
-    ROOT/smpls/001/1/1/pose_shape.pkl          optional: cams (N, 3), pose (N, 72), shape (N, 10), estimated by HMR
-    ROOT/iPER_protocol.json                    optional: the owners' evaluation protocol (their his_evaluators)
-
-Layout after the owners' documentation (svip-lab/impersonator: doc/train.md, tools/unzip_iPER.py, data/imper_dataset.py,
-his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's: an estimator makes better ones.
+Layout and licence: data/README.md, after the owners' documentation (svip-lab/impersonator: doc/train.md,
+tools/unzip_iPER.py, data/imper_dataset.py, his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's:
+an estimator makes better ones.
 
 A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split
 "validation", which is val.txt and what papers test on:

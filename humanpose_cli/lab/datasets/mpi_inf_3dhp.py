@@ -1,14 +1,9 @@
 """MPI-INF-3DHP: eight actors before a green screen and fourteen cameras, and a test set of six, indoors and outdoors.
 
-    ROOT/S1/Seq1/annot.mat                                   joints of S1 to S8, Seq1 and Seq2
-    ROOT/S1/Seq1/imageSequence/video_0.avi                   videos, also in vnect_cameras/; or frames of them, from 1:
-    ROOT/S1/Seq1/imageFrames/video_0/frame_000001.jpg
-    ROOT/mpi_inf_3dhp_test_set/TS1/annot_data.mat            also ROOT/TS1; TS1 to TS6
-    ROOT/mpi_inf_3dhp_test_set/TS1/imageSequence/img_000001.jpg
-
-Layout and joints after the owners' archives and tools (mpii_get_joint_set.m), SPIN, HMR and MMHuman3D. annot.mat is a
-MATLAB 5 file with a cell for each of 14 cameras: annot2 (N, 56) pixels and annot3 (N, 84) millimetres in camera axes of
-28 joints. annot_data.mat is a MATLAB 7.3 file: annot2 (N, 1, 17, 2), annot3 and univ_annot3 (N, 1, 17, 3), valid_frame.
+Layout and licence: data/README.md; layout and joints after the owners' archives and tools (mpii_get_joint_set.m), SPIN,
+HMR and MMHuman3D. annot.mat is a MATLAB 5 file with a cell for each of 14 cameras: annot2 (N, 56) pixels and annot3 (N,
+84) millimetres in camera axes of 28 joints. annot_data.mat is a MATLAB 7.3 file: annot2 (N, 1, 17, 2), annot3 and
+univ_annot3 (N, 1, 17, 3), valid_frame.
 
 17 joints of either set are those of h36m17, whose nose here is the middle of the head. `univ_annot3` is annot3 scaled
 to people of one size, which the owners' evaluation and the published figures take: it is the test set's truth unless

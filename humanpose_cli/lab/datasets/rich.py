@@ -1,13 +1,9 @@
 """RICH: people in real scenes before several still cameras, with fitted SMPL-X bodies.
 
-    ROOT/images/train/BBQ_001_guitar/cam_00/00150_00.jpeg            also .png and .bmp; also ROOT/train/…
-    ROOT/bodies/train/BBQ_001_guitar/00150/001.pkl                   or ROOT/train_body/…, as the archives unpack
-    ROOT/scan_calibration/BBQ/calibration/000.xml                    cameras; those that were carried about have none
-    ROOT/body_models/smplx/SMPLX_MALE.npz                            optional: the models, where none are passed in
-
-Layout after the owners' rich_toolkit and PosePile. Folders are named scene_person(_person)_action; a pickle holds
-SMPL-X's parameters of one person in the axes of the scene's first camera, arrays with one row: transl, global_orient,
-body_pose (63), betas (10) and others for hands and face that are not read. Human-scene contact is not read either.
+Layout and licence: data/README.md, after the owners' rich_toolkit and PosePile. Folders are named
+scene_person(_person)_action; a pickle holds SMPL-X's parameters of one person in the axes of the scene's first camera,
+arrays with one row: transl, global_orient, body_pose (63), betas (10) and others for hands and face that are not read.
+Human-scene contact is not read either.
 
 Labels: `poses` of SMPL's joints (SMPL-X has the same, the hands' are zero) with the root turned into the camera and
 body "smplx", `betas` of that model; with the models also `trans`, and whatever is drawn from bodies. Without them the

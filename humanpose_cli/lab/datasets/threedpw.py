@@ -1,7 +1,6 @@
 """3DPW (3D Poses in the Wild): 60 videos outdoors with one or two people, SMPL from inertial sensors.
 
-    ROOT/imageFiles/courtyard_arguing_00/image_00000.jpg
-    ROOT/sequenceFiles/{train,validation,test}/courtyard_arguing_00.pkl
+Layout and licence: data/README.md.
 
 Fields of a pickle (the owners' readme.txt), lists over A people, N frames at 30 Hz:
     poses (N, 72), trans (N, 3), betas (10,) or more, genders "m" or "f"

@@ -415,7 +415,6 @@ class ShadowMap:
         depth = rasterise(in_light[None], faces, focal, middle, (side, side)).depth[0].numpy()
         self.depth = np.where(np.isfinite(depth), depth, np.float32(2 * DISTANCE))
         self.nearest = float(depth.min())
-        self._cover: tuple[float, Array] | None = None
 
     def _texels(self, points: Array) -> tuple[Array, Array, Array]:
         """Points (N, 3) → x, y in texels (a texel's centre at +0.5) and depth from the sun."""
@@ -448,28 +447,12 @@ class ShadowMap:
         fall  metres that the shadow falls on the way there, which softens it
         """
         sigma = max(0.6, 0.5 * self.penumbra * fall / self.metres)
-        if self._cover is None or self._cover[0] != sigma:
-            mask = (self.depth < DISTANCE * 1.5).astype(np.float32)
-            self._cover = sigma, np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.float32)
+        mask = (self.depth < DISTANCE * 1.5).astype(np.float32)
+        soft = np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.float32)
         x, y, z = self._texels(points)
         half = np.float32(0.5)
-        cover = look_up(self._cover[1], x - half, y - half, cv2.BORDER_CONSTANT)
+        cover = look_up(soft, x - half, y - half, cv2.BORDER_CONSTANT)
         return cover * (z > self.nearest)
-
-    def near(self, points: Array, within: float) -> NDArray[np.bool_]:
-        """Whether points (N, 3) may lie within so many metres of a shadow."""
-        cell = max(1, int(within / self.metres / 3))  # texels
-        hit = (self.depth < DISTANCE * 1.5).astype(np.float32)
-        count = -(-self.side // cell)
-        padded = np.zeros((count * cell, count * cell), np.float32)
-        padded[: self.side, : self.side] = hit
-        cells = padded.reshape(count, cell, count, cell).max((1, 3))
-        reach = int(np.ceil(within / (self.metres * cell))) + 1
-        border = cv2.copyMakeBorder(cells, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
-        wide = np.asarray(cv2.dilate(border, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), np.float32)
-        x, y, z = self._texels(points)
-        shift = np.float32(reach - 0.5)
-        return (look_up(wide, x / cell + shift, y / cell + shift, cv2.BORDER_CONSTANT) > 0) & (z > self.nearest)
 
 
 class ContactShadow:
