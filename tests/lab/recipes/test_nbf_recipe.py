@@ -335,5 +335,5 @@ def test_who_is_hardly_seen_is_left_out(cache, tmp_path):
     assert len(NbfRecipe(cache, replace(PARTS, people=5)).people) == 5
     hidden = open_cache(cache).people["keypoints/smpl24"][:].copy()
     assert (hidden[..., 2] == 1).all()  # painted people have nothing before them
-    with pytest.raises(UsageError, match="visible up to 1"):
+    with pytest.raises(UsageError, match="visible: is out of range, expected 0 to 1"):
         replace(PARTS, visible=1.5)

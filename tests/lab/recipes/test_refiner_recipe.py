@@ -156,7 +156,7 @@ def test_both_encoders_begin_as_the_shipped_segmenters():
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(UsageError, match="probability"):
+    with pytest.raises(UsageError, match="untextured, own_only: are out of range"):
         RefinerAugmentation(untextured=0.7, own_only=0.7)
     with pytest.raises(UsageError, match="hidden"):
         RefinerTraining(hidden=2)
