@@ -291,5 +291,5 @@ def test_the_papers_preset_is_the_papers():
     ):
         with pytest.raises(UsageError):
             DeformTraining(**wrong)
-    with pytest.raises(UsageError, match="image or landmarks"):
+    with pytest.raises(UsageError, match="inputs: is not known, expected image, landmarks"):
         BodyRegressorOptions(inputs="mask")
