@@ -113,7 +113,7 @@ class MeshReposer:
     ) -> None:
         if isinstance(background, str) and background not in ("keep", "transparent"):
             raise UsageError("background", "is unknown", expected="keep, transparent or an image", got=background)
-        photographed = PhotographedPerson.of(photo, mask, person, others)
+        self.photographed = photographed = PhotographedPerson.of(photo, mask, person, others)
         self.photo, self.mask, self.others, self.view = photo, photographed.mask, photographed.others, photographed.view
         self.body, self.options = body, options or MeshOptions()
         self._background_choice = background

@@ -70,7 +70,7 @@ class ReposedImage:
 class ReposingScene:
     """A photo whose chosen people can be drawn in any pose. See `reposer.Reposer.read`.
 
-    record  everybody's fit; rows  the chosen people's rows of it
+    record  the fit of all people; rows  the chosen people's rows of it; meshes  theirs
     poses_at_once  that are drawn together; more are faster where a network on a GPU draws
     """
 
@@ -93,13 +93,13 @@ class ReposingScene:
         alone = len(self.rows) == 1
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
         behind = plate if alone else "transparent"
-        self._meshes = [self._mesh(row, behind) for row in self.rows]
-        self._drawers: list[MeshReposer | WarpReposer] = list(self._meshes)
+        self.meshes = [self._mesh(row, behind) for row in self.rows]
+        self._drawers: list[MeshReposer | WarpReposer] = list(self.meshes)
         if network is not None:
             people = [_fitted_person(self.record, row) for row in self.rows]
             self._drawers = [
                 WarpReposer(mesh, person, network, mesh_input=options.mesh_input)
-                for mesh, person in zip(self._meshes, people, strict=True)
+                for mesh, person in zip(self.meshes, people, strict=True)
             ]
         self._plate = None if alone else self._common_plate(plate)
         self._shadows = isinstance(plate, str)
@@ -179,7 +179,7 @@ class ReposingScene:
                 ]
             drawn = [of_person[t % self.poses_at_once] for of_person in ahead]
             plate = self._plate
-            for mesh, pose in zip(self._meshes, poses, strict=True):
+            for mesh, pose in zip(self.meshes, poses, strict=True):
                 plate = mesh.shadowed(plate, *pose) if plate is not None and self._shadows else plate
             depths = [float(trans[2]) for _, trans in poses]
             yield ReposedImage(
@@ -199,7 +199,7 @@ class ReposingScene:
         """The target's T poses of one person, torch tensors."""
         if self._options.absolute:
             motion = motion_on(target, self._body, self.record.betas[row])
-            if not self._meshes[self.rows.index(row)].shows(motion.rotations, motion.trans):
+            if not self.meshes[self.rows.index(row)].shows(motion.rotations, motion.trans):
                 raise UsageError(
                     "absolute",
                     "puts nobody into the photograph",
@@ -208,7 +208,7 @@ class ReposingScene:
                 )
             return motion
         start = self.record.joints3d[row, SMPL24.index("pelvis")]
-        mesh = self._meshes[self.rows.index(row)]
+        mesh = self.meshes[self.rows.index(row)]
         motion = motion_on(target, self._body, self.record.betas[row], start, mesh.down)
         settled = mesh.set_down(motion.rotations, motion.trans, target.frame_rate or DEFAULT_FRAME_RATE)
         return BodyParams.from_rotations(motion.rotations, motion.betas, settled)
@@ -219,7 +219,7 @@ class ReposingScene:
             return cover_image(plate, self.photo.shape[:2])
         if plate == "transparent":
             return None
-        gone = np.logical_or.reduce([reposer.hole for reposer in self._meshes])
+        gone = np.logical_or.reduce([reposer.hole for reposer in self.meshes])
         others = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
         return inpaint(self.photo, gone, (others > 0.5) & ~gone, self._options.mesh.inpainting)
 
