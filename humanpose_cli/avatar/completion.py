@@ -1,7 +1,7 @@
 """What a photograph does not show of a body's texture, made up from what it shows.
 
-Hidden texels are filled by symmetry first, then by the opposite side, then smoothly; garments keep their own colour and
-folds, and prints and badges, as `garments` finds them, stay alone.
+Hidden texels are filled by symmetry first, then by the opposite side, then smoothly; garments keep their
+own colour, and prints and badges, as `garments` finds them, stay alone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from humanpose_cli.avatar.colours import ClothColours, skin_hued
 from humanpose_cli.avatar.garments import Garments
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.relief import FOLDS, STRANDS, depths_of
+from humanpose_cli.avatar.relief import strand_depths
 from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, BodyTexels, parts_mask
 from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
 from humanpose_cli.core.blocks import in_blocks
@@ -120,7 +119,7 @@ class _Filling:
     def __init__(self, surface: BodyTexels, options: MeshOptions) -> None:
         self.surface, self.options, self.cloth = surface, options.completion, options.colours
         self.garments = Garments(surface, options.garments, options.colours)
-        self.plain_share = options.garments.plain_share
+        self.plain_share, self.relief = options.garments.plain_share, options.relief
 
     def light_difference(self, mine: Array, mirrored: Array) -> Array:
         """A smooth correction (S, S, 3) of mirrored colours: what separates both sides' light where both are visible.
@@ -159,39 +158,28 @@ class _Filling:
         colours, weight = _straight(shown), shown[..., 3]
         plain = self._without_detail(colours, weight, prints)
         detail = np.abs(colours - plain).max(2) > self.options.contrast
-        opening = garments.opening(colours, weight, detail, prints)
-        patterned = garments.patterned(colours, weight, plain, detail, prints, opening)
-        # Patterns bring their own light and shade.
-        relief = self._relief(colours, weight, prints)
-        relief = surface.hollows * np.where(patterned, 1, relief)[..., None]
-        # What the back of a patterned garment takes from its front: the pattern, also where the front has something
-        # else; what the back of a plain one takes: its colour alone.
-        hole = (opening & patterned) | garments.lettering(colours, weight, opening)
-        pattern = colours
+        patterned = garments.patterned(colours, weight, plain, detail, prints)
+        # What the back of a patterned garment takes from its front: the pattern, also where the front has letters; what
+        # the back of a plain one takes: its colour alone.
+        hole, pattern = garments.lettering(colours, weight), colours
         if hole.any():
             pattern = self._closed(colours, weight, hole)
             plain = self._without_detail(pattern, weight, prints)
         kept = patterned & (prints < 0.5)
         plain = np.where(kept[..., None], pattern, self._without_prints(weight, plain))
         shown = _over(shown, surface.opposite(np.dstack((plain * weight[..., None], weight))))
-        filled = (shown[..., :3] + (1 - shown[..., 3:]) * self._spread_colours(shown)) * relief
+        filled = shown[..., :3] + (1 - shown[..., 3:]) * self._spread_colours(shown)
+        filled *= self._relief(colours, weight)[..., None]
         surface.coarse.bleed(filled)
         return filled
 
-    def _relief(self, colours: Array, weight: Array, prints: Array) -> Array:
-        """Brightness (S, S) of made-up folds, on trunk and arms, and on legs, and of strands of hair: as deep as what
-        is visible there.
-        """
-        surface, result = self.surface, np.ones(prints.shape, np.float32)
-        inside = cv2.erode(((weight > 0.9) & (prints < 0.5)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        for region, pattern, density in (
-            (self.garments.upper, FOLDS, surface.texels_per_metre),
-            (self.garments.legs, FOLDS, surface.texels_per_metre),
-            (surface.scalp, STRANDS, surface.scalp_texels),
-        ):
-            depths = depths_of(pattern, colours, region & inside, density)
-            if depths is not None:
-                result[region] = np.exp(surface.relief[region] @ depths)
+    def _relief(self, colours: Array, weight: Array) -> Array:
+        """Brightness (S, S) of hollows, and of strands of hair as deep as those that are visible."""
+        surface, result = self.surface, self.surface.hollows.copy()
+        inside = cv2.erode((weight > 0.9).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        depths = strand_depths(colours, surface.scalp & inside, surface.scalp_texels, self.relief)
+        if depths is not None:
+            result[surface.scalp] *= np.exp(surface.strands @ depths)
         return result
 
     def _closed(self, colours: Array, weight: Array, hole: Mask) -> Array:
@@ -246,7 +234,6 @@ class _Filling:
         feet = parts_mask(surface.part_labels, FEET)
         if _share(surface, feet, visible) >= options.min_feet:
             groups[feet] = 3
-        values = self._usual_colours(values, visible, groups)
         tone = skin_tone(surface, values, visible, options.min_skin, self.cloth)
         materials = self._materials(values[visible > 0.5], tone)
         for part, part_visible in [] if tone is None else self._bare_parts(values, visible, tone):
@@ -282,21 +269,6 @@ class _Filling:
             if new and sizes[row] > self.options.min_material * len(colours):
                 found.append(centres[row])
         return np.array(found or [np.zeros(3)])
-
-    def _usual_colours(self, values: Array, visible: Array, groups: NDArray[np.int64]) -> Array:
-        """The median colour (V, 3) of the visible surface of the same group around each vertex, about 150 cm²."""
-        surface, result = self.surface, values.copy()
-        random = np.random.default_rng(0)
-        for group in np.unique(groups):
-            chance = visible * surface.operator.areas * ((visible > 0.3) & (groups == group))
-            count = min(self.options.points, int((chance > 0).sum()))
-            if not count:
-                continue
-            points = random.choice(len(visible), count, replace=False, p=chance / chance.sum())
-            rows = np.flatnonzero((visible > 0) & (groups == group))
-            _, near = cKDTree(surface.rest[points]).query(surface.rest[rows], min(self.options.neighbours, count))
-            result[rows] = np.median(values[points][near.reshape(len(rows), -1)], axis=1)
-        return result
 
     def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
         """Face and hands that were not visible, with how visible (V,) they were: they are taken for skin.

@@ -1,4 +1,4 @@
-"""Which clothes a partly visible texture shows: prints and badges, patterns, what they are open to.
+"""Which clothes a partly visible texture shows: prints and badges, lettering, patterns.
 
 `Garments` are the regions of trunk, arms and legs in a body's coarse texture, and what their visible part shows.
 """
@@ -68,47 +68,11 @@ class Garments:
                 result[found] = 1
         return result
 
-    def opening(self, colours: Array, weight: Array, detail: Mask, prints: Array) -> Mask:
-        """Where (S, S) a patterned garment that is open shows what is worn below it: in the middle of the front
-        other colours than on both sides, or none of their detail.
-
-        detail  (S, S) what differs from its surroundings; prints (S, S) 0…1 as `prints` finds them
-        """
-        options = self.options
-        shown = self.trunk & (weight > 0.5) & (prints < 0.5)
-        sides, middle = shown & self.front_sides, shown & (self._aside > 0) & (self._aside < options.middle)
-        if min(sides.sum(), middle.sum()) < options.min_texels:
-            return np.zeros(shown.shape, bool)
-        share = self._local_share(detail, shown, options.neighbourhood)
-        usual_share = float(np.median(share[sides]))
-        less = (share < options.less_detail * usual_share) & (usual_share > options.window_detail)
-        other = np.zeros(shown.shape, bool)
-        other[shown] = self._colours_of_the_middle(colours[shown], sides[shown], middle[shown])
-        mostly_other = self._local_share(other, shown, options.neighbourhood) > 0.5
-        result = shown & (self._aside < options.sides[1]) & (mostly_other | less)
-        # An opening runs down the middle and does not reach over the front.
-        if result[middle].mean() < options.opening_middle or result[sides].mean() > options.opening_sides:
-            return np.zeros(shown.shape, bool)
-        return result
-
-    def _colours_of_the_middle(self, colours: Array, sides: Mask, middle: Mask) -> Mask:
-        """Which of the colours (N, 3) of a front are not the garment's: its colours are common on its `sides` (N,), and
-        not much more so in its `middle` (N,).
-        """
-        features = self.cloth.features(colours)
-        centres, sizes = self.cloth.centres(features[sides])
-        near = np.linalg.norm(features[:, None] - centres, axis=2) < self.cloth.same
-        common = sizes > self.options.own_share * sides.sum()
-        shared = near[sides].mean(0) > self.options.shared_colours * near[middle].mean(0)
-        return np.asarray(~near[:, common & shared].any(1))
-
-    def lettering(self, colours: Array, weight: Array, opening: Mask) -> Mask:
+    def lettering(self, colours: Array, weight: Array) -> Mask:
         """Where (S, S) the trunk's garment of several colours has letters, badges or a collar of other colours; none
         where these cover much.
-
-        opening  (S, S) as of `opening`
         """
-        shown = self.trunk & (weight > 0.5) & ~opening
+        shown = self.trunk & (weight > 0.5)
         result = np.zeros(shown.shape, bool)
         features = self.cloth.features(colours[shown])
         centres, sizes = self.cloth.centres(features)
@@ -121,30 +85,26 @@ class Garments:
         result = cv2.morphologyEx(result.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
         return result if result.sum() < self.options.max_lettering * shown.sum() else np.zeros_like(result)
 
-    def patterned(
-        self, colours: Array, weight: Array, smoothed: Array, detail: Mask, prints: Array, opening: Mask
-    ) -> Mask:
+    def patterned(self, colours: Array, weight: Array, smoothed: Array, detail: Mask, prints: Array) -> Mask:
         """Texels (S, S) of garments, on trunk and arms or on legs, whose visible part is covered with detail that is no
-        letters or badge on plain cloth, as a printed shirt is, or that are open and of several colours. The trunk
-        decides for trunk and arms.
+        letters or badge on plain cloth, as a printed shirt is. The trunk decides for trunk and arms.
 
-        smoothed  (S, S, 3) the colours without detail; detail, prints, opening as of `opening`
+        smoothed  (S, S, 3) the colours without detail
+        detail    (S, S) what differs from its surroundings; prints (S, S) 0…1 as of `prints`
         """
-        options, result = self.options, np.zeros(opening.shape, bool)
+        options, result = self.options, np.zeros(detail.shape, bool)
         for decisive, garment in ((self.trunk, self.upper), (self.legs, self.legs)):
-            shown = decisive & (weight > 0.7) & (prints < 0.5) & ~opening
+            shown = decisive & (weight > 0.7) & (prints < 0.5)
             if not shown.any():
                 continue
             detailed = detail[shown]
-            plain = self.cloth.dominant(smoothed[shown]).mean() > options.plain_share
-            if plain:
+            if self.cloth.dominant(smoothed[shown]).mean() > options.plain_share:
                 # What has another colour than most of the garment lies on it: a collar, straps.
                 detailed = detailed & self.cloth.dominant(colours[shown])
             # A pattern is nearly everywhere, letters and folds are not.
             few, usual = np.quantile(self._local_share(detail, shown, options.window_width)[shown], (0.1, 0.5))
             everywhere = usual > options.window_detail and few > options.window_evenness * usual
-            several = not plain and (opening & decisive).any()
-            result[garment] = several or everywhere or detailed.mean() > options.min_detail
+            result[garment] = everywhere or detailed.mean() > options.min_detail
         return result
 
     def _local_share(self, chosen: Mask, among: Mask, width: float) -> Array:

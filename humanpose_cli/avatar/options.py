@@ -301,7 +301,7 @@ class GroundOptions:
 class GarmentOptions:
     """What the visible part of a garment says about it.
 
-    min_texels       of a front that are looked at
+
     min_detail       share of a patterned garment's texels that differ from their surroundings
     window_width      metres: a pattern shows in most places of this width,
     window_detail     whose median share of detail is this or more,
@@ -309,12 +309,6 @@ class GarmentOptions:
     plain_share      of a plain garment's texels that have its most frequent colour
     own_share        share of a garment from which a colour is its own
     sides            metres from the middle of the resting body: both sides of an open front
-    middle           metres from there: half of an open front's middle
-    opening_middle   share of the middle that an opening covers at least
-    opening_sides    share of the sides that an opening covers at most
-    shared_colours   part of a colour's share of the middle that it has on the sides where it is the garment's
-    less_detail      part of the sides' detail below which texels are of another garment
-    neighbourhood    metres over which colours and detail are averaged
     stroke           metres: lettering is wider than the border between two colours
     max_lettering    share of the garment that lettering covers
     print_area       smallest and largest of a print or badge, m²
@@ -322,7 +316,6 @@ class GarmentOptions:
     print_ground     share of a garment with prints that has its own colour
     """
 
-    min_texels: int = 100
     min_detail: float = 0.2
     window_width: float = 0.12
     window_detail: float = 0.12
@@ -330,17 +323,36 @@ class GarmentOptions:
     plain_share: float = 0.55
     own_share: float = 0.15
     sides: tuple[float, float] = (0.06, 0.14)
-    middle: float = 0.03
-    opening_middle: float = 0.6
-    opening_sides: float = 0.5
-    shared_colours: float = 0.4
-    less_detail: float = 0.4
-    neighbourhood: float = 0.07
+
     stroke: float = 0.006
     max_lettering: float = 0.15
     print_area: tuple[float, float] = (0.0003, 0.02)
     print_border: float = 0.6
     print_ground: float = 0.4
+
+
+@dataclass(frozen=True)
+class ReliefOptions:
+    """How made-up surfaces get relief.
+
+    hollow_reach     metres: surface farther away keeps no light off
+    hollow_strength  factor on the light that is kept off
+    min_light        share of the light that reaches the deepest hollow
+    strand_widths    metres of strands of hair of three sizes
+    strand_length    of strands, in widths
+    strand_wave      metres along a head over which strands lean to a side, and how far
+    max_depth        share by which strands of one size darken and brighten at most
+    min_texels       of visible hair from which its variation is measured
+    """
+
+    hollow_reach: float = 0.035
+    hollow_strength: float = 1.5
+    min_light: float = 0.45
+    strand_widths: tuple[float, float, float] = (0.004, 0.009, 0.02)
+    strand_length: float = 5.0
+    strand_wave: tuple[float, float] = (0.03, 0.004)
+    max_depth: float = 0.12
+    min_texels: int = 200
 
 
 @dataclass(frozen=True)
@@ -352,7 +364,7 @@ class CompletionOptions:
     max_light      colours 0…1 by which a mirrored side is brightened or darkened
     detail         metres of details (letters, badges, buckles) that are not carried to hidden points
     contrast       colours 0…1 by which a detail differs from the surroundings' median
-    neighbours, points  a visible vertex takes the median colour of so many neighbours among so many points
+
     rim            metres over which colours at the border of the visible part are continued with their details
     follow         metres: how closely colours that are spread follow the visible ones
     certain        distance of colours that are certainly a garment's own: shadows and mixed colours are not
@@ -370,8 +382,7 @@ class CompletionOptions:
     max_light: float = 0.15
     detail: float = 0.045
     contrast: float = 0.1
-    neighbours: int = 24
-    points: int = 1500
+
     rim: float = 0.012
     follow: float = 0.01
     certain: float = 0.12
@@ -419,6 +430,7 @@ class MeshOptions:
     light: LightOptions = field(default_factory=LightOptions)
     colours: ClothColours = field(default_factory=ClothColours)
     garments: GarmentOptions = field(default_factory=GarmentOptions)
+    relief: ReliefOptions = field(default_factory=ReliefOptions)
     completion: CompletionOptions = field(default_factory=CompletionOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
     ground: GroundOptions = field(default_factory=GroundOptions)

@@ -275,7 +275,7 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     """Give the body shoes, the silhouette of its clothes, and a sheet for clothes beside it."""
     body, posed, vertices = aligned.body, aligned.posed, aligned.vertices
     size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre)
-    texels = body_texels(body.body, size)
+    texels = body_texels(body.body, size, options.relief)
     if wears_shoes(texels, vertices, aligned.reliable_faces, aligned.crop, options):
         offsets = shoe_offsets(body.body, body.rest().cpu().numpy(), options.shoes)
         body = replace(body, offsets=torch.from_numpy(offsets).to(posed))

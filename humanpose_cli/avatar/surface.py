@@ -19,7 +19,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from humanpose_cli.avatar.relief import fold_patterns, light_in_hollows, strand_patterns
+from humanpose_cli.avatar.options import ReliefOptions
+from humanpose_cli.avatar.relief import light_in_hollows, strand_patterns
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import (
     TexelMap,
@@ -173,21 +174,20 @@ _COARSE = 512
 _MANY = 2048  # texels along each side: more take hundreds of megabytes
 _SOFT_BORDER = 2.0  # coarse texels
 
-_cached_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
+_cached_texels: WeakKeyDictionary[Body, dict[tuple[int, ReliefOptions], BodyTexels]] = WeakKeyDictionary()
 
 
-def body_texels(body: Body, size: int) -> BodyTexels:
+def body_texels(body: Body, size: int, relief: ReliefOptions | None = None) -> BodyTexels:
     """The texels of a body, cached for the next photo as long as the body lives; of the largest, the last ones."""
-    sizes = _cached_texels.setdefault(body, {})
+    made, relief = _cached_texels.setdefault(body, {}), relief or ReliefOptions()
     coarse = min(size, _COARSE)
-    if coarse not in sizes:
-        sizes[coarse] = BodyTexels(body, coarse)
-    if size in sizes:
-        return sizes[size]
-    for large in [other for other in sizes if min(size, other) > _MANY]:
-        del sizes[large]
-    sizes[size] = sizes[coarse].resized(body, size)
-    return sizes[size]
+    if (coarse, relief) not in made:
+        made[coarse, relief] = BodyTexels(body, coarse, relief)
+    if (size, relief) not in made:
+        for large in [key for key in made if min(size, key[0]) > _MANY]:
+            del made[large]
+        made[size, relief] = made[coarse, relief].resized(body, size)
+    return made[size, relief]
 
 
 class BodyTexels:
@@ -200,12 +200,12 @@ class BodyTexels:
     opposite_uv   (coarse, coarse, 2) texture coordinates of the point straight through the body; opposed: whether
                   there is one
     hair          (V,) vertices where hair grows; face (V,) the front of the face
-    hollows       (coarse, coarse, 1) how much of the light reaches the rest body there, about 1
+    hollows       (coarse, coarse) how much of the light reaches the rest body there, about 1
     scalp         (coarse, coarse) where hair grows, which has `scalp_texels` per metre
-    relief        (coarse, coarse, 3) patterns of three sizes, of variance 1: of strands on the scalp, else of folds
+    strands       (N, 3) patterns of strands of three sizes on its N texels, of variance 1
     """
 
-    def __init__(self, body: Body, size: int) -> None:
+    def __init__(self, body: Body, size: int, relief: ReliefOptions) -> None:
         self.fine = self.coarse = TexelMap(body.uv, body.uv_faces, size)
         self.faces: Tensor = body.faces
         self.rows: NDArray[np.int64] = body.faces.cpu().numpy().astype(np.int64)
@@ -216,7 +216,8 @@ class BodyTexels:
         self.hair, self.face = scalp_and_face(body)
         self._mirror = self._mirror_maps(body)
         self.opposite_uv, self.opposed = _opposite(body, self.coarse)
-        self.hollows, self.scalp, self.relief = self._relief(vertex_normals(body.template, body.faces).cpu().numpy())
+        normals = vertex_normals(body.template, body.faces).cpu().numpy()
+        self.hollows, self.scalp, self.strands = self._relief(normals, relief)
         self.scalp_texels = float(np.sqrt(self.scalp.sum() / self.operator.areas[self.hair].sum()))
 
     def resized(self, body: Body, size: int) -> BodyTexels:
@@ -226,20 +227,16 @@ class BodyTexels:
         other._mirror = other._mirror_maps(body)
         return other
 
-    def _relief(self, normals: Array) -> tuple[Array, Mask, Array]:
+    def _relief(self, normals: Array, options: ReliefOptions) -> tuple[Array, Mask, Array]:
         light = np.ones(len(self.rest))
         below = ~parts_mask(self.part_labels, ("neck", "head"))
-        light[below] = light_in_hollows(self.rest[below], normals[below], self.operator.areas[below])
+        light[below] = light_in_hollows(self.rest[below], normals[below], self.operator.areas[below], options)
         hands = parts_mask(self.part_labels, HANDS)
         for part in (hands, below & ~hands):  # usual brightness is the colours' own
             light[part] /= np.median(light[part])
-        columns = np.column_stack((light, self.rest, self.hair))
-        values = self.coarse.interpolate(columns, self.faces)
-        points, scalp = values[..., 1:4], values[..., 4] > 0.5
-        relief = np.zeros(points.shape, np.float32)
-        relief[self.coarse.covered] = fold_patterns(points[self.coarse.covered])
-        relief[scalp] = strand_patterns(points[scalp])
-        return values[..., :1], scalp, relief
+        values = self.coarse.interpolate(np.column_stack((light, self.rest, self.hair)), self.faces)
+        scalp = values[..., 4] > 0.5
+        return values[..., 0], scalp, strand_patterns(values[..., 1:4][scalp], options)
 
     def _mirror_maps(self, body: Body) -> tuple[Array, Array]:
         corners, paired = mirror_uv_corners(

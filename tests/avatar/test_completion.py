@@ -185,10 +185,7 @@ def test_ties_and_the_shirt_in_an_open_jacket_stay_in_front(
     np.testing.assert_allclose(got[far_back], np.broadcast_to((0.6, 0.2, 0.2), got[far_back].shape), atol=0.12)
 
 
-@pytest.mark.parametrize(("half_width", "shirt"), [(0.07, (0.8, 0.75, 0.2)), (0.06, (0.9, 0.9, 0.92)), (0.0, CLOTH)])
-def test_a_checked_jacket_is_checked_behind_without_the_shirt_below(
-    stage: Stage, surface: BodyTexels, half_width: float, shirt: tuple[float, float, float]
-) -> None:
+def test_a_checked_jacket_is_checked_behind(stage: Stage, surface: BodyTexels) -> None:
     texels = surface.fine.interpolate(stage.body.template.numpy(), surface.faces)
     x, y, z = texels.transpose(2, 0, 1)
     names = "pelvis spine1 spine2 spine3 left_collar right_collar left_shoulder right_shoulder left_elbow right_elbow"
@@ -197,15 +194,11 @@ def test_a_checked_jacket_is_checked_behind_without_the_shirt_below(
     depth = np.median(z[jacket])
     red = ((np.floor(x / 0.04) + np.floor(y / 0.04)) % 2)[..., None]
     colour = np.where(jacket[..., None], np.where(red, (0.7, 0.15, 0.15), (0.95, 0.9, 0.85)), SKIN).astype(np.float32)
-    colour[jacket & (np.abs(x) < half_width)] = shirt
     visible = surface.fine.covered & (z > depth)
     got = complete_texture(surface, BakedTexture(colour, visible.astype(np.float32), visible)).image[..., :3]
     back = jacket & surface.fine.covered & (z < depth - 0.05) & (np.abs(x) < 0.15)
     middle, sides = back & (np.abs(x) < 0.04), back & (np.abs(x) > 0.1)
     hue = got / np.maximum(got.sum(2, keepdims=True), 1e-6)
-    away = np.abs(hue - np.float32(shirt) / sum(shirt)).max(2)
-    if shirt[2] < 0.5:  # unlike both colours of the jacket
-        assert np.mean(away[middle] < 0.05) < 0.05
     assert 0.2 < (hue[..., 0][middle] > 0.45).mean() < 0.8  # some red, some pale
     assert 0.3 < (hue[..., 0][sides] > 0.45).mean() < 0.8
 

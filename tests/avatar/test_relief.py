@@ -1,8 +1,9 @@
-"""Hollows, folds and strands of made-up surfaces."""
+"""Hollows and strands of made-up surfaces."""
 
 import numpy as np
 
-from humanpose_cli.avatar.relief import FOLDS, STRANDS, depths_of, fold_patterns, light_in_hollows, strand_patterns
+from humanpose_cli.avatar.options import ReliefOptions
+from humanpose_cli.avatar.relief import light_in_hollows, strand_depths, strand_patterns
 
 
 def plate(z: float, up: float) -> tuple[np.ndarray, np.ndarray]:
@@ -23,20 +24,13 @@ def test_surfaces_keep_light_from_each_other_where_they_face_and_are_near() -> N
     assert away == beyond == 1
 
 
-def test_folds_are_the_same_at_the_same_points_and_even_over_many() -> None:
-    points = np.random.default_rng(1).uniform(-1, 1, (20000, 3))
-    folds = fold_patterns(points)
-    np.testing.assert_allclose(folds.mean(0), 0, atol=1e-3)
-    np.testing.assert_allclose(folds.std(0), 1, atol=1e-3)
-    assert np.abs(np.corrcoef(folds.T) - np.eye(3)).max() < 0.1
-    np.testing.assert_array_equal(fold_patterns(points), folds)
-
-
-def test_folds_are_longer_than_wide() -> None:
-    points = np.random.default_rng(1).uniform(-1, 1, (5000, 3))
-    folds = fold_patterns(points)
-    down, across = (np.abs(fold_patterns(points + step) - folds).mean() for step in ((0, 0.01, 0), (0.01, 0, 0)))
-    assert down < 0.6 * across
+def test_strands_are_the_same_at_the_same_points_and_even_over_many() -> None:
+    points = np.random.default_rng(1).normal(0, 0.1, (20000, 3))
+    strands = strand_patterns(points)
+    np.testing.assert_allclose(strands.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(strands.std(0), 1, atol=1e-3)
+    assert np.abs(np.corrcoef(strands.T) - np.eye(3)).max() < 0.1
+    np.testing.assert_array_equal(strand_patterns(points), strands)
 
 
 def test_strands_of_hair_fall_from_the_crown_without_a_seam() -> None:
@@ -60,17 +54,17 @@ def test_strands_of_hair_fall_from_the_crown_without_a_seam() -> None:
     np.testing.assert_allclose(values.std(0), 1, atol=0.1)
 
 
-def test_deep_folds_are_found_deep_and_little_tells_nothing() -> None:
+def test_deep_strands_are_found_deep_and_few_texels_say_nothing() -> None:
     shown = np.zeros((128, 128), bool)
     shown[20:110, 20:110] = True
     noise = np.random.default_rng(0).standard_normal((128, 128)).astype(np.float32)
-    flat, shallow, deep = (
-        depths_of(FOLDS, np.repeat(0.5 * np.exp(d * noise)[..., None], 3, 2), shown, 250.0) for d in (0, 0.01, 0.02)
-    )
+
+    def depths(colours: np.ndarray, where: np.ndarray = shown) -> np.ndarray | None:
+        return strand_depths(np.repeat(colours[..., None], 3, 2), where, 600.0)
+
+    flat, shallow, deep = (depths(0.5 * np.exp(d * noise)) for d in (0, 0.01, 0.02))
     np.testing.assert_allclose(flat, 0, atol=1e-6)
     np.testing.assert_allclose(deep, 2 * shallow, rtol=0.05)
     assert shallow[0] > 0.002
-    assert depths_of(FOLDS, np.full((128, 128, 3), 0.5, np.float32), shown & (np.arange(128) < 21), 250.0) is None
-    wild = np.repeat(np.exp(noise)[..., None], 3, 2)
-    np.testing.assert_allclose(depths_of(FOLDS, wild, shown, 250.0), FOLDS.most)
-    assert depths_of(STRANDS, wild, shown, 600.0).max() == np.float32(STRANDS.most)
+    assert depths(np.full((128, 128), 0.5, np.float32), shown & (np.arange(128) < 21)) is None
+    assert depths(np.exp(noise)).max() == np.float32(ReliefOptions().max_depth)
