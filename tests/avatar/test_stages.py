@@ -1,0 +1,150 @@
+"""The stages from a photograph to a textured body, each by itself, on a painted person whose truth is known."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.repose_stage import STANDING, Stage, pose
+
+from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.stages import (
+    Aligned,
+    Baked,
+    Dressed,
+    PhotographedPerson,
+    align,
+    bake,
+    complete,
+    dress,
+    take_light_off,
+)
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+
+OPTIONS = MeshOptions(texture_size=512, grain=False)
+
+
+def keypoints_of(stage: Stage, aligned: Aligned, shift: float = 0.0) -> np.ndarray:
+    """The body's own landmarks (33, 3), moved to the right by some pixels."""
+    points = aligned.body.landmarks(BLAZEPOSE33.name, aligned.rotations, aligned.trans)
+    pixels = stage.view.project(points) + torch.tensor([shift, 0.0])
+    return torch.cat((pixels, torch.ones(33, 1)), 1).numpy()
+
+
+@pytest.fixture(scope="module")
+def photographed(stage: Stage) -> PhotographedPerson:
+    rotations = pose(**STANDING)
+    return PhotographedPerson.of(*stage.person(rotations), stage.fitted(rotations))
+
+
+@pytest.fixture(scope="module")
+def aligned(stage: Stage, photographed: PhotographedPerson) -> Aligned:
+    return align(photographed, stage.body, OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def dressed(aligned: Aligned) -> Dressed:
+    return dress(aligned, OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def baked(dressed: Dressed) -> Baked:
+    return bake(dressed, OPTIONS)
+
+
+def test_without_keypoints_the_surface_stays_where_the_fit_has_it(aligned: Aligned) -> None:
+    assert aligned.vertices is aligned.posed
+    assert aligned.stray == ()
+    assert bool((aligned.reliable == 1).all())
+    height, width = aligned.crop.box.shape
+    assert aligned.crop.pixels.shape == (height, width, 3)
+    assert aligned.crop.mask.max() == 1
+    with pytest.raises(FrozenInstanceError):
+        aligned.posed = aligned.vertices  # type: ignore[misc]
+
+
+def test_aligned_vertices_lie_under_shifted_keypoints(
+    stage: Stage, photographed: PhotographedPerson, aligned: Aligned
+) -> None:
+    keypoints = keypoints_of(stage, aligned, shift=6.0)
+    fit = replace(photographed.fit, keypoints2d=keypoints)
+    moved = align(replace(photographed, fit=fit), stage.body, OPTIONS)
+    apart = (stage.view.project(moved.vertices) - stage.view.project(moved.posed)).numpy()
+    np.testing.assert_allclose(np.median(apart, axis=0), (6.0, 0.0), atol=0.7)
+
+
+def test_a_stray_foot_belongs_to_others_and_its_vertices_are_not_reliable(
+    stage: Stage, photographed: PhotographedPerson, aligned: Aligned
+) -> None:
+    keypoints = keypoints_of(stage, aligned)
+    toes = BLAZEPOSE33.index("right_foot_index")
+    keypoints[toes, 0] -= 40
+    fit = replace(photographed.fit, keypoints2d=keypoints)
+    found = align(replace(photographed, fit=fit), stage.body, OPTIONS)
+    assert found.stray == ("right_foot",)
+    foot, trunk = (stage.body.part_labels == SMPL24.index(name) for name in ("right_foot", "spine2"))
+    assert float(found.reliable[foot].max()) < 0.5 < float(found.reliable[trunk].min())
+    assert bool((found.standing == 1).all())
+    x, y = np.rint(keypoints[toes, :2]).astype(int) - (found.crop.box.x0, found.crop.box.y0)
+    assert found.crop.others[y, x]
+    assert found.crop.mask[y, x] == 0
+
+
+def test_dressing_follows_a_wider_mask_and_leaves_the_stage_before_as_it_was(
+    stage: Stage, photographed: PhotographedPerson, aligned: Aligned, dressed: Dressed
+) -> None:
+    wide = cv2.dilate(photographed.mask, np.ones((9, 9), np.uint8))
+    clothed = dress(align(replace(photographed, mask=wide), stage.body, OPTIONS), OPTIONS)
+    trunk = np.isin(stage.body.part_labels.numpy(), SMPL24.indices(("spine1", "spine2")))
+    assert np.median(clothed.body.displacements.numpy()[trunk]) > 0.01
+    assert abs(np.median(dressed.body.displacements.numpy()[trunk])) < 0.003
+    assert float(aligned.body.displacements.abs().max()) == 0
+    assert dressed.loose is None
+
+
+def test_baked_colours_are_those_of_the_painting_where_they_are_trusted(stage: Stage, baked: Baked) -> None:
+    texels, texture = baked.dressed.texels, baked.texture
+    step = stage.texture.shape[0] // texels.fine.size
+    truth = stage.texture[step // 2 :: step, step // 2 :: step]
+    trusted = texels.fine.covered & (texture.confidence > 0.9)
+    assert 0.1 < trusted.mean() < 0.5
+    assert np.abs(texture.colour - truth)[trusted].mean() < 0.02
+    back = texels.fine.interpolate(baked.normals[:, 2:].numpy(), texels.faces)[..., 0] > 0.3
+    assert back.any()
+    assert texture.confidence[back].max() == 0
+
+
+def test_light_is_taken_off_a_copy_and_leaves_parts_of_unknown_position_out(
+    stage: Stage, photographed: PhotographedPerson, baked: Baked
+) -> None:
+    before = baked.texture.colour.copy()
+    lit = take_light_off(baked, OPTIONS)
+    np.testing.assert_array_equal(baked.texture.colour, before)
+    bright = lit.light.on(baked.normals).numpy()[:, None]
+    on_texels = baked.dressed.texels.fine.interpolate(bright, baked.dressed.texels.faces)
+    trusted = baked.texture.confidence > 0.9
+    np.testing.assert_allclose((lit.texture.colour * on_texels)[trusted], before[trusted], rtol=1e-5, atol=1e-6)
+    assert np.ptp(bright) > 0.02
+    confidence = np.ones(24)
+    confidence[SMPL24.index("left_knee")] = 0
+    fit = replace(photographed.fit, joint_confidence=confidence)
+    partial = bake(dress(align(replace(photographed, fit=fit), stage.body, OPTIONS), OPTIONS), OPTIONS)
+    labels = stage.body.part_labels.numpy()
+    texels = partial.dressed.texels
+    knee = labels[texels.rows[:, 0]][np.maximum(texels.fine.face, 0)] == SMPL24.index("left_knee")
+    left_out = take_light_off(partial, OPTIONS).texture
+    assert left_out.confidence[knee & texels.fine.covered].max() < 0.5 < baked.texture.confidence[knee].max()
+    assert left_out.visible[knee].mean() < 0.2 * baked.texture.visible[knee].mean()
+
+
+def test_a_completed_texture_has_no_gaps_and_keeps_what_is_visible(baked: Baked) -> None:
+    lit = take_light_off(baked, OPTIONS)
+    completed = complete(lit, OPTIONS)
+    image, covered = completed.texture.image, baked.dressed.texels.fine.covered
+    assert np.isfinite(image).all()
+    assert image[covered][:, :3].max(1).min() > 0.02
+    trusted = lit.texture.confidence > 0.9
+    np.testing.assert_allclose(image[trusted][:, :3], lit.texture.colour[trusted], atol=1e-4)
+    assert 0.3 < completed.texture.visible_fraction < 0.5
+    assert abs(completed.head_yaw) < 0.1
