@@ -136,30 +136,6 @@ class LooseClothOptions:
 
 
 @dataclass(frozen=True)
-class UntanglingOptions:
-    """When pixels near the border of an arm and the body behind it are trusted for neither.
-
-    side       pixels along the longer side of the copy that is classified
-    reach      metres from the border that a fit's error may reach
-    inside     metres inside the arm from which a pixel certainly shows it
-    away       metres from the arm from which a pixel certainly shows the body
-    bins       of a colour histogram along each channel
-    blur       bins, standard deviation
-    min_ratio  of likelihoods from which a pixel is the other's
-    min_pixels from which a histogram is made
-    """
-
-    side: int = 320
-    reach: float = 0.1
-    inside: float = 0.015
-    away: float = 0.1
-    bins: int = 12
-    blur: float = 1.0
-    min_ratio: float = 4.0
-    min_pixels: int = 60
-
-
-@dataclass(frozen=True)
 class LightOptions:
     """How the light of a photograph is found: least squares on log brightness.
 
@@ -426,7 +402,6 @@ class MeshOptions:
     shoes: ShoeOptions = field(default_factory=ShoeOptions)
     silhouette: SilhouetteOptions = field(default_factory=SilhouetteOptions)
     loose: LooseClothOptions = field(default_factory=LooseClothOptions)
-    untangling: UntanglingOptions = field(default_factory=UntanglingOptions)
     light: LightOptions = field(default_factory=LightOptions)
     colours: ClothColours = field(default_factory=ClothColours)
     garments: GarmentOptions = field(default_factory=GarmentOptions)

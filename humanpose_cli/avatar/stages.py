@@ -39,8 +39,7 @@ from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
 from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
-from humanpose_cli.avatar.surface import FOREARMS, TRUNK, BodyTexels, body_texels, parts_mask
-from humanpose_cli.avatar.untangle import mixed_up
+from humanpose_cli.avatar.surface import TRUNK, BodyTexels, body_texels
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
@@ -303,16 +302,10 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
 def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     """Look up the photo's colours for each texel that it shows, with how far they can be trusted."""
     aligned, body, vertices = dressed.aligned, dressed.body.body, dressed.vertices
-    crop, faces = aligned.crop, aligned.reliable_faces
-    raster = rasterise_view(vertices[None], faces, crop.view)
-    depth, face = (values[0].cpu().numpy() for values in (raster.depth, raster.face))
+    crop = aligned.crop
+    raster = rasterise_view(vertices[None], aligned.reliable_faces, crop.view)
+    depth = raster.depth[0].cpu().numpy()
     trust = pixel_trust(crop.mask, depth, max(1.5, options.mask_margin * aligned.height_pixels))
-    # Where an arm lies before the body, pixels that are coloured like the other side are trusted for neither.
-    first = faces[:, 0].long().cpu().numpy()
-    arm = parts_mask(body.part_labels.cpu().numpy(), FOREARMS)[first][np.maximum(face, 0)] & (face >= 0)
-    shown = crop.mask >= 0.5
-    behind = (face >= 0) & ~arm & shown
-    trust[mixed_up(crop.pixels, arm & shown, behind, 1 / aligned.pixels_per_metre, options.untangling)] = 0
     source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
