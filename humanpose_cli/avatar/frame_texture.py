@@ -76,21 +76,21 @@ def robust_mean(samples: Array, weights: Array) -> tuple[Array, Array]:
 
 def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Colours spread into texels that are not known, and over the islands' borders."""
-    known = texture[..., 3] * covered
-    colour = fill_smoothly(np.ascontiguousarray(texture[..., :3]), known)
-    whole = np.ascontiguousarray(np.dstack((colour, known)))
-    bleed_islands(whole, covered)
-    return np.rint(np.clip(whole, 0, 1) * 255).astype(np.uint8)
+    weight = texture[..., 3] * covered
+    colour = fill_smoothly(np.ascontiguousarray(texture[..., :3]), weight)
+    filled = np.ascontiguousarray(np.dstack((colour, weight)))
+    bleed_islands(filled, covered)
+    return np.rint(np.clip(filled, 0, 1) * 255).astype(np.uint8)
 
 
 def texture_png(texture: NDArray[np.uint8], body: str) -> bytes:
-    """A texture (size, size, 4) as a PNG that tells which body it is of, by its name."""
+    """A texture (size, size, 4) as a PNG that has the name of its body."""
     return encode_image(texture, ".png", text={_BODY: body})
 
 
 def read_texture(path: Path | str, covered: NDArray[np.bool_], body: str) -> NDArray[np.uint8]:
     """A texture file as (size, size, 4), whose alpha is how far the colour is known, for the texels `covered` (size,
-    size) of a body, by its name `body`. Textures of earlier versions tell no body and are taken for any's.
+    size) of a body, by its name `body`. Textures of earlier versions name no body and pass for any.
 
     InputError where it is no image, not square, of another size or of another body.
     """
@@ -104,7 +104,7 @@ def read_texture(path: Path | str, covered: NDArray[np.bool_], body: str) -> NDA
         height, width = image.pixels.shape[:2]
         expected = f"{side} × {side} pixels, as hpc refine writes them"
         raise InputError(path, "is no texture of a body", expected=expected, got=f"{width} × {height}")
-    known = np.ones((side, side), np.float32) if image.alpha is None else image.alpha.astype(np.float32) / 255
+    weight = np.ones((side, side), np.float32) if image.alpha is None else image.alpha.astype(np.float32) / 255
     over_white = image.pixels.astype(np.float32) / 255
-    colour = 1 - (1 - over_white) / np.maximum(known, 1 / 255)[..., None]
-    return _without_holes(np.dstack((np.clip(colour, 0, 1), known)), covered)
+    colour = 1 - (1 - over_white) / np.maximum(weight, 1 / 255)[..., None]
+    return _without_holes(np.dstack((np.clip(colour, 0, 1), weight)), covered)

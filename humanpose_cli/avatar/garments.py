@@ -22,8 +22,8 @@ Mask = NDArray[np.bool_]
 class Garments:
     """Where clothes are on a body, texels of its coarse texture, and what is visible of them there.
 
-    trunk, left_arm, right_arm, left_leg, right_leg  (S, S) bool: without head, hands and feet
-    upper, legs   (S, S) bool: trunk and arms; both legs
+    trunk         (S, S) bool: without head and neck
+    upper, legs   (S, S) bool: trunk and arms; both legs; without hands and feet
     front_sides   (S, S) bool: both sides of an open front, and their like on the back
 
     What is visible is given as `colours` (S, S, 3), 1 the photo's white, with their `weight` (S, S), 0…1.
@@ -34,9 +34,9 @@ class Garments:
         labels = surface.part_labels[surface.rows[:, 0]]
         face, covered = np.maximum(surface.coarse.face, 0), surface.coarse.covered
         clothed, limbs = flat_parts(labels)[face] & covered, limb_groups()[labels][face]
-        self._regions = [clothed & (limbs == limb) for limb in range(5)]
-        self.trunk, self.left_arm, self.right_arm, self.left_leg, self.right_leg = self._regions
-        self.upper, self.legs = self.trunk | self.left_arm | self.right_arm, self.left_leg | self.right_leg
+        self._regions = [clothed & (limbs == limb) for limb in range(5)]  # trunk, each arm, each leg
+        self.trunk = self._regions[0]
+        self.upper, self.legs = (np.logical_or.reduce(regions) for regions in (self._regions[:3], self._regions[3:]))
         # How far each texel is from the middle of the resting body, metres.
         self._aside = np.abs(surface.coarse.interpolate(surface.rest[:, :1].astype(np.float32), surface.faces)[..., 0])
         self.front_sides = (self._aside > options.sides[0]) & (self._aside < options.sides[1])
@@ -76,7 +76,7 @@ class Garments:
         result = np.zeros(shown.shape, bool)
         features = self.cloth.features(colours[shown])
         centres, sizes = self.cloth.centres(features)
-        main = centres[sizes > self.options.own_share * len(features)]
+        main = centres[sizes > self.options.main_share * len(features)]
         if not (np.linalg.norm(main[:, None] - main, axis=2) > self.cloth.same).any():
             return result
         result[shown] = ~(np.linalg.norm(features[:, None] - main, axis=2) < self.cloth.same).any(1)

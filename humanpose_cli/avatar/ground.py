@@ -205,4 +205,4 @@ def _box_of_circle(centre: NDArray[np.float64], normal: NDArray[np.float64], rad
     corners[:, 2] = np.maximum(corners[:, 2], 0.3)
     pixels = camera.project(corners)
     low, high = np.floor(pixels.min(0)).astype(int), np.ceil(pixels.max(0)).astype(int)
-    return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1])).intersect(Box.whole(camera))
+    return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1])).intersect(Box.of_image(camera))

@@ -1,7 +1,7 @@
 """A head keeps the side that the photograph shows, as far as the neck lets it.
 
 A face in profile that is turned to the camera would be made of mirrored halves. So a target's head is turned back,
-about its own axis, towards the view that the photograph had of it. People seen from behind stay so.
+about its own axis, towards the view that the photograph had of it. Heads that are turned away stay so.
 """
 
 from __future__ import annotations

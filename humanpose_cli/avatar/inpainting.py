@@ -37,7 +37,7 @@ _DEFAULTS = InpaintOptions()
 def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None, options: InpaintOptions = _DEFAULTS) -> Pixels:
     """The image (H, W, 3) uint8 with the pixels of `hole` (H, W) made up from the others, as a new array.
 
-    avoid  (H, W): pixels that stay as they are but must not be copied into the hole (other people)
+    avoid  (H, W): pixels that stay unchanged but must not be copied into the hole (other people)
 
     An image without any usable pixel comes back filled with mid-grey.
     """
@@ -64,8 +64,8 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOpt
     # 1. Each missing pixel of the smallest copy gets an offset; pixels that share one form regions.
     coarse = _reduced(image, hole, usable, options.choice_pixels, options)
     if not coarse.usable.any():
-        known = usable if usable.any() else ~hole
-        filled = fill_smoothly(image.astype(np.float32), known.astype(np.float32))
+        kept = usable if usable.any() else ~hole
+        filled = fill_smoothly(image.astype(np.float32), kept.astype(np.float32))
         return np.where(hole[..., None], np.clip(filled + 0.5, 0, 255), image).astype(np.uint8)
     offsets = likely_offsets(coarse.image, coarse.usable, coarse.hole, options)
     numbers = choose_offsets(coarse.image, coarse.usable, coarse.hole, offsets, options.height_cost)
@@ -91,10 +91,10 @@ def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int, options: Inpa
     size = (max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale)))
     # Missing pixels must not tint their reduced neighbours.
     layers = np.where(usable[..., None], image, np.uint8(0)), usable.astype(np.float32), hole.astype(np.float32)
-    colour, known, lost = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
-    known, missing = known.reshape(size[::-1]), lost.reshape(size[::-1]) > 0
-    colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(known, np.float32(1e-6))[..., None]
-    return _Copies(colour, missing, (known > 0.999) & ~missing, options)
+    colour, share, lost = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
+    share, missing = share.reshape(size[::-1]), lost.reshape(size[::-1]) > 0
+    colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(share, np.float32(1e-6))[..., None]
+    return _Copies(colour, missing, (share > 0.999) & ~missing, options)
 
 
 def _half_pixel(coarse: _Copies, fine: _Copies) -> int:
@@ -153,12 +153,12 @@ class _Copies:
 
     def shown(self, y: Index, x: Index, offset: Index) -> Array:
         """Colours (..., 3) float32 that offsets (..., 2) show at pixels."""
-        colours, known = self.at(y + offset[..., 0], x + offset[..., 1])
-        if known.all():
+        colours, valid = self.at(y + offset[..., 0], x + offset[..., 1])
+        if valid.all():
             return colours.astype(np.float32)
         rows = np.clip(((y + 0.5) * self.smooth.shape[0] / self.height).astype(np.int64), 0, self.smooth.shape[0] - 1)
         columns = np.clip(((x + 0.5) * self.smooth.shape[1] / self.width).astype(np.int64), 0, self.smooth.shape[1] - 1)
-        return np.where(known[..., None], colours, self.smooth[rows, columns]).astype(np.float32)
+        return np.where(valid[..., None], colours, self.smooth[rows, columns]).astype(np.float32)
 
     def align(self, regions: Index, offsets: Index, reach: int) -> Index:
         """Offsets (R, 2) moved by up to `reach`, large regions first, so that rims agree with what lies around them."""
@@ -203,20 +203,20 @@ class _Copies:
         options = self.options
         # The rim's copies against what lies there, of which other copies are half as certain.
         some = outer[:: -(-len(outer) // options.rim_samples)]
-        copied, known = self.at(*np.moveaxis(some + offsets, -1, 0))
+        copied, valid = self.at(*np.moveaxis(some + offsets, -1, 0))
         expected = composed[some[:, 0], some[:, 1]].astype(np.float32)
-        error = np.minimum(squared_distance(copied, expected), options.max_difference) * known
-        weight = known * np.where(self.usable[some[:, 0], some[:, 1]], 1.0, 0.5)
+        error = np.minimum(squared_distance(copied, expected), options.max_difference) * valid
+        weight = valid * np.where(self.usable[some[:, 0], some[:, 1]], 1.0, 0.5)
         cost = (error * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
         # The region's copies must exist.
         some = inner[:: -(-len(inner) // options.rim_samples)]
         _, exists = self.at(*np.moveaxis(some + offsets, -1, 0))
-        return np.where(known.mean(1) < 0.5, np.inf, cost + options.outside_cost * (1 - exists.mean(1)))
+        return np.where(valid.mean(1) < 0.5, np.inf, cost + options.outside_cost * (1 - exists.mean(1)))
 
     def mend_seams(self, regions: Index, offsets: Index) -> Index:
         """Regions whose pixels at seams went over to a neighbour's where that makes the seam less visible."""
         padded = np.pad(regions, 1, constant_values=-1)
-        known = np.pad(self.usable, 1)
+        copyable = np.pad(self.usable, 1)
         ys, xs = np.nonzero(self.hole)
         for turn in range(2 * self.options.seam_rounds):
             region = padded[ys + 1, xs + 1]
@@ -224,20 +224,20 @@ class _Copies:
             # Every second pixel, as on a chessboard, so that no neighbour changes at the same time.
             chosen = np.any([(other != region) & (other >= 0) for other in beside], 0) & ((ys + xs + turn) % 2 == 0)
             y, x, region = ys[chosen], xs[chosen], region[chosen]
-            best = self._seam_costs(padded, known, y, x, region, offsets)
+            best = self._seam_costs(padded, copyable, y, x, region, offsets)
             for other in beside:
                 other = np.where(other[chosen] >= 0, other[chosen], region)
-                cost = self._seam_costs(padded, known, y, x, other, offsets)
+                cost = self._seam_costs(padded, copyable, y, x, other, offsets)
                 region, best = np.where(cost < best, other, region), np.minimum(cost, best)
             padded[y + 1, x + 1] = region
         return padded[1:-1, 1:-1]
 
-    def _seam_costs(self, regions: Index, known: Mask, y: Index, x: Index, region: Index, offsets: Index) -> Array:
-        """How visible a pixel's seams are if its region is `region` (n,); regions and known are padded by a pixel."""
+    def _seam_costs(self, regions: Index, copyable: Mask, y: Index, x: Index, region: Index, offsets: Index) -> Array:
+        """How visible seams of pixels in a `region` (n,) are; regions and copyable are padded by a pixel."""
         colours, exists = self.at(y + offsets[region, 0], x + offsets[region, 1])
         total = np.where(exists, np.float32(0), np.float32(_NEVER))
         for dy, dx in _NEIGHBOURS:
-            other, usable = regions[y + 1 + dy, x + 1 + dx], known[y + 1 + dy, x + 1 + dx]
+            other, usable = regions[y + 1 + dy, x + 1 + dx], copyable[y + 1 + dy, x + 1 + dx]
             # A seam is invisible where both copies show the same on both of its sides.
             theirs = offsets[np.maximum(other, 0)]
             here = squared_distance(colours, self.shown(y, x, theirs))

@@ -56,7 +56,7 @@ def crop_photo(
         shown = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
         box = shown if box.empty else box.union(shown)
     margin = 8 + max(box.shape) // 20
-    box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.whole(view))
+    box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.of_image(view))
     part, rest = mask[box.slices], others[box.slices]
     return PhotoCrop(
         np.ascontiguousarray(photo[box.slices]),
@@ -166,8 +166,8 @@ def _loose_pixels(
     """
     groups = limb_groups()
     shares = np.stack([weights[..., groups == group].sum(-1) for group in range(5)], -1)
-    arms, legs = shares[..., 1] + shares[..., 2], shares[..., 3:]
-    loose = person & ~covered & (arms < options.max_arm_share)
+    arm_share, legs = shares[..., 1] + shares[..., 2], shares[..., 3:]
+    loose = person & ~covered & (arm_share < options.max_arm_share)
     away = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 5) * metres
     loose &= away <= options.max_distance
     gap = _leg_gap(covered, legs)

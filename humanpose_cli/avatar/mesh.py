@@ -49,9 +49,9 @@ def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
     for names in (TRUNK, FOREARMS):
         faces = body.faces[torch.from_numpy(parts_mask(labels, names)[first])]
         depths.append(rasterise_view(vertices[None], faces, small).depth[0])
-    trunk, arms = depths
+    trunk, front = depths
     shown = torch.isfinite(trunk)
-    return float((shown & (arms < trunk)).sum()) / max(float(shown.sum()), 1.0)
+    return float((shown & (front < trunk)).sum()) / max(float(shown.sum()), 1.0)
 
 
 def draw_person(

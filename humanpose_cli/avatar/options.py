@@ -234,7 +234,7 @@ class GroundOptions:
     stand_height   metres above the soles at which the thighs of a standing person begin
     sole           metres above the ground that still cast the contact shadow
     contact, ambient  soft shadows, under the soles and round the body: reach in metres, share of the light kept away
-    min_camera     metres above the ground: from lower the plane is seen edge-on
+    min_camera     metres above the ground: from lower the plane is edge-on
     sole_points    of the soles that cast, at most
     carrying       metres above a foot's lowest point that carry weight
     lifted         metres that one foot is higher than the other when it carries nothing
@@ -283,7 +283,7 @@ class GarmentOptions:
     window_detail     whose median share of detail is this or more,
     window_evenness   and whose tenth with the least detail has this part of the median or more
     plain_share      of a plain garment's texels that have its most frequent colour
-    own_share        share of a garment from which a colour is its own
+    main_share       share of a garment from which a colour is its own
     sides            metres from the middle of the resting body: both sides of an open front
     stroke           metres: lettering is wider than the border between two colours
     max_lettering    share of the garment that lettering covers
@@ -297,7 +297,7 @@ class GarmentOptions:
     window_detail: float = 0.12
     window_evenness: float = 0.3
     plain_share: float = 0.55
-    own_share: float = 0.15
+    main_share: float = 0.15
     sides: tuple[float, float] = (0.06, 0.14)
 
     stroke: float = 0.006

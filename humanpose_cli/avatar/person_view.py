@@ -42,7 +42,7 @@ class PersonView:
 def person_views(
     pixels: NDArray[np.uint8], vertices: Tensor, faces: Tensor, camera: Camera, size: int
 ) -> list[PersonView]:
-    """The crops of everybody in a frame (H, W, 3) uint8.
+    """The crops of all people in a frame (H, W, 3) uint8.
 
     vertices  (P, V, 3) metres, camera axes; camera: the frame's; size: of the crops, pixels
     """

@@ -1,7 +1,7 @@
 """Limbs that the photograph shows elsewhere than the fit has them.
 
 A foot that is twisted as no prior expects is detected, but the body's own lies beside it. Its pixels then must not
-become the texture of whatever the body has there, nor cloth beside it: the limb counts as unseen and is completed from
+become the texture of whatever the body has there, nor cloth beside it: the limb counts as hidden and is completed from
 the other side, and its image counts as hidden.
 """
 
@@ -46,8 +46,9 @@ def without_strays(joint_confidence: NDArray[np.floating] | None, stray: Mask) -
 
     joint_confidence  (24,) 0…1, or None for 1; stray (33,) bool: landmarks of limbs that are elsewhere
     """
-    given = np.ones(len(SMPL24)) if joint_confidence is None else joint_confidence
-    confidence = np.array(given, np.float32)
+    confidence = np.ones(len(SMPL24), np.float32)
+    if joint_confidence is not None:
+        confidence[:] = joint_confidence
     gone = set(stray_joints(stray))
     for row, (name, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parent_names, strict=True)):
         if name in gone or parent in gone:  # parents come first
@@ -66,9 +67,9 @@ def image_of_strays(keypoints: Array, stray: Mask, confident: Mask, size: tuple[
     image, longer = np.zeros(size, np.uint8), max(size)
     thickness = int(np.clip(round(2 * radius), 1, longer))
     # OpenCV takes neither lines nor widths far beyond an image.
-    places = np.rint(np.clip(np.where(confident[:, None], keypoints[:, :2], 0), -longer, 2 * longer)).astype(int)
+    pixels = np.rint(np.clip(np.where(confident[:, None], keypoints[:, :2], 0), -longer, 2 * longer)).astype(int)
     for start, end in BLAZEPOSE33.bones:
         if (stray & LIMB_LANDMARKS)[[start, end]].any():
-            ends = [tuple(places[row].tolist()) for row in (start, end) if confident[row]]
+            ends = [tuple(pixels[row].tolist()) for row in (start, end) if confident[row]]
             cv2.line(image, ends[0], ends[-1], 1, thickness)
     return image > 0

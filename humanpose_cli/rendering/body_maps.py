@@ -95,17 +95,17 @@ def render_bodies(
     values = torch.cat((vertex_normals(vertices, body.faces), vertex_colours(body).expand(count, width, 3)), 2)
     normals, colours = interpolate(raster, body.faces, values).movedim(-1, 1).split(3, 1)
     rgb = torch.zeros_like(normals)
-    known = torch.zeros_like(depth)[:, None]
+    textured = torch.zeros_like(depth)[:, None]
     if textures is not None:
         uv = interpolate(raster, body.uv_faces, body.uv[None]).cpu().numpy()
         covered = mask.cpu().numpy()
         for row, texture in enumerate(textures):  # one by one: each has its own scale
             one = slice(row, row + 1)
             sampled = torch.from_numpy(sample_texture(texture, uv[one], covered[one])).movedim(-1, 1).to(vertices)
-            rgb[row], known[row] = sampled[0].where(mask[row], 0).split((3, 1))
+            rgb[row], textured[row] = sampled[0].where(mask[row], 0).split((3, 1))
     return BodyRendering(
         rgb=rgb,
-        textured=known,
+        textured=textured,
         depth=depth[:, None],
         normals=torch.nn.functional.normalize(normals, dim=1),
         colours=colours,

@@ -22,8 +22,8 @@ class Box(NamedTuple):
     y1: int
 
     @classmethod
-    def whole(cls, camera: Camera) -> Box:
-        """The camera's whole image."""
+    def of_image(cls, camera: Camera) -> Box:
+        """All of the camera's image."""
         return cls(0, 0, *camera.size)
 
     @property
@@ -50,12 +50,12 @@ class Box(NamedTuple):
         """The rectangle inside an array that covers `outer`."""
         return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
 
-    def tiles(self, most_pixels: int) -> Iterator[Box]:
-        """The rectangle cut into pieces of at most about `most_pixels`, as square as it goes."""
-        side = max(int(most_pixels**0.5), 16)
+    def tiles(self, max_pixels: int) -> Iterator[Box]:
+        """The rectangle cut into pieces of at most about `max_pixels`, as square as it goes."""
+        side = max(int(max_pixels**0.5), 16)
         height, width = self.shape
         rows, columns = -(-height // side), -(-width // side)
-        if height * width <= most_pixels:
+        if height * width <= max_pixels:
             rows = columns = 1
         for i in range(rows):
             for j in range(columns):
@@ -77,7 +77,7 @@ def body_box(vertices: Tensor, camera: Camera, margin: int = 2) -> Box:
     if not (nearest == nearest and farthest == farthest) or farthest <= NEAR:
         return Box(0, 0, 0, 0)
     if nearest <= NEAR:
-        return Box.whole(camera)
+        return Box.of_image(camera)
     pixels = camera.project(vertices, near=NEAR)
     low, high = pixels.amin(0).tolist(), pixels.amax(0).tolist()
     # Far outside, pixel numbers may exceed what an integer box needs: bound them first.
@@ -85,4 +85,4 @@ def body_box(vertices: Tensor, camera: Camera, margin: int = 2) -> Box:
     low = [min(max(low[0], -8.0), width + 8.0), min(max(low[1], -8.0), height + 8.0)]
     high = [min(max(high[0], -8.0), width + 8.0), min(max(high[1], -8.0), height + 8.0)]
     box = Box(int(low[0]) - margin, int(low[1]) - margin, int(high[0]) + margin + 1, int(high[1]) + margin + 1)
-    return box.intersect(Box.whole(camera))
+    return box.intersect(Box.of_image(camera))

@@ -1,6 +1,6 @@
 """Drawing people: several bodies into one image, with depth order and smooth edges.
 
-All surfaces go through one z-buffer with several samples a pixel, so who hides whom is decided sample by sample;
+All surfaces go through one z-buffer with several samples a pixel, so occlusion is decided sample by sample;
 colours and coverage are the samples' means.
 """
 
@@ -29,7 +29,7 @@ from humanpose_cli.rendering.surfaces import Lighting, Surface, sample_texture, 
 Array = NDArray[np.float32]
 
 # Samples of one rasteriser call: bounds memory on images of any size (about 40 bytes a sample).
-_MOST_SAMPLES = 8_400_000
+_MAX_SAMPLES = 8_400_000
 
 
 class Layer(NamedTuple):
@@ -73,8 +73,8 @@ class Scene:
 
     def tiles(self) -> list[Box]:
         """The clusters cut into pieces that `draw` can take."""
-        most = _MOST_SAMPLES // self.samples
-        return [tile for cluster in self.clusters() for tile in cluster.tiles(most)]
+        max_pixels = _MAX_SAMPLES // self.samples
+        return [tile for cluster in self.clusters() for tile in cluster.tiles(max_pixels)]
 
     def draw(self, tile: Box) -> Layer:
         """Everything inside one rectangle of the image."""

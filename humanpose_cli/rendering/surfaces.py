@@ -36,10 +36,10 @@ class Surface:
     """A mesh to draw.
 
     vertices  (V, 3) metres, camera axes
-    faces     (F, 3) int32, counter-clockwise seen from outside (only normals depend on it)
+    faces     (F, 3) int32, counter-clockwise from outside (only normals depend on it)
     colour    (3,) for the whole or (V, 3) per vertex, RGB in 0…1; unused with a texture
     texture   replaces the colour
-    lit       shade by the light; False draws colours as they are (textures with light baked in)
+    lit       shade by the light; False draws colours unchanged (textures with light baked in)
     brightness  (V,) factors on a texture, in place of the light; None for none
     """
 
@@ -62,7 +62,7 @@ class Lighting:
     direction  towards the light, camera axes (x right, y down, z forward); any length
     ambient    brightness of what the light does not reach
     wrap       how far light bends round the body, 0 (Lambert) … 1 (half-Lambert)
-    rim        brightening of surfaces seen at grazing angles, which sets a body off from what lies behind it
+    rim        brightening of surfaces at grazing angles, which sets a body off from what lies behind it
     """
 
     direction: tuple[float, float, float] = (-0.45, -0.7, -0.75)

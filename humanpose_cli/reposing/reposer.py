@@ -42,7 +42,7 @@ from humanpose_cli.reposing.targets import AnyTarget, read_target
 class Reposer:
     """Reads photographs and draws their people in other poses; loads its models once; a context manager.
 
-    options        all of `ReposeOptions` at once; what else is given goes before it
+    options        all of `ReposeOptions` at once; other arguments take precedence
     people_source  finds the people, in place of our detector
     `body` may also be a `Body`, and `background` an image. `batch_size` counts photographs that are fitted together,
     and poses that a network draws together.
@@ -68,11 +68,11 @@ class Reposer:
         threads: int | None = None,
         people_source: PeopleSource | None = None,
     ) -> None:
-        given: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
-        given |= {"mesh_input": mesh_input, "person": None if person is None else str(person)}
-        self._plate, given["background"] = _plate_of(background)
+        chosen: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
+        chosen |= {"mesh_input": mesh_input, "person": None if person is None else str(person)}
+        self._plate, chosen["background"] = _plate_of(background)
         self.options = replace(
-            options or ReposeOptions(), **{name: value for name, value in given.items() if value is not None}
+            options or ReposeOptions(), **{name: value for name, value in chosen.items() if value is not None}
         )
         self._device, self._threads, self._precision = device, threads, precision
         detector = detector or self.options.fit.detector
@@ -120,7 +120,7 @@ class Reposer:
         """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those that are reposed.
 
         fit         of this photo, or of a sequence that begins with it, made before
-        InputError if there is nobody, or not the person asked for.
+        InputError if there are no people, or not the requested person.
         """
         if fit is None:
             fitted = self.fitter.fit_image(photo, name=name, focal=focal, progress=progress)
@@ -161,7 +161,7 @@ class Reposer:
         frames: str | FrameRange | None = None,
         progress: Progress = no_progress,
     ) -> Reposed:
-        """The people of a photograph in other poses, drawn when asked for.
+        """The people of a photograph in other poses, drawn on access.
 
         photo     a path, or (H, W, 3) uint8 RGB; of a sequence, the first frame
         target    a pose file, an image or a video (a path); joints (J, 3) or (T, J, 3) in metres; a Fit, or a person
@@ -172,18 +172,18 @@ class Reposer:
         """
         part = parse_range(frames)
         motion = read_target(target, lambda: self.fitter, skeleton=skeleton, axes=axes, frames=part, progress=progress)
-        known = load_fit(fit) if isinstance(fit, str | Path) else fit
+        fit = load_fit(fit) if isinstance(fit, str | Path) else fit
         if isinstance(photo, str | Path):
             photo = _one_photo(photo)
         if isinstance(photo, InputItem):
             frame = next(photo.frames(ahead=0))
-            if known is None and not photo.is_sequence:
-                known = self.fitter.fit(photo, progress=progress)
-            scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known, progress=progress)
+            if fit is None and not photo.is_sequence:
+                fit = self.fitter.fit(photo, progress=progress)
+            scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=fit, progress=progress)
         else:
-            scene = self.read(check_image(photo), fit=known, progress=progress)
-        told = getattr(target, "warnings", ())  # the reader of the target has reported these
-        return Reposed(scene, motion, [*scene.doubts, *(w for w in motion.warnings if w not in told)])
+            scene = self.read(check_image(photo), fit=fit, progress=progress)
+        reported = getattr(target, "warnings", ())  # by the reader of the target
+        return Reposed(scene, motion, [*scene.doubts, *(w for w in motion.warnings if w not in reported)])
 
     def __enter__(self) -> Reposer:
         return self
@@ -215,8 +215,8 @@ def _chosen_rows(record: Fit, person: str, name: str) -> list[int]:
     if person == "largest":
         return [0]  # an image's people come with the largest first
     if int(person) not in record.tracks:
-        known = f"0 to {len(record) - 1}, the largest first" if len(record) > 1 else "0, the only one"
-        raise InputError(name, f"has no person {person}", expected=known)
+        expected = f"0 to {len(record) - 1}, the largest first" if len(record) > 1 else "0, the only one"
+        raise InputError(name, f"has no person {person}", expected=expected)
     return record.rows_of(int(person)).tolist()
 
 

@@ -1,4 +1,4 @@
-"""What a reposing gives back: images that are drawn when they are asked for, and the files they are written to.
+"""What a reposing gives back: images that are drawn on access, and the files they are written to.
 
 reposed = hp.repose("photo.jpg", "arms_up.npy")
 reposed.image                     # (H, W, 3) uint8
@@ -29,7 +29,7 @@ Form = Literal["image", "video", "numbered"]
 
 
 class Reposed:
-    """A photograph's people in the poses of a target; images are drawn when they are asked for.
+    """A photograph's people in the poses of a target; images are drawn on access.
 
     warnings          what may look wrong with what was drawn so far
     visible_fraction  the least share of a reposed person's surface that the photograph shows, of what was drawn so far
@@ -123,9 +123,9 @@ class Reposed:
 
 
 def form_of(count: int, *, numbered: bool | None, transparent: bool, out: Path | None = None) -> Form:
-    """One pose makes an image; several a video, or numbered images where asked for or transparent.
+    """One pose makes an image; several a video, or numbered images where requested or transparent.
 
-    numbered  False: a video is asked for; UsageError where it would have to be transparent
+    numbered  False: a video is requested; UsageError where it would have to be transparent
     out       a folder, or the file to write, whose name then decides
     """
     named = None if out is None else _form_of_name(out)

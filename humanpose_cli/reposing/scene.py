@@ -110,8 +110,8 @@ class ReposingScene:
     def doubts(self) -> Iterator[str]:
         """Sentences about the chosen people whose fits are doubtful, and who else's is not."""
         reasons = row_doubts(self.record)
-        sure = [str(self.record.track_id[row]) for row, reason in enumerate(reasons) if not reason]
-        instead = f"; not that of person {' or '.join(sure)}" if sure else ""
+        reliable = [str(self.record.track_id[row]) for row, reason in enumerate(reasons) if not reason]
+        instead = f"; not that of person {' or '.join(reliable)}" if reliable else ""
         for row in self.rows:
             if reasons[row]:
                 yield f"the fit of person {self.record.track_id[row]} is doubtful ({reasons[row]}){instead}"
@@ -129,7 +129,7 @@ class ReposingScene:
         )
 
     def _mask(self, row: int) -> NDArray[np.float32]:
-        """Where one person is, (H, W) 0…1. Made when asked for: a crowd's masks would not fit beside a large photo."""
+        """Where one person is, (H, W) 0…1. Made on demand: a crowd's masks would not fit beside a large photo."""
         height, width = self.photo.shape[:2]
         mask = self._people[row].mask
         return self._drawn_mask(row) if mask is None else mask.in_image(height, width)
@@ -146,10 +146,10 @@ class ReposingScene:
         nearer = np.flatnonzero(distances < _NEARER * distances[row])
         if len(self.rows) > 1 or not len(nearer):
             return []
-        own, before = self._mask(row), []
+        redrawn, before = self._mask(row), []
         for other in nearer:
             mask = self._mask(int(other))
-            alpha = np.where(mask >= own, np.rint(255 * mask), 0).astype(np.uint8)
+            alpha = np.where(mask >= redrawn, np.rint(255 * mask), 0).astype(np.uint8)
             x, y, width, height = cv2.boundingRect(alpha)
             box = Box(x, y, x + width, y + height)
             before.append((float(distances[other]), box, alpha[box.slices].copy()))
@@ -202,7 +202,7 @@ class ReposingScene:
             if not self.meshes[self.rows.index(row)].shows(motion.rotations, motion.trans):
                 raise UsageError(
                     "absolute",
-                    "puts nobody into the photograph",
+                    "puts no person into the photograph",
                     expected="a target in the axes of its camera, as of a fit or of `hpc export`",
                     remedy="leave it out: the pose is then put where the person is",
                 )

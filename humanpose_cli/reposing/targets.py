@@ -1,4 +1,4 @@
-"""Target poses: reading them, and giving them to a person's own body.
+"""Target poses: reading them, and posing a person's body like them.
 
 `read_target` takes pose files, fit files, other images, driving videos and arrays. `motion_on` poses a person's body
 like a target. `retarget_joints` turns joint positions of any skeleton into rotations: only directions between joints
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -57,43 +57,65 @@ _CROSS_BONES = (
     ("left_ear", "right_ear"),
     ("left_eye", "right_eye"),
 )
-_STANDING_POSES = 24  # of a motion, that tell which way is down
-_CHUNK = 256  # frames solved together: bounds memory
 _FACE = ("nose", "eye", "ear", "mouth", "head_top")
 
-_STEPS, _CONVERGED = 15, 1e-7  # of Gauss–Newton at most; a share of the cost that no step gains any more
-# Weights, against 1 for a bone's direction (radians): of the face's bones, which are short and noisy; of staying near
-# the neutral pose; of staying near the closed-form start, which settles twists.
-_FACE_WEIGHT, _NEUTRAL_WEIGHT, _START_WEIGHT = 0.5, 0.02, 0.04
+
+@dataclass(frozen=True)
+class RetargetOptions:
+    """How joints become rotations: Gauss–Newton on the directions of bones, which weigh 1 (radians).
+
+    face_weight     of the face's bones, which are short and noisy
+    neutral_weight  of staying near the neutral pose
+    start_weight    of staying near the closed-form start, which settles twists
+    steps           at most
+    tolerance       done when a step lowers the cost by this share or less
+    chunk           frames solved together: bounds memory
+    standing_poses  of a motion, at most, from which the way down is found
+    """
+
+    face_weight: float = 0.5
+    neutral_weight: float = 0.02
+    start_weight: float = 0.04
+    steps: int = 15
+    tolerance: float = 1e-7
+    chunk: int = 256
+    standing_poses: int = 24
+
+
+_DEFAULTS = RetargetOptions()
 
 
 def retarget_joints(
-    body: Body, joints: NDArray[np.floating], skeleton: Skeleton, betas: NDArray[np.floating]
+    body: Body,
+    joints: NDArray[np.floating],
+    skeleton: Skeleton,
+    betas: NDArray[np.floating],
+    options: RetargetOptions = _DEFAULTS,
 ) -> Tensor:
     """Rotations (T, 24, 3, 3) of a body of shape `betas` (S,) whose limbs point as the target's joints do.
 
     joints  (T, J, 3) metres, camera axes, of `skeleton`; joints that are not finite are left out
 
-    InputError where hips and shoulders are missing: nothing then tells where the body faces.
+    InputError where hips and shoulders are missing: then the body's direction is unknown.
     """
     points = torch.from_numpy(np.array(joints, np.float64))
     if points.ndim != 3 or points.shape[1:] != (len(skeleton), 3):
         raise InputError(
             "target pose", "has the wrong shape", expected=f"(T, {len(skeleton)}, 3)", got=str(tuple(points.shape))
         )
-    known = torch.isfinite(points).all(-1)
-    needed = known[:, skeleton.indices(("left_hip", "right_hip", "left_shoulder", "right_shoulder"))]
+    finite = torch.isfinite(points).all(-1)
+    needed = finite[:, skeleton.indices(("left_hip", "right_hip", "left_shoulder", "right_shoulder"))]
     if not needed.all():
         frame = int((~needed.all(1)).nonzero()[0])
         raise InputError("target pose", f"frame {frame} lacks a hip or a shoulder", expected="finite positions")
-    points = torch.where(known[..., None], points, points.new_zeros(()))
+    points = torch.where(finite[..., None], points, points.new_zeros(()))
     with torch.no_grad():
         rig, span = rig_of_skeleton(body, skeleton)
         shape = torch.from_numpy(np.asarray(betas, np.float64))[None].expand(len(points), -1)
         solved = [points.new_zeros(0, len(SMPL24), 3, 3)]
-        for rows in torch.arange(len(points)).split(_CHUNK):
-            start = limb_rotations(zero_joints(rig), skeleton, points[rows], known[rows].double())
-            problem = _Directions(rig, span.start, skeleton, points[rows], known[rows], shape[rows], start)
+        for rows in torch.arange(len(points)).split(options.chunk):
+            start = limb_rotations(zero_joints(rig), skeleton, points[rows], finite[rows].double())
+            problem = _Directions(rig, span.start, skeleton, points[rows], finite[rows], shape[rows], start, options)
             solved.append(problem.solve(start))
     return torch.cat(solved).float()
 
@@ -108,7 +130,7 @@ def motion_on(
     """A target's T poses on a person's body of shape betas (S,): torch tensors, float32.
 
     start  (3,) metres, camera axes: where the pelvis is in the first frame; the target's path goes on from there.
-           None takes the target's own positions
+           None takes the target's positions
     down   (3,) unit vector: the way down in the photograph, which the target's (see `tilt_of`) is turned to; only with
            `start`. None leaves the target in its own camera's axes
     """
@@ -127,7 +149,7 @@ def motion_on(
     if start is not None:
         path = roots - roots[:1]
         if down is not None:
-            few = torch.linspace(0, len(rotations) - 1, min(len(rotations), _STANDING_POSES)).long()
+            few = torch.linspace(0, len(rotations) - 1, min(len(rotations), _DEFAULTS.standing_poses)).long()
             with torch.no_grad():
                 posed = body.pose(rotations[few], shape.expand(len(few), -1), roots[few] - rest)
             assert posed.vertices is not None
@@ -155,25 +177,26 @@ class _Directions:
         first: int,
         skeleton: Skeleton,
         points: Tensor,
-        known: Tensor,
+        finite: Tensor,
         betas: Tensor,
         start: Tensor,
+        options: RetargetOptions,
     ) -> None:
-        self.rig, self.betas = rig, betas
+        self.rig, self.betas, self.options = rig, betas, options
         self.root = points.new_zeros(len(points), 3)
         pairs = _bones(skeleton)
         upper, lower = (torch.tensor([pair[k] for pair in pairs]) for k in (0, 1))
         wanted = points[:, lower] - points[:, upper]
         length = wanted.norm(dim=-1)
-        weights = torch.tensor([_weight(skeleton, pair) for pair in pairs], dtype=points.dtype)
-        self.weights = weights * (known[:, upper] & known[:, lower] & (length > 1e-4))
+        weights = torch.tensor([_weight(skeleton, pair, options) for pair in pairs], dtype=points.dtype)
+        self.weights = weights * (finite[:, upper] & finite[:, lower] & (length > 1e-4))
         self.wanted = normalize(wanted, dim=-1)
         self.upper, self.lower = upper + first, lower + first
-        ease = points.new_full((len(SMPL24),), _NEUTRAL_WEIGHT)
+        ease = points.new_full((len(SMPL24),), options.neutral_weight)
         ease[SMPL24.index("pelvis")] = 0  # which faces anywhere; trunk and collars move only as far as they must
         hold = torch.zeros_like(ease)
         limbs = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "hip", "knee")]
-        hold[SMPL24.indices(limbs)] = _START_WEIGHT
+        hold[SMPL24.indices(limbs)] = options.start_weight
         self.pulls = ((neutral_rotations().to(points), ease), (start, hold))
 
     def solve(self, rotations: Tensor) -> Tensor:
@@ -181,13 +204,13 @@ class _Directions:
         damping = torch.full_like(self.root[:, 0], 1e-3)
         cost, gradient, hessian = self._equations(rotations)
         under_way = torch.ones_like(cost, dtype=torch.bool)
-        for _ in range(_STEPS):
+        for _ in range(self.options.steps):
             diagonal = torch.diag_embed(damping[:, None] * (1 + hessian.diagonal(dim1=1, dim2=2)))
             step = -torch.linalg.solve(hessian + diagonal, gradient).unflatten(-1, (-1, 3))
             tried = rotations @ axis_angle_to_matrix(step)
             new_cost, new_gradient, new_hessian = self._equations(tried)
             better = under_way & (new_cost < cost)
-            under_way = under_way & ~(better & (cost - new_cost <= _CONVERGED * cost))
+            under_way = under_way & ~(better & (cost - new_cost <= self.options.tolerance * cost))
             choose = better[:, None, None]
             rotations = torch.where(choose[..., None], tried, rotations)
             gradient = torch.where(better[:, None], new_gradient, gradient)
@@ -231,9 +254,9 @@ def _bones(skeleton: Skeleton) -> list[tuple[int, int]]:
     return bones
 
 
-def _weight(skeleton: Skeleton, pair: tuple[int, int]) -> float:
+def _weight(skeleton: Skeleton, pair: tuple[int, int], options: RetargetOptions) -> float:
     names = [skeleton.joint_names[row] for row in pair]
-    return _FACE_WEIGHT if any(part in name for part in _FACE for name in names) else 1.0
+    return options.face_weight if any(part in name for part in _FACE for name in names) else 1.0
 
 
 # The largest person drives the pose; the focal length of the photograph says nothing about the target's camera.
@@ -257,11 +280,11 @@ def read_target(
     fitter  makes the fitter of images when one is needed
     frames  of a motion or a video, counted from its first; of a fit, from the first that shows the person
     fits    folder where fits of images and videos are kept: they are made once, also by processes that run beside
-    InputError for what is none of these, shows nobody, or has no frame in the range.
+    InputError for what is none of these, shows no people, or has no frame in the range.
     """
-    known = _known_target(target, skeleton, axes)
-    if known is not None:
-        return frames_of(known, frames, target if isinstance(target, str | Path) else "target")
+    pose = _without_fitting(target, skeleton, axes)
+    if pose is not None:
+        return frames_of(pose, frames, target if isinstance(target, str | Path) else "target")
     if isinstance(target, str | Path):
         images = _one_item(target, frames)
         fit = _kept_fit(Path(target), images, fitter(), fits, progress)
@@ -269,13 +292,13 @@ def read_target(
         fit = fitter().fit(np.asarray(target), **_DRIVING, frames=frames, progress=progress)
     if not len(fit):
         subject = target if isinstance(target, str | Path) else "target"
-        raise InputError(subject, "shows nobody whose pose could be taken", remedy="choose another target")
+        raise InputError(subject, "shows no person whose pose could be taken", remedy="choose another target")
     shown = int(fit.frame_index[fit.rows_of(fit.largest_track)[0]])
     return replace(target_of_fit(fit), first_frame=frames.start + shown)
 
 
-def _known_target(target: AnyTarget, skeleton: str | None, axes: str | None) -> Target | None:
-    """What needs no fitting; None for images and videos."""
+def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None) -> Target | None:
+    """The target where no fit is needed; None for images and videos."""
     if isinstance(target, JointTarget | RotationTarget):
         return target
     if isinstance(target, FitPerson):
@@ -305,7 +328,7 @@ def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, 
 
 
 def target_digest(path: Path) -> str:
-    """What tells a target's contents from another's: those of a file, of a folder, or of a numbered pattern's files."""
+    """A digest of a target's contents: those of a file, of a folder, or of a numbered pattern's files."""
     return file_digest(path) if path.exists() else digest_of_files(_one_item(path, ALL_FRAMES).files)
 
 

@@ -25,7 +25,7 @@ _FINEST = 1024  # pixels of the mesh's drawing, whose detail is added to what th
 
 @dataclass(frozen=True)
 class _Crops:
-    """What the network is asked, and the crops of the result that it draws, at its own and at the finer resolution."""
+    """The network's input, and the crops of the result that it draws, at its resolution and at the finer one."""
 
     request: CropToRepose
     after: Crop
@@ -40,7 +40,7 @@ class WarpReposer:
     network     a loaded generator
     mesh_input  give it the mesh's drawing, and add what that shows finer than the network's pixels where it is taken
                 over; None where it learned with drawings
-    mask_known  whether the mesh's mask tells where the photo shows the person
+    use_mask    the mesh's mask shows where the person is in the photo
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class WarpReposer:
         network: Warp3d,
         *,
         mesh_input: bool | None = None,
-        mask_known: bool = True,
+        use_mask: bool = True,
     ) -> None:
-        self.mask_known = mask_known
+        self.use_mask = use_mask
         self.mesh_input = network.learned_drawings if mesh_input is None else mesh_input
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body
@@ -60,11 +60,11 @@ class WarpReposer:
 
     @cached_property
     def _silhouette(self) -> NDArray[np.float32] | None:
-        """Where (H, W) the photo shows the person, for networks that are told; None where it is not known."""
-        return self.mesh.silhouette if self.mask_known and self.network.config.silhouette else None
+        """Where (H, W) the photo shows the person, for networks with that input; None without."""
+        return self.mesh.silhouette if self.use_mask and self.network.config.silhouette else None
 
     @cached_property
-    def _own(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _source(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Joints and box in the photo."""
         return self._joints_and_box(self.rotations, self.trans)
 
@@ -73,20 +73,20 @@ class WarpReposer:
         return self.render_all([(rotations, self.trans if trans is None else trans)])[0]
 
     def render_all(self, poses: Sequence[tuple[Tensor, Tensor]]) -> list[DrawnPerson]:
-        """The images with the person in several poses (rotations, trans); the network is asked for all at once.
+        """The images with the person in several poses (rotations, trans); the network draws all at once.
 
         A pose outside the image leaves the background, with a warning. UsageError for poses behind the camera.
         """
         crops = [self._crops(*pose) for pose in poses]
         made = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
         return [
-            self._nobody() if crop is None else self._drawn(*pose, crop, next(made))
+            self._empty() if crop is None else self._drawn(*pose, crop, next(made))
             for pose, crop in zip(poses, crops, strict=True)
         ]
 
     def _crops(self, rotations: Tensor, trans: Tensor) -> _Crops | None:
-        """What the network is asked, and where its answer belongs; None for poses outside the image."""
-        joints, boxes = zip(self._own, self._joints_and_box(rotations, trans), strict=True)
+        """The network's input, and where its output belongs; None for poses outside the image."""
+        joints, boxes = zip(self._source, self._joints_and_box(rotations, trans), strict=True)
         height, width = self.photo.shape[:2]
         if np.isfinite(boxes[1]).all() and ((boxes[1][2:] < 0) | (boxes[1][:2] > (width, height))).any():
             return None
@@ -102,10 +102,10 @@ class WarpReposer:
         request = CropToRepose(before.image(self.photo), source, target, drawing, silhouette)
         return _Crops(request, after, finer)
 
-    def _nobody(self) -> DrawnPerson:
+    def _empty(self) -> DrawnPerson:
         nothing = np.zeros(self.photo.shape[:2], np.float32)
         empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.mesh.background)
-        warning = "the target lies outside the image: nobody is drawn"
+        warning = "the target lies outside the image: no person is drawn"
         return DrawnPerson(empty, (warning,), self.mesh.texture.visible_fraction)
 
     def _drawn(self, rotations: Tensor, trans: Tensor, crops: _Crops, made: ReposedCrop) -> DrawnPerson:
@@ -126,8 +126,8 @@ class WarpReposer:
         """Joints (19, 3) metres, and the box (4,) pixels round the body."""
         betas = torch.from_numpy(np.array(self.person.betas, np.float32))[None]
         scales = self.person.segment_scales
-        own = None if scales is None else torch.from_numpy(np.array(scales, np.float32))[None]
-        posed = self.body.pose(rotations[None].float(), betas, trans[None].float(), own)
+        segment_scales = None if scales is None else torch.from_numpy(np.array(scales, np.float32))[None]
+        posed = self.body.pose(rotations[None].float(), betas, trans[None].float(), segment_scales)
         assert posed.vertices is not None
         joints = self.body.pose_landmarks(REPOSING19.name, posed, betas)[0]
         near = posed.vertices[:, posed.vertices[0, :, 2] > 0.1]
@@ -140,12 +140,12 @@ class WarpReposer:
         """What the crops of the photo and of the result are to show, of one size: one for both, as in training, unless
         the person goes so far that it would show them much smaller.
         """
-        known = [box if np.isfinite(box).all() else boxes[0] for box in boxes]
-        both = np.concatenate((np.minimum(*known)[:2], np.maximum(*known)[2:]))
-        side = max(float((box[2:] - box[:2]).max()) for box in known)
+        finite = [box if np.isfinite(box).all() else boxes[0] for box in boxes]
+        both = np.concatenate((np.minimum(*finite)[:2], np.maximum(*finite)[2:]))
+        side = max(float((box[2:] - box[:2]).max()) for box in finite)
         if (both[2:] - both[:2]).max() <= _FARTHEST * side:
-            known, side = [both, both], float((both[2:] - both[:2]).max())
-        middles = [(box[:2] + box[2:]) / 2 for box in known]
+            finite, side = [both, both], float((both[2:] - both[:2]).max())
+        middles = [(box[:2] + box[2:]) / 2 for box in finite]
         return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
 
     def _crop(self, square: NDArray[np.float64], times: int = 1) -> Crop:

@@ -44,7 +44,7 @@ def drawn(work, item):
 def test_the_fit_is_kept_beside_a_file_and_in_folders_of_any_name(hpc, driving):
     for out in ("file/new.mp4", "out.v2"):
         ran = hpc("repose", "photo.png", "frames", "--out", out)
-        assert (ran.code, "frames: shows nobody" in ran.err) == (3, True), ran.err
+        assert (ran.code, "frames: shows no person" in ran.err) == (3, True), ran.err
     assert kept("file") == kept("out.v2") == ["frames"]
 
 
@@ -81,7 +81,7 @@ def test_the_fit_of_the_driving_video_counts_among_the_seconds(hpc, driving, mon
 
 def test_a_numbered_pattern_is_a_driving_video(hpc, driving, monkeypatch):
     ran = hpc("repose", "photo.png", "frames/f_%04d.png", "--out", "file/new.mp4")
-    assert (ran.code, "frames/f_%04d.png: shows nobody" in ran.err) == (3, True), ran.err
+    assert (ran.code, "frames/f_%04d.png: shows no person" in ran.err) == (3, True), ran.err
     assert kept("file") == ["f_%04d.png"]
     ran = hpc("repose", "photo.png", "frames/g_%04d.png")
     assert (ran.code, "g_%04d.png: matches no file" in ran.err) == (3, True), ran.err

@@ -41,8 +41,8 @@ ALLOWED = {
 ALLOWED_FLAGS = {"whole"}  # of `hpc evaluate repose`: images that are compared outside the crop, too
 # Rooms that do not keep to it yet; each is deleted here when it does.
 NOT_YET = {
-    "avatar", "body", "cli/evaluate.py", "detect", "fitting", "lab/evaluate", "lab/metrics", "lab/recipes", "models",
-    "networks", "refining", "rendering", "reposing",
+    "body", "cli/evaluate.py", "detect", "fitting", "lab/evaluate", "lab/metrics", "lab/recipes", "models",
+    "networks", "refining",
 }  # fmt: skip
 
 # What is not written in docstrings, messages and documents, and what is written instead.
@@ -64,9 +64,9 @@ IDIOMS = {
 NO_IDIOM = re.compile("|".join(rf"\b(?:{idiom})\b" for idiom in IDIOMS), re.IGNORECASE)
 IDIOMS_NOT_YET = {
     "lab/cache/samples.py", "lab/cache/schema.py",  # descriptions that are stored in caches
-    "avatar", "body", "detect", "fitting", "lab/evaluate", "lab/metrics", "lab/recipes",
-    "models", "networks", "refining", "rendering", "reposing",
-    "deform-and-learn.md", "fit.md", "refine.md", "repose.md", "warp3d.md",
+    "body", "detect", "fitting", "lab/evaluate", "lab/metrics", "lab/recipes",
+    "models", "networks", "refining",
+    "deform-and-learn.md", "fit.md", "refine.md", "warp3d.md",
 }  # fmt: skip
 
 

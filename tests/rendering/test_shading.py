@@ -154,7 +154,7 @@ def test_body_box_bounds_the_projection() -> None:
     vertices, _ = square(2.0)
     assert body_box(vertices, VIEW, margin=2) == Box(58, 38, 103, 83)
     assert body_box(vertices + torch.tensor([0, 0, -5.0]), VIEW).empty
-    assert body_box(vertices * torch.tensor([1e6, 1e6, 1.0]), VIEW) == Box.whole(VIEW)
+    assert body_box(vertices * torch.tensor([1e6, 1e6, 1.0]), VIEW) == Box.of_image(VIEW)
 
 
 def test_impossible_cameras_and_shapes_are_refused() -> None:

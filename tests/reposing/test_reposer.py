@@ -66,7 +66,7 @@ def test_a_target_whose_own_place_is_out_of_the_photograph_is_an_error(clip, cli
     away = RotationTarget(replace(target.params, trans=-target.params.trans))
     with reposer_of(clip, [true_person(clip, 0)], absolute=True) as reposer:
         scene = reposer.read(clip_frames[0])
-        with pytest.raises(UsageError, match="absolute: puts nobody into the photograph"):
+        with pytest.raises(UsageError, match="absolute: puts no person into the photograph"):
             next(scene.images(away))
     partly = np.concatenate((-target.params.trans[:1], target.params.trans[1:]))
     with reposer_of(clip, [true_person(clip, 0)], absolute=True) as reposer:

@@ -163,7 +163,7 @@ def test_silhouettes_leave_out_who_is_likelier_there_and_may_not_be_known(scene_
     np.testing.assert_array_equal(found[1::2], mesh.mask[1::2])
     assert not found[::2][mesh.mask[::2] < 1].any()
     assert mesh.mask[::2].any()
-    assert WarpReposer(mesh, person, network, mask_known=False)._silhouette is None
+    assert WarpReposer(mesh, person, network, use_mask=False)._silhouette is None
 
 
 def test_networks_that_learned_with_drawings_get_them(scene_of):
@@ -184,7 +184,7 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     assert "outside the image" in gone.warnings[0]
     np.testing.assert_array_equal(gone.image, scene._meshes[0].background)
     beside = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([60, 0, 0])))
-    with pytest.raises(UsageError, match="puts nobody into the photograph"):
+    with pytest.raises(UsageError, match="puts no person into the photograph"):
         list(scene.images(beside))
     apart = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([0.7, 0, 0])))
     (moved,) = scene.images(apart)  # so far that photo and result have crops of their own

@@ -155,7 +155,7 @@ def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False
     def draw(first: Example, second: Example) -> Drawn:
         mesh, plate = wrapped(first)
         masked, person = first.mask is not None, fitted_person(first)
-        reposer = WarpReposer(mesh, person, network, mesh_input=mesh_input, mask_known=masked)
+        reposer = WarpReposer(mesh, person, network, mesh_input=mesh_input, use_mask=masked)
         return _before_plate(reposer, plate, first, second)
 
     return draw
