@@ -117,6 +117,11 @@ def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) 
     return np.array(values, np.float64)
 
 
+def _check_record(where: str, record: Any) -> None:
+    if not isinstance(record, dict):
+        raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
+
+
 _JOINTS = len(COCO17)
 _WHOLEBODY_JOINTS = 133  # COCO-WholeBody: its first 17 keypoints are coco17
 _NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2
@@ -141,8 +146,7 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
         raise InputError(path, "has no list of annotations", got=type(records).__name__)
     for number, record in enumerate(records):
         where = f"{path}, {label}[{number}]"
-        if not isinstance(record, dict):
-            raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
+        _check_record(where, record)
         people = detections.mention(_image(where, record, table))
         of_another_kind = want == "box" and record.get("category_id", person) != person
         if of_another_kind or record.get("iscrowd", 0):
@@ -271,8 +275,7 @@ def _people(path: Path, document: Any) -> list[UserDetection]:
     people = []
     for number, record in enumerate(records):
         where = f"{path}, people[{number}]"
-        if not isinstance(record, dict):
-            raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
+        _check_record(where, record)
         keypoints = _openpose_keypoints(where, record.get("pose_keypoints_2d", record.get("pose_keypoints")))
         found = keypoints[:, 2] > 0
         if found.any():
@@ -317,8 +320,7 @@ def people_from_mmpose(path: Path, document: Any) -> UserDetections:
     people = detections.by_name.setdefault(_normal(_image_name(path).removeprefix("results_")), [])
     for number, record in enumerate(records):
         where = f"{path}, [{number}]"
-        if not isinstance(record, dict):
-            raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
+        _check_record(where, record)
         if "instances" not in record:
             people.append(_mmpose_person(where, record, order))
             continue

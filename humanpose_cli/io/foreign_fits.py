@@ -236,11 +236,6 @@ def _intrinsics(matrix: Array) -> dict[str, Any]:
     return {"focal": matrix[0, 0], "principal_point": matrix[:2, 2]}
 
 
-def _is_phalp(stored: Any) -> bool:
-    first = next(iter(stored.values()), None) if isinstance(stored, Mapping) else None
-    return isinstance(first, Mapping) and {"smpl", "camera", "tid"} <= first.keys()
-
-
 _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
 
 
@@ -278,11 +273,6 @@ def _read_phalp(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
     return _rows(path, rows, "PHALP", "smpl", frame_count=len(stored))
 
 
-def _is_wham(stored: Any) -> bool:
-    first = next(iter(stored.values()), None) if isinstance(stored, Mapping) else None
-    return isinstance(first, Mapping) and {"pose", "trans", "betas"} <= first.keys()
-
-
 def _read_wham(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
     """WHAM's table of subjects (`demo.py`, with `--save_pkl`).
 
@@ -300,10 +290,6 @@ def _read_wham(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
             for frame, pose, beta, at in zip(frames, poses, betas, trans, strict=True)
         ]
     return _rows(path, rows, "WHAM", "smpl")
-
-
-def _is_tram(stored: Any) -> bool:
-    return isinstance(stored, Mapping) and {"pred_rotmat", "pred_shape", "pred_trans", "frame"} <= stored.keys()
 
 
 def _read_tram(path: Path, stored: Any = None) -> ForeignFits:
@@ -373,10 +359,6 @@ def _read_camerahmr(path: Path) -> ForeignFits:
     return _checked(path, _rows(path, rows, "CameraHMR", "smpl"))
 
 
-def _is_gvhmr(stored: Any) -> bool:
-    return isinstance(stored, Mapping) and {"smpl_params_incam", "K_fullimg"} <= stored.keys()
-
-
 def _read_gvhmr(path: Path, stored: Mapping[str, Any]) -> ForeignFits:
     """GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`, `hmr4d/model/gvhmr/gvhmr_pl_demo.py`): one person, every frame.
 
@@ -425,10 +407,7 @@ def _is_sam(stored: Any) -> bool:
         people = [person for _, frame in _people_of_sam(stored) for person in frame]
     except TypeError:
         return False
-    return bool(people) and all(
-        isinstance(person, Mapping) and {"pred_keypoints_3d", "pred_cam_t", "focal_length"} <= person.keys()
-        for person in people
-    )
+    return bool(people) and all(_has(person, "pred_keypoints_3d", "pred_cam_t", "focal_length") for person in people)
 
 
 def _read_sam(path: Path, stored: Any) -> ForeignFits:
@@ -461,10 +440,19 @@ def _read_sam(path: Path, stored: Any) -> ForeignFits:
     return _rows(path, rows, "SAM 3D Body", "joints", frame_count=len(_people_of_sam(stored)))
 
 
+def _has(stored: Any, *names: str) -> bool:
+    return isinstance(stored, Mapping) and set(names) <= stored.keys()
+
+
+def _first_has(stored: Any, *names: str) -> bool:
+    """Whether the first entry of a table is a table with these names."""
+    return isinstance(stored, Mapping) and _has(next(iter(stored.values()), None), *names)
+
+
 _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], ForeignFits]], ...] = (
-    (_is_phalp, _read_phalp),
-    (_is_wham, _read_wham),
-    (_is_tram, _read_tram),
-    (_is_gvhmr, _read_gvhmr),
+    (lambda stored: _first_has(stored, "smpl", "camera", "tid"), _read_phalp),
+    (lambda stored: _first_has(stored, "pose", "trans", "betas"), _read_wham),
+    (lambda stored: _has(stored, "pred_rotmat", "pred_shape", "pred_trans", "frame"), _read_tram),
+    (lambda stored: _has(stored, "smpl_params_incam", "K_fullimg"), _read_gvhmr),
     (_is_sam, _read_sam),
 )
