@@ -60,7 +60,7 @@ def test_the_lifter_needs_no_data(hpc, tmp_path):
         (("segmenter", "--data", "CACHE", "--preset", "huge"), 2, "--preset"),
         (("segmenter", "--data", "CACHE", "--set", "learnin_rate=1"), 2, "learning_rate"),
         (("segmenter", "--data", "CACHE", "--set", "precision=double"), 2, "precision"),
-        (("segmenter", "--data", "CACHE", "--set", "learning_rate=-1"), 2, "learning_rate: is out of range, expected above 0, found -1"),
+        (("segmenter", "--data", "CACHE", "--set", "learning_rate=-1"), 2, "learning_rate: is out of range"),
         (("segmenter", "--data", "CACHE", "--minutes", "-1"), 2, "--minutes: is out of range"),
         (("segmenter", "--data", "CACHE", "--minutes", "0"), 2, "--minutes: is out of range"),
         (("nbf", "--data", "CACHE", "--preset", "small-proxy"), 3, "--detections"),
