@@ -20,7 +20,7 @@ from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.reposing.targets import read_target
 
-pytestmark = pytest.mark.usefixtures("meshes_made_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meshes_made_once")]
 
 HEAVY = "torch numpy cv2 scipy PIL warp mediapipe typer rich tqdm"
 

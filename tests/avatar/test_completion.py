@@ -40,6 +40,7 @@ def dressed_colours(stage: Stage) -> np.ndarray:
     return colours
 
 
+@pytest.mark.slow
 def test_unseen_side_mirrors_the_seen_one(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = stage.body.template.numpy().T
     colours = np.stack((0.5 + 0.4 * np.sin(30 * y), 0.5 + 0.4 * np.cos(40 * x) ** 2, 0.5 + 0.4 * np.sin(35 * z)), 1)
@@ -50,6 +51,7 @@ def test_unseen_side_mirrors_the_seen_one(stage: Stage, surface: BodyTexels) -> 
     assert abs(whole.visible_fraction - 0.5) < 0.05
 
 
+@pytest.mark.slow
 def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surface: BodyTexels) -> None:
     z = stage.body.template.numpy()[:, 2]
     head, hands = part(stage, "head"), part(stage, "left_hand", "right_hand")
@@ -65,6 +67,7 @@ def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surf
     np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reach", "own"), [(0.01, False), (0.06, True)])
 def test_a_cap_at_the_border_of_an_unseen_face_does_not_colour_it(
     stage: Stage, surface: BodyTexels, reach: float, own: bool
@@ -82,6 +85,7 @@ def test_a_cap_at_the_border_of_an_unseen_face_does_not_colour_it(
     np.testing.assert_allclose(np.median(got[middle], axis=0), CAP if own else SKIN, atol=0.08)
 
 
+@pytest.mark.slow
 def test_unseen_hair_varies_as_the_seen_hair_does(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = stage.body.template.numpy().T
     scalp, head = scalp_and_face(stage.body)[0], part(stage, "head")
@@ -106,6 +110,7 @@ def test_unseen_hair_varies_as_the_seen_hair_does(stage: Stage, surface: BodyTex
     assert (much > 1.5 * some).all()
 
 
+@pytest.mark.slow
 def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: BodyTexels) -> None:
     sides = ("left", "right")
     arms = part(stage, *(f"{side}_{name}" for side in sides for name in ("elbow", "wrist", "hand")))
@@ -124,6 +129,7 @@ def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: Bod
         assert np.mean(np.minimum(*away) < 0.05) > 0.9
 
 
+@pytest.mark.slow
 def test_unseen_legs_and_back_wear_what_was_seen(stage: Stage, surface: BodyTexels) -> None:
     normal_z = stage.body.template.numpy()[:, 2]
     legs = part(stage, *(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee", "ankle", "foot")))
@@ -141,6 +147,7 @@ def test_unseen_legs_and_back_wear_what_was_seen(stage: Stage, surface: BodyTexe
     np.testing.assert_allclose(np.median(got[trunk & (normal_z < middle)], axis=0), CLOTH, atol=0.06)
 
 
+@pytest.mark.slow
 def test_stripes_go_round_the_body_but_letters_do_not(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = stage.body.template.numpy().T
     trunk = part(stage, "spine1", "spine2", "spine3")
@@ -159,6 +166,7 @@ def test_stripes_go_round_the_body_but_letters_do_not(stage: Stage, surface: Bod
     assert np.abs(got[far_back] - 0.5).max() < 0.15
 
 
+@pytest.mark.slow
 def test_the_pattern_of_trousers_goes_round_below_a_plain_shirt(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = stage.body.template.numpy().T
     legs = part(stage, "left_hip", "right_hip", "left_knee", "right_knee")
@@ -171,6 +179,7 @@ def test_the_pattern_of_trousers_goes_round_below_a_plain_shirt(stage: Stage, su
     assert (np.abs(got - colours).max(1) < 0.25)[legs & (z < middle - 0.03) & clear].mean() > 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half_width", [0.05, 0.075])
 def test_ties_and_the_shirt_in_an_open_jacket_stay_in_front(
     stage: Stage, surface: BodyTexels, half_width: float
@@ -203,6 +212,7 @@ def test_a_checked_jacket_is_checked_behind(stage: Stage, surface: BodyTexels) -
     assert 0.3 < (hue[..., 0][sides] > 0.45).mean() < 0.8
 
 
+@pytest.mark.slow
 def test_a_badge_is_on_no_other_sleeve_and_not_on_the_back(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = stage.body.template.numpy().T
     sleeves, chest = part(stage, "left_shoulder", "right_shoulder"), part(stage, "spine2", "spine3")
@@ -221,6 +231,7 @@ def test_a_badge_is_on_no_other_sleeve_and_not_on_the_back(stage: Stage, surface
     assert sleeves.sum() > 2 * badge.sum() > 10
 
 
+@pytest.mark.slow
 def test_letters_on_a_striped_shirt_are_not_on_its_back(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = surface.fine.interpolate(stage.body.template.numpy(), surface.faces).transpose(2, 0, 1)
     chest, vertices = part(stage, "spine1", "spine2", "spine3"), stage.body.template.numpy()
@@ -240,6 +251,7 @@ def test_letters_on_a_striped_shirt_are_not_on_its_back(stage: Stage, surface: B
     assert (nearest == (x[back] % 0.1 >= 0.05))[inside].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_shadows_below_a_dark_collar_do_not_stain_the_back(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = surface.fine.interpolate(stage.body.template.numpy(), surface.faces).transpose(2, 0, 1)
     chest = part(stage, "spine1", "spine2", "spine3")
@@ -257,6 +269,7 @@ def test_shadows_below_a_dark_collar_do_not_stain_the_back(stage: Stage, surface
     assert on_vertices(surface, got)[back].max(1).min() > 0.55
 
 
+@pytest.mark.slow
 def test_half_a_face_keeps_its_features_to_itself(stage: Stage, surface: BodyTexels) -> None:
     x = stage.body.template.numpy()[:, 0]
     face = scalp_and_face(stage.body)[1]
@@ -272,6 +285,7 @@ def test_half_a_face_keeps_its_features_to_itself(stage: Stage, surface: BodyTex
     assert alone > 0.1
 
 
+@pytest.mark.slow
 def test_nothing_seen_gives_an_even_grey_and_grain_only_where_made_up(stage: Stage, surface: BodyTexels) -> None:
     nothing = baked(surface, dressed_colours(stage), np.zeros(len(stage.body.template)))
     whole = complete_texture(surface, nothing)
@@ -291,6 +305,7 @@ def test_textures_are_kept_per_body_and_size(stage: Stage, surface: BodyTexels) 
     assert body_texels(stage.body, 256) is not surface
 
 
+@pytest.mark.slow
 def test_a_shirt_on_the_other_shoulder_does_not_tint_the_mirrored_arm(stage: Stage, surface: BodyTexels) -> None:
     """As by a fit that is off: of two shoulders that are visible, one has the sleeve's colour."""
     x = stage.body.template.numpy()[:, 0]

@@ -56,11 +56,13 @@ def worn(stage: Stage, thickness: np.ndarray) -> np.ndarray:
     return silhouette(clothed.pose(pose(**STANDING), PLACE), stage.body.faces)
 
 
+@pytest.mark.slow
 def test_own_silhouette_moves_nothing(stage: Stage, dressed: DressedBody) -> None:
     mask = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
     assert np.abs(widen(dressed, mask)).max() < 0.004
 
 
+@pytest.mark.slow
 def test_thickness_of_clothes_is_found(stage: Stage, dressed: DressedBody) -> None:
     labels = stage.body.part_labels.numpy()
     trunk = parts_mask(labels, ("pelvis", "spine1", "spine2", "spine3"))
@@ -73,6 +75,7 @@ def test_thickness_of_clothes_is_found(stage: Stage, dressed: DressedBody) -> No
     assert np.abs(found[shins]).max() < 0.008
 
 
+@pytest.mark.slow
 def test_widened_outline_meets_the_mask(stage: Stage, dressed: DressedBody) -> None:
     y = stage.body.template[:, 1].numpy()
     mask = worn(stage, 0.02 + 0.01 * np.sin(7 * y))

@@ -30,6 +30,7 @@ def test_only_who_stands_on_their_feet_has_a_ground(stage: Stage) -> None:
     assert standing_height(upright, stage.body, torch.zeros(len(upright))) is None
 
 
+@pytest.mark.slow
 def test_a_pose_is_set_down_where_the_feet_stood(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
@@ -67,6 +68,7 @@ def test_the_ground_of_a_motion_follows_its_drift_and_not_its_jumps_and_glitches
     np.testing.assert_allclose(box[seconds > 2.4], 0.5, atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_motion_stays_on_the_ground_where_its_camera_or_its_distances_are_off(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
@@ -106,6 +108,7 @@ def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
     assert contact_shadow(body - torch.tensor([0.0, 0.5, 0.0]), height, stage.view) is None
 
 
+@pytest.mark.slow
 def test_the_shadow_of_who_is_below_the_ground_is_no_darker_and_no_light_wraps_round(stage: Stage) -> None:
     rotations = pose(**STANDING)
     body = vertices(stage, rotations, torch.tensor([0.0, 0.2, 3.5]))
@@ -131,6 +134,7 @@ def tilted(rotations: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     return torch.cat((turn @ rotations[:1], rotations[1:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis_angle", TILTS.values(), ids=TILTS)
 def test_a_standing_target_stands_upright_before_a_tilted_camera(
     stage: Stage, axis_angle: tuple[float, float, float]

@@ -29,6 +29,7 @@ def test_pattern_continues_through_the_hole() -> None:
     assert error < 0.35 * flat
 
 
+@pytest.mark.slow
 def test_horizon_stays_level() -> None:
     truth = np.zeros((160, 200, 3), np.uint8)
     truth[:80], truth[80:] = (120, 160, 220), (60, 140, 50)
@@ -38,6 +39,7 @@ def test_horizon_stays_level() -> None:
     assert np.abs(filled.astype(int) - truth)[hole].mean() < 15
 
 
+@pytest.mark.slow
 def test_a_slanted_edge_goes_on_as_an_edge() -> None:
     """As of a door or a window, which no patch of the same height shows."""
     y, x = np.mgrid[:200, :240]
@@ -49,6 +51,7 @@ def test_a_slanted_edge_goes_on_as_an_edge() -> None:
     assert wrong.mean() < 0.08
 
 
+@pytest.mark.slow
 def test_grain_of_the_image_is_kept() -> None:
     noise = np.random.default_rng(1).normal(0, 8, (200, 200, 1))
     image = np.clip(120 + np.repeat(noise, 3, 2), 0, 255).astype(np.uint8)
@@ -57,6 +60,7 @@ def test_grain_of_the_image_is_kept() -> None:
     assert 0.5 < filled[hole].std() / image[~hole].std() < 1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, 4])
 def test_what_is_filled_is_as_sharp_as_the_image(scale: int) -> None:
     """Edges of a brick wall: their gradients are no weaker inside the hole than outside, at any size."""
@@ -73,6 +77,7 @@ def test_what_is_filled_is_as_sharp_as_the_image(scale: int) -> None:
     assert steps[within].mean() == pytest.approx(steps[outside].mean(), rel=0.35)
 
 
+@pytest.mark.slow
 def test_everything_but_the_hole_stays_as_it_is() -> None:
     image = np.random.default_rng(2).integers(0, 256, (90, 120, 3)).astype(np.uint8)
     hole = disc(90, 120, 20)
@@ -84,6 +89,7 @@ def test_everything_but_the_hole_stays_as_it_is() -> None:
     np.testing.assert_array_equal(inpaint(image, np.zeros_like(hole)), image)
 
 
+@pytest.mark.slow
 def test_other_people_are_neither_copied_nor_changed() -> None:
     image = np.full((120, 200, 3), 100, np.uint8)
     avoid = np.zeros((120, 200), bool)
@@ -97,6 +103,7 @@ def test_other_people_are_neither_copied_nor_changed() -> None:
     assert np.abs(filled[hole].astype(int) - 100).max() < 20
 
 
+@pytest.mark.slow
 def test_the_same_image_each_time() -> None:
     image, hole = stripes(), disc(120, 160, 30)
     np.testing.assert_array_equal(inpaint(image, hole), inpaint(image, hole))

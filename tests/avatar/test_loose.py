@@ -9,6 +9,8 @@ from helpers.repose_stage import STANDING, Stage, pose
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
 
+pytestmark = pytest.mark.slow
+
 GREEN = (20, 190, 40)
 APART = {"left_hip": (0.0, 0.0, 0.22), "right_hip": (0.0, 0.0, -0.22)}
 Photo = tuple[np.ndarray, np.ndarray]

@@ -18,6 +18,8 @@ from humanpose_cli.body.texture import paint_vertices
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     """Decibels, of 8-bit images."""

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 
 from humanpose_cli.avatar.options import InpaintOptions
 from humanpose_cli.avatar.shift_map import _Field, choose_offsets, likely_offsets
@@ -60,6 +61,7 @@ def test_every_missing_pixel_has_an_offset_to_a_known_one() -> None:
     assert reached.all()
 
 
+@pytest.mark.slow
 def test_an_expansion_is_the_best_of_all_expansions() -> None:
     """Against trying every subset of the pixels, in images of noise. Costs are rounded for integer flows."""
     best = 0

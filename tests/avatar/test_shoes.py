@@ -117,6 +117,7 @@ def test_legs_tell_of_feet_outside_the_image(stage: Stage, parts: tuple[str, ...
     assert shod(cut) is expected
 
 
+@pytest.mark.slow
 def test_what_is_not_where_the_fit_has_it_tells_nothing(stage: Stage) -> None:
     feet = painted(stage, SKIN, BLUE, FEET)
     assert shod(feet)
@@ -133,6 +134,7 @@ def test_without_skin_to_compare_with_its_hue_tells(stage: Stage, colour: tuple[
     assert shod(painted(stage, colour, (0.1, 0.5, 0.2), upper), upper) is expected
 
 
+@pytest.mark.slow
 def test_bare_feet_stay_as_they_are(stage: Stage) -> None:
     rotations, names = pose(**STANDING), {"bare": (), "shod": FEET}
     for kind, parts in names.items():
@@ -142,6 +144,7 @@ def test_bare_feet_stay_as_they_are(stage: Stage) -> None:
         assert (found.dressed.offsets is None) == (kind == "bare")
 
 
+@pytest.mark.slow
 def test_heels_have_the_colour_of_the_feet(stage: Stage) -> None:
     rotations = pose(**STANDING)
     person = painted(stage, SKIN, BLUE, LEGS)

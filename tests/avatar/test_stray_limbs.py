@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from helpers.repose_stage import STANDING, Stage, pose
 
@@ -72,6 +73,7 @@ def strays_of(stage: Stage, keypoints: np.ndarray) -> set[str]:
     return set(np.array(BLAZEPOSE33.joint_names)[found.stray])
 
 
+@pytest.mark.slow
 def test_what_may_be_the_other_side_or_a_wrong_body_is_no_stray_limb(stage: Stage) -> None:
     dressed = DressedBody.of(stage.body, torch.zeros(10))
     points = stage.view.project(dressed.landmarks(BLAZEPOSE33.name, pose(**STANDING), stage.trans))
@@ -105,6 +107,7 @@ def twisted(stage: Stage, confidence: float, **joints: tuple[float, float, float
     return MeshReposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
 
 
+@pytest.mark.slow
 def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
     found, taken = twisted(stage, 1.0), twisted(stage, 0.6)  # the latter's toes might be the detector's error
     size = found.texture.image.shape[0]
@@ -125,6 +128,7 @@ def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
     assert errors[0] < 0.7 * errors[1]
 
 
+@pytest.mark.slow
 def test_a_twisted_foot_still_stands_on_the_ground(stage: Stage) -> None:
     raised = (-1.2, 0.0, 0.0)
     found, taken = (twisted(stage, confidence, left_hip=raised) for confidence in (1.0, 0.6))
@@ -133,6 +137,7 @@ def test_a_twisted_foot_still_stands_on_the_ground(stage: Stage) -> None:
     assert abs(found.ground - taken.ground) < 0.02
 
 
+@pytest.mark.slow
 def test_a_stray_shin_says_nothing_of_the_ground(stage: Stage) -> None:
     """Somebody who kneels, with a fit that has the shin upright: its foot is not where the fit has it."""
     raised = {"left_hip": (-1.2, 0.0, 0.0)}

@@ -105,6 +105,7 @@ def test_foreign_and_damaged_lines_are_passed_over(tmp_path):
     assert list(read_history(tmp_path).entries) == [("fit", "a")]
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_makes_a_ledger_lie_or_unreadable(tmp_path):
     for key in "ab":
         record(tmp_path, key, outputs=(str(tmp_path / "x"),), details={"people": 2})
@@ -143,6 +144,7 @@ def test_a_newer_version_is_refused(tmp_path):
         read_history(tmp_path)
 
 
+@pytest.mark.slow
 def test_lines_of_concurrent_writers_stay_whole(tmp_path):
     writer = (
         "import sys; from pathlib import Path\n"

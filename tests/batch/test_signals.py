@@ -72,6 +72,7 @@ def run(out: Path, manner: str, *signals: int) -> tuple[int, str]:
     return process.returncode, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_item_that_is_nearly_done_is_finished_and_the_next_not_begun(tmp_path, number, code):
     exit_code, output = run(tmp_path, "finishes", number)
@@ -82,6 +83,7 @@ def test_an_item_that_is_nearly_done_is_finished_and_the_next_not_begun(tmp_path
     assert not (tmp_path / "c.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manner", ["waits", "computes"])
 def test_a_long_item_is_abandoned_without_leaving_half_a_file(tmp_path, manner):
     exit_code, output = run(tmp_path, manner, signal.SIGTERM)
@@ -94,18 +96,21 @@ def test_a_long_item_is_abandoned_without_leaving_half_a_file(tmp_path, manner):
     assert [path for _, path in read_history(tmp_path).entries] == ["a"]
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait_for_the_grace(tmp_path):
     exit_code, output = run(tmp_path, "waits", signal.SIGINT, signal.SIGINT)
     assert exit_code == 130
     assert json.loads(output)["status"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_native_code_that_cannot_be_interrupted_is_left_behind(tmp_path):
     exit_code, output = run(tmp_path, "stuck", signal.SIGTERM)
     assert (exit_code, output) == (143, "abandoned 15\n")
     assert [path for _, path in read_history(tmp_path).entries] == ["a"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
     run(tmp_path, "waits", signal.SIGTERM)
     exit_code, output = run(tmp_path, "finishes")

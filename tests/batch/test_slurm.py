@@ -194,6 +194,7 @@ def after(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
         yield ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("story", "kills"), [(plain, 0), (killed, 3)])
 def test_an_array_finishes_and_a_killed_workers_items_are_done_again(after, story, kills):
     folder = after(story)
@@ -202,6 +203,7 @@ def test_an_array_finishes_and_a_killed_workers_items_are_done_again(after, stor
     assert len(list(folder.glob("killed-*"))) == kills
 
 
+@pytest.mark.slow
 def test_what_scancel_stops_goes_on_where_it_was(after):
     assert outcomes(after(cancelled) / "out") == ALL
 
@@ -213,6 +215,7 @@ def test_a_job_that_is_stopped_is_requeued_and_goes_on(after, story):
     assert statuses(folder / "out") == {"skipped": 12}
 
 
+@pytest.mark.slow
 def test_a_training_on_two_nodes_and_one_that_is_requeued_learn_the_same(after, tmp_path):
     folder = after(trained)
     linear_recipe.main(tmp_path)
@@ -282,6 +285,7 @@ def test_before_a_job_is_requeued_its_command_has_saved(tmp_path):
         signal.signal(signal.SIGUSR2, before)
 
 
+@pytest.mark.slow
 def test_a_command_line_without_what_concerns_the_cluster():
     line = ["fit", "a.jpg", "--cluster", "slurm", "--shards=3", "--wait", "--cluster-set", "mem=1", "--out", "x"]
     assert without_cluster_flags(line) == ["fit", "a.jpg", "--out", "x"]

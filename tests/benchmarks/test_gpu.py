@@ -25,6 +25,7 @@ def scripts(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_the_engines_rows(monkeypatch, capsys):
     import gpu_engine
 
@@ -37,6 +38,7 @@ def test_the_engines_rows(monkeypatch, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_trainings_row(monkeypatch, tmp_path, capsys):
     import gpu_training
 

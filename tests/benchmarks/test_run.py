@@ -178,6 +178,7 @@ def test_a_comparison_is_a_line_of_json(compared):
     assert "roofline_ms" not in line
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux")
 def test_peaks_of_memory_are_those_of_the_call(compared):
     sizes = {"ours": 64, "theirs": 256}  # MiB
@@ -191,6 +192,7 @@ def test_peaks_of_memory_are_those_of_the_call(compared):
     assert len(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux")
 def test_pages_of_files_that_come_in_are_not_memory_of_the_call(compared, tmp_path):
     from peak_memory import peak_bytes

@@ -14,6 +14,8 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
+pytestmark = pytest.mark.slow
+
 MIRROR = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
 
 

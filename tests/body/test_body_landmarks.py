@@ -11,6 +11,8 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 
+pytestmark = pytest.mark.slow
+
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 HEIGHT, WIDTH, FOCAL = 480, 360, 560.0
 

@@ -112,6 +112,7 @@ def test_gradients_are_finite_at_zero_and_at_the_half_turn():
         assert torch.isfinite(matrix.grad).all()
 
 
+@pytest.mark.slow
 def test_gradcheck():
     rotations = random_rotations(1)[:, 15:18].repeat(1, 8, 1, 1).requires_grad_()
     assert torch.autograd.gradcheck(rotations_to_angles, rotations, atol=1e-5)
@@ -158,6 +159,7 @@ def test_left_and_right_have_the_same_ranges():
         assert torch.equal(limit, limit[list(SMPL24.mirror)])
 
 
+@pytest.mark.slow
 def test_real_motion_lies_inside():
     worst = limit_excess(rotations_to_angles(pose_library().rotations())).abs().flatten(1).amax(-1)
     assert (worst < math.radians(2.3)).float().mean() > 0.99

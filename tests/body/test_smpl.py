@@ -80,6 +80,7 @@ def test_knuckles_stay_with_the_hand(smpl_body: Body) -> None:
         assert index[2] > pinky[2], "palms face down, so index fingers are in front"
 
 
+@pytest.mark.slow
 def test_name_comes_from_the_file_name(smpl_body: Body, smpl_fields: dict[str, Any], tmp_path: Path) -> None:
     small = smpl_fields | NO_POSE_BLEND
     assert smpl_body.name == "smpl-female"
@@ -87,6 +88,7 @@ def test_name_comes_from_the_file_name(smpl_body: Body, smpl_fields: dict[str, A
     assert load_smpl(write_smpl_npz(tmp_path / "my.npz", small)).name == "smpl"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_every_pickle_protocol_and_npz_agree(
     protocol: int, smpl_body: Body, smpl_fields: dict[str, Any], tmp_path: Path
@@ -192,6 +194,7 @@ def test_pickled_objects_inside_npz_are_refused(tmp_path: Path) -> None:
         load_smpl(path)
 
 
+@pytest.mark.slow
 def test_body_by_name(smpl_file: Path) -> None:
     assert load_body("default").name == "default"
     assert load_body(f"smpl:{smpl_file}").name == "smpl-female"
@@ -200,6 +203,7 @@ def test_body_by_name(smpl_file: Path) -> None:
             load_body(wrong)
 
 
+@pytest.mark.slow
 def test_chumpy_arrays_are_read_without_chumpy(tmp_path: Path, smpl_fields: dict[str, Any], smpl_body: Body) -> None:
     path = tmp_path / "chumpy.pkl"
     path.write_bytes(_with_chumpy(smpl_fields, ("v_template", "shapedirs")))

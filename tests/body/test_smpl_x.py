@@ -77,6 +77,7 @@ def oracle_of(kind: str, fields: dict[str, Any], path: Path) -> Any:
     return smplx.SMPLH("", data_struct=smplx.utils.Struct(**fields, **EXTRA), **options)
 
 
+@pytest.mark.slow
 def test_agrees_with_smplx_while_fingers_are_straight(model: tuple[str, dict[str, Any], Path]) -> None:
     kind, fields, path = model
     body = load_smpl(path)
@@ -95,6 +96,7 @@ def test_agrees_with_smplx_while_fingers_are_straight(model: tuple[str, dict[str
     torch.testing.assert_close(posed.joints[:, 22:], expected.joints[:, middle].detach(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_landmarks_are_the_vertices_that_smplx_lists(model: tuple[str, dict[str, Any], Path]) -> None:
     vertex_ids = pytest.importorskip("smplx.vertex_ids").vertex_ids
     kind, _, path = model
@@ -125,6 +127,7 @@ def test_models_are_read_without_the_package_smplx(model: tuple[str, dict[str, A
     assert (ran.stdout.splitlines(), ran.stderr) == ([f"{kind}-female 33", "smpl-female 33"], "")
 
 
+@pytest.mark.slow
 def test_kinds_and_genders_have_names(model: tuple[str, dict[str, Any], Path], smpl_file: Path) -> None:
     kind, _, path = model
     assert load_smpl(path).name == f"{kind}-female"
@@ -136,6 +139,7 @@ def test_kinds_and_genders_have_names(model: tuple[str, dict[str, Any], Path], s
         load_body(f"{kind}:{smpl_file}")
 
 
+@pytest.mark.slow
 def test_wrong_files_are_told(tmp_path: Path) -> None:
     fields = fields_of("smplx")
     path = tmp_path / "SMPLX_MALE.npz"

@@ -45,6 +45,7 @@ def damage(folder) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_good_cache_is_verified(hpc, folder):
     ran = hpc("cache", "verify", str(folder), "--json")
     assert (ran.code, ran.document["status"], ran.document["command"]) == (0, "success", "cache")
@@ -74,6 +75,7 @@ def test_damage_is_exit_code_3(hpc, folder):
     assert people.err.splitlines()[-1] == f"{folder}/shard-00001.h5: {problem}"
 
 
+@pytest.mark.slow
 def test_an_unfinished_cache(hpc, tmp_path):
     folder = tmp_path / "part"
     build_cache(Squares(), folder, shard_size=1, shard=(0, 2))

@@ -261,6 +261,7 @@ def hpc_process(*arguments: str, **options) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, str(PROBE), *arguments], **pipes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("fault", ["wait", "threads"])
@@ -274,6 +275,7 @@ def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code, faul
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_command_that_is_stuck_in_native_code_leaves_the_terminal_in_order():
     import pty
@@ -316,6 +318,7 @@ def test_a_signal_before_a_command_has_begun_is_told_as_well(hpc, monkeypatch, n
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_failure():
     names = [*map(str, range(3000))]
     summary = "3000 items: 3000 done\n"
@@ -328,6 +331,7 @@ def test_a_reader_that_goes_away_is_no_failure():
         assert (process.returncode, err) == (0, told)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="closes streams as POSIX shells do")
 def test_no_file_of_ours_takes_the_place_of_a_closed_stream(tmp_path):
     line = f'exec "{sys.executable}" "{PROBE}" probe --fault streams --out "{tmp_path}" >&- 2>&- <&-'
@@ -335,6 +339,7 @@ def test_no_file_of_ours_takes_the_place_of_a_closed_stream(tmp_path):
     assert (tmp_path / "streams").read_text() == "[True, True, True]"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("line", [("probe", "a"), ("--help",), ("probe", "--help")])
 def test_a_full_disk_behind_stdout_is_told(line):
@@ -345,6 +350,7 @@ def test_a_full_disk_behind_stdout_is_told(line):
     assert err == "error: stdout: cannot be written, found No space left on device; write it elsewhere\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_behind_stderr_is_no_failure():
     with open("/dev/full", "w") as full:
@@ -359,6 +365,7 @@ def test_an_empty_out_is_refused(hpc):
     assert "--out: is empty" in ran.err
 
 
+@pytest.mark.slow
 def test_names_that_the_terminal_cannot_show_are_escaped():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     process = hpc_process("probe", "Zoë.jpg", "--json", env=environment)
@@ -369,6 +376,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped():
     assert "Zo\\xeb.jpg" in process.communicate(timeout=30)[0]
 
 
+@pytest.mark.slow
 def test_completion_offers_commands_and_options():
     environment = {**os.environ, "_HPC_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
     process = hpc_process(env={**environment, "COMP_WORDS": "hpc "})

@@ -78,6 +78,7 @@ def test_an_output_that_is_an_input_is_refused(hpc, photo, monkeypatch, line, ou
     assert contents(photo.parent) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "output"),
     [

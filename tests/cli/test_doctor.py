@@ -27,6 +27,7 @@ def missing(error: Exception):
 GOOD = Check("python", lambda: "3.11", "")
 
 
+@pytest.mark.slow
 def test_here_everything_needed_is_there(hpc):
     ran = hpc("doctor", "--json")
     needed = [item for item in ran.document["items"] if item["needed"]]
@@ -175,6 +176,7 @@ def test_a_gpu_that_only_torch_can_use_is_found(monkeypatch):
         doctor_checks._engine()
 
 
+@pytest.mark.slow
 def test_without_warp_the_cache_is_still_told_and_torch_code_serves(hpc, monkeypatch):
     from humanpose_cli.engine import dispatch, launching
 

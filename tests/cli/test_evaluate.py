@@ -11,6 +11,8 @@ from helpers.painted_people import painted_cache
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 
+pytestmark = pytest.mark.slow
+
 TINY_PARTS = (
     *("--preset", "ablation", "--set", "inputs.parts=3", "--set", "inputs.size=32", "--set", "crop=32"),
     *("--set", "regressor.width=4", "--set", "segmenter.parts=3", "--set", "segmenter.crop=32"),

@@ -7,6 +7,8 @@ import pytest
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
 
+pytestmark = pytest.mark.slow
+
 SHAPES = {
     "size": 32, "depth": 8, "channels": 8, "pose_channels": 4, "stem": 8, "encoder_widths": "8,16",
     "decoder_widths": "16,16", "background_widths": "8,8",

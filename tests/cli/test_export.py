@@ -57,6 +57,7 @@ def names(ran) -> list[str]:
     return [Path(path).name for path in ran.details["outputs"]]
 
 
+@pytest.mark.slow
 def test_formats_people_and_textures(hpc, fits, tmp_path):
     line = ("export", str(fits), "--out", str(tmp_path / "out"), "--json")
     ran = hpc(*line, "--format", "glb,bvh,obj,ply")
@@ -72,6 +73,7 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
     assert names(ran) == ["a.png.person1.bvh"]
 
 
+@pytest.mark.slow
 def test_formats_one_after_another_stand_beside_each_other(hpc, fits, tmp_path, monkeypatch):
     """And a fit is read, and its ground found, once for all that are asked for together."""
     called = []
@@ -98,6 +100,7 @@ def test_one_file_tells_its_format(hpc, fits, tmp_path):
     assert names(ran) == ["people.json"]
 
 
+@pytest.mark.slow
 def test_pages_for_fits_with_and_without_frames(hpc, fits, tmp_path):
     ran = hpc("view", str(fits), "--out", str(tmp_path / "out"), "--json")
     assert ran.code == 0, ran.err
@@ -138,6 +141,7 @@ def test_a_missing_extra_is_in_the_table(hpc, fits, tmp_path, monkeypatch):
     assert dict(zip(header, row, strict=True))["error"] == sentence
 
 
+@pytest.mark.slow
 def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     """TRAM's whole folder, and a SMPL-X result with its model file."""
     body = copy.copy(default_body())
@@ -169,6 +173,7 @@ def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     assert (damaged.code, "has not the documented layout" in damaged.details["error"]) == (3, True)
 
 
+@pytest.mark.slow
 def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
     pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
     raw = os.fsdecode(b"lat\xe9in.jpg")
@@ -196,6 +201,7 @@ def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
 LONG = "n" * 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["export", "view"])
 def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, fits, tmp_path, command):
     lines = [str(fits / "a.png.fit.npz"), LONG, "d/" * 3000 + "y.npz", "missing.npz"]

@@ -27,7 +27,7 @@ from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.rendering.shading import rasterise_view
 
-pytestmark = pytest.mark.usefixtures("meshes_made_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meshes_made_once")]
 
 
 @pytest.fixture(scope="module")

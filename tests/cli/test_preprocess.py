@@ -18,6 +18,7 @@ from humanpose_cli.lab.cache.cache import open_cache
 SMALL = ("--size", "48", "--set", "texture_size=64", "--workers", "1")
 
 
+@pytest.mark.slow
 def test_synthetic_people_become_a_cache_and_a_rerun_keeps_it(hpc, tmp_path):
     out = tmp_path / "people"
     ran = hpc("preprocess", "synthetic", "--count", "6", *SMALL, "--shard-size", "4", "--out", str(out), "--json")
@@ -35,6 +36,7 @@ def test_synthetic_people_become_a_cache_and_a_rerun_keeps_it(hpc, tmp_path):
     assert {path.name: path.read_bytes() for path in out.glob("*.h5")} == before
 
 
+@pytest.mark.slow
 def test_parts_of_a_cache_are_its_shards(hpc, tmp_path):
     for part in ("0/2", "1/2"):
         ran = hpc(
@@ -46,6 +48,7 @@ def test_parts_of_a_cache_are_its_shards(hpc, tmp_path):
     assert len(open_cache(tmp_path)) == 8
 
 
+@pytest.mark.slow
 def test_own_images_are_fitted(hpc, tmp_path):
     photos = tmp_path / "photos"
     write_image(photos / "astronaut.png", skimage.data.astronaut()[::2, ::2])
@@ -74,6 +77,7 @@ def test_a_folder_may_be_named_from_where_one_is_and_failures_are_told(hpc, tmp_
     assert "a.png: is not an image" in failed.err
 
 
+@pytest.mark.slow
 def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.png", "sub/c.png", "sub/d.png"):
@@ -133,6 +137,7 @@ def test_a_folder_that_is_not_the_data_set_is_bad_input(hpc, tmp_path):
     assert hpc("preprocess", "3dpw", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")).code == 3
 
 
+@pytest.mark.slow
 def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
     common = ("preprocess", "synthetic", *SMALL, "--out", str(tmp_path))
     assert hpc(*common, "--count", "2").code == 0
@@ -143,6 +148,7 @@ def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
     assert len(open_cache(tmp_path)) == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_whole_files(tmp_path):
     command = [sys.executable, "-m", "humanpose_cli.cli.main", "preprocess", "synthetic", *SMALL, "--count", "200"]
     command += ["--shard-size", "4", "--out", str(tmp_path)]

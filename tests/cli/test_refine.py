@@ -15,6 +15,8 @@ from humanpose_cli.cli.main import main
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
 
+pytestmark = pytest.mark.slow
+
 FAST = ("--set", "size=128", "--set", "rounds=1", "--set", "points=100")
 
 

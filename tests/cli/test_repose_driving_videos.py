@@ -48,6 +48,7 @@ def test_the_fit_is_kept_beside_a_file_and_in_folders_of_any_name(hpc, driving):
     assert kept("file") == kept("out.v2") == ["frames"]
 
 
+@pytest.mark.slow
 def test_of_an_image_it_is_kept_in_folders_alone(hpc, driving):
     for out in ("file/new.png", "out"):
         assert hpc("repose", "photo.png", "frames/f_0001.png", "--out", out).code == 3

@@ -16,6 +16,8 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
 from humanpose_cli.networks.weights import read_header
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--preset", "ablation", "--set", "segmenter.crop=32", "--batch-size", "4", "--workers", "0", "--threads", "1")
 
 

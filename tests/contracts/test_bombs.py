@@ -75,6 +75,7 @@ def mat(path: Path) -> None:
     savemat(path, {"a": np.zeros(8 << 20)}, do_compression=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "write", "read"),
     [
@@ -105,6 +106,7 @@ def test_what_unpacks_to_gigabytes_is_refused_at_once(
     assert peak is None or peak < 12 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "jpg", "RGBA.png", "deep.png"])
 def test_an_image_needs_no_more_memory_than_promised(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"

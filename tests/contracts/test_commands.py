@@ -139,6 +139,7 @@ def test_every_command_stands_in_a_document():
     assert set(COMMANDS) - named == set()
 
 
+@pytest.mark.slow
 def test_the_page_of_commands_is_what_the_commands_say():
     sys.path.insert(0, str(ROOT / "tools"))
     from document_commands import reference

@@ -17,6 +17,7 @@ CORRUPTIONS = int(os.environ.get("HPC_CORRUPTIONS", "12"))
 LONGEST = 10.0  # seconds a file
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", READERS)
 def test_random_bytes_give_a_result_or_a_sentence(tmp_path, name):

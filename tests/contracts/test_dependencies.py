@@ -134,6 +134,7 @@ def test_a_reviewed_licence_that_changed_is_reviewed_again():
     assert licence_problem("protobuf", about) == "protobuf: LicenseRef-Other"
 
 
+@pytest.mark.slow
 def test_modules_import_only_what_is_required():
     """Or what an extra for users brings; what tests and tools need may be under any licence."""
     wanted = [*REQUIRED, *(text for extra in USERS_EXTRAS for text in EXTRAS[extra])]

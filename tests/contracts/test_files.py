@@ -31,6 +31,7 @@ def python_files() -> list[tuple[Path, str]]:
     return [(path, text) for path, text in texts() if path.suffix == ".py"]
 
 
+@pytest.mark.slow
 def test_no_file_names_a_machines_folders():
     here = Path(__file__).name
     lines = [
@@ -68,6 +69,7 @@ def test_nothing_is_left_unfinished():
     assert left == []
 
 
+@pytest.mark.slow
 def test_library_code_never_prints():
     printing = [
         f"{path}:{node.lineno}"
@@ -78,6 +80,7 @@ def test_library_code_never_prints():
     assert printing == []
 
 
+@pytest.mark.slow
 def test_no_failure_is_swallowed():
     """An `except` for everything whose body does nothing at all."""
     silent = [

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 import humanpose_cli
 from humanpose_cli.cli.table import command_names
@@ -35,6 +36,7 @@ def test_the_probe_sees_what_is_loaded():
     assert "numpy" in after - before
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy():
     lines = [["--help"], ["--version"], *([*name.split(), "--help"] for name in command_names())]
     steps = [f"from humanpose_cli.cli.main import main\nassert main({line!r}) == 0" for line in lines]
@@ -52,6 +54,7 @@ def test_the_list_of_commands_loads_neither_commands_nor_the_batch():
     assert loaded - needed == {"batch", "cli", "core", "io"}
 
 
+@pytest.mark.slow
 def test_wrong_inputs_are_told_before_torch_is_loaded(tmp_path):
     """Whose import takes seconds."""
     (tmp_path / "run").mkdir()
@@ -85,6 +88,7 @@ def test_wrong_inputs_are_told_before_torch_is_loaded(tmp_path):
     assert [line for line, modules in zip(codes, loaded, strict=True) if "torch" in modules] == []
 
 
+@pytest.mark.slow
 def test_what_was_fitted_before_is_told_without_torch(tmp_path):
     """With its rows, too."""
     write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
@@ -103,11 +107,13 @@ def test_the_packages_themselves_load_nothing_heavy():
     assert loaded & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_command_files_load_nothing_heavy():
     (loaded,) = loaded_after("\n".join(f"import {name}" for name in modules_of("cli")))
     assert loaded & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_what_is_light_knows_nothing_of_torch():
     """Neither the batch, nor the numbers that commands need before they do anything."""
     numbers = ("core.crop", "core.camera", "geometry.body_params")

@@ -20,6 +20,7 @@ else:
     import tomli as tomllib
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not LINTER.exists(), reason="import-linter is not installed")
 def test_the_layers_hold():
     done = subprocess.run([LINTER, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -66,10 +67,12 @@ def import_circles() -> list[set[str]]:
     return [{other for other in reached[name] if name in reached[other]} for name in packages if name in reached[name]]
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other():
     assert import_circles() == []
 
 
+@pytest.mark.slow
 def test_strided_pointwise_convolutions_are_pointwise_conv2d():
     """Torch's own corrupt the heap where they are narrow, see `networks.convolutions`."""
     found = []

@@ -126,11 +126,13 @@ def wrong_identifiers() -> dict[str, set[str]]:
     return {path: wrong(identifiers(tree), words()) for path, tree in modules().items()}
 
 
+@pytest.mark.slow
 def test_identifiers_keep_to_the_glossary():
     found = {path: names - set(ALLOWED) for path, names in wrong_identifiers().items()}
     assert {path: sorted(names) for path, names in found.items() if names and done(path, NOT_YET)} == {}
 
 
+@pytest.mark.slow
 def test_every_exception_is_needed():
     found = set[str]().union(*wrong_identifiers().values())
     assert set(ALLOWED) - found == set()

@@ -36,6 +36,7 @@ def test_what_the_dockerfiles_copy_is_there_and_not_left_out(path):
     assert all("/tmp/.cache" in line for line in runs) or "/tmp/.cache" not in text
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
     (tmp_path / "test_crash.py").write_text(
         "import os, time, pytest\n"

@@ -47,6 +47,7 @@ def test_several_cameras_project_as_each_alone():
     assert Camera.stack([]).principal_point.shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_points_behind_the_camera_stay_finite_and_so_do_their_gradients():
     points = torch.tensor([[1.0, 1.0, -3.0], [1.0, 1.0, 0.0]], requires_grad=True)
     pixels = CAMERA.project(points)

@@ -48,6 +48,7 @@ def true_record(clip: DemoClip) -> FitRecord:
     )
 
 
+@pytest.mark.slow
 def test_the_clip_is_the_same_every_time_and_shows_the_person_where_they_are(clip):
     first, again = next(clip.frames()), next(DemoClip.make(clip.body).frames())
     assert np.array_equal(first, again)
@@ -91,6 +92,7 @@ def test_the_page_shows_files_and_escapes_words():
     assert "http" not in page
 
 
+@pytest.mark.slow
 def test_the_demo_makes_what_its_page_shows(tmp_path, monkeypatch):
     frames = show._FRAMES
     monkeypatch.setattr(show, "_FRAMES", slice(frames.start, frames.stop, 3 * (frames.step or 1)))  # every third

@@ -43,6 +43,7 @@ def degrees_apart(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip((np.trace(a @ b.T) - 1) / 2, -1, 1))))
 
 
+@pytest.mark.slow
 def test_a_pan_a_tilt_and_a_roll_come_back(scene: np.ndarray) -> None:
     turns = [turn(0.002 * t, 0.012 * t, 0.001 * t) for t in range(30)]
     poses = followed([view(scene, r) for r in turns])
@@ -52,6 +53,7 @@ def test_a_pan_a_tilt_and_a_roll_come_back(scene: np.ndarray) -> None:
     assert max(abs(pose.zoom - 1) for pose in poses) < 0.01
 
 
+@pytest.mark.slow
 def test_a_zoom_comes_back(scene: np.ndarray) -> None:
     zooms = 1 + 0.02 * np.arange(20)
     poses = followed([view(scene, np.eye(3), zoom) for zoom in zooms])

@@ -17,6 +17,8 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose
 
+pytestmark = pytest.mark.slow
+
 LIMBS = [
     f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 ]

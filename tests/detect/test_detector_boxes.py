@@ -31,6 +31,7 @@ def coco_of(rendered) -> np.ndarray:
     return np.concatenate([points, np.full((len(COCO17), 1), 0.9)], axis=1).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_each_box_gives_its_person_in_order_and_nobody_is_dropped(pool: ModelPool, rendered) -> None:
     boxes = np.stack([[2.0, 400.0, 60.0, 600.0], box_of(rendered)])
     nobody, person = people_in_boxes(pool, rendered.image, boxes, 3)

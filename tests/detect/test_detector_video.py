@@ -23,6 +23,7 @@ def frames(rendered, steps: list[int]) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(wide[:, 150 - step : 150 - step + 460])
 
 
+@pytest.mark.slow
 def test_a_moving_person_is_followed(fast: PersonDetector, rendered) -> None:
     steps = list(range(0, 60, 6))
     tracks = TrackAssigner()
@@ -35,12 +36,14 @@ def test_a_moving_person_is_followed(fast: PersonDetector, rendered) -> None:
         assert apart.mean() < 0.04 * np.ptp(rendered.points[:, 1]) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masks", [False, True])
 def test_masks_come_where_they_are_wanted(fast: PersonDetector, rendered, masks: bool) -> None:
     for people in fast.track(frames(rendered, [0, 3]), masks=masks):
         assert [person.mask is not None for person in people] == [masks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 0.6])
 def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rendered, monkeypatch, scale: float) -> None:
     """Also into a frame of another size."""
@@ -62,6 +65,7 @@ def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rende
     assert len(passes) - searching == 2 < searching / 4
 
 
+@pytest.mark.slow
 def test_somebody_who_leaves_is_gone_and_somebody_new_is_found(fast: PersonDetector, rendered) -> None:
     (image,) = frames(rendered, [0])
     empty = np.repeat(image[:, :1], image.shape[1], axis=1)
@@ -70,6 +74,7 @@ def test_somebody_who_leaves_is_gone_and_somebody_new_is_found(fast: PersonDetec
     assert found[-1] == 1
 
 
+@pytest.mark.slow
 def test_a_second_person_who_enters_joins_the_first(fast: PersonDetector, rendered, astronaut: np.ndarray) -> None:
     small = np.pad(rendered.image[::2, ::2], ((96, 96), (0, 0), (0, 0)), mode="edge")
     alone = np.concatenate([small, np.repeat(small[:, -1:], 512, axis=1)], axis=1)
@@ -80,6 +85,7 @@ def test_a_second_person_who_enters_joins_the_first(fast: PersonDetector, render
     assert numbers[-1] == {0, 1}
 
 
+@pytest.mark.slow
 def test_sequences_know_nothing_of_each_other(fast: PersonDetector, rendered, astronaut: np.ndarray) -> None:
     (image,) = frames(rendered, [0])
     (fresh,) = fast.track([image])

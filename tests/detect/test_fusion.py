@@ -107,6 +107,7 @@ def test_upright_crops_do_not_depend_on_which_side_is_which() -> None:
     assert right[0].region.side == pytest.approx(1.25 * (high - low).max())
 
 
+@pytest.mark.slow
 def test_people_are_found_with_the_joints_of_all_networks(rendered, monkeypatch) -> None:
     """The detector's landmarks are the joined ones, and nearer the truth than BlazePose full's alone."""
     limbs = BLAZEPOSE33.indices([f"{s}_{j}" for j in ("shoulder", "elbow", "knee", "ankle") for s in ("left", "right")])
@@ -141,6 +142,7 @@ def test_thunder_on_somebody_else_changes_nothing() -> None:
     np.testing.assert_allclose(alone[:, :2], points, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_upright_crops_hold_the_person_and_thunder_agrees(astronaut: np.ndarray) -> None:
     with ModelPool(1) as pool:
         pyramid = Pyramid(astronaut)

@@ -36,6 +36,7 @@ def raw(*people: tuple[int, float, list[float]]) -> tuple[np.ndarray, np.ndarray
     return logits, values
 
 
+@pytest.mark.slow
 def test_boxes_and_points_are_relative_to_their_anchor() -> None:
     # Anchors: two per cell of 28x28, two of 14x14, six of 7x7. Anchor 2 * (28 * 3 + 5): row 3, column 5.
     numbers = [11.2, -22.4, 44.8, 22.4, 0, 0, 0, -112.0, 0, 0, 0, 0]
@@ -134,6 +135,7 @@ def test_a_pool_passes_errors_on_and_lives() -> None:
         assert pool.map(work, [1, 2]) == [1, 2]
 
 
+@pytest.mark.slow
 def test_two_threads_give_what_one_gives(astronaut: np.ndarray) -> None:
     views = jittered_views(Region(190, 540, 1350), 6)
     with ModelPool(1) as one, ModelPool(2) as two:
@@ -152,6 +154,7 @@ def crops(astronaut: np.ndarray) -> list[np.ndarray]:
     return [small, astronaut[:256, 96:352], astronaut[::2, ::-2], small.transpose(1, 0, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["full", "heavy"])
 def test_landmarks_are_mediapipes(astronaut: np.ndarray, network: str) -> None:
     """Our float16 weights are TensorFlow.js's, of which one in 20,000 is rounded otherwise than mediapipe's."""
@@ -211,6 +214,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_start_is_quiet_and_light() -> None:
     code = """
         import sys
@@ -274,6 +278,7 @@ def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         models.self_test()
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
     """ONNX Runtime's telemetry would keep what it has to send in a data base below the home folder."""
     code = "from humanpose_cli.detect.runtime import *; start_session(POSE_NETWORKS['blazepose-detector'], 'cpu')"
@@ -292,6 +297,7 @@ def test_asking_for_a_gpu_where_there_is_none_says_so() -> None:
         models.PoseModels("cuda")
 
 
+@pytest.mark.slow
 def test_the_device_reaches_the_networks_of_every_source_of_people(monkeypatch, tmp_path: Path) -> None:
     """`--device cpu` keeps networks off the GPU; `cuda:1` and `auto` take it where ONNX Runtime can."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])

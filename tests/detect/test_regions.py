@@ -17,6 +17,7 @@ def gradients(height: int, width: int) -> np.ndarray:
     return np.stack([255 * x / width, 255 * y / height, np.zeros_like(x)], axis=-1).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("angle", [0.0, 0.4, -2.5])
 @pytest.mark.parametrize("side", [40.0, 300.0, 900.0])
 def test_a_crop_shows_what_the_region_covers(angle: float, side: float) -> None:

@@ -106,6 +106,7 @@ def test_what_goes_wrong_is_raised_in_every_thread_and_the_next_batch_runs():
     assert joined("n", ("a", "b"), pictures(2, 1))[0].tolist() == [48, 48]  # nobody else is asking
 
 
+@pytest.mark.slow
 def test_detection_on_a_gpu_joins_the_crops_of_images_and_finds_the_same(monkeypatch, fast, astronaut):
     """The networks run on the CPU here, under a GPU's name."""
     expected = [person.keypoints for person in fast.detect(astronaut)]

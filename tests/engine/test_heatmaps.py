@@ -95,12 +95,14 @@ def test_no_value_is_denormal():
     assert heatmaps[heatmaps > 0].min() >= torch.finfo(torch.float32).tiny
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [(1.0, 1.5, 0.8), (1.0, 1.5, math.inf)])
 def test_gradcheck_of_heatmaps(sigma):
     joints = random_joints(2, 2, (2, 3, 4), dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda j: gaussian_heatmaps(j, sigma, (2, 3, 4)), joints)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["channels_last_3d", "contiguous", "expanded"])
 def test_gradients_do_not_depend_on_the_memory_format_that_comes_back(device, layout):
     joints = random_joints(device=device).requires_grad_()

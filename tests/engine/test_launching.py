@@ -200,6 +200,7 @@ def test_where_nothing_can_be_written_the_reference_is_used_and_said_once(tmp_pa
     assert "using the slower torch code: [Errno 27] File too large" in ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_workers_of_a_data_loader_run_kernels(cache, tmp_path):
     script = tmp_path / "workers.py"  # spawned processes import it
@@ -285,6 +286,7 @@ def test_threads_that_draw_at_the_same_time_get_the_same():
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_importing_the_engine_loads_neither_torch_nor_warp():
     code = """
 import sys
@@ -413,6 +415,7 @@ def test_asking_for_the_kernel_and_not_getting_it_is_an_error(monkeypatch):
     assert forward_kinematics(*arguments, backend="reference").positions.shape == (1, 2, 3)
 
 
+@pytest.mark.slow
 def test_self_test_of_this_machine():
     results = self_test(["cpu"])
     chosen = {name for ops in (rasterising, skinning, warping) for name, function in vars(ops).items()
@@ -426,6 +429,7 @@ def test_self_test_of_this_machine():
         assert result.problem == ""
 
 
+@pytest.mark.slow
 def test_self_test_tells_what_is_wrong(monkeypatch):
     broken(monkeypatch)
     for result in self_test(["cpu"]):

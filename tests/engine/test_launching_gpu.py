@@ -132,6 +132,7 @@ class OnMeta(TorchDispatchMode):
         return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

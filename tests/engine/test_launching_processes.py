@@ -32,6 +32,7 @@ class PosedAndWarped(Dataset):
         return *pose_body(index), random_case(1, 3, seed=index).warped("kernel").detach()
 
 
+@pytest.mark.slow
 def test_threads_that_pose_at_once_get_the_same(two_threads):
     sizes = [50, 40_000]  # small launches, and such as are split
     expected = [pose_body(seed, sizes[seed % 2]) for seed in range(4)]
@@ -43,6 +44,7 @@ def test_threads_that_pose_at_once_get_the_same(two_threads):
                 assert torch.equal(a[1], b[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_data_loaders_workers_run_kernels_as_their_parent_does(method):
     if method not in torch.multiprocessing.get_all_start_methods():

@@ -94,6 +94,7 @@ def test_every_header_is_used():
         assert f'"{header.name}"' in beside, header
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
 @pytest.mark.parametrize("header", WHOLE, ids=lambda header: header.name)
 def test_headers_are_valid_cpp(header):

@@ -17,6 +17,7 @@ def assert_same(drawn: Scene, **options) -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cull", [False, True])
 @pytest.mark.parametrize(("seed", "spread"), [(0, 1.0), (1, 0.3), (2, 4.0), (3, 100.0)])
 def test_random_faces_through_the_camera(device, seed, spread, cull):
@@ -25,11 +26,13 @@ def test_random_faces_through_the_camera(device, seed, spread, cull):
     assert_same(drawn, cull_back_faces=cull)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("near", [1e-6, 0.5, 3.0])
 def test_near_planes(device, near):
     assert_same(soup(seed=5, device=device), near=near)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "near", "seed"), [(1.0, 0.05, 0), (30.0, 0.05, 0), (3000.0, 0.05, 3), (300.0, 1.0, 1)]
 )

@@ -218,6 +218,7 @@ def test_an_edge_along_the_pixels_is_told_to_one_sample(samples, along):
         assert found[5, 5] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [2, 3, 4])
 def test_edges_near_the_axes_are_smoother_than_on_a_grid(side):
     """Half planes turned by up to 8 degrees from the columns; a fine grid tells the area."""

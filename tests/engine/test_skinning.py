@@ -25,6 +25,7 @@ from humanpose_cli.engine.skinning.op import (
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absolute", [False, True])
 def test_kinematics_passes_gradcheck(absolute):
     parents = (2, 2, -1, 1, 0)  # parents after their children, two branches
@@ -369,6 +370,7 @@ def test_is_kinematics_and_skinning(device, backend):
     assert_close(posed(body, backend, translation)[3], expected[3] + translation[:, None], 1e-6)
 
 
+@pytest.mark.slow
 def test_the_reference_passes_gradcheck():
     parents = (2, 2, -1, 1, -1)
     body = random_body(2, 4, joints=5, dtype=torch.float64)

@@ -116,6 +116,7 @@ def sampled(times: np.ndarray, values: np.ndarray, seconds: float, path: str, in
     return np.array([np.interp(seconds, times, column) for column in values.T])
 
 
+@pytest.mark.slow
 def test_skins_of_glb_are_where_the_bodies_are(files):
     """Segment scales, camera motion, rest rotations and gaps included; texture coordinates lead to the texture."""
     glb, body = Glb(beside(files, ".glb")), default_body()
@@ -148,6 +149,7 @@ def test_the_camera_of_glb_projects_as_the_fits(files):
         assert np.abs(y - (600 * own[:, 1] / own[:, 2] + 237)).max() < 1e-2
 
 
+@pytest.mark.slow
 def test_glb_is_as_the_official_validator_wants_it(files):
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
@@ -239,6 +241,7 @@ def test_json_holds_everybody_in_every_frame(files):
     assert np.allclose(document["frames"][2]["camera"]["world_to_camera"], FIT.world_to_camera[2])
 
 
+@pytest.mark.slow
 def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
     pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
     from pxr import Usd, UsdGeom, UsdSkel, UsdValidation

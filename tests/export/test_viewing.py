@@ -54,6 +54,7 @@ def test_the_page_knows_people_times_and_cameras(text):
     assert told["radius"] >= 1
 
 
+@pytest.mark.slow
 def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():
     assert "<video" in view(replace(FIT, images=FrameSource(array=PIXELS))).text
     assert "<video" not in view(FIT).text

@@ -81,6 +81,7 @@ def test_viewing_rotation_turns_the_axis_to_the_pixel():
     assert (500 * ray[:2] / ray[2] + centre[0]).tolist() == pytest.approx([700, 100])
 
 
+@pytest.mark.slow
 def test_the_ray_goes_through_the_hips_and_without_them_through_what_is_visible():
     keypoints = torch.randn(2, 33, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     hips, nose = BLAZEPOSE33.indices(("left_hip", "right_hip")), BLAZEPOSE33.index("nose")

@@ -16,6 +16,8 @@ from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.metrics.bodies import mpjpe
 
+pytestmark = pytest.mark.slow
+
 WORLD = np.random.default_rng(3).uniform(-0.3, 0.3, (33, 3))
 
 

@@ -31,6 +31,7 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     np.testing.assert_allclose(second[:, [2, 61]], 0, atol=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["lost", "flawed"])
 def test_a_damaged_frame_shows_nobody_and_is_listed(clip_frames, known, damage):
     frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
@@ -59,6 +60,7 @@ def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
                 assert len(fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
 def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method):
     """Nobody, two people, a damaged file, one whose people the file does not mention, one person."""
@@ -96,6 +98,7 @@ def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method
             fitter.fit(items[4])  # once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
 def test_fit_files_of_two_shards_are_those_of_one_run(tmp_path, clip, clip_frames, method):
     """Byte by byte. The shards hold different numbers of images, and the images different numbers of people."""
@@ -127,6 +130,7 @@ def test_fit_files_of_two_shards_are_those_of_one_run(tmp_path, clip, clip_frame
         assert run(Shard(0, 2), Shard(1, 2)) == run(Shard())
 
 
+@pytest.mark.slow
 def test_an_image_reports_its_steps(tmp_path):
     file = tmp_path / "a.png"
     write_image(file, np.zeros((32, 32, 3), np.uint8))

@@ -31,6 +31,7 @@ def joints_of(body, fit):
     return body.pose(rotations, torch.from_numpy(fit.betas), torch.from_numpy(fit.trans), vertices=False).joints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skeleton", [SMPL24, H36M17], ids=lambda s: s.name)
 def test_bodies_are_found_again(body, people, skeleton):
     posed, betas = people
@@ -51,6 +52,7 @@ def test_rows_are_independent_without_a_shared_shape(body, people):
     np.testing.assert_allclose(whole.betas[4:5], alone.betas, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_unknown_joints_are_left_out_and_rows_without_a_trunk_not_fitted(body, people):
     joints = confident(people[0].joints)
     joints[0, SMPL24.index("left_wrist")] = np.nan

@@ -44,6 +44,7 @@ def limbs(*names: str) -> list[int]:
 LIMBS = limbs("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 
+@pytest.mark.slow
 def test_exact_landmarks_give_the_body_back(body, library_scene):
     scene = library_scene(8, depth=3.0)
     fit = fit_keypoints(body, scene.observations, TRUSTING)
@@ -54,6 +55,7 @@ def test_exact_landmarks_give_the_body_back(body, library_scene):
     assert (fit.confidence > 0.95).all()
 
 
+@pytest.mark.slow
 def test_the_arrays_describe_one_body(body, library_scene):
     scene = library_scene(3)
     fit = fit_keypoints(body, scene.observations)
@@ -79,6 +81,7 @@ def test_a_left_hand_raised_in_front_of_the_camera_is_a_left_hand(body, place_bo
     assert fit.joints3d[0, :, 2].min() > 2
 
 
+@pytest.mark.slow
 def test_noise_moves_the_body_little(body, library_scene):
     scene = library_scene(8, seed=1)
     rng = np.random.default_rng(0)
@@ -91,6 +94,7 @@ def test_noise_moves_the_body_little(body, library_scene):
     assert fit.reprojection_error.max() < 9
 
 
+@pytest.mark.slow
 def test_outliers_are_outvoted(body, library_scene):
     scene = library_scene(4, seed=2)
     clean = fit_keypoints(body, scene.observations)
@@ -103,6 +107,7 @@ def test_outliers_are_outvoted(body, library_scene):
     assert (np.linalg.norm(fit.joints2d[:, head] - clean.joints2d[:, head], axis=-1) < 30).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [True, False])
 def test_unseen_legs_stand_neutrally(body, place_bodies, world):
     """A half figure: no leg landmark was seen; the legs stay near a relaxed stance and inside the limits."""
@@ -122,6 +127,7 @@ def test_unseen_legs_stand_neutrally(body, place_bodies, world):
     assert fit.confidence[0] < 0.8
 
 
+@pytest.mark.slow
 def test_an_unseen_arm_takes_the_other_ones_pose(body, place_bodies):
     rotations = neutral_rotations().float()[None].clone()
     rotations[0, 0] = BODY_FACING_CAMERA.float()
@@ -136,6 +142,7 @@ def test_an_unseen_arm_takes_the_other_ones_pose(body, place_bodies):
     assert np.linalg.norm(fit.joints3d - scene.joints, axis=-1)[0, left].max() < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [(0.0, 0.0, np.pi), (0.0, 0.0, np.pi / 2), (np.pi / 2, 0.0, 0.0), (0.0, 2.2, 0.0)])
 def test_people_upside_down_lying_and_from_behind(body, place_bodies, turn):
     rotations = neutral_rotations().float()[None].clone()
@@ -145,6 +152,7 @@ def test_people_upside_down_lying_and_from_behind(body, place_bodies, turn):
     assert mpjpe(fit.joints3d, scene.joints, LIMBS)[0] < 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "focal"), [(1.6, 500.0), (4.0, 500.0), (60.0, 1200.0), (4.0, 8000.0), (300.0, 90000.0)]
 )
@@ -159,6 +167,7 @@ def test_near_far_wide_and_long(body, library_scene, depth, focal):
     assert fit.trans[:, 2] == pytest.approx(depth, rel=0.15)
 
 
+@pytest.mark.slow
 def test_no_bit_depends_on_the_other_rows(body, library_scene, monkeypatch):
     """Neither of what is reported in single precision nor of the solver's state in double precision."""
     states, report = [], keypoints._report
@@ -178,6 +187,7 @@ def test_no_bit_depends_on_the_other_rows(body, library_scene, monkeypatch):
             assert torch.equal(some[: len(rows)], whole[list(rows)])
 
 
+@pytest.mark.slow
 def test_the_same_again_is_the_same_to_the_bit(body, library_scene):
     observations = library_scene(3, seed=5).observations
     first, second = (fit_keypoints(body, observations) for _ in range(2))
@@ -185,6 +195,7 @@ def test_the_same_again_is_the_same_to_the_bit(body, library_scene):
         assert np.array_equal(getattr(first, name), getattr(second, name)), name
 
 
+@pytest.mark.slow
 def test_rows_of_a_group_share_one_shape(body, library_scene, place_bodies):
     scene = library_scene(6, seed=6)
     betas = scene.betas[[0, 0, 0, 0, 1, 2]]
@@ -198,6 +209,7 @@ def test_rows_of_a_group_share_one_shape(body, library_scene, place_bodies):
     assert np.abs(np.diff(free.betas[:4], axis=0)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_coco_keypoints_without_depth(body, library_scene):
     scene = library_scene(6, seed=7, skeleton="coco17")
     fit = fit_keypoints(body, scene.changed(world=None))
@@ -207,6 +219,7 @@ def test_coco_keypoints_without_depth(body, library_scene):
     assert limit_excess(rotations_to_angles(rotations_of(fit))).abs().max() < 0.094
 
 
+@pytest.mark.slow
 def test_depth_reversed_limbs_are_told_apart_by_world_landmarks(body, library_scene):
     scene = library_scene(8, seed=8)
     without = fit_keypoints(body, scene.changed(world=None))
@@ -216,6 +229,7 @@ def test_depth_reversed_limbs_are_told_apart_by_world_landmarks(body, library_sc
     assert error < 0.6 * other
 
 
+@pytest.mark.slow
 def test_nothing_seen_is_a_neutral_body_without_confidence(body, library_scene):
     scene = library_scene(2)
     confidence = np.ones((2, 33))
@@ -228,6 +242,7 @@ def test_nothing_seen_is_a_neutral_body_without_confidence(body, library_scene):
     assert fit.trans[1, 2] > 0.5
 
 
+@pytest.mark.slow
 def test_one_landmark_is_not_enough_to_explode(body, library_scene):
     scene = library_scene(1)
     confidence = np.zeros((1, 33))
@@ -238,6 +253,7 @@ def test_one_landmark_is_not_enough_to_explode(body, library_scene):
     assert limit_excess(rotations_to_angles(rotations_of(fit))).abs().max() < 0.082
 
 
+@pytest.mark.slow
 def test_broken_landmarks_count_as_unseen(body, library_scene):
     scene = library_scene(2)
     ankle = BLAZEPOSE33.index("left_ankle")
@@ -253,6 +269,7 @@ def test_broken_landmarks_count_as_unseen(body, library_scene):
     assert np.allclose(fit.joints3d, expected.joints3d, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_prediction_gives_the_depth_that_landmarks_lack(body, library_scene):
     scene = library_scene(6, seed=5)
     plain = KeypointFitOptions(lift=False)
@@ -265,6 +282,7 @@ def test_a_prediction_gives_the_depth_that_landmarks_lack(body, library_scene):
     assert after < 0.03
 
 
+@pytest.mark.slow
 def test_an_unsure_prediction_is_overruled_by_what_is_seen(body, library_scene):
     scene = library_scene(4, seed=6)
     wrong = {**scene.predicted(noise=0.3), "predicted_noise": np.full((4, 24, 2), 0.5)}
@@ -273,6 +291,7 @@ def test_an_unsure_prediction_is_overruled_by_what_is_seen(body, library_scene):
     assert pa_mpjpe(misled.joints3d, scene.joints).mean() < 0.06
 
 
+@pytest.mark.slow
 def test_rows_with_a_prediction_and_one_shape(body, library_scene):
     scene = library_scene(4, seed=7)
     fit = fit_keypoints(body, scene.changed(**scene.predicted(noise=0.02), shape_group=np.array([0, 0, 1, 1])))

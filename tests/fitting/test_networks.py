@@ -59,6 +59,7 @@ def test_shipped_networks_are_loaded_when_an_image_needs_them(known, weights, mo
         fitter_of(known, "auto", weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
 @pytest.mark.parametrize("sequence", [False, True])
 def test_part_of_an_image_is_fitted_with_the_camera_of_the_whole(clip, weights, method, sequence):
@@ -102,6 +103,7 @@ def test_a_network_alone_places_its_body_where_it_is_seen(clip, known, weights):
     assert record.options["network"] == fitter.network_identity != ""
 
 
+@pytest.mark.slow
 def test_auto_fits_the_keypoints_too(clip, known, weights):
     image = np.zeros((*clip.size, 3), np.uint8)
     records = {}
@@ -126,6 +128,7 @@ def test_a_sequence_has_one_shape_and_keeps_its_places(clip, known, weights):
     assert pa_mpjpe(record.joints3d, truth).max() < 0.12
 
 
+@pytest.mark.slow
 def test_people_without_what_the_network_sees(clip, known, weights):
     """Keypoints alone: `auto` fits them, `nbf` says that it cannot."""
     people = known
@@ -148,6 +151,7 @@ def test_nobody_is_no_rows(clip, weights):
         assert len(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))) == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_tell_its_noise_only_serves_alone(clip, known, tmp_path):
     silent = network_file(tmp_path / "silent.safetensors", noise=False)
     image = np.zeros((*clip.size, 3), np.uint8)

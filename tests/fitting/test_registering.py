@@ -49,6 +49,7 @@ def known() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
     return fit, {0: surface}, true.joints
 
 
+@pytest.mark.slow
 def test_the_body_comes_back(known: tuple[Fit, dict[int, np.ndarray], torch.Tensor]) -> None:
     fit, surface, joints = known
     body = default_body()
@@ -62,6 +63,7 @@ def test_the_body_comes_back(known: tuple[Fit, dict[int, np.ndarray], torch.Tens
     assert found.reprojection_error[0] < 8
 
 
+@pytest.mark.slow
 def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int, np.ndarray], torch.Tensor]) -> None:
     fit, surface, _ = known
     body = default_body()

@@ -97,6 +97,7 @@ def test_states_between_turn_and_move_evenly() -> None:
     assert torch.allclose(found.root, torch.lerp(root[0], root[1], share[:, None]))
 
 
+@pytest.mark.slow
 def test_a_sequence_is_steadier_than_its_frames_and_nearer_the_truth(body, waving) -> None:
     observed = noisy(waving, 4.0)
     alone = fit_keypoints(body, replace(observed, shape_group=np.zeros(len(observed), int)), PLAIN)
@@ -106,6 +107,7 @@ def test_a_sequence_is_steadier_than_its_frames_and_nearer_the_truth(body, wavin
     assert errors[1] < errors[0]
 
 
+@pytest.mark.slow
 def test_no_bit_depends_on_the_number_of_threads(body, waving, monkeypatch) -> None:
     kept = []
     monkeypatch.setattr(sequences, "solve_sequence", lambda problem, state, _: kept.append((problem, state)) or state)
@@ -118,6 +120,7 @@ def test_no_bit_depends_on_the_number_of_threads(body, waving, monkeypatch) -> N
         assert all(map(torch.equal, other.diagonals, alone.diagonals))
 
 
+@pytest.mark.slow
 def test_the_motion_keeps_its_phase(body, waving) -> None:
     """Moved by one frame either way, the fitted wrist's path differs more from the truth than where it is."""
     fit = fit_keypoints(body, in_sequence(waving.observations), PLAIN)
@@ -129,6 +132,7 @@ def test_the_motion_keeps_its_phase(body, waving) -> None:
     assert lags[1] < min(lags[0], lags[2])
 
 
+@pytest.mark.slow
 def test_frames_that_show_nothing_follow_from_their_neighbours(body, waving) -> None:
     observed = waving.observations
     confidence = observed.confidence.clone()
@@ -139,6 +143,7 @@ def test_frames_that_show_nothing_follow_from_their_neighbours(body, waving) -> 
     assert (fit.confidence[14:19] == 0).all()
 
 
+@pytest.mark.slow
 def test_windows_change_nothing_that_matters(body, waving, monkeypatch) -> None:
     whole = fit_keypoints(body, in_sequence(noisy(waving, 2.0)), PLAIN)
     monkeypatch.setattr(sequences, "_WINDOW", 20)
@@ -148,6 +153,7 @@ def test_windows_change_nothing_that_matters(body, waving, monkeypatch) -> None:
     assert jitter(parts.joints3d) < 1.2 * jitter(whole.joints3d)
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_nothing(body, waving) -> None:
     before, fits = torch.get_num_threads(), []
     try:
@@ -159,6 +165,7 @@ def test_the_number_of_threads_changes_nothing(body, waving) -> None:
     np.testing.assert_allclose(fits[0].poses, fits[1].poses, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_people_of_one_batch_do_not_know_of_each_other(body, waving) -> None:
     observed = noisy(waving, 2.0)
     alone = fit_keypoints(body, in_sequence(observed), PLAIN)
@@ -171,6 +178,7 @@ def test_people_of_one_batch_do_not_know_of_each_other(body, waving) -> None:
         assert np.allclose(fit.joints3d[tracks == track], alone.joints3d, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_turning_camera_does_not_move_somebody_who_stands(body, place_bodies) -> None:
     """The camera turns to and fro about its vertical axis; in the world the person stands still."""
     count = 16
@@ -201,6 +209,7 @@ def test_frames_twice_and_frames_without_people_are_refused(waving) -> None:
         in_sequence(waving.observations, shape_group=None)
 
 
+@pytest.mark.slow
 def test_missing_frames_part_the_motion(body, waving) -> None:
     """After a jump over many frames the body may be anywhere: nothing is smoothed across."""
     frames = np.arange(36) + 100 * (np.arange(36) >= 18)
@@ -218,6 +227,7 @@ def test_accelerations_at_uneven_times_are_those_of_a_parabola() -> None:
     assert even.tolist() == 2 * [pytest.approx([16, -32, 16])]
 
 
+@pytest.mark.slow
 def test_uneven_frames_are_solved_with_their_own_times(body, waving) -> None:
     """Of the waving, frames were lost; a stiff motion at the wrong times bends the path."""
     kept = np.array([*range(8), *range(8, 28, 4), *range(28, 36)])

@@ -54,6 +54,7 @@ def test_rows_and_stack():
     np.testing.assert_array_equal(made.rows(1).rotations, given[1])
 
 
+@pytest.mark.slow
 def test_the_pelvis_is_where_the_posed_body_has_it():
     body, bodies = default_body(), params(3).tensors()
     posed = body.pose(bodies.rotations, bodies.betas, bodies.trans, vertices=False)

@@ -74,6 +74,7 @@ def test_projection_is_the_nearest_rotation_and_never_a_reflection():
         assert ((matrices - other).square().sum((-2, -1)) >= best).all()
 
 
+@pytest.mark.slow
 def test_gradients_agree_with_finite_differences():
     generator = torch.Generator().manual_seed(6)
     matrices = torch.randn(20, 3, 3, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -101,6 +102,7 @@ def test_gradients_at_the_identity_are_the_generators():
         torch.testing.assert_close(jacobian[..., axis], rot.skew(unit))
 
 
+@pytest.mark.slow
 def test_axis_angle_has_derivatives_of_every_order_and_through_torch_func():
     vectors = random_axis_angles(20, torch.float64, seed=10).requires_grad_()
     assert torch.autograd.gradgradcheck(rot.axis_angle_to_matrix, (vectors,))

@@ -82,12 +82,14 @@ class TestFocalLength:
         Image.new("L", size).save(path, quality=10, exif=exif_bytes(6, **tags))
         return read_image(path).focal_pixels
 
+    @pytest.mark.slow
     def test_film_equivalent_by_the_diagonal(self, tmp_path):
         # 3:2 film and a 3:2 image: 26 of 36 mm wide, hence 26/36 of the width.
         assert self.read(tmp_path, (3000, 2000), FocalLengthIn35mmFilm=26) == pytest.approx(3000 * 26 / 36)
         expected = 26 * math.hypot(4000, 3000) / math.hypot(36, 24)
         assert self.read(tmp_path, FocalLengthIn35mmFilm=26) == pytest.approx(expected)
 
+    @pytest.mark.slow
     def test_focal_plane_resolution(self, tmp_path):
         inches = self.read(
             tmp_path, FocalLength=50.0, FocalPlaneXResolution=4000 / (22.3 / 25.4), FocalPlaneResolutionUnit=2
@@ -474,6 +476,7 @@ def test_postscript_is_never_run(tmp_path):
         read_image(tmp_path / "x.png")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_random_damage_gives_a_image_or_a_sentence(tmp_path):
     rng = np.random.default_rng(11)

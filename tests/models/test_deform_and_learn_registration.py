@@ -61,6 +61,7 @@ def error(found: ScaledPose, pose: ScaledPose) -> float:
     return float((apart - BODY.points(pose, JOINTS)).norm(dim=-1).mean())
 
 
+@pytest.mark.slow
 def test_the_truth_costs_nothing_but_its_pose() -> None:
     pose = truth()
     loss = registration_loss(BODY, evidence(pose), pose, RegistrationOptions())
@@ -77,6 +78,7 @@ def test_trunk_of_a_t_pose_is_placed_in_closed_form(depths: bool) -> None:
     assert torch.allclose(start.translation, pose.translation, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_bodies_come_back_from_a_t_pose() -> None:
     pose = truth()
     seen = evidence(pose)

@@ -72,6 +72,7 @@ def lifted(lifter: Lifter, points: Tensor, confidence: Tensor = CONFIDENCE) -> t
     return torch.cat((found.joints, found.landmarks), 1), found.sigma
 
 
+@pytest.mark.slow
 def test_a_yaw_of_the_camera_turns_the_result_and_changes_nothing_else(lifter: Lifter, people: Tensor) -> None:
     points, sigma = lifted(lifter, people)
     turn = axis_angle_to_matrix(torch.tensor([0.0, 0.5, 0.0]))

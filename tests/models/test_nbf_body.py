@@ -52,6 +52,7 @@ def test_an_upright_body_stands_where_the_camera_says(layer):
     assert float(metre) == pytest.approx(245.9, abs=0.1)
 
 
+@pytest.mark.slow
 def test_gradients_of_body_and_projection():
     layer = BodyLayer(default_body()).double()
     generator = torch.Generator().manual_seed(0)

@@ -107,6 +107,7 @@ def test_resizing_takes_the_pixel_under_the_new_pixels_centre():
     assert wanted.shape == centre.shape
 
 
+@pytest.mark.slow
 def test_sure_probabilities_blend_to_the_parts_colours_with_gradients_that_unsure_ones_pass_on():
     labels = torch.randint(0, 13, (2, 8, 8), generator=torch.Generator().manual_seed(0))
     sure = torch.nn.functional.one_hot(labels, 13).permute(0, 3, 1, 2).float()

@@ -52,6 +52,7 @@ def example():
     return labelled_example()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_segmenter_is_built_at_its_part_count(name):
     options = SegmenterOptions(name, parts=3, width=8, widths=(8, 8, 8, 8))
@@ -72,6 +73,7 @@ def test_a_segmenter_survives_its_file(tmp_path, example):
     assert 0 <= corner.min() < 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config", [PARTS6, PROXY, NbfConfig(InputOptions("rgb", size=48), RegressorOptions(18, 8), 64)]
 )
@@ -169,6 +171,7 @@ def test_headers_that_do_not_fit_their_tensors_are_refused(tmp_path):
     assert "config without 'regressor'" in refusal(lambda: load_nbf(path))
 
 
+@pytest.mark.slow
 def test_backbones_take_torchvisions_names(tmp_path):
     """A classifier's checkpoint of torchvision fills the backbone; another depth's is refused."""
     for made, backbone in (

@@ -15,6 +15,7 @@ def test_networks_learn_here_what_they_learn_in_float64():
     assert errors.gradients < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "factor"), [(PointwiseConv2d, 1.1), (nn.BatchNorm2d, 1.1), (nn.GroupNorm, float("nan"))]
 )

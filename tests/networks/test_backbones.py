@@ -17,6 +17,7 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", PARAMETERS)
 def test_resnets_are_torchvisions(layers):
     with torch.device("meta"):
@@ -37,6 +38,7 @@ def test_vggs_are_torchvisions(layers):
     assert network.state_dict()[last].shape == (512, 512, 3, 3)
 
 
+@pytest.mark.slow
 def test_stages_have_their_strides_and_dilation_keeps_them_fine():
     image = torch.zeros(1, 3, 64, 96)
     for dilated, strides in ((0, (4, 8, 16, 32)), (1, (4, 8, 16, 16)), (2, (4, 8, 8, 8))):

@@ -68,6 +68,7 @@ def unlike(a, b):
     return np.abs(a - b).mean() / np.std(a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"colour_stride": 1, "silhouette": True}])
 def test_warp3d_draws_alike_in_bfloat16(changes):
     torch.manual_seed(0)

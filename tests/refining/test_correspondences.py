@@ -43,6 +43,7 @@ def test_flow_finds_a_shift(body, vertices):
     assert error.quantile(0.9) < 2
 
 
+@pytest.mark.slow
 def test_the_network_is_trusted_as_far_as_it_claims_to_know(body, vertices):
     here = drawn(body, vertices)
     noise = torch.full((1, 1, SIZE, SIZE), 1e-3)
@@ -64,6 +65,7 @@ def test_flow_trusts_nothing_where_the_photograph_shows_something_else(body, ver
     assert not found.confidence[here.mask == 0].any()
 
 
+@pytest.mark.slow
 def test_points_take_the_weighted_mean_of_the_pixels_of_their_vertices(body, vertices):
     here, points = drawn(body, vertices), SurfacePoints(body, 60)
     random = torch.Generator().manual_seed(1)

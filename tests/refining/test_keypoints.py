@@ -16,6 +16,8 @@ from humanpose_cli.refining.keypoints import detected_keypoints
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.refiner import Refiner
 
+pytestmark = pytest.mark.slow
+
 PHOTO = skimage.data.astronaut()
 
 

@@ -142,6 +142,7 @@ def test_without_evidence_the_anchor_stays(rig, walk):
     torch.testing.assert_close(solved.root, start.root, atol=1e-2, rtol=0)
 
 
+@pytest.mark.slow
 def test_neighbouring_frames_steady_each_other(rig, walk):
     """Joints that jitter from frame to frame without evidence become smooth; fixed rows do not move."""
     start = perturbed(walk, 0.05)
@@ -159,6 +160,7 @@ def test_neighbouring_frames_steady_each_other(rig, walk):
     assert jitter(solved) < 0.5 * jitter(start)
 
 
+@pytest.mark.slow
 def test_windows_give_what_the_whole_gives(rig, walk, monkeypatch):
     start = perturbed(walk, 0.1)
     whole = problem_of(rig, walk, start).solve_in_windows(start)

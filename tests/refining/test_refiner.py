@@ -57,6 +57,7 @@ def error(fit, walk) -> float:
     return float(np.linalg.norm(fit.joints3d - walk.fit().joints3d, axis=-1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correspondence", ["flow", "keypoints"])
 def test_a_fit_that_is_off_comes_nearer_to_the_truth(walk, masks, correspondence):
     start = walk.off()
@@ -71,6 +72,7 @@ def test_a_fit_that_is_off_comes_nearer_to_the_truth(walk, masks, correspondence
     assert np.array_equal(refined.betas, np.tile(refined.betas[:1], (5, 1)))
 
 
+@pytest.mark.slow
 def test_flow_alone_pulls_without_keypoints(walk, masks):
     start = walk.off()
     start = replace(start, keypoints2d=start.keypoints2d * np.float32([1, 1, 0]))
@@ -80,6 +82,7 @@ def test_flow_alone_pulls_without_keypoints(walk, masks):
     np.testing.assert_array_equal(refined.reprojection_error, start.reprojection_error)
 
 
+@pytest.mark.slow
 def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks, tmp_path):
     """IUV images of the true bodies, as DensePose writes them, read by name."""
     charts = texture_charts(walk.body)
@@ -105,6 +108,7 @@ def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks,
         hp.refine(start, walk.frames, **options)
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_better_than_its_keypoints_hardly_moves(walk, masks):
     """Keypoints off by 2.5 noise levels, each in its own direction: followed, they would make it a quarter worse."""
     start = walk.off(0.02)
@@ -118,6 +122,7 @@ def test_a_fit_that_is_better_than_its_keypoints_hardly_moves(walk, masks):
     assert error(moved, walk) < 1.1 * error(start, walk)
 
 
+@pytest.mark.slow
 def test_what_aligns_worse_is_refused(walk, masks):
     start = walk.fit()
     wrong = start.keypoints2d + np.float32([25, 10, 0])
@@ -194,6 +199,7 @@ def test_options_are_checked():
         Refiner(RefineOptions("keypoints"), weights="run")
 
 
+@pytest.mark.slow
 def test_the_network_compares_where_weights_are_named(tmp_path, walk, masks):
     options = DisplacementOptions(crop=64, width=4)
     file = tmp_path / "refiner.safetensors"

@@ -50,6 +50,7 @@ def texture_of_uv(size: int = 256) -> np.ndarray:
     return np.stack((u, v, np.full_like(u, 0.5), u < 0.5), -1).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_pixels_show_the_surface_points_of_their_face(body, vertices, crops):
     cameras = [CAMERA.cropped(crop) for crop in crops]
     maps = render_bodies(body, vertices, cameras, SIZE, [texture_of_uv()] * 2)

@@ -138,6 +138,7 @@ def test_samples_of_a_pixel_read_a_texture_as_fine_as_they_are() -> None:
     np.testing.assert_allclose(sample_texture(stripes, uv, covered, samples=16), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_normals_of_a_sphere_point_outwards_and_light_comes_from_its_side() -> None:
     trimesh = pytest.importorskip("trimesh")
     sphere = trimesh.creation.icosphere(3, 1.0)

@@ -21,6 +21,8 @@ from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
 from humanpose_cli.reposing.scene import ReposeOptions
 
+pytestmark = pytest.mark.slow
+
 
 def target_at(clip, frames):
     poses = matrix_to_axis_angle(clip.rotations[frames]).flatten(1).numpy()

@@ -15,6 +15,7 @@ from humanpose_cli.reposing.targets import motion_on
 PELVIS = SMPL24.index("pelvis")
 
 
+@pytest.mark.slow
 def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_says(clip):
     poses = matrix_to_axis_angle(clip.rotations[:3]).flatten(1).numpy()
     target = RotationTarget(BodyParams(poses, clip.betas.numpy(), clip.trans[:3].numpy()), 15.0)

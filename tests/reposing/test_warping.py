@@ -44,6 +44,7 @@ def scene_of(clip_frames, known, weights, meshes_made_once):
     return read
 
 
+@pytest.mark.slow
 def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, clip_frames):
     scene = scene_of()
     target = target_of_fit(scene.record)
@@ -59,6 +60,7 @@ def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, 
     assert (drawn.image != photo).any()
 
 
+@pytest.mark.slow
 def test_the_network_is_asked_in_its_own_frame(scene_of):
     """Its crop holds both poses, and joints lie where the fit says, in the crop's pixels."""
     scene = scene_of()
@@ -75,6 +77,7 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     assert np.ptp(source[:, :2], axis=0).max() == pytest.approx(0.86 * 64, rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh_input", [False, True])
 def test_poses_drawn_together_are_as_alone(scene_of, mesh_input):
     """One of them outside the image, of which the network is not asked."""
@@ -94,6 +97,7 @@ def test_poses_drawn_together_are_as_alone(scene_of, mesh_input):
         assert np.abs(a.image.astype(int) - b.image).max() <= 1
 
 
+@pytest.mark.slow
 def test_transparent_results(scene_of, clip_frames):
     scene = scene_of(background="transparent")
     drawn = next(scene.images(target_of_fit(scene.record))).image
@@ -101,6 +105,7 @@ def test_transparent_results(scene_of, clip_frames):
     assert 0 < drawn[..., 3].mean() < 255
 
 
+@pytest.mark.slow
 def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     """At the photograph's own resolution, round the person."""
     scene = scene_of(mesh_input=True, background="transparent")
@@ -124,6 +129,7 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     assert scene._meshes[0].texture.visible_fraction > 0
 
 
+@pytest.mark.slow
 def test_the_network_may_be_told_the_silhouette(scene_of):
     """Where the photograph's mask is, as large a share of the crop as in the photograph, about the joints."""
     scene = scene_of()
@@ -140,6 +146,7 @@ def test_the_network_may_be_told_the_silhouette(scene_of):
     assert np.median(inside) > 0.9
 
 
+@pytest.mark.slow
 def test_silhouettes_lie_on_the_photographs_crop(scene_of):
     """Of a target that gets a crop of its own: a mask as bright as the photograph is so in what the network sees."""
     scene = scene_of(absolute=True)
@@ -154,6 +161,7 @@ def test_silhouettes_lie_on_the_photographs_crop(scene_of):
     np.testing.assert_allclose(asked[0].silhouette, brightness, atol=0.01)
 
 
+@pytest.mark.slow
 def test_silhouettes_leave_out_who_is_likelier_there_and_may_not_be_known(scene_of):
     warper = scene_of()._drawers[0]
     mesh, person, network = warper.mesh, warper.person, warper.network
@@ -166,6 +174,7 @@ def test_silhouettes_leave_out_who_is_likelier_there_and_may_not_be_known(scene_
     assert WarpReposer(mesh, person, network, use_mask=False)._silhouette is None
 
 
+@pytest.mark.slow
 def test_networks_that_learned_with_drawings_get_them(scene_of):
     warper = scene_of()._drawers[0]
     mesh, person, network = warper.mesh, warper.person, warper.network
@@ -175,6 +184,7 @@ def test_networks_that_learned_with_drawings_get_them(scene_of):
     assert not WarpReposer(mesh, person, network, mesh_input=False).mesh_input
 
 
+@pytest.mark.slow
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     scene = scene_of(absolute=True)
     record = scene.record
@@ -194,6 +204,7 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
         list(scene.images(behind))
 
 
+@pytest.mark.slow
 def test_auto_is_the_mesh(clip_frames, known, weights, scene_of):
     reposer = Reposer(ReposeOptions(weights=weights), people_source=known)
     assert reposer.network is None

@@ -82,6 +82,7 @@ def test_labels_of_a_crop_agree_with_each_other(example, body, augmentation):
         np.testing.assert_allclose(joints_of(body, crop.person), points, atol=4e-3)
 
 
+@pytest.mark.slow
 def test_draws_stay_within_the_widths_and_reach_them(example, body):
     """Known widths come back from the crops' camera, which says how each was turned, scaled and moved."""
     widths = Augmentation(rotation=0.5, scale=0.2, shift=0.1, mirror=0.5)

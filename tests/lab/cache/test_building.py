@@ -41,6 +41,7 @@ def marks(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_progress_and_result(tmp_path):
     told = []
     source = SmallSource()
@@ -54,6 +55,7 @@ def test_progress_and_result(tmp_path):
     assert sorted(files(tmp_path / "out")) == NAMES
 
 
+@pytest.mark.slow
 def test_a_rerun_repeats_nothing(tmp_path, marks):
     source = SmallSource(marks=marks)
     out = tmp_path / "out"
@@ -72,6 +74,7 @@ def test_a_rerun_repeats_nothing(tmp_path, marks):
     assert files(out) == before
 
 
+@pytest.mark.slow
 def test_parts_for_several_machines(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     source = SmallSource()
@@ -85,6 +88,7 @@ def test_parts_for_several_machines(tmp_path):
     assert files(parts) == files(whole)
 
 
+@pytest.mark.slow
 def test_what_is_there_of_an_unfinished_cache_can_be_used(tmp_path):
     build_cache(SmallSource(), tmp_path, shard_size=6, shard=(0, 2))
     assert write_index(tmp_path).missing == (1,)
@@ -97,6 +101,7 @@ def test_what_is_there_of_an_unfinished_cache_can_be_used(tmp_path):
     assert len(open_cache(tmp_path)) == 15
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     running = [start_build(parts, shard=(part, 2)) for part in (0, 1)]
@@ -105,6 +110,7 @@ def test_two_processes_at_once(tmp_path):
     assert files(parts) == files(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_with_the_same_part(tmp_path):
     whole, shared = tmp_path / "whole", tmp_path / "shared"
     running = [start_build(shared) for _ in (0, 1)]
@@ -113,6 +119,7 @@ def test_two_processes_with_the_same_part(tmp_path):
     assert files(shared) == files(whole)
 
 
+@pytest.mark.slow
 def test_two_caches_at_once(tmp_path, marks):
     """The second is refused, with --overwrite too, until the first has ended, also by being killed."""
     out = tmp_path / "out"
@@ -144,6 +151,7 @@ def test_two_caches_at_once_where_files_cannot_be_locked(tmp_path, monkeypatch):
         build_cache(Overtaken(group_count=1), tmp_path, shard_size=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -166,6 +174,7 @@ def test_another_cache_is_not_mixed_in(tmp_path, other, message):
     assert files(tmp_path) == fresh
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     monkeypatch.setattr("humanpose_cli.lab.cache.workers._REPORT_EVERY", 0.0)  # in this process
@@ -202,6 +211,7 @@ def test_groups_that_break_the_contract(tmp_path, trouble, message):
     assert failed.problem == message
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
@@ -226,6 +236,7 @@ class Unreadable(SmallSource):
         return os._exit, (3,)
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path):
     with pytest.raises(UnavailableError, match="ended with code 3"):
         build_cache(Unreadable(), tmp_path, shard_size=3, workers=2)
@@ -290,6 +301,7 @@ def wait_for(condition, seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_any_moment(tmp_path, marks, workers):
     """Whatever has a shard's name is whole, and is not made again."""
@@ -318,6 +330,7 @@ def test_killed_at_any_moment(tmp_path, marks, workers):
         assert_same(cache.sample(row), sample)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
 def test_stopped_within_five_seconds(tmp_path, marks, number, workers):
     out = tmp_path / "out"
@@ -346,6 +359,7 @@ def test_an_interrupted_import_is_an_interruption(tmp_path):
         build_cache(Importing(), tmp_path)
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_who_started_them(tmp_path, marks):
     out = tmp_path / "out"
     running = start_build(out, workers=2, seconds=0.1, marks=marks)
@@ -367,6 +381,7 @@ def test_files_of_killed_writers_are_removed_and_not_those_being_written(tmp_pat
     assert not left.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_file_that_cannot_grow(tmp_path, workers):
     """Stands for a full disk: a limit on the size of files, under which every write fails in the same way."""

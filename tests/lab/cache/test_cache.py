@@ -122,6 +122,7 @@ def test_what_belongs_together(folder, samples):
         cache.rows("small", "val")
 
 
+@pytest.mark.slow
 def test_a_sequence_may_reach_over_shards(tmp_path):
     build_cache(SOURCE, tmp_path, shard_size=3)
     cache = open_cache(tmp_path)
@@ -129,6 +130,7 @@ def test_a_sequence_may_reach_over_shards(tmp_path):
     assert cache.sequence("video 1").tolist() == [8, 7, 6, 11, 10, 9]
 
 
+@pytest.mark.slow
 def test_a_sequence_is_in_the_order_of_its_frames_whatever_that_of_its_shards(tmp_path):
     class Backwards(SmallSource):
         def read(self, group):
@@ -242,6 +244,7 @@ def test_texts_of_any_language_and_length(tmp_path):
     assert cache.people["clothing"][1] == "żółty płaszcz"
 
 
+@pytest.mark.slow
 def test_equal_samples_make_equal_bytes(tmp_path, folder):
     """At another time, in another folder, with another number of processes."""
     time.sleep(1.1)  # HDF5 counts time in seconds

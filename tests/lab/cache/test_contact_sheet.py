@@ -132,6 +132,7 @@ def test_surface_points_are_dots(drawn):
     assert (image[32, 40:] == GREY).all()
 
 
+@pytest.mark.slow
 def test_a_sheet_of_everything(tmp_path):
     """Of any number, with what some have and others lack."""
     source = SmallSource(group_count=4)
@@ -163,6 +164,7 @@ def test_which_images_are_drawn(tmp_path):
         pick_rows(cache, 0)
 
 
+@pytest.mark.slow
 def test_contents(tmp_path):
     source = SmallSource()
     build_cache(source, tmp_path, shard_size=6)

@@ -79,6 +79,7 @@ def test_normals_look_at_the_camera_from_inside_too():
     np.testing.assert_array_equal(inside[32, 32], (128, 128, 0))
 
 
+@pytest.mark.slow
 def test_parts_and_correspondences_equal_brute_force():
     vertices, _ = posed(turn=0.4)
     view = Camera(30.0, (16.0, 16.0), (32, 32))

@@ -53,6 +53,7 @@ def flip(path, place: int) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_good_cache_has_no_problems(original):
     done = []
     verification = verify_cache(original, threads=2, progress=lambda *step: done.append(step))
@@ -84,6 +85,7 @@ def test_flipped_bytes_are_named_by_record(folder):
     ]
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_found(original, tmp_path):
     """Anywhere in a shard, but for the space that HDF5 leaves between its parts."""
     shard = shutil.copy(original / "shard-00002.h5", tmp_path / "shard-00002.h5")
@@ -165,6 +167,7 @@ def test_a_missing_link(folder):
         open_cache(folder)
 
 
+@pytest.mark.slow
 def test_a_shard_of_another_time(folder, tmp_path):
     other = tmp_path / "other"
     build_cache(replace(SOURCE, seed=2), other, shard_size=6)
@@ -306,6 +309,7 @@ def read_all(cache: Cache, rows: list[int], results) -> None:
     results.put([pickle.dumps(cache.sample(row)) for row in rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_readers_in_several_processes(original, method):
     """A fork shares the files that are open, and their places in them must not matter."""
@@ -330,6 +334,7 @@ def test_readers_in_several_processes(original, method):
         assert process.exitcode == 0
 
 
+@pytest.mark.slow
 def test_readers_in_several_threads(original):
     """With one file open at a time, each is let go all the time while others read from it."""
     cache, samples, wrong = open_cache(original, max_open=1), all_samples(SOURCE), []

@@ -65,6 +65,7 @@ def coordinate_image(size):
     return np.stack((x / 4, y / 4, np.zeros_like(x)), -1).round().astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", [None, 900, 384, 200, 64])
 def test_a_point_is_where_the_stored_camera_sees_it(crop):
     """The view's pixel at a point's pinhole projection shows what the lens showed at its distorted one."""

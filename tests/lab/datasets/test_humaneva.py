@@ -42,6 +42,8 @@ from humanpose_cli.lab.datasets.humaneva import (
 )
 from humanpose_cli.lab.datasets.mocap_files import C3dPoints, read_c3d
 
+pytestmark = pytest.mark.slow
+
 OFFICIAL = humaneva.FRAMES
 
 

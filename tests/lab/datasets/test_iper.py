@@ -120,6 +120,7 @@ def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:
     assert source.info.options["three_frames"] == "official"
 
 
+@pytest.mark.slow
 def test_two_people_are_paired_where_it_is_asked_for(tmp_path: Path) -> None:
     """Three frames of one video with those of another one, which come once more."""
     asked = IperOptions(cross_imitation=True)

@@ -200,6 +200,7 @@ class Photo:
         yield Sample("astronaut", data, (512, 512), people=people)
 
 
+@pytest.mark.slow
 def test_the_detector_is_asked_about_people_with_boxes():
     source = pickle.loads(pickle.dumps(DetectedLabels(Photo(), "cpu")))
     assert source.device == "cpu"

@@ -136,6 +136,7 @@ def test_other_files_are_told(tmp_path):
         read_cdf(text, "Pose")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [True, False])
 def test_damage_never_gives_values_or_crashes(tmp_path, packed):
     """Cut at any place, or with any byte of the headers changed: the values, or a sentence."""

@@ -34,6 +34,8 @@ from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.lab.train.trainer import TrainingHistory
 from humanpose_cli.networks.backbones import VGG, ResNet
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 4
 LOOP: dict[str, Any] = {"epochs": 1, "steps": 1, "batch_size": 2, "workers": 0, "log_every": 1}
 

@@ -23,6 +23,7 @@ from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe
 TINY = WARP3D_PRESETS["tiny"][0]
 
 
+@pytest.mark.slow
 def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +51,7 @@ def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
     assert "there is no true image" in reposing_report(evaluated, facts).tables[0].notes[-1]
 
 
+@pytest.mark.slow
 def test_reposing_learns_from_deepfashion_and_holds_garments_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,8 @@ from humanpose_cli.models.nbf.network import RegressorOptions, load_nbf
 from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
 from humanpose_cli.networks.weights import read_header
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 LOOP = TrainOptions(epochs=1, batch_size=8, workers=0, log_every=1, validate_every=10_000)
 PARTS = NbfTraining(

@@ -119,6 +119,7 @@ class LabelledPeople:
         yield Sample(group.name, pixels, (96, 80), FOCAL, (48.0, 40.0), found, splits={"coco": "validation"})
 
 
+@pytest.mark.slow
 def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not build_cache(LabelledPeople(), tmp_path / "cache").failed
     record, _ = fit_of()

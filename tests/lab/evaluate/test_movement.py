@@ -76,6 +76,7 @@ def test_a_known_acceleration_is_measured(cache: Path) -> None:
     assert space["accel_m_s2"].value == pytest.approx(0.002 * 900, abs=0.01)
 
 
+@pytest.mark.slow
 def test_another_world_is_no_error_and_a_camera_taken_for_still_is(cache: Path) -> None:
     other = np.eye(4)
     other[:3, :3] = Rotation.from_rotvec([0, 2, 0.3]).as_matrix()

@@ -109,6 +109,7 @@ def test_measured_joints_are_the_truth_of_laboratories(caches: Any, bodies: bool
     assert ((missed.stand_in.mpjpe > 0.02) & (missed.stand_in.mpjpe < 0.6)).all()
 
 
+@pytest.mark.slow
 def test_everybody_counts(caches: Any) -> None:
     """A missed person is an upright one in the second mean, with no joint correct."""
     people = PeopleSelection(caches(), split="test", models=FILES).people()

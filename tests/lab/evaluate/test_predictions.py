@@ -49,6 +49,7 @@ def evaluated(cache: Path, path: Path) -> Report:
     return evaluate_predictions(PeopleSelection(cache), path, "default", no_progress, lambda: False)
 
 
+@pytest.mark.slow
 def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp_path: Path) -> None:
     """One clip's by the folder's name, the other's by the file's."""
     (tmp_path / "clip0").mkdir()
@@ -61,6 +62,7 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
     assert alone.facts["found"] == "2 (25.0 %)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["keypoints", "nbf"])
 def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> None:
     """The axis far off the middle, as in a crop of a person at the border of an image."""
@@ -73,6 +75,7 @@ def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> 
     assert report.metrics["pckh"].value > 0.8
 
 
+@pytest.mark.slow
 def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is labelled is found, however little of them."""
     folder = clip_cache(tmp_path / "clip")

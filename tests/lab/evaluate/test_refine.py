@@ -172,6 +172,7 @@ def known(monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
     monkeypatch.setattr(refine, "Fitter", MovedFitter)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_tables_compare_every_setting_with_the_start(cache: Path) -> None:
     report = evaluate_refinement(PeopleSelection(cache), RefineSelection(), CPU)
@@ -202,6 +203,7 @@ def test_a_setting_that_harms_is_named(cache: Path, monkeypatch: pytest.MonkeyPa
     assert report.facts["clips"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_robustness_disturbs_textures_and_light(cache: Path) -> None:
     report = evaluate_robustness(PeopleSelection(cache), RefineSelection(correspondence="flow"), CPU)

@@ -17,6 +17,7 @@ from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.models.refiner.network import DisplacementOptions
 
 
+@pytest.mark.slow
 def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trained: list[DisplacementOptions] = []
     steps: list[int] = []

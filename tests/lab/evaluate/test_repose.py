@@ -38,6 +38,8 @@ from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import Generator, Warp3d
 from humanpose_cli.networks.weights import WeightsHeader
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TINY = replace(
     PRESETS["tiny"].generator, size=32, depth=8, channels=8, pose_channels=4, background_widths=(8, 8), units=(1, 1, 1)

@@ -81,6 +81,7 @@ def test_a_change_far_from_the_person_does_not_count(images):
     assert (ssim(a, changed) < 0.99).all()
 
 
+@pytest.mark.slow
 def test_ssim_has_gradients():
     a = torch.rand(1, 1, 12, 12, dtype=torch.float64, requires_grad=True)
     b = torch.rand(1, 1, 12, 12, dtype=torch.float64)

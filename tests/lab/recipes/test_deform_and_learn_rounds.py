@@ -24,6 +24,8 @@ from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyR
 from humanpose_cli.models.lifter.depth import DepthLifterOptions
 from humanpose_cli.networks.weights import read_weights
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TINY = DeformTraining(
     network=BodyRegressorOptions(18, 4, 32),

@@ -25,6 +25,7 @@ def recipe(options: LifterTraining = TINY) -> LifterRecipe:
     return LifterRecipe(None, options, seed=3)
 
 
+@pytest.mark.slow
 def test_it_learns_and_68_percent_of_held_out_errors_lie_within_their_sigma(tmp_path):
     loop = replace(LOOP, steps=200, batch_size=128, validate_every=200, average=0.95)
     untrained = recipe()
@@ -42,6 +43,7 @@ def test_it_learns_and_68_percent_of_held_out_errors_lie_within_their_sigma(tmp_
     assert load_lifter(tmp_path / BEST).network.options == TINY.network
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(recipe(), LOOP, whole, CPU)
@@ -60,6 +62,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path):
     torch.testing.assert_close(again.model.head.weight, read_weights(tmp_path / BEST)[0]["head.weight"])
 
 
+@pytest.mark.slow
 def test_batches_depend_on_seed_and_number_alone():
     def batch(seed, **options):
         loader = LifterRecipe(None, TINY, seed=seed).batches(LoaderOptions(32, seed=seed, **options))
@@ -75,6 +78,7 @@ def test_batches_depend_on_seed_and_number_alone():
     assert not torch.equal(ranks[0].rays.points, ranks[1].rays.points)
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_best_at_the_size_of_the_errors():
     """Errors of 5 cm across and 8 cm along the ray: the minimum of the loss tells them."""
     truth = torch.zeros(1, 47, 3)

@@ -55,6 +55,7 @@ def test_known_values(layer):
     assert float(terms["loss"]) == pytest.approx(float(terms["points3d"] + terms["points2d"]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_sum_weighs_its_terms(layer):
     terms = nbf_losses(off(targets_of(layer)), targets_of(layer), layer, ALL)
     weighed = terms["latent"] + 2 * terms["points3d"] + 3 * terms["points2d"] + 0.5 * terms["noise"]
@@ -81,6 +82,7 @@ def test_the_noise_is_right_where_the_loss_is_least(layer):
     assert losses[1] < min(losses[0], losses[2])
 
 
+@pytest.mark.slow
 def test_samples_without_labels_count_as_nothing(layer):
     whole = targets_of(layer, 3)
     options = LossOptions(1.0, 1.0, 1.0, 1.0)

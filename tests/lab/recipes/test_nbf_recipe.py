@@ -61,6 +61,7 @@ def test_a_segmenter_learns_and_its_weights_segment(cache, segmenter):
     assert (found.labels > 0).mean() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [PARTS, PROXY], ids=["parts", "proxy"])
 def test_a_body_network_trains_and_its_weights_load(cache, tmp_path, options):
     recipe = NbfRecipe(cache, options)
@@ -74,6 +75,7 @@ def test_a_body_network_trains_and_its_weights_load(cache, tmp_path, options):
     assert list((tmp_path / "samples").glob("*.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [PARTS, PROXY], ids=["parts", "proxy"])
 def test_a_body_network_learns_a_few_people_by_heart(cache, options):
     recipe = NbfRecipe(cache, replace(options, augmentation=BodyAugmentation(0.0, 0.0, 0.0)))
@@ -112,6 +114,7 @@ def test_the_detectors_framing_is_the_labels_framing_where_the_detector_never_er
     torch.testing.assert_close(a["rotations"], b["rotations"], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_mirrored_example_is_the_mirror_image_of_the_plain_one(cache):
     """Parts, joints, world landmarks and rotations; the framing by the detector included."""
     for options in (PARTS, replace(PROXY, unrendered=0.0)):
@@ -139,6 +142,7 @@ def test_a_mirrored_example_is_the_mirror_image_of_the_plain_one(cache):
             torch.testing.assert_close(places.flatten(1), plain["vector"][:, :66], atol=0.035, rtol=0)
 
 
+@pytest.mark.slow
 def test_parts_from_a_segmenter_and_learning_through_it(cache, segmenter, tmp_path):
     weights = str(segmenter[1] / BEST)
     parts = replace(PARTS, inputs=InputOptions("parts", parts=3, size=32), source="segmenter", segmenter=weights)
@@ -197,6 +201,7 @@ def test_unrendered_people_have_no_image():
         replace(PARTS, inputs=InputOptions("rgb", size=32), unrendered=0.5)
 
 
+@pytest.mark.slow
 def test_fractions_of_3d_labels(cache):
     losses = LossOptions(1.0, points2d=1.0, fraction_3d=0.4)
     recipe = NbfRecipe(cache, replace(PARTS, losses=losses))
@@ -301,6 +306,7 @@ def test_variants_are_remembered_and_serve_other_losses(cache):
     assert len(memory) == kept
 
 
+@pytest.mark.slow
 def test_a_network_may_begin_with_anothers_backbone(cache, tmp_path):
     train(NbfRecipe(cache, PARTS), LOOP, tmp_path, CPU)
     start = str(tmp_path / BEST)
@@ -318,6 +324,7 @@ def test_a_network_may_begin_with_anothers_backbone(cache, tmp_path):
         NbfRecipe(cache, replace(PROXY, regressor=replace(SMALL, hidden=20, noise=True), start=start))
 
 
+@pytest.mark.slow
 def test_parts_and_the_detectors_numbers_together(cache, segmenter, tmp_path):
     options = replace(PROXY, inputs=InputOptions("proxy", proxy="parts", parts=3, size=32), crop=32)
     options = replace(options, unrendered=0.3, unrendered_poses=64)

@@ -109,6 +109,7 @@ def test_a_texture_of_the_photograph_under_the_wrong_fit_shows_no_displacement(p
     assert not bare(0, np.random.default_rng(0))["textured"][3].any()
 
 
+@pytest.mark.slow
 def test_it_learns_a_few_people_by_heart(cache):
     same = RefinerAugmentation(**{**vars(HELD_OUT), "far_off": 0.0})
     made = recipe(cache, replace(TINY, augmentation=same, learning_rate=1e-2))
@@ -125,6 +126,7 @@ def test_it_learns_a_few_people_by_heart(cache):
     assert errors[-1] < 0.5 * errors[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(cache, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     result = train(recipe(cache), LOOP, whole, CPU)

@@ -66,6 +66,7 @@ def test_pixels_by_hand(images):
     assert loss(*images).item() == pytest.approx(total.item() / 3, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_vgg_by_hand(images, vgg_file):
     loss = perceptual_loss(vgg_file)
     check_distance(loss, images)
@@ -109,6 +110,7 @@ def test_any_resnet(layers, tmp_path, images):
     assert perceptual_loss(path)(*images) > 0
 
 
+@pytest.mark.slow
 def test_auto_takes_vgg_where_it_is_and_else_the_segmenter(tmp_path, monkeypatch, vgg_file):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
     assert perceptual_loss("auto").describe()["model"] == "segmenter"
@@ -119,6 +121,7 @@ def test_auto_takes_vgg_where_it_is_and_else_the_segmenter(tmp_path, monkeypatch
         perceptual_loss("imagenet-resnet50")
 
 
+@pytest.mark.slow
 def test_files_of_other_things(tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(3)}, path)

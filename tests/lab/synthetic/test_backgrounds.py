@@ -257,6 +257,7 @@ def test_faces_of_things_look_outwards(solid):
     assert len(solid.uv) == len(solid.vertices)
 
 
+@pytest.mark.slow
 def test_things_keep_clear_of_people_and_lens():
     camera = sample_camera(np.random.default_rng(0), JOINTS, (64, 64))
     count = 0

@@ -24,6 +24,7 @@ from humanpose_cli.lab.synthetic.people import Headwear, Shoes, Skirt
 SEEDS = range(12)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes():
     for seed in (0, 5):
         again = dress(body(), *person(seed), texture_size=64)
@@ -37,6 +38,7 @@ def test_the_order_of_dressing_changes_nothing():
     assert first.texture.tobytes() == dress(body(), *person(3), texture_size=64).texture.tobytes()
 
 
+@pytest.mark.slow
 def test_people_differ():
     assert len({dressed(seed).texture.tobytes() for seed in SEEDS}) == len(SEEDS)
 

@@ -92,6 +92,7 @@ def test_a_shirt_is_painted_where_it_lies():
     assert red[~at.is_arm & (at.leg > 0.2)].mean() < 0.02
 
 
+@pytest.mark.slow
 def test_all_kinds_of_people_and_clothes_are_drawn():
     seen: Counter[str] = Counter()
     for seed in range(400):

@@ -23,6 +23,8 @@ from humanpose_cli.lab.synthetic.generator import (
 from humanpose_cli.lab.synthetic.poses import activities
 from humanpose_cli.lab.synthetic.renderer import RenderedScene, encoded_maps, imperfect_fit
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"size": 64, "texture_size": 64, "seed": 4}
 
 

@@ -71,6 +71,7 @@ def test_subsets_are_activities_and_whole_ones_are_held_out(folder: Path) -> Non
     assert not of_splits[0] & (of_splits[1] | of_splits[2])
 
 
+@pytest.mark.slow
 def test_poses_and_clips_are_drawn_from_them(folder: Path) -> None:
     bank = PoseBank(0, "train", folder)
     drawn = {bank.pose(number).activity for number in range(256)}

@@ -41,6 +41,7 @@ def test_the_same_number_is_the_same_pose():
     assert not torch.equal(PoseBank(4).pose(130).rotations, bank().pose(130).rotations)
 
 
+@pytest.mark.slow
 def test_poses_are_plausible_and_varied():
     poses = [bank().pose(i) for i in range(256)]
     rotations = torch.stack([pose.rotations for pose in poses])
@@ -56,6 +57,7 @@ def test_poses_are_plausible_and_varied():
     assert all(held_out.pose(i).activity in activities("held_out")[held_out.pose(i).family] for i in range(64))
 
 
+@pytest.mark.slow
 def test_lying_people_lie():
     flat = [pose for pose in map(bank().pose, range(600)) if pose.family == "lying"]
     assert len(flat) > 5

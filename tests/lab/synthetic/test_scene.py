@@ -79,6 +79,7 @@ def test_labels_describe_the_image():
         np.testing.assert_array_equal(values, seen.maps[name])
 
 
+@pytest.mark.slow
 def test_people_are_where_their_parameters_say():
     for seed in range(6):
         scene = drawn(seed, options=replace(SMALL, camera=CameraOptions(cut=0), in_front=0, cards=0))
@@ -119,6 +120,7 @@ def test_frames_of_a_clip_share_all_but_the_pose():
     assert not torch.allclose(facing[0], facing[1], atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["room", "street", "studio"])
 def test_nobody_walks_through_walls(kind):
     runner = Actor(naked(torch.zeros(10)), torch.zeros(10), sample_motion(np.random.default_rng(8), 4, 1.5))

@@ -56,6 +56,7 @@ def run(folder, recipe=None, options=OPTIONS, until=None, **more):
     return train(recipe or LineRecipe(), options, folder, CPU, stop=stop, progress=lambda *a: done.append(a), **more)
 
 
+@pytest.mark.slow
 def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_of_losses):
     monkeypatch.setattr(TrainingHistory, "plot", plot_of_losses)
     recipe = LineRecipe(count=256, dropout=0.0)
@@ -80,6 +81,7 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_
     assert json.loads((tmp_path / "training.json").read_text())["loop"]["epochs"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "titles"),
     [(("train", "validation"), ["training losses", "held-out data"]), (("validation",), ["held-out data"]), ((), [])],
@@ -99,6 +101,7 @@ def test_a_plot_has_a_column_for_what_there_is(tmp_path, monkeypatch, plot_of_lo
         assert (left < 128).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("until", [1, 8, 13])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, average):
@@ -115,6 +118,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, averag
     assert contents(whole) == contents(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["losses", "validate", "state"])
 def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, plot_of_losses, at):
     """Ended without a word after the checkpoint of step 8: in step 9, at the validation of step 16, while it saves step
@@ -320,6 +324,7 @@ def test_a_recipes_own_state_is_kept(tmp_path):
     assert again.played[:6] == ["before"] * 6
 
 
+@pytest.mark.slow
 def test_half_precision_learns_too(tmp_path):
     result = run(tmp_path, LineRecipe(count=256, dropout=0.0), replace(OPTIONS, epochs=12, precision="mixed"))
     assert result.best < 0.1
@@ -347,6 +352,7 @@ def test_a_changed_number_in_a_checkpoint_is_found(tmp_path):
         read_checkpoint(path, {})
 
 
+@pytest.mark.slow
 def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
     run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
     script, log = HELPERS / "linear_recipe.py", tmp_path / "log"
