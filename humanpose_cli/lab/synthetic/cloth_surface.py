@@ -425,25 +425,8 @@ TILES = {
     "scarf": Tile(1.375, 0.9, 1.5, 0.97),
     "glasses": Tile(1.375, 0.97, 1.5, 1.0),
 }
-# Metres above the pelvis joint between which tops and under which trousers may lie.
-_LOWEST_TOP, _HIGHEST_TOP, _HIGHEST_WAIST = -0.14, 0.6, 0.2
 # The part of the body's texture that a jacket may lie over, and how much smaller it stands in its tile.
 _OUTER_PART = Tile(0.0, 0.02, 0.77, 0.56)
-
-
-class TexelPart(NamedTuple):
-    """Some texels: rows (k,) of their AtlasTexels, flat pixel indices (k,) in the atlas, coordinates, hollow (k,)."""
-
-    rows: Array
-    pixel_rows: Array
-    where: Coordinates
-    hollow: Array
-
-    def select(self, chosen: Array) -> TexelPart:
-        """Those of indices `chosen`."""
-        return TexelPart(
-            self.rows.take(chosen), self.pixel_rows.take(chosen), self.where.at(chosen), self.hollow.take(chosen)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -466,21 +449,6 @@ class AtlasTexels:
     hollow: Array
     gap: Array
     owner: Array
-
-    @cached_property
-    def upper(self) -> TexelPart:
-        """Where tops may lie: arms, trunk, neck."""
-        at = self.where
-        return self._part(at.is_arm | ((at.y > _LOWEST_TOP) & (at.y < _HIGHEST_TOP)))
-
-    @cached_property
-    def lower(self) -> TexelPart:
-        """Where trousers may lie: legs and the trunk up to the waist."""
-        return self._part(~self.where.is_arm & (self.where.y < _HIGHEST_WAIST))
-
-    def _part(self, mask: Array) -> TexelPart:
-        rows = np.flatnonzero(mask)
-        return TexelPart(rows, self.rows[rows], self.where.at(rows), self.hollow[rows])
 
     def bleed(self, image: NDArray[np.uint8]) -> None:
         """Spread the islands' colours outwards in place, so that seams never show the gap."""

@@ -29,7 +29,6 @@ from humanpose_cli.lab.synthetic.cloth_surface import (
     ClothBase,
     Coordinates,
     ShapedBase,
-    TexelPart,
     atlas_texels,
     cloth_base,
     outer_uv,
@@ -78,11 +77,10 @@ def _paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tup
     image[part] = np.clip(colour, 0, 255).reshape(height, width, 3)
 
 
-def _paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
-    """Paint a garment of the trunk where it lies, in place; field (k,) of the texels as of `top_field`."""
+def _paint_top(top: Top, texels: AtlasTexels, field: Array, image: NDArray[np.uint8], seed: int) -> None:
+    """Paint a garment of the trunk where it lies, in place; field (n,) of the texels as of `top_field`."""
     chosen = np.flatnonzero(field > _BLEED)
-    shown, field = texels.select(chosen), field[chosen]
-    at = shown.where
+    at, field = texels.where.at(chosen), field[chosen]
     random = np.random.default_rng((seed, 4))
     colour = _paint_cloth(top.fabric, at.across, at.along)
     if top.print_on:
@@ -109,15 +107,14 @@ def _paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint
         dark = np.maximum(dark, _outline(np.abs(at.x) - 0.06, at.y - 0.07, 0.055, 0.06) * front * np.float32(0.25))
     if top.collar:
         dark = np.maximum(dark, ((field < 0.04) & (field > 0.034) & (at.y > 0.43)) * np.float32(0.4))
-    colour *= ((1 - dark) * shown.hollow)[:, None]
-    image.reshape(-1, 3)[shown.pixel_rows] = np.clip(colour, 0, 255, out=colour)
+    colour *= ((1 - dark) * texels.hollow[chosen])[:, None]
+    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255, out=colour)
 
 
-def _paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
-    """Paint trousers and the like where they lie, in place; field (k,) of the texels as of `bottom_field`."""
+def _paint_bottom(bottom: Bottom, texels: AtlasTexels, field: Array, image: NDArray[np.uint8], seed: int) -> None:
+    """Paint trousers and the like where they lie, in place; field (n,) of the texels as of `bottom_field`."""
     chosen = np.flatnonzero(field > _BLEED)
-    shown, field = texels.select(chosen), field[chosen]
-    at = shown.where
+    at, field = texels.where.at(chosen), field[chosen]
     random = np.random.default_rng((seed, 5))
     colour = _paint_cloth(bottom.fabric, at.across, at.along)
     if bottom.fabric.pattern == "denim":
@@ -135,12 +132,12 @@ def _paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArra
         dark = np.maximum(dark, ((np.abs(slant) < 0.003) & low & (at.z > 0)) * np.float32(0.4))
         seat = _outline(np.abs(at.x) - 0.08, at.y + 0.01, 0.055, 0.065) * (at.z < -0.02)
         dark = np.maximum(dark, seat * np.float32(0.3))
-    colour *= ((1 - dark) * shown.hollow)[:, None]
+    colour *= ((1 - dark) * texels.hollow[chosen])[:, None]
     if bottom.belt is not None:
         belt = (bottom.waist - at.y < 0.04) & (bottom.waist - at.y > 0.008)
         colour[belt] = np.asarray(bottom.belt, np.float32) * np.float32(0.6)
         colour[belt & (np.abs(at.x) < 0.022) & (at.z > 0)] = (168, 158, 132)
-    image.reshape(-1, 3)[shown.pixel_rows] = np.clip(colour, 0, 255, out=colour)
+    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255, out=colour)
 
 
 def _seams(at: Coordinates, field: Array, cuffs: bool) -> Array:
@@ -264,11 +261,11 @@ class Fitting:
         self.texel_fields: dict[str, Array] = {}
         bare = np.ones(len(self.texels.rows), bool)
         if outfit.bottom is not None:
-            field = self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.lower.where)
-            bare[self.texels.lower.rows[field >= _TUCK]] = False
+            field = self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.where)
+            bare &= field < _TUCK
         if outfit.top is not None:
-            field = self.texel_fields["top"] = top_field(outfit.top, self.texels.upper.where)
-            bare[self.texels.upper.rows[field >= _TUCK]] = False
+            field = self.texel_fields["top"] = top_field(outfit.top, self.texels.where)
+            bare &= field < _TUCK
         paint_skin(body, identity, self.texels, self.image, bare)
 
     def put_on_shoes(self) -> None:
@@ -305,7 +302,7 @@ class Fitting:
             below = skirt_cover(self.outfit.skirt, self.base)
             hidden = below if hidden is None else np.maximum(hidden, below)
         self._add_shell("bottom", field, thickness, hidden)
-        _paint_bottom(bottom, self.texels.lower, self.texel_fields["bottom"], self.image, self.outfit.seed)
+        _paint_bottom(bottom, self.texels, self.texel_fields["bottom"], self.image, self.outfit.seed)
 
     def put_on_top(self) -> None:
         top = self.outfit.top
@@ -316,7 +313,7 @@ class Fitting:
         if self._untucked:
             thickness = thickness + np.float32(0.022) * ramp(-self.base.where.y, -0.1, 0.0)
         self._add_shell("top", field, thickness)
-        _paint_top(top, self.texels.upper, self.texel_fields["top"], self.image, self.outfit.seed)
+        _paint_top(top, self.texels, self.texel_fields["top"], self.image, self.outfit.seed)
         if top.collar:
             self._add_loft("top", collar_grid(top, self.base, 0.004), "collar")
             _paint_tile(self.image, "collar", top.fabric, (0.4, 0.1))
@@ -352,7 +349,7 @@ class Fitting:
         thickness = top_thickness(outer, self.base.where, field, self.random)
         self._add_shell("outer", field, thickness)
         texels = atlas_texels(self.body, self.texels.size, "outer")
-        _paint_top(outer, texels.upper, top_field(outer, texels.upper.where), self.image, self.outfit.seed + 1)
+        _paint_top(outer, texels, top_field(outer, texels.where), self.image, self.outfit.seed + 1)
         texels.bleed(self.image)
         if tail is not None:
             under = self._height_at(tail.top, 70)
