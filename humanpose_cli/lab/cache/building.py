@@ -170,7 +170,7 @@ def write_index(folder: Path | str) -> IndexSummary:
             remedy = "move it elsewhere, or make the cache again with --overwrite"
             raise InputError(path, problem, expected=expected, got=shard.header.source, remedy=remedy)
         _join(joined, shard)
-    _refuse_twins(joined, paths)
+    _refuse_repeated_names(joined, paths)
     labels = [column.path for column in COLUMNS if column.path in joined.labels]
     shards: dict[str, list[Any]] = {
         "number": [each.shard for each in headers],
@@ -221,15 +221,15 @@ def _join(joined: _Joined, shard: TableFile) -> None:
     joined.people += shard.header.person_count
 
 
-def _refuse_twins(joined: _Joined, paths: Sequence[Path]) -> None:
+def _refuse_repeated_names(joined: _Joined, paths: Sequence[Path]) -> None:
     codes = np.concatenate(joined.names)
     order = np.argsort(codes, kind="stable")
-    twins = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
-    if not len(twins):
+    repeated = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
+    if not len(repeated):
         return
     ends = np.cumsum([len(part) for part in joined.names])
-    first_twin = twins[np.argmin(order[twins + 1])]  # the first that comes again
-    first, second = order[first_twin : first_twin + 2].tolist()
+    first_repeated = repeated[np.argmin(order[repeated + 1])]  # the first that comes again
+    first, second = order[first_repeated : first_repeated + 2].tolist()
     one, other = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
     shard = TableFile(one)
     name = shard.text("pictures/name", first - (int(ends[paths.index(one)]) - shard.header.picture_count))

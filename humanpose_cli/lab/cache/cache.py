@@ -95,7 +95,7 @@ class ShardSet:
             self._open[number] = None
             self._open.move_to_end(number)
             while len(self._open) > self._max_open:
-                self._shards[self._open.popitem(last=False)[0]].let_go()
+                self._shards[self._open.popitem(last=False)[0]].close()
         return shard
 
     def _opened(self, entry: ShardEntry) -> TableFile:

@@ -78,7 +78,7 @@ class Contents:
         crowds = ", ".join(f"{count:,} images with {people}" for people, count in self.crowds.items()) or "none"
         yield "people", f"{self.people:,} ({crowds})"
         named = ", ".join(f"{count:,} {_NAMED[name][count > 1]}" for name, count in self.names.items() if count)
-        yield "different", named or "nothing is named"
+        yield "different", named or "no names"
         yield "groups", f"{self.groups:,}"
         yield "sequences", f"{self.sequences:,}"
         yield from _by_protocol("protocol", self.splits)

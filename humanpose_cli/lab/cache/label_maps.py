@@ -285,8 +285,8 @@ def joint_visibility(
 ) -> NDArray[np.float32]:
     """How much of the surface around the joints of SMPL24 is visible: (24, 3) metres, camera axes → (24,) 0…1.
 
-    As `point_visibility`, but whatever shows the part of the joint, its parent or its child counts, from any side:
-    the chest shows the spine. maps: `persons`, `depth` and `parts`.
+    As `point_visibility`, but any visible pixel of the part of the joint, its parent or its child counts, from any
+    side: the chest shows the spine. maps: `persons`, `depth` and `parts`.
     """
     return point_visibility(joints, _JOINT_REACH, index, view, maps, _joint_regions())
 

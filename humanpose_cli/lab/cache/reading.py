@@ -101,7 +101,9 @@ class TableFile:
         if stop is None:
             return column[start:].copy()
         if not 0 <= start <= stop <= len(column):
-            raise self._damaged(f"{path} has {len(column)} rows, and rows {start} to {stop - 1} are spoken of")
+            raise self._damaged(
+                f"{path} has {len(column)} rows, and another table refers to rows {start} to {stop - 1}"
+            )
         return column[start:stop].copy()
 
     def take(self, path: str, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -218,7 +220,7 @@ class TableFile:
                 self._look_through(file)
         return self._links or {}
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close the file until it is read again; a thread that reads from it just now is not disturbed."""
         self._checked_columns, self._arrays, self._map = {}, {}, None
 
@@ -260,7 +262,7 @@ class TableFile:
     def _span(self, path: str, values: NDArray[Any], row: int) -> slice:
         offsets = self._part(path, "offsets")
         if not 0 <= row < len(offsets) - 1:
-            raise self._damaged(f"{path} has {len(offsets) - 1} rows, and row {row} is spoken of")
+            raise self._damaged(f"{path} has {len(offsets) - 1} rows, and another table refers to row {row}")
         start, stop = int(offsets[row]), int(offsets[row + 1])
         if not 0 <= start <= stop <= len(values):
             raise self._damaged(f"{path}/offsets do not fit the values in row {row}")

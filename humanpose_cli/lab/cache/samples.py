@@ -134,7 +134,7 @@ class Group:
     name   unique within the source
     count  how many samples reading it will give
     pairs  (protocol, split) → (input, target) numbers of samples within the group, where a protocol lists pairs
-    key    whatever the source needs to read it; plain data that can be pickled
+    key    what the source needs to read it; plain data that can be pickled
     files  it is read from, where these are the user's and may change; a shard that is older is written again
     """
 

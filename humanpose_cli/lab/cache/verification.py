@@ -145,6 +145,7 @@ def _missed(
         both = (points[:, 2] > 0) & (positions[:, 3] > 0) & (positions[:, 2] > _NEAR)
         if both.sum() < 3:
             continue
+        # The median of the errors against a share of the person's size: a few joints may be annotated badly.
         projected = positions[both, :2] / positions[both, 2:3] * focal[row] + centre[row]
         error = float(np.median(np.linalg.norm(projected - points[both, :2], axis=-1)))
         extent = float(np.linalg.norm(np.ptp(projected, axis=0)))

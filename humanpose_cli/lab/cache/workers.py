@@ -176,12 +176,12 @@ def _in_processes(
     source: Source, jobs: Sequence[ShardJob], count: int, on_images: OnImages
 ) -> Generator[ShardOutcome, None, None]:
     waiting = list(reversed(jobs))
-    everyone: list[_Worker] = []
+    started: list[_Worker] = []
     busy: dict[Connection, _Worker] = {}
 
     def start() -> None:
-        everyone.append(_Worker.start(source, waiting.pop()))
-        busy[everyone[-1].connection] = everyone[-1]
+        started.append(_Worker.start(source, waiting.pop()))
+        busy[started[-1].connection] = started[-1]
 
     try:
         for _ in range(count):
@@ -211,9 +211,9 @@ def _in_processes(
                         del busy[connection]
                         connection.close()
                     yield message
-        _wait([worker.process for worker in everyone])
+        _wait([worker.process for worker in started])
     finally:
-        _end([worker.process for worker in everyone if worker.process.is_alive()])
+        _end([worker.process for worker in started if worker.process.is_alive()])
 
 
 @contextmanager

@@ -246,7 +246,7 @@ def write_shard(
 ) -> Header:
     """Write the groups' samples as a shard; returns its header with the counts and the digest.
 
-    header     whatever is known before; counts and digest are filled in
+    header     without counts and digest, which are filled in
     read       the samples of a group, as `Source.read`
     on_sample  called after each sample
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class EstimatedImage:
     """The estimates of the people in one image.
 
-    people           the largest first, with boxes and whatever else the estimator predicts
+    people           the largest first, with boxes and the estimator's other predictions
     focal            pixels: the camera in whose axes the people are given; None if there are none
     principal_point  (2,) pixels; None for the centre
     """

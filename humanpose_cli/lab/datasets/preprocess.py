@@ -1,4 +1,4 @@
-"""A source of labelled people by its name, with whatever it needs from the other layers, for `lab.cache.building`.
+"""A source of labelled people by its name, with the tools that it needs, for `lab.cache.building`.
 
 build_cache(make_source(SourceRequest("synthetic", synthetic=SyntheticOptions(count=2000))), "people")
 build_cache(make_source(SourceRequest("3dpw", Path("3DPW"), models=(Path("SMPL_MALE.pkl"),))), "3dpw-cache")
@@ -127,7 +127,7 @@ def _without_detections(request: SourceRequest) -> Source:
 
 
 def open_request(request: SourceRequest, on_note: Callable[[str], None]) -> Source:
-    """The source; `on_note` hears what it says about its files."""
+    """The source; `on_note` is called with its notes on missing or unusual files."""
     source = make_source(request)
     for note in getattr(source, "notes", ()):
         on_note(note)

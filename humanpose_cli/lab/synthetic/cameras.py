@@ -86,6 +86,7 @@ def sample_camera(
     middle = (joints.min(0) + joints.max(0)) / 2
     lens = _lens_height(random)
     roll = random.normal(0, options.roll) + (random.uniform(-0.5, 0.5) if random.random() < 0.04 else 0.0)
+    # The distance at which the joints fill the image depends on the pitch, and this on the distance: three rounds.
     distance = 3.0
     rotation = np.eye(3)
     for _ in range(3):
@@ -456,7 +457,7 @@ class ShadowMap:
 
 
 class ContactShadow:
-    """Darkness on the floor under and around whatever is near it.
+    """Darkness on the floor under and around what is near it.
 
     points  (N, 3) metres, world axes, y above the floor
     """

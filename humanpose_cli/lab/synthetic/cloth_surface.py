@@ -358,6 +358,7 @@ def _room(points: Array, faces: Array) -> Array:
     for k in range(3):
         np.add.at(normals, faces[:, k], np.cross(b - a, c - a))
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    # A probe at a distance is blocked if a surface lies nearer to it than its start, and faces it. The last one counts.
     tree = cKDTree(points)
     room = np.full(len(points), _PROBES[-1])
     for distance in _PROBES[::-1]:

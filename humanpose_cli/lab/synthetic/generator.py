@@ -267,7 +267,7 @@ class SyntheticSource:
     def _imperfect(
         self, random: np.random.Generator, scene: SceneDescription, person: StagedPerson
     ) -> list[dict[str, Any]]:
-        """Fields of `Person` with a fit of somebody, frame by frame; none where no fits are wanted."""
+        """Fields of `Person` with a fit of the person, frame by frame; none without `imperfect_fits`."""
         if not self.options.imperfect_fits:
             return [{}] * len(scene)
         poses = matrix_to_axis_angle(person.rotations).flatten(1).numpy()

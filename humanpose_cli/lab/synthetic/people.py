@@ -236,7 +236,7 @@ class Headwear:
 
 @dataclass(frozen=True)
 class Outfit:
-    """Everything that somebody wears; None for what they do not. Skirt hides what it covers of the bottom."""
+    """Everything that a person wears; None for garments that they lack. A skirt hides the bottom that it covers."""
 
     name: str
     seed: int

@@ -261,12 +261,14 @@ def _sampled_clip(random: np.random.Generator, split: str, seconds: float, motio
 def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.Generator) -> Performance:
     step = clip.frame_rate / frame_rate
     last = len(clip) - 1
+    # Times in frames of the recording, which runs back and forth where it is too short.
     start = random.uniform(0, max(0.0, last - step * (length - 1)))
     time = start + step * np.arange(length)
     time = np.abs((time + last) % (2 * last) - last) if last > 0 else np.zeros(length)
     before = torch.from_numpy(np.minimum(np.floor(time), max(last - 1, 0)).astype(np.int64))
     after = (before + 1).clamp(max=last)
     share = torch.from_numpy(time.astype(np.float32)) - before
+    # Between two frames of the recording, rotations follow the shortest turn.
     matrices = axis_angle_to_matrix(clip.poses.unflatten(-1, (len(SMPL24), 3)))
     first, second = matrices[before], matrices[after]
     step_between = matrix_to_axis_angle(first.mT @ second) * share[:, None, None]
@@ -308,7 +310,7 @@ def turned(motion: Performance, heading: float | Tensor) -> Performance:
 
 
 def on_floor(body: Body, motion: Performance, betas: Tensor) -> Performance:
-    """The motion of a body of that shape (10,), with its feet, or whatever is lowest, on the floor.
+    """The motion of a body of that shape (10,), with its lowest point, mostly the feet, on the floor.
 
     Steps become longer and jumps higher with the length of the legs. Joined frames are moved as one, by their lowest
     point, so that people still leave the ground; others each for itself.

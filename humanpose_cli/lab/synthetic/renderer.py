@@ -124,7 +124,7 @@ class Coat:
 
 
 def _coat_of_person(mesh: DressedMesh) -> Coat:
-    """The coat of somebody dressed."""
+    """The coat of a dressed person."""
     coat = Coat(mesh.texture, mesh.uv, mesh.uv_faces, mesh.faces)
     material = np.zeros(len(mesh.vertices), np.uint8)
     material[mesh.faces.T] = mesh.material
@@ -173,12 +173,14 @@ def _paint_surfaces(
     focal  pixels, of the raster's samples; gain and shine as of `_vertex_light`
     """
     face = raster.face[0].numpy()
+    # Which mesh each sample shows.
     table = np.zeros(len(stack.faces) + 1, np.uint8)  # its last entry is that of face −1
     table[:-1] = np.repeat(np.arange(1, len(stack.first_face)), np.diff(stack.first_face))
     owner = table[face]  # 1 + the mesh that each sample sees, 0 for none
     present = np.flatnonzero(np.bincount(owner.ravel(), minlength=len(coats) + 1)[1:]).tolist()
     starts = np.cumsum([0, *(len(coat.uv) for coat in coats)]).tolist()
     texels, light = np.zeros((starts[-1], 2), np.float32), np.zeros((starts[-1], 3), np.float32)
+    # Texture positions and light of all texture vertices, with the textures at the samples' resolution.
     images: dict[int, NDArray[np.uint8]] = {}
     for mesh in present:
         coat, rows = coats[mesh], slice(starts[mesh], starts[mesh + 1])
@@ -189,6 +191,7 @@ def _paint_surfaces(
     faces = torch.cat([coat.uv_faces + start for coat, start in zip(coats, starts, strict=False)])
     at = interpolate(raster, faces, torch.from_numpy(texels)[None])[0].numpy()
     lit = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
+    # Colours mesh by mesh, in the rectangle that shows it; light and highlights of all at once.
     colour = np.zeros((*face.shape, 3), np.uint8)
     for mesh in present:
         where = owner == mesh + 1
@@ -207,6 +210,7 @@ def _paint_surfaces(
 
 def _level(stack: MeshStack, coat: Coat, mesh: int, shown: NDArray[np.int32], focal: float) -> int:
     """How often a texture is halved to be about as fine as the samples, estimated on some of the visible faces."""
+    # Area in samples of some faces: metres squared, foreshortened, enlarged by the focal length over the distance.
     some = shown[:: max(1, len(shown) // 256)] - stack.first_face[mesh]
     corners: Tensor = coat.faces[some] + int(stack.first_vertex[mesh])
     points = stack.vertices.numpy()[corners.numpy()]
@@ -218,6 +222,7 @@ def _level(stack: MeshStack, coat: Coat, mesh: int, shown: NDArray[np.int32], fo
     slant = np.abs(np.einsum("nk,nk->n", across, middle))
     slant /= np.maximum(area * np.linalg.norm(middle, axis=1), 1e-12)
     samples = area * np.maximum(slant, 0.3) * (focal / np.maximum(middle[:, 2], 0.05)) ** 2
+    # Their area in texels; each halving of the texture divides it by four.
     step = positions[:, 1:] - positions[:, :1]
     texels = np.abs(step[:, 0, 0] * step[:, 1, 1] - step[:, 0, 1] * step[:, 1, 0])
     ratio = float(np.median(texels / np.maximum(samples, 1e-9)))

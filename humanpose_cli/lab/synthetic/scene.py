@@ -196,14 +196,14 @@ def sample_props(
               cards of flat things near the lens. What would hide too much of the first person is left out.
     """
     props: list[Prop] = []
-    everyone = np.concatenate(list(joints))
+    all_joints = np.concatenate(list(joints))
     if random.random() < around:
         for _ in range(int(random.integers(1, 5))):
-            props += _standing_things(random, camera, everyone, front=False)
+            props += _standing_things(random, camera, all_joints, front=False)
     if random.random() < in_front:
         for _ in range(int(random.integers(1, 3))):
             if random.random() < 0.5:
-                props += _standing_things(random, camera, everyone, front=True)
+                props += _standing_things(random, camera, all_joints, front=True)
             else:
                 props.append(_floating(random, camera, joints[0]))
     if random.random() < cards:
@@ -211,10 +211,10 @@ def sample_props(
     return [prop for prop in props if _hidden(prop, camera, joints[0]) < _MAX_HIDDEN]
 
 
-def _standing_things(random: np.random.Generator, camera: SceneCamera, everyone: Array, *, front: bool) -> list[Prop]:
+def _standing_things(random: np.random.Generator, camera: SceneCamera, all_joints: Array, *, front: bool) -> list[Prop]:
     """A thing on the floor before or behind the people, if there is room for it."""
     thing, radius = _standing_thing(random)
-    point = _free_position(random, camera, everyone, radius, front=front)
+    point = _free_position(random, camera, all_joints, radius, front=front)
     if point is None:
         return []
     return [replace(thing, solid=moved(thing.solid, point, turn=random.uniform(0, 2 * math.pi)))]
@@ -252,10 +252,10 @@ def _standing_thing(random: np.random.Generator) -> tuple[Prop, float]:
 
 
 def _free_position(
-    random: np.random.Generator, camera: SceneCamera, everyone: Array, radius: float, *, front: bool
+    random: np.random.Generator, camera: SceneCamera, all_joints: Array, radius: float, *, front: bool
 ) -> Array | None:
     """A spot of the floor clear of people and lens, before or behind the people as the camera sees them."""
-    middle = everyone.mean(0)
+    middle = all_joints.mean(0)
     view = np.array([camera.position[0] - middle[0], 0, camera.position[2] - middle[2]])
     distance = float(np.linalg.norm(view))
     towards = view / max(distance, 1e-6)
@@ -264,14 +264,14 @@ def _free_position(
         ahead = random.uniform(0.3, max(0.35, 0.6 * distance)) if front else random.uniform(-2.5, 0.2)
         aside = random.normal(0, 0.7) if front else random.choice([-1, 1]) * random.uniform(0.2, 1.8)
         point = np.array([middle[0], 0, middle[2]]) + ahead * towards + aside * across
-        clear = np.linalg.norm((everyone - point)[:, [0, 2]], axis=1).min() > radius + 0.22
+        clear = np.linalg.norm((all_joints - point)[:, [0, 2]], axis=1).min() > radius + 0.22
         if clear and np.linalg.norm((camera.position - point)[[0, 2]]) > radius + 0.5:
             return point
     return None
 
 
 def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -> Prop:
-    """A thing between the lens and one of the person's joints, as if somebody carried it through the image."""
+    """A thing between the lens and one of the person's joints, as if it were carried through the image."""
     target = joints[int(random.integers(len(joints)))] + random.normal(0, 0.12, 3)
     lens = camera.position
     distance = float(np.linalg.norm(target - lens))
@@ -320,7 +320,7 @@ def _hidden(prop: Prop, camera: SceneCamera, joints: Array) -> float:
 
 
 def seat_for(random: np.random.Generator, pelvis: Array, knees: Array) -> Prop:
-    """A stool, box, bench or sofa under somebody who sits: pelvis (3,) and knees (2, 3) in world axes."""
+    """A stool, box, bench or sofa under a person who sits: pelvis (3,) and knees (2, 3) in world axes."""
     forward = (knees.mean(0) - pelvis) * [1, 0, 1]
     reach = float(np.linalg.norm(forward))
     turn = math.atan2(forward[0], forward[2])
@@ -481,7 +481,7 @@ def _placed(
 
 
 def _trans(body: Body, betas: Tensor, pelvis: Tensor) -> Tensor:
-    """Translations (T, 3) that bring the pelvis of a body to positions (T, 3), whatever axes these are in."""
+    """Translations (T, 3) that bring the pelvis of a body to positions (T, 3), in any axes."""
     return pelvis - body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
 
 

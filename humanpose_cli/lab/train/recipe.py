@@ -132,7 +132,7 @@ class Recipe(ABC, Generic[Batch]):
         return None
 
     def state(self) -> dict[str, Any]:
-        """Whatever else decides the next steps, as plain values and tensors; goes into checkpoints."""
+        """All else that decides the next steps, as plain values and tensors; goes into checkpoints."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:

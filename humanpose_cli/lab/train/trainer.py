@@ -199,7 +199,7 @@ class _Loop:
         write_json(self.folder / RUN, {"seconds": round(self.seconds, 3)})
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
-        """Until the run is finished or somebody asks to stop; an interruption that comes between steps saves."""
+        """Until the run is finished or `stop` is true; an interruption that comes between steps saves."""
         try:
             return self.steps_until(stop)
         except KeyboardInterrupt:
@@ -559,7 +559,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         changed = [name for name in names if saved.get(name) != settings.get(name)]
     except InputError:
         raise
-    except Exception as error:  # whatever torch's unpickler meets
+    except Exception as error:  # torch's unpickler raises many kinds
         raise InputError(
             path, f"cannot be read ({reason_of(error)})", remedy="delete it to start anew, or `resume=False`"
         ) from error
