@@ -6,8 +6,8 @@ arrays with one row: transl, global_orient, body_pose (63), betas (10) and other
 Human-scene contact is not read either.
 
 Labels: `poses` of SMPL's joints (SMPL-X has the same, the hands' are zero) with the root turned into the camera and
-body "smplx", `betas` of that model; with the models also `trans`, and all labels that are drawn from bodies. Without them the
-joints are unknown: crops are made around the usual position of the pelvis.
+body "smplx", `betas` of that model; with the models also `trans`, and all labels that are drawn from bodies. Without
+them the joints are unknown: crops are made around the usual position of the pelvis.
 
 Protocol "rich": the owners' train, val and test. A group is one camera's images of one folder; a crop holds all
 people of a frame.
