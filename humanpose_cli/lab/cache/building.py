@@ -403,7 +403,8 @@ def _run(
 def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
     """The header of a shard that need not be written again."""
     path = folder / shard_name(number)
-    if not path.exists() or _newest(plan.shards[number]) > path.stat().st_mtime:
+    files = (file for group in plan.shards[number] for file in group.files if file.exists())
+    if not path.exists() or any(file.stat().st_mtime > path.stat().st_mtime for file in files):
         return None
     try:
         shard = TableFile(path, "shard")
@@ -412,11 +413,6 @@ def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
         return None
     header = shard.header
     return header if (header.shard, header.plan) == (number, plan.header.plan) else None
-
-
-def _newest(groups: Sequence[Group]) -> float:
-    """When the newest file of the groups was written, seconds; 0 where none is known."""
-    return max((path.stat().st_mtime for group in groups for path in group.files if path.exists()), default=0.0)
 
 
 def _others(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:

@@ -16,6 +16,7 @@ from humanpose_cli.lab.cache.cache import Cache
 
 LIST_NAME = "pictures.json"
 _JPEG = b"\xff\xd8"
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def export_images(
@@ -36,24 +37,25 @@ def export_images(
     for done, row in enumerate(rows.tolist(), 1):
         sample = cache.sample(row)
         suffix = ".jpg" if sample.image.startswith(_JPEG) else ".png"
-        plain = str(PurePosixPath(sample.name).with_suffix("")) if _has_suffix(sample.name) else sample.name
-        if PurePosixPath(plain).is_absolute() or ".." in PurePosixPath(plain).parts:
+        name = PurePosixPath(sample.name)
+        if name.is_absolute() or ".." in name.parts:
             raise InputError(cache.path, "names an image outside of the folder", got=sample.name)
-        path = out / f"{plain}{suffix}"
+        file = f"{name.with_suffix('') if name.suffix.lower() in _SUFFIXES else name}{suffix}"
+        path = out / file
         ensure_folder(path.parent)
         write_bytes(path, sample.image)
         written.append(path)
         entries.append(
             {
                 "name": sample.name,
-                "file": f"{plain}{suffix}",
+                "file": file,
                 "size": list(sample.size),
                 "focal": sample.focal,
                 "principal_point": None if sample.principal_point is None else list(sample.principal_point),
                 "sequence": sample.sequence,
                 "frame": sample.frame,
                 "people": [
-                    {"person": number, "identity": person.identity, "box": _plain(person.box)}
+                    {"person": number, "identity": person.identity, "box": _rounded(person.box)}
                     for number, person in enumerate(sample.people)
                 ],
             }
@@ -65,9 +67,5 @@ def export_images(
     return (out / LIST_NAME, *written)
 
 
-def _has_suffix(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-
-def _plain(box: NDArray[Any] | None) -> list[float] | None:
+def _rounded(box: NDArray[Any] | None) -> list[float] | None:
     return None if box is None else [round(float(value), 2) for value in box]
