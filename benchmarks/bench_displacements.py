@@ -27,7 +27,8 @@ from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.recipes.people import people_in, visible_people
 from humanpose_cli.lab.recipes.refiner.examples import DrawnFit, RefinerExamples
 from humanpose_cli.lab.recipes.refiner.losses import endpoint_errors
-from humanpose_cli.lab.synthetic.generator import PROTOCOL, SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import PROTOCOL, SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions, DisplacementPredictor
 from humanpose_cli.networks.weights import WEIGHTS, find_weights
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, NetworkCorrespondence

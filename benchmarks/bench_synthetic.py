@@ -45,7 +45,7 @@ def make(part: int, parts: int, count: int, structure: str, start: Any) -> dict[
     import torch
 
     from humanpose_cli.lab.synthetic import generator
-    from humanpose_cli.lab.synthetic.generator import SyntheticOptions
+    from humanpose_cli.lab.synthetic.options import SyntheticOptions
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -28,7 +28,8 @@ from humanpose_cli.core.device import resolve_device, usable_cores
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.registry import MODELS
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions, moved
 from humanpose_cli.lab.train.trainer import train
 

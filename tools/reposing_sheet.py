@@ -30,7 +30,8 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.lab.cache.encoding import decode_image
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.scene import ReposingScene

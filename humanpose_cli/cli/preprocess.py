@@ -16,6 +16,7 @@ from humanpose_cli.cli.options import (
     ShardOption,
     argument,
     body_option,
+    of,
     option,
     out_option,
     read_items,
@@ -24,12 +25,12 @@ from humanpose_cli.cli.session import Session, command
 from humanpose_cli.cli.settings import nearest
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from humanpose_cli.lab.cache.building import BuildResult, PlannedShard
-    from humanpose_cli.lab.synthetic.generator import SyntheticOptions
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 
@@ -40,23 +41,10 @@ _SOURCE = argument(
 )
 _ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
 _OUT = out_option("--out CACHE", "Folder for the cache.")
-_COUNT = option("--count N", "Number of images.", _OF_SYNTHETIC, min=1)
-_SIZE = option("--size N", "Width and height in pixels.", _OF_SYNTHETIC)
 _PAIRS = option(
     "--pairs", "Pairs of images: one person, clothing and background, two poses. Default: single images.", _OF_SYNTHETIC
 )
 _CLIPS = option("--clips LENGTH", "Clips of LENGTH frames. Default: single images.", _OF_SYNTHETIC)
-_MOTIONS = option(
-    "--motions FOLDER", "Motions of AMASS, beside the shipped pose library. Default: none.", _OF_SYNTHETIC
-)
-_BACKGROUNDS = option(
-    "--backgrounds FOLDER", "Images for the background, beside generated ones. Default: none.", _OF_SYNTHETIC
-)
-_IMPERFECT = option(
-    "--imperfect-fits",
-    "Add to each person a fit with the errors of an estimator, to train refinement. Default: none.",
-    _OF_SYNTHETIC,
-)
 _FITS = option("--fits FOLDER", "Fit files of hpc fit for these images. Default: none.", _OF_SETS)
 _DENSEPOSE = option("--densepose PATH", "DensePose's output for these images. Default: none.", _OF_SETS)
 _MODELS = option(
@@ -95,18 +83,16 @@ _RESUME = option("--resume/--no-resume", "Keep the finished files of an interrup
 class GeneratorFlags:
     """What synthetic people are made, as one parameter."""
 
-    count: Annotated[int, _COUNT] = 1000
-    size: Annotated[int, _SIZE] = 256
+    count: Annotated[int, of(SyntheticOptions, "count", _OF_SYNTHETIC)] = 1000
+    size: Annotated[int, of(SyntheticOptions, "size", _OF_SYNTHETIC)] = 256
     pairs: Annotated[bool, _PAIRS] = False
     clips: Annotated[int | None, _CLIPS] = None
-    motions: Annotated[Path | None, _MOTIONS] = None
-    backgrounds: Annotated[Path | None, _BACKGROUNDS] = None
-    imperfect_fits: Annotated[bool, _IMPERFECT] = False
+    motions: Annotated[Path | None, of(SyntheticOptions, "motions", _OF_SYNTHETIC)] = None
+    backgrounds: Annotated[Path | None, of(SyntheticOptions, "backgrounds", _OF_SYNTHETIC)] = None
+    imperfect_fits: Annotated[bool, of(SyntheticOptions, "imperfect_fits", _OF_SYNTHETIC)] = False
 
     def options(self, seed: int) -> SyntheticOptions:
         """The generator's; UsageError where they do not fit together."""
-        from humanpose_cli.lab.synthetic.generator import SyntheticOptions
-
         if self.pairs and self.clips is not None:
             raise UsageError("--pairs", "cannot be given together with --clips")
         values: dict[str, Any] = {"motions": self.motions, "backgrounds": self.backgrounds}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from humanpose_cli.lab.cache.building import build_cache
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from humanpose_cli.lab.cache.building import build_cache
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.networks.weights import read_header
 
 pytestmark = pytest.mark.slow

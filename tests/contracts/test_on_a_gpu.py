@@ -23,7 +23,8 @@ from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.warp3d.recipe import Warp3dRecipe, Warp3dTraining
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.train.recipe import TrainOptions, moved
 from humanpose_cli.lab.train.trainer import LAST, train
 from humanpose_cli.models.nbf.network import load_nbf

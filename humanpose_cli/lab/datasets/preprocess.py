@@ -21,7 +21,8 @@ from humanpose_cli.lab.cache.samples import Group, LabellingSource, Sample, Sour
 from humanpose_cli.lab.datasets.estimators import BodyJointFitter, FitEstimator, SourceTools
 from humanpose_cli.lab.datasets.labelling import DetectedLabels, RenderedLabels
 from humanpose_cli.lab.datasets.registry import SOURCES, open_source
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 
 SYNTHETIC = "synthetic"
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
@@ -28,6 +26,7 @@ from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
 from humanpose_cli.lab.synthetic.dressing import dress
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.motions import library_with
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
 from humanpose_cli.lab.synthetic.poses import BLOCK, Performance, Pose, PoseBank, activities, held_pose, sample_motion
 from humanpose_cli.lab.synthetic.renderer import (
@@ -39,59 +38,6 @@ from humanpose_cli.lab.synthetic.renderer import (
     people_of_frame,
 )
 from humanpose_cli.lab.synthetic.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
-
-Structure = Literal["single", "pairs", "clips"]
-_MAX_SIZE, _MAX_FRAMES = 2048, 512
-
-
-@dataclass(frozen=True)
-class SyntheticOptions(Options):
-    """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes."""
-
-    count: int = option(1000, "Images, rounded up to whole pairs or clips.", minimum=1)
-    size: int = option(256, "Side of an image.", unit="pixels", minimum=32, maximum=_MAX_SIZE)
-    structure: Structure = option(
-        "single", "Single images, or pairs or clips of one person in the same clothes before the same background."
-    )
-    clip_length: int = option(16, "Frames of a clip, 2 or more.")
-    frame_rate: float = option(10.0, "Frame rate of clips.", unit="frames/second", above=0, maximum=120)
-    seed: int = option(0, "Decides all random choices.")
-    motions: Path | None = option(
-        None,
-        "Folder of AMASS's motions (see `lab.synthetic.motions`), beside the shipped pose library.",
-        unset="the pose library alone",
-    )
-    backgrounds: Path | None = option(
-        None, "Folder of background images, beside the procedural ones.", unset="procedural ones alone"
-    )
-    picture_share: float = option(0.6, "Share of the scenes before these images, if any.", minimum=0, maximum=1)
-    companions: float = option(0.2, "Probability of other people in the image.", minimum=0, maximum=1)
-    validation: float = option(
-        0.05,
-        "Share of the identities of this split, with clothes and activities that the others never show.",
-        minimum=0,
-    )
-    test: float = option(0.05, "Likewise.", minimum=0)
-    imperfect_fits: bool = option(
-        False, "Add to each person a fit with the errors of an estimator, for training refinement."
-    )
-    texture_size: int = option(512, "Side of a person's texture.", unit="texels", minimum=64, maximum=4096)
-    in_front: float = option(0.3, "Probability of objects in front of people.", minimum=0, maximum=1)
-    damage: float = option(1.0, "Strength of blur, noise and compression.", minimum=0, maximum=4)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.structure == "clips" and not 2 <= self.clip_length <= _MAX_FRAMES:
-            raise UsageError("clips", "is out of range", expected=f"2 to {_MAX_FRAMES}", got=str(self.clip_length))
-        if self.validation + self.test > 1:
-            got = f"{self.validation} and {self.test}"
-            raise UsageError("validation, test", "are out of range", expected="together 0 to 1", got=got)
-
-    @property
-    def group_size(self) -> int:
-        """Images that belong together."""
-        return {"single": 1, "pairs": 2, "clips": self.clip_length}[self.structure]
-
 
 PROTOCOL = "synthetic"
 GROUPS_PER_IDENTITY = 6

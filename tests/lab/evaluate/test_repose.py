@@ -32,7 +32,8 @@ from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Traini
 from humanpose_cli.lab.evaluate.warping import warping_table
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops
 from humanpose_cli.lab.recipes.warp3d.recipe import Warp3dTraining, pairs_of
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import Generator, Warp3d

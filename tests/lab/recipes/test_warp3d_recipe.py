@@ -19,7 +19,8 @@ from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, drawn_pairs, listed_pairs, one_camera
 from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining, pairs_of
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, train
 from humanpose_cli.models.warp3d.config import DiscriminatorConfig

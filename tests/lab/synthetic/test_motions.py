@@ -17,8 +17,9 @@ from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.lifter.examples import pose_pool
 from humanpose_cli.lab.recipes.lifter.recipe import LifterRecipe, LifterTraining
 from humanpose_cli.lab.synthetic import motions
-from humanpose_cli.lab.synthetic.generator import SyntheticOptions, SyntheticSource, activities_of
+from humanpose_cli.lab.synthetic.generator import SyntheticSource, activities_of
 from humanpose_cli.lab.synthetic.motions import library_with, motion_files
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.synthetic.poses import LIBRARY, PoseBank, activities, sample_motion
 from humanpose_cli.models.lifter.metric import LifterOptions
 

@@ -1,0 +1,63 @@
+"""What synthetic people are made of. Needs no torch: `hpc preprocess --help` reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import Options, option
+
+Structure = Literal["single", "pairs", "clips"]
+_MAX_SIZE, _MAX_FRAMES = 2048, 512
+
+
+@dataclass(frozen=True)
+class SyntheticOptions(Options):
+    """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes."""
+
+    count: int = option(1000, "Images, rounded up to complete pairs or clips.", value="N", minimum=1)
+    size: int = option(256, "Side of an image.", unit="pixels", minimum=32, maximum=_MAX_SIZE)
+    structure: Structure = option(
+        "single", "Single images, or pairs or clips of one person in the same clothes before the same background."
+    )
+    clip_length: int = option(16, "Frames of a clip, 2 or more.")
+    frame_rate: float = option(10.0, "Frame rate of clips.", unit="frames/second", above=0, maximum=120)
+    seed: int = option(0, "Decides all random choices.")
+    motions: Path | None = option(
+        None,
+        "Folder of AMASS's motions, beside the shipped pose library.",
+        value="FOLDER",
+        unset="the pose library alone",
+    )
+    backgrounds: Path | None = option(
+        None, "Folder of background images, beside procedural ones.", value="FOLDER", unset="procedural ones alone"
+    )
+    picture_share: float = option(0.6, "Share of the scenes before these images, if any.", minimum=0, maximum=1)
+    companions: float = option(0.2, "Probability of other people in the image.", minimum=0, maximum=1)
+    validation: float = option(
+        0.05,
+        "Share of the identities of this split, with clothes and activities that the others never show.",
+        minimum=0,
+    )
+    test: float = option(0.05, "Likewise.", minimum=0)
+    imperfect_fits: bool = option(
+        False, "Add to each person a fit with the errors of an estimator, for training refinement."
+    )
+    texture_size: int = option(512, "Side of a person's texture.", unit="texels", minimum=64, maximum=4096)
+    in_front: float = option(0.3, "Probability of objects in front of people.", minimum=0, maximum=1)
+    damage: float = option(1.0, "Strength of blur, noise and compression.", minimum=0, maximum=4)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.structure == "clips" and not 2 <= self.clip_length <= _MAX_FRAMES:
+            raise UsageError("clips", "is out of range", expected=f"2 to {_MAX_FRAMES}", got=str(self.clip_length))
+        if self.validation + self.test > 1:
+            got = f"{self.validation} and {self.test}"
+            raise UsageError("validation, test", "are out of range", expected="together 0 to 1", got=got)
+
+    @property
+    def group_size(self) -> int:
+        """Images that belong together."""
+        return {"single": 1, "pairs": 2, "clips": self.clip_length}[self.structure]
