@@ -113,7 +113,7 @@ def _digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -> str
     digest = hashlib.sha256(json.dumps([source, options]).encode())
     for shard in shards:
         for group in shard:
-            pairs = sorted((list(key), [list(pair) for pair in pairs]) for key, pairs in group.pairs.items())
+            pairs = sorted((list(key), list(map(list, listed))) for key, listed in group.pairs.items())
             digest.update(json.dumps([group.name, group.count, pairs]).encode())
         digest.update(b"\n")
     return digest.hexdigest()

@@ -133,6 +133,7 @@ def _averaged(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArra
     The last row and column of the image are repeated where they do not fill a mean.
     """
     size = np.array([pixels.shape[1], pixels.shape[0]])
+    # The part is aligned to whole blocks, with one more block around it for the interpolation.
     first = np.clip(at.min((0, 1)) // factor - 1, 0, (size - 1) // factor).astype(int) * factor
     last = np.clip(np.ceil(at.max((0, 1))) + 2 * factor, first + 1, size).astype(int)
     part = pixels[first[1] : last[1], first[0] : last[0]]

@@ -118,10 +118,12 @@ def synchronise(files: Mapping[str, Path]) -> Synchronisation:
         image, mocap, step = (float(number) for number in _numbers(path, 3))
         if step <= 0:
             raise InputError(path, "has an unusable third line", expected="a positive number", got=str(step))
+        # The clock starts at the mocap's frame of the first file; other cameras' images are counted from there.
         if not starts:
             time = mocap
         starts[camera] = image + (time - mocap) / step
         scale += step / len(files)
+    # Common frame 1 is the first image of the camera that starts first, or the mocap's first frame if that is later.
     earliest = min(starts.values())
     time -= scale * (earliest - 1)
     shift = 1 - earliest
@@ -191,6 +193,7 @@ class _Segments:
             raise InputError(self.points.path, f"has no axes after {name}")
         corners = self.points.positions[:, [origin, origin + 2, origin + 3, origin + 1]]
         detected = np.logical_and.reduce([self.detected(origin + step) for step in range(4)])
+        # Between two frames of the mocap, a segment follows the shortest turn.
         turns = [self._turn(corners[frames]) for frames in (self.before, self.after)]
         step = (turns[0].inv() * turns[1]).as_rotvec()
         return (turns[0] * Rotation.from_rotvec(self.between * step)).as_matrix(), detected
@@ -200,6 +203,7 @@ class _Segments:
         axes = corners[:, 1:] - corners[:, :1]
         lengths = np.linalg.norm(axes, axis=-1, keepdims=True)
         axes = np.where(lengths > 0, axes / np.maximum(lengths, 1e-9), np.eye(3))
+        # The nearest rotation to the measured axes, which are not quite orthogonal.
         u, _, vh = np.linalg.svd(axes.transpose(0, 2, 1))
         u[:, :, 2] *= np.sign(np.linalg.det(u @ vh))[:, None]
         return Rotation.from_matrix(u @ vh)

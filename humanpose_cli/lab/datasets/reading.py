@@ -66,7 +66,7 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
         expected = delimiter.join(columns)
         raise InputError(f"{path}, line 1", f"lacks {', '.join(missing)}", expected=expected, got=",".join(header)[:80])
     _check_columns(path, rows[1:], len(header), 2)
-    return [dict(zip(header, (text.strip() for text in row), strict=True)) for row in rows[1:]]
+    return [dict(zip(header, map(str.strip, row), strict=True)) for row in rows[1:]]
 
 
 def read_table(path: Path, columns: int, *, header_lines: int = 0) -> list[list[str]]:

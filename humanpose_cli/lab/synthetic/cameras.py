@@ -404,7 +404,8 @@ class ShadowMap:
         self.axes = np.stack((right, np.cross(-towards, right), -towards)).astype(np.float32)
         axes = torch.from_numpy(self.axes)
         along = [vertices[:, 0] * x + vertices[:, 1] * y + vertices[:, 2] * z for x, y, z in axes.tolist()]
-        low, high = (np.array([float(end) for end in ends]) for ends in zip(*map(torch.aminmax, along), strict=True))
+        low = np.array([float(axis.amin()) for axis in along])
+        high = np.array([float(axis.amax()) for axis in along])
         self.centre = ((low + high) / 2).astype(np.float32)
         half = float((high - low)[:2].max()) / 2 * 1.02 + 0.05
         self.side, self.penumbra = side, penumbra

@@ -413,6 +413,7 @@ class Fitting:
 
     def _add_shell(self, material: str, field: Array, thickness: Array, hidden: Array | None = None) -> None:
         """Lay cloth over everything so far; where `hidden` (N,) > 0 something laid on later hides it."""
+        # No further off than other cloth allows, no closer than what lies beneath.
         inside = field > -0.03
         beneath = self.height + np.float32(_LAYER_GAP) * (self.height > 0)
         thickness = np.maximum(np.minimum(thickness, np.maximum(self.base.room, 0.004)), beneath + np.float32(0.0015))

@@ -204,6 +204,7 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
     """The surface of a grid on an identity's body, its texture spread over a tile of the atlas."""
     rows, columns = grid.points.shape[:2]
     flat = grid.points.reshape(-1, 3)
+    # The grid is made on the average body: it moves with the nearest points of this identity's body.
     near, share = _nearest_points(base, flat, grid.group)
     moved = ((shape.points - base.template)[near] * share[..., None]).sum(1)
     weights = (base.weights[near] * share[..., None]).sum(1) if grid.weights is None else grid.weights
