@@ -163,7 +163,7 @@ class RestBody(NamedTuple):
 class PosedBody(NamedTuple):
     """A posed body.
 
-    vertices     (B, V, 3) metres, or None where they were not asked for
+    vertices     (B, V, 3) metres, or None where `vertices` is False
     joints       (B, 24, 3) metres
     rotations    (B, 24, 3, 3) absolute part rotations R; the identity everywhere is the T pose
     linear       (B, 24, 3, 3) s R Q: what each bone does to vectors of the rest body
@@ -193,7 +193,7 @@ class Body(torch.nn.Module):
     pose_directions   (V, 3, 207) or None: times the relative rotations of all joints but the root minus identity,
                       row by row
     joint_regressor   (24, V), rows sum to 1, or None: finds the joints of the resting mesh, in SMPL's own files
-    faces             (F, 3) int32, counter-clockwise seen from outside
+    faces             (F, 3) int32, counter-clockwise from outside
     uv                (T, 2) in 0…1, v down: pixel = uv · size; uv_faces (F, 3) int32
     part_labels       (V,) int32 rows of SMPL24
     mirror_vertices   (V,) int64, the vertex that each one becomes when left and right are swapped
@@ -296,8 +296,8 @@ class Body(torch.nn.Module):
     def landmarks(self, name: str) -> LandmarkSet:
         """The landmark set of that name: 'blazepose33', 'coco17', 'h36m17', 'reposing19' or 'face13'."""
         if name not in self._landmarks:
-            known = ", ".join(self._landmarks) or "none"
-            raise UsageError("landmarks", f"{self.name} has no set named {name!r}", expected=known)
+            names = ", ".join(self._landmarks) or "none"
+            raise UsageError("landmarks", f"{self.name} has no set named {name!r}", expected=names)
         points = self._landmarks[name]
         assert isinstance(points, LandmarkSet)
         return points
@@ -351,10 +351,12 @@ def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
         raise UnavailableError(path, f"the {what} is missing", remedy="reinstall humanpose-cli")
     with np.load(path, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}
-    own = int(stored["schema_version"])
-    if own != version:
+    stored_version = int(stored["schema_version"])
+    if stored_version != version:
         problem = f"is a {what} of another version"
-        raise InputError(path, problem, expected=str(version), got=str(own), remedy="reinstall humanpose-cli")
+        raise InputError(
+            path, problem, expected=str(version), got=str(stored_version), remedy="reinstall humanpose-cli"
+        )
     return stored
 
 

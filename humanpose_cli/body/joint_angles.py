@@ -132,8 +132,8 @@ def angles_from_named(degrees: Mapping[str, float]) -> Tensor:
         joint, _, angle = key.partition(".")
         joints = [name for name in (joint, f"left_{joint}", f"right_{joint}") if name in SMPL24]
         if not joints or angle not in ANGLE_NAMES[joints[0]]:
-            known = ", ".join(ANGLE_NAMES[joints[0]]) if joints else "joints of smpl24"
-            raise UsageError(key, "is not a joint angle", expected=known)
+            names = ", ".join(ANGLE_NAMES[joints[0]]) if joints else "joints of smpl24"
+            raise UsageError(key, "is not a joint angle", expected=names)
         for name in joints:
             angles[SMPL24.index(name), ANGLE_NAMES[name].index(angle)] = degrees[key]
     return torch.deg2rad(angles)

@@ -15,7 +15,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 # Body axes (y up, z forward) to camera axes (y down, z forward) for an upright person facing the camera.
 BODY_FACING_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
 _NEUTRAL_DEGREES = {"shoulder.elevation": -68.0, "elbow.flexion": 18.0, "knee.flexion": 6.0, "hip.flexion": 4.0}
-_LEAST_CONFIDENCE = 0.15  # of a landmark that may orient a limb
+_MIN_CONFIDENCE = 0.15  # of a landmark that may orient a limb
 
 
 class _Limb(NamedTuple):
@@ -65,7 +65,7 @@ def limb_rotations(
         parent = chest if limb.upper.endswith("shoulder") else pelvis
         rows = [skeleton.index(joint) for joint in (limb.upper, limb.lower, limb.end)]
         lengths = (points[:, rows[1:]] - points[:, rows[:-1]]).norm(dim=-1)
-        detected = (confidence[:, rows].amin(-1) > _LEAST_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
+        detected = (confidence[:, rows].amin(-1) > _MIN_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
         upper, lower = _orient_limb(limb, zero, parent, points[:, rows], names)
         for joint, rotation in ((limb.upper, upper), (limb.lower, lower)):
             column = names.index(joint)
@@ -77,8 +77,8 @@ def _torso_frames(skeleton: Skeleton, points: Tensor, confidence: Tensor) -> tup
     """Pelvis and chest rotations (N, 3, 3), body to camera."""
     corners = [skeleton.index(name) for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
     left_hip, right_hip, left_shoulder, right_shoulder = points[:, corners].unbind(1)
-    hips_detected = confidence[:, corners[:2]].amin(-1) > _LEAST_CONFIDENCE
-    shoulders_detected = confidence[:, corners[2:]].amin(-1) > _LEAST_CONFIDENCE
+    hips_detected = confidence[:, corners[:2]].amin(-1) > _MIN_CONFIDENCE
+    shoulders_detected = confidence[:, corners[2:]].amin(-1) > _MIN_CONFIDENCE
     facing = BODY_FACING_CAMERA.to(points).expand(len(points), 3, 3)
     up = torch.where(
         (hips_detected & shoulders_detected)[:, None],

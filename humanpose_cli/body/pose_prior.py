@@ -3,8 +3,8 @@
 Drawn poses are library frames and key poses, mirrored, mixed limb by limb, blended and jittered.
 
 The prior is Gaussian mixtures over the joint angles of legs, arms and trunk. Each limb has its own
-mixture, shared by left and right, and limbs recombine freely: that covers poses that nobody recorded as a whole. For a
-group of limbs with angles x and components k of weight w, mean μ and covariance Σ, the distance is
+mixture, shared by left and right, and limbs recombine freely: that covers poses of which only the parts were recorded.
+For a group of limbs with angles x and components k of weight w, mean μ and covariance Σ, the distance is
 
     m(x) = min_k  ½ (x − μ_k)ᵀ Σ_k⁻¹ (x − μ_k) + c_k,    c_k = ½ log det Σ_k − log w_k − min over k of the same,
 
@@ -120,7 +120,7 @@ def vary_poses(
     source     gives (B, 24, 3, 3) poses at each call, of which trunks and arms are taken
     generator  decides everything
 
-    All joint angles lie within the joint limits; limbs may pass through trunk or head (`self_penetration` tells).
+    All joint angles lie within the joint limits; limbs may pass through trunk or head (see `self_penetration`).
     """
     options, count = options or SamplingOptions(), len(poses)
 

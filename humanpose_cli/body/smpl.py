@@ -99,7 +99,7 @@ _FIELDS = tuple(_LAYOUTS["smpl"].fields)
 def load_smpl(path: str | Path) -> Body:
     """Read a model file of SMPL, SMPL-H or SMPL-X; its first 10 shape components are kept, and its pose blend shapes.
 
-    The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender that the file's name tells.
+    The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender in the file's name.
     UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
     """
     path = model_file(path)
@@ -305,7 +305,7 @@ def _landmark_set(
 
 
 def load_models(paths: Iterable[Path | str]) -> dict[str, Body]:
-    """Models by gender ("neutral", "male", "female"), which their files' names tell; UsageError for two of one."""
+    """Models by gender ("neutral", "male", "female"), which are in their files' names; UsageError for two of one."""
     models: dict[str, Body] = {}
     for path in paths:
         model = load_smpl(path)

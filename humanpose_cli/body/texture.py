@@ -1,6 +1,6 @@
 """Texture maps of bodies: baking a photo into them, filling their gaps, and making an atlas.
 
-`TexelMap` tells which surface point each texel shows. `part_atlas`, in the second half, makes texture coordinates for
+`TexelMap` holds the surface point of each texel. `part_atlas`, in the second half, makes texture coordinates for
 bodies that come without: one or more charts for each of the 24 parts. Limbs, trunk and head unroll as cylinders around
 the part's axis, cut at the back; hands and feet, and what caps a cylinder (crown, crotch), are projected from both
 sides. Charts keep their proportions in metres and never overlap; inside a chart only folds (between fingers, behind
@@ -120,10 +120,10 @@ def pixel_trust(mask: Array, depth: Array, margin: float) -> Array:
 
 def _depth_edges(depth: Array) -> NDArray[np.bool_]:
     """Pixels on either side of a step in depth inside the body."""
-    known = np.where(np.isfinite(depth), depth, np.nan)
+    finite = np.where(np.isfinite(depth), depth, np.nan)
     edges = np.zeros(depth.shape, bool)
     with np.errstate(invalid="ignore"):
-        across, down = (np.abs(np.diff(known, axis=axis)) > _DEPTH_STEP for axis in (1, 0))
+        across, down = (np.abs(np.diff(finite, axis=axis)) > _DEPTH_STEP for axis in (1, 0))
     edges[:, 1:] |= across
     edges[:, :-1] |= across
     edges[1:] |= down
@@ -158,10 +158,10 @@ def _bake_rows(source: PhotoSource, values: Array, baked: BakedTexture, rows: sl
     column, row = np.clip(x, 0, width - 1).astype(np.int64), np.clip(y, 0, height - 1).astype(np.int64)
     cosine = np.clip(cosine, 0.05, 1)
     slack = _DEPTH_TOLERANCE + 2 * z / focal * np.sqrt(1 - cosine**2) / cosine
-    seen = np.flatnonzero(inside & (z < source.depth[row, column] + slack))
-    chosen, x, y, column, row = (values[seen] for values in (chosen, x, y, column, row))
+    visible = np.flatnonzero(inside & (z < source.depth[row, column] + slack))
+    chosen, x, y, column, row = (values[visible] for values in (chosen, x, y, column, row))
     # Surfaces turned away by more than 83° are a smear; up to 58° they are as good as frontal ones.
-    grazing = np.clip((cosine[seen] - 0.12) / 0.4, 0, 1)
+    grazing = np.clip((cosine[visible] - 0.12) / 0.4, 0, 1)
     colour = look_up(source.photo, x - 0.5, y - 0.5, interpolation=cv2.INTER_CUBIC) / np.float32(255)
     baked.colour[rows].reshape(-1, 3)[chosen] = colour
     baked.confidence[rows].reshape(-1)[chosen] = sample_at(source.trust, x, y) * grazing
@@ -221,7 +221,7 @@ def mirror_uv_corners(
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Texture coordinates of each face's mirror image: (F, 3, 2) in the order of the face's own corners.
 
-    The second array (F,) tells which faces have a mirror image in the mesh; others keep their own coordinates.
+    The second array (F,) says which faces have a mirror image in the mesh; others keep their own coordinates.
     """
     mirrored = mirror_vertices[faces]
     count = np.int64(len(mirror_vertices))
@@ -230,10 +230,10 @@ def mirror_uv_corners(
         a, b, c = np.sort(corners.astype(np.int64), 1).T
         return (a * count + b) * count + c
 
-    own = key(faces)
-    order = np.argsort(own)
-    rows = order[np.minimum(np.searchsorted(own, key(mirrored), sorter=order), len(own) - 1)]
-    paired = own[rows] == key(mirrored)
+    keys = key(faces)
+    order = np.argsort(keys)
+    rows = order[np.minimum(np.searchsorted(keys, key(mirrored), sorter=order), len(keys) - 1)]
+    paired = keys[rows] == key(mirrored)
     # Which corner of the partner is this corner's mirror image.
     corner = (faces[rows][:, None, :] == mirrored[:, :, None]).argmax(2)
     result = uv[uv_faces][rows[:, None], corner]
@@ -303,7 +303,7 @@ X, Y, Z = np.eye(3)
 
 @dataclass(frozen=True)
 class Chart:
-    """Triangles laid out in metres: faces (n,) rows, corners (n, 3, 2), and a key per corner that tells copies apart.
+    """Triangles laid out in metres: faces (n,) rows, corners (n, 3, 2), and a key per corner that distinguishes copies.
 
     A vertex on the cut of a cylinder has two positions in the chart; `keys` (n, 3) is 1 for the copy past the cut.
     """

@@ -230,9 +230,9 @@ def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     one = torch.ones_like(source[:, 0, 0])
     torso = _fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
     # Where nothing is known of the torso, limbs turn by the least angle alone.
-    known = torso.rotation.isfinite().flatten(1).all(1)
-    base = torch.where(known[:, None, None], torso.rotation, identity)
-    base_scale = torch.where(known, torso.scale, one)
+    finite = torso.rotation.isfinite().flatten(1).all(1)
+    base = torch.where(finite[:, None, None], torso.rotation, identity)
+    base_scale = torch.where(finite, torso.scale, one)
     head, limbs = _head_motion(source, target, base, base_scale), _limb_motions(source, target, base, base_scale)
     order = [_FITTED.index(part) for part in WARPING10.names]
     scale, rotation, translation = (
@@ -243,14 +243,14 @@ def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return inverse, -(inverse @ translation[..., None]).squeeze(-1)
 
 
-def _known(source: Tensor, target: Tensor) -> Tensor:
+def _finite_weights(source: Tensor, target: Tensor) -> Tensor:
     """Weights 1 for points (..., N, n) that are finite in both poses, else 0."""
     return (source.isfinite().all(-1) & target.isfinite().all(-1)).to(source.dtype)
 
 
 def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor) -> _Motion:
     """The motion of points (B, N, 3): `rotation` where they are in a line, `scale` where the source's coincide."""
-    weights = _known(source, target) if weights is None else weights
+    weights = _finite_weights(source, target) if weights is None else weights
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
     fitted = fit_similarity(source, target, weights)
     (source_mean, source_spread, source_flat) = _spread(source, weights)
@@ -280,7 +280,7 @@ def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _head_motion(source: Tensor, target: Tensor, rotation: Tensor, scale: Tensor) -> _Motion:
     names = (*_HEAD, *_SHOULDERS)
     a, b = _joints(source, names), _joints(target, names)
-    weights = _known(a, b)
+    weights = _finite_weights(a, b)
     face_visible = weights[:, : len(_HEAD)].sum(-1) >= 3
     weights[:, len(_HEAD) :] *= (~face_visible).to(weights.dtype)[:, None]
     # Shoulders alone say nothing of the head.
@@ -304,18 +304,18 @@ def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -
         length = bone.norm(dim=-1, keepdim=True)
         off_line.append(((size > IN_LINE * length * reach) & (reach > IN_LINE * length)).squeeze(-1))
         points.append(torch.stack((starts, ends, middles + aside, middles - aside), 1))
-    weights = _known(*points)
-    ends_known = weights[:, :2].prod(-1)
-    weights = weights * ends_known[:, None]
+    weights = _finite_weights(*points)
+    ends_finite = weights[:, :2].prod(-1)
+    weights = weights * ends_finite[:, None]
     weights[:, 2:] *= 0.5 * (off_line[0] & off_line[1]).to(weights.dtype)[:, None]
     bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
     base, scale = base.repeat_interleave(limbs, 0), scale.repeat_interleave(limbs, 0)
-    rotation = _least_turn((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
+    rotation = _smallest_rotation((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
     fitted = _fit(points[0], points[1], weights, rotation, scale)
     return _Motion(*(value.unflatten(0, (-1, limbs)) for value in (fitted.scale, fitted.rotation, fitted.translation)))
 
 
-def _least_turn(a: Tensor, b: Tensor) -> Tensor:
+def _smallest_rotation(a: Tensor, b: Tensor) -> Tensor:
     """The rotation (B, 3, 3) by the least angle that turns vectors a to the direction of b; 1 where one is zero.
 
     For opposite vectors, half a turn about an axis across a.
@@ -349,12 +349,12 @@ def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     for part in WARPING10.names:
         names = _planar_joints(part)
         a, b = _joints(source, names)[..., :2], _joints(target, names)[..., :2]
-        weights = _known(a, b)
+        weights = _finite_weights(a, b)
         corners = a, b, weights
         if part not in ("torso", "head"):
             weights = weights * weights.prod(-1, keepdim=True)
             rectangles = _rectangle(a, widths[0]), _rectangle(b, widths[1])
-            corners = *rectangles, weights.repeat(1, 2) * _known(*rectangles)
+            corners = *rectangles, weights.repeat(1, 2) * _finite_weights(*rectangles)
         affine, usable = _affine_back(*corners)
         similar = _similarity_back(a, b, weights)
         map_back = torch.where(usable[:, None, None], affine, similar)
@@ -406,8 +406,8 @@ def _similarity_back(source: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """
     points, means = [], []
     for pose in (source, target):
-        known = torch.where(weights[..., None] > 0, pose, torch.zeros_like(pose))
-        point = torch.complex(known[..., 0], known[..., 1])
+        pose_or_zero = torch.where(weights[..., None] > 0, pose, torch.zeros_like(pose))
+        point = torch.complex(pose_or_zero[..., 0], pose_or_zero[..., 1])
         mean = (weights * point).sum(-1) / weights.sum(-1)  # not a number where no joint is known
         points.append(weights * (point - mean[:, None]))
         means.append(mean)

@@ -352,7 +352,7 @@ def repose(
             lpips=_LPIPS_WEIGHTS if lpips else None,
             pose=pose,
             size=size or 0,
-            whole=full,
+            full_images=full,
         )
 
     options = {"weights": weights, "perceptual": perceptual, "lpips": lpips, "pose": pose, "size": size, "whole": full}
@@ -382,7 +382,7 @@ def warping(
         from humanpose_cli.lab.evaluate.warping import evaluate_warping
 
         tuned: dict[str, Any] = {"seeds": seeds, "tune": session.tune}
-        return evaluate_warping(selection, preset, on, folder, **watch, **tuned, pose=pose, whole=full)
+        return evaluate_warping(selection, preset, on, folder, **watch, **tuned, pose=pose, full_images=full)
 
     options = {"preset": preset, "seeds": seeds, "pose": pose, "whole": full, "settings": dict(session.settings)}
     return _evaluated(session, "warping", flags, people, out, device, options, report)

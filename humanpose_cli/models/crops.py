@@ -26,8 +26,8 @@ Array = NDArray[Any]
 
 BOX_FILL = 440 / 512
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
-_LEAST_CONFIDENCE = 0.3
-_LEAST_POINTS = 4
+_MIN_CONFIDENCE = 0.3
+_MIN_POINTS = 4
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SPREAD = (0.229, 0.224, 0.225)
@@ -51,8 +51,8 @@ def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCame
 
     landmarks (33, ≥3) x, y pixels and confidence; world (33, 3) metres. None where too few are visible.
     """
-    confidence = np.where(landmarks[:, 2] >= _LEAST_CONFIDENCE, landmarks[:, 2], 0.0)
-    if (confidence > 0).sum() < _LEAST_POINTS or not np.isfinite(landmarks[:, :2]).all():
+    confidence = np.where(landmarks[:, 2] >= _MIN_CONFIDENCE, landmarks[:, 2], 0.0)
+    if (confidence > 0).sum() < _MIN_POINTS or not np.isfinite(landmarks[:, :2]).all():
         return None
     weight = confidence[:, None] / confidence.sum()
     flat, metres = landmarks[:, :2].astype(np.float64), world[:, :2].astype(np.float64)

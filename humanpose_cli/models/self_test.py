@@ -28,8 +28,8 @@ _LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-4, 0.02
 class TrainingErrors:
     """How far a short training in float32 is from the same one in float64.
 
-    loss       greatest difference of a step's loss, relative to the loss
-    gradients  greatest difference of the first step's gradients, relative to the largest gradient
+    loss       largest difference of a step's loss, relative to the loss
+    gradients  largest difference of the first step's gradients, relative to the largest gradient
     ok         whether both are within tolerance
     """
 

@@ -109,10 +109,10 @@ class ResNet(nn.Module):
             before = dilation
             if stage >= 4 - dilated:
                 dilation, stride = 2 * dilation, 1
-            own = width << stage
-            blocks: list[nn.Module] = [block(channels, own, stride, before, dilation)]
-            channels = block.expansion * own
-            blocks += [block(channels, own, 1, dilation, dilation) for _ in range(count - 1)]
+            stage_width = width << stage
+            blocks: list[nn.Module] = [block(channels, stage_width, stride, before, dilation)]
+            channels = block.expansion * stage_width
+            blocks += [block(channels, stage_width, 1, dilation, dilation) for _ in range(count - 1)]
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
             self.channels += (channels,)
         for module in self.modules():

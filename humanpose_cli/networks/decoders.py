@@ -156,14 +156,14 @@ class RefineNet(nn.Module):
             for channels, width in zip(coarse_first, widths, strict=True)
         )
         blocks = [RefineBlock([widths[0]], widths[0])]
-        blocks += [RefineBlock([own, coarser], own) for coarser, own in pairwise(widths)]
+        blocks += [RefineBlock([finer, coarser], finer) for coarser, finer in pairwise(widths)]
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         reduced = [reduce(x) for reduce, x in zip(self.reduce, reversed(maps), strict=True)]
         refined = self.blocks[0](reduced[0])
-        for block, own in zip(list(self.blocks)[1:], reduced[1:], strict=True):
-            refined = block(own, refined)
+        for block, finer in zip(list(self.blocks)[1:], reduced[1:], strict=True):
+            refined = block(finer, refined)
         return refined
 
 
@@ -205,7 +205,7 @@ class PartialConv2d(nn.Module):
         # What a window of known pixels sums up to, per group.
         ones = torch.tensor(self.groups, dtype=torch.float32).view(1, -1, 1, 1).expand(1, -1, kernel, kernel)
         self.register_buffer("ones", ones.clone(), persistent=False)
-        self.whole = float(sum(self.groups) * kernel * kernel)  # a number here: the device is not asked for it
+        self.window_sum = float(sum(self.groups) * kernel * kernel)  # a number here: the device is not asked for it
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, sum of inputs, H, W), mask (B, groups, H, W) of 0 and 1 → (B, outputs, H', W'), mask (B, 1, H', W').
@@ -217,9 +217,9 @@ class PartialConv2d(nn.Module):
             expected = f"(B, {sum(self.groups)}, H, W) and (B, {count}, H, W)"
             raise UsageError("mask", "does not fit", expected=expected, got=f"{tuple(x.shape)} and {tuple(mask.shape)}")
         with torch.autocast(x.device.type, enabled=False):
-            known = conv2d(mask.detach().float(), self.ones, None, self.conv.stride, self.conv.padding)
-            valid = known > 0
-            factor = torch.where(valid, self.whole / known.clamp_min(1e-6), 0.0)
+            mask_sum = conv2d(mask.detach().float(), self.ones, None, self.conv.stride, self.conv.padding)
+            valid = mask_sum > 0
+            factor = torch.where(valid, self.window_sum / mask_sum.clamp_min(1e-6), 0.0)
         parts = [group.masked_fill(mask[:, i : i + 1] <= 0, 0.0) for i, group in enumerate(x.split(self.groups, dim=1))]
         result = self.conv(parts[0] if count == 1 else torch.cat(parts, 1)) * factor.to(x.dtype)
         return result + self.bias.view(1, -1, 1, 1) * valid, valid.to(mask.dtype)

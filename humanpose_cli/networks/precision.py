@@ -17,9 +17,7 @@ support, and have no TF32."""
 
 
 def resolve_precision(precision: Precision, device: torch.device | str) -> Precision:
-    """The precision that `auto` stands for on a device; UnavailableError where the device lacks the one that is asked
-    for.
-    """
+    """The precision that `auto` stands for on a device; UnavailableError where the device lacks the requested one."""
     if precision not in get_args(Precision):
         expected = ", ".join(get_args(Precision))
         raise UsageError("precision", "is not known", expected=expected, got=repr(precision))
@@ -49,7 +47,7 @@ def precision_label(chosen: Precision) -> str:
 def computed_in(precision: Precision, device: torch.device) -> Iterator[None]:
     """Where a network computes in a resolved precision.
 
-    Nothing but networks belongs into it: torch multiplies in TF32 for the whole process as long as it is on.
+    Nothing but networks belongs into it: torch multiplies in TF32 for the entire process while it is on.
     """
     if device.type == "cuda":
         before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32

@@ -6,7 +6,7 @@ compared whenever the tensors are read, wherever the file is. Checkpoints of oth
 `weights_only`.
 
 `WEIGHTS` lists what is shipped with the package and what others offer. Shipped networks were trained by `hpc train` on
-synthetic people, and the headers tell how; the pose networks are other people's, converted to ONNX, and their metadata
+synthetic people, as the headers record; the pose networks are other people's, converted to ONNX, and their metadata
 names the source. What others offer is fetched from its owner when the user asks for it, and checked against the digest
 in that table. `options_of` builds a config dataclass from the header's plain values.
 """
@@ -123,8 +123,8 @@ def _header_document(path: Path) -> dict[str, Any]:
 def trainings_of(header: WeightsHeader) -> list[dict[str, Any]]:
     """What weights say of the trainings that they come of, one having begun with another's weights; the first first."""
     kept = ("steps", "people", "pairs", "loop")
-    own = {key: header.training[key] for key in kept if key in header.training}
-    return [*header.training.get("began_with", ()), own]
+    training = {key: header.training[key] for key in kept if key in header.training}
+    return [*header.training.get("began_with", ()), training]
 
 
 def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor], WeightsHeader]:
@@ -191,16 +191,16 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
     InputError, which names the first in alphabetical order that is missing, left over or of another shape, and the
     file.
     """
-    own, given = (
+    expected_shapes, found_shapes = (
         {name: str(tuple(value.shape)) for name, value in state.items() if not name.endswith("num_batches_tracked")}
         for state in (module.state_dict(), tensors)
     )
-    for name in sorted(set(own) | set(given)):
-        expected, got = own.get(name, "nothing"), given.get(name, "nothing")
+    for name in sorted(set(expected_shapes) | set(found_shapes)):
+        expected, got = expected_shapes.get(name, "nothing"), found_shapes.get(name, "nothing")
         if expected != got:
             remedy = "it belongs to another network, or to another number of parts, joints or channels"
             raise InputError(path, f"does not fit at {name}", expected=expected, got=got, remedy=remedy)
-    module.load_state_dict({name: tensors[name] for name in own}, strict=False)
+    module.load_state_dict({name: tensors[name] for name in expected_shapes}, strict=False)
 
 
 BEST = "best.safetensors"
@@ -220,7 +220,7 @@ class WeightsEntry:
     name    what commands call it
     about   one line
     file    its name in the folder of downloads; for shipped weights, its path in the package
-    digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's own name tells
+    digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's name has
     url     where its owner keeps it; empty for shipped ones
     licence of the weights
     """
@@ -250,7 +250,7 @@ class WeightsEntry:
         _check(self, digest_of(self.path), str(self.path))
 
     def fetch(self) -> Path:
-        """Download it, unless it is here and whole; the file appears whole or not at all.
+        """Download it, unless it is here and undamaged; the file is written atomically.
 
         UnavailableError where the owner's server cannot be reached, InputError where it sends something else.
         """
@@ -263,10 +263,10 @@ class WeightsEntry:
         import urllib.request
 
         try:
-            with urllib.request.urlopen(self.url, timeout=_PATIENCE) as answer:
-                if not answer.url.startswith(_SCHEME):
-                    raise UnavailableError(self.url, "leads to a connection without TLS", got=answer.url)
-                content = answer.read()
+            with urllib.request.urlopen(self.url, timeout=_PATIENCE) as response:
+                if not response.url.startswith(_SCHEME):
+                    raise UnavailableError(self.url, "leads to a connection without TLS", got=response.url)
+                content = response.read()
         except (urllib.error.URLError, TimeoutError, OSError) as error:
             reason = getattr(error, "reason", error)
             raise UnavailableError(
@@ -378,12 +378,12 @@ def shipped_weights(name: str) -> Path:
     return entry.path
 
 
-def find_weights(given: str | Path) -> Path:
+def find_weights(name: str | Path) -> Path:
     """The file that a user means by a file, a run's folder or a name of `WEIGHTS`.
 
     InputError where there is no such file; UnavailableError for weights that are known but not here.
     """
-    path = Path(given)
+    path = Path(name)
     if path.is_dir():
         if not (path / BEST).is_file():
             remedy = "hpc train writes it at its first validation"
@@ -391,10 +391,10 @@ def find_weights(given: str | Path) -> Path:
         return path / BEST
     if path.is_file():
         return path
-    entry = WEIGHTS.get(str(given))
+    entry = WEIGHTS.get(str(name))
     if entry is None:
         raise InputError(
-            given, "is no weights file", expected="a file, a run's folder, or a name that hpc weights list shows"
+            name, "is no weights file", expected="a file, a run's folder, or a name that hpc weights list shows"
         )
     if not entry.path.is_file():
         raise UnavailableError(entry.name, "is not here", remedy=f"hpc weights fetch {entry.name}")
@@ -406,9 +406,9 @@ Options = TypeVar("Options")
 
 def options_of(kind: type[Options], values: Any, path: Path | str) -> Options:
     """An options dataclass of plain values; lists become tuples. InputError names the file where they do not fit."""
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, Mapping) or set(values) - known:
-        got = ", ".join(sorted(set(values) - known)) if isinstance(values, Mapping) else type(values).__name__
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, Mapping) or set(values) - names:
+        got = ", ".join(sorted(set(values) - names)) if isinstance(values, Mapping) else type(values).__name__
         raise InputError(path, f"has a config that is no {kind.__name__}", got=got, remedy="use the hpc that made it")
     try:
         return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

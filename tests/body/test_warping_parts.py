@@ -276,11 +276,11 @@ def test_planar_torsos_and_heads_are_affine(poses):
 
 
 def test_opposite_bones_turn_by_half():
-    from humanpose_cli.body.warping_parts import _least_turn
+    from humanpose_cli.body.warping_parts import _smallest_rotation
 
     a = torch.tensor([[1.0, 0, 0], [0, 2, 0], [1, 1, 1], [0, 0, 0], [3, 1, 2]], dtype=torch.float64)
     b = torch.tensor([[-2.0, 0, 0], [0, -1, 0], [-1, -1, -1], [1, 0, 0], [1, -2, 5]], dtype=torch.float64)
-    turn = _least_turn(a, b)
+    turn = _smallest_rotation(a, b)
     torch.testing.assert_close(torch.linalg.det(turn), torch.ones(5, dtype=torch.float64))
     unit = [torch.nn.functional.normalize(v, dim=-1) for v in (a, b)]
     torch.testing.assert_close((turn @ unit[0][..., None]).squeeze(-1)[[0, 1, 2, 4]], unit[1][[0, 1, 2, 4]])

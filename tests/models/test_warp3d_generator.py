@@ -153,7 +153,7 @@ def test_the_part_warp_stays_in_single_precision():
     assert seen[0].dtype == torch.float32
     assert made.image.dtype == torch.float32
     with torch.no_grad():
-        torch.testing.assert_close(made.known, model(images(), pose, arm_raised(32)).known)
+        torch.testing.assert_close(made.background_mask, model(images(), pose, arm_raised(32)).background_mask)
 
 
 # The whole
@@ -164,7 +164,7 @@ def test_shapes_ranges_and_blending():
     with torch.no_grad():
         made = model(images(2), standing(32, 2), arm_raised(32, 2))
     assert made.image.shape == made.foreground.shape == made.background.shape == (2, 3, 32, 32)
-    assert made.mask.shape == made.known.shape == (2, 1, 32, 32)
+    assert made.mask.shape == made.background_mask.shape == (2, 1, 32, 32)
     assert made.heatmaps.shape == (2, 19, *MINI.grid)
     assert 0 <= made.mask.min() <= made.mask.max() <= 1
     blended = made.mask * made.foreground + (1 - made.mask) * made.background
@@ -261,17 +261,17 @@ def test_the_background_sees_nothing_of_the_person():
     image = images()
     with torch.no_grad():
         made = model(image, pose, arm_raised(32))
-        repainted = torch.where(made.known > 0, image, -image)
+        repainted = torch.where(made.background_mask > 0, image, -image)
         torch.testing.assert_close(model(repainted, pose, arm_raised(32)).background, made.background)
-    assert made.known[0, 0, 16, 16] == 0  # the pelvis
-    assert made.known[0, 0, 2, 2] == 1
+    assert made.background_mask[0, 0, 16, 16] == 0  # the pelvis
+    assert made.background_mask[0, 0, 2, 2] == 1
 
 
 def test_the_background_is_hidden_a_voxel_further_than_the_capsules():
     """The paper's voxels are 4 pixels wide and 8 deep."""
     pose = standing(32)
     with torch.no_grad():
-        masks = [generator(replace(MINI, mask_margin=m))(images(), pose, pose).known[0, 0] for m in (0, 1)]
+        masks = [generator(replace(MINI, mask_margin=m))(images(), pose, pose).background_mask[0, 0] for m in (0, 1)]
     hidden = [1 - mask.numpy() for mask in masks]
     away = ndimage.distance_transform_edt(1 - hidden[0])
     assert hidden[1][away <= 1.5].all()

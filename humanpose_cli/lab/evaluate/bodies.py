@@ -128,7 +128,7 @@ def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
 
 
 _VIEWS = 8  # of each labelled person beside the first, as `hpc fit` has them
-_LEAST_OVERLAP = 0.3  # of the boxes, to be taken for the same person
+_MIN_OVERLAP = 0.3  # of the boxes, to be taken for the same person
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class EvaluatedFits:
 
     @property
     def of_all(self) -> BodyErrors:
-        """Of the found, then of the missed, for whom an upright person counts."""
+        """Of the people found, then of those missed, with the errors of an upright person."""
         return BodyErrors.joined([self.errors, self.stand_in])
 
 
@@ -166,7 +166,7 @@ def measure_fits(
 
     fit   row of an image → the people found there
     body  that they are of
-    stop  asked after every image; True ends with InterruptedRun
+    stop  called after every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
     sizes = np.asarray(people.people.cache.images["size"][images])
@@ -174,11 +174,14 @@ def measure_fits(
     for done, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
         fitted = fit(int(image))
         rows = np.flatnonzero(people.people.images == image)
-        told = {one.person: one for one in fitted if one.person is not None}
-        known = [int(row) for row in rows if int(people.people.indices[row]) in told]
-        found += known
-        bodies += [told[int(people.people.indices[row])] for row in known]
-        others, rest = [int(row) for row in rows if row not in known], [one for one in fitted if one.person is None]
+        by_person = {one.person: one for one in fitted if one.person is not None}
+        identified = [int(row) for row in rows if int(people.people.indices[row]) in by_person]
+        found += identified
+        bodies += [by_person[int(people.people.indices[row])] for row in identified]
+        others, rest = (
+            [int(row) for row in rows if row not in identified],
+            [one for one in fitted if one.person is None],
+        )
         for true, index in matched(people.boxes[others], [one.box for one in rest], size):
             found.append(others[true])
             bodies.append(rest[index])
@@ -190,12 +193,12 @@ def measure_fits(
     predicted, rigs = _stacked(bodies, body)
     stand_in = people.errors(_upright(people, missed, body), missed, body)
     nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc")}
-    given = _points(people, bodies)
-    errors = people.errors(predicted, rows, rigs, given)
+    found_points = _points(people, bodies)
+    errors = people.errors(predicted, rows, rigs, found_points)
     moving: Mapping[str, Summary] = {}
     if people.people.cache.sequences and len(rows):
         points = body_points(people, predicted, rigs)
-        points = points if given is None else np.where(np.isfinite(given), given, points)
+        points = points if found_points is None else np.where(np.isfinite(found_points), found_points, points)
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         moving = movement_summaries(people, rows, points, np.array(worlds, np.float64))
     return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
@@ -231,8 +234,8 @@ def _stacked(found: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body
     )
     root = torch.zeros(len(found), 3)
     for rig in set(rigs):
-        own = torch.tensor([one is rig for one in rigs])
-        root[own] = rig.rest_joints(betas[own])[:, SMPL24.index("pelvis")] + trans[own]
+        of_rig = torch.tensor([one is rig for one in rigs])
+        root[of_rig] = rig.rest_joints(betas[of_rig])[:, SMPL24.index("pelvis")] + trans[of_rig]
     return Bodies(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root), rigs
 
 
@@ -247,7 +250,7 @@ def matched(
         return []
     table = overlap_within(np.asarray(true)[:, None], np.asarray(predicted), size)
     pairs = []
-    while table.max() >= _LEAST_OVERLAP:
+    while table.max() >= _MIN_OVERLAP:
         row, column = np.unravel_index(int(table.argmax()), table.shape)
         pairs.append((int(row), int(column)))
         table[row], table[:, column] = -1, -1
@@ -306,13 +309,13 @@ def _detected(person: Person) -> DetectedPerson | None:
             np.asarray(decoded, np.uint8), 0, side - height, 0, side - width, cv2.BORDER_CONSTANT, value=0
         )
         mask = PersonMask(np.asarray(square, np.uint8), Affine2D.identity())
-    known = world is not None and bool(np.isfinite(world).all())
+    has_world = world is not None and bool(np.isfinite(world).all())
     return DetectedPerson(
         box=np.asarray(person.box, np.float64),
         keypoints=np.asarray(points, np.float64),
-        world=np.asarray(world, np.float64)[:, :3] if known else None,
+        world=np.asarray(world, np.float64)[:, :3] if has_world else None,
         spread=np.zeros(len(points)),
-        world_spread=np.zeros(len(points)) if known else None,
+        world_spread=np.zeros(len(points)) if has_world else None,
         mask=mask,
         score=1.0,
     )
@@ -359,8 +362,8 @@ def evaluate_fits(
             found = found_in(record, range(len(record)))
             if boxed is None:
                 return found
-            whose = people.people.indices[boxed.rows(row)]
-            return [one._replace(person=int(person)) for one, person in zip(found, whose, strict=True)]
+            indices = people.people.indices[boxed.rows(row)]
+            return [one._replace(person=int(person)) for one, person in zip(found, indices, strict=True)]
 
         evaluated = measure_fits(people, fit, fitter.body, stop=stop, progress=progress)
         facts = {**selection.facts(), "method": options.method, "detector": detections}

@@ -65,7 +65,7 @@ def evaluate_regressor(
     metrics = {"mpjpe_mm": summarise(errors.mpjpe), "pa_mpjpe_mm": summarise(errors.pa_mpjpe)}
     rows: list[list[Cell]] = [["this network", *(metrics[name].value for name in metrics)]]
     header = open_cache(selection.data).header
-    same = agrees(header, selection.whole_split(), "h36m", ("deform-and-learn/test",), every=0)
+    same = agrees(header, selection.full_split(), "h36m", ("deform-and-learn/test",), every=0)
     if same and skeleton.name == "h36m17":
         rows += [[name, value, None] for name, value in _PUBLISHED]
     note = "Bones are scaled to add up to the resting body's, as the paper's figures of Human3.6M, protocol 1."

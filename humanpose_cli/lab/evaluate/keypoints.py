@@ -1,7 +1,7 @@
 """Evaluation of fits in the image: COCO's average precision by keypoint similarity, and PCK.
 
 The bodies' joints of coco17, projected by the camera of the fit, against people whose joints were labelled by hand: no
-3-D truth is needed, so that everybody who has COCO can do it. Beside them stand the detector's own landmarks, to which
+3-D truth is needed, so that COCO is enough for it. Beside them stand the detector's own landmarks, to which
 the bodies were fitted.
 
 Differences to COCO's server: crowds are not in a cache, so who is found in one counts as wrong; images without labelled
@@ -49,7 +49,7 @@ from humanpose_cli.lab.metrics.keypoints import (
 
 Floats = NDArray[np.float64]
 PCK_SHARES = (0.1, 0.2)
-_LEAST_OKS = 0.1  # to be taken for a person's, where PCK is counted
+_MIN_OKS = 0.1  # to be taken for a person's, where PCK is counted
 _AREA_OF_BOX = 0.53
 _RESAMPLES, _TAIL = 200, 2.5
 _COLUMN = f"keypoints/{COCO17.name}"
@@ -137,8 +137,8 @@ def labelled_image(cache: Cache, row: int) -> LabelledImage:
     if "area" in columns:
         areas = np.asarray(columns["area"][part], np.float64)
     usual = _AREA_OF_BOX * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    known = np.isfinite(boxes).all(1)
-    return LabelledImage(keypoints[known], np.where(np.isfinite(areas), areas, usual)[known], boxes[known])
+    boxed = np.isfinite(boxes).all(1)
+    return LabelledImage(keypoints[boxed], np.where(np.isfinite(areas), areas, usual)[boxed], boxes[boxed])
 
 
 def measure_keypoints(labels: Sequence[LabelledImage], predicted: Sequence[PredictedImage]) -> EvaluatedKeypoints:
@@ -161,7 +161,7 @@ def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats
     if not len(people) or not len(found.scores):
         return joints
     similarity = oks(found.joints, people, areas, boxes)
-    while similarity.max() >= _LEAST_OKS:
+    while similarity.max() >= _MIN_OKS:
         prediction, person = np.unravel_index(int(similarity.argmax()), similarity.shape)
         joints[person] = found.joints[prediction]
         similarity[prediction], similarity[:, person] = -1, -1
@@ -196,7 +196,7 @@ def joints_of_detections(record: FitRecord, rows: NDArray[np.integer]) -> Predic
 
 
 Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
-"""Row of an image → the fit file that is about it, and the rows of its people; None: nobody was found."""
+"""Row of an image → the fit file that is about it, and the rows of its people; None: no person was found."""
 
 
 def evaluate_keypoints(
@@ -254,17 +254,17 @@ def _report(
 ) -> Report:
     labels: list[LabelledImage] = []
     found: dict[str, list[PredictedImage]] = {"fits": [], "detections": []}
-    nobody = PredictedImage(np.zeros((0, len(COCO17), 2)), np.zeros(0))
+    empty = PredictedImage(np.zeros((0, len(COCO17), 2)), np.zeros(0))
     for number, row in enumerate(rows.tolist()):
         if stop():
             raise InterruptedRun()
         labels.append(labelled_image(cache, row))
-        known = fits(row)
-        found["fits"].append(nobody if known is None else joints_of_fits(*known, body))
-        found["detections"].append(nobody if known is None else joints_of_detections(*known))
+        fit = fits(row)
+        found["fits"].append(empty if fit is None else joints_of_fits(*fit, body))
+        found["detections"].append(empty if fit is None else joints_of_detections(*fit))
         progress(number + 1, len(rows), "images")
     metrics = {name: measure_keypoints(labels, images).metrics() for name, images in found.items()}
-    people = sum(image.people for image in measure_keypoints(labels, [nobody] * len(labels)).matches)
+    people = sum(image.people for image in measure_keypoints(labels, [empty] * len(labels)).matches)
     lines = {**_AP, **_PCK}
     table = Table(
         "keypoints",

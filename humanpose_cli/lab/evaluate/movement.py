@@ -45,8 +45,8 @@ def body_points(people: EvaluatedPeople, bodies: Bodies, rigs: Sequence[Body]) -
     """(M, P, 3) metres: `joints.points` of bodies, each of its own model."""
     joints, points = people.joints, np.full((len(rigs), len(people.joints.points), 3), np.nan)
     for rig in {id(one): one for one in rigs}.values():
-        own = np.flatnonzero([one is rig for one in rigs])
-        for chosen in np.array_split(own, max(1, -(-len(own) // _CHUNK))):
+        of_rig = np.flatnonzero([one is rig for one in rigs])
+        for chosen in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
             rotations, betas, root = (values[chosen] for values in bodies)
             rest = rig.rest_joints(betas)[:, SMPL24.index("pelvis")]
             posed = rig.pose(rotations, betas, root - rest, vertices=joints.of_mesh)
@@ -58,7 +58,7 @@ def movement_summaries(
     people: EvaluatedPeople, rows: NDArray[np.int64], predicted: Floats, worlds: Floats | None
 ) -> dict[str, Summary]:
     """By name of `_TEXTS`, of what was found: rows of the people, their predicted points (M, P, 3) in camera axes, and
-    world to camera (M, 4, 4) as their fits have it; none where nobody is seen to move.
+    world to camera (M, 4, 4) as their fits have it; empty without moving people.
     """
     images = people.people.cache.images
     found: dict[str, list[Floats]] = {}
@@ -123,13 +123,13 @@ def _in_world(
     if worlds is None or "world_to_camera" not in images or len(track) < _FEWEST_WORLD:
         return None
     path = np.asarray(images["world_to_camera"][people.people.images[rows[track]]], np.float64)
-    known = np.ones(len(track), bool)
+    finite = np.ones(len(track), bool)
     for values in (path, worlds[track], true[track]):
-        known &= np.isfinite(values).all((1, 2))
-    if known.sum() < _FEWEST_WORLD:
+        finite &= np.isfinite(values).all((1, 2))
+    if finite.sum() < _FEWEST_WORLD:
         return None
-    chosen = track[known]
-    return _from_camera(predicted[chosen], worlds[chosen]), _from_camera(true[chosen], path[known])
+    chosen = track[finite]
+    return _from_camera(predicted[chosen], worlds[chosen]), _from_camera(true[chosen], path[finite])
 
 
 def _from_camera(points: Floats, world_to_camera: Floats) -> Floats:

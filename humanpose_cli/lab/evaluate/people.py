@@ -79,11 +79,11 @@ class EvaluatedPeople:
     def boxes(self) -> NDArray[np.float64]:
         """(N, 4) round the known joints, which may reach beyond the image; else the stored box."""
         points = self.joints2d.astype(np.float64)
-        known = np.asarray(np.isfinite(points).all(-1, keepdims=True))
-        low, high = (np.where(known, points, limit) for limit in (np.inf, -np.inf))
+        labelled = np.asarray(np.isfinite(points).all(-1, keepdims=True))
+        low, high = (np.where(labelled, points, limit) for limit in (np.inf, -np.inf))
         boxes = np.concatenate((low.min(1), high.max(1)), 1)
         stored = self.people.column("box") if "box" in self.people.cache.people else np.full((len(self), 4), np.nan)
-        return np.where(known.any(1), boxes, stored)
+        return np.where(labelled.any(1), boxes, stored)
 
     def errors(
         self,
@@ -95,7 +95,7 @@ class EvaluatedPeople:
         """Errors of M predicted bodies that are those of the people in these rows.
 
         models  of the predictions: one, or each one's; None for `self.body`
-        points  (M, P, 3) predicted joints, NaN for people of whom a body is predicted
+        points  (M, P, 3) predicted joints, NaN for people with a predicted body
         """
         each = (
             [models] * len(rows) if isinstance(models, Body) else [self.body] * len(rows) if models is None else models
@@ -104,13 +104,13 @@ class EvaluatedPeople:
         measured = self.measured_joints(rows) if self.joints.measured else None
         for number, model in product(np.unique(self.rig[rows]).tolist(), set(each)):
             chosen = np.flatnonzero((self.rig[rows] == number) & np.array([one is model for one in each]))
-            own = rows[chosen]
+            of_rig = rows[chosen]
             found = body_errors(
                 model,
                 Bodies(*(values[chosen] for values in predicted)),
-                Bodies(*(values[own] for values in self.bodies)),
-                self.focal[own],
-                self.centre[own],
+                Bodies(*(values[of_rig] for values in self.bodies)),
+                self.focal[of_rig],
+                self.centre[of_rig],
                 true_body=self.rigs[number] if number >= 0 else None,
                 joints=self.joints,
                 measured=None if measured is None else measured[chosen],
@@ -125,7 +125,7 @@ class EvaluatedPeople:
         return self.joints.of_labels(np.asarray(self.people.column(f"joints/{H36M17.name}"))[rows])
 
     def roots(self) -> Tensor:
-        """(N, 3) metres: where everybody's pelvis is, of the body or as it was measured."""
+        """(N, 3) metres: positions of all pelves, of the bodies or as measured."""
         if not self.joints.measured:
             return self.bodies.root
         joints = np.asarray(self.people.column(f"joints/{H36M17.name}"), np.float32)
@@ -142,7 +142,7 @@ class EvaluatedPeople:
         return f"bodies of {rigs}" + (f", made by {made['name']}" if isinstance(made, dict) else "")
 
     def require_one_model(self) -> None:
-        """InputError unless all true bodies are of the model that is predicted: parameters are compared as they are."""
+        """InputError unless all true bodies are of the model that is predicted: parameters are compared directly."""
         others = {self.rigs[number].name if number >= 0 else "unknown" for number in np.unique(self.rig)}
         if others != {self.body.name}:
             raise InputError(
@@ -160,10 +160,10 @@ class PeopleSelection:
 
     data      cache
     protocol, split  of it; "" for the cache's usual protocol, and the first of `usual_splits` that it has
-    visible   least share of a person's joints that must be visible; pairs of images are taken as they are
+    visible   least share of a person's joints that must be visible; pairs of images are not filtered
     limit     people, or pairs, at most, spread evenly; 0 for all
     body      that predictions are of: "default" or "smpl:FILE"
-    models    SMPL model files, of which the true bodies are: everybody's own gender's
+    models    SMPL model files, of which the true bodies are: of each person's gender
     joints, root, regressor  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these were measured
               and its bodies only fitted to them, else smpl24
     """
@@ -186,7 +186,7 @@ class PeopleSelection:
         protocol = self.protocol or usual_protocol(cache)
         return protocol, self.split_among(cache, protocol, cache.splits.get(protocol, ()))
 
-    def whole_split(self) -> str:
+    def full_split(self) -> str:
         """ "protocol/split" where all of it is evaluated, else ""."""
         return "" if self.visible or self.limit else "/".join(self.protocol_and_split())
 
@@ -228,10 +228,10 @@ class PeopleSelection:
             )
             rig[~torch.isfinite(torch.cat((poses, shape, trans), 1)).all(1).numpy()] = -1
         for number, model in enumerate(rigs):
-            own = torch.from_numpy(np.flatnonzero(rig == number))
-            rotations[own] = axis_angle_to_matrix(poses[own].unflatten(1, (len(SMPL24), 3)))
-            betas[own] = shape[own]
-            root[own] = model.rest_joints(shape[own])[:, SMPL24.index("pelvis")] + trans[own]
+            of_rig = torch.from_numpy(np.flatnonzero(rig == number))
+            rotations[of_rig] = axis_angle_to_matrix(poses[of_rig].unflatten(1, (len(SMPL24), 3)))
+            betas[of_rig] = shape[of_rig]
+            root[of_rig] = model.rest_joints(shape[of_rig])[:, SMPL24.index("pelvis")] + trans[of_rig]
         cameras = cameras_of(people.cache, people.images)
         return EvaluatedPeople(
             people,
@@ -242,7 +242,7 @@ class PeopleSelection:
             Bodies(rotations, betas, root),
             *cameras,
             joints=joints,
-            split=self.whole_split(),
+            split=self.full_split(),
         )
 
     def _rigs(self, people: People, body: Body, *, required: bool) -> tuple[tuple[Body, ...], NDArray[np.int64]]:
@@ -256,12 +256,12 @@ class PeopleSelection:
         )
         if "poses" not in columns:
             return (), np.full(len(people), -1)
-        known = {"default": default_body(), body.name: body}
-        known |= {model.name: model for model in load_models(self.models).values()}
+        models = {"default": default_body(), body.name: body}
+        models |= {model.name: model for model in load_models(self.models).values()}
         rigs: list[Body] = []
         rig, missing = np.full(len(people), -1), []
         for kind, gender in sorted(set(zip(kinds.tolist(), genders.tolist(), strict=True))):
-            model = model_for(known, kind, gender) if kind else body  # who does not say is taken for what is evaluated
+            model = model_for(models, kind, gender) if kind else body  # who does not say is taken for what is evaluated
             if model is None:
                 missing.append(f"{kind}-{gender or 'neutral'}")
                 continue
@@ -271,7 +271,7 @@ class PeopleSelection:
             raise InputError(
                 people.cache.path,
                 f"has bodies of {', '.join(missing)}, without whose models nothing is true about them",
-                got=", ".join(sorted(known)),
+                got=", ".join(sorted(models)),
                 remedy="`model`: the file of each gender's SMPL model",
             )
         return tuple(rigs), rig
@@ -291,11 +291,11 @@ def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     sizes = np.asarray(images["size"][rows], np.float64)
     focal, centre = np.array([default_focal(int(width), int(height)) for width, height in sizes]), sizes / 2
     if "focal" in images:
-        known = np.asarray(images["focal"][rows])
-        focal = np.where(np.isfinite(known), known, focal)
+        stored = np.asarray(images["focal"][rows])
+        focal = np.where(np.isfinite(stored), stored, focal)
     if "principal_point" in images:
-        known = np.asarray(images["principal_point"][rows])
-        centre = np.where(np.isfinite(known), known, centre)
+        stored = np.asarray(images["principal_point"][rows])
+        centre = np.where(np.isfinite(stored), stored, centre)
     return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()
 
 
@@ -303,7 +303,7 @@ def weights_facts(path: Path) -> dict[str, Any]:
     """The line of a report about weights: model, steps of all trainings, digest."""
     header = read_header(path)
     trainings = trainings_of(header)
-    known = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
-    steps = sum(known) if len(known) == len(trainings) else "?"
+    counted = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
+    steps = sum(counted) if len(counted) == len(trainings) else "?"
     within = f" in {len(trainings)} trainings" if len(trainings) > 1 else ""
     return {"weights": f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}"}

@@ -2,15 +2,15 @@
 
 A plain file of predictions is an `.npz` with one row a person, or JSON `{"predictions": [{…}, …]}` with the same fields
 for each:
-    image   name of the picture: as in the cache, with or without its suffix, or its file name where one picture has it
-    person  optional: index of the labelled person in the picture; box (4,) optional: x0 y0 x1 y1 pixels
-    track   optional: text, the same for one person in a sequence's pictures
+    image   name of the image: as in the cache, with or without its suffix, or its file name where one image has it
+    person  optional: index of the labelled person in the image; box (4,) optional: x0 y0 x1 y1 pixels
+    track   optional: text, the same for one person in a sequence's images
     poses   (72,) axis-angle or (24, 3, 3) matrices of smpl24, the first from body to camera axes, the others relative
     betas   (10,); trans (3,) metres such that root = shaped rest pelvis + trans
     gender  optional: of whose model they are; else of the body that is evaluated
     world_to_camera  (4, 4) optional: rigid motion from axes in which the scene stands still, for errors in the world
     joints  (J, 3) metres in camera axes, in place of poses; skeleton "smpl24" or "h36m17", one for the file
-Without person and box a picture's predictions are those of its people in order.
+Without person and box an image's predictions are those of its people in order.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FoundBody(NamedTuple):
     """One fitted person: poses (72,), betas (S,), trans (3,) as in a fit file, and the box (4,) it was found in.
 
     body    that these are parameters of; None for the one that is evaluated
-    person  index of the labelled person whom this is about, where that is known; else boxes tell
+    person  index of the labelled person that this is about, if known; else persons are matched by boxes
     joints  skeleton and (J, 3) metres in camera axes, where there are no body parameters
     world   world to camera (4, 4), where that is known
     track   who this is in a sequence, by the program that found them; "" where it does not say
@@ -79,8 +79,8 @@ def fits_from_files(path: Path, cache: Cache, body: Body, models: Sequence[Path]
     records = records_from_files(path, cache, body)
 
     def fit(row: int) -> list[FoundBody]:
-        known = records(row)
-        return [] if known is None else found_in(*known)
+        found = records(row)
+        return [] if found is None else found_in(*found)
 
     return fit
 
@@ -95,47 +95,47 @@ def records_from_files(
     file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
     sequences, about all images. InputError where nothing is about an image of the cache, or bodies differ.
     """
-    own = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
-    known = _own_fits(path, own) if own else _foreign_fits(path, cache, body)
-    bodies = {record.body for record, _ in known.values()}
+    paths = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
+    records = _fit_files(path, paths) if paths else _foreign_fits(path, cache, body)
+    bodies = {record.body for record, _ in records.values()}
     if bodies != {body.name}:
         got = ", ".join(sorted(bodies))
         raise InputError(path, "holds fits of another body", expected=body.name, got=got, remedy="`body`")
     names = {row: _plain(str(name)) for row, name in enumerate(cache.images["name"][:])}
-    if not any(name in known for name in names.values()):
+    if not any(name in records for name in names.values()):
         raise InputError(
             path,
             "holds no fit of any image of the cache",
             expected=f"names such as {next(iter(names.values()))}",
-            got=next(iter(known)),
+            got=next(iter(records)),
         )
 
     def about(row: int) -> tuple[FitRecord, NDArray[np.integer]] | None:
-        if names[row] not in known:
+        if names[row] not in records:
             return None
-        record, frame = known[names[row]]
+        record, frame = records[names[row]]
         return record, np.flatnonzero(record.frame_index == frame)
 
     return about
 
 
-_Known = dict[str, tuple[FitRecord, int]]
+_RecordOfName = dict[str, tuple[FitRecord, int]]
 
 
-def _own_fits(folder: Path, paths: Sequence[Path]) -> _Known:
+def _fit_files(folder: Path, paths: Sequence[Path]) -> _RecordOfName:
     """Name of an image → record and frame."""
-    known: _Known = {}
+    records: _RecordOfName = {}
     for path in paths:
         record = read_fit(path)
         name = _plain(str(path.relative_to(folder))[: -len(FIT_SUFFIX)])
         frames = [_plain(str(frame)) for frame in record.frame_names]
         for index, frame in enumerate(frames):
             for key in (name, f"{name}/{frame}") if len(frames) == 1 else (f"{name}/{frame}", frame):
-                known.setdefault(key, (record, index))
-    return known
+                records.setdefault(key, (record, index))
+    return records
 
 
-def _foreign_fits(path: Path, cache: Cache, body: Body) -> _Known:
+def _foreign_fits(path: Path, cache: Cache, body: Body) -> _RecordOfName:
     """Likewise, of other programs' results."""
     if path.is_file() or (path / "hps").is_dir():
         files = [path]
@@ -144,7 +144,7 @@ def _foreign_fits(path: Path, cache: Cache, body: Body) -> _Known:
         files += sorted(folder.parent for folder in path.rglob("hps") if folder.is_dir())
     if not files:
         raise InputError(path, "holds no fits", expected=f"*{FIT_SUFFIX} of hpc fit, or results of other programs")
-    known: _Known = {}
+    records: _RecordOfName = {}
     for file in files:
         rows = _rows_about(file, cache)
         names = [str(name) for name in cache.images["name"][rows]]
@@ -152,21 +152,21 @@ def _foreign_fits(path: Path, cache: Cache, body: Body) -> _Known:
         numbers = np.arange(len(rows))
         listed = FrameList(numbers, np.array(names), sizes, 0.0, bool(cache.sequences), len(rows))
         record = read_fits(file, body, listed)
-        known |= {_plain(name): (record, number) for number, name in enumerate(names)}
-    return known
+        records |= {_plain(name): (record, number) for number, name in enumerate(names)}
+    return records
 
 
 def _rows_about(file: Path, cache: Cache) -> NDArray[np.int64]:
     """Rows of the images that another program's file is about."""
     if not cache.sequences:
         return np.arange(len(cache))
-    places = {file.stem, *file.parts}
-    named = [name for name in cache.sequences if name in places or Path(name).name in places]
+    names = {file.stem, *file.parts}
+    named = [name for name in cache.sequences if name in names or Path(name).name in names]
     if not named and len(cache.sequences) == 1:
         named = list(cache.sequences)
     if len(named) != 1:
         expected = f"the name of one sequence in its path, such as {cache.sequences[0]}"
-        raise InputError(file, "does not tell which sequence it is about", expected=expected)
+        raise InputError(file, "names no sequence that it is about", expected=expected)
     return cache.sequence(named[0])
 
 
@@ -196,7 +196,7 @@ def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
 class Predictions:
     """N rows of a plain file, in its order.
 
-    image (N,) names; person (N,) int, −1 where not told; box (N, 4), NaN where not told; gender (N,) or ""
+    image (N,) names; person (N,) int, −1 where not given; box (N, 4), NaN where not given; gender (N,) or ""
     poses (N, 72), betas (N, 10), trans (N, 3), NaN where there are joints instead; joints (N, J, 3) of `skeleton`
     world (N, 4, 4) to camera, or None; track (N,) texts, or None
     """
@@ -214,7 +214,7 @@ class Predictions:
     track: NDArray[Any] | None = None
 
 
-_NOBODY = -1  # index of no labelled person
+_UNMATCHED = -1  # index of no labelled person
 _SKELETONS = {SMPL24.name: len(SMPL24), H36M17.name: len(H36M17)}
 
 
@@ -231,16 +231,14 @@ def read_predictions(path: Path) -> Predictions:
     names = np.asarray(columns.get("image", ()))
     count = len(names)
     if names.ndim != 1 or not count or names.dtype.kind not in "US":
-        raise InputError(
-            f"{path} (image)", "does not name the pictures", expected="one text a row", got=str(names.shape)
-        )
+        raise InputError(f"{path} (image)", "does not name the images", expected="one text a row", got=str(names.shape))
 
     def field(name: str, *shapes: tuple[int, ...], needed: bool = False) -> NDArray[np.float64]:
         if name not in columns and not needed:
             return np.full((count, *shapes[0]), np.nan)
         values = np.asarray(columns.get(name, ()))
-        known = [shape for shape in shapes if values.shape == (count, *shape)]
-        if not known or values.dtype.kind not in "fiu":
+        fitting = [shape for shape in shapes if values.shape == (count, *shape)]
+        if not fitting or values.dtype.kind not in "fiu":
             expected = " or ".join(str((count, *shape)) for shape in shapes)
             raise InputError(f"{path} ({name})", "has another shape", expected=expected, got=str(values.shape))
         if not np.isfinite(values).all():
@@ -253,7 +251,7 @@ def read_predictions(path: Path) -> Predictions:
     if "joints" in columns:
         if skeleton not in _SKELETONS:
             expected = " or ".join(_SKELETONS)
-            raise InputError(f"{path} (skeleton)", "does not tell what the joints are", expected=expected, got=skeleton)
+            raise InputError(f"{path} (skeleton)", "does not name the joints", expected=expected, got=skeleton)
         joints = field("joints", (_SKELETONS[skeleton], 3))
     poses = field("poses", (72,), (24, 3), (24, 3, 3), needed=joints is None)
     if poses.ndim == 4:
@@ -295,56 +293,56 @@ def _by_name(models: Sequence[Path]) -> dict[str, Body]:
     return {model.name: model for model in load_models(models).values()}
 
 
-def _from_predictions(path: Path, given: Predictions, cache: Cache, models: Mapping[str, Body]) -> Fits:
-    """The rows by picture; InputError where no picture of the cache is meant, or a model is missing."""
-    rows_of = _rows_by_picture(path, given.image, cache)
+def _from_predictions(path: Path, predictions: Predictions, cache: Cache, models: Mapping[str, Body]) -> Fits:
+    """The rows by image; InputError where no image of the cache is meant, or a model is missing."""
+    rows_of = _rows_by_image(path, predictions.image, cache)
     kinds = {name.partition("-")[0] for name in models}
     bodies: dict[str, Body | None] = {"": None}
-    for gender in np.unique(given.gender).tolist():
+    for gender in np.unique(predictions.gender).tolist():
         fitting = (model_for(models, kind, gender) for kind in kinds)
         bodies[gender] = next((model for model in fitting if model is not None), None) if gender else None
-        if gender and bodies[gender] is None and given.joints is None:
+        if gender and bodies[gender] is None and predictions.joints is None:
             remedy = "`model`: the file of that gender's model, or leave the gender out"
             raise InputError(f"{path} (gender)", "names a model that is not given", got=gender, remedy=remedy)
-    in_order = (given.person < 0).all() and not np.isfinite(given.box).any()
+    in_order = (predictions.person < 0).all() and not np.isfinite(predictions.box).any()
 
     def fit(row: int) -> list[FoundBody]:
         found = []
         for number, i in enumerate(rows_of.get(row, [])):
-            person = number if in_order else int(given.person[i]) if given.person[i] >= 0 else None
-            joints = None if given.joints is None else (given.skeleton, given.joints[i])
-            body = bodies[str(given.gender[i])]
-            world = None if given.world is None else given.world[i]
-            parameters = given.poses[i], given.betas[i], given.trans[i], given.box[i]
-            track = "" if given.track is None else str(given.track[i])
+            person = number if in_order else int(predictions.person[i]) if predictions.person[i] >= 0 else None
+            joints = None if predictions.joints is None else (predictions.skeleton, predictions.joints[i])
+            body = bodies[str(predictions.gender[i])]
+            world = None if predictions.world is None else predictions.world[i]
+            parameters = predictions.poses[i], predictions.betas[i], predictions.trans[i], predictions.box[i]
+            track = "" if predictions.track is None else str(predictions.track[i])
             found.append(FoundBody(*parameters, body, person, joints, world, track))
         return found
 
     return fit
 
 
-def _rows_by_picture(path: Path, names: NDArray[Any], cache: Cache) -> dict[int, list[int]]:
+def _rows_by_image(path: Path, names: NDArray[Any], cache: Cache) -> dict[int, list[int]]:
     """Row of an image → rows of the predictions about it."""
-    known: dict[str, int | None] = {}
+    row_of: dict[str, int | None] = {}
     for row, name in enumerate(str(name) for name in cache.images["name"][:]):
-        known[_plain(name)] = row
+        row_of[_plain(name)] = row
         tail = _plain(name).rpartition("/")[2]
         if "/" in name:
-            known[tail] = None if tail in known else row  # of several pictures: nobody's
+            row_of[tail] = None if tail in row_of else row  # of several images: ambiguous
     found: dict[int, list[int]] = {}
     for i, name in enumerate(map(_plain, names.tolist())):
-        about = known.get(name, known.get(name.rpartition("/")[2]))
+        about = row_of.get(name, row_of.get(name.rpartition("/")[2]))
         if about is not None:
             found.setdefault(about, []).append(i)
     if not found:
         expected = f"names such as {cache.images['name'][0]}"
-        raise InputError(path, "is about no picture of the cache", expected=expected, got=str(names[0]))
+        raise InputError(path, "is about no image of the cache", expected=expected, got=str(names[0]))
     return found
 
 
 def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
-    """The same predictions, each told whom it is about: in every sequence a track is one person throughout, chosen such
-    that boxes overlap most over all frames (an assignment); tracks that are nobody's are left unmatched.
+    """The same predictions with the index of the person that each is about. In every sequence a track is one person,
+    assigned such that boxes overlap most over all frames; tracks without a person are left unmatched.
 
     InputError where the cache has no sequences, and where predictions have no tracks.
     """
@@ -352,9 +350,9 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
     if not cache.sequences:
         raise InputError(cache.path, "holds no sequences", expected="videos", remedy="`match=boxes`")
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
-    whose: dict[tuple[int, str], str] = {}
+    person_of: dict[tuple[int, str], str] = {}
     in_sequence: dict[int, int] = {}
-    known: set[str] = set()
+    track_names: set[str] = set()
     for number, sequence in enumerate(cache.sequences):
         overlaps: dict[tuple[str, str], float] = {}
         for image in cache.sequence(sequence).tolist():
@@ -366,27 +364,27 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
                     overlap = float(overlap_within(people.boxes[row], found.box, cache.images["size"][image]))
                     overlaps[key] = overlaps.get(key, 0.0) + overlap
         persons, tracks = (sorted({key[i] for key in overlaps}) for i in (0, 1))
-        known |= set(tracks)
+        track_names |= set(tracks)
         total = np.zeros((len(persons), len(tracks)))
         for (person, track), overlap in overlaps.items():
             total[persons.index(person), tracks.index(track)] = overlap
         for i, j in zip(*linear_sum_assignment(-total), strict=True):
             if tracks[j] and total[i, j] > 0:
-                whose[number, tracks[j]] = persons[i]
+                person_of[number, tracks[j]] = persons[i]
 
-    if not known - {""}:
+    if not track_names - {""}:
         expected = "fits of videos, or a field `track`"
         raise InputError("predictions", "do not say whose tracks they are", expected=expected, remedy="`match=boxes`")
 
-    def told(image: int) -> list[FoundBody]:
+    def matched(image: int) -> list[FoundBody]:
         rows = np.flatnonzero(table.images == image)
         indices = {str(names[row]) or str(table.indices[row]): int(table.indices[row]) for row in rows.tolist()}
-        person = [whose.get((in_sequence.get(image, -1), found.track), "") for found in fit(image)]
+        person = [person_of.get((in_sequence.get(image, -1), found.track), "") for found in fit(image)]
         return [
-            found._replace(person=indices.get(name, _NOBODY)) for found, name in zip(fit(image), person, strict=True)
+            found._replace(person=indices.get(name, _UNMATCHED)) for found, name in zip(fit(image), person, strict=True)
         ]
 
-    return told
+    return matched
 
 
 def overlap_within(a: NDArray[Any], b: NDArray[Any], size: ArrayLike) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023): initial fits of several methods, refined
 with several kinds of correspondences and priors. Bases are the keypoint fit, Neural Body Fitting's network, the truth
 with an estimator's errors (`lab.synthetic.renderer.imperfect_fit`), and the truth with every joint turned a little,
-which refinement should leave alone; all are of the same people in the same frames, those whom the detector finds. The
+which refinement should leave alone; all are of the same people in the same frames, those that the detector finds. The
 paper's own figures are of protocols that our cells are not, so none stand beside.
 """
 
@@ -157,16 +157,16 @@ def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.
 
 def _masks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> tuple[Any, Any]:
     """Pixels of each person and of others, from the map of persons or their own masks; None where both are missing."""
-    cache, own, others = people.people.cache, [], []
+    cache, masks, others = people.people.cache, [], []
     for row in rows:
         image, index = int(people.people.images[row]), int(people.people.indices[row])
         persons = cache.map(image, "persons")
         mask = cache.mask(int(people.people.rows[row])) if persons is None else None
         if persons is None and mask is None:
             return None, None
-        own.append(persons == index + 1 if persons is not None else mask > 127)  # type: ignore[operator]
-        others.append((persons > 0) & (persons != index + 1) if persons is not None else np.zeros_like(own[-1]))
-    return np.stack(own), np.stack(others)
+        masks.append(persons == index + 1 if persons is not None else mask > 127)  # type: ignore[operator]
+        others.append((persons > 0) & (persons != index + 1) if persons is not None else np.zeros_like(masks[-1]))
+    return np.stack(masks), np.stack(others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +193,9 @@ def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParam
     changed: dict[str, Any] = {
         name: np.array(getattr(fit, name)) for name in ("poses", "betas", "trans", "joints3d", "joints2d")
     }
-    given = params.tensors()
+    tensors = params.tensors()
     with torch.no_grad():
-        joints = body.pose(given.rotations, given.betas, given.trans, vertices=False).joints.numpy()
+        joints = body.pose(tensors.rotations, tensors.betas, tensors.trans, vertices=False).joints.numpy()
     frames = fit.frame_index[rows]
     camera = Camera(fit.focal[frames], fit.principal_point[frames])
     values = (params.poses, params.betas, params.trans, joints, camera.project(joints))
@@ -250,26 +250,26 @@ def measure_clip(
     rest = body.rest_joints(params.betas)[:, SMPL24.index("pelvis")]
     predicted = Bodies(rotations, params.betas, rest + params.trans)
     errors = people.errors(predicted, rows, body)
-    joints, own = _true_joints(people, rows), _joints(body, predicted)
+    joints, joints_found = _true_joints(people, rows), _joints(body, predicted)
     frames = fit.frame_index[found.fit]
-    drawn = Camera(fit.focal[frames], fit.principal_point[frames]).project(own)
-    seen = Camera(people.focal[rows].numpy(), people.centre[rows].numpy()).project(joints)
+    drawn = Camera(fit.focal[frames], fit.principal_point[frames]).project(joints_found)
+    projected = Camera(people.focal[rows].numpy(), people.centre[rows].numpy()).project(joints)
     return RefinementErrors(
         errors.mpjpe,
         errors.pa_mpjpe,
         errors.pve,
-        np.linalg.norm(drawn - seen, axis=-1).mean(1),
+        np.linalg.norm(drawn - projected, axis=-1).mean(1),
         _silhouette_errors(clip, fit, body, found),
-        _acceleration_errors(clip, found, joints, own),
+        _acceleration_errors(clip, found, joints, joints_found),
     )
 
 
 def _true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Floats:
-    """(M, 24, 3) of everybody's own model."""
+    """(M, 24, 3) of each person's model."""
     joints = np.full((len(rows), len(SMPL24), 3), np.nan)
     for number, rig in enumerate(people.rigs):
-        own = people.rig[rows] == number
-        joints[own] = _joints(rig, Bodies(*(values[rows[own]] for values in people.bodies)))
+        of_rig = people.rig[rows] == number
+        joints[of_rig] = _joints(rig, Bodies(*(values[rows[of_rig]] for values in people.bodies)))
     return joints
 
 
@@ -295,7 +295,7 @@ def _silhouette_errors(clip: EvaluatedClip, fit: Fit, body: Body, found: _Matche
     return result
 
 
-def _acceleration_errors(clip: EvaluatedClip, found: _Matched, true: Floats, own: Floats) -> Floats:
+def _acceleration_errors(clip: EvaluatedClip, found: _Matched, true: Floats, predicted: Floats) -> Floats:
     """(M,) for rows whose person was found in the frames before and after, too."""
     result = np.full(len(found.clip), np.nan)
     at = {(int(clip.identity[row]), int(clip.frame[row])): number for number, row in enumerate(found.clip)}
@@ -303,7 +303,7 @@ def _acceleration_errors(clip: EvaluatedClip, found: _Matched, true: Floats, own
         near = at.get((person, frame - 1)), at.get((person, frame + 1))
         if near[0] is None or near[1] is None:
             continue
-        difference = own - true
+        difference = predicted - true
         second = difference[near[1]] - 2 * difference[number] + difference[near[0]]
         result[number] = np.linalg.norm(second, axis=-1).mean()
     return result
@@ -344,7 +344,7 @@ def _initial_fits(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> Iterator[tuple[EvaluatedClip, Base, Fit, _Matched]]:
-    """Every clip with each of its initial fits that finds anybody; `stack` closes the fitters."""
+    """Every clip with each of its initial fits that finds a person; `stack` closes the fitters."""
     methods: tuple[Literal["keypoints", "nbf"], ...] = ("keypoints", "nbf") if "nbf" in bases else ("keypoints",)
     fitters = {
         method: stack.enter_context(Fitter(FitOptions(people.body_name, method=method), device=device, threads=threads))
@@ -378,8 +378,8 @@ def evaluate_refinement(
 ) -> Report:
     """Errors before and after refinement, for each base, correspondence and prior."""
     people = replace(selection, limit=0).people("joints")
-    known = _BASES if people.body_name == "default" else tuple(base for base in _BASES if base != "nbf")
-    bases = (chosen.base,) if chosen.base else known
+    available = _BASES if people.body_name == "default" else tuple(base for base in _BASES if base != "nbf")
+    bases = (chosen.base,) if chosen.base else available
     clips: set[str] = set()
     with ExitStack() as stack:
         refiners = _refiners(chosen, stack, threads, device)
@@ -426,7 +426,9 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
         if not metrics:
             metrics = _metrics(parts)
     if not tables:
-        raise InputError("clips", "show nobody whom the detector finds", remedy="choose another split, or --visible 0")
+        raise InputError(
+            "clips", "show no person that the detector finds", remedy="choose another split, or --visible 0"
+        )
     tables.append(figures_table(figures, digits=2))
     return Report("Refinement of fits", facts, metrics, tables)
 
@@ -457,7 +459,9 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
             ),
         ]
         changes = [_change(column, clips[name], clips["before"]) for column in ("mpjpe", "silhouette")]
-        rows.append([*cells, *(None if name == "before" or not change.n else _told(change) for change in changes)])
+        rows.append(
+            [*cells, *(None if name == "before" or not change.n else _change_text(change) for change in changes)]
+        )
         if changes[0].value > 100 * _WORSE:
             worse.append(name)
     verdict = (
@@ -483,7 +487,7 @@ def _change(column: str, after: Sequence[RefinementErrors], before: Sequence[Ref
     return change.scaled(100 / float(np.nanmean(np.concatenate(groups[1])))) if change.n else change
 
 
-def _told(change: Summary) -> str:
+def _change_text(change: Summary) -> str:
     return f"{change.value:+.1f} % ({change.low:+.1f} to {change.high:+.1f})"
 
 

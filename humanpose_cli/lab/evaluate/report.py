@@ -53,15 +53,15 @@ class Summary:
 
 def summarise(values: ArrayLike) -> Summary:
     """Of the finite ones among the values."""
-    known = np.asarray(values, np.float64).ravel()
-    known = known[np.isfinite(known)]
-    if not len(known):
+    finite = np.asarray(values, np.float64).ravel()
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
         return Summary(np.nan, 0, np.nan, np.nan, np.nan)
     # Samples with replacement, always the same ones for the same number of values.
-    random, count = np.random.default_rng((0, len(known))), len(known)
-    means = [known[random.integers(count, size=(100, count))].mean(1) for _ in range(_RESAMPLES // 100)]
+    random, count = np.random.default_rng((0, len(finite))), len(finite)
+    means = [finite[random.integers(count, size=(100, count))].mean(1) for _ in range(_RESAMPLES // 100)]
     low, high = np.percentile(np.concatenate(means), (_TAIL, 100 - _TAIL))
-    return Summary(float(known.mean()), count, float(np.median(known)), float(low), float(high))
+    return Summary(float(finite.mean()), count, float(np.median(finite)), float(low), float(high))
 
 
 def paired_difference(values: ArrayLike, others: ArrayLike) -> Summary:
@@ -74,7 +74,7 @@ def difference_of_groups(values: Sequence[ArrayLike], others: Sequence[ArrayLike
     the interval is over groups. Members whose difference is not known are left out.
     """
     groups = [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(values, others, strict=True)]
-    groups = [known for known in (group[np.isfinite(group)] for group in groups) if len(known)]
+    groups = [finite for finite in (group[np.isfinite(group)] for group in groups) if len(finite)]
     if not groups:
         return summarise([])
     sums, counts = (np.array([f(group) for group in groups]) for f in (np.sum, len))
@@ -89,20 +89,20 @@ def summarise_seeds(values: ArrayLike) -> Summary:
 
     People whose value is not known in every training are left out.
     """
-    known = np.atleast_2d(np.asarray(values, np.float64))
-    known = known[:, np.isfinite(known).all(0)]
-    if not known.size:
+    finite = np.atleast_2d(np.asarray(values, np.float64))
+    finite = finite[:, np.isfinite(finite).all(0)]
+    if not finite.size:
         return summarise([])
-    low, high = np.percentile(_means_of_seeds(known), (_TAIL, 100 - _TAIL))
-    people = known.mean(0)
+    low, high = np.percentile(_means_of_seeds(finite), (_TAIL, 100 - _TAIL))
+    people = finite.mean(0)
     return Summary(float(people.mean()), len(people), float(np.median(people)), float(low), float(high))
 
 
 def difference_of_seeds(values: ArrayLike, others: ArrayLike) -> Summary:
     """Of `values` (S, N) − `others` (S, N), people by people, as `summarise_seeds`; trainings are drawn for either."""
     a, b = (np.atleast_2d(np.asarray(x, np.float64)) for x in (values, others))
-    known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
-    a, b = a[:, known], b[:, known]
+    finite = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    a, b = a[:, finite], b[:, finite]
     if not a.size:
         return summarise([])
     low, high = np.percentile(_means_of_seeds(a, b), (_TAIL, 100 - _TAIL))
@@ -207,11 +207,11 @@ def plot_quality(
     panel = figure.subplots()
     points = panel.scatter(f1, 1000 * errors, c=difficulty, cmap="Blues", s=14, edgecolors="#30507080", linewidths=0.4)
     figure.colorbar(points, label="distance to the mean pose [rad]")
-    known = np.isfinite(f1) & np.isfinite(errors)
-    if known.sum() > 2 and np.ptp(f1[known]) > 0:
-        slope, start = np.polyfit(f1[known], 1000 * errors[known], 1)
-        ends = np.array([f1[known].min(), f1[known].max()])
-        correlation = np.corrcoef(f1[known], errors[known])[0, 1]
+    finite = np.isfinite(f1) & np.isfinite(errors)
+    if finite.sum() > 2 and np.ptp(f1[finite]) > 0:
+        slope, start = np.polyfit(f1[finite], 1000 * errors[finite], 1)
+        ends = np.array([f1[finite].min(), f1[finite].max()])
+        correlation = np.corrcoef(f1[finite], errors[finite])[0, 1]
         panel.plot(ends, start + slope * ends, color="#c04020", linewidth=1, label=f"correlation {correlation:.2f}")
         panel.legend()
     panel.set_xlabel("F1 of the parts")
@@ -290,11 +290,11 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
     matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     drawn = [image]
-    known = people.rig[person] >= 0
-    true_rig = people.rigs[people.rig[person]] if known else body
+    has_truth = people.rig[person] >= 0
+    true_rig = people.rigs[people.rig[person]] if has_truth else body
     drawings = ((true_rig, people.bodies, person, _TRUE_COLOUR), (body, predicted, index, _FOUND_COLOUR))
     for rig, bodies, row, colour in drawings:
-        if colour == _TRUE_COLOUR and not known:
+        if colour == _TRUE_COLOUR and not has_truth:
             drawn.append(image)
             continue
         rotations, betas, root = (values[row : row + 1] for values in bodies)
@@ -304,7 +304,7 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
         drawn.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
     squares = [np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth), np.uint8) for one in drawn]
     for square, name in zip(squares, PANELS, strict=True):
-        draw_label(square, "true body unknown" if name == PANELS[1] and not known else name, (0, _SIDE))
+        draw_label(square, "true body unknown" if name == PANELS[1] and not has_truth else name, (0, _SIDE))
     return np.concatenate(squares, 1)
 
 
@@ -372,7 +372,7 @@ def _finite(value: Any) -> Any:
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
-    """Write all of it; returns the files, the readable report first. Each appears whole or not at all."""
+    """Write all of it; returns the files, the readable report first. Each is replaced atomically."""
     ensure_folder(folder)
     readable, values = (folder / name for name in REPORTS)
     written = [readable, values]

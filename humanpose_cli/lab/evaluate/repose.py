@@ -1,4 +1,4 @@
-"""Evaluation of reposed images: how like the true ones they are, and whether the person stands as asked.
+"""Evaluation of reposed images: how like the true ones they are, and whether the person has the target pose.
 
 The Inception Score is left out on purpose; `lab.metrics.images` says why.
 """
@@ -54,8 +54,8 @@ SHOWN_SIDE = 160
 """Pixels of the images that a report shows."""
 _SHOWN = 8
 _PELVIS = REPOSING19.index("pelvis")
-_LEAST_SIDE = 256  # pixels that the detector is given
-_LEAST_SCORE = 0.3  # of a detected person
+_MIN_SIDE = 256  # pixels that the detector is given
+_MIN_SCORE = 0.3  # of a detected person
 _LABELLED_MARGIN = 0.01  # of a hole round a labelled mask, which is more exact than a detected one
 _LISTED = ("three-frames", "random-pairs", "pairs")
 _BASELINES = ("copy", "mesh")
@@ -75,7 +75,7 @@ Method = Callable[[Example, Example], Drawn]
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Images (1, 3, S, S) of −1 to 1, made and true → a scalar."""
 JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating] | None]
-"""(crop (S, S, 3) uint8, the person's box (4,) there) → joints (19, 3) metres, or None where nobody is detected."""
+"""(crop (S, S, 3) uint8, the person's box (4,) there) → joints (19, 3) metres, or None if no person is detected."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class EvaluatedReposing:
 
 
 def copying(first: Example, second: Example) -> Drawn:
-    """The input as it is: what every method must beat."""
+    """The unchanged input: what every method must beat."""
     return Drawn(first.image, person_mask(first))
 
 
@@ -114,11 +114,11 @@ def warping(network: Warp3d) -> Method:
     size = network.config.size
 
     def draw(first: Example, second: Example) -> Drawn:
-        own = first.image.shape[0]
-        source, target = (frame_of_example(example) * np.float32(size / own) for example in (first, second))
+        crop_size = first.image.shape[0]
+        source, target = (frame_of_example(example) * np.float32(size / crop_size) for example in (first, second))
         silhouette = None if first.mask is None else resized(person_mask(first), size)
         made = network.repose(resized(first.image, size), source, target, silhouette=silhouette)
-        return Drawn(resized(made.image, own), resized(made.mask, own))
+        return Drawn(resized(made.image, crop_size), resized(made.mask, crop_size))
 
     return draw
 
@@ -175,10 +175,10 @@ def _before_plate(
 
 def resized(image: NDArray[Any], size: int) -> NDArray[Any]:
     """A square image or mask at `size` pixels a side, averaged where it becomes smaller."""
-    own = image.shape[0]
-    if own == size:
+    side = image.shape[0]
+    if side == size:
         return image
-    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if own > size else cv2.INTER_CUBIC))
+    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC))
 
 
 def measure_reposing(
@@ -238,7 +238,7 @@ def pose_auc_3d(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> 
 
 
 def _pose_auc(predicted: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
-    """0 for an image in which nobody is detected; NaN where nobody is detected in the true one either."""
+    """0 for an image in which no person is detected; NaN if none is detected in the true one either."""
     if true is None:
         return float("nan")
     return 0.0 if predicted is None else pose_auc_3d(predicted, true)
@@ -281,7 +281,7 @@ def _box_of(example: Example) -> NDArray[np.floating]:
 
 
 class FittedJoints:
-    """Joints of the person in a crop by our own fit: `JointEstimator`; a context manager."""
+    """Joints of the person in a crop by `hpc fit`: `JointEstimator`; a context manager."""
 
     def __init__(self, device: str = "cpu") -> None:
         self._people = _OnePerson()
@@ -289,8 +289,8 @@ class FittedJoints:
         self._pool = ModelPool(default_threads())
 
     def __call__(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.floating] | None:
-        """(19, 3) metres of REPOSING19; None where nobody is detected in the box."""
-        scale = max(1.0, _LEAST_SIDE / image.shape[0])
+        """(19, 3) metres of REPOSING19; None if no person is detected in the box."""
+        scale = max(1.0, _MIN_SIDE / image.shape[0])
         if scale > 1:
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
         size = image.shape[0]
@@ -298,7 +298,7 @@ class FittedJoints:
         if (corners[2:] - corners[:2] < 8).any():
             return None
         (person,) = people_in_boxes(self._pool, image, corners[None], 2)
-        if person.score < _LEAST_SCORE:
+        if person.score < _MIN_SCORE:
             return None
         self._people.person = person
         record = self._fitter.fit_image(image)
@@ -327,7 +327,7 @@ class _OnePerson(SingleImages):
 
 
 def evaluated_pairs(
-    selection: PeopleSelection, size: int, *, whole: bool = False, usual: Sequence[str] = _LISTED
+    selection: PeopleSelection, size: int, *, full_images: bool = False, usual: Sequence[str] = _LISTED
 ) -> tuple[PairCrops, list[int], dict[str, Any]]:
     """Crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them.
 
@@ -335,16 +335,16 @@ def evaluated_pairs(
     usual  protocols that are taken where none is chosen, the first first
     """
     cache = open_cache(selection.data)
-    known = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
-    protocol = selection.protocol or (known[0] if known else usual_protocol(cache))
+    listed = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
+    protocol = selection.protocol or (listed[0] if listed else usual_protocol(cache))
     splits = cache.pair_splits.get(protocol) or cache.splits.get(protocol, ())
     split = selection.split_among(cache, protocol, splits)
     pairs = pairs_of(cache, protocol, split)
     numbers = spread_evenly(len(pairs), selection.limit or len(pairs))
     # Pairs are taken as they are, whatever is visible.
     facts = replace(selection, visible=0.0).facts(protocol, split)
-    facts |= {"pixels": size, "shown": "whole images" if whole else "crops about the person"}
-    return PairCrops(pairs, size, whole=whole), numbers, facts
+    facts |= {"pixels": size, "shown": "whole images" if full_images else "crops about the person"}
+    return PairCrops(pairs, size, full_images=full_images), numbers, facts
 
 
 def evaluate_reposing(
@@ -358,21 +358,21 @@ def evaluate_reposing(
     lpips: tuple[str, str] | None = None,
     pose: bool = True,
     size: int = 0,
-    whole: bool = False,
+    full_images: bool = False,
 ) -> Report:
     """Copying, the mesh and the network ("": the shipped one) on the same pairs.
 
-    Where bodies are known, the network is also evaluated as it is used: pasted, and given the mesh's drawing.
+    Where bodies are known, the network is also evaluated as in `hpc repose`: pasted, and given the mesh's drawing.
 
     perceptual  as `perceptual_loss` takes it: a stand-in, never called LPIPS
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
-    pose        evaluate the pose by our own fit, which takes most of the time
+    pose        evaluate the pose by `hpc fit`, which takes most of the time
     size        pixels of the crops; 0 for the network's
     whole       see `evaluated_pairs`
     """
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, device)
-    crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, whole=whole)
+    crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, full_images=full_images)
     methods: dict[str, Method] = {"copy": copying}
     body = load_body(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
@@ -399,7 +399,7 @@ def evaluate_reposing(
             crops, numbers, methods, distances=distances, joints=estimator, stop=stop, progress=progress
         )
     published: Mapping[str, tuple[float, float | None]] = {}
-    if whole and crops.size == _PUBLISHED_SIZE and not selection.limit:
+    if full_images and crops.size == _PUBLISHED_SIZE and not selection.limit:
         header = crops.pairs.cache.header
         published = next((rows for split, rows in IPER.items() if agrees(header, facts["split"], "iper", (split,))), {})
     return reposing_report(evaluated, facts, published)
@@ -432,7 +432,7 @@ def reposing_report(
         *(f"{name}: {_METHODS[name]}." for name in names if name in _METHODS),
     ]
     if not any(np.isfinite(values[name]["ssim"]).any() for name in names):
-        notes.append("Input and target are of two people: there is no true image, the pose alone is judged.")
+        notes.append("Input and target are of two people: there is no true image, the pose alone is evaluated.")
     figures = figures_table({(name, metric): s for name in names for metric, s in means[name].items()}, digits=4)
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]
     if published:

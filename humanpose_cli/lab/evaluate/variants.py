@@ -63,7 +63,10 @@ def _changed(options: Any, changes: Mapping[str, Any]) -> Any:
     for key, value in changes.items():
         name, _, rest = key.partition(".")
         inner.setdefault(name, {})[rest] = value
-    values = {name: own[""] if "" in own else _changed(getattr(options, name), own) for name, own in inner.items()}
+    values = {
+        name: changed[""] if "" in changed else _changed(getattr(options, name), changed)
+        for name, changed in inner.items()
+    }
     return replace(options, **values)
 
 

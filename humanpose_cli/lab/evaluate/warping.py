@@ -52,7 +52,7 @@ def evaluate_warping(
     *,
     seeds: int = 2,
     pose: bool = True,
-    whole: bool = False,
+    full_images: bool = False,
     tune: Callable[[WarpingShared], WarpingShared] = lambda shared: shared,
 ) -> Report:
     """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
@@ -65,7 +65,7 @@ def evaluate_warping(
         raise UsageError("preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
     shared = tune(SharedTraining(*WARP3D_PRESETS[name]))
     crops, numbers, facts = evaluated_pairs(
-        selection, shared.network.generator.size, whole=whole, usual=("random-pairs",)
+        selection, shared.network.generator.size, full_images=full_images, usual=("random-pairs",)
     )
     if not numbers:
         raise InputError(selection.data, "has no pairs to evaluate on")
@@ -73,7 +73,7 @@ def evaluate_warping(
     trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
     with FittedJoints(device=device) as joints:
         split = "" if selection.limit else facts["split"]
-        published = whole and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/validation",))
+        published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/validation",))
         tables, evaluated = warping_table(
             trainings, shared, crops, numbers, joints if pose else None, published=published
         )

@@ -33,10 +33,10 @@ def _pair(predicted: ArrayLike, true: ArrayLike, width: int) -> tuple[Floats, Fl
     return a, b
 
 
-def _known_mean(errors: Floats) -> Floats:
+def _finite_mean(errors: Floats) -> Floats:
     """(N, J) → (N,) over what is known; NaN where nothing is."""
-    known = np.isfinite(errors)
-    return _ratio(np.where(known, errors, 0.0).sum(1), known.sum(1).astype(np.float64))
+    finite = np.isfinite(errors)
+    return _ratio(np.where(finite, errors, 0.0).sum(1), finite.sum(1).astype(np.float64))
 
 
 def _chosen(values: Floats, joints: Sequence[int] | None) -> Floats:
@@ -52,7 +52,7 @@ def mpjpe(
 
     True joints that are NaN are not known and left out; NaN where the root is not known.
     """
-    return _known_mean(_chosen(_distances(predicted, true, root), joints))
+    return _finite_mean(_chosen(_distances(predicted, true, root), joints))
 
 
 def _distances(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
@@ -76,7 +76,7 @@ def pck_3d(
 ) -> Floats:
     """Share of correct joints within 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
     apart = _chosen(_distances(predicted, true, root), joints)
-    return _known_mean(np.where(np.isfinite(apart), apart <= PCK_LIMIT + _ROUNDING, np.nan))
+    return _finite_mean(np.where(np.isfinite(apart), apart <= PCK_LIMIT + _ROUNDING, np.nan))
 
 
 def auc_3d(
@@ -85,7 +85,7 @@ def auc_3d(
     """Mean share of correct joints over the thresholds 0, 5 … 150 mm, as MPI-INF-3DHP's own code: → (N,) 0..1."""
     apart = _chosen(_distances(predicted, true, root), joints)
     limits = np.linspace(0, PCK_LIMIT, 31) + _ROUNDING
-    return _known_mean(np.where(np.isfinite(apart), (apart[..., None] <= limits).mean(-1), np.nan))
+    return _finite_mean(np.where(np.isfinite(apart), (apart[..., None] <= limits).mean(-1), np.nan))
 
 
 def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
@@ -95,10 +95,10 @@ def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None
     """
     a, b = _pair(predicted, true, 3)
     a, b = _chosen(a, joints), _chosen(b, joints)
-    known = np.asarray(np.isfinite(b).all(-1) & np.isfinite(a).all(-1))
-    source, target = (torch.from_numpy(np.where(known[..., None], points, 0.0)) for points in (a, b))
-    aligned = procrustes_align(source, target, torch.from_numpy(known.astype(np.float64))).numpy()
-    return _known_mean(np.linalg.norm(aligned - b, axis=-1))
+    finite = np.asarray(np.isfinite(b).all(-1) & np.isfinite(a).all(-1))
+    source, target = (torch.from_numpy(np.where(finite[..., None], points, 0.0)) for points in (a, b))
+    aligned = procrustes_align(source, target, torch.from_numpy(finite.astype(np.float64))).numpy()
+    return _finite_mean(np.linalg.norm(aligned - b, axis=-1))
 
 
 def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
@@ -109,10 +109,10 @@ def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length:
     """
     a = np.asarray(joints, np.float64)
     first, second = np.array(bones).T
-    own = np.linalg.norm(a[:, first] - a[:, second], axis=-1).sum(1)
-    if not (own > 0).all():
+    lengths = np.linalg.norm(a[:, first] - a[:, second], axis=-1).sum(1)
+    if not (lengths > 0).all():
         raise UsageError("joints", "lie in one point", expected="bones of some length")
-    return a * (length / own)[:, None, None]
+    return a * (length / lengths)[:, None, None]
 
 
 def pve(
@@ -198,7 +198,7 @@ def body_errors(
     joints     that mpjpe, pa_mpjpe, pck and auc are of, and whose root pve is about
     measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
                known are NaN then
-    points     (N, P, 3) metres: predicted joints, NaN for people of whom a body is predicted
+    points     (N, P, 3) metres: predicted joints, NaN for people with a predicted body
 
     UsageError where the two sets are not of one size.
     """
@@ -209,8 +209,8 @@ def body_errors(
     parts = []
     for first in range(0, len(focal), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        known, given = (None if array is None else array[rows] for array in (measured, points))
-        parts.append(_errors(rigs, predicted, true, focal, centre, rows, joints, known, given))
+        truth, predicted_points = (None if array is None else array[rows] for array in (measured, points))
+        parts.append(_errors(rigs, predicted, true, focal, centre, rows, joints, truth, predicted_points))
     return BodyErrors.joined(parts or [BodyErrors(*[np.zeros(0)] * len(BodyErrors._fields))])
 
 
@@ -223,7 +223,7 @@ def _errors(
     rows: slice,
     joints: JointSet,
     measured: Floats | None,
-    given: Floats | None,
+    predicted_points: Floats | None,
 ) -> BodyErrors:
     sets, betas, points = [], [], []
     for body, bodies in zip(rigs, (predicted, true), strict=True):
@@ -237,19 +237,19 @@ def _errors(
     if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
         shifts = [found[:, joints.rows].mean(1) if joints.rows else np.zeros((len(mesh), 3)) for found in points]
         surface = pve(mesh, true_mesh, *shifts)
-    found, known = points[0], points[1] if measured is None else measured
-    found = found if given is None else np.where(np.isfinite(given), given, found)
+    found, truth = points[0], points[1] if measured is None else measured
+    found = found if predicted_points is None else np.where(np.isfinite(predicted_points), predicted_points, found)
     averaged, root = range(len(joints.joints)), joints.rows
     head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
     image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
     return BodyErrors(
-        mpjpe(found, known, averaged, root),
-        pa_mpjpe(found, known, averaged),
+        mpjpe(found, truth, averaged, root),
+        pa_mpjpe(found, truth, averaged),
         surface,
         geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
         np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
-        pck_3d(found, known, joints.counted, root),
-        auc_3d(found, known, joints.counted, root),
+        pck_3d(found, truth, joints.counted, root),
+        auc_3d(found, truth, joints.counted, root),
     )
 
 
@@ -295,8 +295,8 @@ def class_f1(matrix: ArrayLike) -> Floats:
 def mean_of_visible(values: ArrayLike, *, background: bool = False) -> Floats:
     """Mean over the classes (..., C) that are there → (...); without class 0 unless `background`; NaN if none is."""
     chosen = np.asarray(values, np.float64)[..., 0 if background else 1 :]
-    known = np.isfinite(chosen)
-    return _ratio(np.where(known, chosen, 0.0).sum(-1), known.sum(-1).astype(np.float64))
+    finite = np.isfinite(chosen)
+    return _ratio(np.where(finite, chosen, 0.0).sum(-1), finite.sum(-1).astype(np.float64))
 
 
 def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -306,5 +306,5 @@ def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
     return np.diagonal(counts, axis1=-2, axis2=-1).copy(), counts.sum(-2), counts.sum(-1)
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
+def _ratio(part: Floats, total: Floats) -> Floats:
+    return np.where(total > 0, part / np.where(total > 0, total, 1), np.nan)

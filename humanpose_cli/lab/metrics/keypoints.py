@@ -24,7 +24,7 @@ from humanpose_cli.core.errors import UsageError
 
 Floats = NDArray[np.float64]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-MOST_PREDICTIONS = 20
+MAX_PREDICTIONS = 20
 """Of one image; the surest count."""
 _SIGMAS = {
     "nose": 0.026,
@@ -74,9 +74,9 @@ def oks(predicted: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLik
     low, high = (box[:, :2] - extent)[None, :, None], (box[:, 2:] + extent)[None, :, None]
     outside = np.maximum(low - points[:, None, :, :2], 0) + np.maximum(points[:, None, :, :2] - high, 0)
     labelled = np.asarray(people[..., 2] > 0)
-    nobody = np.asarray(~labelled.any(1)).reshape(-1)
-    squared = np.square(np.where(nobody[None, :, None, None], outside, apart)).sum(-1)
-    counted = (labelled | nobody[:, None])[None]
+    unlabelled = np.asarray(~labelled.any(1)).reshape(-1)
+    squared = np.square(np.where(unlabelled[None, :, None, None], outside, apart)).sum(-1)
+    counted = (labelled | unlabelled[:, None])[None]
     with np.errstate(over="ignore", invalid="ignore"):
         exponent = squared / (2 * np.square(2 * SIGMAS)) / (scale[None, :, None] + np.spacing(1))
         similar = np.where(counted, np.exp(-exponent), 0.0)
@@ -87,9 +87,9 @@ def matched_predictions(
     predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike
 ) -> ImageMatches:
     """One image's predictions (P, 17, 2) with scores (P,) against its people, as for `oks`."""
-    given, people = np.asarray(scores, np.float64), np.asarray(true, np.float64).reshape(-1, len(COCO17), 3)
-    order = np.argsort(-given, kind="stable")[:MOST_PREDICTIONS]
-    points = np.asarray(predicted, np.float64).reshape(len(given), len(COCO17), 2)[order]
+    confidence, people = np.asarray(scores, np.float64), np.asarray(true, np.float64).reshape(-1, len(COCO17), 3)
+    order = np.argsort(-confidence, kind="stable")[:MAX_PREDICTIONS]
+    points = np.asarray(predicted, np.float64).reshape(len(confidence), len(COCO17), 2)[order]
     counts = np.asarray((people[..., 2] > 0).any(1)).reshape(-1)
     rows = np.argsort(~counts, kind="stable")  # those who count come first
     similarity = oks(points, people[rows], np.asarray(areas)[rows], np.asarray(boxes).reshape(-1, 4)[rows])
@@ -107,11 +107,11 @@ def matched_predictions(
             if row >= 0:
                 free[row] = False
                 correct[level, prediction], ignored[level, prediction] = who[row], not who[row]
-    return ImageMatches(given[order], correct, ignored, int(counts.sum()))
+    return ImageMatches(confidence[order], correct, ignored, int(counts.sum()))
 
 
 def average_precision(images: Sequence[ImageMatches]) -> tuple[Floats, Floats]:
-    """AP and recall (10,) at each of THRESHOLDS over all images; NaN where nobody is labelled."""
+    """AP and recall (10,) at each of THRESHOLDS over all images; NaN without labelled people."""
     people = sum(image.people for image in images)
     if not people:
         return np.full(len(THRESHOLDS), np.nan), np.full(len(THRESHOLDS), np.nan)
@@ -147,5 +147,5 @@ def pck(predicted: ArrayLike, true: ArrayLike, length: ArrayLike, share: float) 
     points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     apart = np.linalg.norm(points[..., :2] - people[..., :2], axis=-1)
     near = apart <= share * np.asarray(length, np.float64)[:, None]
-    known = (people[..., 2] > 0) & np.isfinite(np.asarray(length, np.float64))[:, None]
-    return np.where(known, near.astype(np.float64), np.nan)
+    labelled = (people[..., 2] > 0) & np.isfinite(np.asarray(length, np.float64))[:, None]
+    return np.where(labelled, near.astype(np.float64), np.nan)

@@ -28,7 +28,7 @@ _DEPTH_NOISE, _LEAN, _WORLD_SCALE = 0.025, np.deg2rad(5), 0.05  # metres, radian
 _EDGE = 0.012  # of the crop's side: how far borders of parts wander
 _HOLE = 0.35  # probability of a patch without labels, as of something in front
 
-_OWN_SHARE = 0.15  # of the variance of a point's noise, the rest is its face's, hand's or foot's
+_INDEPENDENT_SHARE = 0.15  # of the variance of a point's noise, the rest is its face's, hand's or foot's
 _FACE = ("nose", "eye", "ear", "mouth")
 
 _BEYOND = {"wrist": ("hand", "pinky", "index", "thumb"), "ankle": ("foot", "heel", "foot_index")}
@@ -47,14 +47,14 @@ def evidence_of_example(example: Example) -> CropEvidence:
         size,
         example.image,
         parts,
-        _known(person.keypoints.get(SMPL24.name)),
-        _known(person.detected),
+        _finite_points(person.keypoints.get(SMPL24.name)),
+        _finite_points(person.detected),
         None if world is None or not np.isfinite(world).all() else np.asarray(world[:, :3], np.float32),
         None if mask is None else mask.astype(np.float32) / np.float32(255),
     )
 
 
-def _known(points: Array | None) -> Array | None:
+def _finite_points(points: Array | None) -> Array | None:
     """Points (J, 3) with confidence 0 where a coordinate is not known; None where all are unknown."""
     if points is None:
         return None
@@ -65,7 +65,7 @@ def _known(points: Array | None) -> Array | None:
 
 
 def imitate_errors(evidence: CropEvidence, random: np.random.Generator, strength: float = 1.0) -> CropEvidence:
-    """The evidence with errors of that strength; 0 leaves it as it is."""
+    """The evidence with errors of that strength; 0 changes nothing."""
     if strength <= 0:
         return evidence
     size, hole = evidence.size, _patch(evidence, random) if random.random() < _HOLE * min(strength, 1) else None
@@ -108,9 +108,9 @@ def _points(points: Array, skeleton: Skeleton, random: np.random.Generator, stre
 
 def _shared_noise(skeleton: Skeleton, random: np.random.Generator, axes: int) -> Array:
     """Standard normal numbers (J, axes); points of one face, hand or foot err mostly alike."""
-    groups, own = _groups(skeleton), random.normal(size=(len(skeleton), axes))
+    groups, independent = _groups(skeleton), random.normal(size=(len(skeleton), axes))
     together = random.normal(size=(len(skeleton), axes))[groups]
-    return np.asarray(np.sqrt(1 - _OWN_SHARE) * together + np.sqrt(_OWN_SHARE) * own)
+    return np.asarray(np.sqrt(1 - _INDEPENDENT_SHARE) * together + np.sqrt(_INDEPENDENT_SHARE) * independent)
 
 
 @lru_cache(maxsize=4)

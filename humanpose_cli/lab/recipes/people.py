@@ -19,7 +19,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 
 _FEWEST_MEASURED = 12  # joints of h36m17, the root among them
-_FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
+_FEWEST_JOINTS = 6  # labelled ones, without which a person's position is unknown
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
 _HELD_OUT = 0.1  # share of the people, where a cache has no validation split
 
@@ -120,7 +120,7 @@ def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") 
         if len(people) == 0:
             raise InputError(
                 cache.path,
-                f"has nobody {what}",
+                f"has no person {what}",
                 expected=f"people with {_listed(needs)} in both splits, two or more in all",
                 remedy="make a larger cache",
             )
@@ -134,7 +134,9 @@ def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str)
     people = _with_labels(people_of_images(cache, cache.rows(protocol, split)), needs)
     if len(people) == 0:
         raise InputError(
-            cache.path, f"has nobody with {_listed(needs)} in {split}", remedy="make a larger cache, or choose `split`"
+            cache.path,
+            f"has no person with {_listed(needs)} in {split}",
+            remedy="make a larger cache, or choose `split`",
         )
     return people
 
@@ -151,9 +153,9 @@ def visible_people(people: People, share: float) -> People:
     if len(kept) == 0:
         raise InputError(
             people.cache.path,
-            "shows too little of everybody",
+            "shows too little of all people",
             expected=f"{share:.0%} of the joints",
-            remedy="less seen",
+            remedy="a smaller share",
         )
     return kept
 
@@ -163,9 +165,9 @@ def require_model(people: People, body: Body) -> None:
     columns = people.cache.people
     if "poses" not in columns or "body" not in columns:
         return
-    known = np.isfinite(people.column("poses")).all(1)
+    finite = np.isfinite(people.column("poses")).all(1)
     genders = people.column("gender") if "gender" in columns else np.full(len(people), "")
-    named = set(zip(people.column("body")[known].tolist(), genders[known].tolist(), strict=True))
+    named = set(zip(people.column("body")[finite].tolist(), genders[finite].tolist(), strict=True))
     others = {
         f"{kind}-{gender or 'neutral'}"
         for kind, gender in named
@@ -206,7 +208,7 @@ def training_protocol(cache: Cache, protocol: str = "") -> str:
             f"has nothing to learn from in protocol {chosen or 'any'}",
             expected="a split train",
             got=listed_splits(cache),
-            remedy="`protocol` chooses; nobody learns from a whole cache, part of which is there to be judged on",
+            remedy="`protocol` chooses; a part of the cache is for evaluation",
         )
     return chosen
 
@@ -224,10 +226,10 @@ def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
 
 
 def people_of_images(cache: Cache, images: NDArray[np.int64]) -> People:
-    """Everybody in these images."""
+    """All people in these images."""
     ranges = [cache.people_of(int(row)) for row in images]
     rows = np.array([row for people in ranges for row in people], np.int64)
-    indices = np.array([place for people in ranges for place in range(len(people))], np.int64)
+    indices = np.array([index for people in ranges for index in range(len(people))], np.int64)
     return People(cache, np.repeat(images, [len(people) for people in ranges]), indices, rows)
 
 
@@ -241,23 +243,25 @@ def _with_labels(people: People, needs: Sequence[str]) -> People:
                 keep &= [bool(people.cache.map_bytes(int(row), need)) for row in people.images]
             continue
         values = people.column(name)
-        known = np.isfinite(values).reshape(len(values), -1).all(1)
+        labelled = np.isfinite(values).reshape(len(values), -1).all(1)
         if need == "poses":
-            known &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
+            labelled &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
         elif need == "measured":
-            known = np.isfinite(values[:, 0]).all(1) & ((np.nan_to_num(values[..., 3]) > 0).sum(1) >= _FEWEST_MEASURED)
+            labelled = np.isfinite(values[:, 0]).all(1) & (
+                (np.nan_to_num(values[..., 3]) > 0).sum(1) >= _FEWEST_MEASURED
+            )
         elif need == "joints":
-            known = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
+            labelled = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
         elif need == "detected":
-            known &= _is_same(values, people)
+            labelled &= _is_same(values, people)
         elif need == "box":
-            known &= (values[:, 2:] - values[:, :2] >= 2).all(1)
-        keep &= known
+            labelled &= (values[:, 2:] - values[:, :2] >= 2).all(1)
+        keep &= labelled
     return people.taken(keep)
 
 
 def _is_same(detected: NDArray[Any], people: People) -> NDArray[np.bool_]:
-    """Whether the detector saw this person, and nobody in front of them: (N,), by the joints that both name.
+    """Whether the detector found this person instead of another in front of them: (N,), by the joints that both name.
 
     detected (N, 33, 3). Detections of people whose joints are unknown are kept.
     """

@@ -34,10 +34,10 @@ class ModelEntry:
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
         """The options of a preset; UsageError lists those there are."""
-        known: Mapping[str, tuple[Any, TrainOptions]] = getattr(self._module("recipe"), self.presets)
-        if name not in known:
-            raise UsageError("preset", "there is no such preset", expected=", ".join(known), got=name)
-        return known[name]
+        presets: Mapping[str, tuple[Any, TrainOptions]] = getattr(self._module("recipe"), self.presets)
+        if name not in presets:
+            raise UsageError("preset", "there is no such preset", expected=", ".join(presets), got=name)
+        return presets[name]
 
     def make(self, data: Any, options: Any, seed: int) -> Recipe[Any]:
         """The recipe on a cache."""
@@ -51,8 +51,8 @@ class ModelEntry:
             from humanpose_cli.lab.train.trainer import train
 
             return train
-        own: Callable[..., TrainResult] = getattr(self._module("rounds"), self.rounds)
-        return own
+        rounds: Callable[..., TrainResult] = getattr(self._module("rounds"), self.rounds)
+        return rounds
 
     def _module(self, name: str) -> ModuleType:
         return import_module(f"humanpose_cli.lab.recipes.{self.name.replace('-', '_')}.{name}")

@@ -80,12 +80,12 @@ class NearestVertices:
 
     def __init__(self, charts: SurfaceCharts) -> None:
         self._vertices = charts.vertices
-        self._known = torch.unique(charts.charts)
+        self._charts = torch.unique(charts.charts)
         self._tree = cKDTree(torch.cat((charts.uv, _FAR * charts.charts[:, None]), 1).double().numpy())
 
     def __call__(self, charts: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         """Vertices (...) int64 of charts (...) and uv (..., 2), and whether the body has that chart, (...) bool."""
-        known = torch.isin(charts.long(), self._known)
+        charted = torch.isin(charts.long(), self._charts)
         query = torch.cat((uv.double(), _FAR * charts[..., None].double()), -1)
         _, rows = self._tree.query(query.reshape(-1, 3).numpy())
-        return self._vertices[torch.from_numpy(np.asarray(rows)).reshape(charts.shape)], known
+        return self._vertices[torch.from_numpy(np.asarray(rows)).reshape(charts.shape)], charted

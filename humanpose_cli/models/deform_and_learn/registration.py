@@ -12,8 +12,8 @@ suit every image: about the person's box, whose longer side has length 2 (`norma
 
 The paper writes sums and speaks of mean squared errors. The mean of the correspondences keeps an image of many points
 as stiff as others; the sum over the joints lets depths weigh enough: as a mean, L_KP left bodies whose true depths were
-given twice as far from the truth. Depths count from the joints' mean, since a weak-perspective camera cannot tell where
-a person is along its axis.
+given twice as far from the truth. Depths count from the joints' mean, since a weak-perspective camera does not
+determine where a person is along its axis.
 
 The other terms stand in a supplement that is not public; these are ours:
 
@@ -22,10 +22,10 @@ The other terms stand in a supplement that is not public; these are ours:
         right even more so, since often only one is visible; the mean removes the freedom between S and the camera's s.
     L_joint = Σ_j |a_j|² / 23 + 1000 Σ_j |excess of j's angles over their anatomical ranges|² / 23
         The first part makes the body stiff when its weight is 1; at 0.001 it only settles what nothing else does, such
-        as the twist of a limb that is seen as a line. The second keeps knees and elbows from bending backwards: 1000
+        as the twist of a limb whose image is a line. The second keeps knees and elbows from bending backwards: 1000
         makes it as strong as a keypoint in later rounds.
     L_det   = max(0, 1 − det M)², M being the matrix before its Gram-Schmidt normalisation
-        The image of a reflected body is that of the body seen from the other side, so nothing else forbids it.
+        The image of a reflected body is that of the body from the other side, so nothing else forbids it.
         Normalisation is blind to lengths, so that the margin of 1 costs nothing and keeps M far from singular.
 """
 
@@ -81,7 +81,7 @@ class RegistrationOptions(Options):
 
 @dataclass(frozen=True, eq=False)
 class RegistrationEvidence:
-    """What B images tell of one person each. Normalised image units; confidence 0 for what is not known.
+    """The evidence in B images of one person each. Normalised image units; confidence 0 for what is not known.
 
     joints       (J, 96) rows of the keypoints' points (`ScaledBody.landmarks`)
     keypoints    (B, J, 2) x right, y down; confidence (B, J) 0…1
@@ -215,23 +215,23 @@ def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose
     batch = len(evidence)
     at_rest = ScaledPose.t_pose(1, device=evidence.keypoints.device)
     joints = body.points(at_rest, evidence.joints).expand(batch, -1, -1)
-    known = evidence.confidence * _trunk_share(evidence.joints)
+    weights = evidence.confidence * _trunk_share(evidence.joints)
     if evidence.depths is not None:
-        seen = torch.cat((evidence.keypoints, evidence.depths[..., None]), 2)
-        fitted = fit_similarity(joints, seen, known)
+        observed = torch.cat((evidence.keypoints, evidence.depths[..., None]), 2)
+        fitted = fit_similarity(joints, observed, weights)
         turn, scale = fitted.rotation, fitted.scale
     else:
         bones = body.bones(at_rest)
         source = torch.cat((joints, evidence.point_rows @ bones), 1)
         target = torch.cat((evidence.keypoints, evidence.points), 1)
-        weight = torch.cat((known, evidence.point_confidence * _trunk_share(evidence.point_rows)), 1)
+        weight = torch.cat((weights, evidence.point_confidence * _trunk_share(evidence.point_rows)), 1)
         turn, scale = _scaled_orthographic(source, target, weight)
     scale = scale.clamp_min(0.05)
     start = ScaledPose.t_pose(batch, device=scale.device)
     upright = gram_schmidt(start.orientation)
     placed = scale[:, None, None] * (joints @ turn.mT)[..., :2]
-    total = known.sum(1).clamp_min(_TINY)[:, None]
-    translation = (known[..., None] * (evidence.keypoints - placed)).sum(1) / total
+    total = weights.sum(1).clamp_min(_TINY)[:, None]
+    translation = (weights[..., None] * (evidence.keypoints - placed)).sum(1) / total
     return start._replace(orientation=(turn @ upright).flatten(1), scale=scale, translation=translation)
 
 
@@ -247,9 +247,9 @@ def _scaled_orthographic(source: Tensor, target: Tensor, weight: Tensor) -> tupl
     scale = torch.linalg.matrix_norm(affine) / 2**0.5
     third = torch.linalg.cross(affine[:, 0], affine[:, 1])
     third = third / third.norm(dim=-1, keepdim=True).clamp_min(_TINY) * scale[:, None]
-    whole = torch.cat((affine, third[:, None]), 1)
-    known = scale > _TINY
-    return project_to_rotation(torch.where(known[:, None, None], whole, eye)), torch.where(known, scale, 1.0)
+    scaled = torch.cat((affine, third[:, None]), 1)
+    solvable = scale > _TINY
+    return project_to_rotation(torch.where(solvable[:, None, None], scaled, eye)), torch.where(solvable, scale, 1.0)
 
 
 def _trunk_share(rows: Tensor) -> Tensor:
@@ -280,9 +280,9 @@ def _assessed(
     dense_error = dense.sqrt()
     keypoint_error = (flat / evidence.confidence.sum(1).clamp_min(_TINY)).sqrt()
     bend = limit_excess(rotations_to_angles(pose.rotations))[:, 1:].abs().amax((1, 2))
-    scales, most = pose.segment_scales, options.largest_scale
+    scales, limit = pose.segment_scales, options.largest_scale
     determinant = torch.linalg.det(pose.orientation.unflatten(1, (3, 3)))
-    upright = (determinant > 0) & (pose.scale > 0) & (scales.amin(1) > 1 / most) & (scales.amax(1) < most)
+    upright = (determinant > 0) & (pose.scale > 0) & (scales.amin(1) > 1 / limit) & (scales.amax(1) < limit)
     close = (dense_error <= options.largest_error) & (keypoint_error <= options.largest_error)
     observed = (evidence.confidence > 0).any(1) | (evidence.point_confidence > 0).any(1)
     return Registration(pose, dense_error, keypoint_error, upright & close & observed & (bend <= options.largest_bend))

@@ -44,7 +44,7 @@ class BodyRegressorOptions(Options):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What a cache must know of people whom it sees, as `lab.recipes.people.LABELS` names it."""
+        """Labels that a cache must have, as `lab.recipes.people.LABELS` names it."""
         return ("box", "detected") if self.inputs == "landmarks" else ("box",)
 
 
@@ -94,11 +94,11 @@ class BodyRegressor(nn.Module):
             self.head.weight.mul_(_START)
             self.head.bias.copy_(ScaledPose.t_pose(1).vector[0])
 
-    def forward(self, given: Tensor) -> ScaledPose:
+    def forward(self, inputs: Tensor) -> ScaledPose:
         if isinstance(self.backbone, ResNet):
-            features = self.backbone.maps(given)[-1].mean((2, 3))
+            features = self.backbone.maps(inputs)[-1].mean((2, 3))
         else:
-            features = self.backbone(given)
+            features = self.backbone(inputs)
         pose = ScaledPose.from_vector(self.head(features).float())
         matrix = pose.orientation.unflatten(1, (3, 3))
         side = torch.where(torch.linalg.det(matrix.detach()) < 0, -1.0, 1.0)

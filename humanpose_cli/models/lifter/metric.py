@@ -200,11 +200,11 @@ class Lifter:
             raise UsageError(
                 "skeleton", "has too few landmarks to lift", expected=", ".join(_NEEDED), got=skeleton.name
             )
-        own = [skeleton.index(name) if name in skeleton else -1 for name in INPUT_LANDMARKS]
-        known = torch.tensor([row >= 0 for row in own])
-        rays = ((keypoints - principal_point[:, None]) / focal[:, None, None]).float()[:, own]
-        confidence = confidence.float()[:, own]
-        sound = rays.isfinite().all(-1) & confidence.isfinite() & (rays.abs().amax(-1) < 100) & known
+        rows = [skeleton.index(name) if name in skeleton else -1 for name in INPUT_LANDMARKS]
+        available = torch.tensor([row >= 0 for row in rows])
+        rays = ((keypoints - principal_point[:, None]) / focal[:, None, None]).float()[:, rows]
+        confidence = confidence.float()[:, rows]
+        sound = rays.isfinite().all(-1) & confidence.isfinite() & (rays.abs().amax(-1) < 100) & available
         confidence = torch.where(sound, confidence.clamp(0, 1), 0.0)
         normalised = normalise_rays(torch.where(sound[..., None], rays, 0.0), confidence)
         points, noise = self.network.symmetric(normalised)
@@ -227,8 +227,8 @@ def load_lifter(path: Path) -> Lifter:
     """A trained lifter from its weights file; InputError where it is damaged, another model's or of other landmarks."""
     tensors, header = read_weights(path, MODEL)
     config = dict(header.config)
-    for name, own in (("inputs", INPUT_LANDMARKS), ("joints", LIFTED_JOINTS)):
-        if tuple(config.pop(name, ())) != own:
+    for name, names in (("inputs", INPUT_LANDMARKS), ("joints", LIFTED_JOINTS)):
+        if tuple(config.pop(name, ())) != names:
             raise InputError(path, f"has other {name} than this version's lifter", remedy="train it anew")
     network = LifterNetwork(options_of(LifterOptions, config, path))
     fill(network, tensors, path)

@@ -7,7 +7,7 @@ On `proxy` inputs, rotations are predicted relative to the frames that the detec
 (`part_frames`). These residuals are small wherever the detector is right, so the network learns its errors and the
 twists that no landmark shows.
 
-The crop is a scaled and shifted piece of the image, seen by a camera that looks straight at the person from 20 m away.
+The crop is a scaled and shifted piece of the image, of a camera that looks straight at the person from 20 m away.
 `place_in_image` rotates the body by the angle between that line of sight and the one in the image (the inverse of what
 `to_fixed_camera` does to labels) and translates it so that its joints project to the same pixels. A nearer camera bends
 the projection a little; the rest is a least-squares fit.
@@ -148,8 +148,8 @@ def place_in_image(predicted: BodyParameters, layer: BodyLayer, crops: list[Crop
     in_crop = (layer.project(fixed) + 1) / 2 * sizes
     pixels = torch.linalg.solve(matrices[:, :, :2], (in_crop - matrices[:, None, :, 2]).mT).mT
     ray = (pixels[:, _ROOT] - camera.principal_point) / camera.focal[:, None]
-    sight = torch.nn.functional.pad(ray, (0, 1), value=1.0)
-    turn = rotation_between(layer.root.expand_as(sight), sight)
+    direction = torch.nn.functional.pad(ray, (0, 1), value=1.0)
+    turn = rotation_between(layer.root.expand_as(direction), direction)
     about = (fixed - layer.root) @ turn.mT
     root = place_about_pixels(about, pixels, camera)
     rest = layer.body.rest_joints(predicted.betas)[:, _ROOT]

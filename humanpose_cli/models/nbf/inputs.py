@@ -187,8 +187,8 @@ def torso_frame(world: NDArray) -> NDArray[np.float64]:
     length = np.linalg.norm(side, axis=-1, keepdims=True)
     x = side / np.maximum(length, 1e-9)
     frame = np.stack((x, y, np.cross(x, y)), -1)
-    known = (length > 1e-3) & (np.linalg.norm(up, axis=-1, keepdims=True) > 1e-3)
-    return np.where(known[..., None], frame, _UPRIGHT)
+    valid = (length > 1e-3) & (np.linalg.norm(up, axis=-1, keepdims=True) > 1e-3)
+    return np.where(valid[..., None], frame, _UPRIGHT)
 
 
 def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: int) -> NDArray[np.float32]:
@@ -199,16 +199,16 @@ def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: in
     """
     positions = np.clip(2 * landmarks[:, :2] / crop - 1, -2, 2)
     metres = np.zeros((_LANDMARKS, 3)) if world is None else np.clip(world, -2, 2)
-    known = [0.0 if world is None else 1.0]
-    parts = (positions.ravel(), landmarks[:, 2] - 0.5, metres.ravel(), (metres @ frame).ravel(), known)
+    has_world = [0.0 if world is None else 1.0]
+    parts = (positions.ravel(), landmarks[:, 2] - 0.5, metres.ravel(), (metres @ frame).ravel(), has_world)
     return np.concatenate(parts).astype(np.float32)
 
 
 def world_of_numbers(vector: Tensor) -> tuple[Tensor, Tensor]:
     """The world landmarks (B, 33, 3) of vectors (B, N), metres, and 1 where they are known (B, 33), else 0."""
     first = 3 * _LANDMARKS
-    known = vector[:, -1:].expand(-1, _LANDMARKS)
-    return vector[:, first : first + 3 * _LANDMARKS].unflatten(1, (_LANDMARKS, 3)), known
+    has_world = vector[:, -1:].expand(-1, _LANDMARKS)
+    return vector[:, first : first + 3 * _LANDMARKS].unflatten(1, (_LANDMARKS, 3)), has_world
 
 
 def stacked(samples: list[Mapping[str, NDArray[np.float32]]]) -> dict[str, Tensor]:

@@ -125,8 +125,8 @@ class Regressor(nn.Module):
             )
             for _ in range(options.blocks if inputs.numbers else 0)
         )
-        own = _JOINTS * 9 if inputs.numbers else 0
-        self.outputs = [_SHAPES, _JOINTS * 9, own, _JOINTS * 2 if options.noise else 0]
+        absolute = _JOINTS * 9 if inputs.numbers else 0
+        self.outputs = [_SHAPES, _JOINTS * 9, absolute, _JOINTS * 2 if options.noise else 0]
         self.head = nn.Linear(features, sum(self.outputs))
         nn.init.normal_(self.head.weight, std=0.1 / features**0.5)
         nn.init.zeros_(self.head.bias)
@@ -155,11 +155,11 @@ class Regressor(nn.Module):
                 for block in self.blocks:
                     x = x + block(x)
                 features = [x]
-            betas, rotations, own, log_noise = self.head(features[0]).split(self.outputs, 1)
+            betas, rotations, absolute, log_noise = self.head(features[0]).split(self.outputs, 1)
             matrices = self.mean_rotations + rotations.unflatten(1, (_JOINTS, 3, 3))
             if self.lift is not None:
                 frames = part_frames(self.zero_pose, *world_of_numbers(inputs["vector"]))
-                matrices = frames @ matrices + own.unflatten(1, (_JOINTS, 3, 3))
+                matrices = frames @ matrices + absolute.unflatten(1, (_JOINTS, 3, 3))
             # LAPACK refuses numbers that are not finite; they go on into the loss instead, which reports them.
             broken = ~torch.isfinite(matrices)
             turned = project_to_rotation(torch.where(broken, self.mean_rotations, matrices))
@@ -236,7 +236,7 @@ class BodyNetwork:
     def estimate(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[BodyEstimate]:
-        """Everybody of an image (H, W, 3) uint8, in the order given.
+        """All people of an image (H, W, 3) uint8, in their order.
 
         people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which inputs of the image alone
                          (rgb, parts, blended) are content with
@@ -249,7 +249,7 @@ class BodyNetwork:
     def prepare(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[PreparedPerson]:
-        """What `finish` needs of everybody, without the image: so people of several images may go together."""
+        """What `finish` needs of each person, without the image, so that people of several images may go together."""
         if len(people) == 0:
             return []
         camera = camera or Camera.of_image((image.shape[1], image.shape[0]))
@@ -274,7 +274,7 @@ class BodyNetwork:
                 poses = rotations_to_poses(placed.rotations)
         values = (x.cpu().numpy() for x in (poses, predicted.betas, placed.trans, placed.joints))
         noise = [None] * len(people) if predicted.log_noise is None else list(predicted.log_noise.exp().cpu().numpy())
-        return [BodyEstimate(*own) for own in zip(*values, noise, crops, strict=True)]
+        return [BodyEstimate(*fields) for fields in zip(*values, noise, crops, strict=True)]
 
     def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
         """Parameters of N people before the fixed camera."""
@@ -342,15 +342,15 @@ def fill_regressor(regressor: Regressor, path: Path) -> None:
     InputError where there is nothing of it.
     """
     tensors = _beginning(read_weights(path, MODEL)[0], _REGRESSOR)
-    own = regressor.state_dict()
-    fitting = {name: values for name, values in tensors.items() if name in own and own[name].shape == values.shape}
+    state = regressor.state_dict()
+    fitting = {name: values for name, values in tensors.items() if name in state and state[name].shape == values.shape}
     if not any(name.endswith("weight") for name in fitting):
         raise InputError(path, "has nothing of this network", expected="weights of a network that is built alike")
-    fill(regressor, {**own, **fitting}, path)
+    fill(regressor, {**state, **fitting}, path)
 
 
 def _segmenter(
-    tensors: dict[str, Tensor], config: NbfConfig, path: Path, given: Path | Segmenter | None, device: Any
+    tensors: dict[str, Tensor], config: NbfConfig, path: Path, segmenter: Path | Segmenter | None, device: Any
 ) -> Segmenter | None:
     if not config.inputs.segmented:
         return None
@@ -358,11 +358,11 @@ def _segmenter(
         network = build_segmenter(config.segmenter)
         fill(network, _beginning(tensors, _SEGMENTER), path)
         return Segmenter(network, config.segmenter, device)
-    if isinstance(given, Path):
-        return Segmenter.load(given, device, parts=config.inputs.parts)
-    if given is not None and given.options.parts != config.inputs.parts:
+    if isinstance(segmenter, Path):
+        return Segmenter.load(segmenter, device, parts=config.inputs.parts)
+    if segmenter is not None and segmenter.options.parts != config.inputs.parts:
         raise InputError(path, "sees other parts than the segmenter", expected=f"{config.inputs.parts} parts")
-    return given
+    return segmenter
 
 
 def config_of(header: WeightsHeader, path: Path) -> NbfConfig:
@@ -374,8 +374,8 @@ def config_of(header: WeightsHeader, path: Path) -> NbfConfig:
         segmenter = parts.pop("segmenter")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"has a config without {error}", expected="a body network of hpc train nbf") from error
-    own = None if segmenter is None else options_of(SegmenterOptions, segmenter, path)
-    rest = {**parts, "inputs": inputs, "regressor": regressor, "segmenter": own}
+    trained_along = None if segmenter is None else options_of(SegmenterOptions, segmenter, path)
+    rest = {**parts, "inputs": inputs, "regressor": regressor, "segmenter": trained_along}
     return options_of(NbfConfig, rest, path)
 
 

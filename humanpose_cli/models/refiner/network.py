@@ -4,7 +4,7 @@ As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023) it 
 textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one is ours.
 Photograph and renderings have an encoder each. From coarse to fine (1/16 to 1/2 of the crop), the photograph's features
 are fetched from where the displacements so far lead, compared with the rendering's, and the displacements corrected
-(PWC-Net, Sun et al. 2018). Every level also tells its noise: errors are taken for Laplacian.
+(PWC-Net, Sun et al. 2018). Every level also predicts its noise, for Laplacian errors.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class _Encoder(ResNet):
 
 
 def _compared(inputs: int) -> nn.Sequential:
-    """Features whose products tell how alike two places are: about zero on average, or all would be alike."""
+    """Features whose products measure how alike two positions are: of mean zero, or all would be alike."""
     return nn.Sequential(nn.Conv2d(inputs, _COMPARED, 1, bias=False), nn.BatchNorm2d(_COMPARED, affine=False))
 
 
@@ -116,16 +116,16 @@ class _Level(nn.Module):
     own     channels of either encoder's map here; coarser  of the coarser level's state; width  of this level's
     """
 
-    def __init__(self, own: int, coarser: int, width: int, reach: int) -> None:
+    def __init__(self, channels: int, coarser: int, width: int, reach: int) -> None:
         super().__init__()
         self.reach = reach
         compared = 0
         if reach:
-            self.of_photo, self.of_rendering = _compared(own), _compared(own)
+            self.of_photo, self.of_rendering = _compared(channels), _compared(channels)
             self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
             compared = (2 * reach + 1) ** 2
-        given = 2 * own + compared + (coarser + 3 if coarser else 0)
-        self.block = nn.Sequential(conv_norm_relu(given, width), conv_norm_relu(width, width))
+        inputs = 2 * channels + compared + (coarser + 3 if coarser else 0)
+        self.block = nn.Sequential(conv_norm_relu(inputs, width), conv_norm_relu(width, width))
         self.head = nn.Conv2d(width, 3, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -145,11 +145,11 @@ class _Level(nn.Module):
             shown = [fetched(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
         if self.reach:
             shown.append(_correlation(self.of_photo(shown[0]), self.of_rendering(rendering), self.reach))
-        own = self.block(torch.cat(shown, 1))
-        change = self.head(own).float()
+        state_here = self.block(torch.cat(shown, 1))
+        change = self.head(state_here).float()
         if start is None:
-            return own, change
-        return own, torch.cat((start[:, :2] + change[:, :2], (start[:, 2:] + change[:, 2:]).clamp(*_NOISE)), 1)
+            return state_here, change
+        return state_here, torch.cat((start[:, :2] + change[:, :2], (start[:, 2:] + change[:, 2:]).clamp(*_NOISE)), 1)
 
 
 def fetched(image: Tensor, displacements: Tensor) -> Tensor:
@@ -180,18 +180,18 @@ class DisplacementNetwork(nn.Module):
         self.options = options
         width = options.width
         self.photo, self.rendering = _Encoder(3, width), _Encoder(len(options.inputs), width)
-        own = (4 * width, 2 * width, width, width)
+        widths = (4 * width, 2 * width, width, width)
         states = (4 * width, 3 * width, 2 * width, width)
         self.levels = nn.ModuleList(
-            _Level(*channels) for channels in zip(own, (0, *states[:-1]), states, _REACH, strict=True)
+            _Level(*channels) for channels in zip(widths, (0, *states[:-1]), states, _REACH, strict=True)
         )
 
     def forward(self, photo: Tensor, rendering: Tensor) -> list[DisplacementEstimate]:
         """Of `photo_input` and `rendering_input`: estimates at 1/16, 1/8, 1/4 and 1/2 of the crop."""
         before, found = None, []
         maps = zip(self.levels, self.photo(photo), self.rendering(rendering), _STRIDES, strict=True)
-        for level, seen, drawn, stride in maps:
-            before = level(seen, drawn, before)
+        for level, observed, drawn, stride in maps:
+            before = level(observed, drawn, before)
             moved, noise = before[1].split((2, 1), 1)
             found.append(DisplacementEstimate(stride * moved, stride * noise.clamp(*_NOISE).exp()))
         return found
@@ -211,10 +211,10 @@ def start_from(network: DisplacementNetwork, path: Path) -> None:
     another model or other shapes.
     """
     tensors, header = read_weights(path, MODEL)
-    seen, first = options_of(DisplacementOptions, header.config, path).inputs, "rendering.conv1.weight"
-    kept = [name in network.options.inputs for name in seen]
+    inputs, first = options_of(DisplacementOptions, header.config, path).inputs, "rendering.conv1.weight"
+    kept = [name in network.options.inputs for name in inputs]
     weight = tensors.get(first)
-    if weight is not None and weight.shape[1:2] == (len(seen),):
+    if weight is not None and weight.shape[1:2] == (len(inputs),):
         tensors = {**tensors, first: weight[:, kept].contiguous()}
     fill(network, tensors, path)
 
@@ -248,13 +248,13 @@ class DisplacementPredictor:
 
         Pixels of the result are those of the given crops.
         """
-        size, own = rendering.mask.shape[-1], self.network.options.crop
-        drawn = rendering_input(_resized(rendering, own), self.network.options)
-        seen = photo_input(interpolate(photos, size=(own, own), mode="area"))
-        inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (seen, drawn))
+        size, crop = rendering.mask.shape[-1], self.network.options.crop
+        drawn = rendering_input(_resized(rendering, crop), self.network.options)
+        photo = photo_input(interpolate(photos, size=(crop, crop), mode="area"))
+        inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (photo, drawn))
         with computed_in(self.precision, self.device):
             coarse = DisplacementEstimate(*(values.float() for values in self.network(*inputs)[-1]))
-        return DisplacementEstimate(*(values.cpu() * (size / own) for values in at_full_size(coarse, size)))
+        return DisplacementEstimate(*(values.cpu() * (size / crop) for values in at_full_size(coarse, size)))
 
 
 def _resized(rendering: BodyRendering, size: int) -> BodyRendering:
@@ -263,9 +263,9 @@ def _resized(rendering: BodyRendering, size: int) -> BodyRendering:
         return rendering
     names = ("depth", "normals", "colours", "mask")
     nearest = {name: interpolate(getattr(rendering, name), size=(size, size), mode="nearest-exact") for name in names}
-    known, mask = rendering.textured, rendering.mask
+    textured_share, mask = rendering.textured, rendering.mask
     shown, covered, part = (
-        interpolate(values, size=(size, size), mode="area") for values in (rendering.rgb * mask, mask, known)
+        interpolate(values, size=(size, size), mode="area") for values in (rendering.rgb * mask, mask, textured_share)
     )
     inside = nearest["mask"]
     rgb, textured = (values / covered.clamp_min(1e-6) * inside for values in (shown, part))

@@ -57,7 +57,7 @@ def labels_of_parts(parts: NDArray[np.uint8], part_map: PartMap) -> NDArray[np.u
 GUIDE_CHANNELS = 4
 """Red, green and blue of the sticks, and the mask."""
 
-_LEAST_CONFIDENCE = 0.1
+_MIN_CONFIDENCE = 0.1
 _THICK = 0.03  # of the crop's side
 _WAIST = 0.4  # of the way from the hips to the shoulders: where the pelvis ends
 _SHOULDERS, _HIPS, _EARS = (BLAZEPOSE33.indices((f"left_{x}", f"right_{x}")) for x in ("shoulder", "hip", "ear"))
@@ -106,10 +106,10 @@ def _sticks(evidence: CropEvidence, part_map: PartMap) -> NDArray[np.uint8]:
             shapes.append((depth[ends].mean(), confidence[ends].min(), f"{side}_{joint}", points[ends]))
     image = np.zeros((size, size, 3), np.uint8)
     thick = max(1, round(_THICK * size))
-    for _, known, joint, corners in sorted(shapes, key=lambda shape: -shape[0]):
-        if known < _LEAST_CONFIDENCE:
+    for _, certainty, joint, corners in sorted(shapes, key=lambda shape: -shape[0]):
+        if certainty < _MIN_CONFIDENCE:
             continue
-        colour = (known * colours[part_map.rows[SMPL24.index(joint)]]).tolist()
+        colour = (certainty * colours[part_map.rows[SMPL24.index(joint)]]).tolist()
         polygon = np.rint(corners).astype(np.int32)
         if len(polygon) > 2:
             cv2.fillPoly(image, [polygon], colour)

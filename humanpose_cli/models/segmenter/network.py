@@ -52,8 +52,8 @@ class LightSegmenter(nn.Module):
         coarse_first = list(reversed(self.backbone.channels))
         before = [0, *widths[:-1]]
         self.blocks = nn.ModuleList(
-            nn.Sequential(conv_norm_relu(own + coarser, out), conv_norm_relu(out, out))
-            for own, coarser, out in zip(coarse_first, before, widths, strict=True)
+            nn.Sequential(conv_norm_relu(channels + coarser, out), conv_norm_relu(out, out))
+            for channels, coarser, out in zip(coarse_first, before, widths, strict=True)
         )
         self.fine = conv_norm_relu(width + widths[-1], widths[-1] // 2)
         self.head = nn.Conv2d(widths[-1] // 2, classes, 1)
@@ -63,9 +63,9 @@ class LightSegmenter(nn.Module):
         stem = self.backbone.stem(image)
         maps = list(reversed(self.backbone.stages(stem)))
         joined = self.blocks[0](maps[0])
-        for block, own in zip([*list(self.blocks)[1:], self.fine], [*maps[1:], stem], strict=True):
-            finer = interpolate(joined, size=own.shape[-2:], mode="bilinear", align_corners=False)
-            joined = block(torch.cat((own, finer), 1))
+        for block, finer_map in zip([*list(self.blocks)[1:], self.fine], [*maps[1:], stem], strict=True):
+            finer = interpolate(joined, size=finer_map.shape[-2:], mode="bilinear", align_corners=False)
+            joined = block(torch.cat((finer_map, finer), 1))
         return interpolate(self.head(joined), size=image.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -161,14 +161,14 @@ IMAGENET = "imagenet"
 """As a recipe's backbone: torchvision's ImageNet weights of that very network."""
 
 
-def backbone_file(given: str, kind: str) -> Path:
+def backbone_file(weights: str, kind: str) -> Path:
     """The weights that a recipe's backbone begins with: a file, a name of `WEIGHTS`, or "imagenet" for ImageNet's of
     `kind`, such as "resnet50".
 
     InputError where there is no such file; UnavailableError, which says how to fetch them, for known weights that are
     not here.
     """
-    return find_weights(f"{IMAGENET}-{kind}" if given == IMAGENET else given)
+    return find_weights(f"{IMAGENET}-{kind}" if weights == IMAGENET else weights)
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:

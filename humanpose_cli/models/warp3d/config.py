@@ -41,7 +41,7 @@ class GeneratorConfig:
     colour_stride        pixels of a voxel in x and y of a second volume, of the input's colours alone, as deep as the
                          first: 1, 2, … up to `stride`. The part warp moves it too, and the decoder sees it from the
                          front and takes some of it over: a short cut past both networks. 0: none, as in the paper
-    silhouette           lets the generator be told which pixels of the input are the person's: these make the
+    silhouette           lets the generator take the pixels of the input that are the person's: these make the
                          inpainter's hole, instead of capsules that miss hair, skirts and hems, and cut out the colours
                          of `colour_stride`, under masks as wide as the features'. Where it is not known, capsules do
     drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the

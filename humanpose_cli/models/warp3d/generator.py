@@ -41,8 +41,8 @@ from humanpose_cli.models.warp3d.layers import (
     PoseEncoder,
     ProjectionDecoder,
     channels_last,
+    finite_rows,
     group_norm,
-    known_rows,
 )
 from humanpose_cli.networks.decoders import PartialConv2d
 from humanpose_cli.networks.precision import computed_in, resolve_precision
@@ -66,8 +66,8 @@ def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     points = np.asarray(joints, np.float64)
     if points.shape[-2:] != (len(REPOSING19), 3) or points.ndim not in (2, 3):
         raise UsageError("joints", "are no poses", expected="(19, 3) or (T, 19, 3)", got=str(points.shape))
-    known = np.isfinite(points).all(-1) & (points[..., 2] > NEAREST)
-    points = np.where(known[..., None], points, np.nan)
+    finite = np.isfinite(points).all(-1) & (points[..., 2] > NEAREST)
+    points = np.where(finite[..., None], points, np.nan)
     root = points[..., _PELVIS, 2]
     root = np.where(np.isfinite(root), root, points[..., _HIPS, 2].mean(-1))[..., None]
     pixels = camera.project(points, near=NEAREST)
@@ -76,8 +76,8 @@ def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     return np.where(np.isfinite(root)[..., None], framed, np.nan).astype(np.float32)
 
 
-_LEAST_COVER = 0.05  # of a pixel that the person covers: less has no detail
-_OWN = 0.3  # cover by the silhouette that makes a pixel part of the hole, as of the mesh method
+_MIN_COVER = 0.05  # of a pixel that the person covers: less has no detail
+_MIN_SILHOUETTE = 0.3  # cover by the silhouette that makes a pixel part of the hole, as of the mesh method
 _SOFT_EDGE = 1  # pixels beside those in which a silhouette's colours still mix with the background's
 _KERNELS = (7, 5, 5)  # of the encoder's first steps; 3 behind them
 _SLOPE = 0.2
@@ -117,12 +117,12 @@ class BackgroundInpainter(nn.Module):
             nn.Identity() if step == len(widths) - 1 else group_norm(width) for step, width in enumerate(coarse_first)
         )
 
-    def forward(self, image: Tensor, known: Tensor) -> Tensor:
-        """image (B, 3, S, S) −1 to 1, known (B, 1, S, S) of 0 and 1 → (B, 3, S, S) −1 to 1, without holes.
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        """image (B, 3, S, S) −1 to 1, valid (B, 1, S, S) of 0 and 1 → (B, 3, S, S) −1 to 1, without holes.
 
         An image of which nothing is known comes out grey.
         """
-        x, mask = image, known
+        x, mask = image, valid
         skips = []
         for conv, norm in zip(self.encoder, self.encoder_norms, strict=True):
             skips.append((x, mask))
@@ -137,7 +137,7 @@ class BackgroundInpainter(nn.Module):
         made = torch.tanh(x[:, :3])
         if not self.keep:
             return made
-        kept = torch.sigmoid(x[:, 3:]) * (known > 0)
+        kept = torch.sigmoid(x[:, 3:]) * (valid > 0)
         return made + kept * (image - made)
 
 
@@ -147,7 +147,7 @@ class Generated(NamedTuple):
     image       (B, 3, S, S) foreground · mask + background · (1 − mask)
     foreground  (B, 3, S, S); mask (B, 1, S, S) 0 to 1
     background  (B, 3, S, S) filled in
-    known       (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0
+    background_mask  (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0
     heatmaps    (B, 19, D, H, W) of the target joints, which the discriminator is given too
     taken       (B, 1, S, S) how much of the drawing is taken over; None where the generator takes no drawings
     """
@@ -156,7 +156,7 @@ class Generated(NamedTuple):
     foreground: Tensor
     mask: Tensor
     background: Tensor
-    known: Tensor
+    background_mask: Tensor
     heatmaps: Tensor
     taken: Tensor | None
 
@@ -196,7 +196,7 @@ class Generator(nn.Module):
         drawing         (B, 5, S, S) of the person in the target pose (see `DRAWING_CHANNELS`), for `config.drawing`;
                         NaN in the rows that have none. None: no row has one
         parts           `generator_parts` of the two poses where they were made before, as in a loader's workers: they
-                        are hundreds of small operations, which a GPU would be asked for one by one
+                        are hundreds of small operations, which a GPU would run one by one
         silhouette      (B, 1, S, S) 0 to 1: where the image shows the person, for `config.silhouette`. The parts'
                         masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known
 
@@ -207,16 +207,16 @@ class Generator(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             target = target.float()
             parts = generator_parts(self.config, source.float(), target) if parts is None else parts
-            known = self._background_mask(parts, silhouette)
+            background_mask = self._background_mask(parts, silhouette)
             heatmaps = self.pose.heatmaps(target)
         warped = self.warp(self.lifting(image), parts)
         posed = self.pose(heatmaps)
         moved = self.moved_colours(image, parts, silhouette) if self.config.colour_stride else None
         colours, alpha, taken = self.decoder(torch.cat((warped.to(posed.dtype), posed), 1), drawing, moved)
         foreground, mask = colours.float(), alpha.float()
-        background = self.inpainter(image, known).float()
-        whole = background + mask * (foreground - background)
-        return Generated(whole, foreground, mask, background, known, heatmaps, taken)
+        background = self.inpainter(image, background_mask).float()
+        combined = background + mask * (foreground - background)
+        return Generated(combined, foreground, mask, background, background_mask, heatmaps, taken)
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
         """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32; the parts' maps are of voxels."""
@@ -243,9 +243,9 @@ class Generator(nn.Module):
             colours = torch.cat((image.float() / 2 + 0.5, torch.ones_like(image[:, :1], dtype=torch.float32)), 1)
             capsules = parts.capsules
             if silhouette is not None:
-                given = _shown(silhouette)
-                colours = torch.where(given, colours * silhouette.float(), colours)
-                wider = config.mask_margin * config.stride * given[:, 0, 0]
+                has_silhouette = _shown(silhouette)
+                colours = torch.where(has_silhouette, colours * silhouette.float(), colours)
+                wider = config.mask_margin * config.stride * has_silhouette[:, 0, 0]
                 capsules = torch.cat((capsules[..., :6], capsules[..., 6:] + wider[..., None]), -1)
             colours = avg_pool2d(colours, stride)[:, :, None]
             finer = stride / config.stride
@@ -270,7 +270,7 @@ class Generator(nn.Module):
         background = (masks.amax(1, keepdim=True) <= 0).float()
         if silhouette is None:
             return background
-        person = max_pool2d((silhouette > _OWN).float(), 2 * _SOFT_EDGE + 1, 1, _SOFT_EDGE)
+        person = max_pool2d((silhouette > _MIN_SILHOUETTE).float(), 2 * _SOFT_EDGE + 1, 1, _SOFT_EDGE)
         return torch.where(_shown(silhouette), 1 - person, background)
 
     def _check(
@@ -283,25 +283,25 @@ class Generator(nn.Module):
             if pose.shape != (batch, len(REPOSING19), 3):
                 raise UsageError(name, "does not fit", expected=f"({batch}, 19, 3)", got=str(tuple(pose.shape)))
         config = self.config
-        for name, given, takes, channels in (
+        for name, tensor, takes, channels in (
             ("drawing", drawing, config.drawing, DRAWING_CHANNELS),
             ("silhouette", silhouette, config.silhouette, 1),
         ):
-            if given is not None and not takes:
+            if tensor is not None and not takes:
                 raise UsageError("network", f"takes no {name}", remedy=f"train with `generator.{name}=true`")
-            if given is not None and given.shape != (batch, channels, size, size):
+            if tensor is not None and tensor.shape != (batch, channels, size, size):
                 expected = f"({batch}, {channels}, {size}, {size})"
-                raise UsageError(name, "does not fit", expected=expected, got=str(tuple(given.shape)))
+                raise UsageError(name, "does not fit", expected=expected, got=str(tuple(tensor.shape)))
 
 
 def _shown(silhouette: Tensor) -> Tensor:
     """(B, 1, 1, 1) bool: which rows of a silhouette are known and show somebody."""
-    return known_rows(silhouette) & (silhouette > _OWN).flatten(1).any(1)[:, None, None, None]
+    return finite_rows(silhouette) & (silhouette > _MIN_SILHOUETTE).flatten(1).any(1)[:, None, None, None]
 
 
 MODEL = "warp3d"
 # Known joints that a pose needs: with fewer, most of the parts have no capsule.
-_LEAST_JOINTS = 8
+_MIN_JOINTS = 8
 
 
 @dataclass(frozen=True)
@@ -403,17 +403,17 @@ class Warp3d:
         silhouette = None
         if self.config.silhouette:
             unknown = np.full((size, size), np.nan, np.float32)
-            known = [unknown if crop.silhouette is None else crop.silhouette for crop in crops]
-            silhouette = torch.from_numpy(np.stack(known)[:, None].astype(np.float32)).clamp(0, 1).to(device)
+            silhouettes = [unknown if crop.silhouette is None else crop.silhouette for crop in crops]
+            silhouette = torch.from_numpy(np.stack(silhouettes)[:, None].astype(np.float32)).clamp(0, 1).to(device)
         with computed_in(self.precision, device):
             made = self.generator(images, before.to(device), after.to(device), drawing, parts, silhouette)
         colours = [to_bytes(image).cpu().numpy() for image in (made.image, made.foreground, made.background)]
         masks = made.mask[:, 0].float().cpu().numpy()
         reposed = []
-        for row, (image, foreground, background, mask, own) in enumerate(zip(*colours, masks, fine, strict=True)):
+        for row, (image, foreground, background, mask, finer) in enumerate(zip(*colours, masks, fine, strict=True)):
             detail, outline = None, None
-            if own is not None and own.shape[-1] > size:
-                detail, outline = _beyond(own, made.taken[row : row + 1])
+            if finer is not None and finer.shape[-1] > size:
+                detail, outline = _beyond(finer, made.taken[row : row + 1])
             reposed.append(ReposedCrop(image, foreground, mask, background, detail, outline))
         return reposed
 
@@ -453,9 +453,9 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu", precision: Preci
 
 
 def _beyond(drawing: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What a drawing shows beyond a network's resolution, as far as it is taken over: colours, outline."""
+    """What a drawing shows beyond a network's resolution, where it is taken over: colours, outline."""
     times = drawing.shape[-1] // taken.shape[-1]
-    colours, covered = drawing[:, :3], torch.where(drawing[:, 3:4] > _LEAST_COVER, drawing[:, 3:4], 0.0)
+    colours, covered = drawing[:, :3], torch.where(drawing[:, 3:4] > _MIN_COVER, drawing[:, 3:4], 0.0)
     # Colours are averaged over the person alone, or their outline would count as detail.
     coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
     smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)
@@ -480,12 +480,12 @@ def _checked(name: str, pose: ArrayLike, size: int) -> NDArray[np.float32]:
     joints = np.asarray(pose, np.float32)
     if joints.shape != (len(REPOSING19), 3):
         raise UsageError(name, "is no pose", expected="(19, 3)", got=str(joints.shape))
-    known = joints[np.isfinite(joints).all(-1)]
-    if len(known) < _LEAST_JOINTS:
-        raise UsageError(name, "has too few known joints", expected=f"{_LEAST_JOINTS} of 19", got=str(len(known)))
-    if np.ptp(known, axis=0).max() < 0.02 * size:
+    finite = joints[np.isfinite(joints).all(-1)]
+    if len(finite) < _MIN_JOINTS:
+        raise UsageError(name, "has too few known joints", expected=f"{_MIN_JOINTS} of 19", got=str(len(finite)))
+    if np.ptp(finite, axis=0).max() < 0.02 * size:
         raise UsageError(name, "has all joints in one point", remedy="positions in metres are expected, in camera axes")
-    if not ((known[:, :2] >= 0) & (known[:, :2] <= size)).all(-1).any():
-        got = f"x, y from {known[:, :2].min(0).round()} to {known[:, :2].max(0).round()}"
+    if not ((finite[:, :2] >= 0) & (finite[:, :2] <= size)).all(-1).any():
+        got = f"x, y from {finite[:, :2].min(0).round()} to {finite[:, :2].max(0).round()}"
         raise UsageError(name, "lies outside the crop", expected=f"joints within 0 to {size} pixels", got=got)
     return joints

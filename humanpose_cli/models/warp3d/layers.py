@@ -21,7 +21,7 @@ from humanpose_cli.engine.heatmaps import gaussian_heatmaps
 from humanpose_cli.models.warp3d.config import DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.networks.convolutions import PointwiseConv2d
 
-_MOST_GROUPS, _LEAST_IN_GROUP = 32, 4
+_MAX_GROUPS, _MIN_IN_GROUP = 32, 4
 # One volume of up to so many channels · depth · height is convolved on a CPU as two halves.
 _SMALL = 32_000
 Module = TypeVar("Module", bound=nn.Module)
@@ -29,8 +29,8 @@ Module = TypeVar("Module", bound=nn.Module)
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """At most 32 groups (Wu and He 2018) of at least 4 channels, as far as the number of channels allows."""
-    groups = math.gcd(channels, _MOST_GROUPS)
-    while groups > 1 and channels // groups < _LEAST_IN_GROUP:
+    groups = math.gcd(channels, _MAX_GROUPS)
+    while groups > 1 and channels // groups < _MIN_IN_GROUP:
         groups //= 2
     return _GroupNorm(groups, channels)
 
@@ -191,9 +191,9 @@ class ResidualUnit3d(nn.Module):
         return x + self.conv2(torch.relu(self.norm2(inner)))
 
 
-def known_rows(given: Tensor) -> Tensor:
+def finite_rows(tensor: Tensor) -> Tensor:
     """(B, 1, 1, 1) bool: which rows of an optional input (B, C, S, S) are numbers throughout."""
-    return given.isfinite().flatten(1).all(1)[:, None, None, None]
+    return tensor.isfinite().flatten(1).all(1)[:, None, None, None]
 
 
 def to_volume(features: Tensor, depth: int) -> Tensor:
@@ -253,7 +253,7 @@ def channels_last(module: Module) -> Module:
     return module
 
 
-_OWN_SHARE = 0.1  # of the features, at first, in channels that carry colours
+_CARRIED_SHARE = 0.1  # of the features, at first, in channels that carry colours
 
 
 class LiftingEncoder(nn.Module):
@@ -284,7 +284,7 @@ class LiftingEncoder(nn.Module):
         self.norm3d = group_norm(config.channels)
         self.stride, self.carry_colours = config.stride, config.carry_colours
         if config.carry_colours:
-            nn.init.constant_(self.norm3d.weight[:3], _OWN_SHARE)
+            nn.init.constant_(self.norm3d.weight[:3], _CARRIED_SHARE)
 
     def forward(self, image: Tensor) -> Tensor:
         """image  −1 to 1"""
@@ -331,14 +331,15 @@ def _alike_for_slices(block: DecoderBottleneck, depth: int) -> None:
             weight.copy_(weight[:, : weight.shape[1] // depth].repeat(1, depth, 1, 1))
 
 
+_VIEW = "seen"  # name in weights files of the convolution of a front view
 _EMPTY, _FAR = 1e-4, 1e4  # a voxel that is covered less shows nothing: its nearness is that far behind
 
 
 class CarriedColours(nn.Module):
-    """The input's colours that the part warp moved, as seen from the front, and how much of them is taken over.
+    """The input's colours that the part warp moved, in a view from the front, and how much of them is taken over.
 
     The networks learn brightness first and hues late, and detail hardly at all; what is moved has them. Which slice of
-    the volume is in front, D3D's features tell: at first all count alike. D2D sees the view too, at half the image's
+    the volume is in front, D3D's features predict: at first all count alike. D2D sees the view too, at half the image's
     resolution, and says which share of it is taken over.
 
     features  channels of D3D; halfway: of D2D where it sees the view; channels: of D2D's end
@@ -349,9 +350,10 @@ class CarriedColours(nn.Module):
         super().__init__()
         self.front = nn.Parameter(torch.zeros(features))
         self.finer = 2 if stride == 1 else 1  # the view than D2D there
-        self.seen = nn.Conv2d(4 * self.finer**2, halfway, 3, padding=1)
+        view = nn.Conv2d(4 * self.finer**2, halfway, 3, padding=1)
+        self.add_module(_VIEW, view)
         self.taken = nn.Conv2d(channels, 1, 3, padding=1)
-        for layer in (self.seen, self.taken):
+        for layer in (view, self.taken):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
@@ -372,19 +374,20 @@ class CarriedColours(nn.Module):
     def shown(self, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
         """x  (B, halfway, S / 2, S / 2) of D2D → the same shape, with what it sees of a `front_view` added"""
         colours, cover = view
-        seen = torch.cat((colours * cover, cover), 1)
+        pixels = torch.cat((colours * cover, cover), 1)
         if self.finer > 1:
-            seen = pixel_unshuffle(seen, self.finer)
-        elif seen.shape[-2:] != x.shape[-2:]:
-            seen = interpolate(seen, size=x.shape[-2:], mode="bilinear", align_corners=False)
-        return x + self.seen(seen.to(x.dtype).contiguous(memory_format=torch.channels_last))
+            pixels = pixel_unshuffle(pixels, self.finer)
+        elif pixels.shape[-2:] != x.shape[-2:]:
+            pixels = interpolate(pixels, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        convolution = self.get_submodule(_VIEW)
+        return x + convolution(pixels.to(x.dtype).contiguous(memory_format=torch.channels_last))
 
-    def forward(self, own: Tensor, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, colours: Tensor, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
         """own (B, 3, S, S) colours made by the network, x (B, channels, S, S) its last features → colours."""
-        cover = interpolate(view[1], size=own.shape[-2:], mode="bilinear", align_corners=False)
-        premultiplied = interpolate(view[0] * view[1], size=own.shape[-2:], mode="bilinear", align_corners=False)
+        cover = interpolate(view[1], size=colours.shape[-2:], mode="bilinear", align_corners=False)
+        premultiplied = interpolate(view[0] * view[1], size=colours.shape[-2:], mode="bilinear", align_corners=False)
         taken = torch.sigmoid(self.taken(x).float())
-        return own + taken * (premultiplied - cover * own)
+        return colours + taken * (premultiplied - cover * colours)
 
 
 DRAWING_CHANNELS: Final = 5
@@ -447,11 +450,11 @@ class ProjectionDecoder(nn.Module):
             return colours, torch.sigmoid(output[:, 3:4]), None
         if drawing is None:
             drawing = x.new_full((len(x), DRAWING_CHANNELS, *x.shape[2:]), torch.nan)
-        given = known_rows(drawing)
-        drawing = torch.where(given, drawing, 0.0).to(x.dtype)
+        has_drawing = finite_rows(drawing)
+        drawing = torch.where(has_drawing, drawing, 0.0).to(x.dtype)
         output, colours = self._colours(self.detail(torch.cat((x, drawing), 1)), view)
         mask = torch.sigmoid(output[:, 3:4])
-        covered, taken = drawing[:, 3:4], torch.sigmoid(output[:, 4:]) * given
+        covered, taken = drawing[:, 3:4], torch.sigmoid(output[:, 4:]) * has_drawing
         mask = mask + taken * (covered - mask)
         return colours + taken * covered * (drawing[:, :3] - colours), mask, taken
 

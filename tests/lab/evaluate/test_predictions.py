@@ -97,7 +97,7 @@ def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest
 
 def test_a_file_that_names_no_sequence_is_refused(cache: Path, frames: list, tmp_path: Path) -> None:
     (tmp_path / "out.pkl").write_bytes(pickle.dumps(frames))
-    with pytest.raises(InputError, match=r"out\.pkl: does not tell which sequence it is about, expected .*clip0"):
+    with pytest.raises(InputError, match=r"out\.pkl: names no sequence that it is about, expected .*clip0"):
         evaluated(cache, tmp_path / "out.pkl")
     with pytest.raises(InputError, match="holds no fits"):
         evaluated(cache, cache)

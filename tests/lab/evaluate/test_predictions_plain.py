@@ -125,7 +125,7 @@ def test_joints_alone_are_judged_where_they_are_the_protocols(cache: Path, tmp_p
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"image": ["a", "b"]}, "is about no picture of the cache, expected names such as 0, found a"),
+        ({"image": ["a", "b"]}, "is about no image of the cache, expected names such as 0, found a"),
         ({"poses": np.zeros((2, 23, 3))}, r"\(poses\): has another shape, expected \(2, 72\) or \(2, 24, 3\)"),
         ({"trans": np.full((2, 3), np.nan)}, r"\(trans\): holds values that are not finite"),
         ({"trans": [[0, 0, 1e30]] * 2}, r"trans holds .* -100000 to 100000 metres, found 1e\+30 in row 0"),
@@ -133,7 +133,7 @@ def test_joints_alone_are_judged_where_they_are_the_protocols(cache: Path, tmp_p
         ({"gender": ["", "other"]}, "names a model that is not given, found other"),
         (
             {"joints": np.zeros((2, 14, 3))},
-            r"\(skeleton\): does not tell what the joints are",
+            r"\(skeleton\): does not name the joints",
         ),
     ],
 )

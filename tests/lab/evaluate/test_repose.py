@@ -231,7 +231,7 @@ def test_the_auc_of_known_errors():
 
 
 def test_the_mesh_needs_parameters(crops):
-    with pytest.raises(InputError, match="has nobody with body parameters"):
+    with pytest.raises(InputError, match="has no person with body parameters"):
         measure_reposing(crops, [0], {"mesh": meshing(WrappedPeople(default_body()))})
 
 
@@ -269,11 +269,11 @@ def test_published_figures_stand_beside_the_same_pairs_alone(crops):
 def test_whole_images_are_compared_where_papers_do(folder):
     cache = open_cache(folder)
     pairs = pairs_of(cache, "p", "validation")
-    first, second = PairCrops(pairs, 48, whole=True).crops(0, np.random.default_rng(0))
+    first, second = PairCrops(pairs, 48, full_images=True).crops(0, np.random.default_rng(0))
     row, _ = pairs.inputs[0]
     np.testing.assert_array_equal(first.image, cache.image(row))
     assert second.image.shape == first.image.shape
-    assert PairCrops(pairs, 24, whole=True).crops(0, np.random.default_rng(0))[0].size == (24, 24)
+    assert PairCrops(pairs, 24, full_images=True).crops(0, np.random.default_rng(0))[0].size == (24, 24)
 
 
 def test_pairs_that_are_not_there(folder):

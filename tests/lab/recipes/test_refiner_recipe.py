@@ -100,12 +100,12 @@ def test_mirrored_examples_fetch_likewise_what_the_mirrored_rendering_has(people
 def test_a_texture_of_the_photograph_under_the_wrong_fit_shows_no_displacement(people):
     own = replace(HELD_OUT, own_only=1.0)
     large = DisplacementOptions(crop=64, width=4)
-    example = RefinerExamples(people, default_body(), large, own, whole=True)(0, np.random.default_rng(0))
+    example = RefinerExamples(people, default_body(), large, own, with_textured=True)(0, np.random.default_rng(0))
     y, x = np.nonzero(example["textured"][3] > 0.7)
     assert len(x) > 20
     shown = example["textured"][:3, y, x] - example["photo"][:, y, x] / 255
     assert np.median(np.abs(shown)) < 0.02
-    bare = RefinerExamples(people, default_body(), TINY.network, replace(HELD_OUT, untextured=1.0), whole=True)
+    bare = RefinerExamples(people, default_body(), TINY.network, replace(HELD_OUT, untextured=1.0), with_textured=True)
     assert not bare(0, np.random.default_rng(0))["textured"][3].any()
 
 

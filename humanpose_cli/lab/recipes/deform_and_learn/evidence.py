@@ -24,7 +24,7 @@ from humanpose_cli.lab.recipes.people import People
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices
 
 Quality = Literal["labels", "degraded", "none"]
-"""Of dense correspondences: as they are in the cache, with the errors of a network that finds them, or unused."""
+"""Of dense correspondences: unchanged from the cache, with the errors of a network that finds them, or unused."""
 
 FILL = 0.86  # share of the crop that the longer side of a person's box takes
 _TOGETHER, _ALONE = 0.03, 0.02  # metres that correspondences of one part err by, together and each for itself
@@ -108,28 +108,28 @@ def gather_evidence(
     """
     errors = CorrespondenceErrors(body) if quality == "degraded" else None
     count = 0 if quality == "none" else count
-    known = _known_keypoints(people, skeleton)
+    labelled = _labelled_keypoints(people, skeleton)
     boxes = people.column("box")
     keypoints, points, vertices = [], [], []
     for number, row in enumerate(people.rows.tolist()):
         random = np.random.default_rng((seed, row))
         crop = person_crop(boxes[number], 2)  # two pixels a side: a pixel is a unit
-        own = known[number].astype(np.float32)
-        own[:, :2] = np.where(own[:, 2:] > 0, crop.points(own[:, :2]) - 1, 0)
-        keypoints.append(own)
+        flat_joints = labelled[number].astype(np.float32)
+        flat_joints[:, :2] = np.where(flat_joints[:, 2:] > 0, crop.points(flat_joints[:, :2]) - 1, 0)
+        keypoints.append(flat_joints)
         if not count:
             continue
         example = people.example(number, ("correspondence" if nearest is None else "densepose", "persons"), image=False)
         _check_body(example, body)
         if nearest is None:
-            seen, shown = visible_vertices(example, count, random)
+            pixels, shown = visible_vertices(example, count, random)
         else:
-            seen, shown = charted_vertices(example, count, nearest, random)
+            pixels, shown = charted_vertices(example, count, nearest, random)
         if errors is not None:
-            seen, shown = errors(seen, shown, random)
+            pixels, shown = errors(pixels, shown, random)
         flat = np.full((count, 2), 0, np.float32)
         index = np.full(count, -1, np.int32)
-        flat[: len(seen)], index[: len(shown)] = crop.points(seen) - 1, shown
+        flat[: len(pixels)], index[: len(shown)] = crop.points(pixels) - 1, shown
         points.append(flat)
         vertices.append(index)
     surface = np.reshape(points, (len(people), count, 2)), np.reshape(vertices, (len(people), count))
@@ -143,10 +143,10 @@ def visible_vertices(
     shown = example.maps.get("correspondence")
     if shown is None:
         return np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
-    own = shown[..., 0] > 0
+    visible = shown[..., 0] > 0
     if example.mask is not None:
-        own &= example.mask > 0
-    y, x = np.nonzero(own)
+        visible &= example.mask > 0
+    y, x = np.nonzero(visible)
     chosen = random.permutation(len(y))[:count]
     y, x = y[chosen], x[chosen]
     return np.stack((x, y), 1).astype(np.float32) + np.float32(0.5), shown[y, x, 0].astype(np.int32) - 1
@@ -158,17 +158,17 @@ def charted_vertices(
     """Like `visible_vertices`, from the person's annotated surface points, else from the image's map of charts."""
     points, shown = example.person.surface_points, example.maps.get("densepose")
     if points is None and shown is not None:
-        own = shown[..., 0] > 0
+        visible = shown[..., 0] > 0
         if example.mask is not None:
-            own &= example.mask > 0
-        y, x = np.nonzero(own)
+            visible &= example.mask > 0
+        y, x = np.nonzero(visible)
         values = shown[y, x].astype(np.float32)
         points = np.concatenate((np.stack((x, y), 1) + 0.5, values[:, :1], values[:, 1:] / 255), 1)
     if points is None or not len(points):
         return np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
     chosen = torch.from_numpy(np.asarray(points[random.permutation(len(points))[:count]], np.float32))
-    vertices, known = nearest(chosen[:, 2].round().long(), chosen[:, 3:])
-    return chosen[known, :2].numpy(), vertices[known].numpy().astype(np.int32)
+    vertices, found = nearest(chosen[:, 2].round().long(), chosen[:, 3:])
+    return chosen[found, :2].numpy(), vertices[found].numpy().astype(np.int32)
 
 
 def _check_body(example: Example, body: Body) -> None:
@@ -178,7 +178,7 @@ def _check_body(example: Example, body: Body) -> None:
         raise InputError(example.name, "has correspondences with another body", expected=body.name, got=named)
 
 
-def _known_keypoints(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
+def _labelled_keypoints(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
     """(N, J, 3) pixels, and 1 where known: joints that a source projects from space are, where they are hidden too."""
     column = f"keypoints/{skeleton.name}"
     if column not in people.cache.people:
@@ -186,10 +186,10 @@ def _known_keypoints(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
         raise InputError(people.cache.path, "lacks keypoints", expected=skeleton.name, got=had)
     found = people.column(column).astype(np.float64)
     finite = np.isfinite(found).all(-1)
-    known = finite & (np.nan_to_num(found[..., 2]) > 0)
+    labelled = finite & (np.nan_to_num(found[..., 2]) > 0)
     if f"joints/{skeleton.name}" in people.cache.people:
-        known |= finite & (np.nan_to_num(people.column(f"joints/{skeleton.name}")[..., 3]) > 0)
-    return np.concatenate((np.where(known[..., None], found[..., :2], 0), known[..., None]), -1)
+        labelled |= finite & (np.nan_to_num(people.column(f"joints/{skeleton.name}")[..., 3]) > 0)
+    return np.concatenate((np.where(labelled[..., None], found[..., :2], 0), labelled[..., None]), -1)
 
 
 class CorrespondenceErrors:
@@ -233,10 +233,10 @@ class CorrespondenceErrors:
             elif chance < _SWAPPED + _LOST:
                 keep &= ~on_limb
         for part in np.unique(self.parts[vertices]).tolist():
-            own = np.flatnonzero(self.parts[vertices] == part)
-            offset = _TOGETHER * random.normal(size=3) + _ALONE * random.normal(size=(len(own), 3))
-            nearest = self._trees[part].query(self.template[vertices[own]] + offset)[1]
-            vertices[own] = self._of_part[part][nearest]
+            of_part = np.flatnonzero(self.parts[vertices] == part)
+            offset = _TOGETHER * random.normal(size=3) + _ALONE * random.normal(size=(len(of_part), 3))
+            nearest = self._trees[part].query(self.template[vertices[of_part]] + offset)[1]
+            vertices[of_part] = self._of_part[part][nearest]
         cell = float((points.max(0) - points.min(0)).max()) / self._CELLS
         rounded = points if cell <= 0 else (np.floor(points / cell) + 0.5) * cell
         return rounded[keep].astype(np.float32), vertices[keep]

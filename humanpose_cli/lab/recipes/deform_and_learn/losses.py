@@ -52,17 +52,17 @@ def regressor_losses(
     """The loss and its parts: a sum over the parameters, as equation 6 writes it, and means over points and joints.
 
     Were the parameters' a mean too, the evidence in the image would outweigh them a hundred times, and a network that
-    cannot tell yet which way people face learns bodies that are flat: with the true parameters to learn from, 375 steps
-    ended at 184 mm after Procrustes so, at 147 where they had ten times that weight; the mean pose has 141.
+    cannot yet distinguish front from back learns bodies that are flat: with the true parameters to learn from, 375
+    steps ended at 184 mm after Procrustes so, at 147 with ten times that weight; the mean pose has 141.
     """
     bones = body.bones(pose)
     accepted = targets.accepted[:, None]
     compare = nn.functional.smooth_l1_loss if options.parameters == "smooth-l1" else nn.functional.mse_loss
     regress = (compare(pose.vector, targets.parameters, reduction="none") * accepted).sum()
     regress = regress / accepted.sum().clamp_min(1)
-    known = (targets.vertices >= 0)[..., None].float()
-    seen = in_image(body.vertices(targets.vertices.clamp_min(0).long()) @ bones, pose)[..., :2]
-    dense = ((seen - targets.points).square() * known).sum() / (2 * known.sum().clamp_min(1))
+    charted = (targets.vertices >= 0)[..., None].float()
+    projected = in_image(body.vertices(targets.vertices.clamp_min(0).long()) @ bones, pose)[..., :2]
+    dense = ((projected - targets.points).square() * charted).sum() / (2 * charted.sum().clamp_min(1))
     joints = in_image(body.landmarks(skeleton.name) @ bones, pose)
     hips = [skeleton.index(f"{side}_hip") for side in ("left", "right")]
     depths = joints[..., 2] - joints[:, hips, 2].mean(1, keepdim=True)

@@ -29,7 +29,7 @@ class JointErrors(NamedTuple):
     pa_mpjpe: NDArray[np.float64]
 
     def means(self) -> dict[str, float]:
-        """mpjpe_mm and pa_mpjpe_mm; nothing where nobody's joints are known."""
+        """mpjpe_mm and pa_mpjpe_mm; empty without known joints."""
         if not len(self.mpjpe):
             return {}
         return {"mpjpe_mm": 1000 * float(self.mpjpe.mean()), "pa_mpjpe_mm": 1000 * float(self.pa_mpjpe.mean())}

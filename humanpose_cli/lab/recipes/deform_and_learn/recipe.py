@@ -93,8 +93,8 @@ class DeformTraining(Options):
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
     correspondence: Quality = option(
         "labels",
-        "labels: as they are in the cache. degraded: to about DensePose's quality. none: keypoints alone, for footage "
-        "of one's own.",
+        "labels: unchanged from the cache. degraded: to about DensePose's quality. none: keypoints alone, for "
+        "footage without labels.",
     )
     start: str = option(
         "", "Run of deform-and-learn whose network and lifter this one goes on from.", unset="random weights"
@@ -154,7 +154,7 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
 
 
 class DeformAndLearn:
-    """What a run learns from, and with which body. Everybody who is not in the split "train" is held out: nothing is
+    """What a run learns from, and with which body. All people outside the split "train" are held out: nothing is
     chosen by their errors.
     """
 
@@ -218,7 +218,7 @@ class RoundData(NamedTuple):
 
 
 class _Inputs:
-    """What a network sees of people: their crops as they are, normalised, or the landmarks in them."""
+    """What a network sees of people: their crops, normalised, or the landmarks in them."""
 
     def __init__(self, people: People, network: BodyRegressorOptions) -> None:
         self.people, self.network, self.boxes = people, network, people.column("box")
@@ -281,7 +281,7 @@ class _Examples(_Inputs):
 
 
 def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
-    """The bodies as they are in a changed crop."""
+    """The bodies in a changed crop."""
     roll = axis_angle_to_matrix(torch.tensor([0.0, 0.0, view.roll]))
     matrix = roll @ pose.orientation.unflatten(1, (3, 3))
     scales, angles = pose.segment_scales, pose.axis_angles
@@ -362,16 +362,18 @@ class RegressorRecipe(Recipe[Any]):
         panels = []
         for row, joints in enumerate(joints_in_image(self.body, pose, self.skeleton)):
             image = shown.image(row, person_crop(shown.boxes[row], _SIDE))
-            known = data.held_out_evidence.keypoints[numbers[row]]
+            labelled = data.held_out_evidence.keypoints[numbers[row]]
             both = [image.copy(), image.copy()]
-            for panel, points in zip(both, (np.where(known[:, 2:] > 0, known[:, :2], np.nan), joints), strict=True):
+            for panel, points in zip(
+                both, (np.where(labelled[:, 2:] > 0, labelled[:, :2], np.nan), joints), strict=True
+            ):
                 draw_keypoints(panel, (points[:, :2] + 1) * _SIDE / 2, self.skeleton, person_colour(0))
             panels.append(np.concatenate(both, 1))
         return two_columns(panels)
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-        known = {"skeleton": self.options.skeleton, "body": self._body.name, "round": self.number}
-        return self.model.state_dict(), {**self.model.config, **known}
+        trained = {"skeleton": self.options.skeleton, "body": self._body.name, "round": self.number}
+        return self.model.state_dict(), {**self.model.config, **trained}
 
     def describe(self) -> Mapping[str, Any]:
         return {**self.data.people.describe(), "round": self.number, "recipe": asdict(self.options)}

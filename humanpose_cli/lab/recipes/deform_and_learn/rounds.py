@@ -85,7 +85,7 @@ def train_rounds(
 
 
 class _StopRequestedError(Exception):
-    """Somebody asked to stop; everything done is kept."""
+    """A stop was requested; everything done is kept."""
 
 
 def _or_late(stop: Callable[[], bool], minutes: float) -> Callable[[], bool]:
@@ -209,8 +209,8 @@ class _Run:
         """Depths (N, J) of the people to learn from, and the errors of those held out."""
         complete = [evidence.keypoints[evidence.complete, :, :2] for evidence in (self.evidence, self.held_out)]
         if min(map(len, complete)) < 1:
-            remedy = "a skeleton that the data labels whole"
-            raise InputError(self.plan.people.cache.path, "has nobody with all keypoints", remedy=remedy)
+            remedy = "a skeleton all of whose joints the data labels"
+            raise InputError(self.plan.people.cache.path, "has no person with all keypoints", remedy=remedy)
         bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
         data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
         steps = self.plan.options.lifter_steps
@@ -243,14 +243,14 @@ class _Run:
         """Parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and their errors."""
         path = self._at("registration.npz")
         start = None if path.exists() else self._start()
-        known = self._in_parts(
+        arrays = self._in_parts(
             path,
             len(self.evidence),
             self.plan.options.registered_together,
             lambda rows: self._registered(rows, depths[rows], start),
             f"round {self.number}, registration: people",
         )
-        parameters, accepted = known["parameters"], known["accepted"]
+        parameters, accepted = arrays["parameters"], arrays["accepted"]
         pose = ScaledPose.from_vector(torch.from_numpy(parameters))
         rows = np.flatnonzero(accepted)
         errors = self._errors(joints_in_image(self.body, pose, self.skeleton)[rows], self.plan.people.taken(rows))
@@ -263,12 +263,12 @@ class _Run:
         and the errors (B,) in image units.
         """
         evidence = self.evidence.taken(rows)
-        flat, known = torch.from_numpy(evidence.keypoints).to(self.device).split((2, 1), -1)
+        flat, labelled = torch.from_numpy(evidence.keypoints).to(self.device).split((2, 1), -1)
         vertices = torch.from_numpy(evidence.vertices).to(self.device)
-        told = RegistrationEvidence(
+        observed = RegistrationEvidence(
             self.body.landmarks(self.skeleton.name),
             flat,
-            known[..., 0],
+            labelled[..., 0],
             torch.from_numpy(evidence.points).to(self.device),
             self.body.vertices(vertices.clamp_min(0).long()),
             (vertices >= 0).float(),
@@ -279,7 +279,7 @@ class _Run:
             if start is None
             else ScaledPose(*(values.to(self.device) for values in start.rows(torch.from_numpy(rows))))
         )
-        found = register(self.body, told, begin, self.plan.options.registration)
+        found = register(self.body, observed, begin, self.plan.options.registration)
         return {
             "parameters": orthonormal(found.pose).vector.cpu().numpy(),
             "accepted": found.accepted.cpu().numpy(),
@@ -332,10 +332,10 @@ def lift(lifter: DepthLifter, evidence: PeopleEvidence) -> NDArray[np.float32]:
     """Depths (N, J) of keypoints, in image units, from the middle of the hips; unknown keypoints count as in the middle
     of the known ones.
     """
-    flat, known = torch.from_numpy(evidence.keypoints).split((2, 1), -1)
-    middle = (flat * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
+    flat, labelled = torch.from_numpy(evidence.keypoints).split((2, 1), -1)
+    middle = (flat * labelled).sum(1, keepdim=True) / labelled.sum(1, keepdim=True).clamp_min(1)
     with torch.no_grad():
-        return np.asarray(lifter.lift(torch.where(known > 0, flat, middle)).numpy(), np.float32)
+        return np.asarray(lifter.lift(torch.where(labelled > 0, flat, middle)).numpy(), np.float32)
 
 
 def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -347,9 +347,9 @@ def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, label in _CURVES.items():
-        known = [(entry["round"], entry[name]["mpjpe_mm"]) for entry in rounds if "mpjpe_mm" in entry[name]]
-        if known:
-            axes.plot(*zip(*known, strict=True), marker="o", label=label)
+        curve = [(entry["round"], entry[name]["mpjpe_mm"]) for entry in rounds if "mpjpe_mm" in entry[name]]
+        if curve:
+            axes.plot(*zip(*curve, strict=True), marker="o", label=label)
     axes.set_xticks([entry["round"] for entry in rounds])
     axes.set(xlabel="round", ylabel="MPJPE in mm", ylim=(0, None))
     axes.grid(alpha=0.3)

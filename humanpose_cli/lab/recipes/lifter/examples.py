@@ -32,7 +32,7 @@ Array = NDArray[np.float32]
 # How often a pose of a family is drawn. What differs most from standing is hardest: more of it than in life.
 _SHARES = {"library": 0.30, "upright": 0.18, "stepping": 0.06, "bending": 0.07, "crouching": 0.08, "kneeling": 0.05}
 _SHARES |= {"chair": 0.12, "floor": 0.07, "crawling": 0.03, "lying": 0.04}
-_MOST_BETA = 2.5
+_MAX_BETA = 2.5
 _TOGETHER = 4096  # bodies posed at once
 
 # Standard deviation of a landmark's x and of its y, as a share of the person's size in the image.
@@ -62,12 +62,12 @@ def _rows(*kinds: str) -> list[int]:
     return [row for row, name in enumerate(INPUT_LANDMARKS) if _kind(name) in kinds]
 
 
-_ARMS, _LEGS = _rows("elbow", "wrist", "index"), _rows("hip", "knee", "ankle", "heel", "foot_index")
+_UPPER_LIMBS, _LOWER_LIMBS = _rows("elbow", "wrist", "index"), _rows("hip", "knee", "ankle", "heel", "foot_index")
 _BELOW_HIPS = _rows("knee", "ankle", "heel", "foot_index")
 _ENDS, _HEAD = _rows("index", "heel", "foot_index"), _rows("nose", "ear")
 _LIMBS = [
     [row for row in group if INPUT_LANDMARKS[row].startswith(side)]
-    for group in (_rows("wrist", "index"), _ARMS, _rows("ankle", "heel", "foot_index"), _LEGS)
+    for group in (_rows("wrist", "index"), _UPPER_LIMBS, _rows("ankle", "heel", "foot_index"), _LOWER_LIMBS)
     for side in ("left", "right")
 ]
 _SHOULDERS, _HIPS = _rows("shoulder"), _rows("hip")
@@ -80,7 +80,7 @@ class CameraRanges:
     distance     least and most, even in the logarithm
     pitch        from which the camera looks down at the person, least and most; most often the middle of them
     roll         standard deviation; one of eight cameras is rolled by up to `most_roll`
-    off_centre   most by which the person is seen beside the optical axis, across and up or down
+    off_centre   largest angle of the person beside the optical axis, across and up or down
     focal_error  standard deviation of the logarithm of the focal length that the lifter is given
     """
 
@@ -154,7 +154,7 @@ def pose_pool(count: int, seed: int, split: str, motions: Path | None = None) ->
     joints, pelvis = SMPL24.indices(LIFTED_JOINTS), SMPL24.index("pelvis")
     for start in range(0, count, _TOGETHER):
         poses = [bank.pose(number) for number in range(start, min(start + _TOGETHER, count))]
-        betas = np.clip(random.normal(size=(len(poses), body.shape_count)), -_MOST_BETA, _MOST_BETA)
+        betas = np.clip(random.normal(size=(len(poses), body.shape_count)), -_MAX_BETA, _MAX_BETA)
         shape = torch.from_numpy(betas.astype(np.float32))
         with torch.no_grad():
             posed = body.pose(torch.stack([pose.rotations for pose in poses]), shape, vertices=False)
@@ -189,17 +189,17 @@ def lifter_batch(
     points[..., 0] *= flip
     to_camera, pelvis = _cameras(len(rows), random, cameras)
     about = points @ to_camera.transpose(0, 2, 1)
-    landmarks = about[:, _SEEN] + pelvis[:, None]
+    landmarks = about[:, _INPUT_POINTS] + pelvis[:, None]
     rays = landmarks[..., :2] / np.maximum(landmarks[..., 2:], 0.2)
     confidence = np.ones(rays.shape[:2], np.float32)
     if errors is not None:
         rays, confidence = detected(rays, landmarks[..., 2], random, errors)
         rays = rays * np.exp(cameras.focal_error * random.standard_normal((len(rows), 1, 1), np.float32))
-    seen = normalise_rays(torch.from_numpy(rays), torch.from_numpy(confidence))
-    return LifterBatch(seen, torch.from_numpy(about) @ seen.to_camera)
+    normalised = normalise_rays(torch.from_numpy(rays), torch.from_numpy(confidence))
+    return LifterBatch(normalised, torch.from_numpy(about) @ normalised.to_camera)
 
 
-_SEEN = [len(LIFTED_JOINTS) + row for row in BLAZEPOSE33.indices(INPUT_LANDMARKS)]
+_INPUT_POINTS = [len(LIFTED_JOINTS) + row for row in BLAZEPOSE33.indices(INPUT_LANDMARKS)]
 
 
 def _cameras(count: int, random: np.random.Generator, o: CameraRanges) -> tuple[Array, Array]:
@@ -210,7 +210,7 @@ def _cameras(count: int, random: np.random.Generator, o: CameraRanges) -> tuple[
     roll = np.where(random.random(count) < 0.125, np.deg2rad(random.uniform(-o.most_roll, o.most_roll, count)), roll)
     upright = np.diag((1.0, -1.0, -1.0))
     gaze = _turn(2, roll) @ _turn(0, pitch) @ upright @ _turn(1, yaw)
-    across, down = (np.deg2rad(most) * random.uniform(-1, 1, count) for most in o.off_centre)
+    across, down = (np.deg2rad(limit) * random.uniform(-1, 1, count) for limit in o.off_centre)
     turn = _turn(1, across) @ _turn(0, -down)
     nearest, farthest = np.log(o.distance).tolist()
     distance = np.exp(random.uniform(nearest, farthest, count))
@@ -244,10 +244,10 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
     level = level * np.where(hidden, errors.hidden, 1.0)
     noise = random.standard_normal((count, landmarks, 2), np.float32)
     noise /= np.sqrt(random.chisquare(4, (count, landmarks, 1)) / 4).astype(np.float32) * np.sqrt(2)
-    own = np.float32(np.sqrt(1 - errors.shared**2))
+    independent = np.float32(np.sqrt(1 - errors.shared**2))
     for row, above in enumerate(_PARENT):
         if above >= 0:
-            noise[:, row] = own * noise[:, row] + np.float32(errors.shared) * noise[:, above]
+            noise[:, row] = independent * noise[:, row] + np.float32(errors.shared) * noise[:, above]
     noise *= level[..., None]
     far = chance(errors.outliers, landmarks)
     noise += np.where(far[..., None], errors.outlier * random.standard_normal((count, landmarks, 2), np.float32), 0)
@@ -256,7 +256,7 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
     confidence = np.where(doubted, random.uniform(0.1, 0.95, (count, landmarks)), confidence)
     rays = rays + noise * size[..., None]
     rays, confidence = _cut_by_edge(rays, confidence, size, random, errors.cut)
-    for group in (_ARMS, _LEGS):
+    for group in (_UPPER_LIMBS, _LOWER_LIMBS):
         left = [row for row in group if INPUT_LANDMARKS[row].startswith("left")]
         right = [row for row in group if INPUT_LANDMARKS[row].startswith("right")]
         swapped = np.flatnonzero(chance(errors.swapped))[:, None]

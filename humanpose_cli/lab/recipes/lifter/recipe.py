@@ -175,8 +175,8 @@ class LifterRecipe(Recipe[LifterBatch]):
         noise: list[Tensor] = []
         for start in range(0, len(batch.points), size):
             rays = NormalisedRays(*(values[start : start + size] for values in batch.rays))
-            for values, own in zip(self.model.symmetric(moved(rays, self.device)), (points, noise), strict=True):
-                own.append(values.cpu())
+            for values, parts in zip(self.model.symmetric(moved(rays, self.device)), (points, noise), strict=True):
+                parts.append(values.cpu())
         return _Lifted(torch.cat(points), torch.cat(noise), batch.points)
 
 

@@ -351,8 +351,8 @@ class BodyExamples:
         person, size = example.person, self.crop
         joints2d = np.zeros((len(SMPL24), 3), np.float32)
         rotations, betas = np.tile(np.eye(3, dtype=np.float32), (len(SMPL24), 1, 1)), np.zeros(10, np.float32)
-        known = person.poses is not None and person.betas is not None and person.trans is not None
-        if known:
+        has_body = person.poses is not None and person.betas is not None and person.trans is not None
+        if has_body:
             assert person.poses is not None
             rotations = poses_to_rotations(torch.as_tensor(np.asarray(person.poses, np.float32))).numpy()
             betas = np.asarray(person.betas, np.float32)
@@ -365,7 +365,7 @@ class BodyExamples:
             labelled = np.isfinite(points).all(1) & (points[:, 2] > 0)
             joints2d[labelled, :2] = 2 * points[labelled, :2] / size - 1
             joints2d[labelled, 2] = 1
-        return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(known), "joints2d": joints2d}
+        return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(has_body), "joints2d": joints2d}
 
 
 def _compact(values: Any) -> Any:
@@ -385,16 +385,16 @@ def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[
     if "poses" not in people.cache.people:
         return None
     poses, betas, trans = (torch.as_tensor(people.column(name)).float() for name in ("poses", "betas", "trans"))
-    known = torch.isfinite(torch.cat((poses, betas, trans), 1)).all(1)
-    if not known.any():
+    finite = torch.isfinite(torch.cat((poses, betas, trans), 1)).all(1)
+    if not finite.any():
         return None
     rig = load_body(body)
-    rotations = poses_to_rotations(poses[known])
-    pelvis = rig.rest_joints(betas[known])[:, SMPL24.index("pelvis")]
-    sight = pelvis + trans[known]
-    turn = rotation_between(sight, torch.tensor(NBF_CAMERA.root).expand_as(sight))
+    rotations = poses_to_rotations(poses[finite])
+    pelvis = rig.rest_joints(betas[finite])[:, SMPL24.index("pelvis")]
+    direction = pelvis + trans[finite]
+    turn = rotation_between(direction, torch.tensor(NBF_CAMERA.root).expand_as(direction))
     turned = turn[:, None] @ rotations
     if inputs.numbers:
-        world = torch.as_tensor(people.column("detected_world")[..., :3])[known].float()
+        world = torch.as_tensor(people.column("detected_world")[..., :3])[finite].float()
         turned = part_frames(zero_pose_joints(), world, torch.ones(world.shape[:2])).mT @ turned
-    return {"betas": betas[known].mean(0), "rotations": turned.mean(0)}
+    return {"betas": betas[finite].mean(0), "rotations": turned.mean(0)}

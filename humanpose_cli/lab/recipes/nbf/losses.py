@@ -88,10 +88,10 @@ def keeps_3d(row: int, options: LossOptions) -> bool:
 
 def nbf_losses(found: BodyParameters, targets: Targets, layer: BodyLayer, options: LossOptions) -> dict[str, Tensor]:
     """`loss`, the weighted sum, and each of its terms unweighted: scalars."""
-    known = targets.has_3d
+    has_3d = targets.has_3d
     # Unknown labels are replaced, not multiplied by zero: NaN times zero is NaN.
-    betas = torch.where(known[:, None], targets.betas, found.betas.detach())
-    rotations = torch.where(known[:, None, None, None], targets.rotations, found.rotations.detach())
+    betas = torch.where(has_3d[:, None], targets.betas, found.betas.detach())
+    rotations = torch.where(has_3d[:, None, None, None], targets.rotations, found.rotations.detach())
     terms: dict[str, Tensor] = {}
     weights = {"latent": options.latent, "points3d": options.points3d, "points2d": options.points2d}
     if options.latent:
@@ -103,11 +103,11 @@ def nbf_losses(found: BodyParameters, targets: Targets, layer: BodyLayer, option
             true = layer(betas, rotations)
         if options.points3d:
             apart = (joints - true).square().sum(-1).mean(1)
-            terms["points3d"] = len(SMPL24) * (apart * known).mean()
+            terms["points3d"] = len(SMPL24) * (apart * has_3d).mean()
         if options.points2d:
             terms["points2d"] = _projected(layer.project(joints), targets.joints2d)
         if options.noise and found.log_noise is not None:
-            terms["noise"] = _noise(found.log_noise, (joints - true).detach(), known)
+            terms["noise"] = _noise(found.log_noise, (joints - true).detach(), has_3d)
             weights["noise"] = options.noise
     total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     return {"loss": total, **terms}
@@ -121,9 +121,9 @@ def _projected(points: Tensor, labels: Tensor) -> Tensor:
     return len(SMPL24) * apart.mean()
 
 
-def _noise(log_noise: Tensor, error: Tensor, known: Tensor) -> Tensor:
+def _noise(log_noise: Tensor, error: Tensor, has_3d: Tensor) -> Tensor:
     """L_σ of predicted (B, 24, 2) log σ and the joints' errors (B, 24, 3) metres."""
     # The pelvis has no error by definition; its noise would shrink without end.
     error, log_noise = error[:, _MOVING], log_noise[:, _MOVING]
     split = torch.stack((torch.linalg.vector_norm(error[..., :2], dim=-1), error[..., 2].abs()), -1)
-    return ((split * (-log_noise).exp() + log_noise).flatten(1).mean(1) * known).mean()
+    return ((split * (-log_noise).exp() + log_noise).flatten(1).mean(1) * has_3d).mean()

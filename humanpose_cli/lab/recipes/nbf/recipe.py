@@ -100,9 +100,7 @@ class NbfTraining(Options):
         "of a ResNet of its depth.",
         unset="random weights",
     )
-    start: str = option(
-        "", "Weights to begin with, as far as they are of networks built alike.", unset="random weights"
-    )
+    start: str = option("", "Weights to begin with, those of layers with the same shapes.", unset="random weights")
     visible: float = option(
         0.0, "Minimum share of a person's joints that are visible, in training and validation.", minimum=0, maximum=1
     )
@@ -123,7 +121,7 @@ class NbfTraining(Options):
             )
         shown = self.inputs.segmented or self.inputs.kind == "proxy"
         if self.unrendered and not (shown and self.body == "default" and self.source == "labels"):
-            expected = "inputs of body parts or proxy, source=labels and our own body"
+            expected = "inputs of body parts or proxy, source=labels and the default body"
             raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
             raise UsageError("losses.noise", "has nothing to learn", remedy="`regressor.noise=true`")
@@ -352,11 +350,11 @@ class NbfRecipe(Recipe[Batch]):
         needs = needed_labels(o.inputs, o.losses, segmented=o.source == "segmenter", framing=o.framing)
         train, held = split_people(data, needs, protocol=o.protocol)
         train, held = spread_out(visible_people(train, o.visible), o.people), visible_people(held, o.visible)
-        known = "poses" in held.cache.people
-        held = held.taken(np.isfinite(held.column("poses")).all(1) if known else np.zeros(len(held), bool))
+        has_poses = "poses" in held.cache.people
+        held = held.taken(np.isfinite(held.column("poses")).all(1) if has_poses else np.zeros(len(held), bool))
         if not len(held):
             expected = "poses to evaluate the network by"
-            raise InputError(train.cache.path, "has nobody held out whose body is known", expected=expected)
+            raise InputError(train.cache.path, "has no held-out person with a known body", expected=expected)
         for people in (train, held):
             require_model(people, self.layer.body)
         return train, held

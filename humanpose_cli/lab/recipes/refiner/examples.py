@@ -160,7 +160,7 @@ class RefinerExamples:
     photo      (3, S, S) uint8
     rendering  (C, S, S) float32, `rendering_input`
     truth      (2, S, S) float32 pixels of the crop
-    drawn      (1, S, S) bool: on the fitted body; visible (1, S, S) bool: and seen in the photograph
+    drawn      (1, S, S) bool: on the fitted body; visible (1, S, S) bool: and visible in the photograph
     size       () float32: longer side of the true body's box, pixels of the crop
     textured   (4, S, S) float32 with `whole`: the textured rendering, 0…1, and how far it is known
 
@@ -177,10 +177,10 @@ class RefinerExamples:
         augmentation: RefinerAugmentation = HELD_OUT,
         *,
         texels: int = 128,
-        whole: bool = False,
+        with_textured: bool = False,
     ) -> None:
         self.people, self.body, self.options, self.augmentation = people, body, options, augmentation
-        self.texels, self.whole = texels, whole
+        self.texels, self.with_textured = texels, with_textured
         self._others = other_frames(people)
 
     @cached_property
@@ -197,7 +197,7 @@ class RefinerExamples:
             "visible": visible[0].numpy(),
             "size": np.float32(size),
         }
-        if self.whole:
+        if self.with_textured:
             made["textured"] = torch.cat((rendering.rgb, rendering.textured), 1)[0].numpy()
         return made
 
@@ -246,14 +246,14 @@ class RefinerExamples:
     def _texture(self, examples: Sequence[Example], vertices: Tensor, random: np.random.Generator) -> Texture:
         """Of the other frames, or what else the augmentation wants; the first example is the photograph itself."""
         a, draw = self.augmentation, random.random()
-        own = 1 if draw < a.own_only or random.random() < a.own_too else 0
+        from_photo = 1 if draw < a.own_only or random.random() < a.own_too else 0
         last = 1 if draw < a.own_only else len(examples)
         samples = TextureSamples(self.texels)
         if draw < 1 - a.untextured:
-            for example, points in list(zip(examples, vertices, strict=True))[1 - own : last]:
+            for example, points in list(zip(examples, vertices, strict=True))[1 - from_photo : last]:
                 size = max(example.size)
                 view = PersonView(
-                    example.image, _whole(size), _camera(example), np.zeros(example.image.shape[:2], bool)
+                    example.image, _identity_crop(size), _camera(example), np.zeros(example.image.shape[:2], bool)
                 )
                 mask = None if example.mask is None else example.mask / np.float32(255)
                 samples.add(bake_view(view, self.body, points, mask, self._texel_map))
@@ -274,7 +274,7 @@ def other_frames(people: People) -> list[NDArray[np.int64]]:
     return [np.array([n for n in tracks[key] if n != number], np.int64) for number, key in enumerate(keys)]
 
 
-def _whole(size: int) -> Crop:
+def _identity_crop(size: int) -> Crop:
     """The crop that changes nothing."""
     return Crop(1.0, 0.0, (0.0, 0.0), (size, size))
 
@@ -335,7 +335,7 @@ def _noisy(image: NDArray[np.uint8], random: np.random.Generator, deviation: flo
 
 def _worn(texture: Texture, random: np.random.Generator, a: RefinerAugmentation) -> Texture:
     """A texture in other light, blurred, noisy and with holes."""
-    colour, known = change_colour(texture[..., :3], _colour_change(random, 0.5 * a.light)), texture[..., 3]
+    colour, alpha = change_colour(texture[..., :3], _colour_change(random, 0.5 * a.light)), texture[..., 3]
     blurred, noisy = random.random(2) < a.damage
     side = len(texture)
     if blurred:
@@ -343,14 +343,14 @@ def _worn(texture: Texture, random: np.random.Generator, a: RefinerAugmentation)
     if noisy:
         colour = _noisy(colour, random, random.uniform(2, 20))
     if random.random() < a.holes:
-        known = known.copy()
+        alpha = alpha.copy()
         for _ in range(int(random.integers(1, 5))):
             centre, axes = (
                 random.integers(0, side, 2).tolist(),
                 (side * random.uniform(0.03, 0.2, 2)).astype(int).tolist(),
             )
-            cv2.ellipse(known, centre, axes, random.uniform(0, 180), 0, 360, 0, -1)
-    return np.dstack((colour, known))
+            cv2.ellipse(alpha, centre, axes, random.uniform(0, 180), 0, 360, 0, -1)
+    return np.dstack((colour, alpha))
 
 
 def _lit(rendering: BodyRendering, random: np.random.Generator, a: RefinerAugmentation) -> BodyRendering:

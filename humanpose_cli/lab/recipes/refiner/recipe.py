@@ -107,7 +107,7 @@ REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {
 
 
 class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
-    """Laplacian likelihood of displacements, judged by the endpoint error on held-out people."""
+    """Laplacian likelihood of displacements, evaluated by the endpoint error on held-out people."""
 
     name, criterion = MODEL, "endpoint_percent"
     model: DisplacementNetwork
@@ -158,7 +158,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
             found, truth, visible = self._found(batch), batch["truth"], batch["visible"].float()
             hidden = (batch["drawn"] & ~batch["visible"]).float()
             noise = found.noise.masked_fill(~batch["visible"], torch.nan).flatten(1)
-            sure = visible * (found.noise <= noise.nanmedian(1).values[:, None, None, None])
+            confident = visible * (found.noise <= noise.nanmedian(1).values[:, None, None, None])
             distance = torch.linalg.vector_norm(found.pixels - truth, dim=1, keepdim=True)
             below = (distance < 2 * found.noise).float()
             scale = 100 / batch["size"]
@@ -166,7 +166,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
                 "endpoint_percent": endpoint_errors(found.pixels, truth, visible) * scale,
                 "unmoved_percent": endpoint_errors(torch.zeros_like(truth), truth, visible) * scale,
                 "hidden_percent": endpoint_errors(found.pixels, truth, hidden) * scale,
-                "sure_percent": endpoint_errors(found.pixels, truth, sure) * scale,
+                "sure_percent": endpoint_errors(found.pixels, truth, confident) * scale,
                 "within_noise": (below * visible).sum((1, 2, 3)) / visible.sum((1, 2, 3)) / _WITHIN,
             }.items():
                 columns.setdefault(name, []).append(values)
@@ -198,7 +198,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)
-        make = RefinerExamples(self.held_out, self.body, self.options.network, HELD_OUT, whole=True)
+        make = RefinerExamples(self.held_out, self.body, self.options.network, HELD_OUT, with_textured=True)
         return held_out_batches(make, numbers, batch_size)
 
     @torch.no_grad()

@@ -38,14 +38,14 @@ def pose_of(example: Example) -> tuple[Tensor, Tensor]:
 
 def fitted_person(example: Example) -> FittedPerson:
     """The labels of an example as a fit; InputError for people without body parameters."""
-    person = known_person(example)
+    person = labelled_person(example)
     if person is None:
         remedy = "make its cache from a source that gives or fits them"
-        raise InputError(example.name, "has nobody with body parameters", remedy=remedy)
+        raise InputError(example.name, "has no person with body parameters", remedy=remedy)
     return person
 
 
-def known_person(example: Example) -> FittedPerson | None:
+def labelled_person(example: Example) -> FittedPerson | None:
     """The labels of an example as a fit; None for people without body parameters."""
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None:

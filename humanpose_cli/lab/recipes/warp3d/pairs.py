@@ -40,13 +40,13 @@ from humanpose_cli.lab.cache.augmentation import (
 )
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.cache.samples import CROSS_IMITATION
-from humanpose_cli.lab.recipes.warp3d.labelled_mesh import known_person, mesh_of, pose_of
+from humanpose_cli.lab.recipes.warp3d.labelled_mesh import labelled_person, mesh_of, pose_of
 from humanpose_cli.models.warp3d.config import FILL, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import frame_joints, generator_parts
 
 _FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
 _JOINTS = "joints/reposing19"
-_LEAST_VISIBLE = 100  # pixels of a person that a mesh can be textured from
+_MIN_VISIBLE = 100  # pixels of a person that a mesh can be textured from
 _QUICK_MESH = MeshOptions(texture_size=256, grain=False)
 
 PersonIndex = tuple[int, int]  # row of an image, and index of the person among its people
@@ -88,7 +88,7 @@ class Pairs:
 
 def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
     """The pairs that a protocol lists; those that do not show one usable person in both images are left out. Of
-    `CROSS_IMITATION`, those in which nobody is usable in either image.
+    `CROSS_IMITATION`, those without a usable person in either image.
     """
     rows = cache.pairs(protocol, split)
     usable = _UsablePeople(cache, np.unique(rows))
@@ -147,19 +147,19 @@ class _UsablePeople:
             names = zip(cache.people["identity"][span], cache.people["clothing"][span], strict=True)
             for index, (name, points, box) in enumerate(zip(names, joints, boxes, strict=True)):
                 sides = box[2:] - box[:2]
-                known = np.isfinite(points).all(-1) & (points[:, 3] > 0)
-                if known.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
+                labelled = np.isfinite(points).all(-1) & (points[:, 3] > 0)
+                if labelled.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
                     continue
                 key, area = (str(name[0]), str(name[1])), float(np.prod(sides))
                 if area > self.areas[row].get(key, 0):  # of people without names, the largest
                     self.indices[row][key], self.areas[row][key] = (row, index), area
 
     def largest(self, row: int) -> tuple[str, str] | None:
-        """The name of the largest person in an image; None: nobody."""
+        """The name of the largest person in an image; None: there is none."""
         return max(self.areas[row], key=lambda name: (self.areas[row][name], name), default=None)
 
     def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
-        """The name of the person who is in two or more of these images, the largest in all; None: nobody."""
+        """The name of the person who is in two or more of these images, the largest in all; None: there is none."""
         total: dict[tuple[str, str], list[float]] = {}
         for row in rows:
             for name, area in self.areas[row].items():
@@ -169,7 +169,7 @@ class _UsablePeople:
 
 
 class PairCrops:
-    """Makes the arrays of a pair, of which a batch is collated; with `whole`, of all of both images, as they are.
+    """Makes the arrays of a pair, of which a batch is collated; with `full_images`, of complete images.
 
     input, target                (S, S, 3) uint8
     source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
@@ -186,10 +186,10 @@ class PairCrops:
         augmentation: Augmentation = NO_AUGMENTATION,
         *,
         mesh_share: float = 0.0,
-        whole: bool = False,
+        full_images: bool = False,
     ) -> None:
         self.pairs, self.size, self.augmentation, self.mesh_share = pairs, size, augmentation, mesh_share
-        self.whole = whole
+        self.full_images = full_images
         self.body = default_body() if mesh_share else None
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -214,14 +214,14 @@ class PairCrops:
         return made
 
     def _drawing(self, first: Example, second: Example, body: Body | None) -> NDArray[np.float32]:
-        known = all(known_person(example) is not None for example in (first, second))
-        if body is None or not known or first.mask is None or (first.mask > 127).sum() < _LEAST_VISIBLE:
+        labelled = all(labelled_person(example) is not None for example in (first, second))
+        if body is None or not labelled or first.mask is None or (first.mask > 127).sum() < _MIN_VISIBLE:
             return np.full((5, self.size, self.size), np.nan, np.float32)
         return mesh_drawing(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
 
     def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
-        if self.whole:
-            return self._whole(first), self._whole(second)
+        if self.full_images:
+            return self._full_image(first), self._full_image(second)
         if one_camera(first, second) and first.person.box is not None and second.person.box is not None:
             a, b = first.person.box, second.person.box
             box = np.concatenate((np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])))
@@ -234,7 +234,7 @@ class PairCrops:
         )
         return a_crop, b_crop
 
-    def _whole(self, example: Example) -> Example:
+    def _full_image(self, example: Example) -> Example:
         """All of the image, its longer side as long as the crop's."""
         frame = np.array([0.0, 0.0, *example.size])
         return crop_example(example, crop_around_box(frame, self.size, fill=1.0), self.body)
@@ -273,7 +273,7 @@ def frame_of_example(example: Example) -> NDArray[np.float32]:
     if labelled is None:
         raise InputError(
             example.name,
-            f"has nobody with joints of {REPOSING19.name} in space",
+            f"has no person with joints of {REPOSING19.name} in space",
             remedy="make its cache again, with --fits where the source has no 3-D poses",
         )
     joints = np.where(labelled[:, 3:] > 0, labelled[:, :3], np.nan)

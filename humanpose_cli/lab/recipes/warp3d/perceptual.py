@@ -153,7 +153,7 @@ class BackboneLoss(_FeatureLoss):
         return maps
 
 
-def perceptual_loss(given: Path | str = "pixels") -> PerceptualLoss:
+def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
     """The loss that weights make possible: torchvision's VGG-19, a segmenter of ours or any ResNet.
 
     given  a file, a run's folder or a name of `networks.registry`; "pixels" for that stand-in; "auto" for VGG-19 if its
@@ -162,11 +162,11 @@ def perceptual_loss(given: Path | str = "pixels") -> PerceptualLoss:
     InputError where the file is something else; UnavailableError for known weights that are not here. The module is
     frozen and in evaluation mode.
     """
-    if given == "pixels":
+    if weights == "pixels":
         return PixelLoss().eval()
-    if given == "auto":
-        given = "imagenet-vgg19" if WEIGHTS["imagenet-vgg19"].path.is_file() else "segmenter"
-    path = find_weights(given)
+    if weights == "auto":
+        weights = "imagenet-vgg19" if WEIGHTS["imagenet-vgg19"].path.is_file() else "segmenter"
+    path = find_weights(weights)
     state, source = _read(path)
     kind = VggLoss if "features.0.weight" in state else BackboneLoss
     return kind(state, source).eval().requires_grad_(False)
@@ -182,8 +182,8 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     source["sha256"] = digest_of(path)
     if "features.0.weight" in state:
         source["torchvision"] = source["sha256"].startswith(WEIGHTS["imagenet-vgg19"].digest)
-    own = {name.removeprefix("backbone."): v for name, v in state.items() if name.startswith("backbone.")}
-    return own or state, source
+    backbone = {name.removeprefix("backbone."): v for name, v in state.items() if name.startswith("backbone.")}
+    return backbone or state, source
 
 
 def _resnet_of(state: Mapping[str, Tensor], source: Mapping[str, Any]) -> ResNet:

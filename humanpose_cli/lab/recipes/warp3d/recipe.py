@@ -3,9 +3,9 @@
     L = λ_perc L_perc(Î_G, I_T) + λ_adv L_adv,   λ_perc = 3, λ_adv = 1
 
 L_adv is the non-saturating loss of GANs; generator and discriminator take turns, one step each, Adam of 2e-4 with
-betas 0.5 and 0.999 (the authors' code). Beyond the paper, and off unless asked for, as they shorten short trainings: a
+betas 0.5 and 0.999 (the authors' code). Beyond the paper, and off by default, as they shorten short trainings: a
 binary cross entropy of the soft mask against the true person's, and the same perceptual distance in the person's pixels
-alone, which are few of an image's, so that what tells their colours and limbs apart is learned late.
+alone, which are few of an image's, so that what distinguishes their colours and limbs is learned late.
 """
 
 from __future__ import annotations
@@ -179,10 +179,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
         In the first `adversarial_after` steps the generator's loss has no adversarial term and the discriminator none.
         """
-        given, true = to_network(batch["input"]), to_network(batch["target"])
+        source, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
             self._made = self._drawn(batch)
-            losses = self._generator_losses(self._made, given, true, batch)
+            losses = self._generator_losses(self._made, source, true, batch)
             self._steps_done += 1
             return losses
         assert self.discriminator is not None
@@ -192,13 +192,13 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             return None
         self.discriminator.requires_grad_(True)
         made, self._made = self._made, None
-        true_logits = self.discriminator(given, true, made.heatmaps)
-        made_logits = self.discriminator(given, made.image.detach(), made.heatmaps)
+        true_logits = self.discriminator(source, true, made.heatmaps)
+        made_logits = self.discriminator(source, made.image.detach(), made.heatmaps)
         loss = softplus(-true_logits).mean() + softplus(made_logits).mean()
         return {"loss": loss, "true": true_logits.mean(), "made": made_logits.mean()}
 
     def _generator_losses(
-        self, made: Generated, given: Tensor, true: Tensor, batch: Mapping[str, Tensor]
+        self, made: Generated, source: Tensor, true: Tensor, batch: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
         o = self.options
         maps = self.perceptual.to(true.device).maps(made.image, true)
@@ -207,7 +207,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         if self.discriminator is not None and self._steps_done >= o.adversarial_after:
             # The generator's step needs no gradients of the discriminator's weights.
             self.discriminator.requires_grad_(False)
-            terms["adversarial"] = softplus(-self.discriminator(given, made.image, made.heatmaps)).mean()
+            terms["adversarial"] = softplus(-self.discriminator(source, made.image, made.heatmaps)).mean()
             loss = loss + o.adversarial_weight * terms["adversarial"]
         if o.mask_weight:
             terms["mask"] = _mask_loss(made.mask, batch)
@@ -245,8 +245,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         for i, (image, background) in enumerate(zip(images, backgrounds, strict=True)):
             posed = np.ascontiguousarray(background // 2 + 96)
             draw_keypoints(posed, batch["target_joints"][i, :, :2].cpu().numpy(), REPOSING19, person_colour(0))
-            given, truth = (np.asarray(batch[name][i].cpu()) for name in ("input", "target"))
-            cells = (given, posed, image, truth, np.repeat(masks[i][..., None], 3, -1), background)
+            source, truth = (np.asarray(batch[name][i].cpu()) for name in ("input", "target"))
+            cells = (source, posed, image, truth, np.repeat(masks[i][..., None], 3, -1), background)
             padding = ((0, _GAP), (0, _GAP), (0, 0))
             rows.append(np.concatenate([np.pad(cell, padding, constant_values=255) for cell in cells], 1))
         return np.concatenate(rows, 0)
@@ -288,15 +288,15 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         parts = WarpingParts(batch["capsules"], batch["target_to_source"])
         silhouette = None
         if self.options.generator.silhouette:
-            known = batch["masks_known"][:, None, None, None] > 0
-            silhouette = torch.where(known, batch["source_mask"][:, None], torch.nan)
+            has_mask = batch["masks_known"][:, None, None, None] > 0
+            silhouette = torch.where(has_mask, batch["source_mask"][:, None], torch.nan)
         return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"), parts, silhouette)
 
     @torch.no_grad()
     def _metrics(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
         """(B,) numbers of each pair; NaN where they need a mask that is not known."""
         true, true_mask = to_network(batch["target"]), batch["target_mask"][:, None]
-        known = (batch["masks_known"] > 0) & (true_mask.sum((1, 2, 3)) > 0)
+        has_mask = (batch["masks_known"] > 0) & (true_mask.sum((1, 2, 3)) > 0)
         a, b = image.float() / 2 + 0.5, true / 2 + 0.5
         apart = (a - b).abs().mean(1, keepdim=True)
         inside = (apart * true_mask).sum((1, 2, 3)) / true_mask.sum((1, 2, 3))
@@ -306,7 +306,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             "perceptual": distance_within(maps, torch.ones_like(true_mask[:, 0])),
             "l1": apart.mean((1, 2, 3)),
             "ssim": ssim(a, b),
-            **{name: torch.where(known, values, float("nan")) for name, values in by_mask.items()},
+            **{name: torch.where(has_mask, values, float("nan")) for name, values in by_mask.items()},
         }
 
 
@@ -334,8 +334,8 @@ def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -
         large = rows is not None and np.bincount(np.searchsorted(starts, rows, side="right")).max(initial=0) > 2
         kind = "drawn" if rows is not None and (large or not listed) else "listed"
     if (kind == "listed" and not listed) or (kind == "drawn" and rows is None):
-        known = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
-        raise InputError(cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=known)
+        splits = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
+        raise InputError(cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=splits)
     pairs = listed_pairs(cache, protocol, split) if kind == "listed" or rows is None else drawn_pairs(cache, rows)
     if not len(pairs):
         raise InputError(
@@ -349,9 +349,9 @@ def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -
 def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     """Cross entropy of the pairs whose true mask is known."""
     with torch.autocast(mask.device.type, enabled=False):
-        known = batch["masks_known"]
+        has_mask = batch["masks_known"]
         each = binary_cross_entropy(mask[:, 0].float().clamp(1e-5, 1 - 1e-5), batch["target_mask"], reduction="none")
-        return (each.mean((1, 2)) * known).sum() / known.sum().clamp_min(1)
+        return (each.mean((1, 2)) * has_mask).sum() / has_mask.sum().clamp_min(1)
 
 
 def _person_loss(maps: Sequence[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
