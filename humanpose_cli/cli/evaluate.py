@@ -97,7 +97,9 @@ _PERCEPTUAL = option(
 _LPIPS = option("--lpips", "LPIPS, from hpc weights fetch imagenet-alexnet lpips-alex.")
 _POSE = option("--pose/--no-pose", "Measure the pose by fitting the new images, which takes most of the time.")
 _SIZE = option("--size N", "Pixels of the crops that are compared. Default: the network's.", min=32)
-_WHOLE = option("--whole", "Complete images, which papers' figures are of (--size 256). Default: crops of the person.")
+_FULL_IMAGES = option(
+    "--whole", "Complete images, which papers' figures are of (--size 256). Default: crops of the person."
+)
 _BASE = option(
     "--base",
     "Only these initial fits. noise: the truth with an estimator's errors; truth+A: with A radians at every joint. "
@@ -330,7 +332,7 @@ def repose(
     lpips: Annotated[bool, _LPIPS] = False,
     pose: Annotated[bool, _POSE] = True,
     size: Annotated[int | None, _SIZE] = None,
-    full: Annotated[bool, _WHOLE] = False,
+    full: Annotated[bool, _FULL_IMAGES] = False,
     out: Out = DEFAULT_OUT,
     device: Device = "auto",
     threads: Threads = None,
@@ -367,7 +369,7 @@ def warping(
     preset: Annotated[str, _PRESET] = "ablation",
     seeds: Annotated[int, _SEEDS] = 2,
     pose: Annotated[bool, _POSE] = True,
-    full: Annotated[bool, _WHOLE] = False,
+    full: Annotated[bool, _FULL_IMAGES] = False,
     out: Out = DEFAULT_OUT,
     device: Device = "auto",
     threads: Threads = None,
