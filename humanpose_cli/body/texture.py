@@ -109,6 +109,7 @@ def pixel_trust(mask: Array, depth: Array, margin: float) -> Array:
     0 within about `margin` pixels of the edge of the owner's mask (h, w) 0…1 and of edges of the surface's own depth
     (h, w), inf off it, where a fit that is off by a few pixels would read the background or another part.
     """
+    # Pixels of distance from the mask's edge, then from edges of depth; trust rises from 0 to 1 over 0.8 margins.
     inside = cv2.distanceTransform((mask >= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     trust = np.clip((inside - 0.6 * margin) / max(0.8 * margin, 1.0), 0, 1)
     edges = _depth_edges(depth)
@@ -146,6 +147,7 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
 
 def _bake_rows(source: PhotoSource, values: Array, baked: BakedTexture, rows: slice) -> None:
     """Fill some rows of a texture; values (n, size, 4): position in metres and cosine to the view of each texel."""
+    # Texels that face the camera, in front of it.
     chosen = np.flatnonzero((values[..., 3] > 0.02) & (values[..., 2] > 0.05))
     if not len(chosen):
         return
@@ -156,6 +158,7 @@ def _bake_rows(source: PhotoSource, values: Array, baked: BakedTexture, rows: sl
     y = focal * y / z + np.float32(centre_y)
     inside = (x >= 0.5) & (x < width - 0.5) & (y >= 0.5) & (y < height - 0.5)
     column, row = np.clip(x, 0, width - 1).astype(np.int64), np.clip(y, 0, height - 1).astype(np.int64)
+    # A texel is visible unless another surface is nearer; `slack` is the depth of an oblique surface over two pixels.
     cosine = np.clip(cosine, 0.05, 1)
     slack = _DEPTH_TOLERANCE + 2 * z / focal * np.sqrt(1 - cosine**2) / cosine
     visible = np.flatnonzero(inside & (z < source.depth[row, column] + slack))
@@ -273,6 +276,7 @@ def fill_smoothly(values: Array, weights: Array) -> Array:
     Between, the two are mixed. Gaps take the average of their surroundings, the nearer the more (pull-push:
     Gortler et al. 1996). Without any weight the result is zero.
     """
+    # Pull: halve weights and weighted values until one pixel is left.
     levels = [(np.ascontiguousarray(values * weights[..., None]), np.ascontiguousarray(weights))]
     while max(levels[-1][1].shape) > 1:
         product, weight = levels[-1]
@@ -284,6 +288,7 @@ def fill_smoothly(values: Array, weights: Array) -> Array:
         saturated = np.minimum(small * 4, 1)
         colour *= (saturated / np.maximum(small, np.float32(1e-8)))[..., None]
         levels.append((colour, saturated.astype(np.float32)))
+    # Push: from coarse to fine, missing weight is filled with the coarser level's values.
     product, weight = levels.pop()
     filled = product / np.maximum(weight, np.float32(1e-8))[..., None]
     while levels:

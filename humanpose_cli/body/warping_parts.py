@@ -229,7 +229,7 @@ def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     identity = torch.eye(3, dtype=source.dtype, device=source.device).expand(len(source), 3, 3)
     one = torch.ones_like(source[:, 0, 0])
     torso = _fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
-    # Where nothing is known of the torso, limbs turn by the least angle alone.
+    # Limbs turn with the torso first, then by the smallest angle; without a torso by the smallest angle alone.
     finite = torso.rotation.isfinite().flatten(1).all(1)
     base = torch.where(finite[:, None, None], torso.rotation, identity)
     base_scale = torch.where(finite, torso.scale, one)
@@ -239,6 +239,7 @@ def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         torch.cat((getattr(torso, name)[:, None], getattr(head, name)[:, None], getattr(limbs, name)), 1)[:, order]
         for name in ("scale", "rotation", "translation")
     )
+    # x = s R y + t  →  y = Rᵀ (x − t) / s; a part of scale 0 has no inverse and becomes NaN.
     inverse = rotation.mT / torch.where(scale > 0, scale, torch.nan)[..., None, None]
     return inverse, -(inverse @ translation[..., None]).squeeze(-1)
 
@@ -255,6 +256,7 @@ def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tenso
     fitted = fit_similarity(source, target, weights)
     (source_mean, source_spread, source_flat) = _spread(source, weights)
     (target_mean, target_spread, target_flat) = _spread(target, weights)
+    # Points in a line leave the turn about it free, and points in one position the scale: both are then given.
     in_line = source_flat | target_flat
     coincide = source_spread <= 1e-6 * (1 + source_mean.norm(dim=-1))
     vanishes = target_spread <= 1e-6 * (1 + target_mean.norm(dim=-1))
@@ -264,6 +266,7 @@ def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tenso
     size = torch.where(in_line, ratio, fitted.scale)
     size = torch.where(weights.sum(-1) > 0, size, torch.full_like(size, float("nan")))
     turned = torch.where(size.isfinite()[:, None, None], turned, torch.full_like(turned, float("nan")))
+    # The means map onto each other.
     shift = target_mean - size[:, None] * (turned @ source_mean[..., None]).squeeze(-1)
     return _Motion(size, turned, shift)
 
@@ -296,17 +299,19 @@ def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -
         starts, ends, anchors, middles = (
             _joints(pose, [joints[i] for joints in _LIMB_JOINTS]).flatten(0, 1) for i in range(4)
         )
+        # Beside start and end, two points aside of the middle, normal to the plane of bone and anchor, fix the twist.
         bone, to_anchor = ends - starts, anchors - middles
         normal = torch.linalg.cross(bone, to_anchor)
         size = normal.norm(dim=-1, keepdim=True)
         reach = to_anchor.norm(dim=-1, keepdim=True)
         aside = normal / size.clamp_min(1e-30) * reach
         length = bone.norm(dim=-1, keepdim=True)
+        # The plane is undefined if the anchor lies along the bone or near its middle.
         off_line.append(((size > IN_LINE * length * reach) & (reach > IN_LINE * length)).squeeze(-1))
         points.append(torch.stack((starts, ends, middles + aside, middles - aside), 1))
     weights = _finite_weights(*points)
     ends_finite = weights[:, :2].prod(-1)
-    weights = weights * ends_finite[:, None]
+    weights = weights * ends_finite[:, None]  # a bone without both ends is unknown
     weights[:, 2:] *= 0.5 * (off_line[0] & off_line[1]).to(weights.dtype)[:, None]
     bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
     base, scale = base.repeat_interleave(limbs, 0), scale.repeat_interleave(limbs, 0)
@@ -351,7 +356,7 @@ def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         a, b = _joints(source, names)[..., :2], _joints(target, names)[..., :2]
         weights = _finite_weights(a, b)
         corners = a, b, weights
-        if part not in ("torso", "head"):
+        if part not in ("torso", "head"):  # limbs are rectangles about their bones, as wide as the trunk decides
             weights = weights * weights.prod(-1, keepdim=True)
             rectangles = _rectangle(a, widths[0]), _rectangle(b, widths[1])
             corners = *rectangles, weights.repeat(1, 2) * _finite_weights(*rectangles)

@@ -110,8 +110,8 @@ def test_the_background_is_hidden_a_pixel_further_than_a_silhouette(margin):
     silhouette[:, :, 10, 20] = 0.2  # mostly background
     silhouette[1] = torch.nan
     with torch.no_grad():
-        known = model(images(2), pose, pose, silhouette=silhouette).known
-        without = model(images(2), pose, pose).known
+        known = model(images(2), pose, pose, silhouette=silhouette).background_mask
+        without = model(images(2), pose, pose).background_mask
     expected = torch.ones(32, 32)
     expected[:, :17] = 0
     assert torch.equal(known[0, 0], expected)

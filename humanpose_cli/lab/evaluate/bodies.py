@@ -30,6 +30,7 @@ from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, SingleImages
+from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.io.inputs import Frame
@@ -326,6 +327,13 @@ def has_detections(selection: PeopleSelection) -> bool:
     return open_cache(selection.data).labels.get("people/detected", 0) > 0
 
 
+def fit_row(fitter: Fitter, cache: Cache, row: int) -> Fit:
+    """The fit of a cache's image, with its camera if that is known."""
+    sample = cache.sample(row)
+    camera: dict[str, Any] = {"focal": sample.focal, "principal_point": sample.principal_point}
+    return fitter.fit_image(cache.image(row), name=sample.name, **camera)
+
+
 def evaluate_fits(
     selection: PeopleSelection,
     options: FitOptions,
@@ -355,10 +363,7 @@ def evaluate_fits(
     with Fitter(options, people_source=source, device=device) as fitter:
 
         def fit(row: int) -> list[FoundBody]:
-            sample = cache.sample(row)
-            record = fitter.fit_image(
-                cache.image(row), name=sample.name, focal=sample.focal, principal_point=sample.principal_point
-            )
+            record = fit_row(fitter, cache, row)
             found = found_in(record, range(len(record)))
             if boxed is None:
                 return found

@@ -33,7 +33,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
-from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople
+from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import records_from_files
 from humanpose_cli.lab.evaluate.report import Report, Summary, Table, figures_table, summarise
@@ -234,10 +234,7 @@ def evaluate_keypoints(
     with Fitter(options, people_source=source, device=device) as fitter:
 
         def fit(row: int) -> tuple[FitRecord, NDArray[np.integer]]:
-            sample = cache.sample(row)
-            record = fitter.fit_image(
-                cache.image(row), name=sample.name, focal=sample.focal, principal_point=sample.principal_point
-            )
+            record = fit_row(fitter, cache, row)
             return record, np.arange(len(record))
 
         return _report(cache, rows, fit, fitter.body, facts, progress, stop)

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.report import Cell, Summary, Table, summarise
 from humanpose_cli.lab.metrics.bodies import Bodies
@@ -37,7 +36,7 @@ def true_points(people: EvaluatedPeople, rows: NDArray[np.integer]) -> Floats:
     if people.joints.measured:
         return people.measured_joints(rows)
     rigs = [people.rigs[number] if number >= 0 else people.body for number in people.rig[rows]]
-    return body_points(people, Bodies(*(values[rows] for values in people.bodies)), rigs)
+    return body_points(people, people.bodies.taken(rows), rigs)
 
 
 @torch.no_grad()
@@ -47,10 +46,9 @@ def body_points(people: EvaluatedPeople, bodies: Bodies, rigs: Sequence[Body]) -
     for rig in {id(one): one for one in rigs}.values():
         of_rig = np.flatnonzero([one is rig for one in rigs])
         for chosen in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
-            rotations, betas, root = (values[chosen] for values in bodies)
-            rest = rig.rest_joints(betas)[:, SMPL24.index("pelvis")]
-            posed = rig.pose(rotations, betas, root - rest, vertices=joints.of_mesh)
-            points[chosen] = joints.of_body(rig, posed, betas).double().numpy()
+            some = bodies.taken(chosen)
+            posed = some.posed(rig, vertices=joints.of_mesh)
+            points[chosen] = joints.of_body(rig, posed, some.betas).double().numpy()
     return points
 
 

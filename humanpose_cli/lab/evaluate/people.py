@@ -107,8 +107,8 @@ class EvaluatedPeople:
             of_rig = rows[chosen]
             found = body_errors(
                 model,
-                Bodies(*(values[chosen] for values in predicted)),
-                Bodies(*(values[of_rig] for values in self.bodies)),
+                predicted.taken(chosen),
+                self.bodies.taken(of_rig),
                 self.focal[of_rig],
                 self.centre[of_rig],
                 true_body=self.rigs[number] if number >= 0 else None,

@@ -354,6 +354,7 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
     in_sequence: dict[int, int] = {}
     track_names: set[str] = set()
     for number, sequence in enumerate(cache.sequences):
+        # Overlap of each person's boxes with each track's, added up over the frames.
         overlaps: dict[tuple[str, str], float] = {}
         for image in cache.sequence(sequence).tolist():
             in_sequence[image] = number
@@ -368,6 +369,7 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
         total = np.zeros((len(persons), len(tracks)))
         for (person, track), overlap in overlaps.items():
             total[persons.index(person), tracks.index(track)] = overlap
+        # One track for each person such that the sum of overlaps is largest; pairs without overlap are dropped.
         for i, j in zip(*linear_sum_assignment(-total), strict=True):
             if tracks[j] and total[i, j] > 0:
                 person_of[number, tracks[j]] = persons[i]

@@ -30,7 +30,7 @@ from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.lab.cache.loader import spread_evenly
@@ -246,9 +246,7 @@ def measure_clip(
 ) -> RefinementErrors:
     """Errors of the matched rows of a fit."""
     rows, params = clip.people[found.clip], fit.params.rows(found.fit).tensors()
-    rotations = axis_angle_to_matrix(params.poses.unflatten(1, (len(SMPL24), 3)))
-    rest = body.rest_joints(params.betas)[:, SMPL24.index("pelvis")]
-    predicted = Bodies(rotations, params.betas, rest + params.trans)
+    predicted = Bodies.of_parameters(body, params.poses, params.betas, params.trans)
     errors = people.errors(predicted, rows, body)
     joints, joints_found = _true_joints(people, rows), _joints(body, predicted)
     frames = fit.frame_index[found.fit]
@@ -269,14 +267,12 @@ def _true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Floats:
     joints = np.full((len(rows), len(SMPL24), 3), np.nan)
     for number, rig in enumerate(people.rigs):
         of_rig = people.rig[rows] == number
-        joints[of_rig] = _joints(rig, Bodies(*(values[rows[of_rig]] for values in people.bodies)))
+        joints[of_rig] = _joints(rig, people.bodies.taken(rows[of_rig]))
     return joints
 
 
 def _joints(body: Body, bodies: Bodies) -> Floats:
-    rest = body.rest_joints(bodies.betas)[:, SMPL24.index("pelvis")]
-    posed = body.pose(bodies.rotations, bodies.betas, bodies.root - rest, vertices=False)
-    return posed.joints.double().numpy()
+    return bodies.posed(body, vertices=False).joints.double().numpy()
 
 
 def _silhouette_errors(clip: EvaluatedClip, fit: Fit, body: Body, found: _Matched) -> Floats:

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
@@ -60,8 +59,13 @@ def summarise(values: ArrayLike) -> Summary:
     # Samples with replacement, always the same ones for the same number of values.
     random, count = np.random.default_rng((0, len(finite))), len(finite)
     means = [finite[random.integers(count, size=(100, count))].mean(1) for _ in range(_RESAMPLES // 100)]
-    low, high = np.percentile(np.concatenate(means), (_TAIL, 100 - _TAIL))
-    return Summary(float(finite.mean()), count, float(np.median(finite)), float(low), float(high))
+    return _summary(finite, np.concatenate(means))
+
+
+def _summary(values: NDArray[np.float64], means: NDArray[np.float64]) -> Summary:
+    """Of values (N,), with the interval of the means of resamples."""
+    low, high = np.percentile(means, (_TAIL, 100 - _TAIL))
+    return Summary(float(values.mean()), len(values), float(np.median(values)), float(low), float(high))
 
 
 def paired_difference(values: ArrayLike, others: ArrayLike) -> Summary:
@@ -79,49 +83,37 @@ def difference_of_groups(values: Sequence[ArrayLike], others: Sequence[ArrayLike
         return summarise([])
     sums, counts = (np.array([f(group) for group in groups]) for f in (np.sum, len))
     drawn = np.random.default_rng((0, len(groups))).integers(len(groups), size=(_RESAMPLES, len(groups)))
-    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), (_TAIL, 100 - _TAIL))
-    every = np.concatenate(groups)
-    return Summary(float(every.mean()), len(every), float(np.median(every)), float(low), float(high))
+    return _summary(np.concatenate(groups), sums[drawn].sum(1) / counts[drawn].sum(1))
 
 
 def summarise_seeds(values: ArrayLike) -> Summary:
-    """Of the errors (S, N) of S trainings on the same N people; the interval is over trainings and people alike.
+    """Of the errors (S, N) of S trainings on the same N people; the interval is over trainings and people.
 
-    People whose value is not known in every training are left out.
+    People whose value is not finite in every training are left out.
     """
-    finite = np.atleast_2d(np.asarray(values, np.float64))
-    finite = finite[:, np.isfinite(finite).all(0)]
-    if not finite.size:
-        return summarise([])
-    low, high = np.percentile(_means_of_seeds(finite), (_TAIL, 100 - _TAIL))
-    people = finite.mean(0)
-    return Summary(float(people.mean()), len(people), float(np.median(people)), float(low), float(high))
+    return _of_seeds(values)
 
 
 def difference_of_seeds(values: ArrayLike, others: ArrayLike) -> Summary:
-    """Of `values` (S, N) − `others` (S, N), people by people, as `summarise_seeds`; trainings are drawn for either."""
-    a, b = (np.atleast_2d(np.asarray(x, np.float64)) for x in (values, others))
-    finite = np.isfinite(a).all(0) & np.isfinite(b).all(0)
-    a, b = a[:, finite], b[:, finite]
-    if not a.size:
+    """Of `values` (S, N) − `others` (T, N), people by people, as `summarise_seeds`; trainings are drawn for both."""
+    return _of_seeds(values, others)
+
+
+def _of_seeds(*errors: ArrayLike) -> Summary:
+    """Of one set of trainings, or of the difference of two, on the same people."""
+    sets = [np.atleast_2d(np.asarray(values, np.float64)) for values in errors]
+    finite = np.all([np.isfinite(values).all(0) for values in sets], 0)
+    sets = [values[:, finite] for values in sets]
+    seeds, count = sets[0].shape
+    if not sets[0].size:
         return summarise([])
-    low, high = np.percentile(_means_of_seeds(a, b), (_TAIL, 100 - _TAIL))
-    people = a.mean(0) - b.mean(0)
-    return Summary(float(people.mean()), len(people), float(np.median(people)), float(low), float(high))
-
-
-def _means_of_seeds(values: NDArray[np.float64], others: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """Means of resamples, always the same ones for the same numbers of trainings and people."""
-    seeds, count = values.shape
-    random = np.random.default_rng((seeds, count))
+    random = np.random.default_rng((seeds, count))  # always the same resamples for the same numbers
     means = np.empty(_RESAMPLES)
     for i in range(_RESAMPLES):
         people = random.integers(count, size=count)
-        drawn = values[random.integers(seeds, size=seeds)].mean(0)
-        if others is not None:
-            drawn = drawn - others[random.integers(len(others), size=len(others))].mean(0)
-        means[i] = drawn[people].mean()
-    return means
+        drawn = [values[random.integers(len(values), size=len(values))].mean(0) for values in sets]
+        means[i] = np.subtract.reduce(drawn)[people].mean()
+    return _summary(np.subtract.reduce([values.mean(0) for values in sets]), means)
 
 
 def quartiles(errors: ArrayLike) -> list[NDArray[np.int64]]:
@@ -297,9 +289,7 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
         if colour == _TRUE_COLOUR and not has_truth:
             drawn.append(image)
             continue
-        rotations, betas, root = (values[row : row + 1] for values in bodies)
-        rest = rig.rest_joints(betas)[:, SMPL24.index("pelvis")]
-        vertices = rig.pose(rotations, betas, root - rest).vertices
+        vertices = bodies.taken(slice(row, row + 1)).posed(rig).vertices
         assert vertices is not None
         drawn.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
     squares = [np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth), np.uint8) for one in drawn]

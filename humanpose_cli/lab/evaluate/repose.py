@@ -331,8 +331,8 @@ def evaluated_pairs(
 ) -> tuple[PairCrops, list[int], dict[str, Any]]:
     """Crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them.
 
-    whole  the whole images, which published figures are of, in place of crops about people
-    usual  protocols that are taken where none is chosen, the first first
+    full_images  complete images, which published figures are of, instead of crops about people
+    usual        protocols that are taken where none is chosen, the first first
     """
     cache = open_cache(selection.data)
     listed = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
@@ -341,7 +341,7 @@ def evaluated_pairs(
     split = selection.split_among(cache, protocol, splits)
     pairs = pairs_of(cache, protocol, split)
     numbers = spread_evenly(len(pairs), selection.limit or len(pairs))
-    # Pairs are taken as they are, whatever is visible.
+    # Pairs are not filtered by visible joints.
     facts = replace(selection, visible=0.0).facts(protocol, split)
     facts |= {"pixels": size, "shown": "whole images" if full_images else "crops about the person"}
     return PairCrops(pairs, size, full_images=full_images), numbers, facts
@@ -368,7 +368,7 @@ def evaluate_reposing(
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
     pose        evaluate the pose by `hpc fit`, which takes most of the time
     size        pixels of the crops; 0 for the network's
-    whole       see `evaluated_pairs`
+    full_images  see `evaluated_pairs`
     """
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, device)

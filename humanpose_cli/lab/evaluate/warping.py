@@ -58,7 +58,7 @@ def evaluate_warping(
     """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
 
     tune   changes what the preset's trainings share
-    whole  compare whole images, as the paper does, and show its figures beside ours
+    full_images  compare complete images, as the paper does, and show its figures beside ours
     """
     name = "tiny" if preset == "ablation" else preset
     if name not in WARP3D_PRESETS:

@@ -8,18 +8,18 @@ keep the batch: callers average, or take medians and confidence intervals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from humanpose_cli.body.body import Body
+from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.geometry.rotations import geodesic_angle
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet
 
@@ -149,6 +149,21 @@ class Bodies(NamedTuple):
     betas: Tensor
     root: Tensor
 
+    @classmethod
+    def of_parameters(cls, body: Body, poses: Tensor, betas: Tensor, trans: Tensor) -> Bodies:
+        """From poses (N, 72), betas (N, S) and trans (N, 3) metres, as files have them."""
+        root = body.rest_joints(betas)[:, _PELVIS] + trans
+        return cls(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root)
+
+    def taken(self, rows: Any) -> Bodies:
+        """Those in some rows."""
+        return Bodies(*(values[rows] for values in self))
+
+    def posed(self, body: Body, *, vertices: bool = True) -> PosedBody:
+        """A body in their shapes, poses and positions."""
+        rest = body.rest_joints(self.betas)[:, _PELVIS]
+        return body.pose(self.rotations, self.betas, self.root - rest, vertices=vertices)
+
 
 class BodyErrors(NamedTuple):
     """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
@@ -227,9 +242,8 @@ def _errors(
 ) -> BodyErrors:
     sets, betas, points = [], [], []
     for body, bodies in zip(rigs, (predicted, true), strict=True):
-        chosen = Bodies(*(values[rows] for values in bodies))
-        rest = body.rest_joints(chosen.betas)[:, _PELVIS]
-        sets.append(body.pose(chosen.rotations, chosen.betas, chosen.root - rest, vertices=True))
+        chosen = bodies.taken(rows)
+        sets.append(chosen.posed(body))
         betas.append(chosen.betas)
         points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
     mesh, true_mesh = (posed.vertices.cpu().numpy() for posed in sets if posed.vertices is not None)

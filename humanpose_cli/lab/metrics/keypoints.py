@@ -70,6 +70,7 @@ def oks(predicted: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLik
         raise UsageError("keypoints", "have other shapes", expected="(P, 17, 2) and (T, 17, 3)", got=got)
     box, scale = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(areas, np.float64)
     apart = points[:, None, :, :2] - people[None, :, :, :2]  # [P, T, 17, 2]
+    # Of people without labelled joints: distances from a box three times as large.
     extent = box[:, 2:] - box[:, :2]
     low, high = (box[:, :2] - extent)[None, :, None], (box[:, 2:] + extent)[None, :, None]
     outside = np.maximum(low - points[:, None, :, :2], 0) + np.maximum(points[:, None, :, :2] - high, 0)
@@ -95,6 +96,7 @@ def matched_predictions(
     similarity = oks(points, people[rows], np.asarray(areas)[rows], np.asarray(boxes).reshape(-1, 4)[rows])
     who = counts[rows]
     correct, ignored = (np.zeros((len(THRESHOLDS), len(order)), bool) for _ in range(2))
+    # Greedy, as COCO's evaluator: the most confident prediction chooses first, among people who count before others.
     for level, threshold in enumerate(THRESHOLDS):
         free = np.ones(len(rows), bool)
         for prediction in range(len(order)):

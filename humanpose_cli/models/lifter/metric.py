@@ -92,17 +92,20 @@ def normalise_rays(rays: Tensor, confidence: Tensor) -> NormalisedRays:
 
     Exact under a yaw of the camera about its own y axis, under mirroring, and under a change of size.
     """
-    visible = (confidence > 0)[..., None]
+    visible = (confidence > 0)[..., None]  # (N, 21, 1)
+    # Unit directions, and their weighted mean: the centre ray. Trunk landmarks decide it.
     unit = torch.nn.functional.pad(torch.where(visible, rays, 0.0), (0, 1), value=1.0)
     unit = unit / unit.norm(dim=-1, keepdim=True)
     weight = confidence[..., None] * _CENTRE_WEIGHTS.to(rays)[:, None]
     centre = (weight * unit).sum(1)
     centre[:, 2] += 1e-9 * (weight.sum((1, 2)) == 0)  # nothing is visible: straight ahead
     forward = centre / centre.norm(dim=-1, keepdim=True)
+    # Axes of the centre ray: z along it, x level with the camera's x-z plane, so that yaw of the camera has no effect.
     level = torch.stack((forward[:, 2], torch.zeros_like(forward[:, 0]), -forward[:, 0]), -1)
     right = level / level.norm(dim=-1, keepdim=True).clamp_min(1e-9)
     to_camera = torch.stack((right, torch.linalg.cross(forward, right), forward), -1)
-    turned = unit @ to_camera
+    turned = unit @ to_camera  # (N, 21, 3) in these axes
+    # Projected onto the plane across the centre ray and divided by the root mean square size.
     flat = torch.where(visible, turned[..., :2] / turned[..., 2:].clamp_min(0.1), 0.0)
     total = confidence.sum(1).clamp_min(1e-9)
     size = ((confidence * flat.square().sum(-1)).sum(1) / total).sqrt().clamp_min(1e-5)

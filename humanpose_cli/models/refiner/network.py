@@ -113,7 +113,7 @@ def _compared(inputs: int) -> nn.Sequential:
 class _Level(nn.Module):
     """Corrects the displacements of the coarser level at one resolution.
 
-    own     channels of either encoder's map here; coarser  of the coarser level's state; width  of this level's
+    channels  of either encoder's map here; coarser  of the coarser level's state; width  of this level's
     """
 
     def __init__(self, channels: int, coarser: int, width: int, reach: int) -> None:
@@ -141,10 +141,11 @@ class _Level(nn.Module):
             state, start = (
                 interpolate(value, size=photo.shape[-2:], mode="bilinear", align_corners=False) for value in before
             )
-            start = torch.cat((2 * start[:, :2], start[:, 2:]), 1)
+            start = torch.cat((2 * start[:, :2], start[:, 2:]), 1)  # a cell is half as large here
             shown = [fetched(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
         if self.reach:
             shown.append(_correlation(self.of_photo(shown[0]), self.of_rendering(rendering), self.reach))
+        # The change of displacement and log noise from what the coarser level leads to.
         state_here = self.block(torch.cat(shown, 1))
         change = self.head(state_here).float()
         if start is None:

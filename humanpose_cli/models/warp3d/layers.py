@@ -363,11 +363,13 @@ class CarriedColours(nn.Module):
 
         Colours (B, 3, H, W) from −1 to 1, and which share of each pixel (B, 1, H, W) the person covers.
         """
+        # A learned weight of the features of each voxel; empty voxels are behind all others.
         nearness = nn.functional.conv3d(features, self.front.view(1, -1, 1, 1, 1))[:, 0]
         with torch.autocast(moved.device.type, enabled=False):
             nearness = interpolate(nearness.float(), size=moved.shape[-2:], mode="bilinear", align_corners=False)
             empty = moved[:, 3] < _EMPTY
             weights = nearness.masked_fill(empty, -_FAR).softmax(1)[:, None]
+            # Softmax over the slices (dimension 1 of (B, D, H, W)), then premultiplied colours over their cover.
             colours, covered = (weights * moved).sum(2).split((3, 1), 1)
             return colours / covered.clamp_min(_EMPTY) * 2 - 1, moved[:, 3:].amax(2)
 

@@ -57,12 +57,15 @@ def regressor_losses(
     """
     bones = body.bones(pose)
     accepted = targets.accepted[:, None]
+    # Equation 6: the registration's parameters, of people whose registration was accepted.
     compare = nn.functional.smooth_l1_loss if options.parameters == "smooth-l1" else nn.functional.mse_loss
     regress = (compare(pose.vector, targets.parameters, reduction="none") * accepted).sum()
     regress = regress / accepted.sum().clamp_min(1)
+    # Correspondences: the named vertices in the image against their pixels.
     charted = (targets.vertices >= 0)[..., None].float()
     projected = in_image(body.vertices(targets.vertices.clamp_min(0).long()) @ bones, pose)[..., :2]
     dense = ((projected - targets.points).square() * charted).sum() / (2 * charted.sum().clamp_min(1))
+    # Joints in the image with the lifter's depths, both from the middle of the hips.
     joints = in_image(body.landmarks(skeleton.name) @ bones, pose)
     hips = [skeleton.index(f"{side}_hip") for side in ("left", "right")]
     depths = joints[..., 2] - joints[:, hips, 2].mean(1, keepdim=True)

@@ -77,7 +77,7 @@ _SHOULDERS, _HIPS = _rows("shoulder"), _rows("hip")
 class CameraRanges:
     """Cameras about a person. Lengths in metres, angles in degrees.
 
-    distance     least and most, even in the logarithm
+    distance     min and max, even in the logarithm
     pitch        from which the camera looks down at the person, least and most; most often the middle of them
     roll         standard deviation; one of eight cameras is rolled by up to `most_roll`
     off_centre   largest angle of the person beside the optical axis, across and up or down
@@ -235,20 +235,24 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
     def chance(probability: float, *shape: int) -> NDArray[np.bool_]:
         return random.random((count, *shape)) < probability
 
-    size = np.ptp(rays, axis=1).max(-1)[:, None]
+    size = np.ptp(rays, axis=1).max(-1)[:, None]  # (B, 1) of each person
+    # What the trunk or the head hides is detected less exactly.
     hidden = _behind_trunk(rays, depth) & chance(0.8, landmarks)
     hidden[:, _HEAD] |= (depth[:, _HEAD].mean(1) > depth[:, _SHOULDERS].mean(1) + 0.04)[:, None] & chance(
         0.5, len(_HEAD)
     )
     level = errors.level * np.exp(errors.spread * random.standard_normal((count, 1), np.float32)) * _LEVEL
     level = level * np.where(hidden, errors.hidden, 1.0)
+    # Student's t with 4 degrees of freedom, of variance 1: detectors have heavier tails than a normal distribution.
     noise = random.standard_normal((count, landmarks, 2), np.float32)
     noise /= np.sqrt(random.chisquare(4, (count, landmarks, 1)) / 4).astype(np.float32) * np.sqrt(2)
+    # An error is passed on along the limb.
     independent = np.float32(np.sqrt(1 - errors.shared**2))
     for row, above in enumerate(_PARENT):
         if above >= 0:
             noise[:, row] = independent * noise[:, row] + np.float32(errors.shared) * noise[:, above]
     noise *= level[..., None]
+    # Outliers, and confidence that reflects errors only in part.
     far = chance(errors.outliers, landmarks)
     noise += np.where(far[..., None], errors.outlier * random.standard_normal((count, landmarks, 2), np.float32), 0)
     confidence = 1 - 0.08 * random.exponential(size=(count, landmarks))
@@ -256,6 +260,7 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
     confidence = np.where(doubted, random.uniform(0.1, 0.95, (count, landmarks)), confidence)
     rays = rays + noise * size[..., None]
     rays, confidence = _cut_by_edge(rays, confidence, size, random, errors.cut)
+    # Arms or legs with left and right swapped.
     for group in (_UPPER_LIMBS, _LOWER_LIMBS):
         left = [row for row in group if INPUT_LANDMARKS[row].startswith("left")]
         right = [row for row in group if INPUT_LANDMARKS[row].startswith("right")]
@@ -264,6 +269,7 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
             kept = values[swapped, left]
             values[swapped, left] = values[swapped, right]
             values[swapped, right] = kept
+    # Missing landmarks: single ones, limbs, hands and feet, and everything below the hips.
     missing = chance(errors.dropped, landmarks)
     for limb in _LIMBS:
         missing[:, limb] |= chance(errors.limbs / len(_LIMBS) * 2, 1)
@@ -293,12 +299,14 @@ def _cut_by_edge(
     count = len(rays)
     side = random.choice(4, count, p=(0.6, 0.1, 0.15, 0.15))  # bottom, top, right, left
     axis, sign = np.where(side < 2, 1, 0), np.where(side % 2 == 0, 1.0, -1.0)
+    # The edge lies at a quantile of the landmarks' coordinates along the side's normal; without a cut at infinity.
     along = np.take_along_axis(rays, axis[:, None, None], 2)[..., 0] * sign[:, None]
     share = random.uniform(0.45, 0.97, count)
     edge = np.take_along_axis(np.sort(along, 1), (share * (along.shape[1] - 1)).astype(int)[:, None], 1)
     edge = np.where((random.random(count) < probability)[:, None], edge, np.inf)
     beyond = along - edge
     outside = beyond > 0
+    # Detectors predict landmarks outside the image too near to the edge, or a little too far.
     pulled = np.where(
         outside, random.uniform(0.3, 1.1, (count, 1)) * np.where(outside, beyond, 0) - np.where(outside, beyond, 0), 0
     )

@@ -95,6 +95,7 @@ def nbf_losses(found: BodyParameters, targets: Targets, layer: BodyLayer, option
     terms: dict[str, Tensor] = {}
     weights = {"latent": options.latent, "points3d": options.points3d, "points2d": options.points2d}
     if options.latent:
+        # Equation 6.
         rotation_errors = (found.rotations - rotations).abs().flatten(1).sum(1)
         terms["latent"] = (rotation_errors + (found.betas - betas).abs().sum(1)).mean()
     if options.points3d or options.points2d or options.noise:
@@ -102,7 +103,7 @@ def nbf_losses(found: BodyParameters, targets: Targets, layer: BodyLayer, option
         with torch.no_grad():
             true = layer(betas, rotations)
         if options.points3d:
-            apart = (joints - true).square().sum(-1).mean(1)
+            apart = (joints - true).square().sum(-1).mean(1)  # (B,), equation 7 over 24
             terms["points3d"] = len(SMPL24) * (apart * has_3d).mean()
         if options.points2d:
             terms["points2d"] = _projected(layer.project(joints), targets.joints2d)

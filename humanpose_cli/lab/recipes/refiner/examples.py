@@ -110,15 +110,18 @@ def true_displacements(
     rendering  of the fits; faces (F, 3) of the body
     vertices   (N, V, 3) of the true bodies, metres in the crops' camera axes; cameras of the crops
     """
+    # The true position of the surface point at every pixel of the rendering.
     size = rendering.faces.shape[-1]
     drawn = Raster(rendering.faces, rendering.barycentrics, rendering.depth[:, 0])
     points = interpolate(drawn, faces, vertices)  # (N, S, S, 3)
     view = Camera.stack(cameras).tensors()
     there = Camera(view.focal, view.principal_point).project(points.flatten(1, 2), near=NEAR).unflatten(1, (size, size))
+    # Where the photograph shows it, less where the rendering has it.
     centres = torch.arange(size) + 0.5
     here = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
     on_body = rendering.mask.movedim(1, -1)
     moved = (there - here) * on_body
+    # It is visible unless the true body's surface there is nearer to the camera.
     nearest = rasterise(vertices, faces, view.focal, view.principal_point, (size, size), near=NEAR).depth
     column, row = (there[..., axis].floor().long().clamp(0, size - 1) for axis in (0, 1))
     surface = nearest[torch.arange(len(nearest))[:, None, None], row, column]
@@ -162,11 +165,11 @@ class RefinerExamples:
     truth      (2, S, S) float32 pixels of the crop
     drawn      (1, S, S) bool: on the fitted body; visible (1, S, S) bool: and visible in the photograph
     size       () float32: longer side of the true body's box, pixels of the crop
-    textured   (4, S, S) float32 with `whole`: the textured rendering, 0…1, and how far it is known
+    textured   (4, S, S) float32 if `with_textured`: the textured rendering, 0…1, and how far it is known
 
     people       of a cache, with poses
     options      of the network; texels along the texture's sides
-    whole        add what a person looks at
+    with_textured  add `textured`, for contact sheets
     """
 
     def __init__(
@@ -304,6 +307,7 @@ def _person_at(example: Example, crop: Crop, moved: Tensor) -> Tensor:
     if example.mask is None:
         return torch.ones(1, size, size, dtype=torch.bool)
     mask = torch.from_numpy(crop.warp(example.mask, cv2.INTER_NEAREST) > 127)
+    # Where the photograph shows it, less where the rendering has it.
     centres = torch.arange(size) + 0.5
     x, y = centres + moved[0], centres[:, None] + moved[1]
     return mask[y.floor().long().clamp(0, size - 1), x.floor().long().clamp(0, size - 1)][None]

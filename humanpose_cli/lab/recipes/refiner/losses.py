@@ -28,10 +28,11 @@ def displacement_loss(
     error, unlikely = total, total
     for estimate, share in zip(found, _LEVELS, strict=True):
         target, weight = reduced(truth, weights, size // estimate.pixels.shape[-1])
-        weight = weight / weight.sum().clamp_min(1e-6)
+        weight = weight / weight.sum().clamp_min(1e-6)  # (B, 1, h, w), adds up to 1
         distance = (estimate.pixels - target).square().sum(1, keepdim=True).add(1e-4).sqrt()
         noise = estimate.noise
         error = (weight * distance).sum()
+        # −log of the likelihood, without the constant log 2π.
         unlikely = (weight * (distance / noise + 2 * noise.log())).sum()
         total = total + share * (unlikely + _PLAIN * 1000 / size * error)
     return total, error, unlikely

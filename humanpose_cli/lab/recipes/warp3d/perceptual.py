@@ -156,8 +156,8 @@ class BackboneLoss(_FeatureLoss):
 def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
     """The loss that weights make possible: torchvision's VGG-19, a segmenter of ours or any ResNet.
 
-    given  a file, a run's folder or a name of `networks.registry`; "pixels" for that stand-in; "auto" for VGG-19 if its
-           weights are here, else the shipped segmenter
+    weights  a file, a run's folder or a name of `networks.weights`; "pixels" for that stand-in; "auto" for VGG-19 if
+             its weights are here, else the shipped segmenter
 
     InputError where the file is something else; UnavailableError for known weights that are not here. The module is
     frozen and in evaluation mode.
