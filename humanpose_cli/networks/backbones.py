@@ -152,8 +152,8 @@ class VGG(nn.Module):
         super().__init__()
         if layers not in VGGS:
             raise UsageError("layers", "no such VGG", expected=", ".join(map(str, VGGS)), got=str(layers))
-        self.features = nn.Sequential(*_blocks(VGGS[layers], dilated))
-        self._names = list(_names(VGGS[layers]))
+        self._names, modules = zip(*_named_layers(VGGS[layers], dilated), strict=True)
+        self.features = nn.Sequential(*modules)
 
     def maps(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         """Activations after the named layers' ReLU, such as "block3_conv2", of images (B, 3, H, W).
@@ -178,27 +178,18 @@ class VGG(nn.Module):
         return self.features(image)
 
 
-def _blocks(counts: tuple[int, ...], dilated: int) -> Iterator[nn.Module]:
+def _named_layers(counts: tuple[int, ...], dilated: int) -> Iterator[tuple[str, nn.Module]]:
+    """The entries of `features` with their names: a ReLU has that of its convolution."""
     channels, dilation = 3, 1
-    for block, (count, width) in enumerate(zip(counts, _WIDTHS, strict=True)):
-        for _ in range(count):
-            yield nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
-            yield nn.ReLU(inplace=False)  # maps are handed out: nothing may overwrite them
+    for block, (count, width) in enumerate(zip(counts, _WIDTHS, strict=True), 1):
+        for number in range(1, count + 1):
+            name = f"block{block}_conv{number}"
+            yield f"{name}_linear", nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
+            yield name, nn.ReLU(inplace=False)  # maps are returned: nothing may overwrite them
             channels = width
-        if block >= len(counts) - dilated:
-            dilation = 2
-            yield nn.MaxPool2d(3, 1, 1)
-        else:
-            yield nn.MaxPool2d(2, 2)
-
-
-def _names(counts: tuple[int, ...]) -> Iterator[str]:
-    """A name for each entry of `features`: the ReLU carries its convolution's."""
-    for block, count in enumerate(counts, 1):
-        for conv in range(1, count + 1):
-            yield f"block{block}_conv{conv}_linear"
-            yield f"block{block}_conv{conv}"
-        yield f"block{block}_pool"
+        pooled = block <= len(counts) - dilated
+        dilation = dilation if pooled else 2
+        yield f"block{block}_pool", nn.MaxPool2d(2, 2) if pooled else nn.MaxPool2d(3, 1, 1)
 
 
 class AlexNet(nn.Module):

@@ -330,6 +330,5 @@ def evaluate_ablation(
     planned += ablation.losses and shared.parts == "segmenter"
     trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
     tables, plots = ablation.run(trainings, people, shared, folder)
-    facts = {**selection.facts(), "joints": people.joints.text, "truth": people.truth, "people": len(people)}
-    facts |= {"preset": preset, "seeds": seeds}
+    facts = {**selection.facts(), **people.facts, "preset": preset, "seeds": seeds}
     return Report(f"Ablation: {name}", facts, {}, tables, plots=plots)

@@ -439,8 +439,7 @@ def body_metrics(errors: BodyErrors) -> dict[str, Summary]:
 def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any]) -> Report:
     """Of bodies fitted to images."""
     errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
-    facts = {**facts, "joints": people.joints.text, "truth": people.truth, "people": len(people)}
-    facts["found"] = f"{len(evaluated.found)} ({100 * share:.1f} %)"
+    facts = {**facts, **people.facts, "found": f"{len(evaluated.found)} ({100 * share:.1f} %)"}
     images = _contact_sheets(people, evaluated)
     metrics, of_all = body_metrics(errors), body_metrics(evaluated.of_all)
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
@@ -459,7 +458,7 @@ def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapp
         metrics["f1"] = summarise(evaluated.f1)
         plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
-    facts = {**facts, "joints": people.joints.text, "truth": people.truth, "people": len(people)}
+    facts = {**facts, **people.facts}
     return Report("Body network on crops", facts, metrics, _tables(errors, people.joints.root_name), plots=plots)
 
 

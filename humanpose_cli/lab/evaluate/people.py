@@ -141,6 +141,11 @@ class EvaluatedPeople:
         made = options.get("bodies_by") or options.get("poses_by")  # by whom, where the data set has none
         return f"bodies of {rigs}" + (f", made by {made['name']}" if isinstance(made, dict) else "")
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The lines of a report about them."""
+        return {"joints": self.joints.text, "truth": self.truth, "people": len(self)}
+
     def require_one_model(self) -> None:
         """InputError unless all true bodies are of the model that is predicted: parameters are compared directly."""
         others = {self.rigs[number].name if number >= 0 else "unknown" for number in np.unique(self.rig)}
