@@ -191,7 +191,7 @@ def test_other_frames_are_refused(walk):
 
 
 def test_options_are_checked():
-    with pytest.raises(UsageError, match="network, flow, keypoints or densepose"):
+    with pytest.raises(UsageError, match="network, flow, keypoints, densepose"):
         RefineOptions("guesses")
     with pytest.raises(UsageError, match="rounds"):
         RefineOptions(rounds=0)

@@ -126,7 +126,7 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     assert abs(row / size - 0.5) < 0.1
     assert abs(column / size - 0.5) < 0.1
     assert 0 < drawing[4].max() <= 1
-    assert scene._meshes[0].texture.visible_fraction > 0
+    assert scene.meshes[0].texture.visible_fraction > 0
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     leaving = RotationTarget(BodyParams(poses, betas, trans + np.float32([[0, 0, 0], [60, 0, 0]])))
     _, gone = scene.images(leaving)
     assert "outside the image" in gone.warnings[0]
-    np.testing.assert_array_equal(gone.image, scene._meshes[0].background)
+    np.testing.assert_array_equal(gone.image, scene.meshes[0].background)
     beside = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([60, 0, 0])))
     with pytest.raises(UsageError, match="puts no person into the photograph"):
         list(scene.images(beside))
