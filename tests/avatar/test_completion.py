@@ -300,6 +300,7 @@ def test_nothing_seen_gives_an_even_grey_and_grain_only_where_made_up(stage: Sta
     np.testing.assert_allclose(noisy, smooth, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_textures_are_kept_per_body_and_size(stage: Stage, surface: BodyTexels) -> None:
     assert body_texels(stage.body, 512) is surface
     assert body_texels(stage.body, 256) is not surface

@@ -90,6 +90,7 @@ def test_widened_outline_meets_the_mask(stage: Stage, dressed: DressedBody) -> N
     assert overlap(drawn) > 0.95
 
 
+@pytest.mark.slow
 def test_caps_hold_and_things_held_are_not_clothes(stage: Stage, dressed: DressedBody) -> None:
     mask = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
     mask[200:320, 120:280] = 1  # a crate before the trunk, far wider than it
@@ -101,6 +102,7 @@ def test_caps_hold_and_things_held_are_not_clothes(stage: Stage, dressed: Dresse
     assert np.abs(found[head]).max() < 0.006
 
 
+@pytest.mark.slow
 def test_other_people_do_not_widen_anybody(stage: Stage, dressed: DressedBody) -> None:
     mask = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
     crowd = np.zeros(mask.shape, bool)
@@ -111,6 +113,7 @@ def test_other_people_do_not_widen_anybody(stage: Stage, dressed: DressedBody) -
     assert np.abs(widen(dressed, wide, crowd)).max() < 0.012
 
 
+@pytest.mark.slow
 def test_displacements_turn_with_the_body(stage: Stage) -> None:
     bare = DressedBody.of(stage.body, torch.zeros(10))
     clothed = replace(bare, displacements=torch.full_like(bare.displacements, 0.02))

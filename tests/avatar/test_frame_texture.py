@@ -68,6 +68,7 @@ def test_a_texture_tells_its_body_and_another_bodys_is_refused(tmp_path, texels)
         read_texture(tmp_path / "told.png", texels.covered, "default")
 
 
+@pytest.mark.slow
 def test_a_known_texture_is_found_again_although_a_frame_is_wrong(body, walk, texels):
     fit = walk.fit()
     samples = TextureSamples(256)

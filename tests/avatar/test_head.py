@@ -34,6 +34,7 @@ def test_small_turns_and_turned_backs_stay(stage: Stage, photo: float) -> None:
     assert kept_head(target, yaw_of(stage, target), photo) is target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("photo", [0.2, 1.4])
 def test_it_never_jumps_as_the_target_turns(stage: Stage, photo: float) -> None:
     kept = []

@@ -18,6 +18,7 @@ def disc(height: int, width: int, radius: int) -> np.ndarray:
     return (y - height // 2) ** 2 + (x - width // 2) ** 2 <= radius**2
 
 
+@pytest.mark.slow
 def test_pattern_continues_through_the_hole() -> None:
     truth = stripes()
     hole = disc(120, 160, 24)

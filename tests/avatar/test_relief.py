@@ -1,6 +1,7 @@
 """Hollows and strands of made-up surfaces."""
 
 import numpy as np
+import pytest
 
 from humanpose_cli.avatar.options import ReliefOptions
 from humanpose_cli.avatar.relief import light_in_hollows, strand_depths, strand_patterns
@@ -13,6 +14,7 @@ def plate(z: float, up: float) -> tuple[np.ndarray, np.ndarray]:
     return points, np.tile((0.0, 0.0, up), (x.size, 1))
 
 
+@pytest.mark.slow
 def test_surfaces_keep_light_from_each_other_where_they_face_and_are_near() -> None:
     def middle(gap: float, up: float) -> float:
         (a, m), (b, n) = plate(0.0, 1.0), plate(gap, up)

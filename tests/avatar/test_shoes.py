@@ -93,6 +93,7 @@ def shod(stage: Stage, unknown: tuple[str, ...] = ()) -> bool:
     return wears_shoes(body_texels(stage.body, 512), vertices, faces, crop, MeshOptions())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("skin", "cloth", "parts", "expected"),
     [
@@ -110,6 +111,7 @@ def test_shoes_are_what_has_not_the_skins_colour(stage: Stage, skin, cloth, part
     assert shod(painted(stage, skin, cloth, parts)) is expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parts", "expected"), [(LEGS, True), (("pelvis",), False)], ids=["trousers", "bare legs"])
 def test_legs_tell_of_feet_outside_the_image(stage: Stage, parts: tuple[str, ...], expected: bool) -> None:
     # The camera looks at the chest: the image ends at the shins.

@@ -18,6 +18,7 @@ def test_the_choice_never_changes():
     assert [shard_of("é.png", n) for n in (2, 3, 4, 7, 64)] == [1, 1, 1, 5, 53]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64])
 def test_every_item_belongs_to_exactly_one_shard(count):
     shards = [Shard(i, count) for i in range(count)]

@@ -110,6 +110,7 @@ def test_a_small_file_system_that_fills_up_stops_the_run_and_the_rest_is_done_la
         subprocess.run(["umount", "-l", str(out)], check=True)
 
 
+@pytest.mark.slow
 def test_shards_that_are_killed_are_finished_by_one_process(tmp_path, photos):
     out = tmp_path / "out"
     for index in range(3):

@@ -75,6 +75,7 @@ def test_mirror_is_an_involution_that_maps_the_body_to_itself(body: Body) -> Non
     torch.testing.assert_close(dense[mirror][:, joints], dense, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_mirrored_triangles_are_triangles(body: Body) -> None:
     """Where a quad straddles the plane of symmetry no split of it is symmetric; there are few of these."""
     known = {frozenset(face) for face in body.faces.tolist()}

@@ -81,6 +81,7 @@ def test_a_walker_moves_where_it_looks():
     assert torch.cat(sideways).median() < 0.1
 
 
+@pytest.mark.slow
 def test_neighbouring_frames_are_near():
     for motion in pose_library().motions():
         rotations = axis_angle_to_matrix(motion.poses.unflatten(1, (24, 3)))

@@ -46,6 +46,7 @@ def test_held_out_activities_against_their_own_frames_shaken():
     assert (prior.energy(true)[:, None] < prior.energy(angles_to_rotations(angles))).float().mean() > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("usual", "odd"),
     [
@@ -119,6 +120,7 @@ def test_key_poses_are_possible_and_named():
     assert (pose_prior().energy(keys.rotations) < 80).all()
 
 
+@pytest.mark.slow
 def test_samples_are_possible_varied_and_repeatable():
     first, second = (sample_poses(200, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(first, second)

@@ -154,6 +154,7 @@ def _damaged_sparse() -> scipy.sparse.csc_matrix:
     return matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_files_are_told_in_one_sentence(case: str, smpl_fields: dict[str, Any], tmp_path: Path) -> None:
     change, message = WRONG[case]

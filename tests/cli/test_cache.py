@@ -60,6 +60,7 @@ def test_a_good_cache_is_verified(hpc, folder):
     assert people.err == "4 items: 4 ok\n"
 
 
+@pytest.mark.slow
 def test_damage_is_exit_code_3(hpc, folder):
     damage(folder)
     ran = hpc("cache", "verify", str(folder), "--json")
@@ -109,6 +110,7 @@ def test_contents_are_shown(hpc, folder):
     assert "protocol p\tok\ttest 1\t" in people.out
 
 
+@pytest.mark.slow
 def test_a_sheet_is_drawn(hpc, folder, tmp_path):
     first, second = tmp_path / "a.png", tmp_path / "deep" / "b.png"
     ran = hpc("cache", "show", str(folder), "--out", str(first), "--json")
@@ -145,6 +147,7 @@ def test_what_cannot_be_done(hpc, folder, arguments, code, message):
     assert message in ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["index.h5", "shard-00001.h5"])
 def test_a_contact_sheet_replaces_no_file_of_its_cache(hpc, folder, tmp_path, name):
     (tmp_path / "hard.png").hardlink_to(folder / name)

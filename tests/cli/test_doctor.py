@@ -124,6 +124,7 @@ def trained(monkeypatch, hpc, program: str, *arguments: str):
 CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 
 
+@pytest.mark.slow
 def test_a_training_that_crashes_is_found(hpc, monkeypatch):
     ran = trained(monkeypatch, hpc, CRASH, "--json")
     item = ran.document["items"][1]

@@ -215,6 +215,7 @@ def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, fits, tmp_path, com
     assert said[2].startswith("missing.npz: does not exist")
 
 
+@pytest.mark.slow
 def test_a_name_with_no_space_for_an_ending_fails_alone(hpc, fits, tmp_path):
     """Of 248 bytes there is space for the texture's name nowhere, and for some of the outputs' names."""
     name = "n" * 240 + ".fit.npz"

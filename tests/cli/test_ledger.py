@@ -114,6 +114,7 @@ def test_pipes_are_refused_where_a_file_is_read_more_than_once(hpc, tmp_path, fl
     assert "is a device or a pipe" in ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "told"),
     [

@@ -78,6 +78,7 @@ def test_results_of_another_codec_are_not_replaced_unasked(hpc, frames):
     assert "made with other options (--video-codec vp9, was h264)" in refused.err.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_missing_encoder_is_exit_code_5_and_names_the_option(hpc, frames, monkeypatch):
     monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
     ran = hpc("fit", "frames", "--out", "fits")

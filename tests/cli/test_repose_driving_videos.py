@@ -88,6 +88,7 @@ def test_a_numbered_pattern_is_a_driving_video(hpc, driving, monkeypatch):
     assert (ran.code, "g_%04d.png: matches no file" in ran.err) == (3, True), ran.err
 
 
+@pytest.mark.slow
 def test_results_of_a_numbered_pattern_are_its_own_frames(hpc, driving, monkeypatch):
     """A rerun skips them until a frame is another."""
     monkeypatch.setattr(targets, "read_target", lambda *_, **__: JointTarget(np.zeros((1, len(SMPL24), 3)), SMPL24))

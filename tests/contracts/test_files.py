@@ -64,6 +64,7 @@ def test_files_have_one_subject():
     assert long == []
 
 
+@pytest.mark.slow
 def test_nothing_is_left_unfinished():
     left = [f"{path}: {match[0]}" for path, text in python_files() for match in UNFINISHED.finditer(text)]
     assert left == []

@@ -75,6 +75,7 @@ def test_pipes_are_refused_and_not_waited_for(tmp_path, name, read):
 BOMB = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [read_rich_camera, read_cameras])
 @pytest.mark.parametrize(
     "text",

@@ -31,6 +31,7 @@ def modules_of(package: str) -> list[str]:
     return [f"humanpose_cli.{package}.{module.name}" for module in pkgutil.iter_modules([folder])]
 
 
+@pytest.mark.slow
 def test_the_probe_sees_what_is_loaded():
     before, after = loaded_after("pass", "import numpy")
     assert "numpy" in after - before

@@ -69,6 +69,7 @@ def test_the_whole_person_stays_in_the_image(clip):
     assert (pixels[..., 1] < clip.size[0] - 5).all()
 
 
+@pytest.mark.slow
 def test_errors_are_zero_for_the_truth_and_right_for_a_known_fault(clip):
     record = true_record(clip)
     with Fitter() as fitter:

@@ -55,6 +55,7 @@ def test_boxes_that_show_nothing_are_refused(pool: ModelPool, rendered, boxes: l
         people_in_boxes(pool, rendered.image, np.array(boxes, dtype=float), 3)
 
 
+@pytest.mark.slow
 def test_a_box_beyond_the_edge_is_cut(pool: ModelPool, rendered) -> None:
     x0, y0, x1, y1 = box_of(rendered)
     (person,) = people_in_boxes(pool, rendered.image, np.array([[x0, y0, x1 + 5000, y1 + 5000]]), 3)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.linking import TrackLinker, _Row, body_colours
@@ -42,6 +43,7 @@ def numbers(frames: list[list[tuple[float, tuple[int, int, int]]]]) -> list[int 
     return linker.tracks()
 
 
+@pytest.mark.slow
 def test_people_who_cross_keep_their_numbers_though_the_follower_mixes_them_up() -> None:
     """Two pass each other; from frame to frame the nearest box is the other person's half-way through."""
     frames = [[(100 + 4 * t, RED), (340 - 4 * t, BLUE)] for t in range(60)]
@@ -81,6 +83,7 @@ def test_who_was_never_confirmed_is_nobody() -> None:
     assert linker.tracks() == [None, 0] * 10
 
 
+@pytest.mark.slow
 def test_a_moment_within_anothers_box_is_nobody() -> None:
     """Detectors mix people up where they cross; who stays for longer, or stands apart, is somebody."""
 

@@ -237,6 +237,7 @@ def test_a_network_that_is_missing_or_damaged_says_what_to_do(monkeypatch: pytes
         models.self_test()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(runtime.POSE_NETWORKS))
 def test_flipped_bits_of_a_shipped_network_are_refused(
     name: runtime.PoseNetworkName, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -271,6 +272,7 @@ def test_networks_load_beside_what_else_is_done(monkeypatch: pytest.MonkeyPatch)
     assert not loaded
 
 
+@pytest.mark.slow
 def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = models.run_network
     monkeypatch.setattr(models, "run_network", lambda *given: [output * 9 + 5 for output in usual(*given)])

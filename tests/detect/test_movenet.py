@@ -18,6 +18,7 @@ from humanpose_cli.detect.search import SCHEMES, multipose_views
 RECORDED = Path(__file__).parent / "data" / "movenet.npz"
 
 
+@pytest.mark.slow
 def test_thunders_joints_are_those_of_its_graph(astronaut: np.ndarray) -> None:
     small = astronaut[::2, ::2]
     crops = np.stack([small, astronaut[:256, 96:352], astronaut[::2, ::-2], small.transpose(1, 0, 2)])
@@ -28,6 +29,7 @@ def test_thunders_joints_are_those_of_its_graph(astronaut: np.ndarray) -> None:
     np.testing.assert_allclose(single_pose(crops[1:2])[0], joints[1], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two", "large"])
 def test_multiposes_people_are_those_of_its_graph(astronaut: np.ndarray, name: str) -> None:
     small = astronaut[::2, ::2]
@@ -48,6 +50,7 @@ def test_multipose_refuses_sides_that_32_does_not_divide() -> None:
         multi_pose(np.zeros((1, 256, 250, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_multipose_proposes_each_of_two_people_where_they_are(rendered) -> None:
     """Two copies side by side; a proposal's region is centred at the hips and reaches around the body."""
     image = np.concatenate([rendered.image, rendered.image[:, ::-1]], axis=1)
@@ -67,6 +70,7 @@ def test_multipose_proposes_each_of_two_people_where_they_are(rendered) -> None:
         assert all(abs(p.region.angle) < 0.3 and size < p.region.side < 2.2 * size for p in near)
 
 
+@pytest.mark.slow
 def test_multipose_proposes_nobody_in_a_wall() -> None:
     wall = np.repeat(skimage.data.brick()[..., None], 3, axis=2)
     pyramid = Pyramid(wall)

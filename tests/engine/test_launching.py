@@ -259,6 +259,7 @@ def test_a_machine_without_warp_is_told_once_for_all_operations(monkeypatch, cap
         drawn.raster("kernel")
 
 
+@pytest.mark.slow
 def test_threads_that_draw_at_the_same_time_get_the_same():
     scenes = [sphere(2, size=(60, 80)), sphere(3, size=(50, 70)), sphere(3, batch=2, size=(40, 30), focal=45.0)]
     attributes = [torch.randn(1, s.vertices.shape[1], 4) for s in scenes]
@@ -492,7 +493,7 @@ def test_launches_are_forgotten_when_there_are_too_many(monkeypatch):
         joints = torch.randn(count, 1, 3)
         rotations = torch.eye(3).expand(count, 1, 3, 3)
         assert torch.equal(forward_kinematics(rotations, joints, (-1,), backend="kernel").positions, joints)
-        assert len(launching._commands.known) <= 3
+        assert len(launching._commands.recorded) <= 3
 
 
 def test_nothing_but_geometry_conventions_and_errors_is_imported():

@@ -21,6 +21,7 @@ def random(*shape: int, seed: int = 0, **options) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_reference_passes_gradcheck(shared):
     drawn = sphere(1, batch=2, size=(9, 12), focal=13.0)

@@ -55,6 +55,7 @@ def test_sizes(device, size):
     assert_same(sphere(2, batch=2, size=size, focal=0.9 * min(max(size), 200), device=device))
 
 
+@pytest.mark.slow
 def test_bodies(device):
     assert_same(sphere(5, batch=2, size=(240, 320), focal=400.0, device=device))
 

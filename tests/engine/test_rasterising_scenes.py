@@ -43,6 +43,7 @@ def mesh_of_pixels(merged, raster):
     return torch.where(raster.face < 0, -1, torch.bucketize(raster.face, ends, right=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_each_pixel_sees_the_nearest_of_the_people_drawn_alone(backend):
     """The oracle draws everyone alone and takes the nearest depth of each pixel, the first person among equals."""

@@ -41,6 +41,7 @@ def test_kinematics_passes_gradcheck(absolute):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_skinning_passes_gradcheck(shared):
     body = random_body(2, 4, joints=3, dtype=torch.float64)
@@ -117,6 +118,7 @@ def test_a_bent_elbow_moves_the_hand_where_it_must(backend):
     torch.testing.assert_close(skinned[0, 0], torch.tensor([0.5, 0.1, -0.3]), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["reference", "kernel"])
 def test_scales_lengthen_their_own_segment_only(backend):
     hip, knee, ankle, foot = SMPL24.indices(["left_hip", "left_knee", "left_ankle", "left_foot"])

@@ -297,6 +297,7 @@ def test_volumes_do_not_depend_on_their_batch():
     assert torch.equal(alone.warped("kernel")[0], case.warped("kernel")[3])
 
 
+@pytest.mark.slow
 def test_two_threads_may_call_at_once(two_threads):
     cases = [random_case(2, 16, (12, 20, 16), seed=seed) for seed in range(4)]
     expected = [outputs_and_gradients(case, "kernel") for case in cases]

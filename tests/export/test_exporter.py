@@ -134,6 +134,7 @@ def test_skins_of_glb_are_where_the_bodies_are(files):
     assert hidden == [frame not in PRESENT[2] for frame in range(FRAMES)]
 
 
+@pytest.mark.slow
 def test_the_camera_of_glb_projects_as_the_fits(files):
     glb = Glb(beside(files, ".glb"))
     lens = glb.gltf.cameras[0].perspective
@@ -189,6 +190,7 @@ def test_the_pose_at_rest_of_bvh_is_the_t_pose(files):
     assert at["head"][1] > at["pelvis"][1] > at["left_ankle"][1]
 
 
+@pytest.mark.slow
 def test_meshes_of_frames_are_read_by_trimesh(files):
     body, folder = default_body(), beside(files, ".obj")
     surface = frame_surfaces(FIT, 1, body)
@@ -215,6 +217,7 @@ TIMES = np.array([0, 1, 3, 4, 8]) / 32
 VARYING = replace(FIT, frame_times=TIMES)
 
 
+@pytest.mark.slow
 def test_a_varying_frame_rate_is_kept_where_the_format_can(tmp_path):
     export_fit(VARYING, tmp_path / "clip", ["glb", "json"])
     glb = Glb(tmp_path / "clip.glb")
@@ -309,6 +312,7 @@ def test_what_fails_after_some_of_its_files_leaves_none(tmp_path, monkeypatch, k
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
     first = FIT.frame_index == 1
     rows = {name: getattr(FIT, name)[first] for name in ROW_COLUMNS if name != "frame_index"}

@@ -41,6 +41,7 @@ def test_the_page_holds_all_it_needs(text):
     assert "data:video/mp4;base64," in text
 
 
+@pytest.mark.slow
 def test_the_page_knows_people_times_and_cameras(text):
     told = json.loads(script(text, "data"))
     assert (told["count"], told["first"], told["size"]) == (FRAMES, 0, [640, 480])
@@ -64,6 +65,7 @@ def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():
         view(FIT, PIXELS[:, :100])
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_page_in_a_frame(text):
     page = view(FIT)
     shown = page._repr_html_()

@@ -47,6 +47,7 @@ def frames(count: int = FRAMES) -> list[tuple[int, np.ndarray]]:
     return [(number, np.full((SIZE[1], SIZE[0], 3), 40 * number, np.uint8)) for number in range(count)]
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_in_itself(fit: Fit, tmp_path: Path) -> None:
     write_comparison_page(tmp_path / "page.html", fit, refined(fit), frames(), title="a <b> & c")
     page = (tmp_path / "page.html").read_text()

@@ -147,6 +147,7 @@ def test_smplx_gets_smpls_shape_and_place(smpl: Body, tmp_path: Path) -> None:
         read_fits(tmp_path / "hmr4d_results.pt", smpl)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["one image", "frames", "names"])
 def test_sam_3d_bodys_keypoints_become_a_body(layout: str, folder: Path, tmp_path: Path) -> None:
     body, offset = default_body(), np.array([0.1, 0.0, 4.0])
@@ -185,6 +186,7 @@ def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder:
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder))
 
 
+@pytest.mark.slow
 def test_an_amass_export_knows_its_world(smpl: Body, folder: Path, tmp_path: Path) -> None:
     """One that stands on the ground comes back before the cameras; what other programs wrote again is in the fit's."""
     fit = read_fits(write("TRAM", tmp_path), smpl, frames_of(folder))
@@ -323,6 +325,7 @@ def test_hostile_files_run_nothing(smpl: Body, tmp_path: Path) -> None:
         read_fits(tmp_path / "a.pt", smpl)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["phalp", "wham"])
 def test_damage_is_an_input_error(name: str, smpl: Body, folder: Path, tmp_path: Path) -> None:
     whole, frames = (DATA / f"{name}_joblib.pkl").read_bytes(), frames_of(folder)

@@ -45,6 +45,7 @@ def test_a_damaged_frame_shows_nobody_and_is_listed(clip_frames, known, damage):
     assert fitted.shot_id.tolist() == [0, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"a/1.png": [], "b/1.png": []}))

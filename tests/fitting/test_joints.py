@@ -44,6 +44,7 @@ def test_bodies_are_found_again(body, people, skeleton):
     assert (fit.betas == fit.betas[0]).all()
 
 
+@pytest.mark.slow
 def test_rows_are_independent_without_a_shared_shape(body, people):
     joints = confident(people[0].joints)
     whole = fit_joints(body, joints, SMPL24, shared_shape=False)

@@ -68,6 +68,7 @@ def test_the_arrays_describe_one_body(body, library_scene):
     assert {name: getattr(fit, name).dtype for name in ARRAYS} == dict.fromkeys(ARRAYS, np.dtype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_left_hand_raised_in_front_of_the_camera_is_a_left_hand(body, place_bodies):
     """Pins the conventions: a person facing the camera raises the left hand, which appears on the right."""
     rotations = neutral_rotations().float()[None].clone()

@@ -35,6 +35,7 @@ def test_points_are_the_bodys_landmarks_and_joints(body, rig, state):
     assert torch.allclose(mine.rotations.float(), posed.rotations, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_jacobian_is_the_derivative(rig, state):
     rotations, root, betas = state
     jacobian = rig.pose(*state, jacobian=True).jacobian

@@ -41,7 +41,7 @@ def test_a_group_solves_the_joint_problem(quadratic):
     rows, right = quadratic
     zero = torch.zeros(4, 5, 1, dtype=torch.float64)
     evidence = shape_evidence(equations_at(rows, right, zero), zero[:, COLUMNS, 0], SIGMA, COLUMNS)
-    betas, sizes = common_shapes(evidence, torch.tensor([5, 2, 5, 5]), SIGMA[0], most_rows=10)
+    betas, sizes = common_shapes(evidence, torch.tensor([5, 2, 5, 5]), SIGMA[0], max_rows=10)
     # One system of three rows: three poses of their own and the shape in common, with one prior.
     joint = torch.zeros(29, 11, dtype=torch.float64)
     target = torch.zeros(29, 1, dtype=torch.float64)
@@ -64,7 +64,7 @@ def test_many_alike_frames_count_as_few(quadratic):
     equations = NormalEquations(*(value[:1].repeat(40, *[1] * (value.ndim - 1)) for value in equations))
     evidence = shape_evidence(equations, zero[:, COLUMNS, 0], sigma, COLUMNS)
     everyone, ten = torch.zeros(40, dtype=torch.int64), torch.arange(40) // 10
-    bounded, _ = common_shapes(evidence, everyone, SIGMA[0], most_rows=10)
-    fewer, _ = common_shapes(evidence, ten, SIGMA[0], most_rows=10)
+    bounded, _ = common_shapes(evidence, everyone, SIGMA[0], max_rows=10)
+    fewer, _ = common_shapes(evidence, ten, SIGMA[0], max_rows=10)
     assert torch.allclose(bounded[0], fewer[0])
-    assert not torch.allclose(bounded[0], common_shapes(evidence, everyone, SIGMA[0], most_rows=40)[0][0])
+    assert not torch.allclose(bounded[0], common_shapes(evidence, everyone, SIGMA[0], max_rows=40)[0][0])

@@ -230,6 +230,7 @@ def test_names_that_are_no_utf8_can_stand_in_json_and_text(tmp_path):
     assert (tmp_path / "a.txt").read_text("utf-8") == "ü lat\\xe9in \\"
 
 
+@pytest.mark.slow
 def test_npz_bytes_are_the_same_every_time_and_everywhere(tmp_path):
     arrays = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "name": np.array("ü"), "none": np.zeros((0, 3))}
     data = atomic.npz_bytes(arrays)

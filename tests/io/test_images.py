@@ -100,6 +100,7 @@ class TestFocalLength:
         )
         assert centimetres == pytest.approx(inches, rel=1e-6)
 
+    @pytest.mark.slow
     def test_a_scaled_down_copy_scales_its_focal_length(self, tmp_path):
         tags = {"FocalLength": 50.0, "FocalPlaneXResolution": 4000 / 2.23, "FocalPlaneResolutionUnit": 3}
         full = self.read(tmp_path, ExifImageWidth=4000, ExifImageHeight=3000, **tags)
@@ -462,6 +463,7 @@ def test_a_deep_tiff_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
         read_image(tmp_path / "x.tif")
 
 
+@pytest.mark.slow
 def test_a_108_megapixel_image_passes_without_a_word_and_without_changing_pillow(tmp_path, recwarn, monkeypatch):
     Image.new("1", (12000, 9000)).save(tmp_path / "big.bmp")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)

@@ -88,6 +88,7 @@ def test_an_archive_member_of_absurd_size(tmp_path):
         read_npz(tmp_path / "x.npz")
 
 
+@pytest.mark.slow
 def test_damage_anywhere_is_a_sentence_or_the_truth(tmp_path):
     array = np.arange(60, dtype=np.float32)
     for save, name in [(lambda f: np.save(f, array), "x.npy"), (lambda f: np.savez_compressed(f, a=array), "x.npz")]:

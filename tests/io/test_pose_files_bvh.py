@@ -293,6 +293,7 @@ class TestDamage:
         told = r"x\.bvh: joints holds impossible values, expected -200000 to 200000 metres, found \S+ in row 3"
         self.refuse(tmp_path, "\n".join(far), told)
 
+    @pytest.mark.slow
     def test_truncation_at_any_line(self, tmp_path):
         lines = Generated("cmu").text().splitlines(keepends=True)
         for count in range(len(lines)):

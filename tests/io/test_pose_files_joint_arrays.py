@@ -88,6 +88,7 @@ def test_a_forgotten_axes_option_is_pointed_out(save):
     assert "`axes=y-up`" in warning
 
 
+@pytest.mark.slow
 def test_poses_of_all_kinds_pass(save):
     toddler, giant = 0.5 * dance(), 1.4 * dance()
     noisy = dance(60) + np.random.default_rng(1).normal(0, 0.01, (60, 24, 3))

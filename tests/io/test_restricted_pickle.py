@@ -153,6 +153,7 @@ def test_containers_that_share_or_hold_themselves_stay_small(tmp_path: Path) -> 
     assert read[0] is read
 
 
+@pytest.mark.slow
 def test_reading_does_not_import_what_a_file_names(tmp_path: Path) -> None:
     """Stand-ins take the place of scipy: its modules are not loaded by a name in a file."""
     path = write(tmp_path / "a.pkl", scipy.sparse.csc_matrix(np.eye(2)))

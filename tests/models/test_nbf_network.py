@@ -61,6 +61,7 @@ def test_every_segmenter_is_built_at_its_part_count(name):
         assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 64, 64)
 
 
+@pytest.mark.slow
 def test_a_segmenter_survives_its_file(tmp_path, example):
     path = write_segmenter(tmp_path / "segmenter.safetensors")
     segmenter = Segmenter.load(path, parts=6)
@@ -116,6 +117,7 @@ def test_the_estimates_joints_are_its_parameters(tmp_path, example):
     np.testing.assert_allclose(posed.joints[0], found.joints, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_segmenter_trained_along_lies_in_the_same_file(tmp_path, example):
     config = NbfConfig(InputOptions("blended", parts=6, size=48), RegressorOptions(18, 8), 64, segmenter=TINY)
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", config))
@@ -137,6 +139,7 @@ def refusal(load):
     return text
 
 
+@pytest.mark.slow
 def test_wrong_files_are_refused_in_one_sentence(tmp_path):
     segmenter = write_segmenter(tmp_path / "segmenter.safetensors")
     nbf = write_nbf(tmp_path / "nbf.safetensors", PARTS6)
@@ -155,6 +158,7 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
     assert "does not exist" in refusal(lambda: load_nbf(tmp_path / "none.safetensors"))
 
 
+@pytest.mark.slow
 def test_headers_that_do_not_fit_their_tensors_are_refused(tmp_path):
     network = build_segmenter(TINY)
     path = tmp_path / "wrong.safetensors"

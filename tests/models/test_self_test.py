@@ -8,6 +8,7 @@ from humanpose_cli.models.self_test import training_errors
 from humanpose_cli.networks.convolutions import PointwiseConv2d
 
 
+@pytest.mark.slow
 def test_networks_learn_here_what_they_learn_in_float64():
     errors = training_errors()
     assert errors.ok

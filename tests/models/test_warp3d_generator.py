@@ -57,6 +57,7 @@ def test_channels_become_depth_and_back():
     torch.testing.assert_close(to_plane(volume), maps)
 
 
+@pytest.mark.slow
 def test_gradients_of_depth_and_channels_come_back_in_the_layout_of_the_convolutions():
     maps = torch.randn(2, 12, 3, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
     volume = torch.randn(2, 3, 4, 3, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last_3d)

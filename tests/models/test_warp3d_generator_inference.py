@@ -136,6 +136,7 @@ def taking_all():
 GREY = np.full((64, 64, 3), 120, np.uint8)
 
 
+@pytest.mark.slow
 def test_detail_is_what_a_drawing_shows_finer_than_the_network():
     """Of a drawing that is smooth at the fine resolution there is none; of a fine pattern it is the pattern."""
     network, pose = taking_all(), standing(64)[0].numpy()

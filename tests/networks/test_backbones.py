@@ -62,6 +62,7 @@ def test_a_dilated_stage_sees_as_far_as_a_strided_one(layers):
     torch.testing.assert_close(coarse, fine, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_vgg_names_its_layers():
     network = VGG(19).eval()
     image = torch.randn(1, 3, 32, 32)
@@ -96,6 +97,7 @@ def test_the_pyramid_adds_its_levels():
         torch.testing.assert_close(pyramid(x), pyramid.convs[0](x) + pyramid.convs[1](x))
 
 
+@pytest.mark.slow
 def test_a_vggs_pyramid_has_fc6_fc7_and_fc8_in_every_level():
     head = DeepLabSegmenter(13, backbone="vgg16").head
     assert [branch[0].dilation[0] for branch in head.convs] == [6, 12, 18, 24]

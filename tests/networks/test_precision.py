@@ -83,6 +83,7 @@ def test_warp3d_draws_alike_in_bfloat16(changes):
     assert 0 < unlike(full.mask, half.mask) < 0.2
 
 
+@pytest.mark.slow
 def test_displacements_are_alike_in_bfloat16():
     torch.manual_seed(0)
     path = shipped_weights("refiner")

@@ -62,6 +62,7 @@ NOBODY = torch.zeros(5, dtype=torch.bool)
 QUADRATIC = AlignmentWeights(robust_2d=1e4, robust_acceleration=1e4, acceleration=1.0)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_cost(rig, walk):
     """Of the terms without robust weights, for which Gauss-Newton's gradient is exact."""
     problem, state = problem_of(rig, walk, perturbed(walk, 0.02), QUADRATIC), perturbed(walk, 0.03, seed=1)
@@ -100,6 +101,7 @@ def image_error(rig, walk, state: FitState) -> float:
     return float((points[0] - points[1]).norm(dim=-1).mean())
 
 
+@pytest.mark.slow
 def test_dense_displacements_bring_the_body_back(rig, walk):
     start = perturbed(walk, 0.1)
     solved = problem_of(rig, walk, start).solve_in_windows(start)
@@ -107,6 +109,7 @@ def test_dense_displacements_bring_the_body_back(rig, walk):
     assert image_error(rig, walk, solved) < 0.02
 
 
+@pytest.mark.slow
 def test_outliers_are_left_aside(rig, walk):
     start = perturbed(walk, 0.1)
     problem = problem_of(rig, walk, start)
@@ -133,6 +136,7 @@ def test_the_hold_is_as_far_as_the_fit_is_off_its_keypoints(rig, walk):
     assert alone == pytest.approx([*holds[:2], *(share / 2 for share in holds[2:-1]), holds[-1]])
 
 
+@pytest.mark.slow
 def test_without_evidence_the_anchor_stays(rig, walk):
     start = perturbed(walk, 0.01)
     weights = AlignmentWeights(acceleration=1e6)

@@ -85,6 +85,7 @@ def test_everything_is_zero_off_the_body(body, vertices, crops):
     assert maps.mask[:, 0][~off].all()
 
 
+@pytest.mark.slow
 def test_a_crop_shows_what_the_whole_image_shows(body, vertices, crops):
     """The mask in the crop is the crop of the image's mask, but for pixels that the outline passes through."""
     maps = render_bodies(body, vertices[:1], [CAMERA.cropped(crops[0])], SIZE)

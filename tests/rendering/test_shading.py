@@ -86,7 +86,7 @@ def test_the_edge_where_three_surfaces_meet_is_exact(order: tuple[int, int, int]
 def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     surfaces = [flat(2.0, (1.0, 0.0, 0.0)), flat(3.0, (0.0, 1.0, 0.0), x=0.3)]
     whole = render_people(surfaces, VIEW)
-    monkeypatch.setattr("humanpose_cli.rendering.shading._MOST_SAMPLES", 1500)
+    monkeypatch.setattr("humanpose_cli.rendering.shading._MAX_SAMPLES", 1500)
     np.testing.assert_allclose(render_people(surfaces, VIEW), whole, atol=1e-6)
 
 

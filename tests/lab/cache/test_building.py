@@ -138,6 +138,7 @@ def test_two_caches_at_once(tmp_path, marks):
     assert files(out) == files(whole)
 
 
+@pytest.mark.slow
 def test_two_caches_at_once_where_files_cannot_be_locked(tmp_path, monkeypatch):
     """The one that the other has overtaken is told when it ends."""
     monkeypatch.setattr("humanpose_cli.io.locks.fcntl", None)
@@ -198,6 +199,7 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     assert build_cache(mended, tmp_path, shard_size=6).kept == (1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
@@ -242,6 +244,7 @@ def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path):
         build_cache(Unreadable(), tmp_path, shard_size=3, workers=2)
 
 
+@pytest.mark.slow
 def test_sources_that_make_no_sense(tmp_path):
     with pytest.raises(InputError, match="small: has no images"):
         make_plan(SmallSource(group_count=0), 6)

@@ -206,6 +206,7 @@ def test_only_labels_that_somebody_has_are_stored(tmp_path):
     assert "people/poses" not in cache.labels
 
 
+@pytest.mark.slow
 def test_shards_with_different_labels_are_one_table(tmp_path):
     random = np.random.default_rng(0)
     known = random_person(random, (48, 40), full=True)

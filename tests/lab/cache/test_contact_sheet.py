@@ -149,6 +149,7 @@ def test_a_sheet_of_everything(tmp_path):
     assert draw_contact_sheet(open_cache(tmp_path / "long"), [0], OPTIONS).shape[1] < 2 * SIDE
 
 
+@pytest.mark.slow
 def test_which_images_are_drawn(tmp_path):
     build_cache(SmallSource(), tmp_path)
     cache = open_cache(tmp_path)

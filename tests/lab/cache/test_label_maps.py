@@ -215,6 +215,7 @@ def test_a_leg_hides_the_other_one():
     assert seen[f"{far}_knee"] < 0.3
 
 
+@pytest.mark.slow
 def test_a_nose_is_seen_from_the_front_only():
     found = []
     for turn in (0.0, np.pi):

@@ -28,12 +28,14 @@ def test_every_row_once_an_epoch_in_an_order_of_its_own():
     assert (first[..., 1] != second[..., 1]).all()  # new random numbers for the same row
 
 
+@pytest.mark.slow
 def test_the_order_depends_on_the_seed_alone():
     once = batches(range(30), batch_size=3, seed=5)
     np.testing.assert_array_equal(once, batches(range(30), batch_size=3, seed=5, workers=2))
     assert not np.array_equal(once, batches(range(30), batch_size=3, seed=6))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_interrupted():
     options = {"batch_size": 4, "seed": 1}
     whole = batches(range(22), epochs=3, **options)

@@ -111,6 +111,7 @@ def test_every_flipped_byte_is_found(original, tmp_path):
     assert len(missed) < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.99])
 def test_truncated_shards(folder, share):
     shard = folder / "shard-00001.h5"
@@ -124,6 +125,7 @@ def test_truncated_shards(folder, share):
     assert problem.startswith("shard-00001.h5: is ")
 
 
+@pytest.mark.slow
 def test_a_truncated_index(folder):
     index = folder / "index.h5"
     index.write_bytes(index.read_bytes()[:3000])

@@ -128,6 +128,7 @@ def test_samples_tell_who_what_and_where(whole):
         assert (sample.splits["nbf"], sample.splits["deform-and-learn"]) == splits
 
 
+@pytest.mark.slow
 def test_protocols_1_and_2_take_every_fifth_frame_and_2_the_frontal_camera(whole):
     for every, fifth in ((1, 5), (5, 5), (10, None)):
         source = H36mSource(whole, H36mOptions(every=every))
@@ -178,6 +179,7 @@ def test_extracted_frames_take_the_videos_place(tree, place):
         list(source.read(first_view(source, "S1/WalkingDog_1.55011271")))
 
 
+@pytest.mark.slow
 def test_frames_of_either_official_size(tree):
     """Of some actions the frames are two rows higher than the camera's others."""
     for path in (tree / "S1" / "Videos").glob("Directions.*.mp4"):

@@ -99,6 +99,7 @@ def test_random_pairs_are_drawn_within_clothes_of_val(tmp_path: Path) -> None:
     assert other != pairs
 
 
+@pytest.mark.slow
 def test_three_frames_of_each_video_meet_all_of_its_frames(tmp_path: Path) -> None:
     source = IperSource(iper_tree(tmp_path))
     pairs = source.groups()[2].pairs["three-frames", "validation"]

@@ -193,6 +193,7 @@ def test_without_models_parameters_are_kept_and_people_cut_out(tree):
     assert source.info.options["smplx"] is False
 
 
+@pytest.mark.slow
 def test_models_that_are_passed_in_draw_the_labels(whole):
     """Joints, visibility, maps of parts and boxes come from SMPL-X's surface."""
     models = {gender: copy.deepcopy(BODY) for gender in ("male", "female")}
@@ -220,6 +221,7 @@ def test_genders_are_the_owners():
     assert len(GENDERS) == 22
 
 
+@pytest.mark.slow
 def test_the_archives_own_folders(tree):
     (tree / "bodies" / "train").rename(tree / "train_body")
     (tree / "images" / "train").rename(tree / "train")

@@ -90,6 +90,7 @@ def judged(folder: Path, tmp_path: Path, protocol: str, changes: dict[str, Any],
     return measure_fits(selection.people(joints=selection.joint_set()), fits, default_body())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "protocol", "joints"),
     [("3dpw", "3dpw", "smpl24"), ("3dpw", "3dpw", "lsp14"), ("emdb", "emdb1", "smpl24"), ("emdb", "emdb2", "smpl24")],

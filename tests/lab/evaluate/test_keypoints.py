@@ -37,6 +37,7 @@ def image_of(count: int, seed: int = 0) -> LabelledImage:
     return LabelledImage(*people(count, seed))
 
 
+@pytest.mark.slow
 def test_truth_scores_one_and_a_known_offset_what_it_costs() -> None:
     labels = [image_of(2, seed) for seed in range(6)]
     right = [PredictedImage(image.keypoints[..., :2], np.ones(2)) for image in labels]

@@ -56,6 +56,7 @@ def truth_of(people: EvaluatedPeople, *, genders: dict[str, str] | None = None) 
     return measure_fits(people, fit, default_body())
 
 
+@pytest.mark.slow
 def test_truth_is_that_of_everybodys_own_model(caches: Any) -> None:
     people = PeopleSelection(caches(), split="test", models=FILES).people()
     own = truth_of(people)
@@ -87,6 +88,7 @@ def test_networks_learn_from_one_model_only(caches: Any) -> None:
         PeopleSelection(caches(), models=FILES).people().require_one_model()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bodies", [True, False])
 def test_measured_joints_are_the_truth_of_laboratories(caches: Any, bodies: bool) -> None:
     """Whatever was fitted to them: no model is needed."""

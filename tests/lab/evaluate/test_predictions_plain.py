@@ -97,6 +97,7 @@ def test_a_wrong_gender_scores(cache: Path, tmp_path: Path) -> None:
     assert report.metrics["pve_mm"].value > 5
 
 
+@pytest.mark.slow
 def test_rotations_may_be_matrices_and_people_named(cache: Path, tmp_path: Path) -> None:
     given = truth()
     given["poses"] = axis_angle_to_matrix(torch.from_numpy(given["poses"]).view(2, 24, 3)).numpy()
@@ -108,6 +109,7 @@ def test_rotations_may_be_matrices_and_people_named(cache: Path, tmp_path: Path)
     assert found == "1 (50.0 %)"
 
 
+@pytest.mark.slow
 def test_joints_alone_are_judged_where_they_are_the_protocols(cache: Path, tmp_path: Path) -> None:
     people = [open_cache(cache).person(row) for row in (2, 3)]
     for skeleton, names in ((SMPL24.name, "smpl24"), (H36M17.name, "mocap17")):

@@ -140,6 +140,7 @@ def test_published_rows_stand_beside_the_same_quantity_alone(source, split, join
         assert tables[0].rows[-1][1] == pytest.approx(50)
 
 
+@pytest.mark.slow
 def test_intervals_are_over_seeds_too():
     random = np.random.default_rng(0)
     people = random.normal(10, 1, 50)

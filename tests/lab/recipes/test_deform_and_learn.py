@@ -140,6 +140,7 @@ def test_charts_name_vertices_in_maps_and_in_annotated_points(people):
     assert len(charted_vertices(example, 99, nearest, random)[0]) == 0
 
 
+@pytest.mark.slow
 def test_degraded_correspondences_are_near_the_true_ones_but_for_limbs(evidence):
     body = default_body()
     errors, random = CorrespondenceErrors(body), np.random.default_rng(0)

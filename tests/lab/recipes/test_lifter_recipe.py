@@ -56,6 +56,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
         assert torch.equal(values, ends[1][name]), name
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_of_another(tmp_path):
     train(recipe(), replace(LOOP, steps=10), tmp_path, CPU)
     again = recipe(replace(TINY, start=str(tmp_path)))

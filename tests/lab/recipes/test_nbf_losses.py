@@ -34,6 +34,7 @@ def off(targets):
 ALL = LossOptions(1.0, 2.0, 3.0, 0.5)
 
 
+@pytest.mark.slow
 def test_the_truth_costs_nothing(layer):
     targets = targets_of(layer, 2)
     found = BodyParameters(targets.betas, targets.rotations, None)
@@ -107,6 +108,7 @@ def test_samples_without_labels_count_as_nothing(layer):
         assert (values.grad[0] != 0).any()
 
 
+@pytest.mark.slow
 def test_2d_labels_alone_teach_too(layer):
     targets = targets_of(layer, 2)
     nan = torch.full_like(targets.rotations, float("nan"))
@@ -128,6 +130,7 @@ def test_unlabelled_joints_are_left_out(layer):
     assert float(nbf_losses(found, given, layer, LossOptions(0.0, points2d=1.0))["loss"]) < 1e-9
 
 
+@pytest.mark.slow
 def test_fractions_keep_the_same_samples_always_and_nest():
     kept = {f: {r for r in range(2000) if keeps_3d(r, LossOptions(fraction_3d=f))} for f in (0, 0.02, 0.2, 1)}
     assert len(kept[0]) == 0

@@ -103,6 +103,7 @@ def test_labels_say_what_the_crop_shows(cache):
     assert targets.has_3d.all()
 
 
+@pytest.mark.slow
 def test_the_detectors_framing_is_the_labels_framing_where_the_detector_never_errs(cache):
     plain, framed = (
         NbfRecipe(cache, replace(PARTS, framing=framing, augmentation=BodyAugmentation(0.0, 0.0, 0.0)))
@@ -159,6 +160,7 @@ def test_parts_from_a_segmenter_and_learning_through_it(cache, segmenter, tmp_pa
     assert load_nbf(tmp_path / "whole" / BEST).segmenter.options.parts == 3
 
 
+@pytest.mark.slow
 def test_people_whom_the_detector_took_for_others_are_left_out(tmp_path):
     """Landmarks of somebody else teach nothing about a person."""
     folder = painted_cache(tmp_path / "cache", count=10, mistaken=(0, 5))
@@ -166,6 +168,7 @@ def test_people_whom_the_detector_took_for_others_are_left_out(tmp_path):
     assert len(NbfRecipe(folder, PROXY).people) == 6
 
 
+@pytest.mark.slow
 def test_unrendered_people_have_labels_that_agree():
     """The landmarks' limbs are those of the labelled body, whose joints land on its silhouette."""
     people = UnrenderedPeople(seed=3, count=64)
@@ -186,6 +189,7 @@ def test_unrendered_people_have_labels_that_agree():
         np.testing.assert_array_equal(again.detected, person.detected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [PROXY, PARTS], ids=["proxy", "parts"])
 def test_unrendered_people_among_the_others(cache, options):
     recipe = NbfRecipe(cache, replace(options, unrendered=1.0, unrendered_poses=64))
@@ -217,6 +221,7 @@ def test_fractions_of_3d_labels(cache):
         none.batches(LoaderOptions(4))
 
 
+@pytest.mark.slow
 def test_people_without_poses_teach_by_their_joints(tmp_path):
     """Poses that are NaN in the cache: left out where 3-D is all that is learned, 2-D labels of use otherwise."""
     folder = painted_cache(tmp_path / "cache", count=10, unknown=(0, 1, 2))
@@ -248,6 +253,7 @@ def test_caches_without_the_labels_say_which_and_how_to_get_them(tmp_path, lacks
     assert "lacks" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_tiny_caches(tmp_path):
     one = painted_cache(tmp_path / "one", count=1, splits=False)
     for make in (lambda: SegmenterRecipe(one, SEGMENTER), lambda: NbfRecipe(one, PARTS)):
@@ -286,6 +292,7 @@ def test_options_that_contradict_each_other_are_refused():
             NbfTraining(**wrong)
 
 
+@pytest.mark.slow
 def test_variants_are_remembered_and_serve_other_losses(cache):
     """The same views again and again, and labels that are kept or not for each set of losses."""
     memory = {}
@@ -336,6 +343,7 @@ def test_parts_and_the_detectors_numbers_together(cache, segmenter, tmp_path):
     assert seen.predict(batch).rotations.shape == (4, 24, 3, 3)
 
 
+@pytest.mark.slow
 def test_who_is_hardly_seen_is_left_out(cache, tmp_path):
     everybody = NbfRecipe(cache, PARTS)
     assert len(NbfRecipe(cache, replace(PARTS, visible=1.0)).people) == len(everybody.people)

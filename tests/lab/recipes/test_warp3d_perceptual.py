@@ -81,6 +81,7 @@ def test_vgg_by_hand(images, vgg_file):
     assert loss(*images).item() == pytest.approx(255 * 0.226 * total, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_segmenters_backbone(images, tmp_path):
     torch.manual_seed(0)
     segmenter = RefineNetSegmenter(3, layers=18, width=8, widths=(8, 8, 8, 8))
@@ -94,6 +95,7 @@ def test_a_segmenters_backbone(images, tmp_path):
     torch.testing.assert_close(loss.network.conv1.weight, segmenter.backbone.conv1.weight.half().float())
 
 
+@pytest.mark.slow
 def test_the_shipped_segmenters_guide_is_left_out(images):
     path = find_weights("segmenter")
     guided, _ = read_weights(path)

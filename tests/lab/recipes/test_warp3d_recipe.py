@@ -83,6 +83,7 @@ def test_the_person_is_found_by_name_in_a_crowd(folder):
             assert first.person.identity.startswith("person")
 
 
+@pytest.mark.slow
 def test_clips_are_drawn_and_pairs_listed(folder):
     assert all(len(t) == 1 for t in Warp3dRecipe(folder(), ALONE).pairs.targets)
     assert all(len(t) == 3 for t in Warp3dRecipe(folder(length=4), ALONE).pairs.targets)
@@ -157,6 +158,7 @@ def batch(folder):
     return recipe, next(iter(recipe.batches(LoaderOptions(batch_size=4))))
 
 
+@pytest.mark.slow
 def test_each_side_learns_by_its_own_loss(batch):
     recipe, batch = batch
     losses = recipe.losses("generator", batch)
@@ -181,6 +183,7 @@ def test_without_an_adversary_there_is_none(folder):
     assert all(p.betas == (0.5, 0.999) for p in recipe.phases())
 
 
+@pytest.mark.slow
 def test_the_generator_learns_alone_at_first(folder, batch):
     recipe = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
     for step in range(4):
@@ -276,6 +279,7 @@ def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
 # Training
 
 
+@pytest.mark.slow
 def test_a_run_may_begin_with_weights(folder, tmp_path):
     cache, path = folder(), tmp_path / "first.safetensors"
     first = Warp3dRecipe(cache, ALONE, seed=1)
@@ -362,6 +366,7 @@ def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path)
         assert torch.equal(a, b), name
 
 
+@pytest.mark.slow
 def test_half_precision_is_near_single_precision(batch):
     recipe, batch = batch
     with torch.no_grad():

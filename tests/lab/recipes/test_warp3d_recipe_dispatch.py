@@ -61,6 +61,7 @@ def test_parts_made_by_the_loader_are_those_of_the_generator(changes):
     assert torch.equal(parts.target_to_source, expected.target_to_source)
 
 
+@pytest.mark.slow
 def test_a_forward_pass_of_the_papers_network_asks_for_less_than_1000_operations(as_on_a_gpu):
     source, target, parts = made(DEEP)
     network = Generator(DEEP)

@@ -106,6 +106,7 @@ def test_light_faces_and_exposure():
     np.testing.assert_allclose(encoded(np.array([1.0, 0.5**2.2])), [1, 0.5], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_cameras_stand_above_the_floor_and_show_people():
     for seed in range(200):
         camera = sample_camera(np.random.default_rng(seed), JOINTS, (64, 48), CameraOptions(cut=0))
@@ -129,6 +130,7 @@ def test_rays_go_through_pixels():
     np.testing.assert_allclose(camera.view.project(torch.from_numpy(seen)[None])[0], [11.5, 7.5], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BACKGROUND_KINDS)
 def test_backgrounds_have_detail_and_a_floor_at_the_right_depth(kind):
     lighting = sample_lighting(np.random.default_rng(1), 0.0, indoor=True)

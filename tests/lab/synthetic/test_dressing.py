@@ -122,6 +122,7 @@ def test_sides_are_not_swapped():
     assert mesh.vertices[np.char.startswith(names, "right_"), 0].max() < 0.03
 
 
+@pytest.mark.slow
 def test_covered_skin_is_left_out():
     naked, clothed = wearing(), wearing(top=shirt(), bottom=trousers())
 
@@ -226,6 +227,7 @@ def seen_materials(mesh, pose, yaw, size=200):
     return face[face >= 0]
 
 
+@pytest.mark.slow
 def test_no_skin_shows_through_clothes():
     """Over many people and poses; a rolled-up edge may show a little of what lies right under it."""
     base, count = cloth_base(body()), len(body().template)

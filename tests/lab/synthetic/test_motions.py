@@ -90,6 +90,7 @@ def test_caches_say_what_they_are_made_of(folder: Path) -> None:
     assert "motions" not in SyntheticSource(SyntheticOptions(count=4)).info.options
 
 
+@pytest.mark.slow
 def test_the_lifter_learns_from_them(folder: Path) -> None:
     recipe = LifterRecipe(None, LifterTraining(LifterOptions(8, 1), poses=64, motions=str(folder), epoch=1))
     batch = next(iter(recipe.batches(LoaderOptions(512, workers=0))))

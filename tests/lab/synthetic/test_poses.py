@@ -34,6 +34,7 @@ def test_splits_share_no_activity_and_hold_every_family_for_training():
         activities("exam")
 
 
+@pytest.mark.slow
 def test_the_same_number_is_the_same_pose():
     again = pickle.loads(pickle.dumps(bank()))
     assert torch.equal(again.pose(130).rotations, bank().pose(130).rotations)

@@ -41,6 +41,7 @@ def digest(seeds: range) -> str:
     return total.hexdigest()
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_no_number_of_threads_and_no_process():
     threads = torch.get_num_threads()
     try:
@@ -105,6 +106,7 @@ def test_scenes_need_people_with_as_many_frames():
         sample_scene(np.random.default_rng(0), body(), [actor(0), actor(1, frames=2)])
 
 
+@pytest.mark.slow
 def test_frames_of_a_clip_share_all_but_the_pose():
     walker = Actor(naked(torch.zeros(10)), torch.zeros(10), sample_motion(np.random.default_rng(0), 3, 8.0))
     scene = drawn(4, walker, options=replace(SMALL, damage=0.0))

@@ -140,6 +140,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, plot_o
     assert contents(killed) == contents(alone)
 
 
+@pytest.mark.slow
 def test_the_time_of_all_starts_is_counted(tmp_path):
     first = run(tmp_path, until=8)
     assert json.loads((tmp_path / RUN).read_text()) == {"seconds": round(first.seconds, 3)}
@@ -151,6 +152,7 @@ def test_the_time_of_all_starts_is_counted(tmp_path):
         assert run(tmp_path, until=1).seconds < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("at", ["validation", "sheet", "last validation"])
 def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
@@ -213,6 +215,7 @@ def test_an_interruption_between_steps_saves_the_last_one(tmp_path, monkeypatch,
     assert (torch.load(path)["progress"]["step"] if path.exists() else None) == saved
 
 
+@pytest.mark.slow
 def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
     """A crash after the checkpoint leaves lines that the next start makes anew."""
     run(tmp_path, until=7)
@@ -223,6 +226,7 @@ def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_folder_is_of_one_training_at_a_time(tmp_path):
     """A child that the training forked, as a loader's worker, may outlive it without keeping the folder."""
     kept = []
@@ -257,6 +261,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert again.validated == []
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_by_name(tmp_path):
     run(tmp_path, until=2)
     with pytest.raises(InputError, match="another batch_size"):
@@ -269,6 +274,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_and_the_best_weights_stay(tmp_path):
     recipe = LineRecipe()
     recipe.worse_after = 2
@@ -298,6 +304,7 @@ def test_a_loss_that_explodes_is_said_in_a_sentence(tmp_path):
         run(tmp_path, LineRecipe(rate=1e30), replace(OPTIONS, log_every=1))
 
 
+@pytest.mark.slow
 def test_every_phase_has_its_own_optimiser(tmp_path):
     recipe = GameRecipe()
     run(tmp_path, recipe)
