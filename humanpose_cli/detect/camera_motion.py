@@ -3,7 +3,7 @@
 Corners outside of people's boxes are followed from frame to frame (Lucas–Kanade) and compared with a key frame, so that
 errors do not add up while they stay in view. The turn is the rotation that carries the key frame's rays onto this
 frame's (Kabsch, robust), the zoom the ratio of distances between corners. A camera that walks is not recovered: its
-background moves with its depth, which the residual tells.
+background moves with its depth, which the residual shows.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.camera import Camera
 
-_SIDE = 480  # pixels of the longer side of what is looked at
+_SIDE = 480  # pixels of the longer side of the shrunken frames
 _CORNERS = 160
-_FEWEST = 12  # corners without which nothing is known
+_MIN_CORNERS = 12  # below, no pose is solved for
 _STILL = 0.25  # pixels of median movement, at that size, below which a camera stands still
-_WORST = 2.5  # pixels of median residual: beyond, the camera does not merely turn
+_MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
 _BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
 _TOLERANCES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25)  # pixels: corners on things that move miss by more, round by round
@@ -31,12 +31,12 @@ _NO_ZOOM = 0.003  # change of the focal length that is none
 @dataclass(frozen=True, eq=False)
 class CameraPose:
     """A camera's turn from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the factor
-    on its focal length, and whether the background showed them.
+    on its focal length, and whether the background determines them.
     """
 
     rotation: NDArray[np.float64]
     zoom: float = 1.0
-    known: bool = True
+    solved: bool = True
 
 
 STILL = CameraPose(np.eye(3))
@@ -73,7 +73,7 @@ class CameraMotion:
             self._follow(grey)
             self._pose = self._solve(focal, centre)
         people = [np.asarray(box) * scale for box in boxes]
-        if self._before is None or len(self._points) < max(_RENEW * self._found, _FEWEST):
+        if self._before is None or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
             self._renew(grey, people)
             self._key_camera = focal, centre
         self._before = grey
@@ -103,28 +103,28 @@ class CameraMotion:
         self._points, self._key_points = here[kept], self._key_points[kept]
 
     def _solve(self, focal: float, centre: NDArray[np.float64]) -> CameraPose:
-        """The pose that explains where the corners are; the last one, not known, where none does."""
-        unknown = CameraPose(self._pose.rotation, self._pose.zoom, known=False)
-        if len(self._points) < _FEWEST:
-            return unknown
+        """The pose that explains the positions of the corners; the last one, not solved, if none does."""
+        unsolved = CameraPose(self._pose.rotation, self._pose.zoom, solved=False)
+        if len(self._points) < _MIN_CORNERS:
+            return unsolved
         # As the key frame's camera would see them: crops that follow a person have a camera each.
-        given, key_centre = self._key_camera
-        here = (self._points.astype(float) - centre) * (given / focal)
+        key_camera_focal, key_centre = self._key_camera
+        here = (self._points.astype(float) - centre) * (key_camera_focal / focal)
         key = self._key_points.astype(float) - key_centre
         if np.median(np.linalg.norm(here - key, axis=1)) < _STILL:
             return CameraPose(self._key_pose.rotation, self._key_pose.zoom)
-        key_focal = given * self._key_pose.zoom
-        from_rays, own_focal, weights = _rays(key, key_focal), key_focal * _ratio_of_distances(key, here), None
+        key_focal = key_camera_focal * self._key_pose.zoom
+        from_rays, turned_focal, weights = _rays(key, key_focal), key_focal * _ratio_of_distances(key, here), None
         for tolerance in _TOLERANCES:
-            turn = _rotation(from_rays, _rays(here, own_focal), weights)
+            turn = _rotation(from_rays, _rays(here, turned_focal), weights)
             carried = from_rays @ turn.T
             plane = carried[:, :2] / carried[:, 2:]
-            missed = np.linalg.norm(own_focal * plane - here, axis=1)
+            missed = np.linalg.norm(turned_focal * plane - here, axis=1)
             weights = 1 / (1 + (missed / tolerance) ** 2) ** 2
-            own_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
-        if np.median(missed) > _WORST:
-            return unknown
-        zoom = own_focal / key_focal if abs(own_focal / key_focal - 1) > _NO_ZOOM else 1.0
+            turned_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
+        if np.median(missed) > _MAX_RESIDUAL:
+            return unsolved
+        zoom = turned_focal / key_focal if abs(turned_focal / key_focal - 1) > _NO_ZOOM else 1.0
         return CameraPose(turn @ self._key_pose.rotation, self._key_pose.zoom * zoom)
 
 
@@ -165,4 +165,4 @@ def _ratio_of_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> float
     order = np.random.default_rng(0).permutation(len(a))
     before, after = (np.linalg.norm(points - points[order], axis=1) for points in (a, b))
     far = before > 0.1 * _SIDE
-    return float(np.median(after[far] / before[far])) if far.sum() >= _FEWEST else 1.0
+    return float(np.median(after[far] / before[far])) if far.sum() >= _MIN_CORNERS else 1.0

@@ -192,7 +192,7 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
         raise InputError("keypoints", "have the wrong form", expected=expected, got=str(keypoints.shape))
     found = keypoints[:, 2] > 0
     if found.sum() < 2:
-        raise InputError("keypoints", "show nobody", expected="two or more with a confidence above 0")
+        raise InputError("keypoints", "show no person", expected="two or more with a confidence above 0")
     low, high = keypoints[found, :2].min(0), keypoints[found, :2].max(0)
     size = float(max(high - low))
     limits = np.array([width, height], dtype=np.float32)
@@ -234,7 +234,7 @@ def watch_keypoints(
 ) -> list[DetectedPerson]:
     """Add the landmark model's mask and world landmarks to people with keypoints alone.
 
-    The keypoints stay the user's. A person for whom the model predicts another pose stays as it was.
+    The keypoints stay the user's. A person with another pose in the model's prediction does not change.
     """
     watched = []
     for person, predicted in zip(people, predictions_for_keypoints(pool, image, people, views), strict=True):

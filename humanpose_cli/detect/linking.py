@@ -1,9 +1,9 @@
-"""Who is who over a whole sequence: short tracks joined over gaps, and told apart where people cross.
+"""Identities of people over a sequence: short tracks joined over gaps, and separated where people cross.
 
 `TrackAssigner` follows people from frame to frame and starts a new track whenever in doubt. Once all frames are known,
 tracks are cut where two people cover each other, and the pieces are joined again by the best total evidence (Hungarian
-method): the colours of the clothes, how the person moved, and whether the pieces were one track before. Nobody is
-followed across a cut.
+method): the colours of the clothes, how the person moved, and whether the pieces were one track before. No track
+continues across a cut.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
     (("{}_ear", "{}_ear", 0.0),),
 )
 _PATCH = 0.02  # of the person's height
-_SURE = 0.3
+_MIN_CONFIDENCE = 0.3
 _COVERED = 0.4  # of the smaller box within the other: colours there may be the other person's
 _BRIEF = 15  # frames: a shorter track, most of it within another's box, mixes two people who cross
 _CLEAR_FRAMES = 40  # frames nearest to an end of a track that tell its colours
@@ -77,19 +77,20 @@ class TrackLinker:
         return ids
 
     def tracks(self) -> list[int | None]:
-        """The number of every person added, in order; None for those who turned out to be nobody.
+        """The number of every person added, in order; None for candidates that turned out to be no person.
 
         Tracks are numbered by their first frame, and within a frame by the order of people.
         """
         covered = _covered(self._rows)
         linked = _linked(self._rows, _pieces(self._rows, covered), covered)
         numbers: list[int | None] = [None] * len(self._rows)
-        real = [
-            rows
-            for rows in linked
-            if any(self._rows[row].confirmed for row in rows) and (len(rows) >= _BRIEF or covered[rows].mean() <= 0.5)
-        ]
-        for number, rows in enumerate(sorted(real, key=min)):
+        people = []
+        for rows in linked:
+            # Brief tracks mostly within another person's box are mixtures of two people who cross.
+            confirmed = any(self._rows[row].confirmed for row in rows)
+            if confirmed and (len(rows) >= _BRIEF or covered[rows].mean() <= 0.5):
+                people.append(rows)
+        for number, rows in enumerate(sorted(people, key=min)):
             for row in rows:
                 numbers[row] = number
         return numbers
@@ -105,16 +106,16 @@ def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np
     colours = np.zeros((len(_SPOTS), 4), np.float32)
     radius = max(int(_PATCH * (person.box[3] - person.box[1])), 1)
     height, width = image.shape[:2]
-    for row, places in enumerate(_SPOTS):
+    for row, spot in enumerate(_SPOTS):
         found = []
-        for start, end, share in places:
+        for start, end, share in spot:
             for side in ("left", "right"):
                 names = [start.format(side), end.format(side)]
                 if not all(name in person.skeleton for name in names):
                     continue
                 a, b = person.keypoints[person.skeleton.indices(names)]
                 x, y = (int(v) for v in (1 - share) * a[:2] + share * b[:2])
-                if min(a[2], b[2]) > _SURE and radius <= x < width - radius and radius <= y < height - radius:
+                if min(a[2], b[2]) > _MIN_CONFIDENCE and radius <= x < width - radius and radius <= y < height - radius:
                     patch = image[y - radius : y + radius + 1, x - radius : x + radius + 1]
                     found.append((*patch.reshape(-1, 3).mean(0), min(a[2], b[2])))
         if found:
@@ -187,7 +188,7 @@ def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]], covered: NDAr
             chain.append(links[chain[-1]])
         people.append([row for piece in chain for row in firm[piece]])
     for piece in (list(pieces[i]) for i in loose):
-        person = next((own for own in people if _continues(rows, own, piece)), None)
+        person = next((rows_of_piece for rows_of_piece in people if _continues(rows, rows_of_piece, piece)), None)
         if person is None:
             people.append(piece)
         else:
@@ -209,13 +210,15 @@ def _links(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> dict[int, i
     from scipy.optimize import linear_sum_assignment  # a third of a second to import
 
     count = len(pieces)
-    known = []
+    ends = []
     for piece in pieces:
-        own = [rows[index] for index in piece]
-        known.append(_Piece(own, _colours(own[:_CLEAR_FRAMES]), _colours(own[-_CLEAR_FRAMES:])))
+        rows_of_piece = [rows[index] for index in piece]
+        ends.append(
+            _Piece(rows_of_piece, _colours(rows_of_piece[:_CLEAR_FRAMES]), _colours(rows_of_piece[-_CLEAR_FRAMES:]))
+        )
     odds = np.zeros((count, count))
-    for i, before in enumerate(known):
-        for j, after in enumerate(known):
+    for i, before in enumerate(ends):
+        for j, after in enumerate(ends):
             gap = after.rows[0].frame - before.rows[-1].frame
             if 0 < gap <= _LONGEST_GAP and before.rows[-1].shot == after.rows[0].shot:
                 odds[i, j] = max(_log_odds(before, after, gap), 0.0)
@@ -267,9 +270,9 @@ def _likeness(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def _colours(rows: Sequence[_Row]) -> NDArray[np.float64]:
     """(spots, 4) median colour over rows and mean weight."""
     stacked = np.stack([row.colours for row in rows]).astype(np.float64)
-    known = np.where(stacked[..., 3:] > 0, stacked[..., :3], np.nan)
+    ends = np.where(stacked[..., 3:] > 0, stacked[..., :3], np.nan)
     weight = stacked[..., 3].mean(0)
     median = np.zeros((len(weight), 3))
     some = weight > 0
-    median[some] = np.nanmedian(known[:, some], axis=0)
+    median[some] = np.nanmedian(ends[:, some], axis=0)
     return np.concatenate([median, weight[:, None]], axis=1)

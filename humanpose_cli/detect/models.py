@@ -23,7 +23,7 @@ from humanpose_cli.detect.runtime import run_network, runtime_device
 DETECTOR_SIZE, LANDMARK_SIZE = 224, 256  # pixels of the models' square inputs
 LandmarkNetwork = Literal["blazepose-full", "blazepose-heavy"]
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 First = TypeVar("First")
 Second = TypeVar("Second")
 
@@ -34,8 +34,8 @@ class CropLandmarks:
 
     points (35, 2) pixels of the 256-pixel crop: the rows of `blazepose33`, then hip centre and the point on the
     circle around the body that together define the next region; visibility (33,) and inside (33,) 0..1: not hidden,
-    and within the crop; presence 0..1: somebody is there; world (33, 3) metres, hip centre origin, axes of the
-    crop (x right, y down, z away from the camera); mask (256, 256) float32 0..1, or None where nobody asked for it.
+    and within the crop; presence 0..1 of a person; world (33, 3) metres, hip centre origin, axes of the
+    crop (x right, y down, z away from the camera); mask (256, 256) float32 0..1, or None if it was not requested.
     """
 
     points: np.ndarray
@@ -183,13 +183,13 @@ class PoseModels:
         rows = landmarks.reshape(-1, _MODEL_ROWS, 5)  # x, y, z, visibility, presence
         kept = _BODY_ROWS + _NEXT_REGION_ROWS
         points = refine_landmarks(rows[:, :kept, :2], heatmaps[:, :kept])
-        sure = _sigmoid(rows[:, :_BODY_ROWS, 3:])
+        likelihood = _sigmoid(rows[:, :_BODY_ROWS, 3:])
         world = world.reshape(-1, _MODEL_ROWS, 3)[:, :_BODY_ROWS]
         return [
             CropLandmarks(
                 points[i],
-                sure[i, :, 0],
-                sure[i, :, 1],
+                likelihood[i, :, 0],
+                likelihood[i, :, 1],
                 float(presence[i, 0]),
                 world[i],
                 shown[0][i, 0] if masks else None,
@@ -203,10 +203,10 @@ def self_test() -> str:
     models = PoseModels()
     grey = np.full((LANDMARK_SIZE, LANDMARK_SIZE, 3), 128, np.uint8)
     (detections,) = models.find([grey[:DETECTOR_SIZE, :DETECTOR_SIZE]], 0.0)
-    (answer,) = models.landmarks([grey])
-    values = np.concatenate([answer.points.ravel(), answer.world.ravel(), answer.visibility, answer.inside])
-    plausible = len(detections) > 0 and np.isfinite(values).all() and 0 <= answer.presence <= 1
-    if not plausible or answer.mask is None or answer.mask.min() < 0 or answer.mask.max() > 1:
+    (landmarks,) = models.landmarks([grey])
+    values = np.concatenate([landmarks.points.ravel(), landmarks.world.ravel(), landmarks.visibility, landmarks.inside])
+    plausible = len(detections) > 0 and np.isfinite(values).all() and 0 <= landmarks.presence <= 1
+    if not plausible or landmarks.mask is None or landmarks.mask.min() < 0 or landmarks.mask.max() > 1:
         raise UnavailableError("pose networks", "give values out of range", remedy="reinstall humanpose-cli")
     return models.device
 
@@ -227,27 +227,27 @@ class ModelPool:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="detection") if threads > 1 else None
 
     def map(
-        self, work: Callable[[PoseModels, Sequence[Item]], Sequence[Answer]], items: Sequence[Item]
-    ) -> list[Answer]:
-        """The answers of `work(models, some of the items)`, spread over the threads, in the order of the items."""
+        self, work: Callable[[PoseModels, Sequence[Item]], Sequence[Result]], items: Sequence[Item]
+    ) -> list[Result]:
+        """The results of `work(models, some of the items)`, spread over the threads, in the order of the items."""
         if not items:
             return []
         models = self._models()
         parts = [items[i : i + models.batch] for i in range(0, len(items), models.batch)]
         if self._executor is None or len(parts) < 2 or models.device != "cpu":  # a GPU has its own threads
-            answers = [work(models, part) for part in parts]
+            results = [work(models, part) for part in parts]
         else:
-            answers = list(self._executor.map(lambda part: work(models, part), parts))
-        return [answer for part in answers for answer in part]
+            results = list(self._executor.map(lambda part: work(models, part), parts))
+        return [result for part in results for result in part]
 
     def together(self, first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
-        """The answers of two calls that use the pool, at the same time where there are threads."""
+        """The results of two calls that use the pool, at the same time if there are threads."""
         if self._executor is None:
             return first(), second()
         with ThreadPoolExecutor(1) as caller:
             waiting = caller.submit(first)
-            answer = second()
-            return waiting.result(), answer
+            landmarks = second()
+            return waiting.result(), landmarks
 
     def close(self) -> None:
         """Stop the threads; a closed pool cannot be used again."""

@@ -19,7 +19,7 @@ _JOINTS = 17
 _CELL = 4  # pixels
 
 _NEAREST = np.float32(1.7998047)  # cells: how far from its regressed point a joint is not yet penalised much
-_MOST_PEOPLE = 6
+_MAX_PEOPLE = 6
 _SAME_PEAK = np.float32(1.0132789611816406e-06)
 _WIDTH = np.float32(0.300048828125)  # of the shorter side: squared width of the window around a regressed joint
 _SHOWN = np.float32(0.126953125)  # score of a joint that counts for its person
@@ -35,10 +35,10 @@ def single_pose(crops: np.ndarray, device: str = "cpu") -> np.ndarray:
     number, side = np.arange(len(crops)), heatmap.shape[-1]
     y, x = np.divmod(centre.reshape(len(crops), -1).argmax(1), side)
     moved = regression.reshape(-1, _JOINTS, 2, side, side)[number, ..., y, x]  # (N, 17, 2) y, x
-    guess = moved + np.stack([y, x], axis=1)[:, None].astype(np.float32)
+    regressed = moved + np.stack([y, x], axis=1)[:, None].astype(np.float32)
     cells = np.arange(side, dtype=np.float32)
-    rows = (cells - guess[..., :1]) ** 2
-    columns = (cells - guess[..., 1:]) ** 2
+    rows = (cells - regressed[..., :1]) ** 2
+    columns = (cells - regressed[..., 1:]) ** 2
     apart = np.sqrt(rows[..., :, None] + columns[..., None, :])  # (N, 17, S, S) cells
     best = (heatmap / (apart + _NEAREST)).reshape(len(crops), _JOINTS, -1).argmax(-1)
     rows, columns = np.divmod(best, side)
@@ -67,7 +67,7 @@ def multi_pose(images: np.ndarray, device: str = "cpu") -> list[MultiPosePeople]
         raise InputError("images", "have the wrong size", expected="multiples of 32 pixels", got=f"{width} x {height}")
     outputs = ("centre", "regression", "heatmap", "offset", "box_offset", "box_size")
     maps = run_network("movenet-multipose", outputs, images, device)
-    return [_people(*(output[i] for output in maps)) for i in range(len(images))]
+    return [_people(*outputs_of_image) for outputs_of_image in zip(*maps, strict=True)]
 
 
 def _people(
@@ -82,7 +82,7 @@ def _people(
     height, width = centre.shape[1:]
     peaks = cv2.dilate(centre[0], np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REPLICATE)
     ranked = np.where(np.abs(centre[0] - peaks) < _SAME_PEAK, centre[0], np.float32(0)).ravel()
-    order = np.argsort(-ranked, kind="stable")[:_MOST_PEOPLE]
+    order = np.argsort(-ranked, kind="stable")[:_MAX_PEOPLE]
     people = len(order)
     y, x = np.divmod(order, width)
     middle = np.stack([y, x], axis=1).astype(np.float32)  # (P, 2) y, x cells
@@ -92,11 +92,11 @@ def _people(
     box_middle = middle + box_offset[:, y, x].T
     low, high = np.clip(box_middle - half, 0, limits), np.clip(box_middle + half, 0, limits)
 
-    guess = middle[:, None] + regression.reshape(_JOINTS, 2, height, width)[:, :, y, x].transpose(2, 0, 1)
+    regressed = middle[:, None] + regression.reshape(_JOINTS, 2, height, width)[:, :, y, x].transpose(2, 0, 1)
     cells = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
     variance = np.float32(min(height, width)) * _WIDTH
-    rows = np.exp(-((cells[0] - guess[..., :1]) ** 2) / variance)  # (P, 17, H)
-    columns = np.exp(-((cells[1] - guess[..., 1:]) ** 2) / variance)
+    rows = np.exp(-((cells[0] - regressed[..., :1]) ** 2) / variance)  # (P, 17, H)
+    columns = np.exp(-((cells[1] - regressed[..., 1:]) ** 2) / variance)
     rows = rows * ((cells[0] >= low[:, :1]) & (cells[0] < high[:, :1]))[:, None]
     columns = columns * ((cells[1] >= low[:, 1:]) & (cells[1] < high[:, 1:]))[:, None]
     near = heatmap * rows[..., :, None] * columns[..., None, :]  # (P, 17, H, W)
@@ -105,12 +105,12 @@ def _people(
     joint = np.arange(_JOINTS)
     shift = offset.reshape(_JOINTS, 2, height, width)[joint, :, row, column]  # (P, 17, 2) y, x
     points = (np.stack([column, row], axis=-1) + shift[..., ::-1]) * _CELL
-    sure = near.max(0)[joint, row, column]  # a cell that two people claim counts for both
+    joint_scores = near.max(0)[joint, row, column]  # a cell that two people claim counts for both
 
-    shown = sure > _SHOWN
-    scores = ranked[order] * np.where(shown, sure, 0).sum(1) / np.maximum(shown.sum(1), 1)
+    shown = joint_scores > _SHOWN
+    scores = ranked[order] * np.where(shown, joint_scores, 0).sum(1) / np.maximum(shown.sum(1), 1)
     return MultiPosePeople(
         scores.astype(np.float32),
         np.concatenate([low[:, ::-1], high[:, ::-1]], axis=1) * _CELL,
-        np.concatenate([points, sure[..., None]], axis=-1).astype(np.float32),
+        np.concatenate([points, joint_scores[..., None]], axis=-1).astype(np.float32),
     )

@@ -124,28 +124,28 @@ def _with_joints(person: DetectedPerson, joints: np.ndarray, names: Sequence[str
     mine = skeleton.indices(names[row] for row in theirs)
     size = float(max(person.box[2:] - person.box[:2]))
     keypoints, spread = person.keypoints.copy(), person.spread.copy()
-    seen = joints[theirs, 2] > 0
+    found = joints[theirs, 2] > 0
     shift = np.zeros((len(skeleton), 2), np.float32)
-    shift[mine] = np.where(seen[:, None], joints[theirs, :2] - keypoints[mine, :2], 0)
+    shift[mine] = np.where(found[:, None], joints[theirs, :2] - keypoints[mine, :2], 0)
     trust = np.zeros(len(skeleton), np.float32)
-    trust[mine] = seen / (1 + (np.linalg.norm(shift[mine], axis=1) / (_DRAGGED * size)) ** 2)
+    trust[mine] = found / (1 + (np.linalg.norm(shift[mine], axis=1) / (_DRAGGED * size)) ** 2)
     hung = _hung_on(skeleton, frozenset(mine))
     keypoints[:, :2] += shift[hung]
     keypoints[:, 2] *= trust[hung]
     keypoints[mine, 2] = joints[theirs, 2]
     spread[mine] = _SPREAD * size
-    before, after = person.keypoints[mine, :2][seen], keypoints[mine, :2][seen]
-    alike = seen.any() and similarity_of_points(before, after, _MARGIN * size) >= _ALIKE
-    known = person if alike else replace(person, world=None, world_spread=None, mask=None)
-    return replace(known, keypoints=keypoints, spread=spread)
+    before, after = person.keypoints[mine, :2][found], keypoints[mine, :2][found]
+    alike = found.any() and similarity_of_points(before, after, _MARGIN * size) >= _ALIKE
+    kept = person if alike else replace(person, world=None, world_spread=None, mask=None)
+    return replace(kept, keypoints=keypoints, spread=spread)
 
 
-def _hung_on(skeleton: Skeleton, given: frozenset[int]) -> list[int]:
+def _hung_on(skeleton: Skeleton, available: frozenset[int]) -> list[int]:
     """For each row the row of `given` that it hangs on: itself, an ancestor, or the nose."""
     rows = []
     for start in range(len(skeleton)):
         row = start
-        while row >= 0 and row not in given:
+        while row >= 0 and row not in available:
             row = skeleton.parents[row]
         rows.append(row if row >= 0 else skeleton.index("nose"))
     return rows

@@ -24,7 +24,7 @@ _LONGEST_SIDE = 2560
 @dataclass(frozen=True)
 class Region:
     """A square: centre x, y and side in pixels of the image, `angle` radians by which its own up direction is
-    turned clockwise (as seen on the screen) from the image's up direction.
+    turned clockwise (on the screen) from the image's up direction.
     """
 
     x: float
@@ -90,7 +90,7 @@ class Pyramid:
         self._lock = threading.Lock()
 
     def crop(self, region: Region, size: int, *, mirror: bool = False, pad: int = cv2.BORDER_REPLICATE) -> np.ndarray:
-        """(size, size, 3) uint8: the region, upright, mirrored left to right if asked.
+        """(size, size, 3) uint8: the region, upright, mirrored left to right if requested.
 
         `pad` fills what lies outside the image: cv2.BORDER_REPLICATE or cv2.BORDER_CONSTANT (black).
         """
@@ -129,7 +129,7 @@ _SMALLEST_WINDOW = 64
 
 @dataclass(frozen=True)
 class Proposal:
-    """A region in which a network found somebody, its score 0..1, and the number of its window.
+    """A region in which a network found a person, its score 0..1, and the number of its window.
 
     multipose  whether MoveNet MultiPose found it and not BlazePose's detector
     """
@@ -143,7 +143,7 @@ class Proposal:
 def windows_over(width: int, height: int, shares: Sequence[float], beyond: float = 0.0) -> list[Region]:
     """Square windows, each share of the longer side, that overlap by half and cover the image.
 
-    A share above 1 is one window around the middle; windows of less than 64 pixels show nobody well enough and are
+    A share above 1 is one window around the middle; windows of less than 64 pixels are too small for any person and
     left out. With `beyond`, the outermost windows of shares below 1 reach over the image's edges by that part of their
     side.
     """
@@ -191,13 +191,13 @@ def _proposals(window: Region, detections: Detections) -> list[Proposal]:
 
 
 _MULTIPOSE_THRESHOLD = 0.2  # the highest score on 22 images without people was .10
-_SURE = 0.3
+_MIN_CONFIDENCE = 0.3
 _REACH = 1.1  # circle around the body, as a share of the farthest joint's distance from the hips
-_LEAST_REACH = 1.8  # of the torso's length
+_MIN_REACH = 1.8  # of the torso's length
 
 
 def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, views: Sequence[tuple[Region, int]]) -> list[Proposal]:
-    """People whom MoveNet MultiPose finds in windows of the image, each shown with so many pixels a side."""
+    """People that MoveNet MultiPose finds in windows of the image, each shown with so many pixels a side."""
 
     def find(models: PoseModels, part: Sequence[tuple[Region, int]]) -> list[list[Proposal]]:
         return [_multipose_proposals(models, pyramid, *view) for view in part]
@@ -211,7 +211,7 @@ def _multipose_proposals(models: PoseModels, pyramid: Pyramid, window: Region, s
     that shows it.
     """
     square = pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT)
-    width, height = (_whole_steps(size * min(1.0, n / window.side)) for n in (pyramid.width, pyramid.height))
+    width, height = (_full_steps(size * min(1.0, n / window.side)) for n in (pyramid.width, pyramid.height))
     left, top = (size - width) // 2, (size - height) // 2
     (people,) = multi_pose(square[None, top : top + height, left : left + width], models.device)
     to_image, corner = window.to_image(size), np.array([left, top], dtype=float)
@@ -222,7 +222,7 @@ def _multipose_proposals(models: PoseModels, pyramid: Pyramid, window: Region, s
     ]
 
 
-def _whole_steps(length: float) -> int:
+def _full_steps(length: float) -> int:
     """The next multiple of MultiPose's step."""
     return math.ceil(length / MULTIPOSE_STEP - 1e-6) * MULTIPOSE_STEP
 
@@ -230,8 +230,8 @@ def _whole_steps(length: float) -> int:
 def _region_of_joints(points: np.ndarray, score: np.ndarray) -> Region:
     """The region that shows upright the person with joints (17, 2) of COCO17 and scores (17,)."""
     hips, shoulders = (points[COCO17.indices([f"left_{n}", f"right_{n}"])].mean(0) for n in ("hip", "shoulder"))
-    sure = points[score > _SURE] if (score > _SURE).any() else points
+    confident = points[score > _MIN_CONFIDENCE] if (score > _MIN_CONFIDENCE).any() else points
     up = shoulders - hips
     length = max(math.hypot(*up), 1e-6)
-    reach = max(_REACH * float(np.linalg.norm(sure - hips, axis=1).max()), _LEAST_REACH * length)
+    reach = max(_REACH * float(np.linalg.norm(confident - hips, axis=1).max()), _MIN_REACH * length)
     return region_from_axis(hips, hips + up / length * reach)

@@ -46,8 +46,8 @@ _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
 _REINSTALL = "reinstall humanpose-cli"
 _ERRORS_ONLY = 3
-_MOST_ASKING = 32
-_MOST_TOGETHER = 256  # images of a batch on a GPU
+_MAX_THREADS = 32
+_MAX_BATCH = 256  # images of a batch on a GPU
 _lock = threading.Lock()
 _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 
@@ -55,8 +55,8 @@ _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 def runtime_device(device: str = "auto") -> str:
     """Where networks run, `cpu` or `cuda:N`, for a device of `resolve_device` or `auto`.
 
-    `auto` takes the GPU where ONNX Runtime has its CUDA provider. UnavailableError where a GPU is asked for and this
-    ONNX Runtime has none.
+    `auto` takes the GPU where ONNX Runtime has its CUDA provider. UnavailableError for a GPU if this ONNX
+    Runtime has none.
     """
     if device == "cpu":
         return device
@@ -90,7 +90,7 @@ def _compute(device: str, name: PoseNetworkName, outputs: Sequence[str], images:
 
 def images_at_once(device: str) -> int:
     """Threads that look at an image each with some gain: on a GPU as many as fill a batch."""
-    return 1 if runtime_device(device) == "cpu" else _MOST_ASKING
+    return 1 if runtime_device(device) == "cpu" else _MAX_THREADS
 
 
 def asking(device: str) -> AbstractContextManager[None]:
@@ -103,7 +103,7 @@ def asking(device: str) -> AbstractContextManager[None]:
 
 @cache
 def _joined(device: str) -> JoinedRequests:
-    return JoinedRequests(partial(_compute, device), _MOST_TOGETHER)
+    return JoinedRequests(partial(_compute, device), _MAX_BATCH)
 
 
 def begin_loading(device: str = "auto") -> threading.Thread:
@@ -162,19 +162,19 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
 
 @dataclass(eq=False)
 class _Request:
-    """What a thread asks of a network, and the answer once there is one.
+    """The request of a thread to a network, and the result once there is one.
 
     key  network, outputs and size of the images: what can be computed as one batch
     """
 
     key: tuple[PoseNetworkName, tuple[str, ...], tuple[int, ...]]
     images: np.ndarray
-    answer: list[np.ndarray] | None = None
+    result: list[np.ndarray] | None = None
     error: BaseException | None = None
 
     @property
     def settled(self) -> bool:
-        return self.answer is not None or self.error is not None
+        return self.result is not None or self.error is not None
 
 
 Compute = Callable[[PoseNetworkName, Sequence[str], np.ndarray], list[np.ndarray]]
@@ -183,15 +183,15 @@ Compute = Callable[[PoseNetworkName, Sequence[str], np.ndarray], list[np.ndarray
 class JoinedRequests:
     """What several threads ask of networks, joined to batches: a GPU takes hardly longer for many images than for one.
 
-    run   computes a batch: (network, outputs, images (N, H, W, 3)) → outputs (N, …)
-    most  images of a batch
+    run        computes a batch: (network, outputs, images (N, H, W, 3)) → outputs (N, …)
+    max_batch  images of a batch
 
-    Threads ask inside `asking`. A batch is run when all of them wait for an answer, or when enough images wait. Who
-    waits last runs it, so no thread of its own is needed.
+    Threads ask inside `asking`. A batch is run when all of them wait for a result, or when enough images wait. The
+    thread that waits last runs it, so no thread of its own is needed.
     """
 
-    def __init__(self, run: Compute, most: int) -> None:
-        self._run, self._most = run, most
+    def __init__(self, run: Compute, max_batch: int) -> None:
+        self._run, self._max_batch = run, max_batch
         self._changed = threading.Condition()
         self._waiting: list[_Request] = []
         self._asking, self._running = 0, False
@@ -214,15 +214,15 @@ class JoinedRequests:
         with self._changed:
             self._waiting.append(request)
             while not request.settled:
-                enough = sum(len(other.images) for other in self._waiting) >= self._most
+                enough = sum(len(other.images) for other in self._waiting) >= self._max_batch
                 if self._waiting and not self._running and (enough or len(self._waiting) >= self._asking):
                     self._run_batch()
                 else:
                     self._changed.wait()
         if request.error is not None:
             raise request.error
-        assert request.answer is not None
-        return request.answer
+        assert request.result is not None
+        return request.result
 
     def _run_batch(self) -> None:
         """Run the largest batch of what waits; the lock is given back meanwhile."""
@@ -231,17 +231,17 @@ class JoinedRequests:
             batches.setdefault(request.key, []).append(request)
         largest = max(batches.values(), key=lambda requests: sum(len(r.images) for r in requests))
         sizes = np.cumsum([len(request.images) for request in largest])
-        batch = largest[: max(1, int((sizes <= self._most).sum()))]
+        batch = largest[: max(1, int((sizes <= self._max_batch).sum()))]
         self._waiting = [request for request in self._waiting if request not in batch]
         self._running = True
         self._changed.release()
         try:
             name, outputs, _ = batch[0].key
-            answer = self._run(name, outputs, np.concatenate([request.images for request in batch]))
+            result = self._run(name, outputs, np.concatenate([request.images for request in batch]))
             ends = np.cumsum([len(request.images) for request in batch])[:-1]
-            parts = zip(*(np.split(output, ends) for output in answer), strict=True)
+            parts = zip(*(np.split(output, ends) for output in result), strict=True)
             for request, part in zip(batch, parts, strict=True):
-                request.answer = list(part)
+                request.result = list(part)
         except BaseException as error:  # each of them must hear of it
             for request in batch:
                 request.error = error

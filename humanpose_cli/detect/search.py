@@ -404,7 +404,7 @@ def search(
 def search_largest(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Candidate]:
     """As `search`, but smaller windows are skipped if large windows show beyond doubt who is largest.
 
-    That takes about a third of the time; small people whom the large windows do not show may be missed then.
+    That takes about a third of the time; small people in none of the large windows may be missed then.
     """
     longest = max(pyramid.width, pyramid.height)
     windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _OPTIONS.window_overhang)

@@ -63,7 +63,7 @@ class FollowOptions:
 _OPTIONS = FollowOptions()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Followed:
     region: Region
     candidate: Candidate | None  # of the last frame; None if it was lost there
@@ -110,8 +110,11 @@ class Follower:
             "rejected": [(astuple(region), until) for region, until in self._rejected],
             "followed": [
                 {
-                    **{name: astuple(getattr(f, name)) for name in ("region", "start")},
-                    **{name: getattr(f, name) for name in ("confirmed", "likely", "missed")},
+                    "region": astuple(f.region),
+                    "start": astuple(f.start),
+                    "confirmed": f.confirmed,
+                    "likely": f.likely,
+                    "missed": f.missed,
                 }
                 for f in self._followed
             ],
@@ -129,14 +132,14 @@ class Follower:
             found = search(self._pool, pyramid, self._tentative, lambda r: any(_near(r, c) for c in certain))
             self._add(found)
         # Else around newcomers and lost people.
-        fresh = sorted((p for p in proposals if not self._known(p.region)), key=lambda p: -p.score)
+        fresh = sorted((p for p in proposals if not self._is_handled(p.region)), key=lambda p: -p.score)
         newcomers = fresh[: _OPTIONS.max_newcomers]
         if lost or newcomers:
             regions = [*lost, *(p.region for p in newcomers)]
             windows = [window for region in regions for window in _windows_around(region)]
             self._add(search_in(self._pool, pyramid, self._tentative, windows, newcomers))
             until = self._frame + _OPTIONS.rejection
-            self._rejected += [(p.region, until) for p in newcomers if not self._known(p.region)]
+            self._rejected += [(p.region, until) for p in newcomers if not self._is_handled(p.region)]
         self._look_again(pyramid)
         self._followed = [f for f in self._followed if f.missed <= _OPTIONS.patience]
         self._rejected = [(region, until) for region, until in self._rejected if until > self._frame]
@@ -207,7 +210,7 @@ class Follower:
             self._followed = [f for f in self._followed if f.candidate is not None or not _near(f.region, region)]
             self._followed.append(_Followed(region, candidate, certain, region, likely))
 
-    def _known(self, region: Region) -> bool:
+    def _is_handled(self, region: Region) -> bool:
         regions = [f.region for f in self._followed] + [rejected for rejected, _ in self._rejected]
         return any(_near(region, other) for other in regions)
 
@@ -218,7 +221,7 @@ class Follower:
             others = [k.candidate.passes for k in kept if k.candidate is not None]
             if f.candidate is None or not any(_same(f.candidate.passes, passes) for passes in others):
                 kept.append(f)
-        self._followed = [f for f in self._followed if any(f is k for k in kept)]
+        self._followed = [f for f in self._followed if f in kept]
 
 
 def _near(a: Region, b: Region) -> bool:

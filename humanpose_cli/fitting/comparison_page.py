@@ -26,7 +26,8 @@ from humanpose_cli.io.atomic import write_text
 from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, json_script, reduced
 from humanpose_cli.rendering.overlay import draw_overlay
 
-_MOST_FRAMES = 60  # shown of a clip
+_DATA = Path(__file__).parent / "data"
+_MAX_FRAMES = 60  # shown of a clip
 _BUDGET = 5_600_000  # bytes of all JPEGs together; base64 makes a third more of them
 _SIDE, _SIDE_VIEW = 720, 260  # longer side of an overlay, and both of a side view, pixels
 _BEFORE_ID, _AFTER_ID = 1, 0  # tracks whose colours the two bodies of a side view have
@@ -53,7 +54,7 @@ def write_comparison_page(
     title: str = "",
     progress: Progress = no_progress,
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page completely or not at all.
 
     before, after  fits of the same rows; what `after.options["refinement"]` says of accepted frames and overlaps is
                    shown
@@ -86,9 +87,9 @@ def write_comparison_page(
 def courses(before: Fit, after: Fit, track: int) -> list[Course]:
     """What is known over the frames of a track: overlap with the silhouette, reprojection error, acceleration."""
     rows = before.rows_of(track)
-    told = after.options.get("refinement", {}).get("tracks", {}).get(str(track), {})
+    report = after.options.get("refinement", {}).get("tracks", {}).get(str(track), {})
     found = []
-    overlaps = [_column(told.get(f"overlap_{when}"), len(rows)) for when in ("before", "after")]
+    overlaps = [_column(report.get(f"overlap_{when}"), len(rows)) for when in ("before", "after")]
     if np.isfinite(overlaps).any():
         found.append(Course("silhouette overlap", "", *overlaps))
     errors = [
@@ -132,9 +133,9 @@ class _Track:
     @classmethod
     def of(cls, before: Fit, after: Fit, track: int) -> _Track:
         rows = before.rows_of(track)
-        told = after.options.get("refinement", {}).get("tracks", {}).get(str(track), {})
+        report = after.options.get("refinement", {}).get("tracks", {}).get(str(track), {})
         return cls(
-            track, before.frame_index[rows], _column(told.get("accepted"), len(rows)), courses(before, after, track)
+            track, before.frame_index[rows], _column(report.get("accepted"), len(rows)), courses(before, after, track)
         )
 
     def document(self) -> dict[str, Any]:
@@ -151,9 +152,9 @@ class _Track:
 
 def _shown_frames(fit: Fit) -> frozenset[int]:
     """Frames with people, spread evenly."""
-    known = np.unique(fit.frame_index)
-    chosen = np.unique(np.linspace(0, len(known) - 1, min(_MOST_FRAMES, len(known))).round().astype(int))
-    return frozenset(known[chosen].tolist())
+    frames = np.unique(fit.frame_index)
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round().astype(int))
+    return frozenset(frames[chosen].tolist())
 
 
 def _images(before: Fit, after: Fit, pixels: NDArray[np.uint8], frame: int, body: Body, budget: int) -> dict[str, Any]:
@@ -179,7 +180,7 @@ def _overlay(fit: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDAr
 
 
 def _side_view(before: Fit, after: Fit, frame: int, body: Body) -> NDArray[np.uint8]:
-    """The bodies of a frame seen from the left, the camera at the left edge's side: both fits in two colours."""
+    """The bodies of a frame from the person's side, the camera at the left edge: both fits in two colours."""
     rows = before.rows_for(frame)
     bodies = torch.cat([body_vertices(body, fit, rows) for fit in (before, after)])
     roots = torch.from_numpy(before.joints3d[rows, 0])
@@ -197,15 +198,17 @@ def _side_view(before: Fit, after: Fit, frame: int, body: Body) -> NDArray[np.ui
 
 def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, has_images: bool) -> str:
     kept = np.concatenate([track.accepted for track in tracks]) if tracks else np.zeros(0)
-    known = kept[np.isfinite(kept)]
-    told = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'} in {fit.frame_count} frames"
-    if len(known):
-        told += f" · {np.mean(known):.0%} of the refinement kept"
+    finite = kept[np.isfinite(kept)]
+    summary = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'} in {fit.frame_count} frames"
+    if len(finite):
+        summary += f" · {np.mean(finite):.0%} of the refinement kept"
     colours = [f"--{name}:{css_colour(number)};" for name, number in (("before", _BEFORE_ID), ("after", _AFTER_ID))]
-    viewer = _VIEWER if has_images else "<p>Nobody was found in this clip.</p>"
-    content = viewer + "\n" + "".join(_section(track, fit.frame_count) for track in tracks)
-    content += f"{data}<script>{_SCRIPT}</script>"
-    return html_page(title, told, f":root{{{''.join(colours)}}}{_STYLE}", content)
+    viewer, style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    if not has_images:
+        viewer = "<p>No person was found in this clip.</p>\n"
+    content = viewer + "".join(_section(track, fit.frame_count) for track in tracks)
+    content += f"{data}<script>\n{script}</script>"
+    return html_page(title, summary, f":root{{{''.join(colours)}}}\n{style}", content)
 
 
 def _section(track: _Track, count: int) -> str:
@@ -227,19 +230,19 @@ def _section(track: _Track, count: int) -> str:
 
 
 def _number(values: NDArray[np.float64], unit: str) -> str:
-    known = values[np.isfinite(values)]
-    if not len(known):
+    finite = values[np.isfinite(values)]
+    if not len(finite):
         return "–"
-    return f"{np.median(known):.{1 if unit else 3}f} {unit}".strip()
+    return f"{np.median(finite):.{1 if unit else 3}f} {unit}".strip()
 
 
 def _chart(track: _Track, number: int, count: int) -> str:
     """A course as SVG: frames to the right, stretches that were moved shaded, both lines on one scale."""
     course = track.courses[number]
     both = np.concatenate((course.before, course.after))
-    known = both[np.isfinite(both)]
-    low = 0.0 if course.unit else max(0.0, float(np.percentile(known, 1)) - 0.05)
-    high = max(float(np.percentile(known, 99)) * (1.1 if course.unit else 1.0), low + 1e-3)
+    finite = both[np.isfinite(both)]
+    low = 0.0 if course.unit else max(0.0, float(np.percentile(finite, 1)) - 0.05)
+    high = max(float(np.percentile(finite, 99)) * (1.1 if course.unit else 1.0), low + 1e-3)
     x = (track.frames + 0.5) / count * _WIDTH
     bands = "".join(
         f'<rect class=accepted x="{start:.1f}" y="0" width="{stop - start:.1f}" height="{_HEIGHT}"/>'
@@ -272,74 +275,12 @@ def _stretches(track: _Track, count: int) -> list[tuple[float, float]]:
 
 def _line(x: NDArray[np.float64], share: NDArray[np.float64], frames: NDArray[np.integer]) -> str:
     """A path through the known points; gaps stay open."""
-    words, drawing, last = [], False, -2
+    commands, drawing, last = [], False, -2
     for at, value, frame in zip(x, share, frames, strict=True):
         if not np.isfinite(value):
             drawing = False
             continue
         command = "L" if drawing and frame == last + 1 else "M"
-        words.append(f"{command}{at:.1f} {_HEIGHT * (1 - min(max(value, 0.0), 1.0)):.1f}")
+        commands.append(f"{command}{at:.1f} {_HEIGHT * (1 - min(max(value, 0.0), 1.0)):.1f}")
         drawing, last = True, int(frame)
-    return "".join(words)
-
-
-_VIEWER = """<div class=viewer tabindex=0 aria-label="overlay before and after">
-<img id=after alt="after"><div class=clip><img id=before alt="before"></div><div class=handle></div>
-<span class="tag left">before</span><span class="tag right">after</span></div>
-<div class=bar><button id=play aria-label="play">▶</button><input id=frame type=range min=0 value=0 aria-label="frame">
-<span id=name></span></div>
-<figure class=sideview><img id=side alt="side view"><figcaption>From the side, the camera to the left:
-<b class=before>before</b>, <b class=after>after</b></figcaption></figure>"""
-
-_STYLE = """
-h2{font-size:1.15rem;margin:2rem 0 0}
-.viewer{position:relative;overflow:hidden;border-radius:6px;background:var(--panel);cursor:ew-resize;touch-action:none;
-user-select:none;max-height:80vh;display:flex;justify-content:center}
-.viewer img{display:block;max-width:100%;max-height:80vh}.viewer #after{width:100%;object-fit:contain}
-.clip{position:absolute;inset:0;clip-path:inset(0 50% 0 0)}.clip img{width:100%;height:100%;object-fit:contain}
-.handle{position:absolute;top:0;bottom:0;left:50%;width:2px;background:#fff;box-shadow:0 0 0 1px #0007}
-.handle::after{content:"";position:absolute;top:50%;left:-11px;width:24px;height:24px;border-radius:50%;
-background:#fff;box-shadow:0 0 0 1px #0007}
-.tag{position:absolute;top:8px;padding:0 .5rem;border-radius:3px;background:#000a;color:#fff;font-size:.8rem}
-.left{left:8px}.right{right:8px}.bar input{accent-color:var(--after)}
-figure{margin:0}.sideview{display:flex;gap:1rem;align-items:center;color:var(--dim);font-size:.85rem}
-.sideview img{width:180px;border-radius:6px}b.before{color:var(--before)}b.after{color:var(--after)}
-table{border-collapse:collapse;margin:.4rem 0 1rem}th{text-align:left;font-weight:400;color:var(--dim)}
-th,td{padding:.1rem 1.4rem .1rem 0}td{text-align:right;font-variant-numeric:tabular-nums}
-td.before,td.after{font-weight:600}td.before{color:var(--before)}td.after{color:var(--after)}
-.chart{display:grid;grid-template-columns:3.2rem 1fr;margin:.7rem 0}.chart figcaption{grid-column:2;font-size:.85rem;
-color:var(--dim);display:flex;justify-content:space-between;gap:1rem}.scale{display:flex;flex-direction:column;
-justify-content:space-between;text-align:right;padding-right:.5rem;font-size:.75rem;color:var(--dim)}
-svg{width:100%;height:90px;background:var(--panel);border-radius:4px;cursor:crosshair}
-path{fill:none;stroke-width:1.6;vector-effect:non-scaling-stroke;stroke-linejoin:round}
-path.before{stroke:var(--before)}path.after{stroke:var(--after)}.accepted{fill:var(--after);opacity:.13}
-.cursor{stroke:var(--ink);vector-effect:non-scaling-stroke}output{font-variant-numeric:tabular-nums}
-"""
-
-_SCRIPT = """
-const data=JSON.parse(document.getElementById("data").textContent),q=s=>document.querySelector(s);
-const viewer=q(".viewer"),slider=q("#frame");let playing=0,shown=0;
-function read(frame){document.querySelectorAll(".chart").forEach(c=>{
- const t=data.tracks.find((_,i)=>i==[...document.querySelectorAll("section")].indexOf(c.closest("section")));
- const i=t.frames.indexOf(frame),v=i<0?[null,null]:t.courses[c.dataset.course].map(s=>s[i]);
- const x=(frame+.5)/data.count*640,l=c.querySelector(".cursor");l.setAttribute("x1",x);l.setAttribute("x2",x);
- c.querySelector("output").textContent="frame "+frame+": "+v.map(a=>a===null?"–":a).join(" → ")})}
-function show(i){if(!data.frames.length)return;shown=(i+data.frames.length)%data.frames.length;
- const f=data.frames[shown];q("#before").src=f.before;q("#after").src=f.after;q("#side").src=f.side;
- slider.value=shown;q("#name").textContent=f.name+" ("+f.frame+")";read(f.frame)}
-function nearest(frame){let b=0;data.frames.forEach((f,i)=>{
- if(Math.abs(f.frame-frame)<Math.abs(data.frames[b].frame-frame))b=i});return b}
-if(viewer){slider.max=data.frames.length-1;slider.oninput=()=>show(+slider.value);
- const move=e=>{const r=viewer.getBoundingClientRect(),s=Math.min(1,Math.max(0,(e.clientX-r.left)/r.width))*100;
-  q(".clip").style.clipPath="inset(0 "+(100-s)+"% 0 0)";q(".handle").style.left=s+"%"};
- viewer.onpointerdown=e=>{viewer.setPointerCapture(e.pointerId);move(e);viewer.onpointermove=move};
- viewer.onpointerup=viewer.onpointercancel=()=>viewer.onpointermove=null;
- const n=data.frames.length,step=n>1?(data.frames[n-1].frame-data.frames[0].frame)/(n-1):1;
- q("#play").onclick=()=>{if(playing){clearInterval(playing);playing=0}else
-  playing=setInterval(()=>show(shown+1),Math.max(60,1000*step/data.rate));q("#play").textContent=playing?"❚❚":"▶"};
- document.onkeydown=e=>{if(e.target===slider)return;if(e.key==="ArrowLeft")show(shown-1);if(e.key==="ArrowRight")show(shown+1)};
- document.querySelectorAll("svg").forEach(s=>{const at=e=>{const r=s.getBoundingClientRect();
-   return Math.min(data.count-1,Math.max(0,Math.floor((e.clientX-r.left)/r.width*data.count)))};
-  s.onpointermove=e=>read(at(e));s.onpointerleave=()=>read(data.frames[shown].frame);
-  s.onclick=e=>show(nearest(at(e)))});show(0)}
-"""
+    return "".join(commands)

@@ -2,7 +2,7 @@
 
 Finding people takes most of the time of a video. The journal is a hidden file beside the output. Every so many frames
 it gets a record, their people and how the detector goes on, and at the end it is removed. A rerun has its people from
-there, up to the last whole record, and the very same ones from then on.
+there, up to the last complete record, and the very same ones from then on.
 """
 
 from __future__ import annotations
@@ -102,25 +102,21 @@ def journal_of(item: InputItem, output: Path, identity: Mapping[str, Any]) -> De
 
 
 def _arrays(frames: Sequence[Sequence[DetectedPerson]]) -> dict[str, np.ndarray]:
-    everybody = [person for people in frames for person in people]
-    arrays = {name: np.array([getattr(p, name) for p in everybody], np.float32) for name in _ARRAYS}
+    all_people = [person for people in frames for person in people]
+    arrays = {name: np.array([getattr(p, name) for p in all_people], np.float32) for name in _ARRAYS}
     return {
         **arrays,
-        "score": np.array([p.score for p in everybody]),
-        "confirmed": np.array([p.confirmed for p in everybody], bool),
+        "score": np.array([p.score for p in all_people]),
+        "confirmed": np.array([p.confirmed for p in all_people], bool),
         "count": np.array([len(people) for people in frames]),
     }
 
 
 def _frames(arrays: Mapping[str, np.ndarray]) -> list[list[DetectedPerson]]:
-    everybody = [
-        DetectedPerson(
-            **{name: arrays[name][row] for name in _ARRAYS},
-            mask=None,
-            score=float(arrays["score"][row]),
-            confirmed=bool(arrays["confirmed"][row]),
-        )
-        for row in range(int(arrays["count"].sum()))
-    ]
+    all_people = []
+    for row in range(int(arrays["count"].sum())):
+        columns: dict[str, Any] = {name: arrays[name][row] for name in _ARRAYS}
+        score, confirmed = float(arrays["score"][row]), bool(arrays["confirmed"][row])
+        all_people.append(DetectedPerson(**columns, mask=None, score=score, confirmed=confirmed))
     ends = np.cumsum(arrays["count"])
-    return [everybody[end - count : end] for end, count in zip(ends, arrays["count"], strict=True)]
+    return [all_people[end - count : end] for end, count in zip(ends, arrays["count"], strict=True)]

@@ -11,9 +11,9 @@ from humanpose_cli.io.fit_files import FitRecord
 
 # Whole people in sharp photographs have a confidence of 0.8 to 0.95 and an error of at most 0.012 of their size; a
 # seated man half behind his camera has 0.5.
-_LEAST_CONFIDENCE = 0.4
-_LARGEST_ERROR = 0.03  # of the diagonal of the person's box
-_LEAST_VISIBILITY = 0.5  # of a hip
+_MIN_CONFIDENCE = 0.4
+_MAX_ERROR = 0.03  # of the diagonal of the person's box
+_MIN_VISIBILITY = 0.5  # of a hip
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 
 
@@ -26,13 +26,13 @@ def row_doubts(record: FitRecord) -> list[str]:
     unknown = (record.keypoints2d[..., 2] <= 0).all(1)
     hips = record.keypoints2d[:, _HIPS]
     size = record.image_size[record.frame_index][:, None]
-    visible = (hips[..., 2] >= _LEAST_VISIBILITY) & (hips[..., :2] >= 0).all(-1) & (hips[..., :2] < size).all(-1)
+    visible = (hips[..., 2] >= _MIN_VISIBILITY) & (hips[..., :2] >= 0).all(-1) & (hips[..., :2] < size).all(-1)
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
     reasons = (
         ("not detected here", record.interpolated),
         ("hips not visible", ~visible.any(1) & ~unknown),
-        ("low confidence", record.confidence < _LEAST_CONFIDENCE),
-        ("far from the joints", record.reprojection_error > _LARGEST_ERROR * diagonal),
+        ("low confidence", record.confidence < _MIN_CONFIDENCE),
+        ("far from the joints", record.reprojection_error > _MAX_ERROR * diagonal),
     )
     return [next((reason for reason, found in reasons if found[row]), "") for row in range(len(record))]
 

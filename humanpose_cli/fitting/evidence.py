@@ -2,7 +2,7 @@
 
 The noise of landmarks in metres at the person's distance; the confidence of fitted joints and people; a closed-form
 position before the camera; and, from observations, the weights and the starting states of the solver. Several starts
-per row go through the first stage together and the best one survives: the detector's depth as it is, its mirror image
+per row go through the first stage together and the best one survives: the detector's depth, its mirror image
 along the viewing ray (depth read the wrong way round), and upright neutral poses.
 """
 

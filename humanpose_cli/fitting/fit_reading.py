@@ -1,4 +1,4 @@
-"""Anybody's fits as our fit record: our own fit files, and the results of other programs (`io.foreign_fits`).
+"""Fits of any program as a fit record: this package's fit files, and results of others (`io.foreign_fits`).
 
 fit = read_fits("wham_output.pkl", "smpl:SMPL_NEUTRAL.pkl", "clip.mp4")
 
@@ -51,7 +51,7 @@ class FrameList:
     sizes       (F, 2) width, height in pixels
     frame_rate  frames a second, 0 where unknown
     sequence    whether they follow each other in time
-    total       how many frames the video or list has, with those that were not asked for
+    total       how many frames the video or list has, with those outside of the range
     """
 
     numbers: np.ndarray
@@ -74,7 +74,7 @@ class FrameList:
 def items_of(
     frames: str | Path | InputItem | Sequence[str | Path | InputItem], sequence: bool | None = None
 ) -> Sequence[InputItem]:
-    """Inputs as they are, or those that paths mean; sequence as for `open_inputs`."""
+    """Inputs, or those that paths name; sequence as for `open_inputs`."""
     several = [frames] if isinstance(frames, str | Path | InputItem) else list(frames)
     items = [each for each in several if isinstance(each, InputItem)]
     return items or open_inputs([path for path in several if not isinstance(path, InputItem)], sequence=sequence)
@@ -98,17 +98,17 @@ def list_frames(items: Sequence[InputItem]) -> FrameList:
     first = items[0]
     if first.kind == "video":
         total, size = count_packets(first.path), probe_video(first.path).size
-        whole = [(number, f"{number:06d}", size) for number in range(total)[first.range.start : first.range.stop]]
+        values = [(number, f"{number:06d}", size) for number in range(total)[first.range.start : first.range.stop]]
     else:
         files = [file for item in items for file in item.files]
         chosen = list(enumerate(files))[first.range.start : first.range.stop] if first.is_sequence else enumerate(files)
-        whole = [(number, printable(file.name), image_size(file)) for number, file in chosen]
+        values = [(number, printable(file.name), image_size(file)) for number, file in chosen]
         total = len(files)
-    if not whole:
+    if not values:
         raise InputError(
             first.path, "has no frame in the range", expected=f"frames {first.range}", got=f"{total} frames"
         )
-    numbers, names, sizes = (np.array(column) for column in zip(*whole, strict=True))
+    numbers, names, sizes = (np.array(column) for column in zip(*values, strict=True))
     return FrameList(numbers, names, sizes.reshape(-1, 2), first.frame_rate or 0.0, first.is_sequence, total)
 
 
@@ -137,8 +137,8 @@ def read_fits(
     path = Path(path)
     frames = frames if isinstance(frames, FrameList | None) else items_of(frames)
     model = body if isinstance(body, Body) else load_body(body)
-    if _is_own(path):
-        fit = _own(path, model)
+    if _is_fit_file(path):
+        fit = _read_fit_file(path, model)
         return fit if frames is None else on_frames(fit, frames, path)
     foreign = read_foreign(path)
     if foreign is not None and camera is not None:
@@ -150,14 +150,14 @@ def read_fits(
     return fit if images is None else replace(fit, images=FrameSource(images))
 
 
-def _is_own(path: Path) -> bool:
+def _is_fit_file(path: Path) -> bool:
     try:
         return not path.is_dir() and "schema_version" in npz_names(path)
     except InputError:
         return False  # read as something else, which tells what is wrong
 
 
-def _own(path: Path, body: Body) -> Fit:
+def _read_fit_file(path: Path, body: Body) -> Fit:
     fit = load_fit(path)
     if fit.body != body.name:
         remedy = "--body smpl:FILE with that model" if fit.body != "default" else "leave out --body"
@@ -180,15 +180,15 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     if wrong:
         _refuse_size(path, fit.image_size[wrong[0]], listed, frame_of[wrong[0]])
     start, stop = int(frame_of[present].min()), int(frame_of[present].max()) + 1
-    own, frame_of = listed.part(start, stop), frame_of - start
-    whole = _columns_of_part(fit, frame_of, own)
+    listed_part, frame_of = listed.part(start, stop), frame_of - start
+    values = _columns_of_part(fit, frame_of, listed_part)
     options = dict(fit.options)
     for name in ("camera_unknown", "damaged"):  # indices of frames
-        if isinstance(told := options.get(name), list):
-            options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in told]
+        if isinstance(recorded := options.get(name), list):
+            options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in recorded]
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
     rows = {name: getattr(fit, name) for name in ROW_COLUMNS} | {"frame_index": frame_of[fit.frame_index]}
-    found = Fit.build(**whole, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
+    found = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
     return replace(found, model=fit.model, images=images, detections=fit.detections)
 
@@ -197,14 +197,14 @@ def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[
     """What a record holds of its frames, by name, for other frames; `frame_of` says which of them each of the fit's is,
     and those that the fit does not know have the camera of the nearest that it does.
     """
-    source = _nearest_known(frame_of, len(frames))
-    whole = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
-    whole |= {"frame_names": frames.names, "image_size": frames.sizes}
+    source = _nearest_present(frame_of, len(frames))
+    values = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
+    values |= {"frame_names": frames.names, "image_size": frames.sizes}
     if not fit.options.get("upright"):
-        whole["world_to_camera"] = _before_first_cameras(fit, source)
+        values["world_to_camera"] = _before_first_cameras(fit, source)
     if fit.frame_times is not None and (frame_of[source] == np.arange(len(frames))).all():
-        whole["frame_times"] = fit.frame_times[source] - fit.frame_times[source[0]]
-    return whole
+        values["frame_times"] = fit.frame_times[source] - fit.frame_times[source[0]]
+    return values
 
 
 def _before_first_cameras(fit: Fit, frames: np.ndarray) -> np.ndarray:
@@ -219,7 +219,7 @@ def _before_first_cameras(fit: Fit, frames: np.ndarray) -> np.ndarray:
     return cameras
 
 
-def _nearest_known(frame_of: np.ndarray, count: int) -> np.ndarray:
+def _nearest_present(frame_of: np.ndarray, count: int) -> np.ndarray:
     """For each of `count` frames, which of those that `frame_of` has numbers ≥ 0 of is nearest: whose camera it has."""
     present = np.flatnonzero(frame_of >= 0)
     return present[np.abs(frame_of[present][None] - np.arange(count)[:, None]).argmin(1)]
@@ -267,70 +267,71 @@ def _refuse_size(path: Path | str, expected: Any, frames: FrameList, frame: int)
     raise InputError(path, "is of images of another size", expected=f"{width} × {height}", got=got)
 
 
-def _completed(path: Path, given: ForeignFits, body: Body, frames: FrameList | None, smplx: Any) -> Fit:
+def _completed(path: Path, foreign: ForeignFits, body: Body, frames: FrameList | None, smplx: Any) -> Fit:
     """The record of another program's rows."""
-    frames = frames or _own_frames(given)
-    frame = _frame_of_each(path, given.names, given.frame, frames)
+    frames = frames or _frames_of_file(foreign)
+    frame = _frame_of_each(path, foreign.names, foreign.frame, frames)
     rows = np.flatnonzero(frame >= 0)
-    given, frame = _rows_of(given, rows), frame[rows]
+    foreign, frame = _rows_of(foreign, rows), frame[rows]
     size = frames.sizes[frame].astype(float)
-    for row in np.flatnonzero(np.isfinite(given.image_size).all(1) & (given.image_size != size).any(1))[:1]:
-        _refuse_size(path, given.image_size[row], frames, int(frame[row]))
-    focal = np.where(np.isfinite(given.focal), given.focal, np.hypot(*size.T))
-    centre = np.where(np.isfinite(given.principal_point), given.principal_point, size / 2)
+    for row in np.flatnonzero(np.isfinite(foreign.image_size).all(1) & (foreign.image_size != size).any(1))[:1]:
+        _refuse_size(path, foreign.image_size[row], frames, int(frame[row]))
+    focal = np.where(np.isfinite(foreign.focal), foreign.focal, np.hypot(*size.T))
+    centre = np.where(np.isfinite(foreign.principal_point), foreign.principal_point, size / 2)
     for row in np.flatnonzero(((centre < 0) | (centre > size)).any(1))[:1]:
         _refuse_size(path, 2 * centre[row], frames, int(frame[row]))
     cameras = _frame_cameras(path, frames, frame, focal, centre)
-    params = _parameters(given, body, smplx)
+    params = _parameters(foreign, body, smplx)
     world = np.tile(np.eye(4), (len(frames), 1, 1))
-    if given.world_to_camera is not None:
-        known = frames.numbers < len(given.world_to_camera)
-        world[known] = given.world_to_camera[frames.numbers[known]]
-    options = {"program": given.program, "upright": given.world_to_camera is not None}
-    return _record(params, body, frames, frame, given.track, cameras, world, given.confidence, options)
+    if foreign.world_to_camera is not None:
+        present = frames.numbers < len(foreign.world_to_camera)
+        world[present] = foreign.world_to_camera[frames.numbers[present]]
+    options = {"program": foreign.program, "upright": foreign.world_to_camera is not None}
+    return _record(params, body, frames, frame, foreign.track, cameras, world, foreign.confidence, options)
 
 
-def _rows_of(given: ForeignFits, rows: np.ndarray) -> ForeignFits:
+def _rows_of(foreign: ForeignFits, rows: np.ndarray) -> ForeignFits:
     names = ("track", "frame", "names", "poses", "betas", "trans", "focal", "principal_point", "image_size")
-    chosen = {name: getattr(given, name)[rows] for name in (*names, "confidence")}
-    joints = None if given.joints is None else given.joints[rows]
-    return replace(given, **chosen, joints=joints)
+    chosen = {name: getattr(foreign, name)[rows] for name in (*names, "confidence")}
+    joints = None if foreign.joints is None else foreign.joints[rows]
+    return replace(foreign, **chosen, joints=joints)
 
 
-def _own_frames(given: ForeignFits) -> FrameList:
+def _frames_of_file(foreign: ForeignFits) -> FrameList:
     """The frames as the file itself describes them."""
-    size = np.where(np.isfinite(given.image_size), given.image_size, np.round(2 * given.principal_point))
+    size = np.where(np.isfinite(foreign.image_size), foreign.image_size, np.round(2 * foreign.principal_point))
     if not np.isfinite(size).all():
-        raise UsageError("frames", f"are missing: {given.program}'s file does not tell their size", expected="--frames")
-    count = given.frame_count or int(given.frame.max()) + 1
-    count = max(count, int(given.frame.max()) + 1)
+        problem = f"are missing: {foreign.program}'s file does not hold their size"
+        raise UsageError("frames", problem, expected="--frames")
+    count = foreign.frame_count or int(foreign.frame.max()) + 1
+    count = max(count, int(foreign.frame.max()) + 1)
     sizes, names = np.tile(size[0], (count, 1)), np.array([f"{number:06d}" for number in range(count)], dtype=object)
-    sizes[given.frame] = size
-    named = given.names != ""
-    names[given.frame[named]] = given.names[named]
+    sizes[foreign.frame] = size
+    named = foreign.names != ""
+    names[foreign.frame[named]] = foreign.names[named]
     return FrameList(np.arange(count), names.astype(str), sizes.astype(int), 0.0, True, count)
 
 
 def _frame_cameras(path: Path, frames: FrameList, frame: np.ndarray, focal: np.ndarray, centre: np.ndarray) -> Any:
     """(F,) focal lengths and (F, 2) principal points; frames without people have those of the nearest with."""
     rows = np.concatenate((focal[:, None], centre), 1)
-    known = np.unique(frame)
-    first = np.array([np.flatnonzero(frame == f)[0] for f in known])
-    for row, of_frame in enumerate(rows[first][np.searchsorted(known, frame)]):
+    present = np.unique(frame)
+    first = np.array([np.flatnonzero(frame == f)[0] for f in present])
+    for row, of_frame in enumerate(rows[first][np.searchsorted(present, frame)]):
         if np.abs(rows[row] - of_frame).max() > 0.5:
             got = f"focal lengths {of_frame[0]:.0f} and {rows[row][0]:.0f} in {frames.names[frame[row]]}"
             raise InputError(path, "has people of one image before different cameras", got=got)
-    nearest = first[np.abs(known[None] - np.arange(len(frames))[:, None]).argmin(1)]
+    nearest = first[np.abs(present[None] - np.arange(len(frames))[:, None]).argmin(1)]
     return rows[nearest, 0], rows[nearest, 1:]
 
 
-def _parameters(given: ForeignFits, body: Body, smplx: Any) -> BodyParams:
-    if given.model == "smpl":
-        return BodyParams(given.poses, given.betas, given.trans)
-    if given.model == "smplx":
-        return smplx_to_smpl(Path(smplx), BodyParams(given.poses, given.betas, given.trans), body)
-    assert given.joints is not None
-    found = fit_joints(body, given.joints, BLAZEPOSE33, shared_shape=False)
+def _parameters(foreign: ForeignFits, body: Body, smplx: Any) -> BodyParams:
+    if foreign.model == "smpl":
+        return BodyParams(foreign.poses, foreign.betas, foreign.trans)
+    if foreign.model == "smplx":
+        return smplx_to_smpl(Path(smplx), BodyParams(foreign.poses, foreign.betas, foreign.trans), body)
+    assert foreign.joints is not None
+    found = fit_joints(body, foreign.joints, BLAZEPOSE33, shared_shape=False)
     return BodyParams(found.poses, found.betas, found.trans)
 
 
@@ -400,7 +401,7 @@ def _drawn(
 
 
 def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(N,) numbers of people whom the file does not tell apart: in sequences by their boxes' overlap from frame to
+    """(N,) numbers of people that the file does not number: in sequences by their boxes' overlap from frame to
     frame, else every row is somebody else.
     """
     from scipy.optimize import linear_sum_assignment
@@ -434,12 +435,12 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
             path, "holds AMASS' motion, which has no camera", expected="--camera FILE with focal and world_to_camera"
         )
     upright = True
-    if _is_own(Path(camera)):
+    if _is_fit_file(Path(camera)):
         fit = load_fit(camera)
-        seen, upright = _before_fit(path, len(motion), fit, frames), bool(fit.options.get("upright"))
+        cameras, upright = _before_fit(path, len(motion), fit, frames), bool(fit.options.get("upright"))
     else:
-        seen = _before_cameras(path, motion, camera, frames)
-    frames, frame, focal, centre, world = seen
+        cameras = _before_cameras(path, motion, camera, frames)
+    frames, frame, focal, centre, world = cameras
     rows = np.flatnonzero(frame >= 0)
     params = world_motion_to_camera(motion.params.rows(rows), world[frame[rows]], body)
     world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"].T  # a fit's world is y down
@@ -479,7 +480,7 @@ def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _
     spans = [(0, fit.frame_count), *((int(fit.frame_index[rows[0]]), len(rows)) for rows in held)]
     starts = list(dict.fromkeys(start for start, length in spans if length == count))
     if len(starts) != 1:
-        problem = "is a motion of which the fit does not tell the frames"
+        problem = "is a motion whose frames the fit does not identify"
         expected = f"{' or '.join(map(str, sorted({length for _, length in spans})))} frames"
         remedy = "give `camera` the fit that the motion was exported from"
         raise InputError(path, problem, expected=expected, got=f"{count} frames", remedy=remedy)
@@ -487,7 +488,7 @@ def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _
         numbers = np.arange(fit.frame_count)
         frames = FrameList(numbers, fit.frame_names, fit.image_size, fit.frame_rate, True, fit.frame_count)
     of_fit = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), frames)
-    nearest = _nearest_known(of_fit, len(frames))
+    nearest = _nearest_present(of_fit, len(frames))
     world = _world_of_motion(path, count, fit, starts[0])[nearest]
     focal, centre = (values[nearest].astype(np.float64) for values in (fit.focal, fit.principal_point))
     return frames, of_fit[starts[0] : starts[0] + count], focal, centre, world
@@ -496,16 +497,16 @@ def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _
 def _world_of_motion(path: Path, count: int, fit: Fit, start: int) -> np.ndarray:
     """(C, 4, 4) from the z-up world of a motion of `count` frames, which began at `start`, to each of a fit's cameras.
 
-    The export tells it for its own frames; other programs that wrote the file again leave it out, and it is the fit's.
+    The export holds it for its frames; other programs that wrote the file again omit it, and it is the fit's.
     """
     of_fit = fit.world_to_camera.astype(np.float64)
-    told = read_npz(path, {"world_to_camera"}).get("world_to_camera")
-    if told is None:
+    recorded = read_npz(path, {"world_to_camera"}).get("world_to_camera")
+    if recorded is None:
         of_fit[:, :3, :3] = of_fit[:, :3, :3] @ AXES["z-up"]
         return of_fit
-    told = _per_frame(path, "world_to_camera", told, (4, 4), count)
+    recorded = _per_frame(path, "world_to_camera", recorded, (4, 4), count)
     row = (np.arange(fit.frame_count) - start).clip(0, count - 1)
-    return of_fit @ np.linalg.inv(of_fit[start + row]) @ told[row]
+    return of_fit @ np.linalg.inv(of_fit[start + row]) @ recorded[row]
 
 
 def _per_frame(path: Path | str, name: str, values: np.ndarray, shape: tuple[int, ...], count: int) -> np.ndarray:

@@ -370,7 +370,7 @@ class Fitter:
         return FrameCamera(frame.name, camera, shot=shot)
 
     def _image_camera(self, frame: Frame, people: Sequence[DetectedPerson], options: FitOptions) -> FrameCamera:
-        """The camera of an independent image; an unknown lens is so long that nobody is nearer than 2 m.
+        """The camera of an independent image; an unknown lens is so long that no person is nearer than 2 m.
 
         In a sequence the lens keeps its default: it is the same for all frames, and later frames show more people.
         """
@@ -421,7 +421,7 @@ class Fitter:
                 "body": name,
                 "network": self.network_identity,
                 **({} if precision == "full" else {"precision": precision}),
-                "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.known],
+                "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.solved],
                 "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
             },
             "frame_rate": frame_rate or 0.0,
@@ -434,7 +434,7 @@ class Fitter:
         return self
 
     def __exit__(self, *problem: Any) -> None:
-        self._people.__exit__(*problem)
+        self._people.close()
 
 
 def _are_paths(source: Sequence[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The body that has given 3-D joints: motion capture becomes poses and one shape a person.
+"""The body that has measured 3-D joints: motion capture becomes poses and one shape a person.
 
 Least squares like the keypoint fit (same solver, prior and limits), with positions in space as the only evidence.
 """
@@ -6,7 +6,7 @@ Least squares like the keypoint fit (same solver, prior and limits), with positi
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ _NEEDED = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 class JointFitOptions:
     """Noise levels of the fit.
 
-    joint_noise     metres: how far the body's joints may lie from the given ones, which another body model placed
+    joint_noise     metres: how far the body's joints may lie from those measured, which belong to another body model
     robust          noise levels at which a joint counts half as outlier
     prior_strength  factor on the pose prior's energy
     limit_noise     radians beyond a joint's range that cost as much as one noise level
@@ -53,9 +53,10 @@ class JointFitOptions:
 
 @dataclass(frozen=True, eq=False)
 class JointFit:
-    """Bodies of N rows: poses (N, 72), betas (N, S), trans (N, 3) metres, error (N,) metres.
+    """Bodies of N rows: poses (N, 72), betas (N, S), trans (N, 3) metres.
 
-    error  mean distance between the given joints and the body's; NaN where too few joints were given, and the row
+    body, gender  "default", "smpl" …: whose parameters they are; gender of that model
+    error  mean distance between the measured joints and the body's; NaN if there are too few, and the row
            then has a neutral pose
     """
 
@@ -63,6 +64,8 @@ class JointFit:
     betas: NDArray[np.float32]
     trans: NDArray[np.float32]
     error: NDArray[np.float32]
+    body: str = "default"
+    gender: str = "neutral"
 
 
 class _State(NamedTuple):
@@ -81,32 +84,32 @@ def fit_joints(
     shared_shape: bool = True,
     options: JointFitOptions | None = None,
 ) -> JointFit:
-    """Bodies whose joints are where the given ones are.
+    """Bodies whose joints are at the measured positions.
 
-    joints        (N, J, 4) metres in camera axes and confidence 0…1; 0 or NaN: not known
+    joints        (N, J, 4) metres in camera axes and confidence 0…1; 0 or NaN: unknown
     shared_shape  all rows are one person
 
     Rows without hips or shoulders are not fitted. InputError for arrays of another shape.
     """
     options = options or JointFitOptions()
-    given = torch.from_numpy(np.array(joints, np.float64))
-    if given.ndim != 3 or given.shape[1:] != (len(skeleton), 4):
+    measured = torch.from_numpy(np.array(joints, np.float64))
+    if measured.ndim != 3 or measured.shape[1:] != (len(skeleton), 4):
         raise InputError(
-            "joints", "have the wrong shape", expected=f"(N, {len(skeleton)}, 4)", got=str(tuple(given.shape))
+            "joints", "have the wrong shape", expected=f"(N, {len(skeleton)}, 4)", got=str(tuple(measured.shape))
         )
-    known = given.isfinite().all(-1) & (given[..., 3] > 0)
-    points = torch.where(known[..., None], given[..., :3], 0.0)
-    confidence = torch.where(known, given[..., 3].clamp(0, 1), 0.0)
-    usable = known[:, skeleton.indices(_NEEDED)].all(1)
+    valid = measured.isfinite().all(-1) & (measured[..., 3] > 0)
+    points = torch.where(valid[..., None], measured[..., :3], 0.0)
+    confidence = torch.where(valid, measured[..., 3].clamp(0, 1), 0.0)
+    usable = valid[:, skeleton.indices(_NEEDED)].all(1)
     rows = usable.nonzero().squeeze(-1)
     with torch.no_grad():
-        rig, place = rig_of_skeleton(body, skeleton)
+        rig, columns = rig_of_skeleton(body, skeleton)
         zero = points.new_zeros(len(rows), rig.shape_count)
         sigma = torch.full_like(zero, options.shape_noise)
-        problem = _Positions(rig, place, points[rows], confidence[rows], zero, sigma, options)
+        problem = _Positions(rig, columns, points[rows], confidence[rows], zero, sigma, options)
         found = _fit(problem, skeleton, shared_shape)
         posed = rig.pose(*found)
-    distance = (posed.points[:, place] - points[rows]).norm(dim=-1)
+    distance = (posed.points[:, columns] - points[rows]).norm(dim=-1)
     error = (distance * confidence[rows]).sum(1) / confidence[rows].sum(1).clamp_min(1e-9)
     root = rig.skeleton.index("pelvis")
     parts = {
@@ -115,11 +118,15 @@ def fit_joints(
         "trans": found.root - rig.rest_joints(found.betas)[:, root],
         "error": error,
     }
-    whole = {name: torch.zeros(len(given), *value.shape[1:], dtype=value.dtype) for name, value in parts.items()}
-    whole["error"].fill_(torch.nan)
+    rows_of_all = {
+        name: torch.zeros(len(measured), *value.shape[1:], dtype=value.dtype) for name, value in parts.items()
+    }
+    rows_of_all["error"].fill_(torch.nan)
     for name, value in parts.items():
-        whole[name][rows] = value
-    return JointFit(**{name: value.float().numpy() for name, value in whole.items()})
+        rows_of_all[name][rows] = value
+    kind, _, gender = body.name.partition("-")
+    arrays: dict[str, Any] = {name: value.float().numpy() for name, value in rows_of_all.items()}
+    return JointFit(**arrays, body=kind, gender=gender or "neutral")
 
 
 def _fit(problem: _Positions, skeleton: Skeleton, shared_shape: bool) -> _State:
@@ -160,7 +167,7 @@ class _Positions:
     """
 
     rig: LandmarkRig
-    place: slice
+    columns: slice
     points: Tensor
     confidence: Tensor
     betas: Tensor
@@ -185,8 +192,8 @@ class _Positions:
         posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
         assert posed.jacobian is not None
         weights = (self.confidence.sqrt() / self.options.joint_noise)[..., None].expand_as(self.points)
-        away = posed.points[:, self.place] - self.points
-        rows = vector_rows(away, posed.jacobian[:, :, self.place], weights, self.options.robust)
+        away = posed.points[:, self.columns] - self.points
+        rows = vector_rows(away, posed.jacobian[:, :, self.columns], weights, self.options.robust)
         equations = accumulate([rows])
         nothing = state.rotations.new_zeros(state.rotations.shape[:2])
         add_pose_energy(

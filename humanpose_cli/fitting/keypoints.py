@@ -293,7 +293,8 @@ def _between_key_frames(
 
 
 def _split(state: FitState, sizes: Sequence[int]) -> list[FitState]:
-    return [FitState(*part) for part in zip(*(value.split(sizes) for value in state), strict=True)]
+    columns = [value.split(sizes) for value in state]
+    return [FitState(*part) for part in zip(*columns, strict=True)]
 
 
 def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointProblem:

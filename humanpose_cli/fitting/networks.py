@@ -1,4 +1,4 @@
-"""What a body network says about the people of frames, and fits that are made of nothing else."""
+"""Estimates of a body network for the people of frames, and fits that consist of these alone."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from humanpose_cli.models.nbf.network import MODEL, BodyNetwork, PreparedPerson,
 from humanpose_cli.networks.precision import precision_label, resolve_precision
 from humanpose_cli.networks.weights import find_weights, read_header, shipped_weights
 
-_TRUSTED = 3.0  # noise levels of landmarks: beyond, a body does not explain them
+_TRUSTED = 3.0  # noise levels of a landmark's distance at which it counts half
 _LANDMARK_NOISE = 0.03  # metres
-_TOGETHER = 16  # people of a batch: more are no faster on a processor
-_INDEPENDENT = 1  # people of a batch, of independent images on the CPU: rounding in convolutions depends on the batch
+_BATCH_SIZE = 16  # people of a batch: more are no faster on a processor
+_BATCH_SIZE_INDEPENDENT = 1  # of independent images on the CPU: rounding in convolutions depends on the batch
 
 
 class PeopleNetwork:
@@ -50,7 +50,7 @@ class PeopleNetwork:
             self.label += f"+{digest_of(self._segmenter or shipped_weights(SHIPPED_SEGMENTER))[:16]}"
         self.label += precision_label(precision)
         if options != NetworkOptions() or body != "default":
-            _ = self.network  # what is wrong with files of one's own shows before anything is fitted
+            _ = self.network  # errors of the user's files are raised before anything is fitted
 
     @cached_property
     def network(self) -> BodyNetwork:
@@ -66,15 +66,16 @@ class PeopleNetwork:
 
 
 class Estimates:
-    """What a network says of the people of frames, row by row; people of several frames go through it together.
+    """Estimates for the people of frames, row by row; people of several frames go through the network together.
 
-    network      None: nothing is said of anybody
-    independent  whether frames are images of their own: on the CPU, no bit then depends on the others
+    network      None: there are no estimates
+    independent  whether frames are independent images: on the CPU, no bit then depends on the others
     """
 
     def __init__(self, network: PeopleNetwork | None, *, independent: bool = False) -> None:
         self._network = network
-        self._together = _INDEPENDENT if independent and network and network.device == "cpu" else _TOGETHER
+        alone = independent and network is not None and network.device == "cpu"
+        self._batch_size = _BATCH_SIZE_INDEPENDENT if alone else _BATCH_SIZE
         self._done: list[BodyEstimate | None] = []
         self._waiting: list[tuple[int, PreparedPerson]] = []  # rows of `_done` that are not known yet
 
@@ -85,19 +86,19 @@ class Estimates:
             prepared = self._network.network.prepare(pixels, [people[row] for row in taken], camera)
             self._waiting += [(len(self._done) + row, person) for row, person in zip(taken, prepared, strict=True)]
         self._done += [None] * len(people)
-        if len(self._waiting) >= self._together:
+        if len(self._waiting) >= self._batch_size:
             self._finish()
 
     def all(self) -> list[BodyEstimate | None]:
-        """Of everybody so far, in the order in which they came."""
+        """Of all people added so far, in their order."""
         self._finish()
         return self._done
 
     def _finish(self) -> None:
         if self._network is None:
             return
-        for first in range(0, len(self._waiting), self._together):
-            batch = self._waiting[first : first + self._together]
+        for first in range(0, len(self._waiting), self._batch_size):
+            batch = self._waiting[first : first + self._batch_size]
             found = self._network.network.finish([person for _, person in batch])
             for (row, _), estimate in zip(batch, found, strict=True):
                 self._done[row] = estimate
@@ -148,37 +149,37 @@ def fit_of_estimates(
         posed = body.pose(rotations, shape, root - rest, vertices=False)
         joints2d = camera.project(posed.joints)
         landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
-        error, sure = _explained(landmarks, people, camera)
+        error, joint_scores = _explained(landmarks, people, camera)
     return KeypointFit(
         poses=poses.numpy(),
         betas=betas,
         trans=(root - rest).numpy(),
         joints3d=posed.joints.numpy(),
         joints2d=joints2d.numpy(),
-        confidence=person_confidence(sure).numpy(),
-        joint_confidence=sure.numpy(),
+        confidence=person_confidence(joint_scores).numpy(),
+        joint_confidence=joint_scores.numpy(),
         reprojection_error=error.numpy(),
     )
 
 
 def _explained(
-    landmarks: torch.Tensor, seen: Sequence[DetectedPerson], camera: Camera
+    landmarks: torch.Tensor, people: Sequence[DetectedPerson], camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Median distance (N,) in pixels of the body's landmarks (N, 33, 3) from the detector's, and each joint's
-    confidence (N, 24): the detector's where the body agrees; the person's score where there are no landmarks.
+    confidence (N, 24): the detector's if the body agrees; the person's score without landmarks.
     """
-    count = len(seen)
-    error, sure = torch.full((count,), torch.nan), torch.zeros(count, len(SMPL24))
-    places = camera.project(landmarks)
-    for row, s in enumerate(seen):
+    count = len(people)
+    error, joint_scores = torch.full((count,), torch.nan), torch.zeros(count, len(SMPL24))
+    projected = camera.project(landmarks)
+    for row, s in enumerate(people):
         if s.skeleton.name != BLAZEPOSE33.name:
-            sure[row] = s.score
+            joint_scores[row] = s.score
             continue
         keypoints = torch.as_tensor(s.keypoints, dtype=torch.float32)
-        apart = (places[row] - keypoints[:, :2]).norm(dim=-1)
+        apart = (projected[row] - keypoints[:, :2]).norm(dim=-1)
         confident = keypoints[:, 2] > 0.5
         error[row] = apart[confident].median() if confident.any() else apart.median()
         usual = _TRUSTED * _LANDMARK_NOISE * camera.focal[row] / landmarks[row, :, 2].clamp_min(0.1)
         agreement = 1 / (1 + (apart / usual).square())
-        sure[row] = joint_confidence(BLAZEPOSE33, (keypoints[:, 2].clamp(0, 1) * agreement)[None])[0]
-    return error, sure
+        joint_scores[row] = joint_confidence(BLAZEPOSE33, (keypoints[:, 2].clamp(0, 1) * agreement)[None])[0]
+    return error, joint_scores

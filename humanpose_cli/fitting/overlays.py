@@ -1,4 +1,4 @@
-"""Overlay images and videos of a fit record: everybody's body drawn over them."""
+"""Overlay images and videos of a fit record: the bodies of all people drawn over them."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def overlay_video(
 
 
 def fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The whole image in the middle of one of `size` (width, height)."""
+    """The full image in the middle of one of `size` (width, height)."""
     width, height = size
     scale = min(width / image.shape[1], height / image.shape[0])
     new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     scaled = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (height - new[1]) // 2, (width - new[0]) // 2
-    whole = np.zeros((height, width, 3), np.uint8)
-    whole[top : top + new[1], left : left + new[0]] = scaled
-    return whole
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[top : top + new[1], left : left + new[0]] = scaled
+    return canvas

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubt_of_track
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord
 
 
@@ -60,6 +65,30 @@ def fit_record(
         world_to_camera=np.stack([f.world_to_camera for f in frames]),
         **of_file,
     )
+
+
+def body_columns(
+    fit: FitRecord, body: Body, rotations: Tensor, betas: Tensor, trans: Tensor, scales: Tensor
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The columns of other bodies in the rows of a fit, and the distance (N, 33) in pixels of their landmarks from the
+    keypoints.
+
+    rotations (N, 24, 3, 3); betas (N, S); trans (N, 3) metres; scales (N, 24)
+    """
+    with torch.no_grad():
+        posed = body.pose(rotations.float(), betas, trans, scales, vertices=False)
+        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, betas).numpy()
+    cameras = Camera(fit.focal[fit.frame_index], fit.principal_point[fit.frame_index])
+    joints = posed.joints.numpy()
+    columns = {
+        "poses": matrix_to_axis_angle(rotations).flatten(1).float().numpy(),
+        "betas": betas.numpy(),
+        "trans": trans.numpy(),
+        "segment_scales": scales.numpy(),
+        "joints3d": joints,
+        "joints2d": cameras.project(joints).astype(np.float32),
+    }
+    return columns, np.linalg.norm(cameras.project(landmarks) - fit.keypoints2d[..., :2], axis=-1)
 
 
 def joined(fits: Sequence[Fit]) -> Fit:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseOutput
 from humanpose_cli.io.digests import digest_of_files, file_digest
@@ -46,7 +46,7 @@ _PELVIS = SMPL24.index("pelvis")
 
 
 def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[int, NDArray[Any]]) -> Fit:
-    """The fit with its bodies registered to the charts of its frames; rejected ones stay as they are.
+    """The fit with its bodies registered to the charts of its frames; rejected ones do not change.
 
     body     of the fit; charts  of that body
     surface  frame → (M, 5) x, y pixels, chart, U, V; what lies in a person's box is taken for theirs, so that people
@@ -55,8 +55,8 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     `options["registered"]` of the result says of every row whether its registration was accepted.
     """
     scaled = ScaledBody(body)
-    points, vertices, sure = _correspondences(fit, surface, NearestVertices(charts))
-    if not sure.any():
+    points, vertices, certain = _correspondences(fit, surface, NearestVertices(charts))
+    if not certain.any():
         return replace(fit, options={**fit.options, "registered": [False] * len(fit)})
     origin, unit = normalised_frame(torch.from_numpy(fit.boxes).float())
     frames = fit.frame_index
@@ -72,7 +72,7 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
         keypoints[..., 2].clamp(0, 1),
         (points - origin[:, None]) / unit[:, None, None],
         scaled.vertices(vertices),
-        sure,
+        certain,
         lifted.landmarks[..., 2] * (scale / unit)[:, None],
     )
     in_pixels = pelvis[:, :2] * scale[:, None] + centre
@@ -85,7 +85,7 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
         (in_pixels - origin) / unit[:, None],
     )
     found = register(scaled, evidence, start)
-    accepted = found.accepted.numpy() & (sure > 0).any(1).numpy()
+    accepted = found.accepted.numpy() & (certain > 0).any(1).numpy()
     depth = focal / (found.pose.scale * unit).clamp_min(1e-3)
     across = (found.pose.translation * unit[:, None] + origin - centre) * (depth / focal)[:, None]
     placed = torch.cat((across, depth[:, None]), 1)
@@ -103,8 +103,8 @@ def _correspondences(
         inside = points[((points[:, :2] >= box[:2]) & (points[:, :2] <= box[2:])).all(1)]
         chosen = np.unique(np.linspace(0, max(len(inside) - 1, 0), min(len(inside), _POINTS)).astype(int))
         found[row, : len(chosen)] = torch.from_numpy(inside[chosen].astype(np.float32))
-    vertices, known = nearest(found[..., 2].long(), found[..., 3:])
-    return found[..., :2], vertices, known.float()
+    vertices, valid = nearest(found[..., 2].long(), found[..., 3:])
+    return found[..., :2], vertices, valid.float()
 
 
 def _with_registered(
@@ -115,24 +115,11 @@ def _with_registered(
     """
     shape = torch.zeros(len(fit), body.shape_count)
     trans = pelvis - body.rest_joints(shape)[:, _PELVIS]
-    with torch.no_grad():
-        posed = body.pose(pose.rotations, shape, trans, pose.segment_scales, vertices=False)
-        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape).numpy()
-    joints = posed.joints.numpy()
-    camera = Camera(fit.focal[fit.frame_index], fit.principal_point[fit.frame_index])
-    apart = np.linalg.norm(camera.project(landmarks) - fit.keypoints2d[..., :2], axis=-1)
+    changed, apart = body_columns(fit, body, pose.rotations, shape, trans, pose.segment_scales)
     confident = fit.keypoints2d[..., 2] > 0.5
     error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])
     accepted = accepted & (error <= largest)
-    changed = {
-        "poses": matrix_to_axis_angle(pose.rotations).flatten(1).numpy(),
-        "betas": shape.numpy(),
-        "trans": trans.numpy(),
-        "segment_scales": pose.segment_scales.numpy(),
-        "joints3d": joints,
-        "joints2d": camera.project(joints),
-        "reprojection_error": error,
-    }
+    changed["reprojection_error"] = error
     columns: dict[str, Any] = {name: getattr(fit, name).copy() for name in changed}
     for name, values in changed.items():
         columns[name][accepted] = values[accepted]

@@ -10,9 +10,10 @@ Which poses are likely: prior, joint limits and a pose to fall back on, as an en
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
@@ -22,7 +23,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, skew
 
 
 class FitState(NamedTuple):
-    """What the fit solves for.
+    """The unknowns of the fit for N rows.
 
     rotations (N, 24, 3, 3) relative to parents (the pelvis: body to camera); root (N, 3) the pelvis joint, metres,
     camera axes; betas (N, S); log_scale (N, 1) of the detector's world landmarks against metres.
@@ -33,7 +34,7 @@ class FitState(NamedTuple):
     betas: Tensor
     log_scale: Tensor
 
-    def rows(self, index: Tensor | slice) -> FitState:
+    def rows(self, index: Tensor | slice | NDArray[Any]) -> FitState:
         """Some rows."""
         return FitState(*(value[index] for value in self))
 
@@ -105,7 +106,7 @@ def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
         leaf = rotations.detach().requires_grad_()
         angles = rotations_to_angles(leaf)
         slopes = [torch.autograd.grad(angles[..., a].sum(), leaf, retain_graph=a < 2)[0] for a in range(3)]
-    # R [e_i]x spans the tangent space at R.
+    # R [e_i]× spans the tangent space at R.
     generators = skew(torch.eye(3, dtype=rotations.dtype))
     tangent = torch.einsum("njab,ibc->njiac", rotations, generators)
     J = torch.stack([torch.einsum("njac,njiac->nji", slope, tangent) for slope in slopes], -2)

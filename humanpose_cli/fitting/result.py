@@ -1,4 +1,4 @@
-"""What a fit gives back: the fit file's columns, and what one does with them next.
+"""The result of a fit: the fit file's columns, and what to do with them.
 
 fit = hp.fit("photo.jpg")
 fit.people[0].joints3d            # (1, 24, 3) metres, camera axes
@@ -35,7 +35,7 @@ from humanpose_cli.io.pose_files.target_pose import AXES
 from humanpose_cli.io.video import VideoCodec
 
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
-_MOST_LISTED = 12  # people that a notebook lists
+_MAX_LISTED = 12  # people that a notebook lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,7 @@ class FitPerson:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit(FitRecord):
-    """Everybody's pose and shape in an image or a sequence: the columns of `FitRecord`, and where they came from.
+    """Pose and shape of all people in an image or a sequence: the columns of `FitRecord`, and where they came from.
 
     detections  of one image, row by row; of sequences none are kept
     images      where the frames are; None for a fit read from a file
@@ -180,12 +180,12 @@ class Fit(FitRecord):
 
         body  takes its place
         """
-        known = body or self.model or (default_body() if self.body == "default" else None)
-        if known is None:
+        model = body or self.model or (default_body() if self.body == "default" else None)
+        if model is None:
             raise UnavailableError(
                 "body", f"{self.body} is not at hand", remedy='pass `body`, such as hp.load_body("smpl:FILE")'
             )
-        return known
+        return model
 
     def overlay(self, frame: int = 0, *, image: np.ndarray | None = None, body: Body | None = None) -> np.ndarray:
         """One frame with its people's bodies drawn over it, (H, W, 3) uint8.
@@ -207,7 +207,7 @@ class Fit(FitRecord):
         return overlay_image(self.body_model(body), self, pixels, frame)
 
     def save(self, path: Path | str) -> Path:
-        """Write the fit file, whole or not at all; `load_fit` reads it."""
+        """Write the fit file completely or not at all; `load_fit` reads it."""
         write_fit(path, self)
         return Path(path)
 
@@ -247,8 +247,8 @@ class Fit(FitRecord):
         betas = self.betas[rows].mean(0)
         with torch.no_grad():
             rest = self.body_model(body).rest_joints(torch.from_numpy(betas)[None])[0].numpy()
-        own_pelvis = self.joints3d[held, SMPL24.index("pelvis")] - world_to_camera[:, :3, 3]
-        pelvis = (turn @ own_pelvis[..., None])[..., 0]
+        pelvis_of_frame = self.joints3d[held, SMPL24.index("pelvis")] - world_to_camera[:, :3, 3]
+        pelvis = (turn @ pelvis_of_frame[..., None])[..., 0]
         world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
         return {
             "poses": poses,
@@ -266,21 +266,21 @@ class Fit(FitRecord):
         """A small table and the first frame's overlay, for notebooks."""
         rows = [
             (p.name, str(len(p.rows)), f"{p.confidence:.2f}", f"{p.reprojection_error:.1f}", p.doubt)
-            for p in self.people[:_MOST_LISTED]
+            for p in self.people[:_MAX_LISTED]
         ]
         heading = ("", "frames", "confidence", "error (pixels)", "doubtful")
         lines = [_html_row("th", heading), *(_html_row("td", row) for row in rows)]
-        if len(self.tracks) > _MOST_LISTED:
-            lines.append(_html_row("td", (f"… and {len(self.tracks) - _MOST_LISTED} more", "", "", "", "")))
-        told = f"<div>{html.escape(repr(self)[1:-1])}</div><table>{''.join(lines)}</table>"
+        if len(self.tracks) > _MAX_LISTED:
+            lines.append(_html_row("td", (f"… and {len(self.tracks) - _MAX_LISTED} more", "", "", "", "")))
+        summary = f"<div>{html.escape(repr(self)[1:-1])}</div><table>{''.join(lines)}</table>"
         try:
             image = self.overlay()
         except (InputError, UsageError, UnavailableError) as error:
-            return told + f"<div>{html.escape(str(error))}</div>"
+            return summary + f"<div>{html.escape(str(error))}</div>"
         scale = min(1.0, _PREVIEW / max(image.shape[:2]))
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         png = base64.b64encode(encode_image(small, ".png")).decode("ascii")
-        return told + f'<img alt="overlay" src="data:image/png;base64,{png}">'
+        return summary + f'<img alt="overlay" src="data:image/png;base64,{png}">'
 
 
 def load_fit(path: Path | str) -> Fit:
@@ -290,7 +290,7 @@ def load_fit(path: Path | str) -> Fit:
 
 
 def fit_of(fit: Fit | str | Path) -> Fit:
-    """A Fit as it is, or that of a fit file's path; UsageError for anything else."""
+    """A Fit, or that of a fit file's path; UsageError for anything else."""
     if isinstance(fit, str | Path):
         return load_fit(fit)
     if not isinstance(fit, Fit):

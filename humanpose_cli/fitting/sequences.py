@@ -24,12 +24,12 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 
 _HIGHEST_DAMPING = 1e6
 _WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that the next window solves anew
-_OVERLAP = 2  # solved frames with which a window begins: they tell position and speed
+_OVERLAP = 2  # solved frames at the beginning of a window: they fix position and speed
 _STANDING_SPEED = 0.25  # metres per second below which a foot stands
 _SHORTEST_STAND = 0.075  # seconds
 _KEY_SPACING = 0.1  # seconds between frames that are solved alone before the others
 _PART = 32  # frames that a thread works on at a time: fixed, because rounding depends on it
-_MEMORY = 0.5  # seconds before and after for which a limb that is not visible is remembered
+_MEMORY = 0.5  # seconds before and after from which a hidden limb follows
 
 
 class FramesInMotion(NamedTuple):
@@ -39,7 +39,7 @@ class FramesInMotion(NamedTuple):
     bend          (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard deviations
     robust        accelerations, in that unit, from which they count linearly (pseudo-Huber)
     standing      (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0 where free
-    held          frames at the beginning that stay as they are
+    held          frames at the beginning that do not change
     """
 
     to_world: Tensor
@@ -53,7 +53,7 @@ class FramesInMotion(NamedTuple):
 def solve_person(
     problem: KeypointProblem, state: FitState, world_to_camera: Tensor, time: Tensor, threads: int = 1
 ) -> FitState:
-    """The motion of one person in T consecutive frames.
+    """The motion of one person in T consecutive frames: `state` with all frames solved together.
 
     problem          the frames' evidence, in the order of time
     state            each frame solved alone; frames without evidence are overwritten
@@ -70,6 +70,7 @@ def solve_person(
         torch.zeros(len(to_world) - 1, len(problem.rig.template), dtype=torch.float64),
     )
     solved = state
+    # Long sequences in windows, each held at the end of the one before; its last frames are solved anew by the next.
     for start in range(0, max(len(to_world) - _MARGIN, 1), _WINDOW - _MARGIN):
         held = _OVERLAP if start else 0
         window = slice(start - held, start + _WINDOW)
@@ -137,37 +138,39 @@ def _runs(flags: Tensor) -> Iterator[tuple[int, int]]:
 
 def _bridged(problem: KeypointProblem, state: FitState, time: Tensor) -> FitState:
     """The state with frames without evidence between their neighbours; at the ends, as their only neighbour."""
-    known = (problem.evidence.confidence > 0).any(-1)
-    rows = known.nonzero().squeeze(-1)
-    return state if len(rows) in (0, len(known)) else between(state.rows(rows), time[rows], time)
+    visible = (problem.evidence.confidence > 0).any(-1)
+    rows = visible.nonzero().squeeze(-1)
+    return state if len(rows) in (0, len(visible)) else between(state.rows(rows), time[rows], time)
 
 
-def between(state: FitState, known: Tensor, time: Tensor) -> FitState:
-    """States at some times (T,), of which K ≥ 1 are given at rising times (K,): turning and moving evenly from one to
-    the next, before the first and behind the last as these are.
+def between(state: FitState, at: Tensor, time: Tensor) -> FitState:
+    """States at some times (T,) between K ≥ 1 states at rising times (K,): turning and moving evenly from one to the
+    next; equal to the first before it, and to the last behind it.
     """
-    after = torch.searchsorted(known, time).clamp(max=len(known) - 1)
-    before = (torch.searchsorted(known, time, right=True) - 1).clamp(min=0)
+    after = torch.searchsorted(at, time).clamp(max=len(at) - 1)
+    before = (torch.searchsorted(at, time, right=True) - 1).clamp(min=0)
     low, high = state.rows(before), state.rows(after)
-    share = ((time - known[before]) / (known[after] - known[before]).where(after > before, 1.0)).clamp(0, 1)
+    share = ((time - at[before]) / (at[after] - at[before]).where(after > before, 1.0)).clamp(0, 1)
     turn = matrix_to_axis_angle(low.rotations.mT @ high.rotations)
     mixed = [torch.lerp(a, b, share[:, None]) for a, b in zip(low[1:], high[1:], strict=True)]
     return FitState(low.rotations @ axis_angle_to_matrix(share[:, None, None] * turn), *mixed)
 
 
-def key_frames(known: Tensor, time: Tensor) -> Tensor:
-    """The frames (K,), of those of one person (T,), that are solved before the others: those that show them and begin a
-    tenth of a second, and those before and behind gaps; the first where none shows them.
+def key_frames(visible: Tensor, time: Tensor) -> Tensor:
+    """The frames (K,) of one person, of T, that are solved before the others: visible ones that begin a tenth of a
+    second, and those before and behind gaps; the first if none is visible.
     """
     tenth = torch.div(time, _KEY_SPACING, rounding_mode="floor")
     begins = torch.nn.functional.pad(tenth.diff() > 0, (1, 0), value=True)
-    padded = torch.nn.functional.pad(known, (1, 1))
-    keys = (known & (begins | ~(padded[:-2] & padded[2:]))).nonzero().squeeze(-1)
+    padded = torch.nn.functional.pad(visible, (1, 1))
+    keys = (visible & (begins | ~(padded[:-2] & padded[2:]))).nonzero().squeeze(-1)
     return keys if len(keys) else torch.zeros(1, dtype=torch.int64)
 
 
 def _remembering(problem: KeypointProblem, time: Tensor) -> KeypointProblem:
-    """A limb that is not visible falls back on a usual pose only where its own neighbours in time tell nothing."""
+    """The problem with hidden limbs that fall back on the neutral pose only if no frame within half a second, before or
+    after, shows them.
+    """
     weights = problem.evidence.fallback_weights
     smallest = weights.clone()
     for apart in range(1, len(time)):
@@ -195,6 +198,17 @@ def _huber(squared: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return 2 * scale**2 * (root - 1), 1 / root
 
 
+class _PointTerms(NamedTuple):
+    """Derivatives of the motion's cost by the points: first (T, M, 3), and second (T, M) of frame t with itself and
+    with frames t + 1 and t + 2.
+    """
+
+    pull: Tensor
+    same: Tensor
+    one: Tensor
+    two: Tensor
+
+
 class _Part(NamedTuple):
     """Some of the frames: rows from `first` to before `last`, and the problem of these and two more."""
 
@@ -204,76 +218,99 @@ class _Part(NamedTuple):
 
 
 class SequenceProblem:
-    """The frames of one person, in the order of time, with what their own evidence says.
+    """The frames of one person, in the order of time, with their evidence.
 
     threads  that share the frames; no result depends on their number
     """
 
     def __init__(self, problem: KeypointProblem, motion: FramesInMotion, threads: int = 1) -> None:
         self.problem, self.motion = problem, motion
-        self.width = 3 * len(problem.rig.parents) + 3  # shape and scale stay as they are
-        count = len(motion.to_world)
+        self.width = 3 * len(problem.rig.parents) + 3  # parameters of a frame: shape and scale do not change
         self._threads = threads
+        count = len(motion.to_world)
         ends = [*range(0, count, _PART), count]
         self._parts = [_Part(first, last, problem.select(slice(first, last + 2))) for first, last in pairwise(ends)]
 
     def linearise(self, state: FitState) -> _Blocks:
         """Cost and normal equations at a state."""
 
-        def look(part: _Part) -> tuple[NormalEquations, PosedRig]:
+        # Each frame's own terms, with the two frames behind a part, which its last frames share accelerations with.
+        def frames_alone(part: _Part) -> tuple[NormalEquations, PosedRig]:
             return part.problem.linearise_posed(state.rows(slice(part.first, part.last + 2)))
 
-        looks = in_parallel(look, self._parts, self._threads)
-        counts = [part.last - part.first for part in self._parts]
-        points = torch.cat([posed.points[:n] for n, (_, posed) in zip(counts, looks, strict=True)])
-        points = points @ self.motion.to_world.mT + self.motion.origin[:, None]  # (T, M, 3)
-        held, bends = self.motion.standing.square(), self.motion.bend.unbind(1)  # (T - 1, M), three of (T - 2,)
-        triples = [points[first : first + len(bend)] for first, bend in enumerate(bends)]
-        bend = sum((s[:, None, None] * p for s, p in zip(bends, triples, strict=True)), torch.zeros(()))
+        linearised = in_parallel(frames_alone, self._parts, self._threads)
+        points, cost = [], torch.zeros(())
+        for part, (equations, posed) in zip(self._parts, linearised, strict=True):
+            count = part.last - part.first
+            points.append(posed.points[:count])
+            cost = cost + equations.cost[:count].sum()
+        world = torch.cat(points) @ self.motion.to_world.mT + self.motion.origin[:, None]  # (T, M, 3)
+        motion_costs, by_points = self._motion_terms(world)
+        for motion_cost in motion_costs:
+            cost = cost + motion_cost
+
+        def chained(item: tuple[_Part, tuple[NormalEquations, PosedRig]]) -> tuple[Tensor, ...]:
+            part, (equations, posed) = item
+            return self._part_blocks(part, equations, posed, by_points)
+
+        blocks = in_parallel(chained, list(zip(self._parts, linearised, strict=True)), self._threads)
+        gradient, hessian, below, further_below = (torch.cat(column) for column in zip(*blocks, strict=True))
+        # Frames that are held get no gradient and a huge diagonal.
+        held = self.motion.held
+        gradient[:held] = 0
+        hessian[:held] += 1e9 * hessian.diagonal(dim1=1, dim2=2).amax() * torch.eye(self.width, dtype=hessian.dtype)
+        return _Blocks(cost, gradient, (hessian, below, further_below))
+
+    def _motion_terms(self, points: Tensor) -> tuple[tuple[Tensor, Tensor], _PointTerms]:
+        """Costs of accelerations and of steps of standing feet, of points (T, M, 3) in the world, and derivatives of
+        their sum by the points.
+        """
+        standing = self.motion.standing.square()  # (T - 1, M)
+        bends = self.motion.bend.unbind(1)  # three of (T - 2,)
+        # Accelerations in standard deviations: weighted sums over three frames, robust.
+        acceleration = torch.zeros(())
+        for first, bend in enumerate(bends):
+            acceleration = acceleration + bend[:, None, None] * points[first : first + len(bend)]
+        rho, weight = _huber(acceleration.square().sum(-1), self.motion.robust)  # (T - 2, M)
         step = points.diff(dim=0)
-        rho, weight = _huber(bend.square().sum(-1), self.motion.robust)  # (T - 2, M)
-        cost = sum((own.cost[:n].sum() for n, (own, _) in zip(counts, looks, strict=True)), torch.zeros(()))
-        cost = cost + 0.5 * rho.sum() + 0.5 * (held[..., None] * step.square()).sum()
-        # Derivatives by the points: of frame t, and of frame t with frames t + 1 and t + 2.
+        costs = 0.5 * rho.sum(), 0.5 * (standing[..., None] * step.square()).sum()
         pull = torch.zeros_like(points)
         same, one, two = (torch.zeros_like(points[..., 0]) for _ in range(3))
-        for first, share in enumerate(s[:, None] for s in bends):
+        for first, share in enumerate(bend[:, None] for bend in bends):
             rows = slice(first, first + len(weight))
-            pull[rows] += (share * weight)[..., None] * bend
+            pull[rows] += (share * weight)[..., None] * acceleration
             same[rows] += share**2 * weight
         for first, sign in enumerate((-1, 1)):
-            rows = slice(first, first + len(held))
-            pull[rows] += sign * held[..., None] * step
-            same[rows] += held
+            rows = slice(first, first + len(standing))
+            pull[rows] += sign * standing[..., None] * step
+            same[rows] += standing
         one[:-2] += (bends[0] * bends[1])[:, None] * weight
         one[1:-1] += (bends[1] * bends[2])[:, None] * weight
-        one[:-1] -= held
+        one[:-1] -= standing
         two[:-2] += (bends[0] * bends[2])[:, None] * weight
+        return costs, _PointTerms(pull, same, one, two)
 
-        def blocks(item: tuple[_Part, tuple[NormalEquations, PosedRig]]) -> tuple[Tensor, ...]:
-            (first, last, _), (own, posed) = item
-            assert posed.jacobian is not None
-            P, count, rows = self.width, last - first, slice(first, last)
-            J = posed.jacobian[..., :P]
-            turn = self.motion.to_world[first : first + len(J)]
-            flat = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2).flatten(1, 2)  # (T, 3 M, P)
-            weighted = flat[:count] * same[rows].repeat_interleave(3, 1)[..., None]
-            gradient = own.gradient[:count, :P] + (flat[:count].mT @ pull[rows].flatten(1)[..., None]).squeeze(-1)
-            hessian = own.hessian[:count, :P, :P] + flat[:count].mT @ weighted
-            below = []
-            for offset, share in ((1, one), (2, two)):
-                block, further = torch.zeros_like(hessian), flat[offset:][:count]
-                known = slice(len(further))
-                block[known] = further.mT @ (flat[known] * share[rows][known].repeat_interleave(3, 1)[..., None])
-                below.append(block)
-            return gradient, hessian, *below
-
-        made = in_parallel(blocks, list(zip(self._parts, looks, strict=True)), self._threads)
-        gradient, hessian, below, further_below = (torch.cat(column) for column in zip(*made, strict=True))
-        fixed = self.motion.held
-        gradient[:fixed] = 0
-        hessian[:fixed] += 1e9 * hessian.diagonal(dim1=1, dim2=2).amax() * torch.eye(self.width, dtype=hessian.dtype)
-        return _Blocks(cost, gradient, (hessian, below, further_below))
+    def _part_blocks(
+        self, part: _Part, equations: NormalEquations, posed: PosedRig, terms: _PointTerms
+    ) -> tuple[Tensor, ...]:
+        """Gradient (F, P) of a part's frames, and their blocks (F, P, P) on the diagonal and on the two below it."""
+        assert posed.jacobian is not None
+        P, count, rows = self.width, part.last - part.first, slice(part.first, part.last)
+        # Jacobian of the points in the world, coordinates of a point together.
+        J = posed.jacobian[..., :P]
+        turn = self.motion.to_world[part.first : part.first + len(J)]
+        J = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2).flatten(1, 2)  # (F + 2, 3 M, P)
+        # Chain rule: frame t with itself, then with frames t + 1 and t + 2.
+        weighted = J[:count] * terms.same[rows].repeat_interleave(3, 1)[..., None]
+        gradient = equations.gradient[:count, :P] + (J[:count].mT @ terms.pull[rows].flatten(1)[..., None]).squeeze(-1)
+        hessian = equations.hessian[:count, :P, :P] + J[:count].mT @ weighted
+        below = []
+        for offset, share in ((1, terms.one), (2, terms.two)):
+            block, later = torch.zeros_like(hessian), J[offset:][:count]
+            inside = slice(len(later))  # the last frames of the sequence have no later ones
+            block[inside] = later.mT @ (J[inside] * share[rows][inside].repeat_interleave(3, 1)[..., None])
+            below.append(block)
+        return gradient, hessian, *below
 
     def retract(self, state: FitState, step: Tensor) -> FitState:
         """The state after a step (T, P)."""
@@ -286,6 +323,7 @@ def solve_block_pentadiagonal(diagonals: tuple[Tensor, Tensor, Tensor], right: T
 
     Block Cholesky over pairs of frames; None where H is not positive definite.
     """
+    # Pairs of frames make a block-tridiagonal matrix; an odd last frame is paired with a row of the identity.
     count, width = right.shape
     same, one, two = (torch.nn.functional.pad(d, (0, 0, 0, 0, 0, count % 2)) for d in diagonals)
     if count % 2:
@@ -296,6 +334,7 @@ def solve_block_pentadiagonal(diagonals: tuple[Tensor, Tensor, Tensor], right: T
     upper, lower = (two[first], one[second]), (torch.zeros_like(two[first]), two[second])
     low = torch.cat((torch.cat(upper, 2), torch.cat(lower, 2)), 1)
     b = right.view(-1, 2 * width, 1)
+    # Factor and forward substitution in one pass over the pairs, then backward substitution.
     factors: list[Tensor] = []
     forward: list[Tensor] = []
     for k in range(len(H)):
@@ -331,6 +370,7 @@ def solve_sequence(problem: SequenceProblem, state: FitState, options: SolverOpt
     blocks, damping = problem.linearise(state), options.damping
     for _ in range(options.iterations):
         step = _step(blocks, damping)
+        # An accepted step lowers the damping tenfold; a rejected one, or none, raises it.
         if step is not None:
             trial = problem.retract(state, step)
             after = problem.linearise(trial)

@@ -2,8 +2,8 @@
 
 Pose networks mistake left for right for runs of frames, of the whole body or of the legs or arms alone. Each frame has
 four hypotheses: its landmarks as detected, and with legs, arms or both swapped. The path through all frames that costs
-least is found by dynamic programming: a swap costs a little in every frame, a limb that jumps from one place to another
-costs more, once.
+least is found by dynamic programming: a swap costs a little in every frame, a limb that jumps costs
+more, once.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.detect.person import DetectedPerson
 
 _LEGS = ("hip", "knee", "ankle", "heel", "foot_index", "big_toe", "small_toe")
-_ARMS = ("shoulder", "elbow", "wrist", "pinky", "index", "thumb", "eye_inner", "eye", "eye_outer", "ear", "mouth")
-_SWAPS = ((), _LEGS, _ARMS, _LEGS + _ARMS)
+_UPPER_BODY = ("shoulder", "elbow", "wrist", "pinky", "index", "thumb", "eye_inner", "eye", "eye_outer", "ear", "mouth")
+_SWAPS = ((), _LEGS, _UPPER_BODY, _LEGS + _UPPER_BODY)
 _SWAP_COST = 0.6  # a frame, for each half of the body
 _JUMP = 0.06  # of the person's size: a landmark that moves as far from one frame to the next has jumped
-_MOST = 4.0  # cost of a landmark's jump
-_FORGET = 10  # frames after which a place tells nothing
+_MAX_JUMP_COST = 4.0  # of one landmark
+_FORGET = 10  # frames after which an earlier position no longer counts
 
 
 def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> list[DetectedPerson]:
-    """The person of one track in rising frames, with left and right as the whole sequence has them.
+    """The person of one track in rising frames, with left and right consistent over the sequence.
 
     All people have the same skeleton.
     """
@@ -39,27 +39,27 @@ def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> lis
     hypotheses = keypoints[:, orders]  # (T, 4, L, 3)
     sided = np.flatnonzero(orders[-1] != np.arange(len(skeleton)))
     size = np.array([max(float((p.box[2:] - p.box[:2]).max()), 1.0) for p in people])
-    own = _SWAP_COST * np.array([0.0, 1.0, 1.0, 2.0])
-    cost = np.tile(own, (len(people), 1))
+    swap_cost = _SWAP_COST * np.array([0.0, 1.0, 1.0, 2.0])
+    cost = np.tile(swap_cost, (len(people), 1))
     steps = []
     for t in range(1, len(people)):
         gap = frames[t] - frames[t - 1]
         before, now = hypotheses[t - 1][:, None, sided], hypotheses[t][None, :, sided]
         apart = np.linalg.norm(before[..., :2] - now[..., :2], axis=-1) / (_JUMP * size[t] * np.sqrt(gap))
         weight = np.minimum(before[..., 2], now[..., 2]) * max(1 - gap / _FORGET, 0.0)
-        steps.append((weight * _MOST * apart**2 / (_MOST + apart**2)).sum(-1))
+        steps.append((weight * _MAX_JUMP_COST * apart**2 / (_MAX_JUMP_COST + apart**2)).sum(-1))
     return [
         _swapped(person, orders[choice]) if choice else person
         for person, choice in zip(people, best_path(cost, steps), strict=True)
     ]
 
 
-def best_path(own: NDArray[np.float64], steps: Sequence[NDArray[np.float64]]) -> list[int]:
-    """The choice in each of T frames that costs least in all: own (T, K) of a choice, steps T − 1 (K, K) from a choice
-    of one frame to that of the next. The first of equals.
+def best_path(costs: NDArray[np.float64], steps: Sequence[NDArray[np.float64]]) -> list[int]:
+    """The choice in each of T frames with the lowest total: costs (T, K) of a choice, steps T − 1 (K, K) from a
+    choice of one frame to that of the next. The first of equals.
     """
-    total, came_from = own[0], []
-    for here, step in zip(own[1:], steps, strict=True):
+    total, came_from = costs[0], []
+    for here, step in zip(costs[1:], steps, strict=True):
         through = total[:, None] + step
         came_from.append(through.argmin(0))
         total = through.min(0) + here

@@ -22,7 +22,7 @@ _BONE_NOISE = 0.01  # metres: how differently the two models place the same join
 
 
 def world_motion_to_camera(params: BodyParams, world_to_camera: np.ndarray, body: Body) -> BodyParams:
-    """N bodies in world axes as they are before N cameras (N, 4, 4): pelvis rotation R R₀, pelvis R p + t."""
+    """N bodies in world axes, moved before N cameras (N, 4, 4): pelvis rotation R R₀, pelvis R p + t."""
     turn, offset = torch.from_numpy(world_to_camera[:, :3, :3]), torch.from_numpy(world_to_camera[:, :3, 3])
     poses = torch.from_numpy(np.array(params.poses, np.float64))
     poses[:, :3] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(poses[:, :3]))
@@ -49,8 +49,8 @@ def smplx_to_smpl(path: Path, params: BodyParams, body: Body) -> BodyParams:
     placed = forward_kinematics(rotations, joints, parents).positions
     placed = placed + torch.from_numpy(np.array(params.trans, np.float64))[:, None]
     betas = _betas_with_bones(body, joints)
-    own = forward_kinematics(rotations, body.rest_joints(betas.float()).double()[:, :_SHARED], parents).positions
-    return BodyParams(params.poses, betas.numpy(), (placed - own).mean(1).numpy())
+    posed = forward_kinematics(rotations, body.rest_joints(betas.float()).double()[:, :_SHARED], parents).positions
+    return BodyParams(params.poses, betas.numpy(), (placed - posed).mean(1).numpy())
 
 
 def _rest_of_smplx(path: Path) -> tuple[Tensor, Tensor]:

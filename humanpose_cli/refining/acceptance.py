@@ -1,12 +1,12 @@
 """Whether a refined body aligns better, by a measure that refinement did not use: the person's silhouette.
 
-The pose network that finds people also tells which pixels show each of them. Refinement looks at colours inside of the
+The pose network that finds people also segments the pixels of each of them. Refinement looks at colours inside of the
 body's own outline and never at that mask, so the overlap of mask and drawn body (intersection over union) is evidence
 of its own. Clothes and hair make the mask wider than the body, alike before and after.
 
 A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring frames of the track. A small gain
 says little, since clothes and arms before the trunk change the overlap, too. And what moves a fit that was nearly right
-errs as much as the fit itself: then the overlap is greatest halfway, and a body between the two is nearer to the truth
+errs as much as the fit itself: then the overlap is largest halfway, and a body between the two is nearer to the truth
 than either. Where it still grows at the end, as on real videos, the whole refinement is kept.
 
 Least gain and part are calibrated on 18 rendered clips and tried on 17 others (docs/refine.md).
@@ -28,7 +28,7 @@ from humanpose_cli.io.fit_files import FitRecord
 Array = NDArray[Any]
 
 _NEIGHBOURS = 12.0  # frames: standard deviation of the average over a track
-_LEAST_GAIN = 0.1  # share of what the overlap lacks to 1
+_MIN_GAIN = 0.1  # share of what the overlap lacks to 1
 _PART = 0.7  # of the way to where the overlap would be greatest
 _FADE = 3.0  # frames over which a track goes from the fit to its refinement
 
@@ -64,18 +64,20 @@ def accepted_share(frames: NDArray[np.integer], overlaps: Array) -> Array:
     frames    (R,) increasing
     overlaps  (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a mask
 
-    The parabola through a row's overlaps, averaged over neighbours in time, tells where on the way the overlap would be
-    greatest and what it gains by then, as a share of what was lacking. Where that is enough, the row goes a part of the
-    way there: the fit's own errors are independent of those that refinement makes, so that the best is between them.
-    Between accepted and refused stretches the body goes over in some frames, since a jump would be worse than either.
+    The parabola through a row's overlaps, averaged over neighbours in time, gives the share of the way at which the
+    overlap would be largest and its gain there, as a share of what was lacking. If that is enough, the row goes a part
+    of the way there: the fit's errors are independent of those of refinement, so that the best is between them. Between
+    accepted and refused stretches the share changes over some frames, because a jump would be worse than either.
     """
-    known = np.isfinite(overlaps).all(1).astype(float)
-    fit, half, whole = (_average(frames, np.where(known > 0, column, 0), known, _NEIGHBOURS) for column in overlaps.T)
-    slope, bend = _parabola(fit, half, whole)
+    measured = np.isfinite(overlaps).all(1).astype(float)
+    fit, half, moved = (
+        _average(frames, np.where(measured > 0, column, 0), measured, _NEIGHBOURS) for column in overlaps.T
+    )
+    slope, bend = _parabola(fit, half, moved)
     highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
     reached = np.minimum(highest, 1)
     gain = slope * reached + bend * reached**2
-    share = np.where(gain > _LEAST_GAIN * (1 - fit), np.minimum(_PART * highest, 1), 0)
+    share = np.where(gain > _MIN_GAIN * (1 - fit), np.minimum(_PART * highest, 1), 0)
     return np.asarray(_average(frames, share, np.ones(len(frames)), _FADE)) if len(frames) > 1 else share
 
 
@@ -83,15 +85,15 @@ def overlap_at(overlaps: Array, share: Array) -> Array:
     """The overlap of each row at its share of the way: (R,), by the parabola through the three (R, 3) that were
     measured; exactly those at 0, a half and 1, and NaN where they are.
     """
-    fit, half, whole = overlaps.T
-    slope, bend = _parabola(fit, half, whole)
+    fit, half, moved = overlaps.T
+    slope, bend = _parabola(fit, half, moved)
     return np.asarray(fit + slope * share + bend * share**2)
 
 
-def _parabola(fit: Array, half: Array, whole: Array) -> tuple[Array, Array]:
+def _parabola(fit: Array, half: Array, moved: Array) -> tuple[Array, Array]:
     """Slope and bend of fit + slope · share + bend · share² through the overlaps at 0, a half and 1."""
-    bend = 2 * (whole - 2 * half + fit)
-    return whole - fit - bend, bend
+    bend = 2 * (moved - 2 * half + fit)
+    return moved - fit - bend, bend
 
 
 def _average(frames: NDArray[np.integer], values: Array, weights: Array, sigma: float) -> Array:

@@ -69,17 +69,18 @@ class FlowCorrespondence:
 
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
         maps = (rendering.rgb, rendering.textured, photos)
-        pairs = [self._one(*(values[i].cpu().numpy() for values in maps)) for i in range(len(photos))]
-        flow, confidence = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        crops = zip(*(values.cpu().numpy() for values in maps), strict=True)
+        flows, confidences = zip(*(self._one(*crop) for crop in crops), strict=True)
+        flow, confidence = torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(confidences))
         return Displacements(flow, confidence * rendering.mask.cpu())
 
     def _one(self, rgb: Array, textured: Array, photo: Array) -> tuple[Array, Array]:
         rendered = rgb * textured + _without_person(photo, textured[0]) * (1 - textured)
-        drawn, seen = (_grey(image) for image in (rendered, photo))
+        drawn, photographed = (_grey(image) for image in (rendered, photo))
         side = len(drawn)
         start = np.zeros((side, side, 2), np.float32)
-        forward = np.asarray(self._flow.calc(drawn, seen, start.copy()), np.float32)
-        backward = np.asarray(self._flow.calc(seen, drawn, start), np.float32)
+        forward = np.asarray(self._flow.calc(drawn, photographed, start.copy()), np.float32)
+        backward = np.asarray(self._flow.calc(photographed, drawn, start), np.float32)
         y, x = np.mgrid[:side, :side].astype(np.float32)
         to_x, to_y = x + forward[..., 0], y + forward[..., 1]
         back = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -139,8 +140,8 @@ class ChartedPoints:
     def __call__(self, name: str, size: tuple[int, int]) -> tuple[Array, Array]:
         """Pixels (M, 2) of an image and the vertices (M,) that they show. InputError where nothing is known of it."""
         found = torch.from_numpy(np.asarray(self._points(name, size), np.float64))
-        vertices, known = self._nearest(found[:, 2].round().long(), found[:, 3:])
-        return found[known, :2].numpy(), vertices[known].numpy()
+        vertices, valid = self._nearest(found[:, 2].round().long(), found[:, 3:])
+        return found[valid, :2].numpy(), vertices[valid].numpy()
 
 
 def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> ChartedPoints:

@@ -68,7 +68,7 @@ def fits_with_frames(
     """Which frames belong to which fits.
 
     paths   files of fits, and folders of fit files
-    inputs  one file of fits takes all; several are told apart by their names: `a/clip.mp4.fit.npz` is of `a/clip.mp4`
+    inputs  one file of fits takes all; several are matched by their names: `a/clip.mp4.fit.npz` is of `a/clip.mp4`
     out     a folder, or the fit file's name
     InputError where the only path is missing.
     """

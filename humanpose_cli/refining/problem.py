@@ -4,7 +4,7 @@ For the rows (frames) of one track, with the fit that refinement starts from as 
     Σ ρ(|Π(x_k) − target_k| / σ_k)                     dense reprojection of surface points, Geman-McClure's ρ
     + pose prior and joint limits of each row
     + |log(R₀ᵀ R)|² / σ_r² of every joint's relative rotation, and the joints' depths about the pelvis
-    + the pelvis' depth: pixels hardly tell it
+    + the pelvis' depth: pixels hardly determine it
     + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / (Δt² σ_a))      accelerations of the joints in neighbouring frames of a shot,
                                                         at the frames' own times
 The shape is one for all rows of a track: `common_shape` moves it before the poses are solved, while it is held. SMPLify
@@ -124,7 +124,7 @@ def hold_share(misfit: float, *, prior: bool) -> float:
 
     On rendered people the true bodies are 2.1 noise levels off the detector's keypoints (1.5 to 2.7 in eight of ten): a
     fit as far off as that may be as good as the truth, and whatever it moves by would copy the keypoints' errors. What
-    lies above tells how wrong the fit is: the truth turned by 0.02, 0.05 and 0.08 rad at every joint is 2.7, 3.4 and
+    lies above measures how wrong the fit is: the truth turned by 0.02, 0.05 and 0.08 rad at every joint is 2.7, 3.4 and
     4.3 off, Neural Body Fitting's network 4.7. A fit that follows its keypoints more closely than the truth would was
     made from them (real videos: 1.0 to 1.6); they pull it nowhere, and it is free to follow the pixels.
 
@@ -243,18 +243,18 @@ class AlignmentProblem:
 
     def _linearise(self, state: FitState, fixed: Tensor) -> _Linearised:
         equations, joints, joint_J = self.rows(state)
-        own = equations.hessian[:, :_POSE, :_POSE]
+        diagonal = equations.hessian[:, :_POSE, :_POSE]
         gradient = equations.gradient[:, :_POSE]
-        next_row, after_next = torch.zeros_like(own), torch.zeros_like(own)
+        next_row, after_next = torch.zeros_like(diagonal), torch.zeros_like(diagonal)
         cost = float(equations.cost.sum())
         if len(self.evidence.triples):
-            cost += self._add_accelerations(joints, joint_J[..., :_POSE], gradient, (own, next_row, after_next))
+            cost += self._add_accelerations(joints, joint_J[..., :_POSE], gradient, (diagonal, next_row, after_next))
         for blocks, distance in ((next_row, 1), (after_next, 2)):
             blocks[fixed] = 0
             blocks[: len(fixed) - distance][fixed[distance:]] = 0
-        own[fixed] = torch.eye(_POSE, dtype=own.dtype)
+        diagonal[fixed] = torch.eye(_POSE, dtype=diagonal.dtype)
         gradient[fixed] = 0
-        return _Linearised(cost, gradient, (own, next_row, after_next))
+        return _Linearised(cost, gradient, (diagonal, next_row, after_next))
 
     def _add_accelerations(
         self, joints: Tensor, jacobian: Tensor, gradient: Tensor, blocks: tuple[Tensor, Tensor, Tensor]
@@ -277,12 +277,14 @@ class AlignmentProblem:
 
 def _chain_step(at: _Linearised, damping: float) -> Tensor | None:
     """−(H + λ diag H)⁻¹ g (N, Q) of a block-pentadiagonal H, by a banded Cholesky; None where it is not positive."""
-    own, next_row, after_next = at.blocks
+    same_row, next_row, after_next = at.blocks
     count, width = at.gradient.shape
-    diagonal = own.diagonal(dim1=1, dim2=2)
+    diagonal = same_row.diagonal(dim1=1, dim2=2)
     floor = 1e-9 * diagonal.amax(-1, keepdim=True) + 1e-12
-    own = own + torch.diag_embed(damping * diagonal + floor)
-    columns = torch.cat((own, next_row, after_next), 1).numpy()  # (N, 3 Q, Q): a column from its own block downwards
+    same_row = same_row + torch.diag_embed(damping * diagonal + floor)
+    columns = torch.cat(
+        (same_row, next_row, after_next), 1
+    ).numpy()  # (N, 3 Q, Q): a column from its own block downwards
     # Band storage begins every column at its diagonal.
     rows = np.arange(3 * width)[:, None] + np.arange(width)
     padded = np.concatenate((columns, np.zeros((count, width, width))), 1)

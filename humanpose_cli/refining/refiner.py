@@ -25,8 +25,7 @@ from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.person_view import PersonView, bake_view, person_views, photo_tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
-from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import explained
@@ -35,6 +34,7 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.sequences import second_differences
@@ -66,20 +66,20 @@ from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
 TEXELS = 512  # of a person's texture, along each side
 _SHIPPED = "refiner"  # the displacement network's name among the package's weights
-_TOGETHER, _TOGETHER_ON_GPU = 8, 64  # people whom the network compares at once
+_BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
 _FULL = 12.0  # summed confidence of a surface point's pixels from which it counts fully
 
 
-def check_surface(kind: CorrespondenceKind, *, given: bool) -> None:
-    """UsageError where DensePose's output is missing or of no use."""
-    if kind == "densepose" and not given:
+def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
+    """UsageError if DensePose's output is missing or of no use."""
+    if kind == "densepose" and not available:
         raise UsageError("densepose", "is missing", expected="DensePose's output on the frames")
-    if given and kind != "densepose":
+    if available and kind != "densepose":
         raise UsageError("densepose", "is of no use", got=f"correspondence {kind}", remedy="densepose")
 
 
-class _Seen(NamedTuple):
-    """A frame with people in it: its rows in the fit, their surfaces (P, V, 3) and crops, and its pixels."""
+class _FramePeople(NamedTuple):
+    """The people of a frame: their rows in the fit, surfaces (P, V, 3) and crops, and the frame's pixels."""
 
     rows: NDArray[np.integer]
     vertices: Tensor
@@ -88,7 +88,7 @@ class _Seen(NamedTuple):
 
 
 class _Pulls(NamedTuple):
-    """Where points of the alignment rig are pulled to: pixels (N, M, 2) of the frame, weights (N, M) = 1 / σ."""
+    """Targets of the alignment rig's points: pixels (N, M, 2) of the frame, weights (N, M) = 1 / σ."""
 
     pixels: NDArray[np.float32]
     weights: NDArray[np.float32]
@@ -104,7 +104,7 @@ class Refiner:
 
     `batch_size` counts people, of one frame or several, that the displacement network compares at once, by default 64
     on a GPU and 8 on the CPU; flow compares them one by one.
-    UsageError for weights or a surface that nothing would look at, and without the surface that is needed.
+    UsageError for weights or a surface that are not used, and without the surface that is needed.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class Refiner:
         kind = options.correspondence
         if kind == "auto":
             kind = "densepose" if surface is not None else "network" if weights else "flow"
-        check_surface(kind, given=surface is not None)
+        check_surface(kind, available=surface is not None)
         if weights and kind != "network":
             raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
         self.options = replace(options, correspondence=kind)
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
         self._precision: Precision = "full"
-        self._surface, self._together = surface, 1
+        self._surface, self._batch_size = surface, 1
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
@@ -138,7 +138,7 @@ class Refiner:
             on = resolve_device(device)
             network = DisplacementPredictor.load(path, on, precision)
             self._correspondence, self._precision = NetworkCorrespondence(network), network.precision
-            self._together = batch_size or (_TOGETHER if on == "cpu" else _TOGETHER_ON_GPU)
+            self._batch_size = batch_size or (_BATCH_SIZE if on == "cpu" else _BATCH_SIZE_ON_GPU)
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
     @property
@@ -159,12 +159,12 @@ class Refiner:
         texels = TexelMap(body.uv, body.uv_faces, TEXELS)
         chosen = _texture_rows(fit, self.options.texture_frames)
         samples = {track: TextureSamples(TEXELS) for track in fit.tracks}
-        for seen in self._people(fit, frames, body, progress, "frames for textures", chosen):
-            for row, vertices, view, mask in zip(
-                seen.rows, seen.vertices, seen.views, self._masks(fit, seen), strict=True
-            ):
+        for people in self._people(fit, frames, body, progress, "frames for textures", chosen):
+            for i, mask in enumerate(self._masks(fit, people)):
+                row = people.rows[i]
                 if chosen[row]:
-                    samples[int(fit.track_id[row])].add(bake_view(view, body, vertices, mask, texels))
+                    baked = bake_view(people.views[i], body, people.vertices[i], mask, texels)
+                    samples[int(fit.track_id[row])].add(baked)
         return {track: taken.texture(texels.covered) for track, taken in samples.items()}
 
     def refine(
@@ -176,11 +176,11 @@ class Refiner:
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
-        """The fit with every person moved onto the pixels where that aligns better; `options` say what was accepted.
+        """The fit with every person moved onto the pixels if that aligns better; `options` report what was accepted.
 
         frames    those of the fit, see `AnyFrames`
-        body      of the fit, where it came from a file
-        textures  as `textures` gives them; None: made from the frames
+        body      of the fit, if it came from a file
+        textures  as `textures` returns them; None: made from the frames
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
@@ -195,21 +195,26 @@ class Refiner:
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
         progress: Progress = no_progress,
     ) -> tuple[Fit, Fit]:
-        """All bodies moved, and what `refine` keeps of that."""
+        """All bodies moved, and the part of that which `refine` keeps."""
         if not len(fit):
             return fit, fit
         body = fit.body_model(body)
         if not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, progress))
-            fit = _with_bodies(fit, body, *_state(fit)[:3])
+            fit = _with_bodies(fit, body, _state(fit))
         if textures is None and self.needs_textures:
             textures = self.textures(fit, frames, body=body, progress=progress)
         surface = SurfacePoints(body, self.options.points)
         rig = alignment_rig(body, surface.landmarks)
         moved = fit
-        for number in range(self.options.rounds):
-            what = f"frames of round {number + 1}"
-            pulls = self._compare(moved, frames, body, surface, rig, textures or {}, progress, what)
+        for number in range(1, self.options.rounds + 1):
+            # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
+            pulls = _keypoint_pulls(fit, rig, len(surface), self.options.weights.keypoint_noise)
+            if self._surface is not None:
+                _pull_to_vertices(moved, body, self._surface, surface, rig, pulls, self.options.weights.pixel_noise)
+            if self._correspondence is not None:
+                people = self._people(moved, frames, body, progress, f"frames of round {number}")
+                self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls)
             moved = self._solved(fit, moved, body, rig, pulls)
         return moved, self._kept(fit, moved, frames, body, progress)
 
@@ -221,7 +226,7 @@ class Refiner:
         progress: Progress,
         what: str,
         wanted: NDArray[np.bool_] | None = None,
-    ) -> Iterator[_Seen]:
+    ) -> Iterator[_FramePeople]:
         """The frames with people, one after the other.
 
         wanted  (N,) rows; frames without any of them are left out
@@ -232,55 +237,48 @@ class Refiner:
                 if len(rows) and (wanted is None or wanted[rows].any()):
                     vertices = body_vertices(body, fit, rows)
                     views = person_views(pixels, vertices, body.faces, fit.camera(frame), self.options.size)
-                    yield _Seen(rows, vertices, views, pixels)
+                    yield _FramePeople(rows, vertices, views, pixels)
                 progress(done, fit.frame_count, what)
 
-    def _masks(self, fit: Fit, seen: _Seen) -> list[NDArray[np.float32] | None]:
+    def _masks(self, fit: Fit, people: _FramePeople) -> list[NDArray[np.float32] | None]:
         """Each person's mask in their crop."""
-        masks = masks_of_rows(fit, seen.rows, seen.pixels, self._pool)
+        masks = masks_of_rows(fit, people.rows, people.pixels, self._pool)
         return [
             None if mask is None else mask.in_view(view.crop.affine, view.crop.size)
-            for mask, view in zip(masks, seen.views, strict=True)
+            for mask, view in zip(masks, people.views, strict=True)
         ]
 
-    def _compare(
+    def _pull_to_photographs(
         self,
         fit: Fit,
-        frames: FitFrames,
+        frames: Iterable[_FramePeople],
         body: Body,
         surface: SurfacePoints,
         rig: LandmarkRig,
         textures: Mapping[int, NDArray[np.uint8]],
-        progress: Progress,
-        what: str,
-    ) -> _Pulls:
-        """Where the photographs have the points of the rig."""
-        count, points = len(fit), rig.landmark_count
-        pulls = _Pulls(np.zeros((count, points, 2), np.float32), np.zeros((count, points), np.float32))
+        pulls: _Pulls,
+    ) -> None:
+        """Pulls surface points by the displacements between textured renderings and photographs, in place."""
+        assert self._correspondence is not None
         noise = self.options.weights.pixel_noise * self.options.size / 256
-        _pull_to_keypoints(fit, surface, pulls, self.options.weights.keypoint_noise)
-        if self._surface is not None:
-            _pull_to_vertices(fit, body, self._surface, surface, rig, pulls, self.options.weights.pixel_noise)
-        if self._correspondence is None:
-            return pulls
-        for seen in _together(self._people(fit, frames, body, progress, what), self._together):
-            shown = [textures[int(fit.track_id[row])] for row in seen.rows]
-            cameras = [view.camera for view in seen.views]
-            rendering = render_bodies(body, seen.vertices, cameras, self.options.size, shown)
-            found = self._correspondence(rendering, photo_tensor(seen.views))
-            hidden = torch.from_numpy(np.stack([view.hidden for view in seen.views]))
+        points = slice(0, len(surface))
+        for people in _batches(frames, self._batch_size):
+            cameras = [view.camera for view in people.views]
+            person_textures = [textures[int(fit.track_id[row])] for row in people.rows]
+            rendering = render_bodies(body, people.vertices, cameras, self.options.size, person_textures)
+            found = self._correspondence(rendering, photo_tensor(people.views))
+            # Pixels that another person covers say nothing of this one.
+            hidden = torch.from_numpy(np.stack([view.hidden for view in people.views]))
             found = found._replace(confidence=found.confidence.masked_fill(hidden[:, None], 0))
             shift, confidence = surface.displacements(rendering, found)
-            state = _state(fit.select(seen.rows))
-            drawn = rig.pose(state.rotations, state.root, state.betas).points[:, : len(surface)]
-            for i, (row, view) in enumerate(zip(seen.rows, seen.views, strict=True)):
+            drawn = _points(fit, people.rows, rig)[:, points]
+            for i, (row, view) in enumerate(zip(people.rows, people.views, strict=True)):
                 camera, scale = fit.camera(int(fit.frame_index[row])), view.crop.scale
-                pulls.pixels[row, : len(surface)] = camera.project(drawn[i]) + shift[i] / scale
-                pulls.weights[row, : len(surface)] = (confidence[i] / _FULL).clamp(max=1).sqrt() * scale / noise
-        return pulls
+                pulls.pixels[row, points] = camera.project(drawn[i]) + shift[i] / scale
+                pulls.weights[row, points] = (confidence[i] / _FULL).clamp(max=1).sqrt() * scale / noise
 
     def _solved(self, fit: Fit, start: Fit, body: Body, rig: LandmarkRig, pulls: _Pulls) -> Fit:
-        """Every track solved; `fit` is the anchor, `start` where the solver begins."""
+        """Every track solved; `fit` is the anchor, `start` the solver's first state."""
         state, prior = _state(start), self.options.prior == "pose"
         for track in fit.tracks:
             rows = fit.rows_of(track)
@@ -291,22 +289,23 @@ class Refiner:
             )
             problem = AlignmentProblem(rig, evidence, weights, prior=prior)
             with one_thread_each():
-                solved = problem.solve_in_windows(FitState(*(values[rows] for values in state)))
+                solved = problem.solve_in_windows(state.rows(rows))
             for values, found in zip(state, solved, strict=True):
                 values[rows] = found
-        return _with_bodies(fit, body, state.rotations, state.root, state.betas)
+        return _with_bodies(fit, body, state)
 
     def _kept(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> Fit:
         """As much of the way to the moved bodies as aligns better."""
+        # The overlap with the silhouette at the fit, halfway, and at the moved bodies.
         half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
         overlaps = np.full((len(fit), 3), np.nan)
-        for seen in self._people(fit, frames, body, progress, "frames compared"):
-            cameras = [view.camera for view in seen.views]
-            ways = [seen.vertices, *(body_vertices(body, each, seen.rows) for each in (half, moved))]
+        for people in self._people(fit, frames, body, progress, "frames compared"):
+            cameras = [view.camera for view in people.views]
+            ways = [people.vertices, *(body_vertices(body, each, people.rows) for each in (half, moved))]
             drawn = [render_bodies(body, each, cameras, self.options.size).mask[:, 0].numpy() for each in ways]
-            for i, mask in enumerate(self._masks(fit, seen)):
+            for i, mask in enumerate(self._masks(fit, people)):
                 if mask is not None:
-                    overlaps[seen.rows[i]] = [overlap(mask, each[i], seen.views[i].hidden) for each in drawn]
+                    overlaps[people.rows[i]] = [overlap(mask, each[i], people.views[i].hidden) for each in drawn]
         share = np.zeros(len(fit))
         for track in fit.tracks:
             rows = fit.rows_of(track)
@@ -315,9 +314,9 @@ class Refiner:
         return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
     def _report(self, fit: Fit, share: NDArray[Any], overlaps: NDArray[Any]) -> dict[str, Any]:
-        """What a fit file says of its refinement."""
+        """The entry of a fit file's options about its refinement."""
 
-        def told(values: NDArray[Any]) -> list[float | None]:
+        def rounded(values: NDArray[Any]) -> list[float | None]:
             return [None if np.isnan(v) else round(float(v), 4) for v in values]
 
         tracks = {}
@@ -326,8 +325,8 @@ class Refiner:
             tracks[str(track)] = {
                 "frames": fit.frame_index[rows].tolist(),
                 "accepted": [round(float(s), 3) for s in share[rows]],
-                "overlap_before": told(overlaps[rows, 0]),
-                "overlap_after": told(overlap_at(overlaps[rows], share[rows])),
+                "overlap_before": rounded(overlaps[rows, 0]),
+                "overlap_after": rounded(overlap_at(overlaps[rows], share[rows])),
             }
         report = {"settings": self.identity, "measure": "silhouette", "tracks": tracks}
         return report if self._precision == "full" else {**report, "precision": self._precision}
@@ -339,83 +338,98 @@ class Refiner:
         self._pool.close()
 
 
-def _together(people: Iterable[_Seen], count: int) -> Iterator[_Seen]:
+def _batches(frames: Iterable[_FramePeople], count: int) -> Iterator[_FramePeople]:
     """Frames joined until they hold `count` people or more; pixels are those of the last one."""
-    waiting: list[_Seen] = []
+    waiting: list[_FramePeople] = []
 
-    def joined() -> _Seen:
-        rows, vertices = np.concatenate([s.rows for s in waiting]), torch.cat([s.vertices for s in waiting])
-        return _Seen(rows, vertices, [view for s in waiting for view in s.views], waiting[-1].pixels)
+    def joined() -> _FramePeople:
+        rows, vertices = np.concatenate([f.rows for f in waiting]), torch.cat([f.vertices for f in waiting])
+        return _FramePeople(rows, vertices, [view for f in waiting for view in f.views], waiting[-1].pixels)
 
-    for seen in people:
-        waiting.append(seen)
-        if sum(len(s.rows) for s in waiting) >= count:
+    for people in frames:
+        waiting.append(people)
+        if sum(len(f.rows) for f in waiting) >= count:
             yield joined()
             waiting.clear()
     if waiting:
         yield joined()
 
 
-def _texture_rows(fit: Fit, most: int) -> NDArray[np.bool_]:
+def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
     """(N,) the rows that textures are made from: of each track at most so many, spread over its frames."""
     chosen = np.zeros(len(fit), bool)
     for track in fit.tracks:
         rows = fit.rows_of(track)
-        chosen[rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]] = True
+        chosen[rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).round().astype(int))]] = True
     return chosen
 
 
 def _state(fit: FitRecord) -> FitState:
-    """The rows of a fit as the solver takes them."""
+    """The rows of a fit as states of the solver."""
     rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses).double().view(len(fit), -1, 3))
     root, betas = torch.from_numpy(fit.joints3d[:, 0]).double(), torch.from_numpy(fit.betas).double()
     return FitState(rotations, root, betas, torch.zeros(len(fit), 1, dtype=torch.float64))
 
 
-def _pull_to_keypoints(fit: Fit, surface: SurfacePoints, pulls: _Pulls, noise: float) -> None:
-    """Pulls the landmarks to the detector's keypoints, in place; `noise` in pixels of a crop of 256."""
+def _points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
+    """(R, M, 3) metres, camera axes, the rig's points of some rows."""
+    state = _state(fit.select(rows))
+    return rig.pose(state.rotations, state.root, state.betas).points
+
+
+def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> _Pulls:
+    """Pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the other points
+    are not pulled.
+
+    noise  in pixels of a crop of 256
+    """
+    count, points = len(fit), rig.landmark_count
+    pulls = _Pulls(np.zeros((count, points, 2), np.float32), np.zeros((count, points), np.float32))
     height = np.maximum(fit.boxes[:, 2:] - fit.boxes[:, :2], 1).max(1)
     sigma = noise * height / (BODY_FILL * 256)
-    pulls.pixels[:, len(surface) :] = fit.keypoints2d[..., :2]
-    pulls.weights[:, len(surface) :] = fit.keypoints2d[..., 2] / sigma[:, None]
+    pulls.pixels[:, first:] = fit.keypoints2d[..., :2]
+    pulls.weights[:, first:] = fit.keypoints2d[..., 2] / sigma[:, None]
+    return pulls
 
 
 def _pull_to_vertices(
     fit: Fit,
     body: Body,
-    known: ChartedPoints,
+    charted: ChartedPoints,
     surface: SurfacePoints,
     rig: LandmarkRig,
     pulls: _Pulls,
     noise: float,
 ) -> None:
-    """Pulls surface points as the pixels that show the vertices around them lie from these vertices, in place.
+    """Pulls surface points by the shifts between the vertices around them and the pixels that show these, in place.
 
-    noise  in pixels of a crop of 256. A pixel is of the person in whose box it lies, of several the one whose vertex is
-    nearest for their size.
+    noise  in pixels of a crop of 256. A pixel belongs to the person in whose box it lies, of several to the one whose
+    vertex is nearest for their size.
     """
+    points = slice(0, len(surface))
     for frame in np.unique(fit.frame_index).tolist():
         rows, camera = fit.rows_for(frame), fit.camera(frame)
         width, height = fit.image_size[frame].tolist()
-        pixels, vertices = known(str(fit.frame_names[frame]), (width, height))
+        pixels, vertices = charted(str(fit.frame_names[frame]), (width, height))
         if not len(pixels):
             continue
         shift = pixels - camera.project(body_vertices(body, fit, rows)[:, vertices].double().numpy())  # (P, M, 2)
         boxes = fit.boxes[rows][:, None]
         size = np.maximum(boxes[..., 2:] - boxes[..., :2], 1).max(-1)
         inside = ((pixels >= boxes[..., :2]) & (pixels <= boxes[..., 2:])).all(-1)
-        apart = np.where(inside, np.linalg.norm(shift, axis=-1) / size, np.inf)
-        state = _state(fit.select(rows))
-        drawn = camera.project(rig.pose(state.rotations, state.root, state.betas).points[:, : len(surface)].numpy())
+        nearest = np.where(inside, np.linalg.norm(shift, axis=-1) / size, np.inf).argmin(0)
+        drawn = camera.project(_points(fit, rows, rig)[:, points].numpy())
         for i, row in enumerate(rows):
-            own = inside[i] & (apart.argmin(0) == i)
-            moved, found = surface.means(vertices[own], shift[i, own])
-            pulls.pixels[row, : len(surface)] = drawn[i] + moved
-            pulls.weights[row, : len(surface)] = found * BODY_FILL * 256 / (noise * size[i])
+            of_person = inside[i] & (nearest == i)
+            moved, found = surface.means(vertices[of_person], shift[i, of_person])
+            pulls.pixels[row, points] = drawn[i] + moved
+            pulls.weights[row, points] = found * BODY_FILL * 256 / (noise * size[i])
 
 
 def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEvidence:
+    """The evidence of one track's rows."""
     frames = fit.frame_index[rows].astype(np.int64)
+    # Triples of consecutive frames of one shot, whose accelerations count.
     first = np.arange(max(len(rows) - 2, 0))
     shots = fit.shot_id[frames]
     follow = (frames[first + 2] - frames[first] == 2) & (shots[first + 2] == shots[first])
@@ -439,42 +453,32 @@ def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEv
     )
 
 
-def _with_bodies(fit: Fit, body: Body, rotations: Tensor, root: Tensor, betas: Tensor) -> Fit:
-    """The fit with other bodies: rotations (N, 24, 3, 3), pelvises (N, 3) and betas (N, S)."""
-    rest = body.rest_joints(betas.float())[:, SMPL24.index("pelvis")]
-    trans = root.float() - rest
-    posed = body.pose(rotations.float(), betas.float(), trans, torch.from_numpy(fit.segment_scales), vertices=False)
-    joints = posed.joints.numpy()
-    frames = fit.frame_index
-    landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, betas.float()).numpy()
-    cameras = Camera(fit.focal[frames], fit.principal_point[frames])
-    error = np.linalg.norm(cameras.project(landmarks) - fit.keypoints2d[..., :2], axis=-1)
+def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
+    """The fit with the bodies of a state."""
+    betas = state.betas.float()
+    trans = state.root.float() - body.rest_joints(betas)[:, SMPL24.index("pelvis")]
+    scales = torch.from_numpy(fit.segment_scales)
+    columns, error = body_columns(fit, body, state.rotations, betas, trans, scales)
+    # The error is the median over confident keypoints, else over all; without any, it does not change.
     confidence = fit.keypoints2d[..., 2]
-    confident = confidence > np.where((confidence > 0.5).any(1, keepdims=True), 0.5, 0)
-    known = confident.any(1)
+    chosen = confidence > np.where((confidence > 0.5).any(1, keepdims=True), 0.5, 0)
+    rows = chosen.any(1)
     median = fit.reprojection_error.copy()
-    median[known] = np.nanmedian(np.where(confident, error, np.nan)[known], axis=1)
-    return replace(
-        fit,
-        poses=matrix_to_axis_angle(rotations).flatten(1).float().numpy(),
-        betas=betas.float().numpy(),
-        trans=trans.numpy(),
-        joints3d=joints,
-        joints2d=cameras.project(joints).astype(np.float32),
-        reprojection_error=median,
-    )
+    median[rows] = np.nanmedian(np.where(chosen, error, np.nan)[rows], axis=1)
+    return replace(fit, **columns, reprojection_error=median)
 
 
 def _mixed(fit: Fit, moved: Fit, body: Body, share: NDArray[Any]) -> Fit:
     """Bodies between two fits: share (N,) 0 is the first, 1 the second. One shape a track."""
     if not (share > 0).any():
         return fit
-    own, other = _state(fit), _state(moved)
+    first, second = _state(fit), _state(moved)
     part = torch.from_numpy(share)[:, None]
-    turn = matrix_to_axis_angle(own.rotations.mT @ other.rotations)
-    rotations = own.rotations @ axis_angle_to_matrix(turn * part[..., None])
-    betas = own.betas.clone()
+    turn = matrix_to_axis_angle(first.rotations.mT @ second.rotations)
+    rotations = first.rotations @ axis_angle_to_matrix(turn * part[..., None])
+    betas = first.betas.clone()
     for track in fit.tracks:
         rows = fit.rows_of(track)
-        betas[rows] = torch.lerp(own.betas[rows], other.betas[rows], float(share[rows].mean()))
-    return _with_bodies(fit, body, rotations, torch.lerp(own.root, other.root, part), betas)
+        betas[rows] = torch.lerp(first.betas[rows], second.betas[rows], float(share[rows].mean()))
+    root = torch.lerp(first.root, second.root, part)
+    return _with_bodies(fit, body, first._replace(rotations=rotations, root=root, betas=betas))

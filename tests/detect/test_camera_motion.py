@@ -47,7 +47,7 @@ def degrees_apart(a: np.ndarray, b: np.ndarray) -> float:
 def test_a_pan_a_tilt_and_a_roll_come_back(scene: np.ndarray) -> None:
     turns = [turn(0.002 * t, 0.012 * t, 0.001 * t) for t in range(30)]
     poses = followed([view(scene, r) for r in turns])
-    assert all(pose.known for pose in poses)
+    assert all(pose.solved for pose in poses)
     errors = [degrees_apart(pose.rotation, r) for pose, r in zip(poses, turns, strict=True)]
     assert max(errors) < 0.1  # the last frame is turned by 20 degrees
     assert max(abs(pose.zoom - 1) for pose in poses) < 0.01
@@ -81,7 +81,7 @@ def test_a_still_camera_stays_exactly_still(scene: np.ndarray) -> None:
     still = view(scene, np.eye(3)).astype(float)
     noisy = [np.clip(still + random.normal(0, 4, still.shape), 0, 255).astype(np.uint8) for _ in range(5)]
     for pose in followed(noisy):
-        assert pose.known
+        assert pose.solved
         assert (pose.rotation == np.eye(3)).all()
         assert pose.zoom == 1
 
@@ -100,8 +100,8 @@ def test_people_who_move_are_not_the_background(scene: np.ndarray) -> None:
 
 def test_without_a_background_nothing_is_known() -> None:
     first, *others = followed([np.full((480, 640, 3), 128, np.uint8)] * 3)
-    assert first.known
-    assert not any(pose.known for pose in others)
+    assert first.solved
+    assert not any(pose.solved for pose in others)
 
 
 def test_a_cut_begins_anew(scene: np.ndarray) -> None:

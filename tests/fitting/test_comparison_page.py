@@ -76,7 +76,7 @@ def test_images_stay_within_their_budget() -> None:
 def test_nobody_gives_a_page_that_says_so(fit: Fit, tmp_path: Path) -> None:
     nobody = fit.select([])
     write_comparison_page(tmp_path / "page.html", nobody, nobody, frames())
-    assert "Nobody was found" in (tmp_path / "page.html").read_text()
+    assert "No person was found" in (tmp_path / "page.html").read_text()
 
 
 def test_fits_of_other_rows_are_refused(fit: Fit, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_sam_3d_bodys_keypoints_become_a_body(layout: str, folder: Path, tmp_pat
     stored = {"one image": people, "frames": [people] * 3, "names": {"x/001.png": people}}[layout]
     frames = None if layout == "one image" else frames_of(folder)
     if frames is None:
-        with pytest.raises(UsageError, match="SAM 3D Body's file does not tell their size"):
+        with pytest.raises(UsageError, match="SAM 3D Body's file does not hold their size"):
             read_fits(pickled(tmp_path / "a.pkl", stored), body)
         frames = list_frames(open_inputs([folder / "000.png"]))
     fit = read_fits(pickled(tmp_path / "a.pkl", stored), body, frames)
@@ -231,7 +231,7 @@ def test_an_amass_export_of_a_part_stands_on_its_own_frames(smpl: Body, folder: 
     assert alone.frame_names.tolist() == ["001.png", "002.png"]
     np.testing.assert_allclose(alone.joints3d, fit.joints3d, atol=1e-4)
     np.savez(tmp_path / "amass.npz", **{**fit.to_amass(), "poses": np.zeros((9, 72)), "trans": np.ones((9, 3))})
-    with pytest.raises(InputError, match=r"of which the fit does not tell the frames, expected .*2 frames.*found 9"):
+    with pytest.raises(InputError, match=r"whose frames the fit does not identify, expected .*2 frames.*found 9"):
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "a.fit.npz")
 
 

@@ -258,9 +258,8 @@ def test_one_landmark_is_not_enough_to_explode(body, library_scene):
 def test_broken_landmarks_count_as_unseen(body, library_scene):
     scene = library_scene(2)
     ankle = BLAZEPOSE33.index("left_ankle")
-    confidence, keypoints, world = (
-        np.array(value) for value in (np.ones((2, 33)), scene.observations.keypoints, scene.observations.world)
-    )
+    confidence = np.ones((2, 33))
+    keypoints, world = (value.numpy().copy() for value in (scene.observations.keypoints, scene.observations.world))
     confidence[:, ankle] = 0
     expected = fit_keypoints(body, scene.changed(confidence=confidence))
     confidence[0, ankle], keypoints[1, ankle, 0] = np.nan, np.inf

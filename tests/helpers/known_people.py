@@ -54,8 +54,5 @@ class KnownPeople:
         for frame in frames:
             yield frame, [] if frame.damage else self.by_index.get(frame.index, [])
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def close(self):
         self.closed = True

@@ -22,6 +22,7 @@ from humanpose_cli.lab.cache.samples import Person
 
 if TYPE_CHECKING:
     from humanpose_cli.fitting.fitter import Fitter
+    from humanpose_cli.fitting.joints import JointFit
     from humanpose_cli.fitting.options import FitOptions, PeopleChoice
 
 
@@ -47,25 +48,6 @@ class EstimatedImage:
     def person(self, **facts: str) -> Person:
         """The first of the people, or a person without labels, with further names."""
         return replace(self.people[0] if self.people else Person(), **facts)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, eq=False)
-class FittedBodies:
-    """Bodies found from 3-D joints, one for each of T frames.
-
-    body   "default", "smpl" …: whose parameters they are; gender of that model
-    poses  (T, 72) axis-angle; the first three map body to camera axes
-    betas  (T, 10), the same in all frames of one person
-    trans  (T, 3) metres, camera axes, such that root = shaped rest pelvis + trans
-    error  (T,) metres: mean distance between the given joints and the body's; NaN where there were none
-    """
-
-    poses: NDArray[Any]
-    betas: NDArray[Any]
-    trans: NDArray[Any]
-    error: NDArray[Any]
-    body: str = "default"
-    gender: str = "neutral"
 
 
 def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]:
@@ -154,16 +136,13 @@ class BodyJointFitter:
 
         return {"name": "joint fit", "body": load_body(self.body).name, **asdict(JointFitOptions())}
 
-    def fit(self, joints: NDArray[Any], skeleton: str) -> FittedBodies:
+    def fit(self, joints: NDArray[Any], skeleton: str) -> JointFit:
         """One person's joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of
         that name.
         """
         from humanpose_cli.fitting.joints import fit_joints
 
-        body = load_body(self.body)
-        fit = fit_joints(body, joints, skeleton_by_name(skeleton))
-        kind, _, gender = body.name.partition("-")
-        return FittedBodies(fit.poses, fit.betas, fit.trans, fit.error, body=kind, gender=gender or "neutral")
+        return fit_joints(load_body(self.body), joints, skeleton_by_name(skeleton))
 
 
 @dataclass(frozen=True, eq=False)

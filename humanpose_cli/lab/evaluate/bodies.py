@@ -29,7 +29,7 @@ from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions
-from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, SingleImages
+from humanpose_cli.fitting.people import DetectedPeople, PeopleSource
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.io.atomic import ensure_folder
@@ -262,7 +262,7 @@ Match = Literal["boxes", "tracks"]
 Detections = Literal["stored", "boxes", "auto", "thorough", "fast"]
 
 
-class StoredPeople(SingleImages):
+class StoredPeople(PeopleSource):
     """The detections that a cache stores, as a source of people: `PeopleSource`."""
 
     def __init__(self, cache: Cache) -> None:
@@ -275,7 +275,7 @@ class StoredPeople(SingleImages):
         return sorted(people, key=lambda person: -person.area)
 
 
-class BoxedPeople(SingleImages):
+class BoxedPeople(PeopleSource):
     """What our detector says of the labelled boxes of a cache: `PeopleSource`. `frame.index` is the image's row."""
 
     def __init__(self, people: EvaluatedPeople, threads: int | None = None) -> None:

@@ -29,7 +29,7 @@ from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
-from humanpose_cli.fitting.people import SingleImages
+from humanpose_cli.fitting.people import PeopleSource
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.augmentation import Example
@@ -316,7 +316,7 @@ class FittedJoints:
         self._fitter.__exit__(*problem)
 
 
-class _OnePerson(SingleImages):
+class _OnePerson(PeopleSource):
     """A source of people that returns the one it was handed."""
 
     person: DetectedPerson | None = None

@@ -28,9 +28,10 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting.joints import JointFit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.datasets import h36m
-from humanpose_cli.lab.datasets.estimators import FittedBodies, SourceTools
+from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.h36m import H36mOptions, H36mSource, MoshFits, read_cameras
 
 
@@ -229,7 +230,7 @@ class ShiftingFitter:
         error = np.zeros(count)
         error[1] = np.nan
         poses, betas = np.full((count, 72), 0.1), np.full((count, 10), 0.5)
-        return FittedBodies(poses, betas, joints[:, 0, :3], error)
+        return JointFit(poses, betas, joints[:, 0, :3], error)
 
 
 def test_bodies_come_from_the_fitter_that_is_passed_in(whole):

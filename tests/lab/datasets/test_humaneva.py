@@ -30,8 +30,9 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.joints import JointFit
 from humanpose_cli.lab.datasets import humaneva
-from humanpose_cli.lab.datasets.estimators import FittedBodies, SourceTools
+from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.humaneva import (
     HumanEvaOptions,
     HumanEvaSource,
@@ -272,7 +273,7 @@ class Fitter:
     def fit(self, joints, skeleton):
         assert skeleton == "h36m17"
         count = len(joints)
-        return FittedBodies(np.zeros((count, 72)), np.zeros((count, 10)), joints[:, 0, :3], np.zeros(count))
+        return JointFit(np.zeros((count, 72)), np.zeros((count, 10)), joints[:, 0, :3], np.zeros(count))
 
 
 def test_bodies_come_from_the_fitter(whole):
