@@ -9,28 +9,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.options import Options, option
+
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class ClothColours:
-    """How colours of cloth are compared.
+class ClothColours(Options):
+    """How colours of cloth are compared."""
 
-    same            distance of `features` below which two colours are the same
-    brightness      weight of the logarithm of brightness
-    saturation      factor from which differences of saturation fade
-    clusters        of the colours of a thing
-    min_colours     from which a most frequent one is found
-    min_chroma      median contrast of the channels, 0…1, below which a photograph has no colours
-    """
-
-    same: float = 0.35
-    brightness: float = 0.25
-    saturation: float = 3.0
-    clusters: int = 4
-    min_colours: int = 100
-    min_chroma: float = 0.02
+    same: float = option(0.35, "Distance of `features` below which two colours are the same.", above=0)
+    brightness: float = option(0.25, "Weight of the logarithm of brightness.", minimum=0)
+    saturation: float = option(3.0, "Factor on saturation; high ones differ little.", above=0)
+    clusters: int = option(4, "Clusters of the colours of a thing.", minimum=1)
+    min_colours: int = option(100, "Number of colours from which a most frequent one is found.", minimum=1)
+    min_chroma: float = option(
+        0.02, "Median contrast of the channels below which a photograph has no colours.", minimum=0, maximum=1
+    )
 
     def features(self, colours: Array) -> Array:
         """Features (N, 3) of colours (N, 3) in which those of one cloth in other light are near: hue by saturation, and

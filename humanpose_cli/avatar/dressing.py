@@ -211,8 +211,9 @@ class _Samples(NamedTuple):
 
 def max_displacements(dressed: DressedBody, options: SilhouetteOptions) -> tuple[Array, Array]:
     """Largest displacement inwards and outwards per vertex (V,), metres, on a person of that height."""
+    thickness = {part: both for part, *both in options.thickness}
     names = [name.removeprefix("left_").removeprefix("right_") for name in SMPL24.joint_names]
-    limits = np.array([options.thickness[name] for name in names])[dressed.body.part_labels.cpu().numpy()]
+    limits = np.array([thickness[name] for name in names])[dressed.body.part_labels.cpu().numpy()]
     limits[scalp_and_face(dressed.body)[1]] = options.face
     inwards, outwards = (limits * (dressed.height / _USUAL_HEIGHT)).T
     return inwards, outwards

@@ -8,12 +8,14 @@ shrinks from the colours' whole spread to their noise: a frame whose fit is wron
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.options import FrameTextureOptions
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.images import encode_image, png_text, read_image
@@ -21,8 +23,7 @@ from humanpose_cli.io.protected import protect
 
 Array = NDArray[Any]
 
-_SCALES = (0.5, 0.25, 0.12, 0.12)  # of colours 0…1: graduated, so that the mean does not start at an outlier
-_ENOUGH = 0.5  # weight of all frames together from which a texel counts as known
+_DEFAULTS = FrameTextureOptions()
 _BODY = "humanpose-cli body"  # the keyword of its name in a PNG
 _ROWS = 64  # of texels averaged at once: bounds the memory
 
@@ -33,8 +34,8 @@ class TextureSamples:
     size  texels along each side
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, options: FrameTextureOptions = _DEFAULTS) -> None:
+        self.size, self.options = size, options
         self._samples: list[NDArray[np.uint8]] = []
 
     def __len__(self) -> int:
@@ -57,16 +58,16 @@ class TextureSamples:
         result = np.zeros((self.size, self.size, 4), np.float32)
         for start in range(0, self.size if self._samples else 0, _ROWS):
             part = np.stack([sample[start : start + _ROWS] for sample in self._samples]).astype(np.float32) / 255
-            colour, weight = robust_mean(part[..., :3], part[..., 3])
-            result[start : start + _ROWS] = np.dstack((colour, np.clip(weight / _ENOUGH, 0, 1)))
+            colour, weight = robust_mean(part[..., :3], part[..., 3], self.options.scales)
+            result[start : start + _ROWS] = np.dstack((colour, np.clip(weight / self.options.full_weight, 0, 1)))
         return _without_holes(result, covered)
 
 
-def robust_mean(samples: Array, weights: Array) -> tuple[Array, Array]:
+def robust_mean(samples: Array, weights: Array, scales: Sequence[float] = _DEFAULTS.scales) -> tuple[Array, Array]:
     """Colours (..., 3) of samples (K, ..., 3) 0…1 with weights (K, ...), and the weight (...) that agrees with them."""
     total = weights.sum(0)
     mean = (weights[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
-    for scale in _SCALES:
+    for scale in scales:
         squared = np.square(samples - mean).sum(-1)
         robust = weights * np.square(scale**2 / (scale**2 + squared))
         total = robust.sum(0)

@@ -1,412 +1,323 @@
 """How a photographed person becomes a textured body and is drawn: all numbers, a class a stage.
 
-Lengths are metres, on a person of any height unless a line says 1.7 m. Shares are 0…1. Colours are 0…1 of the
-photograph's white; `distance` of colours is that of `ClothColours.features`.
+Lengths hold for people of any height unless a line says 1.7 m, for which they are scaled to the person's. Colours are 0
+to 1 of the photograph's white; the distance of colours is that of `ClothColours.features`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from humanpose_cli.avatar.colours import ClothColours
+from humanpose_cli.core.options import Options, option
 
 
 @dataclass(frozen=True)
-class AlignmentOptions:
-    """How the surface follows the keypoints.
+class AlignmentOptions(Options):
+    """How the surface follows the keypoints."""
 
-    min_confidence    of keypoints that count
-    max_shift         metres at 1.7 m: keypoints farther off are not followed
-    stray_confidence  of keypoints farther off that show where a limb is; less confident ones are taken for errors
-    max_stray_share   of the limbs' keypoints that may be strays; with more, the body as a whole is wrong
-    stray_radius      metres at 1.7 m around such a limb's middle that show it, clothed
-    radius            metres around a landmark that move with it
-    reach             metres along the surface over which a shift fades where no landmark supports it
-    pull              of a landmark on its surroundings, against the surface's stiffness of 1
-    head_scales       smallest and largest size of the head relative to the fitted body's
-    """
-
-    min_confidence: float = 0.5
-    max_shift: float = 0.1
-    stray_confidence: float = 0.75
-    max_stray_share: float = 1 / 3
-    stray_radius: float = 0.08
-    radius: float = 0.06
-    reach: float = 0.4
-    pull: float = 10.0
-    head_scales: tuple[float, float] = (0.85, 1.25)
-
-
-def _cloth_thickness() -> dict[str, tuple[float, float]]:
-    return {
-        "pelvis": (0.03, 0.08),
-        "hip": (0.03, 0.09),
-        "knee": (0.025, 0.08),
-        "ankle": (0.015, 0.03),
-        "foot": (0.01, 0.025),
-        "spine1": (0.03, 0.08),
-        "spine2": (0.03, 0.08),
-        "spine3": (0.03, 0.08),
-        "neck": (0.02, 0.05),
-        "collar": (0.025, 0.07),
-        "shoulder": (0.02, 0.08),
-        "elbow": (0.015, 0.08),
-        "wrist": (0.006, 0.012),
-        "hand": (0.004, 0.006),
-        "head": (0.02, 0.12),
-    }
+    min_confidence: float = option(0.5, "Minimum confidence of keypoints that are followed.", minimum=0, maximum=1)
+    max_shift: float = option(0.1, "Distance at 1.7 m up to which keypoints are followed.", unit="metres", above=0)
+    stray_confidence: float = option(
+        0.75, "Minimum confidence of farther keypoints that show where a limb is.", minimum=0, maximum=1
+    )
+    max_stray_share: float = option(
+        1 / 3, "Share of the limbs' keypoints up to which they are strays; with more, the body is wrong.", above=0
+    )
+    stray_radius: float = option(0.08, "Half the width of a clothed stray limb at 1.7 m.", unit="metres", above=0)
+    radius: float = option(0.06, "Reach of a landmark, within which the surface moves with it.", unit="metres", above=0)
+    reach: float = option(0.4, "Way along the surface over which a shift fades.", unit="metres", above=0)
+    pull: float = option(10.0, "Weight of a landmark, against the surface's stiffness of 1.", above=0)
+    head_scales: tuple[float, float] = option(
+        (0.85, 1.25), "Smallest and largest size of the head relative to the fitted body's.", above=0
+    )
 
 
 @dataclass(frozen=True)
-class SilhouetteOptions:
-    """How the body is widened to the mask.
+class SilhouetteOptions(Options):
+    """How the body is widened to the mask."""
 
-    rounds     repetitions: each corrects what the ones before missed
-    reach      metres along the surface over which a displacement fades where nothing supports it
-    smoothing  metres along the silhouette over which displacements are averaged
-    softness   metres over which the result is smoothed, so that it bends and never breaks off
-    symmetry   share of a displacement that its mirror image takes over where it is hidden itself
-    max_pixels height of the person, pixels, in the copy on which the outline is followed
-    thickness  metres at 1.7 m that clothes, hair and a loose fit move each part inwards and outwards at most
-    face       the same, in both directions, of the face, which keeps its features however wide the hair around it is
-    """
-
-    rounds: int = 2
-    reach: float = 0.4
-    smoothing: float = 0.006
-    softness: float = 0.008
-    symmetry: float = 0.8
-    max_pixels: float = 480
-    thickness: dict[str, tuple[float, float]] = field(default_factory=_cloth_thickness)
-    face: float = 0.012
-
-
-@dataclass(frozen=True)
-class ShoeOptions:
-    """When feet wear shoes, and which form those have.
-
-    min_visible       share of a part's surface that must be visible to decide by it
-    depth_tolerance   metres behind what a pixel shows
-    min_mask          of pixels that show the person
-    brightness_ratio  in a photograph without colours: factor by which a shoe is brighter or darker than skin
-    leather           metres around the toes
-    instep            metres behind the toes that become smooth with them
-    min_vertices      of a foot with toes: bodies with fewer have none
-    rounds            of moving each vertex between its neighbours, for the body's usual shape, then for the person's
-    """
-
-    min_visible: float = 0.05
-    depth_tolerance: float = 0.01
-    min_mask: float = 0.9
-    brightness_ratio: float = 1.6
-    leather: float = 0.003
-    instep: float = 0.03
-    min_vertices: int = 12
-    rounds: tuple[int, int] = (50, 2)
+    rounds: int = option(2, "Repetitions, each of which corrects what the ones before missed.", minimum=1)
+    reach: float = option(0.4, "Way along the surface over which a displacement fades.", unit="metres", above=0)
+    smoothing: float = option(0.006, "Way along the silhouette that displacements average.", unit="metres", above=0)
+    softness: float = option(0.008, "Way along the surface that the result averages.", unit="metres", above=0)
+    symmetry: float = option(
+        0.8, "Share of a displacement that its mirror image takes over where it is hidden itself.", minimum=0, maximum=1
+    )
+    outline_height: float = option(480, "The person's height in the image that is followed.", unit="pixels", above=0)
+    thickness: tuple[tuple[str, float, float], ...] = option(
+        (
+            ("pelvis", 0.03, 0.08),
+            ("hip", 0.03, 0.09),
+            ("knee", 0.025, 0.08),
+            ("ankle", 0.015, 0.03),
+            ("foot", 0.01, 0.025),
+            ("spine1", 0.03, 0.08),
+            ("spine2", 0.03, 0.08),
+            ("spine3", 0.03, 0.08),
+            ("neck", 0.02, 0.05),
+            ("collar", 0.025, 0.07),
+            ("shoulder", 0.02, 0.08),
+            ("elbow", 0.015, 0.08),
+            ("wrist", 0.006, 0.012),
+            ("hand", 0.004, 0.006),
+            ("head", 0.02, 0.12),
+        ),
+        "Part, and how far clothes, hair and a loose fit move it inwards and outwards at most, at 1.7 m.",
+        unit="metres",
+    )
+    face: float = option(0.012, "The same for the face, inwards and outwards.", unit="metres", above=0)
 
 
 @dataclass(frozen=True)
-class LooseClothOptions:
-    """Which pixels beside the body are cloth or hair that moves with it.
+class ShoeOptions(Options):
+    """When feet wear shoes, and which form those have."""
 
-    side            cells along the person's height, at most
-    min_width       cells: what is narrower is an error of the mask
-    overlap         cells by which the sheet reaches under the body
-    edge            cells at the mask's border whose colours mix with the background's
-    min_area        share of the person's area: smaller pieces are errors of the mask
-    max_distance    metres from the body: pixels farther away are something else
-    tuck            metres that the sheet lies behind the surface where it reaches under it
-    max_arm_share   of an arm's bones in what lies beside it: sleeves stay the body's
-    min_volume      of a blended bone's unit cube: what bends more cannot be posed back
-    skirt_fill      share of a row of the gap between the legs that is the person's where it is a skirt
-    min_skirt       metres of a skirt between the legs
-    """
-
-    side: int = 256
-    min_width: int = 3
-    overlap: int = 4
-    edge: float = 1.5
-    min_area: float = 0.003
-    max_distance: float = 0.16
-    tuck: float = 0.012
-    max_arm_share: float = 0.1
-    min_volume: float = 0.75
-    skirt_fill: float = 0.75
-    min_skirt: float = 0.12
+    min_visible: float = option(0.05, "Visible share of a part that decides about shoes.", minimum=0, maximum=1)
+    depth_tolerance: float = option(0.01, "Depth behind what a pixel shows.", unit="metres", above=0)
+    min_mask: float = option(0.9, "Minimum mask of pixels that show the person.", minimum=0, maximum=1)
+    brightness_ratio: float = option(
+        1.6, "Factor by which a shoe is brighter or darker than skin in a photograph without colours.", above=1
+    )
+    leather: float = option(0.003, "Thickness around the toes.", unit="metres", above=0)
+    instep: float = option(0.03, "Length behind the toes that becomes smooth with them.", unit="metres", above=0)
+    min_vertices: int = option(12, "Minimum number of vertices of a foot with toes.", minimum=1)
+    rounds: tuple[int, int] = option(
+        (50, 2), "Rounds of averaging each vertex's neighbours, for the usual shape and for the person's.", minimum=0
+    )
 
 
 @dataclass(frozen=True)
-class LightOptions:
-    """How the light of a photograph is found: least squares on log brightness.
+class LooseClothOptions(Options):
+    """Which pixels beside the body are cloth or hair that moves with it. Cells are those of the sheet."""
 
-    hues            clusters of hue on each limb, whose points have one colour
-    brightness_gap  in a photograph without colours: difference of log brightness that no light makes on a part
-    min_points      of the surface that a light is found from
-    ridge           weight of "no light" against one point's mean evidence
-    rounds          of reweighted least squares
-    scale           of residuals: larger ones are patterns or cast shadows
-    max_log         of |log brightness| that a light adds
-    bright_range    colours 0…1 outside it are too dark, or clipped
-    """
-
-    hues: int = 5
-    brightness_gap: float = 1.0
-    min_points: int = 300
-    ridge: float = 0.004
-    rounds: int = 4
-    scale: float = 0.15
-    max_log: float = 0.8
-    bright_range: tuple[float, float] = (0.03, 0.98)
-
-
-@dataclass(frozen=True)
-class InpaintOptions:
-    """How the background behind a removed person is made up. Costs are squared grey levels, summed over RGB.
-
-    offsets           offsets at which the image resembles itself that are tried, at most
-    patch_radius      pixels of the patches whose resemblance is looked for
-    components        principal components of a patch that are compared
-    neighbours        resembling patches of which the first that is far enough counts
-    min_offset        share of the image's longer side (He and Sun 2012, section 3)
-    histogram_blur    pixels of the histogram of offsets (the same)
-    level_offsets     offsets without change of height to a width, for grounds, horizons and shelves
-    covering_offsets  further offsets, at most, for pixels that no other leads to a known one
-    height_cost       of a copy from another height, at the whole height of the image
-    choice_pixels     missing pixels of the copy on which offsets are chosen, about
-    blend_pixels      missing pixels of the copy on which seams are mended and brightness is evened, about
-    reach             surroundings that are copied, in sizes of the hole
-    feather           width of the soft edge, as a share of the hole's size
-    rim               pixels around a region by which its offset is refined
-    rim_samples       pixels of rim and region that are compared, at most
-    max_difference    cost from which two pixels are merely different
-    outside_cost      of a region whose offset leads to no known pixel
-    seam_rounds       of mending seams
-    light_difference  grey levels by which copies differ at a seam that is a mere change of light
-    pull              weight of a copy's own colours against its gradients
-    """
-
-    offsets: int = 60
-    patch_radius: int = 3
-    components: int = 8
-    neighbours: int = 6
-    min_offset: float = 1 / 15
-    histogram_blur: float = 2**0.5
-    level_offsets: int = 24
-    covering_offsets: int = 20
-    height_cost: float = 600
-    choice_pixels: int = 2500
-    blend_pixels: int = 9000
-    reach: float = 0.8
-    feather: float = 0.004
-    rim: int = 2
-    rim_samples: int = 200
-    max_difference: float = 4000.0
-    outside_cost: float = 2000.0
-    seam_rounds: int = 3
-    light_difference: float = 40.0
-    pull: float = 0.01
+    side: int = option(256, "Maximum number of cells along the person's height.", minimum=8)
+    min_width: int = option(
+        3, "Minimum width of cloth: narrower pieces are errors of the mask.", unit="cells", minimum=1
+    )
+    overlap: int = option(4, "Width of the sheet's edge under the body.", unit="cells", minimum=0)
+    edge: float = option(1.5, "Width of the mask's border that mixes with the background.", unit="cells", minimum=0)
+    min_area: float = option(0.003, "Minimum share of the person's area.", minimum=0, maximum=1)
+    max_distance: float = option(0.16, "Maximum distance from the body.", unit="metres", above=0)
+    tuck: float = option(0.012, "Depth of the sheet behind the surface where it reaches under it.", unit="metres")
+    max_arm_share: float = option(
+        0.1, "Maximum share of an arm's bones: sleeves belong to the body.", minimum=0, maximum=1
+    )
+    min_volume: float = option(0.75, "Minimum volume of a blended bone's unit cube: others do not invert.", above=0)
+    skirt_fill: float = option(
+        0.75, "Share of a row of the gap between the legs that is the person's in a skirt.", minimum=0, maximum=1
+    )
+    min_skirt: float = option(0.12, "Minimum length of a skirt between the legs.", unit="metres", minimum=0)
 
 
 @dataclass(frozen=True)
-class HeadOptions:
-    """How far a head keeps the view that the photograph has of it; degrees.
+class LightOptions(Options):
+    """How the light of a photograph is found, by least squares on log brightness."""
 
-    free          turns that change nothing, where the photograph shows a whole face
-    free_profile  the same where it shows a profile
-    max_turn      that head and neck give together
-    fade          turns from the photograph from which the head gives less, and from which nothing
-    profile       turn of the photographed head from which one half of the face is hidden
-    neck_share    of the turn that the neck gives
-    """
-
-    free: float = 35.0
-    free_profile: float = 10.0
-    max_turn: float = 55.0
-    fade: tuple[float, float] = (100.0, 150.0)
-    profile: float = 45.0
-    neck_share: float = 0.4
+    hues: int = option(5, "Clusters of hue on each limb; the points of one have one colour.", minimum=1)
+    brightness_gap: float = option(
+        1.0, "Difference of log brightness on a part that no light makes, in a photograph without colours.", above=0
+    )
+    min_points: int = option(300, "Minimum number of visible points that a light is found from.", minimum=8)
+    ridge: float = option(0.004, "Weight of no light against the mean evidence of a point.", minimum=0)
+    rounds: int = option(4, "Rounds of reweighted least squares.", minimum=1)
+    scale: float = option(0.15, "Scale of residuals: larger ones are patterns or cast shadows.", above=0)
+    max_log: float = option(0.8, "Maximum of the light's log brightness, in both directions.", above=0)
+    bright_range: tuple[float, float] = option(
+        (0.03, 0.98), "Range of brightness: other colours are too dark, or clipped.", minimum=0, maximum=1
+    )
 
 
 @dataclass(frozen=True)
-class GroundOptions:
-    """When somebody stands, which way is down, and the shadow below the feet.
+class InpaintOptions(Options):
+    """How the background behind a removed person is made up. Costs are squared grey levels, summed over RGB."""
 
-    stand_height   metres above the soles at which the thighs of a standing person begin
-    sole           metres above the ground that still cast the contact shadow
-    contact, ambient  soft shadows, under the soles and round the body: reach in metres, share of the light kept away
-    min_camera     metres above the ground: from lower the plane is edge-on
-    sole_points    of the soles that cast, at most
-    carrying       metres above a foot's lowest point that carry weight
-    lifted         metres that one foot is higher than the other when it carries nothing
-    max_bend       degrees of straight legs, and of the foot before the shin
-    astride        share of the height: feet farther apart may be a step
-    tilts          degrees from which a tilt is taken for one (fits lean by up to 12), and up to which
-    glitch         seconds that a wrong frame of a motion lasts
-    drift          metres per second that errors of fits, and slopes, move the ground at most
-    touching       metres above the ground that touch it
-    stays, still   seconds that soles on the ground keep their height, within these metres
-    smooth         seconds, standard deviation: soles of fits tremble
-    sinking        metres that a body may be below the ground: soft soles, and what smoothing leaves
-    max_error      metres between soles and ground that a fit's feet may be wrong
-    max_flight     seconds that a person is in the air at most
-    """
-
-    stand_height: float = 0.2
-    sole: float = 0.04
-    contact: tuple[float, float] = (0.045, 0.5)
-    ambient: tuple[float, float] = (0.28, 0.16)
-    min_camera: float = 0.25
-    sole_points: int = 60
-    carrying: float = 0.05
-    lifted: float = 0.08
-    max_bend: float = 40.0
-    astride: float = 0.3
-    tilts: tuple[float, float] = (15.0, 50.0)
-    glitch: float = 0.15
-    drift: float = 0.3
-    touching: float = 0.01
-    stays: float = 0.3
-    still: float = 0.025
-    smooth: float = 0.08
-    sinking: float = 0.01
-    max_error: float = 0.04
-    max_flight: float = 1.0
+    offsets: int = option(60, "Maximum number of offsets at which the image resembles itself.", minimum=1)
+    patch_radius: int = option(3, "Radius of the patches that are compared.", unit="pixels", minimum=1)
+    components: int = option(8, "Principal components of a patch that are compared.", minimum=1)
+    neighbours: int = option(6, "Resembling patches of which the first that is far enough counts.", minimum=2)
+    min_offset: float = option(
+        1 / 15, "Minimum offset as a share of the image's longer side (He and Sun 2012, section 3).", above=0
+    )
+    histogram_blur: float = option(2**0.5, "Blur of the histogram of offsets (the same).", unit="pixels", above=0)
+    level_offsets: int = option(
+        24, "Offsets without change of height to a width, for grounds, horizons and shelves.", minimum=1
+    )
+    covering_offsets: int = option(
+        20, "Maximum number of further offsets, for pixels that no other leads to a known one.", minimum=0
+    )
+    height_cost: float = option(600, "Cost of a copy from another height, at the image's full height.", minimum=0)
+    choice_pixels: int = option(2500, "Missing pixels of the copy on which offsets are chosen.", minimum=1)
+    blend_pixels: int = option(9000, "Missing pixels of the copy with mended seams and even brightness.", minimum=1)
+    reach: float = option(0.8, "Surroundings that are copied, in sizes of the hole.", above=0)
+    feather: float = option(0.004, "Width of the soft edge, in sizes of the hole.", minimum=0)
+    rim: int = option(2, "Width of a region's rim, by which its offset is refined.", unit="pixels", minimum=1)
+    rim_samples: int = option(
+        200, "Maximum number of pixels of a rim, and of its region, that are compared.", minimum=1
+    )
+    max_difference: float = option(4000.0, "Cost from which two pixels are merely different.", above=0)
+    outside_cost: float = option(2000.0, "Cost of a region whose offset leads to no known pixel.", minimum=0)
+    seam_rounds: int = option(3, "Rounds of mending seams.", minimum=0)
+    light_difference: float = option(
+        40.0, "Difference of copies at a seam that is a mere change of light.", unit="grey levels", above=0
+    )
+    pull: float = option(0.01, "Weight of a copy's own colours against its gradients.", above=0)
 
 
 @dataclass(frozen=True)
-class GarmentOptions:
-    """What the visible part of a garment says about it.
+class HeadOptions(Options):
+    """How far a head keeps the view that the photograph has of it."""
 
-
-    min_detail       share of a patterned garment's texels that differ from their surroundings
-    window_width      metres: a pattern shows in most places of this width,
-    window_detail     whose median share of detail is this or more,
-    window_evenness   and whose tenth with the least detail has this part of the median or more
-    plain_share      of a plain garment's texels that have its most frequent colour
-    main_share       share of a garment from which a colour is its own
-    sides            metres from the middle of the resting body: both sides of an open front
-    stroke           metres: lettering is wider than the border between two colours
-    max_lettering    share of the garment that lettering covers
-    print_area       smallest and largest of a print or badge, m²
-    print_border     share of a print's border that has the garment's own colour
-    print_ground     share of a garment with prints that has its own colour
-    """
-
-    min_detail: float = 0.2
-    window_width: float = 0.12
-    window_detail: float = 0.12
-    window_evenness: float = 0.3
-    plain_share: float = 0.55
-    main_share: float = 0.15
-    sides: tuple[float, float] = (0.06, 0.14)
-
-    stroke: float = 0.006
-    max_lettering: float = 0.15
-    print_area: tuple[float, float] = (0.0003, 0.02)
-    print_border: float = 0.6
-    print_ground: float = 0.4
+    free: float = option(35.0, "Turn that changes nothing, from a face.", unit="degrees", minimum=0)
+    free_profile: float = option(10.0, "Turn that changes nothing, from a profile.", unit="degrees", minimum=0)
+    max_turn: float = option(55.0, "Maximum turn that head and neck give together.", unit="degrees", minimum=0)
+    fade: tuple[float, float] = option(
+        (100.0, 150.0),
+        "Turns from the photograph from which the head gives less, and nothing.",
+        unit="degrees",
+        above=0,
+    )
+    profile: float = option(45.0, "Turn that hides one half of the face in the photograph.", unit="degrees", above=0)
+    neck_share: float = option(0.4, "Share of the turn that the neck gives.", minimum=0, maximum=1)
 
 
 @dataclass(frozen=True)
-class ReliefOptions:
-    """How made-up surfaces get relief.
+class GroundOptions(Options):
+    """When somebody stands, which way is down, and the shadow below the feet."""
 
-    hollow_reach     metres: surface farther away keeps no light off
-    hollow_strength  factor on the light that is kept off
-    min_light        share of the light that reaches the deepest hollow
-    strand_widths    metres of strands of hair of three sizes
-    strand_length    of strands, in widths
-    strand_wave      metres along a head over which strands lean to a side, and how far
-    max_depth        share by which strands of one size darken and brighten at most
-    min_texels       of visible hair from which its variation is measured
-    """
-
-    hollow_reach: float = 0.035
-    hollow_strength: float = 1.5
-    min_light: float = 0.45
-    strand_widths: tuple[float, float, float] = (0.004, 0.009, 0.02)
-    strand_length: float = 5.0
-    strand_wave: tuple[float, float] = (0.03, 0.004)
-    max_depth: float = 0.12
-    min_texels: int = 200
-
-
-@dataclass(frozen=True)
-class CompletionOptions:
-    """How hidden texels get their colours.
-
-    light_average  metres over which differences of light between both sides are averaged
-    light_fade     metres over which such a difference fades where only one side is visible
-    max_light      colours 0…1 by which a mirrored side is brightened or darkened
-    detail         metres of details (letters, badges, buckles) that are not carried to hidden points
-    contrast       colours 0…1 by which a detail differs from the surroundings' median
-
-    rim            metres over which colours at the border of the visible part are continued with their details
-    follow         metres: how closely colours that are spread follow the visible ones
-    certain        distance of colours that are certainly a garment's own: shadows and mixed colours are not
-    min_feet       share of the feet that is visible and decides their colour
-    min_skin       m² of visible skin that decide its colour
-    min_face       share of a face whose colours are kept: of less visible ones, only colours of skin
-    inherited_weight  of a colour from the next part up the body against a visible one
-    min_material   share of the visible surface that a material covers
-    hem            share by which a material leads where it alone shows
-    pattern        continues a garment's pattern in the texture: small and repeated, so few offsets on few texels
-    """
-
-    light_average: float = 0.04
-    light_fade: float = 0.15
-    max_light: float = 0.15
-    detail: float = 0.045
-    contrast: float = 0.1
-
-    rim: float = 0.012
-    follow: float = 0.01
-    certain: float = 0.12
-    min_feet: float = 0.05
-    min_skin: float = 0.0015
-    min_face: float = 0.3
-    inherited_weight: float = 0.05
-    min_material: float = 0.04
-    hem: float = 0.06
-    pattern: InpaintOptions = field(default_factory=lambda: InpaintOptions(offsets=25, choice_pixels=900))
+    stand_height: float = option(0.2, "Height above the soles of all that is above the shins.", unit="metres", above=0)
+    sole: float = option(0.04, "Height above the ground that casts the contact shadow.", unit="metres", above=0)
+    contact: tuple[float, float] = option(
+        (0.045, 0.5), "Shadow under the soles: its reach in metres, and the share of the light kept away.", above=0
+    )
+    ambient: tuple[float, float] = option((0.28, 0.16), "The same for the shadow round the body.", above=0)
+    min_camera: float = option(0.25, "Minimum height of the camera above the ground.", unit="metres", minimum=0)
+    sole_points: int = option(60, "Maximum number of points of the soles that cast a shadow.", minimum=1)
+    carrying: float = option(0.05, "Height above a foot's lowest point that carries weight.", unit="metres", above=0)
+    lifted: float = option(0.08, "Height above the other foot of one that carries nothing.", unit="metres", above=0)
+    max_bend: float = option(40.0, "Maximum bend of straight legs, and of the foot.", unit="degrees", above=0)
+    astride: float = option(0.3, "Distance of the feet that may be a step, in heights of the body.", above=0)
+    tilts: tuple[float, float] = option(
+        (15.0, 50.0), "Smallest and largest tilt of a camera; fits lean by up to 12 degrees.", unit="degrees", above=0
+    )
+    glitch: float = option(0.15, "Duration of a wrong frame of a motion.", unit="seconds", minimum=0)
+    drift: float = option(0.3, "Maximum speed of the ground by errors of fits and slopes.", unit="metres/s", above=0)
+    touching: float = option(0.01, "Height above the ground that touches it.", unit="metres", minimum=0)
+    stays: float = option(0.3, "Duration for which soles on the ground keep their height.", unit="seconds", above=0)
+    still: float = option(0.025, "Change of height of such soles.", unit="metres", above=0)
+    smooth: float = option(0.08, "Standard deviation of the filter against trembling soles.", unit="seconds", above=0)
+    sinking: float = option(0.01, "Maximum depth of a body below the ground.", unit="metres", minimum=0)
+    max_error: float = option(0.04, "Maximum error of a fit's soles on the ground.", unit="metres", minimum=0)
+    max_flight: float = option(1.0, "Maximum duration in the air.", unit="seconds", above=0)
 
 
 @dataclass(frozen=True)
-class MeshOptions:
-    """How a person is redrawn.
+class GarmentOptions(Options):
+    """What the visible part of a garment says about it. Shares are of its visible texels."""
 
-    supersampling    samples per pixel along each side
-    texture_size     texels along each side; None: fine enough for the photo, 512 … 4096
-    mask_margin      share of the person's height by which the mask is distrusted at its edge
-    hole_margin      share of the person's height by which the removed person's hole exceeds the mask
-    grain            give smooth made-up parts the photo's noise
-    max_arm_share    of the trunk that arms may cover in the photo without a warning
-    min_visible      share of the surface that the photo should show
-    min_confidence   joints of less confidence leave their limb out of the texture
-    max_outside      share of the surface that may leave the photo, beside what does so in the photo, without a warning
-    max_turn         degrees that the target may turn away from the side that the photo shows
-    The others are the stages' own.
-    """
+    min_detail: float = option(0.2, "Share of detail that makes a garment patterned.", minimum=0, maximum=1)
+    window_width: float = option(0.12, "Width of windows in which detail is measured.", unit="metres", above=0)
+    window_detail: float = option(0.12, "Median share of detail in windows of a pattern.", minimum=0, maximum=1)
+    window_evenness: float = option(0.3, "Part of the median in the tenth of windows with the least.", minimum=0)
+    plain_share: float = option(0.55, "Share of a plain garment's most frequent colour.", minimum=0, maximum=1)
+    main_share: float = option(0.15, "Share from which a colour is one of the garment's.", minimum=0, maximum=1)
+    sides: tuple[float, float] = option(
+        (0.06, 0.14), "Distances from the body's middle between which the sides of a front are.", unit="metres", above=0
+    )
+    stroke: float = option(0.006, "Width of the border between two colours.", unit="metres", above=0)
+    max_lettering: float = option(0.15, "Maximum share of lettering.", minimum=0, maximum=1)
+    print_area: tuple[float, float] = option((0.0003, 0.02), "Smallest and largest print.", unit="m²", above=0)
+    print_border: float = option(0.6, "Share of a print's border in the garment's own colour.", minimum=0, maximum=1)
+    print_ground: float = option(0.4, "Share of its own colour on a garment with prints.", minimum=0, maximum=1)
 
-    supersampling: int = 2
-    texture_size: int | None = None
-    mask_margin: float = 0.008
-    hole_margin: float = 0.018
-    grain: bool = True
-    max_arm_share: float = 0.06
-    min_visible: float = 0.3
-    min_confidence: float = 0.4
-    max_outside: float = 0.01
-    max_turn: float = 50.0
-    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
-    shoes: ShoeOptions = field(default_factory=ShoeOptions)
-    silhouette: SilhouetteOptions = field(default_factory=SilhouetteOptions)
-    loose: LooseClothOptions = field(default_factory=LooseClothOptions)
-    light: LightOptions = field(default_factory=LightOptions)
-    colours: ClothColours = field(default_factory=ClothColours)
-    garments: GarmentOptions = field(default_factory=GarmentOptions)
-    relief: ReliefOptions = field(default_factory=ReliefOptions)
-    completion: CompletionOptions = field(default_factory=CompletionOptions)
-    head: HeadOptions = field(default_factory=HeadOptions)
-    ground: GroundOptions = field(default_factory=GroundOptions)
-    inpainting: InpaintOptions = field(default_factory=InpaintOptions)
+
+@dataclass(frozen=True)
+class ReliefOptions(Options):
+    """How made-up surfaces get relief."""
+
+    hollow_reach: float = option(0.035, "Distance at which surface keeps light off.", unit="metres", above=0)
+    hollow_strength: float = option(1.5, "Factor on the light that is kept off.", minimum=0)
+    min_light: float = option(0.45, "Share of the light in the deepest hollow.", minimum=0, maximum=1)
+    strand_widths: tuple[float, float, float] = option((0.004, 0.009, 0.02), "Strands of hair.", unit="metres", above=0)
+    strand_length: float = option(5.0, "Length of strands, in widths.", above=0)
+    strand_wave: tuple[float, float] = option(
+        (0.03, 0.004), "Way along a head over which strands lean to a side, and how far.", unit="metres", above=0
+    )
+    max_depth: float = option(0.12, "Maximum share by which strands of one size darken.", minimum=0, maximum=1)
+    min_texels: int = option(200, "Texels of visible hair from which its variation is measured.", minimum=1)
+
+
+@dataclass(frozen=True)
+class CompletionOptions(Options):
+    """How hidden texels get their colours."""
+
+    light_average: float = option(0.04, "Way that differences of both sides' light average.", unit="metres", above=0)
+    light_fade: float = option(0.15, "Way over which such a difference fades.", unit="metres", above=0)
+    max_light: float = option(0.15, "Maximum change of a mirrored side's colours.", minimum=0)
+    detail: float = option(0.045, "Size of details that hidden points do not take.", unit="metres", above=0)
+    contrast: float = option(0.1, "Difference of a detail from the median around it.", above=0)
+    rim: float = option(0.012, "Way that the visible part's border goes on.", unit="metres", above=0)
+    follow: float = option(0.01, "Way within which spread colours follow visible ones.", unit="metres", above=0)
+    certain: float = option(0.12, "Distance of colours that are certainly a garment's own.", above=0)
+    min_feet: float = option(0.05, "Visible share of the feet that decides their colour.", minimum=0, maximum=1)
+    min_skin: float = option(0.0015, "Visible skin that decides its colour.", unit="m²", above=0)
+    min_face: float = option(
+        0.3, "Visible share of a face that keeps its colours; others keep those of skin.", minimum=0, maximum=1
+    )
+    inherited_weight: float = option(
+        0.05, "Weight of a colour from further up the body, against a visible one.", above=0
+    )
+    min_material: float = option(
+        0.04, "Share of the visible surface from which a material counts.", minimum=0, maximum=1
+    )
+    hem: float = option(0.06, "Lead of a material's share where it alone shows.", above=0)
+    pattern: InpaintOptions = option(
+        InpaintOptions(offsets=25, choice_pixels=900), "How a pattern, which is small and repeats, goes on."
+    )
+
+
+@dataclass(frozen=True)
+class FrameTextureOptions(Options):
+    """How the colours of many frames become one texture."""
+
+    outline_margin: float = option(0.008, "Width of outlines without trust, in sides of the crop.", minimum=0)
+    scales: tuple[float, ...] = option(
+        (0.5, 0.25, 0.12, 0.12), "Robust scale of colours in each round; the first is wide for outliers' sake.", above=0
+    )
+    full_weight: float = option(0.5, "Weight of all frames together that gives full trust.", above=0)
+
+
+@dataclass(frozen=True)
+class MeshOptions(Options):
+    """How a person is redrawn: general options, then those of each stage."""
+
+    supersampling: int = option(2, "Samples per pixel along each side.", minimum=1)
+    texture_size: int | None = option(
+        None, "Texels along each side.", minimum=64, unset="fine enough for the photo, 512 to 4096"
+    )
+    mask_margin: float = option(0.008, "Width of the mask's edge without trust, in heights of the person.", minimum=0)
+    hole_margin: float = option(0.018, "Width of the hole beyond the mask, in heights of the person.", minimum=0)
+    grain: bool = option(True, "Give smooth made-up parts the photo's noise.")
+    max_arm_share: float = option(
+        0.06, "Share of the trunk that arms may cover in the photo without a warning.", minimum=0, maximum=1
+    )
+    min_visible: float = option(0.3, "Share of the surface that the photo should show.", minimum=0, maximum=1)
+    min_confidence: float = option(
+        0.4, "Minimum confidence of joints whose limb is in the texture.", minimum=0, maximum=1
+    )
+    max_outside: float = option(
+        0.01, "Share of the surface that may leave the photo without a warning.", minimum=0, maximum=1
+    )
+    max_turn: float = option(50.0, "Turn from the photographed side without a warning.", unit="degrees", minimum=0)
+    alignment: AlignmentOptions = option(AlignmentOptions(), "Moving the surface under the keypoints.")
+    shoes: ShoeOptions = option(ShoeOptions(), "Shoes on feet.")
+    silhouette: SilhouetteOptions = option(SilhouetteOptions(), "Widening the body to the mask.")
+    loose: LooseClothOptions = option(LooseClothOptions(), "Clothes beside the body.")
+    light: LightOptions = option(LightOptions(), "The photograph's light.")
+    colours: ClothColours = option(ClothColours(), "Comparing colours.")
+    garments: GarmentOptions = option(GarmentOptions(), "Recognising garments.")
+    relief: ReliefOptions = option(ReliefOptions(), "Relief of made-up surfaces.")
+    completion: CompletionOptions = option(CompletionOptions(), "Colours of hidden texels.")
+    head: HeadOptions = option(HeadOptions(), "Turning the head.")
+    ground: GroundOptions = option(GroundOptions(), "Standing on the ground.")
+    inpainting: InpaintOptions = option(InpaintOptions(), "The background behind the person.")

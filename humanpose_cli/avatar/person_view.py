@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.options import FrameTextureOptions
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, TexelMap, bake_photo, pixel_trust
 from humanpose_cli.core.camera import Camera
@@ -21,7 +22,7 @@ from humanpose_cli.rendering.boxes import body_box
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
-_EDGE = 0.008  # share of the crop's side by which outlines are distrusted
+_DEFAULTS = FrameTextureOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,12 @@ def _behind_others(vertices: Tensor, faces: Tensor, view: Camera, row: int, near
 
 
 def bake_view(
-    view: PersonView, body: Body, vertices: Tensor, mask: NDArray[np.floating] | None, texels: TexelMap
+    view: PersonView,
+    body: Body,
+    vertices: Tensor,
+    mask: NDArray[np.floating] | None,
+    texels: TexelMap,
+    options: FrameTextureOptions = _DEFAULTS,
 ) -> BakedTexture:
     """What a crop shows of a body's surface.
 
@@ -78,7 +84,7 @@ def bake_view(
     shown = np.isfinite(depth) & ~view.hidden
     if mask is not None:
         shown &= mask >= 0.5
-    trust = pixel_trust(shown.astype(np.float32), depth, max(1.5, _EDGE * len(depth)))
+    trust = pixel_trust(shown.astype(np.float32), depth, max(1.5, options.outline_margin * len(depth)))
     source = PhotoSource(view.photo, shown.astype(np.float32), trust, depth, view.camera)
     return bake_photo(source, vertices, vertex_normals(vertices, body.faces), body.faces, texels)
 

@@ -282,7 +282,7 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
         posed = body.pose(aligned.rotations, aligned.trans)
         vertices = posed + moved
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
-    view = aligned.crop.view.scaled(min(1.0, options.silhouette.max_pixels / aligned.height_pixels))
+    view = aligned.crop.view.scaled(min(1.0, options.silhouette.outline_height / aligned.height_pixels))
     displacements = silhouette_displacements(
         body,
         vertices,

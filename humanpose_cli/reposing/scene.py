@@ -45,9 +45,11 @@ class ReposeOptions(DrawingOptions):
     background: Literal["keep", "transparent"] = option("keep", "The photo's, or none; `Reposer` also takes an image.")
     fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
+    in_front: float = option(
+        0.9, "Distance of people who stay in front of the reposed one, in distances of that person.", above=0, maximum=1
+    )
 
 
-_NEARER = 0.9  # times the person's distance: who is fitted nearer stands before them; single views tell no finer
 POSES_ON_GPU = 16  # that a network draws together; on a CPU one core takes 0.16 s a pose, alone or in a batch
 
 
@@ -143,7 +145,7 @@ class ReposingScene:
     def _people_in_front(self) -> list[tuple[float, Box, NDArray[np.uint8]]]:
         """Who is not redrawn and stands before the one who is: distance (m), box in the photo, mask (h, w) in it."""
         row, distances = self.rows[0], self.record.trans[:, 2]
-        nearer = np.flatnonzero(distances < _NEARER * distances[row])
+        nearer = np.flatnonzero(distances < self._options.in_front * distances[row])
         if len(self.rows) > 1 or not len(nearer):
             return []
         redrawn, before = self._mask(row), []

@@ -26,6 +26,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.evidence import zero_joints
@@ -61,25 +62,16 @@ _FACE = ("nose", "eye", "ear", "mouth", "head_top")
 
 
 @dataclass(frozen=True)
-class RetargetOptions:
-    """How joints become rotations: Gauss–Newton on the directions of bones, which weigh 1 (radians).
+class RetargetOptions(Options):
+    """How joints become rotations: Gauss–Newton on the directions of bones, which weigh 1 (radians)."""
 
-    face_weight     of the face's bones, which are short and noisy
-    neutral_weight  of staying near the neutral pose
-    start_weight    of staying near the closed-form start, which settles twists
-    steps           at most
-    tolerance       done when a step lowers the cost by this share or less
-    chunk           frames solved together: bounds memory
-    standing_poses  of a motion, at most, from which the way down is found
-    """
-
-    face_weight: float = 0.5
-    neutral_weight: float = 0.02
-    start_weight: float = 0.04
-    steps: int = 15
-    tolerance: float = 1e-7
-    chunk: int = 256
-    standing_poses: int = 24
+    face_weight: float = option(0.5, "Weight of the face's bones, which are short and noisy.", minimum=0)
+    neutral_weight: float = option(0.02, "Weight of staying near the neutral pose.", minimum=0)
+    start_weight: float = option(0.04, "Weight of the closed-form start, which settles twists.", minimum=0)
+    steps: int = option(15, "Maximum number of steps.", minimum=1)
+    tolerance: float = option(1e-7, "Share of the cost that a step gains below which it ends.", minimum=0)
+    chunk: int = option(256, "Frames solved together: bounds memory.", minimum=1)
+    standing_poses: int = option(24, "Maximum number of poses from which the way down is found.", minimum=1)
 
 
 _DEFAULTS = RetargetOptions()

@@ -16,11 +16,20 @@ from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, mesh_drawing
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.warp3d.config import FILL
 from humanpose_cli.models.warp3d.generator import CropToRepose, ReposedCrop, Warp3d, frame_joints
 
-_FARTHEST = 1.3  # times the larger box that one crop for both poses may have
-_FINEST = 1024  # pixels of the mesh's drawing, whose detail is added to what the network draws
+
+@dataclass(frozen=True)
+class WarpOptions(Options):
+    """How photographs and results are cropped for the network."""
+
+    max_common_crop: float = option(1.3, "Side of one crop for both poses, in sides of the larger box.", minimum=1)
+    max_drawing: int = option(1024, "Side of the mesh's drawing, whose detail is added.", unit="pixels", minimum=1)
+
+
+_DEFAULTS = WarpOptions()
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,9 @@ class WarpReposer:
         *,
         mesh_input: bool | None = None,
         use_mask: bool = True,
+        options: WarpOptions = _DEFAULTS,
     ) -> None:
-        self.use_mask = use_mask
+        self.use_mask, self.options = use_mask, options
         self.mesh_input = network.learned_drawings if mesh_input is None else mesh_input
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body
@@ -96,7 +106,9 @@ class WarpReposer:
             frame_joints(points, self.person.camera.cropped(crop))
             for points, crop in zip(joints, (before, after), strict=True)
         )
-        finer = self._crop(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
+        finer = self._crop(
+            squares[1], max(1, min(round(1 / before.scale), self.options.max_drawing // self.network.config.size))
+        )
         drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
         silhouette = None if self._silhouette is None else before.image(self._silhouette)
         request = CropToRepose(before.image(self.photo), source, target, drawing, silhouette)
@@ -143,7 +155,7 @@ class WarpReposer:
         finite = [box if np.isfinite(box).all() else boxes[0] for box in boxes]
         both = np.concatenate((np.minimum(*finite)[:2], np.maximum(*finite)[2:]))
         side = max(float((box[2:] - box[:2]).max()) for box in finite)
-        if (both[2:] - both[:2]).max() <= _FARTHEST * side:
+        if (both[2:] - both[:2]).max() <= self.options.max_common_crop * side:
             finite, side = [both, both], float((both[2:] - both[:2]).max())
         middles = [(box[:2] + box[2:]) / 2 for box in finite]
         return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
