@@ -94,7 +94,7 @@ def test_what_was_fitted_before_is_told_without_torch(tmp_path):
     """With its rows, too."""
     write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
     fit = f"from humanpose_cli.cli.main import main\nassert main(('fit', {str(tmp_path / 'a.png')!r}, '--json', "
-    fit += f"'--no-overlay', '--out', {str(tmp_path / 'out')!r})) == 0"
+    fit += f"'--no-overlay', '--detector', 'fast', '--out', {str(tmp_path / 'out')!r})) == 0"
     (first,) = loaded_after(fit)
     (again,) = loaded_after(fit)
     assert ("torch" in first, "torch" in again) == (True, False)
