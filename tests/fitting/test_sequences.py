@@ -50,7 +50,7 @@ def in_sequence(observed: KeypointObservations, **fields: object) -> KeypointObs
 def noisy(scene, pixels: float, seed: int = 0) -> KeypointObservations:
     random = np.random.default_rng(seed)
     points = scene.observations.keypoints
-    return scene.changed(keypoints=points + pixels * random.normal(size=points.shape))
+    return scene.changed(keypoints=points.numpy() + pixels * random.normal(size=points.shape))
 
 
 def jitter(joints: np.ndarray) -> float:
