@@ -336,7 +336,7 @@ def test_repose_looks_longer_for_people_in_photographs_than_in_driving_videos(
     np.save(tmp_path / "pose.npy", hp.Body.default().pose(upright, torch.zeros(1, 10)).joints[0].numpy())
     with VideoWriter(tmp_path / "dance.mp4", 25) as video:
         video.write(np.zeros((48, 64, 3), np.uint8))
-    cases = (("pose.npy", in_photograph, "no person was found"), ("dance.mp4", in_video, "shows nobody"))
+    cases = (("pose.npy", in_photograph, "no person was found"), ("dance.mp4", in_video, "shows no person"))
     for target, mode, says in cases:
         line = ("repose", str(tmp_path / "photo.png"), str(tmp_path / target), "--out", str(tmp_path / "out"))
         ran = hpc(*line, *options)
