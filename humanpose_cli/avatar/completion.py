@@ -20,6 +20,7 @@ from humanpose_cli.avatar.relief import strand_depths
 from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, BodyTexels, parts_mask
 from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
 from humanpose_cli.core.blocks import in_blocks
+from humanpose_cli.core.conventions import SMPL24
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -242,6 +243,10 @@ class _Filling:
             groups[part] = 2
         if data.sum() == 0:
             return np.full((*shown.shape[:2], 3), 0.5, np.float32)
+        for part, colour in _limb_colours(surface, values, visible):
+            missing = part & (visible < 0.05)
+            values[missing] = colour
+            data[missing] = options.inherited_weight * operator.areas[missing] / options.follow**2
         # One field a material: its colours times its share, and the share itself.
         features = self.cloth.features(values)
         nearest = np.linalg.norm(features[:, None] - materials, axis=2).argmin(1)
@@ -298,6 +303,26 @@ def skin_tone(surface: BodyTexels, colour: Array, visible: Array, min_skin: floa
             bright = colour[found].max(1)  # the brighter half: strands of hair and deep shadows are no skin
             return np.asarray(np.median(colour[found][bright >= np.median(bright)], axis=0))
     return None
+
+
+def _limb_colours(surface: BodyTexels, colour: Array, visible: Array) -> list[tuple[Mask, Array]]:
+    """Parts of trunk and limbs that were not visible, with the usual colour of the nearest visible one up the body.
+
+    A border alone may be a belt, a glove or a shadow; most of what lies above it is the cloth that goes on.
+    """
+    parts = [surface.part_labels == row for row in range(len(SMPL24))]
+    shares = [_share(surface, part, visible) for part in parts]
+    guesses = []
+    for row, name in enumerate(SMPL24.joint_names):
+        if shares[row] > 0.05 or name in ("neck", "head", *HANDS):
+            continue
+        above = SMPL24.parents[row]
+        while above >= 0 and shares[above] < 0.1:
+            above = SMPL24.parents[above]
+        shown = parts[above] & (visible > 0.5)
+        if above >= 0 and shown.any():
+            guesses.append((parts[row], np.median(colour[shown], axis=0)))
+    return guesses
 
 
 def _share(surface: BodyTexels, part: Mask, visible: Array) -> float:

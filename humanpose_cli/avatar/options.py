@@ -264,6 +264,9 @@ class CompletionOptions(Options):
     min_face: float = option(
         0.3, "Visible share of a face that keeps its colours; others keep those of skin.", minimum=0, maximum=1
     )
+    inherited_weight: float = option(
+        0.05, "Weight of a colour from further up the body, against a visible one.", above=0
+    )
     min_material: float = option(
         0.04, "Share of the visible surface from which a material counts.", minimum=0, maximum=1
     )
