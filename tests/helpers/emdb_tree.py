@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from helpers.source_trees_a import posed
+from helpers.paper_datasets import posed
 from humanpose_cli.lab.datasets.common import project_points
 
 FRAMES, SIZE = 5, (72, 96)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from helpers.source_trees_b import write_python2_pickle
+from helpers.dataset_files import write_python2_pickle
 from humanpose_cli.lab.datasets.calibrated import Lens
 
 SIZE, FRAMES = (300, 300), 23

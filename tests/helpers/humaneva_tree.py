@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from helpers.source_trees_b import spotted, write_video
+from helpers.dataset_files import spotted, write_video
 from humanpose_cli.lab.datasets.humaneva import Measurements, joints_at, read_calibration
 from humanpose_cli.lab.datasets.mocap_files import C3dPoints
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from helpers import dataset_files as trees
 from helpers import humaneva_tree as humaneva
-from helpers import source_trees_b as trees
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body

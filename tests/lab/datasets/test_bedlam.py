@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import assert_travels, posed
-from helpers.source_trees_b import centre_of_light, spotted
+from helpers.dataset_files import centre_of_light, spotted
+from helpers.paper_datasets import assert_travels, posed
 from PIL import Image
 
 from humanpose_cli.core.errors import InputError, UsageError

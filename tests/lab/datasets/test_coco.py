@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import assert_travels, image, write
+from helpers.paper_datasets import assert_travels, image, write
 from PIL import Image
 
 from humanpose_cli.core.conventions import COCO17

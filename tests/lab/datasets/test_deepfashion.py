@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import MANGLED, Estimator, assert_travels, deepfashion_tree, write
+from helpers.paper_datasets import MANGLED, Estimator, assert_travels, deepfashion_tree, write
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError

@@ -8,8 +8,8 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import assert_travels
-from helpers.source_trees_b import BLOCK_RUNS, surface_annotation, write_annotations
+from helpers.dataset_files import BLOCK_RUNS, surface_annotation, write_annotations
+from helpers.paper_datasets import assert_travels
 from PIL import Image
 
 from humanpose_cli.core.conventions import COCO17

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import assert_travels
-from helpers.source_trees_b import POSETRACK_NAMES, surface_annotation, write_annotations
+from helpers.dataset_files import POSETRACK_NAMES, surface_annotation, write_annotations
+from helpers.paper_datasets import assert_travels
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.emdb_tree import FRAMES, SIZE, VIDEOS, K, content, file_of
-from helpers.source_trees_a import BODY, assert_travels, image, posed, write
+from helpers.paper_datasets import BODY, assert_travels, image, posed, write
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.datasets import emdb

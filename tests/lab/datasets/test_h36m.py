@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from helpers.h36m_tree import ACTIONS, FRAMES, LENS_HERE, SIZE, SMALL_LENS, SUBJECTS, write_mosh
-from helpers.source_trees_a import assert_travels
-from helpers.source_trees_b import (
+from helpers.dataset_files import (
     LENS,
     S1_CAMERA,
     S1_QUATERNION,
@@ -23,6 +21,8 @@ from helpers.source_trees_b import (
     write_python2_pickle,
     write_video,
 )
+from helpers.h36m_tree import ACTIONS, FRAMES, LENS_HERE, SIZE, SMALL_LENS, SUBJECTS, write_mosh
+from helpers.paper_datasets import assert_travels
 from PIL import Image
 from scipy.spatial.transform import Rotation
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.dataset_files import centre_of_light, write_video
 from helpers.humaneva_tree import (
     ACTIONS,
     CALIBRATION,
@@ -23,8 +24,7 @@ from helpers.humaneva_tree import (
     write_measurements,
     write_numbers,
 )
-from helpers.source_trees_a import assert_travels
-from helpers.source_trees_b import centre_of_light, write_video
+from helpers.paper_datasets import assert_travels
 from PIL import Image
 from scipy.spatial.transform import Rotation, Slerp
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.source_trees_a import Estimator, assert_travels, image, write
-from helpers.source_trees_b import write_dump
+from helpers.dataset_files import write_dump
+from helpers.paper_datasets import Estimator, assert_travels, image, write
 from PIL import Image
 
 from humanpose_cli.core.errors import InputError, UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import (
+from helpers.paper_datasets import (
     IPER_FRAMES,
     Estimator,
     assert_travels,

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
-from helpers.source_trees_a import BODY, image, posed, threedpw_tree
+from helpers.paper_datasets import BODY, image, posed, threedpw_tree
 
 from humanpose_cli.core.conventions import REPOSING19, SMPL24
 from humanpose_cli.lab.cache.label_maps import RENDERED_MAPS, decode_map

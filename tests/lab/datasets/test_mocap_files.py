@@ -7,8 +7,8 @@ import zlib
 
 import numpy as np
 import pytest
+from helpers.dataset_files import write_cdf
 from helpers.humaneva_tree import LABELS, moving_points, write_c3d
-from helpers.source_trees_b import write_cdf
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_c3d, read_cdf

@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from helpers.source_trees_a import assert_travels
-from helpers.source_trees_b import centre_of_light, spotted, write_video
+from helpers.dataset_files import centre_of_light, spotted, write_video
+from helpers.paper_datasets import assert_travels
 from PIL import Image
 from scipy.io import savemat
 

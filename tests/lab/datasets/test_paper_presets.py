@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import h36m_tree, humaneva_tree
+from helpers.dataset_files import build_h36m, h36m_joints, spotted
+from helpers.paper_datasets import deepfashion_tree, iper_tree, up3d_tree
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
-from helpers.source_trees_a import deepfashion_tree, iper_tree, up3d_tree
-from helpers.source_trees_b import build_h36m, h36m_joints, spotted
 from scipy.io import savemat
 
 from humanpose_cli.body.body import default_body

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import Chumpy, image, python2_pickle, write
+from helpers.paper_datasets import Chumpy, image, python2_pickle, write
 from PIL import Image, ImageCms
 
 from humanpose_cli.core.errors import InputError, UsageError

@@ -9,14 +9,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.source_trees_a import BODY, assert_travels, posed
-from helpers.source_trees_b import (
+from helpers.dataset_files import (
     centre_of_light,
     spotted,
     write_python2_pickle,
     write_rich_camera,
     write_smplx_model,
 )
+from helpers.paper_datasets import BODY, assert_travels, posed
 from PIL import Image
 from scipy.spatial.transform import Rotation
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import Estimator, deepfashion_tree, iper_protocol, iper_tree, write
+from helpers.paper_datasets import Estimator, deepfashion_tree, iper_protocol, iper_tree, write
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.lab.cache.building import build_cache

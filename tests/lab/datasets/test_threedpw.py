@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import (
+from helpers.paper_datasets import (
     BODY,
     PW_K,
     assert_travels,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import emdb_tree
-from helpers.source_trees_a import BODY, image, threedpw_tree, write
+from helpers.paper_datasets import BODY, image, threedpw_tree, write
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.lab.cache.building import build_cache

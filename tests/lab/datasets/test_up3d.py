@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.source_trees_a import (
+from helpers.paper_datasets import (
     BODY,
     UP_CROP,
     UP_SIZE,
