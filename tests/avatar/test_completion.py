@@ -194,6 +194,7 @@ def test_ties_and_the_shirt_in_an_open_jacket_stay_in_front(
     np.testing.assert_allclose(got[far_back], np.broadcast_to((0.6, 0.2, 0.2), got[far_back].shape), atol=0.12)
 
 
+@pytest.mark.slow
 def test_a_checked_jacket_is_checked_behind(stage: Stage, surface: BodyTexels) -> None:
     texels = surface.fine.interpolate(stage.body.template.numpy(), surface.faces)
     x, y, z = texels.transpose(2, 0, 1)

@@ -138,6 +138,7 @@ print("finished", child.is_alive(), watching, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_ctrl_c_that_forked_children_hear_too_counts_once_and_is_the_parents(tmp_path):
     command = [sys.executable, "-c", FORKED]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:

@@ -208,6 +208,7 @@ def test_what_scancel_stops_goes_on_where_it_was(after):
     assert outcomes(after(cancelled) / "out") == ALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("story", [preempted, out_of_time])
 def test_a_job_that_is_stopped_is_requeued_and_goes_on(after, story):
     folder = after(story)
@@ -226,6 +227,7 @@ def test_a_training_on_two_nodes_and_one_that_is_requeued_learn_the_same(after, 
     np.testing.assert_allclose(losses(folder / "two"), here, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_what_slurm_refuses_is_told(slurm, tmp_path):
     with pytest.raises(UnavailableError, match=r"slurm: refuses the job.*artition"):
         submit("test", ("true",), tmp_path, SlurmSettings(2, {"partition": "no-such"}), ())
@@ -263,6 +265,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_before_a_job_is_requeued_its_command_has_saved(tmp_path):
     job = CommandJob((sys.executable, "-c", SAVING, str(tmp_path)))
 

@@ -120,6 +120,7 @@ for spec in {specs!r}:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["smplx"], indirect=True)
 def test_models_are_read_without_the_package_smplx(model: tuple[str, dict[str, Any], Path], smpl_file: Path) -> None:
     kind, _, path = model

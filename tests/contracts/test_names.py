@@ -60,7 +60,7 @@ IDIOMS = {
     r"one's own|our own": "the user's, this package's",
     r"greatest": "largest",
 }
-NO_IDIOM = re.compile("|".join(rf"\b(?:{idiom})\b" for idiom in IDIOMS), re.IGNORECASE)
+NO_IDIOM = re.compile(rf"\b(?:{'|'.join(IDIOMS)})\b", re.IGNORECASE)
 # Descriptions of columns, which stand in every cache.
 STORED_TEXTS = {"humanpose_cli/lab/cache/samples.py", "humanpose_cli/lab/cache/schema.py"}
 
@@ -153,6 +153,7 @@ def test_the_check_finds_what_it_should():
     assert wrong(names, words) == expected
 
 
+@pytest.mark.slow
 def test_docstrings_and_messages_are_plain():
     found = [
         f"{path}:{line}: {match[0]}"

@@ -107,11 +107,13 @@ def compiled(cache: Path) -> Path:
     return binary
 
 
+@pytest.mark.slow
 def test_threads_that_make_the_first_call_together_compile_once(filled):
     binary = compiled(filled)
     assert binary.with_name(binary.name + ".sha256").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_kernel_is_compiled_anew_without_a_word(cache):
     binary = compiled(cache)
     good = binary.read_bytes()
@@ -122,6 +124,7 @@ def test_a_damaged_kernel_is_compiled_anew_without_a_word(cache):
     assert compiled(cache).read_bytes() == good
 
 
+@pytest.mark.slow
 def test_a_kernel_cut_short_before_its_digest_was_kept_is_replaced(cache):
     binary = compiled(cache)
     binary.with_name(binary.name + ".sha256").unlink()
@@ -154,6 +157,7 @@ def disk_of(size: str, folder: Path) -> str:
     return mounting(f"mount -t tmpfs -o size={size} tmpfs {folder}")
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
     disk, temporary = tmp_path / "disk", tmp_path / "temporary"
     disk.mkdir()
@@ -167,6 +171,7 @@ def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
     assert not list(temporary.iterdir())  # removed with the process
 
 
+@pytest.mark.slow
 def test_a_filled_cache_that_is_read_only_serves(cache, tmp_path):
     """Of a farm's image; nothing is compiled, and nothing is said. A damaged one is left alone."""
     code = mounting(f"mount --bind {cache} {cache}", f"mount -o remount,ro,bind {cache}") + KERNEL
@@ -183,6 +188,7 @@ def test_a_filled_cache_that_is_read_only_serves(cache, tmp_path):
     assert "a damaged kernel cannot be removed" in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_temporary_files_goes_unnoticed(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -325,6 +331,7 @@ def test_the_cache_folder_is_the_first_that_is_ours_to_write(tmp_path, monkeypat
         assert launching.cache_folder() == private
 
 
+@pytest.mark.slow
 def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -87,8 +87,8 @@ def test_noise_moves_the_body_little(body, library_scene):
     scene = library_scene(8, seed=1)
     rng = np.random.default_rng(0)
     noisy = scene.changed(
-        keypoints=scene.observations.keypoints + rng.normal(scale=4, size=(8, 33, 2)),
-        world=scene.observations.world + rng.normal(scale=0.03, size=(8, 33, 3)),
+        keypoints=scene.observations.keypoints.numpy() + rng.normal(scale=4, size=(8, 33, 2)),
+        world=scene.observations.world.numpy() + rng.normal(scale=0.03, size=(8, 33, 3)),
     )
     fit = fit_keypoints(body, noisy)
     assert pa_mpjpe(fit.joints3d, scene.joints, LIMBS).mean() < 0.05
@@ -176,8 +176,8 @@ def test_no_bit_depends_on_the_other_rows(body, library_scene, monkeypatch):
     scene = library_scene(11, seed=4)
     rng = np.random.default_rng(1)
     noisy = scene.changed(
-        keypoints=scene.observations.keypoints + rng.normal(scale=6, size=(11, 33, 2)),
-        world=scene.observations.world + rng.normal(scale=0.08, size=(11, 33, 3)),
+        keypoints=scene.observations.keypoints.numpy() + rng.normal(scale=6, size=(11, 33, 2)),
+        world=scene.observations.world.numpy() + rng.normal(scale=0.08, size=(11, 33, 3)),
     )
     together = fit_keypoints(body, noisy)
     for rows, chunk in (([6], 64), ([3, 9], 64), ([10, 1, 4], 64), (range(11), 2)):

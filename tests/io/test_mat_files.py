@@ -38,6 +38,7 @@ def test_numbers_and_cells_are_scipys(tmp_path: Path, packed: bool) -> None:
         read_mat(tmp_path / "x.mat", ("f8", "more"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [True, False])
 def test_every_cut_is_a_sentence(tmp_path: Path, packed: bool) -> None:
     """scipy's reader ends the process at some of them."""

@@ -53,6 +53,7 @@ def test_uniform_windows_are_scikit_images_default(images):
     assert ssim(a, b, "uniform")[1].item() != pytest.approx(ssim(a, b)[1].item(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_equal_images_and_symmetry(images):
     a, b = as_tensors(images)
     torch.testing.assert_close(ssim(a, a), torch.ones(3, dtype=torch.float64))

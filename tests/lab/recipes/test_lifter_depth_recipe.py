@@ -130,6 +130,7 @@ def test_a_side_that_must_wait_does_not_learn():
     assert made.losses(GENERATOR, (points, yaw)) is None
 
 
+@pytest.mark.slow
 def test_it_learns_which_way_people_face_and_its_weights_load(tmp_path):
     made = recipe()
     with torch.no_grad():
