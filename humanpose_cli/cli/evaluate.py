@@ -126,9 +126,11 @@ class CacheFlags:
         """These people of a cache."""
         from humanpose_cli.lab.evaluate.people import PeopleSelection
 
-        values = {name: value for name, value in vars(self).items() if value is not None}
-        if "models" in values:
-            values["models"] = tuple(values["models"])
+        chosen = {name: value for name, value in vars(self).items() if value is not None}
+        # Flags that may be repeated are lists.
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()
+        }
         return PeopleSelection(**{**values, "data": cache})
 
 

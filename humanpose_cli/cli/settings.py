@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import sys
 import types
 import typing
@@ -27,6 +28,7 @@ from typing import Any, Literal, TypeVar
 import typer
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import changed
 from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 
 if sys.version_info >= (3, 11):
@@ -164,44 +166,16 @@ def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
     UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
     """
     names = set(field_names(options))
-    changes: dict[str, Any] = {}
-    for key, value in settings.items():
+    for key in settings:
         if key not in names:
             raise UsageError(f"setting {key}", "there is no such setting", remedy=nearest(key, names))
-        *path, name = key.split(".")
-        inner = changes
-        for part in path:
-            inner = inner.setdefault(part, {})
-        inner[name] = _Setting(key, value)
-    return _with(options, changes)
+    return changed(options, {key: _converted(value, _type_of(options, key), key) for key, value in settings.items()})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Setting:
-    key: str
-    value: Any
-
-
-def _with(options: Options, changes: Mapping[str, Any], path: str = "") -> Options:
-    """All at once, since options may be allowed together only.
-
-    changes  field → setting, or changes of its fields
-    path     of these options among the command's, such as `keypoints.`, which errors name
-    """
-    field_types = typing.get_type_hints(type(options)) if changes else {}
-    new = {
-        name: _converted(change.value, field_types[name], change.key)
-        if isinstance(change, _Setting)
-        else _with(getattr(options, name), change, f"{path}{name}.")
-        for name, change in changes.items()
-    }
-    try:
-        return dataclasses.replace(options, **new)  # type: ignore[type-var]
-    except UsageError as error:
-        if error.subject not in field_types or not path:
-            raise
-        details = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
-        raise UsageError(path + error.subject, error.problem, **details) from error
+def _type_of(options: Any, key: str) -> Any:
+    """The type of the field that a dotted key names."""
+    *path, name = key.split(".")
+    return typing.get_type_hints(type(functools.reduce(getattr, path, options)))[name]
 
 
 def _converted(value: Any, kind: Any, key: str) -> Any:

@@ -25,6 +25,7 @@ from humanpose_cli.core.errors import UsageError
 _KEY = "humanpose_cli.option"
 _WIDTH = 116  # characters of a line in a docstring
 Documented = TypeVar("Documented", bound=Callable[..., Any])
+Changed = TypeVar("Changed")
 
 
 @dataclass(frozen=True)
@@ -166,3 +167,27 @@ def _extend_docstring(documented: Any, declared: Mapping[str, OptionInfo]) -> No
     ]
     if entries:
         documented.__doc__ = inspect.cleandoc(documented.__doc__ or "") + "\n\n" + "\n".join(entries)
+
+
+def changed(options: Changed, changes: Mapping[str, Any], path: str = "") -> Changed:
+    """A copy of a dataclass with some fields changed, those of its inner dataclasses too.
+
+    changes  dotted field → value, such as `keypoints.lean_noise`; those of one dataclass are made together, since
+             values may be allowed together only
+    path     of these options among the outermost, such as `keypoints.`, which errors name
+    """
+    by_field: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        name, _, rest = key.partition(".")
+        by_field.setdefault(name, {})[rest] = value
+    values = {
+        name: inner[""] if "" in inner else changed(getattr(options, name), inner, f"{path}{name}.")
+        for name, inner in by_field.items()
+    }
+    try:
+        return dataclasses.replace(options, **values)  # type: ignore[type-var]
+    except UsageError as error:
+        if not path or error.subject not in {field.name for field in dataclasses.fields(options)}:  # type: ignore[arg-type]
+            raise
+        details = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
+        raise UsageError(path + error.subject, error.problem, **details) from error

@@ -1,4 +1,4 @@
-"""The default body and its labels, made once for all tests of this folder."""
+"""The default body and its labels, made once for all tests of a process."""
 
 import functools
 

@@ -7,24 +7,13 @@ import functools
 import numpy as np
 import torch
 
-from humanpose_cli.body.body import Body, default_body
-from humanpose_cli.lab.cache.label_maps import BodyLabels
+from helpers.cached_body import body
 from humanpose_cli.lab.synthetic.dressing import dress
 from humanpose_cli.lab.synthetic.fabrics import RGB, Fabric
 from humanpose_cli.lab.synthetic.mesh import MATERIALS, DressedMesh
 from humanpose_cli.lab.synthetic.people import Bottom, Identity, Outfit, Shoes, Top, sample_identity, sample_outfit
 from humanpose_cli.lab.synthetic.poses import PoseBank, held_pose
 from humanpose_cli.lab.synthetic.scene import Actor
-
-
-@functools.cache
-def body() -> Body:
-    return default_body()
-
-
-@functools.cache
-def labels() -> BodyLabels:
-    return BodyLabels(body())
 
 
 @functools.cache

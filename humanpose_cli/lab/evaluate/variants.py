@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InterruptedRun
+from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.lab.evaluate.bodies import CropSource, EvaluatedCrops, measure_crops
@@ -54,20 +55,7 @@ class Variant(NamedTuple):
 
     def of(self, shared: Options) -> Options:
         """The shared options with the changes."""
-        return _changed(shared, self.changes)
-
-
-def _changed(options: Any, changes: Mapping[str, Any]) -> Any:
-    """A copy of nested dataclasses; the changes of one dataclass are made together."""
-    inner: dict[str, dict[str, Any]] = {}
-    for key, value in changes.items():
-        name, _, rest = key.partition(".")
-        inner.setdefault(name, {})[rest] = value
-    values = {
-        name: changed[""] if "" in changed else _changed(getattr(options, name), changed)
-        for name, changed in inner.items()
-    }
-    return replace(options, **values)
+        return changed(shared, self.changes)
 
 
 def _inputs(kind: str, paper: Mapping[int, tuple[float, float]]) -> list[Variant]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.synthetic_people import FLIP, PLAIN, body, dressed, outfit, person, shirt, trousers, vertices_of, wearing
+from helpers.cached_body import body
+from helpers.synthetic_people import FLIP, PLAIN, dressed, outfit, person, shirt, trousers, vertices_of, wearing
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations

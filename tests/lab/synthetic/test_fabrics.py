@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.synthetic_people import PLAIN, body, outfit, person, shirt
+from helpers.cached_body import body
+from helpers.synthetic_people import PLAIN, outfit, person, shirt
 
 from humanpose_cli.lab.synthetic.cloth_surface import ASPECT, TILES, atlas_texels
 from humanpose_cli.lab.synthetic.dressing import dress

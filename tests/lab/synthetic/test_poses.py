@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers.synthetic_people import bank, body
+from helpers.cached_body import body
+from helpers.synthetic_people import bank
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.pose_library import KEY_POSES, pose_library

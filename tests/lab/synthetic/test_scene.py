@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.cached_body import body, labels
 from helpers.fresh_process import run_fresh
-from helpers.synthetic_people import actor, bank, body, labels, naked
+from helpers.synthetic_people import actor, bank, naked
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
