@@ -1,0 +1,71 @@
+"""The version stands in few places, and they agree; files of a release are complete and can be parsed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import date
+
+import pytest
+from helpers.python_sources import ROOT
+
+from humanpose_cli.version import __version__
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
+HEADS = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)$", CHANGELOG, re.MULTILINE)
+REPOSITORY = "https://github.com/humanpose-cli/humanpose-cli"
+SITE = "https://humanpose-cli.github.io/humanpose-cli/"
+
+
+def value_in(name: str, key: str) -> str:
+    """The value of a top-level key of a YAML file of plain lines."""
+    (found,) = re.findall(rf"^{key}: \"?(.*?)\"?$", (ROOT / name).read_text("utf-8"), re.MULTILINE)
+    return found
+
+
+def test_the_changelog_begins_with_what_is_unreleased_and_then_has_this_version():
+    headings = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    assert headings[1].startswith(f"[{__version__}] - ")
+    assert len(HEADS) == len(headings) - 1  # every other one has a version and a date
+
+
+def test_versions_and_dates_of_the_changelog_descend():
+    versions = [tuple(map(int, version.split("."))) for version, _ in HEADS]
+    dates = [date.fromisoformat(day) for _, day in HEADS]
+    assert versions == sorted(set(versions), reverse=True)
+    assert dates == sorted(dates, reverse=True)
+
+
+def test_every_version_of_the_changelog_has_a_link():
+    links = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", CHANGELOG, re.MULTILINE))
+    assert links.pop("Unreleased") == f"{REPOSITORY}/compare/v{__version__}...HEAD"
+    assert list(links) == [version for version, _ in HEADS]
+    assert links[__version__] == f"{REPOSITORY}/releases/tag/v{__version__}"
+
+
+def test_the_citation_names_this_version_and_its_day():
+    assert value_in("CITATION.cff", "version") == __version__
+    assert value_in("CITATION.cff", "date-released") == dict(HEADS)[__version__]
+    assert value_in("CITATION.cff", "repository-code") == REPOSITORY
+    assert value_in("CITATION.cff", "url") == SITE
+
+
+def test_addresses_of_the_project_are_the_same_everywhere():
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    assert {url for url in urls.values() if not url.startswith((REPOSITORY, SITE))} == set()
+    assert urls["Source"] == REPOSITORY
+    assert urls["Homepage"] == SITE
+
+
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "SECURITY.md", ".github/ISSUE_TEMPLATE/config.yml"])
+def test_files_of_the_release_name_only_addresses_of_this_project(name):
+    text = (ROOT / name).read_text("utf-8")
+    mentioned = set(re.findall(r"https://[^\s)>\]]*humanpose[^\s)>\]]*", text))
+    assert mentioned
+    assert {url for url in mentioned if not url.startswith((REPOSITORY, SITE))} == set()
