@@ -5,7 +5,7 @@
 FROM python:3.12-slim-bookworm
 
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 WARP_CACHE_PATH=/var/cache/warp HOME=/tmp
-COPY constraints.txt pyproject.toml README.md LICENSE NOTICE /source/
+COPY constraints.txt pyproject.toml setup.py README.md LICENSE NOTICE /source/
 COPY humanpose_cli /source/humanpose_cli
 RUN PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu \
     pip install --constraint /source/constraints.txt "/source[usd]" && rm -r /source

@@ -8,7 +8,7 @@ FROM python:3.12-slim-bookworm
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 HOME=/tmp \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-COPY constraints.txt pyproject.toml README.md LICENSE NOTICE /source/
+COPY constraints.txt pyproject.toml setup.py README.md LICENSE NOTICE /source/
 COPY humanpose_cli /source/humanpose_cli
 # onnxruntime-gpu takes the place of onnxruntime, in the version that constraints.txt has: both own the same Python
 # module, the one installed last wins. Whoever runs the container may write into the cache: a new volume takes its mode.

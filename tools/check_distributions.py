@@ -1,0 +1,128 @@
+"""Builds the wheel and the source distribution of the last commit, checks them, and tries the wheel as a user would.
+
+    python tools/check_distributions.py                                  with the interpreter that runs it
+    python tools/check_distributions.py python3.10 python3.14            with others
+    python tools/check_distributions.py --out dist --tag v1.0.0          what a release uploads
+
+Both are built from the committed files alone, the wheel also from the source distribution: both wheels must hold the
+same. Then `twine check --strict`, the limits of the package index, and for each interpreter a virtual environment in a
+temporary folder: `pip install` of the wheel, `hpc doctor`, a fit and a reposed image of a photograph, and the import.
+The environment needs `build` and `twine` (extra `release`); PIP_EXTRA_INDEX_URL and the like are pip's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_WHEEL, MAX_SOURCE = 90 * 10**6, 100 * 10**6  # bytes; the package index takes files of 100 MB
+SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+FIND_PHOTO = "import importlib.util as u, pathlib as p; print(p.Path(u.find_spec('skimage').origin).parent / 'data')"
+IMPORT = "import humanpose_cli as hp; print(hp.__version__, hp.__file__); hp.load_fit('fits/astronaut.png.fit.npz')"
+
+
+def run(*line: str | Path, cwd: Path | None = None) -> str:
+    """Standard output of a program, which is shown before it runs; SystemExit where it fails."""
+    words = [str(word) for word in line]
+    print("+", *(word if len(word) < 100 else word[:97] + "…" for word in words), flush=True)
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PIP_CONSTRAINT")}
+    done = subprocess.run(words, cwd=cwd, env=environment, stdout=subprocess.PIPE, encoding="utf-8", errors="replace")
+    if done.returncode:
+        print(done.stdout)
+        raise SystemExit(f"exit code {done.returncode}: {' '.join(words)}")
+    return done.stdout
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """Unpacks a tar file into a new folder; the folder in it that holds everything."""
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data") if hasattr(tarfile, "data_filter") else file.extractall(folder)
+    (found,) = folder.iterdir()
+    return found
+
+
+def build(out: Path, scratch: Path) -> tuple[Path, Path]:
+    """Wheel and source distribution of HEAD in a folder; SystemExit where a wheel of the source distribution differs."""
+    run("git", "archive", "--prefix=checkout/", f"--output={scratch / 'head.tar'}", "HEAD", cwd=ROOT)
+    checkout = unpacked(scratch / "head.tar", scratch / "head")
+    run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", out, checkout)
+    (wheel,), (source,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", scratch / "again", unpacked(source, scratch / "source"))
+    (again,) = (scratch / "again").glob("*.whl")
+    if different := sorted(set(contents(wheel).items()) ^ set(contents(again).items())):
+        raise SystemExit(f"the wheel of the source distribution differs: {sorted({name for name, _ in different})}")
+    return wheel, source
+
+
+def contents(wheel: Path) -> dict[str, int]:
+    """Checksum of each file of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {entry.filename: entry.CRC for entry in archive.infolist()}
+
+
+def check_sizes(wheel: Path, source: Path) -> None:
+    for path, limit in ((wheel, MAX_WHEEL), (source, MAX_SOURCE)):
+        size = path.stat().st_size
+        print(f"{path.name}: {size / 1e6:.1f} MB of {limit / 1e6:.0f}")
+        if size > limit:
+            raise SystemExit(f"{path.name}: has {size:,} bytes, expected at most {limit:,}")
+
+
+def check_tag(tag: str, wheel: Path) -> None:
+    """SystemExit unless tag, wheel and the newest version of the changelog are the same."""
+    changelog = re.search(r"^## \[(\d[^\]]*)\] - ", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    found = {"tag": tag.removeprefix("v"), "wheel": wheel.name.split("-")[1], "changelog": changelog and changelog[1]}
+    if len(set(found.values())) > 1 or not tag.startswith("v"):
+        raise SystemExit(f"versions differ: {found}")
+
+
+def try_wheel(python: str, wheel: Path, folder: Path) -> None:
+    """Installs the wheel for an interpreter in a new folder, and uses it there."""
+    run(python, "-m", "venv", folder / "venv")
+    inside, hpc = (folder / "venv" / SCRIPTS / name for name in ("python", "hpc"))
+    run(inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    photo = Path(run(inside, "-c", FIND_PHOTO).strip()) / "astronaut.png"
+    steps: list[tuple[str | Path, ...]] = [
+        (hpc, "--version"),
+        (hpc, "doctor"),
+        (hpc, "fit", photo, "--out", "fits"),
+        (hpc, "repose", "--input", photo, "--target-pose", "fits/astronaut.png.fit.npz", "-o", "reposed.png"),
+        (inside, "-c", IMPORT),
+    ]
+    for step in steps:
+        print(run(*step, cwd=folder))
+    made = [folder / "fits" / "astronaut.png.overlay.jpg", folder / "reposed.png"]
+    if missing := [path.name for path in made if not path.is_file()]:
+        raise SystemExit(f"{python}: {', '.join(missing)} was not written")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pythons", nargs="*", default=[sys.executable], metavar="PYTHON", help="interpreters to try")
+    parser.add_argument("--out", type=Path, help="an empty folder for wheel and source distribution, which are kept")
+    parser.add_argument("--tag", help="the tag of a release, such as v1.0.0")
+    parser.add_argument("--wheel", type=Path, help="try this wheel; build and check nothing")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="distributions-") as name:
+        scratch = Path(name).resolve()
+        if (wheel := arguments.wheel) is None:
+            wheel, source = build(arguments.out or scratch / "dist", scratch)
+            run(sys.executable, "-m", "twine", "check", "--strict", wheel, source)
+            check_sizes(wheel, source)
+            if arguments.tag:
+                check_tag(arguments.tag, wheel)
+        for number, python in enumerate(arguments.pythons):
+            (scratch / f"user{number}").mkdir()
+            try_wheel(python, wheel.resolve(), scratch / f"user{number}")
+
+
+if __name__ == "__main__":
+    main()
