@@ -26,7 +26,7 @@ LICENCE = b"/* three.js, Copyright 2010-2026 three.js authors, MIT License: http
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "entry.js").write_text(ENTRY)
+        Path(folder, "entry.js").write_text(ENTRY, encoding="utf-8")
         subprocess.run(["npm", "install", "--no-save", "--prefix", folder, THREE, ESBUILD], check=True)
         bundle = ["--bundle", "--minify", "--format=iife", "--global-name=THREE", "--outfile=out.js"]
         subprocess.run(["npx", "esbuild", "entry.js", *bundle], cwd=folder, check=True)

@@ -50,7 +50,7 @@ def unpacked(archive: Path, folder: Path) -> Path:
 
 
 def build(out: Path, scratch: Path) -> tuple[Path, Path]:
-    """Wheel and source distribution of HEAD in a folder; SystemExit where a wheel of the source distribution differs."""
+    """Wheel and source distribution of HEAD; SystemExit where the wheel of the source distribution differs."""
     run("git", "archive", "--prefix=checkout/", f"--output={scratch / 'head.tar'}", "HEAD", cwd=ROOT)
     checkout = unpacked(scratch / "head.tar", scratch / "head")
     run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", out, checkout)

@@ -52,7 +52,7 @@ class GraphModel:
 
 def read_graph_model(path: Path) -> GraphModel:
     """The model of a JSON file, with the weights of the files that it names."""
-    document = json.loads(path.read_text())
+    document = json.loads(path.read_text(encoding="utf-8"))
     nodes = {}
     for entry in document["modelTopology"]["node"]:
         attributes = {name: _attribute(value) for name, value in entry.get("attr", {}).items()}

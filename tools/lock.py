@@ -27,7 +27,7 @@ LEFT_OPEN = re.compile(r"(pip|setuptools|wheel|humanpose-cli|triton|nvidia-.*|cu
 
 def held_version(constraints: Path) -> str:
     """The line that pins torch, without a local part such as `+cpu`."""
-    found = re.search(rf"^{HELD}==([^+;\s]+)", constraints.read_text(), re.MULTILINE)
+    found = re.search(rf"^{HELD}==([^+;\s]+)", constraints.read_text(encoding="utf-8"), re.MULTILINE)
     if not found:
         raise SystemExit(f"{constraints}: has no line {HELD}==VERSION to hold on to; add one")
     return f"{HELD}=={found[1]}"
@@ -42,10 +42,10 @@ def resolve(python: str, held: str) -> tuple[str, dict[str, str]]:
         pip = [inside, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "install", "--upgrade", "pip"], check=True)
         report, pinned = Path(folder, "report.json"), Path(folder, "held.txt")
-        pinned.write_text(held + "\n")
+        pinned.write_text(held + "\n", encoding="utf-8")
         plan = ["install", "--dry-run", "--ignore-installed", "--report", report, "-c", pinned, f"{ROOT}[dev]"]
         subprocess.run([*pip, *plan], check=True, stdout=subprocess.DEVNULL)
-        found = json.loads(report.read_text())
+        found = json.loads(report.read_text(encoding="utf-8"))
     version = ".".join(found["environment"]["python_full_version"].split(".")[:2])
     packages = {}
     for item in found["install"]:
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> None:
         version, packages = resolve(python, held)
         print(f"{python}: Python {version}, {len(packages)} packages")
         resolved[version] = packages
-    target.write_text(HEADER + "\n".join(merged(resolved)) + "\n")
+    target.write_text(HEADER + "\n".join(merged(resolved)) + "\n", encoding="utf-8")
     print(f"wrote {target}")
 
 

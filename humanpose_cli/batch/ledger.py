@@ -354,7 +354,7 @@ def _git(root: Path, *arguments: str) -> str:
         ["git", "-C", str(root), *arguments],
         check=True,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=10,
         start_new_session=True,  # a Ctrl-C in the terminal is for us, not for git
     )

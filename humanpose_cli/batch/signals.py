@@ -21,7 +21,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+"""The signals that are handled, and what each is reported as."""
+if hasattr(signal, "SIGBREAK"):  # Windows: Ctrl-Break, and how another program asks for an end; its SIGTERM only kills
+    _SIGNALS[signal.SIGBREAK] = signal.SIGTERM
 _END = b"\0"  # no signal has this number
 
 
@@ -93,7 +96,7 @@ class StopSignals:
         """In the main thread, between two byte codes."""
         first = self.signal_number is None
         if first:
-            self.signal_number = number
+            self.signal_number = _SIGNALS[signal.Signals(number)]
         if self._in_item and first and not self._grace_over:
             return
         if not self._raised:  # a second exception would tear the cleaning up that the first one started
@@ -134,7 +137,7 @@ class StopSignals:
             numbers = self._reader.recv(16)
             if _END in numbers:
                 return None, 0
-            ours = [number for number in numbers if number in _SIGNALS]
+            ours = [_SIGNALS[signal.Signals(number)] for number in numbers if number in _SIGNALS]
             if ours:
                 return True, ours[0]
 

@@ -73,7 +73,10 @@ class CommandJob:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         try:
             process = subprocess.Popen(
-                self.line, stdout=subprocess.PIPE if self.report else None, text=True, env={**os.environ, **group}
+                self.line,
+                stdout=subprocess.PIPE if self.report else None,
+                encoding="utf-8",
+                env={**os.environ, **group},
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -138,7 +141,7 @@ class SlurmJobs:
         """State by id of all its jobs that wait or run, as squeue reports it; empty when they have ended."""
         ids = ",".join(filter(None, (self.work, self.collect)))
         command = ["squeue", "--noheader", "--array", f"--jobs={ids}", "--format=%i %T"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
         if done.returncode:
             if "Invalid job id" in done.stderr:  # forgotten, for it ended long ago
                 return {}

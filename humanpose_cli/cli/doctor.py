@@ -93,7 +93,7 @@ def _nvidia_driver() -> str:
     if program is None:
         return ""
     query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=20, check=False)
     return done.stdout.split("\n")[0].strip() if done.returncode == 0 else ""
 
 
@@ -178,7 +178,7 @@ def _trained(settings: dict[str, str]) -> str:
     """What the training program says with some environment variables; UnavailableError where it crashes or differs."""
     environment = os.environ | settings
     done = subprocess.run(
-        _TRAINING, env=environment, capture_output=True, text=True, timeout=_TRAINING_SECONDS, check=False
+        _TRAINING, env=environment, capture_output=True, encoding="utf-8", timeout=_TRAINING_SECONDS, check=False
     )
     if done.returncode:
         said = done.stderr.strip().rpartition("\n")[2]

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,18 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
+from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
 from humanpose_cli.io.protected import refuse_input
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; there abandoned files stay
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import numpy as np
 
 _NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the limit of a name
 _NAME_BYTES = 255  # limit of a name in nearly all file systems
+_RENAME_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts on Windows
 
 
 _FULL = "the disk is full", "free some space or choose another folder with `out`; a rerun resumes"
@@ -134,7 +132,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             with _locked(temporary):
                 yield temporary
                 _flush(temporary)
-                os.replace(temporary, path)
+                _rename(temporary, path)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -146,7 +144,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def _locked(temporary: Path) -> Iterator[None]:
     """Make the file, and hold its lock."""
     descriptor = _create(temporary)
-    if fcntl is None:  # Windows, which renames no open file
+    if not has_flock():  # Windows, which renames no open file
         os.close(descriptor)
         yield
         return
@@ -165,14 +163,15 @@ def _locked(temporary: Path) -> Iterator[None]:
 def folder_lock(folder: Path) -> Iterator[None]:
     """Context: other processes that enter it for the same folder, which is made, wait for this one to leave.
 
-    UnavailableError as `atomic_path`. No process waits where folders cannot be locked (Windows, some network mounts).
+    UnavailableError as `atomic_path`. No process waits where files cannot be locked (some network mounts). Windows
+    opens no folders: there a hidden file in it is locked.
     """
     with _writing_to(folder, folder):
         folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+        if has_flock():
+            descriptor = os.open(folder, os.O_RDONLY)
+        else:
+            descriptor = os.open(folder / ".hpc.lock", os.O_RDWR | os.O_CREAT)
     try:
         _lock(descriptor)
         yield
@@ -182,7 +181,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 def _lock(descriptor: int) -> None:
     with suppress(OSError):  # some network file systems cannot lock; there no file is taken for abandoned
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        wait_lock(descriptor)
 
 
 def _create(path: Path) -> int:
@@ -193,9 +192,10 @@ def _create(path: Path) -> int:
 def remove_abandoned(path: Path) -> None:
     """Remove the temporary files whose writers were killed: those of one file, or all at any depth below a folder.
 
-    Files of other programs stay, also where they are hidden and end in `.partial`.
+    Files of other programs stay, also where they are hidden and end in `.partial`. On Windows all stay: those that are
+    being written are not locked there.
     """
-    if fcntl is None:
+    if not has_flock():
         return
     within, name = (path, ".*") if path.is_dir() else (path.parent, re.escape(path.name[:_NAME_CHARACTERS_KEPT]))
     temporary = re.compile(rf"\.{name}\.hpc-[0-9a-f]{{8}}\.partial", re.DOTALL)
@@ -211,8 +211,8 @@ def _remove_unless_locked(path: str) -> None:
     with suppress(OSError):  # it is being written, has just been renamed, or is not ours
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
+            if try_lock(descriptor):
+                os.unlink(path)
         finally:
             os.close(descriptor)
 
@@ -224,6 +224,18 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """`os.replace`. Windows refuses it while another program has the old file open, as a virus scanner for a moment."""
+    for wait in () if has_flock() else _RENAME_WAITS:
+        try:
+            os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(wait)
+        else:
+            return
+    os.replace(temporary, path)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -9,12 +9,8 @@ from pathlib import Path
 
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.io.atomic import writing_error
+from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
 from humanpose_cli.io.protected import open_existing
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; a second process is then not noticed
-    fcntl = None  # type: ignore[assignment]
 
 _held: set[int] = set()
 
@@ -24,34 +20,24 @@ def lock_at_once(descriptor: int) -> bool:
 
     True without a lock where files cannot be locked: the check is a courtesy.
     """
-    if fcntl is None:
-        return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # some network file systems cannot lock
-    return True
+        return try_lock(descriptor)
+    except OSError:  # some network file systems cannot lock
+        return True
 
 
 def is_locked(path: Path) -> bool:
     """Whether another process, or another open file of this one, has locked a file; False if unknown."""
-    if fcntl is None:
-        return False
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(descriptor, shared=True)
     except OSError:
-        pass
+        return False
     finally:
         os.close(descriptor)
-    return False
 
 
 @contextmanager
@@ -69,7 +55,7 @@ def locked_file(path: Path) -> Iterator[bool]:
 def shared_file(path: Path, word: str) -> Iterator[bool]:
     """Context: whether all processes inside for the same file came with the same word, which the file holds.
 
-    Otherwise as `locked_file`.
+    Otherwise as `locked_file`. True on Windows, which has no shared locks.
     """
     with _held_open(path) as descriptor:
         yield _agrees(descriptor, word.encode())
@@ -92,7 +78,7 @@ def _held_open(path: Path) -> Iterator[int]:
 
 def _agrees(descriptor: int, word: bytes) -> bool:
     """Share the lock with processes of the same word; a process that is alone writes the word."""
-    if fcntl is None:
+    if not has_flock():
         return True
     with suppress(OSError):  # where files cannot be locked
         others = not lock_at_once(descriptor)
@@ -100,7 +86,7 @@ def _agrees(descriptor: int, word: bytes) -> bool:
             if not others:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, word, 0)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)  # which lets go for a moment: another may have written its word
+            wait_lock(descriptor, shared=True)  # which lets go for a moment: another may have written its word
             if os.pread(descriptor, len(word) + 1, 0) == word:
                 return True
             if others := not lock_at_once(descriptor):  # otherwise who wrote that word has left

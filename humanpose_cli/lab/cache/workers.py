@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.lab.cache.samples import Group, Source
@@ -187,7 +187,7 @@ def _in_processes(
         for _ in range(count):
             start()
         while busy:
-            for connection in [ready for ready in wait(list(busy)) if isinstance(ready, Connection)]:
+            for connection in cast("list[Connection]", wait(list(busy))):
                 worker = busy[connection]
                 try:
                     message = connection.recv()

@@ -141,7 +141,7 @@ def test_two_caches_at_once(tmp_path, marks):
 @pytest.mark.slow
 def test_two_caches_at_once_where_files_cannot_be_locked(tmp_path, monkeypatch):
     """The one that the other has overtaken is told when it ends."""
-    monkeypatch.setattr("humanpose_cli.io.locks.fcntl", None)
+    monkeypatch.setattr("humanpose_cli.io.file_locks.fcntl", None)
 
     class Overtaken(SmallSource):
         def read(self, group):
