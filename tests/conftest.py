@@ -25,6 +25,12 @@ gc.disable()
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as humanpose_cli does, which some tests import after ONNX Runtime
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items if os.name != "posix" else ():
+        for mark in item.iter_markers("posix"):
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()

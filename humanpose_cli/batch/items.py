@@ -97,6 +97,27 @@ def unique_items(items: Iterable[Item]) -> list[Item]:
     return list(by_key.values())
 
 
+def refuse_case_twins(items: Sequence[Item], folder: Path) -> None:
+    """UsageError for two items whose names differ in case alone, if the folder's file system takes them for one, as
+    those of macOS and Windows, and memory cards: the second would replace the results of the first.
+    """
+    by_key: dict[str, Item] = {}
+    for item in items:
+        other = by_key.setdefault(item.key.casefold(), item)
+        if other.key != item.key and ignores_case(folder):
+            remedy = "rename one of them, or run two commands with different `out`"
+            raise UsageError(item.name, f"would write the same files as {other.name} in {folder}", remedy=remedy)
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the file system of a folder takes names that differ in case alone for one; the folder need not exist."""
+    for path in (folder.absolute(), *folder.absolute().parents):
+        other = path.with_name(path.name.swapcase()) if path.name else path
+        if other.name != path.name and path.exists():
+            return other.exists() and path.samefile(other)
+    return False
+
+
 _SYNTAX = re.compile(r"([0-9]{1,15})/([0-9]{1,15})")
 
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.batch.items import Fingerprint, Item, content_digest, fingerprint, unique_items
+from humanpose_cli.batch.items import Fingerprint, Item, content_digest, fingerprint, refuse_case_twins, unique_items
 from humanpose_cli.batch.ledger import Ledger, now, output_size, run_record, run_record_path
 from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
@@ -181,7 +181,9 @@ def run_items(
     Raises UsageError before anything is done if results of something else would be replaced, UnavailableError if
     the output folder cannot be written.
     """
-    mine = [item for item in unique_items(items) if batch.shard.owns(item.key)]
+    items = unique_items(items)
+    refuse_case_twins(items, batch.out)
+    mine = [item for item in items if batch.shard.owns(item.key)]
     progress = progress or BatchProgress()
     if batch.dry_run:
         plan = plan_items(mine, batch)

@@ -1,12 +1,14 @@
-"""Shards: a stable partition of the items."""
+"""Items that would write the same files; shards: a stable partition of the items."""
 
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
-from humanpose_cli.batch.items import UNSHARDED, Shard, shard_of
+from humanpose_cli.batch import items
+from humanpose_cli.batch.items import UNSHARDED, Item, Shard, ignores_case, refuse_case_twins, shard_of
 from humanpose_cli.core.errors import UsageError
 
 KEYS = [f"scene {i // 40}/frame_{i:04d}.jpg" for i in range(2000)]
@@ -52,3 +54,24 @@ def test_parsing():
 def test_nonsense_is_refused(text):
     with pytest.raises(UsageError, match="shard: "):
         Shard.parse(text)
+
+
+TWINS = [Item("A.jpg", (Path("A.jpg"),)), Item("b.jpg", (Path("b.jpg"),)), Item("a.jpg", (Path("a.jpg"),))]
+
+
+def test_names_that_differ_in_case_alone_are_refused_where_the_folder_cannot_tell_them_apart(tmp_path, monkeypatch):
+    refuse_case_twins(TWINS, tmp_path)
+    monkeypatch.setattr(items, "ignores_case", lambda folder: True)
+    with pytest.raises(UsageError, match=r"a\.jpg: would write the same files as A\.jpg in "):
+        refuse_case_twins(TWINS, tmp_path)
+    refuse_case_twins(TWINS[:2], tmp_path)
+
+
+def test_whether_a_file_system_tells_cases_apart(tmp_path, monkeypatch):
+    (tmp_path / "Photos").mkdir()
+    new = tmp_path / "Photos" / "new" / "Folder"
+    assert not ignores_case(new)
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: exists(path) or exists(path.with_name(path.name.swapcase())))
+    monkeypatch.setattr(Path, "samefile", lambda path, other: path.name.lower() == Path(other).name.lower())
+    assert ignores_case(new)

@@ -163,14 +163,14 @@ def test_lines_of_concurrent_writers_stay_whole(tmp_path):
         assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+@pytest.mark.posix("needs flock")
 def test_two_processes_do_not_run_the_same_shard(tmp_path):
     with Ledger(tmp_path, "fit", {}), pytest.raises(UsageError, match="another process is running part 0/1"):
         Ledger(tmp_path, "fit", {})
     Ledger(tmp_path, "fit", {}).__exit__()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+@pytest.mark.posix("needs flock")
 @pytest.mark.parametrize(
     ("first", "second"), [(UNSHARDED, Shard(1, 4)), (Shard(1, 4), UNSHARDED), (Shard(0, 2), Shard(3, 4))]
 )
@@ -182,13 +182,14 @@ def test_parts_that_share_items_do_not_run_at_once(tmp_path, first, second):
         pass
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+@pytest.mark.posix("needs flock")
 def test_shards_of_one_number_run_at_once(tmp_path):
     record(tmp_path, "a")
     with Ledger(tmp_path, "fit", {}, Shard(0, 4)), Ledger(tmp_path, "fit", {}, Shard(3, 4)) as ledger:
         assert ledger.history.of("fit", Item("a", ())).done
 
 
+@pytest.mark.posix("makes symbolic links")
 @pytest.mark.parametrize(
     ("name", "shard"),
     [

@@ -20,7 +20,7 @@ from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.io.atomic import atomic_path
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+pytestmark = pytest.mark.posix("forks")
 
 
 @pytest.fixture(autouse=True)

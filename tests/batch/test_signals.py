@@ -15,7 +15,7 @@ import pytest
 from humanpose_cli.batch.ledger import read_history
 from humanpose_cli.batch.signals import StopSignals
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+pytestmark = pytest.mark.posix("sends POSIX signals")
 
 BATCH = """
 import hashlib, json, sys, time

@@ -265,6 +265,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
 def test_before_a_job_is_requeued_its_command_has_saved(tmp_path):
     job = CommandJob((sys.executable, "-c", SAVING, str(tmp_path)))

@@ -147,6 +147,7 @@ def test_what_cannot_be_done(hpc, folder, arguments, code, message):
     assert message in ran.err
 
 
+@pytest.mark.posix("makes symbolic links")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["index.h5", "shard-00001.h5"])
 def test_a_contact_sheet_replaces_no_file_of_its_cache(hpc, folder, tmp_path, name):

@@ -262,7 +262,7 @@ def hpc_process(*arguments: str, **options) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("fault", ["wait", "threads"])
 def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code, fault):
@@ -276,7 +276,7 @@ def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code, faul
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+@pytest.mark.posix("needs a pseudo-terminal")
 def test_a_command_that_is_stuck_in_native_code_leaves_the_terminal_in_order():
     import pty
 
@@ -299,7 +299,7 @@ def test_a_command_that_is_stuck_in_native_code_leaves_the_terminal_in_order():
     assert shown.endswith(b"interrupted: what is finished is kept; the same command continues\r\n")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_signal_before_a_command_has_begun_is_told_as_well(hpc, monkeypatch, number, code, wrapped):
@@ -332,13 +332,14 @@ def test_a_reader_that_goes_away_is_no_failure():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="closes streams as POSIX shells do")
+@pytest.mark.posix("closes streams as POSIX shells do")
 def test_no_file_of_ours_takes_the_place_of_a_closed_stream(tmp_path):
     line = f'exec "{sys.executable}" "{PROBE}" probe --fault streams --out "{tmp_path}" >&- 2>&- <&-'
     assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
     assert (tmp_path / "streams").read_text() == "[True, True, True]"
 
 
+@pytest.mark.posix("reads Linux's own files")
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("line", [("probe", "a"), ("--help",), ("probe", "--help")])
@@ -350,6 +351,7 @@ def test_a_full_disk_behind_stdout_is_told(line):
     assert err == "error: stdout: cannot be written, found No space left on device; write it elsewhere\n"
 
 
+@pytest.mark.posix("reads Linux's own files")
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_behind_stderr_is_no_failure():

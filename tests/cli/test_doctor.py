@@ -205,6 +205,7 @@ def test_the_kernel_cache_is_told_to_be_writable_or_not(monkeypatch, tmp_path):
         doctor_checks._cache_folder()
 
 
+@pytest.mark.posix("needs POSIX modes")
 def test_a_filled_kernel_cache_may_be_read_only(monkeypatch, tmp_path):
     kernels = tmp_path / "humanpose-cli"
     (kernels / version("warp-lang") / "wp_engine").mkdir(parents=True)

@@ -57,7 +57,7 @@ def fitted(photos, tmp_path_factory):
     return folder
 
 
-@pytest.mark.skipif(os.name != "posix", reason="names are UTF-8 elsewhere")
+@pytest.mark.posix("names are UTF-8 elsewhere")
 def test_a_rerun_in_a_locale_of_ascii_knows_what_is_done(hpc, tmp_path):
     """And does the rest, and its streams keep the locale's encoding."""
     for name in ("Zoë.png", "Åse.png"):

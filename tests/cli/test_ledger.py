@@ -105,7 +105,7 @@ def test_what_earlier_runs_wrote_is_no_input_of_a_list(hpc, tmp_path):
     assert "list: 1 result of earlier runs passed over\n" in ran.err
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+@pytest.mark.posix("needs POSIX pipes")
 @pytest.mark.parametrize("flag", ["--keypoints", "--config"])
 def test_pipes_are_refused_where_a_file_is_read_more_than_once(hpc, tmp_path, flag):
     os.mkfifo(tmp_path / "pipe")

@@ -148,6 +148,7 @@ def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
     assert len(open_cache(tmp_path)) == 3
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
 def test_an_interrupted_run_leaves_whole_files(tmp_path):
     command = [sys.executable, "-m", "humanpose_cli.cli.main", "preprocess", "synthetic", *SMALL, "--count", "200"]

@@ -96,6 +96,7 @@ def begun(cache, out, *more):
     return process, command
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
     """A scheduler's signal reaches the workers too, which must not end before the training has saved."""
@@ -111,6 +112,7 @@ def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
     assert done.details["steps"] == lines[-1]["step"] + 1
 
 
+@pytest.mark.posix("sends POSIX signals")
 def test_a_folder_is_one_trainings_until_it_is_killed(hpc, cache, tmp_path):
     """Its workers, which end some seconds after it, do not keep the folder."""
     process, command = begun(cache, tmp_path / "run", "--workers", "2")

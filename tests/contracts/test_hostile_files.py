@@ -59,7 +59,7 @@ def test_nesting_without_end_is_refused(tmp_path, name, write, read):
         read(tmp_path / name)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+@pytest.mark.posix("needs POSIX pipes")
 @pytest.mark.parametrize(
     ("name", "read"),
     [(name, read_pose) for name in ("x.npy", "x.npz", "x.bvh")]

@@ -6,13 +6,14 @@ from __future__ import annotations
 import ast
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.python_sources import modules
+from helpers.python_sources import ROOT, modules
 
 import humanpose_cli
 from humanpose_cli.io.images import write_image
@@ -150,3 +151,43 @@ def test_texts_are_read_and_written_in_an_encoding_that_is_named():
 )
 def test_what_counts_as_an_encoding_that_is_named(line, found):
     assert bool(without_encoding(ast.parse(line))) == found
+
+
+POSIX_ALONE = {
+    *(
+        "alarm",
+        "chmod",
+        "fork",
+        "geteuid",
+        "getuid",
+        "kill",
+        "killpg",
+        "mkfifo",
+        "openpty",
+        "pthread_kill",
+        "send_signal",
+    ),
+    *("setitimer", "symlink", "symlink_to", "umask", "waitpid", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2"),
+}
+"""Attributes that a test of any system does not use. `process.kill()` ends a process everywhere, but marks it too."""
+
+
+def needs_posix(test: ast.FunctionDef) -> bool:
+    names = {node.attr for node in ast.walk(test) if isinstance(node, ast.Attribute)}
+    texts = [node.value for node in ast.walk(test) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return bool(names & POSIX_ALONE) or any(re.match(r"/(proc|dev|sys)/", text) for text in texts)
+
+
+@pytest.mark.slow
+def test_tests_that_need_posix_are_marked():
+    """So that Windows skips them with a reason; of a module, `pytestmark` marks all."""
+    unmarked = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        text = path.read_text("utf-8")
+        if path == Path(__file__) or re.search(r"^pytestmark = .*mark\.posix", text, re.MULTILINE):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and needs_posix(node):
+                marked = any("mark.posix(" in ast.unparse(each) for each in node.decorator_list)
+                unmarked += [] if marked else [f"{path.relative_to(ROOT).as_posix()}: {node.name}"]
+    assert unmarked == []

@@ -207,7 +207,7 @@ def test_where_nothing_can_be_written_the_reference_is_used_and_said_once(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.posix("no fork on this system")
 def test_workers_of_a_data_loader_run_kernels(cache, tmp_path):
     script = tmp_path / "workers.py"  # spawned processes import it
     script.write_text(WORKERS)
@@ -307,7 +307,7 @@ print("warp" in sys.modules)
     assert python("-c", code).stdout.splitlines() == ["[]", "False"]
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders' owners are a matter of POSIX")
+@pytest.mark.posix("folders' owners are a matter of POSIX")
 def test_the_cache_folder_is_the_first_that_is_ours_to_write(tmp_path, monkeypatch):
     blocked = tmp_path / "file"  # nothing can be made below it, not even by root
     blocked.write_text("")
@@ -372,7 +372,7 @@ def test_threads_that_call_at_the_same_time_get_the_same():
     assert found == [True] * 200
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.posix("no fork on this system")
 def test_a_forked_process_starts_threads_of_its_own():
     # torch's own threads do not survive a fork, so the child calls nothing of torch that would use them.
     code = """

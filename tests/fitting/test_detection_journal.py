@@ -103,6 +103,7 @@ def test_records_add_up_and_a_torn_or_foreign_one_is_written_anew(tmp_path: Path
     assert not journal.path.exists()
 
 
+@pytest.mark.posix("makes symbolic links")
 def test_no_link_is_written_through(tmp_path: Path) -> None:
     journal = DetectionJournal(tmp_path / "clip.fit.npz", KEY)
     (tmp_path / "file").write_text("text")

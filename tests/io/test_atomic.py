@@ -18,6 +18,7 @@ from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError
 from humanpose_cli.io import atomic
 
 
+@pytest.mark.posix("needs POSIX modes")
 def test_bytes_appear_in_new_folders_under_the_users_usual_mode(tmp_path):
     path = tmp_path / "a b" / "ü" / "c.bin"
     before = os.umask(0o027)
@@ -66,7 +67,7 @@ def test_two_writers_of_one_name_do_not_meet(tmp_path):
     assert os.listdir(tmp_path) == ["x"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+@pytest.mark.posix("needs flock")
 def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(tmp_path):
     code = (
         "import os, signal, sys; from humanpose_cli.io.atomic import atomic_path\n"
@@ -85,7 +86,7 @@ def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(t
     assert sorted(os.listdir(tmp_path / "sub")) == sorted(["b.mp4", *others])
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+@pytest.mark.posix("needs flock")
 def test_of_one_file_only_its_own_rests_are_removed(tmp_path):
     (tmp_path / "sub").mkdir()
     rest = ".a.png.hpc-1a2b3c4d.partial"
@@ -165,6 +166,7 @@ def test_files_that_need_each_other_appear_together(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.mtl", "a.obj"]
 
 
+@pytest.mark.posix("reads Linux's own files")
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no sysfs here")
 def test_a_folder_that_even_root_cannot_write():
     with pytest.raises(UnavailableError, match=r"permission|read-only"):
@@ -173,7 +175,8 @@ def test_a_folder_that_even_root_cannot_write():
         atomic.ensure_folder("/sys/kernel/out")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.posix("needs POSIX modes")
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UnavailableError, match="permission"):

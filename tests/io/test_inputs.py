@@ -98,7 +98,7 @@ class TestArguments:
         image(folder / "a\nb.jpg")
         assert keys(open_inputs(["-"], io.BytesIO(b"in/a\nb.jpg\0"))) == ["a\nb.jpg"]
 
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+    @pytest.mark.posix("needs POSIX pipes")
     def test_what_has_no_end_is_refused(self, folder):
         folder.mkdir()
         os.mkfifo(folder / "pipe.jpg")
@@ -151,13 +151,14 @@ class TestTrouble:
         with pytest.raises(InputError, match=r"t\.jpg.*text"):
             list(bad.frames())
 
+    @pytest.mark.posix("makes symbolic links")
     def test_a_broken_link(self, folder):
         folder.mkdir()
         (folder / "l.jpg").symlink_to("nowhere.jpg")
         with pytest.raises(InputError, match="link to nothing"):
             open_inputs(["in/l.jpg"])
 
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+    @pytest.mark.posix("needs POSIX pipes")
     def test_links_to_themselves_pipes_and_devices_in_a_folder_fail_alone(self, folder):
         image(folder / "a.jpg")
         (folder / "self.jpg").symlink_to("self.jpg")
@@ -174,6 +175,7 @@ class TestTrouble:
             with pytest.raises(InputError, match=r"device or a pipe|cannot be opened|cannot be read"):
                 fingerprint(item_of(item)), content_digest(item_of(item))
 
+    @pytest.mark.posix("makes symbolic links")
     def test_links_to_folders_are_followed_once(self, folder):
         image(folder / "a" / "x.jpg")
         (folder / "a" / "loop").symlink_to(folder)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.locks import is_locked, locked_file, shared_file
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+@pytest.mark.posix("needs flock")
 def test_a_lock_is_noticed_while_it_is_held(tmp_path):
     path = tmp_path / "lock"
     assert not is_locked(path)
@@ -22,6 +20,7 @@ def test_a_lock_is_noticed_while_it_is_held(tmp_path):
     assert not is_locked(path)
 
 
+@pytest.mark.posix("makes symbolic links")
 @pytest.mark.parametrize("lock", [locked_file, lambda path: shared_file(path, "word")])
 def test_no_link_is_written_through(tmp_path, lock):
     (tmp_path / "file").write_text("text")

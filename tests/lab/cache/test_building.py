@@ -119,6 +119,7 @@ def test_two_processes_with_the_same_part(tmp_path):
     assert files(shared) == files(whole)
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
 def test_two_caches_at_once(tmp_path, marks):
     """The second is refused, with --overwrite too, until the first has ended, also by being killed."""
@@ -304,6 +305,7 @@ def wait_for(condition, seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_any_moment(tmp_path, marks, workers):
@@ -333,6 +335,7 @@ def test_killed_at_any_moment(tmp_path, marks, workers):
         assert_same(cache.sample(row), sample)
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
 def test_stopped_within_five_seconds(tmp_path, marks, number, workers):
@@ -362,6 +365,7 @@ def test_an_interrupted_import_is_an_interruption(tmp_path):
         build_cache(Importing(), tmp_path)
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
 def test_workers_do_not_outlive_who_started_them(tmp_path, marks):
     out = tmp_path / "out"

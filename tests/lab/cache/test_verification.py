@@ -356,6 +356,7 @@ def test_readers_in_several_threads(original):
     assert wrong == []
 
 
+@pytest.mark.posix("reads Linux's own files")
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them")
 def test_few_files_are_open_at_once(original):
     def open_files() -> int:

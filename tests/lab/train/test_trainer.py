@@ -226,6 +226,7 @@ def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
 def test_a_folder_is_of_one_training_at_a_time(tmp_path):
     """A child that the training forked, as a loader's worker, may outlive it without keeping the folder."""
@@ -359,6 +360,7 @@ def test_a_changed_number_in_a_checkpoint_is_found(tmp_path):
         read_checkpoint(path, {})
 
 
+@pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
 def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
     run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
