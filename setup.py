@@ -16,17 +16,17 @@ RELATIVE = r"(?![a-z][a-z0-9+.-]*:|[#/])([^\s\")]+)"  # neither an address nor a
 LINK = re.compile(rf"(\]\(|\b(?:src|srcset|href)=\"){RELATIVE}")
 
 
-def readme(version: str) -> str:
-    """README.md with absolute links, to the files of a version's tag."""
+def with_absolute_links(text: str, version: str) -> str:
+    """Markdown whose relative links lead to the files of a version's tag."""
 
     def absolute(found: re.Match[str]) -> str:
         base = IMAGES if IMAGE.search(found[2].partition("#")[0]) else FILES
         return f"{found[1]}{base}/v{version}/{found[2]}"
 
-    return LINK.sub(absolute, (ROOT / "README.md").read_text("utf-8"))
+    return LINK.sub(absolute, text)
 
 
 if __name__ == "__main__":
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "humanpose_cli" / "version.py").read_text("utf-8"))
-    assert version is not None
-    setup(long_description=readme(version[1]), long_description_content_type="text/markdown")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (version,) = re.findall(r'__version__ = "(.+)"', (ROOT / "humanpose_cli" / "version.py").read_text("utf-8"))
+    setup(long_description=with_absolute_links(readme, version), long_description_content_type="text/markdown")

@@ -12,10 +12,10 @@ from helpers.python_sources import ROOT, git_files
 
 LIST = """
 import json, sys
-from setuptools import Distribution
+import setuptools  # brings distutils
+from distutils.core import run_setup
 
-project = Distribution({"script_name": "setup.py"})
-project.parse_config_files()
+project = run_setup("setup.py", ["--quiet"], stop_after="commandline")
 about = project.get_command_obj("egg_info")
 about.egg_base = sys.argv[1]
 about.ensure_finalized()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import subprocess
 import sys
 from datetime import date
 
@@ -69,3 +71,31 @@ def test_files_of_the_release_name_only_addresses_of_this_project(name):
     mentioned = set(re.findall(r"https://[^\s)>\]]*humanpose[^\s)>\]]*", text))
     assert mentioned
     assert {url for url in mentioned if not url.startswith((REPOSITORY, SITE))} == set()
+
+
+def test_the_package_index_shows_the_readme_with_links_that_lead_to_files_of_this_version():
+    pytest.importorskip("setuptools")
+    line = [sys.executable, "setup.py", "--quiet", "--long-description"]
+    readme = subprocess.run(line, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
+    links = re.findall(r"\]\(([^)\s]+)|\b(?:src|srcset|href)=\"([^\"\s]+)", readme)
+    targets = [first or second for first, second in links]
+    assert [link for link in targets if not re.match(r"https?://|mailto:|#", link)] == []
+    ours = [
+        re.fullmatch(rf"https://[^/]+/humanpose-cli/humanpose-cli/(?:blob/)?v{__version__}/(.+)", url)
+        for url in targets
+    ]
+    paths = [found[1].partition("#")[0] for found in ours if found]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("relative", "absolute"),
+    [
+        ("[a](docs/a.md#part)", f"[a]({REPOSITORY}/blob/v1.2.3/docs/a.md#part)"),
+        ("![a](docs/a.webp)", "![a](https://raw.githubusercontent.com/humanpose-cli/humanpose-cli/v1.2.3/docs/a.webp)"),
+        ('<img src="a.png">', '<img src="https://raw.githubusercontent.com/humanpose-cli/humanpose-cli/v1.2.3/a.png">'),
+        ("[a](https://example.org/a.png) [b](#part)", "[a](https://example.org/a.png) [b](#part)"),
+    ],
+)
+def test_relative_links_become_absolute(relative, absolute):
+    assert runpy.run_path(str(ROOT / "setup.py"))["with_absolute_links"](relative, "1.2.3") == absolute
