@@ -287,7 +287,7 @@ def test_a_doubtful_fit_says_so(fit):
 
 
 def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
-    page = (Path(__file__).parent.parent / "docs" / "python.md").read_text("utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "guides" / "python.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 11
     write_image(tmp_path / "photo.jpg", read_image(photo).pixels)

@@ -1,4 +1,4 @@
-"""Writes docs/commands.md: every command with its arguments, options, columns and examples, as the commands say it.
+"""Writes docs/reference/commands.md: every command with its arguments, options, columns and examples, as the commands say it.
 
 python tools/document_commands.py
 """
@@ -18,7 +18,7 @@ from humanpose_cli.core.options import Options, infos
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.refining.options import RefineOptions
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "commands.md"
 HEAD = """# Commands
 Made from the commands by `python tools/document_commands.py`; a test compares the two. `hpc COMMAND --help` shows the
 same in a terminal.

@@ -68,7 +68,7 @@ _PREDICTIONS = option(
     "--predictions FITS",
     "Evaluate these: a folder of fit files, results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR or SAM 3D Body, which "
     "are named after their sequence or lie in a folder of that name; or a plain .npz or .json, see "
-    "docs/evaluation.md. Default: fit now.",
+    "docs/guides/evaluation.md. Default: fit now.",
     show_default=False,
 )
 _MATCH = option(

@@ -5,7 +5,7 @@
         size: int = option(384, "Side of a person's crop.", unit="pixels", minimum=64)
 
 Checks, the docstrings of the class and of the functions that take its fields as arguments (`explained`), `hpc --help`
-and docs/commands.md come from these declarations.
+and docs/reference/commands.md come from these declarations.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ says little, since clothes and arms before the trunk change the overlap, too. An
 errs as much as the fit itself: then the overlap is largest halfway, and a body between the two is nearer to the truth
 than either. Where it still grows at the end, as on real videos, the whole refinement is kept.
 
-Least gain and part are calibrated on 18 rendered clips and tried on 17 others (docs/refine.md).
+Least gain and part are calibrated on 18 rendered clips and tried on 17 others (docs/research/refine.md).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from humanpose_cli.lab.datasets.registry import SOURCES
 from humanpose_cli.refining.options import RefineOptions
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @functools.cache
@@ -144,11 +144,11 @@ def test_the_page_of_commands_is_what_the_commands_say():
     sys.path.insert(0, str(ROOT / "tools"))
     from document_commands import reference
 
-    assert (ROOT / "docs" / "commands.md").read_text("utf-8") == reference(), "run python tools/document_commands.py"
+    assert (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8") == reference(), "run python tools/document_commands.py"
 
 
 def test_options_without_a_flag_can_be_set_as_documented():
-    section = (ROOT / "docs" / "commands.md").read_text("utf-8").partition("## Options without a flag")[2]
+    section = (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8").partition("## Options without a flag")[2]
     _, of_fit, of_refine = (set(re.findall(r"^- `([\w.]+)`", part, re.MULTILINE)) for part in section.split("`:\n\n"))
     assert {"keypoints.lift", "keypoints.fine.damping"} <= of_fit <= set(field_names(FitOptions()))
     assert {"rounds", "weights.pixel_noise"} <= of_refine <= set(field_names(RefineOptions()))

@@ -69,7 +69,7 @@ def test_the_check_finds_what_it_should():
 @pytest.mark.parametrize(
     "document",
     [".ci/run", "Makefile", "CONTRIBUTING.md", ".github/workflows/checks.yml", "benchmarks/gpu_tests.py"]
-    + [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))],
+    + [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))],
 )
 def test_the_paths_of_tests_that_documents_name_are_there(document):
     named = set(re.findall(r"\btests/[a-z_/0-9]+(?:\.\w+)?", (ROOT / document).read_text("utf-8")))

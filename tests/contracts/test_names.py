@@ -1,7 +1,7 @@
-"""Identifiers keep to docs/glossary.md, and what is written for people to plain words.
+"""Identifiers keep to docs/reference/glossary.md, and what is written for people to plain words.
 
 No part of an identifier is a word of the last column of the glossary's table: names of functions, classes, parameters,
-local variables, attributes, fields and keywords of calls. Docstrings, messages and docs/*.md have none of `IDIOMS`.
+local variables, attributes, fields and keywords of calls. Docstrings, messages and docs/**/*.md have none of `IDIOMS`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 @cache
 def words() -> set[str]:
-    return forbidden_words((ROOT / "docs" / "glossary.md").read_text("utf-8"))
+    return forbidden_words((ROOT / "docs" / "reference" / "glossary.md").read_text("utf-8"))
 
 
 @cache
@@ -166,7 +166,7 @@ def test_docstrings_and_messages_are_plain():
 
 
 def test_documents_are_plain():
-    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     found = [
         f"{path.name}:{number}: {match[0]}"
         for path in sorted(pages)
