@@ -114,6 +114,7 @@ def main() -> None:
             rest = whole - stages.spent["networks"]
             row: dict[str, Any] = {"detector": detector, "photos": len(items), "people": people}
             row |= {f"{stage}, s": round(stages.spent[stage] / len(items), 3) for _, _, stage in TIMED}
+            row["whole, s"] = round(whole / len(items), 3)
             row["else, s"] = round((whole - sum(stages.spent.values())) / len(items), 3)
             row["on the processor, s"] = round(rest / len(items), 3)
             row["photos_in_5_minutes"] = round(CORES * SECONDS / (rest / len(items)))

@@ -4,7 +4,7 @@
     python benchmarks/gpu.py gpu_engine   only these steps
     python benchmarks/gpu.py --device cpu --small gpu_engine gpu_training    whether the scripts themselves work
 
-Each step is a section of benchmarks/RESULTS.md, under this machine, written when the step is done; run.py says when
+Each step's result goes to benchmarks/results, under this machine, when the step is done; run.py says when
 not. Where a step reports something wrong, that comes first: an operation of gpu_engine that is not ok, a failed test of
 gpu_tests, a host wait in a step of gpu_training (on stderr).
 """

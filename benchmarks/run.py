@@ -1,13 +1,16 @@
-"""Runs the benchmarks and writes what they measured, with the machine and the commit, to benchmarks/RESULTS.md.
+"""Runs the benchmarks, keeps what they measured as JSON, and writes the page of the figures that matter.
 
     python benchmarks/run.py              all of them
-    python benchmarks/run.py skinning     only these; the other sections of this machine stay, each with its own commit
+    python benchmarks/run.py skinning     only these
+    python benchmarks/run.py --page       RESULTS.md again, from the JSON that is there
 
-A benchmark is a script bench_NAME.py in this folder that prints one JSON object a line, each a row of its table; the
-first paragraph of its docstring says what is measured. A script that fails is named, and the exit code is 1.
+A benchmark is a script bench_NAME.py in this folder that prints one JSON object a line, each a row of its result; the
+first paragraph of its docstring says what is measured. The result goes to results/MACHINE/NAME.json with the commit,
+the date and the versions, and RESULTS.md is written anew from all results (figures.py). A script that fails is named,
+and the exit code is 1.
 
-Sections are written only if git's tracked files are those of the commit, so that a section can be measured again. In a
-changed checkout, the figures are printed and RESULTS.md stays as it is.
+Results are kept only if git's tracked files are those of the commit, so that each can be measured again. In a changed
+checkout the rows are printed and no file is written.
 """
 
 from __future__ import annotations
@@ -16,24 +19,22 @@ import ast
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
-RESULTS = FOLDER / "RESULTS.md"
-TITLE = """# Results
+from figures import page, read_results
 
-Measured by `make bench`. Ratios come from one run in which both sides were measured side by side, and are those of the
-least times. Where two ways are compared, times are the least and, in brackets, the median; peaks are what ours / theirs
-need above what was held before; the roofline is the least time that this machine's memory bandwidth and multiply rate
-would allow for the data and the arithmetic that nobody can spare, and the share of it that ours reaches.
-"""
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "results"
+PAGE = FOLDER / "RESULTS.md"
 
 
 def machine() -> str:
-    """Processor, cores, memory and GPU in a line: the heading of this machine's part."""
+    """Processor, cores, memory and GPU in a line."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -52,10 +53,10 @@ def machine() -> str:
 def checkout() -> tuple[str, str]:
     """The commit of this checkout, and why what is measured now does not belong to it; "" if it does.
 
-    RESULTS.md may differ from the commit: every section that is written changes it.
+    Results and their page may differ from the commit: every benchmark changes them.
     """
-    git = ["git", "-C", str(RESULTS.parent)]
-    others = [":(top)", ":(top,exclude)benchmarks/RESULTS.md"]
+    git = ["git", "-C", str(FOLDER)]
+    others = [":(top)", ":(top,exclude)benchmarks/results", ":(top,exclude)benchmarks/RESULTS.md"]
     try:
         commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
         status = [*git, "status", "--porcelain", "--untracked-files=no", "--", *others]
@@ -63,15 +64,6 @@ def checkout() -> tuple[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return "unknown", "this is no git checkout"
     return commit, f"not committed: {', '.join(line[3:] for line in changed)}" if changed else ""
-
-
-def software(commit: str) -> str:
-    """Commit and versions, the line under a section's purpose."""
-    from humanpose_cli.batch.ledger import installed_versions
-
-    versions = installed_versions(("torch", "warp-lang", "numpy", "onnxruntime"))
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"Commit {commit}, Python {platform.python_version()}, {told}."
 
 
 def run(
@@ -91,62 +83,32 @@ def run(
     return purpose, rows, well and bool(rows)
 
 
-def table(rows: list[dict[str, object]]) -> str:
-    """A Markdown table whose columns are the keys in the order of their first appearance; a single row stands up."""
-    rows = [merged(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    if len(rows) == 1:
-        rows = [{"figure": key, "value": value} for key, value in rows[0].items()]
-        columns = ["figure", "value"]
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(cell(row.get(column, "")) for column in columns) + " |" for row in rows]
-    return "\n".join(lines)
+def keep(name: str, purpose: str, commit: str, rows: list[dict[str, object]]) -> None:
+    """Write a benchmark's result on this machine, and the page that all results give."""
+    from humanpose_cli.batch.ledger import installed_versions
+
+    where = machine()
+    result = {
+        "benchmark": name,
+        "purpose": purpose,
+        "machine": where,
+        "commit": commit,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "versions": {"python": platform.python_version()}
+        | dict(installed_versions(("torch", "warp-lang", "numpy", "onnxruntime"))),
+        "rows": rows,
+    }
+    path = RESULTS / re.sub(r"[^a-z0-9]+", "-", where.lower()).strip("-") / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    PAGE.write_text(page(read_results(RESULTS)), "utf-8")
 
 
-def merged(row: dict[str, object]) -> dict[str, object]:
-    """What `side_by_side.compare` printed, in columns that a page has room for; other rows stay as they are."""
-    if "ours_min_ms" not in row:
-        return row
-    shown: dict[str, object] = {"name": f"{row['name']}, against {row['against']}"}
-    shown["times faster (reach)"] = f"{row['ratio']} ({row['reach']})"
-    for side in ("ours", "theirs"):
-        shown[f"{side}, ms"] = f"{cell(row[f'{side}_min_ms'])} ({cell(row[f'{side}_median_ms'])})"
-    if "ours_peak_mib" in row:
-        peaks = f"{cell(row['ours_peak_mib'])} / {cell(row['theirs_peak_mib'])}"
-        asked = f" ({row['memory_ratio']}×, reach {row['memory_reach']})" if "memory_reach" in row else ""
-        shown["peak, MiB"] = peaks + asked
-    if "roofline_ms" in row:
-        share = f"{100 * float(str(row['of_roofline'])):.0f} %"
-        shown["roofline, ms"] = f"{cell(row['roofline_ms'])} ({row['limit']}): {share}"
-    shown["on"] = f"{row['threads']} threads" if row["device"] == "cpu" else row["device"]
-    if "note" in row:
-        shown["note"] = row["note"]
-    return shown
-
-
-def cell(value: object) -> str:
-    """A value in words, numbers in four digits."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {cell(entry)}" for key, entry in value.items())
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|")
-
-
-def write(heading: str, sections: dict[str, str]) -> None:
-    """Put these sections, by name, into this machine's part of RESULTS.md; all else in it stays."""
-    parts = RESULTS.read_text("utf-8").split("\n## ")[1:] if RESULTS.exists() else []
-    kept = {name: body.strip("\n") for name, _, body in (part.partition("\n") for part in parts)}
-    _, *there = ("\n" + kept.pop(heading, "")).split("\n### ")
-    merged = {name: body.strip("\n") for name, _, body in (section.partition("\n") for section in there)} | sections
-    body = "\n\n".join(f"### {name}\n{merged[name]}" for name in sorted(merged))
-    pages = [f"{name}\n\n{part}" for name, part in kept.items()] + [f"{heading}\n\n{body}"]
-    RESULTS.write_text("\n\n## ".join([TITLE.rstrip("\n"), *pages]) + "\n", "utf-8")
-
-
-def main(names: list[str]) -> int:
-    scripts = [FOLDER / f"bench_{name}.py" for name in names] or sorted(FOLDER.glob("bench_*.py"))
+def main(arguments: list[str]) -> int:
+    if arguments == ["--page"]:
+        PAGE.write_text(page(read_results(RESULTS)), "utf-8")
+        return 0
+    scripts = [FOLDER / f"bench_{name}.py" for name in arguments] or sorted(FOLDER.glob("bench_*.py"))
     missing = [script.name for script in scripts if not script.exists()]
     if missing:
         there = ", ".join(sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py")))
@@ -155,19 +117,18 @@ def main(names: list[str]) -> int:
 
 
 def record(runs: Sequence[tuple[Path, Sequence[str], float | None]]) -> int:
-    """Run scripts with their arguments and seconds, write each one's section, name those that failed: the exit code."""
+    """Run scripts with their arguments and seconds, keep each one's result, name those that failed: the exit code."""
     failed = []
     for script, arguments, seconds in runs:
         name = script.stem.removeprefix("bench_")
         before, problem = checkout()
-        print(f"{name} …{f' not for RESULTS.md, {problem}' if problem else ''}", file=sys.stderr)
+        print(f"{name} …{f' not kept, {problem}' if problem else ''}", file=sys.stderr)
         purpose, rows, well = run(script, arguments, seconds)
         if not well:
             failed.append(name)
-        body = table(rows) if rows else "Gave no result."
-        if not problem and checkout() == (before, ""):
-            write(machine(), {name: f"{purpose}\n\n{software(before)}\n\n{body}"})
-        print(f"{purpose}\n{body}\n")
+        if rows and not problem and checkout() == (before, ""):
+            keep(name, purpose, before, rows)
+        print(purpose, *(json.dumps(row) for row in rows), "", sep="\n")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield
-    for name in ("gpu", "gpu_engine", "gpu_tests", "gpu_training", "repeats", "run"):
+    for name in ("gpu", "gpu_engine", "gpu_tests", "gpu_training", "repeats", "run", "figures"):
         sys.modules.pop(name, None)
 
 
@@ -70,20 +70,22 @@ def test_the_command_runs_each_step_within_its_seconds(monkeypatch, tmp_path, ca
     (tmp_path / "gpu_engine.py").write_text(f'"""Starts."""\n{told}time.sleep(60)\n')
     (tmp_path / "gpu_training.py").write_text(f'"""Trains."""\n{told}')
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
-    monkeypatch.setattr(run, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(run, "PAGE", tmp_path / "RESULTS.md")
     monkeypatch.setattr(run, "machine", lambda: "a GPU")
     monkeypatch.setattr(run, "checkout", lambda: ("1", ""))
-    sections: list[str] = []
     for seconds in (1, 5, 25):  # on a busy machine a process may take longer than a second to begin
         monkeypatch.setattr(gpu, "STEPS", {"gpu_engine": seconds, "gpu_training": 60})
         assert gpu.main(["--small"]) == 1
         assert "failed: gpu_engine\n" in capsys.readouterr().err
-        sections = (tmp_path / "RESULTS.md").read_text().split("### ")
-        if "no result" not in sections[1]:
+        if (tmp_path / "results/a-gpu/gpu_engine.json").exists():
             break
-    assert "Starts." in sections[1]  # what it printed before its time was over
-    assert "| given | --device cuda |" in sections[1]
-    assert "| given | --device cuda --small |" in sections[2]
+    engine, training = (
+        json.loads((tmp_path / f"results/a-gpu/{name}.json").read_text()) for name in ("gpu_engine", "gpu_training")
+    )
+    assert engine["purpose"] == "Starts."
+    assert engine["rows"] == [{"given": "--device cuda"}]  # what it printed before its time was over
+    assert training["rows"] == [{"given": "--device cuda --small"}]
     with pytest.raises(SystemExit):
         gpu.main(["nonsense"])
     assert "there are gpu_engine, gpu_training" in capsys.readouterr().err

@@ -1,9 +1,8 @@
-"""RESULTS.md: what the benchmarks' lines become."""
+"""What the benchmarks' lines become: results as JSON, and the page of figures."""
 
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
 import mmap
 import re
@@ -17,72 +16,100 @@ import torch
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
 
 
-def loaded_script():
-    spec = importlib.util.spec_from_file_location("benchmark_run", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def module(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import run
+
+    monkeypatch.setattr(run, "machine", lambda: "A slow one, 2 cores")
+    yield run
+    for name in ("run", "figures"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
-def results(tmp_path, monkeypatch):
-    module = loaded_script()
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "RESULTS.md")
+def results(module, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FOLDER", tmp_path)
-    monkeypatch.setattr(module, "machine", lambda: "a slow one")
-    monkeypatch.setattr(module, "checkout", lambda: ("1", ""))
-    monkeypatch.setattr(module, "software", "Commit {}.".format)
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(module, "PAGE", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(module, "checkout", lambda: ("1" * 40, ""))
     return module
-
-
-def test_rows_become_a_table(results):
-    rows = [{"name": "a|b", "ratio": 2.34567, "ok": True}, {"name": "c", "ms": {"min": 1.0, "median": 2.0}}]
-    assert results.table(rows).splitlines() == [
-        "| name | ratio | ok | ms |",
-        "| --- | --- | --- | --- |",
-        "| a\\|b | 2.346 | yes |  |",
-        "| c |  |  | min 1, median 2 |",
-    ]
-    assert results.table([{"a": 1, "b": "x"}]).splitlines()[2:] == ["| a | 1 |", "| b | x |"]
-
-
-def test_two_sides_take_a_column_each(results):
-    row = {"name": "a", "against": "b", "ratio": 2.5, "reach": 2.0, "ours_min_ms": 1.0, "ours_median_ms": 1.25}
-    row |= {"theirs_min_ms": 2.5, "theirs_median_ms": 3.0, "threads": 2, "device": "cpu"}
-    measured = {"ours_peak_mib": 1.5, "theirs_peak_mib": 12.0, "memory_ratio": 8.0, "memory_reach": 8}
-    measured |= {"mbytes_moved": 1.0, "mflops": 2.0, "roofline_ms": 0.5, "of_roofline": 0.5, "limit": "memory"}
-    lines = results.table([row, row | measured | {"device": "cuda", "note": "why"}]).splitlines()
-    assert lines[0] == (
-        "| name | times faster (reach) | ours, ms | theirs, ms | on | peak, MiB | roofline, ms | note |"
-    )
-    assert lines[2] == "| a, against b | 2.5 (2.0) | 1 (1.25) | 2.5 (3) | 2 threads |  |  |  |"
-    assert lines[3] == (
-        "| a, against b | 2.5 (2.0) | 1 (1.25) | 2.5 (3) | cuda | 1.5 / 12 (8.0×, reach 8) | 0.5 (memory): 50 % | why |"
-    )
-
-
-def test_sections_and_machines_not_measured_stay(results):
-    results.write("a fast one", {"b": "body 1", "a": "body 2"})
-    results.write("a slow one", {"b": "body 3"})
-    results.write("a fast one", {"b": "body 4", "c": "body 5"})
-    text = results.RESULTS.read_text()
-    _, _, kept = text.partition("\n## ")
-    assert kept == "a slow one\n\n### b\nbody 3\n\n## a fast one\n\n### a\nbody 2\n\n### b\nbody 4\n\n### c\nbody 5\n"
 
 
 def test_scripts_are_run_and_failures_named(results, tmp_path, capsys):
     (tmp_path / "bench_good.py").write_text(
-        '"""Good: how good.\n\nMore."""\nprint(\'{"ratio": 2.0}\')\nprint("talk")\n'
+        '"""Good: how\ngood.\n\nMore."""\nprint(\'{"ratio": 2.0}\')\nprint("talk")\n'
     )
     (tmp_path / "bench_bad.py").write_text('"""Bad."""\nraise SystemExit(3)\n')
     (tmp_path / "helper.py").write_text("raise SystemExit(1)\n")
     assert results.main([]) == 1
-    text = results.RESULTS.read_text()
-    assert "### bad\nBad.\n\nCommit 1.\n\nGave no result.\n\n### good\nGood: how good.\n\nCommit 1.\n\n|" in text
-    assert "helper" not in text
+    assert [path.name for path in results.RESULTS.glob("*/*")] == ["good.json"]
+    kept = json.loads((results.RESULTS / "a-slow-one-2-cores" / "good.json").read_text())
+    assert kept["rows"] == [{"ratio": 2.0}]
+    assert (kept["benchmark"], kept["purpose"], kept["commit"]) == ("good", "Good: how good.", "1" * 40)
+    assert {"machine", "date", "versions"} < set(kept)
     assert "failed: bad" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="there are bad, good"):
         results.main(["nonsense"])
+
+
+def result(benchmark, *rows, machine="A, 2 cores", commit="a" * 40, date="2026-01-02"):
+    versions = {"python": "3.11", "torch": "2.13"}
+    known = {"benchmark": benchmark, "machine": machine, "commit": commit, "date": date, "versions": versions}
+    return {**known, "rows": list(rows)}
+
+
+def compared_row(name, ours, theirs, against="b"):
+    return {"name": name, "against": against, "ours_min_ms": ours, "theirs_min_ms": theirs}
+
+
+def lines_of(text):
+    return {line.split(" | ")[0][2:]: line.split(" | ")[2:] for line in text.splitlines() if line.startswith("| ")}
+
+
+def test_the_page_shows_each_figure_beside_its_peers(results):
+    skinning = [compared_row(f"skinning, batch {n}, with pose blend shapes", 2.0, 3.0 * n) for n in (1, 16, 64)]
+    video = [
+        {"1080p, one person": what, "frames_a_second": rate}
+        for what, rate in (("detection", 20.0), ("fit", 12.0), ("fit and overlay", 4.0))
+    ]
+    command_line = [{"name": "hpc --help, seconds", "value": 0.25, "python_alone": 0.125}]
+    page = results.page([result("skinning", *skinning), result("video", *video), result("command_line", *command_line)])
+    lines = lines_of(page)
+    assert lines["skinning-1"] == ["2 ms", "3 ms, `smplx.lbs`", "1.5×", "≥ 2.2×", "no |"]
+    assert lines["skinning-64"] == ["2 ms", "192 ms, `smplx.lbs`", "96×", "≥ 2.5×", "yes |"]
+    assert lines["video"] == ["12 frames/s", "20 frames/s, decoding and detection alone", "0.6×", "≥ 0.5×", "yes |"]
+    assert lines["overlay"] == ["4 frames/s", "", "", "≥ 5 frames/s", "no |"]
+    assert lines["help"] == ["0.25 s", "0.125 s, `python -c pass`", "0.5×", "≤ 0.3 s more", "yes |"]
+    assert lines["cache"][0] == "not measured here"
+    assert len(lines) == 15 + 2
+    assert f"Measured at commit {'a' * 40} on 2026-01-02.\n" in page
+
+
+def test_the_page_is_of_the_machine_that_measured_most_and_names_older_commits(results):
+    page = results.page(
+        [
+            result("skinning", machine="Z, 64 cores"),
+            result("skinning"),
+            result("video", commit="b" * 40, date="2025-12-31"),
+            result("nbf", commit="c" * 40),  # none of the figures
+        ]
+    )
+    assert "\n\nA, 2 cores; torch 2.13, Python 3.11." in page
+    assert f"on 2026-01-02. Measured before: video at {'b' * 12}.\n" in page
+    assert "c" * 12 not in page
+
+
+def test_the_page_in_the_repository_is_that_of_its_results(module):
+    assert module.PAGE.read_text("utf-8") == module.page(module.read_results(module.RESULTS))
+
+
+def test_every_result_was_measured_on_a_commit(module):
+    found = module.read_results(module.RESULTS)
+    assert [r["benchmark"] for r in found if not re.fullmatch("[0-9a-f]{40}", r["commit"]) or not r["rows"]] == []
+    scripts = {path.stem.removeprefix("bench_") for path in SCRIPT.parent.glob("*.py")}
+    assert {r["benchmark"] for r in found} <= scripts
+    assert len(found) > 5
 
 
 MEASURED = '"""Measured."""\nprint(\'{"ratio": 2.0}\')\n'
@@ -94,27 +121,28 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def committed(tmp_path, monkeypatch):
+def committed(module, tmp_path, monkeypatch):
     """The script in a repository with one benchmark and RESULTS.md, all committed, and the commit."""
-    module, folder = loaded_script(), tmp_path / "benchmarks"
+    folder = tmp_path / "benchmarks"
     folder.mkdir()
     (folder / "bench_one.py").write_text(MEASURED)
     (folder / "RESULTS.md").write_text("# Results\n")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "-m", "a")
-    monkeypatch.setattr(module, "RESULTS", folder / "RESULTS.md")
+    monkeypatch.setattr(module, "RESULTS", folder / "results")
+    monkeypatch.setattr(module, "PAGE", folder / "RESULTS.md")
     monkeypatch.setattr(module, "FOLDER", folder)
-    monkeypatch.setattr(module, "machine", lambda: "a slow one")
     return module, git(tmp_path, "rev-parse", "HEAD")
 
 
-def test_sections_name_their_commit_though_others_were_written_before(committed):
+def test_results_name_their_commit_though_others_were_written_before(committed):
     module, commit = committed
     for _ in range(2):
         assert module.main(["one"]) == 0
-    text = module.RESULTS.read_text()
-    assert text.count(f"Measured.\n\nCommit {commit}, Python ") == text.count("Commit") == 1
+        assert module.checkout() == (commit, "")
+    (kept,) = module.read_results(module.RESULTS)
+    assert (kept["commit"], kept["rows"]) == (commit, [{"ratio": 2.0}])
 
 
 @pytest.mark.parametrize("change", ["before", "meanwhile", "without git"])
@@ -132,19 +160,12 @@ def test_what_was_measured_on_changed_files_is_printed_and_not_written(
         (tmp_path / ".git").rename(tmp_path / "git")
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     assert module.main(["one"]) == 0
-    assert module.RESULTS.read_text() == "# Results\n"
+    assert module.PAGE.read_text() == "# Results\n"
+    assert not module.RESULTS.exists()
     said = capsys.readouterr()
-    assert "| ratio | 2 |" in said.out
+    assert '{"ratio": 2.0}' in said.out
     reasons = {"before": "not committed: benchmarks/bench_one.py", "without git": "this is no git checkout"}
-    assert said.err == f"one …{f' not for RESULTS.md, {reasons[change]}' if change in reasons else ''}\n"
-
-
-def test_every_section_was_measured_on_a_commit():
-    _, *machines = (SCRIPT.parent / "RESULTS.md").read_text("utf-8").split("\n## ")
-    sections = [section for part in machines for section in part.split("\n### ")[1:]]
-    measured = re.compile(r"\nCommit [0-9a-f]{40}, Python 3\.")  # with a + behind the commit, files differed from it
-    assert [section.partition("\n")[0] for section in sections if not measured.search(section)] == []
-    assert len(sections) > 5
+    assert said.err == f"one …{f' not kept, {reasons[change]}' if change in reasons else ''}\n"
 
 
 @pytest.fixture

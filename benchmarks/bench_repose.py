@@ -1,0 +1,56 @@
+"""Reposing a person of a 1080p photograph by mesh, with models loaded: from the photograph's file to the new image's.
+
+The first frame of the demo's clip, enlarged to 1080p; the person is about 700 pixels high. Each repetition detects,
+fits, cuts out, completes the texture and the background, and draws one pose; nothing of it is kept between repetitions.
+
+    python benchmarks/bench_repose.py [repetitions]      default: 5
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import cv2
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.pose_library import key_poses
+from humanpose_cli.demo.show import DemoClip
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.reposing.reposer import Reposer
+
+
+def main() -> None:
+    """Print one row."""
+    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    clip = DemoClip.make(default_body())
+    rotations = key_poses().rotations[key_poses().names.index("wave")].clone()
+    rotations[0] = clip.rotations[0, 0]
+    pose = BodyParams(
+        matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), clip.betas.numpy(), clip.trans[:1].numpy()
+    )
+    with TemporaryDirectory() as name, Reposer() as reposer:
+        photograph, made = Path(name) / "photograph.jpg", Path(name) / "reposed.png"
+        frame = next(clip.frames())
+        write_image(photograph, cv2.resize(frame, (1440, 1080), interpolation=cv2.INTER_CUBIC))
+        seconds = []
+        for _ in range(repetitions + 1):
+            start = time.perf_counter()
+            scene = reposer.read(read_image(photograph).pixels, name="photograph")
+            write_image(made, next(iter(scene.images(RotationTarget(pose)))).image)
+            seconds.append(time.perf_counter() - start)
+    seconds = seconds[1:]  # the first loads models and compiles kernels
+    row = {"what": "photograph to image", "method": "mesh", "repetitions": repetitions}
+    row |= {"seconds": round(min(seconds), 2), "median_seconds": round(median(seconds), 2)}
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
