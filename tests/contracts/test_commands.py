@@ -144,7 +144,9 @@ def test_the_page_of_commands_is_what_the_commands_say():
     sys.path.insert(0, str(ROOT / "tools"))
     from document_commands import reference
 
-    assert (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8") == reference(), "run python tools/document_commands.py"
+    assert (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8") == reference(), (
+        "run python tools/document_commands.py"
+    )
 
 
 def test_options_without_a_flag_can_be_set_as_documented():

@@ -1,0 +1,60 @@
+"""docs/architecture.md: the ways through `hpc fit` and `hpc repose` exist and stay short, so do the files that changes
+touch, and the drawing has every room.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import reduce
+from importlib import import_module
+from inspect import getdoc
+
+import pytest
+from helpers.python_sources import ROOT
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+SECTIONS = {title: text for title, _, text in (part.partition("\n") for part in PAGE.split("\n## "))}
+FIT, REPOSE = SECTIONS["A photograph through `hpc fit`"], SECTIONS["A photograph and a pose through `hpc repose`"]
+CHANGES = re.findall(
+    r"^\| [^|`]+(?:`[^|]+`)?[^|]* \| (.+) \|$", SECTIONS[next(t for t in SECTIONS if "changes" in t)], re.M
+)
+
+
+def types_of(walk):
+    return re.findall(r"^\| `([\w.]+)` \|", walk, re.MULTILINE)
+
+
+def functions_of(walk):
+    return re.findall(r"^\| \d+ \| `([\w.]+)` \|", walk, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("walk", "types", "functions"), [(FIT, 6, 20), (REPOSE, 8, 15)], ids=["fit", "repose"])
+def test_the_ways_are_short(walk, types, functions):
+    assert len(types_of(walk)) == types
+    assert 10 < len(functions_of(walk)) <= functions
+    assert len({name.split(".")[0] for name in functions_of(walk)}) <= 8
+
+
+@pytest.mark.parametrize("name", [name for walk in (FIT, REPOSE) for name in (*types_of(walk), *functions_of(walk))])
+def test_every_station_exists_and_says_what_it_does(name):
+    module, members = re.fullmatch(r"([a-z_.]+)\.(\w+(?:\.\w+)?)", name).groups()
+    assert getdoc(reduce(getattr, members.split("."), import_module(f"humanpose_cli.{module}")))
+
+
+def test_ten_changes_name_files_that_exist():
+    changes = [line for line in CHANGES if line.strip() not in ("files", "---")]
+    assert len(changes) == 10
+    named = [path for line in changes for path in re.findall(r"`((?:\w+/)+[\w.-]+|NOTICE)`", line)]
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_drawing_has_every_room():
+    rooms = {
+        path.stem
+        for wing in ("humanpose_cli", "humanpose_cli/lab")
+        for path in (ROOT / wing).iterdir()
+        if (path.is_dir() or path.suffix == ".py") and not path.name.startswith("__")
+    } - {"lab"}
+    drawn = re.findall(r'font-weight="600"[^>]*>(\w+)<', (ROOT / "docs" / "assets" / "rooms.svg").read_text("utf-8"))
+    assert sorted(drawn) == sorted(rooms)
