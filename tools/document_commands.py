@@ -1,4 +1,4 @@
-"""Writes docs/reference/commands.md: every command with its arguments, options, columns and examples, as the commands say it.
+"""Writes docs/reference/commands.md: every command with its arguments, options, columns and examples, as it says them.
 
 python tools/document_commands.py
 """

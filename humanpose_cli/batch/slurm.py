@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.extras import require_extra
 from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.io.protected import refuse_input
 
@@ -191,11 +192,9 @@ def submit(
 
 
 def _executor(folder: Path, name: str, settings: SlurmSettings) -> Any:
-    try:
-        import submitit
-    except ImportError:
-        remedy = "pip install 'humanpose-cli[slurm]'"
-        raise UnavailableError("submitit", "is not installed", remedy=remedy) from None
+    require_extra("slurm")
+    import submitit
+
     if shutil.which("sbatch") is None:
         remedy = "run this where Slurm's jobs are submitted, or start the parts with `shard`"
         raise UnavailableError("slurm", "is not on this machine", expected="sbatch", remedy=remedy)

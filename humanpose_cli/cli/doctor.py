@@ -26,6 +26,7 @@ from humanpose_cli.batch.runner import explain
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
+from humanpose_cli.core.extras import EXTRAS, remedy_of
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
 
@@ -263,7 +264,12 @@ def _import_check(module: str, distribution: str) -> Check:
     return Check(distribution, partial(_module, module, distribution), _reinstall(distribution))
 
 
-_USD = 'pip install "humanpose-cli[usd]", for hpc export --format usd'
+def _extra_check(name: str) -> Check:
+    extra = EXTRAS[name]
+    remedy = f"{remedy_of(name)}, for {extra.purpose}"
+    return Check(extra.distribution, partial(_module, extra.module, extra.distribution), remedy, needed=False)
+
+
 _NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the CPU with --device cpu"
 
 CHECKS = (
@@ -287,7 +293,7 @@ CHECKS = (
     Check("training", _training, _upgrade("torch"), apart=True),
     Check("detector", _detector, _reinstall("onnxruntime")),
     Check("video", _video, _reinstall("av")),
-    Check("usd-core", partial(_module, "pxr", "usd-core"), _USD, needed=False),
+    *(_extra_check(name) for name in EXTRAS),
     Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),
     Check("output folder", _output_folder, "run hpc where you may write, or give --out", needed=False),
     Check("disk space", partial(_space, Path.cwd()), "free some space, or give --out elsewhere", needed=False),

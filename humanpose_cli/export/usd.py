@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.core.extras import require_extra
 from humanpose_cli.export.gltf import linear_colour, quaternions, unit_normals
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.io.inputs import escaped
@@ -57,11 +57,9 @@ def write_usd(
 
     UnavailableError where usd-core is missing, OSError where the file cannot be written.
     """
-    try:
-        from pxr import Sdf, Tf, Usd, UsdGeom, UsdSkel
-    except ImportError as error:
-        remedy = 'pip install "humanpose-cli[usd]"'
-        raise UnavailableError("usd-core", "is not installed, and USD files need it", remedy=remedy) from error
+    require_extra("usd")
+    from pxr import Sdf, Tf, Usd, UsdGeom, UsdSkel
+
     layer = Sdf.Layer.CreateAnonymous(".usdc")
     stage = Usd.Stage.Open(layer)
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterable
 from email.message import Message
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.python_sources import ROOT, modules
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from humanpose_cli.core import extras
+from humanpose_cli.io.images import write_image
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +27,16 @@ else:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REQUIRED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
-USERS_EXTRAS = ("slurm", "usd")  # the others are for work on the package itself
+USERS_EXTRAS = ("slurm", "train", "usd")  # the others are for work on the package itself
+
+MODULES_OF_EXTRAS = {
+    "slurm": "humanpose_cli/batch/slurm.py",
+    "train": "humanpose_cli/lab/",
+    "usd": "humanpose_cli/export/usd.py",
+}
+"""Where what an extra brings may be imported."""
+
+FUNCTIONS = (ast.FunctionDef, ast.ClassDef)
 
 FREE = {
     *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC", "LLVM-exception", "MIT"),
@@ -136,16 +150,58 @@ def test_a_reviewed_licence_that_changed_is_reviewed_again():
 
 @pytest.mark.slow
 def test_modules_import_only_what_is_required():
-    """Or what an extra for users brings; what tests and tools need may be under any licence."""
-    wanted = [*REQUIRED, *(text for extra in USERS_EXTRAS for text in EXTRAS[extra])]
-    allowed = {canonicalize_name(Requirement(text).name) for text in wanted}
-    outside = {
+    """Or, in the modules of an extra, what it brings; what tests and tools need may be under any licence."""
+    required = names_of(REQUIRED)
+    of_extras = {path: names_of(EXTRAS[extra]) for extra, path in MODULES_OF_EXTRAS.items()}
+    outside = set()
+    for path, tree in modules().items():
+        allowed = required.union(*(names for prefix, names in of_extras.items() if path.startswith(prefix)))
+        found = imported(tree) - set(sys.stdlib_module_names) - {"humanpose_cli"}
+        outside |= {f"{path}: {name}" for name in found if DISTRIBUTIONS.get(name, name) not in allowed}
+    assert outside == set()
+
+
+def test_what_extras_bring_is_imported_inside_functions():
+    """So that `hpc fit` and all that a plain install offers does without it."""
+    brought = set().union(*(names_of(EXTRAS[extra]) for extra in USERS_EXTRAS)) - names_of(REQUIRED)
+    at_start = {
         f"{path}: {name}"
         for path, tree in modules().items()
-        for name in imported(tree) - set(sys.stdlib_module_names) - {"humanpose_cli"}
-        if DISTRIBUTIONS.get(name, name) not in allowed
+        for name in imported(ast.Module([node for node in tree.body if not isinstance(node, FUNCTIONS)], []))
+        if DISTRIBUTIONS.get(name, name) in brought
     }
-    assert outside == set()
+    assert at_start == set()
+
+
+def test_extras_are_those_that_the_program_names():
+    assert {name: names_of(EXTRAS[name]) for name in USERS_EXTRAS} == {
+        name: {canonicalize_name(extra.distribution)} for name, extra in extras.EXTRAS.items()
+    }
+
+
+@pytest.mark.slow
+def test_without_the_extras_fits_are_made_and_trainings_name_the_remedy(tmp_path):
+    write_image(tmp_path / "photo.png", np.zeros((64, 64, 3), np.uint8))
+    program = f"""
+import sys
+for name in {[extra.module for extra in extras.EXTRAS.values()]!r}:
+    sys.modules[name] = None
+from humanpose_cli.cli.main import main
+print(main(["fit", "photo.png", "--detector", "fast"]), main(["export", "hpc-out/fit", "--format", "glb,bvh"]))
+print(main(["train", "nbf", "--data", "people"]), main(["evaluate", "fit", "--data", "people"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
+    )
+    codes = [line for line in done.stdout.splitlines() if re.fullmatch(r"\d \d", line)]
+    assert codes[1:] == ["5 5"]
+    assert codes[0].startswith("0 ")
+    sentence = 'matplotlib: is not installed, and trainings and evaluations need it; pip install "humanpose-cli[train]"'
+    assert done.stderr.count(sentence) == 2
+
+
+def names_of(requirements: Iterable[str]) -> set[str]:
+    return {canonicalize_name(Requirement(text).name) for text in requirements}
 
 
 def imported(tree: ast.Module) -> set[str]:

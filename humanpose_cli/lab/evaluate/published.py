@@ -1,8 +1,8 @@
 """Figures of papers, and what an evaluation must be of for them to stand beside ours.
 
 A published row is shown only where the data set, the split, the joints and the root are those of the paper, and the
-whole split was evaluated: beside anything else it would be another quantity under the same name. docs/reference/protocols.md
-lists what differs even then.
+whole split was evaluated: beside anything else it would be another quantity under the same name.
+docs/reference/protocols.md lists what differs even then.
 """
 
 from __future__ import annotations
