@@ -7,7 +7,7 @@
 Both are built from the committed files alone, the wheel also from the source distribution: both wheels must hold the
 same. Then `twine check --strict`, the limits of the package index, and for each interpreter a virtual environment in a
 temporary folder: `pip install` of the wheel, `hpc doctor`, a fit and a reposed image of a photograph, and the import.
-The environment needs `build` and `twine` (extra `release`); PIP_EXTRA_INDEX_URL and the like are pip's own.
+It needs `pip install build twine`; pip's own variables, such as PIP_EXTRA_INDEX_URL, hold for the environments too.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--tag", help="the tag of a release, such as v1.0.0")
     parser.add_argument("--wheel", type=Path, help="try this wheel; build and check nothing")
     arguments = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # Windows' code pages lack letters
     with tempfile.TemporaryDirectory(prefix="distributions-") as name:
         scratch = Path(name).resolve()
         if (wheel := arguments.wheel) is None:

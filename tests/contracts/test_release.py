@@ -65,6 +65,24 @@ def test_addresses_of_the_project_are_the_same_everywhere():
     assert urls["Homepage"] == SITE
 
 
+def test_workflows_try_every_python_that_the_package_claims():
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["classifiers"]
+    claimed = {line.rpartition(" :: ")[2] for line in classifiers if re.search(r"Python :: 3\.\d+$", line)}
+    checks, release = ((ROOT / ".github/workflows" / name).read_text("utf-8") for name in ("checks.yml", "release.yml"))
+    matrices = [set(re.findall(r"3\.\d+", line)) for line in re.findall(r"python: \[(.*)\]", checks)]
+    assert [matrices[0], matrices[2]] == [claimed, claimed]  # the tests, and the distributions
+    assert set(re.findall(r"\bpython(3\.\d+)", release)) == claimed
+
+
+def test_the_package_claims_no_system_on_which_it_was_not_tested():
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["classifiers"]
+    assert [line for line in classifiers if line.startswith("Operating System")] == [
+        "Operating System :: POSIX :: Linux"
+    ]
+    page = (ROOT / "docs/reference/compatibility.md").read_text("utf-8")
+    assert page.count("prepared; not yet run on") == 2  # macOS and Windows: with a classifier, change this line too
+
+
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "SECURITY.md", ".github/ISSUE_TEMPLATE/config.yml"])
 def test_files_of_the_release_name_only_addresses_of_this_project(name):
     text = (ROOT / name).read_text("utf-8")
