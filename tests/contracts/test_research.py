@@ -1,0 +1,141 @@
+"""Every table of the research notes names its date or commit and the command that makes it, and that command exists."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from humanpose_cli.cli.command import build_command
+from humanpose_cli.cli.table import command_in, command_names
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs" / "research"
+NOTES = sorted(path for path in FOLDER.glob("*.md") if "## Results\n" in path.read_text("utf-8"))
+WHEN = re.compile(r"\b20\d\d-\d\d-\d\d\b|\bcommit [0-9a-f]{8}\b")
+COMMAND = re.compile(r"(?:hpc|torchrun|python (?:benchmarks|tools)/\w+\.py)(?: |$)")
+FIGURE = re.compile(r"\| *(?:\*\*)?[+−-]?\.?\d")
+NOT_KEPT = "not kept"
+
+
+def blocks(text: str) -> list[str]:
+    """What blank lines separate; a code block is one block."""
+    parts = re.split(r"(^```\w*\n.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    return [
+        block for part in parts for block in ([part] if part.startswith("```") else re.split(r"\n\s*\n", part.strip()))
+    ]
+
+
+def tables(text: str) -> list[tuple[str, str]]:
+    """Each table of figures with the paragraph above it, and the code block above or between them."""
+    found = blocks(text)
+    result = []
+    for index, block in enumerate(found):
+        if block.startswith("|") and FIGURE.search(block):
+            above = found[max(0, index - 2) : index]
+            code_is_near = any(part.startswith("```") for part in above)
+            result.append((block.splitlines()[0], "\n".join(above if code_is_near else above[-1:])))
+    return result
+
+
+def commands(text: str) -> list[str]:
+    """Command lines in code blocks and in backticks; the name of a command alone is none."""
+    code = [
+        line
+        for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    outside = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    inline = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", outside)]
+    return [line for line in (*code, *inline) if COMMAND.match(line) and not is_name(line)]
+
+
+def is_name(line: str) -> bool:
+    words = line.split()
+    return words[0] == "hpc" and " ".join(words[1:]) in {*command_names(), ""}
+
+
+@functools.cache
+def built(name: str):
+    return build_command(name, lambda invocation: 0)
+
+
+def missing(line: str) -> str:
+    """What of a command line does not exist."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "python":
+        return "" if (ROOT / words[1]).is_file() else words[1]
+    if words[0] == "torchrun":
+        words = words[words.index("humanpose_cli") :]
+    name = command_in(words[1:3])
+    try:
+        built(name).make_context(name, words[1 + len(name.split()) :])
+    except Exception as error:
+        return f"{line}: {error}"
+    return ""
+
+
+@pytest.mark.parametrize("note", NOTES, ids=lambda note: note.name)
+def test_every_table_has_a_date_and_the_command_that_makes_it(note: Path):
+    found = tables(note.read_text("utf-8"))
+    assert found
+    assert [head for head, context in found if not WHEN.search(context)] == []
+    assert [head for head, context in found if NOT_KEPT not in context and not commands(context)] == []
+
+
+@pytest.mark.parametrize("note", NOTES, ids=lambda note: note.name)
+def test_commands_of_the_notes_exist(note: Path):
+    assert [wrong for line in commands(note.read_text("utf-8")) if (wrong := missing(line))] == []
+
+
+@pytest.mark.parametrize("note", NOTES, ids=lambda note: note.name)
+def test_notes_name_modules_that_exist(note: Path):
+    names = re.findall(r"`(\w+(?:/\w+)+\.py)`", note.read_text("utf-8"))
+    assert [
+        name for name in names if not any((folder / name).is_file() for folder in (ROOT, ROOT / "humanpose_cli"))
+    ] == []
+
+
+@pytest.mark.parametrize("note", NOTES, ids=lambda note: note.name)
+def test_notes_have_results_first_then_the_method_then_limits(note: Path):
+    sections = re.findall(r"^## (.+)$", note.read_text("utf-8"), re.MULTILINE)
+    assert sections[0] == "Results"
+    assert sections[-1] == "Limits"
+    assert "Method" in sections
+
+
+@pytest.mark.parametrize("note", [*NOTES, FOLDER / "index.md"], ids=lambda note: note.name)
+def test_tables_and_lists_follow_an_empty_line(note: Path):
+    """The site's Markdown takes them for text otherwise."""
+    lines = ["", *note.read_text("utf-8").splitlines()]
+    started = [
+        after
+        for before, after in pairwise(lines)
+        for marker in ("|", "- ")
+        if after.startswith(marker) and before and not before.startswith((marker, "  ", "#"))
+    ]
+    assert started == []
+
+
+def test_the_index_names_every_note():
+    index = (FOLDER / "index.md").read_text("utf-8")
+    assert [note.name for note in NOTES if f"]({note.name}" not in index] == []
+
+
+def test_the_checks_find_what_they_should():
+    text = (
+        "Old.\n\nOn 2026-11-21 (`hpc fit a.jpg`).\n\n| a |\n| --- |\n| 1 |\n\n| names |\n| --- |\n| none |\n\n"
+        "Bare.\n\n| b |\n| --- |\n| x | **2** |\n"
+    )
+    assert tables(text) == [("| a |", "On 2026-11-21 (`hpc fit a.jpg`)."), ("| b |", "Bare.")]
+    text = "`hpc fit` and `hpc fit\na.jpg`\n\n```\nhpc train \\\n  nbf\nls\n```\n"
+    assert commands(text) == ["hpc train    nbf", "hpc fit a.jpg"]
+    assert missing("hpc fit a.jpg --detector slow")
+    assert missing("hpc fit a.jpg --nothing 1")
+    assert missing("python tools/none.py") == "tools/none.py"
+    right = ("hpc fit a.jpg", "python benchmarks/run.py", "torchrun -m humanpose_cli train lifter")
+    assert [missing(line) for line in right] == ["", "", ""]
