@@ -149,6 +149,9 @@ class BatchProgress:
     def start(self, total: int) -> None:
         """The batch begins, with `total` items."""
 
+    def preparing(self, count: int) -> None:
+        """Work on `count` items together begins; each is finished by itself afterwards."""
+
     def item_started(self, name: str) -> None:
         """Work on an item begins."""
 
@@ -247,6 +250,7 @@ class _Run:
         marks = [_mark(items[index]) for index in indices]
         started, self.spent = time.perf_counter() - self.spent, 0.0
         if self.batch.prepare is not None and indices:
+            self.progress.preparing(len(indices))
             with self.stop.item() if self.stop is not None else nullcontext():
                 self.batch.prepare([items[index] for index in indices])
         share = (time.perf_counter() - started) / max(len(indices), 1)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from humanpose_cli.cli.fit_inputs import FitInputs
+from humanpose_cli.cli.fit_inputs import TEXTURED, FitInputs
 from humanpose_cli.cli.options import BatchFlags, OutOrFile, option
-from humanpose_cli.cli.session import Session, command
+from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _WORLD = option(
         ("frames", "frames", "How many frames the input has."),
         ("files", "files", "How many files were written."),
     ),
+    brief=counts("people", "frames", "files"),
     examples=(
         "hpc export clip.mp4.fit.npz",
         "hpc export clip.mp4.fit.npz --out dance.glb --world ground",
@@ -61,6 +62,7 @@ def export(
     metres. AMASS is z up, JSON has camera axes, all others are y up.
     """
     from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.core.progress import part_of
     from humanpose_cli.export.exporter import ONE_FILE, check_frame_rate, export_of, output_base, parse_formats
 
     check_frame_rate(frame_rate)
@@ -86,7 +88,7 @@ def export(
                 frame_rate=frame_rate,
                 world=world,
                 textures=textures,
-                progress=session.reporter.step,
+                progress=part_of(session.reporter.step, TEXTURED, 1),
             )
         task = latest[name]
         written = task.write((kind,))

@@ -20,7 +20,7 @@ from humanpose_cli.cli.options import (
     of,
     option,
 )
-from humanpose_cli.cli.session import Session, command
+from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import (
@@ -76,6 +76,7 @@ class FitWork:
     @cached_property
     def fitter(self) -> Fitter:
         """Made when there is something to fit: it takes a second to import, in which the networks load."""
+        self.session.reporter.step(0, None, "loading models")
         return self.make()
 
     def prepare(self, coming: Sequence[Item]) -> None:
@@ -122,6 +123,7 @@ class FitWork:
     ),
     tunes=True,
     cluster="array",
+    brief=counts("people", "frames"),
     examples=(
         "hpc fit photo.jpg",
         "hpc fit clip.mp4 --people largest --frames 0:250",

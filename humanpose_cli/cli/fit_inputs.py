@@ -25,6 +25,7 @@ _FRAMES = option(
     "them. May be repeated. Default: none.",
     show_default=False,
 )
+TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
 _PERSON = option("--person ID|largest|all", "Whose bodies.")
 
 
@@ -64,6 +65,7 @@ class FitInputs:
 
     def read(self, session: Session, item: Item) -> tuple[Fit, FitFrames | None, dict[int, NDArray[np.uint8]]]:
         """The fit, its frames where they are given, and the textures of its tracks."""
+        from humanpose_cli.core.progress import part_of
         from humanpose_cli.export.exporter import chosen_people, textures_of_fit
         from humanpose_cli.fitting.fit_reading import read_fits
         from humanpose_cli.refining.frames import FitFrames
@@ -72,7 +74,8 @@ class FitInputs:
         fit = read_fits(path, self.body, sources or None, camera=self.camera, smplx=self.smplx)
         fit = chosen_people(fit, self.person)
         images = None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
-        return fit, images, textures_of_fit(path, fit, self.texture, images, session.reporter.step)
+        baking = part_of(session.reporter.step, 0, TEXTURED)
+        return fit, images, textures_of_fit(path, fit, self.texture, images, baking)
 
     def identity(self) -> dict[str, Any]:
         """What of these options decides the results, for the ledger."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand
@@ -144,7 +144,12 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
     from humanpose_cli.core.extras import require_extra
 
     name, as_json = invocation.name.split()[0], invocation.json
-    output = {"quiet": invocation.quiet, "verbose": invocation.verbose, "log_json": invocation.log_json}
+    output: dict[str, Any] = {
+        "brief": invocation.info.brief,
+        "quiet": invocation.quiet,
+        "verbose": invocation.verbose,
+        "log_json": invocation.log_json,
+    }
     with (
         private_stderr() as stream,
         Reporter(name, FlagTranslation(invocation.name), stream=stream, **output) as reporter,
@@ -171,6 +176,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 result = replace(planned, messages=(*planned.messages, submission))
             else:
                 result = submit_command(session, cluster, values, arguments, kind)
+            reporter.finish()
             return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             reporter.finish()

@@ -22,7 +22,7 @@ from humanpose_cli.cli.options import (
     of,
     option,
 )
-from humanpose_cli.cli.session import Session, command
+from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
@@ -62,6 +62,7 @@ _PAGE = option(
     ),
     tunes=True,
     cluster="array",
+    brief=counts("people", "frames"),
     examples=(
         "hpc refine clip.mp4.fit.npz --frames clip.mp4",
         "hpc refine fits/ --frames clips/ --out refined",
@@ -122,6 +123,7 @@ def refine(
     surface, points = None, {}
     if densepose is not None:
         surface, points = charted_points(load_body(body), densepose, charts), points_identity(densepose, charts)
+    session.reporter.step(0, None, "loading models")
     with Refiner(options, weights=weights, surface=surface, **vars(compute)) as refiner:
 
         def work(item: Item) -> Outcome:

@@ -3,14 +3,14 @@
 Library code never prints. It raises, returns, or logs under `humanpose_cli`; log records are shown here: INFO as a
 message, WARNING as a warning, once. What other libraries log or warn about is shown with `--verbose` only.
 
-Progress is a rich bar in a terminal, and elsewhere a line of tqdm's every few seconds. It counts items; where there
-is but one, it counts the steps of that item. With --log-json all of it is one JSON object a line instead: `time`,
-`command`, `level` and `event`, and what belongs to the event:
+Progress counts the items and the work inside them. It is a rich bar in a terminal, and elsewhere a line every few
+seconds; a thread keeps it coming while the work reports nothing. With --log-json all of it is one JSON object a line
+instead: `time`, `command`, `level` and `event`, and what belongs to the event:
 
     message   message
     start     total: items
     item      item, status (`started`, then those of results); seconds and error once it is over
-    progress  done, total (null: unknown), unit, item
+    progress  percent of the run and seconds_left (null: unknown); of the item: done, total (null: unknown), unit, item
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -26,19 +27,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from humanpose_cli.batch.runner import BatchProgress
+from humanpose_cli.cli.progress import BarDisplay, Clock, Display, JsonDisplay, LineDisplay, RunProgress, interval
 from humanpose_cli.core.errors import HpcError, one_line
+from humanpose_cli.core.progress import FractionalProgress
 from humanpose_cli.core.result import ItemResult, Status
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
-
 
 _PACKAGE = "humanpose_cli"
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
 _STYLES = {"error": "bold red", "warning": "bold yellow"}
+_LONGEST_SILENCE = 9.0  # seconds, after which a line says what is being done
 _CODES = {"error": 31, "warning": 33}  # the same colours without rich, whose import costs 0.1 s
 
 
@@ -87,6 +87,8 @@ class Reporter(BatchProgress):
     verbose   write debug messages, other libraries' warnings, and tracebacks too
     log_json  write JSON objects in place of text
     interval  seconds between two lines of progress where there is no terminal
+    brief     what became of an item in a few words, from its details; with it, each item is listed when it is done
+    clock     seconds
     """
 
     def __init__(
@@ -99,12 +101,21 @@ class Reporter(BatchProgress):
         verbose: bool = False,
         log_json: bool = False,
         interval: float = 5.0,
+        brief: Callable[[Mapping[str, Any]], str] | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.label, self.quiet, self.verbose, self.interval = label, quiet, verbose, interval
         self.log_json = log_json
         self.translation = translation or Translation()
         self.stream = stream or sys.stderr or _nowhere()
-        self._display: BarDisplay | LineDisplay | JsonDisplay | None = None
+        self.step = FractionalProgress(self._step)
+        """Progress within the item, or within those prepared together: the library's Progress."""
+        self._brief, self._clock = brief, clock
+        self._run = RunProgress(0, clock, "starting")
+        self._display: Display | None = None
+        self._begun = self._wrote = clock()
+        self._lock = threading.RLock()  # of what is written: a second thread writes progress too
+        self._ended = threading.Event()
         self._said: dict[str, None] = {}
         self._handler = _LogHandler(self)
 
@@ -121,9 +132,11 @@ class Reporter(BatchProgress):
         package.setLevel(logging.DEBUG if self.verbose else logging.INFO)
         self._showwarning_before = warnings.showwarning
         warnings.showwarning = self._show_warning  # type: ignore[assignment]
+        threading.Thread(target=self._keep_showing, daemon=True).start()
         return self
 
     def __exit__(self, *problem: Any) -> None:
+        self._ended.set()
         self.finish()
         warnings.showwarning = self._showwarning_before
         logging.getLogger(_PACKAGE).setLevel(self._level_before)
@@ -164,33 +177,54 @@ class Reporter(BatchProgress):
         return self.stream.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
 
     def start(self, total: int) -> None:
-        """A batch of `total` items begins."""
-        if not self.quiet and total:
-            if self.log_json:
-                self._display = JsonDisplay(self._record, total, self.interval)
-            elif self.stream.isatty() and os.environ.get("TERM") != "dumb":
-                self._display = BarDisplay(self.stream, self.label, total)
-            else:
-                self._display = LineDisplay(self.stream, self.label, total, self.interval)
+        """A batch of `total` items begins, or the rest of one that is being shown."""
+        if self.quiet or not total or self._run.left == total:
+            return
+        self.finish()
+        self._run = RunProgress(total, self._clock)
+        if self.log_json:
+            self._display = JsonDisplay(self._record, self._run, self.interval, self._clock)
+        elif self.draws:
+            self._display = BarDisplay(self.stream, self.label, self._run)
+        else:
+            self._display = LineDisplay(self._write_line, self.label, self._run, self.interval, self._clock)
+
+    def preparing(self, count: int) -> None:
+        """Work on `count` items together begins."""
+        self._run.preparing(count)
 
     def item_started(self, name: str) -> None:
         """Work on an item begins."""
         name = one_line(name)
         self.debug(f"{name}: started")
+        self._run.item_started(name)
         if self._display is not None:
-            self._display.item_started(name)
+            self._display.item_started()
 
-    def step(self, done: int, total: int | None, unit: str) -> None:
-        """Progress within the item: `done` of `total` units; the total may be unknown."""
-        if self._display is not None:
-            self._display.step(done, total, unit)
+    def _step(self, fraction: float, done: int, total: int | None, unit: str) -> None:
+        self._run.step(fraction, done, total, unit)
+        self.tick()
 
     def item_finished(self, result: ItemResult) -> None:
         """An item is done, failed or skipped; failures are written at once."""
+        alone = self._run.total == 1  # in a terminal the table lists it at once
+        self._run.item_finished(skipped=result.status is Status.SKIPPED)
         if self._display is not None:
             self._display.item_finished(result)
-        if result.error and not isinstance(self._display, JsonDisplay):  # which has said it
+        if isinstance(self._display, JsonDisplay):
+            return  # which has said it
+        if result.error:
             self.error(_about(result))
+        elif self._brief is not None and result.status is Status.SUCCESS and not (alone and self.draws):
+            said = ", ".join(filter(None, [self._brief(result.details), f"{result.seconds:.1f} s"]))
+            self.info(f"{result.input}  {said}")
+
+    def item_over(self, *, keep: bool) -> None:
+        """An item without a result of its own is done; `keep`: further items follow."""
+        if keep:
+            self._run.item_finished()
+        else:
+            self.finish()
 
     def bug(self, error: BaseException) -> None:
         """An unexpected exception in an item; its sentence comes with the item's result."""
@@ -201,8 +235,22 @@ class Reporter(BatchProgress):
         display, self._display = self._display, None
         if display is not None:
             display.close()
+        self._run, self._wrote = RunProgress(0, self._clock, "finishing"), self._clock()
+
+    def tick(self) -> None:
+        """Show progress where it is due, or what is being done where nothing was written for ten seconds."""
+        with self._lock:
+            if self._display is not None:
+                self._display.changed()
+            elif not self.quiet and self._clock() - self._wrote >= _LONGEST_SILENCE:
+                self._write(f"{self.label}: {self._run.work}, {interval(self._clock() - self._begun)} so far")
 
     # Within
+
+    def _keep_showing(self) -> None:
+        """The thread that shows progress while the work reports none."""
+        while not self._ended.wait(1.0):
+            self.tick()
 
     def _write(self, text: str, kind: str = "") -> None:
         text = self.translation.text(text)
@@ -223,11 +271,11 @@ class Reporter(BatchProgress):
         self._write_line(json.dumps(document, ensure_ascii=False))
 
     def _write_line(self, line: str) -> None:
-        try:
+        # stderr may be closed, and there is nowhere else to write.
+        with self._lock, suppress(OSError, ValueError):
+            self._wrote = self._clock()
             self.stream.write(line + "\n")
             self.stream.flush()
-        except (OSError, ValueError):
-            return  # stderr is closed, and there is nowhere else to write
 
     def _show_warning(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
@@ -268,190 +316,3 @@ def _about(result: ItemResult) -> str:
 
 def _colours(stream: TextIO) -> bool:
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
-class BarDisplay:
-    """A bar for the items and one for the steps within an item; of a single item only its steps."""
-
-    def __init__(self, stream: TextIO, label: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-        from rich.table import Column
-        from rich.text import Text
-        from tqdm import tqdm
-
-        class Count(MofNCompleteColumn):
-            """As `12/40`; nothing before the first step says of how many."""
-
-            def render(self, task: Task) -> Text:
-                return super().render(task) if task.total is not None or task.completed else Text("")
-
-        class Left(ProgressColumn):
-            """The time left at the mean pace so far, as in tqdm's lines. Items end many at a time, after minutes
-            of none: rich's own column, which looks at the last 30 seconds, is wrong by orders of magnitude.
-            """
-
-            max_refresh = 0.5  # seconds
-
-            def render(self, task: Task) -> Text:
-                if task.total is None:
-                    return Text("")
-                paced = task.completed - task.fields["skipped"]
-                left = (task.elapsed or 0.0) / paced * (task.total - task.completed) if paced > 0 else None
-                return Text("--:--" if left is None else tqdm.format_interval(left), style="progress.remaining")
-
-        name = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True))
-        self._progress = Progress(
-            name,
-            BarColumn(bar_width=20),
-            Count(),
-            TextColumn("{task.fields[unit]}"),
-            Left(),
-            console=Console(file=stream),
-            transient=True,
-            expand=True,
-        )
-        self._label = label
-        self._single = total == 1
-        self._items = self._progress.add_task(
-            label, total=None if self._single else total, unit="" if self._single else "items", skipped=0
-        )
-        self._steps: TaskID | None = self._items if self._single else None
-        self._unit, self._skipped = "", 0
-        self._progress.start()
-
-    def item_started(self, name: str) -> None:
-        self._progress.update(self._items, description=f"{self._label} {name}")
-
-    def step(self, done: int, total: int | None, unit: str) -> None:
-        if self._steps is None:
-            self._steps = self._progress.add_task("", total=total, unit=unit, skipped=0)
-        elif unit != self._unit:
-            self._progress.reset(self._steps)  # other work, at a pace of its own
-        self._unit = unit
-        self._progress.update(self._steps, completed=done, total=total, unit=unit)
-
-    def item_finished(self, result: ItemResult) -> None:
-        if self._single:
-            return
-        if self._steps is not None:
-            self._progress.remove_task(self._steps)
-            self._steps = None
-        self._skipped += result.status is Status.SKIPPED  # skipped items say nothing about the pace
-        self._progress.update(self._items, advance=1, skipped=self._skipped)
-
-    def write(self, text: str, kind: str, style: str) -> bool:
-        """Print a line above the bar."""
-        from rich.text import Text
-
-        line = Text.assemble((f"{kind}:", style), " ", text) if kind else Text(text)
-        self._progress.console.print(line, soft_wrap=True)
-        return True
-
-    def close(self) -> None:
-        self._progress.stop()
-
-
-class LineDisplay:
-    """tqdm's lines, such as `fit: 12/40 30% [00:30<01:10,  2.50s/item, photos/a.jpg]`, one every `interval` seconds;
-    `fit: 0/40 0% [00:02, photos/a.jpg]` until an item is done, which gives the pace.
-    """
-
-    _COUNT = "{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% "
-
-    def __init__(self, stream: TextIO, label: str, total: int, interval: float) -> None:
-        from tqdm import tqdm
-
-        class Bar(tqdm):
-            monitor_interval = 0  # no thread that watches over the pace: `miniters` is fixed
-
-        self.bar = Bar(
-            desc=label,
-            total=total,
-            unit="item",
-            file=_Lines(stream),
-            mininterval=interval,
-            delay=interval,
-            miniters=0,
-            smoothing=0,
-            leave=False,
-        )
-        self._name = ""
-
-    def item_started(self, name: str) -> None:
-        self._name = name
-        self._say_if_due(name)
-
-    def step(self, done: int, total: int | None, unit: str) -> None:
-        self._say_if_due(f"{self._name} ({unit}: {done}/{total})" if total else f"{self._name} ({unit}: {done})")
-
-    def item_finished(self, result: ItemResult) -> None:
-        self.bar.initial += result.status is Status.SKIPPED  # skipped items say nothing about the pace
-        self._update(1)
-
-    def write(self, text: str, kind: str, style: str) -> bool:
-        """False: a line may simply be written."""
-        return False
-
-    def close(self) -> None:
-        self.bar.close()
-
-    def _say_if_due(self, name: str) -> None:
-        self.bar.set_postfix_str(name.lstrip(), refresh=False)
-        self._update(0)
-
-    def _update(self, count: int) -> None:
-        pace = "<{remaining}, {rate_fmt}" if self.bar.n + count > self.bar.initial else ""
-        self.bar.bar_format = f"{self._COUNT}[{{elapsed}}{pace}{{postfix}}]"
-        self.bar.update(count)
-
-
-class JsonDisplay:
-    """Progress as objects: each item's beginning and end, and its steps every `interval` seconds.
-
-    record  writes an object: level, event, what belongs to it
-    """
-
-    def __init__(self, record: Callable[[str, str, Mapping[str, Any]], None], total: int, interval: float) -> None:
-        self._record, self._interval = record, interval
-        self._name, self._due = "", time.monotonic() + interval
-        record("info", "start", {"total": total})
-
-    def item_started(self, name: str) -> None:
-        self._name = name
-        self._record("info", "item", {"item": name, "status": "started"})
-
-    def step(self, done: int, total: int | None, unit: str) -> None:
-        if (now := time.monotonic()) >= self._due:
-            self._due = now + self._interval
-            self._record("info", "progress", {"done": done, "total": total, "unit": unit, "item": self._name})
-
-    def item_finished(self, result: ItemResult) -> None:
-        level = "error" if result.error else "info"
-        details = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
-        self._record(level, "item", {"item": one_line(result.input), **details})
-
-    def write(self, text: str, kind: str, style: str) -> bool:
-        """False: messages are objects of their own."""
-        return False
-
-    def close(self) -> None:
-        """Nothing is left to say."""
-
-
-class _Lines:
-    """A stream for tqdm on which each of its redrawings becomes a line."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        try:
-            if line := text.strip():
-                self._stream.write(line + "\n")
-                self._stream.flush()
-        except (OSError, ValueError):
-            return  # stderr is closed
-
-    def flush(self) -> None:
-        """Each line is flushed when it is written."""

@@ -19,7 +19,7 @@ from humanpose_cli.cli.options import (
     argument,
     option,
 )
-from humanpose_cli.cli.session import Session, command
+from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import FitOptions
@@ -102,10 +102,13 @@ class ReposeWork:
     def __call__(self, item: Item) -> Outcome:
         """Draw the people of one."""
         from humanpose_cli.batch.runner import Outcome
+        from humanpose_cli.core.progress import part_of
 
         reporter = self.session.reporter
-        reposed = self.reposer.repose(item.payload, self.target, fit=self.fitted, progress=reporter.step)
-        reposed.write(self.form, item.outputs, reporter.step, self.video_codec)
+        drawn = 0.8 if len(self.target) == 1 else 0.1  # fraction of the work that is done before images are drawn
+        read, drawing = part_of(reporter.step, 0, drawn), part_of(reporter.step, drawn, 1)
+        reposed = self.reposer.repose(item.payload, self.target, fit=self.fitted, progress=read)
+        reposed.write(self.form, item.outputs, drawing, self.video_codec)
         for warning in reposed.warnings:
             reporter.warn(f"{item.name}: {warning}")
         details = {"poses": len(self.target), "visible": reposed.visible_fraction, "warnings": reposed.warnings}
@@ -120,6 +123,7 @@ class ReposeWork:
     ),
     tunes=True,
     cluster="array",
+    brief=counts("poses"),
     examples=(
         "hpc repose photo.jpg arms_up.npy",
         "hpc repose --input photo.jpg --target-pose dance.bvh --out dance.mp4",
@@ -182,11 +186,12 @@ def repose(
 
     fitted = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
+    session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, **vars(compute)) as reposer:
         target, spent = posed, 0.0
         if target is None:
             started, fits = time.perf_counter(), targets_folder(out, pose)
-            with session.item(str(pose)):
+            with session.item(str(pose), more=len(found)):
                 target = read_target(
                     pose,
                     lambda: reposer.fitter,

@@ -50,6 +50,7 @@ class CommandInfo:
     cluster   how it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
               result, whose shards the command joins in the end; as one "job"
     examples  command lines for the end of `--help`
+    brief     what became of an item in a few words, for the line that lists it when it is done; without it, no line
     """
 
     columns: tuple[ResultColumn, ...] = ()
@@ -57,6 +58,7 @@ class CommandInfo:
     tunes: bool = False
     cluster: Literal["", "array", "build", "job"] = ""
     examples: tuple[str, ...] = ()
+    brief: Callable[[Mapping[str, Any]], str] | None = None
 
 
 def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable[[Function], Function]:
@@ -67,6 +69,21 @@ def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable
         return function
 
     return mark
+
+
+def counts(*names: str) -> Callable[[Mapping[str, Any]], str]:
+    """A `CommandInfo.brief` of numbers in the details, such as "1 person, 100 frames"; one frame is not mentioned."""
+
+    def brief(details: Mapping[str, Any]) -> str:
+        found = [(name, details[name]) for name in names if name in details]
+        return ", ".join(
+            f"1 {_ONE[name]}" if n == 1 else f"{n} {name}" for name, n in found if (name, n) != ("frames", 1)
+        )
+
+    return brief
+
+
+_ONE = {"people": "person", "poses": "pose", "files": "file"}
 
 
 @dataclass(frozen=True)
@@ -100,12 +117,13 @@ class Session:
         return apply_settings(options, self.settings)
 
     @contextmanager
-    def item(self, name: str, *, grace: float | None = None) -> Iterator[None]:
+    def item(self, name: str, *, grace: float | None = None, more: int = 0) -> Iterator[None]:
         """Show progress on the one item of a command that has no batch.
 
         grace  seconds that the work inside has to finish by itself after a signal; None: a signal ends it at once
+        more   items of a batch that follow, which continues the progress
         """
-        self.reporter.start(1)
+        self.reporter.start(1 + more)
         self.reporter.item_started(name)
         try:
             if grace is None:
@@ -115,5 +133,7 @@ class Session:
                 self.stop.allow(grace)
                 with self.stop.item():
                     yield
-        finally:
+        except BaseException:
             self.reporter.finish()
+            raise
+        self.reporter.item_over(keep=more > 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from humanpose_cli.cli.fit_inputs import FitInputs
+from humanpose_cli.cli.fit_inputs import TEXTURED, FitInputs
 from humanpose_cli.cli.options import BatchFlags, OutOrFile, VideoCodecOption
-from humanpose_cli.cli.session import Session, command
+from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ("frames", "frames", "How many frames the input has."),
         ("megabytes", "MB", "Size of the page in 10⁶ bytes."),
     ),
+    brief=counts("people", "frames"),
     examples=(
         "hpc view photo.jpg.fit.npz --frames photo.jpg",
         "hpc view clip.mp4.fit.npz --frames clip.mp4 --texture frames --out clip.html",
@@ -39,6 +40,7 @@ def view(
     mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
     """
     from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.core.progress import part_of
     from humanpose_cli.export.viewing import view as view_page
     from humanpose_cli.io.fit_files import FIT_SUFFIX
 
@@ -49,7 +51,7 @@ def view(
     def work(item: Item) -> Outcome:
         fit, images, textures = inputs.read(session, item)
         title = item.key.removesuffix(FIT_SUFFIX)
-        step = session.reporter.step
+        step = part_of(session.reporter.step, TEXTURED, 1)
         page = view_page(fit, images, title=title, textures=textures, video_codec=video_codec, progress=step)
         written = page.save(item.outputs[0])
         size = written.stat().st_size / 1e6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 
@@ -18,3 +20,31 @@ class Progress(Protocol):
 
 def no_progress(done: int, total: int | None, what: str, /) -> None:
     """Report nothing."""
+
+
+@dataclass(frozen=True)
+class FractionalProgress:
+    """A Progress that also knows which fraction of the whole work is done.
+
+    report      called with that fraction, 0 to 1, and with what a Progress is called with
+    start, end  the part of the work that the counts are of, as fractions of the whole
+    """
+
+    report: Callable[[float, int, int | None, str], None]
+    start: float = 0.0
+    end: float = 1.0
+
+    def __call__(self, done: int, total: int | None, what: str, /) -> None:
+        within = min(done / total, 1.0) if total else 0.0
+        self.report(self.start + (self.end - self.start) * within, done, total, what)
+
+
+def part_of(progress: Progress, start: float, end: float) -> Progress:
+    """The progress of the part of some work that begins at the fraction `start` of it and ends at `end`, 0 to 1.
+
+    Functions that only take counts are called with those of the part.
+    """
+    if not isinstance(progress, FractionalProgress):
+        return progress
+    length = progress.end - progress.start
+    return replace(progress, start=progress.start + length * start, end=progress.start + length * end)

@@ -25,7 +25,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import explained
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.camera_motion import CameraMotion
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
@@ -62,6 +62,8 @@ _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 16, 64  # images: with more, little is gained 
 # Metres. Photographs are seldom taken from nearer, except by telephones, whose EXIF states the lens. A head and
 # shoulders taken through a long lens and read as through a usual one are at arm's length, where movements become huge.
 _MIN_DISTANCE = 2.0
+_DETECTED = 0.75  # fraction of the work on a sequence that is done when its frames are searched
+_UNREFINED = 0.3  # fraction of the work that is done before refinement
 IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and drawing
 
 
@@ -167,15 +169,16 @@ class Fitter:
         options = self._options(people, focal)
         frame_range = parse_range(frames)
         with progress_of(progress) as report:
+            fitted = report if self._refine is None else part_of(report, 0, _UNREFINED)
             if isinstance(source, InputItem):
-                fit = self._fit_item(source, options, report, journal)
+                fit = self._fit_item(source, options, fitted, journal)
             elif isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
                 paths = [source] if isinstance(source, str | Path) else list(source)
                 items = list(open_inputs(paths, sequence=sequence, frames=frame_range))
-                fit = self._fit_items(items, options, report)
+                fit = self._fit_items(items, options, fitted)
             else:
-                fit = self._fit_array(check_image(source, sequence=True), frame_range, options, report)
-            return fit if self._refine is None else self._refine(fit, progress=report)
+                fit = self._fit_array(check_image(source, sequence=True), frame_range, options, fitted)
+            return fit if self._refine is None else self._refine(fit, progress=part_of(report, _UNREFINED, 1))
 
     def _options(self, people: PeopleChoice | None, focal: float | Literal["auto"] | None = None) -> FitOptions:
         """The fitter's options with those of one call."""
@@ -326,6 +329,7 @@ class Fitter:
         progress: Progress,
     ) -> Fit:
         uses_network = options.method == "nbf" or bool(options.network.weights)
+        searched = part_of(progress, 0, _DETECTED)
         tracks, motion = TrackLinker(), CameraMotion()
         estimates = Estimates(self._network if uses_network else None)
         cameras: list[FrameCamera] = []
@@ -348,7 +352,8 @@ class Fitter:
                 for person, track in zip(detected, ids.track_ids, strict=True):
                     # Masks are pixels: a long video could not keep them.
                     people.append(replace(person, mask=None, frame=index, track=track))
-                progress(index + 1, frame_count, "frames")
+                searched(index + 1, frame_count, "frames")
+        part_of(progress, _DETECTED, 1)(0, None, "fitting bodies")
         # Only now is it known which tracks are one person, and which are no person.
         people = [
             replace(row, estimate=estimate, track=track)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.video import VideoCodec
+
+_FITTED = 0.8  # fraction of the work on an item that is done when it is fitted and the overlay is not drawn
 
 
 def fit_item(
@@ -23,12 +25,13 @@ def fit_item(
 ) -> Fit:
     """Fit the people of an item and write its fit file and, if there is a second path, the overlay."""
     journal = journal_of(item, outputs[0], fitter.identity)
-    fit = fitter.fit(item, progress=progress, journal=journal)
+    fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
     fit.save(outputs[0])
+    drawing = part_of(progress, _FITTED, 1)
     for path in outputs[1:]:
         if not item.is_sequence:
-            progress(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
-        fit.save_overlay(path, progress, video_codec=video_codec)
+            drawing(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
+        fit.save_overlay(path, drawing, video_codec=video_codec)
     if journal is not None:
         journal.remove()
     return fit

@@ -15,7 +15,7 @@ from humanpose_cli.avatar.frame_texture import read_texture, texture_png
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.comparison_page import write_comparison_page
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.options import fit_outputs
@@ -176,17 +176,19 @@ def refine_fit(
     if texture is not None:
         textures = read_textures(texture, fit, outputs[0])
     elif refiner.needs_textures and len(fit):
-        textures = refiner.textures(fit, frames, progress=progress)
+        textures = refiner.textures(fit, frames, progress=part_of(progress, 0, 0.15))
         made = {texture_path(outputs[0], track): texture_png(image, fit.body) for track, image in textures.items()}
-    refined = refiner.refine(fit, frames, textures=textures, progress=progress)
+    refined = refiner.refine(fit, frames, textures=textures, progress=part_of(progress, 0.15, 0.75))
     write_together({**made, outputs[0]: fit_bytes(refined)})
     written = [outputs[0], *made]
-    for path in outputs[1:]:
+    for number, path in enumerate(outputs[1:]):
+        share = 0.25 / len(outputs[1:])
+        drawing = part_of(progress, 0.75 + share * number, 0.75 + share * (number + 1))
         if path.name.endswith(PAGE_SUFFIX):
             title = f"{_stem(outputs[0])}, refined"
-            write_comparison_page(path, fit, refined, frames.read(), title=title, progress=progress)
+            write_comparison_page(path, fit, refined, frames.read(), title=title, progress=drawing)
         else:
-            refined.save_overlay(path, progress, video_codec=video_codec)
+            refined.save_overlay(path, drawing, video_codec=video_codec)
         written.append(path)
     return refined, tuple(written)
 

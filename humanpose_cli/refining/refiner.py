@@ -29,7 +29,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import explained
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
@@ -200,23 +200,26 @@ class Refiner:
             return fit, fit
         body = fit.body_model(body)
         if not fit.keypoints2d[..., 2].any():
-            fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, progress))
+            fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
             fit = _with_bodies(fit, body, _state(fit))
         if textures is None and self.needs_textures:
-            textures = self.textures(fit, frames, body=body, progress=progress)
+            textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
         surface = SurfacePoints(body, self.options.points)
         rig = alignment_rig(body, surface.landmarks)
         moved = fit
         for number in range(1, self.options.rounds + 1):
+            share = 0.5 / self.options.rounds
+            reading = part_of(progress, 0.3 + share * (number - 1), 0.3 + share * number)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
             pulls = _keypoint_pulls(fit, rig, len(surface), self.options.weights.keypoint_noise)
             if self._surface is not None:
                 _pull_to_vertices(moved, body, self._surface, surface, rig, pulls, self.options.weights.pixel_noise)
             if self._correspondence is not None:
-                people = self._people(moved, frames, body, progress, f"frames of round {number}")
+                people = self._people(moved, frames, body, reading, f"frames of round {number}")
                 self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls)
+            reading(0, None, f"aligning bodies, round {number}")
             moved = self._solved(fit, moved, body, rig, pulls)
-        return moved, self._kept(fit, moved, frames, body, progress)
+        return moved, self._kept(fit, moved, frames, body, part_of(progress, 0.8, 1))
 
     def _people(
         self,

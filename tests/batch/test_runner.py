@@ -16,7 +16,7 @@ import pytest
 from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.batch.ledger import read_history
 from humanpose_cli.batch.resuming import Batch
-from humanpose_cli.batch.runner import Outcome, run_items
+from humanpose_cli.batch.runner import BatchProgress, Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 
@@ -39,8 +39,9 @@ class Recorder:
         return Outcome((output,), {"letters": len(item.key)})
 
 
-class Listener:
+class Listener(BatchProgress):
     def __init__(self) -> None:
+        self.prepared: list[int] = []
         self.results: list[ItemResult] = []
         self.bugs: list[BaseException] = []
         self.total = self.finished = 0
@@ -48,7 +49,8 @@ class Listener:
     def start(self, total: int) -> None:
         self.total = total
 
-    def item_started(self, name: str) -> None: ...
+    def preparing(self, count: int) -> None:
+        self.prepared.append(count)
 
     def item_finished(self, result: ItemResult) -> None:
         self.results.append(result)
@@ -489,6 +491,7 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
     assert groups == [[keys[1]], [keys[0], keys[2]], [keys[3]]]
     assert statuses(result) == ["success", "skipped", "success", "error"]
     assert worker.seen == [keys[1], keys[0], keys[2], keys[3]]
+    assert listener.prepared == [2, 1]
     assert len(listener.results) == 4
     assert result.items[0].seconds > 0.02  # each item has its share
 

@@ -75,6 +75,24 @@ def test_a_rerun_in_a_locale_of_ascii_knows_what_is_done(hpc, tmp_path):
     assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"Zoë.png.fit.npz", "Åse.png.fit.npz"}
 
 
+def test_the_progress_of_a_clip_counts_its_frames_where_there_is_no_terminal(hpc, tmp_path, monkeypatch):
+    from humanpose_cli.cli.reporter import Reporter
+
+    monkeypatch.setitem(Reporter.__init__.__kwdefaults__, "interval", 0.0)  # a line for each change
+    with VideoWriter(tmp_path / "clip.mp4", 10.0) as video:
+        for shift in range(8):
+            video.write(np.roll(skimage.data.astronaut()[::2, ::2], shift, 1))
+    monkeypatch.chdir(tmp_path)
+    lines = hpc("fit", "clip.mp4", "--detector", "fast").err.splitlines()
+    percents = [int(line.split()[1]) for line in lines if line.startswith("fit: ") and " % " in line.replace(",", " ")]
+    inside = {percent for percent in percents if 0 < percent < 100}
+    assert len(inside) >= 12  # frames searched and overlays drawn
+    assert percents == sorted(percents)
+    for work in ("loading models", "clip.mp4: 3/8 frames", "clip.mp4: fitting bodies", "clip.mp4: 3/8 overlay frames"):
+        assert any(line.endswith(work) for line in lines), work
+    assert sum(line.startswith("clip.mp4  1 person, 8 frames, ") for line in lines) == 1
+
+
 @pytest.mark.parametrize("source", ["file", "null", "stdin"])
 def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, tmp_path, monkeypatch, source):
     """So does an input whose results have no space for their endings; a name of the longest kind is fine."""

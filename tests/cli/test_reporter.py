@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import re
+import threading
 from datetime import datetime
+from typing import Any
 
 import pytest
 
-from humanpose_cli.cli.reporter import BarDisplay, LineDisplay, Reporter, private_stderr
+from humanpose_cli.cli.reporter import Reporter, private_stderr
+from humanpose_cli.cli.session import counts
 from humanpose_cli.core.result import ItemResult, Status
 
 
@@ -26,6 +30,7 @@ class Gone(io.StringIO):
 
 DONE = ItemResult("a.jpg", Status.SUCCESS)
 SKIPPED = ItemResult("c.jpg", Status.SKIPPED)
+FIVE_OF_TEN = {"done": 5, "total": 10, "unit": "frames", "item": "a.jpg"}
 FAILED = ItemResult("b.jpg", Status.ERROR, error="b.jpg: is empty")
 
 
@@ -45,8 +50,8 @@ def test_lines_without_a_terminal():
     stream = io.StringIO()
     batch(Reporter("fit", stream=stream, interval=0.0))
     lines = stream.getvalue().splitlines()
-    assert any(line == "fit: 0/3 0% [00:00, a.jpg (frames: 5/10)]" for line in lines)
-    assert any(line.startswith("fit: 1/3 33% [00:00<00:00, ") for line in lines)
+    assert "fit: 16 %, 0/3 items, 00:00 left, a.jpg: 5/10 frames" in lines
+    assert "fit: 33 %, 1/3 items, 00:00 left, b.jpg" in lines
     assert lines[-2:] == ["error: b.jpg: is empty", "warning: it is dark"]
     assert "\r" not in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
@@ -54,7 +59,7 @@ def test_lines_without_a_terminal():
 
 def test_json_is_one_object_a_line():
     stream = io.StringIO()
-    batch(Reporter("fit", stream=stream, log_json=True, interval=0.0))
+    batch(Reporter("fit", stream=stream, log_json=True, interval=0.0, clock=lambda: 7.0))
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert {line["command"] for line in lines} == {"fit"}
     assert all(datetime.fromisoformat(line["time"]).tzinfo is not None for line in lines)
@@ -62,7 +67,7 @@ def test_json_is_one_object_a_line():
     assert [{name: value for name, value in line.items() if name not in common} for line in lines] == [
         {"level": "info", "event": "start", "total": 3},
         {"level": "info", "event": "item", "item": "a.jpg", "status": "started"},
-        {"level": "info", "event": "progress", "done": 5, "total": 10, "unit": "frames", "item": "a.jpg"},
+        {"level": "info", "event": "progress", "percent": 16.67, "seconds_left": 0.0, **FIVE_OF_TEN},
         {"level": "info", "event": "item", "item": "a.jpg", "status": "success", "seconds": 0.0, "error": None},
         {"level": "info", "event": "item", "item": "b.jpg", "status": "started"},
         {"level": "error", "event": "item", "item": "b.jpg", "status": "error", "seconds": 0.0, "error": FAILED.error},
@@ -76,22 +81,101 @@ def test_lines_come_every_few_seconds_only():
     assert stream.getvalue() == "error: b.jpg: is empty\nwarning: it is dark\n"
 
 
-def test_the_line_tells_pace_and_time_left():
-    display = LineDisplay(io.StringIO(), "fit", 40, 5.0)
-    for _ in range(4):
-        display.item_finished(DONE)
-    display.item_finished(SKIPPED)  # skipped items say nothing about the pace
-    display.item_started("clip.mp4")
-    display.step(120, None, "frames")
-    display.bar.start_t -= 10.0
-    assert str(display.bar) == "fit: 5/40 12% [00:10<01:27,  2.50s/item, clip.mp4 (frames: 120)]"
-    display.bar.start_t -= 3690.0
-    assert "[1:01:40<" in str(display.bar)
-    display.bar.start_t += 3690.0
-    for _ in range(20):
-        display.item_finished(DONE)
-    assert " 2.40item/s" in str(display.bar)
-    display.close()
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("log_json", [False, True])
+def test_a_slow_item_reports_more_percent_at_least_every_ten_seconds(log_json):
+    stream, clock = io.StringIO(), Clock()
+    reporter = Reporter("fit", stream=stream, clock=clock, log_json=log_json)
+    reporter.start(2)
+    reporter.item_started("clip.mp4")
+    times, percents = [0.0], []
+    for frame in range(1, 61):
+        clock.now += 2.0
+        before = len(stream.getvalue())
+        reporter.step(frame, 60, "frames")
+        for line in stream.getvalue()[before:].splitlines():
+            times.append(clock.now)
+            found = json.loads(line)["percent"] if log_json else float(re.match(r"fit: (\d+) %, 0/2", line)[1])
+            percents.append(found)
+    assert max(after - before for before, after in itertools.pairwise(times)) <= 10
+    assert percents == sorted(set(percents))  # each more than the one before
+    assert 0 < percents[0] < 10
+    assert percents[-1] == pytest.approx(50, abs=3)
+
+
+def test_work_that_reports_nothing_is_shown_by_the_clock_alone():
+    stream, clock = io.StringIO(), Clock()
+    reporter = Reporter("fit", stream=stream, clock=clock)
+
+    def pass_time(seconds: int) -> list[str]:
+        stream.seek(0)
+        stream.truncate()
+        for _ in range(seconds):
+            clock.now += 1.0
+            reporter.tick()
+        return stream.getvalue().splitlines()
+
+    assert pass_time(10) == ["fit: starting, 00:09 so far"]
+    reporter.step(0, None, "loading models")
+    assert pass_time(10) == ["fit: loading models, 00:18 so far"]
+    reporter.start(1)
+    reporter.item_started("clip.mp4")
+    reporter.step(1, 4, "frames")
+    reporter.step(0, None, "fitting bodies")
+    assert len(shown := pass_time(20)) == 4
+    assert shown[-1] == "fit: 25 %, 01:00 left, clip.mp4: fitting bodies"
+    reporter.item_finished(DONE)
+    reporter.finish()
+    assert pass_time(10) == ["fit: finishing, 00:49 so far"]
+
+
+def test_the_thread_of_a_reporter_ticks_while_it_is_entered(monkeypatch):
+    ticked = threading.Event()
+    monkeypatch.setattr(Reporter, "tick", lambda self: ticked.set())
+    with Reporter(stream=io.StringIO()) as reporter:
+        assert ticked.wait(10)
+    assert reporter._ended.is_set()
+
+
+def finished(*, total: int = 2, terminal: bool = False, **options: Any) -> str:
+    """What is written when an item is done."""
+    stream = Terminal() if terminal else io.StringIO()
+    reporter = Reporter("fit", stream=stream, brief=counts("people", "frames"), **options)
+    reporter.start(total)
+    reporter.item_finished(ItemResult("clip.mp4", Status.SUCCESS, seconds=12.34, details={"people": 1, "frames": 100}))
+    reporter.item_finished(SKIPPED)
+    reporter.finish()
+    return re.sub(r"\x1b\[[0-9;?]*\w", "", stream.getvalue())
+
+
+def test_each_item_is_listed_when_it_is_done(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    line = "clip.mp4  1 person, 100 frames, 12.3 s"
+    assert finished() == f"{line}\n"
+    assert line in finished(terminal=True)
+    assert finished(quiet=True) == ""
+    assert line not in finished(total=1, terminal=True)  # the table follows at once
+    assert finished(total=1) == f"{line}\n"
+
+
+def test_a_batch_continues_the_progress_of_what_it_needs():
+    stream = io.StringIO()
+    reporter = Reporter("repose", stream=stream, interval=0.0)
+    reporter.start(2)
+    reporter.item_started("drive.mp4")
+    reporter.item_over(keep=True)
+    reporter.start(1)
+    reporter.item_started("photo.jpg")
+    reporter.step(1, 2, "frames")
+    assert stream.getvalue().splitlines()[-1].startswith("repose: 75 %, 1/2 items, ")
 
 
 def test_a_bar_in_a_terminal_leaves_only_messages(monkeypatch):
@@ -103,55 +187,24 @@ def test_a_bar_in_a_terminal_leaves_only_messages(monkeypatch):
     assert "\x1b[?25h" in text  # the cursor is shown again
 
 
-def test_a_single_item_shows_its_steps_in_place_of_a_bar_at_0_of_1(monkeypatch):
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_bar_has_the_percentage_the_time_left_and_the_work_below(monkeypatch, width):
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    stream = Terminal()
-    with Reporter("fit", stream=stream) as reporter:
-        reporter.start(1)
-        reporter.item_started("a.jpg")
-        reporter._display._progress.refresh()
-        assert "/" not in stream.getvalue()  # nothing is known of how many
-        reporter.step(1, 3, "drawing")
-        reporter._display._progress.refresh()
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream, clock = Terminal(), Clock()
+    with Reporter("fit", stream=stream, clock=clock) as reporter:
+        reporter.start(4)
         reporter.item_finished(DONE)
-    assert re.search(r"fit a\.jpg .*1/3.* drawing ", stream.getvalue())
-    assert "items" not in stream.getvalue()
-
-
-def test_the_bar_tells_the_time_left_at_the_mean_pace(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    stream = Terminal()
-    display = BarDisplay(stream, "fit", 40)
-
-    def shown() -> list[str]:
-        """The ends of the bars' lines."""
-        stream.seek(0)
-        stream.truncate()
-        display._progress.refresh()
-        return re.findall(r"(?:items|frames|people) +(\S+)", re.sub(r"\x1b\[[0-9;]*\w", "", stream.getvalue()))
-
-    def age(seconds: float) -> None:
-        for task in display._progress.tasks:
-            task.start_time -= seconds
-        for column in display._progress.columns:
-            column._renderable_cache.clear()  # which holds for half a second
-
-    assert shown() == ["--:--"]
-    age(100.0)
-    for _ in range(4):  # all at once, as those of a batch
-        display.item_finished(DONE)
-    display.item_finished(SKIPPED)
-    age(0.0)
-    assert shown() == ["14:35"]  # 35 items of 25 s
-    age(300.0)
-    display.step(5, 20, "frames")
-    age(40.0)
-    assert shown() == ["1:04:10", "02:00"]
-    display.step(1, 3, "people")
-    age(5.0)
-    assert shown()[1] == "00:10"  # other steps have another pace
-    display.close()
+        reporter.item_started("a.mp4" + 90 * "4")
+        reporter.step(30, 100, "frames")
+        clock.now = 13.0
+        reporter._display._progress.refresh()
+        lines = re.sub(r"\x1b\[[0-9;?]*\w", "", stream.getvalue()).replace("\r", "\n").splitlines()
+    assert any(line.endswith(" 32 %, 1/4 items, 00:27 left") for line in map(str.rstrip, lines))
+    below = [line for line in lines if "a.mp4" in line]
+    assert max(map(len, lines)) <= width
+    assert below
+    assert ("30/100 frames" in below[-1]) == (width == 120)
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.options import changed
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.lab.evaluate.bodies import CropSource, EvaluatedCrops, measure_crops
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
@@ -263,9 +263,10 @@ class Trainings:
         text = json.dumps([asdict(options), loop.result_settings, self.data.name], sort_keys=True, default=str)
         folder = self.folder / f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         if not (folder / _DONE).is_file() or not (folder / BEST).is_file():
+            part = part_of(self.progress, (self._started - 1) / self.planned, min(self._started / self.planned, 1))
 
             def progress(done: int, total: int | None, what: str) -> None:
-                self.progress(done, total, f"{name}, training {self._started} of {self.planned}: {what}")
+                part(done, total, f"{name}, training {self._started} of {self.planned}: {what}")
 
             result = train(make(loop.seed), loop, folder, self.device, progress=progress, stop=self.stop)
             if not result.finished:

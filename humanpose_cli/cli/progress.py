@@ -1,0 +1,270 @@
+"""How far a run is, and how it is shown: a rich bar in a terminal, lines or JSON objects elsewhere.
+
+`RunProgress` counts the items and the work inside them: the displays only draw it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TextIO
+
+from humanpose_cli.core.errors import one_line
+from humanpose_cli.core.result import ItemResult
+
+PREPARED = 0.8
+"""Fraction of an item's work that is done when the items that it is prepared with are ready."""
+
+Clock = Callable[[], float]
+
+
+class RunProgress:
+    """The state of a run: (items done + fractions of the items in work) / items.
+
+    total     number of items
+    finished  how many are done, failed or skipped
+    skipped   how many of these an earlier run did: they say nothing about the pace
+    name      the item in work
+    doing     what is being done before the first item
+    counts    done, total (None: unknown) and unit of the work inside the item; unit may also be what is being done
+    """
+
+    def __init__(self, total: int, clock: Clock = time.monotonic, doing: str = "") -> None:
+        self.total, self.finished, self.skipped = total, 0, 0
+        self.name = ""
+        self.counts: tuple[int, int | None, str] = (0, None, doing)
+        self._clock, self._started = clock, clock()
+        self._waiting, self._prepared = 0, 0.0  # items prepared together and not finished; how far each of them is
+        self._inside: float | None = None  # fraction of the rest of the item in work; None while items are prepared
+
+    def preparing(self, count: int) -> None:
+        """Work on several items together begins."""
+        self._waiting, self._prepared, self._inside = count, 0.0, None
+        self.name = ""
+
+    def item_started(self, name: str) -> None:
+        """Work on one item begins."""
+        self.name, self.counts, self._inside = name, (0, None, ""), 0.0
+
+    def step(self, fraction: float, done: int, total: int | None, unit: str) -> None:
+        """The item in work, or those prepared together, are done to this fraction."""
+        self.counts = (done, total, unit)
+        if self._inside is None:
+            self._prepared = max(self._prepared, PREPARED * fraction)
+        else:
+            self._inside = max(self._inside, fraction)
+
+    def item_finished(self, *, skipped: bool = False) -> None:
+        """An item is done, failed or skipped."""
+        self.finished += 1
+        self.skipped += skipped
+        self._waiting = max(self._waiting - 1, 0)
+        self._inside, self.counts = None, (0, None, "")
+
+    @property
+    def left(self) -> int:
+        """Items that are not done."""
+        return self.total - self.finished
+
+    @property
+    def done(self) -> float:
+        """Items done, those in work by their fractions."""
+        waiting = self._waiting
+        if self._inside is None:
+            return self.finished + waiting * self._prepared
+        return self.finished + max(waiting - 1, 0) * self._prepared + self._fraction_of_item
+
+    @property
+    def _fraction_of_item(self) -> float:
+        prepared = self._prepared if self._waiting else 0.0
+        return prepared + (1.0 - prepared) * (self._inside or 0.0)
+
+    @property
+    def percent(self) -> float:
+        """Of the run, 0 to 100."""
+        return 100.0 * min(self.done / max(self.total, 1), 1.0)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the mean pace so far; None before anything is done."""
+        worked = self.done - self.skipped
+        if worked <= 0 or self.percent == 0:
+            return None
+        return (self._clock() - self._started) / worked * (self.total - self.done)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the end is known, so that a percentage says something."""
+        return self.total > 1 or self.done > 0 or self.counts[1] is not None
+
+    @property
+    def work(self) -> str:
+        """What is being done: the item and the counts inside it, such as `clip.mp4: 34/100 frames`."""
+        done, total, unit = self.counts
+        counted = f"{done}/{total} {unit}" if total else f"{done} {unit}" if done else unit
+        return f"{self.name}: {counted}" if self.name and counted else self.name or counted
+
+    def numbers(self) -> str:
+        """How far the run is: `42 %, 1/4 items, 00:35 left`."""
+        parts = [f"{int(self.percent)} %"] if self.measured else []
+        parts += [f"{self.finished}/{self.total} items"] if self.total > 1 else []
+        left = self.seconds_left
+        elapsed = f"{interval(self._clock() - self._started)} so far"
+        return ", ".join([*parts, elapsed if left is None else f"{interval(left)} left"])
+
+    def text(self) -> str:
+        """All of it: `42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames`."""
+        return ", ".join(filter(None, [self.numbers(), self.work]))
+
+    def document(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        done, total, unit = self.counts
+        left = self.seconds_left
+        return {
+            "percent": round(self.percent, 2) if self.measured else None,
+            "seconds_left": None if left is None else round(left, 1),
+            "done": done,
+            "total": total,
+            "unit": unit,
+            "item": self.name,
+        }
+
+
+def interval(seconds: float) -> str:
+    """`1:02:03`, or `02:03` under an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+class Display(Protocol):
+    """Shows a run's progress."""
+
+    def changed(self) -> None:
+        """The progress has changed, or a second has passed."""
+
+    def item_started(self) -> None:
+        """Work on an item begins."""
+
+    def item_finished(self, result: ItemResult) -> None:
+        """An item is done, failed or skipped."""
+
+    def write(self, text: str, kind: str, style: str) -> bool:
+        """Write a message where the display would hide it; False where it may simply be written."""
+
+    def close(self) -> None:
+        """Show no more."""
+
+
+class BarDisplay:
+    """A bar of the run in a terminal with the time left, and a line of what is being done; drawn ten times a second."""
+
+    def __init__(self, stream: TextIO, label: str, run: RunProgress) -> None:
+        from rich.console import Console, RenderableType
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.text import Text
+
+        class Bar(Progress):
+            """Takes its values when it is drawn, so that a step costs nothing."""
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                for entry in self.tasks:  # none yet, or the one
+                    entry.total, entry.completed = (100.0, run.percent) if run.measured else (None, 0.0)
+                    entry.description = run.numbers()
+                yield from super().get_renderables()
+                if run.work:
+                    yield Text(f"  {run.work}", no_wrap=True, overflow="ellipsis")
+
+        columns = (SpinnerColumn(), TextColumn(label, markup=False), BarColumn(), TextColumn("{task.description}"))
+        self._progress = Bar(*columns, console=Console(file=stream), transient=True)
+        self._progress.add_task("", total=None)
+        self._progress.start()
+
+    def changed(self) -> None:
+        """The bar redraws itself."""
+
+    def item_started(self) -> None:
+        """The bar redraws itself."""
+
+    def item_finished(self, result: ItemResult) -> None:
+        """The bar redraws itself."""
+
+    def write(self, text: str, kind: str, style: str) -> bool:
+        """Print a line above the bar."""
+        from rich.text import Text
+
+        line = Text.assemble((f"{kind}:", style), " ", text) if kind else Text(text)
+        self._progress.console.print(line, soft_wrap=True)
+        return True
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class LineDisplay:
+    """A line such as `fit: 42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames` every `every` seconds.
+
+    write  writes a line
+    """
+
+    def __init__(
+        self, write: Callable[[str], None], label: str, run: RunProgress, every: float, clock: Clock = time.monotonic
+    ) -> None:
+        self._write, self._label, self._run = write, label, run
+        self._every, self._clock = every, clock
+        self._due = clock() + every
+
+    def changed(self) -> None:
+        if (now := self._clock()) >= self._due:
+            self._due = now + self._every
+            self._write(f"{self._label}: {self._run.text()}")
+
+    def item_started(self) -> None:
+        self.changed()
+
+    def item_finished(self, result: ItemResult) -> None:
+        self.changed()
+
+    def write(self, text: str, kind: str, style: str) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+class JsonDisplay:
+    """Progress as objects: each item's beginning and end, and the run's state every `every` seconds.
+
+    record  writes an object: level, event, what belongs to it
+    """
+
+    def __init__(
+        self,
+        record: Callable[[str, str, Mapping[str, Any]], None],
+        run: RunProgress,
+        every: float,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._record, self._run = record, run
+        self._every, self._clock = every, clock
+        self._due = clock() + every
+        record("info", "start", {"total": run.total})
+
+    def changed(self) -> None:
+        if (now := self._clock()) >= self._due:
+            self._due = now + self._every
+            self._record("info", "progress", self._run.document())
+
+    def item_started(self) -> None:
+        self._record("info", "item", {"item": self._run.name, "status": "started"})
+
+    def item_finished(self, result: ItemResult) -> None:
+        level = "error" if result.error else "info"
+        details = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
+        self._record(level, "item", {"item": one_line(result.input), **details})
+
+    def write(self, text: str, kind: str, style: str) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Nothing is left to write."""

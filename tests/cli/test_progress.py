@@ -1,0 +1,90 @@
+"""How far a run is: items done and the work inside those that are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from humanpose_cli.cli.progress import PREPARED, RunProgress, interval
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_run_is_done_by_its_items_and_the_fraction_of_the_current_one():
+    run = RunProgress(4)
+    percents = []
+    for _ in range(4):
+        run.item_started("a")
+        for fraction in (0.0, 0.25, 0.75):
+            run.step(fraction, 0, None, "frames")
+            percents.append(run.percent)
+        run.item_finished()
+    assert percents == pytest.approx([100 * (item + part) / 4 for item in range(4) for part in (0, 0.25, 0.75)])
+    assert run.percent == 100
+
+
+def test_a_fraction_never_falls():
+    run = RunProgress(1)
+    run.item_started("a")
+    run.step(0.5, 5, 10, "frames")
+    run.step(0.0, 0, None, "writing")
+    assert run.percent == 50
+    assert run.work == "a: writing"
+
+
+def test_items_prepared_together_are_all_in_work():
+    run = RunProgress(10)
+    run.item_finished()
+    run.preparing(4)
+    run.step(0.5, 2, 4, "images looked at")
+    assert run.done == pytest.approx(1 + 4 * 0.5 * PREPARED)
+    run.step(1.0, 4, 4, "images looked at")
+    done = [run.done]
+    for _ in range(4):
+        run.item_started("a")
+        done.append(run.done)
+        run.step(0.5, 1, 2, "steps")
+        done.append(run.done)
+        run.item_finished()
+        done.append(run.done)
+    assert done == sorted(done)
+    assert done[:3] == pytest.approx([1 + 4 * PREPARED, 1 + 4 * PREPARED, 1 + 4 * PREPARED + 0.5 * (1 - PREPARED)])
+    assert run.done == 5
+    run.item_started("b")  # alone again
+    run.step(0.5, 1, 2, "steps")
+    assert run.done == 5.5
+
+
+def test_the_time_left_is_of_the_mean_pace_without_skipped_items():
+    clock = Clock()
+    run = RunProgress(40, clock)
+    assert run.seconds_left is None
+    assert run.text() == "0 %, 0/40 items, 00:00 so far"
+    for _ in range(4):
+        run.item_finished()
+    run.item_finished(skipped=True)
+    clock.now = 100.0
+    assert run.seconds_left == 35 * 25
+    assert run.numbers() == "12 %, 5/40 items, 14:35 left"
+
+
+def test_without_a_known_end_there_is_no_percentage():
+    clock = Clock()
+    run = RunProgress(1, clock)
+    run.item_started("up3d")
+    run.step(0.0, 1200, None, "images")
+    clock.now = 65.0
+    assert run.text() == "01:05 so far, up3d: 1200 images"
+    document = {"percent": None, "seconds_left": None, "done": 1200, "total": None, "unit": "images", "item": "up3d"}
+    assert run.document() == document
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "00:00"), (59.6, "01:00"), (3599, "59:59"), (3723, "1:02:03")])
+def test_intervals(seconds, text):
+    assert interval(seconds) == text
