@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD
   -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick check bench lock
+.PHONY: help install demo test quick check site bench lock
 
 help:
 	@echo 'make install   the package and its tools into .venv, at the versions of constraints.txt'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test      the tests; PYTEST_ARGS="-k ledger" chooses some'
 	@echo 'make quick     the tests without the mark slow, in under a minute'
 	@echo 'make check     style, types and layers'
+	@echo 'make site      the documentation as a site in site/; every warning is an error'
 	@echo 'make bench     the figures of benchmarks/RESULTS.md, measured on this machine'
 	@echo 'make lock      constraints.txt anew; needs $(LOCK_PYTHONS)'
 
@@ -34,7 +35,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -d .venv || $(PYTHON) -m venv .venv || \
 	  { rm -rf .venv; echo "$(PYTHON): cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	@echo 'Installing into .venv; torch is large, the first time takes a few minutes.'
-	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(PIP) install -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -51,6 +52,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+site: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py

@@ -2,10 +2,10 @@
 
     python tools/lock.py constraints.txt python3.10 python3.11 python3.12 python3.13 python3.14
 
-Each interpreter resolves the package with its `dev` extra in a fresh virtual environment; nothing is installed there.
-torch stays at the version that constraints.txt names, because its kernels and its size decide much else: change it by
-hand. Versions that differ between interpreters get a marker. What only other platforms need (torch's CUDA packages)
-is left open. Needs nothing but pip.
+Each interpreter resolves the package with its extras `dev` and `docs` in a fresh virtual environment; nothing is
+installed there. torch stays at the version that constraints.txt names, because its kernels and its size decide much
+else: change it by hand. Versions that differ between interpreters get a marker. What only other platforms need (torch's
+CUDA packages) is left open. Needs nothing but pip.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def resolve(python: str, held: str) -> tuple[str, dict[str, str]]:
         subprocess.run([*pip, "install", "--upgrade", "pip"], check=True)
         report, pinned = Path(folder, "report.json"), Path(folder, "held.txt")
         pinned.write_text(held + "\n", encoding="utf-8")
-        plan = ["install", "--dry-run", "--ignore-installed", "--report", report, "-c", pinned, f"{ROOT}[dev]"]
+        plan = ["install", "--dry-run", "--ignore-installed", "--report", report, "-c", pinned, f"{ROOT}[dev,docs]"]
         subprocess.run([*pip, *plan], check=True, stdout=subprocess.DEVNULL)
         found = json.loads(report.read_text(encoding="utf-8"))
     version = ".".join(found["environment"]["python_full_version"].split(".")[:2])

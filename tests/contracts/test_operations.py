@@ -18,7 +18,7 @@ def test_the_workflow_runs_the_make_targets_on_every_python():
     classifiers = re.findall(r'Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text("utf-8"))
     assert re.findall(r'"(.*?)"', pythons) == classifiers
     targets = set(re.findall(r"run: make (\w+)", WORKFLOW))
-    assert targets == {"install", "check", "test"}
+    assert targets == {"install", "check", "site", "test"}
     assert targets <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 

@@ -1,0 +1,59 @@
+"""Pages of docs/ as mkdocs gets them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.site.hooks import DOCS, REPOSITORY, ROOT, as_python_markdown, included, relinked, section, slug
+
+
+@pytest.mark.parametrize(
+    ("heading", "anchor"),
+    [
+        ("Options without a flag", "options-without-a-flag"),
+        ("`hpc fit`, a [b](c.md)", "hpc-fit-a-b"),
+        ("A - b", "a---b"),
+        ("MPI-INF-3DHP", "mpi-inf-3dhp"),
+    ],
+)
+def test_anchors_are_githubs(heading, anchor):
+    assert slug(heading) == anchor
+
+
+def test_the_sites_anchors_are_the_same():
+    slugs = pytest.importorskip("pymdownx.slugs")
+    for heading in ("Options without a flag", "A - b", "Joints, pixels: (x, y)", "d_e 1.2"):
+        assert slugs.slugify(case="lower")(heading, "-") == slug(heading)
+
+
+def test_a_section_ends_at_the_next_heading_of_its_level():
+    text = "# t\n## A\na\n### deep\n```\n## no heading\n```\n## B\nb\n"
+    assert section(text, "a") == "a\n### deep\n```\n## no heading\n```"
+    assert section(text, "b") == "b"
+    with pytest.raises(ValueError, match="#c: is no heading"):
+        section(text, "c")
+
+
+def test_links_are_those_that_the_page_needs():
+    text = "[a](../CONTRIBUTING.md#layers) ![b](../docs/assets/hero.webp) [c](../tests) [d](https://e.f) [g](#h)"
+    assert relinked(text, ROOT / "data" / "README.md", DOCS / "reference" / "page.md") == (
+        f"[a]({REPOSITORY}/blob/main/CONTRIBUTING.md#layers) ![b](../assets/hero.webp) "
+        f"[c]({REPOSITORY}/tree/main/tests) [d](https://e.f) [g](#h)"
+    )
+    assert relinked("```\n[a](../tests)\n```", DOCS / "a.md", DOCS / "a.md") == "```\n[a](../tests)\n```"
+
+
+def test_a_file_is_included_without_its_title():
+    page = "# Title\n<!-- include ../CHANGELOG.md -->\nelse\n<!-- end -->\nafter"
+    text = included(page, DOCS / "page.md")
+    assert text.count("\n# ") == 0
+    assert "## [Unreleased]" in text
+    assert "else" not in text
+    assert text.endswith("after")
+
+
+def test_lists_and_tables_begin_after_an_empty_line():
+    assert as_python_markdown("a:\n- b\n  c\n- d\n  - e") == "a:\n\n- b\n  c\n- d\n    - e"
+    assert as_python_markdown("a\n|b|\n|-|") == "a\n\n|b|\n|-|"
+    unchanged = "# a\n- b\n\n```\na\n- b\n```\n|b|"
+    assert as_python_markdown(unchanged) == unchanged.replace("```\n|b|", "```\n\n|b|")

@@ -1,0 +1,117 @@
+"""What mkdocs does with a page before it renders it, so that pages read the same on GitHub and on the site.
+
+A page includes another file, or one section of it, between two comments; GitHub shows what stands there:
+
+    <!-- include ../CHANGELOG.md -->
+    [CHANGELOG.md](../CHANGELOG.md) lists what each version adds.
+    <!-- end -->
+
+Relative links to files outside docs/ become addresses of the repository. Lists and tables that follow a line of text
+get the empty line that Python-Markdown needs before them, and nested lists its four spaces.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+REPOSITORY = "https://github.com/humanpose-cli/humanpose-cli"
+
+INCLUDE = re.compile(r"^<!-- include (\S+?)(?:#(\S+))? -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
+LINK = re.compile(r"(\]\(|\b(?:src|srcset|href)=\")(?![a-z][a-z0-9+.-]*:|[#/])([^\s\")#]+)")
+ITEM = re.compile(r"^( *)(?:[-*+]|\d+\.) ")
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub and the site give to a heading."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+    return re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
+
+
+def section(text: str, anchor: str) -> str:
+    """What stands under a heading, up to the next one of its level or above, without the heading itself."""
+    lines, level, kept = text.splitlines(), 0, []
+    fenced = False
+    for line in lines:
+        fenced ^= bool(FENCE.match(line))
+        heading = None if fenced else re.match(r"(#+) (.*)", line)
+        if heading and level and len(heading[1]) <= level:
+            break
+        if level:
+            kept.append(line)
+        elif heading and slug(heading[2]) == anchor:
+            level = len(heading[1])
+    if not level:
+        raise ValueError(f"#{anchor}: is no heading of the included file; name one of its anchors")
+    return "\n".join(kept).strip("\n")
+
+
+def relinked(text: str, source: Path, page: Path) -> str:
+    """Markdown of the file `source` with the links that it needs in `page`."""
+
+    def link(found: re.Match[str]) -> str:
+        target = Path(os.path.normpath(source.parent / found[2]))
+        if target.is_relative_to(DOCS) and target.is_file():
+            return found[1] + posixpath.relpath(target.as_posix(), page.parent.as_posix())
+        if not target.exists():
+            return found[0]  # mkdocs reports it
+        kind = "tree" if target.is_dir() else "blob"
+        return f"{found[1]}{REPOSITORY}/{kind}/main/{target.relative_to(ROOT).as_posix()}"
+
+    return outside_fences(text, lambda line: LINK.sub(link, line))
+
+
+def outside_fences(text: str, change: Any) -> str:
+    """Each line that is not code, changed."""
+    lines, fenced = [], False
+    for line in text.split("\n"):
+        fence = bool(FENCE.match(line))
+        lines.append(line if fenced or fence else change(line))
+        fenced ^= fence
+    return "\n".join(lines)
+
+
+def included(text: str, page: Path) -> str:
+    """The page with the files that it includes, without their titles."""
+
+    def content(found: re.Match[str]) -> str:
+        source = Path(os.path.normpath(page.parent / found[1]))
+        whole = source.read_text("utf-8")
+        part = section(whole, found[2]) if found[2] else re.sub(r"\A# .*\n", "", whole)
+        return relinked(part, source, page)
+
+    return INCLUDE.sub(content, text)
+
+
+def as_python_markdown(text: str) -> str:
+    """Lists and tables as Python-Markdown takes them, from lines that GitHub takes as such."""
+    lines: list[str] = []
+    fenced = False
+    for line in text.split("\n"):
+        before = lines[-1] if lines else ""
+        fence = bool(FENCE.match(line))
+        if not fenced and not fence:
+            item, row = ITEM.match(line), line.startswith("|")
+            starts = (item and not item[1] and not ITEM.match(before) and not before.startswith(" ")) or (
+                row and not before.startswith("|")
+            )
+            if starts and before and not before.startswith("#"):
+                lines.append("")
+            if item:
+                line = item[1] + line
+        lines.append(line)
+        fenced ^= fence
+    return "\n".join(lines)
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    path = DOCS / page.file.src_uri
+    if path.suffix != ".md":
+        return markdown
+    return as_python_markdown(relinked(included(markdown, path), path, path))
