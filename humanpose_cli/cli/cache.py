@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.options import Seed, Threads, argument, option, out_option
 from humanpose_cli.cli.session import Session, command
@@ -11,15 +11,18 @@ from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from humanpose_cli.lab.cache.verification import FileReport, Verification
 
 
-_ACTION = argument(
-    "verify|show|index|export",
-    "verify: read everything and name what is damaged. show: summarise the contents. index: rebuild the index. export: "
-    "write the images as files, with a list of them, for other programs.",
+_ACTIONS = ("show", "verify", "index", "export")
+_WORDS = argument(
+    "[show|verify|index|export] CACHE",
+    "What to do, and the cache's folder or a single file of it. show: summarise the contents, which is the default. "
+    "verify: read everything and name what is damaged. index: rebuild the index. export: write the images as files, "
+    "with a list of them, for other programs.",
 )
-_CACHE = argument("CACHE", "The cache's folder, or a single file of it.")
 _OUT = out_option(
     "--out FILE|FOLDER",
     "With show: write a contact sheet of people with their labels. With export: folder for the images. Default: none.",
@@ -34,7 +37,7 @@ _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
     columns=(("found", "found", "Contents of the file, or what is damaged."),),
     labels=_LABELS,
     examples=(
-        "hpc cache show people",
+        "hpc cache people",
         "hpc cache show people --out sheet.jpg",
         "hpc cache verify people",
         "hpc cache export 3dpw --split 3dpw/test --out images",
@@ -42,8 +45,7 @@ _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
 )
 def cache(
     session: Session,
-    action: Annotated[Literal["verify", "show", "index", "export"], _ACTION],
-    path: Annotated[Path, _CACHE],
+    words: Annotated[list[str], _WORDS],
     out: Annotated[Path | None, _OUT] = None,
     count: Annotated[int, _COUNT] = 64,
     split: Annotated[str | None, _SPLIT] = None,
@@ -54,6 +56,7 @@ def cache(
 
     verify exits with 3 if anything is damaged, and with 4 if files are still missing.
     """
+    action, path = _action_and_path(words)
     if action in ("verify", "index") and (out is not None or split is not None):
         raise UsageError("--out" if out is not None else "--split", "is for hpc cache show and export")
     if action == "export":
@@ -65,6 +68,19 @@ def cache(
     if action == "index":
         return _index(path)
     return _show(path, out, count, split, seed)
+
+
+def _action_and_path(words: Sequence[str]) -> tuple[str, Path]:
+    """The action and the cache that the arguments name; a cache alone is shown."""
+    if len(words) == 1 and words[0] not in _ACTIONS:
+        return "show", Path(words[0])
+    if len(words) == 1:
+        raise UsageError("CACHE", "is missing", expected=f"hpc cache {words[0]} CACHE")
+    if len(words) > 2:
+        raise UsageError(words[2], "is one argument too many", expected=f"hpc cache {words[0]} CACHE")
+    if words[0] not in _ACTIONS:
+        raise UsageError(words[0], "there is no such action", expected=", ".join(_ACTIONS))
+    return words[0], Path(words[1])
 
 
 def _export(session: Session, path: Path, out: Path | None, split: str | None) -> CommandResult:

@@ -104,7 +104,8 @@ def test_contents_are_shown(hpc, folder):
     assert contents["splits"] == {"p/test": 1, "p/train": 2}
     assert contents["sizes"] == [{"width": 32, "height": 24, "pictures": 3}]
     assert contents["labels"] == {"people/identity": 6, "people/box": 6}
-    people = hpc("cache", "show", str(folder / "shard-00002.h5"))
+    assert hpc("cache", str(folder), "--json").document["contents"] == contents
+    people = hpc("cache", str(folder / "shard-00002.h5"))
     assert people.code == 0
     assert "images\tok\t1 (32 × 24 pixels)\t" in people.out
     assert "protocol p\tok\ttest 1\t" in people.out
@@ -137,7 +138,11 @@ def test_a_sheet_is_drawn(hpc, folder, tmp_path):
         (["show", "CACHE", "--split", "p/none", "--out", "a.png"], 2, "p/none: is no protocol of this cache, expected"),
         (["verify", "CACHE", "--out", "a.png"], 2, "--out: is for hpc cache show"),
         (["index", "CACHE", "--split", "p"], 2, "--split: is for hpc cache show"),
-        (["mend", "CACHE"], 2, "'mend' is not one of 'verify', 'show', 'index'"),
+        (["mend", "CACHE"], 2, "mend: there is no such action, expected show, verify, index, export"),
+        (["verify"], 2, "CACHE: is missing, expected hpc cache verify CACHE"),
+        (["show", "CACHE", "more"], 2, "more: is one argument too many"),
+        (["nothing"], 3, "nothing: does not exist"),
+        ([__file__], 3, "is no dataset cache, expected a folder with index.h5, found text; hpc preprocess"),
         (["show", "CACHE", "--out", "a.gif"], 2, ".gif: is no image format that can be written"),
     ],
 )

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.protected import protect
+from humanpose_cli.io.sniffing import describe_file
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png
 from humanpose_cli.lab.cache.reading import TableFile, read_person, read_sample
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_name
@@ -199,6 +200,7 @@ def checked_rows(rows: ArrayLike, count: int, table: str) -> NDArray[np.int64]:
 
 
 _MAX_OPEN = 64
+_NO_CACHES = ("an image", "a video", "a HEIC image", "text", "a ZIP archive", "a gzip archive", "a NumPy array")
 
 
 def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
@@ -212,12 +214,15 @@ def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
     path = Path(path)
     if not path.exists():
         raise InputError(path, "does not exist", remedy="check the spelling and the folder")
+    remedy = "hpc preprocess images FOLDER --out CACHE makes one of your own images"
+    if path.is_file() and (kind := describe_file(path)) in _NO_CACHES:
+        raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}", got=kind, remedy=remedy)
     file = path / INDEX_NAME if path.is_dir() else path
     if not file.exists() and any(path.glob(SHARD_PATTERN)):
         remedy = f"finish it with hpc preprocess, or use what is there: hpc cache index {path}"
         raise InputError(path, f"has shards but no {INDEX_NAME}", remedy=remedy)
     if not file.exists():
-        raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
+        raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}", remedy=remedy)
     return Cache(TableFile(file), max_open)
 
 
