@@ -45,13 +45,13 @@ def pytest_handlecrashitem(crashitem: str) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def plot_of_losses() -> Iterator[Callable[..., None] | None]:
     """Trainings of a few steps do not draw their losses, which takes longer; for tests of the plot, what draws it."""
-    trainer = sys.modules.get("humanpose_cli.lab.train.trainer")
-    if trainer is None:
+    history = sys.modules.get("humanpose_cli.lab.train.history")
+    if history is None:
         yield None
         return
     with pytest.MonkeyPatch.context() as patch:
-        drawn = trainer.TrainingHistory.plot
-        patch.setattr(trainer.TrainingHistory, "plot", lambda *_: None)
+        drawn = history.TrainingHistory.plot
+        patch.setattr(history.TrainingHistory, "plot", lambda *_: None)
         yield drawn
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from humanpose_cli.cli.options import Device, Threads, argument, option, out_option, use_threads
+from humanpose_cli.cli.options import Device, DryRun, Threads, argument, option, out_option, use_threads
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.cli.settings import apply_settings, field_names, nearest
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UsageError
-from humanpose_cli.core.result import CommandResult, ItemResult, Status
-from humanpose_cli.io.sniffing import check_readable
+from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 from humanpose_cli.lab.recipes.registry import MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from humanpose_cli.lab.cache.cache import Cache
+    from humanpose_cli.lab.train.recipe import TrainOptions
+    from humanpose_cli.lab.train.trainer import TrainPlan
 
 _MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed by all models but lifter.", show_default=False)
@@ -52,6 +58,7 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
     cluster="job",
     examples=(
         "hpc train segmenter --data people",
+        "hpc train nbf --data people --dry-run",
         "hpc train nbf --data people --preset small --minutes 60",
         "hpc train deform-and-learn --data people --set rounds=5",
         "hpc train warp3d --data pairs --out runs/warp3d --set learning_rate=1e-4",
@@ -71,10 +78,14 @@ def train(
     perceptual: Annotated[str | None, _PERCEPTUAL] = None,
     minutes: Annotated[float | None, _MINUTES] = None,
     resume: Annotated[bool, _RESUME] = True,
+    dry_run: DryRun = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
     """Train a model on a dataset cache.
+
+    --dry-run shows what would be trained, on which data and for how many steps, and refuses what a training refuses. It
+    reads labels but no images, and writes nothing.
 
     Writes best.safetensors, a checkpoint, metrics.jsonl, losses.png and sample images to the run's folder. The same
     command continues an interrupted run and ends with the same files; run.json alone holds how long it took. --set
@@ -86,8 +97,11 @@ def train(
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     if minutes is not None and minutes <= 0:
         raise UsageError("--minutes", "is out of range", expected="above 0", got=str(minutes))
+    cache = None
     if data is not None:
-        check_readable(data)
+        from humanpose_cli.lab.cache.cache import open_cache
+
+        cache = open_cache(data)  # now, for torch takes seconds to import
     use_threads(threads)
 
     import torch
@@ -110,6 +124,11 @@ def train(
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     recipe = entry.make(data, options, loop.seed)
     folder = out or Path("runs") / model
+    if dry_run:
+        plan = entry.plan(recipe, loop, folder, resume=resume)
+        found = (data, cache) if data is not None and cache is not None else None
+        lines = dict(_plan_lines(variant, loop, recipe, found, plan, resolve_device(device)))
+        return _planned(model, lines, plan)
     with session.item(model, grace=15.0):  # a step or a validation of a large network takes longer than an image
         result = entry.train(
             recipe,
@@ -120,10 +139,53 @@ def train(
             progress=session.reporter.step,
             stop=lambda: session.stop.requested,
         )
-    return _result(session, model, folder, recipe.criterion, result)
+    use = entry.use.format(run=folder, data=data) if result.finished else ""
+    return _result(session, model, folder, recipe.criterion, result, use)
 
 
-def _result(session: Session, model: str, folder: Path, criterion: str, result: Any) -> CommandResult:
+def _plan_lines(
+    variant: str, loop: TrainOptions, recipe: Any, data: tuple[Path, Cache] | None, plan: TrainPlan, device: str
+) -> Iterator[tuple[str, str]]:
+    """What a training would be, and its value, for people."""
+    yield "preset", variant
+    if data is not None:
+        path, cache = data
+        size = sum(path.stat().st_size for path in cache.shard_paths) / 1e6
+        people = cache.people.row_count
+        yield "data", f"{path}: {len(cache):,} images, {people:,} people, {size:,.1f} MB, {cache.header.source}"
+    if plan.examples is not None:
+        yield "examples", f"{plan.examples:,} to train on, {plan.held_out:,} held out"
+    passes = "" if plan.per_epoch is None or plan.examples is None else f" ({plan.per_epoch:,} for each pass)"
+    yield plan.unit, f"{plan.steps:,}{passes}, batches of {loop.batch_size}"
+    if plan.validations is not None:
+        patience = f", ends after {loop.patience} without a better one" if loop.patience else ""
+        yield "validations", f"{plan.validations:,}{patience}; {recipe.criterion} chooses the best weights"
+    yield (
+        "begins at",
+        f"{plan.done:,} of {plan.steps:,} {plan.unit}: "
+        + ("a checkpoint is there" if plan.done else "there is no checkpoint to continue from"),
+    )
+    if plan.parameters is not None:
+        yield "network", f"{plan.parameters:,} parameters to train"
+    if plan.weights_bytes is not None and plan.checkpoint_bytes is not None:
+        weights, checkpoint = plan.weights_bytes / 1e6, plan.checkpoint_bytes / 1e6
+        yield "files", f"weights of {weights:,.1f} MB each (best and last), a checkpoint of about {checkpoint:,.1f} MB"
+    yield "device", device
+    if loop.minutes:
+        yield "stops", f"after {loop.minutes:g} minutes; the same command continues"
+
+
+def _planned(model: str, lines: dict[str, str], plan: TrainPlan) -> CommandResult:
+    """The plan as a table, and its numbers for programs."""
+    numbers = {name: value for name, value in vars(plan).items() if name not in ("outputs", "steps")}
+    details = {"steps": plan.steps, "plan": {**lines, **numbers}}
+    item = ItemResult(model, Status.PLANNED, tuple(map(str, plan.outputs)), details=details)
+    table = ResultTable(f"hpc train {model}", ("setting", "value"), tuple(lines.items()))
+    return CommandResult("train", Status.SUCCESS, (item,), ("dry run: nothing was written",), tables=(table,))
+
+
+def _result(session: Session, model: str, folder: Path, criterion: str, result: Any, use: str) -> CommandResult:
+    """use: the command that shows what the weights do, "" for none."""
     details = {
         "steps": result.step,
         "steps_in_all": result.steps,
@@ -136,7 +198,7 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
         "metrics": dict(result.metrics),
     }
     outputs = tuple(str(path) for path in result.outputs)
-    messages: tuple[str, ...] = ()
+    messages: tuple[str, ...] = (f"to use these weights: {use}",) if use else ()
     status, code = Status.SUCCESS, ExitCode.OK
     if not result.finished:
         messages = (f"{folder}: {result.step} of {result.steps} {result.unit} are done; the same command continues",)

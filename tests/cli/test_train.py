@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from humanpose_cli.cli.command import flags_of
 from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.networks.weights import read_header
@@ -41,6 +43,7 @@ def test_a_model_is_trained_and_a_rerun_keeps_it(hpc, cache, tmp_path):
     assert str(out / "best.safetensors") in ran.details["outputs"]
     again = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "1", "--json")
     assert again.details["steps"] == ran.details["steps"]
+    assert ran.document["messages"] == [f"to use these weights: hpc evaluate segmenter --data {cache} --weights {out}"]
     other = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "2")
     assert other.code == 3
     assert "another epochs" in other.err
@@ -54,6 +57,45 @@ def test_the_lifter_needs_no_data(hpc, tmp_path):
     assert read_header(tmp_path / "best.safetensors").config["blocks"] == 1
 
 
+def test_a_dry_run_says_what_would_be_trained(hpc, cache, tmp_path):
+    out = tmp_path / "run"
+    command = ["train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "2", "--device", "cpu"]
+    planned = hpc(*command, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    assert planned.details["status"] == "planned"
+    assert not out.exists()
+    plan = planned.details["plan"]
+    assert plan["data"].startswith(f"{cache}: 32 images, ")
+    assert (plan["preset"], plan["device"], plan["done"]) == ("ablation", "cpu", 0)
+    assert plan["steps"] == f"{planned.details['steps']} ({plan['per_epoch']} for each pass), batches of 4"
+    begun = hpc(*command, "--minutes", "0.0001", "--json")
+    assert begun.details["steps_in_all"] == planned.details["steps"] == 2 * plan["per_epoch"]
+    assert plan["per_epoch"] == plan["examples"] // 4
+    files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    again = hpc(*command, "--dry-run")
+    assert f"begins at\t1 of {planned.details['steps']} steps: a checkpoint is there" in again.out
+    assert "dry run: nothing was written" in again.err
+    refused = hpc(*command, "--batch-size", "5", "--dry-run")
+    assert (refused.code, "another batch_size" in refused.err) == (3, True)
+    large = hpc(*command, "--batch-size", "50", "--no-resume", "--dry-run")
+    assert (large.code, "too few people" in large.err) == (3, True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
+
+
+def test_the_weights_of_a_network_are_shown_by_its_own_method():
+    assert MODELS["nbf"].use == "hpc fit photo.jpg --method nbf --weights {run}"
+    for entry in MODELS.values():
+        values = {"run": "RUN", "data": "CACHE"}
+        words = entry.use.format(**values).split()[1:]
+        assert not words or not [word for word in words if word.startswith("--") and word not in _flags(words)]
+
+
+def _flags(words):
+    name = " ".join(words[:2]) if words[0] == "evaluate" else words[0]
+    return {f"--{flag.lstrip('-')}" for flag in flags_of(name).values()}
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -70,9 +112,9 @@ def test_the_lifter_needs_no_data(hpc, tmp_path):
         (("lifter", "--data", "CACHE"), 2, "makes its own examples"),
     ],
 )
-def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
+def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words, dry):
     given = [cache if text == "CACHE" else text for text in arguments]
-    ran = hpc("train", *given, "--out", str(tmp_path / "run"))
+    ran = hpc("train", *given, "--out", str(tmp_path / "run"), *dry)
     assert ran.code == code, ran.err
     assert words in ran.err
     assert not (tmp_path / "run").exists()

@@ -83,8 +83,8 @@ class Contents:
         yield "sequences", f"{self.sequences:,}"
         yield from _by_protocol("protocol", self.splits)
         yield from _by_protocol("pairs", self.pairs)
-        for table in ("pictures", "people"):
-            yield f"labels of {table}", self._labels(table)
+        for table, what in (("pictures", "images"), ("people", "people")):
+            yield f"labels of {what}", self._labels(table)
 
     def _labels(self, table: str) -> str:
         """Labels by how many have them, the most first."""

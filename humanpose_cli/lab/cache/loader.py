@@ -136,6 +136,11 @@ class BatchLoader:
         return len(self._order)
 
     @property
+    def example_count(self) -> int:
+        """The examples that an epoch draws from; a last batch that is not full is left out."""
+        return len(self._order.rows)
+
+    @property
     def position(self) -> Position:
         """The batch that comes next."""
         return self._order.position

@@ -12,7 +12,7 @@ from humanpose_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
-    from humanpose_cli.lab.train.trainer import TrainResult
+    from humanpose_cli.lab.train.trainer import TrainPlan, TrainResult
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class ModelEntry:
     recipe   class that takes (data, options, seed=)
     presets  name → (the recipe's options, the loop's)
     needs_data  False: the recipe makes its own examples and takes None for the cache
-    rounds   function of `lab.recipes.NAME.rounds` that trains what `make` gives, in the place of the common loop
+    use      the command that shows what the weights do; {run} and {data} stand for the folders
+    rounds   whether `lab.recipes.NAME.rounds` trains what `make` gives, in the place of the common loop
     """
 
     name: str
@@ -30,7 +31,8 @@ class ModelEntry:
     presets: str
     help: str
     needs_data: bool = True
-    rounds: str = ""
+    use: str = ""
+    rounds: bool = False
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
         """The options of a preset; UsageError lists those there are."""
@@ -46,34 +48,64 @@ class ModelEntry:
 
     @property
     def train(self) -> Callable[..., TrainResult]:
-        """What trains the recipe: `lab.train.trainer.train`, or a function of its signature."""
-        if not self.rounds:
-            from humanpose_cli.lab.train.trainer import train
+        """What trains the recipe: `lab.train.trainer.train`, or `train_rounds` of its signature."""
+        function: Callable[..., TrainResult] = self._trainer("train", "train_rounds")
+        return function
 
-            return train
-        rounds: Callable[..., TrainResult] = getattr(self._module("rounds"), self.rounds)
-        return rounds
+    @property
+    def plan(self) -> Callable[..., TrainPlan]:
+        """What says what `train` would do: `lab.train.trainer.plan_training`, or `plan_rounds` of its signature."""
+        function: Callable[..., TrainPlan] = self._trainer("plan_training", "plan_rounds")
+        return function
+
+    def _trainer(self, common: str, of_rounds: str) -> Any:
+        if self.rounds:
+            return getattr(self._module("rounds"), of_rounds)
+        return getattr(import_module("humanpose_cli.lab.train.trainer"), common)
 
     def _module(self, name: str) -> ModuleType:
         return import_module(f"humanpose_cli.lab.recipes.{self.name.replace('-', '_')}.{name}")
 
 
 _ENTRIES = (
-    ModelEntry("segmenter", "SegmenterRecipe", "SEGMENTER_PRESETS", "image to body parts"),
-    ModelEntry("nbf", "NbfRecipe", "NBF_PRESETS", "body parts to shape and pose"),
+    ModelEntry(
+        "segmenter",
+        "SegmenterRecipe",
+        "SEGMENTER_PRESETS",
+        "image to body parts",
+        use="hpc evaluate segmenter --data {data} --weights {run}",
+    ),
+    ModelEntry(
+        "nbf",
+        "NbfRecipe",
+        "NBF_PRESETS",
+        "body parts to shape and pose",
+        use="hpc fit photo.jpg --method nbf --weights {run}",
+    ),
     ModelEntry(
         "lifter", "LifterRecipe", "LIFTER_PRESETS", "2-D landmarks to 3-D joints; needs no data", needs_data=False
     ),
     ModelEntry(
-        "refiner", "RefinerRecipe", "REFINER_PRESETS", "a photograph and a fit's renderings to where they really lie"
+        "refiner",
+        "RefinerRecipe",
+        "REFINER_PRESETS",
+        "a photograph and a fit's renderings to where they really lie",
+        use="hpc refine photo.jpg.fit.npz --frames photo.jpg --weights {run}",
     ),
     ModelEntry(
         "deform-and-learn",
         "DeformAndLearn",
         "DEFORM_PRESETS",
         "images to bodies, from 2-D keypoints and dense correspondences alone",
-        rounds="train_rounds",
+        use="hpc evaluate deform-and-learn --data {data} --weights {run}",
+        rounds=True,
     ),
-    ModelEntry("warp3d", "Warp3dRecipe", "WARP3D_PRESETS", "a person in another pose, from pairs or clips"),
+    ModelEntry(
+        "warp3d",
+        "Warp3dRecipe",
+        "WARP3D_PRESETS",
+        "a person in another pose, from pairs or clips",
+        use="hpc repose photo.jpg pose.npy --method warp3d --weights {run}",
+    ),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}

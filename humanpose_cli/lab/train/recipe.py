@@ -97,12 +97,14 @@ class Recipe(ABC, Generic[Batch]):
     name       of the model, as in `hpc train NAME`
     model      everything that learns or is saved with it
     criterion  the metric of `validate` that says which weights are best; higher_is_better its direction
+    held_out   the examples that validations choose from; None where the recipe makes its own examples
     """
 
     name: str
     model: nn.Module
     criterion: str
     higher_is_better: bool = False
+    held_out: Any = None
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:

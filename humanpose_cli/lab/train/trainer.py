@@ -1,8 +1,8 @@
 """The training loop: steps, validations, checkpoints; an interrupted run goes on where it stopped.
 
-`train` runs a recipe. `TrainingHistory` is metrics.jsonl (a line every few steps and for every validation) and its
-plot. A checkpoint is one file, written atomically, with everything that decides the next step. run.json alone holds how
-long a run took: all other files of an interrupted run end with the bytes of an uninterrupted one.
+`train` runs a recipe and `plan_training` says what it would do. A checkpoint is one file, written atomically, with
+everything that decides the next step. run.json alone holds how long a run took: all other files of an interrupted run
+end with the bytes of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, reason_of
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
+from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
+from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes, counted_activations, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
 from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
 
 CHECKPOINT, LAST, RUN = "checkpoint.pt", "last.safetensors", "run.json"
+WRITTEN = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
 _SHOWN_EVERY = 1.0  # seconds
 
@@ -91,6 +93,60 @@ def train(
             return loop.run(stop)
 
 
+@dataclass(frozen=True)
+class TrainPlan:
+    """What a training would do.
+
+    examples, held_out  to learn from and to validate on; None where the recipe makes its own
+    steps, done         in all, and by earlier starts of the run, which it continues; of `unit`
+    per_epoch           steps of a pass over the data
+    parameters          numbers that are learned
+    weights_bytes, checkpoint_bytes  sizes of each file of weights and of the checkpoint, estimated
+    outputs             the files beside sample images
+    """
+
+    steps: int
+    done: int
+    outputs: tuple[Path, ...]
+    examples: int | None = None
+    held_out: int | None = None
+    per_epoch: int | None = None
+    validations: int | None = None
+    parameters: int | None = None
+    weights_bytes: int | None = None
+    checkpoint_bytes: int | None = None
+    unit: str = "steps"
+
+
+def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
+    """What `train` would do in this process alone; reads no image and writes nothing. Errors as `train`'s."""
+    loader = recipe.batches(LoaderOptions(options.batch_size, workers=0, seed=options.seed))
+    steps = options.steps or len(loader) * options.epochs
+    done = 0
+    if resume and (folder / CHECKPOINT).exists():
+        done = read_checkpoint(folder / CHECKPOINT, _settings(recipe, options))[0].step
+    learned = sum(parameter.numel() for phase in recipe.phases() for parameter in phase.parameters)
+    state = sum(tensor.nbytes for tensor in recipe.model.state_dict().values())
+    averaged = state if options.average else 0
+    return TrainPlan(
+        steps,
+        done,
+        tuple(folder / name for name in WRITTEN),
+        examples=None if recipe.held_out is None else loader.example_count,
+        held_out=None if recipe.held_out is None else len(recipe.held_out),
+        per_epoch=len(loader),
+        validations=-(-steps // (options.validate_every or len(loader))),
+        parameters=learned,
+        weights_bytes=sum(tensor.nbytes for tensor in recipe.weights()[0].values()),
+        checkpoint_bytes=state + averaged + 2 * 4 * learned,  # Adam keeps two numbers of each parameter
+    )
+
+
+def _settings(recipe: Recipe[Any], options: TrainOptions) -> dict[str, Any]:
+    """The settings that a resumed run must share with the interrupted one."""
+    return {"model": recipe.name, **options.result_settings, "recipe": str(sorted(recipe.describe().items()))}
+
+
 class _Loop:
     def __init__(
         self,
@@ -138,9 +194,7 @@ class _Loop:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that a resumed run must share with the interrupted one."""
-        loop = self.options.result_settings
-        return {"model": self.recipe.name, **loop, "recipe": str(sorted(self.recipe.describe().items()))}
+        return _settings(self.recipe, self.options)
 
     def begin(self) -> None:
         if self.group.first:
@@ -181,7 +235,7 @@ class _Loop:
         self.read_sums()
         if self.group.first:
             self.write(self.progress, randoms)
-            self.history.plot(self.folder / "losses.png")
+            self.history.plot(self.folder / "losses.png", self.recipe.criterion)
         self.group.wait()
         self.since_save = time.monotonic()
 
@@ -400,8 +454,7 @@ class _Loop:
 
     def result(self, *, finished: bool) -> TrainResult:
         p = self.progress
-        names = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
-        outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
+        outputs = tuple(self.folder / name for name in WRITTEN if (self.folder / name).exists())
         mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
         activations = max(mib, default=None)
         return TrainResult(
@@ -427,85 +480,6 @@ def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> No
             slow.lerp_(new.to(slow.dtype), share)
         else:
             slow.copy_(new)
-
-
-class TrainingHistory:
-    """The lines of one run.
-
-    A line has `step`, `epoch`, `kind` ("train" or "validation"), and numbers by name. Lines are appended; after an
-    interruption those behind the checkpoint are taken away, so that the file reads as if there had been none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lines: list[dict[str, Any]] = []
-
-    def go_back_to(self, step: int, *, validated: bool = True) -> None:
-        """Read what is there, up to and including a step; a line cut off by a crash is left out.
-
-        validated  whether the validation after that step counts
-        """
-        self.lines = []
-        if self.path.exists():
-            for text in self.path.read_text("utf-8").splitlines():
-                try:
-                    line = json.loads(text)
-                except ValueError:
-                    continue
-                again = not validated and line.get("kind") == "validation" and line.get("step") == step
-                if line.get("step", step + 1) <= step and not again:
-                    self.lines.append(line)
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
-
-    def add(self, kind: str, step: int, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Append a line; seven digits are enough to compare runs."""
-        rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
-        line = {"step": step, "epoch": epoch, "kind": kind, **rounded}
-        self.lines.append(line)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def column(self, kind: str, name: str) -> tuple[list[int], list[float]]:
-        """Steps and values of one number."""
-        rows = [line for line in self.lines if line["kind"] == kind and name in line]
-        return [row["step"] for row in rows], [row[name] for row in rows]
-
-    def names(self, kind: str) -> list[str]:
-        """The numbers that lines of a kind have, in the order of their first appearance; seconds are of old runs."""
-        names = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
-        return [name for name in names if name not in ("step", "epoch", "kind", "learning_rate", "seconds")]
-
-    def plot(self, path: Path) -> None:
-        """An image of all curves, losses on the left and metrics on the right; what has none is left out."""
-        from matplotlib.figure import Figure
-
-        titles = {"train": "training losses", "validation": "held-out data"}
-        names = {kind: self.names(kind) for kind in titles if self.names(kind)}
-        if not names:  # a run of few steps has no line yet
-            return
-        rows = max(len(n) for n in names.values())
-        height = 1 + 1.7 * rows
-        figure = Figure(figsize=(9, height))
-        axes = figure.subplots(rows, len(names), squeeze=False, sharex=True)
-        figure.subplots_adjust(0.08, 0.5 / height, 0.98, 1 - 0.3 / height, 0.22, 0.12)
-        for column, kind in enumerate(names):
-            axes[0][column].set_title(titles[kind])
-            for row in range(rows):
-                panel = axes[row][column]
-                if row >= len(names[kind]):
-                    panel.set_axis_off()
-                    continue
-                steps, values = self.column(kind, names[kind][row])
-                panel.plot(steps, values, marker="." if len(steps) < 40 else None, linewidth=1)
-                panel.set_ylabel(names[kind][row], fontsize=8)
-                panel.grid(alpha=0.3)
-                if kind == "train" and values and min(values) > 0 and max(values) > 20 * min(values):
-                    panel.set_yscale("log")
-            lowest = axes[len(names[kind]) - 1][column]
-            lowest.set_xlabel("steps")
-            lowest.tick_params(labelbottom=True)
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=90)
 
 
 SCHEMA = 1

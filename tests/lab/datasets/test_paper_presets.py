@@ -31,7 +31,7 @@ from humanpose_cli.lab.datasets.labelling import RenderedLabels
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
 from humanpose_cli.lab.datasets.registry import open_source
 from humanpose_cli.lab.recipes.registry import MODELS
-from humanpose_cli.lab.train.trainer import TrainingHistory
+from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.networks.backbones import VGG, ResNet
 
 pytestmark = pytest.mark.slow
@@ -145,7 +145,7 @@ def small_releases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
     monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
     monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {("patn", "train"): 4, ("patn", "test"): 1})
-    monkeypatch.setattr(TrainingHistory, "plot", lambda self, path: None)
+    monkeypatch.setattr(TrainingHistory, "plot", lambda *_: None)
 
 
 def narrow(model: str, dataset: str, options: Any, files: Files) -> Any:

@@ -16,9 +16,10 @@ from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.recipes.deform_and_learn import recipe, rounds
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DeformAndLearn, DeformTraining
+from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes
 from humanpose_cli.lab.train.recipe import TrainOptions
-from humanpose_cli.lab.train.trainer import BEST, LAST, TrainingHistory
+from humanpose_cli.lab.train.trainer import BEST, LAST
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
 from humanpose_cli.models.lifter.depth import DepthLifterOptions
@@ -44,7 +45,7 @@ LOOP = TrainOptions(epochs=1, batch_size=4, workers=0, log_every=1, decay=0.0, a
 def no_plots_of_losses():
     """Most of the time of trainings this short."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingHistory, "plot", lambda self, path: None)
+        patch.setattr(TrainingHistory, "plot", lambda *_: None)
         yield
 
 

@@ -17,7 +17,7 @@ from helpers.linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
-from humanpose_cli.io.images import read_image
+from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes, only_training
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import (
@@ -26,8 +26,8 @@ from humanpose_cli.lab.train.trainer import (
     LAST,
     RUN,
     SCHEMA,
-    TrainingHistory,
     _Loop,
+    plan_training,
     read_checkpoint,
     train,
 )
@@ -79,26 +79,6 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_
     rates = [line["learning_rate"] for line in training]
     assert rates == sorted(rates, reverse=True)
     assert json.loads((tmp_path / "training.json").read_text())["loop"]["epochs"] == 12
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kinds", "titles"),
-    [(("train", "validation"), ["training losses", "held-out data"]), (("validation",), ["held-out data"]), ((), [])],
-)
-def test_a_plot_has_a_column_for_what_there_is(tmp_path, monkeypatch, plot_of_losses, kinds, titles):
-    shown = []
-    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda panel, text: shown.append(text))
-    history = TrainingHistory(tmp_path / "metrics.jsonl")
-    for kind in kinds:
-        history.add(kind, 1, 0, {"loss": 1.0})
-    plot_of_losses(history, tmp_path / "losses.png")
-    assert shown == titles
-    assert (tmp_path / "losses.png").exists() == bool(titles)
-    if titles:
-        image = read_image(tmp_path / "losses.png").pixels
-        left = image[40:-40, : image.shape[1] // 2]
-        assert (left < 128).any()
 
 
 @pytest.mark.slow
@@ -460,3 +440,30 @@ def test_impossible_options_are_refused():
     for wrong in ({"epochs": 0}, {"minutes": -1.0}, {"save_every": -1.0}, {"precision": "double"}, {"average": 1.0}):
         with pytest.raises(UsageError):
             TrainOptions(**wrong)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_plan_is_what_the_training_does(tmp_path, average):
+    folder, options = tmp_path / "run", replace(OPTIONS, average=average)
+    plan = plan_training(LineRecipe(), options, folder)
+    assert (plan.steps, plan.done, plan.per_epoch, plan.validations) == (24, 0, 8, 3)
+    assert (plan.parameters, plan.examples) == (4, None)
+    assert not folder.exists()
+    begun = train(LineRecipe(), options, folder, CPU, stop=lambda: True)
+    assert not begun.finished
+    plan = plan_training(LineRecipe(), options, folder)
+    assert (plan.steps, plan.done) == (begun.steps, begun.step)
+    assert plan_training(LineRecipe(), options, folder, resume=False).done == 0
+    result = train(LineRecipe(), options, folder, CPU)
+    assert {*result.outputs} <= {*plan.outputs}
+    assert plan.weights_bytes == sum(tensor.nbytes for tensor in read_weights(folder / BEST)[0].values())
+    assert 0 < plan.checkpoint_bytes < (folder / CHECKPOINT).stat().st_size
+    with pytest.raises(InputError, match="another epochs"):
+        plan_training(LineRecipe(), replace(options, epochs=4), folder)
+
+
+def test_a_plan_counts_the_examples(tmp_path):
+    recipe = LineRecipe(count=70)
+    recipe.held_out = range(9)
+    plan = plan_training(recipe, replace(OPTIONS, steps=5), tmp_path)
+    assert (plan.examples, plan.held_out, plan.steps, plan.per_epoch) == (70, 9, 5, 8)

@@ -39,7 +39,7 @@ from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, Lif
 from humanpose_cli.lab.recipes.people import People
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
-from humanpose_cli.lab.train.trainer import BEST, LAST, TrainResult, train
+from humanpose_cli.lab.train.trainer import BEST, LAST, TrainPlan, TrainResult, train
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
 from humanpose_cli.models.lifter.depth import DepthLifter
@@ -84,6 +84,32 @@ def train_rounds(
     return run.result(finished, time.monotonic() - started)
 
 
+def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
+    """What `train_rounds` would do, as `lab.train.trainer.plan_training` says it of a recipe."""
+    done = 0
+    if resume and (folder / SETTINGS).exists():
+        _refuse_other_settings(folder / SETTINGS, _settings(plan, options))
+        done = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
+    outputs = tuple(folder / name for name in (ROUNDS, PLOT, BEST, SETTINGS))
+    counts = {"examples": len(plan.people), "held_out": len(plan.held_out)}
+    return TrainPlan(plan.options.rounds, done, outputs, **counts, unit="rounds")
+
+
+def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
+    """What a run's folder keeps of its settings."""
+    settings: dict[str, Any] = {"model": MODEL, "loop": options.result_settings, **plan.describe()}
+    return dict(json.loads(json.dumps(settings)))
+
+
+def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """InputError where a run was begun with others."""
+    saved = json.loads(path.read_text("utf-8"))
+    for name in sorted(set(saved) | set(settings)):
+        if saved.get(name) != settings.get(name):
+            remedy = "give the old values, another `out`, or `resume=False`"
+            raise InputError(path, f"is of a run with another {name}", remedy=remedy)
+
+
 class _StopRequestedError(Exception):
     """A stop was requested; everything done is kept."""
 
@@ -114,14 +140,10 @@ class _Run:
 
     def begin(self, resume: bool) -> None:
         """Take up what is in the folder, or clear it."""
-        settings = json.loads(json.dumps({"model": MODEL, "loop": self.loop.result_settings, **self.plan.describe()}))
+        settings = _settings(self.plan, self.loop)
         path = self.folder / SETTINGS
         if resume and path.exists():
-            saved = json.loads(path.read_text("utf-8"))
-            for name in sorted(set(saved) | set(settings)):
-                if saved.get(name) != settings.get(name):
-                    remedy = "give the old values, another `out`, or `resume=False`"
-                    raise InputError(path, f"is of a run with another {name}", remedy=remedy)
+            _refuse_other_settings(path, settings)
         else:
             for old in [*self.folder.glob("round-*"), *self.folder.glob("*.npz")]:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()

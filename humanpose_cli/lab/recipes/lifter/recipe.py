@@ -124,7 +124,8 @@ class LifterRecipe(Recipe[LifterBatch]):
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         make = _Batches(self.options, options.batch_size, self.seed)
-        _training_poses(self.options, self.seed)  # before workers are forked, which then share it
+        if options.workers:
+            _training_poses(self.options, self.seed)  # before they are forked, which then share it
         numbers = range(self.options.epoch * options.world_size)
         return BatchLoader(numbers, make, replace(options, batch_size=1), collate=_only)
 

@@ -1,0 +1,69 @@
+"""The history of a training and its plot."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+
+from humanpose_cli.io.images import read_image
+from humanpose_cli.lab.train.history import TrainingHistory
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch, plot_of_losses):
+    """Draws a history with these numbers of each kind of line; the panels, or None where nothing was written."""
+    figures = []
+    saved = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), saved(figure, *a, **k)))
+
+    def draw(*lines, criterion="error_mm"):
+        history = TrainingHistory(tmp_path / "metrics.jsonl")
+        for step, (kind, numbers) in enumerate(lines, 1):
+            history.add(kind, step, 0, numbers)
+        plot_of_losses(history, tmp_path / "losses.png", criterion)
+        assert (tmp_path / "losses.png").exists() == bool(figures)
+        return figures[-1].axes if figures else None
+
+    return draw
+
+
+def test_losses_terms_and_the_criterion_have_panels_of_their_own(drawn, tmp_path):
+    train = [{"loss": 9.0, "shape": 5.0, "pose": 4.0, "learning_rate": 1e-4}, {"loss": 8.0, "shape": 4.0, "pose": 4.0}]
+    lines = [("memory", {"fit_mib": 2.0}), *(("train", numbers) for numbers in train)]
+    panels = drawn(*lines, ("validation", {"error_mm": 70.0, "other": 1.0, "seconds": 3.0}))
+    assert [panel.get_title() for panel in panels if panel.axison] == ["loss", "shape", "pose", "error (mm)"]
+    curves = [list(line.get_ydata()) for panel in panels for line in panel.lines]
+    assert curves == [[9.0, 8.0], [5.0, 4.0], [4.0, 4.0], [70.0]]
+    assert list(panels[0].lines[0].get_xdata()) == [2, 3]
+    kinds = [panel.get_legend().get_texts()[0].get_text() for panel in panels if panel.axison]
+    assert kinds == [*["training data"] * 3, "held-out data"]
+    assert [panel.get_xlabel() for panel in panels] == [
+        "",
+        "training steps",
+        "training steps",
+        "training steps",
+        "",
+        "",
+    ]
+    assert (read_image(tmp_path / "losses.png").pixels < 128).any()
+
+
+def test_sums_stand_before_their_terms(drawn):
+    panels = drawn(("train", {"draw_loss": 2.0, "draw_pixels": 1.0, "check_loss": 0.5}))
+    assert [panel.get_title() for panel in panels] == ["draw_loss", "check_loss", "draw_pixels"]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"), [((100.0, 1.0), "log"), ((9.0, 1.0), "linear"), ((100.0, -1.0), "linear"), ((0.0,), "linear")]
+)
+def test_losses_that_fall_far_have_a_logarithmic_axis(drawn, values, scale):
+    (panel,) = drawn(*(("train", {"loss": value}) for value in values))
+    assert panel.get_yscale() == scale
+
+
+def test_what_has_no_line_has_no_panel(drawn):
+    assert drawn(("memory", {"fit_mib": 2.0})) is None
+    (panel,) = drawn(("validation", {"error_mm": 1.0}))
+    assert panel.get_title() == "error (mm)"
