@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _ACTIONS = ("show", "verify", "index", "export")
-_WORDS = argument(
+_ARGUMENTS = argument(
     "[show|verify|index|export] CACHE",
     "What to do, and the cache's folder or a single file of it. show: summarise the contents, which is the default. "
     "verify: read everything and name what is damaged. index: rebuild the index. export: write the images as files, "
@@ -45,7 +45,7 @@ _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
 )
 def cache(
     session: Session,
-    words: Annotated[list[str], _WORDS],
+    arguments: Annotated[list[str], _ARGUMENTS],
     out: Annotated[Path | None, _OUT] = None,
     count: Annotated[int, _COUNT] = 64,
     split: Annotated[str | None, _SPLIT] = None,
@@ -56,7 +56,7 @@ def cache(
 
     verify exits with 3 if anything is damaged, and with 4 if files are still missing.
     """
-    action, path = _action_and_path(words)
+    action, path = _action_and_path(arguments)
     if action in ("verify", "index") and (out is not None or split is not None):
         raise UsageError("--out" if out is not None else "--split", "is for hpc cache show and export")
     if action == "export":
@@ -70,17 +70,17 @@ def cache(
     return _show(path, out, count, split, seed)
 
 
-def _action_and_path(words: Sequence[str]) -> tuple[str, Path]:
+def _action_and_path(arguments: Sequence[str]) -> tuple[str, Path]:
     """The action and the cache that the arguments name; a cache alone is shown."""
-    if len(words) == 1 and words[0] not in _ACTIONS:
-        return "show", Path(words[0])
-    if len(words) == 1:
-        raise UsageError("CACHE", "is missing", expected=f"hpc cache {words[0]} CACHE")
-    if len(words) > 2:
-        raise UsageError(words[2], "is one argument too many", expected=f"hpc cache {words[0]} CACHE")
-    if words[0] not in _ACTIONS:
-        raise UsageError(words[0], "there is no such action", expected=", ".join(_ACTIONS))
-    return words[0], Path(words[1])
+    if len(arguments) == 1 and arguments[0] not in _ACTIONS:
+        return "show", Path(arguments[0])
+    if len(arguments) == 1:
+        raise UsageError("CACHE", "is missing", expected=f"hpc cache {arguments[0]} CACHE")
+    if len(arguments) > 2:
+        raise UsageError(arguments[2], "is one argument too many", expected=f"hpc cache {arguments[0]} CACHE")
+    if arguments[0] not in _ACTIONS:
+        raise UsageError(arguments[0], "there is no such action", expected=", ".join(_ACTIONS))
+    return arguments[0], Path(arguments[1])
 
 
 def _export(session: Session, path: Path, out: Path | None, split: str | None) -> CommandResult:
