@@ -106,8 +106,8 @@ class NetworkOptions(Options):
 
     weights: str = option(
         "",
-        "Body network: a file, a run of hpc train nbf, or a name of hpc weights list; `method=nbf` shows what it "
-        "predicts.",
+        "Body network, whose predictions `method=nbf` shows: a file, a run of hpc train nbf, or a name of hpc weights "
+        "list.",
         value="FILE|RUN",
         unset="the shipped one",
     )
