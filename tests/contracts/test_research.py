@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from humanpose_cli.cli.command import build_command
-from humanpose_cli.cli.table import command_in, command_names
+from humanpose_cli.cli.table import COMMANDS, command_in, command_names
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "research"
-NOTES = sorted(path for path in FOLDER.glob("*.md") if "## Results\n" in path.read_text("utf-8"))
+NOTES = sorted(path for path in FOLDER.glob("*.md") if path.name != "index.md")
 WHEN = re.compile(r"\b20\d\d-\d\d-\d\d\b|\bcommit [0-9a-f]{8}\b")
-COMMAND = re.compile(r"(?:hpc|torchrun|python (?:benchmarks|tools)/\w+\.py)(?: |$)")
+COMMAND = re.compile(r"(?:hpc|torchrun) |python (?:benchmarks|tools)/\w+\.py(?: |$)")
 FIGURE = re.compile(r"\| *(?:\*\*)?[+−-]?\.?\d")
 NOT_KEPT = re.compile(r"\bnot\s+kept\b")
 
@@ -55,8 +55,8 @@ def commands(text: str) -> list[str]:
 
 
 def is_name(line: str) -> bool:
-    words = line.split()
-    return words[0] == "hpc" and " ".join(words[1:]) in {*command_names(), ""}
+    program, *words = line.split()
+    return program == "hpc" and " ".join(words) in {*COMMANDS, *command_names(), "--help"}
 
 
 @functools.cache
