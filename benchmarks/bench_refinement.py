@@ -24,7 +24,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.demo.show import DemoClip
+from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit

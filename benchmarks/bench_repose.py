@@ -19,7 +19,7 @@ import cv2
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import key_poses
-from humanpose_cli.demo.show import DemoClip
+from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.images import read_image, write_image

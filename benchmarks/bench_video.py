@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.demo.show import DemoClip
+from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.fitting import fitter as fitter_module
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.keypoints import fit_keypoints

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from helpers.walking_person import Walk
 
     from humanpose_cli.avatar.mesh import MeshReposer
-    from humanpose_cli.demo.show import DemoClip
+    from humanpose_cli.demo.clip import DemoClip
 
 gc.disable()
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as humanpose_cli does, which some tests import after ONNX Runtime
@@ -59,7 +59,7 @@ def plot_of_losses() -> Iterator[Callable[..., None] | None]:
 def clip() -> DemoClip:
     """The demo's clip: a drawn person whose truth is known."""
     from humanpose_cli.body.body import default_body
-    from humanpose_cli.demo.show import DemoClip
+    from humanpose_cli.demo.clip import DemoClip
 
     return DemoClip.make(default_body())
 

@@ -25,7 +25,7 @@ from humanpose_cli.avatar.frame_texture import read_texture, texture_png
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
-from humanpose_cli.export.grounding import on_the_ground
+from humanpose_cli.export.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -74,9 +74,7 @@ def fitted(clip: Path, work: Path) -> tuple[Fit, Image8]:
 def on_stage(fit: Fit, body: Body) -> Tensor:
     """The person's surfaces (T, V, 3) in a world with a floor."""
     grounded = on_the_ground(fit, body)
-    rows = grounded.rows_of(grounded.largest_track)
-    camera = torch.from_numpy(grounded.world_to_camera[grounded.frame_index[rows]])
-    return (body_vertices(body, grounded, rows) - camera[:, None, :3, 3]) @ camera[:, :3, :3]
+    return world_vertices(grounded, grounded.rows_of(grounded.largest_track), body)
 
 
 def overlaid(fit: Fit, body: Body, pixels: Image8, frame: int) -> Image8:

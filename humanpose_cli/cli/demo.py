@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from humanpose_cli.cli.options import Device, Out, Threads, VideoCodecOption
+from humanpose_cli.cli.options import Device, Out, Threads, VideoCodecOption, option
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
+
+_CLIP = option(
+    "--clip FILE", "A video of a person to show first. Default: the drawn clip with known truth.", show_default=False
+)
 
 
 @command(
@@ -17,32 +22,38 @@ from humanpose_cli.core.result import CommandResult, ItemResult, Status
         ("ssim_reposed", "SSIM reposed", "Similarity of the reposed frame to the true image of that pose; 1 is equal."),
         ("ssim_copied", "SSIM copied", "The same for the unchanged frame."),
     ),
-    examples=("hpc demo", "hpc demo --out /tmp/demo --json"),
+    examples=("hpc demo", "hpc demo --clip clip.mp4 --out /tmp/demo"),
 )
 def demo(
     session: Session,
     out: Out = Path("demo"),
+    clip: Annotated[Path | None, _CLIP] = None,
     video_codec: VideoCodecOption = "h264",
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
-    """Fit and repose a photograph and a clip with known truth, and show the results on a page.
+    """Fit, view and repose example people, and show the results on a page.
 
-    Prints the errors of the fit of the clip, and the similarity of a reposed frame to the true image of its new pose.
+    Prints the errors of the fit of a drawn clip, and the similarity of a reposed frame to the true image of its pose.
+    The page, index.html, names the command that makes each result.
     """
     import time
     from dataclasses import asdict
 
-    from humanpose_cli.demo.show import run_demo
+    from humanpose_cli.demo.show import NEXT, run_demo
     from humanpose_cli.io.atomic import ensure_folder
+    from humanpose_cli.io.video import probe_video
+
+    if clip is not None:
+        probe_video(clip)
 
     started = time.perf_counter()
     with session.item("demo"):
         folder, step = ensure_folder(out), session.reporter.step
-        made = run_demo(folder, step, device=device, threads=threads, video_codec=video_codec)
+        made = run_demo(folder, step, clip=clip, device=device, threads=threads, video_codec=video_codec)
     similarity = {"ssim_reposed": made.ssim_reposed, "ssim_copied": made.ssim_copied}
     outputs = tuple(str(path) for path in made.outputs)
     details = {**asdict(made.errors), **similarity}
     item = ItemResult("demo", Status.SUCCESS, outputs, time.perf_counter() - started, details=details)
-    session.reporter.info(f"open {made.page} in a browser")
-    return CommandResult("demo", Status.SUCCESS, (item,))
+    messages = (f"open {made.page} in a browser", f"next, with a photograph of yours: {NEXT[0]}")
+    return CommandResult("demo", Status.SUCCESS, (item,), messages)

@@ -28,7 +28,7 @@ COMMANDS = {
     "weights": "List, download and verify weights.",
     "cache": "Show what a dataset cache holds, verify it, rebuild its index, or export its images.",
     "ledger": "Show what failed in an output folder, which machine did what, and how fast.",
-    "demo": "Fit and repose a photograph and a clip with known truth, and show the results on a page.",
+    "demo": "Fit, view and repose example people, and show the results on a page.",
     "doctor": "Check what works on this machine and how to repair the rest.",
 }
 SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {

@@ -1,306 +1,65 @@
-"""What `hpc demo` does: a photograph and a clip with known truth, each fitted and reposed, and the page about them."""
+"""What `hpc demo` makes: fits, views from the side and in 3-D, reposed people, a failure, and the page about them."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from humanpose_cli.body.body import Body, PosedBody
-from humanpose_cli.body.parts import PARTS12
+from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses, pose_library
-from humanpose_cli.body.texture import TexelMap
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.demo.clip import DemoClip, drawn_pair
+from humanpose_cli.demo.page import Figure, Section, index_page
+from humanpose_cli.export.exporter import textures_of_fit
+from humanpose_cli.export.grounding import on_the_ground, world_vertices
+from humanpose_cli.export.viewing import view
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.items import fit_item
 from humanpose_cli.fitting.options import fit_outputs
-from humanpose_cli.fitting.overlays import body_vertices, overlay_image
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.io.atomic import write_npz, write_text
-from humanpose_cli.io.fit_files import FitRecord, write_fit
+from humanpose_cli.io.atomic import write_bytes, write_npz, write_text
+from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.io.pose_files import AXES, RotationTarget
-from humanpose_cli.io.video import VideoCodec, VideoWriter
+from humanpose_cli.io.pose_files import AXES, RotationTarget, read_pose
+from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
-from humanpose_cli.rendering.html_page import html_page
-from humanpose_cli.rendering.shading import render_people
-from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.rendering.overlay import person_colour
+from humanpose_cli.rendering.stage import Stage
+from humanpose_cli.rendering.surfaces import Surface
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.scene import ReposeOptions
 
 Array = NDArray[Any]
 
-_SKIN, _HAIR, _SHIRT, _STRIPE = (206, 160, 132), (66, 44, 32), (36, 78, 118), (226, 222, 208)
-_TROUSERS, _SHOES, _LIPS, _IRIS, _WHITE = (74, 70, 66), (38, 34, 34), (176, 96, 90), (52, 40, 34), (236, 232, 226)
-_STRIPE_METRES = 0.085
-_BELT = 0.03  # metres above the pelvis joint, where the shirt ends
-_SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
-_LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank")
+NEXT = (
+    "hpc fit your-photo.jpg",
+    "hpc view hpc-out/fit/your-photo.jpg.fit.npz --frames your-photo.jpg --texture frames",
+    "hpc repose your-photo.jpg traffic.npz",
+)
+"""Commands for a photograph of the user's, in the folder of the demo."""
 
-
-def _paint_outfit(body: Body, size: int = 1024) -> NDArray[np.uint8]:
-    """A texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
-    texels = TexelMap(body.uv, body.uv_faces, size)
-    position = texels.interpolate(body.template.numpy(), body.faces)  # (size, size, 3) metres, on the resting body
-    one_hot = np.eye(len(PARTS12), dtype=np.float32)[PARTS12.labels(body.part_labels).numpy()]
-    part = texels.interpolate(one_hot, body.faces).argmax(-1)
-    colour = np.full((size, size, 3), _SKIN, np.float32)
-    colour[_among(part, _LEG_PARTS)] = _TROUSERS
-    shirt = _among(part, _SHIRT_PARTS) | (_among(part, ("pelvis",)) & (position[..., 1] > _BELT))
-    colour[shirt] = _SHIRT
-    colour[shirt & ((position[..., 1] / _STRIPE_METRES) % 1 < 0.4)] = _STRIPE
-    feet = SMPL24.indices(("left_ankle", "right_ankle", "left_foot", "right_foot"))
-    is_foot = np.isin(body.part_labels.numpy(), feet).astype(np.float32)
-    colour[texels.interpolate(is_foot[:, None], body.faces)[..., 0] > 0.5] = _SHOES
-    _paint_head(body, colour, part, position)
-    _weave(colour, position)
-    texels.bleed(colour)
-    return np.clip(colour, 0, 255).astype(np.uint8)
-
-
-def _among(part: Array, names: tuple[str, ...]) -> Array:
-    return np.isin(part, [PARTS12.names.index(name) for name in names])
-
-
-def _paint_head(body: Body, colour: Array, part: Array, position: Array) -> None:
-    points = body.landmarks("face13")
-    at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
-    head = _among(part, ("head", "neck"))
-    ear, eye = at["left_ear"], at["left_eye"]
-    behind = position[..., 2] < ear[2] + 0.015
-    crown = position[..., 1] > eye[1] + 0.055
-    colour[head & (position[..., 1] > ear[1] - 0.05) & (behind | crown)] = _HAIR
-    for side in ("left", "right"):
-        _dot(colour, head, position, at[f"{side}_eye"], (0.013, 0.006), _WHITE)
-        _dot(colour, head, position, at[f"{side}_eye"], (0.006, 0.006), _IRIS)
-        _dot(colour, head, position, at[f"{side}_eye"] + np.array([0, 0.022, 0]), (0.018, 0.004), _HAIR)
-    mouth = (at["left_mouth"] + at["right_mouth"]) / 2
-    _dot(colour, head, position, mouth, (abs(at["left_mouth"][0]), 0.007), _LIPS)
-
-
-def _dot(
-    colour: Array, head: Array, position: Array, centre: Array, radii: tuple[float, float], paint: tuple[int, int, int]
-) -> None:
-    """An ellipse on the front of the head, radii in metres along x and y."""
-    offset = (position[..., :2] - centre[:2]) / np.asarray(radii, np.float32)
-    colour[head & (position[..., 2] > 0.04) & ((offset**2).sum(-1) < 1)] = paint
-
-
-def _weave(colour: Array, position: Array) -> None:
-    """Slow and fast variations of brightness, as cloth and skin have; a function of the position on the body."""
-    grid = np.random.default_rng(0).normal(0, 1, (64, 64, 2)).astype(np.float32)
-    slow = gaussian_filter(grid[..., 0], 1.5, mode="wrap") * 3
-
-    def cell(metres: float) -> tuple[Array, Array]:
-        x, y = (np.floor(position[..., axis] / metres).astype(int) % 64 for axis in (0, 1))
-        return y, x
-
-    colour *= (1 + 0.05 * slow[cell(1 / 60)] + 0.03 * grid[..., 1][cell(1 / 400)])[..., None]
-
-
-_CLIP, _FRAMES = "soccer_01", slice(14, 104, 2)
-_SIZE = (480, 640)
-_FOCAL = 700.0
-_CAMERA_HEIGHT = 1.25
-_DISTANCE = 5.0
-_BETAS = (0.5, -0.6, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
-_LIGHT = Lighting(direction=(-0.5, -0.8, -0.5), ambient=0.45, rim=0.0)
-_Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
-
-
-@dataclass(frozen=True)
-class DemoClip:
-    """The clip: its camera, its true bodies, and its frames, drawn one by one.
-
-    frame_rate  frames a second; focal pixels; size (height, width)
-    rotations   (T, 24, 3, 3) relative, the pelvis maps body to camera axes
-    betas       (1, 10); trans (T, 3) metres, camera axes
-    """
-
-    body: Body
-    frame_rate: float
-    focal: float
-    size: tuple[int, int]
-    rotations: Tensor
-    betas: Tensor
-    trans: Tensor
-
-    @classmethod
-    def make(cls, body: Body) -> DemoClip:
-        """Place the motion before the camera, viewed obliquely from its side."""
-        motion = pose_library().clip(_CLIP)
-        poses, pelvis = motion.poses[_FRAMES], motion.pelvis[_FRAMES]
-        rotations = axis_angle_to_matrix(poses.view(len(poses), len(SMPL24), 3))
-        path = pelvis[-1] - pelvis[0]
-        heading = float(torch.atan2(path[0], path[2]))
-        # Walking slightly towards the camera, from left to right.
-        turn = axis_angle_to_matrix(torch.tensor([0.0, 1.35 - heading, 0.0]))
-        world_to_camera = _Y_UP_TO_CAMERA @ turn
-        rotations[:, SMPL24.index("pelvis")] = world_to_camera @ rotations[:, SMPL24.index("pelvis")]
-        centre = (pelvis.amin(0) + pelvis.amax(0)) / 2
-        offset = torch.tensor([centre[0], _CAMERA_HEIGHT, centre[2]])
-        trans = (pelvis - offset) @ world_to_camera.mT + torch.tensor([0.0, 0.0, _DISTANCE])
-        rate = motion.frame_rate / (_FRAMES.step or 1)
-        return cls(body, rate, _FOCAL, _SIZE, rotations, torch.tensor([_BETAS]), trans)
-
-    def __len__(self) -> int:
-        return len(self.rotations)
-
-    def posed(self, rows: slice = slice(None), *, vertices: bool = False) -> PosedBody:
-        """The true bodies of some frames, camera axes."""
-        return self.body.pose(self.rotations[rows], self.betas, self.trans[rows], vertices=vertices)
-
-    @property
-    def view(self) -> Camera:
-        """The camera."""
-        return Camera.of_image(self.size[::-1], self.focal)
-
-    def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """The images (H, W, 3) uint8, one by one."""
-        texture = Texture(_paint_outfit(self.body), self.body.uv, self.body.uv_faces)
-        background = _street(self.size, self.focal)
-        noise = np.random.default_rng(0)
-        for rotations, trans in zip(self.rotations, self.trans, strict=True):
-            image = self._compose(self._vertices(rotations, trans), texture, background)
-            yield np.clip(image + noise.normal(0, 2.0, image.shape), 0, 255).astype(np.uint8)
-
-    def image(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
-        """The same person before the same background in another pose: the truth that a reposed frame is held to."""
-        texture = Texture(_paint_outfit(self.body), self.body.uv, self.body.uv_faces)
-        return self._compose(self._vertices(rotations, trans), texture, _street(self.size, self.focal))
-
-    def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
-        """Where the person is in such an image: (H, W)."""
-        return render_people([Surface(self._vertices(rotations, trans), self.body.faces)], self.view)[..., 3] > 0.5
-
-    def _vertices(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        vertices = self.body.pose(rotations[None], self.betas, trans[None]).vertices
-        assert vertices is not None
-        return vertices[0]
-
-    def _compose(self, vertices: Tensor, texture: Texture, background: NDArray[np.float32]) -> NDArray[np.uint8]:
-        person = render_people(
-            [Surface(vertices, self.body.faces, texture=texture)], self.view, supersampling=2, lighting=_LIGHT
-        )
-        alpha = person[..., 3:]
-        # A soft dark patch on the ground below the person.
-        feet = vertices[vertices[:, 1].argmax()]
-        foot, radius = self.view.project(feet[None])[0].numpy(), 0.45 * self.focal / max(float(feet[2]), 0.5)
-        y, x = np.mgrid[: self.size[0], : self.size[1]].astype(np.float32)
-        distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
-        image = background * (1 - 0.45 * np.exp(-distance))[..., None]
-        return (person[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
-
-
-def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
-    """A brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; photographs of scikit-image."""
-    import skimage.data
-
-    height, width = size
-    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
-    ray_x, ray_y = (x - width / 2) / focal, (y - height / 2) / focal
-    wall_depth = _DISTANCE + 3.0
-    on_wall = ray_y * wall_depth < _CAMERA_HEIGHT
-    depth = np.where(on_wall, wall_depth, _CAMERA_HEIGHT / np.maximum(ray_y, 1e-3))
-    across, up = ray_x * depth, np.where(on_wall, ray_y * depth, depth)
-    bricks = _tile(skimage.data.brick().T, across, up, 2.4, wall_depth / focal)
-    grass = _tile(skimage.data.grass(), across, up, 1.2, 2 * wall_depth / focal)
-    wall = bricks * np.array([0.86, 0.66, 0.56], np.float32) + 40
-    lawn = grass * np.array([0.62, 0.86, 0.45], np.float32) + 18
-    return np.where(on_wall[..., None], wall, lawn).astype(np.float32)
-
-
-def _tile(
-    image: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], metres: float, metres_per_pixel: float
-) -> NDArray[np.float32]:
-    """A grey image repeated every `metres`, as (H, W, 3)."""
-    side = max(16, round(metres / metres_per_pixel))
-    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-    mapped = cv2.remap(
-        np.pad(small, ((0, 1), (0, 1)), mode="wrap"),
-        ((u / metres) % 1 * side).astype(np.float32),
-        ((v / metres) % 1 * side).astype(np.float32),
-        cv2.INTER_LINEAR,
-    )
-    return np.asarray(mapped, np.float32)[..., None]
-
-
-_STYLE = """
-h2{margin-top:2.5rem}.row{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1rem;align-items:end}
-figure{margin:0}img,video{width:100%;display:block;border-radius:4px}figcaption{font-size:.85rem;color:var(--dim)}
-table{border-collapse:collapse;margin:1rem 0}td{padding:.2rem 1.2rem .2rem 0}
-td.number{text-align:right;font-variant-numeric:tabular-nums}
-pre{background:var(--panel);border-radius:3px;padding:.6rem;overflow-x:auto}
-"""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """An image or video (.mp4) beside the page, with what it shows."""
-
-    file: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: heading, a paragraph, the command that gives the same, images, a table of figures."""
-
-    title: str
-    text: str
-    command: str
-    figures: Sequence[Figure]
-    table: Sequence[tuple[str, str]] = ()
-
-
-def index_page(sections: Sequence[Section]) -> str:
-    """The page, with the files beside it."""
-    facts = "People in images as 3-D bodies, and in new poses. Everything was made on this machine by hpc demo."
-    return html_page("humanpose-cli", facts, _STYLE, "".join(map(_section, sections)))
-
-
-def _section(section: Section) -> str:
-    figures = "".join(_figure(figure) for figure in section.figures)
-    rows = "".join(
-        f'<tr><td>{html.escape(name)}</td><td class="number">{html.escape(value)}</td></tr>'
-        for name, value in section.table
-    )
-    table = f"<table>{rows}</table>\n" if rows else ""
-    return (
-        f"<h2>{html.escape(section.title)}</h2>\n<p>{html.escape(section.text)}</p>\n"
-        f"<pre>{html.escape(section.command)}</pre>\n{table}"
-        f'<div class="row">{figures}</div>\n'
-    )
-
-
-def _figure(figure: Figure) -> str:
-    file, caption = html.escape(figure.file, quote=True), html.escape(figure.caption)
-    if figure.file.endswith(".mp4"):
-        shown = f'<video src="{file}" controls loop muted autoplay playsinline></video>'
-    else:
-        shown = f'<a href="{file}"><img src="{file}" alt="{caption}" loading="lazy"></a>'
-    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>\n"
-
-
-_STEPS = 7
-_POSES = ("wave", "arms_up", "hands_on_hips")
-# Key poses stand in a world whose y axis points up and face +z: turned to face the camera.
-_FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+_PARTS = 6
+_MOTION, _MOTION_FRAMES = "directing_traffic_01", slice(0, 90, 2)
+_POSES = ("wave", "arms_up")
+_LIMITS_POSE = "arms_wide_up"
+_SIDE = 90.0  # azimuth of the view from the side, degrees
+_SIDE_HEIGHT = 460  # of that view, pixels
+_Y_UP_TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
 @dataclass(frozen=True)
@@ -332,124 +91,284 @@ def run_demo(
     out: Path,
     progress: Progress = no_progress,
     *,
+    clip: Path | None = None,
     device: str = "auto",
     threads: int | None = None,
     video_codec: VideoCodec = "h264",
 ) -> Demo:
     """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
 
+    clip     a video of a person, shown first; None: the drawn clip
     device   of the networks: auto, cpu or cuda:N
     threads  of detection; None: as many as there are cores (four at most)
     """
-    done = count(1)
-
-    def step() -> None:
-        progress(next(done), _STEPS, "steps")
-
     with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
-        astronaut, written = _astronaut(reposer, out, step)
-        clip, more, errors, similarity = _clip(reposer, out, video_codec, step)
-    page = out / "index.html"
-    write_text(page, index_page([astronaut, clip]))
-    return Demo(page, (*written, *more, page), errors, *similarity)
+        work = _Work(reposer, out, video_codec, progress, [])
+        measured, errors, similarity, film = _drawn_clip(work.part(1))
+        first, last = [measured], []
+        if clip is not None:
+            own, film = _own_clip(work.part(2), clip)
+            first, last = [own], first
+        first += [_in_3d(work.part(3), film), _reposed(work.part(4), film), _two_people(work.part(5))]
+        sections = [*first, *last, _limits(work.part(6))]
+    page = work.path("index.html")
+    write_text(page, index_page(sections, NEXT))
+    return Demo(page, tuple(work.written), errors, *similarity)
 
 
-def _key_pose(name: str) -> BodyParams:
-    """A key pose (1, 72) that faces the camera."""
-    poses = key_poses()
-    rotations = poses.rotations[poses.names.index(name)].clone()
-    pelvis = SMPL24.index("pelvis")
-    rotations[pelvis] = _FACING @ rotations[pelvis]
-    return _one_pose(rotations, np.zeros((1, 3)))
+@dataclass(frozen=True)
+class _Film:
+    """A clip and its fit."""
+
+    path: Path
+    fit: Fit
 
 
-def _one_pose(rotations: torch.Tensor, trans: NDArray[np.floating]) -> BodyParams:
-    return BodyParams(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 10)), trans)
+@dataclass(frozen=True)
+class _Work:
+    """What the parts of the demo share: the models, the folder, and the files in the order written."""
+
+    reposer: Reposer
+    out: Path
+    video_codec: VideoCodec
+    progress: Progress
+    written: list[Path]
+
+    def part(self, number: int) -> _Work:
+        """The same with a progress that names the part."""
+
+        def progress(done: int, total: int | None, unit: str, /) -> None:
+            self.progress(done, total, f"part {number} of {_PARTS}, {unit}")
+
+        return replace(self, progress=progress)
+
+    def path(self, name: str) -> Path:
+        """Of a file that is about to be written."""
+        self.written.append(self.out / name)
+        return self.written[-1]
+
+    def fit(self, path: Path) -> Fit:
+        """As `hpc fit` does, with the overlay and a view from the side."""
+        (item,) = open_inputs([path])
+        outputs = fit_outputs(item, self.out)
+        self.written.extend(outputs)
+        fit = fit_item(self.reposer.fitter, item, outputs, video_codec=self.video_codec, progress=self.progress)
+        self._side_view(fit, self.path(_side_name(path)))
+        return fit
+
+    def _side_view(self, fit: Fit, path: Path) -> None:
+        """The bodies on their ground, drawn from the right of the image."""
+        body = fit.body_model()
+        world = on_the_ground(fit, body)
+        vertices = world_vertices(world, np.arange(len(world)), body)
+        width, height = fit.image_size[0].tolist()
+        stage = Stage.around(vertices, (2 * round(_SIDE_HEIGHT * width / height / 2), _SIDE_HEIGHT), _SIDE)
+
+        def drawn(frame: int) -> NDArray[np.uint8]:
+            rows = world.rows_for(frame)
+            colours = [person_colour(track) for track in world.track_id[rows].tolist()]
+            return stage.draw([Surface(vertices[r], body.faces, c) for r, c in zip(rows, colours, strict=True)])
+
+        if path.suffix == ".png":
+            write_image(path, drawn(0))
+            return
+        with VideoWriter(path, fit.frame_rate or DEFAULT_FRAME_RATE, codec=self.video_codec) as video:
+            for frame in range(fit.frame_count):
+                video.write(drawn(frame))
+                self.progress(frame + 1, fit.frame_count, "frames from the side")
 
 
-def _as_amass(pose: BodyParams) -> dict[str, Array]:
-    """The arrays of a pose in camera axes as an AMASS file, whose z axis is up."""
-    rotations = pose.tensors().rotations
-    pelvis = SMPL24.index("pelvis")
-    rotations[:, pelvis] = torch.from_numpy(AXES["z-up"].T.copy()).to(rotations) @ rotations[:, pelvis]
-    return {"poses": matrix_to_axis_angle(rotations).flatten(1).numpy(), "trans": np.zeros((len(rotations), 3))}
+def _side_name(path: Path) -> str:
+    return f"{path.name}.side{'.mp4' if path.suffix in VIDEO_SUFFIXES else '.png'}"
 
 
-def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[Section, list[Path]]:
-    import skimage.data
-
-    photo = skimage.data.astronaut()
-    scene = reposer.read(photo, name="astronaut.png")
-    step()
-    written = [out / "astronaut.png", out / "astronaut.png.fit.npz", out / "astronaut.png.overlay.jpg"]
-    write_image(written[0], photo)
-    write_fit(written[1], scene.record)
-    write_image(written[2], overlay_image(reposer.fitter.body, scene.record, photo))
-    figures = [Figure(written[0].name, "the photograph"), Figure(written[2].name, "the fitted body over it")]
-    for name in _POSES:
-        pose = _key_pose(name)
-        written.append(out / f"{name}.npz")
-        write_npz(written[-1], _as_amass(pose))
-        image = next(iter(scene.images(RotationTarget(pose)))).image
-        written.append(out / f"astronaut.{name}.png")
-        write_image(written[-1], image)
-        figures.append(Figure(written[-1].name, f"the same person: {name.replace('_', ' ')}"))
-    step()
-    section = Section(
-        "A photograph",
-        "Eileen Collins, photographed by NASA (public domain): only half of her is in the image, so the rest of the "
-        "body is what is likely.",
-        "hpc fit astronaut.png\n"
-        + "\n".join(f"hpc repose --input astronaut.png --target-pose {name}.npz" for name in _POSES),
-        figures,
-    )
-    return section, written
+def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
+    """An input, its overlay and its view from the side."""
+    shape = float(fit.image_size[0, 0] / fit.image_size[0, 1])
+    overlay = f"{path.name}.overlay{'.mp4' if path.suffix in VIDEO_SUFFIXES else '.jpg'}"
+    return [
+        Figure(path.name, "the input", shape),
+        Figure(overlay, "the fitted bodies over it", shape),
+        Figure(_side_name(path), "the same from the side", shape),
+    ]
 
 
-def _clip(
-    reposer: Reposer, out: Path, video_codec: VideoCodec, step: Callable[[], None]
-) -> tuple[Section, list[Path], ClipErrors, tuple[float, float]]:
-    clip = DemoClip.make(reposer.fitter.body)
-    video, first = out / "clip.mp4", None
-    with VideoWriter(video, clip.frame_rate, codec=video_codec) as writer:
-        for frame in clip.frames():
+def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], _Film]:
+    """The clip with known truth: fitted and measured, and its first frame reposed and compared."""
+    clip = DemoClip.make(work.reposer.fitter.body)
+    path, first = work.path("drawn.mp4"), None
+    with VideoWriter(path, clip.frame_rate, codec=work.video_codec) as writer:
+        for done, frame in enumerate(clip.frames(), 1):
             first = frame if first is None else first
             writer.write(frame)
+            work.progress(done, len(clip), "frames drawn")
     assert first is not None
-    step()
-    (item,) = open_inputs([video])
-    outputs = fit_outputs(item, out)
-    fitted = fit_item(reposer.fitter, item, outputs, video_codec=video_codec)
-    step()
-    errors = clip_errors(fitted, clip, reposer.fitter)
-    write_npz(out / "clip.truth.npz", {"joints3d": clip.posed().joints.numpy(), "betas": clip.betas.numpy()})
-    step()
-    reposed, truth, similarity = _repose_first_frame(reposer, clip, first, out)
-    step()
-    table = [
-        ("frames in which the person was found", f"{errors.found:.0%}"),
-        ("mean joint error, pelvis on pelvis (MPJPE)", f"{errors.mpjpe_mm:.0f} mm"),
-        ("mean joint error after alignment (PA-MPJPE)", f"{errors.pa_mpjpe_mm:.0f} mm"),
-        ("mean vertex error, pelvis on pelvis (PVE)", f"{errors.pve_mm:.0f} mm"),
-        (
-            "likeness of the reposed image to its truth (SSIM at the person: 1 is equal, 0 is unlike)",
-            f"{similarity[0]:.3f}",
-        ),
-        ("the same of the unchanged frame, as if nothing had been done", f"{similarity[1]:.3f}"),
-    ]
+    fit = work.fit(path)
+    errors = clip_errors(fit, clip, work.reposer.fitter)
+    write_npz(work.path("drawn.truth.npz"), {"joints3d": clip.posed().joints.numpy(), "betas": clip.betas.numpy()})
+    similarity = _similarity(work, clip, first)
     section = Section(
-        "A clip whose truth is known",
-        "A rendered person plays soccer, in a motion that nothing here was trained on. The fit sees only the video.",
-        "hpc fit clip.mp4",
-        [
-            Figure(outputs[1].name, "the fitted body over the video"),
-            Figure(reposed.name, "the first frame's person in another pose"),
-            Figure(truth.name, "how that pose really looks"),
+        "Measured against the truth",
+        "A drawn person plays soccer, in a motion that no network was trained on. The fit is given the video alone; "
+        "the true body of each frame is known, so its errors can be measured.",
+        ["hpc fit drawn.mp4 --out ."],
+        _fit_figures(path, fit),
+        table=[
+            ("frames in which the person was found", f"{errors.found:.0%}"),
+            ("mean joint error, pelvis on pelvis (MPJPE)", f"{errors.mpjpe_mm:.0f} mm"),
+            ("mean joint error after alignment (PA-MPJPE)", f"{errors.pa_mpjpe_mm:.0f} mm"),
+            ("mean vertex error, pelvis on pelvis (PVE)", f"{errors.pve_mm:.0f} mm"),
+            ("similarity of the first frame, reposed, to the true image (SSIM; 1 is equal)", f"{similarity[0]:.2f}"),
+            ("similarity of the unchanged frame to it", f"{similarity[1]:.2f}"),
         ],
-        table,
     )
-    written = [video, *outputs, out / "clip.truth.npz", reposed, truth]
-    return section, written, errors, similarity
+    return section, errors, similarity, _Film(path, fit)
+
+
+def _own_clip(work: _Work, clip: Path) -> tuple[Section, _Film]:
+    path = work.path(clip.name)
+    if path.resolve() != clip.resolve():
+        write_bytes(path, clip.read_bytes())
+    fit = work.fit(path)
+    section = Section(
+        "A video of a person",
+        "Pose and shape of the body in each frame, from a single camera. The view from the side shows what the camera "
+        "does not see: how far away each limb is.",
+        [f"hpc fit {shlex.quote(clip.name)} --out ."],
+        _fit_figures(path, fit),
+    )
+    return section, _Film(path, fit)
+
+
+def _in_3d(work: _Work, film: _Film) -> Section:
+    """The page of `hpc view`, with a texture made from the frames."""
+    fit, name = film.fit, film.path.name
+    source, fitted = shlex.quote(name), shlex.quote(f"{name}.fit.npz")
+    assert fit.images is not None
+    images = FitFrames(fit, fit.images, in_order=True)
+    textures = textures_of_fit(film.path, fit, "frames", images, work.progress)
+    page = view(fit, images, title=name, textures=textures, video_codec=work.video_codec, progress=work.progress)
+    page.save(work.path(f"{name}.html"))
+    return Section(
+        "In 3-D, with the colours of the frames",
+        "One file that opens in any browser without a network. Turn the person with the mouse; Through the camera puts "
+        "the body back over the video. hpc export writes the same motion as a file for Blender, Maya, Unreal or Unity.",
+        [f"hpc view {fitted} --frames {source} --texture frames --out ."],
+        [Figure(f"{name}.html", "the page that hpc view wrote")],
+    )
+
+
+def _reposed(work: _Work, film: _Film) -> Section:
+    """The last frame of a clip as a photograph, driven by a motion of the pose library and put into key poses."""
+    fit = film.fit
+    assert fit.images is not None
+    photo, row = work.path("photo.png"), int(fit.rows_of(fit.largest_track)[-1])
+    frame = int(fit.frame_index[row])
+    write_image(photo, fit.images.frame(frame))
+    shape = float(fit.image_size[frame, 0] / fit.image_size[frame, 1])
+    pelvis = SMPL24.index("pelvis")
+    facing = axis_angle_to_matrix(torch.from_numpy(fit.poses[row : row + 1, 3 * pelvis : 3 * pelvis + 3]))[0]
+    motion = work.path("traffic.npz")
+    write_npz(motion, _motion(facing, work.reposer.fitter.body))
+    commands, figures = ["hpc repose photo.png traffic.npz --out ."], [Figure(photo.name, "the photograph", shape)]
+    reposed = work.reposer.repose(photo, motion, progress=work.progress)
+    reposed.save(work.path("photo.traffic.mp4"), work.progress, video_codec=work.video_codec)
+    figures.append(Figure("photo.traffic.mp4", "the same person directs traffic", shape))
+    for name in _POSES:
+        pose = work.path(f"{name}.npz")
+        write_npz(pose, _key_pose(name, facing))
+        image = next(iter(reposed.scene.images(read_pose(pose)))).image
+        write_image(work.path(f"photo.{name}.png"), image)
+        commands.append(f"hpc repose photo.png {pose.name} --out .")
+        figures.append(Figure(f"photo.{name}.png", name.replace("_", " "), shape))
+    return Section(
+        "A photograph in other poses",
+        "The person of one photograph, driven by a recorded motion. Poses may also come from another photograph, a "
+        "video, a BVH or AMASS file. What the photograph hides is filled in.",
+        commands,
+        figures,
+    )
+
+
+def _two_people(work: _Work) -> Section:
+    path = work.path("two.png")
+    write_image(path, drawn_pair(work.reposer.fitter.body))
+    fit = work.fit(path)
+    return Section(
+        "Two people in one image",
+        "Each person has a body, a number and a colour of their own, and a place: the view from the side shows who is "
+        "nearer to the camera.",
+        ["hpc fit two.png --out ."],
+        _fit_figures(path, fit),
+    )
+
+
+def _limits(work: _Work) -> Section:
+    """A photograph without hips, which gives a doubtful fit, and one without people."""
+    import skimage.data
+
+    astronaut, cat = work.path("astronaut.png"), work.path("cat.png")
+    write_image(astronaut, skimage.data.astronaut())
+    write_image(cat, skimage.data.cat())
+    pose = work.path(f"{_LIMITS_POSE}.npz")
+    write_npz(pose, _key_pose(_LIMITS_POSE, _Y_UP_TO_CAMERA))
+    made = work.reposer.repose(astronaut, pose, progress=work.progress)
+    write_image(work.path("astronaut.overlay.jpg"), made.scene.record.overlay(image=made.scene.photo))
+    made.save(work.path(f"astronaut.{_LIMITS_POSE}.png"))
+    printed = [f"warning: {astronaut.name}: {warning}" for warning in made.warnings]
+    try:
+        work.reposer.repose(cat, pose, progress=work.progress)
+    except InputError as error:
+        printed.append(f"error: {error}".replace(str(cat), cat.name))
+    return Section(
+        "Where it stops",
+        "Eileen Collins's hips and legs are outside of the photograph: the fit is marked as doubtful, and most of what "
+        "is reposed is made up. In the photograph of a cat no person is found. What to do: take a photograph that "
+        "shows the person from head to feet, sharp, with the arms away from the body. The table of hpc fit and the "
+        "overlay mark doubtful fits.",
+        [f"hpc repose astronaut.png cat.png {pose.name} --out ."],
+        [
+            Figure("astronaut.overlay.jpg", "a fit that is marked as doubtful"),
+            Figure(f"astronaut.{_LIMITS_POSE}.png", "what reposing makes of it"),
+            Figure(cat.name, "no person"),
+        ],
+        printed="\n".join(printed),
+    )
+
+
+def _motion(facing: Tensor, body: Body) -> dict[str, Array]:
+    """A motion of the pose library as an AMASS file, turned to begin as the pelvis `facing` (3, 3), camera axes."""
+    motion = pose_library().clip(_MOTION)
+    rotations = axis_angle_to_matrix(motion.poses[_MOTION_FRAMES].unflatten(-1, (len(SMPL24), 3)))
+    turn = _turn_towards(rotations[0, SMPL24.index("pelvis")], facing)
+    rest = body.rest_joints(torch.zeros(1, 10))[0, SMPL24.index("pelvis")]
+    path = motion.pelvis[_MOTION_FRAMES] @ turn.mT - rest
+    rate = motion.frame_rate / (_MOTION_FRAMES.step or 1)
+    return {**_amass(turn, rotations, path), "mocap_framerate": np.float64(rate)}
+
+
+def _key_pose(name: str, facing: Tensor) -> dict[str, Array]:
+    """A key pose as an AMASS file, turned as the pelvis `facing` (3, 3), camera axes."""
+    rotations = key_poses()[name][None]
+    turn = _turn_towards(rotations[0, SMPL24.index("pelvis")], facing)
+    return _amass(turn, rotations, torch.zeros(1, 3))
+
+
+def _turn_towards(pelvis: Tensor, facing: Tensor) -> Tensor:
+    """The rotation (3, 3) about the vertical of a pelvis (3, 3) in a world with y up, after which its front points
+    where that of another one in camera axes does.
+    """
+    front, aim = pelvis[:, 2], _Y_UP_TO_CAMERA.mT @ facing[:, 2]
+    angle = torch.atan2(aim[0], aim[2]) - torch.atan2(front[0], front[2])
+    return axis_angle_to_matrix(torch.stack((torch.zeros(()), angle, torch.zeros(()))))
+
+
+def _amass(turn: Tensor, rotations: Tensor, path: Tensor) -> dict[str, Array]:
+    """The arrays of poses in a world with y up, turned, as an AMASS file, whose z axis is up."""
+    pelvis, rotations = SMPL24.index("pelvis"), rotations.clone()
+    to_z_up = torch.from_numpy(AXES["z-up"].T.copy()).to(rotations) @ _Y_UP_TO_CAMERA
+    rotations[:, pelvis] = to_z_up @ turn @ rotations[:, pelvis]
+    return {"poses": matrix_to_axis_angle(rotations).flatten(1).numpy(), "trans": (path @ to_z_up.mT).numpy()}
 
 
 def clip_errors(record: FitRecord, clip: DemoClip, fitter: Fitter) -> ClipErrors:
@@ -470,22 +389,16 @@ def clip_errors(record: FitRecord, clip: DemoClip, fitter: Fitter) -> ClipErrors
     )
 
 
-def _repose_first_frame(
-    reposer: Reposer, clip: DemoClip, frame: NDArray[np.uint8], out: Path
-) -> tuple[Path, Path, tuple[float, float]]:
-    scene = reposer.read(frame, name="clip")
-    rotations = _key_pose("wave").tensors().rotations[0]
-    pelvis = SMPL24.index("pelvis")
-    # Seen from the side that the frame shows, so that nothing has to be made up.
+def _similarity(work: _Work, clip: DemoClip, frame: NDArray[np.uint8]) -> tuple[float, float]:
+    """SSIM of the first frame, reposed, and of the unchanged frame, to the true image of the pose."""
+    scene = work.reposer.read(frame, name="drawn", progress=work.progress)
+    rotations, pelvis = key_poses()["wave"].clone(), SMPL24.index("pelvis")
+    # From the side that the frame shows, so that nothing has to be made up.
     rotations[pelvis] = clip.rotations[0, pelvis]
-    target = RotationTarget(_one_pose(rotations, scene.record.trans[:1]))
-    made = next(iter(scene.images(target))).image
-    true = clip.image(rotations, clip.trans[0])
-    paths = out / "clip.reposed.png", out / "clip.reposed.truth.png"
-    write_image(paths[0], made)
-    write_image(paths[1], true)
-    where = clip.silhouette(rotations, clip.trans[0])
-    return (*paths, (_ssim_at(made, true, where), _ssim_at(frame, true, where)))
+    pose = BodyParams(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 10)), scene.record.trans[:1])
+    made = next(iter(scene.images(RotationTarget(pose)))).image
+    true, where = clip.image(rotations, clip.trans[0]), clip.silhouette(rotations, clip.trans[0])
+    return _ssim_at(made, true, where), _ssim_at(frame, true, where)
 
 
 def _ssim_at(made: NDArray[np.uint8], true: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:

@@ -44,17 +44,21 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
         if len(with_feet):
             rows = with_feet
             if not fit.options.get("upright"):
-                down = tilt_of(_world_vertices(fit, with_feet, body), body)
+                down = tilt_of(world_vertices(fit, _few(with_feet), body), body)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
-        height = float((_world_vertices(fit, largest, body) @ down).max(1).values.quantile(_LOWEST))
+        height = float((world_vertices(fit, _few(largest), body) @ down).max(1).values.quantile(_LOWEST))
         turn = turn_between(down.double(), torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()
         cameras[frames, :3, :3] = cameras[frames, :3, :3] @ turn.T
         cameras[frames, :3, 3] += height * cameras[frames, :3, 1]
     return replace(fit, world_to_camera=cameras.astype(fit.world_to_camera.dtype))
 
 
-def _world_vertices(fit: Fit, rows: np.ndarray, body: Body) -> Tensor:
-    """The bodies (T, V, 3) of up to 24 of the rows, evenly chosen, metres in world axes."""
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_BODIES).round().astype(int))]
-    camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[chosen]].astype(np.float32))
-    return (body_vertices(body, fit, chosen) - camera[:, None, :3, 3]) @ camera[:, :3, :3]
+def world_vertices(fit: Fit, rows: np.ndarray, body: Body) -> Tensor:
+    """The bodies (R, V, 3) of some rows, metres in world axes."""
+    camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[rows]].astype(np.float32))
+    return (body_vertices(body, fit, rows) - camera[:, None, :3, 3]) @ camera[:, :3, :3]
+
+
+def _few(rows: np.ndarray) -> np.ndarray:
+    """Up to 24 of the rows, evenly chosen."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_BODIES).round().astype(int))]

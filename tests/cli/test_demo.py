@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from humanpose_cli.demo import show
 
 
 def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeypatch):
     asked = {}
 
-    def made(out, progress=None, *, device="auto", threads=None, video_codec=""):
-        asked.update(out=out, device=device, threads=threads, video_codec=video_codec)
+    def made(out, progress=None, *, clip=None, device="auto", threads=None, video_codec=""):
+        asked.update(out=out, clip=clip, device=device, threads=threads, video_codec=video_codec)
         page = out / "index.html"
         return show.Demo(page, (page,), show.ClipErrors(1.0, 50.0, 40.0, float("nan")), 0.5, 0.4)
 
@@ -18,6 +20,16 @@ def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeyp
         "demo", "--out", str(tmp_path / "d"), "--threads", "2", "--device", "cpu", "--video-codec", "vp9", "--json"
     )
     assert ran.code == 0
-    assert asked == {"out": tmp_path / "d", "device": "cpu", "threads": 2, "video_codec": "vp9"}
-    assert "index.html" in ran.err
+    assert asked == {"out": tmp_path / "d", "clip": None, "device": "cpu", "threads": 2, "video_codec": "vp9"}
+    assert "index.html" in json.loads(ran.out)["messages"][0]
+    assert json.loads(ran.out)["messages"][-1].endswith(show.NEXT[0])  # what to type next
     assert (ran.details["mpjpe_mm"], ran.details["pve_mm"]) == (50.0, None)
+
+
+def test_a_clip_that_is_no_video_is_refused_before_models_load(hpc, tmp_path, monkeypatch):
+    monkeypatch.setattr(show, "run_demo", None)
+    (tmp_path / "notes.mp4").write_text("no video")
+    ran = hpc("demo", "--out", str(tmp_path / "d"), "--clip", str(tmp_path / "notes.mp4"))
+    assert ran.code == 3
+    assert "notes.mp4: has no readable video frame" in ran.err
+    assert not (tmp_path / "d").exists()

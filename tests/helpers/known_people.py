@@ -10,7 +10,7 @@ import torch
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.demo.show import DemoClip
+from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 
 

@@ -52,6 +52,7 @@ async function main() {
   const mixer = new THREE.AnimationMixer(gltf.scene);
   const actions = gltf.animations.map(clip => mixer.clipAction(clip).play());
   let frame = 0, through = false, playing = false, started = 0;
+  const repeats = location.hash === "#play";
 
   // The camera of the frame, with its zoom and principal point, which glTF's camera does not know.
   function aim() {
@@ -109,8 +110,9 @@ async function main() {
     let next = frame;
     while (next < data.count - 1 && data.times[next + 1] <= seconds + 1e-4) next++;
     if (next !== frame) show(next, false);
-    if (next >= data.count - 1 || video?.ended) run(false);
-    else requestAnimationFrame(tick);
+    if (next < data.count - 1 && !video?.ended) requestAnimationFrame(tick);
+    else if (repeats) { show(0); run(true); }
+    else run(false);
   }
   for (const person of data.people) {  // GLTFLoader drops the dot of personN.body
     find(`#person${person.track}`).onchange = event => {
@@ -135,6 +137,7 @@ async function main() {
   home();
   document.body.dataset.ready = gltf.scene.children.length;
   if (location.hash === "#through") look(true);
+  if (repeats && data.count > 1) run(true);
 }
 
 main().catch(error => { find("#stage").textContent = `This page cannot be shown: ${error.message ?? error}`; });

@@ -1,0 +1,269 @@
+"""The people that the demo draws: a clip with known truth, and two people in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.parts import PARTS12
+from humanpose_cli.body.pose_library import key_poses, pose_library
+from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
+
+Array = NDArray[Any]
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """Colours of a drawn person."""
+
+    skin: Colour = (206, 160, 132)
+    hair: Colour = (66, 44, 32)
+    shirt: Colour = (36, 78, 118)
+    stripe: Colour = (226, 222, 208)
+    trousers: Colour = (74, 70, 66)
+    shoes: Colour = (38, 34, 34)
+
+
+_LIPS, _IRIS, _WHITE = (176, 96, 90), (52, 40, 34), (236, 232, 226)
+_STRIPE_METRES = 0.085
+_BELT = 0.03  # metres above the pelvis joint, where the shirt ends
+_SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
+_LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank")
+
+
+def _paint_outfit(body: Body, outfit: Outfit, size: int = 1024) -> NDArray[np.uint8]:
+    """A texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
+    texels = TexelMap(body.uv, body.uv_faces, size)
+    position = texels.interpolate(body.template.numpy(), body.faces)  # (size, size, 3) metres, on the resting body
+    one_hot = np.eye(len(PARTS12), dtype=np.float32)[PARTS12.labels(body.part_labels).numpy()]
+    part = texels.interpolate(one_hot, body.faces).argmax(-1)
+    colour = np.full((size, size, 3), outfit.skin, np.float32)
+    colour[_among(part, _LEG_PARTS)] = outfit.trousers
+    shirt = _among(part, _SHIRT_PARTS) | (_among(part, ("pelvis",)) & (position[..., 1] > _BELT))
+    colour[shirt] = outfit.shirt
+    colour[shirt & ((position[..., 1] / _STRIPE_METRES) % 1 < 0.4)] = outfit.stripe
+    feet = SMPL24.indices(("left_ankle", "right_ankle", "left_foot", "right_foot"))
+    is_foot = np.isin(body.part_labels.numpy(), feet).astype(np.float32)
+    colour[texels.interpolate(is_foot[:, None], body.faces)[..., 0] > 0.5] = outfit.shoes
+    _paint_head(body, outfit, colour, part, position)
+    _weave(colour, position)
+    texels.bleed(colour)
+    return np.clip(colour, 0, 255).astype(np.uint8)
+
+
+def _among(part: Array, names: tuple[str, ...]) -> Array:
+    return np.isin(part, [PARTS12.names.index(name) for name in names])
+
+
+def _paint_head(body: Body, outfit: Outfit, colour: Array, part: Array, position: Array) -> None:
+    points = body.landmarks("face13")
+    at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
+    head = _among(part, ("head", "neck"))
+    ear, eye = at["left_ear"], at["left_eye"]
+    behind = position[..., 2] < ear[2] + 0.015
+    crown = position[..., 1] > eye[1] + 0.055
+    colour[head & (position[..., 1] > ear[1] - 0.05) & (behind | crown)] = outfit.hair
+    for side in ("left", "right"):
+        _dot(colour, head, position, at[f"{side}_eye"], (0.013, 0.006), _WHITE)
+        _dot(colour, head, position, at[f"{side}_eye"], (0.006, 0.006), _IRIS)
+        _dot(colour, head, position, at[f"{side}_eye"] + np.array([0, 0.022, 0]), (0.018, 0.004), outfit.hair)
+    mouth = (at["left_mouth"] + at["right_mouth"]) / 2
+    _dot(colour, head, position, mouth, (abs(at["left_mouth"][0]), 0.007), _LIPS)
+
+
+def _dot(colour: Array, head: Array, position: Array, centre: Array, radii: tuple[float, float], paint: Colour) -> None:
+    """An ellipse on the front of the head, radii in metres along x and y."""
+    offset = (position[..., :2] - centre[:2]) / np.asarray(radii, np.float32)
+    colour[head & (position[..., 2] > 0.04) & ((offset**2).sum(-1) < 1)] = paint
+
+
+def _weave(colour: Array, position: Array) -> None:
+    """Slow and fast variations of brightness, as cloth and skin have; a function of the position on the body."""
+    grid = np.random.default_rng(0).normal(0, 1, (64, 64, 2)).astype(np.float32)
+    slow = gaussian_filter(grid[..., 0], 1.5, mode="wrap") * 3
+
+    def cell(metres: float) -> tuple[Array, Array]:
+        x, y = (np.floor(position[..., axis] / metres).astype(int) % 64 for axis in (0, 1))
+        return y, x
+
+    colour *= (1 + 0.05 * slow[cell(1 / 60)] + 0.03 * grid[..., 1][cell(1 / 400)])[..., None]
+
+
+_CLIP, _FRAMES = "soccer_01", slice(14, 104, 2)
+_SIZE = (480, 640)
+_FOCAL = 700.0
+_CAMERA_HEIGHT = 1.25
+_DISTANCE = 5.0
+_BETAS = (0.5, -0.6, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
+_LIGHT = Lighting(direction=(-0.5, -0.8, -0.5), ambient=0.45, rim=0.0)
+_Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
+
+
+@dataclass(frozen=True)
+class DemoClip:
+    """The clip: its camera, its true bodies, and its frames, drawn one by one.
+
+    frame_rate  frames a second; focal pixels; size (height, width)
+    rotations   (T, 24, 3, 3) relative, the pelvis maps body to camera axes
+    betas       (1, 10); trans (T, 3) metres, camera axes
+    """
+
+    body: Body
+    frame_rate: float
+    focal: float
+    size: tuple[int, int]
+    rotations: Tensor
+    betas: Tensor
+    trans: Tensor
+
+    @classmethod
+    def make(cls, body: Body) -> DemoClip:
+        """Place the motion before the camera, viewed obliquely from its side."""
+        motion = pose_library().clip(_CLIP)
+        poses, pelvis = motion.poses[_FRAMES], motion.pelvis[_FRAMES]
+        rotations = axis_angle_to_matrix(poses.view(len(poses), len(SMPL24), 3))
+        path = pelvis[-1] - pelvis[0]
+        heading = float(torch.atan2(path[0], path[2]))
+        # Walking slightly towards the camera, from left to right.
+        turn = axis_angle_to_matrix(torch.tensor([0.0, 1.35 - heading, 0.0]))
+        world_to_camera = _Y_UP_TO_CAMERA @ turn
+        rotations[:, SMPL24.index("pelvis")] = world_to_camera @ rotations[:, SMPL24.index("pelvis")]
+        centre = (pelvis.amin(0) + pelvis.amax(0)) / 2
+        offset = torch.tensor([centre[0], _CAMERA_HEIGHT, centre[2]])
+        trans = (pelvis - offset) @ world_to_camera.mT + torch.tensor([0.0, 0.0, _DISTANCE])
+        rate = motion.frame_rate / (_FRAMES.step or 1)
+        return cls(body, rate, _FOCAL, _SIZE, rotations, torch.tensor([_BETAS]), trans)
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    def posed(self, rows: slice = slice(None), *, vertices: bool = False) -> PosedBody:
+        """The true bodies of some frames, camera axes."""
+        return self.body.pose(self.rotations[rows], self.betas, self.trans[rows], vertices=vertices)
+
+    @property
+    def view(self) -> Camera:
+        """The camera."""
+        return Camera.of_image(self.size[::-1], self.focal)
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """The images (H, W, 3) uint8, one by one."""
+        texture = _dressed(self.body, Outfit())
+        background = _street(self.size, self.focal)
+        noise = np.random.default_rng(0)
+        for rotations, trans in zip(self.rotations, self.trans, strict=True):
+            image = _compose([self._surface(rotations, trans, texture)], self.view, background)
+            yield np.clip(image + noise.normal(0, 2.0, image.shape), 0, 255).astype(np.uint8)
+
+    def image(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
+        """The same person before the same background in another pose: the truth that a reposed frame is held to."""
+        surface = self._surface(rotations, trans, _dressed(self.body, Outfit()))
+        return _compose([surface], self.view, _street(self.size, self.focal))
+
+    def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
+        """Where the person is in such an image: (H, W)."""
+        return render_people([self._surface(rotations, trans)], self.view)[..., 3] > 0.5
+
+    def _surface(self, rotations: Tensor, trans: Tensor, texture: Texture | None = None) -> Surface:
+        vertices = self.body.pose(rotations[None], self.betas, trans[None]).vertices
+        assert vertices is not None
+        return Surface(vertices[0], self.body.faces, texture=texture)
+
+
+_PAIR = (
+    (-0.55, 3.9, "wave", 0.35, _BETAS, Outfit()),
+    (
+        0.5,
+        4.5,
+        "hands_on_hips",
+        -0.5,
+        (-0.8, 0.7, -0.3, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        Outfit((138, 94, 70), (28, 24, 24), (150, 52, 48), (158, 58, 52), (196, 182, 152), (222, 218, 210)),
+    ),
+)
+"""Metres to the right and away, key pose, radians that it is turned by, shape and outfit of two people."""
+_PAIR_SIZE, _PAIR_FOCAL = (720, 960), 1050.0
+
+
+def drawn_pair(body: Body) -> NDArray[np.uint8]:
+    """An image (H, W, 3) of two people, one farther away than the other."""
+    surfaces = []
+    for right, away, name, angle, shape, outfit in _PAIR:
+        rotations, betas = key_poses()[name].clone(), torch.tensor([shape])
+        turn = axis_angle_to_matrix(torch.tensor([0.0, angle, 0.0]))
+        rotations[SMPL24.index("pelvis")] = _Y_UP_TO_CAMERA @ turn @ rotations[SMPL24.index("pelvis")]
+        vertices = body.pose(rotations[None], betas, torch.zeros(1, 3)).vertices
+        assert vertices is not None
+        soles = float(vertices[0, :, 1].max())
+        placed = vertices[0] + torch.tensor([right, _CAMERA_HEIGHT - soles, away])
+        surfaces.append(Surface(placed, body.faces, texture=_dressed(body, outfit)))
+    view = Camera.of_image(_PAIR_SIZE[::-1], _PAIR_FOCAL)
+    image = _compose(surfaces, view, _street(_PAIR_SIZE, _PAIR_FOCAL))
+    noise = np.random.default_rng(0).normal(0, 2.0, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def _dressed(body: Body, outfit: Outfit) -> Texture:
+    return Texture(_paint_outfit(body, outfit), body.uv, body.uv_faces)
+
+
+def _compose(people: Sequence[Surface], view: Camera, background: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The people (V, 3) in camera axes before a background (H, W, 3), a soft dark patch on the ground below each."""
+    drawn = render_people(people, view, supersampling=2, lighting=_LIGHT)
+    alpha, image = drawn[..., 3:], background
+    y, x = np.mgrid[: background.shape[0], : background.shape[1]].astype(np.float32)
+    for person in people:
+        feet = person.vertices[person.vertices[:, 1].argmax()]
+        foot, radius = view.project(feet[None])[0].numpy(), 0.45 * view.focal / max(float(feet[2]), 0.5)
+        distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
+        image = image * (1 - 0.45 * np.exp(-distance))[..., None]
+    return (drawn[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
+
+
+def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
+    """A brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; photographs of scikit-image."""
+    import skimage.data
+
+    height, width = size
+    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
+    ray_x, ray_y = (x - width / 2) / focal, (y - height / 2) / focal
+    wall_depth = _DISTANCE + 3.0
+    on_wall = ray_y * wall_depth < _CAMERA_HEIGHT
+    depth = np.where(on_wall, wall_depth, _CAMERA_HEIGHT / np.maximum(ray_y, 1e-3))
+    across, up = ray_x * depth, np.where(on_wall, ray_y * depth, depth)
+    bricks = _tile(skimage.data.brick().T, across, up, 2.4, wall_depth / focal)
+    grass = _tile(skimage.data.grass(), across, up, 1.2, 2 * wall_depth / focal)
+    wall = bricks * np.array([0.86, 0.66, 0.56], np.float32) + 40
+    lawn = grass * np.array([0.62, 0.86, 0.45], np.float32) + 18
+    return np.where(on_wall[..., None], wall, lawn).astype(np.float32)
+
+
+def _tile(
+    image: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], metres: float, metres_per_pixel: float
+) -> NDArray[np.float32]:
+    """A grey image repeated every `metres`, as (H, W, 3)."""
+    side = max(16, round(metres / metres_per_pixel))
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    mapped = cv2.remap(
+        np.pad(small, ((0, 1), (0, 1)), mode="wrap"),
+        ((u / metres) % 1 * side).astype(np.float32),
+        ((v / metres) % 1 * side).astype(np.float32),
+        cv2.INTER_LINEAR,
+    )
+    return np.asarray(mapped, np.float32)[..., None]
