@@ -18,7 +18,7 @@ PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD
 
 help:
 	@echo 'make install   the package and its tools into .venv, at the versions of constraints.txt'
-	@echo 'make demo      fits and reposes people in example images; results in demo/'
+	@echo 'make demo      fits, views and reposes example people; a page shows them, demo/index.html'
 	@echo 'make test      the tests; PYTEST_ARGS="-k ledger" chooses some'
 	@echo 'make quick     the tests without the mark slow, in under a minute'
 	@echo 'make check     style, types and layers'
@@ -39,7 +39,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED)
-	@$(BIN)/hpc demo --out demo
+	@$(BIN)/hpc demo --out demo --clip docs/assets/balance.mp4
 
 test: $(INSTALLED)
 	$(PYTEST) $(PYTEST_ARGS)

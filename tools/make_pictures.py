@@ -1,4 +1,5 @@
-"""The two pictures of the README, docs/assets/hero.webp and clip.webp, from a clip of a man who balances.
+"""The two pictures of the README, docs/assets/hero.webp and clip.webp, and the clip that `make demo` shows,
+docs/assets/balance.mp4, from a video of a man who balances.
 
     python tools/make_pictures.py FOLDER
 
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import av
 import cv2
 import numpy as np
 import torch
@@ -50,6 +52,7 @@ FROM_THE_SIDE, IN_3D = 90.0, 35.0  # azimuths in degrees
 CLIP_STEP, CLIP_RATE = 4, 10.0  # every fourth frame of 60 a second, in slow motion
 NOISE = 11.0  # of the video, of 255
 CLIP_QUALITY = 48
+DEMO_SIZE, DEMO_STEP, DEMO_RATE, DEMO_QUALITY = (464, 600), 3, 20, 31  # every third frame of 60 a second, at its speed
 LABEL = (125, 133, 144)
 
 
@@ -122,8 +125,22 @@ def without_noise(shown: Image8, pixels: Image8) -> Image8:
     return np.where(moved[..., None] > 0, pixels, shown)
 
 
+def write_demo_clip(video: Path, path: Path) -> None:
+    """The clip of `make demo`: the cropped video, encoded slowly for few bytes."""
+    with av.open(str(path), "w") as container:
+        options = {"crf": str(DEMO_QUALITY), "preset": "veryslow", "tune": "film"}
+        stream = container.add_stream("libx264", rate=DEMO_RATE, options=options)
+        stream.width, stream.height, stream.pix_fmt = *DEMO_SIZE, "yuv420p"
+        (item,) = open_inputs([video])
+        for frame in item.frames():
+            if frame.index % DEMO_STEP == 0:
+                pixels = np.ascontiguousarray(cropped(frame.pixels, DEMO_SIZE))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
 def main() -> None:
-    """Make both pictures."""
+    """Make both pictures and the clip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with cam04.mp4")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "assets")
@@ -133,6 +150,7 @@ def main() -> None:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         arguments.out.mkdir(parents=True, exist_ok=True)
+        write_demo_clip(arguments.folder / CLIP, arguments.out / "balance.mp4")
         fit, texture = fitted(arguments.folder / CLIP, work)
     body = fit.body_model()
     surfaces = on_stage(fit, body)

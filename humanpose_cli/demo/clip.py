@@ -29,7 +29,7 @@ Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Outfit:
+class DrawnOutfit:
     """Colours of a drawn person."""
 
     skin: Colour = (206, 160, 132)
@@ -47,7 +47,7 @@ _SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
 _LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank")
 
 
-def _paint_outfit(body: Body, outfit: Outfit, size: int = 1024) -> NDArray[np.uint8]:
+def _paint_outfit(body: Body, outfit: DrawnOutfit, size: int = 1024) -> NDArray[np.uint8]:
     """A texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
     texels = TexelMap(body.uv, body.uv_faces, size)
     position = texels.interpolate(body.template.numpy(), body.faces)  # (size, size, 3) metres, on the resting body
@@ -71,7 +71,7 @@ def _among(part: Array, names: tuple[str, ...]) -> Array:
     return np.isin(part, [PARTS12.names.index(name) for name in names])
 
 
-def _paint_head(body: Body, outfit: Outfit, colour: Array, part: Array, position: Array) -> None:
+def _paint_head(body: Body, outfit: DrawnOutfit, colour: Array, part: Array, position: Array) -> None:
     points = body.landmarks("face13")
     at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
     head = _among(part, ("head", "neck"))
@@ -164,7 +164,7 @@ class DemoClip:
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """The images (H, W, 3) uint8, one by one."""
-        texture = _dressed(self.body, Outfit())
+        texture = _dressed(self.body, DrawnOutfit())
         background = _street(self.size, self.focal)
         noise = np.random.default_rng(0)
         for rotations, trans in zip(self.rotations, self.trans, strict=True):
@@ -173,7 +173,7 @@ class DemoClip:
 
     def image(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
         """The same person before the same background in another pose: the truth that a reposed frame is held to."""
-        surface = self._surface(rotations, trans, _dressed(self.body, Outfit()))
+        surface = self._surface(rotations, trans, _dressed(self.body, DrawnOutfit()))
         return _compose([surface], self.view, _street(self.size, self.focal))
 
     def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
@@ -187,14 +187,14 @@ class DemoClip:
 
 
 _PAIR = (
-    (-0.55, 3.9, "wave", 0.35, _BETAS, Outfit()),
+    (-0.55, 3.9, "wave", 0.35, _BETAS, DrawnOutfit()),
     (
         0.5,
         4.5,
         "hands_on_hips",
         -0.5,
         (-0.8, 0.7, -0.3, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-        Outfit((138, 94, 70), (28, 24, 24), (150, 52, 48), (158, 58, 52), (196, 182, 152), (222, 218, 210)),
+        DrawnOutfit((138, 94, 70), (28, 24, 24), (150, 52, 48), (158, 58, 52), (196, 182, 152), (222, 218, 210)),
     ),
 )
 """Metres to the right and away, key pose, radians that it is turned by, shape and outfit of two people."""
@@ -205,7 +205,7 @@ def drawn_pair(body: Body) -> NDArray[np.uint8]:
     """An image (H, W, 3) of two people, one farther away than the other."""
     surfaces = []
     for right, away, name, angle, shape, outfit in _PAIR:
-        rotations, betas = key_poses()[name].clone(), torch.tensor([shape])
+        rotations, betas = key_pose(name), torch.tensor([shape])
         turn = axis_angle_to_matrix(torch.tensor([0.0, angle, 0.0]))
         rotations[SMPL24.index("pelvis")] = _Y_UP_TO_CAMERA @ turn @ rotations[SMPL24.index("pelvis")]
         vertices = body.pose(rotations[None], betas, torch.zeros(1, 3)).vertices
@@ -219,7 +219,13 @@ def drawn_pair(body: Body) -> NDArray[np.uint8]:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def _dressed(body: Body, outfit: Outfit) -> Texture:
+def key_pose(name: str) -> Tensor:
+    """(24, 3, 3) rotations of a key pose, which faces +z in a world with y up."""
+    poses = key_poses()
+    return poses.rotations[poses.names.index(name)].clone()
+
+
+def _dressed(body: Body, outfit: DrawnOutfit) -> Texture:
     return Texture(_paint_outfit(body, outfit), body.uv, body.uv_faces)
 
 

@@ -14,11 +14,11 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.pose_library import key_poses, pose_library
+from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.demo.clip import DemoClip, drawn_pair
+from humanpose_cli.demo.clip import DemoClip, drawn_pair, key_pose
 from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.export.exporter import textures_of_fit
 from humanpose_cli.export.grounding import on_the_ground, world_vertices
@@ -349,7 +349,7 @@ def _motion(facing: Tensor, body: Body) -> dict[str, Array]:
 
 def _key_pose(name: str, facing: Tensor) -> dict[str, Array]:
     """A key pose as an AMASS file, turned as the pelvis `facing` (3, 3), camera axes."""
-    rotations = key_poses()[name][None]
+    rotations = key_pose(name)[None]
     turn = _turn_towards(rotations[0, SMPL24.index("pelvis")], facing)
     return _amass(turn, rotations, torch.zeros(1, 3))
 
@@ -392,7 +392,7 @@ def clip_errors(record: FitRecord, clip: DemoClip, fitter: Fitter) -> ClipErrors
 def _similarity(work: _Work, clip: DemoClip, frame: NDArray[np.uint8]) -> tuple[float, float]:
     """SSIM of the first frame, reposed, and of the unchanged frame, to the true image of the pose."""
     scene = work.reposer.read(frame, name="drawn", progress=work.progress)
-    rotations, pelvis = key_poses()["wave"].clone(), SMPL24.index("pelvis")
+    rotations, pelvis = key_pose("wave"), SMPL24.index("pelvis")
     # From the side that the frame shows, so that nothing has to be made up.
     rotations[pelvis] = clip.rotations[0, pelvis]
     pose = BodyParams(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 10)), scene.record.trans[:1])
