@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
+from inspect import getdoc
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from helpers.python_sources import ROOT
 
+import humanpose_cli
 from tools.site.hooks import FENCE, included, slug
 
 DOCS = ROOT / "docs"
@@ -79,6 +82,15 @@ def test_addresses_are_well_formed(path):
     assert {address.scheme for address in addresses} <= {"https", "mailto"}
     hosts = [address.hostname or "" for address in addresses if address.scheme == "https"]
     assert [host for host in hosts if not re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}", host)] == []
+
+
+@pytest.mark.slow
+def test_every_public_name_stands_on_a_page_of_the_python_reference():
+    pages = [page.read_text("utf-8") for page in (DOCS / "reference" / "api").glob("*.md")]
+    described = [path for text in pages for path in re.findall(r"^::: (\S+)$", text, re.MULTILINE)]
+    assert set(humanpose_cli.__all__) - {"__version__"} <= {path.rpartition(".")[2] for path in described}
+    found = {path: pkgutil.resolve_name(path) for path in described}
+    assert all(getdoc(thing) for thing in found.values())
 
 
 def test_the_checks_find_what_they_should(tmp_path):
