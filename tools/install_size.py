@@ -26,7 +26,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-LISTED = 1.0  # MB from which a distribution has a row of its own
+LISTED = 4.0  # MB from which a distribution has a row of its own
 PROGRAMS = {
     "`hpc --help`": "from humanpose_cli.cli.main import main; main(['--help'])",
     "`import humanpose_cli`": "import humanpose_cli",
