@@ -7,6 +7,7 @@ finds its own items without asking the others, on any operating system and in an
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,16 @@ class Item:
     def name(self) -> str:
         """The label, or the key where there is none."""
         return self.label or self.key
+
+    @property
+    def short(self) -> str:
+        """The name relative to the input root, where it is a path below it."""
+        if self.root is None:
+            return self.name
+        below = os.path.relpath(self.name, self.root)
+        if below == os.curdir:
+            return Path(self.name).name
+        return self.name if below.startswith(os.pardir) else below
 
 
 def item_of(source: InputItem, outputs: Sequence[Path] = ()) -> Item:

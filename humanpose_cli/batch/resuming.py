@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def plan_items(items: Sequence[Item], batch: Batch) -> CommandResult:
     """What a run of these items would do; nothing is written. UsageError where it would refuse them."""
     earlier = EarlierRuns(batch, options_digest(batch.options), read_history(batch.out))
     earlier.refuse_conflicts(items)
-    results = [earlier.settled(item) or _planned_result(item) for item in items]
+    results = [replace(earlier.settled(item) or _planned_result(item), name=item.short) for item in items]
     status, code = combine_status(results)
     count = sum(result.status is Status.PLANNED for result in results)
     return CommandResult(batch.command, status, tuple(results), (f"dry run: {count} of {len(items)} to do",), code)

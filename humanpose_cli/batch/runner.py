@@ -227,7 +227,7 @@ class _Run:
                     break
                 settled = self.earlier.settled(item)
                 if settled is not None:
-                    self._finish(index, settled)
+                    self._finish(index, replace(settled, name=item.short))
                 else:
                     waiting.append(index)
                 if waiting and (index == len(items) - 1 or len(waiting) == self.batch.together()):
@@ -258,7 +258,7 @@ class _Run:
             if self._stopped:
                 return
             with self.stop.item() if self.stop is not None else nullcontext():
-                self._finish(index, self._do(items[index], mark, share))
+                self._finish(index, replace(self._do(items[index], mark, share), name=items[index].short))
 
     def _do(self, item: Item, mark: Fingerprint | Failure, prepared: float) -> ItemResult:
         """Work on an item, whose preparation took so many seconds, and record what became of it."""
@@ -266,7 +266,7 @@ class _Run:
             result = _failed(item, mark, 0.0)
             # What an earlier run made of it may come in useful again, when the input can be read again.
             return result if self.earlier.knows(item) else self._recorded(item, _NO_MARK, result)
-        self.progress.item_started(item.name)
+        self.progress.item_started(item.short)
         started = time.perf_counter() - prepared
         contents: Mapping[str, Any] = {}
         try:

@@ -91,7 +91,9 @@ class FitWork:
         step = self.session.reporter.step
         fit = fit_item(self.fitter, item.payload, item.outputs, video_codec=self.video_codec, progress=step)
         if not len(fit):
-            self.session.reporter.info(f"{item.label}: no person was found")
+            quick = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
+            remedy = "; `detector=thorough` searches longer" if self.fitter.options.detector in quick else ""
+            self.session.reporter.info(f"{item.short}: no person was found{remedy}")
         if "refinement" in fit.options:
             from humanpose_cli.refining.items import refined_summary
 

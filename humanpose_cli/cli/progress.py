@@ -261,7 +261,7 @@ class JsonDisplay:
     def item_finished(self, result: ItemResult) -> None:
         level = "error" if result.error else "info"
         details = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
-        self._record(level, "item", {"item": one_line(result.input), **details})
+        self._record(level, "item", {"item": one_line(result.shown), **details})
 
     def write(self, text: str, kind: str, style: str) -> bool:
         return False

@@ -130,7 +130,7 @@ def refine(
             task: FitWithFrames = item.payload
             fit = task.read(body, camera=camera, smplx=smplx)
             if "refinement" in fit.options:
-                session.reporter.info(f"{item.label}: was refined before; little or nothing may be left to improve")
+                session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             step = session.reporter.step
             written: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
             refined, outputs = refine_fit(refiner, fit, item.outputs, **written)

@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -220,8 +221,8 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
     headings = ["input", "status", *(column.heading for column in columns), *(["seconds"] if timed else [])]
     rows = []
     for item in items:
-        row = [_text(one_line(item.input)), _text(labels[item.status], _STYLES[item.status])]
-        row += [_text(one_line(cell)) for cell in _cells(item, columns)]
+        row = [_text(one_line(item.shown)), _text(labels[item.status], _STYLES[item.status])]
+        row += [_text(one_line(cell)) for cell in _cells(_with_short_error(item), columns)]
         rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if timed else [])])
     optional = {2 + i for i, column in enumerate(columns) if column.optional}
     parts: list[Any] = list(_fitted(headings, rows, optional))
@@ -232,6 +233,14 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
     if written := [output for item in result.items if item.status is not Status.PLANNED for output in item.outputs]:
         parts.append(_text(_where(written)))
     return _drawn(*parts)
+
+
+def _with_short_error(item: ItemResult) -> ItemResult:
+    """The item with an error that does not repeat its name, which stands in the same row."""
+    error = item.error or ""
+    for name in (item.input, os.path.abspath(item.input)):
+        error = error.removeprefix(f"{one_line(name)}: ")
+    return replace(item, error=error) if item.error else item
 
 
 def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> list[Any]:
@@ -309,10 +318,16 @@ def _text(text: str, style: str = "") -> Any:
 
 
 def _where(outputs: Sequence[str]) -> str:
-    """A few files by name, many by the folder they are all in."""
-    if len(outputs) <= _MAX_FILES:
+    """A few files by their names below the folder they are all in, many by that folder."""
+    folder = ""
+    with suppress(ValueError):  # Windows: several drives
+        folder = os.path.commonpath([os.path.dirname(output) for output in outputs])
+    if len(outputs) > _MAX_FILES:
+        return f"results: {len(outputs)} files in {one_line(folder or os.curdir)}"
+    if len(outputs) == 1 or not folder:
         return "\n".join(f"result: {one_line(output)}" for output in outputs)
-    return f"results: {len(outputs)} files in {one_line(os.path.commonpath(outputs))}"
+    below = [one_line(os.path.relpath(output, folder)) for output in outputs]
+    return "\n".join([f"results in {one_line(folder)}:", *(f"  {name}" for name in below)])
 
 
 def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:

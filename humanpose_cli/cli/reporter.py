@@ -217,7 +217,7 @@ class Reporter(BatchProgress):
             self.error(_about(result))
         elif self._brief is not None and result.status is Status.SUCCESS and not (alone and self.draws):
             said = ", ".join(filter(None, [self._brief(result.details), f"{result.seconds:.1f} s"]))
-            self.info(f"{result.input}  {said}")
+            self.info(f"{result.shown}  {said}")
 
     def item_over(self, *, keep: bool) -> None:
         """An item without a result of its own is done; `keep`: further items follow."""

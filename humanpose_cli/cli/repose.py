@@ -110,7 +110,7 @@ class ReposeWork:
         reposed = self.reposer.repose(item.payload, self.target, fit=self.fitted, progress=read)
         reposed.write(self.form, item.outputs, drawing, self.video_codec)
         for warning in reposed.warnings:
-            reporter.warn(f"{item.name}: {warning}")
+            reporter.warn(f"{item.short}: {warning}")
         details = {"poses": len(self.target), "visible": reposed.visible_fraction, "warnings": reposed.warnings}
         return Outcome(item.outputs, {**details, "method": ", ".join(sorted({*reposed.methods}))})
 
@@ -165,7 +165,7 @@ def repose(
     found = flags.inputs(session, photos, out, listed=listed, sequence=False)
     for source in found:
         if source.is_sequence:
-            session.reporter.info(f"{source.label}: the people of its first frame are reposed")
+            session.reporter.info(f"{source.label}: of this sequence, the first frame is reposed")
     if fit is not None and len(found) > 1:
         raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
     if fit is not None:
@@ -204,7 +204,7 @@ def repose(
             session.reporter.warn(warning)
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
         if numbered is not None and form == "image":
-            session.reporter.info("the target is one pose: it makes one image")
+            session.reporter.info("the target is one pose: one image is written")
         name = pose_name(pose)
         outputs = repose_outputs(list(found), out, form, target, name)
         part = f", frames {frames}" if frames is not None and form == "numbered" else ""  # of a shot made in parts

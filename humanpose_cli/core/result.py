@@ -28,7 +28,8 @@ class Status(str, Enum):
 class ItemResult:
     """What became of one item (an image or one sequence).
 
-    input    as the user would recognise it
+    input    as the user would recognise it: its path
+    name     a short form for tables, relative to the folder of all inputs; "" where there is none
     outputs  paths of the files written, in the order written
     error    one sentence, or None
     exit_code  what the command would exit with if this item's failure were the only one
@@ -42,6 +43,12 @@ class ItemResult:
     error: str | None = None
     exit_code: ExitCode = ExitCode.OK
     details: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The short form, else the input."""
+        return self.name or self.input
 
     def to_document(self) -> dict[str, Any]:
         """The item as JSON values; details never hide a fixed name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +24,23 @@ def natural_order(path: Path | str) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class SequenceVerdict:
-    """Whether images are one sequence, why (a clause), and the images in the order of their numbers."""
+    """Whether images are one sequence, what decides it (a phrase about the images), and the images in the order of
+    their numbers.
+
+    pattern  the numbered pattern (`f_%04d.png`) by which they are one sequence all the same; "" where there is none
+    """
 
     is_sequence: bool
     reason: str
     files: tuple[Path, ...]
+    pattern: str = ""
+
+    def message(self, folder: str) -> str:
+        """What is done with the images of a folder, and how they become one sequence."""
+        if self.is_sequence:
+            return f"{folder}: one sequence of {len(self.files)} images, {self.reason}"
+        remedy = f" ({os.path.join(folder, self.pattern)} makes them one sequence)" if self.pattern else ""
+        return f"{folder}: {len(self.files)} images {self.reason}, each taken on its own{remedy}"
 
 
 def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
@@ -37,40 +49,47 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
     """
     files = sorted(files, key=lambda path: natural_order(path.name))
 
-    def independent(reason: str) -> SequenceVerdict:
-        return SequenceVerdict(False, reason, tuple(files))
+    def independent(reason: str, pattern: str = "") -> SequenceVerdict:
+        return SequenceVerdict(False, reason, tuple(files), pattern)
 
     if len(files) < 2:
-        return independent("there is only one image")
-    numbers = _running_numbers([path.name for path in files])
-    if numbers is None:
-        return independent("their names are not one numbered series")
+        return independent("without a second one")
+    series = _numbered_series([path.name for path in files])
+    if series is None:
+        return independent("whose names are no numbered series")
+    numbers, pattern = series
     ordered = sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])
-    for (number, _), (following, _) in itertools.pairwise(ordered):
-        if following != number + 1:
-            return independent(
-                f"number {number} comes twice" if following == number else f"number {number + 1} is missing"
-            )
+    if len(set(numbers)) < len(numbers):
+        return independent("with a number that occurs twice")
+    if ordered[-1][0] - ordered[0][0] >= len(files):
+        return independent("with gaps in their numbers", pattern)
     sizes = _sizes([file for _, file in ordered])
     distinct = sorted(set(sizes.values()))
     if len(distinct) > 1:
         listed = ", ".join(f"{width} × {height}" for width, height in distinct[:3])
-        return independent(f"their sizes differ ({listed}{' …' if len(distinct) > 3 else ''})")
+        return independent(f"of different sizes ({listed}{' …' if len(distinct) > 3 else ''})", pattern)
     if not distinct:
-        return independent("none of them can be read")
+        return independent("that cannot be read")
     width, height = distinct[0]
-    reason = f"{len(files)} images of {width} × {height} with the numbers {ordered[0][0]} to {ordered[-1][0]}"
+    reason = f"{width} × {height}, numbers {ordered[0][0]} to {ordered[-1][0]}"
     return SequenceVerdict(True, reason, tuple(file for _, file in ordered))
 
 
-def _running_numbers(names: Sequence[str]) -> list[int] | None:
-    """The one number in which the names differ, or None if they differ in anything else."""
+def _numbered_series(names: Sequence[str]) -> tuple[list[int], str] | None:
+    """The one number in which the names differ, and their pattern; None if they differ in anything else."""
     split = [re.split(r"(\d+)", name) for name in names]
     if len({tuple(parts[::2]) for parts in split}) != 1:
         return None
-    columns = list(zip(*(parts[1::2] for parts in split), strict=True))
-    changing = [column for column in columns if len({int(digits) for digits in column}) > 1]
-    return [int(digits) for digits in changing[0]] if len(changing) == 1 else None
+    columns = zip(*split, strict=True)
+    changing = [i for i, column in enumerate(columns) if i % 2 and len(set(map(int, column))) > 1]
+    if len(changing) != 1:
+        return None
+    digits = [parts[changing[0]] for parts in split]
+    width = min(map(len, digits))
+    padded = any(text.startswith("0") for text in digits) and width > 1
+    parts = split[0]
+    parts[changing[0]] = f"%0{width}d" if padded else "%d"
+    return [int(text) for text in digits], "".join(parts)
 
 
 def _sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:

@@ -413,7 +413,9 @@ def read_image(path: Path | str) -> LoadedImage:
         except DECODING_ERRORS as error:
             raise _damaged(path, error) from error
         if _is_animated(image):
-            _log.warning("%s: is animated, and only its first frame is read; as a video all are", path)
+            _log.warning(
+                "%s: an animation, of which the first frame is used; convert it to a video to use all frames", path
+            )
     del opened, image  # pixels that are not needed any more
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))

@@ -467,14 +467,13 @@ class _Search:
             return [InputItem(key, "image", path, (path,), root, error=candidate.error)]
         files = list(dict.fromkeys(candidate.files))
         if self.sequence is None and candidate.numbered:
-            verdict = SequenceVerdict(True, "it is a numbered pattern", tuple(files))
+            verdict = SequenceVerdict(True, "by their numbered pattern", tuple(files))
         elif self.sequence is None:
             verdict = check_sequence(files)
         else:
             verdict = SequenceVerdict(self.sequence, "", tuple(sorted(files, key=natural_order)))
         if len(verdict.files) > 1 and verdict.reason:
-            kind = "one sequence" if verdict.is_sequence else "independent images"
-            self.choices.append(f"{_shown(path)}: {kind}, because {verdict.reason}")
+            self.choices.append(verdict.message(_shown(path)))
         if verdict.is_sequence:
             return [InputItem(key, "frames", path, verdict.files, root, self.range)]
         return [InputItem(key_of(file, root), "image", file, (file,), root) for file in verdict.files]
@@ -485,11 +484,11 @@ class _Search:
         if len(self.choices) > _MAX_MESSAGES:
             yield f"… and {len(self.choices) - _MAX_MESSAGES} more folders"
         for directory, count in self.passed_over.items():
-            yield f"{directory}: {_other_files(count)} passed over"
+            yield f"{directory}: {_other_files(count)} without an image or a video left out"
         if self.results_listed:
-            yield f"list: {_counted(self.results_listed, 'result')} of earlier runs passed over"
+            yield f"list: {_counted(self.results_listed, 'result')} of earlier runs left out"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
-            yield "the frame range has no effect: there is no sequence"
+            yield "`frames` picks frames of videos and sequences, and there are only images: all of them are taken"
 
 
 def _files_below(folder: Path, exclude: Collection[Path], errors: list[InputError]) -> Iterator[Path]:

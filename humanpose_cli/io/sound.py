@@ -106,7 +106,7 @@ class Sound:
         try:
             yield from parts
         except (av.FFmpegError, ValueError) as error:  # ValueError: its format changes on the way
-            _log.warning("%s: its sound breaks off (%s)", self._path, error)
+            _log.warning("%s: its sound is taken over up to where it is damaged (%s)", self._path, error)
 
     def __enter__(self) -> Sound:
         return self

@@ -224,7 +224,7 @@ class VideoReader:
     def _name(self, damaged: dict[Damage, list[int]]) -> None:
         named = [f"{damage}: {frame_list(frames)}" for damage, frames in damaged.items() if frames]
         if named:
-            _log.warning("%s is damaged (frames %s)", self.path, "; ".join(named))
+            _log.warning("%s: damaged in part (frames %s), all other frames are used", self.path, "; ".join(named))
 
     def _decode(self) -> Generator[_Decoded, None, None]:
         """Frames in the order of time; InputError after the last where the end of the file is missing."""

@@ -75,3 +75,18 @@ def test_whether_a_file_system_tells_cases_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "exists", lambda path: exists(path) or exists(path.with_name(path.name.swapcase())))
     monkeypatch.setattr(Path, "samefile", lambda path, other: path.name.lower() == Path(other).name.lower())
     assert ignores_case(new)
+
+
+@pytest.mark.parametrize(
+    ("label", "root", "short"),
+    [
+        ("photos/sub/a.jpg", "photos", "sub/a.jpg"),
+        ("/data/clips/a.mp4", "/data/clips", "a.mp4"),
+        ("clip/frames", "clip/frames", "frames"),
+        ("a.jpg", "/elsewhere", "a.jpg"),
+        ("a.jpg", None, "a.jpg"),
+    ],
+)
+def test_the_short_name_is_relative_to_the_input_root(label, root, short):
+    assert Item("key", (), label, None if root is None else Path(root).absolute()).short == short
+    assert Item("key", ()).short == "key"

@@ -332,7 +332,7 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
     line = ("repose", "--input", str(tmp_path / "clip.mp4"), "--target-pose", str(tmp_path / "pose.npy"))
     ran = hpc(*line, "--detector", "fast", "--out", str(tmp_path / "out"))
     assert ran.code == 3
-    assert "clip.mp4: the people of its first frame are reposed" in ran.err
+    assert "clip.mp4: of this sequence, the first frame is reposed" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +163,27 @@ def test_long_names_stay_whole(monkeypatch):
         monkeypatch.setenv("COLUMNS", str(width))
         text = table((item,))
         assert row.format(item.input) in text
-        assert text.splitlines()[-2:] == [f"result: {output}" for output in outputs]  # whole, to be copied
+        folder, name = outputs[0].rsplit("/", 1)
+        assert text.splitlines()[-3:] == [f"results in {folder}:", *[f"  {name}"] * 2]  # no line is broken
+
+
+def test_cells_and_results_are_relative_and_the_folder_of_results_is_named_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    out = "/data/fits"
+    done = ItemResult("/data/photos/a.jpg", Status.SUCCESS, (f"{out}/a.npz", f"{out}/b/a.jpg"), name="a.jpg")
+    error = f"{tmp_path / 'in' / 'b.jpg'}: is empty"
+    failed = ItemResult("in/b.jpg", Status.ERROR, error=error, name="b.jpg")
+    text = table((done, failed))
+    assert text.count("/data") == 1
+    assert text.splitlines()[-3:] == ["results in /data/fits:", "  a.npz", "  b/a.jpg"]
+    assert [line.split("   ")[0] for line in text.splitlines()[2:4]] == ["a.jpg", "b.jpg"]
+    assert text.splitlines()[3].endswith("failed   is empty")
+    piped = table((done, failed), terminal=False)  # of programs, which need the paths
+    assert "/data/photos/a.jpg" in piped
+    assert error in piped
+    (one,) = [line for line in table((replace(done, outputs=("x/a.npz",)),)).splitlines() if "npz" in line]
+    assert one == "result: x/a.npz"
 
 
 def test_a_pipe_gets_every_item_on_one_line_of_tabs():

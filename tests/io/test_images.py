@@ -255,7 +255,9 @@ class TestPixelFormats:
         image = read_image(tmp_path / f"x{suffix}")
         assert (image.pixels == (255, 0, 0)).all()
         told = [record.getMessage() for record in caplog.records]
-        assert ["is animated, and only its first frame is read" in text for text in told] == [True] * (suffix != ".tif")
+        assert ["an animation, of which the first frame is used" in text for text in told] == [True] * (
+            suffix != ".tif"
+        )
         frames[0].save(tmp_path / f"one{suffix}", **options)
         read_image(tmp_path / f"one{suffix}")
         assert len(caplog.records) == len(told)

@@ -219,7 +219,7 @@ class TestTrouble:
             output_suffixes=[".overlay.jpg"],
         )
         assert keys(found) == ["a.jpg"]
-        assert found.messages == ("list: 2 results of earlier runs passed over",)
+        assert found.messages == ("list: 2 results of earlier runs left out",)
         assert keys(open_inputs([names[1]], output_suffixes=[".overlay.jpg"])) == ["a.jpg.overlay.jpg"]
 
     def test_two_names_of_one_normal_form_are_two_items(self, folder):
@@ -297,19 +297,40 @@ class TestSequences:
     @pytest.mark.parametrize(
         ("names", "told"),
         [
-            (["a_1.png", "a_3.png"], "number 2 is missing"),
-            (["a_1.png", "b_2.png"], "not one numbered series"),
-            (["a_1.png", "a_2.bmp"], "not one numbered series"),
-            (["2024-01-01_10-01.png", "2024-01-02_10-02.png"], "not one numbered series"),
-            (["a_1.png", "a_01.png", "a_2.png"], "number 1 comes twice"),
-            (["face.png", "hand.png"], "not one numbered series"),
-            (["a_1.png"], "only one"),
+            (["a_1.png", "a_3.png"], "with gaps in their numbers"),
+            (["a_1.png", "b_2.png"], "no numbered series"),
+            (["a_1.png", "a_2.bmp"], "no numbered series"),
+            (["2024-01-01_10-01.png", "2024-01-02_10-02.png"], "no numbered series"),
+            (["a_1.png", "a_01.png", "a_2.png"], "with a number that occurs twice"),
+            (["face.png", "hand.png"], "no numbered series"),
+            (["a_1.png"], "without a second one"),
         ],
     )
     def test_what_is_no_sequence_and_why(self, folder, names, told):
         verdict = check_sequence([image(folder / name) for name in names])
         assert not verdict.is_sequence
         assert told in verdict.reason
+
+    @pytest.mark.parametrize(
+        ("names", "pattern"),
+        [
+            (["f_0001.png", "f_0003.png"], "f_%04d.png"),
+            (["9.png", "12.png"], "%d.png"),
+            (["a2_1.png", "a2_10.png"], "a2_%d.png"),
+            (["a_08.png", "a_112.png"], "a_%02d.png"),
+        ],
+    )
+    def test_images_with_gaps_in_their_numbers_name_the_pattern_that_makes_them_one_sequence(
+        self, folder, names, pattern, monkeypatch
+    ):
+        for name in names:
+            image(folder / name)
+        monkeypatch.chdir(folder.parent)
+        inputs = open_inputs(["in"])
+        remedy = f"(in/{pattern} makes them one sequence)"
+        assert inputs.messages == (f"in: 2 images with gaps in their numbers, each taken on its own {remedy}",)
+        (item,) = open_inputs([f"in/{pattern}"])
+        assert [path.name for path in item.files] == names
 
     @pytest.mark.parametrize(
         "pattern", ["{}.png", "shot01_v2_{:04d}.png", "{:03d}_v2_4k.png", "a.{:05d}.png", "{} x.png"]
@@ -322,7 +343,7 @@ class TestSequences:
         image(folder / "f_0003.png", (9, 6))
         inputs = open_inputs([folder])
         assert [item.kind for item in inputs] == ["image"] * 3
-        assert any("independent images" in message and "8 × 6, 9 × 6" in message for message in inputs.messages)
+        assert any("each taken on its own" in message and "8 × 6, 9 × 6" in message for message in inputs.messages)
 
     def test_upright_sizes_count(self, folder):
         self.series(folder, [1])
@@ -380,7 +401,7 @@ class TestSequences:
     def test_a_range_means_nothing_to_single_images_and_says_so(self, folder):
         inputs = open_inputs([image(folder / "a.jpg")], frames=FrameRange(3))
         assert len(list(inputs[0].frames())) == 1
-        assert any("no effect" in message for message in inputs.messages)
+        assert any("there are only images" in message for message in inputs.messages)
 
     def test_many_folders_give_few_messages(self, folder):
         for i in range(30):

@@ -321,7 +321,7 @@ class TestDamage:
                 assert "breaks off" in str(error)  # noqa: PT017
             else:
                 assert len(frames) == 20
-                assert "mid.mp4 is damaged (frames flawed: 9, 11-19; lost: 10)" in caplog.text
+                assert "mid.mp4: damaged in part (frames flawed: 9, 11-19; lost: 10)" in caplog.text
 
 
 class TestWriting:
