@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from itertools import zip_longest
 
@@ -10,6 +11,7 @@ from helpers.python_sources import ROOT
 
 from humanpose_cli.body.parts import PART_MAPS
 from humanpose_cli.core.conventions import SKELETONS, SMPL24
+from humanpose_cli.lab.evaluate import bodies, keypoints, movement, refine
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -48,3 +50,28 @@ def test_the_drawing_has_the_person_s_left_on_the_right():
     sides = np.array([name.split("_")[0] for name in SMPL24.joint_names])
     x = np.array([labels[row] for row in range(len(SMPL24))])
     assert x[sides == "left"].min() > x[sides == "right"].max()
+
+
+def reported_names() -> set[str]:
+    """Names of metrics in the modules of `hpc evaluate`: their tables, and what is stored in `metrics`."""
+    found = {*bodies.METRICS, *movement._TEXTS, *keypoints._AP, *keypoints._PCK}
+    for path in (ROOT / "humanpose_cli" / "lab" / "evaluate").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets:
+                value = getattr(node, "value", None)
+                if isinstance(target, ast.Name) and target.id == "metrics" and isinstance(value, ast.Dict):
+                    found |= {key.value for key in value.keys if isinstance(key, ast.Constant)}
+                if isinstance(target, ast.Subscript) and ast.unparse(target.value) in ("metrics", "distances"):
+                    found |= {target.slice.value} if isinstance(target.slice, ast.Constant) else set()
+    return found
+
+
+def test_every_metric_is_defined_with_its_unit():
+    page = (REFERENCE / "metrics.md").read_text("utf-8")
+    rows = [row[1:-1].split(" | ") for row in re.findall(r"^\|.*\|$", page, re.MULTILINE)]
+    units = {name: row[2].strip() for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
+    assert {"ssim", "lpips", "mask_iou", "iou_unguided", "pose_auc"} <= reported_names()
+    assert reported_names() - set(units) == set()
+    assert {heading for heading, _ in refine._COLUMNS.values()} - set(units) == {"mpjpe mm", "PA mm", "vertices mm"}
+    assert [name for name, unit in units.items() if not unit] == []
