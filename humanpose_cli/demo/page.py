@@ -14,14 +14,16 @@ body{max-width:70rem;margin:2.5rem auto 5rem}h1{font-size:2rem}h2{margin:0 0 .3r
 .facts{font-size:1.05rem;margin:.3rem 0 1.5rem}section{border-top:1px solid var(--line);padding:1.8rem 0 1.2rem}
 section p{margin:.2rem 0 .9rem;max-width:46rem}
 .row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
-figure{margin:0;flex:var(--shape,1) 1 calc(var(--shape,1)*9rem);min-width:min(100%,calc(var(--shape,1)*11rem))}
-figure.page{flex-basis:100%}img,video{width:100%;display:block;border-radius:6px;background:var(--panel)}
+figure{margin:0;flex:var(--shape,1) 1 calc(var(--shape,1)*9rem);min-width:min(100%,calc(var(--shape,1)*10.5rem));
+max-width:max(50%,calc(var(--shape,1)*18rem))}
+figure.page{flex-basis:100%;max-width:none}img,video{width:100%;display:block;border-radius:6px;background:var(--panel)}
 iframe{width:100%;height:34rem;border:1px solid var(--line);border-radius:6px;display:block;background:var(--ground)}
 figcaption{font-size:.85rem;color:var(--dim);margin-top:.35rem}
 table{border-collapse:collapse;margin:1rem 0}td{padding:.2rem 1.2rem .2rem 0}
 td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 pre{background:var(--panel);border-radius:6px;padding:.7rem .9rem;margin:1rem 0 0;overflow-x:auto;
 font:.88rem/1.55 ui-monospace,Menlo,Consolas,monospace}
+pre.command{white-space:pre-wrap;overflow-wrap:anywhere}
 pre.command span::before{content:"$ ";color:var(--dim)}pre.printed{border-left:3px solid #d08a2e;white-space:pre-wrap}
 .next pre{font-size:1rem}
 @media(max-width:40rem){iframe{height:40rem}h1{font-size:1.6rem}}
@@ -66,7 +68,10 @@ def index_page(sections: Sequence[Section], commands: Sequence[str]) -> str:
         "<p>One that shows a person from head to feet. Results are in hpc-out/.</p>\n"
         f"{_commands(commands)}</section>\n"
     )
-    where = "<p>The commands below run in this folder.</p>\n"
+    where = (
+        "<p>The commands below run in this folder, in the environment that hpc is installed in: "
+        "activate it if hpc is not found.</p>\n"
+    )
     return html_page("humanpose-cli", facts, _STYLE, where + "".join(map(_section, sections)) + following)
 
 

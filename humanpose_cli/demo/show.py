@@ -17,7 +17,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.demo.clip import DemoClip, drawn_pair, key_pose
 from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.export.exporter import textures_of_fit
@@ -53,7 +53,6 @@ NEXT = (
 )
 """Commands for a photograph of the user's, in the folder of the demo."""
 
-_PARTS = 6
 _MOTION, _MOTION_FRAMES = "directing_traffic_01", slice(0, 90, 2)
 _POSES = ("wave", "arms_up")
 _LIMITS_POSE = "arms_wide_up"
@@ -104,13 +103,13 @@ def run_demo(
     """
     with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
         work = _Work(reposer, out, video_codec, progress, [])
-        measured, errors, similarity, film = _drawn_clip(work.part(1))
+        measured, errors, similarity, film = _drawn_clip(work.part(0.0, 0.42))
         first, last = [measured], []
         if clip is not None:
-            own, film = _own_clip(work.part(2), clip)
+            own, film = _own_clip(work.part(0.42, 0.57), clip)
             first, last = [own], first
-        first += [_in_3d(work.part(3), film), _reposed(work.part(4), film), _two_people(work.part(5))]
-        sections = [*first, *last, _limits(work.part(6))]
+        first += [_in_3d(work.part(0.57, 0.62), film), _reposed(work.part(0.62, 0.8), film)]
+        sections = [*first, _two_people(work.part(0.8, 0.84)), *last, _limits(work.part(0.84, 1.0))]
     page = work.path("index.html")
     write_text(page, index_page(sections, NEXT))
     return Demo(page, tuple(work.written), errors, *similarity)
@@ -134,13 +133,9 @@ class _Work:
     progress: Progress
     written: list[Path]
 
-    def part(self, number: int) -> _Work:
-        """The same with a progress that names the part."""
-
-        def progress(done: int, total: int | None, unit: str, /) -> None:
-            self.progress(done, total, f"part {number} of {_PARTS}, {unit}")
-
-        return replace(self, progress=progress)
+    def part(self, start: float, end: float) -> _Work:
+        """The same with the progress of a part of this work, from one fraction of it to another."""
+        return replace(self, progress=part_of(self.progress, start, end))
 
     def path(self, name: str) -> Path:
         """Of a file that is about to be written."""
@@ -152,8 +147,9 @@ class _Work:
         (item,) = open_inputs([path])
         outputs = fit_outputs(item, self.out)
         self.written.extend(outputs)
-        fit = fit_item(self.reposer.fitter, item, outputs, video_codec=self.video_codec, progress=self.progress)
-        self._side_view(fit, self.path(_side_name(path)))
+        progress = self.part(0.0, 0.7).progress
+        fit = fit_item(self.reposer.fitter, item, outputs, video_codec=self.video_codec, progress=progress)
+        self.part(0.7, 1.0)._side_view(fit, self.path(_side_name(path)))
         return fit
 
     def _side_view(self, fit: Fit, path: Path) -> None:
@@ -201,12 +197,12 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], 
         for done, frame in enumerate(clip.frames(), 1):
             first = frame if first is None else first
             writer.write(frame)
-            work.progress(done, len(clip), "frames drawn")
+            work.part(0.0, 0.2).progress(done, len(clip), "frames drawn")
     assert first is not None
-    fit = work.fit(path)
+    fit = work.part(0.2, 0.8).fit(path)
     errors = clip_errors(fit, clip, work.reposer.fitter)
     write_npz(work.path("drawn.truth.npz"), {"joints3d": clip.posed().joints.numpy(), "betas": clip.betas.numpy()})
-    similarity = _similarity(work, clip, first)
+    similarity = _similarity(work.part(0.8, 1.0), clip, first)
     section = Section(
         "Measured against the truth",
         "A drawn person plays soccer, in a motion that no network was trained on. The fit is given the video alone; "
@@ -246,8 +242,9 @@ def _in_3d(work: _Work, film: _Film) -> Section:
     source, fitted = shlex.quote(name), shlex.quote(f"{name}.fit.npz")
     assert fit.images is not None
     images = FitFrames(fit, fit.images, in_order=True)
-    textures = textures_of_fit(film.path, fit, "frames", images, work.progress)
-    page = view(fit, images, title=name, textures=textures, video_codec=work.video_codec, progress=work.progress)
+    textures = textures_of_fit(film.path, fit, "frames", images, work.part(0.0, 0.6).progress)
+    progress = work.part(0.6, 1.0).progress
+    page = view(fit, images, title=name, textures=textures, video_codec=work.video_codec, progress=progress)
     page.save(work.path(f"{name}.html"))
     return Section(
         "In 3-D, with the colours of the frames",
@@ -271,8 +268,9 @@ def _reposed(work: _Work, film: _Film) -> Section:
     motion = work.path("traffic.npz")
     write_npz(motion, _motion(facing, work.reposer.fitter.body))
     commands, figures = ["hpc repose photo.png traffic.npz --out ."], [Figure(photo.name, "the photograph", shape)]
-    reposed = work.reposer.repose(photo, motion, progress=work.progress)
-    reposed.save(work.path("photo.traffic.mp4"), work.progress, video_codec=work.video_codec)
+    reposed = work.reposer.repose(photo, motion, progress=work.part(0.0, 0.3).progress)
+    progress = work.part(0.3, 0.9).progress
+    reposed.save(work.path("photo.traffic.mp4"), progress, video_codec=work.video_codec)
     figures.append(Figure("photo.traffic.mp4", "the same person directs traffic", shape))
     for name in _POSES:
         pose = work.path(f"{name}.npz")
@@ -312,12 +310,12 @@ def _limits(work: _Work) -> Section:
     write_image(cat, skimage.data.cat())
     pose = work.path(f"{_LIMITS_POSE}.npz")
     write_npz(pose, _key_pose(_LIMITS_POSE, _Y_UP_TO_CAMERA))
-    made = work.reposer.repose(astronaut, pose, progress=work.progress)
+    made = work.reposer.repose(astronaut, pose, progress=work.part(0.0, 0.6).progress)
     write_image(work.path("astronaut.overlay.jpg"), made.scene.record.overlay(image=made.scene.photo))
     made.save(work.path(f"astronaut.{_LIMITS_POSE}.png"))
     printed = [f"warning: {astronaut.name}: {warning}" for warning in made.warnings]
     try:
-        work.reposer.repose(cat, pose, progress=work.progress)
+        work.reposer.repose(cat, pose, progress=work.part(0.6, 1.0).progress)
     except InputError as error:
         printed.append(f"error: {error}".replace(str(cat), cat.name))
     return Section(
@@ -330,7 +328,7 @@ def _limits(work: _Work) -> Section:
         [
             Figure("astronaut.overlay.jpg", "a fit that is marked as doubtful"),
             Figure(f"astronaut.{_LIMITS_POSE}.png", "what reposing makes of it"),
-            Figure(cat.name, "no person"),
+            Figure(cat.name, "no person", 1.5),
         ],
         printed="\n".join(printed),
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from humanpose_cli.demo import show
 
 
-def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeypatch):
+@pytest.mark.parametrize("program", ["hpc", ".venv/bin/hpc"])
+def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeypatch, program):
     asked = {}
 
     def made(out, progress=None, *, clip=None, device="auto", threads=None, video_codec=""):
@@ -16,13 +19,15 @@ def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeyp
         return show.Demo(page, (page,), show.ClipErrors(1.0, 50.0, 40.0, float("nan")), 0.5, 0.4)
 
     monkeypatch.setattr(show, "run_demo", made)
+    monkeypatch.setattr("sys.argv", [program])
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/hpc" if program == "hpc" else None)
     ran = hpc(
         "demo", "--out", str(tmp_path / "d"), "--threads", "2", "--device", "cpu", "--video-codec", "vp9", "--json"
     )
     assert ran.code == 0
     assert asked == {"out": tmp_path / "d", "clip": None, "device": "cpu", "threads": 2, "video_codec": "vp9"}
     assert "index.html" in json.loads(ran.out)["messages"][0]
-    assert json.loads(ran.out)["messages"][-1].endswith(show.NEXT[0])  # what to type next
+    assert json.loads(ran.out)["messages"][-1].endswith(f": {program} fit your-photo.jpg")
     assert (ran.details["mpjpe_mm"], ran.details["pve_mm"]) == (50.0, None)
 
 

@@ -17,6 +17,7 @@ import torch
 from humanpose_cli.body.body import default_body
 from humanpose_cli.cli.main import main
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.progress import FractionalProgress
 from humanpose_cli.demo import clip as drawing
 from humanpose_cli.demo import show
 from humanpose_cli.demo.clip import DemoClip
@@ -90,7 +91,7 @@ def test_a_motion_begins_in_the_direction_that_the_person_faces(degrees, tmp_pat
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A demo of a few frames, with a clip of its own."""
-    folder, steps = tmp_path_factory.mktemp("demo"), []
+    folder, fractions = tmp_path_factory.mktemp("demo"), []
     frames, motion = drawing._FRAMES, show._MOTION_FRAMES
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawing, "_FRAMES", slice(frames.start, frames.stop, 5 * (frames.step or 1)))
@@ -98,13 +99,14 @@ def made(tmp_path_factory):
         with VideoWriter(folder / "own clip.mp4", 10) as video:
             for _, frame in zip(range(2), DemoClip.make(default_body()).frames(), strict=False):
                 video.write(frame)
-        demo = run_demo(folder / "out", lambda *step: steps.append(step), clip=folder / "own clip.mp4")
-    return demo, html.unescape(demo.page.read_text("utf-8")), steps
+        progress = FractionalProgress(lambda fraction, *_: fractions.append(fraction))
+        demo = run_demo(folder / "out", progress, clip=folder / "own clip.mp4")
+    return demo, html.unescape(demo.page.read_text("utf-8")), fractions
 
 
 @pytest.mark.slow
 def test_the_demo_makes_what_its_page_shows(made):
-    demo, page, steps = made
+    demo, page, fractions = made
     shown = re.findall(r'src="([^"#]+)', page)
     assert {path.name for path in demo.outputs} >= {name.replace("%20", " ") for name in shown}
     assert len(set(demo.outputs)) == len(demo.outputs)
@@ -113,8 +115,10 @@ def test_the_demo_makes_what_its_page_shows(made):
     assert demo.errors.pa_mpjpe_mm < demo.errors.mpjpe_mm < 90
     assert demo.ssim_reposed > demo.ssim_copied
     assert len(read_fit(demo.page.with_name("two.png.fit.npz"))) == 2
-    assert [int(unit.split()[1]) for _, _, unit in steps] == sorted(int(unit.split()[1]) for _, _, unit in steps)
-    assert {unit.split(",")[0] for _, _, unit in steps} == {f"part {n} of 6" for n in range(1, 7)}
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < 0.05
+    assert fractions[-1] > 0.97
+    assert max(np.diff(fractions)) < 0.1  # no part of the work is silent
     assert "warning: astronaut.png: the fit of person 0 is doubtful" in page
     assert "error: cat.png: no person was found" in page
 

@@ -80,10 +80,11 @@ def test_a_browser_shows_the_page(text, tmp_path):
     (tmp_path / "page.html").write_text(text, "utf-8")
     line = [browser, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     line += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000", "--dump-dom"]
-    ran = subprocess.run([*line, f"{(tmp_path / 'page.html').as_uri()}#through"], capture_output=True, text=True)
+    ran = subprocess.run([*line, f"{(tmp_path / 'page.html').as_uri()}#through,play"], capture_output=True, text=True)
     body = re.search(r"<body[^>]*>", ran.stdout)
     assert body is not None, ran.stderr
     assert 'data-ready="5"' in body[0]  # two people, their meshes and the camera
-    assert 'data-frame="0"' in body[0]
+    assert re.search(r'data-frame="\d"', body[0])
+    assert re.search(r'id="play"[^>]*>❚❚<', ran.stdout)  # it plays again and again
     assert "through" in body[0]
     assert "<canvas" in ran.stdout

@@ -52,7 +52,7 @@ async function main() {
   const mixer = new THREE.AnimationMixer(gltf.scene);
   const actions = gltf.animations.map(clip => mixer.clipAction(clip).play());
   let frame = 0, through = false, playing = false, started = 0;
-  const repeats = location.hash === "#play";
+  const words = location.hash.slice(1).split(","), repeats = words.includes("play");
 
   // The camera of the frame, with its zoom and principal point, which glTF's camera does not know.
   function aim() {
@@ -136,7 +136,7 @@ async function main() {
   fit();
   home();
   document.body.dataset.ready = gltf.scene.children.length;
-  if (location.hash === "#through") look(true);
+  if (words.includes("through")) look(true);
   if (repeats && data.count > 1) run(true);
 }
 
