@@ -492,16 +492,22 @@ def _evaluated(
     report   people, folder, device, progress and stop → the report
     predictions  a file or folder that is evaluated, an input, too
     """
+    from humanpose_cli.lab.cache.cache import open_cache
+
+    caches = [*([] if people.data is None else [people.data]), *map(Path, flags.listed())]
+    if not caches:
+        raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
+    several = flags.items is not None
+    if not several:
+        open_cache(caches[0])  # now, for torch takes seconds to import
+
     from humanpose_cli.batch.ledger import commit_of_checkout
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.cli.render import json_values
     from humanpose_cli.lab.evaluate.report import read_metrics, write_report
     from humanpose_cli.version import __version__
 
-    caches = [*([] if people.data is None else [people.data]), *map(Path, flags.listed())]
-    if not caches:
-        raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
-    on, several = resolve_device(device), flags.items is not None
+    on = resolve_device(device)
     watch = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
     if predictions is not None:

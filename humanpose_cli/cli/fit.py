@@ -80,8 +80,9 @@ class FitWork:
         return self.make()
 
     def prepare(self, coming: Sequence[Item]) -> None:
-        """Look at items together."""
-        self.fitter.prepare([item.payload for item in coming], self.session.reporter.step)
+        """Look at items together; without one that can be read, no network is loaded."""
+        if readable := [item.payload for item in coming if item.error is None]:
+            self.fitter.prepare(readable, self.session.reporter.step)
 
     def __call__(self, item: Item) -> Outcome:
         """Fit one."""
@@ -215,4 +216,7 @@ def fit(
         if refiner is not None:
             recorded["refine"] = refiner.identity
         recall = work.recall if session.json else None
-        return flags.run(session, items, work, out, recorded, recall, lambda: work.fitter.batch_size, work.prepare)
+        readable = any(item.error is None for item in items)  # else no network is loaded
+        return flags.run(
+            session, items, work, out, recorded, recall, lambda: work.fitter.batch_size if readable else 1, work.prepare
+        )

@@ -42,16 +42,21 @@ class FitInputs:
     smplx: FitSmplx = None
 
     def items(
-        self, session: Session, flags: BatchFlags, out: Path, outputs: Callable[[str], Sequence[Path]]
+        self,
+        session: Session,
+        flags: BatchFlags,
+        paths: Sequence[Path],
+        out: Path,
+        outputs: Callable[[str], Sequence[Path]],
     ) -> list[Item]:
         """One for each fit file; the payload is its path and the inputs that hold its frames.
 
+        paths    those of `flags.fits`
         outputs  the files that come of a fit, by its name below its folder
         """
         from humanpose_cli.batch.items import Item
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit
 
-        paths = flags.fits(self.fits)
         found = list(flags.inputs(session, self.frames, out)) if self.frames else []
         named, items = fit_files(paths), []
         for name, path, problem in named:

@@ -19,7 +19,7 @@ import typer
 
 from humanpose_cli.batch.items import Shard
 from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, usable_cores
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, infos
 from humanpose_cli.fitting.options import EvidenceFiles, FitOptions
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
@@ -262,10 +262,22 @@ class BatchFlags:
         return [] if self.items is None else read_items(self.items, null=self.null)
 
     def fits(self, arguments: Sequence[Path] | None) -> list[Path]:
-        """Fit files and folders of them: arguments, then those of --items. UsageError where there are none."""
+        """Fit files and folders of them: arguments, then those of --items. UsageError where there are none, InputError
+        where none of them can hold fits.
+        """
+        from humanpose_cli.io.foreign_fits import check_fits
+
         paths = [*(arguments or ()), *map(Path, self.listed())]
         if not paths:
             raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
+        problems = []
+        for path in filter(os.path.exists, paths):  # of the others, their items say what is wrong
+            try:
+                check_fits(path)
+            except InputError as error:
+                problems.append(error)
+        if len(problems) == len(paths):
+            raise problems[0]
         return paths
 
     def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:

@@ -186,7 +186,11 @@ def preprocess(
     elif source in SOURCES:
         request = replace(request, options=_source_options(session, source, dataset.options(), seed))
     else:
-        raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
+        remedy = nearest(source, (SYNTHETIC, *SOURCES))
+        if Path(source).exists():
+            folder = source if Path(source).is_dir() else "FOLDER"
+            remedy = f"hpc preprocess images {folder} reads your own images"
+        raise UsageError("SOURCE", "there is no such source", got=source, remedy=remedy)
     chosen: dict[str, Any] = {"shard_size": shard_size, "shard": (shard.index, shard.count) if shard else (0, 1)}
     chosen |= {"resume": resume, "overwrite": overwrite}
     started = time.monotonic()

@@ -72,8 +72,8 @@ _PAGE = option(
 def refine(
     session: Session,
     flags: BatchFlags,
-    frames: Annotated[list[str], _FRAMES],
     fits: Annotated[list[Path] | None, _FITS] = None,
+    frames: Annotated[list[str] | None, _FRAMES] = None,
     correspondence: Annotated[CorrespondenceKind, of(RefineOptions, "correspondence")] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
     densepose: DensePose = None,
@@ -97,6 +97,9 @@ def refine(
     and only as far; the fit file records where and how far.
     """
     paths = flags.fits(fits)
+    if not frames:
+        expected = "the photograph, video or folder that the fits were made of"
+        raise UsageError("frames", "are missing", expected=expected, remedy=f"hpc refine {paths[0]} --frames INPUT")
     _check_models(paths, body, smplx)
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.

@@ -245,10 +245,15 @@ def _pose_of_file(pose: Path, skeleton: str | None, axes: str | None, frames: Fr
 
     if pose.suffix.lower() in POSE_SUFFIXES:
         return frames_of(read_pose(pose, skeleton, axes), parse_range(frames), pose)
-    if not pose.exists():
-        if numbered_path(pose, 0) is None:
-            raise InputError(pose, "does not exist", expected="a pose file, an image or a video")
-        open_inputs([pose])  # which says so where no file has such a name
+    if not pose.exists() and numbered_path(pose, 0) is None:
+        raise InputError(pose, "does not exist", expected="a pose file, an image or a video")
+    try:
+        open_inputs([pose])
+    except InputError as error:
+        if not pose.is_file() or not error.got:
+            raise
+        expected = f"a pose file ({', '.join(sorted(POSE_SUFFIXES))}), an image or a video"
+        raise InputError(pose, "is no target pose", expected=expected, got=error.got) from error
     return None
 
 

@@ -18,6 +18,8 @@ imported only for files that need it, so that errors of a command come at once.
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import check_archive, npz_names, read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
-from humanpose_cli.io.sniffing import describe_file
+from humanpose_cli.io.sniffing import describe_file, reader_of
 from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 
 Foreign = Literal["smpl", "smplx", "joints"]
@@ -93,9 +95,23 @@ def read_foreign(path: Path | str) -> ForeignFits | None:
         return _recognised(path, _read_torch(path))
     if kind == "a ZIP archive":
         return _read_camerahmr(path) if {"cam_int", "shape"} <= npz_names(path) else None
-    if kind in ("an image", "a video", "text", "an empty file", "a web page"):
-        raise InputError(path, "holds no fits", expected=_EXPECTED, got=kind)
+    check_fits(path)
     return _recognised(path, _object(path))
+
+
+def check_fits(path: Path) -> None:
+    """InputError for a file whose beginning shows that it holds no fits, and for a folder without any."""
+    if os.path.isdir(path):
+        names = (name for _, folders, files in os.walk(path) for name in (*folders, *files))
+        if not any(name == "hps" or name.endswith((".fit.npz", "_track_0.npy")) for name in names):
+            remedy = f"hpc fit {shlex.quote(str(path))} makes those of images and videos"
+            raise InputError(
+                path, "holds no fits", expected=_EXPECTED.replace("a fit file", "fit files in it"), remedy=remedy
+            )
+        return
+    kind = describe_file(path)
+    if kind in _NO_FITS:
+        raise InputError(path, "holds no fits", expected=_EXPECTED, got=kind, remedy=reader_of(path))
 
 
 def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
@@ -128,6 +144,10 @@ def _object(path: Path) -> Any:
     return stored.item() if isinstance(stored, np.ndarray) and stored.shape == () else stored
 
 
+_NO_FITS = (
+    *("an image", "a video", "a HEIC image", "an OpenEXR image", "a Photoshop file", "an SVG drawing"),
+    *("text", "an empty file", "a web page", "a PDF document", "an HDF5 file", "a glTF file"),
+)
 _EXPECTED = "a fit file, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR, GVHMR, SAM 3D Body or AMASS"
 
 

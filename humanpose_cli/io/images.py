@@ -440,6 +440,13 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return upright_size(image)
 
 
+def check_image(path: Path | str) -> None:
+    """InputError as `read_image` for a file whose beginning is that of no image; a damaged image may pass."""
+    path = Path(path)
+    if file_kind(path) != "image" and (opened := _open(path)) is not None:
+        opened.close()
+
+
 def png_text(path: Path | str) -> dict[str, str]:
     """The texts in a PNG's header, by their keywords; none of other formats. InputError as `read_image`."""
     opened = _open(Path(path))

@@ -24,9 +24,9 @@ import numpy as np
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
-from humanpose_cli.io.images import IMAGE_SUFFIXES, read_image
+from humanpose_cli.io.images import IMAGE_SUFFIXES, check_image, read_image
 from humanpose_cli.io.protected import protect
-from humanpose_cli.io.sniffing import file_kind, reading, reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import file_kind, reader_of, reading, reading_error, refuse_pipes
 from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video
 
 
@@ -418,7 +418,8 @@ class _Search:
                 self.candidates.append(self.named_by_folder.setdefault(path.parent, _Candidate("folder", path.parent)))
             self.named_by_folder[path.parent].files.append(path)
         else:
-            self.candidates.append(_Candidate("image", path))
+            error = None if argument.from_glob or argument.from_list else _wrong_file(path)
+            self.candidates.append(_Candidate("image", path, error=error))
 
     def _is_ours(self, path: Path, anchor: Path) -> bool:
         """Whether a glob matched an output of hpc. Below its fixed part `anchor` it enters the folders that
@@ -551,6 +552,17 @@ def _is_video(path: Path) -> bool:
         return file_kind(path) == "video"
     except InputError:
         return False  # read as an image later, which tells what is wrong
+
+
+def _wrong_file(path: Path) -> InputError | None:
+    """Why a file, which is no video, is no image either, with the command that reads it; None for images."""
+    try:
+        check_image(path)
+    except InputError as error:
+        expected = error.expected and f"{error.expected}, or a video"
+        remedy = error.remedy or reader_of(_shown(path))
+        return InputError(_shown(path), error.problem, expected=expected, got=error.got, remedy=remedy)
+    return None
 
 
 def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:

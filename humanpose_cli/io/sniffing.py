@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ _MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
     "an HDF5 file": b"\x89HDF\r\n\x1a\n",
     "a Python pickle": (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
     "an OpenEXR image": b"v/1\x01",
+    "a glTF file": b"glTF",
     "a Photoshop file": b"8BPS",
     "a Git LFS pointer (git lfs pull fetches the file itself)": b"version https://git-lfs",
 }
@@ -113,6 +115,24 @@ def describe_file(path: Path | str) -> str:
     kind = file_kind(path)
     phrases = {"image": "an image", "video": "a video", "heic": "a HEIC image", "empty": "an empty file"}
     return phrases.get(kind, kind)
+
+
+def reader_of(path: Path | str) -> str:
+    """What reads a file that a command cannot use, as the end of its error; "" where no command reads it."""
+    name, quoted, kind = Path(path).name.lower(), shlex.quote(str(path)), file_kind(path)
+    if kind in ("image", "video"):
+        return f"hpc fit {quoted} makes its fit file, {Path(path).name}.fit.npz"
+    if name.endswith(".fit.npz"):
+        return f"hpc view {quoted} shows this fit; hpc refine and hpc export read it too"
+    if name.endswith((".npy", ".npz", ".bvh")):
+        return f"hpc repose photo.jpg {quoted} reads it, if it is a pose"
+    if name.endswith(".safetensors"):
+        return f"`weights={quoted}` reads it, if it holds the weights of a network"
+    if kind == "an HDF5 file":
+        return f"hpc cache {quoted} shows it, if it is part of a dataset cache"
+    if kind == "text" and name.endswith((".txt", ".lst")):
+        return f"`items={quoted}` reads it, if it is a list of paths"
+    return ""
 
 
 def reading_error(path: Path | str, error: OSError) -> InputError:

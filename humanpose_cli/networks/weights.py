@@ -29,6 +29,7 @@ from humanpose_cli.detect.runtime import POSE_NETWORK_DIGESTS, POSE_NETWORKS, Po
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.npz_files import check_archive
+from humanpose_cli.io.sniffing import describe_file
 
 if TYPE_CHECKING:  # the registry is asked before anything heavy is loaded
     from torch import Tensor, nn
@@ -378,6 +379,9 @@ def shipped_weights(name: str) -> Path:
     return entry.path
 
 
+_NO_WEIGHTS = ("an image", "a video", "a HEIC image", "text", "a web page", "a PDF document", "an HDF5 file")
+
+
 def find_weights(name: str | Path) -> Path:
     """The file that a user means by a file, a run's folder or a name of `WEIGHTS`.
 
@@ -390,6 +394,8 @@ def find_weights(name: str | Path) -> Path:
             raise InputError(path, "holds no weights", expected=BEST, remedy=remedy)
         return path / BEST
     if path.is_file():
+        if (kind := describe_file(path)) in _NO_WEIGHTS:
+            raise InputError(path, "holds no weights", expected="a file or a run's folder of hpc train", got=kind)
         return path
     entry = WEIGHTS.get(str(name))
     if entry is None:

@@ -277,7 +277,7 @@ def test_maps_that_say_what_cannot_be(tmp_path):
 
 def test_what_is_no_cache(tmp_path):
     (tmp_path / "text.h5").write_text("hello")
-    with pytest.raises(InputError, match=r"text.h5: is no HDF5 file, or damaged at its beginning"):
+    with pytest.raises(InputError, match=r"text.h5: is no dataset cache, expected a folder with index.h5, found text"):
         open_cache(tmp_path / "text.h5")
     with pytest.raises(InputError, match=r"is no dataset cache, expected a folder with index.h5"):
         open_cache(tmp_path)
