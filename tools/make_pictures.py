@@ -1,10 +1,11 @@
-"""The two pictures of the README, docs/assets/hero.webp and clip.webp, and the clip that `make demo` shows,
-docs/assets/balance.mp4, from a video of a man who balances.
+"""The images of the README and of the guides, and the clip that `make demo` shows, from videos of a man who balances.
 
-    python tools/make_pictures.py FOLDER
+    python tools/make_pictures.py FOLDER             docs/assets/hero.webp, clip.webp and balance.mp4
+    python tools/make_pictures.py FOLDER --guides    docs/assets/guides/*.webp
 
-FOLDER holds cam04.mp4 of the demonstration data of Pose2Sim (BSD-3, see NOTICE), which is not part of this project. The
-clip is fitted and refined first: two minutes on two cores. `--work` keeps those results for the next run.
+FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim (BSD-3, see NOTICE), which is not
+part of this project. The clip is fitted and refined first: two minutes on two cores. `--work` keeps those results for
+the next run.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def fitted(clip: Path, work: Path) -> tuple[Fit, Image8]:
     (item,) = open_inputs([clip])
     if not texture_path.exists():
         first = hp.fit(clip, people="largest")
+        first.save(work / "unrefined.npz")
         assert first.images is not None
         frames = FitFrames(first, first.images, in_order=True)
         with Refiner() as refiner:
@@ -140,12 +142,18 @@ def write_demo_clip(video: Path, path: Path) -> None:
 
 
 def main() -> None:
-    """Make both pictures and the clip."""
+    """Make the images of the README and the clip, or the images of the guides."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder with cam04.mp4")
+    parser.add_argument("folder", type=Path, help="folder with cam01.mp4, cam02.mp4 and cam04.mp4")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "assets")
     parser.add_argument("--work", type=Path, help="keep the fit and the texture here")
+    parser.add_argument("--guides", action="store_true", help="make the images of docs/guides")
     arguments = parser.parse_args()
+    if arguments.guides:
+        from guide_pictures import make_guide_pictures
+
+        make_guide_pictures(arguments.folder, arguments.out, arguments.work)
+        return
     with TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)

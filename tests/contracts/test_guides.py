@@ -1,0 +1,97 @@
+"""What docs/guides say of options and messages is in the code, and each guide has the sections of the pattern.
+
+tests/contracts/test_commands.py parses the command lines of all documents.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from helpers.python_sources import ROOT, modules
+
+from humanpose_cli.cli.command import build_command
+from humanpose_cli.cli.table import command_names
+
+GUIDES = sorted(path for path in (ROOT / "docs" / "guides").glob("*.md") if path.name != "index.md")
+NAMES = [path.stem for path in GUIDES]
+# Options of other programs, and of `hpc` itself.
+OTHERS = {"--install-completion", "--help", "--force-reinstall", "--no-binary", "--array", "--requeue", "--wrap"}
+OLD = {"evaluation", "farms", "training", "python", "export"}
+GUIDES_WITHOUT_COST = {"python", "troubleshooting", "export"}
+
+
+@cache
+def flags() -> set[str]:
+    """Of all commands, hidden ones left out."""
+    return {
+        flag
+        for name in command_names()
+        for parameter in build_command(name, lambda invocation: 0).params
+        if not getattr(parameter, "hidden", False)
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+def unknown_flags(text: str) -> list[str]:
+    """Options that stand in backticks and belong to no command."""
+    quoted = re.findall(r"`([^`\n]+)`", text)
+    named = [flag for code in quoted for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)]
+    return [flag for flag in named if flag not in flags() | OTHERS]
+
+
+def messages(text: str) -> list[str]:
+    """The quoted text of the first column of tables whose first heading is "message"."""
+    found = []
+    for table in re.findall(r"^\| message \|.*\n\|[-| ]+\n((?:\|.*\n?)+)", text, re.MULTILINE):
+        for row in table.splitlines():
+            found += re.findall(r"`([^`]+)`", row.split(" | ")[0])
+    return found
+
+
+@cache
+def printed() -> str:
+    """All texts of the code, with … for values, one a line."""
+    lines = []
+    for tree in modules().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                lines.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
+                lines.append("".join(parts))
+    return "\n".join(lines)
+
+
+def not_printed(message: str) -> list[str]:
+    """Parts of a message, between … and colons, that no text of the code has."""
+    parts = [part.strip() for part in re.split(r"…|: ", message)]
+    return [part for part in parts if part and part not in printed()]
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=NAMES)
+def test_options_in_backticks_exist(path: Path) -> None:
+    assert unknown_flags(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=NAMES)
+def test_messages_are_those_that_the_code_prints(path: Path) -> None:
+    assert {message: parts for message in messages(path.read_text("utf-8")) if (parts := not_printed(message))} == {}
+
+
+@pytest.mark.parametrize("path", [path for path in GUIDES if path.stem not in OLD], ids=lambda path: path.stem)
+def test_guides_have_the_sections_of_the_pattern(path: Path) -> None:
+    headings = re.findall(r"^## (.*)", path.read_text("utf-8"), re.MULTILINE)
+    needed = ["What goes wrong", "Next"] + ["Cost"] * (path.stem not in GUIDES_WITHOUT_COST)
+    assert [heading for heading in needed if heading not in headings] == []
+
+
+def test_the_checks_find_what_they_should() -> None:
+    assert unknown_flags("`--people largest` and `--peopel`, --none") == ["--peopel"]
+    table = "| message | cause |\n|---|---|\n| `a … b` or `c: d` | `e` |\n\n| option | |\n|---|---|\n| `f` | |\n"
+    assert messages(table) == ["a … b", "c: d"]
+    assert not_printed("holiday.jpg: matches no file") == ["holiday.jpg"]
+    assert not_printed("breaks off after frame … of") == []

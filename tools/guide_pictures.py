@@ -1,0 +1,134 @@
+"""The images of docs/guides: fit.webp, repose.webp, repose-limits.webp and refine.webp; see make_pictures.py."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import skimage.data
+import torch
+from make_pictures import IN_3D, Image8, fitted, on_stage, overlaid, row_of
+from PIL import Image
+
+import humanpose_cli as hp
+from humanpose_cli.body.pose_library import key_poses
+from humanpose_cli.fitting.fit_reading import on_frames
+from humanpose_cli.fitting.result import load_fit
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.rendering.stage import Stage
+from humanpose_cli.rendering.surfaces import Surface, Texture
+
+FRAME = 40  # of the videos from which the photographs come
+SIZE, TEXT = (240, 330), 17  # of a panel, width and height in pixels; height of letters
+QUALITY = 80
+FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # a person who looks at the camera
+# Parts of the photographs that are shown or fitted alone: left, top, right, bottom.
+FRONT, BEHIND, ASTRONAUT = (100, 200, 900, 1300), (120, 330, 1010, 1554), (140, 0, 512, 512)
+BYSTANDER, UPPER_BODY = (0, 240, 400, 790), (445, 330, 745, 742)
+POSES = (("wave", 0.0), ("arms_up", 0.0), ("hands_on_hips", 40.0), ("lunge", -30.0))
+"""Key poses that photographs support, with their turn to the person's left in degrees."""
+REFINED_FRAME, REFINED_PART = 36, (500, 620, 980, 1280)
+
+
+def target(name: str, degrees: float) -> RotationTarget:
+    """A key pose turned about the vertical, camera axes."""
+    rotations = key_poses()[name].clone()
+    turn = axis_angle_to_matrix(torch.tensor([0.0, np.deg2rad(degrees), 0.0], dtype=rotations.dtype))
+    rotations[0] = FACING @ turn @ rotations[0]
+    pose = matrix_to_axis_angle(rotations).reshape(1, -1).numpy()
+    return RotationTarget(BodyParams(pose, np.zeros((1, 10)), np.zeros((1, 3))))
+
+
+def photograph(clip: Path) -> Image8:
+    """One frame of a video."""
+    (item,) = open_inputs([clip])
+    return next(islice(item.frames(ahead=0), FRAME, None)).pixels
+
+
+def panel(pixels: Image8, part: tuple[int, int, int, int]) -> Image8:
+    """A part of an image, cut to the form of a panel."""
+    left, top, right, bottom = part
+    cut = pixels[top:bottom, left:right]
+    scale = max(SIZE[0] / cut.shape[1], SIZE[1] / cut.shape[0])
+    size = (max(SIZE[0], round(cut.shape[1] * scale)), max(SIZE[1], round(cut.shape[0] * scale)))
+    scaled = cv2.resize(cut, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    x, y = (size[0] - SIZE[0]) // 2, (size[1] - SIZE[1]) // 2
+    return np.asarray(scaled[y : y + SIZE[1], x : x + SIZE[0]])
+
+
+def labelled(pixels: Image8) -> Image8:
+    """The overlay that `hpc fit` writes, with its labels of doubtful fits."""
+    return hp.fit(pixels).overlay()
+
+
+def fit_row(front: Image8, behind: Image8, beside: Image8) -> Image.Image:
+    """What fits, and what fits in part."""
+    left, top, right, bottom = UPPER_BODY
+    upper = front[top:bottom, left:right]
+    seat = skimage.data.astronaut()
+    return row_of(
+        [
+            (panel(labelled(front), FRONT), "two people"),
+            (panel(labelled(behind), BEHIND), "from behind"),
+            (panel(labelled(beside), BYSTANDER), "far away"),
+            (panel(labelled(upper), (0, 0, *upper.shape[1::-1])), "no person found"),
+            (panel(labelled(seat), (0, 0, 372, 512)), "cut off"),
+        ],
+        TEXT,
+    )
+
+
+def reposed_rows(front: Image8) -> tuple[Image.Image, Image.Image]:
+    """A photograph in poses that it supports, and poses for which most of the surface is made up."""
+    with hp.Reposer(person="largest") as reposer:
+        scene = reposer.read(front)
+
+        def drawn(name: str, degrees: float) -> Image8:
+            return panel(next(iter(scene.images(target(name, degrees)))).image, FRONT)
+
+        works = [(drawn(name, degrees), name.replace("_", " ")) for name, degrees in POSES]
+        turned = [(drawn("a_pose", 90), "turned by 96°"), (drawn("wave", 180), "turned by 167°")]
+        seat = skimage.data.astronaut()
+        raised = next(iter(reposer.read(seat).images(target("wave", 0)))).image
+    photo = (panel(front, FRONT), "photograph")
+    covered = [(panel(seat, ASTRONAUT), "photograph"), (panel(raised, ASTRONAUT), "hidden arm raised")]
+    return row_of([photo, *works], TEXT), row_of([photo, *turned, *covered], TEXT)
+
+
+def refined_row(folder: Path, work: Path) -> Image.Image:
+    """A part of a frame with the body before and after refinement, and the person with their texture."""
+    clip = folder / "cam04.mp4"
+    after, texels = fitted(clip, work)
+    body = after.body_model()
+    (item,) = open_inputs([clip])
+    before = on_frames(load_fit(work / "unrefined.npz"), [item])
+    assert after.images is not None
+    photo = after.images.frame(REFINED_FRAME)
+    panels = [(panel(photo, REFINED_PART), "video")]
+    for fit, label in ((before, "hpc fit"), (after, "hpc refine")):
+        panels.append((panel(overlaid(fit, body, photo, REFINED_FRAME), REFINED_PART), label))
+    vertices = on_stage(after, body)[REFINED_FRAME]
+    texture = Texture(texels[..., :3].copy(), body.uv, body.uv_faces)
+    surface = Surface(vertices, body.faces, texture=texture, lit=False)
+    panels.append((Stage.around(vertices, SIZE, IN_3D).draw([surface]), "its texture"))
+    return row_of(panels, TEXT)
+
+
+def make_guide_pictures(folder: Path, out: Path, work: Path | None) -> None:
+    """Write the four images to `out`/guides."""
+    (out / "guides").mkdir(parents=True, exist_ok=True)
+    beside, front, behind = (photograph(folder / f"cam0{number}.mp4") for number in (1, 2, 4))
+    images = {"fit": fit_row(front, behind, beside)}
+    images["repose"], images["repose-limits"] = reposed_rows(front)
+    with TemporaryDirectory() as temporary:
+        kept = work or Path(temporary)
+        kept.mkdir(parents=True, exist_ok=True)
+        images["refine"] = refined_row(folder, kept)
+    for name, image in images.items():
+        image.save(out / "guides" / f"{name}.webp", quality=QUALITY, alpha_quality=80, method=6)
