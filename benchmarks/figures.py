@@ -1,4 +1,4 @@
-"""The fifteen figures of RESULTS.md, and the page that the benchmarks' results give.
+"""The fifteen figures of RESULTS.md, and the page and the README's table that the benchmarks' results give.
 
 A figure is a value of one row of one benchmark, the same of a peer measured beside it, and what it is to reach. The
 page is of one machine, the one whose results hold the most of the figures; other results stay as JSON in results/.
@@ -7,6 +7,7 @@ page is of one machine, the one whose results hold the most of the figures; othe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ FIGURES = (
     ),
     Figure(
         "overlay",
-        "the same with the overlay video",
+        "`hpc fit` of that video, with its overlay video",
         "frames/s",
         "video",
         {"1080p, one person": "fit and overlay"},
@@ -140,7 +141,7 @@ FIGURES = (
     ),
     Figure(
         "skinning-1",
-        "posing an SMPL body with pose blend shapes, forwards and backwards",
+        "posing one SMPL body with pose blend shapes, forwards and backwards",
         "ms",
         "skinning",
         {"name": "skinning, batch 1, with pose blend shapes"},
@@ -152,7 +153,7 @@ FIGURES = (
     ),
     Figure(
         "skinning-64",
-        "the same of 64 bodies",
+        "posing 64 SMPL bodies with pose blend shapes, forwards and backwards",
         "ms",
         "skinning",
         {"name": "skinning, batch 64, with pose blend shapes"},
@@ -224,7 +225,7 @@ FIGURES = (
 
 HEAD = """# Results
 
-{machine}; torch {torch}, Python {python}. {measured}
+{measured}
 
 Each ratio is of two measurements that took turns in one run, from the best time of each: how many times better ours is.
 `make bench` measures all of it again. Each figure's source and many more figures stand in [results](results) as JSON.
@@ -232,6 +233,11 @@ Each ratio is of two measurements that took turns in one run, from the best time
 | figure | what | ours | the peer's | ratio | to reach | reached |
 | --- | --- | --- | --- | --- | --- | --- |
 """
+
+# What the README shows, and where.
+SUMMARY = ("accuracy", "photograph", "video", "repose", "keypoint-fit", "part-warp")
+SUMMARY_HEAD = "| what | ours | beside it | ratio |\n|---|---|---|---|\n"
+SUMMARY_MARKS = re.compile(r"(<!-- figures -->)\n.*?\1", re.DOTALL)
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -241,26 +247,52 @@ def read_results(folder: Path) -> list[Result]:
 
 def page(results: Sequence[Result]) -> str:
     """RESULTS.md. ValueError without a result."""
+    here = of_one_machine(results)
+    head = HEAD.format(measured=measured_on(here, FIGURES))
+    return head + "".join(line(figure, here.get(figure.benchmark)) for figure in FIGURES)
+
+
+def with_summary(readme: str, results: Sequence[Result]) -> str:
+    """The README with the table of `SUMMARY` between its two marks; ValueError without them or without a result."""
+    if not SUMMARY_MARKS.search(readme):
+        raise ValueError("README.md: the marks of the table of figures are missing, expected <!-- figures --> twice")
+    here = of_one_machine(results)
+    chosen = [next(figure for figure in FIGURES if figure.name == name) for name in SUMMARY]
+    rows = "".join(f"| {' | '.join(line_cells(figure, here.get(figure.benchmark))[1:5])} |\n" for figure in chosen)
+    table = f"{SUMMARY_HEAD}{rows}\n{measured_on(here, chosen)}\n"
+    return SUMMARY_MARKS.sub(lambda found: f"{found[1]}\n{table}{found[1]}", readme)
+
+
+def of_one_machine(results: Sequence[Result]) -> dict[str, Result]:
+    """The results by benchmark of the machine that has the most figures; ValueError without a result."""
     machines: dict[str, dict[str, Result]] = {}
     for result in results:
         machines.setdefault(result["machine"], {})[result["benchmark"]] = result
     if not machines:
         raise ValueError("results: there are none, expected at least one JSON file")
-    machine, here = max(machines.items(), key=lambda entry: (sum(f.benchmark in entry[1] for f in FIGURES), entry[0]))
-    used = [here[name] for name in dict.fromkeys(f.benchmark for f in FIGURES) if name in here]
-    commits = {result["commit"] for result in used}
+    return max(machines.items(), key=lambda entry: (sum(f.benchmark in entry[1] for f in FIGURES), entry[0]))[1]
+
+
+def measured_on(here: Mapping[str, Result], figures: Sequence[Figure]) -> str:
+    """A sentence with machine, versions, commit and date of these figures."""
+    used = [here[name] for name in dict.fromkeys(f.benchmark for f in figures) if name in here]
     newest = max(used or here.values(), key=lambda result: result["date"])
-    measured = f"Measured at commit {newest['commit']} on {newest['date']}."
-    if len(commits) > 1:
-        older = (f"{r['benchmark']} at {r['commit'][:12]}" for r in used if r["commit"] != newest["commit"])
-        measured += f" Measured before: {', '.join(older)}."
     versions = newest["versions"]
-    head = HEAD.format(machine=machine, measured=measured, torch=versions["torch"], python=versions["python"])
-    return head + "".join(line(figure, here.get(figure.benchmark)) for figure in FIGURES)
+    sentence = (
+        f"{newest['machine']}; torch {versions['torch']}, Python {versions['python']}. "
+        f"Measured at commit {newest['commit'][:12]} on {newest['date']}."
+    )
+    older = [f"{r['benchmark']} at {r['commit'][:12]}" for r in used if r["commit"] != newest["commit"]]
+    return f"{sentence} Measured before: {', '.join(older)}." if older else sentence
 
 
 def line(figure: Figure, result: Result | None) -> str:
     """A figure's row of the table."""
+    return f"| {' | '.join(line_cells(figure, result))} |\n"
+
+
+def line_cells(figure: Figure, result: Result | None) -> list[str]:
+    """Name, what, ours, the peer's, ratio, what is to be reached, and whether it is."""
     cells = [figure.name, figure.what]
     found = None if result is None else values(figure, result)
     if found is None:
@@ -271,7 +303,7 @@ def line(figure: Figure, result: Result | None) -> str:
         beside = "" if peer is None else f"{number(peer)} {figure.unit}, {figure.against}"
         cells += [f"{number(ours)} {figure.unit}", beside, "" if ratio is None else f"{number(ratio)}×"]
         cells += reached(figure, ours, peer, ratio)
-    return f"| {' | '.join(cells)} |\n"
+    return cells
 
 
 def values(figure: Figure, result: Result) -> tuple[float, float | None] | None:

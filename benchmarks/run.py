@@ -2,12 +2,12 @@
 
     python benchmarks/run.py              all of them
     python benchmarks/run.py skinning     only these
-    python benchmarks/run.py --page       RESULTS.md again, from the JSON that is there
+    python benchmarks/run.py --page       RESULTS.md and the README's figures again, from the JSON that is there
 
 A benchmark is a script bench_NAME.py in this folder that prints one JSON object a line, each a row of its result; the
 first paragraph of its docstring says what is measured. The result goes to results/MACHINE/NAME.json with the commit,
-the date and the versions, and RESULTS.md is written anew from all results (figures.py). A script that fails is named,
-and the exit code is 1.
+the date and the versions. RESULTS.md and the README's figures are written anew from all results (figures.py). A script
+that fails is named, and the exit code is 1.
 
 Results are kept only if git's tracked files are those of the commit, so that each can be measured again. In a changed
 checkout the rows are printed and no file is written.
@@ -26,11 +26,12 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from figures import page, read_results
+from figures import page, read_results, with_summary
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results"
 PAGE = FOLDER / "RESULTS.md"
+README = FOLDER.parent / "README.md"
 
 
 def machine() -> str:
@@ -53,10 +54,11 @@ def machine() -> str:
 def checkout() -> tuple[str, str]:
     """The commit of this checkout, and why what is measured now does not belong to it; "" if it does.
 
-    Results and their page may differ from the commit: every benchmark changes them.
+    Results, their page and the README may differ from the commit: every benchmark changes them.
     """
     git = ["git", "-C", str(FOLDER)]
-    others = [":(top)", ":(top,exclude)benchmarks/results", ":(top,exclude)benchmarks/RESULTS.md"]
+    written = ("benchmarks/results", "benchmarks/RESULTS.md", "README.md")
+    others = [":(top)", *(f":(top,exclude){path}" for path in written)]
     try:
         commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
         status = [*git, "status", "--porcelain", "--untracked-files=no", "--", *others]
@@ -101,12 +103,19 @@ def keep(name: str, purpose: str, commit: str, rows: list[dict[str, object]]) ->
     path = RESULTS / re.sub(r"[^a-z0-9]+", "-", where.lower()).strip("-") / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    PAGE.write_text(page(read_results(RESULTS)), "utf-8")
+    write_pages()
+
+
+def write_pages() -> None:
+    """RESULTS.md and the README's table, from all results."""
+    results = read_results(RESULTS)
+    PAGE.write_text(page(results), "utf-8")
+    README.write_text(with_summary(README.read_text("utf-8"), results), "utf-8")
 
 
 def main(arguments: list[str]) -> int:
     if arguments == ["--page"]:
-        PAGE.write_text(page(read_results(RESULTS)), "utf-8")
+        write_pages()
         return 0
     scripts = [FOLDER / f"bench_{name}.py" for name in arguments] or sorted(FOLDER.glob("bench_*.py"))
     missing = [script.name for script in scripts if not script.exists()]

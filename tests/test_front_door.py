@@ -286,6 +286,21 @@ def test_a_doubtful_fit_says_so(fit):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
+def test_the_readmes_lines_of_python_run(photo, tmp_path, monkeypatch):
+    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    assert len(block.splitlines()) == 6
+    for name in ("photo.jpg", "other.jpg"):
+        write_image(tmp_path / name, read_image(photo).pixels)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert names["fit"].people[0].joints3d.shape == (1, 24, 3)
+    assert len(names["refined"].people) == 1
+    assert read_image("reposed.png").pixels.shape == (256, 256, 3)
+
+
 def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "guides" / "python.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)

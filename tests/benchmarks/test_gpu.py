@@ -72,6 +72,8 @@ def test_the_command_runs_each_step_within_its_seconds(monkeypatch, tmp_path, ca
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
     monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(run, "PAGE", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(run, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text("<!-- figures -->\n<!-- figures -->\n")
     monkeypatch.setattr(run, "machine", lambda: "a GPU")
     monkeypatch.setattr(run, "checkout", lambda: ("1", ""))
     for seconds in (1, 5, 25):  # on a busy machine a process may take longer than a second to begin

@@ -32,6 +32,8 @@ def results(module, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(module, "PAGE", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(module, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text("<!-- figures -->\n<!-- figures -->\n")
     monkeypatch.setattr(module, "checkout", lambda: ("1" * 40, ""))
     return module
 
@@ -83,7 +85,7 @@ def test_the_page_shows_each_figure_beside_its_peers(results):
     assert lines["help"] == ["0.25 s", "0.125 s, `python -c pass`", "0.5×", "≤ 0.3 s more", "yes |"]
     assert lines["cache"][0] == "not measured here"
     assert len(lines) == 15 + 2
-    assert f"Measured at commit {'a' * 40} on 2026-01-02.\n" in page
+    assert f"Measured at commit {'a' * 12} on 2026-01-02.\n" in page
 
 
 def test_the_page_is_of_the_machine_that_measured_most_and_names_older_commits(results):
@@ -102,6 +104,21 @@ def test_the_page_is_of_the_machine_that_measured_most_and_names_older_commits(r
 
 def test_the_page_in_the_repository_is_that_of_its_results(module):
     assert module.PAGE.read_text("utf-8") == module.page(module.read_results(module.RESULTS))
+
+
+def test_the_readmes_table_is_that_of_the_results(module):
+    readme = module.README.read_text("utf-8")
+    assert module.with_summary(readme, module.read_results(module.RESULTS)) == readme
+
+
+def test_the_table_replaces_what_is_between_its_marks(results):
+    readme = "before\n<!-- figures -->\nold\n<!-- figures -->\nafter\n"
+    new = results.with_summary(readme, [result("video", {"1080p, one person": "fit", "frames_a_second": 10.0})])
+    assert new.startswith("before\n<!-- figures -->\n| what | ours |")
+    assert new.endswith("\n<!-- figures -->\nafter\n")
+    assert ("old" in new, "| 10 frames/s |" in new, "commit aaaaaaaaaaaa on" in new) == (False, True, True)
+    with pytest.raises(ValueError, match="marks"):
+        results.with_summary("before", [result("video")])
 
 
 def test_every_result_was_measured_on_a_commit(module):
@@ -132,6 +149,8 @@ def committed(module, tmp_path, monkeypatch):
     git(tmp_path, "commit", "--quiet", "-m", "a")
     monkeypatch.setattr(module, "RESULTS", folder / "results")
     monkeypatch.setattr(module, "PAGE", folder / "RESULTS.md")
+    monkeypatch.setattr(module, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text("<!-- figures -->\n<!-- figures -->\n")
     monkeypatch.setattr(module, "FOLDER", folder)
     return module, git(tmp_path, "rev-parse", "HEAD")
 
