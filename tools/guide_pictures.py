@@ -1,4 +1,7 @@
-"""The images of docs/guides: fit.webp, repose.webp, repose-limits.webp and refine.webp; see make_pictures.py."""
+"""The images of docs/guides: fit.webp, repose.webp, repose-limits.webp and refine.webp; see make_pictures.py.
+
+view.webp is a screenshot of the page that `hpc view` makes of the refined fit of cam04.mp4.
+"""
 
 from __future__ import annotations
 

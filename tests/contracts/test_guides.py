@@ -20,7 +20,7 @@ GUIDES = sorted(path for path in (ROOT / "docs" / "guides").glob("*.md") if path
 NAMES = [path.stem for path in GUIDES]
 # Options of other programs, and of `hpc` itself.
 OTHERS = {"--install-completion", "--help", "--force-reinstall", "--no-binary", "--array", "--requeue", "--wrap"}
-OLD = {"dense-correspondences", "evaluation", "farms", "training", "python", "export"}
+OLD = {"dense-correspondences", "evaluation", "farms", "training", "python"}
 GUIDES_WITHOUT_COST = {"python", "troubleshooting", "export"}
 
 
