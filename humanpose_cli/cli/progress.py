@@ -34,6 +34,8 @@ class RunProgress:
         self.name = ""
         self.counts: tuple[int, int | None, str] = (0, None, doing)
         self._clock, self._started = clock, clock()
+        # What was done when, at the first report: models are loaded then, and what an earlier run did is counted.
+        self._first: tuple[float, float] | None = None
         self._waiting, self._prepared = 0, 0.0  # items prepared together and not finished; how far each of them is
         self._inside: float | None = None  # fraction of the rest of the item in work; None while items are prepared
 
@@ -53,6 +55,8 @@ class RunProgress:
             self._prepared = max(self._prepared, PREPARED * fraction)
         else:
             self._inside = max(self._inside, fraction)
+        if self._first is None and fraction > 0:
+            self._first = self.done - self.skipped, self._clock()
 
     def item_finished(self, *, skipped: bool = False) -> None:
         """An item is done, failed or skipped."""
@@ -86,11 +90,10 @@ class RunProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the mean pace so far; None before anything is done."""
-        worked = self.done - self.skipped
-        if worked <= 0 or self.percent == 0:
-            return None
-        return (self._clock() - self._started) / worked * (self.total - self.done)
+        """At the mean pace since the first report; None before it is known."""
+        before, since = self._first or (0.0, self._started)
+        worked = self.done - self.skipped - before
+        return (self._clock() - since) / worked * (self.total - self.done) if worked > 0 else None
 
     @property
     def measured(self) -> bool:

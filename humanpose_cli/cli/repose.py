@@ -94,10 +94,18 @@ class ReposeWork:
     video_codec: Literal["h264", "vp9"]
     fitted: Fit | None
 
+    @property
+    def fitted_share(self) -> float:
+        """Fraction of the work on a photograph that is done before its images are drawn."""
+        return 0.8 if len(self.target) == 1 else 0.1
+
     def prepare(self, coming: Sequence[Item]) -> None:
         """Look for the people of several together."""
         if self.fitted is None:
-            self.reposer.fitter.prepare([item.payload for item in coming], self.session.reporter.step)
+            from humanpose_cli.core.progress import part_of
+
+            fitting = part_of(self.session.reporter.step, 0, self.fitted_share)
+            self.reposer.fitter.prepare([item.payload for item in coming], fitting)
 
     def __call__(self, item: Item) -> Outcome:
         """Draw the people of one."""
@@ -105,8 +113,8 @@ class ReposeWork:
         from humanpose_cli.core.progress import part_of
 
         reporter = self.session.reporter
-        drawn = 0.8 if len(self.target) == 1 else 0.1  # fraction of the work that is done before images are drawn
-        read, drawing = part_of(reporter.step, 0, drawn), part_of(reporter.step, drawn, 1)
+        read = part_of(reporter.step, 0, self.fitted_share)
+        drawing = part_of(reporter.step, self.fitted_share, 1)
         reposed = self.reposer.repose(item.payload, self.target, fit=self.fitted, progress=read)
         reposed.write(self.form, item.outputs, drawing, self.video_codec)
         for warning in reposed.warnings:

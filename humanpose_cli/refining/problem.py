@@ -23,6 +23,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.problem import cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import (
@@ -202,7 +203,7 @@ class AlignmentProblem:
         shared, _ = common_shapes(cat_rows(parts), group, sigma[0], self.weights.shape_evidence)
         return self.evidence.betas[0] + shared[0]
 
-    def solve_in_windows(self, state: FitState) -> FitState:
+    def solve_in_windows(self, state: FitState, progress: Progress = no_progress) -> FitState:
         """`solve` with a common shape, some rows at a time: memory does not grow with the track."""
         count = len(self.evidence)
         shape = self.common_shape(state).expand_as(state.betas)
@@ -216,6 +217,7 @@ class AlignmentProblem:
             last = min(start + _WINDOW, count)
             for values, found in zip(state, solved, strict=True):
                 values[start:last] = found[start - first : last - first]
+            progress(last, count, "frames aligned")
         return state
 
     def solve(self, state: FitState, fixed: Tensor, iterations: int = 8, tolerance: float = 1e-3) -> FitState:

@@ -209,7 +209,8 @@ class Refiner:
         moved = fit
         for number in range(1, self.options.rounds + 1):
             share = 0.5 / self.options.rounds
-            reading = part_of(progress, 0.3 + share * (number - 1), 0.3 + share * number)
+            start = 0.3 + share * (number - 1)
+            reading = part_of(progress, start, start + 0.6 * share)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
             pulls = _keypoint_pulls(fit, rig, len(surface), self.options.weights.keypoint_noise)
             if self._surface is not None:
@@ -217,8 +218,7 @@ class Refiner:
             if self._correspondence is not None:
                 people = self._people(moved, frames, body, reading, f"frames of round {number}")
                 self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls)
-            reading(0, None, f"aligning bodies, round {number}")
-            moved = self._solved(fit, moved, body, rig, pulls)
+            moved = self._solved(fit, moved, body, rig, pulls, part_of(progress, start + 0.6 * share, start + share))
         return moved, self._kept(fit, moved, frames, body, part_of(progress, 0.8, 1))
 
     def _people(
@@ -280,11 +280,15 @@ class Refiner:
                 pulls.pixels[row, points] = camera.project(drawn[i]) + shift[i] / scale
                 pulls.weights[row, points] = (confidence[i] / _FULL).clamp(max=1).sqrt() * scale / noise
 
-    def _solved(self, fit: Fit, start: Fit, body: Body, rig: LandmarkRig, pulls: _Pulls) -> Fit:
+    def _solved(self, fit: Fit, start: Fit, body: Body, rig: LandmarkRig, pulls: _Pulls, progress: Progress) -> Fit:
         """Every track solved; `fit` is the anchor, `start` the solver's first state."""
         state, prior = _state(start), self.options.prior == "pose"
+        aligned = 0
         for track in fit.tracks:
             rows = fit.rows_of(track)
+            report = part_of(progress, aligned / len(fit), (aligned + len(rows)) / len(fit))
+            report(0, len(rows), "frames aligned")
+            aligned += len(rows)
             evidence, weights = _evidence(fit, rows, pulls), self.options.weights
             hold = hold_share(anchor_misfit(rig, evidence), prior=prior)
             weights = replace(
@@ -292,7 +296,7 @@ class Refiner:
             )
             problem = AlignmentProblem(rig, evidence, weights, prior=prior)
             with one_thread_each():
-                solved = problem.solve_in_windows(state.rows(rows))
+                solved = problem.solve_in_windows(state.rows(rows), report)
             for values, found in zip(state, solved, strict=True):
                 values[rows] = found
         return _with_bodies(fit, body, state)

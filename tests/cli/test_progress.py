@@ -74,6 +74,19 @@ def test_the_time_left_is_of_the_mean_pace_without_skipped_items():
     assert run.numbers() == "12 %, 5/40 items, 14:35 left"
 
 
+def test_the_time_left_is_without_what_was_done_before_and_without_loading_models():
+    clock = Clock()
+    run = RunProgress(1, clock)
+    run.item_started("nbf")
+    run.step(0.0, 0, None, "loading models")
+    clock.now = 1000.0
+    run.step(0.5, 500, 1000, "steps")  # of which an earlier run did 499
+    assert run.seconds_left is None
+    clock.now = 1010.0
+    run.step(0.51, 510, 1000, "steps")
+    assert run.seconds_left == pytest.approx(490)
+
+
 def test_without_a_known_end_there_is_no_percentage():
     clock = Clock()
     run = RunProgress(1, clock)

@@ -50,7 +50,7 @@ def test_lines_without_a_terminal():
     stream = io.StringIO()
     batch(Reporter("fit", stream=stream, interval=0.0))
     lines = stream.getvalue().splitlines()
-    assert "fit: 16 %, 0/3 items, 00:00 left, a.jpg: 5/10 frames" in lines
+    assert "fit: 16 %, 0/3 items, 00:00 so far, a.jpg: 5/10 frames" in lines
     assert "fit: 33 %, 1/3 items, 00:00 left, b.jpg" in lines
     assert lines[-2:] == ["error: b.jpg: is empty", "warning: it is dark"]
     assert "\r" not in stream.getvalue()
@@ -67,7 +67,7 @@ def test_json_is_one_object_a_line():
     assert [{name: value for name, value in line.items() if name not in common} for line in lines] == [
         {"level": "info", "event": "start", "total": 3},
         {"level": "info", "event": "item", "item": "a.jpg", "status": "started"},
-        {"level": "info", "event": "progress", "percent": 16.67, "seconds_left": 0.0, **FIVE_OF_TEN},
+        {"level": "info", "event": "progress", "percent": 16.67, "seconds_left": None, **FIVE_OF_TEN},
         {"level": "info", "event": "item", "item": "a.jpg", "status": "success", "seconds": 0.0, "error": None},
         {"level": "info", "event": "item", "item": "b.jpg", "status": "started"},
         {"level": "error", "event": "item", "item": "b.jpg", "status": "error", "seconds": 0.0, "error": FAILED.error},
@@ -128,13 +128,15 @@ def test_work_that_reports_nothing_is_shown_by_the_clock_alone():
     assert pass_time(10) == ["fit: loading models, 00:18 so far"]
     reporter.start(1)
     reporter.item_started("clip.mp4")
-    reporter.step(1, 4, "frames")
+    reporter.step(1, 4, "frames")  # from here on the pace is known
+    clock.now += 4.0
+    reporter.step(2, 4, "frames")
     reporter.step(0, None, "fitting bodies")
     assert len(shown := pass_time(20)) == 4
-    assert shown[-1] == "fit: 25 %, 01:00 left, clip.mp4: fitting bodies"
+    assert shown[-1] == "fit: 50 %, 00:40 left, clip.mp4: fitting bodies"
     reporter.item_finished(DONE)
     reporter.finish()
-    assert pass_time(10) == ["fit: finishing, 00:49 so far"]
+    assert pass_time(10) == ["fit: finishing, 00:53 so far"]
 
 
 def test_the_thread_of_a_reporter_ticks_while_it_is_entered(monkeypatch):
@@ -196,11 +198,12 @@ def test_a_bar_has_the_percentage_the_time_left_and_the_work_below(monkeypatch, 
         reporter.start(4)
         reporter.item_finished(DONE)
         reporter.item_started("a.mp4" + 90 * "4")
+        reporter.step(10, 100, "frames")
+        clock.now = 2.6
         reporter.step(30, 100, "frames")
-        clock.now = 13.0
         reporter._display._progress.refresh()
         lines = re.sub(r"\x1b\[[0-9;?]*\w", "", stream.getvalue()).replace("\r", "\n").splitlines()
-    assert any(line.endswith(" 32 %, 1/4 items, 00:27 left") for line in map(str.rstrip, lines))
+    assert any(line.endswith(" 32 %, 1/4 items, 00:35 left") for line in map(str.rstrip, lines))
     below = [line for line in lines if "a.mp4" in line]
     assert max(map(len, lines)) <= width
     assert below

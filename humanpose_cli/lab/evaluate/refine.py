@@ -117,11 +117,7 @@ class EvaluatedClip:
             yield Frame(number, f"{number:06d}", image, float(focal), principal_point=(float(x), float(y)))
 
 
-def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]:
-    """The sequences of which people are evaluated, by name; InputError where there are none.
-
-    limit  of them at most, spread evenly; 0 for all
-    """
+def _clip_names(people: EvaluatedPeople, limit: int) -> list[str]:
     cache = people.people.cache
     images = {int(image) for image in people.people.images}
     names = [name for name in cache.sequences if images.intersection(cache.sequence(name).tolist())]
@@ -133,7 +129,16 @@ def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]
             remedy="make it with hpc preprocess synthetic --clips 16, or from a data set of videos",
         )
     names = sorted(names)
-    for name in [names[i] for i in spread_evenly(len(names), limit or len(names))]:
+    return [names[i] for i in spread_evenly(len(names), limit or len(names))]
+
+
+def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]:
+    """The sequences of which people are evaluated, by name; InputError where there are none.
+
+    limit  of them at most, spread evenly; 0 for all
+    """
+    cache = people.people.cache
+    for name in _clip_names(people, limit):
         rows = cache.sequence(name)
         pixels = [cache.image(int(row)) for row in rows]
         if len({image.shape for image in pixels}) > 1:
@@ -346,6 +351,7 @@ def _initial_fits(
         method: stack.enter_context(Fitter(FitOptions(people.body_name, method=method), device=device, threads=threads))
         for method in methods
     }
+    count = len(_clip_names(people, limit))
     for number, clip in enumerate(clips_of(people, limit), 1):
         fits: dict[str, Fit] = {}
         for name, fitter in fitters.items():
@@ -360,7 +366,7 @@ def _initial_fits(
                 yield clip, base, fits[base], found[base]
             if stop():
                 raise InterruptedRun()
-        progress(number, None, "clips")
+        progress(number, count, "clips")
 
 
 def evaluate_refinement(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InterruptedRun
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
 from humanpose_cli.lab.evaluate.report import (
     Cell,
@@ -101,9 +101,11 @@ def evaluate_segmenter(
     path = find_weights(weights) if weights else shipped_weights("segmenter")
     segmenter = Segmenter.load(path, device)
     people = selection.labelled(*segmenter_needs(segmenter.options))
-    options: dict[str, Any] = {"batch_size": batch_size, "stop": stop, "progress": progress}
-    evaluated = measure_segmenter(people, segmenter, **options)
-    unguided = measure_segmenter(people, segmenter, guided=False, **options) if segmenter.options.guided else None
+    options: dict[str, Any] = {"batch_size": batch_size, "stop": stop}
+    guided = segmenter.options.guided
+    half, rest = part_of(progress, 0, 0.5 if guided else 1), part_of(progress, 0.5, 1)
+    evaluated = measure_segmenter(people, segmenter, progress=half, **options)
+    unguided = measure_segmenter(people, segmenter, guided=False, progress=rest, **options) if guided else None
     return segmenter_report(people, segmenter, evaluated, {**selection.facts(), **weights_facts(path)}, unguided)
 
 

@@ -256,6 +256,15 @@ class Trainings:
             parts.append(measure_crops(people, network, source))
         return EvaluatedSeeds([part.errors for part in parts], parts[0].f1)
 
+    def _share(self, trainings: int) -> float:
+        """Fraction of the work that is done after so many trainings; the evaluation counts as one more."""
+        return min(trainings, self.planned) / (self.planned + 1)
+
+    @property
+    def evaluation(self) -> Progress:
+        """Progress after the trainings."""
+        return part_of(self.progress, self._share(self.planned), 1)
+
     def _train(self, name: str, options: Any, loop: TrainOptions, make: Callable[[int], Recipe[Any]]) -> Path:
         """The best weights of one training; `make` turns its seed into a recipe where it has not finished before."""
         self._started += 1
@@ -263,7 +272,7 @@ class Trainings:
         text = json.dumps([asdict(options), loop.result_settings, self.data.name], sort_keys=True, default=str)
         folder = self.folder / f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         if not (folder / _DONE).is_file() or not (folder / BEST).is_file():
-            part = part_of(self.progress, (self._started - 1) / self.planned, min(self._started / self.planned, 1))
+            part = part_of(self.progress, self._share(self._started - 1), self._share(self._started))
 
             def progress(done: int, total: int | None, what: str) -> None:
                 part(done, total, f"{name}, training {self._started} of {self.planned}: {what}")

@@ -109,7 +109,7 @@ def warping_table(
         str(path): warping(load_warp3d(path, trainings.device)) for seeds in paths.values() for path in seeds
     }
     evaluated = measure_reposing(
-        crops, numbers, methods, joints=joints, stop=trainings.stop, progress=trainings.progress
+        crops, numbers, methods, joints=joints, stop=trainings.stop, progress=trainings.evaluation
     )
     by_variant: dict[str, Mapping[str, NDArray[np.float64]]] = {}
     figures: dict[tuple[str, str], Summary] = {}

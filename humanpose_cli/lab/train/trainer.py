@@ -187,8 +187,7 @@ class _Loop:
         self.sums: dict[str, Tensor] = {}  # of the losses since the last line of the history, on the device
         self.shown, self.shown_at = "", 0.0
         self.metrics: Mapping[str, float] = {}
-        self.since_save = self.started = time.monotonic()
-        self.first_step = 0
+        self.since_save = time.monotonic()
         self.between_steps = False  # whether model, optimisers and progress are of one step
         self.before_validation: tuple[TrainProgress, Mapping[str, Any]] | None = None  # saved if it is interrupted
 
@@ -264,8 +263,7 @@ class _Loop:
             raise
 
     def steps_until(self, stop: Callable[[], bool]) -> TrainResult:
-        started = self.started = time.monotonic()
-        self.first_step, before = self.progress.step, self.seconds
+        started, before = time.monotonic(), self.seconds
         if self.progress.unvalidated:
             self.validate()
         while not self.progress.finished:
@@ -443,14 +441,8 @@ class _Loop:
             return
         now, loss = time.monotonic(), next((value for name, value in self.sums.items() if name.endswith("loss")), None)
         if loss is not None and now - self.shown_at > _SHOWN_EVERY:  # to read it is to wait for the device
-            self.shown, self.shown_at = f"loss {loss.item() / self.progress.summed:.4g}, ", now
-        self.report(self.progress.step, self.steps, f"steps, {self.shown}{self.time_left()}")
-
-    def time_left(self) -> str:
-        """At the pace of this start."""
-        done = self.progress.step - self.first_step
-        minutes = (time.monotonic() - self.started) / max(done, 1) * (self.steps - self.progress.step) / 60
-        return f"{minutes / 60:.1f} h left" if minutes > 90 else f"{minutes:.0f} min left"
+            self.shown, self.shown_at = f", loss {loss.item() / self.progress.summed:.4g}", now
+        self.report(self.progress.step, self.steps, f"steps{self.shown}")
 
     def result(self, *, finished: bool) -> TrainResult:
         p = self.progress

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, gather_evidence
@@ -49,6 +49,7 @@ ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"
 _LIFTER_BATCH, _LIFTER_AVERAGE = 64, 0.995  # the game goes up and down; its running average less so
 _BATCH = 64  # people that a trained network looks at together
 _GATHERED = 256  # people whose evidence is kept at once
+_EVIDENCE = 0.1  # fraction of the work that is done before the first round
 _CURVES = {
     "network": "network, test people",
     "lifter": "lifter, test people",
@@ -130,7 +131,7 @@ class _Run:
         report: Progress,
         stop: Callable[[], bool],
     ) -> None:
-        self.plan, self.folder, self.report, self.stop = plan, folder, report, stop
+        self.plan, self.folder, self.progress, self.report, self.stop = plan, folder, report, report, stop
         self.device, self.group = device, group
         self.loop = replace(loop, minutes=0.0)
         self.skeleton = plan.skeleton
@@ -151,7 +152,9 @@ class _Run:
             write_json(path, settings)
         if (self.folder / ROUNDS).exists():
             self.done = json.loads((self.folder / ROUNDS).read_text("utf-8"))
+        self.report = part_of(self.progress, 0, 0.5 * _EVIDENCE)
         self.evidence = self._evidence("evidence.npz", self.plan.people)
+        self.report = part_of(self.progress, 0.5 * _EVIDENCE, _EVIDENCE)
         self.held_out = self._evidence("held-out.npz", self.plan.held_out)
 
     def _evidence(self, name: str, people: People) -> PeopleEvidence:
@@ -195,8 +198,13 @@ class _Run:
         self.number = number
         if len(self.done) >= number:
             return
+        share = (1 - _EVIDENCE) / self.plan.options.rounds
+        progress = part_of(self.progress, _EVIDENCE + share * (number - 1), _EVIDENCE + share * number)
+        self.report = part_of(progress, 0, 0.2)
         depths, lifter = self._lifter()
+        self.report = part_of(progress, 0.2, 0.5)
         parameters, accepted, registration = self._registration(depths)
+        self.report = part_of(progress, 0.5, 1)
         network = self._network(depths, parameters, accepted)
         errors = {"registration": registration, "network": network, "lifter": lifter}
         self.done.append({"round": number, "accepted": float(accepted.mean()), **errors})
