@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 from itertools import zip_longest
 
 import numpy as np
 from helpers.python_sources import ROOT
 
+from humanpose_cli.batch import ledger
+from humanpose_cli.batch.items import UNSHARDED
 from humanpose_cli.body.parts import PART_MAPS
 from humanpose_cli.core.conventions import SKELETONS, SMPL24
+from humanpose_cli.io import fit_files
+from humanpose_cli.io.value_limits import LIMITS
+from humanpose_cli.lab.cache import schema
 from humanpose_cli.lab.evaluate import bodies, keypoints, movement, refine
+from humanpose_cli.networks import weights
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -75,3 +82,61 @@ def test_every_metric_is_defined_with_its_unit():
     assert reported_names() - set(units) == set()
     assert {heading for heading, _ in refine._COLUMNS.values()} - set(units) == {"mpjpe mm", "PA mm", "vertices mm"}
     assert [name for name, unit in units.items() if not unit] == []
+
+
+def shape_text(shape: tuple[object, ...]) -> str:
+    return "(" + ", ".join(map(str, shape)) + (",)" if len(shape) == 1 else ")")
+
+
+def type_text(dtype: str | np.dtype) -> str:
+    return "text" if np.dtype(dtype).kind in "US" else np.dtype(dtype).name
+
+
+def test_columns_of_fit_files():
+    columns, limits = tables("files.md", "## Fit file")
+    described = {name: row[1:3] for row in columns[2:] for name in re.findall(r"`(\w+)`", row[0])}
+    declared = {name: [shape_text(shape), type_text(dtype)] for name, (shape, dtype) in fit_files.COLUMNS.items()}
+    assert {name: described[name] for name in declared} == declared
+    assert list(described)[: len(declared)] == list(declared)
+    record = fit_files.FitRecord.empty([], np.zeros((0, 2)), [])
+    with np.load(io.BytesIO(fit_files.fit_bytes(record))) as stored:
+        assert {*stored, "frame_times"} == set(described)
+        others = {name: stored[name] for name in stored if name not in declared}
+    stored_like = {name: [shape_text(array.shape), type_text(array.dtype)] for name, array in others.items()}
+    assert stored_like == {name: described[name] for name in others}
+    expected = [[f"`{name}`", f"{limit.low:.6g}", f"{limit.high:.6g}", limit.unit] for name, limit in LIMITS.items()]
+    assert limits[2:] == expected
+
+
+def test_values_of_ledgers_and_runs():
+    page = (REFERENCE / "files.md").read_text("utf-8")
+    for names in (
+        ledger.Entry.__dataclass_fields__,
+        ledger.run_record("fit", {}, UNSHARDED, []),
+        schema.Header.__dataclass_fields__,
+    ):
+        assert ",".join(f"`{name}`" for name in names) in re.sub(r",\s+", ",", page)
+
+
+def test_values_of_weights():
+    (table,) = tables("files.md", "## Weights")
+    fields = set(weights.WeightsHeader.__dataclass_fields__)
+    assert {row[0].strip("`") for row in table[2:]} == {"format", *fields}
+    assert weights._FORMAT in table[2][1]
+
+
+def test_columns_of_dataset_caches():
+    for (_, _, *rows), name in zip(tables("files.md", "## Dataset cache"), schema.LABELLED, strict=True):
+        declared = {}
+        for column in schema.columns_of(name).values():
+            group, _, skeleton = column.name.partition("/")
+            shape: tuple[object, ...] = column.shape
+            text = "text" if column.is_text else column.numpy_dtype.name
+            if group in ("keypoints", "joints") and skeleton:
+                declared[f"`{group}/SKELETON`"] = [shape_text(("J", *shape[1:])), text]
+            elif column.kind is schema.Kind.ENCODED:
+                declared[f"`{column.name}`"] = ["", "encoded"]
+            else:
+                ragged = ", ragged" if column.kind is schema.Kind.RAGGED else ""
+                declared[f"`{column.name}`"] = [shape_text(shape), text + ragged]
+        assert {row[0]: row[1:3] for row in rows} == declared
