@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.io.fit_files import FitRecord
+    from humanpose_cli.refining.refiner import Refiner
 
 _SEQUENCE = option(
     "--sequence/--independent",
@@ -72,6 +73,7 @@ class FitWork:
     out: Path
     make: Callable[[], Fitter]
     video_codec: Literal["h264", "vp9"]
+    refiner: Refiner | None = None
 
     @cached_property
     def fitter(self) -> Fitter:
@@ -85,25 +87,27 @@ class FitWork:
             self.fitter.prepare(readable, self.session.reporter.step)
 
     def __call__(self, item: Item) -> Outcome:
-        """Fit one."""
+        """Fit one, and refine it."""
         from humanpose_cli.batch.runner import Outcome
         from humanpose_cli.fitting.items import fit_item
+        from humanpose_cli.fitting.records import record_summary
 
-        step = self.session.reporter.step
-        fit = fit_item(self.fitter, item.payload, item.outputs, video_codec=self.video_codec, progress=step)
+        made: dict[str, Any] = {"video_codec": self.video_codec, "progress": self.session.reporter.step}
+        if self.refiner is None:
+            fit, outputs = fit_item(self.fitter, item.payload, item.outputs, **made), item.outputs
+            summary = record_summary(fit)
+        else:
+            from humanpose_cli.refining.items import fit_and_refine, refined_summary, refinement_hint
+
+            fit, outputs = fit_and_refine(self.fitter, self.refiner, item.payload, item.outputs, **made)
+            summary = refined_summary(fit)
+            if hint := refinement_hint(fit):
+                self.session.reporter.info(f"{item.short}: {hint}")
         if not len(fit):
             quick = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
             remedy = "; `detector=thorough` searches longer" if self.fitter.options.detector in quick else ""
             self.session.reporter.info(f"{item.short}: no person was found{remedy}")
-        if "refinement" in fit.options:
-            from humanpose_cli.refining.items import refined_summary
-
-            summary = refined_summary(fit)
-        else:
-            from humanpose_cli.fitting.records import record_summary
-
-            summary = record_summary(fit)
-        return Outcome(item.outputs, summary, self.rows(fit))
+        return Outcome(outputs, summary, self.rows(fit))
 
     def rows(self, fit: FitRecord) -> dict[str, Any]:
         """What only the JSON document says of an item."""
@@ -160,7 +164,8 @@ def fit(
     """Find everyone's 3-D pose and shape in images and videos.
 
     Writes a fit file (NAME.fit.npz) for each image or sequence, and an overlay: the bodies drawn over it, in
-    videos with the sound. Of one input, --out may name the fit file.
+    videos with the sound. With --refine also the page and the textures that hpc refine writes. Of one input, --out may
+    name the fit file.
     """
     from contextlib import ExitStack
 
@@ -187,8 +192,10 @@ def fit(
     with ExitStack() as stack:
         refiner = None
         if refine:
+            from humanpose_cli.refining.items import page_path
             from humanpose_cli.refining.refiner import Refiner
 
+            items = [replace(item, outputs=(*item.outputs, page_path(item.outputs[0]))) for item in items]
             refiner = stack.enter_context(
                 Refiner(threads=compute.threads, device=compute.device, precision=compute.precision)
             )
@@ -197,15 +204,9 @@ def fit(
             begin_loading(compute.device)
             from humanpose_cli.fitting.fitter import Fitter
 
-            made = Fitter(
-                options,
-                **vars(evidence),
-                **vars(compute),
-                refine=None if refiner is None else refiner.refine,
-            )
-            return stack.enter_context(made)
+            return stack.enter_context(Fitter(options, **vars(evidence), **vars(compute)))
 
-        work = FitWork(session, out, make, video_codec)
+        work = FitWork(session, out, make, video_codec, refiner)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFlags()
         usual = compute.device in ("auto", "cpu") and compute.precision == "auto"

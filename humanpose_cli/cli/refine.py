@@ -110,7 +110,13 @@ def refine(
     from humanpose_cli.fitting.registering import points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
-    from humanpose_cli.refining.items import FitWithFrames, fits_with_frames, refine_fit, refined_summary
+    from humanpose_cli.refining.items import (
+        FitWithFrames,
+        fits_with_frames,
+        refine_fit,
+        refined_summary,
+        refinement_hint,
+    )
     from humanpose_cli.refining.refiner import Refiner
 
     options = session.tune(RefineOptions(correspondence, prior))
@@ -137,6 +143,8 @@ def refine(
             step = session.reporter.step
             written: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
             refined, outputs = refine_fit(refiner, fit, item.outputs, **written)
+            if hint := refinement_hint(refined):
+                session.reporter.info(f"{item.short}: {hint}")
             return Outcome(outputs, refined_summary(refined))
 
         recorded: dict[str, Any] = {**refiner.identity, **points}

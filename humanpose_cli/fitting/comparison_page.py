@@ -32,6 +32,10 @@ _BUDGET = 5_600_000  # bytes of all JPEGs together; base64 makes a third more of
 _SIDE, _SIDE_VIEW = 720, 260  # longer side of an overlay, and both of a side view, pixels
 _BEFORE_ID, _AFTER_ID = 1, 0  # tracks whose colours the two bodies of a side view have
 _WIDTH, _HEIGHT = 640, 90  # of a chart, in its own units
+_TIMELINE = (  # of pages with several frames
+    '<div class=bar><button id=play aria-label="play">▶</button>'
+    '<input id=frame type=range min=0 value=0 aria-label="frame">\n<span id=name></span></div>\n'
+)
 _MOVED = 0.1  # of the refinement, from which a chart shows that it was kept
 
 
@@ -80,7 +84,7 @@ def write_comparison_page(
         "count": before.frame_count,
         "tracks": [track.document() for track in tracks],
     }
-    text = _page(title or Path(path).stem, before, tracks, json_script(data), bool(images))
+    text = _page(title or Path(path).stem, before, tracks, json_script(data), len(images))
     write_text(path, text)
 
 
@@ -196,23 +200,25 @@ def _side_view(before: Fit, after: Fit, frame: int, body: Body) -> NDArray[np.ui
     return draw_overlay(blank, turned, body.faces, Camera.of_image((_SIDE_VIEW,) * 2, focal), track_ids=colours)
 
 
-def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, has_images: bool) -> str:
+def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, image_count: int) -> str:
     kept = np.concatenate([track.accepted for track in tracks]) if tracks else np.zeros(0)
     finite = kept[np.isfinite(kept)]
-    summary = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'} in {fit.frame_count} frames"
+    people = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'}"
+    summary = f"{people} in one image" if fit.frame_count == 1 else f"{people} in {fit.frame_count} frames"
     if len(finite):
         summary += f" · {np.mean(finite):.0%} of the refinement kept"
     colours = [f"--{name}:{css_colour(number)};" for name, number in (("before", _BEFORE_ID), ("after", _AFTER_ID))]
     viewer, style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
-    if not has_images:
-        viewer = "<p>No person was found in this clip.</p>\n"
+    viewer = viewer.format(timeline=_TIMELINE if image_count > 1 else "")
+    if not image_count:
+        viewer = "<p>No person was found.</p>\n"
     content = viewer + "".join(_section(track, fit.frame_count) for track in tracks)
     content += f"{data}<script>\n{script}</script>"
     return html_page(title, summary, f":root{{{''.join(colours)}}}\n{style}", content)
 
 
 def _section(track: _Track, count: int) -> str:
-    """A person's table and charts."""
+    """A person's table and charts; of a single image there are no charts."""
     rows = "".join(
         f"<tr><th>{html.escape(course.name)}</th>"
         + "".join(f"<td>{_number(values, course.unit)}</td>" for values in (course.before, course.after))
@@ -221,10 +227,13 @@ def _section(track: _Track, count: int) -> str:
     )
     accepted = track.accepted[np.isfinite(track.accepted)]
     share = f" · {np.mean(accepted):.0%} of the refinement kept" if len(accepted) else ""
-    charts = "".join(_chart(track, number, count) for number in range(len(track.courses)))
+    charts, frames, statistic = "", "one image", ""
+    if count > 1:
+        charts = "".join(_chart(track, number, count) for number in range(len(track.courses)))
+        frames, statistic = f"{len(track.frames)} frames", "median"
     return (
-        f"<section><h2>Person {track.number}</h2>\n<p class=facts>{len(track.frames)} frames{share}</p>\n"
-        f"<table><tr><th>median</th><td class=before>before</td><td class=after>after</td></tr>{rows}</table>\n"
+        f"<section><h2>Person {track.number}</h2>\n<p class=facts>{frames}{share}</p>\n"
+        f"<table><tr><th>{statistic}</th><td class=before>before</td><td class=after>after</td></tr>{rows}</table>\n"
         f"{charts}</section>\n"
     )
 

@@ -17,7 +17,9 @@ from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.comparison_page import write_comparison_page
+from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.fit_reading import read_fits
+from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.fitting.result import Fit
@@ -31,6 +33,7 @@ from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 
 PAGE_SUFFIX = ".refined.html"
+_FITTED = 0.3  # fraction of the work on an item that is done when it is fitted
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def fits_with_frames(
         found, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
         outputs = _outputs(name, found, out, overlay)
         if page:
-            outputs = (*outputs, outputs[0].with_name(_stem(outputs[0]) + PAGE_SUFFIX))
+            outputs = (*outputs, page_path(outputs[0]))
         result.append(FitWithFrames(path, found, outputs, error))
     return result
 
@@ -131,6 +134,11 @@ def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, InputError | None]
 def texture_path(fit: Path, track: int) -> Path:
     """Where the texture of a track lies beside its fit file: `clip.mp4.person0.texture.png`."""
     return fit.with_name(f"{_stem(fit)}.person{track}.texture.png")
+
+
+def page_path(fit: Path) -> Path:
+    """Where the page that compares a refined fit with the one before lies: `clip.mp4.refined.html`."""
+    return fit.with_name(_stem(fit) + PAGE_SUFFIX)
 
 
 def _stem(fit: Path) -> str:
@@ -191,6 +199,32 @@ def refine_fit(
             refined.save_overlay(path, drawing, video_codec=video_codec)
         written.append(path)
     return refined, tuple(written)
+
+
+def refinement_hint(fit: Fit) -> str:
+    """What refinement is good for, of a fit of one photograph; "" of others."""
+    if fit.frame_count > 1 or not len(fit):
+        return ""
+    return "one photograph: its refinement makes a texture of each person, and no motion"
+
+
+def fit_and_refine(
+    fitter: Fitter,
+    refiner: Refiner,
+    item: InputItem,
+    outputs: Sequence[Path],
+    *,
+    video_codec: VideoCodec = "h264",
+    progress: Progress = no_progress,
+) -> tuple[Fit, tuple[Path, ...]]:
+    """Fit the people of an item, and refine and write the fit as `refine_fit`, whose result it returns."""
+    journal = journal_of(item, outputs[0], fitter.identity)
+    fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
+    rest = part_of(progress, _FITTED, 1)
+    result = refine_fit(refiner, fit, outputs, video_codec=video_codec, progress=rest)
+    if journal is not None:
+        journal.remove()
+    return result
 
 
 def refined_summary(fit: Fit) -> dict[str, Any]:

@@ -47,6 +47,19 @@ def test_fit_refines_what_it_fitted_and_tells_how_much_is_kept(hpc, photos):
     assert float(told["accepted"]) == pytest.approx(np.mean(refinement["tracks"]["0"]["accepted"]), rel=0.01, abs=1e-3)
 
 
+def test_fit_writes_what_refine_writes(hpc, photos, tmp_path):
+    photo = str(photos / "photos" / "astronaut.png")
+    assert hpc("fit", photo, "--out", str(tmp_path / "fits"), "--detector", "fast", "--no-overlay").code == 0
+    fit = str(tmp_path / "fits" / "astronaut.png.fit.npz")
+    ran = hpc("refine", fit, "--frames", photo, "--out", str(tmp_path / "refined"), "--no-overlay", "--json")
+    names = [Path(path).name for path in ran.details["outputs"]]
+    assert names == ["astronaut.png.fit.npz", "astronaut.png.person0.texture.png", "astronaut.png.refined.html"]
+    for name in names:
+        assert (tmp_path / "refined" / name).read_bytes() == (photos / "fits" / name).read_bytes()
+    assert "one photograph: its refinement makes a texture of each person, and no motion" in ran.err
+    assert "id=play" not in (tmp_path / "refined" / names[-1]).read_text("utf-8")
+
+
 def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tmp_path):
     line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--json")
     ran = hpc(*line, "--out", str(tmp_path / "a"))

@@ -19,6 +19,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.comparison_page import accelerations, courses, write_comparison_page
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.fit_files import COLUMNS
 from humanpose_cli.rendering.html_page import jpeg_within
 
 
@@ -77,6 +78,20 @@ def test_nobody_gives_a_page_that_says_so(fit: Fit, tmp_path: Path) -> None:
     nobody = fit.select([])
     write_comparison_page(tmp_path / "page.html", nobody, nobody, frames())
     assert "No person was found" in (tmp_path / "page.html").read_text()
+
+
+def test_a_page_of_one_image_has_nothing_to_play(fit: Fit, tmp_path: Path) -> None:
+    for count, name in ((1, "image.html"), (FRAMES, "clip.html")):
+        rows = [row for row in range(len(fit)) if fit.frame_index[row] < count]
+        columns = [column for column, (shape, _) in COLUMNS.items() if shape[0] == "F"]
+        some = replace(fit.select(rows), **{column: getattr(fit, column)[:count] for column in columns})
+        write_comparison_page(tmp_path / name, some, some, list(frames())[:count])
+    image, clip = ((tmp_path / name).read_text("utf-8") for name in ("image.html", "clip.html"))
+    for part in ("id=play", "<input id=frame", "<figure class=chart", "median"):
+        assert (part in image, part in clip) == (False, True)
+    assert "1 person in one image" in image
+    assert f"1 person in {FRAMES} frames" in clip
+    assert (image.count("<img id="), image.count("{timeline}")) == (3, 0)
 
 
 def test_fits_of_other_rows_are_refused(fit: Fit, tmp_path: Path) -> None:
