@@ -3,10 +3,10 @@
     python tools/run_tutorials.py                    # all of them, with the values that readers find
     python tools/run_tutorials.py photograph --small # one, with the values of tests; stores nothing
 
-A notebook runs in an empty folder. The cell tagged `parameters` holds what a reader may change, and `small` in the
-notebook's metadata the values that take their place in tests. Unlike in Jupyter, a line `!hpc …` that fails stops
-the notebook. Stored outputs have no times of cells, no folders of this machine, the lines that a terminal shows in
-the end, and images as JPEG.
+A notebook runs in an empty folder beside a copy of docs/assets. The cell tagged `parameters` holds what a reader may
+change, and `small` in the notebook's metadata the values that take their place in tests. Unlike in Jupyter, a line
+`!hpc …` that fails stops the notebook. Stored outputs have no times of cells and no folders of this machine; of text
+they have the lines that a terminal shows in the end, and images are small.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import base64
 import io
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -31,8 +32,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tutorials"
 LONGEST = 900  # seconds that a cell may take
-QUALITY = 72  # of JPEG
-LARGEST_PREVIEW = 400  # longer side of the overlays that notebooks show beside a table, pixels
+QUALITY, COLOURS = 66, 32  # of JPEG; of PNG
+LARGEST_PREVIEW = 340  # longer side of the overlays that notebooks show beside a table, pixels
 STOP_AT_FAILING_COMMANDS = """
 def _checked(command, shell=get_ipython(), run=get_ipython().system):
     run(command)
@@ -55,25 +56,31 @@ def read(path: Path) -> NotebookNode:
 
 
 def executed(notebook: NotebookNode, folder: Path, *, small: bool = False) -> NotebookNode:
-    """A copy with the outputs of an execution in that folder; CellExecutionError where a cell or a command fails.
+    """A copy with the outputs of an execution; CellExecutionError where a cell or a command fails.
 
-    small  with the values of tests
+    folder  empty; the notebook runs in its folder `tutorials`
+
+    small   with the values of tests
     """
     copy = nbformat.from_dict(notebook)
+    shutil.copytree(FOLDER.parent / "assets", folder / "assets")
+    (folder / "tutorials").mkdir()
     if small:
         parameters = next(cell for cell in copy.cells if "parameters" in cell.metadata.get("tags", ()))
         parameters.source += "".join(f"\n{name} = {value!r}" for name, value in copy.metadata["small"].items())
     copy.cells.insert(0, new_code_cell(STOP_AT_FAILING_COMMANDS))
     paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    environment = os.environ | {"PATH": os.pathsep.join(paths), "MPLBACKEND": "agg"}
-    client = NotebookClient(copy, timeout=LONGEST, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    environment = os.environ | {"PATH": os.pathsep.join(paths)}
+    environment.pop("MPLBACKEND", None)  # the kernel's own draws into the notebook
+    resources = {"metadata": {"path": str(folder / "tutorials")}}
+    client = NotebookClient(copy, timeout=LONGEST, record_timing=False, resources=resources)
     client.execute(env=environment)
     del copy.cells[0]
     return copy
 
 
 def cleaned(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """A copy that is stored: what differs between two executions or machines is left out."""
+    """A copy to store, without what differs between two executions in such folders, or between machines."""
     copy = nbformat.from_dict(notebook)
     small = copy.metadata["small"]
     copy.metadata = nbformat.from_dict(
@@ -109,15 +116,17 @@ def _joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
 
 def _output(output: NotebookNode, number: int, folder: Path) -> NotebookNode:
     if output.output_type == "stream":
-        output.text = terminal_text(output.text).replace(f"{folder}{os.sep}", "").replace(str(folder), ".")
+        text, here = terminal_text(output.text), folder / "tutorials"
+        output.text = text.replace(f"{here}{os.sep}", "").replace(str(here), ".").replace(str(folder), "..")
     if "execution_count" in output:
         output.execution_count = number
     data = output.get("data", {})
     if "image/png" in data:
-        data["image/jpeg"] = _jpeg(data.pop("image/png"))
+        kind, encoded = _small_image(data.pop("image/png"))
+        data[kind] = encoded
     if "text/html" in data:
         data["text/html"] = EMBEDDED_PNG.sub(
-            lambda found: f"data:image/jpeg;base64,{_jpeg(found[1], LARGEST_PREVIEW)}", data["text/html"]
+            lambda found: "data:{};base64,{}".format(*_small_image(found[1], LARGEST_PREVIEW)), data["text/html"]
         )
     if len(data) > 1:
         data.pop("text/plain", None)
@@ -142,14 +151,19 @@ def terminal_text(text: str) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _jpeg(png: str, largest: int = 10_000) -> str:
+def _small_image(png: str, largest: int = 10_000) -> tuple[str, str]:
+    """Type and base64 of the smaller one of JPEG, for photographs, and PNG with few colours, for plots."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
     flat = Image.new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A"))
     flat.thumbnail((largest, largest))
-    buffer = io.BytesIO()
-    flat.save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    as_jpeg, as_png = io.BytesIO(), io.BytesIO()
+    flat.save(as_jpeg, "JPEG", quality=QUALITY, optimize=True)
+    flat.quantize(COLOURS).save(as_png, "PNG", optimize=True)
+    kind, data = min(
+        ("image/jpeg", as_jpeg.getvalue()), ("image/png", as_png.getvalue()), key=lambda each: len(each[1])
+    )
+    return kind, base64.b64encode(data).decode("ascii")
 
 
 def processor_seconds() -> float:
@@ -166,9 +180,9 @@ def main(arguments: list[str]) -> None:
     for path in [FOLDER / f"{name}.ipynb" for name in given.names] or tutorials():
         started, used = time.perf_counter(), processor_seconds()
         with tempfile.TemporaryDirectory() as folder:
-            result = executed(read(path), Path(folder), small=given.small)
+            result = executed(read(path), Path(folder).resolve(), small=given.small)
             if not given.small:
-                nbformat.write(cleaned(result, Path(folder)), path)
+                nbformat.write(cleaned(result, Path(folder).resolve()), path)
         seconds, used = time.perf_counter() - started, processor_seconds() - used
         size = f", {path.stat().st_size / 1000:.0f} KB" if not given.small else ""
         print(f"{path.stem}: {seconds:.0f} s, {used:.0f} s of processors{size}")

@@ -77,36 +77,45 @@ def notebook_of(*sources: str) -> nbformat.NotebookNode:
 @pytest.mark.slow
 def test_small_values_replace_parameters_and_a_failing_command_stops(tool, tmp_path):
     good = notebook_of("COUNT = 3", "print('in', __import__('os').getcwd(), COUNT)", "!echo $COUNT {COUNT}")
-    stored = tool.cleaned(tool.executed(good, tmp_path, small=True), tmp_path)
+    once, twice, thrice = (tmp_path / name for name in ("once", "twice", "thrice"))
+    stored = tool.cleaned(tool.executed(good, once, small=True), once)
     assert [cell.outputs[0].text.split() for cell in stored.cells[2:]] == [["in", ".", "2"], ["2", "2"]]
     assert stored.cells[1].source == good.cells[1].source + "\nCOUNT = 2"
-    full = tool.executed(good, tmp_path)
+    full = tool.executed(good, twice)
     assert full.cells[3].outputs[0].text.split() == ["3", "3"]
     with pytest.raises(CellExecutionError, match="exit code 3: exit 3"):
-        tool.executed(notebook_of("COUNT = 3", "!exit 3", "print('reached')"), tmp_path)
+        tool.executed(notebook_of("COUNT = 3", "!exit 3", "print('reached')"), thrice)
+
+
+def png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def test_stored_outputs_have_no_trace_of_the_run(tool):
     folder = Path("/somewhere/run7")
-    buffer = io.BytesIO()
-    Image.new("RGBA", (600, 300), (255, 0, 0, 0)).save(buffer, "PNG")
-    png = base64.b64encode(buffer.getvalue()).decode()
+    plot, photograph = Image.new("RGBA", (600, 300), (255, 0, 0, 0)), Image.effect_noise((600, 300), 90).convert("RGBA")
     notebook = notebook_of("COUNT = 1", "run()")
     notebook.cells[2].outputs = [
-        new_output("stream", name="stderr", text=f"fit 1/2\r\x1b[2Kfit 2/2\r\n\x1b[1A\x1b[2K{folder}/a.png\n"),
-        new_output("stream", name="stdout", text="b\n"),
-        new_output("display_data", {"image/png": png, "text/plain": "<Image>"}, metadata={"needs": 1}),
-        new_output("execute_result", {"text/html": f'<img src="data:image/png;base64,{png}">'}, execution_count=9),
+        new_output("stream", name="stderr", text="fit 1/2\r\x1b[2Kfit 2/2\r\n\x1b[1A\x1b[2K"),
+        new_output("stream", name="stdout", text=f"{folder}/tutorials/a.png\n"),
+        new_output("stream", name="stdout", text=f"{folder}/assets/b\n"),
+        new_output("display_data", {"image/png": png(plot), "text/plain": "<Image>"}, metadata={"needs": 1}),
+        new_output(
+            "execute_result", {"text/html": f'<img src="data:image/png;base64,{png(photograph)}">'}, execution_count=9
+        ),
     ]
     notebook.cells[2].metadata["execution"] = {"iopub.status.busy": "2000-01-01"}
     text, image, table = tool.cleaned(notebook, folder).cells[2].outputs
-    assert text.text == "a.png\nb\n"
-    assert list(image.data) == ["image/jpeg"]
-    shown = Image.open(io.BytesIO(base64.b64decode(image.data["image/jpeg"])))
+    assert text.text == "a.png\n../assets/b\n"
+    assert list(image.data) == ["image/png"]
+    shown = Image.open(io.BytesIO(base64.b64decode(image.data["image/png"])))
     assert shown.size == (600, 300)
-    assert shown.getpixel((5, 5)) == (255, 255, 255)
-    embedded = Image.open(io.BytesIO(base64.b64decode(table.data["text/html"].split("base64,")[1][:-2])))
-    assert embedded.size == (400, 200)
+    assert shown.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+    kind, encoded = re.fullmatch('<img src="data:(.*);base64,(.*)">', table.data["text/html"]).groups()
+    embedded = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert (kind, embedded.format, embedded.size) == ("image/jpeg", "JPEG", (340, 170))
     assert table.execution_count == 2
     assert image.metadata == {}
     assert "execution" not in tool.cleaned(notebook, folder).cells[2].metadata
