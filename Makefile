@@ -4,7 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH_INDEX := https://download.pytorch.org/whl
+comma := ,
 LOCK_PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 PYTEST_ARGS ?=
 # glibc keeps what is freed, and asks the system for new pages less often: a tenth of the time of tests with images.
@@ -12,6 +14,23 @@ PYTEST_ARGS ?=
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/python -m pytest \
   -n $(WORKERS) --maxprocesses 8 --dist worksteal
+
+# pip's own progress in a terminal; in a log, a line for each package that is downloaded. Errors are on stderr.
+define pip_install
+if [ -t 1 ]; then $(PIP) install -c constraints.txt $(1); else \
+  { $(PIP) install --progress-bar off -c constraints.txt $(1); echo "exit $$?"; } | awk ' \
+    /^exit [0-9]+$$/ { code = $$2; next } /\.metadata/ { next } \
+    /^ *(Downloading|Using cached|Processing) / { sub(/^ */, ""); sub(/ \(from .*/, ""); print; fflush() } \
+    /^Installing collected packages/ { print "Installing " NF - 3 " packages"; fflush() } \
+    END { exit code }'; fi
+endef
+
+# What is expected. Outside of Linux torch has no CUDA packages.
+CPU_BUILD := $(or $(findstring $(TORCH_INDEX)/cpu,$(PIP_EXTRA_INDEX_URL)),$(filter-out Linux,$(shell uname -s)))
+SIZE := $(strip $(if $(CPU_BUILD),about 0.7 GB to download and 2.6 GB on disk the first time$(comma) 3 minutes at 100 Mbit/s,\
+  about 3.2 GB to download and 7 GB on disk the first time$(comma) 6 minutes at 100 Mbit/s))
+CUDA_HINT := $(if $(CPU_BUILD)$(PIP_EXTRA_INDEX_URL)$(shell command -v nvidia-smi),true,echo 'No NVIDIA GPU was found. \
+  To spare 2.5 GB of CUDA packages: make install PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)/cpu')
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test quick check site bench lock
@@ -34,9 +53,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf .venv  # none yet, half made, or moved here
 	@test -d .venv || $(PYTHON) -m venv .venv || \
 	  { rm -rf .venv; echo "$(PYTHON): cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
-	@echo 'Installing into .venv; torch is large, the first time takes a few minutes.'
-	@$(PIP) install -c constraints.txt -e '.[dev,docs]'
+	@echo 'Installing into .venv: $(SIZE).'
+	@$(CUDA_HINT)
+	@# torch's index holds torch and some copies of other packages: only torch is looked up in it.
+	@case "$(PIP_EXTRA_INDEX_URL)" in *$(TORCH_INDEX)*) $(call pip_install,--no-deps torch);; esac
+	@export PIP_EXTRA_INDEX_URL='$(filter-out $(TORCH_INDEX)%,$(PIP_EXTRA_INDEX_URL))'; $(call pip_install,-e '.[dev$(comma)docs]')
 	@touch $@
+	@echo 'Installed. Next: make demo, or . .venv/bin/activate and hpc --help'
 
 demo: $(INSTALLED)
 	@$(BIN)/hpc demo --out demo --clip docs/assets/balance.mp4

@@ -56,3 +56,65 @@ def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
     assert done.returncode == 1
     assert "test_crash.py::test_crash: the worker that ran this test died" in done.stdout.splitlines()[-1]
     assert "replacing crashed worker" not in done.stdout
+
+
+_PIP = """#!/bin/sh
+test "$3" = --version && exit 0
+echo "$PIP_EXTRA_INDEX_URL | $*" >> pip.log
+printf 'Collecting torch==2.13.0\\n  Downloading torch-2.13.0.whl.metadata (5 kB)\\n'
+printf '  Downloading torch-2.13.0.whl (190 MB)\\nInstalling collected packages: torch, numpy\\n'
+test -z "$PIP_FAILS" || { echo "ERROR: no space left" >&2; exit 1; }
+"""
+
+
+@pytest.fixture
+def make_install(tmp_path):
+    """Runs `make install` beside a pip that only writes what it is called with; gives the run and these lines."""
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(_PIP)
+    python.chmod(0o755)
+
+    def run(**variables: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
+        line = ["make", "install", f"PYTHON={sys.executable}"]
+        ran = subprocess.run(line, cwd=tmp_path, env=environment | variables, capture_output=True, text=True)
+        return ran, (tmp_path / "pip.log").read_text().splitlines()
+
+    return run
+
+
+@pytest.mark.posix("make")
+@pytest.mark.slow
+def test_an_installation_shows_a_line_for_each_package(make_install):
+    ran, calls = make_install()
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert re.match(r"Installing into \.venv: about [\d.]+ GB to download", lines[0])
+    assert lines[-3:-1] == ["Downloading torch-2.13.0.whl (190 MB)", "Installing 2 packages"]
+    assert len(calls) == 1
+    assert calls[0].endswith("-c constraints.txt -e .[dev,docs]")
+
+
+@pytest.mark.posix("make")
+@pytest.mark.slow
+def test_only_torch_is_looked_up_in_its_index(make_install):
+    index = "https://download.pytorch.org/whl/cpu"
+    ran, (torch, rest) = make_install(PIP_EXTRA_INDEX_URL=f"https://example.org/simple {index}")
+    assert ran.returncode == 0, ran.stderr
+    assert torch.startswith(f"https://example.org/simple {index} | ")
+    assert torch.endswith("-c constraints.txt --no-deps torch")
+    assert rest.startswith("https://example.org/simple | ")
+    assert "NVIDIA" not in ran.stdout
+
+
+@pytest.mark.posix("make")
+@pytest.mark.slow
+def test_an_installation_fails_with_pip(make_install, tmp_path):
+    ran, _ = make_install(PIP_FAILS="1")
+    assert ran.returncode != 0
+    assert "no space left" in ran.stderr
+    assert not (tmp_path / ".venv" / ".installed").exists()
