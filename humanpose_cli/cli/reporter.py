@@ -38,7 +38,7 @@ from humanpose_cli.core.result import ItemResult, Status
 _PACKAGE = "humanpose_cli"
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
 _STYLES = {"error": "bold red", "warning": "bold yellow"}
-_LONGEST_SILENCE = 9.0  # seconds, after which a line says what is being done
+_LONGEST_SILENCE = 5.0  # seconds, after which a line says what is being done
 _CODES = {"error": 31, "warning": 33}  # the same colours without rich, whose import costs 0.1 s
 
 
@@ -238,7 +238,7 @@ class Reporter(BatchProgress):
         self._run, self._wrote = RunProgress(0, self._clock, "finishing"), self._clock()
 
     def tick(self) -> None:
-        """Show progress where it is due, or what is being done where nothing was written for ten seconds."""
+        """Show progress where it is due, or what is being done where nothing was written for some seconds."""
         with self._lock:
             if self._display is not None:
                 self._display.changed()

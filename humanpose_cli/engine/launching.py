@@ -258,7 +258,7 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
     headers = wp.config.use_precompiled_headers
     built = folder / module.get_module_identifier(block_dim)
     if not (built.is_dir() and any(path.suffix in _BINARIES[device.type] for path in built.iterdir())):
-        logger.info("compiling %s for %s, once on this machine", module.name.rpartition(".")[2], device)
+        logger.info("compiling the %s kernels for %s, once on this machine", module.name.split(".")[-2], device)
         folder.mkdir(parents=True, exist_ok=True)
         reserve(folder, _MODULE_BYTES)
         try:
