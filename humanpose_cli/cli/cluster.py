@@ -112,7 +112,8 @@ def submit_command(
         messages = ("the same command goes on with what is left when the jobs have ended",)
         return CommandResult(session.command, Status.SUCCESS, messages=messages, extra=extra)
     try:
-        _follow(session, jobs, flags.shards, out)
+        with session.reporter.paused():
+            _follow(session, jobs, flags.shards, out)
     except KeyboardInterrupt:
         code = ExitCode(128 + (session.stop.signal_number or signal.SIGINT))
         messages = (f"the jobs go on; scancel {ids} stops them",)

@@ -116,6 +116,7 @@ class Reporter(BatchProgress):
         self._begun = self._wrote = clock()
         self._lock = threading.RLock()  # of what is written: a second thread writes progress too
         self._ended = threading.Event()
+        self._paused = False
         self._said: dict[str, None] = {}
         self._handler = _LogHandler(self)
 
@@ -180,14 +181,15 @@ class Reporter(BatchProgress):
         """A batch of `total` items begins, or the rest of one that is being shown."""
         if self.quiet or not total or self._run.left == total:
             return
-        self.finish()
-        self._run = RunProgress(total, self._clock)
-        if self.log_json:
-            self._display = JsonDisplay(self._record, self._run, self.interval, self._clock)
-        elif self.draws:
-            self._display = BarDisplay(self.stream, self.label, self._run)
-        else:
-            self._display = LineDisplay(self._write_line, self.label, self._run, self.interval, self._clock)
+        with self._lock:
+            self.finish()
+            self._run = RunProgress(total, self._clock)
+            if self.log_json:
+                self._display = JsonDisplay(self._record, self._run, self.interval, self._clock)
+            elif self.draws:
+                self._display = BarDisplay(self.stream, self.label, self._run)
+            else:
+                self._display = LineDisplay(self._write_line, self.label, self._run, self.interval, self._clock)
 
     def preparing(self, count: int) -> None:
         """Work on `count` items together begins."""
@@ -207,7 +209,7 @@ class Reporter(BatchProgress):
 
     def item_finished(self, result: ItemResult) -> None:
         """An item is done, failed or skipped; failures are written at once."""
-        alone = self._run.total == 1  # in a terminal the table lists it at once
+        batch = self._run.total > (1 if self.draws else 0)  # the table of a terminal lists a single item at once
         self._run.item_finished(skipped=result.status is Status.SKIPPED)
         if self._display is not None:
             self._display.item_finished(result)
@@ -215,7 +217,7 @@ class Reporter(BatchProgress):
             return  # which has said it
         if result.error:
             self.error(_about(result))
-        elif self._brief is not None and result.status is Status.SUCCESS and not (alone and self.draws):
+        elif self._brief is not None and result.status is Status.SUCCESS and batch:
             said = ", ".join(filter(None, [self._brief(result.details), f"{result.seconds:.1f} s"]))
             self.info(f"{result.shown}  {said}")
 
@@ -232,17 +234,32 @@ class Reporter(BatchProgress):
 
     def finish(self) -> None:
         """No more items."""
-        display, self._display = self._display, None
-        if display is not None:
-            display.close()
-        self._run, self._wrote = RunProgress(0, self._clock, "finishing"), self._clock()
+        with self._lock:
+            display, self._display = self._display, None
+            if display is not None:
+                display.close()
+            self._run, self._wrote = RunProgress(0, self._clock, "finishing"), self._clock()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Context: something else shows what is being done."""
+        self.finish()
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
 
     def tick(self) -> None:
         """Show progress where it is due, or what is being done where nothing was written for some seconds."""
         with self._lock:
             if self._display is not None:
                 self._display.changed()
-            elif not self.quiet and self._clock() - self._wrote >= _LONGEST_SILENCE:
+            elif self.quiet or self._paused or self._clock() - self._wrote < _LONGEST_SILENCE:
+                return
+            elif self.draws and not self.log_json:
+                self._display = BarDisplay(self.stream, self.label, self._run)
+            else:
                 self._write(f"{self.label}: {self._run.work}, {interval(self._clock() - self._begun)} so far")
 
     # Within

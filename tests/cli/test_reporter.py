@@ -139,6 +139,31 @@ def test_work_that_reports_nothing_is_shown_by_the_clock_alone():
     assert pass_time(9) == ["fit: finishing, 00:48 so far"]
 
 
+def test_a_terminal_shows_a_bar_in_place_of_silence_unless_something_else_is_drawn(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream, clock = Terminal(), Clock()
+    reporter = Reporter("refine", stream=stream, clock=clock)
+    clock.now = 4.0
+    reporter.tick()
+    assert stream.getvalue() == ""
+    with reporter.paused():
+        clock.now = 90.0
+        reporter.tick()
+        assert stream.getvalue() == ""
+    reporter.tick()
+    assert "finishing" in stream.getvalue()
+    reporter.start(2)
+    assert stream.getvalue().count("\x1b[?25h") == 1  # the first bar is closed
+    reporter.finish()
+    assert stream.getvalue().count("\x1b[?25h") == 2
+
+
+def test_items_of_no_run_are_not_listed():
+    stream = io.StringIO()
+    Reporter("fit", stream=stream, brief=counts("people")).item_finished(DONE)  # of jobs, which have listed them
+    assert stream.getvalue() == ""
+
+
 def test_the_thread_of_a_reporter_ticks_while_it_is_entered(monkeypatch):
     ticked = threading.Event()
     monkeypatch.setattr(Reporter, "tick", lambda self: ticked.set())
