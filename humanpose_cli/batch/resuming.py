@@ -33,8 +33,9 @@ class Batch:
     arguments      the command line, for run.json
     together       gives how many items `prepare` is shown at once; called when there is something to do
     prepare        called with the next items before the worker gets them one by one; what goes wrong with an item there
-                   is for the worker to raise
-    spent          seconds that went before into what all items need, which count as work on the first ones
+                   is for the worker to raise. Returns by key how many of the seconds are the item's own, without those
+                   for what all items need, such as loading models
+    spent          seconds that went before into what all items need, which the seconds of the run count
     """
 
     command: str
@@ -49,7 +50,7 @@ class Batch:
     recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
     arguments: tuple[str, ...] = ()
     together: Callable[[], int] = lambda: 1
-    prepare: Callable[[Sequence[Item]], None] | None = None
+    prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None
     spent: float = 0.0
 
 

@@ -212,7 +212,6 @@ class _Run:
         self.results: list[ItemResult] = []
         self.indices: list[int] = []  # of the results' items among all, in order
         self.halted: Failure | None = None
-        self.spent = batch.spent  # seconds that no item has been given yet
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
         self.earlier.refuse_conflicts(items)
@@ -248,17 +247,17 @@ class _Run:
         """Work on some of the items, which are prepared together."""
         # What the ledger knows them by, taken before they are read.
         marks = [_mark(items[index]) for index in indices]
-        started, self.spent = time.perf_counter() - self.spent, 0.0
+        prepared: Mapping[str, float] = {}  # seconds
         if self.batch.prepare is not None and indices:
             self.progress.preparing(len(indices))
             with self.stop.item() if self.stop is not None else nullcontext():
-                self.batch.prepare([items[index] for index in indices])
-        share = (time.perf_counter() - started) / max(len(indices), 1)
+                prepared = self.batch.prepare([items[index] for index in indices])
         for index, mark in zip(indices, marks, strict=True):
             if self._stopped:
                 return
             with self.stop.item() if self.stop is not None else nullcontext():
-                self._finish(index, replace(self._do(items[index], mark, share), name=items[index].short))
+                item = items[index]
+                self._finish(index, replace(self._do(item, mark, prepared.get(item.key, 0.0)), name=item.short))
 
     def _do(self, item: Item, mark: Fingerprint | Failure, prepared: float) -> ItemResult:
         """Work on an item, whose preparation took so many seconds, and record what became of it."""

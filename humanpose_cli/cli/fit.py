@@ -35,7 +35,7 @@ from humanpose_cli.fitting.options import (
 from humanpose_cli.io.sniffing import check_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
@@ -81,10 +81,13 @@ class FitWork:
         self.session.reporter.step(0, None, "loading models")
         return self.make()
 
-    def prepare(self, coming: Sequence[Item]) -> None:
+    def prepare(self, coming: Sequence[Item]) -> Mapping[str, float]:
         """Look at items together; without one that can be read, no network is loaded."""
-        if readable := [item.payload for item in coming if item.error is None]:
-            self.fitter.prepare(readable, self.session.reporter.step)
+        readable = {item.key: item.payload for item in coming if item.error is None}
+        if not readable:
+            return {}
+        seconds = self.fitter.prepare(list(readable.values()), self.session.reporter.step)
+        return {key: seconds.get(source.path, 0.0) for key, source in readable.items()}
 
     def __call__(self, item: Item) -> Outcome:
         """Fit one, and refine it."""
@@ -201,10 +204,12 @@ def fit(
             )
 
         def make() -> Fitter:
-            begin_loading(compute.device)
+            loading = begin_loading(compute.device)
             from humanpose_cli.fitting.fitter import Fitter
 
-            return stack.enter_context(Fitter(options, **vars(evidence), **vars(compute)))
+            made = stack.enter_context(Fitter(options, **vars(evidence), **vars(compute)))
+            loading.join()  # so that it is no part of the first item's seconds
+            return made
 
         work = FitWork(session, out, make, video_codec, refiner)
         # Without files of the user's own, what decides the fits is known before the fitter is made.

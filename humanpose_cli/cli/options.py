@@ -309,14 +309,14 @@ class BatchFlags:
         options: Mapping[str, Any],
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
         together: Callable[[], int] = lambda: 1,
-        prepare: Callable[[Sequence[Item]], None] | None = None,
+        prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None,
         spent: float = 0.0,
     ) -> CommandResult:
         """Run the items. Where `out` is the one file that is written, no ledger is kept beside it.
 
         options  JSON values of everything that decides a result
         recall   details of an item that an earlier run did
-        prepare  called with the next `together` items before `work` is, one by one
+        prepare  called with the next `together` items before `work` is, one by one; see `batch.resuming.Batch`
         spent    seconds that went before into what all items need
         """
         from tempfile import TemporaryDirectory

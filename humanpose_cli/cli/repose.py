@@ -27,7 +27,7 @@ from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.reposing.options import DrawingOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
@@ -99,13 +99,15 @@ class ReposeWork:
         """Fraction of the work on a photograph that is done before its images are drawn."""
         return 0.8 if len(self.target) == 1 else 0.1
 
-    def prepare(self, coming: Sequence[Item]) -> None:
+    def prepare(self, coming: Sequence[Item]) -> Mapping[str, float]:
         """Look for the people of several together."""
-        if self.fitted is None:
-            from humanpose_cli.core.progress import part_of
+        if self.fitted is not None:
+            return {}
+        from humanpose_cli.core.progress import part_of
 
-            fitting = part_of(self.session.reporter.step, 0, self.fitted_share)
-            self.reposer.fitter.prepare([item.payload for item in coming], fitting)
+        fitting = part_of(self.session.reporter.step, 0, self.fitted_share)
+        seconds = self.reposer.fitter.prepare([item.payload for item in coming], fitting)
+        return {item.key: seconds.get(item.payload.path, 0.0) for item in coming}
 
     def __call__(self, item: Item) -> Outcome:
         """Draw the people of one."""

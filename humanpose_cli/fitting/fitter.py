@@ -8,7 +8,7 @@ with Fitter(people="largest") as fitter:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -262,22 +262,28 @@ class Fitter:
         people = self._people.in_image(frame)
         return people[:1] if options.people == "largest" else people
 
-    def prepare(self, items: Sequence[InputItem], progress: Progress = no_progress) -> None:
+    def prepare(self, items: Sequence[InputItem], progress: Progress = no_progress) -> Mapping[Path, float]:
         """Detect and fit the people of several images together; `fit` of each image then returns at once.
 
         A GPU, and the keypoint fit anywhere, take hardly longer for many people than for one. Errors of an image are
         raised by its `fit`. Sequences are ignored. On the CPU, no bit of a result depends on the other images; on a
         GPU, whose networks take people of several images in one batch, results differ by rounding at most.
-        """
-        self._prepare(items, self.options, progress)
 
-    def _prepare(self, items: Sequence[InputItem], options: FitOptions, progress: Progress = no_progress) -> None:
+        Returns the seconds of each image, see `fit_images_together`; none of what is left to `fit`.
+        """
+        return self._prepare(items, self.options, progress)
+
+    def _prepare(
+        self, items: Sequence[InputItem], options: FitOptions, progress: Progress = no_progress
+    ) -> Mapping[Path, float]:
         images = [item for item in items if not item.is_sequence]
         self._prepared = {}
-        if len(images) > 1:
-            detect, fit = partial(self._detect, options=options), partial(self._fit_images, options=options)
-            results = fit_images_together(images, detect, fit, self._people.at_once, progress)
-            self._prepared = {(path, options): result for path, result in results.items()}
+        if len(images) < 2:
+            return {}
+        detect, fit = partial(self._detect, options=options), partial(self._fit_images, options=options)
+        results, seconds = fit_images_together(images, detect, fit, self._people.at_once, progress)
+        self._prepared = {(path, options): result for path, result in results.items()}
+        return seconds
 
     def _fit_images(self, images: Iterable[ImagePeople], options: FitOptions) -> list[Fit]:
         """Independent images and their people: one solve for all of them. No pixels are kept."""
