@@ -28,7 +28,7 @@ from humanpose_cli.rendering.stage import Stage
 from humanpose_cli.rendering.surfaces import Surface, Texture
 
 FRAME = 40  # of the videos from which the photographs come
-SIZE, TEXT = (240, 330), 17  # of a panel, width and height in pixels; height of letters
+SIZE, TEXT = (240, 330), 25  # of a panel, width and height in pixels; height of letters
 QUALITY = 80
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # a person who looks at the camera
 # Parts of the photographs that are shown or fitted alone: left, top, right, bottom.

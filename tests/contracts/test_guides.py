@@ -72,7 +72,7 @@ def not_printed(message: str) -> list[str]:
     return [part for part in parts if part and part not in printed()]
 
 
-@pytest.mark.parametrize("path", GUIDES, ids=NAMES)
+@pytest.mark.parametrize("path", [ROOT / "README.md", *GUIDES], ids=["README", *NAMES])
 def test_options_in_backticks_exist(path: Path) -> None:
     assert unknown_flags(path.read_text("utf-8")) == []
 
