@@ -59,8 +59,12 @@ class ColumnDocstrings(griffe.Extension):
 
     def _visit(self, found: Any) -> None:
         for member in tuple(found.members.values()):
-            if not member.is_alias and (member.is_module or member.is_class or member.is_function):
+            if member.is_alias:
+                continue
+            if not member.is_attribute:
                 self._visit(member)
+            elif isinstance(member.value, griffe.ExprCall) and str(member.value.function) == "option":
+                member.value = member.value.arguments[0]  # the default; the table has the rest
         if found.is_module or found.docstring is None:
             return
         if declares_options(found):
