@@ -18,11 +18,13 @@ PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD
 # pip's own progress in a terminal; in a log, a line for each package that is downloaded. Errors are on stderr.
 define pip_install
 if [ -t 1 ]; then $(PIP) install -c constraints.txt $(1); else \
-  { $(PIP) install --progress-bar off -c constraints.txt $(1); echo "exit $$?"; } | awk ' \
-    /^exit [0-9]+$$/ { code = $$2; next } /\.metadata/ { next } \
-    /^ *(Downloading|Using cached|Processing) / { sub(/^ */, ""); sub(/ \(from .*/, ""); print; fflush() } \
-    /^Installing collected packages/ { print "Installing " NF - 3 " packages"; fflush() } \
-    END { exit code }'; fi
+  { $(PIP) install --progress-bar off -c constraints.txt $(1); echo "exit $$?"; } | while read -r word rest; do \
+    case "$$word $$rest" in \
+      exit\ *) exit "$$rest" ;; \
+      *.metadata*) ;; \
+      Downloading\ *|Using\ cached\ *|Processing\ *) echo "$$word $${rest%% (from *}" ;; \
+      Installing\ collected\ *) set -- $$rest; echo "Installing $$(($$# - 2)) packages" ;; \
+    esac; done; fi
 endef
 
 # What is expected. Outside of Linux torch has no CUDA packages.
@@ -57,7 +59,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(CUDA_HINT)
 	@# torch's index holds torch and some copies of other packages: only torch is looked up in it.
 	@case "$(PIP_EXTRA_INDEX_URL)" in *$(TORCH_INDEX)*) $(call pip_install,--no-deps torch);; esac
-	@export PIP_EXTRA_INDEX_URL='$(filter-out $(TORCH_INDEX)%,$(PIP_EXTRA_INDEX_URL))'; $(call pip_install,-e '.[dev$(comma)docs]')
+	@export PIP_EXTRA_INDEX_URL='$(filter-out $(TORCH_INDEX)%,$(PIP_EXTRA_INDEX_URL))'; $(call pip_install,-e '.[dev]')
 	@touch $@
 	@echo 'Installed. Next: make demo, or . .venv/bin/activate and hpc --help'
 
@@ -77,6 +79,7 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports --no-logo
 
 site: $(INSTALLED)
+	@$(BIN)/python -c 'import mkdocs, mkdocstrings, mkdocs_jupyter' 2>/dev/null || { $(call pip_install,-e '.[docs]'); }
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(INSTALLED)

@@ -96,7 +96,7 @@ def test_an_installation_shows_a_line_for_each_package(make_install):
     assert re.match(r"Installing into \.venv: about [\d.]+ GB to download", lines[0])
     assert lines[-3:-1] == ["Downloading torch-2.13.0.whl (190 MB)", "Installing 2 packages"]
     assert len(calls) == 1
-    assert calls[0].endswith("-c constraints.txt -e .[dev,docs]")
+    assert calls[0].endswith("-c constraints.txt -e .[dev]")
 
 
 @pytest.mark.posix("make")
