@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from humanpose_cli.cli.options import Seed, Threads, argument, option, out_option
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import ExitCode, UsageError
-from humanpose_cli.core.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +157,8 @@ def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int
 
     opened = open_cache(path)
     contents = describe(opened)
-    items = [ItemResult(name, Status.SUCCESS, details={"found": found}) for name, found in contents.lines()]
+    table = ResultTable(f"dataset cache {path}", ("contents", "found"), tuple(contents.lines()), justify="left")
+    items = []
     if out is not None:
         from humanpose_cli.io.images import write_image
         from humanpose_cli.lab.cache.contact_sheet import draw_contact_sheet, pick_rows
@@ -165,4 +166,5 @@ def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int
         rows = pick_rows(opened, count, split=split, seed=seed)
         write_image(out, draw_contact_sheet(opened, rows))
         items.append(ItemResult("sheet", Status.SUCCESS, (str(out),), details={"found": f"{len(rows)} images"}))
-    return CommandResult("cache", Status.SUCCESS, tuple(items), extra={"contents": contents.document()})
+    extra = {"contents": contents.document()}
+    return CommandResult("cache", Status.SUCCESS, tuple(items), extra=extra, tables=(table,))

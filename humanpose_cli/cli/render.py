@@ -210,7 +210,7 @@ def _separated(cells: Sequence[str]) -> str:
 def _drawn_table(table: ResultTable) -> str:
     """A table with its title above, its notes below and an empty line."""
     title, notes = _text(table.title, "bold"), [_text(note) for note in table.notes]
-    justify = ["left", *["right"] * (len(table.columns) - 1)]
+    justify = ["left", *[table.justify] * (len(table.columns) - 1)]
     rows = [[_text(one_line(cell)) for cell in row] for row in table.rows]
     return _drawn(title, _grid(table.columns, rows, justify), *notes) + "\n"
 

@@ -180,7 +180,7 @@ def _planned(model: str, lines: dict[str, str], plan: TrainPlan) -> CommandResul
     numbers = {name: value for name, value in vars(plan).items() if name not in ("outputs", "steps")}
     details = {"steps": plan.steps, "plan": {**lines, **numbers}}
     item = ItemResult(model, Status.PLANNED, tuple(map(str, plan.outputs)), details=details)
-    table = ResultTable(f"hpc train {model}", ("setting", "value"), tuple(lines.items()))
+    table = ResultTable(f"hpc train {model}", ("setting", "value"), tuple(lines.items()), justify="left")
     return CommandResult("train", Status.SUCCESS, (item,), ("dry run: nothing was written",), tables=(table,))
 
 

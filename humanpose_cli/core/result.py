@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.version import __version__
@@ -64,12 +64,16 @@ class ItemResult:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table for people beside that of the items, its cells as text; programs find its numbers in `extra`."""
+    """A table for people beside that of the items, its cells as text; programs find its numbers in `extra`.
+
+    justify  of the columns behind the first: "right" for numbers, "left" for phrases
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    justify: Literal["left", "right"] = "right"
 
 
 @dataclass(frozen=True)

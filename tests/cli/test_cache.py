@@ -107,8 +107,9 @@ def test_contents_are_shown(hpc, folder):
     assert hpc("cache", str(folder), "--json").document["contents"] == contents
     people = hpc("cache", str(folder / "shard-00002.h5"))
     assert people.code == 0
-    assert "images\tok\t1 (32 × 24 pixels)\t" in people.out
-    assert "protocol p\tok\ttest 1\t" in people.out
+    assert people.out.startswith(f"# dataset cache {folder / 'shard-00002.h5'}\ncontents\tfound\nsource\tsquares\n")
+    assert "\nimages\t1 (32 × 24 pixels)\n" in people.out
+    assert "\nprotocol p\ttest 1\n" in people.out
 
 
 @pytest.mark.slow
