@@ -19,7 +19,16 @@ from humanpose_cli.cli.table import command_names
 GUIDES = sorted(path for path in (ROOT / "docs" / "guides").glob("*.md") if path.name != "index.md")
 NAMES = [path.stem for path in GUIDES]
 # Options of other programs, and of `hpc` itself.
-OTHERS = {"--install-completion", "--help", "--force-reinstall", "--no-binary", "--array", "--requeue", "--wrap"}
+OTHERS = {
+    "--install-completion",
+    "--help",
+    "--force-reinstall",
+    "--index-url",
+    "--no-binary",
+    "--array",
+    "--requeue",
+    "--wrap",
+}
 OLD = {"dense-correspondences", "evaluation", "farms", "training", "python"}
 GUIDES_WITHOUT_COST = {"python", "troubleshooting", "export"}
 
