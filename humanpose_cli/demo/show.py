@@ -108,16 +108,18 @@ def run_demo(
         if clip is not None:
             own, film = _own_clip(work.part(0.42, 0.57), clip)
             first, last = [own], first
-        first += [_in_3d(work.part(0.57, 0.62), film), _reposed(work.part(0.62, 0.8), film)]
-        sections = [*first, _two_people(work.part(0.8, 0.84)), *last, _limits(work.part(0.84, 1.0))]
+        in_3d = _in_3d(work.part(0.57, 0.62), film)
+        pair, photo = _two_people(work.part(0.62, 0.66))
+        reposed = _reposed(work.part(0.66, 0.84), film if clip is not None else photo)
+        sections = [*first, in_3d, reposed, pair, *last, _limits(work.part(0.84, 1.0))]
     page = work.path("index.html")
     write_text(page, index_page(sections, NEXT))
     return Demo(page, tuple(work.written), errors, *similarity)
 
 
 @dataclass(frozen=True)
-class _Film:
-    """A clip and its fit."""
+class _Fitted:
+    """A video or an image, and its fit."""
 
     path: Path
     fit: Fit
@@ -189,7 +191,7 @@ def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
     ]
 
 
-def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], _Film]:
+def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], _Fitted]:
     """The clip with known truth: fitted and measured, and its first frame reposed and compared."""
     clip = DemoClip.make(work.reposer.fitter.body)
     path, first = work.path("drawn.mp4"), None
@@ -204,7 +206,7 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], 
     write_npz(work.path("drawn.truth.npz"), {"joints3d": clip.posed().joints.numpy(), "betas": clip.betas.numpy()})
     similarity = _similarity(work.part(0.8, 1.0), clip, first)
     section = Section(
-        "Measured against the truth",
+        "A drawn video, measured against the truth",
         "A drawn person plays soccer, in a motion that no network was trained on. The fit is given the video alone; "
         "the true body of each frame is known, so its errors can be measured.",
         ["hpc fit drawn.mp4 --out ."],
@@ -218,10 +220,10 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], 
             ("similarity of the unchanged frame to it", f"{similarity[1]:.2f}"),
         ],
     )
-    return section, errors, similarity, _Film(path, fit)
+    return section, errors, similarity, _Fitted(path, fit)
 
 
-def _own_clip(work: _Work, clip: Path) -> tuple[Section, _Film]:
+def _own_clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
     path = work.path(clip.name)
     if path.resolve() != clip.resolve():
         write_bytes(path, clip.read_bytes())
@@ -233,10 +235,10 @@ def _own_clip(work: _Work, clip: Path) -> tuple[Section, _Film]:
         [f"hpc fit {shlex.quote(clip.name)} --out ."],
         _fit_figures(path, fit),
     )
-    return section, _Film(path, fit)
+    return section, _Fitted(path, fit)
 
 
-def _in_3d(work: _Work, film: _Film) -> Section:
+def _in_3d(work: _Work, film: _Fitted) -> Section:
     """The page of `hpc view`, with a texture made from the frames."""
     fit, name = film.fit, film.path.name
     source, fitted = shlex.quote(name), shlex.quote(f"{name}.fit.npz")
@@ -255,9 +257,9 @@ def _in_3d(work: _Work, film: _Film) -> Section:
     )
 
 
-def _reposed(work: _Work, film: _Film) -> Section:
-    """The last frame of a clip as a photograph, driven by a motion of the pose library and put into key poses."""
-    fit = film.fit
+def _reposed(work: _Work, source: _Fitted) -> Section:
+    """The last frame as a photograph, driven by a motion of the pose library and put into key poses."""
+    fit = source.fit
     assert fit.images is not None
     photo, row = work.path("photo.png"), int(fit.rows_of(fit.largest_track)[-1])
     frame = int(fit.frame_index[row])
@@ -288,17 +290,18 @@ def _reposed(work: _Work, film: _Film) -> Section:
     )
 
 
-def _two_people(work: _Work) -> Section:
+def _two_people(work: _Work) -> tuple[Section, _Fitted]:
     path = work.path("two.png")
     write_image(path, drawn_pair(work.reposer.fitter.body))
     fit = work.fit(path)
-    return Section(
+    section = Section(
         "Two people in one image",
         "Each person has a body, a number and a colour of their own, and a place: the view from the side shows who is "
         "nearer to the camera.",
         ["hpc fit two.png --out ."],
         _fit_figures(path, fit),
     )
+    return section, _Fitted(path, fit)
 
 
 def _limits(work: _Work) -> Section:

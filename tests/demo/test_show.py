@@ -94,7 +94,7 @@ def made(tmp_path_factory):
     folder, fractions = tmp_path_factory.mktemp("demo"), []
     frames, motion = drawing._FRAMES, show._MOTION_FRAMES
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "_FRAMES", slice(frames.start, frames.stop, 5 * (frames.step or 1)))
+        patch.setattr(drawing, "_FRAMES", slice(frames.start, frames.stop, 15 * (frames.step or 1)))
         patch.setattr(show, "_MOTION_FRAMES", slice(motion.start, motion.start + 2))
         with VideoWriter(folder / "own clip.mp4", 10) as video:
             for _, frame in zip(range(2), DemoClip.make(default_body()).frames(), strict=False):
@@ -118,7 +118,7 @@ def test_the_demo_makes_what_its_page_shows(made):
     assert fractions == sorted(fractions)
     assert 0 < fractions[0] < 0.05
     assert fractions[-1] > 0.97
-    assert max(np.diff(fractions)) < 0.1  # no part of the work is silent
+    assert max(np.diff(fractions)) < 0.12  # no part of the work is silent
     assert "warning: astronaut.png: the fit of person 0 is doubtful" in page
     assert "error: cat.png: no person was found" in page
 
