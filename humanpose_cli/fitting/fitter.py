@@ -359,7 +359,8 @@ class Fitter:
                     # Masks are pixels: a long video could not keep them.
                     people.append(replace(person, mask=None, frame=index, track=track))
                 searched(index + 1, frame_count, "frames")
-        part_of(progress, _DETECTED, 1)(0, None, "fitting bodies")
+        solving = part_of(progress, _DETECTED, 1)
+        solving(0, None, "fitting bodies")
         # Only now is it known which tracks are one person, and which are no person.
         people = [
             replace(row, estimate=estimate, track=track)
@@ -373,7 +374,7 @@ class Fitter:
         cameras = [replace(c, time=time) for c, time in zip(cameras, seconds, strict=True)]
         if options.method != "nbf":
             people = complete_tracks(people, seconds)
-        solved = self._solve(people, cameras, sequence=True) if people else None
+        solved = self._solve(people, cameras, solving, sequence=True) if people else None
         return self._record(people, cameras, solved, options, frame_rate, seconds if timed else None)
 
     def _camera(self, frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:
@@ -393,7 +394,12 @@ class Fitter:
         return replace(camera, camera=replace(camera.camera, focal=camera.camera.focal * longer))
 
     def _solve(
-        self, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], *, sequence: bool = False
+        self,
+        people: Sequence[DetectedPerson],
+        cameras: Sequence[FrameCamera],
+        progress: Progress = no_progress,
+        *,
+        sequence: bool = False,
     ) -> KeypointFit:
         """The bodies of N ≥ 1 rows, in their order."""
         if self.options.method == "nbf":
@@ -403,7 +409,7 @@ class Fitter:
             images = [list(rows) for _, rows in groupby(people, lambda row: row.frame)]
             return KeypointFit.joined([fit_of_estimates(self.body, p, cameras, shared_shape=False) for p in images])
         if sequence:
-            return fit_keypoints(self.body, sequence_observations(people, cameras), self.options.keypoints)
+            return fit_keypoints(self.body, sequence_observations(people, cameras), self.options.keypoints, progress)
         batches = rows_by_evidence(people)
         fits = []
         for rows in batches:

@@ -16,6 +16,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.evidence import gather_evidence, joint_confidence, limb_fallback, person_confidence
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
@@ -90,9 +91,12 @@ class _Chunk(NamedTuple):
 
 
 def fit_keypoints(
-    body: Body, observations: KeypointObservations, options: KeypointFitOptions | None = None
+    body: Body,
+    observations: KeypointObservations,
+    options: KeypointFitOptions | None = None,
+    progress: Progress = no_progress,
 ) -> KeypointFit:
-    """Fit a body to every row of `observations`.
+    """Fit a body to every row of `observations`; of motions, progress is reported.
 
     Rows are independent but for `shape_group`, whose rows share betas, and with `frame` move as one body. Without
     groups, a row has the same bits whatever the other rows of the batch are. Rows that show nothing get a neutral pose
@@ -110,7 +114,7 @@ def fit_keypoints(
             chunks = _solve_coarsely(rig, observations, options, threads)
             problem, state = _joined(in_parallel(_solve_finely, chunks, threads))
         else:
-            problem, state = _solve_motion(rig, observations, options, threads)
+            problem, state = _solve_motion(rig, observations, options, threads, progress)
         return _report(observations, problem, state).rows(slice(count))
 
 
@@ -223,13 +227,14 @@ def _solve_finely(chunk: _Chunk) -> _Chunk:
 
 
 def _solve_motion(
-    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, threads: int
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, threads: int, progress: Progress
 ) -> tuple[KeypointProblem, FitState]:
     """The frames of each person solved together."""
     time, poses = observations.time, observations.world_to_camera
     assert time is not None
     people = _rows_of_people(observations)
     state = _between_key_frames(rig, observations, people, options, threads)
+    starting, lifting, moving = (part_of(progress, *ends) for ends in ((0.2, 0.5), (0.5, 0.6), (0.6, 1)))
 
     # Each frame alone again, from between its key frames; then the shapes of groups, and the lifter.
     def approach(part: tuple[KeypointObservations, FitState]) -> _Chunk:
@@ -242,9 +247,11 @@ def _solve_motion(
 
     parts = _chunks(observations, options.chunk)
     starts = _split(state, [len(part) for part in parts])
-    chunks = in_parallel(approach, list(zip(parts, starts, strict=True)), threads)
+    chunks = in_parallel(approach, list(zip(parts, starts, strict=True)), threads, starting)
     chunks = _with_common_shapes(chunks, observations.shape_group)
-    lifted = in_parallel(lambda c: c._replace(problem=_with_lifted_joints(c.problem, c.state)), chunks, threads)
+    lifted = in_parallel(
+        lambda c: c._replace(problem=_with_lifted_joints(c.problem, c.state)), chunks, threads, lifting
+    )
     problem, state = _joined(lifted)
 
     # All frames of a person at once.
@@ -255,7 +262,7 @@ def _solve_motion(
         return solve_person(problem.select(rows), state.rows(rows), to_camera[rows], time[rows], share)
 
     result = FitState(*(value.clone() for value in state))
-    for rows, solved in zip(people, in_parallel(solve, people, threads), strict=True):
+    for rows, solved in zip(people, in_parallel(solve, people, threads, moving), strict=True):
         for target, value in zip(result, solved, strict=True):
             target[rows] = value
     return problem, result

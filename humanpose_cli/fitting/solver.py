@@ -7,13 +7,14 @@ Rotations are updated on their manifold by the problem's own `retract`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.options import SolverOptions
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
@@ -52,17 +53,26 @@ def full_blocks(rows: Tensor) -> Tensor:
     return torch.cat((rows, rows[-1:].expand(-len(rows) % BLOCK)))
 
 
-def in_parallel(action: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """Results of the items in order, each made by one thread."""
+def in_parallel(
+    action: Callable[[Item], Result], items: Sequence[Item], threads: int, progress: Progress = no_progress
+) -> list[Result]:
+    """Results of the items in order, each made by one thread; progress counts them."""
 
     def without_gradients(item: Item) -> Result:
         with torch.no_grad():  # a setting of the thread
             return action(item)
 
+    def counted(results: Iterable[Result]) -> list[Result]:
+        made = []
+        for result in results:
+            made.append(result)
+            progress(len(made), len(items), "parts of the fit")
+        return made
+
     if min(threads, len(items)) < 2:
-        return [action(item) for item in items]
+        return counted(map(action, items))
     with ThreadPoolExecutor(min(threads, len(items))) as pool:
-        return list(pool.map(without_gradients, items))
+        return counted(pool.map(without_gradients, items))
 
 
 _LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-9, 1e9

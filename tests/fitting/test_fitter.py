@@ -131,7 +131,8 @@ def test_a_sequence_has_one_shape_and_one_id_a_person(clip, clip_frames, known):
     assert (record.betas == record.betas[0]).all()
     assert record.frame_rate == 15
     assert record.frame_times is None
-    assert steps == [(t, 4, "frames") for t in (1, 2, 3, 4)]
+    assert steps[:5] == [*((t, 4, "frames") for t in (1, 2, 3, 4)), (0, None, "fitting bodies")]
+    assert {what for *_, what in steps[5:]} == {"parts of the fit"}
     assert known.sequences == 1
 
 
