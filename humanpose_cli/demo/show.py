@@ -54,7 +54,7 @@ NEXT = (
 """Commands for a photograph of the user's, in the folder of the demo."""
 
 _MOTION, _MOTION_FRAMES = "directing_traffic_01", slice(0, 90, 2)
-_POSES = ("wave", "arms_up")
+_POSES = ("hands_on_hips", "arms_up")
 _LIMITS_POSE = "arms_wide_up"
 _SIDE = 90.0  # azimuth of the view from the side, degrees
 _SIDE_HEIGHT = 460  # of that view, pixels
