@@ -61,7 +61,7 @@ def export(
     NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. Lengths are in
     metres. AMASS is z up, JSON has camera axes, all others are y up.
     """
-    given = flags.fits(inputs.fits)  # now, for torch takes seconds to import
+    found = inputs.found(session, flags, out)
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
@@ -71,7 +71,7 @@ def export(
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
     wanted: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
-    for source in inputs.items(session, flags, given, out, lambda _: ()):
+    for source in inputs.items(*found, lambda _: ()):
         base = base_of(source.key)
         for kind in chosen:
             paths = (base.with_name(f"{base.name}.{kind}"),) if kind in ONE_FILE else ()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from humanpose_cli.batch.items import Item
     from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.io.inputs import InputItem
     from humanpose_cli.refining.frames import FitFrames
 
 
@@ -41,23 +42,23 @@ class FitInputs:
     camera: FitCamera = None
     smplx: FitSmplx = None
 
+    def found(self, session: Session, flags: BatchFlags, out: Path) -> tuple[list[Path], list[InputItem]]:
+        """The fit files and folders of them, and the inputs that hold their frames; called before torch is imported,
+        which takes seconds.
+        """
+        return flags.fits(self.fits), list(flags.inputs(session, self.frames, out)) if self.frames else []
+
     def items(
-        self,
-        session: Session,
-        flags: BatchFlags,
-        paths: Sequence[Path],
-        out: Path,
-        outputs: Callable[[str], Sequence[Path]],
+        self, paths: Sequence[Path], found: Sequence[InputItem], outputs: Callable[[str], Sequence[Path]]
     ) -> list[Item]:
         """One for each fit file; the payload is its path and the inputs that hold its frames.
 
-        paths    those of `flags.fits`
+        paths, found  as `found` gives them
         outputs  the files that come of a fit, by its name below its folder
         """
         from humanpose_cli.batch.items import Item
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit
 
-        found = list(flags.inputs(session, self.frames, out)) if self.frames else []
         named, items = fit_files(paths), []
         for name, path, problem in named:
             if found and problem is None:

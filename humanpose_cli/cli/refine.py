@@ -96,10 +96,15 @@ def refine(
     (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so,
     and only as far; the fit file records where and how far.
     """
+    from humanpose_cli.networks.weights import find_weights
+
     paths = flags.fits(fits)
     if not frames:
         expected = "the photograph, video or folder that the fits were made of"
         raise UsageError("frames", "are missing", expected=expected, remedy=f"hpc refine {paths[0]} --frames INPUT")
+    found = flags.inputs(session, frames, out)
+    if weights:
+        find_weights(weights)
     _check_models(paths, body, smplx)
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
@@ -120,7 +125,6 @@ def refine(
     from humanpose_cli.refining.refiner import Refiner
 
     options = session.tune(RefineOptions(correspondence, prior))
-    found = flags.inputs(session, frames, out)
     tasks = fits_with_frames(paths, list(found), out, overlay=overlay, page=page)
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)

@@ -169,6 +169,8 @@ def repose(
     floats, linear light), dance.mp4, or numbered images as f_%04d.exr. --frames picks frames of a motion, the first of
     which stands where the person stood; numbered images have the numbers of these frames: 60:72 begins with 000060.png.
     """
+    from humanpose_cli.io.foreign_fits import check_fits
+
     listed = flags.listed()
     photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)
 
@@ -180,6 +182,7 @@ def repose(
         raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
     if fit is not None:
         check_readable(fit)
+        check_fits(fit)
     check_body(body)
     posed = _pose_of_file(pose, skeleton, axes, frames)
 

@@ -39,7 +39,7 @@ def view(
     Writes NAME.html for each fit file: one file that needs no network and can be sent by mail. Turn the view with the
     mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
     """
-    given = flags.fits(inputs.fits)  # now, for torch takes seconds to import
+    found = inputs.found(session, flags, out)
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
@@ -60,4 +60,4 @@ def view(
         return Outcome((written,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
 
     recorded = {"frames": bool(inputs.frames), "video_codec": video_codec, **inputs.identity()}
-    return flags.run(session, inputs.items(session, flags, given, out, pages), work, out, recorded)
+    return flags.run(session, inputs.items(*found, pages), work, out, recorded)

@@ -131,7 +131,7 @@ def reader_of(path: Path | str) -> str:
     if kind == "an HDF5 file":
         return f"hpc cache {quoted} shows it, if it is part of a dataset cache"
     if kind == "text" and name.endswith((".txt", ".lst")):
-        return f"`items={quoted}` reads it, if it is a list of paths"
+        return f"hpc fit --items {quoted} reads it, if it is a list of images"
     return ""
 
 

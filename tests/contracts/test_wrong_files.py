@@ -28,7 +28,7 @@ IMAGES = "expected a JPEG, PNG, WebP, TIFF, BMP or AVIF image, or a video, found
 FITS = "holds no fits, expected"
 CACHE = "is no dataset cache, expected a folder with index.h5"
 WRONG = {
-    "fit notes.txt": ("notes.txt: is not an image that can be read, " + IMAGES + " text; --items notes.txt", 3),
+    "fit notes.txt": ("notes.txt: is not an image that can be read, " + IMAGES + " text; hpc fit --items notes.txt", 3),
     "fit letter.docx": (IMAGES + " a ZIP archive", 3),
     "fit photo.jpg.fit.npz": ("hpc view photo.jpg.fit.npz shows this fit", 3),
     "fit pose.npy": ("hpc repose photo.jpg pose.npy reads it, if it is a pose", 3),
@@ -42,6 +42,11 @@ WRONG = {
     "refine photo.jpg": (FITS, 3),
     "refine photo.jpg.fit.npz": ("--frames: are missing, expected the photograph, video or folder", 2),
     "refine photo.jpg --frames photo.jpg": ("found an image; hpc fit photo.jpg makes its fit file", 3),
+    "refine photo.jpg.fit.npz --frames notes.txt": (IMAGES + " text", 3),
+    "refine photo.jpg.fit.npz --frames photo.jpg --weights notes.txt": ("notes.txt: holds no weights", 3),
+    "repose photo.jpg pose.npy --fit notes.txt": ("notes.txt: " + FITS, 3),
+    "export photo.jpg.fit.npz --frames letter.docx": (IMAGES + " a ZIP archive", 3),
+    "view photo.jpg.fit.npz --frames notes.txt": (IMAGES + " text", 3),
     "export photo.jpg": ("found an image; hpc fit photo.jpg makes its fit file, photo.jpg.fit.npz", 3),
     "export notes.txt photo.jpg": (FITS, 3),
     "view photos": ("photos: holds no fits, expected fit files in it, or results of", 3),
