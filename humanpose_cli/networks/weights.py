@@ -394,7 +394,7 @@ def find_weights(name: str | Path) -> Path:
             raise InputError(path, "holds no weights", expected=BEST, remedy=remedy)
         return path / BEST
     if path.is_file():
-        if (kind := describe_file(path)) in _NO_WEIGHTS:
+        if path.suffix != ".safetensors" and (kind := describe_file(path)) in _NO_WEIGHTS:
             raise InputError(path, "holds no weights", expected="a file or a run's folder of hpc train", got=kind)
         return path
     entry = WEIGHTS.get(str(name))

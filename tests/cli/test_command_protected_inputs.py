@@ -92,6 +92,8 @@ def test_ledgers_and_records_of_runs_replace_no_input(hpc, photo, monkeypatch, l
     monkeypatch.chdir(photo.parent)
     for name in ("run.json", "ledger.0-of-1.jsonl", "report.json"):
         Path(name).write_text("x.npz\n")
+    Path("x.npz").write_bytes(b"PK\3\4")  # as of fits, which are looked at before
+    monkeypatch.setattr("humanpose_cli.lab.cache.cache.open_cache", lambda path: None)  # likewise caches
     before = contents(photo.parent)
     ran = hpc(*line.split(), "--out", ".")
     assert (ran.code, f"{output}: would replace the input {output}" in ran.err) == (2, True), ran.err
