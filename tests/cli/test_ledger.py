@@ -74,7 +74,7 @@ def test_a_name_with_a_line_end_needs_nul_bytes(tmp_path):
 
 def test_a_dry_run_of_a_list_says_what_is_to_do_and_writes_nothing(hpc, tmp_path):
     for name in "a[1].jpg", "b.jpg":
-        (tmp_path / name).write_bytes(b"no image, but nobody reads it")
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff, the beginning of a JPEG, of which no more is read")
     (tmp_path / "list.txt").write_text(f"{tmp_path}/a[1].jpg\n{tmp_path}/b.jpg\n{tmp_path}/missing.jpg\n")
     out = tmp_path / "out"
     ran = hpc("fit", "--items", str(tmp_path / "list.txt"), "--out", str(out), "--dry-run", "--json")
