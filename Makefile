@@ -16,7 +16,9 @@ PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD
   -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 # pip's own progress in a terminal; in a log, a line for each package that is downloaded. Errors are on stderr.
+# torch's index holds torch and some copies of other packages: only torch is looked up in it.
 define pip_install
+export PIP_EXTRA_INDEX_URL='$(if $(findstring --no-deps,$(1)),$(PIP_EXTRA_INDEX_URL),$(filter-out $(TORCH_INDEX)%,$(PIP_EXTRA_INDEX_URL)))'; \
 if [ -t 1 ]; then $(PIP) install -c constraints.txt $(1); else \
   { $(PIP) install --progress-bar off -c constraints.txt $(1); echo "exit $$?"; } | while read -r word rest; do \
     case "$$word $$rest" in \
@@ -31,7 +33,7 @@ endef
 CPU_BUILD := $(or $(findstring $(TORCH_INDEX)/cpu,$(PIP_EXTRA_INDEX_URL)),$(filter-out Linux,$(shell uname -s)))
 SIZE := $(strip $(if $(CPU_BUILD),about 0.7 GB to download and 2.6 GB on disk the first time$(comma) 3 minutes at 100 Mbit/s,\
   about 3.2 GB to download and 7 GB on disk the first time$(comma) 6 minutes at 100 Mbit/s))
-CUDA_HINT := $(if $(CPU_BUILD)$(PIP_EXTRA_INDEX_URL)$(shell command -v nvidia-smi),true,echo 'No NVIDIA GPU was found. \
+CUDA_HINT := $(if $(CPU_BUILD)$(PIP_EXTRA_INDEX_URL)$(shell command -v nvidia-smi 2>/dev/null),true,echo 'No NVIDIA GPU was found. \
   To spare 2.5 GB of CUDA packages: make install PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)/cpu')
 
 .DEFAULT_GOAL := help
@@ -57,9 +59,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { rm -rf .venv; echo "$(PYTHON): cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	@echo 'Installing into .venv: $(SIZE).'
 	@$(CUDA_HINT)
-	@# torch's index holds torch and some copies of other packages: only torch is looked up in it.
 	@case "$(PIP_EXTRA_INDEX_URL)" in *$(TORCH_INDEX)*) $(call pip_install,--no-deps torch);; esac
-	@export PIP_EXTRA_INDEX_URL='$(filter-out $(TORCH_INDEX)%,$(PIP_EXTRA_INDEX_URL))'; $(call pip_install,-e '.[dev]')
+	@$(call pip_install,-e '.[dev]')
 	@touch $@
 	@echo 'Installed. Next: make demo, or . .venv/bin/activate and hpc --help'
 
@@ -78,8 +79,11 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-site: $(INSTALLED)
-	@$(BIN)/python -c 'import mkdocs, mkdocstrings, mkdocs_jupyter' 2>/dev/null || { $(call pip_install,-e '.[docs]'); }
+.venv/.site: $(INSTALLED)
+	@$(call pip_install,-e '.[docs]')
+	@touch $@
+
+site: .venv/.site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(INSTALLED)

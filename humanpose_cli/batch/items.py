@@ -50,13 +50,17 @@ class Item:
 
     @property
     def short(self) -> str:
-        """The name relative to the input root, where it is a path below it."""
+        """The name relative to the input root, where it is a path below it and this is shorter."""
         if self.root is None:
             return self.name
-        below = os.path.relpath(self.name, self.root)
+        try:
+            below = os.path.relpath(self.name, self.root)
+        except ValueError:  # Windows: another drive
+            return self.name
         if below == os.curdir:
             return Path(self.name).name
-        return self.name if below.startswith(os.pardir) else below
+        outside = below == os.pardir or below.startswith(os.pardir + os.sep)
+        return self.name if outside or len(below) > len(self.name) else below
 
 
 def item_of(source: InputItem, outputs: Sequence[Path] = ()) -> Item:

@@ -35,6 +35,7 @@ class Batch:
     prepare        called with the next items before the worker gets them one by one; what goes wrong with an item there
                    is for the worker to raise. Returns by key how many of the seconds are the item's own, without those
                    for what all items need, such as loading models
+    prepares       whether `prepare` works on an item; others are left to the worker
     spent          seconds that went before into what all items need, which the seconds of the run count
     """
 
@@ -51,6 +52,7 @@ class Batch:
     arguments: tuple[str, ...] = ()
     together: Callable[[], int] = lambda: 1
     prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None
+    prepares: Callable[[Item], bool] = lambda item: True
     spent: float = 0.0
 
 

@@ -22,7 +22,7 @@ import re
 import time
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -149,11 +149,11 @@ class BatchProgress:
     def start(self, total: int) -> None:
         """The batch begins, with `total` items."""
 
-    def preparing(self, count: int) -> None:
-        """Work on `count` items together begins; each is finished by itself afterwards."""
+    def preparing(self, names: Collection[str]) -> None:
+        """Work on several items together begins; each is finished by itself afterwards."""
 
-    def item_started(self, name: str) -> None:
-        """Work on an item begins."""
+    def item_started(self, name: str, short: str = "") -> None:
+        """Work on an item begins; `short` is its name for people."""
 
     def item_finished(self, result: ItemResult) -> None:
         """An item is done, failed or skipped."""
@@ -249,9 +249,11 @@ class _Run:
         marks = [_mark(items[index]) for index in indices]
         prepared: Mapping[str, float] = {}  # seconds
         if self.batch.prepare is not None and indices:
-            self.progress.preparing(len(indices))
+            coming = [items[index] for index in indices]
+            together = [item.name for item in coming if self.batch.prepares(item)]
+            self.progress.preparing(together if len(together) > 1 else ())
             with self.stop.item() if self.stop is not None else nullcontext():
-                prepared = self.batch.prepare([items[index] for index in indices])
+                prepared = self.batch.prepare(coming)
         for index, mark in zip(indices, marks, strict=True):
             if self._stopped:
                 return
@@ -265,7 +267,7 @@ class _Run:
             result = _failed(item, mark, 0.0)
             # What an earlier run made of it may come in useful again, when the input can be read again.
             return result if self.earlier.knows(item) else self._recorded(item, _NO_MARK, result)
-        self.progress.item_started(item.short)
+        self.progress.item_started(item.name, item.short)
         started = time.perf_counter() - prepared
         contents: Mapping[str, Any] = {}
         try:

@@ -42,12 +42,13 @@ def demo(
     import time
     from dataclasses import asdict
 
-    from humanpose_cli.demo.show import NEXT, run_demo
-    from humanpose_cli.io.atomic import ensure_folder
     from humanpose_cli.io.video import probe_video
 
     if clip is not None:
-        probe_video(clip)
+        probe_video(clip)  # now, for torch takes seconds to import
+
+    from humanpose_cli.demo.show import NEXT, run_demo
+    from humanpose_cli.io.atomic import ensure_folder
 
     started = time.perf_counter()
     with session.item("demo"):

@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import platform
-import shlex
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,7 @@ from pathlib import Path
 from humanpose_cli.batch.runner import explain
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import usable_cores
-from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
+from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, shell_word
 from humanpose_cli.core.extras import EXTRAS, remedy_of
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
@@ -245,18 +244,18 @@ def _output_folder() -> str:
 
 
 def _reinstall(distribution: str) -> str:
-    return f"{shlex.quote(sys.executable)} -m pip install --force-reinstall {distribution}"
+    return f"{shell_word(sys.executable)} -m pip install --force-reinstall {distribution}"
 
 
 def _upgrade(distribution: str) -> str:
-    return f"{shlex.quote(sys.executable)} -m pip install --upgrade {distribution}"
+    return f"{shell_word(sys.executable)} -m pip install --upgrade {distribution}"
 
 
 def _restore_data() -> str:
     """The line that brings back files which are part of this package."""
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
-        return f"git -C {shlex.quote(str(root))} checkout -- humanpose_cli"
+        return f"git -C {shell_word(root)} checkout -- humanpose_cli"
     return _reinstall("humanpose-cli")
 
 

@@ -104,8 +104,7 @@ class FitWork:
 
             fit, outputs = fit_and_refine(self.fitter, self.refiner, item.payload, item.outputs, **made)
             summary = refined_summary(fit)
-            if hint := refinement_hint(fit):
-                self.session.reporter.info(f"{item.short}: {hint}")
+            self.session.reporter.info_once(refinement_hint(fit))
         if not len(fit):
             quick = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
             remedy = "; `detector=thorough` searches longer" if self.fitter.options.detector in quick else ""

@@ -176,11 +176,11 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 result = replace(planned, messages=(*planned.messages, submission))
             else:
                 result = submit_command(session, cluster, values, arguments, kind)
-            reporter.finish()
-            return close(result, reporter, as_json=as_json, info=invocation.info)
+            with reporter.paused():
+                return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
-            reporter.finish()
-            return close(failed(error, name, reporter, stop), reporter, as_json=as_json)
+            with reporter.paused():
+                return close(failed(error, name, reporter, stop), reporter, as_json=as_json)
 
 
 def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, as_json: bool) -> None:

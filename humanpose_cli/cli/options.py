@@ -328,7 +328,13 @@ class BatchFlags:
         for item in items:
             for output in item.outputs:
                 refuse_input(output)
-        batch = replace(self.batch(session, out, options, recall), together=together, prepare=prepare, spent=spent)
+        batch = replace(
+            self.batch(session, out, options, recall),
+            together=together,
+            prepare=prepare,
+            prepares=lambda item: item.error is None and not item.payload.is_sequence,
+            spent=spent,
+        )
         if not any(out in item.outputs for item in items):
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
         if len(items) > 1:

@@ -23,30 +23,31 @@ class RunProgress:
 
     total     number of items
     finished  how many are done, failed or skipped
-    skipped   how many of these an earlier run did: they say nothing about the pace
-    name      the item in work
+    skipped   how many of these were not worked on, such as those of an earlier run: they do not count for the pace
+    name      the item in work; `short` is its name for people, "" where the command's name says it
     doing     what is being done before the first item
     counts    done, total (None: unknown) and unit of the work inside the item; unit may also be what is being done
     """
 
     def __init__(self, total: int, clock: Clock = time.monotonic, doing: str = "") -> None:
         self.total, self.finished, self.skipped = total, 0, 0
-        self.name = ""
+        self.name = self.short = ""
         self.counts: tuple[int, int | None, str] = (0, None, doing)
         self._clock, self._started = clock, clock()
         # What was done when, at the first report: models are loaded then, and what an earlier run did is counted.
         self._first: tuple[float, float] | None = None
-        self._waiting, self._prepared = 0, 0.0  # items prepared together and not finished; how far each of them is
+        self._together: set[str] = set()  # items prepared together and not finished
+        self._prepared = 0.0  # how far each of them is
         self._inside: float | None = None  # fraction of the rest of the item in work; None while items are prepared
 
-    def preparing(self, count: int) -> None:
+    def preparing(self, names: Iterable[str]) -> None:
         """Work on several items together begins."""
-        self._waiting, self._prepared, self._inside = count, 0.0, None
-        self.name = ""
+        self._together, self._prepared, self._inside = set(names), 0.0, None
+        self.name = self.short = ""
 
-    def item_started(self, name: str) -> None:
+    def item_started(self, name: str, short: str) -> None:
         """Work on one item begins."""
-        self.name, self.counts, self._inside = name, (0, None, ""), 0.0
+        self.name, self.short, self.counts, self._inside = name, short, (0, None, ""), 0.0
 
     def step(self, fraction: float, done: int, total: int | None, unit: str) -> None:
         """The item in work, or those prepared together, are done to this fraction."""
@@ -55,33 +56,24 @@ class RunProgress:
             self._prepared = max(self._prepared, PREPARED * fraction)
         else:
             self._inside = max(self._inside, fraction)
-        if self._first is None and fraction > 0:
+        if self._first is None and fraction > 0 and self.finished == self.skipped:
             self._first = self.done - self.skipped, self._clock()
 
-    def item_finished(self, *, skipped: bool = False) -> None:
-        """An item is done, failed or skipped."""
+    def item_finished(self, name: str) -> None:
+        """An item is done, failed or skipped; one that was never started does not count for the pace."""
         self.finished += 1
-        self.skipped += skipped
-        self._waiting = max(self._waiting - 1, 0)
+        self.skipped += name != self.name or self._inside is None
+        self._together.discard(name)
         self._inside, self.counts = None, (0, None, "")
-
-    @property
-    def left(self) -> int:
-        """Items that are not done."""
-        return self.total - self.finished
 
     @property
     def done(self) -> float:
         """Items done, those in work by their fractions."""
-        waiting = self._waiting
         if self._inside is None:
-            return self.finished + waiting * self._prepared
-        return self.finished + max(waiting - 1, 0) * self._prepared + self._fraction_of_item
-
-    @property
-    def _fraction_of_item(self) -> float:
-        prepared = self._prepared if self._waiting else 0.0
-        return prepared + (1.0 - prepared) * (self._inside or 0.0)
+            return self.finished + len(self._together) * self._prepared
+        prepared = self._prepared if self.name in self._together else 0.0
+        others = len(self._together - {self.name})
+        return self.finished + others * self._prepared + prepared + (1.0 - prepared) * self._inside
 
     @property
     def percent(self) -> float:
@@ -105,7 +97,7 @@ class RunProgress:
         """What is being done: the item and the counts inside it, such as `clip.mp4: 34/100 frames`."""
         done, total, unit = self.counts
         counted = f"{done}/{total} {unit}" if total else f"{done} {unit}" if done else unit
-        return f"{self.name}: {counted}" if self.name and counted else self.name or counted
+        return f"{self.short}: {counted}" if self.short and counted else self.short or counted
 
     def numbers(self) -> str:
         """How far the run is: `42 %, 1/4 items, 00:35 left`."""
@@ -264,7 +256,7 @@ class JsonDisplay:
     def item_finished(self, result: ItemResult) -> None:
         level = "error" if result.error else "info"
         details = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
-        self._record(level, "item", {"item": one_line(result.shown), **details})
+        self._record(level, "item", {"item": one_line(result.input), **details})
 
     def write(self, text: str, kind: str, style: str) -> bool:
         return False

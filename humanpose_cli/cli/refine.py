@@ -23,7 +23,7 @@ from humanpose_cli.cli.options import (
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
 
@@ -101,7 +101,8 @@ def refine(
     paths = flags.fits(fits)
     if not frames:
         expected = "the photograph, video or folder that the fits were made of"
-        raise UsageError("frames", "are missing", expected=expected, remedy=f"hpc refine {paths[0]} --frames INPUT")
+        remedy = f"hpc refine {shell_word(paths[0])} --frames INPUT"
+        raise UsageError("frames", "are missing", expected=expected, remedy=remedy)
     found = flags.inputs(session, frames, out)
     if weights:
         find_weights(weights)
@@ -147,8 +148,7 @@ def refine(
             step = session.reporter.step
             written: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
             refined, outputs = refine_fit(refiner, fit, item.outputs, **written)
-            if hint := refinement_hint(refined):
-                session.reporter.info(f"{item.short}: {hint}")
+            session.reporter.info_once(refinement_hint(refined))
             return Outcome(outputs, refined_summary(refined))
 
         recorded: dict[str, Any] = {**refiner.identity, **points}

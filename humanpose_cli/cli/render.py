@@ -323,7 +323,7 @@ def _where(outputs: Sequence[str]) -> str:
     with suppress(ValueError):  # Windows: several drives
         folder = os.path.commonpath([os.path.dirname(output) for output in outputs])
     if len(outputs) > _MAX_FILES:
-        return f"results: {len(outputs)} files in {one_line(folder or os.curdir)}"
+        return f"results: {len(outputs)} files" + (f" in {one_line(folder)}" if folder else "")
     if len(outputs) == 1 or not folder:
         return "\n".join(f"result: {one_line(output)}" for output in outputs)
     below = [one_line(os.path.relpath(output, folder)) for output in outputs]

@@ -23,9 +23,11 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -113,11 +115,13 @@ class Reporter(BatchProgress):
         self._brief, self._clock = brief, clock
         self._run = RunProgress(0, clock, "starting")
         self._display: Display | None = None
-        self._begun = self._wrote = clock()
+        self._begun = self._wrote = self._item_began = clock()
+        self._continues = False  # whether the next batch is the rest of the one that is shown
         self._lock = threading.RLock()  # of what is written: a second thread writes progress too
         self._ended = threading.Event()
         self._paused = False
         self._said: dict[str, None] = {}
+        self._informed: set[str] = set()
         self._handler = _LogHandler(self)
 
     @property
@@ -134,6 +138,8 @@ class Reporter(BatchProgress):
         self._showwarning_before = warnings.showwarning
         warnings.showwarning = self._show_warning  # type: ignore[assignment]
         threading.Thread(target=self._keep_showing, daemon=True).start()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(_forget_display, weakref.ref(self)))
         return self
 
     def __exit__(self, *problem: Any) -> None:
@@ -149,6 +155,12 @@ class Reporter(BatchProgress):
         """A message."""
         if not self.quiet:
             self._write(one_line(text))
+
+    def info_once(self, text: str) -> None:
+        """A message about many items, at the first of them; "" is none."""
+        if text and text not in self._informed:
+            self._informed.add(text)
+            self.info(text)
 
     def debug(self, text: str) -> None:
         """A message for finding faults, with --verbose."""
@@ -178,8 +190,11 @@ class Reporter(BatchProgress):
         return self.stream.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
 
     def start(self, total: int) -> None:
-        """A batch of `total` items begins, or the rest of one that is being shown."""
-        if self.quiet or not total or self._run.left == total:
+        """A batch of `total` items begins, or the rest of one whose first item is over."""
+        if self._continues:
+            self._run.total, self._continues = self._run.finished + total, False
+            return
+        if self.quiet or not total:
             return
         with self._lock:
             self.finish()
@@ -191,15 +206,16 @@ class Reporter(BatchProgress):
             else:
                 self._display = LineDisplay(self._write_line, self.label, self._run, self.interval, self._clock)
 
-    def preparing(self, count: int) -> None:
-        """Work on `count` items together begins."""
-        self._run.preparing(count)
+    def preparing(self, names: Collection[str]) -> None:
+        """Work on several items together begins."""
+        self._run.preparing(map(one_line, names))
 
-    def item_started(self, name: str) -> None:
-        """Work on an item begins."""
+    def item_started(self, name: str, short: str = "") -> None:
+        """Work on an item begins; `short` is its name for people."""
         name = one_line(name)
         self.debug(f"{name}: started")
-        self._run.item_started(name)
+        self._run.item_started(name, "" if name == self.label else one_line(short) or name)
+        self._item_began = self._clock()
         if self._display is not None:
             self._display.item_started()
 
@@ -210,7 +226,7 @@ class Reporter(BatchProgress):
     def item_finished(self, result: ItemResult) -> None:
         """An item is done, failed or skipped; failures are written at once."""
         batch = self._run.total > (1 if self.draws else 0)  # the table of a terminal lists a single item at once
-        self._run.item_finished(skipped=result.status is Status.SKIPPED)
+        self._run.item_finished(one_line(result.input))
         if self._display is not None:
             self._display.item_finished(result)
         if isinstance(self._display, JsonDisplay):
@@ -223,8 +239,12 @@ class Reporter(BatchProgress):
 
     def item_over(self, *, keep: bool) -> None:
         """An item without a result of its own is done; `keep`: further items follow."""
+        if isinstance(self._display, JsonDisplay):
+            seconds = self._clock() - self._item_began
+            self._display.item_finished(ItemResult(self._run.name, Status.SUCCESS, seconds=seconds))
         if keep:
-            self._run.item_finished()
+            self._run.item_finished(self._run.name)
+            self._continues = True
         else:
             self.finish()
 
@@ -239,6 +259,7 @@ class Reporter(BatchProgress):
             if display is not None:
                 display.close()
             self._run, self._wrote = RunProgress(0, self._clock, "finishing"), self._clock()
+            self._continues = False
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -323,6 +344,12 @@ class _LogHandler(logging.Handler):
             self._reporter.info(text)
         else:
             self._reporter.debug(text)
+
+
+def _forget_display(reporter: weakref.ref[Reporter]) -> None:
+    """In a forked process: the threads of the display, and who may hold its lock, are in the parent alone."""
+    if (of_parent := reporter()) is not None:
+        of_parent._lock, of_parent._display = threading.RLock(), None
 
 
 def _about(result: ItemResult) -> str:

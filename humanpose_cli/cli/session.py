@@ -121,7 +121,7 @@ class Session:
         """Show progress on the one item of a command that has no batch.
 
         grace  seconds that the work inside has to finish by itself after a signal; None: a signal ends it at once
-        more   items of a batch that follow, which continues the progress
+        more   about how many items of a batch follow, which continues the progress
         """
         self.reporter.start(1 + more)
         self.reporter.item_started(name)

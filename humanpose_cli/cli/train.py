@@ -10,7 +10,7 @@ from humanpose_cli.cli.options import Device, DryRun, Threads, argument, option,
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.cli.settings import apply_settings, field_names, nearest
 from humanpose_cli.core.device import resolve_device
-from humanpose_cli.core.errors import ExitCode, UsageError
+from humanpose_cli.core.errors import ExitCode, UsageError, shell_word
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 from humanpose_cli.lab.recipes.registry import MODELS
 
@@ -127,8 +127,9 @@ def train(
     if dry_run:
         plan = entry.plan(recipe, loop, folder, resume=resume)
         found = (data, cache) if data is not None and cache is not None else None
-        lines = dict(_plan_lines(variant, loop, recipe, found, plan, resolve_device(device)))
-        return _planned(model, lines, plan)
+        device = resolve_device(device)
+        lines = dict(_plan_lines(variant, loop, recipe, found, plan, device))
+        return _planned(model, lines, plan, {"preset": variant, "device": device, "batch_size": loop.batch_size})
     with session.item(model, grace=15.0):  # a step or a validation of a large network takes longer than an image
         result = entry.train(
             recipe,
@@ -139,7 +140,7 @@ def train(
             progress=session.reporter.step,
             stop=lambda: session.stop.requested,
         )
-    use = entry.use.format(run=folder, data=data) if result.finished else ""
+    use = entry.use.format(run=shell_word(folder), data=shell_word(data)) if result.finished else ""
     return _result(session, model, folder, recipe.criterion, result, use)
 
 
@@ -175,10 +176,10 @@ def _plan_lines(
         yield "stops", f"after {loop.minutes:g} minutes; the same command continues"
 
 
-def _planned(model: str, lines: dict[str, str], plan: TrainPlan) -> CommandResult:
-    """The plan as a table, and its numbers for programs."""
-    numbers = {name: value for name, value in vars(plan).items() if name not in ("outputs", "steps")}
-    details = {"steps": plan.steps, "plan": {**lines, **numbers}}
+def _planned(model: str, lines: dict[str, str], plan: TrainPlan, settings: dict[str, Any]) -> CommandResult:
+    """The plan as a table for people, and its values for programs."""
+    values = {name: value for name, value in vars(plan).items() if name != "outputs"}
+    details = {"steps": plan.steps, "plan": {**settings, **values}}
     item = ItemResult(model, Status.PLANNED, tuple(map(str, plan.outputs)), details=details)
     table = ResultTable(f"hpc train {model}", ("setting", "value"), tuple(lines.items()), justify="left")
     return CommandResult("train", Status.SUCCESS, (item,), ("dry run: nothing was written",), tables=(table,))

@@ -11,7 +11,9 @@ Anything else that escapes is a bug of ours (exit code 1).
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import signal
 from enum import IntEnum
 
@@ -37,6 +39,15 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
 def one_line(text: str) -> str:
     """`text` with what would not stay on its line escaped: a file's name may hold anything."""
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def shell_word(text: object) -> str:
+    """An argument as a user types it in a command: quoted where it has spaces or the like."""
+    if os.name == "nt":  # whose shells do not know single quotes
+        from subprocess import list2cmdline
+
+        return list2cmdline([str(text)])
+    return shlex.quote(str(text))
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
+from humanpose_cli.io.video import VIDEO_SUFFIXES
 from humanpose_cli.rendering.html_page import html_page
 
 _STYLE = """
@@ -97,7 +99,7 @@ def _section(section: Section) -> str:
 def _figure(figure: Figure) -> str:
     file, caption = quote(figure.file), html.escape(figure.caption)
     kind = ""
-    if figure.file.endswith(".mp4"):
+    if Path(figure.file).suffix in VIDEO_SUFFIXES:
         shown = f'<video src="{file}" controls loop muted autoplay playsinline></video>'
     elif figure.file.endswith(".html"):
         kind = " class=page"

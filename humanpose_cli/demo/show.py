@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.demo.clip import DemoClip, drawn_pair, key_pose
 from humanpose_cli.demo.page import Figure, Section, index_page
@@ -30,7 +30,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.io.atomic import write_bytes, write_npz, write_text
+from humanpose_cli.io.atomic import atomic_path, write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
@@ -56,6 +56,7 @@ NEXT = (
 _MOTION, _MOTION_FRAMES = "directing_traffic_01", slice(0, 90, 2)
 _POSES = ("hands_on_hips", "arms_up")
 _LIMITS_POSE = "arms_wide_up"
+_DRAWN = "drawn.mp4"
 _SIDE = 90.0  # azimuth of the view from the side, degrees
 _SIDE_HEIGHT = 460  # of that view, pixels
 _Y_UP_TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -103,14 +104,13 @@ def run_demo(
     """
     with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
         work = _Work(reposer, out, video_codec, progress, [])
-        measured, errors, similarity, film = _drawn_clip(work.part(0.0, 0.42))
-        first, last = [measured], []
-        if clip is not None:
-            own, film = _own_clip(work.part(0.42, 0.57), clip)
-            first, last = [own], first
+        own = None if clip is None else _own_clip(work.part(0.0, 0.15), clip)
+        measured, errors, similarity, drawn = _drawn_clip(work.part(0.15, 0.57))
+        first, last = ([measured], []) if own is None else ([own[0]], [measured])
+        film = drawn if own is None else own[1]
         in_3d = _in_3d(work.part(0.57, 0.62), film)
         pair, photo = _two_people(work.part(0.62, 0.66))
-        reposed = _reposed(work.part(0.66, 0.84), film if clip is not None else photo)
+        reposed = _reposed(work.part(0.66, 0.84), photo if own is None else film)
         sections = [*first, in_3d, reposed, pair, *last, _limits(work.part(0.84, 1.0))]
     page = work.path("index.html")
     write_text(page, index_page(sections, NEXT))
@@ -151,7 +151,8 @@ class _Work:
         self.written.extend(outputs)
         progress = self.part(0.0, 0.7).progress
         fit = fit_item(self.reposer.fitter, item, outputs, video_codec=self.video_codec, progress=progress)
-        self.part(0.7, 1.0)._side_view(fit, self.path(_side_name(path)))
+        if len(fit):
+            self.part(0.7, 1.0)._side_view(fit, self.path(_side_name(path)))
         return fit
 
     def _side_view(self, fit: Fit, path: Path) -> None:
@@ -194,7 +195,7 @@ def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
 def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], _Fitted]:
     """The clip with known truth: fitted and measured, and its first frame reposed and compared."""
     clip = DemoClip.make(work.reposer.fitter.body)
-    path, first = work.path("drawn.mp4"), None
+    path, first = work.path(_DRAWN), None
     with VideoWriter(path, clip.frame_rate, codec=work.video_codec) as writer:
         for done, frame in enumerate(clip.frames(), 1):
             first = frame if first is None else first
@@ -209,7 +210,7 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], 
         "A drawn video, measured against the truth",
         "A drawn person plays soccer, in a motion that no network was trained on. The fit is given the video alone; "
         "the true body of each frame is known, so its errors can be measured.",
-        ["hpc fit drawn.mp4 --out ."],
+        [f"hpc fit {_DRAWN} --out ."],
         _fit_figures(path, fit),
         table=[
             ("frames in which the person was found", f"{errors.found:.0%}"),
@@ -224,15 +225,20 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], 
 
 
 def _own_clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
-    path = work.path(clip.name)
+    path = work.path(clip.stem + clip.suffix.lower())
+    if path.name == _DRAWN:
+        raise UsageError("clip", "has the name of a video of the demo", got=str(clip), remedy="rename it")
     if path.resolve() != clip.resolve():
-        write_bytes(path, clip.read_bytes())
+        with atomic_path(path) as copy:
+            shutil.copyfile(clip, copy)
     fit = work.fit(path)
+    if not len(fit):
+        raise InputError(clip, "shows no person", expected="a video of a person")
     section = Section(
         "A video of a person",
         "Pose and shape of the body in each frame, from a single camera. The view from the side shows what the camera "
         "does not see: how far away each limb is.",
-        [f"hpc fit {shlex.quote(clip.name)} --out ."],
+        [f"hpc fit {shell_word(path.name)} --out ."],
         _fit_figures(path, fit),
     )
     return section, _Fitted(path, fit)
@@ -241,7 +247,7 @@ def _own_clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
 def _in_3d(work: _Work, film: _Fitted) -> Section:
     """The page of `hpc view`, with a texture made from the frames."""
     fit, name = film.fit, film.path.name
-    source, fitted = shlex.quote(name), shlex.quote(f"{name}.fit.npz")
+    source, fitted = shell_word(name), shell_word(f"{name}.fit.npz")
     assert fit.images is not None
     images = FitFrames(fit, fit.images, in_order=True)
     textures = textures_of_fit(film.path, fit, "frames", images, work.part(0.0, 0.6).progress)

@@ -19,7 +19,6 @@ imported only for files that need it, so that errors of a command come at once.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.io.npz_files import check_archive, npz_names, read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 from humanpose_cli.io.sniffing import describe_file, reader_of
@@ -104,7 +103,7 @@ def check_fits(path: Path) -> None:
     if os.path.isdir(path):
         names = (name for _, folders, files in os.walk(path) for name in (*folders, *files))
         if not any(name == "hps" or name.endswith((".fit.npz", "_track_0.npy")) for name in names):
-            remedy = f"hpc fit {shlex.quote(str(path))} makes those of images and videos"
+            remedy = f"hpc fit {shell_word(path)} makes those of images and videos"
             raise InputError(
                 path, "holds no fits", expected=_EXPECTED.replace("a fit file", "fit files in it"), remedy=remedy
             )

@@ -58,6 +58,8 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
     if series is None:
         return independent("whose names are no numbered series")
     numbers, pattern = series
+    if pattern.count("%") > 1:  # of the names themselves: no pattern would find them
+        pattern = ""
     ordered = sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])
     if len(set(numbers)) < len(numbers):
         return independent("with a number that occurs twice")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, shell_word
 
 FileKind = str
 """'image', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
@@ -119,7 +118,7 @@ def describe_file(path: Path | str) -> str:
 
 def reader_of(path: Path | str) -> str:
     """What reads a file that a command cannot use, as the end of its error; "" where no command reads it."""
-    name, quoted, kind = Path(path).name.lower(), shlex.quote(str(path)), file_kind(path)
+    name, quoted, kind = Path(path).name.lower(), shell_word(path), file_kind(path)
     if kind in ("image", "video"):
         return f"hpc fit {quoted} makes its fit file, {Path(path).name}.fit.npz"
     if name.endswith(".fit.npz"):

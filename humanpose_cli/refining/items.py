@@ -205,7 +205,7 @@ def refinement_hint(fit: Fit) -> str:
     """What refinement is good for, of a fit of one photograph; "" of others."""
     if fit.frame_count > 1 or not len(fit):
         return ""
-    return "one photograph: its refinement makes a texture of each person, and no motion"
+    return "photographs: their refinement makes a texture of each person, and no motion"
 
 
 def fit_and_refine(

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Recorder:
 
 class Listener(BatchProgress):
     def __init__(self) -> None:
-        self.prepared: list[int] = []
+        self.prepared: list[list[str]] = []
         self.results: list[ItemResult] = []
         self.bugs: list[BaseException] = []
         self.total = self.finished = 0
@@ -48,8 +49,8 @@ class Listener(BatchProgress):
     def start(self, total: int) -> None:
         self.total = total
 
-    def preparing(self, count: int) -> None:
-        self.prepared.append(count)
+    def preparing(self, names: Collection[str]) -> None:
+        self.prepared.append(list(names))
 
     def item_finished(self, result: ItemResult) -> None:
         self.results.append(result)
@@ -491,11 +492,18 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
     assert groups == [[keys[1]], [keys[0], keys[2]], [keys[3]]]
     assert statuses(result) == ["success", "skipped", "success", "error"]
     assert worker.seen == [keys[1], keys[0], keys[2], keys[3]]
-    assert listener.prepared == [2, 1]
+    assert listener.prepared == [[items[0].name, items[2].name], []]  # one alone is not prepared with others
     assert len(listener.results) == 4
     assert [round(item.seconds, -1) for item in result.items] == [100, 0, 300, 400]  # each has its own
     recorded = {key: round(entry.seconds, -1) for key, entry in read_history(tmp_path / "out").entries.items()}
     assert sorted(recorded.values()) == [100, 200, 300, 400]
+
+
+def test_items_that_are_not_prepared_are_not_announced(photos, tmp_path):
+    items, listener = items_of(photos), Listener()
+    together = batch(tmp_path, together=lambda: 4, prepare=lambda coming: {}, prepares=lambda item: item != items[1])
+    run_items(items, Recorder(tmp_path / "out"), together, progress=listener)
+    assert listener.prepared == [[items[index].name for index in (0, 2, 3)]]
 
 
 def test_what_all_items_need_counts_for_the_run_alone(photos, tmp_path):

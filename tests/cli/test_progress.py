@@ -20,18 +20,18 @@ def test_a_run_is_done_by_its_items_and_the_fraction_of_the_current_one():
     run = RunProgress(4)
     percents = []
     for _ in range(4):
-        run.item_started("a")
+        run.item_started("a", "a")
         for fraction in (0.0, 0.25, 0.75):
             run.step(fraction, 0, None, "frames")
             percents.append(run.percent)
-        run.item_finished()
+        run.item_finished("a")
     assert percents == pytest.approx([100 * (item + part) / 4 for item in range(4) for part in (0, 0.25, 0.75)])
     assert run.percent == 100
 
 
 def test_a_fraction_never_falls():
     run = RunProgress(1)
-    run.item_started("a")
+    run.item_started("a", "a")
     run.step(0.5, 5, 10, "frames")
     run.step(0.0, 0, None, "writing")
     assert run.percent == 50
@@ -40,44 +40,62 @@ def test_a_fraction_never_falls():
 
 def test_items_prepared_together_are_all_in_work():
     run = RunProgress(10)
-    run.item_finished()
-    run.preparing(4)
+    run.item_finished("0")
+    run.preparing("abcd")
     run.step(0.5, 2, 4, "images looked at")
     assert run.done == pytest.approx(1 + 4 * 0.5 * PREPARED)
     run.step(1.0, 4, 4, "images looked at")
     done = [run.done]
-    for _ in range(4):
-        run.item_started("a")
+    for name in "abcd":
+        run.item_started(name, name)
         done.append(run.done)
         run.step(0.5, 1, 2, "steps")
         done.append(run.done)
-        run.item_finished()
+        run.item_finished(name)
         done.append(run.done)
     assert done == sorted(done)
     assert done[:3] == pytest.approx([1 + 4 * PREPARED, 1 + 4 * PREPARED, 1 + 4 * PREPARED + 0.5 * (1 - PREPARED)])
     assert run.done == 5
-    run.item_started("b")  # alone again
+    run.item_started("e", "e")  # alone again
     run.step(0.5, 1, 2, "steps")
     assert run.done == 5.5
 
 
-def test_the_time_left_is_of_the_mean_pace_without_skipped_items():
+def test_an_item_that_is_not_prepared_with_the_others_begins_at_zero():
+    run = RunProgress(3)
+    run.preparing(["a", "c"])
+    run.step(1.0, 2, 2, "images looked at")
+    run.item_started("a", "a")
+    run.item_finished("a")
+    run.item_started("clip", "clip")
+    assert run.done == pytest.approx(1 + PREPARED)
+    run.step(0.25, 1, 4, "frames")
+    assert run.done == pytest.approx(1 + PREPARED + 0.25)
+    run.item_finished("clip")
+    assert run.done == pytest.approx(2 + PREPARED)
+
+
+def test_the_time_left_is_of_the_mean_pace_without_items_that_were_not_worked_on():
     clock = Clock()
     run = RunProgress(40, clock)
     assert run.seconds_left is None
     assert run.text() == "0 %, 0/40 items, 00:00 so far"
-    for _ in range(4):
-        run.item_finished()
-    run.item_finished(skipped=True)
+    for name in "abcd":
+        run.item_started(name, name)
+        run.item_finished(name)
+    run.item_finished("skipped")
     clock.now = 100.0
     assert run.seconds_left == 35 * 25
     assert run.numbers() == "12 %, 5/40 items, 14:35 left"
+    run.item_started("e", "e")
+    run.step(0.5, 1, 2, "steps")
+    assert run.seconds_left == pytest.approx(34.5 * 100 / 4.5)  # the same baseline
 
 
 def test_the_time_left_is_without_what_was_done_before_and_without_loading_models():
     clock = Clock()
     run = RunProgress(1, clock)
-    run.item_started("nbf")
+    run.item_started("nbf", "nbf")
     run.step(0.0, 0, None, "loading models")
     clock.now = 1000.0
     run.step(0.5, 500, 1000, "steps")  # of which an earlier run did 499
@@ -90,7 +108,7 @@ def test_the_time_left_is_without_what_was_done_before_and_without_loading_model
 def test_without_a_known_end_there_is_no_percentage():
     clock = Clock()
     run = RunProgress(1, clock)
-    run.item_started("up3d")
+    run.item_started("up3d", "up3d")
     run.step(0.0, 1200, None, "images")
     clock.now = 65.0
     assert run.text() == "01:05 so far, up3d: 1200 images"

@@ -56,7 +56,7 @@ def test_fit_writes_what_refine_writes(hpc, photos, tmp_path):
     assert names == ["astronaut.png.fit.npz", "astronaut.png.person0.texture.png", "astronaut.png.refined.html"]
     for name in names:
         assert (tmp_path / "refined" / name).read_bytes() == (photos / "fits" / name).read_bytes()
-    assert "one photograph: its refinement makes a texture of each person, and no motion" in ran.err
+    assert "photographs: their refinement makes a texture of each person, and no motion" in ran.err
     assert "id=play" not in (tmp_path / "refined" / names[-1]).read_text("utf-8")
 
 

@@ -6,8 +6,11 @@ import io
 import itertools
 import json
 import logging
+import os
 import re
+import signal
 import threading
+import warnings
 from datetime import datetime
 from typing import Any
 
@@ -194,15 +197,59 @@ def test_each_item_is_listed_when_it_is_done(monkeypatch):
 
 
 def test_a_batch_continues_the_progress_of_what_it_needs():
+    """Though fewer items follow than were expected, such as those of one shard."""
     stream = io.StringIO()
     reporter = Reporter("repose", stream=stream, interval=0.0)
-    reporter.start(2)
-    reporter.item_started("drive.mp4")
+    reporter.start(5)
+    reporter.item_started("driving.mp4")
     reporter.item_over(keep=True)
+    reporter.start(2)
+    reporter.item_started("a.jpg")
+    reporter.step(1, 2, "steps")
+    assert stream.getvalue().splitlines()[-1].startswith("repose: 50 %, 1/3 items")
+    reporter.finish()
+    reporter.start(2)
+    reporter.item_started("b.jpg")
+    assert stream.getvalue().splitlines()[-1].startswith("repose: 0 %, 0/2 items")
+
+
+def test_a_single_item_has_an_end_in_json_too():
+    stream = io.StringIO()
+    reporter = Reporter("repose", stream=stream, log_json=True)
     reporter.start(1)
-    reporter.item_started("photo.jpg")
-    reporter.step(1, 2, "frames")
-    assert stream.getvalue().splitlines()[-1].startswith("repose: 75 %, 1/2 items, ")
+    reporter.item_started("driving.mp4")
+    reporter.item_over(keep=False)
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event.get("status") for event in events if event["event"] == "item"] == ["started", "success"]
+
+
+@pytest.mark.posix("fork")
+def test_a_forked_process_writes_though_its_parent_held_the_lock():
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream, Reporter("train", stream=stream) as reporter:
+        held, release = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with reporter._lock:
+                held.set()
+                release.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's, of forks beside threads
+            child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends the process where it hangs
+            reporter.warn("from the child")
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        release.set()
+        thread.join()
+    assert status == 0
+    assert b"warning: from the child" in os.read(reading, 1000)
+    os.close(reading)
 
 
 def test_a_bar_in_a_terminal_leaves_only_messages(monkeypatch):

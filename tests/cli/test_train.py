@@ -65,9 +65,9 @@ def test_a_dry_run_says_what_would_be_trained(hpc, cache, tmp_path):
     assert planned.details["status"] == "planned"
     assert not out.exists()
     plan = planned.details["plan"]
-    assert plan["data"].startswith(f"{cache}: 32 images, ")
+    assert f"data\t{cache}: 32 images, " in hpc(*command, "--dry-run").out
     assert (plan["preset"], plan["device"], plan["done"]) == ("ablation", "cpu", 0)
-    assert plan["steps"] == f"{planned.details['steps']} ({plan['per_epoch']} for each pass), batches of 4"
+    assert (plan["steps"], plan["batch_size"]) == (planned.details["steps"], 4)
     begun = hpc(*command, "--minutes", "0.0001", "--json")
     assert begun.details["steps_in_all"] == planned.details["steps"] == 2 * plan["per_epoch"]
     assert plan["per_epoch"] == plan["examples"] // 4

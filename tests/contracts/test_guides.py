@@ -29,7 +29,7 @@ OTHERS = {
     "--requeue",
     "--wrap",
 }
-OLD = {"dense-correspondences", "evaluation", "farms", "training", "python"}
+OLD = {"dense-correspondences"}
 GUIDES_WITHOUT_COST = {"python", "troubleshooting", "export"}
 
 
@@ -66,8 +66,9 @@ def printed() -> str:
     """All texts of the code, with … for values, one a line."""
     lines = []
     for tree in modules().values():
+        statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in statements:
                 lines.append(node.value)
             elif isinstance(node, ast.JoinedStr):
                 parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]

@@ -54,6 +54,7 @@ WRONG = {
     "train nbf --data photo.jpg": (CACHE + ", found an image", 3),
     "train nbf --data photos": (CACHE + "; hpc preprocess images FOLDER", 3),
     "evaluate fit --data photo.jpg": (CACHE + ", found an image", 3),
+    "demo --clip notes.txt": ("notes.txt: is ", 3),
 }
 
 

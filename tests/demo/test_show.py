@@ -17,6 +17,7 @@ import torch
 from humanpose_cli.body.body import default_body
 from humanpose_cli.cli.main import main
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import FractionalProgress
 from humanpose_cli.demo import clip as drawing
 from humanpose_cli.demo import show
@@ -139,3 +140,19 @@ def test_the_commands_of_the_page_write_the_files_that_it_shows(made, capsys, mo
     by_the_demo |= {"own clip.mp4", "traffic.npz", "astronaut.overlay.jpg"} | {f"{name}.npz" for name in POSES}
     by_the_demo |= {name for name in written if ".side." in name}
     assert planned == (written - by_the_demo) | {"cat.arms_wide_up.png"}  # which fails, as the page says
+
+
+@pytest.mark.slow
+def test_a_clip_without_a_person_is_refused(tmp_path):
+    with VideoWriter(tmp_path / "grey.MP4", 10) as video:
+        for _ in range(3):
+            video.write(np.full((120, 160, 3), 128, np.uint8))
+    with pytest.raises(InputError, match="grey.MP4: shows no person"):
+        run_demo(tmp_path / "out", clip=tmp_path / "grey.MP4")
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+def test_a_clip_is_not_mistaken_for_a_video_of_the_demo(tmp_path):
+    (tmp_path / "drawn.mp4").write_bytes(b"")
+    with pytest.raises(UsageError, match="has the name of a video of the demo"):
+        run_demo(tmp_path / "out", clip=tmp_path / "drawn.mp4")

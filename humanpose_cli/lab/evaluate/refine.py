@@ -118,6 +118,7 @@ class EvaluatedClip:
 
 
 def _clip_names(people: EvaluatedPeople, limit: int) -> list[str]:
+    """The clips with evaluated people, at most `limit` (0: all) of them; InputError where there is none."""
     cache = people.people.cache
     images = {int(image) for image in people.people.images}
     names = [name for name in cache.sequences if images.intersection(cache.sequence(name).tolist())]
