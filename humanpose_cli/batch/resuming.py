@@ -206,6 +206,10 @@ def _change(name: str, before: Any, now: Any) -> str:
     file_now, file_before = (bool(_DIGEST.fullmatch(str(value))) for value in (now, before))
     if file_now and file_before:
         return f"another `{name}`"
+    if now is None and before is True:
+        return f"with `{name}`"
+    if before is None and now is True:
+        return f"without `{name}`"
     new = f"no `{name}`" if now is None else f"`{name}`" if file_now else f"`{name}={now}`"
     was = "not given" if before is None else "given" if before is True else "another file" if file_before else before
     return f"{new}, was {was}"

@@ -32,6 +32,12 @@ _WORLD = option(
 )
 
 
+_NO_TEXTURES = (
+    "the bodies have no textures: --frames INPUT --texture frames takes the colours of the frames, and with "
+    "hpc fit --refine textures lie beside the fit"
+)
+
+
 @command(
     columns=(
         ("people", "people", "How many were written."),
@@ -94,6 +100,11 @@ def export(
             )
         task = latest[name]
         written = task.write((kind,))
+        if kind in ("glb", "usd") and not task.textures:
+            session.reporter.info_once(_NO_TEXTURES)
+        if kind == "glb" and (count := task.fit.frame_count) > 1:
+            rate = f"{task.fit.frame_rate:g} frames/s"
+            session.reporter.info(f"{name}: {count} frames at {rate}; set this rate in Blender before the import")
         details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(written)}
         return Outcome(written, details)
 

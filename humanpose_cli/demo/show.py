@@ -104,13 +104,13 @@ def run_demo(
     """
     with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
         work = _Work(reposer, out, video_codec, progress, [])
-        own = None if clip is None else _own_clip(work.part(0.0, 0.15), clip)
+        user = None if clip is None else _user_clip(work.part(0.0, 0.15), clip)
         measured, errors, similarity, drawn = _drawn_clip(work.part(0.15, 0.57))
-        first, last = ([measured], []) if own is None else ([own[0]], [measured])
-        film = drawn if own is None else own[1]
+        first, last = ([measured], []) if user is None else ([user[0]], [measured])
+        film = drawn if user is None else user[1]
         in_3d = _in_3d(work.part(0.57, 0.62), film)
         pair, photo = _two_people(work.part(0.62, 0.66))
-        reposed = _reposed(work.part(0.66, 0.84), photo if own is None else film)
+        reposed = _reposed(work.part(0.66, 0.84), photo if user is None else film)
         sections = [*first, in_3d, reposed, pair, *last, _limits(work.part(0.84, 1.0))]
     page = work.path("index.html")
     write_text(page, index_page(sections, NEXT))
@@ -224,7 +224,7 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], 
     return section, errors, similarity, _Fitted(path, fit)
 
 
-def _own_clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
+def _user_clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
     path = work.path(clip.stem + clip.suffix.lower())
     if path.name == _DRAWN:
         raise UsageError("clip", "has the name of a video of the demo", got=str(clip), remedy="rename it")
@@ -302,7 +302,7 @@ def _two_people(work: _Work) -> tuple[Section, _Fitted]:
     fit = work.fit(path)
     section = Section(
         "Two people in one image",
-        "Each person has a body, a number and a colour of their own, and a place: the view from the side shows who is "
+        "Each person has a body, a number and a colour of their user, and a place: the view from the side shows who is "
         "nearer to the camera.",
         ["hpc fit two.png --out ."],
         _fit_figures(path, fit),

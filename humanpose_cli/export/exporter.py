@@ -114,7 +114,8 @@ def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str
         return lambda name: out / name.removesuffix(FIT_SUFFIX), tuple(formats or ("glb",))
     if kind not in ONE_FILE or tuple(formats or (kind,)) != (kind,):
         expected = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
-        raise UsageError("out", "cannot be one file for these formats", expected=expected, got=str(out))
+        problem = "cannot be one file for these formats" if kind in FORMATS else f"is no file that is written: .{kind}"
+        raise UsageError("out", problem, expected=expected, got=str(out))
     return lambda _: out.with_suffix(""), (kind,)
 
 

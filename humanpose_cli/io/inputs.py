@@ -559,6 +559,9 @@ def _wrong_file(path: Path) -> InputError | None:
     try:
         check_image(path)
     except InputError as error:
+        if file_kind(path) == "video":
+            remedy = "rename it, for example to NAME.mp4"
+            return InputError(_shown(path), "is a video with the name of an image", remedy=remedy)
         expected = error.expected and f"{error.expected}, or a video"
         remedy = error.remedy or reader_of(_shown(path))
         return InputError(_shown(path), error.problem, expected=expected, got=error.got, remedy=remedy)

@@ -376,8 +376,8 @@ def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
 @pytest.mark.parametrize(
     ("before", "now", "told"),
     [
-        ({}, {"refine": {"steps": 3, "flow": {"points": 9}}}, r"`refine=True`, was not given"),
-        ({"refine": {"steps": 3}}, {}, r"no `refine`, was given"),
+        ({}, {"refine": {"steps": 3, "flow": {"points": 9}}}, r"without `refine`"),
+        ({"refine": {"steps": 3}}, {}, r"with `refine`"),
         ({"overlay": True}, {"overlay": False}, r"`overlay=False`, was given"),
         ({"weights": "a" * 16 + "+" + "b" * 16}, {"weights": "c" * 16 + "+" + "b" * 16}, r"another `weights`"),
     ],

@@ -28,6 +28,7 @@ IMAGES = "expected a JPEG, PNG, WebP, TIFF, BMP or AVIF image, or a video, found
 FITS = "holds no fits, expected"
 CACHE = "is no dataset cache, expected a folder with index.h5"
 WRONG = {
+    "demo --clip notes.txt": ("notes.txt: has no readable video frame, found text", 3),
     "fit notes.txt": ("notes.txt: is not an image that can be read, " + IMAGES + " text; hpc fit --items notes.txt", 3),
     "fit letter.docx": (IMAGES + " a ZIP archive", 3),
     "fit photo.jpg.fit.npz": ("hpc view photo.jpg.fit.npz shows this fit", 3),
@@ -54,7 +55,6 @@ WRONG = {
     "train nbf --data photo.jpg": (CACHE + ", found an image", 3),
     "train nbf --data photos": (CACHE + "; hpc preprocess images FOLDER", 3),
     "evaluate fit --data photo.jpg": (CACHE + ", found an image", 3),
-    "demo --clip notes.txt": ("notes.txt: is ", 3),
 }
 
 
