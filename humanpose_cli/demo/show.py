@@ -302,7 +302,7 @@ def _two_people(work: _Work) -> tuple[Section, _Fitted]:
     fit = work.fit(path)
     section = Section(
         "Two people in one image",
-        "Each person has a body, a number and a colour of their user, and a place: the view from the side shows who is "
+        "Each person has a body, a number and a colour of their own, and a place: the view from the side shows who is "
         "nearer to the camera.",
         ["hpc fit two.png --out ."],
         _fit_figures(path, fit),
