@@ -29,7 +29,6 @@ OTHERS = {
     "--requeue",
     "--wrap",
 }
-OLD = {"dense-correspondences"}
 GUIDES_WITHOUT_COST = {"python", "troubleshooting", "export"}
 
 
@@ -92,7 +91,7 @@ def test_messages_are_those_that_the_code_prints(path: Path) -> None:
     assert {message: parts for message in messages(path.read_text("utf-8")) if (parts := not_printed(message))} == {}
 
 
-@pytest.mark.parametrize("path", [path for path in GUIDES if path.stem not in OLD], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GUIDES, ids=NAMES)
 def test_guides_have_the_sections_of_the_pattern(path: Path) -> None:
     headings = re.findall(r"^## (.*)", path.read_text("utf-8"), re.MULTILINE)
     needed = ["What goes wrong", "Next"] + ["Cost"] * (path.stem not in GUIDES_WITHOUT_COST)
