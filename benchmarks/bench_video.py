@@ -36,9 +36,9 @@ FULL_HD = (1920, 1080)
 PELVIS = SMPL24.index("pelvis")
 
 
-def frame_by_frame(body, observed, options):  # type: ignore[no-untyped-def]
+def frame_by_frame(body, observed, *further):  # type: ignore[no-untyped-def]
     """The fit of the same observations without their motion."""
-    return fit_keypoints(body, replace(observed, frame=None), options)
+    return fit_keypoints(body, replace(observed, frame=None), *further)
 
 
 def errors(joints: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Runs the benchmarks, keeps what they measured as JSON, and writes the page of the figures that matter.
 
-    python benchmarks/run.py              all of them
+    python benchmarks/run.py              all of them but reposed_video, which needs videos of the user's
     python benchmarks/run.py skinning     only these
     python benchmarks/run.py --page       RESULTS.md and the README's figures again, from the JSON that is there
 
@@ -32,6 +32,8 @@ FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results"
 PAGE = FOLDER / "RESULTS.md"
 README = FOLDER.parent / "README.md"
+# Scripts that need a folder of videos: they are run by themselves, and print a table instead of rows.
+WITH_FOLDER = {"bench_reposed_video.py"}
 
 
 def machine() -> str:
@@ -117,10 +119,11 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--page"]:
         write_pages()
         return 0
-    scripts = [FOLDER / f"bench_{name}.py" for name in arguments] or sorted(FOLDER.glob("bench_*.py"))
+    everything = [path for path in sorted(FOLDER.glob("bench_*.py")) if path.name not in WITH_FOLDER]
+    scripts = [FOLDER / f"bench_{name}.py" for name in arguments] or everything
     missing = [script.name for script in scripts if not script.exists()]
     if missing:
-        there = ", ".join(sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py")))
+        there = ", ".join(path.stem.removeprefix("bench_") for path in everything)
         raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {there}")
     return record([(script, (), None) for script in scripts])
 
