@@ -252,3 +252,13 @@ def test_weights_load_again_and_others_are_refused(lifter: Lifter, people: Tenso
     write_weights(path, {}, WeightsHeader("nbf", config))
     with pytest.raises(InputError, match="holds another model"):
         load_lifter(path)
+
+
+def test_no_bit_of_a_prediction_depends_on_the_other_people(lifter: Lifter, people: Tensor) -> None:
+    pixels = project(people, FOCAL, CENTRE).repeat(9, 1, 1)
+    given = (pixels, CONFIDENCE.repeat(9, 1), FOCAL.repeat(9), CENTRE.repeat(9, 1))
+    together = lifter(*given, BLAZEPOSE33)
+    for rows in (slice(0, 0), slice(5, 6), slice(60, 72), slice(0, 33)):
+        alone = lifter(*(value[rows] for value in given), BLAZEPOSE33)
+        for some, whole in zip(alone, together, strict=True):
+            assert torch.equal(some, whole[rows])

@@ -45,6 +45,9 @@ _FEATURES = 3 * len(INPUT_LANDMARKS) + 1
 _USUAL_LOG_SIZE = -2.2  # of a standing person at 4 m
 _REACH = 6.0  # unit sizes from the centre: what lies beyond is broken
 _LOG_NOISE = (-5.5, 1.0)
+# Rows of a batch. Matrix products of few rows are computed by other instructions, which round differently: with one
+# size, the prediction for a person does not depend on the other people.
+_BATCH = 32
 
 
 def _mirrored_rows(names: tuple[str, ...]) -> list[int]:
@@ -210,10 +213,18 @@ class Lifter:
         sound = rays.isfinite().all(-1) & confidence.isfinite() & (rays.abs().amax(-1) < 100) & available
         confidence = torch.where(sound, confidence.clamp(0, 1), 0.0)
         normalised = normalise_rays(torch.where(sound[..., None], rays, 0.0), confidence)
-        points, noise = self.network.symmetric(normalised)
+        points, noise = self._predict(normalised)
         points = points @ normalised.to_camera.mT
         sigma = noise.exp() * self.network.calibration
         return LiftedPose(points[:, :_JOINTS], points[:, _JOINTS:], sigma)
+
+    def _predict(self, rays: NormalisedRays) -> tuple[Tensor, Tensor]:
+        """The network's predictions in batches of `_BATCH` rows, the last one filled up."""
+        count = len(rays.points)
+        filled = NormalisedRays(*(torch.cat((x, x[-1:].expand(-count % _BATCH, *x.shape[1:]))) for x in rays))
+        batches = zip(*(x.split(_BATCH) for x in filled), strict=True)
+        points, noise = zip(*(self.network.symmetric(NormalisedRays(*batch)) for batch in batches), strict=True)
+        return torch.cat(points)[:count], torch.cat(noise)[:count]
 
 
 def lifter_takes(skeleton: Skeleton) -> bool:
