@@ -16,9 +16,12 @@ Capsules, of the source pose (diameters):
                down, h + 0.1 (h − s) with the shoulder s of its side. Nothing else uses that point
 
 Transforms: the Helmert transform (scale s, rotation R, translation t) that maps source to target joints with the least
-squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − t) / s. Its points are
+squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − t) / s. With `fit_to_source`, as in the
+authors' code, the squares are those of the source's points: R and the means, which map onto each other, stay, and s
+becomes Σ |q|² / (s Σ |p|²) for the centred points p of the source and q of the target. Its points are
     torso      shoulders and hips
-    head       neck, nose, eyes, ears; with the shoulders where fewer than three of them are known
+    head       neck, nose, eyes, ears; with the shoulders where fewer than three of them are known. With
+               `head_shoulders`, as in the authors' code, always with the shoulders
     limbs      the bone's ends a, b and a third point that fixes the roll about the bone: b or a, whichever is elbow or
                knee, + |d| n, where d leads from there to the anchor, n = unit((b − a) × d). The anchor is the wrist for
                an upper arm, the shoulder for a lower arm, the ankle for a thigh, the hip for a shank.
@@ -41,9 +44,9 @@ either: it covers nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 
 import torch
@@ -142,7 +145,9 @@ class WarpingParts:
 
 @without_autocast
 @torch.no_grad()
-def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> WarpingParts:
+def warping_parts(
+    source: Tensor, target: Tensor, *, planar: bool = False, head_shoulders: bool = False, fit_to_source: bool = False
+) -> WarpingParts:
     """Capsules and transforms that carry a person's features from pose `source` to pose `target`.
 
     source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
@@ -152,6 +157,8 @@ def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> Wa
                     about its bone, as wide as the trunk is large in the image of each pose, to the target's: its
                     length and its width change apart. Where points are in a line, or the map would flatten the part,
                     it is the Helmert transform of the joints; rotation 0 and scale 1 where they coincide in the source
+    head_shoulders  fits the head's transform to the shoulders too
+    fit_to_source   fits the points of the target to those of the source where they are not in a line
 
     Not differentiable: poses are data. UsageError for other shapes and dtypes than float32 and float64.
     """
@@ -163,7 +170,7 @@ def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> Wa
     check_tensors(source=source, target=target)
     source, target = _prepared(source), _prepared(target)
     fit = _planar_transforms if planar else _transforms
-    linear, offset = fit(source, target)
+    linear, offset = fit(source, target, head_shoulders, fit_to_source)
     return WarpingParts(_capsules(source), torch.cat((linear, offset[..., None]), -1))
 
 
@@ -224,16 +231,18 @@ class _Motion:
     translation: Tensor
 
 
-def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _transforms(source: Tensor, target: Tensor, head_shoulders: bool, fit_to_source: bool) -> tuple[Tensor, Tensor]:
     """Target-to-source maps of all parts: (B, 10, 3, 3), (B, 10, 3)."""
+    fit = partial(_fit, to_source=fit_to_source)
     identity = torch.eye(3, dtype=source.dtype, device=source.device).expand(len(source), 3, 3)
     one = torch.ones_like(source[:, 0, 0])
-    torso = _fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
+    torso = fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
     # Limbs turn with the torso first, then by the smallest angle; without a torso by the smallest angle alone.
     finite = torso.rotation.isfinite().flatten(1).all(1)
     base = torch.where(finite[:, None, None], torso.rotation, identity)
     base_scale = torch.where(finite, torso.scale, one)
-    head, limbs = _head_motion(source, target, base, base_scale), _limb_motions(source, target, base, base_scale)
+    head = fit(*_head_points(source, target, head_shoulders), base, base_scale)
+    limbs = _limb_motions(source, target, base, base_scale, fit)
     order = [_FITTED.index(part) for part in WARPING10.names]
     scale, rotation, translation = (
         torch.cat((getattr(torso, name)[:, None], getattr(head, name)[:, None], getattr(limbs, name)), 1)[:, order]
@@ -249,8 +258,13 @@ def _finite_weights(source: Tensor, target: Tensor) -> Tensor:
     return (source.isfinite().all(-1) & target.isfinite().all(-1)).to(source.dtype)
 
 
-def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor) -> _Motion:
-    """The motion of points (B, N, 3): `rotation` where they are in a line, `scale` where the source's coincide."""
+def _fit(
+    source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor, *, to_source: bool
+) -> _Motion:
+    """The motion of points (B, N, 3): `rotation` where they are in a line, `scale` where the source's coincide.
+
+    to_source  its inverse has the least squares
+    """
     weights = _finite_weights(source, target) if weights is None else weights
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
     fitted = fit_similarity(source, target, weights)
@@ -263,7 +277,7 @@ def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tenso
     ratio = target_spread / torch.where(coincide, torch.ones_like(source_spread), source_spread)
     ratio = torch.where(coincide, scale, torch.where(vanishes, torch.zeros_like(ratio), ratio))
     turned = torch.where(in_line[:, None, None], rotation, fitted.rotation)
-    size = torch.where(in_line, ratio, fitted.scale)
+    size = torch.where(in_line, ratio, ratio.square() / fitted.scale if to_source else fitted.scale)
     size = torch.where(weights.sum(-1) > 0, size, torch.full_like(size, float("nan")))
     turned = torch.where(size.isfinite()[:, None, None], turned, torch.full_like(turned, float("nan")))
     # The means map onto each other.
@@ -280,18 +294,18 @@ def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, centred.flatten(1).norm(dim=-1), across <= IN_LINE * along
 
 
-def _head_motion(source: Tensor, target: Tensor, rotation: Tensor, scale: Tensor) -> _Motion:
-    names = (*_HEAD, *_SHOULDERS)
-    a, b = _joints(source, names), _joints(target, names)
+def _head_points(source: Tensor, target: Tensor, shoulders: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Points (B, 8, 3) of either pose and their weights (B, 8). shoulders  use them also beside a visible face"""
+    a, b = _joints(source, (*_HEAD, *_SHOULDERS)), _joints(target, (*_HEAD, *_SHOULDERS))
     weights = _finite_weights(a, b)
-    face_visible = weights[:, : len(_HEAD)].sum(-1) >= 3
-    weights[:, len(_HEAD) :] *= (~face_visible).to(weights.dtype)[:, None]
+    if not shoulders:
+        face_visible = weights[:, : len(_HEAD)].sum(-1) >= 3
+        weights[:, len(_HEAD) :] *= (~face_visible).to(weights.dtype)[:, None]
     # Shoulders alone say nothing of the head.
-    weights = weights * (weights[:, : len(_HEAD)].sum(-1, keepdim=True) > 0)
-    return _fit(a, b, weights, rotation, scale)
+    return a, b, weights * (weights[:, : len(_HEAD)].sum(-1, keepdim=True) > 0)
 
 
-def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -> _Motion:
+def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor, fit: Callable[..., _Motion]) -> _Motion:
     """Of the limbs in the order of `_FITTED`, (B, 8, …), fitted all at once as so many rows."""
     limbs = len(_LIMB_JOINTS)
     points, off_line = [], []
@@ -316,7 +330,7 @@ def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -
     bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
     base, scale = base.repeat_interleave(limbs, 0), scale.repeat_interleave(limbs, 0)
     rotation = _smallest_rotation((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
-    fitted = _fit(points[0], points[1], weights, rotation, scale)
+    fitted = fit(points[0], points[1], weights, rotation, scale)
     return _Motion(*(value.unflatten(0, (-1, limbs)) for value in (fitted.scale, fitted.rotation, fitted.translation)))
 
 
@@ -347,12 +361,14 @@ def _outer(v: Tensor) -> Tensor:
     return v[..., :, None] * v[..., None, :]
 
 
-def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _planar_transforms(
+    source: Tensor, target: Tensor, head_shoulders: bool, fit_to_source: bool
+) -> tuple[Tensor, Tensor]:
     """Target-to-source maps of all parts, affine in x and y, which leave z: (B, 10, 3, 3), (B, 10, 3)."""
     widths = [LIMB_DIAMETER / 2 * _trunk(pose[..., :2]) for pose in (source, target)]
     linear, offset = [], []
     for part in WARPING10.names:
-        names = _planar_joints(part)
+        names = _planar_joints(part, head_shoulders)
         a, b = _joints(source, names)[..., :2], _joints(target, names)[..., :2]
         weights = _finite_weights(a, b)
         corners = a, b, weights
@@ -360,7 +376,7 @@ def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             weights = weights * weights.prod(-1, keepdim=True)
             rectangles = _rectangle(a, widths[0]), _rectangle(b, widths[1])
             corners = *rectangles, weights.repeat(1, 2) * _finite_weights(*rectangles)
-        affine, usable = _affine_back(*corners)
+        affine, usable = _affine_back(*corners, to_source=fit_to_source)
         similar = _similarity_back(a, b, weights)
         map_back = torch.where(usable[:, None, None], affine, similar)
         matrix = torch.zeros((len(source), 3, 4), dtype=source.dtype, device=source.device)
@@ -371,9 +387,9 @@ def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(linear, 1), torch.stack(offset, 1)
 
 
-def _planar_joints(part: str) -> tuple[str, ...]:
+def _planar_joints(part: str, head_shoulders: bool) -> tuple[str, ...]:
     if part in ("torso", "head"):
-        return _TORSO if part == "torso" else _HEAD
+        return _TORSO if part == "torso" else (*_HEAD, *_SHOULDERS) if head_shoulders else _HEAD
     side, limb = part.split("_", 1)
     return tuple(f"{side}_{joint}" for joint in _LIMBS[limb][:2])
 
@@ -386,19 +402,22 @@ def _rectangle(bones: Tensor, width: Tensor) -> Tensor:
     return torch.cat((bones + aside[:, None], bones - aside[:, None]), 1)
 
 
-def _affine_back(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse (B, 2, 3) of the affine map from source to target points (B, N, 2) with the least squares, and
-    whether there is one (B,): not where the points of either are in a line or the map would flatten its part.
+def _affine_back(source: Tensor, target: Tensor, weights: Tensor, *, to_source: bool) -> tuple[Tensor, Tensor]:
+    """The inverse (B, 2, 3) of the affine map from source to target points (B, N, 2) with the least squares (with
+    `to_source` the map back with them), and whether there is one (B,): not where the points of either are in a line or
+    the map would flatten its part.
     """
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
     (source_mean, _, source_flat), (target_mean, _, target_flat) = _spread(source, weights), _spread(target, weights)
     a, b = ((p - mean[:, None]) * weights[..., None] for p, mean in ((source, source_mean), (target, target_mean)))
     identity = torch.eye(2, dtype=source.dtype, device=source.device).expand(len(source), 2, 2)
     in_line = (source_flat | target_flat)[:, None, None]
-    forth = torch.linalg.solve(torch.where(in_line, identity, a.mT @ a), a.mT @ b).mT
-    strong, weak = torch.linalg.svdvals(forth).unbind(-1)
+    a, b = (b, a) if to_source else (a, b)
+    fitted = torch.linalg.solve(torch.where(in_line, identity, a.mT @ a), a.mT @ b).mT
+    strong, weak = torch.linalg.svdvals(fitted).unbind(-1)
     usable = ~in_line[:, 0, 0] & (weak > IN_LINE * strong)
-    back = torch.linalg.inv(torch.where(usable[:, None, None], forth, identity))
+    fitted = torch.where(usable[:, None, None], fitted, identity)
+    back = fitted if to_source else torch.linalg.inv(fitted)
     shift = source_mean - (back @ target_mean[..., None]).squeeze(-1)
     return torch.cat((back, shift[..., None]), -1), usable
 

@@ -1,24 +1,9 @@
-"""Capsules: all points within a radius of a segment. A segment of length zero makes a sphere.
-
-A capsule is 2 n + 1 numbers: its segment's start and end (n numbers each, n = 2 or 3) and its radius, all in one unit.
-"""
+"""Capsules: all points within a radius of a segment. A segment of length zero makes a sphere."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from humanpose_cli.core.errors import UsageError
-
-
-def split_capsules(capsules: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(..., 2 n + 1) → starts (..., n), ends (..., n), radii (...). UsageError unless n is 2 or 3."""
-    n, odd = divmod(capsules.shape[-1] - 1, 2)
-    if odd or n not in (2, 3):
-        raise UsageError(
-            "capsules", "have the wrong shape", expected="(…, 5) or (…, 7)", got=str(tuple(capsules.shape))
-        )
-    return capsules[..., :n], capsules[..., n : 2 * n], capsules[..., 2 * n]
 
 
 def segment_distances_squared(points: Tensor, starts: Tensor, ends: Tensor) -> Tensor:

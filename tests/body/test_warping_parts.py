@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -58,6 +59,49 @@ def test_a_rigidly_moved_skeleton_moves_every_part_by_exactly_that(poses, seed):
     inverse = rotation.mT / scale
     torch.testing.assert_close(found[..., :3], inverse.expand(6, 10, 3, 3), rtol=0, atol=1e-6)
     torch.testing.assert_close(found[..., 3], (-inverse @ shift).expand(6, 10, 3), rtol=0, atol=1e-4)
+
+
+def least_squares_back(source: Tensor, target: Tensor, affine: bool) -> Tensor:
+    """(B, n, n + 1): the similarity or affine map of points (B, N, n) of the target nearest to the source's."""
+    found = []
+    for a, b in zip(source.numpy(), target.numpy(), strict=True):
+        a_mean, b_mean = a.mean(0), b.mean(0)
+        if affine:
+            linear = np.linalg.lstsq(b - b_mean, a - a_mean, rcond=None)[0].T
+        else:
+            u, spread, v = np.linalg.svd((a - a_mean).T @ (b - b_mean))
+            signs = np.array([1, 1, np.linalg.det(u @ v)])
+            linear = u * signs @ v * (spread * signs).sum() / np.square(b - b_mean).sum()
+        found.append(np.c_[linear, a_mean - linear @ b_mean])
+    return torch.from_numpy(np.stack(found))
+
+
+@pytest.mark.parametrize("planar", [False, True])
+def test_the_authors_fit_the_targets_points_to_the_sources_and_the_shoulders_with_the_head(poses, planar):
+    target, axes = poses.roll(1, 0), 2 if planar else 3
+    options = {"planar": planar, "fit_to_source": True}
+    torso = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    face = ("neck", "nose", "left_eye", "right_eye", "left_ear", "right_ear")
+    for head_shoulders, head in ((False, face), (True, (*face, *torso[:2]))):
+        found = warping_parts(poses, target, head_shoulders=head_shoulders, **options).target_to_source
+        for name, joints in (("torso", torso), ("head", head)):
+            rows = [row(joint) for joint in joints]
+            expected = least_squares_back(poses[:, rows, :axes], target[:, rows, :axes], affine=planar)
+            maps = found[:, part(name), :axes]
+            torch.testing.assert_close(maps[..., [*range(axes), 3]], expected, rtol=0, atol=1e-4)
+
+
+def test_the_direction_of_the_fit_changes_scales_alone(poses):
+    """And not those of motions that fit exactly."""
+    target = poses.roll(1, 0)
+    forth, back = (warping_parts(poses, target, fit_to_source=f).target_to_source for f in (False, True))
+    ratio = (torch.linalg.det(back[..., :3]) / torch.linalg.det(forth[..., :3])) ** (1 / 3)
+    torch.testing.assert_close(back[..., :3], ratio[..., None, None] * forth[..., :3], rtol=0, atol=1e-6)
+    assert (ratio < 1 + 1e-9).all()
+    assert (ratio[:, part("torso")] < 0.9995).all()
+    scale, rotation, shift = similarity(2)
+    exact = warping_parts(poses, scale * poses @ rotation.mT + shift, fit_to_source=True).target_to_source
+    torch.testing.assert_close(exact[..., :3], (rotation.mT / scale).expand(6, 10, 3, 3), rtol=0, atol=1e-6)
 
 
 def test_straight_limbs_turn_with_the_body(poses):
@@ -199,13 +243,14 @@ def test_warping_a_mask_of_the_source_gives_one_of_the_target(poses):
     assert overlap > 0.7
 
 
-def test_coincident_joints_and_zero_lengths(poses):
+@pytest.mark.parametrize("fit_to_source", [False, True])
+def test_coincident_joints_and_zero_lengths(poses, fit_to_source):
     source, target = poses[:4].clone(), poses[1:5].clone()
     source[0, row("left_wrist")] = source[0, row("left_elbow")]  # zero in the source: takes the torso's size
     target[1, row("left_wrist")] = target[1, row("left_elbow")]  # zero in the target: vanishes
     source[2] = source[2, :1]  # everything in one point
     target[3] = target[3, :1]
-    found = warping_parts(source, target)
+    found = warping_parts(source, target, fit_to_source=fit_to_source)
     linear = found.target_to_source[..., :3]
     arm, torso = part("left_lower_arm"), part("torso")
     sizes = torch.linalg.det(linear[0])
@@ -223,15 +268,16 @@ def test_coincident_joints_and_zero_lengths(poses):
     assert not warped[3].any()
 
 
+@pytest.mark.parametrize("authors", [{}, {"head_shoulders": True, "fit_to_source": True}])
 @pytest.mark.parametrize("planar", [False, True])
-def test_joints_that_are_not_known(poses, planar):
+def test_joints_that_are_not_known(poses, planar, authors):
     source, target = poses[:4].clone(), poses[1:5].clone()
     nan = float("nan")
     source[0, [row(n) for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]] = nan  # seen from behind
     target[1, row("left_wrist")] = nan
     source[2, row("left_hip")] = float("inf")
     source[3] = nan
-    found = warping_parts(source, target, planar=planar)
+    found = warping_parts(source, target, planar=planar, **authors)
     known = found.target_to_source.isfinite().flatten(2).all(2)
     unknown = [[name for name, k in zip(WARPING10.names, rows, strict=True) if not k] for rows in known]
     assert unknown[:3] == [[], ["left_lower_arm"], ["left_thigh"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.warping_cases import Case, assert_near, random_case, with_values
+from helpers.warping_cases import Case, assert_near, random_case, with_half_widths, with_values
 from scipy import ndimage
 
 from humanpose_cli.core.errors import UsageError
@@ -176,12 +176,44 @@ def test_widened_masks_are_dilated_by_whole_voxels(device, widened, softness):
         np.testing.assert_allclose(warped[0, 0].cpu().numpy(), expected[0].max(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("backend", ["kernel", "reference"])
+def test_capsules_with_half_widths_are_ellipsoids_along_a_segment(device, backend):
+    """Their voxels counted by the equation of an ellipsoid, and of the cylinder and half-ellipsoids of a segment."""
+    rows = torch.zeros(1, dtype=torch.int32, device=device)
+    widths = np.array([3.0, 2.0, 7.0])
+    size, steps = (12, 11, 20), np.array([1.0, 1.0, 2.0])
+    z, y, x = (np.arange(n) + 0.5 for n in size)
+    for length in (0.0, 6.0):
+        start = np.array([6.5, 5.25, 12.0])
+        end = start + np.array([length, 0, 0])
+        numbers = torch.tensor([[[*start, *end, *widths]]], dtype=torch.float32, device=device)
+        found = capsule_masks(numbers, rows, 1, size, voxel_size=tuple(steps), backend=backend)[0, 0].cpu().numpy()
+        along = np.abs(x - start[0] - length / 2) - length / 2
+        terms = along.clip(0) / widths[0], (y - start[1]) / widths[1], (z * steps[2] - start[2]) / widths[2]
+        inside = terms[0] ** 2 + terms[1][:, None] ** 2 + terms[2][:, None, None] ** 2 <= 1
+        np.testing.assert_array_equal(found, inside)
+        volume = np.pi * widths.prod() * (4 / 3 + length / widths[0]) / steps.prod()
+        assert found.sum() == pytest.approx(volume, rel=0.1)
+
+
+@pytest.mark.parametrize("backend", ["kernel", "reference"])
+def test_half_widths_that_differ_and_are_not_positive_cover_nothing(device, backend):
+    rows = torch.zeros(1, dtype=torch.int32, device=device)
+    for widths in ((2.0, 0.0, 2.0), (0.0, 2.0, 2.0), (2.0, 2.0, -1.0), (-1.0, -2.0, -2.0), (2.0, torch.nan, 2.0)):
+        capsules = torch.tensor([[[4.5, 4.5, 4.5, 6.5, 4.5, 4.5, *widths]]], device=device)
+        assert not capsule_masks(capsules, rows, 1, (9, 9, 9), softness=1.0, backend=backend).any()
+    capsules = torch.tensor([[[4.5, 4.5, 4.5, 6.5, 4.5, 4.5, 0.0, 0.0, 0.0]]], device=device)
+    assert capsule_masks(capsules, rows, 1, (9, 9, 9), backend=backend).sum() == 3
+
+
 @pytest.mark.parametrize("softness", [0.0, 2.5])
 @pytest.mark.parametrize("seed", range(3))
-def test_mask_kernels_agree_with_the_reference(device, softness, seed):
+@pytest.mark.parametrize("ellipsoids", [False, True])
+def test_mask_kernels_agree_with_the_reference(device, softness, seed, ellipsoids):
     case = random_case(2, 1, (10, 17, 33), parts=4, capsules=12, device=device, seed=seed)
+    capsules = with_half_widths(case.capsules) if ellipsoids else case.capsules
     found, expected = (
-        capsule_masks(case.capsules, case.part_of_capsule, 4, (10, 17, 33), softness=softness, backend=backend)
+        capsule_masks(capsules, case.part_of_capsule, 4, (10, 17, 33), softness=softness, backend=backend)
         for backend in ("kernel", "reference")
     )
     if softness == 0 and device.type == "cpu":

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from helpers.warping_cases import Case, assert_near, outputs_and_gradients, random_case, with_values
+from helpers.warping_cases import Case, assert_near, outputs_and_gradients, random_case, with_half_widths, with_values
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching
@@ -28,6 +28,14 @@ def assert_same(case: Case, tolerance: float = 2e-5, **options) -> None:
 @pytest.mark.parametrize("options", [*OPTIONS, PLANAR])
 def test_agrees_with_the_reference(device, options):
     case = random_case(device=device)
+    assert_same(case, **options)
+    assert (case.warped("kernel", **options) != 0).float().mean() > 0.05
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, PLANAR])
+def test_agrees_for_capsules_with_half_widths(device, options):
+    case = random_case(device=device)
+    case = with_values(case, capsules=with_half_widths(case.capsules))
     assert_same(case, **options)
     assert (case.warped("kernel", **options) != 0).float().mean() > 0.05
 

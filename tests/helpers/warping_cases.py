@@ -90,3 +90,9 @@ def assert_near(found: Tensor, expected: Tensor, tolerance: float = 2e-5) -> Non
     finite = expected.detach().abs().nan_to_num(0.0, 0.0, 0.0)
     scale = float(finite.max()) if expected.numel() else 1.0
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(scale, 1e-6), equal_nan=True)
+
+
+def with_half_widths(capsules: torch.Tensor) -> torch.Tensor:
+    """Capsules (B, K, 7) whose radius is multiplied by 1, 1.4 and 0.6 along x, y and z: (B, K, 9)."""
+    factors = torch.tensor((1.0, 1.4, 0.6), dtype=capsules.dtype, device=capsules.device)
+    return torch.cat((capsules[..., :6], capsules[..., 6:] * factors), -1)

@@ -35,7 +35,7 @@ def part_masks(
     softness: float,
     voxel_size: Sequence[float],
 ) -> Tensor:
-    """Capsules (B, K, 7) → (B, P, D, H, W)."""
+    """Capsules (B, K, 9) → (B, P, D, H, W)."""
     batch, (depth, height, width), device = capsules.shape[0], size, capsules.device
     masks = zeros((batch, parts, *size), capsules.dtype, device)
     if masks.numel() and capsules.numel():

@@ -31,28 +31,30 @@ inline void fill_block(int t, int rows, int columns, int parts, int depth, int h
     for (int k = 0; k < count; ++k) {
         if (part_of_capsule.data[k] != part)
             continue;
-        const float* c = capsules.data + ((long long)b * count + k) * 7;
+        const float* c = capsules.data + ((long long)b * count + k) * 9;
         const float r = c[6];
-        bool finite = true;
-        for (int i = 0; i < 7; ++i)
-            finite = finite && wp::isfinite(c[i]);
+        // Factors that make its ellipsoids spheres of radius r.
+        const float by_y = c[7] == r ? 1.0f : r / wp::max(c[7], 0.0f), by_z = c[8] == r ? 1.0f : r / wp::max(c[8], 0.0f);
+        bool valid = by_y > 0.0f && by_z > 0.0f && wp::isfinite(by_y) && wp::isfinite(by_z);
+        for (int i = 0; i < 9; ++i)
+            valid = valid && wp::isfinite(c[i]);
         int x0, x1, y0, y1, z0, z1;
         const float reach = wp::max(r, 0.0f) + 0.5f * softness;
-        if (!finite)
+        if (!valid)
             continue;
         // Voxels in the capsule's box: usually a small part of the block.
-        bounds(c[2], c[5], reach, size_z, z, z + 1, z0, z1);
-        bounds(c[1], c[4], reach, size_y, y_begin, y_end, y0, y1);
+        bounds(c[2], c[5], reach / by_z, size_z, z, z + 1, z0, z1);
+        bounds(c[1], c[4], reach / by_y, size_y, y_begin, y_end, y0, y1);
         bounds(c[0], c[3], reach, size_x, x_begin, x_end, x0, x1);
         if (z0 > z1)
             continue;
-        const float sx = c[3] - c[0], sy = c[4] - c[1], sz = c[5] - c[2];
+        const float sx = c[3] - c[0], sy = (c[4] - c[1]) * by_y, sz = (c[5] - c[2]) * by_z;
         // A capsule of length 0 is a sphere: the division below then gives 0.
         const float squared = sx * sx + sy * sy + sz * sz;
         const float length = squared > 0.0f ? squared : 1.0f;
-        const float pz = ((float)z + 0.5f) * size_z - c[2];
+        const float pz = (((float)z + 0.5f) * size_z - c[2]) * by_z;
         for (int y = y0; y <= y1; ++y) {
-            const float py = ((float)y + 0.5f) * size_y - c[1];
+            const float py = (((float)y + 0.5f) * size_y - c[1]) * by_y;
             float* row = out + (long long)y * width;
             for (int x = x0; x <= x1; ++x) {
                 const float px = ((float)x + 0.5f) * size_x - c[0];

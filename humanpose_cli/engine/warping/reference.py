@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.engine.dispatch import without_autocast
-from humanpose_cli.geometry.capsules import capsule_coverage, segment_distances_squared, split_capsules
+from humanpose_cli.geometry.capsules import capsule_coverage, segment_distances_squared
 
 
 def part_masks(
@@ -24,7 +24,7 @@ def part_masks(
     softness: float,
     voxel_size: Sequence[float],
 ) -> Tensor:
-    """Capsules (B, K, 7) → (B, P, D, H, W): each part's largest coverage by one of its capsules."""
+    """Capsules (B, K, 9) → (B, P, D, H, W): each part's largest coverage by one of its capsules."""
     capsules = capsules.detach()
     z, y, x = (
         (torch.arange(n, dtype=capsules.dtype, device=capsules.device) + 0.5) * step
@@ -33,11 +33,15 @@ def part_masks(
     centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None]), -1)  # [D, H, W, 3]
     masks = capsules.new_zeros((capsules.shape[0], parts, *size))
     for k, part in enumerate(part_of_capsule.tolist()):
-        capsule = capsules[:, k]
-        starts, ends, radii = (t[:, None, None, None] for t in split_capsules(capsule))
-        cover = capsule_coverage(segment_distances_squared(centres, starts, ends), radii, softness)
-        finite = capsule.isfinite().all(-1)[:, None, None, None]
-        masks[:, part] = torch.maximum(masks[:, part], torch.where(finite, cover, torch.zeros_like(cover)))
+        capsule = capsules[:, k, None, None, None]
+        starts, ends, widths = capsule.split(3, -1)
+        # Scaled so that the ellipsoids are spheres; the kernels scale differences of positions too.
+        scale = torch.where(widths == widths[..., :1], torch.ones_like(widths), widths[..., :1] / widths.clamp_min(0))
+        bones, offsets = (ends - starts) * scale, (centres - starts) * scale
+        squared = segment_distances_squared(offsets, torch.zeros_like(bones), bones)
+        cover = capsule_coverage(squared, widths[..., 0], softness)
+        valid = capsule.isfinite().all(-1) & (scale.isfinite() & (scale > 0)).all(-1)
+        masks[:, part] = torch.maximum(masks[:, part], torch.where(valid, cover, torch.zeros_like(cover)))
     return masks
 
 
@@ -57,13 +61,20 @@ def widened_masks(masks: Tensor, voxels: int) -> Tensor:
     return masks
 
 
+def with_widths(capsules: Tensor) -> Tensor:
+    """Capsules (B, K, 7) with a radius, or (B, K, 9), as capsules (B, K, 9) with three half-widths."""
+    return capsules if capsules.shape[-1] == 9 else torch.cat((capsules, *(capsules[..., 6:],) * 2), -1)
+
+
 def flattened(capsules: Tensor) -> Tensor:
-    """Capsules (B, K, 5), or (B, K, 7) whose z is left out, as capsules (B, K, 7) in the middle of a single slice."""
-    n = (capsules.shape[-1] - 1) // 2
+    """Capsules (B, K, 5), or (B, K, 9) whose z is left out, as capsules (B, K, 7) or (B, K, 9) in the middle of a
+    single slice.
+    """
+    n = 3 if capsules.shape[-1] == 9 else 2
     middle = torch.full_like(capsules[..., :1], 0.5)
     # A depth that is not finite still says that nothing is known of this capsule.
     middle = middle + 0 * sum(capsules[..., i : i + 1] for i in (2, 5)) if n == 3 else middle
-    return torch.cat((capsules[..., :2], middle, capsules[..., n : n + 2], middle, capsules[..., -1:]), -1)
+    return torch.cat((capsules[..., :2], middle, capsules[..., n : n + 2], middle, capsules[..., 2 * n :]), -1)
 
 
 @without_autocast

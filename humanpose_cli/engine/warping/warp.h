@@ -29,13 +29,15 @@ inline void plan_part(int t, int parts, int depth, int height, int width, int pl
     for (int i = 0; i < 3; ++i)
         p[12 + i] = big, p[15 + i] = -big;
     for (int k = 0; k < count && finite; ++k) {
-        const float* c = capsules.data + ((long long)b * count + k) * 7;
+        const float* c = capsules.data + ((long long)b * count + k) * 9;
         bool meets = part_of_capsule.data[k] == part;
-        for (int i = 0; i < 7; ++i)
+        for (int i = 0; i < 9; ++i)
             meets = meets && wp::isfinite(c[i]);
         float first[3], last[3];
-        const float reach = wp::max(c[6], 0.0f) + 0.5f * softness;
         for (int i = 0; i < 3 && meets; ++i) {
+            // The edge is as wide in proportion to each half-width as it is along x.
+            const float ratio = c[6 + i] == c[6] ? 1.0f : c[6 + i] / c[6];
+            const float reach = ratio * (wp::max(c[6], 0.0f) + 0.5f * softness);
             float low = (wp::min(c[i], c[3 + i]) - reach) / size[i] - 0.5f;
             float high = (wp::max(c[i], c[3 + i]) + reach) / size[i] - 0.5f;
             // Rounding must not cut off a voxel that the mask covers.

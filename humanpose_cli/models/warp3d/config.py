@@ -34,6 +34,11 @@ class GeneratorConfig:
     softness             pixels; width of the part masks' edges (0: the paper's hard masks). Voxels as large as a limb
                          miss hard masks.
     mask_margin          voxels by which every part mask is wider on every side; the background's is by as many strides
+    mask_ellipsoids      widens masks as the authors do: of a capsule of w voxels' radius along an axis, the half-width
+                         there is w + `mask_margin`. Else masks are dilated by a box, which reaches further into its
+                         corners
+    head_shoulders       fits the head's motion to the shoulders too, as the authors do; see `warping_parts`
+    fit_to_source        fits the parts' motions from target to source, as the authors do; see `warping_parts`
     keep_background      lets the inpainter take over the input's pixels where they are known, by a mask of its own; the
                          paper's makes all pixels anew
     carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
@@ -70,6 +75,9 @@ class GeneratorConfig:
     dilation: int = 2
     softness: float = 0.0
     mask_margin: int = 1
+    mask_ellipsoids: bool = False
+    head_shoulders: bool = False
+    fit_to_source: bool = False
     keep_background: bool = False
     carry_colours: bool = False
     colour_stride: int = 0
@@ -141,6 +149,7 @@ class Preset:
     discriminator: DiscriminatorConfig
 
 
+_AUTHORS_PARTS: dict[str, Any] = {"mask_ellipsoids": True, "head_shoulders": True, "fit_to_source": True}
 _BEYOND_PAPER: dict[str, Any] = {"keep_background": True, "carry_colours": True, "silhouette": True, "drawing": True}
 
 PRESETS: dict[str, Preset] = {
@@ -161,6 +170,7 @@ PRESETS: dict[str, Preset] = {
             background_widths=(16, 32, 48, 64, 64),
             heatmap_sigma=3.0,
             softness=3.0,
+            **_AUTHORS_PARTS,
             **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(16, (32, 64, 96), (1, 1, 1)),
@@ -200,11 +210,12 @@ PRESETS: dict[str, Preset] = {
             decoder_blocks=(2, 3, 1),
             background_widths=(24, 48, 80, 96, 96, 96, 96),
             colour_stride=2,
+            **_AUTHORS_PARTS,
             **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),
-    "paper": Preset(GeneratorConfig(), DiscriminatorConfig()),
+    "paper": Preset(GeneratorConfig(**_AUTHORS_PARTS), DiscriminatorConfig()),
 }
 
 

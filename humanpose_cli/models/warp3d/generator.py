@@ -163,7 +163,13 @@ class Generated(NamedTuple):
 
 def generator_parts(config: GeneratorConfig, source: Tensor, target: Tensor) -> WarpingParts:
     """Capsules, in pixels, and motions, in voxels, of the parts between two poses, for `Generator`."""
-    return warping_parts(source, target, planar=config.planar).in_voxels(config.voxel_size)
+    return warping_parts(
+        source,
+        target,
+        planar=config.planar,
+        head_shoulders=config.head_shoulders,
+        fit_to_source=config.fit_to_source,
+    ).in_voxels(config.voxel_size)
 
 
 class Generator(nn.Module):
@@ -220,15 +226,18 @@ class Generator(nn.Module):
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
         """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32; the parts' maps are of voxels."""
-        config = self.config
+        config, capsules, widened = self.config, parts.capsules, self.config.mask_margin
+        if config.mask_ellipsoids:
+            half_widths = capsules[..., 6:] + widened * self.pose.voxel  # (B, K, 3): a voxel is not a cube
+            capsules, widened = torch.cat((capsules[..., :6], half_widths), -1), 0
         with torch.autocast(volume.device.type, enabled=False):
             return warp_parts(
                 volume.float(),
-                parts.capsules,
+                capsules,
                 parts.part_of_capsule,
                 parts.target_to_source,
                 softness=config.softness,
-                widened=config.mask_margin,
+                widened=widened,
                 planar=config.planar,
                 voxel_size=config.voxel_size,
             )
