@@ -1,7 +1,7 @@
 """The few points of a body that a keypoint fit looks at, and their derivatives in closed form.
 
-A landmark is skinned like a vertex, x ↦ Σ_k w_k (q_k + A_k Q_k (x − j_k)), with A_k the absolute rotation of part k,
-q_k its posed joint, Q_k and j_k its rest rotation and rest joint. Turning joint j by ω (camera axes) turns every part
+A landmark is skinned like a vertex, x ↦ Σ_k w_k (q_k + s_k A_k Q_k (x − j_k)), with A_k the absolute rotation of part
+k, s_k its segment scale, q_k its posed joint, Q_k and j_k its rest rotation and rest joint. Turning joint j by ω (camera axes) turns every part
 below it about q_j, hence d point / d ω = −[Σ_{k below j} w_k (p_k − q_j)]×, where p_k is the point as part k alone
 would carry it. No automatic differentiation is needed, and the sum has about seven terms a landmark.
 """
@@ -84,10 +84,21 @@ class LandmarkRig:
         """(N, S) → (N, 24, 3) metres, rest axes."""
         return self.joints + torch.einsum("jcs,ns->njc", self.joint_directions, betas)
 
-    def pose(self, rotations: Tensor, root: Tensor, betas: Tensor, *, jacobian: bool = False) -> PosedRig:
-        """Points of rotations (N, 24, 3, 3) relative to parents, root positions (N, 3), shapes (N, S)."""
+    def pose(
+        self,
+        rotations: Tensor,
+        root: Tensor,
+        betas: Tensor,
+        segment_scales: Tensor | None = None,
+        *,
+        jacobian: bool = False,
+    ) -> PosedRig:
+        """Points of rotations (N, 24, 3, 3) relative to parents, root positions (N, 3), shapes (N, S).
+
+        segment_scales  (N, 24), or None for 1
+        """
         rest = self.rest_joints(betas)
-        absolute, linear, posed = self._chain(rotations, root, rest)
+        absolute, linear, posed = self._chain(rotations, root, rest, segment_scales)
         template = self.template + torch.einsum("mcs,ns->nmc", self.directions, betas)
         offset = posed - (linear @ rest[..., None]).squeeze(-1)
         carried = self.weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, M, 12)
@@ -102,7 +113,9 @@ class LandmarkRig:
         J[..., shape] = self._shape_jacobian(linear, blend).transpose(1, 2)
         return PosedRig(points, J, absolute, posed)
 
-    def _chain(self, rotations: Tensor, root: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _chain(
+        self, rotations: Tensor, root: Tensor, rest: Tensor, segment_scales: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         absolute = torch.empty_like(rotations)
         linear = torch.empty_like(rotations)
         posed = torch.empty_like(rest)
@@ -115,6 +128,8 @@ class LandmarkRig:
                 step = (rest[:, rows] - rest[:, above])[..., None]
                 posed[:, rows] = posed[:, above] + (linear[:, above] @ step).squeeze(-1)
             linear[:, rows] = absolute[:, rows] @ self.rest_rotations[rows]
+            if segment_scales is not None:
+                linear[:, rows] *= segment_scales[:, rows, None, None]
         return absolute, linear, posed
 
     def _rotation_jacobian(

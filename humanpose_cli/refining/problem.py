@@ -57,6 +57,7 @@ class AlignmentEvidence:
 
     pixels (N, M, 2), weights (N, M) = 1 / σ in pixels of the frame; focal (N,), centre (N, 2)
     rotations (N, 24, 3, 3), joints (N, 24, 3), betas (N, S) of the fit that refinement starts from
+    segment_scales (N, 24) of that fit, which stay
     triples (T, 3) int64 rows that follow each other directly, one frame apart, in one shot
     bend (T, 3) weights of a triple's values, whose sum is their acceleration, 1 / seconds²
     """
@@ -68,6 +69,7 @@ class AlignmentEvidence:
     rotations: Tensor
     joints: Tensor
     betas: Tensor
+    segment_scales: Tensor
     triples: Tensor
     bend: Tensor
 
@@ -112,8 +114,9 @@ def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
 def anchor_misfit(rig: LandmarkRig, evidence: AlignmentEvidence) -> float:
     """Median distance of the fit's landmarks from their keypoints, in noise levels; NaN without keypoints."""
     points = slice(rig.landmark_count - len(BLAZEPOSE33), rig.landmark_count)
-    posed = rig.pose(evidence.rotations, evidence.joints[:, 0], evidence.betas).points[:, points]
-    drawn = evidence.focal[:, None, None] * posed[..., :2] / posed[..., 2:] + evidence.centre[:, None]
+    posed = rig.pose(evidence.rotations, evidence.joints[:, 0], evidence.betas, evidence.segment_scales)
+    landmarks = posed.points[:, points]
+    drawn = evidence.focal[:, None, None] * landmarks[..., :2] / landmarks[..., 2:] + evidence.centre[:, None]
     weights = evidence.weights[:, points]
     apart = (drawn - evidence.pixels[:, points]).norm(dim=-1) * weights
     return float(apart[weights > 0].quantile(0.5)) if (weights > 0).any() else float("nan")
@@ -154,7 +157,7 @@ class AlignmentProblem:
         Joints (N, 24, 3) metres; Jacobian (N, 3, 24, P).
         """
         evidence, weights, count = self.evidence, self.weights, self.rig.landmark_count
-        posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
+        posed = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales, jacobian=True)
         J = posed.jacobian
         assert J is not None
         J[..., _ROOT] = root_columns(state.root)[:, :, None]

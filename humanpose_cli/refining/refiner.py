@@ -380,8 +380,8 @@ def _state(fit: FitRecord) -> FitState:
 
 def _points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
     """(R, M, 3) metres, camera axes, the rig's points of some rows."""
-    state = _state(fit.select(rows))
-    return rig.pose(state.rotations, state.root, state.betas).points
+    state, scales = _state(fit.select(rows)), torch.from_numpy(fit.segment_scales[rows]).double()
+    return rig.pose(state.rotations, state.root, state.betas, scales).points
 
 
 def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> _Pulls:
@@ -455,6 +455,7 @@ def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEv
         rotations=anchor.rotations,
         joints=tensor(fit.joints3d[rows]),
         betas=anchor.betas,
+        segment_scales=tensor(fit.segment_scales[rows]),
         triples=triples,
         bend=bend,
     )

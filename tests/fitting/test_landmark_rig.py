@@ -20,24 +20,27 @@ def state():
     turns = torch.randn(3, 24, 3, generator=generator, dtype=torch.float64)
     root = torch.randn(3, 3, generator=generator, dtype=torch.float64)
     betas = torch.randn(3, 10, generator=generator, dtype=torch.float64)
-    return axis_angle_to_matrix(turns), root, betas
+    scales = 1 + 0.2 * torch.rand(3, 24, generator=generator, dtype=torch.float64)
+    return axis_angle_to_matrix(turns), root, betas, scales
 
 
 def test_points_are_the_bodys_landmarks_and_joints(body, rig, state):
-    rotations, root, betas = (value.float() for value in state)
+    rotations, root, betas, scales = (value.float() for value in state)
     trans = root - body.rest(betas).joints[:, 0]
-    posed = body.pose(rotations, betas, trans, vertices=False)
+    posed = body.pose(rotations, betas, trans, scales, vertices=False)
     landmarks = body.pose_landmarks("blazepose33", posed, betas)
     mine = rig.pose(*state)
     assert torch.allclose(mine.points[:, :33].float(), landmarks, atol=1e-5)
     assert torch.allclose(mine.joints.float(), posed.joints, atol=1e-5)
     assert torch.allclose(mine.points[:, 33:], mine.joints[:, body.skeleton.indices(JOINTS)], atol=1e-12)
     assert torch.allclose(mine.rotations.float(), posed.rotations, atol=1e-5)
+    unscaled, ones = rig.pose(*state[:3]), torch.ones_like(state[3])
+    assert torch.equal(unscaled.points, rig.pose(*state[:3], ones).points)
 
 
 @pytest.mark.slow
 def test_jacobian_is_the_derivative(rig, state):
-    rotations, root, betas = state
+    rotations, root, betas, scales = state
     jacobian = rig.pose(*state, jacobian=True).jacobian
     assert jacobian.shape == (3, 3, 36, 72 + 3 + 10 + 1)
 
@@ -45,7 +48,7 @@ def test_jacobian_is_the_derivative(rig, state):
         tangent = torch.zeros(86, dtype=torch.float64)
         tangent[column] = step
         turned = rotations @ axis_angle_to_matrix(tangent[:72].view(24, 3))
-        return rig.pose(turned, root + tangent[72:75], betas + tangent[75:85]).points
+        return rig.pose(turned, root + tangent[72:75], betas + tangent[75:85], scales).points
 
     for column in range(86):
         slope = (moved(column, 1e-5) - moved(column, -1e-5)) / 2e-5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,6 +60,24 @@ class Walk:
             principal_point=[CAMERA.principal_point] * count,
             world_to_camera=np.tile(np.eye(4), (count, 1, 1)),
             frame_rate=25.0,
+        )
+
+    def scaled(self, scale: float) -> Fit:
+        """The fit of the same person with thighs and shanks of another length, and their true landmarks."""
+        fit = self.fit()
+        scales = torch.ones(len(self.frames), len(SMPL24))
+        scales[:, SMPL24.indices(("left_hip", "right_hip", "left_knee", "right_knee"))] = scale
+        posed = self.body.pose(self.rotations, torch.from_numpy(fit.betas), self.trans, scales)
+        assert posed.vertices is not None
+        landmarks = self.body.pose_landmarks("blazepose33", posed, torch.from_numpy(fit.betas))
+        pixels = CAMERA.project(posed.vertices)
+        return replace(
+            fit,
+            segment_scales=scales.numpy(),
+            joints3d=posed.joints.numpy(),
+            joints2d=CAMERA.project(posed.joints).numpy(),
+            keypoints2d=np.dstack((CAMERA.project(landmarks).numpy(), fit.keypoints2d[..., 2:])).astype(np.float32),
+            boxes=torch.cat((pixels.amin(1), pixels.amax(1)), 1).numpy(),
         )
 
     def off(self, radians: float = 0.12, seed: int = 0) -> Fit:

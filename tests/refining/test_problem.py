@@ -47,6 +47,7 @@ def problem_of(rig, walk, start: FitState, weights=None, sigma: float = 4.0, pri
         rotations=start.rotations,
         joints=begin.joints,
         betas=start.betas,
+        segment_scales=torch.ones(count, 24).double(),
         triples=rows,
         bend=torch.tensor([[1.0, -2.0, 1.0]]).double().repeat(count - 2, 1) / 0.04**2,
     )

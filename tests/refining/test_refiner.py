@@ -123,6 +123,19 @@ def test_a_fit_that_is_better_than_its_keypoints_hardly_moves(walk, masks):
 
 
 @pytest.mark.slow
+def test_a_perfect_fit_with_segment_scales_stays(walk, masks):
+    """It moves no more than the same fit with all scales 1."""
+    moves = []
+    for scale in (1.0, 1.15):
+        start = walk.scaled(scale)
+        with Refiner(replace(QUICK, correspondence="keypoints")) as refiner:
+            moved, _ = refiner.compared(start, FitFrames.of(start, walk.frames))
+        np.testing.assert_array_equal(moved.segment_scales, start.segment_scales)
+        moves.append(np.linalg.norm(moved.joints3d - start.joints3d, axis=-1).mean())
+    assert moves[1] < 1.1 * moves[0] + 1e-4
+
+
+@pytest.mark.slow
 def test_what_aligns_worse_is_refused(walk, masks):
     start = walk.fit()
     wrong = start.keypoints2d + np.float32([25, 10, 0])
