@@ -44,7 +44,7 @@ class _Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.resnet = ResNet(18, width=_WIDTH)
-        self.block = DecoderBottleneck(self.resnet.channels[0], 16, stride=2)
+        self.block = DecoderBottleneck(self.resnet.channels[0], 16, False, stride=2)
 
     def forward(self, images: Tensor) -> Tensor:
         """A loss of images (B, 3, H, W)."""

@@ -11,7 +11,8 @@ Partial convolutions (Liu et al. 2018) use known pixels only and return which pi
 
     x' = W (x ⊙ m) · sum(1) / sum(m) + b  and  m' = 1  where the window has a known pixel, else both are 0
 
-with sums over the window and the channels. Outside the image nothing is known.
+with sums over the window and the channels. Outside the image nothing is known. Where a mask is between 0 and 1, x is
+already multiplied by it.
 """
 
 from __future__ import annotations
@@ -208,9 +209,10 @@ class PartialConv2d(nn.Module):
         self.window_sum = float(sum(self.groups) * kernel * kernel)  # a number here: the device is not asked for it
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, sum of inputs, H, W), mask (B, groups, H, W) of 0 and 1 → (B, outputs, H', W'), mask (B, 1, H', W').
+        """x (B, sum of inputs, H, W), mask (B, groups, H, W) 0 to 1 → (B, outputs, H', W'), mask (B, 1, H', W').
 
-        What x holds where its mask is 0 has no influence, not even if it is not finite. UsageError for other shapes.
+        What x holds where its mask is 0 has no influence, not even if it is not finite; where that is between 0 and 1,
+        x is already multiplied by it. UsageError for other shapes.
         """
         count = len(self.groups)
         if mask.shape != (x.shape[0], count, *x.shape[2:]) or x.shape[1] != sum(self.groups):

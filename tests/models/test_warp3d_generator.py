@@ -75,7 +75,7 @@ def test_gradients_of_depth_and_channels_come_back_in_the_layout_of_the_convolut
 @pytest.mark.parametrize("layout_of_gradient", [torch.channels_last_3d, torch.contiguous_format])
 def test_gradients_of_group_norm_in_bfloat16_are_those_of_float32(weights, layout, layout_of_gradient):
     torch.manual_seed(0)
-    layer = group_norm(16)
+    layer = group_norm(16, False)
     nn.init.normal_(layer.weight)
     layer.to(weights)
     x = torch.randn(3, 16, 4, 5, 6).bfloat16().contiguous(memory_format=layout).requires_grad_()
@@ -95,12 +95,24 @@ def test_gradients_of_group_norm_in_bfloat16_are_those_of_float32(weights, layou
 
 
 def test_groups_have_four_channels_or_more():
-    assert [group_norm(c).num_groups for c in (4, 16, 24, 64, 96, 256, 1024)] == [1, 4, 4, 16, 16, 32, 32]
+    assert [group_norm(c, False).num_groups for c in (4, 16, 24, 64, 96, 256, 1024)] == [1, 4, 4, 16, 16, 32, 32]
+    assert [group_norm(c, True).num_groups for c in (4, 16, 32, 64, 96, 1024)] == [1, 1, 32, 32, 32, 32]
+
+
+def test_the_papers_norms_have_32_groups_and_none_is_behind_its_volume():
+    sizes = {"encoder_blocks": (1, 1), "decoder_blocks": (1, 1, 1), "units": (1, 1, 1)}
+    config = replace(PRESETS["paper"].generator, **sizes)
+    with torch.device("meta"):
+        model = nn.ModuleList([Generator(config), Discriminator(PRESETS["paper"].discriminator, config)])
+    norms = [module for module in model.modules() if isinstance(module, nn.GroupNorm)]
+    assert {norm.num_groups for norm in norms} == {32}
+    assert {norm.num_channels for norm in norms} == {32, 64, 96, 128, 256, 512, 1024, 3072}
+    assert isinstance(model[0].lifting.norm3d, nn.Identity)
 
 
 def test_a_bottleneck_doubles_the_resolution_of_both_its_ways():
     torch.manual_seed(0)
-    block = DecoderBottleneck(8, 16, upsample=True)
+    block = DecoderBottleneck(8, 16, False, upsample=True)
     x = torch.randn(2, 8, 6, 6)
     assert block(x).shape == (2, 16, 12, 12)
     nn.init.zeros_(block.conv3.weight)
@@ -315,7 +327,7 @@ def test_convolutions_of_the_second_stage_are_dilated_where_the_resolution_stays
 def test_gradients_of_dilated_convolutions_are_finite_in_mixed_precision():
     """At the sizes of `small`, where torch's own in bfloat16 are not."""
     torch.manual_seed(0)
-    block = channels_last(DecoderBottleneck(160, 160, dilation=2))
+    block = channels_last(DecoderBottleneck(160, 160, False, dilation=2))
     x = torch.randn(4, 160, 32, 32).contiguous(memory_format=torch.channels_last)
     exact = torch.autograd.grad(block(x).square().mean(), block.conv2.weight)[0]
     with torch.autocast("cpu", torch.bfloat16):
@@ -336,7 +348,7 @@ def test_the_discriminator_judges_patches_of_stride_32():
 
 def test_the_inpainter_fills_small_and_whole_holes():
     torch.manual_seed(0)
-    inpainter = BackgroundInpainter((8, 8, 8))
+    inpainter = BackgroundInpainter(MINI)
     known = torch.ones(1, 1, 32, 32)
     known[..., 8:20, 8:20] = 0
     assert inpainter(images(), known)[..., 8:20, 8:20].abs().min() > 0
@@ -345,7 +357,7 @@ def test_the_inpainter_fills_small_and_whole_holes():
 
 def test_known_pixels_may_stay_as_they_are():
     torch.manual_seed(0)
-    inpainter, image = BackgroundInpainter((8, 8, 8), keep=True), images()
+    inpainter, image = BackgroundInpainter(replace(MINI, keep_background=True)), images()
     known = torch.ones(1, 1, 32, 32)
     known[..., 8:20, 8:20] = 0
     nn.init.constant_(inpainter.decoder[-1].bias[3:], 100.0)
@@ -353,6 +365,66 @@ def test_known_pixels_may_stay_as_they_are():
     torch.testing.assert_close(found[..., 20:, :], image[..., 20:, :])
     inside = found[..., 8:20, 8:20]
     torch.testing.assert_close(inpainter(torch.where(known > 0, image, -image), known)[..., 8:20, 8:20], inside)
+
+
+def test_the_inpainter_takes_pixels_from_0_to_1():
+    """0 of them is −1 of the others; holes are 0 in either."""
+    torch.manual_seed(0)
+    plain, unit = BackgroundInpainter(MINI), BackgroundInpainter(replace(MINI, inpainter_unit_range=True))
+    unit.load_state_dict(plain.state_dict())
+    known = torch.ones(1, 1, 32, 32)
+    known[..., 8:20, 8:20] = 0
+    torch.testing.assert_close(unit(2 * images() - 1, known), plain(images(), known))
+
+
+def test_what_is_not_known_has_no_share_in_bilinear_colours():
+    """Features times their masks are doubled, and the masks, whose edge is then between 0 and 1."""
+    torch.manual_seed(0)
+    config = replace(MINI, size=32, background_widths=(8,), inpainter_bilinear=True)
+    inpainter, image = BackgroundInpainter(config), images()
+    known = torch.zeros(1, 1, 32, 32)
+    known[..., :16] = 1
+    coarse, mask = inpainter.encoder[0](image, known)
+    bilinear = {"scale_factor": 2, "mode": "bilinear", "align_corners": False}
+    doubled, cover = (nn.functional.interpolate(t, **bilinear) for t in (torch.relu(coarse) * mask, mask))
+    assert cover[0, 0, 16].unique().tolist() == [0, 0.25, 0.75, 1]
+    expected, _ = inpainter.decoder[0](torch.cat((doubled, image), 1), torch.cat((cover, known), 1))
+    torch.testing.assert_close(inpainter(image, known), torch.tanh(expected))
+    nearest = BackgroundInpainter(replace(config, inpainter_bilinear=False))
+    nearest.load_state_dict(inpainter.state_dict())
+    assert (nearest(image, known) - inpainter(image, known)).abs().max() > 0.01
+
+
+def test_noise_is_a_channel_of_e2d_and_the_inpainter():
+    """Drawn anew in training; else fixed, alike for all images, so that no result depends on the batch."""
+    model, pose = generator(replace(MINI, noise=True)), standing(32, 2)
+    assert model.lifting.stem.in_channels == 4
+    assert model.inpainter.encoder[0].groups == (4,)
+    with torch.no_grad():
+        first, second = model(images(2), pose, pose), model(images(2), pose, pose)
+        alone = model(images(2)[1:], pose[1:], pose[1:])
+        assert torch.equal(first.image, second.image)
+        torch.testing.assert_close(alone.image, first.image[1:], atol=1e-5, rtol=1e-5)
+        model.train()
+        for name in ("foreground", "background"):
+            drawn = [getattr(model(images(2), pose, pose), name) for _ in range(2)]
+            assert (drawn[0] - drawn[1]).abs().max() > 1e-4
+        noise = model._noise(torch.zeros(4, 3, 64, 64))
+    assert noise.shape == (4, 1, 64, 64)
+    assert (noise.mean().abs() < 0.05) & ((noise.std() - 1).abs() < 0.05)
+
+
+def test_colours_are_carried_beside_noise():
+    model = generator(replace(MINI, noise=True, keep_background=True, carry_colours=True, norm_volume=False))
+    image = torch.cat((images(), torch.full((1, 1, 32, 32), 9.0)), 1)
+    for parameter in model.lifting.units[0].conv2.parameters():
+        nn.init.zeros_(parameter)
+    nn.init.zeros_(model.lifting.lift.weight)
+    nn.init.zeros_(model.lifting.lift.bias)
+    colours = nn.functional.avg_pool2d(images() / 2 + 0.5, 2)[:, :, None].expand(-1, -1, MINI.depth, -1, -1)
+    torch.testing.assert_close(model.lifting(image)[:, :3], colours)
+    with torch.no_grad():
+        assert model(images(), standing(32), standing(32)).background.shape == (1, 3, 32, 32)
 
 
 def test_carried_colours_reach_the_volume():

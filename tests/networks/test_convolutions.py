@@ -20,7 +20,7 @@ from humanpose_cli.networks.backbones import ResNet
 
 for width in map(int, sys.argv[1:]):
     resnet = ResNet(18, width=width)
-    networks = torch.nn.ModuleList([resnet, DecoderBottleneck(resnet.channels[0], 16, stride=2)])
+    networks = torch.nn.ModuleList([resnet, DecoderBottleneck(resnet.channels[0], 16, False, stride=2)])
     networks.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(networks.parameters())
     images = torch.randn(16, 3, 256, 256).to(memory_format=torch.channels_last)

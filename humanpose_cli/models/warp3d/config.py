@@ -56,6 +56,15 @@ class GeneratorConfig:
     tied_slices          all slices of the feature volume hold the same features, so that the planar warp has no more of
                          them than the other: E2D makes C channels where the paper's makes D · C, and D2D begins with
                          the same weights for every slice
+    fixed_groups         GroupNorm has 32 groups, as in the authors' code, also of fewer than four channels
+    norm_volume          normalises what E3D makes before the part warp, whose maximum compares it with 0; the authors'
+                         code does not
+    noise                a channel of Gaussian noise N(0, 1) beside the image for E2D and the inpainter, as in the
+                         authors' code; drawn anew in training, else the same for every image
+    inpainter_bilinear   the inpainter's decoder doubles resolutions bilinearly, as in the authors' code, and not by
+                         nearest neighbours
+    inpainter_unit_range gives the inpainter pixels from 0 to 1, as in the authors' code, and not from −1; its holes are
+                         0
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -85,6 +94,11 @@ class GeneratorConfig:
     drawing: bool = False
     depth_norm: bool = False
     tied_slices: bool = False
+    fixed_groups: bool = False
+    norm_volume: bool = True
+    noise: bool = False
+    inpainter_bilinear: bool = False
+    inpainter_unit_range: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 
@@ -150,6 +164,13 @@ class Preset:
 
 
 _AUTHORS_PARTS: dict[str, Any] = {"mask_ellipsoids": True, "head_shoulders": True, "fit_to_source": True}
+_AUTHORS_NETWORKS: dict[str, Any] = {
+    "fixed_groups": True,
+    "norm_volume": False,
+    "noise": True,
+    "inpainter_bilinear": True,
+    "inpainter_unit_range": True,
+}
 _BEYOND_PAPER: dict[str, Any] = {"keep_background": True, "carry_colours": True, "silhouette": True, "drawing": True}
 
 PRESETS: dict[str, Preset] = {
@@ -215,7 +236,7 @@ PRESETS: dict[str, Preset] = {
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),
-    "paper": Preset(GeneratorConfig(**_AUTHORS_PARTS), DiscriminatorConfig()),
+    "paper": Preset(GeneratorConfig(**_AUTHORS_PARTS, **_AUTHORS_NETWORKS), DiscriminatorConfig()),
 }
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,23 +88,25 @@ _KEEP_BIAS = 3.0  # initial bias of the share of known pixels that stays: sigmoi
 class BackgroundInpainter(nn.Module):
     """Image with a hole → whole image, as Liu et al. (2018) with the authors' sizes.
 
-    widths  channels of the encoder's steps, each of stride 2; the decoder mirrors them, by nearest neighbours
-    keep    a fourth output says how much of the input's own pixel stays where it is known. It begins near all, and may
-            learn to remove what the part masks leave of a person: hair, hems, shadows.
+    The encoder's steps have stride 2 and `config.background_widths` channels; the decoder mirrors them. With
+    `config.keep_background` a fourth output says how much of the input's own pixel stays where it is known. It begins
+    near all, and may learn to remove what the part masks leave of a person: hair, hems, shadows.
 
     The first step of the encoder and the last of the decoder have no normalisation.
     """
 
-    def __init__(self, widths: tuple[int, ...], *, keep: bool = False) -> None:
+    def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.keep = keep
+        self.config = config
+        widths, keep = config.background_widths, config.keep_background
+        norm = partial(group_norm, fixed_groups=config.fixed_groups)
         kernels = (*_KERNELS, *(3,) * len(widths))[: len(widths)]
-        inputs = (3, *widths[:-1])
+        inputs = (3 + config.noise, *widths[:-1])
         self.encoder = nn.ModuleList(
             PartialConv2d((a,), b, k, stride=2, padding=k // 2) for a, b, k in zip(inputs, widths, kernels, strict=True)
         )
         self.encoder_norms = nn.ModuleList(
-            nn.Identity() if step == 0 else group_norm(width) for step, width in enumerate(widths)
+            nn.Identity() if step == 0 else norm(width) for step, width in enumerate(widths)
         )
         coarse_first = list(reversed(inputs))
         below = [widths[-1], *coarse_first[:-1]]
@@ -114,15 +117,16 @@ class BackgroundInpainter(nn.Module):
         if keep:
             nn.init.constant_(self.decoder[-1].get_parameter("bias")[3:], _KEEP_BIAS)
         self.decoder_norms = nn.ModuleList(
-            nn.Identity() if step == len(widths) - 1 else group_norm(width) for step, width in enumerate(coarse_first)
+            nn.Identity() if step == len(widths) - 1 else norm(width) for step, width in enumerate(coarse_first)
         )
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         """image (B, 3, S, S) −1 to 1, valid (B, 1, S, S) of 0 and 1 → (B, 3, S, S) −1 to 1, without holes.
 
-        An image of which nothing is known comes out grey.
+        With `config.noise` the image has a fourth channel. One of which nothing is known comes out grey.
         """
-        x, mask = image, valid
+        config = self.config
+        x, mask = image / 2 + 0.5 if config.inpainter_unit_range else image, valid
         skips = []
         for conv, norm in zip(self.encoder, self.encoder_norms, strict=True):
             skips.append((x, mask))
@@ -130,15 +134,22 @@ class BackgroundInpainter(nn.Module):
             x = torch.relu(norm(x))
         for step, (conv, norm) in enumerate(zip(self.decoder, self.decoder_norms, strict=True)):
             beside, beside_mask = skips.pop()
-            x, mask = (interpolate(t, size=beside.shape[-2:], mode="nearest") for t in (x, mask))
+            if config.inpainter_bilinear:
+                # Colours times their masks: what is not known has no share in what is between.
+                x, mask = (
+                    interpolate(t, size=beside.shape[-2:], mode="bilinear", align_corners=False)
+                    for t in (x * mask, mask)
+                )
+            else:
+                x, mask = (interpolate(t, size=beside.shape[-2:], mode="nearest") for t in (x, mask))
             x, mask = conv(torch.cat((x, beside), 1), torch.cat((mask, beside_mask), 1))
             if step < len(self.decoder) - 1:
                 x = leaky_relu(norm(x), _SLOPE)
         made = torch.tanh(x[:, :3])
-        if not self.keep:
+        if not config.keep_background:
             return made
         kept = torch.sigmoid(x[:, 3:]) * (valid > 0)
-        return made + kept * (image - made)
+        return made + kept * (image[:, :3] - made)
 
 
 class Generated(NamedTuple):
@@ -184,7 +195,7 @@ class Generator(nn.Module):
         self.lifting = LiftingEncoder(config)
         self.pose = PoseEncoder(config)
         self.decoder = ProjectionDecoder(config)
-        self.inpainter = BackgroundInpainter(config.background_widths, keep=config.keep_background)
+        self.inpainter = BackgroundInpainter(config)
         channels_last(self)
 
     def forward(
@@ -215,14 +226,22 @@ class Generator(nn.Module):
             parts = generator_parts(self.config, source.float(), target) if parts is None else parts
             background_mask = self._background_mask(parts, silhouette)
             heatmaps = self.pose.heatmaps(target)
-        warped = self.warp(self.lifting(image), parts)
+        noisy = torch.cat((image, self._noise(image)), 1) if self.config.noise else image
+        warped = self.warp(self.lifting(noisy), parts)
         posed = self.pose(heatmaps)
         moved = self.moved_colours(image, parts, silhouette) if self.config.colour_stride else None
         colours, alpha, taken = self.decoder(torch.cat((warped.to(posed.dtype), posed), 1), drawing, moved)
         foreground, mask = colours.float(), alpha.float()
-        background = self.inpainter(image, background_mask).float()
+        background = self.inpainter(noisy, background_mask).float()
         combined = background + mask * (foreground - background)
         return Generated(combined, foreground, mask, background, background_mask, heatmaps, taken)
+
+    def _noise(self, image: Tensor) -> Tensor:
+        """(B, 1, S, S) N(0, 1): of training anew, else the same for every image, so that a result is reproducible."""
+        if self.training:
+            return torch.randn_like(image[:, :1])
+        fixed = torch.randn(1, 1, *image.shape[2:], generator=torch.Generator().manual_seed(0))
+        return fixed.to(image).expand(len(image), -1, -1, -1)
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
         """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32; the parts' maps are of voxels."""

@@ -27,9 +27,14 @@ _SMALL = 32_000
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """At most 32 groups (Wu and He 2018) of at least 4 channels, as far as the number of channels allows."""
+def group_norm(channels: int, fixed_groups: bool) -> nn.GroupNorm:
+    """At most 32 groups (Wu and He 2018) of at least 4 channels, as far as the number of channels allows.
+
+    fixed_groups  as in the authors' code: 32 groups of any size, and one for fewer than 32 channels
+    """
     groups = math.gcd(channels, _MAX_GROUPS)
+    if fixed_groups:
+        return _GroupNorm(groups if channels >= _MAX_GROUPS else 1, channels)
     while groups > 1 and channels // groups < _MIN_IN_GROUP:
         groups //= 2
     return _GroupNorm(groups, channels)
@@ -50,9 +55,9 @@ class _DepthNorm(nn.Module):
     one.
     """
 
-    def __init__(self, depth: int, channels: int) -> None:
+    def __init__(self, depth: int, channels: int, fixed_groups: bool) -> None:
         super().__init__()
-        self.depth, self.norm = depth, group_norm(channels)
+        self.depth, self.norm = depth, group_norm(channels, fixed_groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D·C, H, W) → the same shape."""
@@ -113,17 +118,26 @@ class DecoderBottleneck(nn.Module):
     stride    of the 3×3 convolution and the short cut; dilation of the 3×3 convolution
     upsample  doubles the resolution, bilinearly, where the channels are few: behind the first convolution and, as
               pointwise maps and interpolation commute, behind the short cut's
+    fixed_groups  see `group_norm`
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1, upsample: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        fixed_groups: bool,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        upsample: bool = False,
     ) -> None:
         super().__init__()
         width = outputs // 4
-        self.norm1: nn.Module = group_norm(inputs)
+        self.norm1: nn.Module = group_norm(inputs, fixed_groups)
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.norm2, self.conv2 = group_norm(width), Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
-        self.norm3, self.conv3 = group_norm(width), nn.Conv2d(width, outputs, 1)
+        self.norm2 = group_norm(width, fixed_groups)
+        self.conv2 = Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
+        self.norm3, self.conv3 = group_norm(width, fixed_groups), nn.Conv2d(width, outputs, 1)
         changes = inputs != outputs or stride != 1
         self.short_cut = PointwiseConv2d(inputs, outputs, stride) if changes else None
         self.upsample = upsample
@@ -178,12 +192,15 @@ class Conv3d(nn.Conv3d):
 
 
 class ResidualUnit3d(nn.Module):
-    """Two 3×3×3 convolutions beside a short cut; the paper's 3-D networks use no bottlenecks."""
+    """Two 3×3×3 convolutions beside a short cut; the paper's 3-D networks use no bottlenecks.
 
-    def __init__(self, channels: int) -> None:
+    fixed_groups  see `group_norm`
+    """
+
+    def __init__(self, channels: int, fixed_groups: bool) -> None:
         super().__init__()
-        self.norm1, self.conv1 = group_norm(channels), Conv3d(channels, channels, bias=False)
-        self.norm2, self.conv2 = group_norm(channels), Conv3d(channels, channels)
+        self.norm1, self.conv1 = group_norm(channels, fixed_groups), Conv3d(channels, channels, bias=False)
+        self.norm2, self.conv2 = group_norm(channels, fixed_groups), Conv3d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) → the same shape."""
@@ -257,12 +274,14 @@ _CARRIED_SHARE = 0.1  # of the features, at first, in channels that carry colour
 
 
 class LiftingEncoder(nn.Module):
-    """E2D, whose channels become depth, and E3D: image (B, 3, S, S) → features V (B, C, D, H, W)."""
+    """E2D, whose channels become depth, and E3D: image (B, 3, S, S) → features V (B, C, D, H, W). With `config.noise`
+    the image has a fourth channel.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.depth = config.depth
-        self.stem = nn.Conv2d(3, config.stem, 7, 2, 3)
+        self.stem = nn.Conv2d(3 + config.noise, config.stem, 7, 2, 3)
         # Of the strides behind the stem's, the first is a pooling, as in ResNet, a further one the last stage's.
         self.pool = nn.MaxPool2d(3, 2, 1) if config.stride >= 4 else nn.Identity()
         stages: list[nn.Module] = []
@@ -272,19 +291,21 @@ class LiftingEncoder(nn.Module):
             for block in range(count):
                 stride = 2 if last and block == 0 and config.stride == 8 else 1
                 dilation = config.dilation if stage > 0 and not (last and config.stride == 8) else 1
-                stages.append(DecoderBottleneck(channels, width, stride=stride, dilation=dilation))
+                stages.append(DecoderBottleneck(channels, width, config.fixed_groups, stride=stride, dilation=dilation))
                 channels = width
         self.stages = nn.Sequential(*stages)
-        self.norm2d = group_norm(channels)
+        self.norm2d = group_norm(channels, config.fixed_groups)
         # Slices that are the same are made once.
         self.slices = 1 if config.tied_slices else config.depth
         self.lift = nn.Conv2d(channels, self.slices * config.channels, 3, padding=1)
-        self.units = nn.Sequential(*(ResidualUnit3d(config.channels) for _ in range(config.units[0])))
-        # What comes out is compared with 0 by the part warp's maximum.
-        self.norm3d = group_norm(config.channels)
+        self.units = nn.Sequential(
+            *(ResidualUnit3d(config.channels, config.fixed_groups) for _ in range(config.units[0]))
+        )
+        norm3d = group_norm(config.channels, config.fixed_groups) if config.norm_volume else nn.Identity()
         self.stride, self.carry_colours = config.stride, config.carry_colours
-        if config.carry_colours:
-            nn.init.constant_(self.norm3d.weight[:3], _CARRIED_SHARE)
+        if config.carry_colours and isinstance(norm3d, nn.GroupNorm):
+            nn.init.constant_(norm3d.weight[:3], _CARRIED_SHARE)
+        self.norm3d = norm3d
 
     def forward(self, image: Tensor) -> Tensor:
         """image  −1 to 1"""
@@ -293,7 +314,9 @@ class LiftingEncoder(nn.Module):
         volume = self.norm3d(self.units(volume)).expand(-1, -1, self.depth, -1, -1)
         if not self.carry_colours:
             return volume
-        colours = avg_pool2d(image / 2 + 0.5, self.stride)[:, :, None]  # 0 to 1: nothing there is less than any colour
+        colours = avg_pool2d(image[:, :3] / 2 + 0.5, self.stride)[
+            :, :, None
+        ]  # 0 to 1: nothing there is less than any colour
         return torch.cat((volume[:, :3] + colours.to(volume.dtype), volume[:, 3:]), 1)
 
 
@@ -307,7 +330,9 @@ class PoseEncoder(nn.Module):
         self.config = config
         self.register_buffer("voxel", torch.tensor(config.voxel_size, dtype=torch.float32), persistent=False)
         self.first = Conv3d(len(REPOSING19), config.pose_channels)
-        self.units = nn.Sequential(*(ResidualUnit3d(config.pose_channels) for _ in range(config.units[1])))
+        self.units = nn.Sequential(
+            *(ResidualUnit3d(config.pose_channels, config.fixed_groups) for _ in range(config.units[1]))
+        )
 
     def heatmaps(self, joints: Tensor) -> Tensor:
         """(B, 19, 3) pixels → (B, 19, D, H, W), each 1 at its joint; "2d": the same in all slices (section 4.3)."""
@@ -406,16 +431,17 @@ class ProjectionDecoder(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        channels = config.channels + config.pose_channels
-        self.units = nn.Sequential(*(ResidualUnit3d(channels) for _ in range(config.units[2])))
+        channels, fixed_groups = config.channels + config.pose_channels, config.fixed_groups
+        self.units = nn.Sequential(*(ResidualUnit3d(channels, fixed_groups) for _ in range(config.units[2])))
         blocks: list[nn.Module] = []
         channels *= config.depth
         for stage, (width, count) in enumerate(zip(config.decoder_widths, config.decoder_blocks, strict=True)):
             for block in range(count):
-                blocks.append(DecoderBottleneck(channels, width, upsample=stage > 0 and block == 0))
+                blocks.append(DecoderBottleneck(channels, width, fixed_groups, upsample=stage > 0 and block == 0))
                 channels = width
         if config.depth_norm:
-            cast(DecoderBottleneck, blocks[0]).norm1 = _DepthNorm(config.depth, config.channels + config.pose_channels)
+            of_slice = config.channels + config.pose_channels
+            cast(DecoderBottleneck, blocks[0]).norm1 = _DepthNorm(config.depth, of_slice, fixed_groups)
         if config.tied_slices:
             _alike_for_slices(cast(DecoderBottleneck, blocks[0]), config.depth)
         self.blocks = nn.Sequential(*blocks)
@@ -423,9 +449,10 @@ class ProjectionDecoder(nn.Module):
         self.detail: nn.Sequential | None = None
         if config.drawing:
             self.detail = nn.Sequential(
-                nn.Conv2d(channels + DRAWING_CHANNELS, channels, 3, padding=1), DecoderBottleneck(channels, channels)
+                nn.Conv2d(channels + DRAWING_CHANNELS, channels, 3, padding=1),
+                DecoderBottleneck(channels, channels, fixed_groups),
             )
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, fixed_groups)
         self.last = nn.Conv2d(channels, 5 if config.drawing else 4, 3, padding=1)
         features = config.channels + config.pose_channels
         self.carried: CarriedColours | None = None
@@ -486,10 +513,11 @@ class Discriminator(nn.Module):
         channels = config.stem
         for width, count in zip(config.widths, config.blocks, strict=True):
             for block in range(count):
-                blocks.append(DecoderBottleneck(channels, width, stride=2 if block == count - 1 else 1))
+                stride = 2 if block == count - 1 else 1
+                blocks.append(DecoderBottleneck(channels, width, generator.fixed_groups, stride=stride))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, generator.fixed_groups)
         self.last = nn.Conv2d(channels, 1, 3, padding=1)
         channels_last(self)
 

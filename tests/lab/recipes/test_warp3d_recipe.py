@@ -110,6 +110,21 @@ def test_both_images_are_cut_out_by_one_frame(folder):
                 assert made[f"{name}_mask"][y - 1 : y + 2, x - 1 : x + 2].any()
 
 
+def test_all_target_joints_are_jittered_in_depth_by_one_draw(folder):
+    pairs = listed_pairs(open_cache(folder()), "p", "train")
+    plain = PairCrops(pairs, 32)(0, np.random.default_rng(0))
+    shifts = []
+    for seed in range(20):
+        made = PairCrops(pairs, 32, depth_jitter=0.5)(0, np.random.default_rng(seed))
+        shift = made["target_joints"] - plain["target_joints"]
+        assert not np.any(shift[:, :2])
+        np.testing.assert_allclose(shift[:, 2], shift[0, 2], atol=1e-5)
+        np.testing.assert_array_equal(made["source_joints"], plain["source_joints"])
+        shifts.append(shift[0, 2])
+    assert -0.5 <= min(shifts) < -0.2
+    assert 0.2 < max(shifts) <= 0.5
+
+
 def test_mirrored_pairs_are_mirrored_both(folder):
     pairs = listed_pairs(open_cache(folder()), "p", "train")
     mirror = replace(NO_AUGMENTATION, mirror=1.0)
@@ -384,7 +399,11 @@ def test_presets_are_the_papers_where_they_say_so():
     assert (paper.perceptual_weight, paper.adversarial_weight, paper.mask_weight, paper.person_weight) == (3, 1, 0, 0)
     assert (paper.learning_rate, paper.betas, options.batch_size, options.decay) == (2e-4, (0.5, 0.999), 2, 0)
     assert (options.steps, paper.adversarial_after) == (150_000, 0)
-    assert paper.perceptual == "imagenet-vgg19"
+    assert (paper.perceptual, paper.depth_jitter) == ("imagenet-vgg19", 0.5)
+    generator = paper.generator
+    assert (generator.mask_ellipsoids, generator.head_shoulders, generator.fit_to_source) == (True, True, True)
+    assert (generator.noise, generator.inpainter_bilinear, generator.inpainter_unit_range) == (True, True, True)
+    assert (generator.fixed_groups, generator.norm_volume, generator.softness) == (True, False, 0)
     small, options = WARP3D_PRESETS["small"]
     assert (options.steps, small.adversarial_after) == (20_000, 6_667)
 

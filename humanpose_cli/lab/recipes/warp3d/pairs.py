@@ -169,7 +169,8 @@ class _UsablePeople:
 
 
 class PairCrops:
-    """Makes the arrays of a pair, of which a batch is collated; with `full_images`, of complete images.
+    """Makes the arrays of a pair, of which a batch is collated; with `full_images`, of complete images. With
+    `depth_jitter`, all the target's joints are moved in depth by one draw of up to so many pixels.
 
     input, target                (S, S, 3) uint8
     source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
@@ -186,10 +187,11 @@ class PairCrops:
         augmentation: Augmentation = NO_AUGMENTATION,
         *,
         mesh_share: float = 0.0,
+        depth_jitter: float = 0.0,
         full_images: bool = False,
     ) -> None:
         self.pairs, self.size, self.augmentation, self.mesh_share = pairs, size, augmentation, mesh_share
-        self.full_images = full_images
+        self.depth_jitter, self.full_images = depth_jitter, full_images
         self.body = default_body() if mesh_share else None
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -208,6 +210,8 @@ class PairCrops:
             empty = np.zeros((self.size, self.size), np.float32)
             made[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
         made["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
+        if self.depth_jitter:
+            made["target_joints"][:, 2] += np.float32(random.uniform(-self.depth_jitter, self.depth_jitter))
         if self.body is not None:
             meshed = float(random.random()) < self.mesh_share
             made["drawing"] = self._drawing(replace(first, image=made["input"]), second, self.body if meshed else None)

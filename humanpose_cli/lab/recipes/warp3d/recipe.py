@@ -72,6 +72,13 @@ class Warp3dTraining(Options):
         maximum=1,
     )
     augmentation: Augmentation = option(WARP3D_AUGMENTATION, "Of both images of a pair alike.")
+    depth_jitter: float = option(
+        0.0,
+        "Half-width of a uniform draw that is added to the depth of all the target's joints in training; 0.5 is the "
+        "authors'.",
+        unit="pixels",
+        minimum=0,
+    )
     learning_rate: float = option(2e-4, "Of Adam, for both sides.", above=0)
     betas: tuple[float, float] = option((0.5, 0.999), "Of Adam, for both sides.")
     start: str = option(
@@ -100,7 +107,10 @@ def _training(name: str, **settings: Any) -> Warp3dTraining:
 
 
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
-    "paper": (_training("paper", perceptual="imagenet-vgg19"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
+    "paper": (
+        _training("paper", perceptual="imagenet-vgg19", depth_jitter=0.5),
+        TrainOptions(steps=150_000, batch_size=2, decay=0.0),
+    ),
     "medium": (_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
         _training(
@@ -171,7 +181,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         check_batch(self.cache.path, len(self.pairs), options, "pairs")
-        make = self._crops(self.pairs, self.options.augmentation, self.options.mesh_share)
+        o = self.options
+        make = self._crops(self.pairs, o.augmentation, mesh_share=o.mesh_share, depth_jitter=o.depth_jitter)
         return BatchLoader(range(len(self.pairs)), make, options, self._collate)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
@@ -272,8 +283,11 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             **({"began_with": self._began_with} if self._began_with else {}),
         }
 
-    def _crops(self, pairs: Pairs, augmentation: Augmentation, mesh_share: float = 0.0) -> PairCrops:
-        return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=mesh_share)
+    def _crops(
+        self, pairs: Pairs, augmentation: Augmentation, *, mesh_share: float = 0.0, depth_jitter: float = 0.0
+    ) -> PairCrops:
+        size = self.options.generator.size
+        return PairCrops(pairs, size, augmentation, mesh_share=mesh_share, depth_jitter=depth_jitter)
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)
