@@ -45,13 +45,14 @@ class Scene(NamedTuple):
     evidence: RegistrationEvidence
 
 
-def scene() -> Scene:
-    body, random, bank = ScaledBody(default_body()), torch.Generator().manual_seed(0), PoseBank(0, "held_out")
-    rotations = torch.stack([bank.pose(number).rotations for number in range(BODIES)])
-    yaw, pitch = 2 * torch.pi * torch.rand(BODIES, generator=random), 0.3 * torch.randn(BODIES, generator=random)
-    nought, start = torch.zeros(BODIES), ScaledPose.t_pose(BODIES)
+def scene(count: int = BODIES, split: str = "held_out") -> Scene:
+    """`count` bodies in poses of a split, from all sides."""
+    body, random, bank = ScaledBody(default_body()), torch.Generator().manual_seed(0), PoseBank(0, split)
+    rotations = torch.stack([bank.pose(number).rotations for number in range(count)])
+    yaw, pitch = 2 * torch.pi * torch.rand(count, generator=random), 0.3 * torch.randn(count, generator=random)
+    nought, start = torch.zeros(count), ScaledPose.t_pose(count)
     up, across = (axis_angle_to_matrix(torch.stack(v, -1)) for v in ((nought, yaw, nought), (pitch, nought, nought)))
-    scales = 0.06 * torch.randn(BODIES, len(SMPL24), generator=random)
+    scales = 0.06 * torch.randn(count, len(SMPL24), generator=random)
     for child, parent in enumerate(SMPL24.parents):
         scales[:, child] += 0.7 * scales[:, parent] if parent >= 0 else 0
     scales = 1 + (scales + scales[:, list(SMPL24.mirror)]) / 2
@@ -64,11 +65,11 @@ def scene() -> Scene:
     flat = body.points(pose, joint_rows)[..., :2]
     origin, unit = normalised_frame(torch.cat((flat.amin(1) - 0.1, flat.amax(1) + 0.1), 1))
     pose = pose._replace(scale=1 / unit, translation=-origin / unit[:, None])
-    rows = body.vertices(torch.randint(len(body.body.template), (BODIES, POINTS), generator=random))
+    rows = body.vertices(torch.randint(len(body.body.template), (count, POINTS), generator=random))
     joints, points = (in_image(body.points(pose, of), pose) for of in (joint_rows, rows))
-    ones = torch.ones(BODIES, len(SMPL24))
+    ones = torch.ones(count, len(SMPL24))
     evidence = RegistrationEvidence(
-        joint_rows, joints[..., :2], ones, points[..., :2], rows, torch.ones(BODIES, POINTS), joints[..., 2]
+        joint_rows, joints[..., :2], ones, points[..., :2], rows, torch.ones(count, POINTS), joints[..., 2]
     )
     return Scene(body, pose, evidence)
 

@@ -100,7 +100,9 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
         with torch.set_grad_enabled(phase == GENERATOR):
             space = torch.cat((points, lift(points)[..., None]), -1)
             view = turned(space, yaw, pitch)
-        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, view[..., :2]))
+            # Of one size like the observed people, else the discriminator recognises these by their size.
+            rescaled = hip_frame(view[..., :2], skeleton).points
+        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, rescaled))
         accuracy = (((real > 0).float().mean() + (false <= 0).float().mean()) / 2).detach()
         if not learns(phase, float(accuracy), o):
             return None
