@@ -1,9 +1,10 @@
 """The few points of a body that a keypoint fit looks at, and their derivatives in closed form.
 
 A landmark is skinned like a vertex, x ↦ Σ_k w_k (q_k + s_k A_k Q_k (x − j_k)), with A_k the absolute rotation of part
-k, s_k its segment scale, q_k its posed joint, Q_k and j_k its rest rotation and rest joint. Turning joint j by ω (camera axes) turns every part
-below it about q_j, hence d point / d ω = −[Σ_{k below j} w_k (p_k − q_j)]×, where p_k is the point as part k alone
-would carry it. No automatic differentiation is needed, and the sum has about seven terms a landmark.
+k, s_k its segment scale, q_k its posed joint, Q_k and j_k its rest rotation and rest joint. Turning joint j by ω
+(camera axes) turns every part below it about q_j, hence d point / d ω = −[Σ_{k below j} w_k (p_k − q_j)]×, where p_k is
+the point as part k alone would carry it. No automatic differentiation is needed, and the sum has about seven terms a
+landmark.
 """
 
 from __future__ import annotations
