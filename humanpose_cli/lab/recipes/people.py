@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from humanpose_cli.lab.cache.loader import spread_evenly
 _FEWEST_MEASURED = 12  # joints of h36m17, the root among them
 _FEWEST_JOINTS = 6  # labelled ones, without which a person's position is unknown
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
-_HELD_OUT = 0.1  # share of the people, where a cache has no validation split
+_HELD_OUT = 0.1  # share of the sequences, or else images, where a protocol has no validation split
 
 
 class _Label(NamedTuple):
@@ -88,7 +89,7 @@ class People:
         header = self.cache.header
         return {"data": header.source, "options": header.options, "digest": header.content_digest, "people": len(self)}
 
-    def taken(self, numbers: NDArray[np.integer]) -> People:
+    def taken(self, numbers: NDArray[np.integer | np.bool_]) -> People:
         """Some of them, by number or as booleans; repeated ones too."""
         return People(self.cache, self.images[numbers], self.indices[numbers], self.rows[numbers])
 
@@ -102,9 +103,10 @@ def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") 
 
     protocol  of the cache; "" for its usual one
 
-    In a protocol without a split for validation, every tenth person of "train" is held out. InputError, which names
-    the label and how to get it, where a cache lacks one, where the protocol has nothing to learn from, and where fewer
-    than two people are left.
+    In a protocol without a split for validation, about a tenth of "train" is held out: entire sequences, so that no
+    clip is on both sides, and images that are of none; images of the only sequence; people of the only image. A name's
+    digest decides, so that other images in the cache change nothing. InputError, which names the label and how to get
+    it, where a cache lacks one, where the protocol has nothing to learn from, and where fewer than two people are left.
     """
     cache = open_cache(path)
     _check_columns(cache, needs)
@@ -113,8 +115,7 @@ def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") 
     if "validation" in cache.splits[chosen]:
         held = _with_labels(people_of_images(cache, cache.rows(chosen, "validation")), needs)
     else:
-        numbers = np.arange(len(train))
-        apart = numbers % round(1 / _HELD_OUT) == 0
+        apart = _apart(train)
         train, held = train.taken(~apart), train.taken(apart)
     for people, what in ((train, "to learn from"), (held, "held out")):
         if len(people) == 0:
@@ -125,6 +126,24 @@ def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") 
                 remedy="make a larger cache",
             )
     return train, held
+
+
+def _apart(people: People) -> NDArray[np.bool_]:
+    """Which people (N,) are held out of a split: all or none of the same sequence or image, where there are several."""
+    cache, images = people.cache, people.images
+    names = {row: str(name) for row, name in zip(images.tolist(), cache.images["name"][images], strict=True)}
+    clips = {row: name for name in cache.sequences for row in cache.sequence(name).tolist()}
+    by_image = [f"image {names[row]}" for row in images.tolist()]
+    by_clip = [
+        f"sequence {clips[row]}" if row in clips else name for row, name in zip(images.tolist(), by_image, strict=True)
+    ]
+    by_person = [f"{name} {index}" for name, index in zip(by_image, people.indices.tolist(), strict=True)]
+    units = next((keys for keys in (by_clip, by_image) if len(set(keys)) > 1), by_person)
+    # A uniform number of each name; whichever it is, both sides get at least one.
+    draws = {key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64 for key in set(units)}
+    ordered = sorted(draws, key=draws.__getitem__)
+    held = {key for key in ordered[1:-1] if draws[key] < _HELD_OUT} | set(ordered[:1])
+    return np.array([key in held for key in units], bool)
 
 
 def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str) -> People:

@@ -35,8 +35,9 @@ class BodyRegressorOptions(Options):
     size: int = option(224, "Side of the ResNet's crops.", unit="pixels", minimum=32)
     cut_out: bool = option(
         False,
-        "Show the ResNet the person before black where their mask is known, or the detector's: a few thousand images "
-        "do not teach a small network that begins at random where a person is before a background.",
+        "Show the ResNet the person before black, by the detector's mask, or by their box where it has none, not by a "
+        "labelled mask: a few thousand images do not teach a small network that begins at random where a person is "
+        "before a background.",
     )
     inputs: Literal["image", "landmarks"] = option(
         "image", "image: a ResNet on crops. landmarks: residual blocks on the detector's landmarks in the crop."

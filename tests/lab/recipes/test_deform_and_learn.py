@@ -234,18 +234,26 @@ def test_an_untrained_network_says_t_pose():
     torch.testing.assert_close(pose.vector, ScaledPose.t_pose(2).vector, atol=0.1, rtol=0)
 
 
-@pytest.mark.parametrize("whose", ["mask", "detected_mask"])
-def test_people_are_cut_out_of_their_images(people, whose):
+@pytest.mark.parametrize("detected", [True, False])
+def test_people_are_cut_out_by_what_is_known_without_labels(people, detected):
+    """The labelled mask, here of the left half of the image, changes nothing."""
     boxes, mask = people.column("box"), people.example(1, ()).mask
+    half = np.where(np.arange(64) < 32, np.uint8(255), np.uint8(0)) * np.ones((64, 1), np.uint8)
 
     def example(number, maps, **parts):
         found = people.example(number, maps, **parts)
-        return replace(found, image=np.full_like(found.image, 200), **{"mask": None, whose: found.mask})
+        bright = np.full_like(found.image, 200)
+        return replace(found, image=bright, mask=half, detected_mask=mask if detected else None)
 
     bright = SimpleNamespace(column=people.column, example=example)
     networks = (BodyRegressorOptions(cut_out=cut) for cut in (False, True))
-    whole, alone = (_Inputs(bright, network).image(1, person_crop(boxes[1], 32)) for network in networks)
-    inside = person_crop(boxes[1], 32).image(np.repeat(mask[..., None], 3, 2))
+    crop = person_crop(boxes[1], 32)
+    whole, alone = (_Inputs(bright, network).image(1, crop) for network in networks)
+    if not detected:
+        x0, y0, x1, y1 = np.round(boxes[1]).astype(int)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[y0:y1, x0:x1] = 255
+    inside = crop.image(np.repeat(mask[..., None], 3, 2))
     assert 0.05 < (inside == 255).mean() < 0.9
     assert whole[inside == 0].any()
     assert (alone[inside == 255] == 200).all()

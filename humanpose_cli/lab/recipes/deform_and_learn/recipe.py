@@ -237,12 +237,18 @@ class _Inputs:
         return found[list(BLAZEPOSE33.mirror)] if view.mirror else found
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
-        """What the crop shows; of the person alone where they are cut out, by their mask, else by the detector's."""
-        cut = self.network.cut_out
-        example = self.people.example(number, (), mask=cut, detected_mask=cut)
-        mask = example.detected_mask if example.mask is None else example.mask
-        shown = example.image if mask is None else np.where(mask[..., None] > 127, example.image, np.uint8(0))
-        return crop.image(shown)
+        """What the crop shows; a person who is cut out alone, by what is known without labels: the detector's mask, or
+        the box where the detector missed them.
+        """
+        example = self.people.example(number, (), mask=False, detected_mask=self.network.cut_out)
+        if not self.network.cut_out:
+            return crop.image(example.image)
+        mask = example.detected_mask
+        if mask is None:
+            mask = np.zeros(example.image.shape[:2], np.uint8)
+            x0, y0, x1, y1 = np.round(self.boxes[number]).astype(int).clip(0)
+            mask[y0:y1, x0:x1] = 255
+        return crop.image(np.where(mask[..., None] > 127, example.image, np.uint8(0)))
 
 
 class _Examples(_Inputs):
