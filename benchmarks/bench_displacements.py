@@ -45,7 +45,7 @@ def examples(count: int) -> Iterator[DrawnFit]:
         cache = Path(folder) / "cache"
         build_cache(SyntheticSource(options), cache)
         people = visible_people(people_in(cache, ("poses", "box"), PROTOCOL, "test"), 0.5)
-        make = RefinerExamples(people, default_body(), DisplacementOptions(crop=SIZE), texels=512)
+        make = RefinerExamples(people, [default_body()], DisplacementOptions(crop=SIZE), texels=512)
         for number in spread_evenly(len(people), count):
             yield make.drawn_fit(number, np.random.default_rng((SEED, number)))
 

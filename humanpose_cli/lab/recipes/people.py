@@ -179,26 +179,26 @@ def visible_people(people: People, share: float) -> People:
     return kept
 
 
-def require_model(people: People, body: Body) -> None:
-    """InputError where somebody's known parameters are another model's: the same betas mean another shape there."""
+ONE_MODEL = "`body=smpl:FILE` of that gender, and a cache of people of one gender"
+
+
+def require_model(people: People, *bodies: Body, remedy: str = ONE_MODEL) -> None:
+    """InputError where somebody's known parameters are of none of these models: betas mean another shape in another."""
     columns = people.cache.people
     if "poses" not in columns or "body" not in columns:
         return
     finite = np.isfinite(people.column("poses")).all(1)
     genders = people.column("gender") if "gender" in columns else np.full(len(people), "")
     named = set(zip(people.column("body")[finite].tolist(), genders[finite].tolist(), strict=True))
-    others = {
-        f"{kind}-{gender or 'neutral'}"
-        for kind, gender in named
-        if kind and not model_for({body.name: body}, kind, gender)
-    }
+    models = {body.name: body for body in bodies}
+    others = {f"{kind}-{gender or 'neutral'}" for kind, gender in named if kind and not model_for(models, kind, gender)}
     if others:
         raise InputError(
             people.cache.path,
             "has parameters of another body",
-            expected=body.name,
+            expected=", ".join(models),
             got=", ".join(sorted(others)),
-            remedy="`body=smpl:FILE` of that gender, and a cache of people of one gender",
+            remedy=remedy,
         )
 
 

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from helpers.painted_people import SIZE, PaintedPeople
+from helpers.smpl_model_file import random_smpl_fields, write_smpl_npz
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.people import split_people
+from humanpose_cli.lab.recipes.refiner import examples
 from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples, other_frames
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_segmenter
 from humanpose_cli.lab.train.recipe import TrainOptions
@@ -48,6 +50,15 @@ class ColouredPeople(PaintedPeople):
         return replace(sample, image=data)
 
 
+class SmplPeople(PaintedPeople):
+    """People whose parameters are those of SMPL's models, by turns."""
+
+    def sample(self, group, frame):
+        sample = super().sample(group, frame)
+        person = replace(sample.people[0], body="smpl", gender=("male", "female")[group.key % 2])
+        return replace(sample, people=(person,))
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """Ten clips of two frames; two of the clips are held out."""
@@ -75,7 +86,9 @@ def test_a_texture_comes_from_the_other_frames_of_the_same_person(people):
 def test_the_photograph_shows_where_the_truth_leads_what_the_rendering_has(people):
     options = DisplacementOptions(crop=64, width=4, texture=False, depth=False, normals=False)
     for number, augmentation in ((0, HELD_OUT), (5, replace(HELD_OUT, rotation=0.4, scale=0.2, shift=0.1))):
-        example = RefinerExamples(people, default_body(), options, augmentation)(number, np.random.default_rng(number))
+        example = RefinerExamples(people, [default_body()], options, augmentation)(
+            number, np.random.default_rng(number)
+        )
         drawn, visible, truth = example["drawn"], example["visible"], example["truth"]
         assert visible.sum() > 0.4 * drawn.sum()
         assert not (visible & ~drawn).any()
@@ -88,7 +101,7 @@ def test_the_photograph_shows_where_the_truth_leads_what_the_rendering_has(peopl
 
 def test_mirrored_examples_fetch_likewise_what_the_mirrored_rendering_has(people):
     options = DisplacementOptions(crop=64, width=4, texture=False, depth=False, normals=False)
-    example = RefinerExamples(people, default_body(), options, replace(HELD_OUT, mirror=1.0))(
+    example = RefinerExamples(people, [default_body()], options, replace(HELD_OUT, mirror=1.0))(
         3, np.random.default_rng(0)
     )
     photo, rendered = torch.from_numpy(example["photo"] / 255)[None].float(), (example["rendering"][1:] + 1) / 2
@@ -100,13 +113,38 @@ def test_mirrored_examples_fetch_likewise_what_the_mirrored_rendering_has(people
 def test_a_texture_of_the_photograph_under_the_wrong_fit_shows_no_displacement(people):
     own = replace(HELD_OUT, own_only=1.0)
     large = DisplacementOptions(crop=64, width=4)
-    example = RefinerExamples(people, default_body(), large, own, with_textured=True)(0, np.random.default_rng(0))
+    example = RefinerExamples(people, [default_body()], large, own, with_textured=True)(0, np.random.default_rng(0))
     y, x = np.nonzero(example["textured"][3] > 0.7)
     assert len(x) > 20
     shown = example["textured"][:3, y, x] - example["photo"][:, y, x] / 255
     assert np.median(np.abs(shown)) < 0.02
-    bare = RefinerExamples(people, default_body(), TINY.network, replace(HELD_OUT, untextured=1.0), with_textured=True)
+    bare = RefinerExamples(
+        people, [default_body()], TINY.network, replace(HELD_OUT, untextured=1.0), with_textured=True
+    )
     assert not bare(0, np.random.default_rng(0))["textured"][3].any()
+
+
+@pytest.mark.slow
+def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
+    """People of both genders, as 3DPW, RICH and Human3.6M have them, each drawn with the model of their gender."""
+    fields = {gender: random_smpl_fields(seed) for seed, gender in enumerate(("male", "female"))}
+    files = [write_smpl_npz(tmp_path / f"SMPL_{gender}.npz", fields[gender]) for gender in fields]
+    build_cache(SmplPeople(count=8), tmp_path / "cache")
+    with pytest.raises(InputError, match=r"another body, expected default, found smpl-female, smpl-male; `body=smpl:"):
+        recipe(tmp_path / "cache")
+    both = replace(TINY, body=tuple(f"smpl:{file}" for file in files))
+    made = recipe(tmp_path / "cache", both)
+    drawn = []
+    monkeypatch.setattr(
+        examples, "render_bodies", lambda body, *rest: drawn.append(body.name) or render_bodies(body, *rest)
+    )
+    batch = next(iter(made.batches(LoaderOptions(4, shuffle=False))))
+    assert drawn == ["smpl-male", "smpl-female", "smpl-male", "smpl-female"]
+    assert batch["visible"].any()
+    made.losses("align", batch)["loss"].backward()
+    assert all(torch.isfinite(values).all() for values in made.model.parameters())
+    with pytest.raises(InputError, match=r"expected smpl-male, found smpl-female"):
+        recipe(tmp_path / "cache", replace(both, body=both.body[:1]))
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from torch import Tensor
 from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.person_view import PersonView, bake_view
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import model_for
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -168,6 +169,7 @@ class RefinerExamples:
     textured   (4, S, S) float32 if `with_textured`: the textured rendering, 0…1, and how far it is known
 
     people       of a cache, with poses
+    bodies       the models that their parameters belong to, by their names; the first is that of people without a name
     options      of the network; texels along the texture's sides
     with_textured  add `textured`, for contact sheets
     """
@@ -175,20 +177,24 @@ class RefinerExamples:
     def __init__(
         self,
         people: People,
-        body: Body,
+        bodies: Sequence[Body],
         options: DisplacementOptions,
         augmentation: RefinerAugmentation = HELD_OUT,
         *,
         texels: int = 128,
         with_textured: bool = False,
     ) -> None:
-        self.people, self.body, self.options, self.augmentation = people, body, options, augmentation
+        self.people, self.bodies, self.options, self.augmentation = people, tuple(bodies), options, augmentation
         self.texels, self.with_textured = texels, with_textured
         self._others = other_frames(people)
 
+    def _body_of(self, example: Example) -> Body:
+        person, models = example.person, {body.name: body for body in self.bodies}
+        return model_for(models, person.body, person.gender) or self.bodies[0]
+
     @cached_property
-    def _texel_map(self) -> TexelMap:
-        return TexelMap(self.body.uv, self.body.uv_faces, self.texels)
+    def _texel_maps(self) -> dict[str, TexelMap]:
+        return {body.name: TexelMap(body.uv, body.uv_faces, self.texels) for body in self.bodies}
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, Array]:
         photo, rendering, truth, visible, size = self.drawn_fit(number, random)
@@ -209,15 +215,16 @@ class RefinerExamples:
         """What the example is made of."""
         frames = [number, *self._chosen_frames(number, random)]
         examples = [self.people.example(frame, ()) for frame in frames]
-        fits = imitated_fits(random, self.body, examples, self.augmentation)
-        example, vertices = examples[0], _vertices(self.body, fits)
+        example = examples[0]
+        body = self._body_of(example)
+        vertices = _vertices(body, imitated_fits(random, body, examples, self.augmentation))
         crop = self._crop(example, vertices[0], random)
         camera = _camera(example).cropped(crop)
-        texture = self._texture(examples, vertices, random)
+        texture = self._texture(body, examples, vertices, random)
         fitted = torch.from_numpy(crop.directions(vertices[0].numpy()))
-        rendering = render_bodies(self.body, fitted[None], [camera], self.options.crop, [texture])
-        true = torch.from_numpy(crop.directions(_vertices(self.body, _truth(example))[0].numpy()))
-        moved, visible = true_displacements(rendering, self.body.faces, true[None], [camera])
+        rendering = render_bodies(body, fitted[None], [camera], self.options.crop, [texture])
+        true = torch.from_numpy(crop.directions(_vertices(body, _truth(example))[0].numpy()))
+        moved, visible = true_displacements(rendering, body.faces, true[None], [camera])
         visible[0] &= _person_at(example, crop, moved[0])
         photo = _photographed(crop.image(example.image), random, self.augmentation)
         pixels = camera.project(true, near=NEAR)
@@ -246,9 +253,11 @@ class RefinerExamples:
             shift=(a.shift * size * right, a.shift * size * down),
         )
 
-    def _texture(self, examples: Sequence[Example], vertices: Tensor, random: np.random.Generator) -> Texture:
+    def _texture(
+        self, body: Body, examples: Sequence[Example], vertices: Tensor, random: np.random.Generator
+    ) -> Texture:
         """Of the other frames, or what else the augmentation wants; the first example is the photograph itself."""
-        a, draw = self.augmentation, random.random()
+        a, draw, texel_map = self.augmentation, random.random(), self._texel_maps[body.name]
         from_photo = 1 if draw < a.own_only or random.random() < a.own_too else 0
         last = 1 if draw < a.own_only else len(examples)
         samples = TextureSamples(self.texels)
@@ -259,8 +268,8 @@ class RefinerExamples:
                     example.image, _identity_crop(size), _camera(example), np.zeros(example.image.shape[:2], bool)
                 )
                 mask = None if example.mask is None else example.mask / np.float32(255)
-                samples.add(bake_view(view, self.body, points, mask, self._texel_map))
-        texture = samples.texture(self._texel_map.covered)
+                samples.add(bake_view(view, body, points, mask, texel_map))
+        texture = samples.texture(texel_map.covered)
         return _worn(texture, random, a)
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.body.body import default_body
+from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.recipes.people import People, require_model, split_people, spread_out, visible_people
@@ -49,6 +49,10 @@ class RefinerTraining(Options):
 
     network: DisplacementOptions = option(DisplacementOptions(), "What it is, and which renderings it takes.")
     augmentation: RefinerAugmentation = option(RefinerAugmentation(), "Of examples.")
+    body: tuple[str, ...] = option(
+        ("default",),
+        "default or smpl:FILE, whose parameters the labels are; the files of several genders with commas between.",
+    )
     learning_rate: float = option(1e-3, "Of Adam.", above=0)
     weight_decay: float = option(1e-5, "Of Adam.", minimum=0)
     hidden: float = option(
@@ -96,9 +100,9 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         torch.manual_seed(seed)
         train, held = split_people(data, _NEEDS, protocol=self.options.protocol)
         self.people, self.held_out = (_large(visible_people(people, self.options.visible)) for people in (train, held))
-        self.body = default_body()
+        self.bodies = tuple(load_body(body) for body in self.options.body)
         for people in (self.people, self.held_out):
-            require_model(people, self.body)
+            require_model(people, *self.bodies, remedy="`body=smpl:FILE`, a file for each gender with commas between")
         self.model = DisplacementNetwork(self.options.network)
         if self.options.start:
             start_from(self.model, find_weights(self.options.start))
@@ -114,7 +118,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
     def batches(self, options: LoaderOptions) -> BatchLoader:
         people = spread_out(self.people, self.options.people)
         check_batch(people.cache.path, len(people), options)
-        make = RefinerExamples(people, self.body, self.options.network, self.options.augmentation)
+        make = RefinerExamples(people, self.bodies, self.options.network, self.options.augmentation)
         return BatchLoader(range(len(people)), make, options)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -177,7 +181,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)
-        make = RefinerExamples(self.held_out, self.body, self.options.network, HELD_OUT, with_textured=True)
+        make = RefinerExamples(self.held_out, self.bodies, self.options.network, HELD_OUT, with_textured=True)
         return held_out_batches(make, numbers, batch_size)
 
     @torch.no_grad()

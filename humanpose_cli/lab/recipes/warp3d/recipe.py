@@ -154,7 +154,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self.pairs, self.held_out = _split_pairs(self.cache, self.options)
         if self.options.mesh_share:
             rows = np.unique([image for pairs in (self.pairs, self.held_out) for image, _ in pairs.inputs])
-            require_model(people_of_images(self.cache, rows), default_body())
+            require_model(people_of_images(self.cache, rows), default_body(), remedy="`mesh_share=0`")
         self.generator = Generator(self.options.generator)
         self._began_with: list[dict[str, Any]] = []
         if self.options.start:
