@@ -9,12 +9,15 @@ import pytest
 import torch
 from helpers.painted_people import painted_cache
 
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.recipes.deform_and_learn import recipe, rounds
+from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DeformAndLearn, DeformTraining
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes
@@ -85,6 +88,37 @@ def test_two_rounds(whole):
     assert found["parameters"].shape == (8, 105)
     turns = found["parameters"][:, 93:102].reshape(8, 3, 3)
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-5)
+
+
+def test_figure_2_has_all_people_and_those_accepted(cache, tmp_path, monkeypatch):
+    """Half of the registrations fail, and are far off."""
+    register = rounds.register
+
+    def failing(*given):
+        found = register(*given)
+        wild = torch.arange(4) % 2 == 0
+        bent = torch.where(wild[:, None, None], 2.0, 0.1 * torch.ones_like(found.pose.axis_angles))
+        return found._replace(pose=found.pose._replace(axis_angles=bent), accepted=~wild)
+
+    monkeypatch.setattr(rounds, "register", failing)
+    run(cache, tmp_path, replace(TINY, rounds=1))
+    (entry,) = json.loads((tmp_path / rounds.ROUNDS).read_text())
+    plan, stored = DeformAndLearn(cache, TINY, seed=1), read_npz(tmp_path / "round-1" / "registration.npz")
+    body, true = ScaledBody(plan.body), true_joints(plan.people, SMPL24)
+    found = recipe.joints_in_image(body, ScaledPose.from_vector(torch.from_numpy(stored["parameters"])), SMPL24)
+    errors = joint_errors(found, true, SMPL24, canonical_length(body, SMPL24)).mpjpe
+    assert entry["accepted"] == 0.5
+    assert entry["registration"]["mpjpe_mm"] == pytest.approx(1000 * errors.mean())
+    assert entry["accepted_registration"]["mpjpe_mm"] == pytest.approx(1000 * errors[1::2].mean())
+    assert errors.mean() > 1.1 * errors[1::2].mean()
+    # Version 1.0.0 had no error of all people.
+    old = {**entry, "registration": entry["accepted_registration"]}
+    del old["accepted_registration"]
+    (tmp_path / rounds.ROUNDS).write_text(json.dumps([old]))
+    run(cache, tmp_path, replace(TINY, rounds=2))
+    first, second = json.loads((tmp_path / rounds.ROUNDS).read_text())
+    assert first == {**entry, "registration": {}}
+    assert second["registration"]["mpjpe_mm"] > second["accepted_registration"]["mpjpe_mm"]
 
 
 def test_predictions_are_where_the_second_registrations_begin(whole):

@@ -53,7 +53,8 @@ _EVIDENCE = 0.1  # fraction of the work that is done before the first round
 _CURVES = {
     "network": "network, test people",
     "lifter": "lifter, test people",
-    "registration": "registration, training people",
+    "registration": "registration, all training people",
+    "accepted_registration": "registration, accepted training people",
 }
 
 
@@ -151,7 +152,10 @@ class _Run:
             (self.folder / ROUNDS).unlink(missing_ok=True)
             write_json(path, settings)
         if (self.folder / ROUNDS).exists():
-            self.done = json.loads((self.folder / ROUNDS).read_text("utf-8"))
+            # Version 1.0.0 wrote the error of those accepted as that of the registration.
+            accepted, other = "accepted_registration", "registration"
+            done = json.loads((self.folder / ROUNDS).read_text("utf-8"))
+            self.done = [e if accepted in e else {**e, accepted: e[other], other: {}} for e in done]
         self.report = part_of(self.progress, 0, 0.5 * _EVIDENCE)
         self.evidence = self._evidence("evidence.npz", self.plan.people)
         self.report = part_of(self.progress, 0.5 * _EVIDENCE, _EVIDENCE)
@@ -203,10 +207,10 @@ class _Run:
         self.report = part_of(progress, 0, 0.2)
         depths, lifter = self._lifter()
         self.report = part_of(progress, 0.2, 0.5)
-        parameters, accepted, registration = self._registration(depths)
+        parameters, accepted, registrations = self._registration(depths)
         self.report = part_of(progress, 0.5, 1)
         network = self._network(depths, parameters, accepted)
-        errors = {"registration": registration, "network": network, "lifter": lifter}
+        errors = {**registrations, "network": network, "lifter": lifter}
         self.done.append({"round": number, "accepted": float(accepted.mean()), **errors})
         write_bytes(self.folder / BEST, (self._at("network") / LAST).read_bytes())
         write_json(self.folder / ROUNDS, self.done)
@@ -269,8 +273,10 @@ class _Run:
 
     def _registration(
         self, depths: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, float]]:
-        """Parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and their errors."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, dict[str, float]]]:
+        """Parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and the errors of all and
+        of those accepted, by their curve.
+        """
         path = self._at("registration.npz")
         start = None if path.exists() else self._start()
         arrays = self._in_parts(
@@ -282,8 +288,11 @@ class _Run:
         )
         parameters, accepted = arrays["parameters"], arrays["accepted"]
         pose = ScaledPose.from_vector(torch.from_numpy(parameters))
-        rows = np.flatnonzero(accepted)
-        errors = self._errors(joints_in_image(self.body, pose, self.skeleton)[rows], self.plan.people.taken(rows))
+        joints = joints_in_image(self.body, pose, self.skeleton)
+        errors = {
+            "registration": self._errors(joints, self.plan.people),
+            "accepted_registration": self._errors(joints[accepted], self.plan.people.taken(accepted)),
+        }
         return parameters, accepted, errors
 
     def _registered(
@@ -369,20 +378,27 @@ def lift(lifter: DepthLifter, evidence: PeopleEvidence) -> NDArray[np.float32]:
 
 
 def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Figure 2: mean errors by round; nothing where no true joints are known."""
+    """Figure 2: mean errors by round, and the share of accepted registrations; nothing where no true joints are known.
+
+    Registrations have a curve of all people and one of those accepted: without those that failed, the error can fall
+    while more fail.
+    """
     from matplotlib.figure import Figure
 
-    if not any(entry[name] and "mpjpe_mm" in entry[name] for entry in rounds for name in _CURVES):
+    numbers = [entry["round"] for entry in rounds]
+    curves = {name: [entry[name].get("mpjpe_mm", np.nan) for entry in rounds] for name in _CURVES}
+    if np.isnan(list(curves.values())).all():
         return
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, label in _CURVES.items():
-        curve = [(entry["round"], entry[name]["mpjpe_mm"]) for entry in rounds if "mpjpe_mm" in entry[name]]
-        if curve:
-            axes.plot(*zip(*curve, strict=True), marker="o", label=label)
-    axes.set_xticks([entry["round"] for entry in rounds])
-    axes.set(xlabel="round", ylabel="MPJPE in mm", ylim=(0, None))
-    axes.grid(alpha=0.3)
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes, shares = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    for name, values in curves.items():
+        if not np.isnan(values).all():
+            axes.plot(numbers, values, marker="o", label=_CURVES[name])
+    axes.set(ylabel="MPJPE in mm", ylim=(0, None))
     axes.legend()
+    shares.plot(numbers, [100 * entry["accepted"] for entry in rounds], marker="o", color="grey")
+    shares.set(xlabel="round", ylabel="accepted in %", ylim=(0, 105), xticks=numbers)
+    for panel in (axes, shares):
+        panel.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
