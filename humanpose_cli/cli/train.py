@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.train.trainer import TrainPlan
 
 _MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
-_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed by all models but lifter.", show_default=False)
+_DATA = option(
+    "--data CACHE",
+    "Dataset cache of hpc preprocess. Needed by all models but lifter; may be repeated for deform-and-learn.",
+    show_default=False,
+)
 _OUT = out_option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = option(
     "--preset NAME",
@@ -61,13 +65,14 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
         "hpc train nbf --data people --dry-run",
         "hpc train nbf --data people --preset small --minutes 60",
         "hpc train deform-and-learn --data people --set rounds=5",
+        "hpc train deform-and-learn --data h36m --data densepose --set skeleton=h36m17",
         "hpc train warp3d --data pairs --out runs/warp3d --set learning_rate=1e-4",
     ),
 )
 def train(
     session: Session,
     model: Annotated[str, _MODEL],
-    data: Annotated[Path | None, _DATA] = None,
+    data: Annotated[list[Path] | None, _DATA] = None,
     out: Annotated[Path | None, _OUT] = None,
     variant: Annotated[str, _PRESET] = "small",
     epochs: Annotated[int | None, _EPOCHS] = None,
@@ -93,20 +98,22 @@ def train(
     """
     if model not in MODELS:
         raise UsageError("MODEL", "there is no such model", got=model, remedy=nearest(model, MODELS))
-    if data is None and MODELS[model].needs_data:
+    entry = MODELS[model]
+    if not data and entry.needs_data:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     if minutes is not None and minutes <= 0:
         raise UsageError("--minutes", "is out of range", expected="above 0", got=str(minutes))
-    cache = None
-    if data is not None:
+    if data and len(data) > 1 and not entry.several:
+        raise UsageError("--data", f"is one cache for {model}", got=str(len(data)))
+    caches = []
+    if data:
         from humanpose_cli.lab.cache.cache import open_cache
 
-        cache = open_cache(data)  # now, for torch takes seconds to import
+        caches = [(path, open_cache(path)) for path in data]  # now, for torch takes seconds to import
     use_threads(threads)
 
     import torch
 
-    entry = MODELS[model]
     options, loop = entry.preset(variant)
     of_loop = set(field_names(loop))
     loop = apply_settings(loop, {key: value for key, value in session.settings.items() if key in of_loop})
@@ -122,13 +129,12 @@ def train(
     flags: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size}
     flags |= {"workers": workers, "seed": seed, "minutes": minutes}
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
-    recipe = entry.make(data, options, loop.seed)
+    recipe = entry.make(data if entry.several or not data else data[0], options, loop.seed)
     folder = out or Path("runs") / model
     if dry_run:
         plan = entry.plan(recipe, loop, folder, resume=resume)
-        found = (data, cache) if data is not None and cache is not None else None
         device = resolve_device(device)
-        lines = dict(_plan_lines(variant, loop, recipe, found, plan, device))
+        lines = tuple(_plan_lines(variant, loop, recipe, caches, plan, device))
         return _planned(model, lines, plan, {"preset": variant, "device": device, "batch_size": loop.batch_size})
     with session.item(model, grace=15.0):  # a step or a validation of a large network takes longer than an image
         result = entry.train(
@@ -140,18 +146,17 @@ def train(
             progress=session.reporter.step,
             stop=lambda: session.stop.requested,
         )
-    use = entry.use.format(run=shell_word(folder), data=shell_word(data)) if result.finished else ""
+    use = entry.use.format(run=shell_word(folder), data=shell_word(data[0] if data else "")) if result.finished else ""
     return _result(session, model, folder, recipe.criterion, result, use)
 
 
 def _plan_lines(
-    variant: str, loop: TrainOptions, recipe: Any, data: tuple[Path, Cache] | None, plan: TrainPlan, device: str
+    variant: str, loop: TrainOptions, recipe: Any, data: list[tuple[Path, Cache]], plan: TrainPlan, device: str
 ) -> Iterator[tuple[str, str]]:
     """What a training would be, and its value, for people."""
     yield "preset", variant
-    if data is not None:
-        path, cache = data
-        size = sum(path.stat().st_size for path in cache.shard_paths) / 1e6
+    for path, cache in data:
+        size = sum(shard.stat().st_size for shard in cache.shard_paths) / 1e6
         people = cache.people.row_count
         yield "data", f"{path}: {len(cache):,} images, {people:,} people, {size:,.1f} MB, {cache.header.source}"
     if plan.examples is not None:
@@ -176,12 +181,14 @@ def _plan_lines(
         yield "stops", f"after {loop.minutes:g} minutes; the same command continues"
 
 
-def _planned(model: str, lines: dict[str, str], plan: TrainPlan, settings: dict[str, Any]) -> CommandResult:
+def _planned(
+    model: str, lines: tuple[tuple[str, str], ...], plan: TrainPlan, settings: dict[str, Any]
+) -> CommandResult:
     """The plan as a table for people, and its values for programs."""
     values = {name: value for name, value in vars(plan).items() if name != "outputs"}
     details = {"steps": plan.steps, "plan": {**settings, **values}}
     item = ItemResult(model, Status.PLANNED, tuple(map(str, plan.outputs)), details=details)
-    table = ResultTable(f"hpc train {model}", ("setting", "value"), tuple(lines.items()), justify="left")
+    table = ResultTable(f"hpc train {model}", ("setting", "value"), lines, justify="left")
     return CommandResult("train", Status.SUCCESS, (item,), ("dry run: nothing was written",), tables=(table,))
 
 

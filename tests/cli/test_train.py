@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.painted_people import painted_cache
 
 from humanpose_cli.cli.command import flags_of
 from humanpose_cli.lab.cache.building import build_cache
@@ -80,6 +81,21 @@ def test_a_dry_run_says_what_would_be_trained(hpc, cache, tmp_path):
     large = hpc(*command, "--batch-size", "50", "--no-resume", "--dry-run")
     assert (large.code, "too few people" in large.err) == (3, True)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
+
+
+def test_several_caches_are_named_by_a_dry_run_and_refused_by_models_of_one(hpc, cache, tmp_path):
+    maps = ("persons", "parts", "correspondence")
+    dense = str(painted_cache(tmp_path / "dense", count=10, maps=maps))
+    both = ["--data", dense, "--data", cache, "--out", str(tmp_path / "run")]
+    planned = hpc("train", "deform-and-learn", *both, "--preset", "landmarks", "--set", "visible=0", "--dry-run")
+    assert planned.code == 3
+    assert f"{cache}/index.h5: lacks detections" in planned.err
+    planned = hpc("train", "deform-and-learn", *both, "--set", "visible=0", "--dry-run")
+    assert planned.code == 0, planned.err
+    assert [line for line in planned.out.splitlines() if f"data\t{dense}: 10 images" in line]
+    assert [line for line in planned.out.splitlines() if f"data\t{cache}: 32 images" in line]
+    refused = hpc("train", "segmenter", *both)
+    assert (refused.code, "--data: is one cache for segmenter, found 2" in refused.err) == (2, True)
 
 
 def test_the_weights_of_a_network_are_shown_by_its_own_method():

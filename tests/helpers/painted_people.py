@@ -10,6 +10,7 @@ import torch
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, encode_map, labels_of, render_label_maps
@@ -115,3 +116,19 @@ def painted_cache(folder, **options):
     """A cache of such people."""
     build_cache(PaintedPeople(**options), folder)
     return folder
+
+
+class CocoPeople(PaintedPeople):
+    """People of whom only COCO's keypoints are known, without those of the face."""
+
+    @property
+    def info(self):
+        return SourceInfo("coco people", {"count": self.count})
+
+    def sample(self, group, frame):
+        sample = super().sample(group, frame)
+        person = sample.people[0]
+        keypoints = np.zeros((len(COCO17), 3), np.float32)
+        for name in set(COCO17.joint_names) & set(SMPL24.joint_names):
+            keypoints[COCO17.index(name)] = person.keypoints["smpl24"][SMPL24.index(name)]
+        return replace(sample, people=(replace(person, keypoints={"coco17": keypoints}, joints={}),))

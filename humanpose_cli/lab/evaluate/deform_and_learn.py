@@ -18,6 +18,7 @@ from humanpose_cli.lab.evaluate.published import agrees
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, summarise
 from humanpose_cli.lab.recipes.deform_and_learn.measure import JointErrors, canonical_length, joint_errors, true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import joints_in_image, predict_people
+from humanpose_cli.lab.recipes.people import JoinedPeople
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.weights import find_weights, read_header
 
@@ -50,7 +51,7 @@ def evaluate_regressor(
         raise InputError(path, "was trained with another body", expected=rig.name, got=config["body"])
     if "keypoints/smpl24" not in open_cache(selection.data).people:
         selection = replace(selection, visible=0.0)
-    people, body = selection.labelled(*network.options.labels), ScaledBody(rig)
+    people, body = JoinedPeople.of(selection.labelled(*network.options.labels)), ScaledBody(rig)
     length, parts = canonical_length(body, skeleton), []
     for first in range(0, len(people), _CHUNK):
         if stop():

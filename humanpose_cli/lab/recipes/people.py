@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import model_for
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import Example, example_of
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.cache.schema import columns_of
 
 _FEWEST_MEASURED = 12  # joints of h36m17, the root among them
 _FEWEST_JOINTS = 6  # labelled ones, without which a person's position is unknown
@@ -96,6 +97,69 @@ class People:
     def column(self, name: str) -> NDArray[Any]:
         """A column of the people table: (N, …), NaN where not known."""
         return np.asarray(self.cache.people[name][self.rows])
+
+
+@dataclass(frozen=True)
+class JoinedPeople:
+    """People of several caches in one order, each with the labels that their cache has.
+
+    parts  of the caches; sources (N,) the part of each person, numbers (N,) their number there
+    """
+
+    parts: tuple[People, ...]
+    sources: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, *parts: People) -> JoinedPeople:
+        """All of the parts, one after the other."""
+        counts = [len(part) for part in parts]
+        numbers = np.concatenate([np.arange(count) for count in counts])
+        return cls(parts, np.repeat(np.arange(len(parts)), counts), numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def taken(self, numbers: NDArray[np.integer | np.bool_]) -> JoinedPeople:
+        """Some of them, by number or as booleans; repeated ones too."""
+        return JoinedPeople(self.parts, self.sources[numbers], self.numbers[numbers])
+
+    def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
+        """A person decoded, as of `People`."""
+        return self.parts[self.sources[number]].example(int(self.numbers[number]), maps, **parts)
+
+    def values(self, of_part: Callable[[People], NDArray[Any]]) -> NDArray[Any]:
+        """(N, …) of a function that gives values (M, …) for people of one cache, of the same shape for each."""
+        chosen = [(self.sources == source, part) for source, part in enumerate(self.parts)]
+        found = [of_part(part.taken(self.numbers[mine])) for mine, part in chosen]
+        values = np.empty((len(self), *found[0].shape[1:]), np.result_type(*found))
+        for (mine, _), column in zip(chosen, found, strict=True):
+            values[mine] = column
+        return values
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column of numbers of the people tables: (N, …), NaN where not known."""
+        column = columns_of("people")[name]
+        missing = np.full((1, *column.shape), np.nan, column.numpy_dtype)
+        return self.values(
+            lambda people: people.column(name) if name in people.cache.people else missing.repeat(len(people), 0)
+        )
+
+    @property
+    def seeds(self) -> NDArray[np.int64]:
+        """(N, 2) row in the cache, number of the cache: the same whichever other people are among them."""
+        rows = self.values(lambda people: people.rows)
+        return np.stack((rows, self.sources), 1)
+
+    @property
+    def path(self) -> Path:
+        """What errors name: the cache, or the caches with commas between."""
+        return Path(", ".join(str(part.cache.path) for part in self.parts))
+
+    def describe(self) -> dict[str, Any]:
+        """As of `People`; of several caches, a list of those."""
+        described = [part.taken(self.numbers[self.sources == s]).describe() for s, part in enumerate(self.parts)]
+        return described[0] if len(described) == 1 else {"caches": described, "people": len(self)}
 
 
 def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") -> tuple[People, People]:
@@ -202,7 +266,10 @@ def require_model(people: People, *bodies: Body, remedy: str = ONE_MODEL) -> Non
         )
 
 
-def spread_out(people: People, count: int) -> People:
+_People = TypeVar("_People", People, JoinedPeople)
+
+
+def spread_out(people: _People, count: int) -> _People:
     """That many of them at most, evenly; 0 for all."""
     if not 0 < count < len(people):
         return people
@@ -293,3 +360,37 @@ def _is_same(detected: NDArray[Any], people: People) -> NDArray[np.bool_]:
         apart = np.median(np.linalg.norm(found - true, axis=-1), axis=1)
         size = np.max(true.max(1) - true.min(1), axis=1)
         return ~(apart > _SAME * size)
+
+
+def keypoints_of(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
+    """(N, J, 3) pixels in this skeleton, and 1 where known: joints that a source projects from space are, where they
+    are hidden too.
+
+    A cache without keypoints of this skeleton gives those of the one that has the most joints of the same names; the
+    others are unknown. InputError where it has none with enough joints.
+    """
+    columns = people.cache.people
+    there = [SKELETONS[name] for name in SKELETONS if f"keypoints/{name}" in columns]
+    nearest = max(there, key=lambda other: (other == skeleton, len(_common(skeleton, other))), default=None)
+    if nearest is None or len(_common(skeleton, nearest)) < _FEWEST_JOINTS:
+        had = ", ".join(other.name for other in there) or "none"
+        raise InputError(people.cache.path, "lacks keypoints", expected=skeleton.name, got=had)
+    found = people.column(f"keypoints/{nearest.name}").astype(np.float64)
+    finite = np.isfinite(found).all(-1)
+    labelled = finite & (np.nan_to_num(found[..., 2]) > 0)
+    if f"joints/{nearest.name}" in columns:
+        labelled |= finite & (np.nan_to_num(people.column(f"joints/{nearest.name}")[..., 3]) > 0)
+    names = _common(skeleton, nearest)
+    keypoints = np.zeros((len(people), len(skeleton), 3))
+    marked = np.concatenate((np.where(labelled[..., None], found[..., :2], 0), labelled[..., None]), -1)
+    keypoints[:, skeleton.indices(names)] = marked[:, nearest.indices(names)]
+    return keypoints
+
+
+def _common(one: Skeleton, other: Skeleton) -> list[str]:
+    return [name for name in one.joint_names if name in other]
+
+
+def with_keypoints(people: People, skeleton: Skeleton) -> People:
+    """Those with enough labelled joints of this skeleton."""
+    return people.taken(keypoints_of(people, skeleton)[..., 2].sum(1) >= _FEWEST_JOINTS)

@@ -23,6 +23,7 @@ class ModelEntry:
     presets  name → (the recipe's options, the loop's)
     needs_data  False: the recipe makes its own examples and takes None for the cache
     use      the command that shows what the weights do; {run} and {data} stand for the folders
+    several  whether the recipe takes a list of caches
     rounds   whether `lab.recipes.NAME.rounds` trains what `make` gives, in the place of the common loop
     """
 
@@ -32,6 +33,7 @@ class ModelEntry:
     help: str
     needs_data: bool = True
     use: str = ""
+    several: bool = False
     rounds: bool = False
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
@@ -98,6 +100,7 @@ _ENTRIES = (
         "DEFORM_PRESETS",
         "images to bodies, from 2-D keypoints and dense correspondences alone",
         use="hpc evaluate deform-and-learn --data {data} --weights {run}",
+        several=True,
         rounds=True,
     ),
     ModelEntry(

@@ -33,7 +33,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     _Examples,
     _Inputs,
 )
-from humanpose_cli.lab.recipes.people import split_people
+from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of, split_people
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, texture_charts
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions, orthonormal
 
@@ -48,7 +48,7 @@ def people(tmp_path_factory):
     folder = painted_cache(
         tmp_path_factory.mktemp("people") / "cache", count=5, maps=("persons", "parts", "correspondence")
     )
-    return split_people(folder, ["box"])[0]
+    return JoinedPeople.of(split_people(folder, ["box"])[0])
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_pixels_show_the_vertices_that_the_evidence_names(people, evidence):
     boxes = people.column("box")
     for number in range(2):
         person = people.example(number, (), image=False).person
-        sample = people.cache.sample(int(people.images[number]))
+        sample = people.parts[0].cache.sample(int(people.parts[0].images[number]))
         rotations = torch.from_numpy(person.poses).view(1, 24, 3)
         mesh = (
             body.pose(
@@ -114,8 +114,9 @@ def test_evidence_of_a_person_depends_on_nobody_else(people, evidence):
 def test_what_a_cache_lacks_is_named(people, tmp_path):
     with pytest.raises(InputError, match="lacks dense correspondences"):
         DeformAndLearn(painted_cache(tmp_path / "cache", count=5))
-    with pytest.raises(InputError, match="expected coco17, found smpl24"):
-        gather_evidence(people, default_body(), COCO17, 8, "labels", 0)
+    no_keypoints = painted_cache(tmp_path / "none", count=5, lacks=("keypoints",))
+    with pytest.raises(InputError, match="lacks keypoints, expected coco17, found none"):
+        keypoints_of(split_people(no_keypoints, ["box"])[0], COCO17)
 
 
 def test_charts_name_vertices_in_maps_and_in_annotated_points(people):

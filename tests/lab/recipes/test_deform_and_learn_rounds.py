@@ -7,16 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.painted_people import painted_cache
+from helpers.painted_people import CocoPeople, painted_cache
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.recipes.deform_and_learn import recipe, rounds
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import gather_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DeformAndLearn, DeformTraining
 from humanpose_cli.lab.train.history import TrainingHistory
@@ -26,7 +28,7 @@ from humanpose_cli.lab.train.trainer import BEST, LAST
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
 from humanpose_cli.models.lifter.depth import DepthLifterOptions
-from humanpose_cli.networks.weights import read_weights
+from humanpose_cli.networks.weights import read_header, read_weights
 
 pytestmark = pytest.mark.slow
 
@@ -218,3 +220,69 @@ def test_its_network_is_evaluated_on_held_out_people(cache, whole):
     assert len(report.tables[0].rows) == 1  # the paper's figures are of other data
     with pytest.raises(UsageError, match="weights"):
         evaluate_regressor(selection, "", "cpu", no_progress, lambda: False)
+
+
+def test_unknown_keypoints_are_put_where_those_of_complete_people_say():
+    """The third joint is the middle of the two others, the fourth far from them."""
+    random = np.random.default_rng(0)
+    pairs = random.normal(size=(500, 2, 2))
+    complete = np.concatenate((pairs, pairs.mean(1, keepdims=True), random.normal(5, 0.1, (500, 1, 2))), 1)
+    known = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0]])
+    keypoints = np.concatenate((np.where(known[..., None] > 0, complete[:4], 0), known[..., None]), -1)
+    filled = rounds.with_probable(keypoints.astype(np.float32), complete.astype(np.float32))
+    np.testing.assert_allclose(filled[0], complete[0], atol=1e-6)
+    np.testing.assert_allclose(filled[1, :3], complete[1, :3], atol=0.01)
+    np.testing.assert_allclose(filled[1, 3], 5, atol=0.05)
+    np.testing.assert_allclose(filled[2], complete[2], atol=0.01)
+    np.testing.assert_allclose(filled[3], complete.mean(0), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coco") / "cache"
+    assert not build_cache(CocoPeople(count=6, splits=False), folder).failed
+    return folder
+
+
+def test_caches_of_other_skeletons_and_labels_are_learned_from_together(cache, coco, tmp_path):
+    """COCO's people have keypoints alone: twelve of SMPL's joints, neither correspondences nor joints in space."""
+    alone, plan = DeformAndLearn(cache, TINY, seed=1), DeformAndLearn([cache, coco], TINY, seed=1)
+    dense, sparse = plan.people.parts
+    assert (len(dense), len(dense) + len(sparse)) == (len(alone.people), len(plan.people))
+    assert {part.cache.header.source for part in plan.people.parts} == {"painted", "coco people"}
+    result = rounds.train_rounds(plan, LOOP, tmp_path, CPU)
+    assert result.finished
+    found = read_npz(tmp_path / "evidence.npz")
+    assert (found["vertices"][: len(dense)] >= 0).any(1).all()
+    assert (found["vertices"][len(dense) :] == -1).all()
+    names = [name for name in SMPL24.joint_names if name in COCO17]
+    assert len(names) == 12
+    np.testing.assert_array_equal(
+        found["keypoints"][len(dense) :, :, 2].sum(0), [len(sparse) * (name in names) for name in SMPL24.joint_names]
+    )
+    # People of the first cache are known by the same evidence as without the second.
+    gathered = gather_evidence(alone.people, alone.body, SMPL24, TINY.points, "labels", alone.seed)
+    for name, values in gathered.arrays.items():
+        np.testing.assert_array_equal(found[name][: len(dense)], values)
+    entry = json.loads((tmp_path / rounds.ROUNDS).read_text())[-1]
+    assert 0 < entry["registration"]["mpjpe_mm"] < 2000
+    assert np.isnan(true_joints(plan.people, SMPL24)[len(dense) :]).all()
+    # The run names both caches, and goes on with both alone.
+    training = read_header(tmp_path / BEST).training
+    assert [each["data"] for each in training["caches"]] == ["painted", "coco people"]
+    assert training["people"] == len(plan.people)
+    assert rounds.plan_rounds(DeformAndLearn([cache, coco], TINY, seed=1), LOOP, tmp_path).done == 2
+    with pytest.raises(InputError, match="is of a run with another"):
+        rounds.plan_rounds(alone, LOOP, tmp_path)
+
+
+def test_caches_that_cannot_be_learned_from_together_are_refused(cache, coco, tmp_path):
+    with pytest.raises(UsageError, match="data: names a cache twice"):
+        DeformAndLearn([cache, coco, cache], TINY)
+    with pytest.raises(InputError, match="lacks dense correspondences"):
+        DeformAndLearn([coco], TINY)
+    neither = painted_cache(tmp_path / "neither", count=5, lacks=("keypoints",))
+    with pytest.raises(InputError, match="lacks keypoints, expected smpl24, found none"):
+        DeformAndLearn([cache, neither], replace(TINY))
+    # A protocol that one of them has is that one's.
+    assert len(DeformAndLearn([cache, coco], replace(TINY, protocol="painted")).people.parts) == 2

@@ -1,5 +1,7 @@
 """What is known about people without any 3-D label: 2-D keypoints, and which pixel shows which vertex of the body.
 
+People of a cache without dense correspondences have keypoints alone.
+
 People stand in square crops around their boxes. Positions are in halves of the crop's side, −1 to 1, x right, y down:
 the image units of `ScaledPose`, in which a person upright is about as large as in metres.
 """
@@ -20,7 +22,7 @@ from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import Example
-from humanpose_cli.lab.recipes.people import People
+from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices
 
 Quality = Literal["labels", "degraded", "none"]
@@ -36,7 +38,7 @@ _LIMBS = (("hip", "knee", "ankle", "foot"), ("shoulder", "elbow", "wrist", "hand
 class PeopleEvidence:
     """Of N people in their crops; J joints of a skeleton, P correspondences.
 
-    rows       (N,) rows of the cache's people
+    rows       (N,) rows of the people in their caches
     keypoints  (N, J, 3) x, y and 1, or 0 where not known
     points     (N, P, 2) x, y of pixels
     vertices   (N, P) int32 the vertex of the body that each shows, −1 where there are fewer pixels
@@ -91,7 +93,7 @@ def person_crop(box: NDArray[Any], size: int, view: ViewChange | None = None) ->
 
 
 def gather_evidence(
-    people: People,
+    people: JoinedPeople,
     body: Body,
     skeleton: Skeleton,
     count: int,
@@ -104,15 +106,15 @@ def gather_evidence(
     count    correspondences of each person, drawn from the pixels that show them
     nearest  finds the body's vertices in charts: correspondences are those of DensePose's output or annotations in the
              cache then, not of its maps of vertices
-    InputError where keypoints of this skeleton are not known, or correspondences are with another body.
+    InputError where a cache has no keypoints for this skeleton (`keypoints_of`), or correspondences with another body.
     """
     errors = CorrespondenceErrors(body) if quality == "degraded" else None
     count = 0 if quality == "none" else count
-    labelled = _labelled_keypoints(people, skeleton)
+    labelled = people.values(lambda some: keypoints_of(some, skeleton))
     boxes = people.column("box")
     keypoints, points, vertices = [], [], []
-    for number, row in enumerate(people.rows.tolist()):
-        random = np.random.default_rng((seed, row))
+    for number, identity in enumerate(people.seeds.tolist()):
+        random = np.random.default_rng((seed, *identity))
         crop = person_crop(boxes[number], 2)  # two pixels a side: a pixel is a unit
         flat_joints = labelled[number].astype(np.float32)
         flat_joints[:, :2] = np.where(flat_joints[:, 2:] > 0, crop.points(flat_joints[:, :2]) - 1, 0)
@@ -120,8 +122,8 @@ def gather_evidence(
         if not count:
             continue
         example = people.example(number, ("correspondence" if nearest is None else "densepose", "persons"), image=False)
-        _check_body(example, body)
         if nearest is None:
+            _check_body(example, body)
             pixels, shown = visible_vertices(example, count, random)
         else:
             pixels, shown = charted_vertices(example, count, nearest, random)
@@ -132,8 +134,9 @@ def gather_evidence(
         flat[: len(pixels)], index[: len(shown)] = crop.points(pixels) - 1, shown
         points.append(flat)
         vertices.append(index)
+    rows = people.seeds[:, 0]
     surface = np.reshape(points, (len(people), count, 2)), np.reshape(vertices, (len(people), count))
-    return PeopleEvidence(people.rows, np.array(keypoints), surface[0].astype(np.float32), surface[1].astype(np.int32))
+    return PeopleEvidence(rows, np.array(keypoints), surface[0].astype(np.float32), surface[1].astype(np.int32))
 
 
 def visible_vertices(
@@ -174,22 +177,8 @@ def charted_vertices(
 def _check_body(example: Example, body: Body) -> None:
     """InputError where a map's vertices are those of another body."""
     named = example.person.body
-    if named and named.partition("-")[0] != body.name.partition("-")[0]:
+    if named and "correspondence" in example.maps and named.partition("-")[0] != body.name.partition("-")[0]:
         raise InputError(example.name, "has correspondences with another body", expected=body.name, got=named)
-
-
-def _labelled_keypoints(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
-    """(N, J, 3) pixels, and 1 where known: joints that a source projects from space are, where they are hidden too."""
-    column = f"keypoints/{skeleton.name}"
-    if column not in people.cache.people:
-        had = ", ".join(name.split("/")[1] for name in people.cache.people if name.startswith("keypoints/")) or "none"
-        raise InputError(people.cache.path, "lacks keypoints", expected=skeleton.name, got=had)
-    found = people.column(column).astype(np.float64)
-    finite = np.isfinite(found).all(-1)
-    labelled = finite & (np.nan_to_num(found[..., 2]) > 0)
-    if f"joints/{skeleton.name}" in people.cache.people:
-        labelled |= finite & (np.nan_to_num(people.column(f"joints/{skeleton.name}")[..., 3]) > 0)
-    return np.concatenate((np.where(labelled[..., None], found[..., :2], 0), labelled[..., None]), -1)
 
 
 class CorrespondenceErrors:

@@ -16,7 +16,7 @@ from torch import Tensor
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, scaled_to_bones
-from humanpose_cli.lab.recipes.people import People
+from humanpose_cli.lab.recipes.people import JoinedPeople
 
 
 class JointErrors(NamedTuple):
@@ -48,12 +48,9 @@ def canonical_length(body: ScaledBody, skeleton: Skeleton) -> float:
     return float(bone_lengths(body, skeleton).sum())
 
 
-def true_joints(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
-    """(N, J, 3) metres, camera axes; NaN where not known."""
-    column = f"joints/{skeleton.name}"
-    if column not in people.cache.people:
-        return np.full((len(people), len(skeleton), 3), np.nan)
-    found = people.column(column).astype(np.float64)
+def true_joints(people: JoinedPeople, skeleton: Skeleton) -> NDArray[np.float64]:
+    """(N, J, 3) metres, camera axes; NaN where not known. Joints of another skeleton lie elsewhere and do not count."""
+    found = people.column(f"joints/{skeleton.name}").astype(np.float64)
     return np.where(found[..., 3:] > 0, found[..., :3], np.nan)
 
 

@@ -23,18 +23,21 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.augmentation import ColourChange, change_colour
-from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, Quality, ViewChange, person_crop
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.lab.recipes.people import (
+    LABELS,
+    JoinedPeople,
     People,
     people_in,
     split_people,
     spread_out,
     training_protocol,
     visible_people,
+    with_keypoints,
 )
 from humanpose_cli.lab.train.recipe import (
     Phase,
@@ -105,7 +108,11 @@ class DeformTraining(Options):
         unset="the cache's maps of vertices (of rendered or Mosh bodies)",
     )
     points: int = option(128, "Correspondences of each person.", minimum=1)
-    skeleton: str = option("smpl24", "Skeleton of the keypoints.", choices=tuple(SKELETONS))
+    skeleton: str = option(
+        "smpl24",
+        "Skeleton of the keypoints. A cache without it gives the joints of another skeleton that have the same names.",
+        choices=tuple(SKELETONS),
+    )
     body: str = option("default", "default or smpl:FILE, whose vertices the correspondences name.")
     learning_rate: float = option(1e-4, "Of the network, Adam.", above=0)
     backbone: str = option("", "Weights of the ResNet to begin with, as for `NbfTraining`.", unset="random weights")
@@ -113,7 +120,7 @@ class DeformTraining(Options):
     registered_together: int = option(64, "People of one batch of the registration.", minimum=1)
     visible: float = option(0.5, "Minimum share of a person's joints that are visible.", minimum=0, maximum=1)
     people: int = option(0, "People to learn from at most, spread evenly; 0 for all.", minimum=0)
-    protocol: str = option("", "Protocol of the cache.", unset="its usual one")
+    protocol: str = option("", "Protocol of the caches that have it; others have their usual one.", unset="usual one")
     held_out: int = option(512, "People that the network is measured on, at most.", minimum=1)
 
     def __post_init__(self) -> None:
@@ -156,32 +163,60 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
 class DeformAndLearn:
     """What a run learns from, and with which body. All people outside the split "train" are held out: nothing is
     chosen by their errors.
+
+    data  a cache, or several; those without dense correspondences contribute keypoints, as long as one has them
     """
 
     name, criterion = MODEL, "mpjpe_mm"
 
-    def __init__(self, data: Path | str, options: DeformTraining | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        data: Path | str | Sequence[Path | str],
+        options: DeformTraining | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
         self.options, self.seed = options or DeformTraining(), seed
         if self.options.backbone:
             _backbone_file(self.options)  # a refusal comes now, not behind the first round's lifter
         self.body, self.skeleton = load_body(self.options.body), SKELETONS[self.options.skeleton]
         self.nearest: NearestVertices | None = None
-        needs = list(self.options.network.labels)
         if self.options.charts:
             self.nearest = NearestVertices(read_densepose_charts(Path(self.options.charts), self.body))
-            if not open_cache(data).labels.get("people/surface_points", 0):
-                needs.append("densepose")
-        elif self.options.correspondence != "none":
-            needs.append("correspondence")
-        people, held_out = split_people(data, needs, protocol=self.options.protocol)
-        protocol = training_protocol(people.cache, self.options.protocol)
-        if "test" in people.cache.splits.get(protocol, ()):
-            others = [split for split in people.cache.splits[protocol] if split != "train"]
-            parts = [people_in(data, needs, protocol, split) for split in others]
+        caches = [open_cache(path) for path in ([data] if isinstance(data, Path | str) else data)]
+        if len({cache.path.resolve() for cache in caches}) < len(caches):
+            raise UsageError("data", "names a cache twice")
+        self._dense_label = "densepose" if self.options.charts else "correspondence"
+        parts = [self._of_cache(cache, caches) for cache in caches]
+        people, held_out = (JoinedPeople.of(*(part[side] for part in parts)) for side in (0, 1))
+        self.people = spread_out(people, self.options.people)
+        self.held_out = spread_out(held_out, self.options.held_out)
+
+    def _of_cache(self, cache: Cache, caches: Sequence[Cache]) -> tuple[People, People]:
+        """A cache's people to learn from, and those held out."""
+        dense = self.options.correspondence != "none" and self._has_correspondences(cache)
+        needs, protocol = list(self.options.network.labels), self.options.protocol
+        annotated = self.options.charts and cache.labels.get("people/surface_points", 0)
+        refused = self.options.correspondence != "none" and not any(map(self._has_correspondences, caches))
+        if refused or (dense and not annotated):
+            needs.append(self._dense_label)
+        if protocol not in cache.splits and any(protocol in other.splits for other in caches):
+            protocol = ""
+        people, held_out = split_people(cache.path, needs, protocol=protocol)
+        protocol = training_protocol(cache, protocol)
+        if "test" in cache.splits.get(protocol, ()):
+            others = [split for split in cache.splits[protocol] if split != "train"]
+            parts = [people_in(cache.path, needs, protocol, split) for split in others]
             columns = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "indices", "rows"))
-            held_out = People(people.cache, *columns)
-        self.people = spread_out(self._chosen(people), self.options.people)
-        self.held_out = spread_out(self._chosen(held_out), self.options.held_out)
+            held_out = People(cache, *columns)
+        chosen = [self._chosen(some) for some in (people, held_out)]
+        if not dense:  # keypoints are all there is
+            chosen = [with_keypoints(some, self.skeleton) for some in chosen]
+        return chosen[0], chosen[1]
+
+    def _has_correspondences(self, cache: Cache) -> bool:
+        columns = [LABELS[self._dense_label].column, *(["people/surface_points"] if self.options.charts else [])]
+        return any(cache.labels.get(column, 0) for column in columns)
 
     def _chosen(self, people: People) -> People:
         share = self.options.visible if "keypoints/smpl24" in people.cache.people else 0.0
@@ -207,12 +242,12 @@ class RoundData(NamedTuple):
     start             the network of the round before; None for the first
     """
 
-    people: People
+    people: JoinedPeople
     evidence: PeopleEvidence
     parameters: NDArray[np.float32]
     accepted: NDArray[np.bool_]
     depths: NDArray[np.float32]
-    held_out: People
+    held_out: JoinedPeople
     held_out_evidence: PeopleEvidence
     start: Path | None = None
 
@@ -220,7 +255,7 @@ class RoundData(NamedTuple):
 class _Inputs:
     """What a network sees of people: their crops, normalised, or the landmarks in them."""
 
-    def __init__(self, people: People, network: BodyRegressorOptions) -> None:
+    def __init__(self, people: JoinedPeople, network: BodyRegressorOptions) -> None:
         self.people, self.network, self.boxes = people, network, people.column("box")
         self.landmarks = people.column("detected") if network.inputs == "landmarks" else None
 
@@ -301,7 +336,7 @@ def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
 
 
 @torch.no_grad()
-def predict_people(network: BodyRegressor, people: People, batch_size: int) -> ScaledPose:
+def predict_people(network: BodyRegressor, people: JoinedPeople, batch_size: int) -> ScaledPose:
     """The network's bodies of people, on the CPU; it is in evaluation mode."""
     batches = held_out_batches(_Inputs(people, network.options), range(len(people)), batch_size)
     device = next(network.parameters()).device
@@ -339,7 +374,7 @@ class RegressorRecipe(Recipe[Any]):
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         data = self.data
-        check_batch(data.people.cache.path, len(data.people), options)
+        check_batch(data.people.path, len(data.people), options)
         make = _Examples(data, self.options.network, self.options.augmentation, self.skeleton, self._body)
         return BatchLoader(range(len(data.people)), make, options)
 

@@ -36,7 +36,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     predict_people,
 )
 from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, LifterData
-from humanpose_cli.lab.recipes.people import People
+from humanpose_cli.lab.recipes.people import JoinedPeople
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, TrainPlan, TrainResult, train
@@ -49,6 +49,7 @@ ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"
 _LIFTER_BATCH, _LIFTER_AVERAGE = 64, 0.995  # the game goes up and down; its running average less so
 _BATCH = 64  # people that a trained network looks at together
 _GATHERED = 256  # people whose evidence is kept at once
+_POSITION_NOISE = 0.01  # image units by which keypoints err; without it few people would not define the distribution
 _EVIDENCE = 0.1  # fraction of the work that is done before the first round
 _CURVES = {
     "network": "network, test people",
@@ -161,7 +162,7 @@ class _Run:
         self.report = part_of(self.progress, 0.5 * _EVIDENCE, _EVIDENCE)
         self.held_out = self._evidence("held-out.npz", self.plan.held_out)
 
-    def _evidence(self, name: str, people: People) -> PeopleEvidence:
+    def _evidence(self, name: str, people: JoinedPeople) -> PeopleEvidence:
         o = self.plan.options
 
         def gathered(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -244,7 +245,7 @@ class _Run:
         complete = [evidence.keypoints[evidence.complete, :, :2] for evidence in (self.evidence, self.held_out)]
         if min(map(len, complete)) < 1:
             remedy = "a skeleton all of whose joints the data labels"
-            raise InputError(self.plan.people.cache.path, "has no person with all keypoints", remedy=remedy)
+            raise InputError(self.plan.people.path, "has no person with all keypoints", remedy=remedy)
         bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
         data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
         steps = self.plan.options.lifter_steps
@@ -264,10 +265,11 @@ class _Run:
         lifter = DepthLifter.load(self._at("lifter") / LAST)
         rows = self.held_out.complete
         flat = self.held_out.keypoints[rows, :, :2]
-        space = np.concatenate((flat, lift(lifter, self.held_out)[rows, :, None]), -1)
-        return lift(lifter, self.evidence), self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
+        lifted, held_out = (lift(lifter, evidence, complete[0]) for evidence in (self.evidence, self.held_out))
+        space = np.concatenate((flat, held_out[rows, :, None]), -1)
+        return lifted, self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
 
-    def _errors(self, joints: NDArray[Any], people: People) -> dict[str, float]:
+    def _errors(self, joints: NDArray[Any], people: JoinedPeople) -> dict[str, float]:
         length = canonical_length(self.body, self.skeleton)
         return joint_errors(joints, true_joints(people, self.skeleton), self.skeleton, length).means()
 
@@ -367,14 +369,31 @@ class _Run:
         return TrainResult(done, rounds, finished, seconds, best, done, metrics, outputs, unit="rounds")
 
 
-def lift(lifter: DepthLifter, evidence: PeopleEvidence) -> NDArray[np.float32]:
-    """Depths (N, J) of keypoints, in image units, from the middle of the hips; unknown keypoints count as in the middle
-    of the known ones.
+def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Depths (N, J) of keypoints, in image units, from the middle of the hips.
+
+    complete  (M, J, 2) people all of whose keypoints are known, who say where the unknown ones of others probably are
     """
-    flat, labelled = torch.from_numpy(evidence.keypoints).split((2, 1), -1)
-    middle = (flat * labelled).sum(1, keepdim=True) / labelled.sum(1, keepdim=True).clamp_min(1)
+    points = torch.from_numpy(with_probable(evidence.keypoints, complete))
     with torch.no_grad():
-        return np.asarray(lifter.lift(torch.where(labelled > 0, flat, middle)).numpy(), np.float32)
+        return np.asarray(lifter.lift(points).numpy(), np.float32)
+
+
+def with_probable(keypoints: NDArray[np.float32], complete: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, J, 2) keypoints (N, J, 3) with the unknown joints at their expectation, given those that are known.
+
+    The expectation is that of a normal distribution with the mean and the covariance of complete people (M, J, 2).
+    """
+    points = keypoints[..., :2].reshape(len(keypoints), -1).astype(np.float64)
+    labelled = np.repeat(keypoints[..., 2] > 0, 2, axis=1)
+    sample = complete.reshape(len(complete), -1).astype(np.float64)
+    mean = sample.mean(0)
+    covariance = (sample - mean).T @ (sample - mean) / len(sample) + _POSITION_NOISE**2 * np.eye(len(mean))
+    for pattern in np.unique(labelled[~labelled.all(1)], axis=0):
+        rows = (labelled == pattern).all(1)
+        weights = np.linalg.solve(covariance[np.ix_(pattern, pattern)], covariance[np.ix_(pattern, ~pattern)])
+        points[np.ix_(rows, ~pattern)] = mean[~pattern] + (points[np.ix_(rows, pattern)] - mean[pattern]) @ weights
+    return points.reshape(*keypoints.shape[:2], 2).astype(np.float32)
 
 
 def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
