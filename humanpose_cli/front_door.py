@@ -24,8 +24,10 @@ from humanpose_cli.fitting.options import (
 )
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
+from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.refining.correspondences import charted_points
+from humanpose_cli.refining.displacements import refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
 from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
 from humanpose_cli.refining.refiner import Refiner
@@ -101,6 +103,8 @@ def refine(
     densepose: Path | str | None = None,
     charts: Path | str | None = None,
     textures: Mapping[int, np.ndarray] | None = None,
+    save_displacements: Path | str | None = None,
+    displacement_frames: int = 100,
     body: Body | None = None,
     device: str = "auto",
     precision: Precision = "auto",
@@ -113,6 +117,9 @@ def refine(
     frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
     weights         of the network that compares: a file, or a run of hpc train refiner; "": the shipped one
     textures        of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames
+    save_displacements  file, NAME.displacements.npz, for the displacements between the textured fit and the frames;
+                    a contact sheet of each person is written beside it, and `DisplacementFile` reads it; None: none
+    displacement_frames  frames of a clip whose displacements are written, at most, spread evenly
     body            needed for a SMPL fit that came from a file
     progress        True draws a bar on stderr; a function is called with (done, total or None, unit)
 
@@ -126,4 +133,19 @@ def refine(
         surface = charted_points(loaded.body_model(body), points, charted)
     made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
     with made as refiner, progress_of(progress) as report:
-        return refiner.refine(loaded, found, body=body, textures=textures, progress=report)
+        if save_displacements is None:
+            return refiner.refine(loaded, found, body=body, textures=textures, progress=report)
+        path = Path(save_displacements)
+        with removed_on_failure([path, *(sheet_path(path, track) for track in loaded.tracks)]):
+            refined, sheets = refine_with_displacements(
+                refiner,
+                loaded,
+                found,
+                path,
+                max_frames=displacement_frames,
+                body=body,
+                textures=textures,
+                progress=report,
+            )
+            write_together(sheets)
+        return refined

@@ -12,6 +12,7 @@ from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
     ComputeFlags,
+    DisplacementFlags,
     Focal,
     Frames,
     Inputs,
@@ -74,6 +75,7 @@ class FitWork:
     make: Callable[[], Fitter]
     video_codec: Literal["h264", "vp9"]
     refiner: Refiner | None = None
+    displacement_frames: int = 100
 
     @cached_property
     def fitter(self) -> Fitter:
@@ -102,6 +104,7 @@ class FitWork:
         else:
             from humanpose_cli.refining.items import fit_and_refine, refined_summary, refinement_hint
 
+            made["displacement_frames"] = self.displacement_frames
             fit, outputs = fit_and_refine(self.fitter, self.refiner, item.payload, item.outputs, **made)
             summary = refined_summary(fit)
             self.session.reporter.info_once(refinement_hint(fit))
@@ -157,6 +160,7 @@ def fit(
     evidence: EvidenceFlags,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
+    displacements: DisplacementFlags,
     overlay: Annotated[bool, _OVERLAY] = True,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
@@ -181,6 +185,8 @@ def fit(
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
     evidence.check(method, refine=refine)
+    if displacements.save_displacements and not refine:
+        raise UsageError("save_displacements", "is of no use without `refine`")
     check_body(body)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
@@ -194,10 +200,12 @@ def fit(
     with ExitStack() as stack:
         refiner = None
         if refine:
-            from humanpose_cli.refining.items import page_path
+            from humanpose_cli.refining.items import refinement_outputs
             from humanpose_cli.refining.refiner import Refiner
 
-            items = [replace(item, outputs=(*item.outputs, page_path(item.outputs[0]))) for item in items]
+            saved = displacements.save_displacements
+            more = [refinement_outputs(item.outputs[0], page=True, displacements=saved) for item in items]
+            items = [replace(item, outputs=(*item.outputs, *new)) for item, new in zip(items, more, strict=True)]
             refiner = stack.enter_context(
                 Refiner(threads=compute.threads, device=compute.device, precision=compute.precision)
             )
@@ -210,7 +218,7 @@ def fit(
             loading.join()  # so that it is no part of the first item's seconds
             return made
 
-        work = FitWork(session, out, make, video_codec, refiner)
+        work = FitWork(session, out, make, video_codec, refiner, displacements.displacement_frames)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFlags()
         usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
@@ -219,7 +227,7 @@ def fit(
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay, "video_codec": video_codec}
         recorded["weights"] = recorded.pop("network")  # as the flag is called
         if refiner is not None:
-            recorded["refine"] = refiner.identity
+            recorded["refine"] = {**refiner.identity, **displacements.recorded}
         recall = work.recall if session.json else None
         readable = any(item.error is None for item in items)  # else no network is loaded
         return flags.run(

@@ -24,6 +24,7 @@ from humanpose_cli.core.options import Options, infos
 from humanpose_cli.fitting.options import EvidenceFiles, FitOptions
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import refuse_pipes
+from humanpose_cli.refining.options import DisplacementOutputs
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
@@ -221,6 +222,19 @@ FitSmplx = Annotated[
 DensePose = Annotated[Path | None, of(EvidenceFiles, "densepose")]
 DensePoseCharts = Annotated[Path | None, of(EvidenceFiles, "charts")]
 BodyOption = Annotated[str, of(FitOptions, "body")]
+
+
+@dataclass(frozen=True)
+class DisplacementFlags:
+    """What is written of a refinement's displacements, as one parameter."""
+
+    save_displacements: Annotated[bool, of(DisplacementOutputs, "save_displacements")] = False
+    displacement_frames: Annotated[int, of(DisplacementOutputs, "displacement_frames")] = 100
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a ledger knows of it: nothing where none are written, as in earlier runs."""
+        return {"displacements": self.displacement_frames} if self.save_displacements else {}
 
 
 def body_option(text: str) -> Any:

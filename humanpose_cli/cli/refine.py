@@ -14,6 +14,7 @@ from humanpose_cli.cli.options import (
     ComputeFlags,
     DensePose,
     DensePoseCharts,
+    DisplacementFlags,
     FitCamera,
     FitSmplx,
     OutOrFile,
@@ -66,6 +67,7 @@ _PAGE = option(
     examples=(
         "hpc refine clip.mp4.fit.npz --frames clip.mp4",
         "hpc refine fits/ --frames clips/ --out refined",
+        "hpc refine clip.mp4.fit.npz --frames clip.mp4 --save-displacements",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
     ),
 )
@@ -85,16 +87,18 @@ def refine(
     smplx: FitSmplx = None,
     overlay: Annotated[bool, _OVERLAY] = True,
     page: Annotated[bool, _PAGE] = True,
+    *,
+    displacements: DisplacementFlags,
     out: OutOrFile = Path("hpc-out/refine"),
     video_codec: VideoCodecOption = "h264",
-    *,
     compute: ComputeFlags,
 ) -> CommandResult:
     """Move fitted bodies onto the pixels of their frames.
 
     Writes a fit file (NAME.fit.npz), an overlay, a page (NAME.refined.html), and the texture of each person
-    (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so,
-    and only as far; the fit file records where and how far.
+    (NAME.person0.texture.png) for each fit; with --save-displacements also NAME.displacements.npz, and a contact sheet
+    of each person (NAME.person0.displacements.jpg). A body is moved only where its silhouette overlaps the person
+    better so, and only as far; the fit file records where and how far.
     """
     from humanpose_cli.networks.weights import find_weights
 
@@ -126,7 +130,9 @@ def refine(
     from humanpose_cli.refining.refiner import Refiner
 
     options = session.tune(RefineOptions(correspondence, prior))
-    tasks = fits_with_frames(paths, list(found), out, overlay=overlay, page=page)
+    tasks = fits_with_frames(
+        paths, list(found), out, overlay=overlay, page=page, displacements=displacements.save_displacements
+    )
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
         for each in tasks
@@ -139,6 +145,8 @@ def refine(
         surface, points = charted_points(load_body(body), densepose, charts), points_identity(densepose, charts)
     session.reporter.step(0, None, "loading models")
     with Refiner(options, weights=weights, surface=surface, **vars(compute)) as refiner:
+        if displacements.save_displacements:
+            refiner.check_displacements()
 
         def work(item: Item) -> Outcome:
             task: FitWithFrames = item.payload
@@ -147,11 +155,12 @@ def refine(
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             step = session.reporter.step
             written: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
+            written["displacement_frames"] = displacements.displacement_frames
             refined, outputs = refine_fit(refiner, fit, item.outputs, **written)
             session.reporter.info_once(refinement_hint(refined))
             return Outcome(outputs, refined_summary(refined))
 
-        recorded: dict[str, Any] = {**refiner.identity, **points}
+        recorded: dict[str, Any] = {**refiner.identity, **points, **displacements.recorded}
         recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)

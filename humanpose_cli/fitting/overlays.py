@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -21,6 +22,7 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoCodec, VideoWriter, prefetch
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
+_FILL = 0.46  # of a side view: share of its side from the middle to the farthest point
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
 
 
@@ -35,6 +37,24 @@ def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
         )
     assert posed.vertices is not None
     return posed.vertices
+
+
+def side_view(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
+    """Bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
+
+    fits     surfaces (P, V, 3), metres in camera axes, of one or several fits; the first ones are in the middle. Rows
+             that are not finite draw nothing
+    colours  of each fit, as numbers of tracks
+    """
+    centre = fits[0].mean((0, 1))
+    offset = torch.cat(tuple(fits)) - centre
+    turned = torch.stack((offset[..., 2], offset[..., 1], -offset[..., 0]), -1)  # depth to the right
+    reach = max(float(turned[..., :2].abs().nan_to_num(0).max()), 0.5)
+    distance = 20 * reach  # far away: nearly without perspective
+    turned[..., 2] += distance
+    camera = Camera.of_image((size, size), _FILL * size * distance / reach)
+    ids = [colour for colour, people in zip(colours, fits, strict=True) for _ in people]
+    return draw_overlay(np.full((size, size, 3), 128, np.uint8), turned, body.faces, camera, track_ids=ids)
 
 
 def overlay_image(body: Body, record: FitRecord, pixels: np.ndarray, frame: int = 0) -> np.ndarray:

@@ -59,7 +59,7 @@ class Frame:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-OUTPUT_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4")
+OUTPUT_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4", ".texture.png", ".displacements.jpg")
 """Endings of the images and videos that commands write: inside folders they are results, not inputs."""
 
 

@@ -91,6 +91,51 @@ def _archive(path: Path, data: bytes | None = None) -> zipfile.ZipFile:
         raise InputError(path, "is no .npz file", got=got, remedy="copy or make it again") from error
 
 
+class NpzArchive:
+    """An `.npz` file that stays open, for arrays that are read one after the other; a context manager.
+
+    data  the part of the file that is the archive; None for all of it
+
+    InputError for what is no such file.
+    """
+
+    def __init__(self, path: Path | str, data: bytes | None = None) -> None:
+        self.path = Path(path)
+        self._archive = _archive(self.path, data)
+        self._packed = self.path.stat().st_size if data is None else len(data)
+        self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the arrays."""
+        return frozenset(self._members)
+
+    def read(self, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """The arrays of `names` that it has, or all of them. InputError as `read_npz`."""
+        wanted = {name: member for name, member in self._members.items() if names is None or name in names}
+        _refuse_bomb(self.path, sum(member.file_size for member in wanted.values()), self._packed)
+        arrays: dict[str, np.ndarray] = {}
+        for name, member in wanted.items():
+            try:
+                with reading(self.path), self._archive.open(member) as file:
+                    arrays[name] = _read_array(self.path, name, file, member.file_size)
+                    file.read()  # to the end, where the checksum is compared
+            except _ZIP_MALFORMED as error:
+                what = f"{self.path} ({name})"
+                raise InputError(what, f"is damaged ({error})", remedy="copy or make it again") from error
+        return arrays
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+
+    def __enter__(self) -> NpzArchive:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+
 def read_npz(
     path: Path | str, names: Collection[str] | None = None, *, data: bytes | None = None
 ) -> dict[str, np.ndarray]:
@@ -101,21 +146,8 @@ def read_npz(
     InputError for pickled objects, damage (checksums are compared), arrays that need more than `MAX_BYTES` or, above
     256 MiB, fifty times what the file has, or no such file.
     """
-    path = Path(path)
-    arrays: dict[str, np.ndarray] = {}
-    with _archive(path, data) as archive:
-        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-        wanted = {name: member for name, member in members.items() if names is None or name in names}
-        packed = path.stat().st_size if data is None else len(data)
-        _refuse_bomb(path, sum(member.file_size for member in wanted.values()), packed)
-        for name, member in wanted.items():
-            try:
-                with reading(path), archive.open(member) as file:
-                    arrays[name] = _read_array(path, name, file, member.file_size)
-                    file.read()  # to the end, where the checksum is compared
-            except _ZIP_MALFORMED as error:
-                raise InputError(f"{path} ({name})", f"is damaged ({error})", remedy="copy or make it again") from error
-    return arrays
+    with NpzArchive(path, data) as archive:
+        return archive.read(names)
 
 
 def refuse_bomb(path: Path) -> None:

@@ -23,13 +23,16 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import write_together
+from humanpose_cli.io.atomic import removed_on_failure, write_together
+from humanpose_cli.io.displacement_files import DISPLACEMENTS_SUFFIX
 from humanpose_cli.io.fit_files import FIT_SUFFIX, fit_bytes
 from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.io.video import VideoCodec
+from humanpose_cli.refining.displacements import displacements_path, refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.options import DisplacementOutputs
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 
 PAGE_SUFFIX = ".refined.html"
@@ -40,7 +43,7 @@ _FITTED = 0.3  # fraction of the work on an item that is done when it is fitted
 class FitWithFrames:
     """A file of fits, the inputs that its frames are in, and the files that its refinement is written to.
 
-    outputs  the fit file, then the overlay and the page if they are wanted
+    outputs  the fit file, then the overlay, the page and the displacements if they are wanted
     error    why it cannot be refined
     """
 
@@ -66,7 +69,13 @@ def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
 
 
 def fits_with_frames(
-    paths: Sequence[Path], inputs: Sequence[InputItem], out: Path, *, overlay: bool = True, page: bool = True
+    paths: Sequence[Path],
+    inputs: Sequence[InputItem],
+    out: Path,
+    *,
+    overlay: bool = True,
+    page: bool = True,
+    displacements: bool = False,
 ) -> list[FitWithFrames]:
     """Which frames belong to which fits.
 
@@ -80,8 +89,7 @@ def fits_with_frames(
     for name, path, problem in named:
         found, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
         outputs = _outputs(name, found, out, overlay)
-        if page:
-            outputs = (*outputs, page_path(outputs[0]))
+        outputs = (*outputs, *refinement_outputs(outputs[0], page=page, displacements=displacements))
         result.append(FitWithFrames(path, found, outputs, error))
     return result
 
@@ -141,6 +149,13 @@ def page_path(fit: Path) -> Path:
     return fit.with_name(_stem(fit) + PAGE_SUFFIX)
 
 
+def refinement_outputs(fit: Path, *, page: bool, displacements: bool) -> tuple[Path, ...]:
+    """What else is written beside a refined fit, as far as its names are known before: those wanted of page and file of
+    displacements.
+    """
+    return (*((page_path(fit),) if page else ()), *((displacements_path(fit),) if displacements else ()))
+
+
 def _stem(fit: Path) -> str:
     return os.fspath(fit.name).removesuffix(".npz").removesuffix(".fit")
 
@@ -169,36 +184,47 @@ def refine_fit(
     outputs: Sequence[Path],
     *,
     texture: Path | None = None,
+    displacement_frames: int = DisplacementOutputs().displacement_frames,
     video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
     """Refine a fit that knows its frames, and write it with its textures, then what else there are paths for: the
-    overlay, and the page that shows the fit before and after.
+    overlay, the page that shows the fit before and after, and the displacements with their contact sheets.
 
     texture  as `read_textures` takes it; None: textures are made and written where refinement needs them
-    Returns the refined fit and all files written.
+    Returns the refined fit and all files written; where it fails, nothing new is left.
     """
     assert fit.images is not None, "`FitWithFrames.read` gives its frames"
     frames = FitFrames(fit, fit.images, in_order=True)
+    fields = next((path for path in outputs[1:] if path.name.endswith(DISPLACEMENTS_SUFFIX)), None)
+    drawn = [path for path in outputs[1:] if path != fields]
     textures, made = None, {}
-    if texture is not None:
-        textures = read_textures(texture, fit, outputs[0])
-    elif refiner.needs_textures and len(fit):
-        textures = refiner.textures(fit, frames, progress=part_of(progress, 0, 0.15))
-        made = {texture_path(outputs[0], track): texture_png(image, fit.body) for track, image in textures.items()}
-    refined = refiner.refine(fit, frames, textures=textures, progress=part_of(progress, 0.15, 0.75))
-    write_together({**made, outputs[0]: fit_bytes(refined)})
-    written = [outputs[0], *made]
-    for number, path in enumerate(outputs[1:]):
-        share = 0.25 / len(outputs[1:])
-        drawing = part_of(progress, 0.75 + share * number, 0.75 + share * (number + 1))
-        if path.name.endswith(PAGE_SUFFIX):
-            title = f"{_stem(outputs[0])}, refined"
-            write_comparison_page(path, fit, refined, frames.read(), title=title, progress=drawing)
+    named = [texture_path(outputs[0], track) for track in fit.tracks]
+    named += [sheet_path(fields, track) for track in fit.tracks] if fields else []
+    with removed_on_failure([*outputs, *named]):
+        if texture is not None:
+            textures = read_textures(texture, fit, outputs[0])
+        elif refiner.needs_textures and len(fit):
+            textures = refiner.textures(fit, frames, progress=part_of(progress, 0, 0.15))
+            made = {texture_path(outputs[0], track): texture_png(image, fit.body) for track, image in textures.items()}
+        refining = part_of(progress, 0.15, 0.75)
+        sheets: dict[Path, bytes] = {}
+        if fields is None:
+            refined = refiner.refine(fit, frames, textures=textures, progress=refining)
         else:
-            refined.save_overlay(path, drawing, video_codec=video_codec)
-        written.append(path)
-    return refined, tuple(written)
+            refined, sheets = refine_with_displacements(
+                refiner, fit, frames, fields, max_frames=displacement_frames, textures=textures, progress=refining
+            )
+        write_together({**sheets, **made, outputs[0]: fit_bytes(refined)})
+        for number, path in enumerate(drawn):
+            share = 0.25 / len(drawn)
+            drawing = part_of(progress, 0.75 + share * number, 0.75 + share * (number + 1))
+            if path.name.endswith(PAGE_SUFFIX):
+                title = f"{_stem(outputs[0])}, refined"
+                write_comparison_page(path, fit, refined, frames.read(), title=title, progress=drawing)
+            else:
+                refined.save_overlay(path, drawing, video_codec=video_codec)
+    return refined, (outputs[0], *made, *drawn, *((fields,) if fields else ()), *sheets)
 
 
 def refinement_hint(fit: Fit) -> str:
@@ -214,6 +240,7 @@ def fit_and_refine(
     item: InputItem,
     outputs: Sequence[Path],
     *,
+    displacement_frames: int = DisplacementOutputs().displacement_frames,
     video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
@@ -221,7 +248,8 @@ def fit_and_refine(
     journal = journal_of(item, outputs[0], fitter.identity)
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
     rest = part_of(progress, _FITTED, 1)
-    result = refine_fit(refiner, fit, outputs, video_codec=video_codec, progress=rest)
+    written: dict[str, Any] = {"displacement_frames": displacement_frames, "video_codec": video_codec}
+    result = refine_fit(refiner, fit, outputs, **written, progress=rest)
     if journal is not None:
         journal.remove()
     return result

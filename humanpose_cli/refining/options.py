@@ -34,6 +34,20 @@ class AlignmentWeights(Options):
 
 
 @dataclass(frozen=True)
+class DisplacementOutputs(Options):
+    """What is written of the displacements between textured renderings and photographs."""
+
+    save_displacements: bool = option(
+        False,
+        "Write the displacement fields between the textured fit and the photographs, and a contact sheet of each "
+        "person; for flow and network.",
+    )
+    displacement_frames: int = option(
+        100, "Frames of a clip whose displacements are written, at most, spread evenly.", minimum=1, value="N"
+    )
+
+
+@dataclass(frozen=True)
 class RefineOptions(Options):
     """What a refinement depends on."""
 

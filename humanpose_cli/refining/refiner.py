@@ -9,12 +9,12 @@ photograph, after which every track is solved, and one to decide what is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, ove
 from humanpose_cli.refining.correspondences import (
     ChartedPoints,
     Correspondence,
+    Displacements,
     FlowCorrespondence,
     NetworkCorrespondence,
     SurfacePoints,
@@ -76,6 +77,11 @@ def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
         raise UsageError("densepose", "is missing", expected="DensePose's output on the frames")
     if available and kind != "densepose":
         raise UsageError("densepose", "is of no use", got=f"correspondence {kind}", remedy="densepose")
+
+
+OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView], Displacements, Tensor], None]
+"""Called with rows (P,) of a fit, their crops, the displacements from the fit to the photographs, and where the bodies
+are drawn (P, 1, S, S), frame by frame, in batches."""
 
 
 class _FramePeople(NamedTuple):
@@ -151,6 +157,12 @@ class Refiner:
         """Whether the photographs are compared with textured renderings."""
         return self.options.correspondence in ("flow", "network")
 
+    def check_displacements(self) -> None:
+        """UsageError unless it finds displacements of the renderings' pixels."""
+        if self._correspondence is None:
+            got = f"correspondence {self.options.correspondence}, which compares no images"
+            raise UsageError("save_displacements", "finds nothing to save", got=got, remedy="flow or network")
+
     def textures(
         self, fit: Fit, frames: FitFrames, *, body: Body | None = None, progress: Progress = no_progress
     ) -> dict[int, NDArray[np.uint8]]:
@@ -175,16 +187,21 @@ class Refiner:
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
         progress: Progress = no_progress,
+        on_displacements: OnDisplacements | None = None,
     ) -> Fit:
         """The fit with every person moved onto the pixels if that aligns better; `options` report what was accepted.
 
         frames    those of the fit, see `AnyFrames`
         body      of the fit, if it came from a file
         textures  as `textures` returns them; None: made from the frames
+        on_displacements  receives those of the first round
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
-        return self.compared(*frames_of_fit(fit, frames), body=body, textures=textures, progress=progress)[1]
+        found = frames_of_fit(fit, frames)
+        return self.compared(
+            *found, body=body, textures=textures, progress=progress, on_displacements=on_displacements
+        )[1]
 
     def compared(
         self,
@@ -194,6 +211,7 @@ class Refiner:
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
         progress: Progress = no_progress,
+        on_displacements: OnDisplacements | None = None,
     ) -> tuple[Fit, Fit]:
         """All bodies moved, and the part of that which `refine` keeps."""
         if not len(fit):
@@ -217,7 +235,8 @@ class Refiner:
                 _pull_to_vertices(moved, body, self._surface, surface, rig, pulls, self.options.weights.pixel_noise)
             if self._correspondence is not None:
                 people = self._people(moved, frames, body, reading, f"frames of round {number}")
-                self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls)
+                keep = on_displacements if number == 1 else None
+                self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls, keep)
             moved = self._solved(fit, moved, body, rig, pulls, part_of(progress, start + 0.6 * share, start + share))
         return moved, self._kept(fit, moved, frames, body, part_of(progress, 0.8, 1))
 
@@ -260,6 +279,7 @@ class Refiner:
         rig: LandmarkRig,
         textures: Mapping[int, NDArray[np.uint8]],
         pulls: _Pulls,
+        on_displacements: OnDisplacements | None = None,
     ) -> None:
         """Pulls surface points by the displacements between textured renderings and photographs, in place."""
         assert self._correspondence is not None
@@ -273,6 +293,8 @@ class Refiner:
             # Pixels that another person covers say nothing of this one.
             hidden = torch.from_numpy(np.stack([view.hidden for view in people.views]))
             found = found._replace(confidence=found.confidence.masked_fill(hidden[:, None], 0))
+            if on_displacements is not None:
+                on_displacements(people.rows, people.views, found, rendering.mask.cpu())
             shift, confidence = surface.displacements(rendering, found)
             drawn = _points(fit, people.rows, rig)[:, points]
             for i, (row, view) in enumerate(zip(people.rows, people.views, strict=True)):

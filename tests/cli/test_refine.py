@@ -12,6 +12,7 @@ import skimage.data
 
 import humanpose_cli as hp
 from humanpose_cli.cli.main import main
+from humanpose_cli.io.displacement_files import DisplacementFile
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
 
@@ -80,6 +81,44 @@ def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tm
     first, second = (read_fit(tmp_path / name / "astronaut.png.fit.npz") for name in ("a", "b"))
     assert np.abs(first.joints3d - second.joints3d).max() < 0.02
     assert hpc(*line, "--out", str(tmp_path / "a")).details["status"] == "skipped"
+
+
+def test_displacements_are_outputs_like_the_others(hpc, photos, tmp_path):
+    line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), "--no-overlay", "--no-page", *FAST)
+    line = (*line, "--out", str(tmp_path), "--json")
+    saving = (*line, "--save-displacements")
+    names = [
+        "astronaut.png.fit.npz",
+        "astronaut.png.person0.texture.png",
+        "astronaut.png.displacements.npz",
+        "astronaut.png.person0.displacements.jpg",
+    ]
+    assert hpc(*line).code == 0
+    refused = hpc(*saving)
+    assert refused.code == 2
+    assert "other options" in refused.err
+    ran = hpc(*saving, "--overwrite")
+    assert (ran.code, [Path(path).name for path in ran.details["outputs"]]) == (0, names)
+    with DisplacementFile(tmp_path / names[2]) as file:
+        assert (len(file), file.size, file.frame_names.tolist()) == (1, 128, ["astronaut.png"])
+        assert file[0].mask.any()
+    assert hpc(*saving).details["status"] == "skipped"
+    (tmp_path / names[3]).unlink()
+    again = hpc(*saving)
+    assert (again.code, again.details["status"], (tmp_path / names[3]).is_file()) == (0, "success", True)
+    found = hpc("fit", str(tmp_path), "--out", str(tmp_path / "fits"), "--dry-run")  # sheets and textures are no inputs
+    assert found.code == 3
+
+
+def test_displacements_need_images_that_are_compared(hpc, photos, tmp_path):
+    photo, out = str(photos / "photos" / "astronaut.png"), str(tmp_path / "out")
+    ran = hpc("fit", photo, "--save-displacements", "--out", out)
+    assert (ran.code, "--save-displacements: is of no use without --refine" in ran.err) == (2, True)
+    line = ("refine", str(photos / "fits"), "--frames", photo, "--out", out, "--save-displacements")
+    ran = hpc(*line, "--correspondence", "keypoints")
+    assert ran.code == 2
+    assert "--save-displacements: finds nothing to save" in ran.err
+    assert not Path(out).exists()
 
 
 def test_frames_that_are_not_there_are_named(hpc, photos, tmp_path):

@@ -33,6 +33,7 @@ from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseDump
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
+from humanpose_cli.io.displacement_files import DisplacementField, DisplacementFile, displacement_writer
 from humanpose_cli.io.foreign_fits import read_foreign as read_foreign_fit
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import open_inputs, read_list
@@ -88,6 +89,18 @@ def video(path: Path) -> None:
 
 def shard(path: Path) -> None:
     path.write_bytes(build_cache(OneSquare(), path.parent / "cache").folder.joinpath("shard-00000.h5").read_bytes())
+
+
+def displacements(path: Path) -> None:
+    mask, pixels = np.eye(16, dtype=bool), np.ones((2, 16, 16), np.float32)
+    with displacement_writer(path, ["a", "b"], np.array([[40, 30]] * 2), {"correspondence": "flow"}) as writer:
+        for frame in range(2):
+            writer.add(DisplacementField(0, frame, np.eye(2, 3), pixels, mask.astype(np.float32), mask))
+
+
+def every_displacement(path: Path) -> None:
+    with DisplacementFile(path) as file:
+        list(file)
 
 
 def mmpose(path: Path) -> None:
@@ -218,6 +231,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "boxes.csv": (lambda path: path.write_text("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
     "predictions.json": (predictions, read_predictions),
     "predictions.npz": (predictions, read_predictions),
+    "x.displacements.npz": (displacements, every_displacement),
     "x.safetensors": (weights, read_weights),
     "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_foreign),
     "checkpoint.pt": (checkpoint, lambda path: read_checkpoint(path, {"b": 2})),

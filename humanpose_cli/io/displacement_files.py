@@ -1,0 +1,272 @@
+"""The displacement file `NAME.displacements.npz`: where the pixels of rendered bodies lie in the photographs.
+
+One row a person and frame, in the order of the frames. F frames, N rows, square crops of S pixels. An `.npz` archive
+without pickles: the table's arrays (`COLUMNS`), and three arrays a row, `pixels_000000`, `confidence_000000` and
+`mask_000000`. It is written row by row and read row by row, so memory does not grow with the video.
+
+with DisplacementFile("clip.mp4.displacements.npz") as file:
+    for field in file:
+        positions, shifts, confidence = field.in_image()
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.io.npz_files import NpzArchive
+from humanpose_cli.io.value_limits import check_image_sizes
+
+DISPLACEMENTS_SUFFIX = ".displacements.npz"
+SCHEMA_VERSION = 1
+
+# name → shape (N rows, F frames) and type
+COLUMNS: dict[str, tuple[tuple[str | int, ...], str]] = {
+    "track_id": (("N",), "<i4"),
+    "frame_index": (("N",), "<i4"),
+    "crop_to_image": (("N", 2, 3), "<f8"),
+    "frame_names": (("F",), "<U"),
+    "image_size": (("F", 2), "<i4"),
+}
+_SCALARS = ("size", "settings")
+_VERSION = "displacements_version"
+_FIELDS = {"pixels": "<f2", "confidence": "<f2", "mask": "|b1"}
+_MAX_SIZE = 8192  # of a crop's side: far beyond any
+_MAX_CROP = 1e8  # of the numbers of a crop's map: far beyond those of any image
+_MAKE_AGAIN = "make it again with hpc refine --save-displacements"
+_LEVEL = 5  # of compression: higher levels take twice the time for 2 % of the size
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementField:
+    """The displacements of one person in one frame.
+
+    track, frame   number of the person, row of the frames
+    crop_to_image  (2, 3) from pixels of the crop to pixels of the image: A in the first two columns, then b
+    pixels         (2, S, S) float32 x, y, pixels of the crop: from where the body is drawn to where it is in the image
+    confidence     (S, S) float32 0…1, zero where the body is not drawn or another person is in front
+    mask           (S, S) bool, where the body is drawn
+    """
+
+    track: int
+    frame: int
+    crop_to_image: NDArray[np.float64]
+    pixels: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+    def in_image(
+        self, min_confidence: float = 0.0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Of the M pixels on the body with more confidence: positions (M, 2) and displacements (M, 2) in pixels of the
+        image, (0, 0) at its top-left corner, and confidence (M,).
+        """
+        rows, columns = np.nonzero(self.mask & (self.confidence > min_confidence))
+        matrix = self.crop_to_image
+        positions = np.stack((columns + 0.5, rows + 0.5), 1) @ matrix[:, :2].T + matrix[:, 2]
+        shifts = self.pixels[:, rows, columns].T.astype(np.float64) @ matrix[:, :2].T
+        return positions, shifts, self.confidence[rows, columns].astype(np.float64)
+
+
+class DisplacementWriter:
+    """Adds rows to a file that `displacement_writer` opened."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._tracks: list[int] = []
+        self._frames: list[int] = []
+        self._crops: list[NDArray[np.float64]] = []
+        self._size = 0
+
+    def add(self, field: DisplacementField) -> None:
+        """Write the next row; all rows have crops of one size."""
+        number, size = len(self._tracks), len(field.mask)
+        assert self._size in (0, size), "rows of one file have crops of one size"
+        self._size = size
+        for name, dtype in _FIELDS.items():
+            self._write(f"{name}_{number:06d}", getattr(field, name).astype(dtype))
+        self._tracks.append(field.track)
+        self._frames.append(field.frame)
+        self._crops.append(field.crop_to_image)
+
+    def _finish(self, frame_names: Sequence[str], image_size: NDArray[np.integer], settings: Mapping[str, Any]) -> None:
+        """Write the table."""
+        arrays = {
+            "track_id": np.array(self._tracks, "<i4"),
+            "frame_index": np.array(self._frames, "<i4"),
+            "crop_to_image": np.array(self._crops, "<f8").reshape(-1, 2, 3),
+            "frame_names": np.array([str(name) for name in frame_names], dtype=str),
+            "image_size": np.asarray(image_size, "<i4"),
+            "size": np.array(self._size, "<i4"),
+            "settings": np.array(json.dumps(dict(settings), ensure_ascii=False, sort_keys=True, allow_nan=False)),
+            _VERSION: np.array(SCHEMA_VERSION, "<i4"),
+        }
+        for name, array in arrays.items():
+            self._write(name, array)
+
+    def _write(self, name: str, array: NDArray[Any]) -> None:
+        member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+        member.create_system, member.external_attr = 3, 0o644 << 16  # as `atomic.npz_bytes`
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, array, allow_pickle=False)
+        self._archive.writestr(member, buffer.getvalue(), zipfile.ZIP_DEFLATED, _LEVEL)
+
+
+@contextmanager
+def displacement_writer(
+    path: Path | str,
+    frame_names: Sequence[str],
+    image_size: NDArray[np.integer],
+    settings: Mapping[str, Any],
+) -> Generator[DisplacementWriter, None, None]:
+    """Context: a writer, whose file appears under its name, complete, on a clean exit; otherwise it vanishes.
+
+    frame_names, image_size  (F,), and (F, 2) width and height, of the frames that rows refer to
+    settings                 JSON values of how displacements were found
+    Errors as `atomic_path`.
+    """
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        writer = DisplacementWriter(archive)
+        yield writer
+        writer._finish(frame_names, image_size, settings)
+
+
+class DisplacementFile:
+    """A displacement file that is open for reading; a context manager. Rows are read when they are asked for.
+
+    track_id       (N,) int32 number of each row's person
+    frame_index    (N,) int32 row of the frames
+    crop_to_image  (N, 2, 3) float64 from pixels of a row's crop to pixels of the image
+    frame_names    (F,) str, as in the fit file
+    image_size     (F, 2) int32 width, height in pixels
+    size           S, pixels of a crop's side; 0 without rows
+    settings       how displacements were found: the refinement's options
+
+    InputError for a file that is none, damaged, pickled or inconsistent (it names the array), or written by a newer
+    version of this program; also when a row is read that is damaged.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._archive = NpzArchive(self.path)
+        try:
+            arrays = self._read_table()
+        except BaseException:
+            self._archive.close()
+            raise
+        self.track_id, self.frame_index = arrays["track_id"], arrays["frame_index"]
+        self.crop_to_image, self.frame_names = arrays["crop_to_image"], arrays["frame_names"]
+        self.image_size, self.size = arrays["image_size"], int(arrays["size"])
+
+    def _read_table(self) -> dict[str, NDArray[Any]]:
+        _check_version(self.path, self._archive.read({_VERSION}).get(_VERSION))
+        arrays = self._archive.read({*COLUMNS, *_SCALARS})
+        missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
+        if missing:
+            self._refuse("the file", f"lacks {', '.join(missing)}")
+        lengths: dict[str, int] = {}
+        for name, (pattern, dtype) in COLUMNS.items():
+            array, declared = arrays[name], np.dtype(dtype)
+            lengths.setdefault(str(pattern[0]), len(array) if array.ndim else -1)
+            self._check(name, array, (lengths[str(pattern[0])], *pattern[1:]), declared)
+        self._check("size", arrays["size"], (), np.dtype("<i4"))
+        self._check("settings", arrays["settings"], (), np.dtype("<U"))
+        self.settings = self._parsed(str(arrays["settings"]))
+        self._check_values(arrays)
+        return arrays
+
+    def _check_values(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        count, frames = len(arrays["track_id"]), len(arrays["frame_names"])
+        if count and not 1 <= int(arrays["size"]) <= _MAX_SIZE:
+            self._refuse("size", "is impossible", expected=f"1 to {_MAX_SIZE} pixels", got=str(arrays["size"]))
+        for name, limit in (("track_id", np.inf), ("frame_index", frames)):
+            if (arrays[name] < 0).any() or (arrays[name] >= limit).any():
+                self._refuse(name, "points outside", expected=f"0 to {limit - 1:.0f}" if frames else "none")
+        if (np.diff(arrays["frame_index"]) < 0).any():
+            self._refuse("frame_index", "goes back", expected="rows in the order of the frames")
+        if len(set(zip(arrays["track_id"].tolist(), arrays["frame_index"].tolist(), strict=True))) < count:
+            self._refuse("track_id", "repeats", expected="each person once a frame")
+        crops = arrays["crop_to_image"]
+        determinant = np.linalg.det(crops[:, :, :2]) if np.isfinite(crops).all() else np.zeros(1)
+        if not (np.abs(crops) <= _MAX_CROP).all() or not (np.abs(determinant) > 0).all():
+            self._refuse("crop_to_image", "holds impossible values", expected="maps that can be inverted")
+        check_image_sizes(arrays["image_size"], self.path)
+
+    def _check(self, name: str, array: NDArray[Any], shape: tuple[Any, ...], declared: np.dtype[Any]) -> None:
+        if array.shape != shape or array.dtype.kind != declared.kind:
+            expected = f"{shape} {declared.name}"
+            self._refuse(name, "has the wrong shape or type", expected=expected, got=f"{array.shape} {array.dtype}")
+
+    def _parsed(self, text: str) -> dict[str, Any]:
+        try:
+            settings = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(self.path, f"settings are no JSON ({error})", remedy=_MAKE_AGAIN) from error
+        if not isinstance(settings, dict):
+            self._refuse("settings", "are no JSON object")
+        return dict(settings)
+
+    def _refuse(self, name: str, problem: str, *, expected: str = "", got: str = "") -> None:
+        details = {key: value for key, value in (("expected", expected), ("got", got)) if value}
+        raise InputError(self.path, f"{name} {problem}", **details, remedy=_MAKE_AGAIN)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.track_id)
+
+    def __getitem__(self, row: int) -> DisplacementField:
+        """One row. IndexError outside of the rows, InputError for damage."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        row %= len(self)
+        names = {name: f"{name}_{row:06d}" for name in _FIELDS}
+        arrays = self._archive.read(names.values())
+        for name, stored in names.items():
+            if stored not in arrays:
+                self._refuse("the file", f"lacks {stored}")
+            shape = (2, self.size, self.size) if name == "pixels" else (self.size, self.size)
+            self._check(stored, arrays[stored], shape, np.dtype(_FIELDS[name]))
+        pixels, confidence = (arrays[names[name]].astype(np.float32) for name in ("pixels", "confidence"))
+        if not np.isfinite(pixels).all():
+            self._refuse(names["pixels"], "holds values that are not finite")
+        if not ((confidence >= 0) & (confidence <= 1)).all():
+            self._refuse(names["confidence"], "holds impossible values", expected="0 to 1")
+        crop = np.asarray(self.crop_to_image[row], np.float64)
+        track, frame = int(self.track_id[row]), int(self.frame_index[row])
+        return DisplacementField(track, frame, crop, pixels, confidence, arrays[names["mask"]])
+
+    def __iter__(self) -> Iterator[DisplacementField]:
+        """The rows, in the order of the frames."""
+        return (self[row] for row in range(len(self)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+
+    def __enter__(self) -> DisplacementFile:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+
+def _check_version(path: Path, stored: NDArray[Any] | None) -> None:
+    if stored is None or stored.shape != () or stored.dtype.kind not in "iu":
+        expected = f"NAME{DISPLACEMENTS_SUFFIX}"
+        raise InputError(path, "is no displacement file", expected=expected, remedy=_MAKE_AGAIN)
+    if int(stored) != SCHEMA_VERSION:
+        newer = int(stored) > SCHEMA_VERSION
+        problem = "was written by a newer version of this program" if newer else "has an unknown schema version"
+        remedy = "run pip install --upgrade humanpose-cli" if newer else _MAKE_AGAIN
+        raise InputError(path, problem, expected=str(SCHEMA_VERSION), got=str(int(stored)), remedy=remedy)

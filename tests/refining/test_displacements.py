@@ -1,0 +1,138 @@
+"""The displacement fields of a refinement: those of a known shift, which frames are saved, and the contact sheets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.walking_person import CAMERA
+
+import humanpose_cli as hp
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.result import FrameSource
+from humanpose_cli.io.displacement_files import DisplacementFile
+from humanpose_cli.io.images import read_image
+from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from humanpose_cli.refining.displacements import displacements_path, refine_with_displacements, sheet_path
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.items import refine_fit, refinement_outputs
+from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.refiner import Refiner
+
+QUICK = RefineOptions(size=192, points=120, rounds=1)
+
+
+@pytest.fixture(autouse=True)
+def no_masks(monkeypatch):
+    """No silhouettes: the pose network finds nobody in a drawing this small."""
+    monkeypatch.setattr("humanpose_cli.refining.refiner.masks_of_rows", lambda fit, rows, *_: [None] * len(rows))
+
+
+def saved(walk, fit, folder: Path, options: RefineOptions = QUICK, max_frames: int = 9, **more):
+    path = folder / "a.displacements.npz"
+    with Refiner(options, **more) as refiner:
+        textures = refiner.textures(walk.fit(), FitFrames.of(fit, walk.frames))  # of the true bodies
+        frames = FitFrames.of(fit, walk.frames)
+        return refine_with_displacements(refiner, fit, frames, path, max_frames=max_frames, textures=textures)
+
+
+@pytest.mark.slow
+def test_the_field_of_a_body_that_is_shifted_is_the_shift(walk, tmp_path):
+    """The fit is 4 px to the right of the person and 2 px below."""
+    true = walk.fit()
+    moved = walk.trans + walk.trans[:, 2:] * torch.tensor([[4.0, 2.0, 0.0]]) / CAMERA.focal
+    fit = walk.fit(trans=moved)
+    saved(walk, fit, tmp_path)
+    with DisplacementFile(tmp_path / "a.displacements.npz") as file:
+        assert file.settings == Refiner(QUICK).identity
+        assert file.track_id.tolist() == [0] * 5
+        assert file.frame_index.tolist() == [0, 1, 2, 3, 4]
+        assert file.frame_names.tolist() == true.frame_names.tolist()
+        for row, field in enumerate(file):
+            positions, shifts, confidence = field.in_image(0.2)
+            assert len(positions) > 200
+            np.testing.assert_allclose(np.median(shifts, 0), [-4, -2], atol=0.5)
+            outline = CAMERA.project(body_vertices(walk.body, fit, np.array([row]))[0].numpy())
+            assert (positions >= outline.min(0) - 2).all()
+            assert (positions <= outline.max(0) + 2).all()
+            assert (confidence > 0.2).all()
+            assert field.confidence[~field.mask].max() == 0
+
+
+@pytest.mark.slow
+def test_saving_changes_no_result_and_a_sheet_shows_each_person(walk, tmp_path):
+    start = walk.off()
+    refined, sheets = saved(walk, start, tmp_path, max_frames=2)
+    with Refiner(QUICK) as refiner:
+        textures = refiner.textures(walk.fit(), FitFrames.of(start, walk.frames))
+        plain = refiner.refine(start, FitFrames.of(start, walk.frames), textures=textures)
+    np.testing.assert_array_equal(refined.poses, plain.poses)
+    with DisplacementFile(tmp_path / "a.displacements.npz") as file:
+        assert file.frame_index.tolist() == [0, 4]
+    assert list(sheets) == [tmp_path / "a.person0.displacements.jpg"]
+    (tmp_path / "sheet.jpg").write_bytes(sheets[tmp_path / "a.person0.displacements.jpg"])
+    sheet = read_image(tmp_path / "sheet.jpg").pixels
+    one = refined.select([0])
+    _, single = saved(walk, one, tmp_path)
+    (tmp_path / "sheet.jpg").write_bytes(next(iter(single.values())))
+    assert sheet.shape[0] - read_image(tmp_path / "sheet.jpg").pixels.shape[0] > 200  # one strip less
+
+
+@pytest.mark.slow
+def test_the_network_saves_the_rows_of_all_frames_in_a_batch(walk, tmp_path):
+    options = DisplacementOptions(crop=64, width=4)
+    file = tmp_path / "refiner.safetensors"
+    write_weights(file, DisplacementNetwork(options).state_dict(), WeightsHeader(MODEL, asdict(options)))
+    two = replace(QUICK, rounds=2)
+    saved(walk, walk.off(), tmp_path, two, weights=file, batch_size=4)
+    with DisplacementFile(tmp_path / "a.displacements.npz") as found:
+        assert found.frame_index.tolist() == [0, 1, 2, 3, 4]  # of the first round alone
+        assert all(np.abs(field.pixels).max() == 0 for field in found)  # its last layers are zero
+        assert all(field.confidence.max() > 0 for field in found)
+
+
+def test_what_compares_no_images_saves_nothing(walk, tmp_path):
+    path = tmp_path / "a.displacements.npz"
+    with pytest.raises(UsageError, match=r"save_displacements: finds nothing to save.*flow or network"):
+        hp.refine(walk.fit(), walk.frames, correspondence="keypoints", save_displacements=path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nobody_gives_a_file_without_rows(walk, tmp_path):
+    hp.refine(walk.fit().select([]), walk.frames, save_displacements=tmp_path / "a.displacements.npz")
+    with DisplacementFile(tmp_path / "a.displacements.npz") as file:
+        assert len(file) == 0
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", ["refine", "sheets", "page"])
+def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
+    targets = {
+        "refine": "humanpose_cli.refining.refiner.Refiner._solved",
+        "sheets": "humanpose_cli.refining.displacements._sheet",
+        "page": "humanpose_cli.refining.items.write_comparison_page",
+    }
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(targets[at], interrupted)
+    fit = replace(walk.off(), images=FrameSource(array=walk.frames))
+    path = tmp_path / "a.fit.npz"
+    with Refiner(QUICK) as refiner, pytest.raises(KeyboardInterrupt):
+        refine_fit(refiner, fit, (path, *refinement_outputs(path, page=True, displacements=True)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_of_what_lies_beside_a_fit():
+    fields = displacements_path(Path("x/clip.mp4.fit.npz"))
+    assert fields == Path("x/clip.mp4.displacements.npz")
+    assert sheet_path(fields, 3) == Path("x/clip.mp4.person3.displacements.jpg")
+    assert displacements_path(Path("out.npz")) == Path("out.displacements.npz")
+    assert sheet_path(Path("d.npz"), 0) == Path("d.person0.displacements.jpg")
