@@ -48,6 +48,17 @@ _TEXTURE = option(
     show_default=False,
 )
 _OVERLAY = option("--overlay/--no-overlay", "Draw the refined bodies over the frames.")
+_COMPARE = option(
+    "--compare FITS",
+    "Other fits of the same people for the page, such as a run with another --correspondence: a file, or a folder with "
+    "a fit file for each; may be repeated.",
+    show_default=False,
+)
+_TRUTH = option(
+    "--truth FITS",
+    "Fits of the true bodies for the page, which then shows errors: a file, or a folder with a fit file for each.",
+    show_default=False,
+)
 _PAGE = option(
     "--page/--no-page", "Write one HTML page a clip that shows the bodies and their errors before and after."
 )
@@ -68,6 +79,7 @@ _PAGE = option(
         "hpc refine clip.mp4.fit.npz --frames clip.mp4",
         "hpc refine fits/ --frames clips/ --out refined",
         "hpc refine clip.mp4.fit.npz --frames clip.mp4 --save-displacements",
+        "hpc refine clip.mp4.fit.npz --frames clip.mp4 --compare flow/ --truth truth.fit.npz",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
     ),
 )
@@ -87,6 +99,8 @@ def refine(
     smplx: FitSmplx = None,
     overlay: Annotated[bool, _OVERLAY] = True,
     page: Annotated[bool, _PAGE] = True,
+    compare: Annotated[list[Path] | None, _COMPARE] = None,
+    truth: Annotated[Path | None, _TRUTH] = None,
     *,
     displacements: DisplacementFlags,
     out: OutOrFile = Path("hpc-out/refine"),
@@ -111,6 +125,8 @@ def refine(
     if weights:
         find_weights(weights)
     _check_models(paths, body, smplx)
+    if (compare or truth) and not page:
+        raise UsageError("compare" if compare else "truth", "is of no use without the page")
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from humanpose_cli.batch.items import Item
@@ -130,9 +146,9 @@ def refine(
     from humanpose_cli.refining.refiner import Refiner
 
     options = session.tune(RefineOptions(correspondence, prior))
-    tasks = fits_with_frames(
-        paths, list(found), out, overlay=overlay, page=page, displacements=displacements.save_displacements
-    )
+    wanted: dict[str, Any] = {"compare": compare or (), "truth": truth}
+    wanted |= {"overlay": overlay, "page": page, "displacements": displacements.save_displacements}
+    tasks = fits_with_frames(paths, list(found), out, **wanted)
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
         for each in tasks
@@ -154,14 +170,17 @@ def refine(
             if "refinement" in fit.options:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             step = session.reporter.step
-            written: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
-            written["displacement_frames"] = displacements.displacement_frames
-            refined, outputs = refine_fit(refiner, fit, item.outputs, **written)
+            made: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
+            made["displacement_frames"] = displacements.displacement_frames
+            made["beside"] = task.read_beside(fit, body, smplx=smplx)
+            refined, outputs = refine_fit(refiner, fit, item.outputs, **made)
             session.reporter.info_once(refinement_hint(refined))
             return Outcome(outputs, refined_summary(refined))
 
         recorded: dict[str, Any] = {**refiner.identity, **points, **displacements.recorded}
         recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
+        if compare or truth:  # the files themselves belong to the items
+            recorded |= {"compare": [str(path) for path in compare or ()], "truth": truth and str(truth)}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)

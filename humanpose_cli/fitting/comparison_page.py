@@ -1,13 +1,15 @@
-"""Two fits of one clip as one HTML page: overlays before and after, a side view, and the course of their errors.
+"""Several fits of one clip as one HTML page: overlays, a side view, and the course of their errors.
 
-The page holds all of its images and needs nothing from outside: it opens offline and can be sent by mail. Of long clips
-some frames are shown, so that it stays below about 8 MB; the charts have every frame.
+Two of the fits at a time stand under a slider; of more than two, and with the truth, all overlays stand side by side
+as well. With the truth there are charts of the joints' errors. The page holds all of its images and needs nothing from
+outside: it opens offline and can be sent by mail. Of long clips some frames are shown, so that it stays below about
+8 MB; the charts have every frame.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +19,26 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, side_view
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, json_script, reduced
 from humanpose_cli.rendering.overlay import draw_overlay
+
+Floats = NDArray[np.float64]
 
 _DATA = Path(__file__).parent / "data"
 _MAX_FRAMES = 60  # shown of a clip
 _BUDGET = 5_600_000  # bytes of all JPEGs together; base64 makes a third more of them
 _SIDE, _SIDE_VIEW = 720, 260  # longer side of an overlay, and both of a side view, pixels
-_BEFORE_ID, _AFTER_ID = 1, 0  # tracks whose colours the two bodies of a side view have
+_COLOURS, _TRUE = (1, 0, 2, 4, 5), 3  # tracks whose colours the fits and the truth have
+_UNMATCHED = 50  # added to the tracks of people whom the first fit does not have
+_MIN_OVERLAP = 0.1  # of the boxes around two bodies, from which they can be one person's
 _WIDTH, _HEIGHT = 640, 90  # of a chart, in its own units
 _TIMELINE = (  # of pages with several frames
     '<div class=bar><button id=play aria-label="play">▶</button>'
@@ -39,84 +47,198 @@ _TIMELINE = (  # of pages with several frames
 _MOVED = 0.1  # of the refinement, from which a chart shows that it was kept
 
 
+TRUTH = "truth"
+"""What the page calls the true bodies."""
+
+
 @dataclass(frozen=True, eq=False)
 class Course:
-    """One figure over the frames of a track, before and after: (R,) each, NaN where unknown."""
+    """One figure over the frames of a track: (R,) of each fit, NaN where unknown."""
 
     name: str
     unit: str
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
+    values: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A fit on the page.
+
+    rows    (N,) its row for each row of the first fit, −1 where it lacks the person or the frame
+    frames  (F,) its frame for each of the first fit's, −1 where it lacks it
+    """
+
+    name: str
+    fit: Fit
+    rows: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    colour: int
+
+    @classmethod
+    def of(cls, name: str, fit: Fit, first: Fit, colour: int) -> _Shown:
+        frames = _frames_of(first, fit)
+        rows = matched_rows(first, fit)
+        if len(first) and not (rows >= 0).any():
+            raise UsageError(name, "shows none of the people", expected="fits of the people of one clip")
+        return cls(name, fit, rows, frames, colour)
+
+    @property
+    def refinement(self) -> Mapping[str, Any]:
+        """What the fit's options say of its tracks, by their numbers."""
+        tracks = self.fit.options.get("refinement", {}).get("tracks", {})
+        return tracks if isinstance(tracks, Mapping) else {}
+
+    def taken(self, values: NDArray[Any], rows: NDArray[np.integer]) -> Floats:
+        """Values of this fit's rows (M, ...) for rows (R,) of the first fit: (R, ...), NaN where it has none."""
+        own = self.rows[rows]
+        found = np.full((len(rows), *values.shape[1:]), np.nan)
+        found[own >= 0] = values[own[own >= 0]]
+        return found
+
+    def recorded(self, name: str, rows: NDArray[np.integer]) -> Floats:
+        """(R,) what its options record of a refinement, for rows of the first fit."""
+        values = np.full(len(self.fit), np.nan)
+        for track in self.fit.tracks:
+            report = self.refinement.get(str(track), {})
+            values[self.fit.rows_of(track)] = _column(report.get(name), len(self.fit.rows_of(track)))
+        return self.taken(values, rows)
 
 
 def write_comparison_page(
     path: Path | str,
-    before: Fit,
-    after: Fit,
+    fits: Mapping[str, Fit],
     frames: Iterable[tuple[int, NDArray[np.uint8]]],
     *,
+    truth: Fit | None = None,
     title: str = "",
     progress: Progress = no_progress,
 ) -> None:
     """Write the page completely or not at all.
 
-    before, after  fits of the same rows; what `after.options["refinement"]` says of accepted frames and overlaps is
-                   shown
-    frames         pairs of a frame's number in the fits and its pixels (H, W, 3), in order; they are not kept
+    fits    two or more by their names. The page has the people and frames of the first one; people of the others are
+            matched to these by their positions in the image, frames by their names. What the second one's
+            `options["refinement"]` says of accepted frames is shown
+    frames  pairs of a frame's number in the first fit and its pixels (H, W, 3), in order; they are not kept
+    truth   the true bodies, which errors are of; matched likewise
 
-    UsageError where the fits are not of the same people and frames.
+    UsageError where a fit shows none of the people.
     """
-    same = len(before) == len(after) and (before.track_id == after.track_id).all()
-    if not (same and (before.frame_index == after.frame_index).all()):
-        raise UsageError("after", "has other people or frames than before", expected="the rows of one clip")
-    body = (after if after.model else before).body_model()
-    shown = _shown_frames(before)
+    first = next(iter(fits.values()))
+    shown = [_Shown.of(name, fit, first, _COLOURS[i % len(_COLOURS)]) for i, (name, fit) in enumerate(fits.items())]
+    true = None if truth is None else _Shown.of(TRUTH, truth, first, _TRUE)
+    body = next((fit for fit in fits.values() if fit.model), first).body_model()
+    chosen = _shown_frames(first)
     images = []
     for done, (frame, pixels) in enumerate(frames, 1):
-        if frame in shown:
-            images.append(_images(before, after, pixels, frame, body, _BUDGET // max(len(shown), 1)))
-        progress(done, before.frame_count, "page frames")
-    tracks = [_Track.of(before, after, track) for track in before.tracks]
-    rate = before.frame_rate or DEFAULT_FRAME_RATE
+        if frame in chosen:
+            drawn = [*shown, *([true] if true else [])]
+            images.append(_images(drawn, pixels, frame, body, _BUDGET // max(len(chosen), 1)))
+        progress(done, first.frame_count, "page frames")
+    tracks = [_Track.of(shown, true, track) for track in first.tracks]
+    rate = first.frame_rate or DEFAULT_FRAME_RATE
     data = {
         "frames": images,
         "rate": rate,
-        "count": before.frame_count,
+        "count": first.frame_count,
         "tracks": [track.document() for track in tracks],
     }
-    text = _page(title or Path(path).stem, before, tracks, json_script(data), len(images))
+    text = _page(title or Path(path).stem, shown, true, tracks, json_script(data), len(images))
     write_text(path, text)
 
 
-def courses(before: Fit, after: Fit, track: int) -> list[Course]:
-    """What is known over the frames of a track: overlap with the silhouette, reprojection error, acceleration."""
-    rows = before.rows_of(track)
-    report = after.options.get("refinement", {}).get("tracks", {}).get(str(track), {})
-    found = []
-    overlaps = [_column(report.get(f"overlap_{when}"), len(rows)) for when in ("before", "after")]
-    if np.isfinite(overlaps).any():
-        found.append(Course("silhouette overlap", "", *overlaps))
-    errors = [
-        np.where(fit.keypoints2d[rows, :, 2].any(1), fit.reprojection_error[rows], np.nan).astype(np.float64)
-        for fit in (before, after)
-    ]
-    if np.isfinite(errors).any():  # fits of other programs come without keypoints
-        found.append(Course("reprojection error", "px", *errors))
-    if len(rows) > 2:
-        found.append(Course("acceleration", "mm/frame²", *(accelerations(fit, rows) for fit in (before, after))))
+def matched_rows(first: Fit, other: Fit) -> NDArray[np.int64]:
+    """(N,) the row of another fit that shows the person of each row of the first in the same frame; −1 for none.
+
+    Frames are matched by name, people by the overlap of the boxes around their joints: the two tracks that overlap most
+    over all frames first, then what these leave, so that people who cross are not exchanged.
+    """
+    frames = _frames_of(first, other)
+    boxes = [np.concatenate((fit.joints2d.min(1), fit.joints2d.max(1)), 1).astype(np.float64) for fit in (first, other)]
+    pairs: dict[tuple[int, int], list[tuple[int, int, float]]] = {}
+    for row, frame in enumerate(first.frame_index):
+        for candidate in other.rows_for(int(frames[frame])) if frames[frame] >= 0 else ():
+            overlap = float(box_overlap(boxes[0][row], boxes[1][candidate]))
+            if overlap >= _MIN_OVERLAP:
+                tracks = int(first.track_id[row]), int(other.track_id[candidate])
+                pairs.setdefault(tracks, []).append((row, int(candidate), overlap))
+    found, taken = np.full(len(first), -1), np.zeros(len(other), bool)
+    for pair in sorted(pairs.values(), key=lambda pair: -sum(overlap for *_, overlap in pair)):
+        for row, candidate, _ in pair:
+            if found[row] < 0 and not taken[candidate]:
+                found[row], taken[candidate] = candidate, True
     return found
 
 
-def accelerations(fit: Fit, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-    """(R,) millimetres a frame²: the joints' mean second difference in the world; NaN without both neighbours."""
-    frames = fit.frame_index[rows]
-    camera = fit.world_to_camera[frames].astype(np.float64)
-    joints = np.einsum("rji,rkj->rki", camera[:, :3, :3], fit.joints3d[rows] - camera[:, None, :3, 3])
-    result = np.full(len(rows), np.nan)
+def _frames_of(first: Fit, other: Fit) -> NDArray[np.int64]:
+    """(F,) the frame of another fit with the name of each of the first; −1 for none."""
+    at = {name: frame for frame, name in enumerate(other.frame_names.tolist())}
+    return np.array([at.get(name, -1) for name in first.frame_names.tolist()], np.int64)
+
+
+def _courses(shown: Sequence[_Shown], true: _Shown | None, rows: NDArray[np.integer]) -> list[Course]:
+    """What is known over rows of a track: errors of the joints, overlap with the silhouette, reprojection error,
+    acceleration.
+    """
+    found = []
+    if true is not None:
+        joints = true.taken(true.fit.joints3d, rows)
+        errors = [joint_errors(each.taken(each.fit.joints3d, rows), joints) for each in shown]
+        found.append(Course("joint error after Procrustes", "mm", tuple(aligned for aligned, _ in errors)))
+        found.append(Course("joint error about the pelvis", "mm", tuple(rooted for _, rooted in errors)))
+    # Only a refinement measures overlaps: the second fit's measured those of the first.
+    overlaps = [
+        shown[1].recorded("overlap_before", rows),
+        *(each.recorded("overlap_after", rows) for each in shown[1:]),
+    ]
+    if np.isfinite(overlaps).any():
+        found.append(Course("silhouette overlap", "", tuple(overlaps)))
+    errors_2d = [
+        each.taken(np.where(each.fit.keypoints2d[..., 2].any(1), each.fit.reprojection_error, np.nan), rows)
+        for each in shown
+    ]
+    if np.isfinite(errors_2d).any():  # fits of other programs come without keypoints
+        found.append(Course("reprojection error", "px", tuple(errors_2d)))
     if len(rows) > 2:
-        second = np.linalg.norm(joints[2:] - 2 * joints[1:-1] + joints[:-2], axis=-1).mean(1)
+        found.append(
+            Course("acceleration", "mm/frame²", tuple(_accelerations(each, shown[0].fit, rows) for each in shown))
+        )
+    return found
+
+
+def joint_errors(joints: Floats, true: Floats) -> tuple[Floats, Floats]:
+    """Mean distances in millimetres of joints (R, 24, 3) metres from the true ones, after Procrustes (rotation,
+    translation and scale) and with the pelvises on each other: (R,) each, NaN where either is unknown.
+    """
+    known = np.isfinite(joints).all((1, 2)) & np.isfinite(true).all((1, 2))
+    aligned, rooted = np.full(len(joints), np.nan), np.full(len(joints), np.nan)
+    if known.any():
+        found, right = (torch.from_numpy(values[known]).double() for values in (joints, true))
+        turned = procrustes_align(found, right)
+        aligned[known] = 1000 * (turned - right).norm(dim=-1).mean(1).numpy()
+        pelvis = SMPL24.index("pelvis")
+        offset = (found - found[:, [pelvis]]) - (right - right[:, [pelvis]])
+        rooted[known] = 1000 * offset.norm(dim=-1).mean(1).numpy()
+    return aligned, rooted
+
+
+def accelerations(joints: Floats, frames: NDArray[np.integer], camera: Floats) -> Floats:
+    """(R,) millimetres a frame²: the joints' mean second difference in the world; NaN without both neighbours.
+
+    joints  (R, 24, 3) metres, camera axes; frames (R,) their numbers; camera (R, 4, 4) world to camera
+    """
+    camera = camera.astype(np.float64)
+    world = np.einsum("rji,rkj->rki", camera[:, :3, :3], joints - camera[:, None, :3, 3])
+    result = np.full(len(frames), np.nan)
+    if len(frames) > 2:
+        second = np.linalg.norm(world[2:] - 2 * world[1:-1] + world[:-2], axis=-1).mean(1)
         result[1:-1] = np.where(frames[2:] - frames[:-2] == 2, 1000 * second, np.nan)
     return result
+
+
+def _accelerations(shown: _Shown, first: Fit, rows: NDArray[np.integer]) -> Floats:
+    """Of a fit in its own world, for rows of the first fit."""
+    cameras = shown.taken(shown.fit.world_to_camera[shown.fit.frame_index], rows)
+    return accelerations(shown.taken(shown.fit.joints3d, rows), first.frame_index[rows], cameras)
 
 
 def _column(values: Sequence[float | None] | None, count: int) -> NDArray[np.float64]:
@@ -135,12 +257,11 @@ class _Track:
     courses: Sequence[Course]
 
     @classmethod
-    def of(cls, before: Fit, after: Fit, track: int) -> _Track:
-        rows = before.rows_of(track)
-        report = after.options.get("refinement", {}).get("tracks", {}).get(str(track), {})
-        return cls(
-            track, before.frame_index[rows], _column(report.get("accepted"), len(rows)), courses(before, after, track)
-        )
+    def of(cls, shown: Sequence[_Shown], true: _Shown | None, track: int) -> _Track:
+        first = shown[0].fit
+        rows = first.rows_of(track)
+        accepted = shown[1].recorded("accepted", rows)
+        return cls(track, first.frame_index[rows], accepted, _courses(shown, true, rows))
 
     def document(self) -> dict[str, Any]:
         """As JSON values, for the read-out under the pointer."""
@@ -150,7 +271,7 @@ class _Track:
 
         return {
             "frames": self.frames.tolist(),
-            "courses": [[plain(course.before), plain(course.after)] for course in self.courses],
+            "courses": [[plain(values) for values in course.values] for course in self.courses],
         }
 
 
@@ -161,67 +282,99 @@ def _shown_frames(fit: Fit) -> frozenset[int]:
     return frozenset(frames[chosen].tolist())
 
 
-def _images(before: Fit, after: Fit, pixels: NDArray[np.uint8], frame: int, body: Body, budget: int) -> dict[str, Any]:
-    """A frame's overlays and side view as data URIs."""
-    side = jpeg_within(_side_view(before, after, frame, body), budget // 8)
-    rest, small = (budget - len(side)) // 2, reduced(pixels, _SIDE)
-    overlays = [jpeg_within(_overlay(fit, small, frame, body), rest) for fit in (before, after)]
-    uris = [data_uri(jpeg, "image/jpeg") for jpeg in (*overlays, side)]
+def _images(shown: Sequence[_Shown], pixels: NDArray[np.uint8], frame: int, body: Body, budget: int) -> dict[str, Any]:
+    """The overlays and side view of a frame of the first fit as data URIs."""
+    first = shown[0].fit
+    rows = first.rows_for(frame)
+    bodies = [_bodies(each, rows, body) for each in shown]
+    side = jpeg_within(side_view(body, bodies, [each.colour for each in shown], _SIDE_VIEW), budget // 8)
+    rest, small = (budget - len(side)) // len(shown), reduced(pixels, _SIDE)
+    overlays = [jpeg_within(_overlay(each, first, small, frame, body), rest) for each in shown]
     return {
         "frame": frame,
-        "name": str(before.frame_names[frame]),
-        "before": uris[0],
-        "after": uris[1],
-        "side": uris[2],
+        "name": str(first.frame_names[frame]),
+        "overlays": [data_uri(jpeg, "image/jpeg") for jpeg in overlays],
+        "side": data_uri(side, "image/jpeg"),
     }
 
 
-def _overlay(fit: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDArray[np.uint8]:
-    """The bodies of a frame over its reduced image."""
-    rows, camera = fit.rows_for(frame), fit.camera(frame)
+def _bodies(shown: _Shown, rows: NDArray[np.integer], body: Body) -> torch.Tensor:
+    """(R, V, 3) the surfaces of a fit for rows of the first, NaN where it has none."""
+    own = shown.rows[rows]
+    surfaces = torch.full((len(rows), len(body.template), 3), torch.nan)
+    if (own >= 0).any():
+        surfaces[torch.from_numpy(own >= 0)] = body_vertices(body, shown.fit, own[own >= 0])
+    return surfaces
+
+
+def _overlay(shown: _Shown, first: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDArray[np.uint8]:
+    """Everyone whom a fit has in a frame of the first fit over its reduced image, in the colours of the first fit's
+    people.
+    """
+    own = int(shown.frames[frame])
+    fit, rows = shown.fit, shown.fit.rows_for(own) if own >= 0 else np.zeros(0, int)
+    if not len(rows):
+        return small
+    matched = {int(shown.rows[row]): int(first.track_id[row]) for row in first.rows_for(frame)}
+    tracks = [matched.get(int(row), _UNMATCHED + int(fit.track_id[row])) for row in rows]
+    camera = fit.camera(own)
     view = camera.scaled(small.shape[1] / camera.size[0])
-    return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=fit.track_id[rows].tolist())
+    return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=tracks)
 
 
-def _side_view(before: Fit, after: Fit, frame: int, body: Body) -> NDArray[np.uint8]:
-    """The bodies of a frame from the person's side, the camera at the left edge: both fits in two colours."""
-    rows = before.rows_for(frame)
-    bodies = torch.cat([body_vertices(body, fit, rows) for fit in (before, after)])
-    roots = torch.from_numpy(before.joints3d[rows, 0])
-    centre = roots.mean(0)
-    offset = bodies - centre
-    turned = torch.stack((offset[..., 2], offset[..., 1], -offset[..., 0]), -1)  # depth to the right
-    reach = float(torch.maximum(turned[..., :2].abs().amax(), torch.tensor(0.5)))
-    distance = 20 * reach  # far away: nearly without perspective
-    turned[..., 2] += distance
-    focal = 0.46 * _SIDE_VIEW * distance / reach
-    blank = np.full((_SIDE_VIEW, _SIDE_VIEW, 3), 128, np.uint8)
-    colours = [_BEFORE_ID] * len(rows) + [_AFTER_ID] * len(rows)
-    return draw_overlay(blank, turned, body.faces, Camera.of_image((_SIDE_VIEW,) * 2, focal), track_ids=colours)
-
-
-def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, image_count: int) -> str:
+def _page(
+    title: str, shown: Sequence[_Shown], true: _Shown | None, tracks: Sequence[_Track], data: str, image_count: int
+) -> str:
+    fit = shown[0].fit
     kept = np.concatenate([track.accepted for track in tracks]) if tracks else np.zeros(0)
     finite = kept[np.isfinite(kept)]
     people = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'}"
     summary = f"{people} in one image" if fit.frame_count == 1 else f"{people} in {fit.frame_count} frames"
     if len(finite):
         summary += f" · {np.mean(finite):.0%} of the refinement kept"
-    colours = [f"--{name}:{css_colour(number)};" for name, number in (("before", _BEFORE_ID), ("after", _AFTER_ID))]
-    viewer, style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
-    viewer = viewer.format(timeline=_TIMELINE if image_count > 1 else "")
-    if not image_count:
-        viewer = "<p>No person was found.</p>\n"
-    content = viewer + "".join(_section(track, fit.frame_count) for track in tracks)
+    drawn = [*shown, *([true] if true else [])]
+    colours = "".join(f"--c{number}:{css_colour(each.colour)};" for number, each in enumerate(drawn))
+    style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    viewer = _viewer(drawn, timeline=image_count > 1) if image_count else "<p>No person was found.</p>\n"
+    content = viewer + "".join(_section(track, shown, fit.frame_count) for track in tracks)
     content += f"{data}<script>\n{script}</script>"
-    return html_page(title, summary, f":root{{{''.join(colours)}}}\n{style}", content)
+    return html_page(title, summary, f":root{{{colours}}}\n{style}", content)
 
 
-def _section(track: _Track, count: int) -> str:
+def _viewer(drawn: Sequence[_Shown], *, timeline: bool) -> str:
+    """The overlays under the slider, all of them side by side where there are more than two, and the side view."""
+    names = [html.escape(each.name) for each in drawn]
+    tags, every = [f"<span>{name}</span>" for name in names[:2]], ""
+    if len(names) > 2:
+        options = [
+            "".join(f"<option value={i}{' selected' * (i == chosen)}>{name}" for i, name in enumerate(names))
+            for chosen in (0, 1)
+        ]
+        tags = [
+            f"<select aria-label={side}>{text}</select>" for side, text in zip(("left", "right"), options, strict=True)
+        ]
+        every = "".join(
+            f'<figure><img data-fit={i} alt=""><figcaption>{_named(i, name)}</figcaption></figure>'
+            for i, name in enumerate(names)
+        )
+        every = f"<div class=every>{every}</div>\n"
+    key = ", ".join(_named(i, name) for i, name in enumerate(names))
+    template = (_DATA / "comparison.html").read_text("utf-8")
+    return template.format(left=tags[0], right=tags[1], timeline=_TIMELINE if timeline else "", every=every, key=key)
+
+
+def _named(number: int, name: str) -> str:
+    """The escaped name of a fit in its colour."""
+    return f"<b style=color:var(--c{number})>{name}</b>"
+
+
+def _section(track: _Track, shown: Sequence[_Shown], count: int) -> str:
     """A person's table and charts; of a single image there are no charts."""
     rows = "".join(
         f"<tr><th>{html.escape(course.name)}</th>"
-        + "".join(f"<td>{_number(values, course.unit)}</td>" for values in (course.before, course.after))
+        + "".join(
+            f"<td style=color:var(--c{i})>{_number(values, course.unit)}</td>" for i, values in enumerate(course.values)
+        )
         + "</tr>"
         for course in track.courses
     )
@@ -231,9 +384,10 @@ def _section(track: _Track, count: int) -> str:
     if count > 1:
         charts = "".join(_chart(track, number, count) for number in range(len(track.courses)))
         frames, statistic = f"{len(track.frames)} frames", "median"
+    names = "".join(f"<td>{_named(i, html.escape(each.name))}</td>" for i, each in enumerate(shown))
     return (
         f"<section><h2>Person {track.number}</h2>\n<p class=facts>{frames}{share}</p>\n"
-        f"<table><tr><th>{statistic}</th><td class=before>before</td><td class=after>after</td></tr>{rows}</table>\n"
+        f"<div class=table><table><tr><th>{statistic}</th>{names}</tr>{rows}</table></div>\n"
         f"{charts}</section>\n"
     )
 
@@ -248,8 +402,10 @@ def _number(values: NDArray[np.float64], unit: str) -> str:
 def _chart(track: _Track, number: int, count: int) -> str:
     """A course as SVG: frames to the right, stretches that were moved shaded, both lines on one scale."""
     course = track.courses[number]
-    both = np.concatenate((course.before, course.after))
-    finite = both[np.isfinite(both)]
+    joined = np.concatenate(course.values)
+    finite = joined[np.isfinite(joined)]
+    if not len(finite):
+        return ""
     low = 0.0 if course.unit else max(0.0, float(np.percentile(finite, 1)) - 0.05)
     high = max(float(np.percentile(finite, 99)) * (1.1 if course.unit else 1.0), low + 1e-3)
     x = (track.frames + 0.5) / count * _WIDTH
@@ -258,8 +414,8 @@ def _chart(track: _Track, number: int, count: int) -> str:
         for start, stop in _stretches(track, count)
     )
     lines = "".join(
-        f'<path class={name} d="{_line(x, (values - low) / (high - low), track.frames)}"/>'
-        for name, values in (("before", course.before), ("after", course.after))
+        f'<path style="stroke:var(--c{i})" d="{_line(x, (values - low) / (high - low), track.frames)}"/>'
+        for i, values in enumerate(course.values)
     )
     unit = f" [{course.unit}]" if course.unit else ""
     digits = 0 if high >= 10 else 2

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -42,12 +43,14 @@ def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
 def side_view(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
     """Bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
 
-    fits     surfaces (P, V, 3), metres in camera axes, of one or several fits; the first ones are in the middle. Rows
-             that are not finite draw nothing
+    fits     surfaces (P, V, 3), metres in camera axes, of one or several fits; NaN where one lacks a person. The first
+             one's are in the middle, and the others' pelvises on theirs: a difference of depth would dwarf all others
     colours  of each fit, as numbers of tracks
     """
-    centre = fits[0].mean((0, 1))
-    offset = torch.cat(tuple(fits)) - centre
+    pelvis = body.part_labels == SMPL24.index("pelvis")
+    middles = [surfaces[:, pelvis].mean(1, keepdim=True) for surfaces in fits]  # (P, 1, 3) each
+    offset = torch.cat([surfaces - middle for surfaces, middle in zip(fits, middles, strict=True)])
+    offset = offset + (middles[0] - middles[0].mean(0)).repeat(len(fits), 1, 1)
     turned = torch.stack((offset[..., 2], offset[..., 1], -offset[..., 0]), -1)  # depth to the right
     reach = max(float(turned[..., :2].abs().nan_to_num(0).max()), 0.5)
     distance = 20 * reach  # far away: nearly without perspective

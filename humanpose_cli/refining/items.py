@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.fitting.comparison_page import write_comparison_page
+from humanpose_cli.fitting.comparison_page import matched_rows, write_comparison_page
 from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.fitter import Fitter
@@ -45,21 +45,57 @@ class FitWithFrames:
 
     outputs  the fit file, then the overlay, the page and the displacements if they are wanted
     error    why it cannot be refined
+    compared, truth  files of other fits of the same people, and of the true bodies, which the page shows, too
     """
 
     path: Path
     inputs: tuple[InputItem, ...]
     outputs: tuple[Path, ...]
     error: HpcError | None = None
+    compared: tuple[Path, ...] = ()
+    truth: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that is read."""
-        return files_of_fit(self.path, self.inputs)
+        beside = (*self.compared, *([self.truth] if self.truth else []))
+        return (*files_of_fit(self.path, self.inputs), *(file for path in beside for file in files_of_fit(path, ())))
 
     def read(self, body: str | Body = "default", *, camera: Path | None = None, smplx: Path | None = None) -> Fit:
         """The fit, which knows its frames; arguments and errors as `read_fits`."""
         return read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
+
+    def read_beside(self, fit: Fit, body: str | Body = "default", *, smplx: Path | None = None) -> PageFits:
+        """What else the page shows beside the fit. InputError for a file without any of its people."""
+        others: dict[str, Fit] = {}
+        for path in self.compared:
+            other = self._read_like(fit, path, body, smplx)
+            label = fit_label(other, path)
+            others[label if label not in others else f"{label}, {path.parent.name or path.name}"] = other
+        return PageFits(others, None if self.truth is None else self._read_like(fit, self.truth, body, smplx))
+
+    def _read_like(self, fit: Fit, path: Path, body: str | Body, smplx: Path | None) -> Fit:
+        other = read_fits(path, body, self.inputs, smplx=smplx)
+        if len(fit) and (matched_rows(fit, other) < 0).all():
+            people = f"{len(other.tracks)} people elsewhere" if len(other) else "nobody"
+            raise InputError(path, f"shows none of the people of {self.path.name}", got=people)
+        return other
+
+
+@dataclass(frozen=True)
+class PageFits:
+    """Fits that a page shows beside those before and after, by their names, and the true bodies."""
+
+    others: Mapping[str, Fit] = field(default_factory=dict)
+    truth: Fit | None = None
+
+
+def fit_label(fit: Fit, path: Path) -> str:
+    """What a page calls a fit: how it was refined, the program it is of, or its file's name."""
+    settings = fit.options.get("refinement", {}).get("settings", {})
+    if settings.get("correspondence"):
+        return f"refined ({settings['correspondence']})"
+    return str(fit.options.get("program") or path.name)
 
 
 def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
@@ -76,12 +112,16 @@ def fits_with_frames(
     overlay: bool = True,
     page: bool = True,
     displacements: bool = False,
+    compare: Sequence[Path] = (),
+    truth: Path | None = None,
 ) -> list[FitWithFrames]:
     """Which frames belong to which fits.
 
     paths   files of fits, and folders of fit files
     inputs  one file of fits takes all; several are matched by their names: `a/clip.mp4.fit.npz` is of `a/clip.mp4`
     out     a folder, or the fit file's name
+    compare, truth  other fits and the true bodies for the page: files where there is one path, or folders with the fit
+            files of all
     InputError where the only path is missing.
     """
     named = fit_files(paths)
@@ -90,8 +130,28 @@ def fits_with_frames(
         found, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
         outputs = _outputs(name, found, out, overlay)
         outputs = (*outputs, *refinement_outputs(outputs[0], page=page, displacements=displacements))
-        result.append(FitWithFrames(path, found, outputs, error))
+        beside: dict[str, Any] = {}
+        try:
+            names = (name, outputs[0].name, *(item.key + FIT_SUFFIX for item in found))
+            beside["compared"] = tuple(_fit_beside(each, names, "compare", len(named)) for each in compare)
+            beside["truth"] = None if truth is None else _fit_beside(truth, names, "truth", len(named))
+        except InputError as missing:
+            error = error or missing
+        result.append(FitWithFrames(path, found, outputs, error, **beside))
+    protect(file for task in result for file in task.files)
     return result
+
+
+def _fit_beside(path: Path, names: Sequence[str], option: str, count: int) -> Path:
+    """The file of a fit's people in another run's folder, or the file itself where there is one fit."""
+    if not path.is_dir():
+        if count > 1:
+            raise UsageError(option, "is of one fit", got=f"{count} fits", remedy="a folder with a file for each")
+        return path
+    found = next((path / name for name in names if (path / name).is_file()), None)
+    if found is None and (list(path.rglob(f"*{FIT_SUFFIX}")) or count > 1):
+        raise InputError(path, "has no fits of this clip", expected=names[0])
+    return found or path  # a folder as TRAM writes it
 
 
 def inputs_of_fit(
@@ -185,6 +245,7 @@ def refine_fit(
     *,
     texture: Path | None = None,
     displacement_frames: int = DisplacementOutputs().displacement_frames,
+    beside: PageFits | None = None,
     video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
@@ -192,6 +253,7 @@ def refine_fit(
     overlay, the page that shows the fit before and after, and the displacements with their contact sheets.
 
     texture  as `read_textures` takes it; None: textures are made and written where refinement needs them
+    beside   what else the page shows
     Returns the refined fit and all files written; where it fails, nothing new is left.
     """
     assert fit.images is not None, "`FitWithFrames.read` gives its frames"
@@ -221,10 +283,20 @@ def refine_fit(
             drawing = part_of(progress, 0.75 + share * number, 0.75 + share * (number + 1))
             if path.name.endswith(PAGE_SUFFIX):
                 title = f"{_stem(outputs[0])}, refined"
-                write_comparison_page(path, fit, refined, frames.read(), title=title, progress=drawing)
+                _write_page(path, fit, refined, beside or PageFits(), frames, title, drawing)
             else:
                 refined.save_overlay(path, drawing, video_codec=video_codec)
     return refined, (outputs[0], *made, *drawn, *((fields,) if fields else ()), *sheets)
+
+
+def _write_page(
+    path: Path, fit: Fit, refined: Fit, beside: PageFits, frames: FitFrames, title: str, progress: Progress
+) -> None:
+    """The page that compares a fit with its refinement, and with others."""
+    after = fit_label(refined, path) if beside.others else "after"
+    others = {name if name != after else f"{name}, other": other for name, other in beside.others.items()}
+    compared = {"before": fit, after: refined, **others}
+    write_comparison_page(path, compared, frames.read(), truth=beside.truth, title=title, progress=progress)
 
 
 def refinement_hint(fit: Fit) -> str:

@@ -8,18 +8,21 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers.foreign_files import FRAMES, SIZE, camerahmr, known
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.fitting.comparison_page import accelerations, courses, write_comparison_page
+from humanpose_cli.fitting.comparison_page import accelerations, joint_errors, matched_rows, write_comparison_page
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.fit_files import COLUMNS
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
+from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 from humanpose_cli.rendering.html_page import jpeg_within
 
 
@@ -48,23 +51,35 @@ def frames(count: int = FRAMES) -> list[tuple[int, np.ndarray]]:
     return [(number, np.full((SIZE[1], SIZE[0], 3), 40 * number, np.uint8)) for number in range(count)]
 
 
+def data_of(page: str) -> dict[str, Any]:
+    """The values that the page's script reads."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1).replace("<\\/", "</"))
+
+
+def captions(page: str) -> list[str]:
+    """What its charts show."""
+    return re.findall(r"data-course=\"\d\"><figcaption>([^<\[]*?)(?: \[.*?\])?<output>", page)
+
+
 @pytest.mark.slow
 def test_the_page_is_whole_in_itself(fit: Fit, tmp_path: Path) -> None:
-    write_comparison_page(tmp_path / "page.html", fit, refined(fit), frames(), title="a <b> & c")
+    fits = {"before": fit, "after": refined(fit)}
+    write_comparison_page(tmp_path / "page.html", fits, frames(), title="a <b> & c")
     page = (tmp_path / "page.html").read_text()
     assert "<title>a &lt;b&gt; &amp; c</title>" in page
     assert not re.search(r"https?:|//\w", re.sub(r"base64,[\w+/=]+", "", page))
     assert "url(" not in page
     assert "@import" not in page
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1).replace("<\\/", "</"))
+    data = data_of(page)
     assert [frame["frame"] for frame in data["frames"]] == [0, 1, 2]
     for frame in data["frames"]:
-        for name, size in (("before", SIZE), ("after", SIZE), ("side", (260, 260))):
-            jpeg = base64.b64decode(frame[name].removeprefix("data:image/jpeg;base64,"))
+        for image, size in zip((*frame["overlays"], frame["side"]), (SIZE, SIZE, (260, 260)), strict=True):
+            jpeg = base64.b64decode(image.removeprefix("data:image/jpeg;base64,"))
             assert Image.open(io.BytesIO(jpeg)).size == size
     assert data["tracks"][0]["courses"][0] == [[0.7, None, 0.7], [0.8, None, 0.9]]
     assert "55% of the refinement kept" in page
-    assert "<td>4.0 px</td><td>2.0 px</td>" in page
+    assert "<td style=color:var(--c0)>4.0 px</td><td style=color:var(--c1)>2.0 px</td>" in page
+    assert "<select" not in page  # two fits need no choice
     assert page.count("class=accepted") == 3 * 2  # charts, stretches with the refused frame between them
 
 
@@ -76,7 +91,7 @@ def test_images_stay_within_their_budget() -> None:
 
 def test_nobody_gives_a_page_that_says_so(fit: Fit, tmp_path: Path) -> None:
     nobody = fit.select([])
-    write_comparison_page(tmp_path / "page.html", nobody, nobody, frames())
+    write_comparison_page(tmp_path / "page.html", {"before": nobody, "after": nobody}, frames(), truth=nobody)
     assert "No person was found" in (tmp_path / "page.html").read_text()
 
 
@@ -85,7 +100,7 @@ def test_a_page_of_one_image_has_nothing_to_play(fit: Fit, tmp_path: Path) -> No
         rows = [row for row in range(len(fit)) if fit.frame_index[row] < count]
         columns = [column for column, (shape, _) in COLUMNS.items() if shape[0] == "F"]
         some = replace(fit.select(rows), **{column: getattr(fit, column)[:count] for column in columns})
-        write_comparison_page(tmp_path / name, some, some, list(frames())[:count])
+        write_comparison_page(tmp_path / name, {"before": some, "after": some}, list(frames())[:count])
     image, clip = ((tmp_path / name).read_text("utf-8") for name in ("image.html", "clip.html"))
     for part in ("id=play", "<input id=frame", "<figure class=chart", "median"):
         assert (part in image, part in clip) == (False, True)
@@ -94,10 +109,89 @@ def test_a_page_of_one_image_has_nothing_to_play(fit: Fit, tmp_path: Path) -> No
     assert (image.count("<img id="), image.count("{timeline}")) == (3, 0)
 
 
-def test_fits_of_other_rows_are_refused(fit: Fit, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has other people or frames than before"):
-        write_comparison_page(tmp_path / "page.html", fit, fit.select([0, 1]), frames())
+def test_fits_without_any_of_the_people_are_refused(fit: Fit, tmp_path: Path) -> None:
+    elsewhere = replace(fit, joints2d=fit.joints2d + np.float32([0, 5000]))
+    other_clip = replace(fit, frame_names=np.array(["x", "y", "z"]))
+    for other in (elsewhere, other_clip, fit.select([])):
+        with pytest.raises(UsageError, match="other: shows none of the people"):
+            write_comparison_page(tmp_path / "page.html", {"before": fit, "other": other}, frames())
+        with pytest.raises(UsageError, match="truth: shows none of the people"):
+            write_comparison_page(tmp_path / "page.html", {"before": fit, "after": fit}, frames(), truth=other)
     assert not (tmp_path / "page.html").exists()
+
+
+def two_people(fit: Fit, swapped: bool = False) -> Fit:
+    """Track 0 of the fit, and its copy 300 px to the right as track 1; the other way round where they are swapped."""
+    shift = np.float32([300, 0])
+    columns = {}
+    for name in ROW_COLUMNS:
+        values = getattr(fit, name)
+        copy = values + shift if name == "joints2d" else values
+        columns[name] = np.concatenate((copy, values) if swapped else (values, copy))
+    columns["track_id"] = np.repeat(np.int32([0, 1]), len(fit))
+    return replace(fit, **columns)
+
+
+def test_people_are_matched_by_their_positions_and_frames_by_their_names(fit: Fit) -> None:
+    first, other = two_people(fit), two_people(fit, swapped=True)
+    assert matched_rows(first, other).tolist() == [3, 4, 5, 0, 1, 2]
+    part = other.select([1, 3, 4])
+    assert matched_rows(first, part).tolist() == [1, 2, -1, -1, 0, -1]
+    renamed = replace(other, frame_names=first.frame_names[::-1].copy())
+    assert matched_rows(first, renamed).tolist() == [5, 4, 3, 2, 1, 0]
+
+
+def test_people_who_cross_are_not_exchanged(fit: Fit) -> None:
+    """In the middle frame the other's boxes lie on the wrong people, a little; their tracks decide."""
+    first = two_people(fit)
+    joints = first.joints2d.copy()
+    joints[4] = joints[1] + np.float32([6, 0])
+    crossing = replace(first, joints2d=joints)
+    swapped = joints.copy()
+    swapped[[1, 4]] = joints[[4, 1]]
+    assert matched_rows(crossing, replace(first, joints2d=swapped)).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_errors_of_joints_are_those_of_known_motions() -> None:
+    random = np.random.default_rng(0)
+    true = random.normal(size=(4, 24, 3))
+    turn = Rotation.from_rotvec([0.3, -1.0, 0.5]).as_matrix()
+    found = np.stack((true[0] + 5, 1.2 * true[1] @ turn.T, true[2], true[3]))
+    found[2, 7] += [0, 0.24, 0]  # 10 mm on average
+    found[3] = np.nan
+    aligned, rooted = joint_errors(found, true)
+    np.testing.assert_allclose(aligned[:2], 0, atol=1e-6)
+    np.testing.assert_allclose(aligned[:3], 1000 * pa_mpjpe(found[:3], true[:3]), atol=1e-6)
+    assert aligned[2] > 5
+    np.testing.assert_allclose(rooted[[0, 2]], [0, 10], atol=1e-6)
+    assert rooted[1] > 100
+    assert np.isnan([aligned[3], rooted[3]]).all()
+
+
+@pytest.mark.slow
+def test_several_fits_and_the_truth(fit: Fit, tmp_path: Path) -> None:
+    """One that lacks a frame, and a truth that is 24 mm from all others at one joint."""
+    joints = fit.joints3d.copy()
+    joints[:, 20] += np.float32([0.024, 0, 0])
+    fits = {"before": fit, "after": refined(fit), "<other>": fit.select([0, 2])}
+    write_comparison_page(tmp_path / "page.html", fits, frames(), truth=replace(fit, joints3d=joints))
+    page = (tmp_path / "page.html").read_text()
+    data = data_of(page)
+    assert [len(frame["overlays"]) for frame in data["frames"]] == [4, 4, 4]
+    after_procrustes, about_pelvis, overlap, *_ = data["tracks"][0]["courses"]
+    assert about_pelvis == [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, None, 1.0]]
+    assert np.isfinite(after_procrustes[0]).all()
+    assert overlap == [[0.7, None, 0.7], [0.8, None, 0.9], [None, None, None]]
+    assert [name for name in captions(page) if "joint" in name] == [
+        "joint error after Procrustes",
+        "joint error about the pelvis",
+    ]
+    assert page.count("<option value=") == 2 * 4
+    assert page.count("<img data-fit=") == 4
+    assert "<other>" not in page
+    assert page.count("&lt;other&gt;</b>") >= 2
+    lacking, present = (data["frames"][frame]["overlays"][2] for frame in (1, 0))
+    assert len(lacking) < len(present)  # nobody is drawn
 
 
 def test_acceleration_is_that_in_the_world(fit: Fit) -> None:
@@ -109,15 +203,15 @@ def test_acceleration_is_that_in_the_world(fit: Fit) -> None:
     camera[:, :3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
     camera[:, :3, 3] = np.arange(FRAMES)[:, None] ** 3
     seen = np.einsum("rij,rkj->rki", camera[:, :3, :3], joints) + camera[:, None, :3, 3]
-    moved = replace(fit, joints3d=seen.astype(np.float32), world_to_camera=camera)
-    np.testing.assert_allclose(accelerations(moved, np.arange(FRAMES)), [np.nan, 10, np.nan], rtol=1e-3)
+    np.testing.assert_allclose(accelerations(seen, np.arange(FRAMES), camera), [np.nan, 10, np.nan], rtol=1e-3)
 
 
-def test_unknown_figures_are_left_out(fit: Fit) -> None:
+@pytest.mark.slow
+def test_unknown_figures_are_left_out(fit: Fit, tmp_path: Path) -> None:
     plain = replace(fit, keypoints2d=np.zeros((FRAMES, 33, 3), np.float32))
-    assert [course.name for course in courses(plain, plain, 0)] == ["acceleration"]
-    assert [course.name for course in courses(fit, refined(fit), 0)] == [
-        "silhouette overlap",
-        "reprojection error",
-        "acceleration",
-    ]
+    for first, second, names in (
+        (plain, plain, ["acceleration"]),
+        (fit, refined(fit), ["silhouette overlap", "reprojection error", "acceleration"]),
+    ):
+        write_comparison_page(tmp_path / "page.html", {"before": first, "after": second}, frames())
+        assert captions((tmp_path / "page.html").read_text()) == names
