@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import skimage.data
 import humanpose_cli as hp
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.displacement_files import DisplacementFile
-from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.fit_files import read_fit, write_fit
 from humanpose_cli.io.images import read_image, write_image
 
 pytestmark = pytest.mark.slow
@@ -108,6 +110,43 @@ def test_displacements_are_outputs_like_the_others(hpc, photos, tmp_path):
     assert (again.code, again.details["status"], (tmp_path / names[3]).is_file()) == (0, "success", True)
     found = hpc("fit", str(tmp_path), "--out", str(tmp_path / "fits"), "--dry-run")  # sheets and textures are no inputs
     assert found.code == 3
+
+
+def test_the_page_shows_another_run_and_the_truth(hpc, photos, tmp_path):
+    line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), "--no-overlay", *FAST)
+    assert hpc(*line, "--correspondence", "keypoints", "--out", str(tmp_path / "a"), "--json").code == 0
+    line = (*line, "--out", str(tmp_path / "b"), "--json")
+    fit = str(photos / "fits" / "astronaut.png.fit.npz")
+    more = ("--compare", str(tmp_path / "a"), "--compare", fit, "--truth", fit)
+    assert hpc(*line, *more).code == 0
+    page = (tmp_path / "b" / "astronaut.png.refined.html").read_text("utf-8")
+    for name in ("before", "refined (flow)", "refined (keypoints)", "refined (flow), other", "truth"):
+        assert f">{name}</b>" in page
+    first = re.search(r"after Procrustes</th><td style=color:var\(--c0\)>([\d.]+) mm", page)
+    assert float(first[1]) == 0  # the fit is its own truth
+    assert hpc(*line, *more).details["status"] == "skipped"
+    write_fit(tmp_path / "a" / "astronaut.png.fit.npz", read_fit(fit))
+    assert hpc(*line, *more).details["status"] == "success"  # what is compared has changed
+    assert hpc(*line, *more, "--no-page", "--overwrite").code == 2
+
+
+def test_what_is_compared_must_show_the_same_people(hpc, photos, tmp_path):
+    line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--out", str(tmp_path / "b"))
+    fit = read_fit(photos / "fits" / "astronaut.png.fit.npz")
+    write_fit(tmp_path / "elsewhere.fit.npz", replace(fit, joints2d=fit.joints2d + np.float32([0, 3000])))
+    write_fit(tmp_path / "nobody.fit.npz", fit.select([]))
+    (tmp_path / "empty").mkdir()
+    write_fit(tmp_path / "other" / "coffee.png.fit.npz", fit)
+    for path, problem in (
+        ("elsewhere.fit.npz", "shows none of the people of astronaut.png.fit.npz, found 1 people elsewhere"),
+        ("nobody.fit.npz", "shows none of the people of astronaut.png.fit.npz, found nobody"),
+        ("other", "has no fits of this clip, expected astronaut.png.fit.npz"),
+        ("missing.fit.npz", "missing.fit.npz"),
+        ("empty", "empty"),
+    ):
+        ran = hpc(*line, "--truth", str(tmp_path / path))
+        assert (ran.code, problem in ran.err) == (3, True), ran.err
+    assert not list((tmp_path / "b").glob("astronaut*"))
 
 
 def test_displacements_need_images_that_are_compared(hpc, photos, tmp_path):
