@@ -413,7 +413,8 @@ def refine(
 ) -> CommandResult:
     """Evaluate refinement: fits of clips before and after.
 
-    A table for each kind of initial fit, with a row for each correspondence and prior. With --ablation inputs, the same
+    A table for each kind of initial fit, with a row for each correspondence and prior, and a page of its first clip
+    beside the truth. With --ablation inputs, the same
     command continues interrupted trainings, and --set changes what these share, such as --set loop.steps=2000.
     """
     _check_training(session, trains=ablation == "inputs")
@@ -425,8 +426,9 @@ def refine(
         if ablation == "inputs":
             return evaluate_inputs(selection, preset, on, folder, **watch, seeds=seeds, tune=session.tune)
         chosen = RefineSelection(**{**vars(refinements), "weights": refinements.weights or ""})
-        measure = evaluate_refinement if ablation is None else evaluate_robustness
-        return measure(selection, chosen, on, **watch, threads=threads)
+        if ablation == "robustness":
+            return evaluate_robustness(selection, chosen, on, **watch, threads=threads)
+        return evaluate_refinement(selection, chosen, on, **watch, threads=threads, folder=folder)
 
     options = {**asdict(refinements), "ablation": ablation, "preset": preset, "seeds": seeds}
     options["settings"] = dict(session.settings)

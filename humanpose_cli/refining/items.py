@@ -77,8 +77,8 @@ class FitWithFrames:
     def _read_like(self, fit: Fit, path: Path, body: str | Body, smplx: Path | None) -> Fit:
         other = read_fits(path, body, self.inputs, smplx=smplx)
         if len(fit) and (matched_rows(fit, other) < 0).all():
-            people = f"{len(other.tracks)} people elsewhere" if len(other) else "nobody"
-            raise InputError(path, f"shows none of the people of {self.path.name}", got=people)
+            got = "people elsewhere" if len(other) else "nobody"
+            raise InputError(path, f"shows none of the people of {self.path.name}", got=got)
         return other
 
 

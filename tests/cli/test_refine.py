@@ -138,7 +138,7 @@ def test_what_is_compared_must_show_the_same_people(hpc, photos, tmp_path):
     (tmp_path / "empty").mkdir()
     write_fit(tmp_path / "other" / "coffee.png.fit.npz", fit)
     for path, problem in (
-        ("elsewhere.fit.npz", "shows none of the people of astronaut.png.fit.npz, found 1 people elsewhere"),
+        ("elsewhere.fit.npz", "shows none of the people of astronaut.png.fit.npz, found people elsewhere"),
         ("nobody.fit.npz", "shows none of the people of astronaut.png.fit.npz, found nobody"),
         ("other", "has no fits of this clip, expected astronaut.png.fit.npz"),
         ("missing.fit.npz", "missing.fit.npz"),

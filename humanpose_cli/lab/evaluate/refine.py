@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import cv2
@@ -36,6 +37,7 @@ from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_l
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import matched
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, cameras_of
+from humanpose_cli.lab.evaluate.refine_pages import RefinementPages
 from humanpose_cli.lab.evaluate.report import (
     Cell,
     Report,
@@ -211,7 +213,7 @@ def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParam
 
 
 def _disturbed_truth(
-    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Matched, base: Base, seed: int
+    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Matched, base: str, seed: int
 ) -> Fit:
     """The matched rows of a fit with the truth and the errors of a base: "noise", or "truth+A".
 
@@ -378,12 +380,17 @@ def evaluate_refinement(
     stop: Callable[[], bool] = lambda: False,
     *,
     threads: int | None = None,
+    folder: Path | None = None,
 ) -> Report:
-    """Errors before and after refinement, for each base, correspondence and prior."""
+    """Errors before and after refinement, for each base, correspondence and prior.
+
+    folder  of the report, where pages of the first clip are written
+    """
     people = replace(selection, limit=0).people("joints")
     available = _BASES if people.body_name == "default" else tuple(base for base in _BASES if base != "nbf")
     bases = (chosen.base,) if chosen.base else available
     clips: set[str] = set()
+    pages = RefinementPages(folder)
     with ExitStack() as stack:
         refiners = _refiners(chosen, stack, threads, device)
         cells: dict[str, Cells] = {base: {"before": [], **{name: [] for name in refiners}} for base in bases}
@@ -392,10 +399,17 @@ def evaluate_refinement(
         ):
             clips.add(clip.name)
             cells[base]["before"].append(measure_clip(people, clip, fit, people.body, found))
+            shown = {"before": fit}
             for name, refiner in refiners.items():
                 refined = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body)
                 cells[base][name].append(measure_clip(people, clip, refined, people.body, found))
-    return refinement_report(cells, {**selection.facts(), "clips": len(clips)})
+                if refiner.options.prior == (chosen.prior or "pose"):
+                    shown[refiner.options.correspondence] = refined
+            if pages.wants(base) and len(people.rigs) == 1:
+                truth = _disturbed_truth(people, clip, fit, found, "truth+0", 0).select(found.fit)
+                pages.add(base, clip.name, clip.images, shown, truth, people.body)
+    report = refinement_report(cells, {**selection.facts(), "clips": len(clips)})
+    return replace(report, pages=pages.pages)
 
 
 def _refiners(chosen: RefineSelection, stack: ExitStack, threads: int | None, device: str) -> dict[str, Refiner]:

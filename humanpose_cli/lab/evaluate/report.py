@@ -334,6 +334,7 @@ class Report:
     tables   in their order
     images file name → (H, W, 3), with a line on what they show
     plots    files that were written beside it, with a line each
+    pages    HTML pages likewise
     """
 
     title: str
@@ -342,6 +343,7 @@ class Report:
     tables: Sequence[Table] = ()
     images: Mapping[str, tuple[NDArray[np.uint8], str]] = field(default_factory=dict)
     plots: Mapping[str, str] = field(default_factory=dict)
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As JSON values; what is not a finite number is null."""
@@ -376,6 +378,9 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     for name, text in shown.items():
         written.append(folder / name)
         lines += [f"![{text}]({name})", "", text, ""]
+    for name, text in report.pages.items():
+        written.append(folder / name)
+        lines += [f"[{text}]({name})", ""]
     write_text(readable, "\n".join(lines))
     write_json(values, report.document())
     return written
