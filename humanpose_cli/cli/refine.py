@@ -51,12 +51,12 @@ _OVERLAY = option("--overlay/--no-overlay", "Draw the refined bodies over the fr
 _COMPARE = option(
     "--compare FITS",
     "Other fits of the same people for the page, such as a run with another --correspondence: a file, or a folder with "
-    "a fit file for each; may be repeated.",
+    "a fit file for each; may be repeated. Default: none.",
     show_default=False,
 )
 _TRUTH = option(
     "--truth FITS",
-    "Fits of the true bodies for the page, which then shows errors: a file, or a folder with a fit file for each.",
+    "Fits of the true bodies for the page, which then shows errors: a file, or a folder of fit files. Default: none.",
     show_default=False,
 )
 _PAGE = option(

@@ -90,9 +90,9 @@ class _Shown:
 
     def taken(self, values: NDArray[Any], rows: NDArray[np.integer]) -> Floats:
         """Values of this fit's rows (M, ...) for rows (R,) of the first fit: (R, ...), NaN where it has none."""
-        own = self.rows[rows]
+        indices = self.rows[rows]
         found = np.full((len(rows), *values.shape[1:]), np.nan)
-        found[own >= 0] = values[own[own >= 0]]
+        found[indices >= 0] = values[indices[indices >= 0]]
         return found
 
     def recorded(self, name: str, rows: NDArray[np.integer]) -> Floats:
@@ -209,15 +209,15 @@ def joint_errors(joints: Floats, true: Floats) -> tuple[Floats, Floats]:
     """Mean distances in millimetres of joints (R, 24, 3) metres from the true ones, after Procrustes (rotation,
     translation and scale) and with the pelvises on each other: (R,) each, NaN where either is unknown.
     """
-    known = np.isfinite(joints).all((1, 2)) & np.isfinite(true).all((1, 2))
+    finite = np.isfinite(joints).all((1, 2)) & np.isfinite(true).all((1, 2))
     aligned, rooted = np.full(len(joints), np.nan), np.full(len(joints), np.nan)
-    if known.any():
-        found, right = (torch.from_numpy(values[known]).double() for values in (joints, true))
+    if finite.any():
+        found, right = (torch.from_numpy(values[finite]).double() for values in (joints, true))
         turned = procrustes_align(found, right)
-        aligned[known] = 1000 * (turned - right).norm(dim=-1).mean(1).numpy()
+        aligned[finite] = 1000 * (turned - right).norm(dim=-1).mean(1).numpy()
         pelvis = SMPL24.index("pelvis")
         offset = (found - found[:, [pelvis]]) - (right - right[:, [pelvis]])
-        rooted[known] = 1000 * offset.norm(dim=-1).mean(1).numpy()
+        rooted[finite] = 1000 * offset.norm(dim=-1).mean(1).numpy()
     return aligned, rooted
 
 
@@ -300,24 +300,24 @@ def _images(shown: Sequence[_Shown], pixels: NDArray[np.uint8], frame: int, body
 
 def _bodies(shown: _Shown, rows: NDArray[np.integer], body: Body) -> torch.Tensor:
     """(R, V, 3) the surfaces of a fit for rows of the first, NaN where it has none."""
-    own = shown.rows[rows]
+    indices = shown.rows[rows]
     surfaces = torch.full((len(rows), len(body.template), 3), torch.nan)
-    if (own >= 0).any():
-        surfaces[torch.from_numpy(own >= 0)] = body_vertices(body, shown.fit, own[own >= 0])
+    if (indices >= 0).any():
+        surfaces[torch.from_numpy(indices >= 0)] = body_vertices(body, shown.fit, indices[indices >= 0])
     return surfaces
 
 
 def _overlay(shown: _Shown, first: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDArray[np.uint8]:
-    """Everyone whom a fit has in a frame of the first fit over its reduced image, in the colours of the first fit's
+    """All bodies of a fit in a frame of the first fit over its reduced image, in the colours of the first fit's
     people.
     """
-    own = int(shown.frames[frame])
-    fit, rows = shown.fit, shown.fit.rows_for(own) if own >= 0 else np.zeros(0, int)
+    number = int(shown.frames[frame])
+    fit, rows = shown.fit, shown.fit.rows_for(number) if number >= 0 else np.zeros(0, int)
     if not len(rows):
         return small
     matched = {int(shown.rows[row]): int(first.track_id[row]) for row in first.rows_for(frame)}
     tracks = [matched.get(int(row), _UNMATCHED + int(fit.track_id[row])) for row in rows]
-    camera = fit.camera(own)
+    camera = fit.camera(number)
     view = camera.scaled(small.shape[1] / camera.size[0])
     return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=tracks)
 

@@ -143,7 +143,7 @@ def displacement_writer(
 
 
 class DisplacementFile:
-    """A displacement file that is open for reading; a context manager. Rows are read when they are asked for.
+    """A displacement file that is open for reading; a context manager. Rows are read one by one, on access.
 
     track_id       (N,) int32 number of each row's person
     frame_index    (N,) int32 row of the frames

@@ -126,10 +126,10 @@ def _sheets(
 ) -> dict[int, bytes]:
     """A JPEG of each person, with some of the saved frames below each other."""
     rows = _sheet_rows(file)
-    reach = {track: _reach(file, own) for track, own in rows.items()}
+    reach = {track: _reach(file, numbers) for track, numbers in rows.items()}
     wanted: dict[int, dict[int, int]] = {}  # frame → track → row of the file
-    for track, own in rows.items():
-        for row in own:
+    for track, numbers in rows.items():
+        for row in numbers:
             wanted.setdefault(int(file.frame_index[row]), {})[track] = row
     strips: dict[int, list[bytes]] = {track: [] for track in rows}  # encoded, so that many people need little memory
     with closing(frames.read()) as reading:
