@@ -142,14 +142,13 @@ def test_people_are_matched_by_their_positions_and_frames_by_their_names(fit: Fi
 
 
 def test_people_who_cross_are_not_exchanged(fit: Fit) -> None:
-    """In the middle frame the other's boxes lie on the wrong people, a little; their tracks decide."""
-    first = two_people(fit)
-    joints = first.joints2d.copy()
-    joints[4] = joints[1] + np.float32([6, 0])
-    crossing = replace(first, joints2d=joints)
-    swapped = joints.copy()
-    swapped[[1, 4]] = joints[[4, 1]]
-    assert matched_rows(crossing, replace(first, joints2d=swapped)).tolist() == [0, 1, 2, 3, 4, 5]
+    """In the first frame both people stand at nearly the same position; their tracks decide."""
+    first, other = two_people(fit), two_people(fit, swapped=True)
+    crossing, meeting = first.joints2d.copy(), other.joints2d.copy()
+    crossing[3] = crossing[0] + np.float32([6, 0])
+    meeting[0], meeting[3] = crossing[0], crossing[3]  # each nearer to the wrong person
+    found = matched_rows(replace(first, joints2d=crossing), replace(other, joints2d=meeting))
+    assert found.tolist() == [3, 4, 5, 0, 1, 2]
 
 
 def test_errors_of_joints_are_those_of_known_motions() -> None:
