@@ -16,7 +16,9 @@ from humanpose_cli.cli.options import (
     Frames,
     Inputs,
     OutOrFile,
+    SideView,
     VideoCodecOption,
+    check_side_view,
     of,
     option,
 )
@@ -73,6 +75,7 @@ class FitWork:
     out: Path
     make: Callable[[], Fitter]
     video_codec: Literal["h264", "vp9"]
+    side_view: bool = False
     refiner: Refiner | None = None
 
     @cached_property
@@ -95,7 +98,8 @@ class FitWork:
         from humanpose_cli.fitting.items import fit_item
         from humanpose_cli.fitting.records import record_summary
 
-        made: dict[str, Any] = {"video_codec": self.video_codec, "progress": self.session.reporter.step}
+        made: dict[str, Any] = {"video_codec": self.video_codec, "side_view": self.side_view}
+        made["progress"] = self.session.reporter.step
         if self.refiner is None:
             fit, outputs = fit_item(self.fitter, item.payload, item.outputs, **made), item.outputs
             summary = record_summary(fit)
@@ -158,6 +162,7 @@ def fit(
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
+    side_view: SideView = False,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
     video_codec: VideoCodecOption = "h264",
@@ -181,6 +186,7 @@ def fit(
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
     evidence.check(method, refine=refine)
+    check_side_view(side_view=side_view, overlay=overlay)
     check_body(body)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
@@ -210,7 +216,7 @@ def fit(
             loading.join()  # so that it is no part of the first item's seconds
             return made
 
-        work = FitWork(session, out, make, video_codec, refiner)
+        work = FitWork(session, out, make, video_codec, side_view, refiner)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFlags()
         usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
@@ -218,6 +224,8 @@ def fit(
 
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay, "video_codec": video_codec}
         recorded["weights"] = recorded.pop("network")  # as the flag is called
+        if side_view:  # not recorded otherwise: results of versions that had no such option are still known
+            recorded["side_view"] = True
         if refiner is not None:
             recorded["refine"] = refiner.identity
         recall = work.recall if session.json else None

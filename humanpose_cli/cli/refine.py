@@ -17,8 +17,10 @@ from humanpose_cli.cli.options import (
     FitCamera,
     FitSmplx,
     OutOrFile,
+    SideView,
     VideoCodecOption,
     argument,
+    check_side_view,
     of,
     option,
 )
@@ -84,6 +86,7 @@ def refine(
     camera: FitCamera = None,
     smplx: FitSmplx = None,
     overlay: Annotated[bool, _OVERLAY] = True,
+    side_view: SideView = False,
     page: Annotated[bool, _PAGE] = True,
     out: OutOrFile = Path("hpc-out/refine"),
     video_codec: VideoCodecOption = "h264",
@@ -98,6 +101,7 @@ def refine(
     """
     from humanpose_cli.networks.weights import find_weights
 
+    check_side_view(side_view=side_view, overlay=overlay)
     paths = flags.fits(fits)
     if not frames:
         expected = "the photograph, video or folder that the fits were made of"
@@ -147,12 +151,15 @@ def refine(
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             step = session.reporter.step
             written: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
+            written["side_view"] = side_view
             refined, outputs = refine_fit(refiner, fit, item.outputs, **written)
             session.reporter.info_once(refinement_hint(refined))
             return Outcome(outputs, refined_summary(refined))
 
         recorded: dict[str, Any] = {**refiner.identity, **points}
         recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
+        if side_view:  # as in hpc fit
+            recorded["side_view"] = True
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
@@ -25,6 +24,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, json_script, reduced
 from humanpose_cli.rendering.overlay import draw_overlay
+from humanpose_cli.rendering.side_view import SideView
 
 _DATA = Path(__file__).parent / "data"
 _MAX_FRAMES = 60  # shown of a clip
@@ -184,20 +184,11 @@ def _overlay(fit: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDAr
 
 
 def _side_view(before: Fit, after: Fit, frame: int, body: Body) -> NDArray[np.uint8]:
-    """The bodies of a frame from the person's side, the camera at the left edge: both fits in two colours."""
+    """The bodies of a frame from the side: both fits in two colours."""
     rows = before.rows_for(frame)
     bodies = torch.cat([body_vertices(body, fit, rows) for fit in (before, after)])
-    roots = torch.from_numpy(before.joints3d[rows, 0])
-    centre = roots.mean(0)
-    offset = bodies - centre
-    turned = torch.stack((offset[..., 2], offset[..., 1], -offset[..., 0]), -1)  # depth to the right
-    reach = float(torch.maximum(turned[..., :2].abs().amax(), torch.tensor(0.5)))
-    distance = 20 * reach  # far away: nearly without perspective
-    turned[..., 2] += distance
-    focal = 0.46 * _SIDE_VIEW * distance / reach
-    blank = np.full((_SIDE_VIEW, _SIDE_VIEW, 3), 128, np.uint8)
     colours = [_BEFORE_ID] * len(rows) + [_AFTER_ID] * len(rows)
-    return draw_overlay(blank, turned, body.faces, Camera.of_image((_SIDE_VIEW,) * 2, focal), track_ids=colours)
+    return SideView.around(bodies).draw((_SIDE_VIEW,) * 2, bodies, body.faces, track_ids=colours)
 
 
 def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, image_count: int) -> str:

@@ -1,8 +1,8 @@
-"""Fits registered to charts of the surface: the paper's registration (`models.deform_and_learn`), from keypoint fits.
+"""Fits registered to charts of the surface: the paper's registration (`models.deform_and_learn`), from other fits.
 
-The keypoint fit takes the place of the network whose predictions the registration starts from, and the shipped lifter
-gives the depths of L_KP. Bodies have segment scales in place of betas. A person is small before the distance to the
-camera, so that the weak-perspective body is placed at the depth where it is as large, its pelvis on the same pixel.
+Registrations start from a network's predictions, as the paper's do, or from the keypoint fit, which takes their place.
+The shipped lifter gives the depths of L_KP. Bodies have segment scales in place of betas. `models.deform_and_learn`
+`.placing` leads to the weak-perspective camera of the registration and back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.body.scaled_body import ScaledBody
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
@@ -32,6 +33,13 @@ from humanpose_cli.models.deform_and_learn.correspondences import (
     SurfaceCharts,
     read_densepose_charts,
     texture_charts,
+)
+from humanpose_cli.models.deform_and_learn.placing import (
+    CropUnits,
+    PlacedBodies,
+    looking_at,
+    place_before_camera,
+    seen_in_crop,
 )
 from humanpose_cli.models.deform_and_learn.registration import (
     RegistrationEvidence,
@@ -62,9 +70,12 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     frames = fit.frame_index
     focal = torch.from_numpy(fit.focal[frames]).float()
     centre = torch.from_numpy(fit.principal_point[frames]).float()
+    camera, units = Camera(focal, centre), CropUnits(origin, unit)
     keypoints = torch.from_numpy(fit.keypoints2d).float()
-    pelvis = torch.from_numpy(fit.joints3d[:, _PELVIS]).float()
-    scale = focal / pelvis[:, 2].clamp_min(0.1)  # pixels a metre
+    poses = axis_angle_to_matrix(torch.from_numpy(fit.poses).float().unflatten(1, (len(SMPL24), 3)))
+    fitted = PlacedBodies(poses, torch.from_numpy(fit.joints3d[:, _PELVIS]).float())
+    start = seen_in_crop(fitted, torch.from_numpy(fit.segment_scales).float(), units, camera)
+    towards = looking_at(origin + unit[:, None] * start.translation, camera)
     lifted = shipped_lifter()(keypoints[..., :2], keypoints[..., 2], focal, centre, BLAZEPOSE33)
     evidence = RegistrationEvidence(
         scaled.landmarks(BLAZEPOSE33.name),
@@ -73,24 +84,13 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
         (points - origin[:, None]) / unit[:, None, None],
         scaled.vertices(vertices),
         certain,
-        lifted.landmarks[..., 2] * (scale / unit)[:, None],
-    )
-    in_pixels = pelvis[:, :2] * scale[:, None] + centre
-    poses = torch.from_numpy(fit.poses).float().unflatten(1, (len(SMPL24), 3))
-    start = ScaledPose(
-        torch.from_numpy(fit.segment_scales).float(),
-        poses[:, 1:],
-        axis_angle_to_matrix(poses[:, 0]).flatten(1),
-        scale / unit,
-        (in_pixels - origin) / unit[:, None],
+        (lifted.landmarks @ towards)[..., 2] * start.scale[:, None],
     )
     found = register(scaled, evidence, start)
     accepted = found.accepted.numpy() & (certain > 0).any(1).numpy()
-    depth = focal / (found.pose.scale * unit).clamp_min(1e-3)
-    across = (found.pose.translation * unit[:, None] + origin - centre) * (depth / focal)[:, None]
-    placed = torch.cat((across, depth[:, None]), 1)
+    placed = place_before_camera(scaled, found.pose, units, camera)
     largest = RegistrationOptions().largest_error * unit.numpy()
-    return _with_registered(fit, body, found.pose, placed, accepted, largest)
+    return _with_registered(fit, body, placed, found.pose.segment_scales, accepted, largest)
 
 
 def _correspondences(
@@ -108,14 +108,19 @@ def _correspondences(
 
 
 def _with_registered(
-    fit: Fit, body: Body, pose: ScaledPose, pelvis: torch.Tensor, accepted: NDArray[np.bool_], largest: NDArray[Any]
+    fit: Fit,
+    body: Body,
+    placed: PlacedBodies,
+    segment_scales: torch.Tensor,
+    accepted: NDArray[np.bool_],
+    largest: NDArray[Any],
 ) -> Fit:
     """The fit with the accepted bodies that, before the perspective camera, are within `largest` (N,) pixels of the
     median keypoint: what fits a weak-perspective camera need not do so close to the lens.
     """
     shape = torch.zeros(len(fit), body.shape_count)
-    trans = pelvis - body.rest_joints(shape)[:, _PELVIS]
-    changed, apart = body_columns(fit, body, pose.rotations, shape, trans, pose.segment_scales)
+    trans = placed.pelvis - body.rest_joints(shape)[:, _PELVIS]
+    changed, apart = body_columns(fit, body, placed.rotations, shape, trans, segment_scales)
     confident = fit.keypoints2d[..., 2] > 0.5
     error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])
     accepted = accepted & (error <= largest)

@@ -170,12 +170,14 @@ def refine_fit(
     *,
     texture: Path | None = None,
     video_codec: VideoCodec = "h264",
+    side_view: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
     """Refine a fit that knows its frames, and write it with its textures, then what else there are paths for: the
     overlay, and the page that shows the fit before and after.
 
-    texture  as `read_textures` takes it; None: textures are made and written where refinement needs them
+    texture    as `read_textures` takes it; None: textures are made and written where refinement needs them
+    side_view  whether the overlay shows the bodies from the side, too
     Returns the refined fit and all files written.
     """
     assert fit.images is not None, "`FitWithFrames.read` gives its frames"
@@ -196,7 +198,7 @@ def refine_fit(
             title = f"{_stem(outputs[0])}, refined"
             write_comparison_page(path, fit, refined, frames.read(), title=title, progress=drawing)
         else:
-            refined.save_overlay(path, drawing, video_codec=video_codec)
+            refined.save_overlay(path, drawing, video_codec=video_codec, from_the_side=side_view)
         written.append(path)
     return refined, tuple(written)
 
@@ -215,13 +217,14 @@ def fit_and_refine(
     outputs: Sequence[Path],
     *,
     video_codec: VideoCodec = "h264",
+    side_view: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
     """Fit the people of an item, and refine and write the fit as `refine_fit`, whose result it returns."""
     journal = journal_of(item, outputs[0], fitter.identity)
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
     rest = part_of(progress, _FITTED, 1)
-    result = refine_fit(refiner, fit, outputs, video_codec=video_codec, progress=rest)
+    result = refine_fit(refiner, fit, outputs, video_codec=video_codec, side_view=side_view, progress=rest)
     if journal is not None:
         journal.remove()
     return result
