@@ -24,7 +24,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseOutput
 from humanpose_cli.io.digests import digest_of_files, file_digest
@@ -37,9 +37,8 @@ from humanpose_cli.models.deform_and_learn.correspondences import (
 from humanpose_cli.models.deform_and_learn.placing import (
     CropUnits,
     PlacedBodies,
-    looking_at,
-    place_before_camera,
-    seen_in_crop,
+    to_camera,
+    to_crop,
 )
 from humanpose_cli.models.deform_and_learn.registration import (
     RegistrationEvidence,
@@ -74,8 +73,8 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     keypoints = torch.from_numpy(fit.keypoints2d).float()
     poses = axis_angle_to_matrix(torch.from_numpy(fit.poses).float().unflatten(1, (len(SMPL24), 3)))
     fitted = PlacedBodies(poses, torch.from_numpy(fit.joints3d[:, _PELVIS]).float())
-    start = seen_in_crop(fitted, torch.from_numpy(fit.segment_scales).float(), units, camera)
-    towards = looking_at(origin + unit[:, None] * start.translation, camera)
+    start = to_crop(fitted, torch.from_numpy(fit.segment_scales).float(), units, camera)
+    towards = viewing_rotation(origin + unit[:, None] * start.translation, focal, centre)
     lifted = shipped_lifter()(keypoints[..., :2], keypoints[..., 2], focal, centre, BLAZEPOSE33)
     evidence = RegistrationEvidence(
         scaled.landmarks(BLAZEPOSE33.name),
@@ -88,7 +87,7 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     )
     found = register(scaled, evidence, start)
     accepted = found.accepted.numpy() & (certain > 0).any(1).numpy()
-    placed = place_before_camera(scaled, found.pose, units, camera)
+    placed = to_camera(scaled, found.pose, units, camera)
     largest = RegistrationOptions().largest_error * unit.numpy()
     return _with_registered(fit, body, placed, found.pose.segment_scales, accepted, largest)
 

@@ -22,7 +22,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.inputs import FILL, cut_out, landmarks_in_crop
-from humanpose_cli.models.deform_and_learn.placing import CropUnits, place_before_camera
+from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.precision import computed_in, resolve_precision
@@ -87,7 +87,7 @@ class DeformNetwork:
             pose = pose._replace(segment_scales=pose.segment_scales.clamp(1 / _LARGEST_SCALE, _LARGEST_SCALE))
             camera = Camera.stack(person.camera for person in people).tensors()
             units = _units([person.crop for person in people])
-            placed = place_before_camera(self.body, pose, units, camera)
+            placed = to_camera(self.body, pose, units, camera)
             poses = matrix_to_axis_angle(placed.rotations).flatten(1)
             trans = placed.pelvis - self._rest
             rig = self.body.body

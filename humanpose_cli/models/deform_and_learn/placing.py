@@ -15,7 +15,7 @@ from torch import Tensor
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle, rotation_between
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle, viewing_rotation
 from humanpose_cli.models.nbf.body import place_about_pixels
 
 _MIN_SCALE = 0.02  # image units a metre: a person is at most some 90 m high in a crop
@@ -43,33 +43,28 @@ class PlacedBodies(NamedTuple):
     pelvis: Tensor
 
 
-def looking_at(pixels: Tensor, camera: Camera) -> Tensor:
-    """(B, 3, 3) from the axes of a camera that looks straight at `pixels` (B, 2) to those of the image's camera."""
-    ray = (pixels - camera.principal_point) / camera.focal[:, None]
-    return rotation_between(ray.new_tensor((0.0, 0.0, 1.0)), torch.nn.functional.pad(ray, (0, 1), value=1.0))
-
-
-def place_before_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Camera) -> PlacedBodies:
+def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Camera) -> PlacedBodies:
     """Bodies in crops → before the cameras (tensors, (B,)) of their images, where their joints project to the same
     pixels, as nearly as a perspective camera allows.
     """
     pose = pose._replace(scale=pose.scale.clamp_min(_MIN_SCALE))
     joints = body.points(pose, body.landmarks(SMPL24.name))
     pixels = units.origin[:, None] + units.unit[:, None, None] * in_image(joints, pose)[..., :2]
-    turn = looking_at(units.origin + units.unit[:, None] * pose.translation, camera)
+    pelvis_pixel = units.origin + units.unit[:, None] * pose.translation
+    turn = viewing_rotation(pelvis_pixel, camera.focal, camera.principal_point)
     pelvis = place_about_pixels(joints @ turn.mT, pixels, camera)
     rotations = pose.rotations
     return PlacedBodies(torch.cat((turn[:, None] @ rotations[:, :1], rotations[:, 1:]), 1), pelvis)
 
 
-def seen_in_crop(placed: PlacedBodies, segment_scales: Tensor, units: CropUnits, camera: Camera) -> ScaledPose:
-    """The inverse of `place_before_camera`, up to the perspective that a crop's camera lacks.
+def to_crop(placed: PlacedBodies, segment_scales: Tensor, units: CropUnits, camera: Camera) -> ScaledPose:
+    """The inverse of `to_camera`, up to the perspective that a crop's camera lacks.
 
     segment_scales  (B, 24)
     """
     depth = placed.pelvis[:, 2].clamp_min(_NEAREST)
     pixels = placed.pelvis[:, :2] * (camera.focal / depth)[:, None] + camera.principal_point
-    orientation = looking_at(pixels, camera).mT @ placed.rotations[:, 0]
+    orientation = viewing_rotation(pixels, camera.focal, camera.principal_point).mT @ placed.rotations[:, 0]
     return ScaledPose(
         segment_scales,
         matrix_to_axis_angle(placed.rotations[:, 1:]),

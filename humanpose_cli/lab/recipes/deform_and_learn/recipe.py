@@ -351,7 +351,7 @@ def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> N
 
 @torch.no_grad()
 def mesh_views(body: ScaledBody, pose: ScaledPose, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-    """A crop (S, S, 3) with one body's mesh over it, and its mesh from the side in the same rows (the paper's Figure 1).
+    """A crop (S, S, 3) with one body's mesh over it, and its mesh from the side, in the same rows (Figure 1).
 
     body  on any device
     """
