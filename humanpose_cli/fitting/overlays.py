@@ -30,7 +30,7 @@ def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
     """The surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
     with torch.no_grad():
         posed = body.pose(
-            axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).view(len(rows), -1, 3)),
+            axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).unflatten(1, (-1, 3))),
             torch.from_numpy(record.betas[rows]),
             torch.from_numpy(record.trans[rows]),
             torch.from_numpy(record.segment_scales[rows]),

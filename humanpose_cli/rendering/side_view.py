@@ -13,7 +13,7 @@ from torch import Tensor
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.rendering.overlay import draw_overlay
 
-_FAR = 20.0  # extents of the bodies to the camera: nearly without perspective
+_FAR = 100.0  # extents of the bodies to the camera: nearly without perspective
 _FILL = 0.92  # share of the image that bodies take
 _GREY = 128
 

@@ -17,17 +17,19 @@ from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 FOCAL, SIZE = 2000.0, (1000, 1000)
 
 
-@pytest.fixture(scope="module")
-def known() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
-    """A fit of the mean shape with arms 15 degrees off, the surface points of the true body, and its scales."""
+def seen_person(x: float, principal_point: float) -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
+    """A fit of the mean shape with arms 15 degrees off, the surface points of the true body, and its joints.
+
+    x  metres to the right of the optical axis; principal_point  x of it, pixels
+    """
     body, random = default_body(), torch.Generator().manual_seed(1)
     poses = torch.zeros(1, 24, 3)
     poses[0, SMPL24.index("pelvis")] = torch.tensor([torch.pi, 0.0, 0.0])
     poses[0, SMPL24.index("left_shoulder"), 2], poses[0, SMPL24.index("right_shoulder"), 2] = -0.9, 0.7
     scales = torch.ones(1, 24)
     scales[0, SMPL24.indices(("left_knee", "right_knee", "left_hip", "right_hip"))] = 1.1
-    trans, shape = torch.tensor([[0.1, -0.1, 8.0]]), torch.zeros(1, body.shape_count)
-    camera = Camera(np.array([FOCAL]), np.array([[500.0, 500.0]]))
+    trans, shape = torch.tensor([[x, -0.1, 8.0]]), torch.zeros(1, body.shape_count)
+    camera = Camera(np.array([FOCAL]), np.array([[principal_point, 500.0]]))
     true = body.pose(axis_angle_to_matrix(poses), shape, trans, scales)
     assert true.vertices is not None
     charts = texture_charts(body)
@@ -40,13 +42,19 @@ def known() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
     low, high = pixels.min(0) - 5, pixels.max(0) + 5
     fit = Fit.build(
         track_id=[0], frame_index=[0], interpolated=[False], frame_names=["a.png"], shot_id=[0], image_size=[SIZE],
-        focal=[FOCAL], principal_point=[(500.0, 500.0)], world_to_camera=np.eye(4)[None],
+        focal=[FOCAL], principal_point=[(principal_point, 500.0)], world_to_camera=np.eye(4)[None],
         poses=poses.flatten(1).numpy(), betas=shape.numpy(), trans=trans.numpy(), segment_scales=np.ones((1, 24)),
         joints3d=start.joints.numpy(), joints2d=camera.project(start.joints.numpy()),
         keypoints2d=np.concatenate((landmarks, np.full((1, 33, 1), 0.9)), 2), boxes=[[*low, *high]], confidence=[0.9],
         joint_confidence=np.full((1, 24), 0.9), reprojection_error=[20.0], body="default", gender="neutral",
     )  # fmt: skip
     return fit, {0: surface}, true.joints
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
+    """A person near the optical axis."""
+    return seen_person(0.1, 500.0)
 
 
 @pytest.mark.slow
@@ -75,3 +83,17 @@ def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int,
         assert np.array_equal(found.joints3d, fit.joints3d)
     nobody = fit.select([])
     assert register_fit(nobody, body, texture_charts(body), surface).options["registered"] == []
+
+
+@pytest.mark.slow
+def test_a_body_far_from_the_optical_axis_faces_where_it_did() -> None:
+    """Its registration's camera looks along the line of sight, 37 degrees from the axis."""
+    body = default_body()
+    fit, surface, joints = seen_person(6.0, -1000.0)
+    found = register_fit(fit, body, texture_charts(body), surface)
+    assert found.options["registered"] == [True]
+    true = (joints - joints[:, :1]).numpy()[0]
+    before, after = (np.linalg.norm(f.joints3d[0] - f.joints3d[0, :1] - true, axis=-1) for f in (fit, found))
+    trunk = SMPL24.indices(("left_hip", "right_hip", "spine3", "left_shoulder", "right_shoulder", "head"))
+    assert after[trunk].mean() < 0.05
+    assert before[trunk].mean() < 0.05
