@@ -49,6 +49,7 @@ from humanpose_cli.models.deform_and_learn.registration import (
 from humanpose_cli.models.lifter.metric import shipped_lifter
 
 _POINTS = 200  # correspondences of a person: more change nothing
+_NEAREST_RAY = 0.1  # cosine to the line of sight below which a pixel is taken for one at that angle
 _PELVIS = SMPL24.index("pelvis")
 
 
@@ -65,29 +66,38 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     points, vertices, certain = _correspondences(fit, surface, NearestVertices(charts))
     if not certain.any():
         return replace(fit, options={**fit.options, "registered": [False] * len(fit)})
-    origin, unit = normalised_frame(torch.from_numpy(fit.boxes).float())
     frames = fit.frame_index
     focal = torch.from_numpy(fit.focal[frames]).float()
     centre = torch.from_numpy(fit.principal_point[frames]).float()
-    camera, units = Camera(focal, centre), CropUnits(origin, unit)
+    pelvis = torch.from_numpy(fit.joints3d[:, _PELVIS]).float()
+    # As a camera sees a person that looks straight at them: one in a corner of a wide image is stretched there.
+    towards = viewing_rotation(Camera(focal, centre).project(pelvis[:, None])[:, 0], focal, centre)
+
+    def seen(pixels: torch.Tensor) -> torch.Tensor:
+        rays = torch.nn.functional.pad((pixels - centre[:, None]) / focal[:, None, None], (0, 1), value=1.0) @ towards
+        return focal[:, None, None] * rays[..., :2] / rays[..., 2:].clamp_min(_NEAREST_RAY)
+
+    camera, boxes = Camera(focal, torch.zeros_like(centre)), torch.from_numpy(fit.boxes).float()
+    corners = seen(boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(1, (4, 2)))
+    origin, unit = units = CropUnits(*normalised_frame(torch.cat((corners.amin(1), corners.amax(1)), 1)))
     keypoints = torch.from_numpy(fit.keypoints2d).float()
     poses = axis_angle_to_matrix(torch.from_numpy(fit.poses).float().unflatten(1, (len(SMPL24), 3)))
-    fitted = PlacedBodies(poses, torch.from_numpy(fit.joints3d[:, _PELVIS]).float())
-    start = to_crop(fitted, torch.from_numpy(fit.segment_scales).float(), units, camera)
-    towards = viewing_rotation(origin + unit[:, None] * start.translation, focal, centre)
+    start = to_crop(
+        PlacedBodies(poses, pelvis).turned(towards.mT), torch.from_numpy(fit.segment_scales).float(), units, camera
+    )
     lifted = shipped_lifter()(keypoints[..., :2], keypoints[..., 2], focal, centre, BLAZEPOSE33)
     evidence = RegistrationEvidence(
         scaled.landmarks(BLAZEPOSE33.name),
-        (keypoints[..., :2] - origin[:, None]) / unit[:, None, None],
+        (seen(keypoints[..., :2]) - origin[:, None]) / unit[:, None, None],
         keypoints[..., 2].clamp(0, 1),
-        (points - origin[:, None]) / unit[:, None, None],
+        (seen(points) - origin[:, None]) / unit[:, None, None],
         scaled.vertices(vertices),
         certain,
         (lifted.landmarks @ towards)[..., 2] * start.scale[:, None],
     )
     found = register(scaled, evidence, start)
     accepted = found.accepted.numpy() & (certain > 0).any(1).numpy()
-    placed = to_camera(scaled, found.pose, units, camera)
+    placed = to_camera(scaled, found.pose, units, camera).turned(towards)
     largest = RegistrationOptions().largest_error * unit.numpy()
     return _with_registered(fit, body, placed, found.pose.segment_scales, accepted, largest)
 

@@ -15,6 +15,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 
 FOCAL, SIZE = 2000.0, (1000, 1000)
+_PELVIS = SMPL24.index("pelvis")
 
 
 def seen_person(x: float, principal_point: float) -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
@@ -86,14 +87,14 @@ def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int,
 
 
 @pytest.mark.slow
-def test_a_body_far_from_the_optical_axis_faces_where_it_did() -> None:
-    """Its registration's camera looks along the line of sight, 37 degrees from the axis."""
+def test_a_body_far_from_the_optical_axis_is_registered_as_well_as_one_on_it() -> None:
+    """Along the line of sight, 37 degrees from the axis, it is neither stretched nor sheared."""
     body = default_body()
     fit, surface, joints = seen_person(6.0, -1000.0)
     found = register_fit(fit, body, texture_charts(body), surface)
     assert found.options["registered"] == [True]
-    true = (joints - joints[:, :1]).numpy()[0]
-    before, after = (np.linalg.norm(f.joints3d[0] - f.joints3d[0, :1] - true, axis=-1) for f in (fit, found))
+    assert found.reprojection_error[0] < 3
+    apart = np.linalg.norm(found.joints3d[0] - joints[0].numpy(), axis=-1)
+    assert apart[_PELVIS] < 0.1
     trunk = SMPL24.indices(("left_hip", "right_hip", "spine3", "left_shoulder", "right_shoulder", "head"))
-    assert after[trunk].mean() < 0.05
-    assert before[trunk].mean() < 0.05
+    assert apart[trunk].mean() < 0.1

@@ -42,6 +42,11 @@ class PlacedBodies(NamedTuple):
     rotations: Tensor
     pelvis: Tensor
 
+    def turned(self, rotation: Tensor) -> PlacedBodies:
+        """The bodies turned about the camera by `rotation` (B, 3, 3): in the axes that it leads to."""
+        pelvis = (rotation @ self.pelvis[..., None])[..., 0]
+        return PlacedBodies(torch.cat((rotation[:, None] @ self.rotations[:, :1], self.rotations[:, 1:]), 1), pelvis)
+
 
 def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Camera) -> PlacedBodies:
     """Bodies in crops → before the cameras (tensors, (B,)) of their images, where their joints project to the same
@@ -52,9 +57,8 @@ def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Came
     pixels = units.origin[:, None] + units.unit[:, None, None] * in_image(joints, pose)[..., :2]
     pelvis_pixel = units.origin + units.unit[:, None] * pose.translation
     turn = viewing_rotation(pelvis_pixel, camera.focal, camera.principal_point)
-    pelvis = place_about_pixels(joints @ turn.mT, pixels, camera)
-    rotations = pose.rotations
-    return PlacedBodies(torch.cat((turn[:, None] @ rotations[:, :1], rotations[:, 1:]), 1), pelvis)
+    turned = PlacedBodies(pose.rotations, torch.zeros_like(joints[:, 0])).turned(turn)
+    return turned._replace(pelvis=place_about_pixels(joints @ turn.mT, pixels, camera))
 
 
 def to_crop(placed: PlacedBodies, segment_scales: Tensor, units: CropUnits, camera: Camera) -> ScaledPose:
