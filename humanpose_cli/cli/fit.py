@@ -142,6 +142,7 @@ class FitWork:
         "hpc fit clip.mp4 --people largest --frames 0:250",
         "hpc fit frames/ --refine",
         "hpc fit photos/ --out fits --overwrite",
+        "hpc fit photo.jpg --method deform-and-learn --weights runs/deform --side-view",
         "hpc fit --items photos.txt --dry-run",
         "hpc fit photo.jpg -o photo.fit.npz --no-overlay --json",
     ),

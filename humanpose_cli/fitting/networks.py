@@ -18,7 +18,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.evidence import joint_confidence, person_confidence
+from humanpose_cli.fitting.evidence import joint_confidence, landmark_agreement, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, FitMethod, NetworkOptions
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -33,8 +33,6 @@ from humanpose_cli.networks.precision import precision_label, resolve_precision
 from humanpose_cli.networks.weights import find_weights, read_header, shipped_weights
 
 _METHODS = (nbf.MODEL, deform_and_learn.MODEL)  # kinds of networks that a method of the same name shows
-_TRUSTED = 3.0  # noise levels of a landmark's distance at which it counts half
-_LANDMARK_NOISE = 0.03  # metres
 _BATCH_SIZE = 16  # people of a batch: more are no faster on a processor
 _BATCH_SIZE_INDEPENDENT = 1  # of independent images on the CPU: rounding in convolutions depends on the batch
 
@@ -220,7 +218,6 @@ def _explained(
         apart = (projected[row] - keypoints[:, :2]).norm(dim=-1)
         confident = keypoints[:, 2] > 0.5
         error[row] = apart[confident].median() if confident.any() else apart.median()
-        usual = _TRUSTED * _LANDMARK_NOISE * camera.focal[row] / landmarks[row, :, 2].clamp_min(0.1)
-        agreement = 1 / (1 + (apart / usual).square())
+        agreement = landmark_agreement(apart, landmarks[row, :, 2], camera.focal[row])
         joint_scores[row] = joint_confidence(BLAZEPOSE33, (keypoints[:, 2].clamp(0, 1) * agreement)[None])[0]
     return error, joint_scores

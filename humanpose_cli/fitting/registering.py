@@ -22,6 +22,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.evidence import joint_confidence, landmark_agreement, person_confidence
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
@@ -125,7 +126,8 @@ def _with_registered(
     largest: NDArray[Any],
 ) -> Fit:
     """The fit with the accepted bodies that, before the perspective camera, are within `largest` (N,) pixels of the
-    median keypoint: what fits a weak-perspective camera need not do so close to the lens.
+    median keypoint: what fits a weak-perspective camera need not do so close to the lens. Their confidence is how well
+    they explain the keypoints.
     """
     shape = torch.zeros(len(fit), body.shape_count)
     trans = placed.pelvis - body.rest_joints(shape)[:, _PELVIS]
@@ -133,6 +135,14 @@ def _with_registered(
     confident = fit.keypoints2d[..., 2] > 0.5
     error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])
     accepted = accepted & (error <= largest)
+    focal, depth = (
+        torch.from_numpy(v)[:, None] for v in (fit.focal[fit.frame_index], changed["joints3d"][:, _PELVIS, 2])
+    )
+    agreement = landmark_agreement(torch.from_numpy(apart), depth, focal)
+    confidence = joint_confidence(
+        BLAZEPOSE33, torch.from_numpy(fit.keypoints2d[..., 2]).clamp(0, 1) * agreement
+    ).float()
+    changed |= {"joint_confidence": confidence.numpy(), "confidence": person_confidence(confidence).numpy()}
     changed["reprojection_error"] = error
     columns: dict[str, Any] = {name: getattr(fit, name).copy() for name in changed}
     for name, values in changed.items():

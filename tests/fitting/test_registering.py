@@ -46,8 +46,8 @@ def seen_person(x: float, principal_point: float) -> tuple[Fit, dict[int, np.nda
         focal=[FOCAL], principal_point=[(principal_point, 500.0)], world_to_camera=np.eye(4)[None],
         poses=poses.flatten(1).numpy(), betas=shape.numpy(), trans=trans.numpy(), segment_scales=np.ones((1, 24)),
         joints3d=start.joints.numpy(), joints2d=camera.project(start.joints.numpy()),
-        keypoints2d=np.concatenate((landmarks, np.full((1, 33, 1), 0.9)), 2), boxes=[[*low, *high]], confidence=[0.9],
-        joint_confidence=np.full((1, 24), 0.9), reprojection_error=[20.0], body="default", gender="neutral",
+        keypoints2d=np.concatenate((landmarks, np.full((1, 33, 1), 0.9)), 2), boxes=[[*low, *high]], confidence=[0.2],
+        joint_confidence=np.full((1, 24), 0.2), reprojection_error=[20.0], body="default", gender="neutral",
     )  # fmt: skip
     return fit, {0: surface}, true.joints
 
@@ -70,6 +70,8 @@ def test_the_body_comes_back(known: tuple[Fit, dict[int, np.ndarray], torch.Tens
     legs, rest = (SMPL24.indices(names) for names in (("left_knee", "right_knee"), ("left_elbow", "right_elbow")))
     assert found.segment_scales[0, legs].mean() > 1.04 * found.segment_scales[0, rest].mean()
     assert found.reprojection_error[0] < 8
+    assert 0.75 < found.confidence[0] < 0.9  # of the landmarks, which the body explains
+    assert found.joint_confidence.min() > 0.5
 
 
 @pytest.mark.slow
