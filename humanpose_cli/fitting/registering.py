@@ -135,13 +135,9 @@ def _with_registered(
     confident = fit.keypoints2d[..., 2] > 0.5
     error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])
     accepted = accepted & (error <= largest)
-    focal, depth = (
-        torch.from_numpy(v)[:, None] for v in (fit.focal[fit.frame_index], changed["joints3d"][:, _PELVIS, 2])
-    )
-    agreement = landmark_agreement(torch.from_numpy(apart), depth, focal)
-    confidence = joint_confidence(
-        BLAZEPOSE33, torch.from_numpy(fit.keypoints2d[..., 2]).clamp(0, 1) * agreement
-    ).float()
+    focal, found = torch.from_numpy(fit.focal[fit.frame_index]), torch.from_numpy(fit.keypoints2d[..., 2])
+    agreement = landmark_agreement(torch.from_numpy(apart), placed.pelvis[:, 2:], focal[:, None])
+    confidence = joint_confidence(BLAZEPOSE33, found.clamp(0, 1) * agreement).float()
     changed |= {"joint_confidence": confidence.numpy(), "confidence": person_confidence(confidence).numpy()}
     changed["reprojection_error"] = error
     columns: dict[str, Any] = {name: getattr(fit, name).copy() for name in changed}
