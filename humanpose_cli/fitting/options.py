@@ -106,9 +106,8 @@ class NetworkOptions(Options):
 
     weights: str = option(
         "",
-        "Body network: a file, a run of hpc train nbf or deform-and-learn, or a name of hpc weights list. `method=nbf` "
-        "and `method=deform-and-learn` show its predictions; with `method=register`, registrations start from those of "
-        "a network of deform-and-learn.",
+        "Body network, whose predictions `method=nbf` and `method=deform-and-learn` show, and `method=register` starts "
+        "from: a file, a run of hpc train nbf or deform-and-learn, or a name of hpc weights list.",
         value="FILE|RUN",
         unset="the shipped one of nbf",
     )

@@ -64,7 +64,7 @@ def overlay_image(
 
 
 def side_view(record: FitRecord, frame: int = 0) -> SideView:
-    """The view from the side in which everybody in a frame's shot is: it stays while they move."""
+    """The view from the side that shows all people of a frame's shot: it stays while they move."""
     rows = record.shot_id[record.frame_index] == record.shot_id[frame]
     return SideView.around(torch.from_numpy(record.joints3d[rows]), _BEYOND_JOINTS)
 

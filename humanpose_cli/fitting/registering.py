@@ -71,15 +71,15 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     focal = torch.from_numpy(fit.focal[frames]).float()
     centre = torch.from_numpy(fit.principal_point[frames]).float()
     pelvis = torch.from_numpy(fit.joints3d[:, _PELVIS]).float()
-    # As a camera sees a person that looks straight at them: one in a corner of a wide image is stretched there.
+    # Pixels of a camera that looks straight at the person: away from the optical axis, images are stretched.
     towards = viewing_rotation(Camera(focal, centre).project(pelvis[:, None])[:, 0], focal, centre)
 
-    def seen(pixels: torch.Tensor) -> torch.Tensor:
+    def rectified(pixels: torch.Tensor) -> torch.Tensor:
         rays = torch.nn.functional.pad((pixels - centre[:, None]) / focal[:, None, None], (0, 1), value=1.0) @ towards
         return focal[:, None, None] * rays[..., :2] / rays[..., 2:].clamp_min(_NEAREST_RAY)
 
     camera, boxes = Camera(focal, torch.zeros_like(centre)), torch.from_numpy(fit.boxes).float()
-    corners = seen(boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(1, (4, 2)))
+    corners = rectified(boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(1, (4, 2)))
     origin, unit = units = CropUnits(*normalised_frame(torch.cat((corners.amin(1), corners.amax(1)), 1)))
     keypoints = torch.from_numpy(fit.keypoints2d).float()
     poses = axis_angle_to_matrix(torch.from_numpy(fit.poses).float().unflatten(1, (len(SMPL24), 3)))
@@ -89,9 +89,9 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     lifted = shipped_lifter()(keypoints[..., :2], keypoints[..., 2], focal, centre, BLAZEPOSE33)
     evidence = RegistrationEvidence(
         scaled.landmarks(BLAZEPOSE33.name),
-        (seen(keypoints[..., :2]) - origin[:, None]) / unit[:, None, None],
+        (rectified(keypoints[..., :2]) - origin[:, None]) / unit[:, None, None],
         keypoints[..., 2].clamp(0, 1),
-        (seen(points) - origin[:, None]) / unit[:, None, None],
+        (rectified(points) - origin[:, None]) / unit[:, None, None],
         scaled.vertices(vertices),
         certain,
         (lifted.landmarks @ towards)[..., 2] * start.scale[:, None],

@@ -32,7 +32,7 @@ _LARGEST_SCALE = RegistrationOptions().largest_scale  # no registration with lar
 
 
 class PreparedCrop(NamedTuple):
-    """A person's crop, what the network sees there, and the image's camera.
+    """A person's crop, the network's input from it, and the image's camera.
 
     inputs  (3, S, S) or (33, 3), as `BodyRegressor` takes them
     """
@@ -62,9 +62,9 @@ class DeformNetwork:
         """What `finish` needs of each person, without the image (H, W, 3), so that people of several images may go
         together. camera  the image's
         """
-        return [PreparedCrop(*self._seen(image, person), camera) for person in people]
+        return [PreparedCrop(*self._crop_and_inputs(image, person), camera) for person in people]
 
-    def _seen(self, image: NDArray[np.uint8], person: DetectedPerson) -> tuple[Crop, NDArray[np.float32]]:
+    def _crop_and_inputs(self, image: NDArray[np.uint8], person: DetectedPerson) -> tuple[Crop, NDArray[np.float32]]:
         options = self.regressor.options
         crop = crop_around_box(person.box, options.size, fill=FILL)
         if options.inputs == "landmarks":

@@ -416,9 +416,9 @@ class RegressorRecipe(Recipe[Any]):
         for row in range(len(numbers)):
             image = shown.image(row, person_crop(shown.boxes[row], _SIDE))
             labelled = data.held_out_evidence.keypoints[numbers[row]]
-            joints, known = image.copy(), np.where(labelled[:, 2:] > 0, labelled[:, :2], np.nan)
-            draw_keypoints(joints, (known + 1) * _SIDE / 2, self.skeleton, person_colour(0))
-            panels.append(np.concatenate((joints, *mesh_views(self.body, pose.rows(torch.tensor([row])), image)), 1))
+            panel, points = image.copy(), np.where(labelled[:, 2:] > 0, labelled[:, :2], np.nan)
+            draw_keypoints(panel, (points + 1) * _SIDE / 2, self.skeleton, person_colour(0))
+            panels.append(np.concatenate((panel, *mesh_views(self.body, pose.rows(torch.tensor([row])), image)), 1))
         return two_columns(panels)
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
