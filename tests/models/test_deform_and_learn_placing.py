@@ -42,6 +42,7 @@ def test_a_person_far_away_projects_to_the_pixels_of_the_crop(body, x, tolerance
     expected = crop.origin + 5.0 * in_image(body.points(pose, body.landmarks("smpl24")), pose)[0, :, :2]
     pixels = CAMERA.project(joints_of(body, placed, pose.segment_scales))[0]
     assert float((pixels - expected).norm(dim=-1).max()) < tolerance  # of 5 pixels a metre
+    assert float((pixels - expected).mean(0).norm()) < 0.01
     back = to_crop(placed, pose.segment_scales, crop, CAMERA)
     points = (body.points(each, body.landmarks("smpl24")) for each in (back, pose))
     torch.testing.assert_close(*points, atol=2e-3, rtol=0)
