@@ -22,14 +22,14 @@ from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.pose_prior import pose_prior
 from humanpose_cli.core.camera import project
-from humanpose_cli.fitting.evidence import FitEvidence, gather_evidence, viewing_rotation
+from humanpose_cli.fitting.evidence import FitEvidence, gather_evidence
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import UPRIGHT_JOINTS, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, viewing_rotation
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 
 FRAMES, PEOPLE, BASELINE, SIDE = 256, 16, 12, 1024.0

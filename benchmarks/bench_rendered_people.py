@@ -24,11 +24,10 @@ from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.evidence import viewing_rotation
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.networks.weights import shipped_weights

@@ -12,13 +12,15 @@ from humanpose_cli.core.crop import Crop
 
 @dataclass(frozen=True)
 class BodyEstimate:
-    """One person's body before the image's camera: what `models.nbf` predicts, and the keypoint fit starts from.
+    """One person's body before the image's camera: what `models.nbf` or `models.deform_and_learn` predicts, and the
+    keypoint fit starts from.
 
     poses   (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres
     joints  (24, 3) metres, camera axes
     noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
             sight; None if the network does not predict it
     crop    the part of the image that the network looked at
+    segment_scales  (24,) of a body with scales in place of betas; None where all are 1
     """
 
     poses: NDArray[np.float32]
@@ -27,3 +29,4 @@ class BodyEstimate:
     joints: NDArray[np.float32]
     noise: NDArray[np.float32] | None
     crop: Crop
+    segment_scales: NDArray[np.float32] | None = None

@@ -17,7 +17,9 @@ from humanpose_cli.cli.options import (
     Frames,
     Inputs,
     OutOrFile,
+    SideView,
     VideoCodecOption,
+    check_side_view,
     of,
     option,
 )
@@ -74,6 +76,7 @@ class FitWork:
     out: Path
     make: Callable[[], Fitter]
     video_codec: Literal["h264", "vp9"]
+    side_view: bool = False
     refiner: Refiner | None = None
     displacement_frames: int = 100
 
@@ -97,7 +100,8 @@ class FitWork:
         from humanpose_cli.fitting.items import fit_item
         from humanpose_cli.fitting.records import record_summary
 
-        made: dict[str, Any] = {"video_codec": self.video_codec, "progress": self.session.reporter.step}
+        made: dict[str, Any] = {"video_codec": self.video_codec, "side_view": self.side_view}
+        made["progress"] = self.session.reporter.step
         if self.refiner is None:
             fit, outputs = fit_item(self.fitter, item.payload, item.outputs, **made), item.outputs
             summary = record_summary(fit)
@@ -141,6 +145,7 @@ class FitWork:
         "hpc fit clip.mp4 --people largest --frames 0:250",
         "hpc fit frames/ --refine",
         "hpc fit photos/ --out fits --overwrite",
+        "hpc fit photo.jpg --method deform-and-learn --weights runs/deform --side-view",
         "hpc fit --items photos.txt --dry-run",
         "hpc fit photo.jpg -o photo.fit.npz --no-overlay --json",
     ),
@@ -162,6 +167,7 @@ def fit(
     refine: Annotated[bool, _REFINE] = False,
     displacements: DisplacementFlags,
     overlay: Annotated[bool, _OVERLAY] = True,
+    side_view: SideView = False,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
     video_codec: VideoCodecOption = "h264",
@@ -187,6 +193,7 @@ def fit(
     evidence.check(method, refine=refine)
     if displacements.save_displacements and not refine:
         raise UsageError("save_displacements", "is of no use without `refine`")
+    check_side_view(side_view=side_view, overlay=overlay)
     check_body(body)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
@@ -218,7 +225,7 @@ def fit(
             loading.join()  # so that it is no part of the first item's seconds
             return made
 
-        work = FitWork(session, out, make, video_codec, refiner, displacements.displacement_frames)
+        work = FitWork(session, out, make, video_codec, side_view, refiner, displacements.displacement_frames)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFlags()
         usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
@@ -226,6 +233,8 @@ def fit(
 
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay, "video_codec": video_codec}
         recorded["weights"] = recorded.pop("network")  # as the flag is called
+        if side_view:  # not recorded otherwise: results of versions that had no such option are still known
+            recorded["side_view"] = True
         if refiner is not None:
             recorded["refine"] = {**refiner.identity, **displacements.recorded}
         recall = work.recall if session.json else None

@@ -191,6 +191,7 @@ VideoCodecOption = Annotated[
         _FILES,
     ),
 ]
+SideView = Annotated[bool, option("--side-view", "Draw the bodies from the side, too, to the right of the overlay.")]
 Seed = Annotated[int, option("--seed N", "Seed of everything random: same seed, same bytes.", min=0)]
 
 FitFiles = Annotated[
@@ -244,6 +245,12 @@ def body_option(text: str) -> Any:
 
 BodyOfFits = Annotated[str, body_option("The body that the fits are of")]
 Focal = Annotated[float | None, of(FitOptions, "focal")]
+
+
+def check_side_view(*, side_view: bool, overlay: bool) -> None:
+    """UsageError for a side view without the overlay beside which it is drawn."""
+    if side_view and not overlay:
+        raise UsageError("side_view", "is part of the overlay", remedy="leave out `overlay=False`")
 
 
 def read_items(items: Path, *, null: bool) -> list[str]:

@@ -18,8 +18,10 @@ from humanpose_cli.cli.options import (
     FitCamera,
     FitSmplx,
     OutOrFile,
+    SideView,
     VideoCodecOption,
     argument,
+    check_side_view,
     of,
     option,
 )
@@ -98,6 +100,7 @@ def refine(
     camera: FitCamera = None,
     smplx: FitSmplx = None,
     overlay: Annotated[bool, _OVERLAY] = True,
+    side_view: SideView = False,
     page: Annotated[bool, _PAGE] = True,
     compare: Annotated[list[Path] | None, _COMPARE] = None,
     truth: Annotated[Path | None, _TRUTH] = None,
@@ -116,6 +119,7 @@ def refine(
     """
     from humanpose_cli.networks.weights import find_weights
 
+    check_side_view(side_view=side_view, overlay=overlay)
     paths = flags.fits(fits)
     if not frames:
         expected = "the photograph, video or folder that the fits were made of"
@@ -171,7 +175,7 @@ def refine(
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             step = session.reporter.step
             made: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
-            made["displacement_frames"] = displacements.displacement_frames
+            made |= {"side_view": side_view, "displacement_frames": displacements.displacement_frames}
             made["beside"] = task.read_beside(fit, body, smplx=smplx)
             refined, outputs = refine_fit(refiner, fit, item.outputs, **made)
             session.reporter.info_once(refinement_hint(refined))
@@ -179,11 +183,18 @@ def refine(
 
         recorded: dict[str, Any] = {**refiner.identity, **points, **displacements.recorded}
         recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
-        if compare or truth:  # the files themselves belong to the items
-            recorded |= {"compare": [str(path) for path in compare or ()], "truth": truth and str(truth)}
+        recorded |= _recorded_when_given(compare or (), truth, side_view=side_view)
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)
+
+
+def _recorded_when_given(compare: Sequence[Path], truth: Path | None, *, side_view: bool) -> dict[str, Any]:
+    """Options that are not recorded otherwise, so that results of versions without them are still known."""
+    recorded: dict[str, Any] = {"side_view": True} if side_view else {}
+    if compare or truth:  # the files themselves belong to the items
+        recorded |= {"compare": [str(path) for path in compare], "truth": truth and str(truth)}
+    return recorded
 
 
 def _check_models(fits: Sequence[Path], body: str, smplx: Path | None) -> None:

@@ -23,7 +23,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, side_view
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, drawn_from_the_side
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.io.atomic import write_text
@@ -287,7 +287,7 @@ def _images(shown: Sequence[_Shown], pixels: NDArray[np.uint8], frame: int, body
     first = shown[0].fit
     rows = first.rows_for(frame)
     bodies = [_bodies(each, rows, body) for each in shown]
-    side = jpeg_within(side_view(body, bodies, [each.colour for each in shown], _SIDE_VIEW), budget // 8)
+    side = jpeg_within(drawn_from_the_side(body, bodies, [each.colour for each in shown], _SIDE_VIEW), budget // 8)
     rest, small = (budget - len(side)) // len(shown), reduced(pixels, _SIDE)
     overlays = [jpeg_within(_overlay(each, first, small, frame, body), rest) for each in shown]
     return {

@@ -29,8 +29,10 @@ from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.geometry.rotations import rotation_between
+from humanpose_cli.geometry.rotations import viewing_rotation
 
+_TRUSTED = 3.0  # noise levels of a landmark's distance at which it counts half
+_LANDMARK_NOISE = 0.03  # metres
 # Metres, for skeletons other than our detector's: annotators agree to about this (COCO's OKS constants, mean).
 _VISIBLE_NOISE, _HIDDEN_NOISE = 0.022, 0.08
 
@@ -109,6 +111,15 @@ def person_confidence(joints: Tensor) -> Tensor:
     return joints[:, rows].mean(-1)
 
 
+def landmark_agreement(apart: Tensor, depth: Tensor, focal: Tensor) -> Tensor:
+    """0..1, how well bodies explain landmarks: ½ where they are 9 cm off at the body's depth.
+
+    apart (..., L) pixels between landmarks and projected body, depth (..., L) or (..., 1) metres, focal (..., 1) pixels
+    """
+    usual = _TRUSTED * _LANDMARK_NOISE * focal / depth.clamp_min(0.1)
+    return 1 / (1 + (apart / usual).square())
+
+
 _MIN_DEPTH = 0.3  # metres from the camera to the nearest landmark
 
 
@@ -123,12 +134,6 @@ def viewing_pixel(skeleton: Skeleton, keypoints: Tensor, confidence: Tensor, pri
     mean = torch.where(total > 0, mean, principal_point)
     visible_hips = (confidence[:, hips] > 0).all(-1, keepdim=True)
     return torch.where(visible_hips, keypoints[:, hips].mean(1), mean)
-
-
-def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
-    """Rotation (N, 3, 3) that turns the optical axis to the ray through a pixel (N, 2)."""
-    ray = torch.nn.functional.pad((pixel - principal_point) / focal[:, None], (0, 1), value=1.0)
-    return rotation_between(ray.new_tensor([0.0, 0.0, 1.0]).expand_as(ray), ray)
 
 
 def zero_joints(rig: LandmarkRig) -> Tensor:

@@ -92,8 +92,8 @@ class Fitter:
         body: str | Body | None = None,
         detector: DetectorMode | None = None,
         focal: float | None = None,
-        weights: str = "",
-        segmenter: str = "",
+        weights: str | Path = "",
+        segmenter: str | Path = "",
         boxes: Path | str | None = None,
         keypoints: Path | str | None = None,
         pose_model: Path | str | None = None,
@@ -116,7 +116,8 @@ class Fitter:
         resolved = resolve_device(device)
         self._network: PeopleNetwork | None = None
         if self.options.uses_network:
-            self._network = PeopleNetwork(self.options.network, self.options.body, resolved, precision)
+            chosen = self.options.network, self.options.method
+            self._network = PeopleNetwork(*chosen, self.body, resolved, precision)
         self.batch_size = batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
         self._prepared: dict[tuple[Path, FitOptions], Fit | Exception] = {}
         files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
@@ -334,7 +335,7 @@ class Fitter:
         journal: DetectionJournal | None,
         progress: Progress,
     ) -> Fit:
-        uses_network = options.method == "nbf" or bool(options.network.weights)
+        uses_network = options.network_alone or bool(options.network.weights)
         searched = part_of(progress, 0, _DETECTED)
         tracks, motion = TrackLinker(), CameraMotion()
         estimates = Estimates(self._network if uses_network else None)
@@ -372,7 +373,7 @@ class Fitter:
         seconds = frame_times(times, frame_rate or _DEFAULT_FRAME_RATE)
         timed = bool(times) and all(time is not None for time in times)
         cameras = [replace(c, time=time) for c, time in zip(cameras, seconds, strict=True)]
-        if options.method != "nbf":
+        if not options.network_alone:
             people = complete_tracks(people, seconds)
         solved = self._solve(people, cameras, solving, sequence=True) if people else None
         return self._record(people, cameras, solved, options, frame_rate, seconds if timed else None)
@@ -402,7 +403,7 @@ class Fitter:
         sequence: bool = False,
     ) -> KeypointFit:
         """The bodies of N ≥ 1 rows, in their order."""
-        if self.options.method == "nbf":
+        if self.options.network_alone:
             if sequence:
                 return fit_of_estimates(self.body, people, cameras, shared_shape=True)
             # Images by themselves: rounding depends on the size of a batch.

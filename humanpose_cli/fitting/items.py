@@ -21,9 +21,13 @@ def fit_item(
     outputs: Sequence[Path],
     *,
     video_codec: VideoCodec = "h264",
+    side_view: bool = False,
     progress: Progress = no_progress,
 ) -> Fit:
-    """Fit the people of an item and write its fit file and, if there is a second path, the overlay."""
+    """Fit the people of an item and write its fit file and, if there is a second path, the overlay.
+
+    side_view  whether the overlay shows the bodies from the side, too
+    """
     journal = journal_of(item, outputs[0], fitter.identity)
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
     fit.save(outputs[0])
@@ -31,7 +35,7 @@ def fit_item(
     for path in outputs[1:]:
         if not item.is_sequence:
             drawing(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
-        fit.save_overlay(path, drawing, video_codec=video_codec)
+        fit.save_overlay(path, drawing, video_codec=video_codec, from_the_side=side_view)
     if journal is not None:
         journal.remove()
     return fit

@@ -50,6 +50,7 @@ class KeypointFit:
     poses               (N, 72) axis-angle, relative to parents; the pelvis maps body to camera
     betas               (N, S)
     trans               (N, 3) metres, camera axes
+    segment_scales      (N, 24)
     joints3d            (N, 24, 3) metres, camera axes
     joints2d            (N, 24, 2) pixels
     confidence          (N,) 0..1
@@ -61,6 +62,7 @@ class KeypointFit:
     poses: NDArray[Any]
     betas: NDArray[Any]
     trans: NDArray[Any]
+    segment_scales: NDArray[Any]
     joints3d: NDArray[Any]
     joints2d: NDArray[Any]
     confidence: NDArray[Any]
@@ -343,6 +345,7 @@ def _report(observations: KeypointObservations, problem: KeypointProblem, state:
         "poses": matrix_to_axis_angle(state.rotations).flatten(1),
         "betas": state.betas,
         "trans": state.root - rig.rest_joints(state.betas)[:, pelvis],
+        "segment_scales": torch.ones_like(posed.joints[..., 0]),
         "joints3d": posed.joints,
         "joints2d": project(posed.joints, evidence.focal, evidence.centre),
         "confidence": person_confidence(joints),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,52 +18,82 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.evidence import joint_confidence, person_confidence
+from humanpose_cli.fitting.evidence import joint_confidence, landmark_agreement, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
-from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, NetworkOptions
+from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, FitMethod, NetworkOptions
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.digests import digest_of
+from humanpose_cli.models.deform_and_learn import regressor as deform_and_learn
+from humanpose_cli.models.deform_and_learn.network import load_deform_network
+from humanpose_cli.models.nbf import network as nbf
 from humanpose_cli.models.nbf.body import place_about_pixels
-from humanpose_cli.models.nbf.network import MODEL, BodyNetwork, PreparedPerson, config_of, load_nbf
+from humanpose_cli.models.nbf.network import BodyNetwork, config_of, load_nbf
 from humanpose_cli.networks.precision import precision_label, resolve_precision
 from humanpose_cli.networks.weights import find_weights, read_header, shipped_weights
 
-_TRUSTED = 3.0  # noise levels of a landmark's distance at which it counts half
-_LANDMARK_NOISE = 0.03  # metres
+_METHODS = (nbf.MODEL, deform_and_learn.MODEL)  # kinds of networks that a method of the same name shows
 _BATCH_SIZE = 16  # people of a batch: more are no faster on a processor
 _BATCH_SIZE_INDEPENDENT = 1  # of independent images on the CPU: rounding in convolutions depends on the batch
+
+
+class BodyPredictor(Protocol):
+    """A network that predicts bodies: `BodyNetwork` or `DeformNetwork`.
+
+    What `prepare` returns for each person is for `finish` alone.
+    """
+
+    def takes(self, person: DetectedPerson) -> bool:
+        """Whether a person comes with what the network looks at."""
+        ...
+
+    def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[Any]:
+        """What `finish` needs of each person, without the image."""
+        ...
+
+    def finish(self, people: Sequence[Any]) -> list[BodyEstimate]:
+        """The bodies of prepared people of any images."""
+        ...
 
 
 class PeopleNetwork:
     """A body network for the people of frames; the shipped one is loaded when the first image needs it.
 
-    body  "default" or "smpl:FILE"; UsageError where the network knows another kind
+    method  decides the kind of network; InputError for weights of another kind
+    body    the one that is fitted; InputError where the network was trained with another
     """
 
-    def __init__(self, options: NetworkOptions, body: str, device: str = "cpu", precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        options: NetworkOptions,
+        method: FitMethod,
+        body: Body,
+        device: str = "cpu",
+        precision: Precision = "auto",
+    ) -> None:
         self._path = find_weights(options.weights) if options.weights else shipped_weights(SHIPPED_NETWORK)
         self._segmenter = find_weights(options.segmenter) if options.segmenter else None
         self._body, self.device, self.precision = body, device, resolve_precision(precision, device)
-        config = config_of(read_header(self._path, MODEL), self._path)
+        self._model = nbf.MODEL if method in ("auto", "nbf") else deform_and_learn.MODEL
+        header = read_header(self._path)
+        if header.model != self._model:
+            remedy = f"`method={header.model}`" if header.model in _METHODS and method != "register" else ""
+            raise InputError(self._path, "holds another model", expected=self._model, got=header.model, remedy=remedy)
         self.label = digest_of(self._path)[:16]
-        if config.inputs.segmented and config.segmenter is None:
-            self.label += f"+{digest_of(self._segmenter or shipped_weights(SHIPPED_SEGMENTER))[:16]}"
+        if self._model == nbf.MODEL:
+            config = config_of(header, self._path)
+            if config.inputs.segmented and config.segmenter is None:
+                self.label += f"+{digest_of(self._segmenter or shipped_weights(SHIPPED_SEGMENTER))[:16]}"
         self.label += precision_label(precision)
-        if options != NetworkOptions() or body != "default":
+        if options != NetworkOptions() or body.name != "default":
             _ = self.network  # errors of the user's files are raised before anything is fitted
 
     @cached_property
-    def network(self) -> BodyNetwork:
+    def network(self) -> BodyPredictor:
         """The network itself."""
-        return _load(self._path, self._segmenter, self._body, self.device, self.precision)
-
-    def takes(self, person: DetectedPerson) -> bool:
-        """Whether a person comes with what the network looks at."""
-        kind = self.network.config.inputs.kind
-        if kind == "proxy":
-            return person.skeleton.name == BLAZEPOSE33.name and person.world is not None
-        return kind != "joints" or person.skeleton.name == SMPL24.name
+        if self._model == nbf.MODEL:
+            return _load_nbf(self._path, self._segmenter, self._body, self.device, self.precision)
+        return load_deform_network(self._path, body=self._body, device=self.device, precision=self.precision)
 
 
 class Estimates:
@@ -77,12 +108,12 @@ class Estimates:
         alone = independent and network is not None and network.device == "cpu"
         self._batch_size = _BATCH_SIZE_INDEPENDENT if alone else _BATCH_SIZE
         self._done: list[BodyEstimate | None] = []
-        self._waiting: list[tuple[int, PreparedPerson]] = []  # rows of `_done` that are not known yet
+        self._waiting: list[tuple[int, Any]] = []  # rows of `_done` that are not known yet
 
     def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> None:
         """The next frame's people; the frame itself is not kept."""
         if self._network is not None:
-            taken = [row for row, person in enumerate(people) if self._network.takes(person)]
+            taken = [row for row, person in enumerate(people) if self._network.network.takes(person)]
             prepared = self._network.network.prepare(pixels, [people[row] for row in taken], camera)
             self._waiting += [(len(self._done) + row, person) for row, person in zip(taken, prepared, strict=True)]
         self._done += [None] * len(people)
@@ -105,7 +136,7 @@ class Estimates:
         self._waiting = []
 
 
-def _load(path: Path, segmenter: Path | None, body: str, device: str, precision: Precision) -> BodyNetwork:
+def _load_nbf(path: Path, segmenter: Path | None, body: Body, device: str, precision: Precision) -> BodyNetwork:
     network = load_nbf(path, segmenter=segmenter, body=body, device=device, precision=precision)
     if network.config.inputs.segmented and network.segmenter is None:
         parts = shipped_weights(SHIPPED_SEGMENTER)
@@ -118,7 +149,8 @@ def _load(path: Path, segmenter: Path | None, body: str, device: str, precision:
 def fit_of_estimates(
     body: Body, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], *, shared_shape: bool
 ) -> KeypointFit:
-    """N ≥ 1 estimates as a fit, in their order; with `shared_shape` the rows of a track have their mean shape.
+    """N ≥ 1 estimates as a fit, in their order; with `shared_shape` the rows of a track have their mean shape: the mean
+    of betas and of segment scales.
 
     Confidence is how well the body explains the detector's landmarks where these are known. InputError for people
     without an estimate.
@@ -131,11 +163,11 @@ def fit_of_estimates(
             remedy="`method=keypoints`",
         )
     poses = torch.from_numpy(np.stack([e.poses for e in estimates]))
-    betas = np.stack([e.betas for e in estimates])
+    shapes = [np.stack([e.betas for e in estimates]), np.stack([_segment_scales(e) for e in estimates])]
     if shared_shape:
         tracks = np.array([s.track for s in people])
-        betas = np.stack([betas[tracks == track].mean(0) for track in tracks])
-    shape = torch.from_numpy(betas)
+        shapes = [np.stack([values[tracks == track].mean(0) for track in tracks]) for values in shapes]
+    shape, scales = (torch.from_numpy(values) for values in shapes)
     camera = Camera.stack(cameras[s.frame].camera for s in people).tensors()
     joints = torch.from_numpy(np.stack([e.joints for e in estimates]))
     pelvis = SMPL24.index("pelvis")
@@ -144,22 +176,29 @@ def fit_of_estimates(
         root = joints[:, pelvis]
         rest = body.rest_joints(shape)[:, pelvis]
         if shared_shape:  # another shape is as large in the image at another distance
-            about = body.pose(rotations, shape, -rest, vertices=False).joints
+            about = body.pose(rotations, shape, -rest, scales, vertices=False).joints
             root = place_about_pixels(about, camera.project(joints), camera)
-        posed = body.pose(rotations, shape, root - rest, vertices=False)
+        posed = body.pose(rotations, shape, root - rest, scales, vertices=False)
         joints2d = camera.project(posed.joints)
         landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
         error, joint_scores = _explained(landmarks, people, camera)
     return KeypointFit(
         poses=poses.numpy(),
-        betas=betas,
+        betas=shape.numpy(),
         trans=(root - rest).numpy(),
+        segment_scales=scales.numpy(),
         joints3d=posed.joints.numpy(),
         joints2d=joints2d.numpy(),
         confidence=person_confidence(joint_scores).numpy(),
         joint_confidence=joint_scores.numpy(),
         reprojection_error=error.numpy(),
     )
+
+
+def _segment_scales(estimate: BodyEstimate) -> NDArray[np.float32]:
+    """(24,)"""
+    scales = estimate.segment_scales
+    return np.ones(len(SMPL24), np.float32) if scales is None else scales
 
 
 def _explained(
@@ -179,7 +218,6 @@ def _explained(
         apart = (projected[row] - keypoints[:, :2]).norm(dim=-1)
         confident = keypoints[:, 2] > 0.5
         error[row] = apart[confident].median() if confident.any() else apart.median()
-        usual = _TRUSTED * _LANDMARK_NOISE * camera.focal[row] / landmarks[row, :, 2].clamp_min(0.1)
-        agreement = 1 / (1 + (apart / usual).square())
+        agreement = landmark_agreement(apart, landmarks[row, :, 2], camera.focal[row])
         joint_scores[row] = joint_confidence(BLAZEPOSE33, (keypoints[:, 2].clamp(0, 1) * agreement)[None])[0]
     return error, joint_scores

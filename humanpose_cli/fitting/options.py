@@ -17,7 +17,7 @@ from humanpose_cli.io.digests import digest_of, file_digest
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem
 
-FitMethod = Literal["auto", "keypoints", "nbf", "register"]
+FitMethod = Literal["auto", "keypoints", "nbf", "deform-and-learn", "register"]
 """auto uses the network in sequences only where the user names its weights: there it takes half of the time and changes
 PA-MPJPE by less than 1 mm (four real views)."""
 
@@ -106,10 +106,10 @@ class NetworkOptions(Options):
 
     weights: str = option(
         "",
-        "Body network, whose predictions `method=nbf` shows: a file, a run of hpc train nbf, or a name of hpc weights "
-        "list.",
+        "Body network, whose predictions `method=nbf` and `method=deform-and-learn` show, and `method=register` starts "
+        "from: a file, a run of hpc train nbf or deform-and-learn, or a name of hpc weights list.",
         value="FILE|RUN",
-        unset="the shipped one",
+        unset="the shipped one of nbf",
     )
     segmenter: str = option(
         "", "Segmenter, for body networks that take body parts.", value="FILE|RUN", unset="the shipped one"
@@ -180,23 +180,32 @@ class FitOptions(Options):
         "auto",
         "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
         "from the network and trusts it as far as its own confidence, for bodies that the network knows; sequences do "
-        "without it unless `weights` names one. register: optimisation, then onto the surface points of `densepose`.",
+        "without it unless `weights` names one. deform-and-learn: the one forward pass of `weights`. "
+        "register: optimisation, or that forward pass, then onto the surface points of `densepose`.",
     )
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method in ("keypoints", "register") and self.network != NetworkOptions():
-            network = "weights" if self.network.weights else "segmenter"
-            raise UsageError(network, f"is of no use with `method={self.method}`", remedy="`method=auto` or nbf")
+        if self.method == "deform-and-learn" and not self.network.weights:
+            raise UsageError("weights", "are missing", expected="a run of hpc train deform-and-learn")
+        if self.method == "keypoints" and self.network.weights:
+            raise UsageError("weights", "are of no use with `method=keypoints`", remedy="`method=auto` or nbf")
+        if self.method not in ("auto", "nbf") and self.network.segmenter:
+            raise UsageError("segmenter", f"is of no use with `method={self.method}`", remedy="`method=auto` or nbf")
+
+    @property
+    def network_alone(self) -> bool:
+        """Whether bodies are a network's predictions, without a fit to keypoints."""
+        return self.method in ("nbf", "deform-and-learn") or (self.method == "register" and bool(self.network.weights))
 
     @property
     def uses_network(self) -> bool:
         """Whether a body network is used; with `method=auto`, not a network of another body."""
         if self.method == "auto":
             return bool(self.network.weights) or self.body == "default"
-        return self.method == "nbf"
+        return self.network_alone
 
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:
         """What decides fits, as JSON values: options, and files by their contents, independent of their paths.

@@ -1,4 +1,4 @@
-"""Overlay images and videos of a fit record: the bodies of all people drawn over them."""
+"""Overlay images and videos of a fit record: the bodies of all people over them, and from the side beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import row_doubts
@@ -22,16 +21,17 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoCodec, VideoWriter, prefetch
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
+from humanpose_cli.rendering.side_view import SideView
 
-_FILL = 0.46  # of a side view: share of its side from the middle to the farthest point
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
+_BEYOND_JOINTS = 0.2  # metres that heads and hands reach beyond the joints
 
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
     """The surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
     with torch.no_grad():
         posed = body.pose(
-            axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).view(len(rows), -1, 3)),
+            axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).unflatten(1, (-1, 3))),
             torch.from_numpy(record.betas[rows]),
             torch.from_numpy(record.trans[rows]),
             torch.from_numpy(record.segment_scales[rows]),
@@ -40,7 +40,7 @@ def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
     return posed.vertices
 
 
-def side_view(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
+def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
     """Bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
 
     fits     surfaces (P, V, 3), metres in camera axes, of one or several fits; NaN where one lacks a person. The first
@@ -49,34 +49,39 @@ def side_view(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: 
     """
     pelvis = body.part_labels == SMPL24.index("pelvis")
     middles = [surfaces[:, pelvis].mean(1, keepdim=True) for surfaces in fits]  # (P, 1, 3) each
-    offset = torch.cat([surfaces - middle for surfaces, middle in zip(fits, middles, strict=True)])
-    offset = offset + (middles[0] - middles[0].mean(0)).repeat(len(fits), 1, 1)
-    turned = torch.stack((offset[..., 2], offset[..., 1], -offset[..., 0]), -1)  # depth to the right
-    reach = max(float(turned[..., :2].abs().nan_to_num(0).max()), 0.5)
-    distance = 20 * reach  # far away: nearly without perspective
-    turned[..., 2] += distance
-    camera = Camera.of_image((size, size), _FILL * size * distance / reach)
+    aligned = torch.cat([surfaces - middle + middles[0] for surfaces, middle in zip(fits, middles, strict=True)])
     ids = [colour for colour, people in zip(colours, fits, strict=True) for _ in people]
-    return draw_overlay(np.full((size, size, 3), 128, np.uint8), turned, body.faces, camera, track_ids=ids)
+    return SideView.around(aligned).draw((size, size), aligned, body.faces, track_ids=ids)
 
 
-def overlay_image(body: Body, record: FitRecord, pixels: np.ndarray, frame: int = 0) -> np.ndarray:
-    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful fits are labelled."""
+def overlay_image(
+    body: Body, record: FitRecord, pixels: np.ndarray, frame: int = 0, *, side: SideView | None = None
+) -> np.ndarray:
+    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful fits are labelled.
+
+    side  draws the same bodies from the side, too, to the right of the image, as high and at most as wide
+    """
     rows = record.rows_for(frame)
-    if not len(rows):
+    if not len(rows) and side is None:
         return pixels
-    drawn = draw_overlay(
-        pixels,
-        body_vertices(body, record, rows),
-        body.faces,
-        record.camera(frame),
-        track_ids=record.track_id[rows].tolist(),
-    )
+    vertices, colours = body_vertices(body, record, rows), record.track_id[rows].tolist()
+    drawn = draw_overlay(pixels, vertices, body.faces, record.camera(frame), track_ids=colours)
     doubts = row_doubts(record)
     for row in rows:
         if doubts[row]:
             draw_label(drawn, f"doubtful: {doubts[row]}", record.boxes[row, :2].tolist())
-    return drawn
+    if side is None:
+        return drawn
+    height, width = pixels.shape[:2]
+    return np.concatenate(
+        (drawn, side.draw((min(width, height), height), vertices, body.faces, track_ids=colours)), axis=1
+    )
+
+
+def side_view(record: FitRecord, frame: int = 0) -> SideView:
+    """The view from the side that shows all people of a frame's shot: it stays while they move."""
+    rows = record.shot_id[record.frame_index] == record.shot_id[frame]
+    return SideView.around(torch.from_numpy(record.joints3d[rows]), _BEYOND_JOINTS)
 
 
 def overlay_video(
@@ -88,22 +93,32 @@ def overlay_video(
     *,
     sound: Path | None = None,
     video_codec: VideoCodec = "h264",
+    from_the_side: bool = False,
 ) -> None:
     """Write a sequence with the bodies over it; frames keep the times that they have in a video.
 
-    sound  the video whose sound is taken over
+    sound          the video whose sound is taken over
+    from_the_side  whether the bodies stand beside the frames, too, as `overlay_image` draws them
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
     """
+
+    views: dict[int, SideView] = {}
+
+    def view_of(frame: int) -> SideView | None:
+        shot = int(record.shot_id[frame])
+        if from_the_side and shot not in views:
+            views[shot] = side_view(record, frame)
+        return views.get(shot)
 
     def drawn() -> Generator[tuple[np.ndarray, Fraction | None], None, None]:
         size: tuple[int, int] | None = None
         for index, frame in enumerate(frames):
-            size = size or frame.size
-            image = overlay_image(body, record, frame.pixels, index)
+            image = overlay_image(body, record, frame.pixels, index, side=view_of(index))
+            size = size or (image.shape[1], image.shape[0])
             if frame.damage:
                 image = image.copy()
                 draw_label(image, f"frame {frame.damage}", (0, 0))
-            yield image if frame.size == size else fitted_into(image, size), frame.time
+            yield image if image.shape[1::-1] == size else fitted_into(image, size), frame.time
 
     rate = record.frame_rate or DEFAULT_FRAME_RATE
     with VideoWriter(path, rate, sound=sound, codec=video_codec) as video, closing(prefetch(drawn())) as ahead:

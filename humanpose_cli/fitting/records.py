@@ -11,7 +11,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubt_of_track
 from humanpose_cli.fitting.keypoints import KeypointFit
@@ -54,7 +54,6 @@ def fit_record(
         track_id=[p.track for p in people],
         frame_index=[p.frame for p in people],
         interpolated=np.array([p.interpolated for p in people], bool),
-        segment_scales=np.ones((count, len(SMPL24))),
         keypoints2d=np.reshape([detector_keypoints(p) for p in people], (count, len(BLAZEPOSE33), 3)),
         boxes=np.reshape([p.box for p in people], (count, 4)),
         frame_names=[f.name for f in frames],

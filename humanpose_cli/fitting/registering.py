@@ -1,8 +1,8 @@
-"""Fits registered to charts of the surface: the paper's registration (`models.deform_and_learn`), from keypoint fits.
+"""Fits registered to charts of the surface: the paper's registration (`models.deform_and_learn`), from other fits.
 
-The keypoint fit takes the place of the network whose predictions the registration starts from, and the shipped lifter
-gives the depths of L_KP. Bodies have segment scales in place of betas. A person is small before the distance to the
-camera, so that the weak-perspective body is placed at the depth where it is as large, its pelvis on the same pixel.
+Registrations start from a network's predictions, as the paper's do, or from the keypoint fit, which takes their place.
+The shipped lifter gives the depths of L_KP. Bodies have segment scales in place of betas. `models.deform_and_learn`
+`.placing` leads to the weak-perspective camera of the registration and back.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.body.scaled_body import ScaledBody
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.evidence import joint_confidence, landmark_agreement, person_confidence
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseOutput
 from humanpose_cli.io.digests import digest_of_files, file_digest
@@ -32,6 +34,12 @@ from humanpose_cli.models.deform_and_learn.correspondences import (
     SurfaceCharts,
     read_densepose_charts,
     texture_charts,
+)
+from humanpose_cli.models.deform_and_learn.placing import (
+    CropUnits,
+    PlacedBodies,
+    to_camera,
+    to_crop,
 )
 from humanpose_cli.models.deform_and_learn.registration import (
     RegistrationEvidence,
@@ -42,6 +50,7 @@ from humanpose_cli.models.deform_and_learn.registration import (
 from humanpose_cli.models.lifter.metric import shipped_lifter
 
 _POINTS = 200  # correspondences of a person: more change nothing
+_NEAREST_RAY = 0.1  # cosine to the line of sight below which a pixel is taken for one at that angle
 _PELVIS = SMPL24.index("pelvis")
 
 
@@ -58,39 +67,40 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     points, vertices, certain = _correspondences(fit, surface, NearestVertices(charts))
     if not certain.any():
         return replace(fit, options={**fit.options, "registered": [False] * len(fit)})
-    origin, unit = normalised_frame(torch.from_numpy(fit.boxes).float())
     frames = fit.frame_index
     focal = torch.from_numpy(fit.focal[frames]).float()
     centre = torch.from_numpy(fit.principal_point[frames]).float()
-    keypoints = torch.from_numpy(fit.keypoints2d).float()
     pelvis = torch.from_numpy(fit.joints3d[:, _PELVIS]).float()
-    scale = focal / pelvis[:, 2].clamp_min(0.1)  # pixels a metre
+    # Pixels of a camera that looks straight at the person: away from the optical axis, images are stretched.
+    towards = viewing_rotation(Camera(focal, centre).project(pelvis[:, None])[:, 0], focal, centre)
+
+    def rectified(pixels: torch.Tensor) -> torch.Tensor:
+        rays = torch.nn.functional.pad((pixels - centre[:, None]) / focal[:, None, None], (0, 1), value=1.0) @ towards
+        return focal[:, None, None] * rays[..., :2] / rays[..., 2:].clamp_min(_NEAREST_RAY)
+
+    camera, boxes = Camera(focal, torch.zeros_like(centre)), torch.from_numpy(fit.boxes).float()
+    corners = rectified(boxes[:, [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(1, (4, 2)))
+    origin, unit = units = CropUnits(*normalised_frame(torch.cat((corners.amin(1), corners.amax(1)), 1)))
+    keypoints = torch.from_numpy(fit.keypoints2d).float()
+    poses = axis_angle_to_matrix(torch.from_numpy(fit.poses).float().unflatten(1, (len(SMPL24), 3)))
+    start = to_crop(
+        PlacedBodies(poses, pelvis).turned(towards.mT), torch.from_numpy(fit.segment_scales).float(), units, camera
+    )
     lifted = shipped_lifter()(keypoints[..., :2], keypoints[..., 2], focal, centre, BLAZEPOSE33)
     evidence = RegistrationEvidence(
         scaled.landmarks(BLAZEPOSE33.name),
-        (keypoints[..., :2] - origin[:, None]) / unit[:, None, None],
+        (rectified(keypoints[..., :2]) - origin[:, None]) / unit[:, None, None],
         keypoints[..., 2].clamp(0, 1),
-        (points - origin[:, None]) / unit[:, None, None],
+        (rectified(points) - origin[:, None]) / unit[:, None, None],
         scaled.vertices(vertices),
         certain,
-        lifted.landmarks[..., 2] * (scale / unit)[:, None],
-    )
-    in_pixels = pelvis[:, :2] * scale[:, None] + centre
-    poses = torch.from_numpy(fit.poses).float().unflatten(1, (len(SMPL24), 3))
-    start = ScaledPose(
-        torch.from_numpy(fit.segment_scales).float(),
-        poses[:, 1:],
-        axis_angle_to_matrix(poses[:, 0]).flatten(1),
-        scale / unit,
-        (in_pixels - origin) / unit[:, None],
+        (lifted.landmarks @ towards)[..., 2] * start.scale[:, None],
     )
     found = register(scaled, evidence, start)
     accepted = found.accepted.numpy() & (certain > 0).any(1).numpy()
-    depth = focal / (found.pose.scale * unit).clamp_min(1e-3)
-    across = (found.pose.translation * unit[:, None] + origin - centre) * (depth / focal)[:, None]
-    placed = torch.cat((across, depth[:, None]), 1)
+    placed = to_camera(scaled, found.pose, units, camera).turned(towards)
     largest = RegistrationOptions().largest_error * unit.numpy()
-    return _with_registered(fit, body, found.pose, placed, accepted, largest)
+    return _with_registered(fit, body, placed, found.pose.segment_scales, accepted, largest)
 
 
 def _correspondences(
@@ -108,17 +118,27 @@ def _correspondences(
 
 
 def _with_registered(
-    fit: Fit, body: Body, pose: ScaledPose, pelvis: torch.Tensor, accepted: NDArray[np.bool_], largest: NDArray[Any]
+    fit: Fit,
+    body: Body,
+    placed: PlacedBodies,
+    segment_scales: torch.Tensor,
+    accepted: NDArray[np.bool_],
+    largest: NDArray[Any],
 ) -> Fit:
     """The fit with the accepted bodies that, before the perspective camera, are within `largest` (N,) pixels of the
-    median keypoint: what fits a weak-perspective camera need not do so close to the lens.
+    median keypoint: what fits a weak-perspective camera need not do so close to the lens. Their confidence is how well
+    they explain the keypoints.
     """
     shape = torch.zeros(len(fit), body.shape_count)
-    trans = pelvis - body.rest_joints(shape)[:, _PELVIS]
-    changed, apart = body_columns(fit, body, pose.rotations, shape, trans, pose.segment_scales)
+    trans = placed.pelvis - body.rest_joints(shape)[:, _PELVIS]
+    changed, apart = body_columns(fit, body, placed.rotations, shape, trans, segment_scales)
     confident = fit.keypoints2d[..., 2] > 0.5
     error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])
     accepted = accepted & (error <= largest)
+    focal, found = torch.from_numpy(fit.focal[fit.frame_index]), torch.from_numpy(fit.keypoints2d[..., 2])
+    agreement = landmark_agreement(torch.from_numpy(apart), placed.pelvis[:, 2:], focal[:, None])
+    confidence = joint_confidence(BLAZEPOSE33, found.clamp(0, 1) * agreement).float()
+    changed |= {"joint_confidence": confidence.numpy(), "confidence": person_confidence(confidence).numpy()}
     changed["reprojection_error"] = error
     columns: dict[str, Any] = {name: getattr(fit, name).copy() for name in changed}
     for name, values in changed.items():

@@ -14,6 +14,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubt_of_track
-from humanpose_cli.fitting.overlays import overlay_image, overlay_video
+from humanpose_cli.fitting.overlays import overlay_image, overlay_video, side_view
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import FrameRange
@@ -187,11 +188,19 @@ class Fit(FitRecord):
             )
         return model
 
-    def overlay(self, frame: int = 0, *, image: np.ndarray | None = None, body: Body | None = None) -> np.ndarray:
+    def overlay(
+        self,
+        frame: int = 0,
+        *,
+        image: np.ndarray | None = None,
+        body: Body | None = None,
+        from_the_side: bool = False,
+    ) -> np.ndarray:
         """One frame with its people's bodies drawn over it, (H, W, 3) uint8.
 
-        image  the frame; needed where the fit came from a file, or its source is gone
-        body   needed for a SMPL fit that came from a file
+        image          the frame; needed where the fit came from a file, or its source is gone
+        body           needed for a SMPL fit that came from a file
+        from_the_side  draws the same bodies from the side, too, to the right of the frame
         """
         if not 0 <= frame < self.frame_count:
             raise UsageError("frame", "is not in the fit", expected=f"0 to {self.frame_count - 1}", got=str(frame))
@@ -204,7 +213,8 @@ class Fit(FitRecord):
             raise InputError(
                 "image", "is not the frame that was fitted", expected=f"({height}, {width}, 3) uint8", got=got
             )
-        return overlay_image(self.body_model(body), self, pixels, frame)
+        side = side_view(self, frame) if from_the_side else None
+        return overlay_image(self.body_model(body), self, pixels, frame, side=side)
 
     def save(self, path: Path | str) -> Path:
         """Write the fit file completely or not at all; `load_fit` reads it."""
@@ -212,17 +222,26 @@ class Fit(FitRecord):
         return Path(path)
 
     def save_overlay(
-        self, path: Path | str, progress: Progress = no_progress, *, video_codec: VideoCodec = "h264"
+        self,
+        path: Path | str,
+        progress: Progress = no_progress,
+        *,
+        video_codec: VideoCodec = "h264",
+        from_the_side: bool = False,
     ) -> Path:
-        """Write the overlay: of an image as an image, of a sequence as a video, with its sound."""
+        """Write the overlay: of an image as an image, of a sequence as a video, with its sound.
+
+        from_the_side  as of `overlay`
+        """
         if self.images is None:
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
         path, body = Path(path), self.body_model()
         if self.images.is_sequence:
             with closing(self.images.frames()) as frames:
-                overlay_video(body, self, frames, path, progress, sound=self.images.sound, video_codec=video_codec)
+                written: dict[str, Any] = {"sound": self.images.sound, "video_codec": video_codec}
+                overlay_video(body, self, frames, path, progress, **written, from_the_side=from_the_side)
         else:
-            write_image(path, self.overlay())
+            write_image(path, self.overlay(from_the_side=from_the_side))
         return path
 
     def to_amass(self, track: int | None = None, *, body: Body | None = None) -> dict[str, np.ndarray]:

@@ -169,6 +169,14 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
     return quaternion_to_matrix(torch.cat((scalar, vector), -1))
 
 
+def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
+    """Rotation (N, 3, 3) that turns the optical axis to the ray through a pixel (N, 2): from the axes of a camera that
+    looks straight at the pixel to those of the image's camera, of `focal` (N,) and `principal_point` (N, 2) pixels.
+    """
+    ray = torch.nn.functional.pad((pixel - principal_point) / focal[:, None], (0, 1), value=1.0)
+    return rotation_between(ray.new_tensor([0.0, 0.0, 1.0]), ray)
+
+
 def geodesic_angle(a: Tensor, b: Tensor) -> Tensor:
     """Angle of the rotation from a to b: (..., 3, 3) twice → (...) radians in [0, π]."""
     relative = a.mT @ b

@@ -98,7 +98,8 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
     document = _header_document(path)
     kind = document.get("format", "no header of hpc")
     parts: dict[str, Any] = {key: document.get(key) for key in _PARTS}
-    if kind != _FORMAT or None in parts.values():
+    described = all(isinstance(parts[name], Mapping) for name in _PARTS[1:])
+    if kind != _FORMAT or not isinstance(parts["model"], str) or not described:
         raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
     header = WeightsHeader(**parts, digest=str(document.get("digest", "")))
     if model is not None and header.model != model:
@@ -390,7 +391,7 @@ def find_weights(name: str | Path) -> Path:
     path = Path(name)
     if path.is_dir():
         if not (path / BEST).is_file():
-            remedy = "hpc train writes it at its first validation"
+            remedy = "hpc train writes it at its first validation, of deform-and-learn after its first round"
             raise InputError(path, "holds no weights", expected=BEST, remedy=remedy)
         return path / BEST
     if path.is_file():

@@ -19,7 +19,7 @@ from torch import Tensor
 from humanpose_cli.avatar.person_view import PersonView, person_views
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.fitting.overlays import body_vertices, side_view
+from humanpose_cli.fitting.overlays import body_vertices, drawn_from_the_side
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.displacement_files import (
     DISPLACEMENTS_SUFFIX,
@@ -181,7 +181,7 @@ def _strips(
         drawn = [_textured(points[i], body, texture, view) for points in (before, after)]
         photo = _tile(view.photo)
         draw_label(photo, str(fit.frame_names[frame]), (0, 0))
-        side = side_view(body, [before[i : i + 1], after[i : i + 1]], (_FIT, _REFINED), _TILE)
+        side = drawn_from_the_side(body, [before[i : i + 1], after[i : i + 1]], (_FIT, _REFINED), _TILE)
         shown = (
             photo,
             drawn[0],

@@ -247,13 +247,15 @@ def refine_fit(
     displacement_frames: int = DisplacementOutputs().displacement_frames,
     beside: PageFits | None = None,
     video_codec: VideoCodec = "h264",
+    side_view: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
     """Refine a fit that knows its frames, and write it with its textures, then what else there are paths for: the
     overlay, the page that shows the fit before and after, and the displacements with their contact sheets.
 
-    texture  as `read_textures` takes it; None: textures are made and written where refinement needs them
-    beside   what else the page shows
+    texture    as `read_textures` takes it; None: textures are made and written where refinement needs them
+    beside     what else the page shows
+    side_view  whether the overlay shows the bodies from the side, too
     Returns the refined fit and all files written; where it fails, nothing new is left.
     """
     assert fit.images is not None, "`FitWithFrames.read` gives its frames"
@@ -285,7 +287,7 @@ def refine_fit(
                 title = f"{_stem(outputs[0])}, refined"
                 _write_page(path, fit, refined, beside or PageFits(), frames, title, drawing)
             else:
-                refined.save_overlay(path, drawing, video_codec=video_codec)
+                refined.save_overlay(path, drawing, video_codec=video_codec, from_the_side=side_view)
     return refined, (outputs[0], *made, *drawn, *((fields,) if fields else ()), *sheets)
 
 
@@ -314,6 +316,7 @@ def fit_and_refine(
     *,
     displacement_frames: int = DisplacementOutputs().displacement_frames,
     video_codec: VideoCodec = "h264",
+    side_view: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
     """Fit the people of an item, and refine and write the fit as `refine_fit`, whose result it returns."""
@@ -321,7 +324,7 @@ def fit_and_refine(
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
     rest = part_of(progress, _FITTED, 1)
     written: dict[str, Any] = {"displacement_frames": displacement_frames, "video_codec": video_codec}
-    result = refine_fit(refiner, fit, outputs, **written, progress=rest)
+    result = refine_fit(refiner, fit, outputs, **written, side_view=side_view, progress=rest)
     if journal is not None:
         journal.remove()
     return result

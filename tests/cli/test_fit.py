@@ -14,6 +14,7 @@ import pytest
 import skimage.data
 import torch
 from helpers.blind_detector import BlindDetector
+from helpers.deform_weights import bent_pose, deform_weights
 
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
@@ -191,6 +192,52 @@ def test_methods_are_told_apart_and_recorded(hpc, photos, tmp_path):
     again = hpc(*line, "--out", str(tmp_path / "auto"))
     assert again.code != 0  # other options would write the same file
     assert "--overwrite" in again.err
+
+
+def test_a_run_of_deform_and_learn_gives_bodies_and_an_overlay_from_two_sides(hpc, photos, tmp_path):
+    run, photo = tmp_path / "run", str(photos / "astronaut.png")
+    run.mkdir()
+    deform_weights(run / "best.safetensors")
+    line = ("fit", photo, "--method", "deform-and-learn", "--weights", str(run), "--detector", "fast")
+    ran = hpc(*line, "--side-view", "--out", str(tmp_path / "out"), "--json")
+    assert ran.code == 0, ran.err
+    record = read_fit(tmp_path / "out" / "astronaut.png.fit.npz")
+    assert (len(record), record.options["method"]) == (1, "deform-and-learn")
+    np.testing.assert_allclose(record.segment_scales, bent_pose().segment_scales, atol=1e-3)
+    assert read_image(tmp_path / "out" / "astronaut.png.overlay.jpg").size == (512, 256)
+    assert "done before" in hpc(*line, "--side-view", "--out", str(tmp_path / "out")).out
+    other = hpc(*line, "--out", str(tmp_path / "out"))
+    assert other.code == 2
+    assert "--overwrite" in other.err
+    same = hp.fit(photo, method="deform-and-learn", weights=run, detector="fast", device="cpu")
+    np.testing.assert_array_equal(same.joints3d, record.joints3d)
+
+
+def test_weights_that_do_not_serve_are_refused_in_a_sentence(hpc, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "fetched"))
+    deform, unfinished = tmp_path / "deform", tmp_path / "unfinished"
+    (unfinished / "round-1").mkdir(parents=True)
+    deform.mkdir()
+    deform_weights(deform / "best.safetensors")
+    deform_weights(tmp_path / "smpl.safetensors", body="smpl-neutral")
+    method = ("--method", "deform-and-learn")
+    refused = {
+        ("--weights", str(deform)): (3, "expected nbf, found deform-and-learn; --method deform-and-learn"),
+        (*method, "--weights", "nbf-proxy"): (3, "expected deform-and-learn, found nbf; --method nbf"),
+        (*method, "--weights", "warp3d"): (3, "holds another model, expected deform-and-learn, found warp3d"),
+        (*method, "--weights", str(unfinished)): (3, "of deform-and-learn after its first round"),
+        (*method, "--weights", f"{tmp_path}/smpl.safetensors"): (3, "expected smpl-neutral, found default; --body"),
+        (*method, "--weights", f"{tmp_path}/none"): (3, "is no weights file"),
+        (*method, "--weights", "imagenet-resnet18"): (5, "hpc weights fetch imagenet-resnet18"),
+        method: (2, "--weights: are missing, expected a run of hpc train deform-and-learn"),
+        (*method, "--weights", str(deform), "--segmenter", "segmenter"): (2, "--segmenter: is of no use with --method"),
+        ("--method", "register", "--weights", str(deform)): (2, "--densepose: goes with --method register"),
+        ("--side-view", "--no-overlay"): (2, "--side-view: is part of the overlay; leave out --no-overlay"),
+    }
+    for options, (code, sentence) in refused.items():
+        ran = hpc("fit", str(photos / "astronaut.png"), *options, "--out", str(tmp_path / "out"))
+        assert (ran.code, sentence in " ".join(ran.err.split())) == (code, True), (options, ran.err)
+    assert not list((tmp_path / "out").rglob("*.npz"))
 
 
 def test_people_of_another_detector(hpc, photos, tmp_path):

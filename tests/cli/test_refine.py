@@ -65,8 +65,11 @@ def test_fit_writes_what_refine_writes(hpc, photos, tmp_path):
 
 def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tmp_path):
     line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--json")
-    ran = hpc(*line, "--out", str(tmp_path / "a"))
+    ran = hpc(*line, "--side-view", "--out", str(tmp_path / "a"))
     assert ran.code == 0, ran.err
+    width, height = read_image(photos / "photos" / "astronaut.png").size
+    overlay = read_image(tmp_path / "a" / "astronaut.png.overlay.jpg")
+    assert overlay.size == (width + min(width, height), height)
     assert "astronaut.png.fit.npz: refined before" in ran.err  # by hpc fit --refine
     assert [Path(path).name for path in ran.details["outputs"]] == [
         "astronaut.png.fit.npz",
@@ -82,7 +85,7 @@ def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tm
     assert len(again.details["outputs"]) == 1
     first, second = (read_fit(tmp_path / name / "astronaut.png.fit.npz") for name in ("a", "b"))
     assert np.abs(first.joints3d - second.joints3d).max() < 0.02
-    assert hpc(*line, "--out", str(tmp_path / "a")).details["status"] == "skipped"
+    assert hpc(*line, "--side-view", "--out", str(tmp_path / "a")).details["status"] == "skipped"
 
 
 def test_displacements_are_outputs_like_the_others(hpc, photos, tmp_path):

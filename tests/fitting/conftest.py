@@ -15,9 +15,8 @@ from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.camera import project
-from humanpose_cli.fitting.evidence import viewing_rotation
 from humanpose_cli.fitting.observations import KeypointObservations
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, viewing_rotation
 
 SIZE = 1024.0
 

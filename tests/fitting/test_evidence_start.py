@@ -6,9 +6,9 @@ import torch
 
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, limb_rotations, neutral_rotations, upright_heading
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.fitting.evidence import place_before_camera, viewing_pixel, viewing_rotation, zero_joints
+from humanpose_cli.fitting.evidence import place_before_camera, viewing_pixel, zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
-from humanpose_cli.geometry.rotations import geodesic_angle
+from humanpose_cli.geometry.rotations import geodesic_angle, viewing_rotation
 
 LIMBS = [
     (f"{side}_{start}", f"{side}_{end}")

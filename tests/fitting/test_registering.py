@@ -15,19 +15,22 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 
 FOCAL, SIZE = 2000.0, (1000, 1000)
+_PELVIS = SMPL24.index("pelvis")
 
 
-@pytest.fixture(scope="module")
-def known() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
-    """A fit of the mean shape with arms 15 degrees off, the surface points of the true body, and its scales."""
+def seen_person(x: float, principal_point: float) -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
+    """A fit of the mean shape with arms 15 degrees off, the surface points of the true body, and its joints.
+
+    x  metres to the right of the optical axis; principal_point  x of it, pixels
+    """
     body, random = default_body(), torch.Generator().manual_seed(1)
     poses = torch.zeros(1, 24, 3)
     poses[0, SMPL24.index("pelvis")] = torch.tensor([torch.pi, 0.0, 0.0])
     poses[0, SMPL24.index("left_shoulder"), 2], poses[0, SMPL24.index("right_shoulder"), 2] = -0.9, 0.7
     scales = torch.ones(1, 24)
     scales[0, SMPL24.indices(("left_knee", "right_knee", "left_hip", "right_hip"))] = 1.1
-    trans, shape = torch.tensor([[0.1, -0.1, 8.0]]), torch.zeros(1, body.shape_count)
-    camera = Camera(np.array([FOCAL]), np.array([[500.0, 500.0]]))
+    trans, shape = torch.tensor([[x, -0.1, 8.0]]), torch.zeros(1, body.shape_count)
+    camera = Camera(np.array([FOCAL]), np.array([[principal_point, 500.0]]))
     true = body.pose(axis_angle_to_matrix(poses), shape, trans, scales)
     assert true.vertices is not None
     charts = texture_charts(body)
@@ -40,13 +43,19 @@ def known() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
     low, high = pixels.min(0) - 5, pixels.max(0) + 5
     fit = Fit.build(
         track_id=[0], frame_index=[0], interpolated=[False], frame_names=["a.png"], shot_id=[0], image_size=[SIZE],
-        focal=[FOCAL], principal_point=[(500.0, 500.0)], world_to_camera=np.eye(4)[None],
+        focal=[FOCAL], principal_point=[(principal_point, 500.0)], world_to_camera=np.eye(4)[None],
         poses=poses.flatten(1).numpy(), betas=shape.numpy(), trans=trans.numpy(), segment_scales=np.ones((1, 24)),
         joints3d=start.joints.numpy(), joints2d=camera.project(start.joints.numpy()),
-        keypoints2d=np.concatenate((landmarks, np.full((1, 33, 1), 0.9)), 2), boxes=[[*low, *high]], confidence=[0.9],
-        joint_confidence=np.full((1, 24), 0.9), reprojection_error=[20.0], body="default", gender="neutral",
+        keypoints2d=np.concatenate((landmarks, np.full((1, 33, 1), 0.9)), 2), boxes=[[*low, *high]], confidence=[0.2],
+        joint_confidence=np.full((1, 24), 0.2), reprojection_error=[20.0], body="default", gender="neutral",
     )  # fmt: skip
     return fit, {0: surface}, true.joints
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
+    """A person near the optical axis."""
+    return seen_person(0.1, 500.0)
 
 
 @pytest.mark.slow
@@ -61,6 +70,8 @@ def test_the_body_comes_back(known: tuple[Fit, dict[int, np.ndarray], torch.Tens
     legs, rest = (SMPL24.indices(names) for names in (("left_knee", "right_knee"), ("left_elbow", "right_elbow")))
     assert found.segment_scales[0, legs].mean() > 1.04 * found.segment_scales[0, rest].mean()
     assert found.reprojection_error[0] < 8
+    assert 0.75 < found.confidence[0] < 0.9  # of the landmarks, which the body explains
+    assert found.joint_confidence.min() > 0.5
 
 
 @pytest.mark.slow
@@ -75,3 +86,17 @@ def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int,
         assert np.array_equal(found.joints3d, fit.joints3d)
     nobody = fit.select([])
     assert register_fit(nobody, body, texture_charts(body), surface).options["registered"] == []
+
+
+@pytest.mark.slow
+def test_a_body_far_from_the_optical_axis_is_registered_as_well_as_one_on_it() -> None:
+    """Along the line of sight, 37 degrees from the axis, it is neither stretched nor sheared."""
+    body = default_body()
+    fit, surface, joints = seen_person(6.0, -1000.0)
+    found = register_fit(fit, body, texture_charts(body), surface)
+    assert found.options["registered"] == [True]
+    assert found.reprojection_error[0] < 3
+    apart = np.linalg.norm(found.joints3d[0] - joints[0].numpy(), axis=-1)
+    assert apart[_PELVIS] < 0.1
+    trunk = SMPL24.indices(("left_hip", "right_hip", "spine3", "left_shoulder", "right_shoulder", "head"))
+    assert apart[trunk].mean() < 0.1

@@ -99,7 +99,7 @@ _ENTRIES = (
         "DeformAndLearn",
         "DEFORM_PRESETS",
         "images to bodies, from 2-D keypoints and dense correspondences alone",
-        use="hpc evaluate deform-and-learn --data {data} --weights {run}",
+        use="hpc fit photo.jpg --method deform-and-learn --weights {run}",
         several=True,
         rounds=True,
     ),

@@ -110,7 +110,7 @@ class BodyRegressor(nn.Module):
     def load(cls, path: Path) -> BodyRegressor:
         """Of a weights file; InputError where it is damaged or of another model."""
         tensors, header = read_weights(path, MODEL)
-        network = cls(options_of(BodyRegressorOptions, header.config["network"], path))
+        network = cls(options_of(BodyRegressorOptions, header.config.get("network"), path))
         fill(network, tensors, path)
         return network.eval()
 

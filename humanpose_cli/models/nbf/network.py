@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from humanpose_cli.body.body import Body
 from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UnavailableError
@@ -233,6 +234,13 @@ class BodyNetwork:
         self.layer = layer.to(device)
         self.precision = resolve_precision(precision, device)
 
+    def takes(self, person: DetectedPerson) -> bool:
+        """Whether a person comes with what the network looks at."""
+        kind = self.config.inputs.kind
+        if kind == "proxy":
+            return person.skeleton.name == BLAZEPOSE33.name and person.world is not None
+        return kind != "joints" or person.skeleton.name == SMPL24.name
+
     def estimate(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[BodyEstimate]:
@@ -313,21 +321,21 @@ def load_nbf(
     path: Path,
     *,
     segmenter: Path | Segmenter | None = None,
-    body: str = "default",
+    body: str | Body = "default",
     device: torch.device | str = "cpu",
     precision: Precision = "auto",
 ) -> BodyNetwork:
     """A trained body network from its weights file.
 
     segmenter  for networks that see body parts, unless one was trained along with it
-    body       "default" or "smpl:FILE", of the kind that the network was trained with
+    body       a body, "default" or "smpl:FILE", of the kind that the network was trained with
 
     InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
     another kind of body.
     """
     tensors, header = read_weights(path, MODEL)
     config = config_of(header, path)
-    rig = load_body(body)
+    rig = load_body(body) if isinstance(body, str) else body
     if rig.name.partition("-")[0] != config.body:
         raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="`body`")
     regressor = Regressor(config.inputs, config.regressor)

@@ -32,6 +32,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     RoundData,
     _Examples,
     _Inputs,
+    mesh_views,
 )
 from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of, split_people
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, texture_charts
@@ -271,6 +272,20 @@ def test_no_prediction_is_reflected():
     matrix = network(torch.randn(2, 3, 32, 32)).orientation.view(2, 3, 3)
     assert (torch.linalg.det(gram_schmidt(matrix.flatten(1))) > 0).all()
     torch.testing.assert_close(matrix[..., :2], wanted[:, :2].expand(2, 3, 2))
+
+
+def test_samples_show_the_mesh_from_the_front_and_in_the_same_rows_from_the_side(body):
+    pose = posed(1)
+    vertices = in_image(body.points(pose, body.vertices()), pose)[0]
+    image = np.full((100, 100, 3), 77, np.uint8)
+    front, side = mesh_views(body, pose, image)
+    for view, column in ((front, vertices[:, 0]), (side, vertices[:, 2])):
+        rows, columns = np.nonzero((view != view[0, 0]).any(-1))
+        for pixels, units in ((columns, column), (rows, vertices[:, 1])):
+            shown = 50 * (1 + units.clamp(-1, 1))
+            assert abs(pixels.min() - float(shown.min())) < 1.5
+            assert abs(pixels.max() + 1 - float(shown.max())) < 1.5
+    assert (image == 77).all()
 
 
 def test_errors_are_measured_about_the_pelvis_at_the_canonical_size(people, body):

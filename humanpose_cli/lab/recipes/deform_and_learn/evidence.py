@@ -24,11 +24,11 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import Example
 from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices
+from humanpose_cli.models.deform_and_learn.inputs import FILL
 
 Quality = Literal["labels", "degraded", "none"]
 """Of dense correspondences: unchanged from the cache, with the errors of a network that finds them, or unused."""
 
-FILL = 0.86  # share of the crop that the longer side of a person's box takes
 _TOGETHER, _ALONE = 0.03, 0.02  # metres that correspondences of one part err by, together and each for itself
 _SWAPPED, _LOST = 0.06, 0.08  # probability that a limb is taken for the other one, or not found
 _LIMBS = (("hip", "knee", "ankle", "foot"), ("shoulder", "elbow", "wrist", "hand"))

@@ -17,6 +17,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.body.smpl import load_body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
@@ -49,15 +50,18 @@ from humanpose_cli.lab.train.recipe import (
 )
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
+from humanpose_cli.models.deform_and_learn.inputs import cut_out, landmarks_in_crop
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
 from humanpose_cli.models.lifter.depth import DepthLifterOptions
 from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
-from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
+from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
+from humanpose_cli.rendering.side_view import SideView
 
 _PANELS = 6
 _SIDE = 224  # pixels of a panel
+_FAR = 200.0  # image units from a crop's camera to the person: nearly without perspective
 
 
 @dataclass(frozen=True)
@@ -267,8 +271,7 @@ class _Inputs:
         if self.landmarks is None:
             crop = person_crop(self.boxes[number], self.network.size, view)
             return normalised_image(change_colour(self.image(number, crop), colour))
-        found = self.landmarks[number].astype(np.float32)
-        found[:, :2] = person_crop(self.boxes[number], 2, view).points(found[:, :2]) - 1
+        found = landmarks_in_crop(self.landmarks[number], person_crop(self.boxes[number], 2, view))
         return found[list(BLAZEPOSE33.mirror)] if view.mirror else found
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
@@ -278,12 +281,7 @@ class _Inputs:
         example = self.people.example(number, (), mask=False, detected_mask=self.network.cut_out)
         if not self.network.cut_out:
             return crop.image(example.image)
-        mask = example.detected_mask
-        if mask is None:
-            mask = np.zeros(example.image.shape[:2], np.uint8)
-            x0, y0, x1, y1 = np.round(self.boxes[number]).astype(int).clip(0)
-            mask[y0:y1, x0:x1] = 255
-        return crop.image(np.where(mask[..., None] > 127, example.image, np.uint8(0)))
+        return crop.image(cut_out(example.image, example.detected_mask, self.boxes[number]))
 
 
 class _Examples(_Inputs):
@@ -351,6 +349,20 @@ def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> N
     return in_image(body.points(pose, rows), pose).double().cpu().numpy()
 
 
+@torch.no_grad()
+def mesh_views(body: ScaledBody, pose: ScaledPose, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    """A crop (S, S, 3) with one body's mesh over it, and its mesh from the side, in the same rows (Figure 1).
+
+    body  on any device
+    """
+    side, faces = len(image), body.body.faces.cpu()
+    pose = ScaledPose(*(values.to(body.vertices().device) for values in pose))
+    vertices = in_image(body.points(pose, body.vertices()), pose).cpu()
+    away = vertices.new_tensor((0.0, 0.0, _FAR))
+    front = draw_overlay(image, vertices + away, faces, Camera.of_image((side, side), _FAR * side / 2))
+    return front, SideView((0.0, 0.0, 0.0), (1.0, 1.0)).draw((side, side), vertices, faces)
+
+
 class RegressorRecipe(Recipe[Any]):
     """Equation 5 on one round's registrations. Nothing of it looks at a true 3-D joint but `validate`, whose criterion
     is the error in the image; the last weights are the ones to use.
@@ -396,20 +408,17 @@ class RegressorRecipe(Recipe[Any]):
         return {"keypoint_error": 50 * float(apart.sum() / keypoints[..., 2].sum()), **errors.means()}
 
     def image(self) -> NDArray[np.uint8]:
-        """Up to six held-out people with the joints that are known, and with those predicted."""
+        """Up to six held-out people: the joints that are known, and the predicted mesh from the front and the side."""
         data, numbers = self.data, np.array(spread_evenly(len(self.data.held_out), _PANELS))
         shown = _Inputs(data.held_out.taken(numbers), BodyRegressorOptions())
         pose = predict_people(self.model, shown.people, _PANELS)
         panels = []
-        for row, joints in enumerate(joints_in_image(self.body, pose, self.skeleton)):
+        for row in range(len(numbers)):
             image = shown.image(row, person_crop(shown.boxes[row], _SIDE))
             labelled = data.held_out_evidence.keypoints[numbers[row]]
-            both = [image.copy(), image.copy()]
-            for panel, points in zip(
-                both, (np.where(labelled[:, 2:] > 0, labelled[:, :2], np.nan), joints), strict=True
-            ):
-                draw_keypoints(panel, (points[:, :2] + 1) * _SIDE / 2, self.skeleton, person_colour(0))
-            panels.append(np.concatenate(both, 1))
+            panel, points = image.copy(), np.where(labelled[:, 2:] > 0, labelled[:, :2], np.nan)
+            draw_keypoints(panel, (points + 1) * _SIDE / 2, self.skeleton, person_colour(0))
+            panels.append(np.concatenate((panel, *mesh_views(self.body, pose.rows(torch.tensor([row])), image)), 1))
         return two_columns(panels)
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:

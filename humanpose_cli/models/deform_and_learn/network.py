@@ -1,0 +1,125 @@
+"""A trained network of deform-and-learn on the people of images: their bodies before the images' cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.estimate import BodyEstimate
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.core.device import Precision
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.models.crops import normalised_image
+from humanpose_cli.models.deform_and_learn.inputs import FILL, cut_out, landmarks_in_crop
+from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
+from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
+from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
+from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.weights import read_header
+
+_LARGEST_SCALE = RegistrationOptions().largest_scale  # no registration with larger scales taught the network
+
+
+class PreparedCrop(NamedTuple):
+    """A person's crop, the network's input from it, and the image's camera.
+
+    inputs  (3, S, S) or (33, 3), as `BodyRegressor` takes them
+    """
+
+    crop: Crop
+    inputs: NDArray[np.float32]
+    camera: Camera
+
+
+class DeformNetwork:
+    """A trained regressor with its body."""
+
+    def __init__(
+        self, regressor: BodyRegressor, body: Body, device: torch.device | str = "cpu", precision: Precision = "auto"
+    ) -> None:
+        self.device = torch.device(device)
+        self.regressor = regressor.eval().requires_grad_(False).to(self.device)
+        self._rest = body.rest_joints(torch.zeros(1, body.shape_count))[0, SMPL24.index("pelvis")]
+        self.body = ScaledBody(body)
+        self.precision = resolve_precision(precision, device)
+
+    def takes(self, person: DetectedPerson) -> bool:
+        """Whether a person comes with what the network looks at: landmarks, or pixels, which all have."""
+        return self.regressor.options.inputs == "image" or person.skeleton.name == BLAZEPOSE33.name
+
+    def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[PreparedCrop]:
+        """What `finish` needs of each person, without the image (H, W, 3), so that people of several images may go
+        together. camera  the image's
+        """
+        return [PreparedCrop(*self._crop_and_inputs(image, person), camera) for person in people]
+
+    def _crop_and_inputs(self, image: NDArray[np.uint8], person: DetectedPerson) -> tuple[Crop, NDArray[np.float32]]:
+        options = self.regressor.options
+        crop = crop_around_box(person.box, options.size, fill=FILL)
+        if options.inputs == "landmarks":
+            return crop, landmarks_in_crop(person.keypoints, crop)
+        if options.cut_out:
+            mask = None if person.mask is None else person.mask.in_image(*image.shape[:2])
+            mask = None if mask is None else np.rint(255 * mask).astype(np.uint8)
+            image = cut_out(image, mask, person.box)
+        return crop, normalised_image(crop.image(image))
+
+    def finish(self, people: Sequence[PreparedCrop]) -> list[BodyEstimate]:
+        """The bodies of prepared people, in one batch. Whatever the network computes in, they are placed in float32."""
+        if not people:
+            return []
+        with torch.no_grad():
+            inputs = torch.from_numpy(np.stack([person.inputs for person in people])).to(self.device)
+            with computed_in(self.precision, self.device):
+                vector = self.regressor(inputs).vector
+            pose = ScaledPose.from_vector(vector.float().cpu())
+            pose = pose._replace(segment_scales=pose.segment_scales.clamp(1 / _LARGEST_SCALE, _LARGEST_SCALE))
+            camera = Camera.stack(person.camera for person in people).tensors()
+            units = _units([person.crop for person in people])
+            placed = to_camera(self.body, pose, units, camera)
+            poses = matrix_to_axis_angle(placed.rotations).flatten(1)
+            trans = placed.pelvis - self._rest
+            rig = self.body.body
+            shape = torch.zeros(len(people), rig.shape_count)
+            joints = rig.pose(placed.rotations, shape, trans, pose.segment_scales, vertices=False).joints
+        columns = {"poses": poses, "betas": shape, "trans": trans, "joints": joints}
+        columns["segment_scales"] = pose.segment_scales
+        return [
+            BodyEstimate(
+                **{name: values[row].numpy() for name, values in columns.items()}, noise=None, crop=person.crop
+            )
+            for row, person in enumerate(people)
+        ]
+
+
+def _units(crops: Sequence[Crop]) -> CropUnits:
+    """Image units of upright crops, whose middle is the origin."""
+    unit = torch.tensor([crop.size[0] / 2 / crop.scale for crop in crops])
+    middle = [(crop.size[0] / 2 - np.array(crop.shift)) / crop.scale for crop in crops]
+    return CropUnits(torch.from_numpy(np.stack(middle)).float(), unit.float())
+
+
+def load_deform_network(
+    path: Path, *, body: Body, device: torch.device | str = "cpu", precision: Precision = "auto"
+) -> DeformNetwork:
+    """A trained network from its weights file.
+
+    body  the one that the network was trained with
+
+    InputError for files that are damaged or another model's, and for another body.
+    """
+    trained_with = str(read_header(path, MODEL).config.get("body", ""))
+    if trained_with != body.name:
+        raise InputError(path, "was trained with another body", expected=trained_with, got=body.name, remedy="`body`")
+    return DeformNetwork(BodyRegressor.load(path), body, device, precision)

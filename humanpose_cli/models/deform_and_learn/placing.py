@@ -1,0 +1,78 @@
+"""Between the weak-perspective camera of a crop and the perspective camera of its image.
+
+A crop shows a person as a camera does that looks straight at them, from far away. Its axes are those of the image's
+camera turned to the line of sight: without that turn, the body of a person near the edge of a wide image would be
+turned by the angle between that line and the optical axis.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle, viewing_rotation
+from humanpose_cli.models.nbf.body import place_about_pixels
+
+_MIN_SCALE = 0.02  # image units a metre: a person is at most some 90 m high in a crop
+_NEAREST = 0.1  # metres from the camera to a pelvis
+
+
+class CropUnits(NamedTuple):
+    """What image units of B crops are in pixels of their images: pixels = origin + unit · position.
+
+    origin  (B, 2) pixels; unit (B,) pixels
+    """
+
+    origin: Tensor
+    unit: Tensor
+
+
+class PlacedBodies(NamedTuple):
+    """B bodies before the cameras of their images.
+
+    rotations  (B, 24, 3, 3) parent-relative, the pelvis' from body to camera axes
+    pelvis     (B, 3) metres, camera axes
+    """
+
+    rotations: Tensor
+    pelvis: Tensor
+
+    def turned(self, rotation: Tensor) -> PlacedBodies:
+        """The bodies turned about the camera by `rotation` (B, 3, 3): in the axes that it leads to."""
+        pelvis = (rotation @ self.pelvis[..., None])[..., 0]
+        return PlacedBodies(torch.cat((rotation[:, None] @ self.rotations[:, :1], self.rotations[:, 1:]), 1), pelvis)
+
+
+def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Camera) -> PlacedBodies:
+    """Bodies in crops → before the cameras (tensors, (B,)) of their images, where their joints project to the same
+    pixels, as nearly as a perspective camera allows.
+    """
+    pose = pose._replace(scale=pose.scale.clamp_min(_MIN_SCALE))
+    joints = body.points(pose, body.landmarks(SMPL24.name))
+    pixels = units.origin[:, None] + units.unit[:, None, None] * in_image(joints, pose)[..., :2]
+    pelvis_pixel = units.origin + units.unit[:, None] * pose.translation
+    turn = viewing_rotation(pelvis_pixel, camera.focal, camera.principal_point)
+    turned = PlacedBodies(pose.rotations, torch.zeros_like(joints[:, 0])).turned(turn)
+    return turned._replace(pelvis=place_about_pixels(joints @ turn.mT, pixels, camera))
+
+
+def to_crop(placed: PlacedBodies, segment_scales: Tensor, units: CropUnits, camera: Camera) -> ScaledPose:
+    """The inverse of `to_camera`, up to the perspective that a crop's camera lacks.
+
+    segment_scales  (B, 24)
+    """
+    depth = placed.pelvis[:, 2].clamp_min(_NEAREST)
+    pixels = placed.pelvis[:, :2] * (camera.focal / depth)[:, None] + camera.principal_point
+    orientation = viewing_rotation(pixels, camera.focal, camera.principal_point).mT @ placed.rotations[:, 0]
+    return ScaledPose(
+        segment_scales,
+        matrix_to_axis_angle(placed.rotations[:, 1:]),
+        orientation.flatten(1),
+        camera.focal / depth / units.unit,
+        (pixels - units.origin) / units.unit[:, None],
+    )

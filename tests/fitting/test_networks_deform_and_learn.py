@@ -1,0 +1,164 @@
+"""`--method deform-and-learn`: a trained network's bodies as a fit, and as the start of `--method register`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.deform_weights import bent_pose, deform_weights
+from helpers.known_people import KnownPeople, true_person
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting import registering
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions, NetworkOptions
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.inputs import Frame
+from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressorOptions
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    return str(deform_weights(tmp_path_factory.mktemp("network") / "deform.safetensors"))
+
+
+def deform_fitter(people, weights, **options) -> Fitter:
+    return Fitter(method="deform-and-learn", weights=weights, people_source=people, **options)
+
+
+@pytest.mark.slow
+def test_an_image_has_the_predicted_bodies_of_all_its_people(clip, weights, tmp_path):
+    people = KnownPeople({0: [true_person(clip, 0), true_person(clip, 1, shift=250)]})
+    with deform_fitter(people, weights, focal=clip.focal) as fitter:
+        fit = fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))
+    assert fit.track_id.tolist() == [0, 1]
+    assert (fit.options["method"], fit.options["network"]) == ("deform-and-learn", fitter.network_identity)
+    assert len(fitter.network_identity) == 16
+    pose = bent_pose()
+    np.testing.assert_allclose(fit.segment_scales, pose.segment_scales.expand(2, -1), atol=1e-3)
+    np.testing.assert_allclose(fit.poses[:, 3:], pose.axis_angles.flatten(1).expand(2, -1), atol=1e-3)
+    assert (fit.betas == 0).all()
+    centre = np.array(clip.size[::-1]) / 2
+    pixels = fit.joints3d[..., :2] / fit.joints3d[..., 2:] * clip.focal + centre
+    np.testing.assert_allclose(pixels, fit.joints2d, atol=0.01)
+    low, high = fit.boxes[:, :2], fit.boxes[:, 2:]
+    pelvis = (low + high) / 2 + (high - low).max(1, keepdims=True) / 1.72 * pose.translation.numpy()
+    np.testing.assert_allclose(fit.joints2d[:, 0], pelvis, atol=0.02 * (high - low).max())
+    assert (fit.reprojection_error > 5).all()
+    assert ((fit.confidence > 0) & (fit.confidence < 1)).all()
+    read = read_fit(fit.save(tmp_path / "a.fit.npz"))
+    poses, *shaped = (torch.from_numpy(values) for values in (read.poses, read.betas, read.trans, read.segment_scales))
+    posed = fitter.body.pose(axis_angle_to_matrix(poses.unflatten(1, (24, 3))), *shaped, vertices=False)
+    np.testing.assert_allclose(posed.joints.numpy(), read.joints3d, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_person_of_a_sequence_has_one_set_of_scales(clip, tmp_path, monkeypatch):
+    """The mean of what each frame says, at the size that they have in the image."""
+    from humanpose_cli.models.deform_and_learn.network import DeformNetwork
+
+    finish, said = DeformNetwork.finish, []
+
+    def changing(self, people):
+        found = finish(self, people)
+        for _ in found:
+            said.append(1 + 0.1 * len(said))
+        first = len(said) - len(found)
+        return [replace(e, segment_scales=np.full(24, said[first + i], np.float32)) for i, e in enumerate(found)]
+
+    monkeypatch.setattr(DeformNetwork, "finish", changing)
+    frames = [Frame(i, str(i), np.zeros((*clip.size, 3), np.uint8)) for i in range(3)]
+    people = KnownPeople({t: [true_person(clip, t)] for t in range(3)})
+    weights = str(deform_weights(tmp_path / "w.safetensors"))
+    with deform_fitter(people, weights, focal=clip.focal) as fitter:
+        fit = fitter.fit_sequence(frames)
+    np.testing.assert_allclose(fit.segment_scales, 1.1, atol=1e-6)
+    assert fit.interpolated.tolist() == [False, False, False]
+    assert np.ptp(fit.joints2d[:, 15, 1] - fit.joints2d[:, 7, 1]) < 0.1 * clip.size[0]
+
+
+@pytest.mark.slow
+def test_people_without_landmarks(clip, weights, tmp_path):
+    person = true_person(clip, 0)
+    names = [name for name in COCO17.joint_names if name in person.skeleton]
+    keypoints = np.zeros((17, 3), np.float32)
+    keypoints[COCO17.indices(names)] = person.keypoints[person.skeleton.indices(names)]
+    given = KnownPeople({0: [replace(person, keypoints=keypoints, world=None, world_spread=None, skeleton=COCO17)]})
+    image = np.zeros((*clip.size, 3), np.uint8)
+    with deform_fitter(given, weights) as fitter, pytest.raises(InputError, match="`method=keypoints`"):
+        fitter.fit_image(image)
+    pixels = deform_weights(tmp_path / "image.safetensors", options=BodyRegressorOptions(18, 4, 32, cut_out=True))
+    with deform_fitter(given, str(pixels), focal=clip.focal) as fitter:
+        assert len(fitter.fit_image(image)) == 1
+
+
+def test_no_person_is_no_rows(clip, weights):
+    with deform_fitter(KnownPeople(), weights) as fitter:
+        assert len(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("predicted", [True, False])
+def test_registrations_start_from_the_predictions(clip, weights, predicted, tmp_path, monkeypatch):
+    """Instead of the keypoint fit, where there are weights; without surface points both stay as they are."""
+    started = []
+    register = registering.register
+
+    def watched(body, evidence, start=None, options=None):
+        started.append(start)
+        return register(body, evidence, start, replace(registering.RegistrationOptions(), steps=1))
+
+    monkeypatch.setattr(registering, "register", watched)
+    charts = texture_charts(default_body())
+    pixel = true_person(clip, 0).keypoints[11, :2]
+    points = np.array([[*pixel, int(charts.charts[0]), *charts.uv[0].tolist()]])
+    monkeypatch.setattr(registering.SurfacePointFile, "points", lambda self, name, size: points)
+    (tmp_path / "iuv").mkdir()
+    people = KnownPeople({0: [true_person(clip, 0)]})
+    chosen = {"method": "register", "densepose": tmp_path / "iuv", "weights": weights if predicted else ""}
+    with Fitter(**chosen, people_source=people, focal=clip.focal) as fitter:
+        fit = fitter.fit(np.zeros((*clip.size, 3), np.uint8))
+    (start,) = started
+    assert len(fit) == 1
+    pose = bent_pose()
+    near = torch.allclose(start.axis_angles, pose.axis_angles, atol=1e-3)
+    assert near == predicted
+    if predicted:
+        torch.testing.assert_close(start.segment_scales, pose.segment_scales, atol=1e-3, rtol=0)
+        torch.testing.assert_close(start.orientation, pose.orientation, atol=0.01, rtol=0)
+        assert fit.options["network"] == fitter.network_identity != ""
+
+
+def test_what_does_not_go_together_is_refused(weights, tmp_path):
+    with pytest.raises(UsageError, match=r"^weights: are missing, expected a run of hpc train deform-and-learn$"):
+        FitOptions(method="deform-and-learn")
+    with pytest.raises(UsageError, match=r"^segmenter: is of no use with `method=deform-and-learn`"):
+        FitOptions(method="deform-and-learn", network=NetworkOptions(weights, weights))
+    with pytest.raises(UsageError, match=r"^segmenter: is of no use with `method=register`"):
+        FitOptions(method="register", network=NetworkOptions(weights, weights))
+    with pytest.raises(UsageError, match=r"^weights: are of no use with `method=keypoints`"):
+        FitOptions(method="keypoints", network=NetworkOptions(weights))
+    with pytest.raises(UsageError, match=r"^segmenter: is of no use with `method=keypoints`"):
+        FitOptions(method="keypoints", network=NetworkOptions("", weights))
+    for method in ("auto", "nbf"):
+        with pytest.raises(InputError, match=r"expected nbf, found deform-and-learn; `method=deform-and-learn`$"):
+            Fitter(method=method, weights=weights)
+    with pytest.raises(InputError, match=r"holds another model, expected deform-and-learn, found nbf; `method=nbf`$"):
+        Fitter(method="deform-and-learn", weights="nbf-proxy")
+    with pytest.raises(InputError, match=r"holds another model, expected deform-and-learn, found nbf$"):
+        Fitter(method="register", weights="nbf-proxy", densepose=tmp_path)
+    with pytest.raises(InputError, match=r"holds another model, expected deform-and-learn, found warp3d$"):
+        Fitter(method="deform-and-learn", weights="warp3d")
+    other = deform_weights(tmp_path / "smpl.safetensors", body="smpl-neutral")
+    with pytest.raises(InputError, match="another body, expected smpl-neutral, found default; `body`"):
+        Fitter(method="deform-and-learn", weights=other)
+    run = tmp_path / "run"
+    (run / "round-1").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"holds no weights, expected best\.safetensors; .* after its first round"):
+        Fitter(method="deform-and-learn", weights=run)

@@ -1,0 +1,152 @@
+"""A trained network of deform-and-learn on the people of images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers.deform_weights import LANDMARKS, bent_pose, deform_weights
+from helpers.known_people import true_person
+from helpers.painted_people import painted_cache
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.crop import Affine2D
+from humanpose_cli.core.errors import HpcError, InputError
+from humanpose_cli.demo.clip import DemoClip
+from humanpose_cli.detect.person import DetectedPerson, PersonMask
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle, viewing_rotation
+from humanpose_cli.lab.recipes.deform_and_learn.recipe import _Inputs
+from humanpose_cli.lab.recipes.people import JoinedPeople, split_people
+from humanpose_cli.models.deform_and_learn.network import DeformNetwork, load_deform_network
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
+
+CAMERA = Camera.of_image((640, 480), 2000.0)
+IMAGE = BodyRegressorOptions(18, 4, 32)
+
+
+def person_in(box, mask=None) -> DetectedPerson:
+    keypoints = np.concatenate((np.random.default_rng(0).uniform(100, 300, (33, 2)), np.full((33, 1), 0.9)), 1)
+    return DetectedPerson(
+        box=np.array(box, np.float32),
+        keypoints=keypoints.astype(np.float32),
+        world=None,
+        spread=np.ones(33),
+        world_spread=None,
+        mask=mask,
+        score=0.9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "detected"),
+    [(LANDMARKS, True), (IMAGE, True), (replace(IMAGE, cut_out=True), True), (replace(IMAGE, cut_out=True), False)],
+)
+def test_people_are_shown_to_the_network_as_in_training(tmp_path, options, detected):
+    people = JoinedPeople.of(split_people(painted_cache(tmp_path / "cache", count=5), ["box"])[0])
+
+    def example(number, maps, **parts):
+        found = people.example(number, maps, **parts)
+        return found if detected else replace(found, detected_mask=None)
+
+    inputs = _Inputs(SimpleNamespace(column=people.column, example=example), options)
+    network = DeformNetwork(BodyRegressor(options), default_body())
+    for number in range(2):
+        shown = people.example(number, ())
+        mask = PersonMask(shown.detected_mask, Affine2D.identity()) if detected else None
+        found = people.column("detected")[number].astype(np.float32)
+        person = replace(person_in(people.column("box")[number], mask), keypoints=found)
+        (prepared,) = network.prepare(shown.image, [person], Camera.of_image((64, 64)))
+        expected = inputs(number, np.random.default_rng(0))
+        np.testing.assert_allclose(prepared.inputs, expected, atol=1e-5)
+        assert expected.std() > 0.1
+
+
+@pytest.mark.parametrize("options", [LANDMARKS, IMAGE])
+def test_bodies_project_to_where_the_network_sees_them(options, tmp_path):
+    network = load_deform_network(deform_weights(tmp_path / "w.safetensors", options=options), body=default_body())
+    people = [person_in((200, 180, 240, 260)), person_in((500, 30, 560, 130))]
+    found = network.finish(network.prepare(np.zeros((480, 640, 3), np.uint8), people, CAMERA))
+    pose, body = bent_pose(), ScaledBody(default_body())
+    joints = in_image(body.points(pose, body.landmarks("smpl24")), pose)[0, :, :2].numpy()
+    for person, estimate in zip(people, found, strict=True):
+        low, high = person.box[:2], person.box[2:]
+        # The box's longer side takes 0.86 of the crop, whose half is the unit.
+        expected = (low + high) / 2 + joints * (high - low).max() / (2 * 0.86)
+        apart = np.linalg.norm(CAMERA.project(estimate.joints) - expected, axis=-1)
+        assert apart.max() < 0.01 * (high - low).max()
+        np.testing.assert_allclose(estimate.segment_scales, pose.segment_scales[0], atol=1e-3)
+        assert estimate.joints[0, 2] == pytest.approx(2000 / (0.9 * (high - low).max() / 1.72), rel=0.03)
+        assert (estimate.betas == 0).all()
+        assert estimate.noise is None
+    assert network.finish([]) == []
+
+
+def test_a_truth_that_the_network_knew_comes_back(tmp_path):
+    """A person of the drawn clip, whose true parameters the weights hold, is where they are."""
+    clip = DemoClip.make(default_body())
+    person, posed = true_person(clip, 0), clip.posed(slice(0, 1))
+    height, width = clip.size
+    camera, body = Camera.of_image((width, height), clip.focal), ScaledBody(default_body())
+    low, high = person.box[:2], person.box[2:]
+    unit, depth = (high - low).max() / 1.72, float(posed.joints[0, 0, 2])
+    pelvis = camera.project(posed.joints[0, :1].numpy())[0]
+    ray = viewing_rotation(
+        torch.from_numpy(pelvis)[None].float(), torch.tensor([clip.focal]), torch.tensor([camera.principal_point])
+    )
+    pose = ScaledPose.t_pose(1)._replace(
+        axis_angles=matrix_to_axis_angle(clip.rotations[:1, 1:]),
+        orientation=(ray.mT @ clip.rotations[:1, 0]).flatten(1),
+        scale=torch.tensor([clip.focal / depth / unit]),
+        translation=torch.from_numpy((pelvis - (low + high) / 2) / unit)[None].float(),
+    )
+    network = load_deform_network(deform_weights(tmp_path / "w.safetensors", pose), body=default_body())
+    (found,) = network.finish(network.prepare(np.zeros((height, width, 3), np.uint8), [person], camera))
+    true = body.body.pose(clip.rotations[:1], torch.zeros(1, body.body.shape_count), vertices=False).joints[0].numpy()
+    relative = true - true[:1]
+    np.testing.assert_allclose(found.joints - found.joints[:1], relative, atol=0.03)
+    assert found.joints[0, 2] == pytest.approx(depth, rel=0.05)
+
+
+def test_scales_that_no_registration_may_have_are_limited(tmp_path):
+    wild = bent_pose()
+    wild.segment_scales[0, :2] = torch.tensor([-3.0, 9.0])
+    network = load_deform_network(deform_weights(tmp_path / "w.safetensors", wild), body=default_body())
+    (found,) = network.finish(network.prepare(np.zeros((480, 640, 3), np.uint8), [person_in((9, 9, 99, 199))], CAMERA))
+    assert found.segment_scales[:2].tolist() == [0.5, 2.0]
+
+
+def test_which_people_a_network_takes():
+    person = person_in((9, 9, 99, 199))
+    coco = replace(person, keypoints=np.zeros((17, 3), np.float32), skeleton=COCO17)
+    for options, takes in ((LANDMARKS, False), (IMAGE, True)):
+        network = DeformNetwork(BodyRegressor(options), default_body())
+        assert network.takes(person)
+        assert network.takes(coco) == takes
+
+
+def test_other_weights_are_refused_in_a_sentence(tmp_path):
+    def refusal(path) -> str:
+        with pytest.raises(HpcError) as caught:
+            load_deform_network(path, body=default_body())
+        assert isinstance(caught.value, InputError)
+        return str(caught.value)
+
+    smpl = deform_weights(tmp_path / "smpl.safetensors", body="smpl-neutral")
+    assert "was trained with another body, expected smpl-neutral, found default; `body`" in refusal(smpl)
+    other = tmp_path / "other.safetensors"
+    write_weights(other, BodyRegressor(LANDMARKS).state_dict(), WeightsHeader("nbf", {"body": "default"}))
+    assert "holds another model, expected deform-and-learn, found nbf" in refusal(other)
+    write_weights(other, {}, WeightsHeader("deform-and-learn", {"body": "default"}))
+    assert "has a config that is no BodyRegressorOptions" in refusal(other)
+    write_weights(other, {}, WeightsHeader("deform-and-learn", ["body"]))
+    assert "is no weights file of hpc" in refusal(other)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(deform_weights(tmp_path / "w.safetensors").read_bytes()[:-100])
+    assert "cannot be read" in refusal(cut)

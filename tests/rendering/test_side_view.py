@@ -1,0 +1,65 @@
+"""Bodies from the side: what is far is on the right, rows are heights, and everything is in the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.rendering.side_view import SideView
+
+FACES = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]], dtype=torch.int32)
+CORNERS = torch.tensor([(1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0)])
+
+
+def body(x: float, y: float, z: float, size: float = 0.05) -> torch.Tensor:
+    """(1, 4, 3) a small tetrahedron."""
+    return (size * CORNERS + torch.tensor((x, y, z)))[None]
+
+
+def drawn(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the pixels that are no background."""
+    rows, columns = np.nonzero((image != image[0, 0]).any(-1))
+    return columns, rows
+
+
+@pytest.mark.parametrize(("x", "y", "z"), [(0, 0, 0.5), (0, 0, -0.5), (0.8, -0.5, 0), (-0.8, 0.25, 0.25)])
+def test_depth_runs_to_the_right_and_rows_are_heights(x, y, z):
+    """A body at depth z and height y is where these are in the view, however far left or right in the photograph."""
+    image = SideView((0.0, 0.0, 0.0), (1.0, 1.0)).draw((200, 200), body(x, y, z), FACES)
+    columns, rows = drawn(image)
+    assert columns.mean() + 0.5 == pytest.approx(100 + 100 * z, abs=2)
+    assert rows.mean() + 0.5 == pytest.approx(100 + 100 * y, abs=2)
+
+
+def test_what_is_on_the_right_of_the_photograph_hides_what_is_behind_it():
+    both = torch.cat((body(-0.5, 0, 0, 0.3), body(0.5, 0, 0, 0.3)))
+    view = SideView((0.0, 0.0, 0.0), (1.0, 1.0))
+    alone = view.draw((100, 100), both[1:], FACES, track_ids=[1])
+    together = view.draw((100, 100), both, FACES, track_ids=[0, 1])
+    assert (together[50, 50] == alone[50, 50]).all()
+    assert (view.draw((100, 100), both[:1], FACES, track_ids=[0])[50, 50] != alone[50, 50]).any()
+
+
+@pytest.mark.parametrize("size", [(120, 200), (200, 120)])
+def test_everything_is_in_the_view_and_fills_it(size):
+    bodies = torch.cat((body(0, -0.9, 3.0), body(2.0, 0.9, 7.0)))
+    columns, rows = drawn(SideView.around(bodies).draw(size, bodies, FACES))
+    margins = [columns.min(), size[0] - 1 - columns.max(), rows.min(), size[1] - 1 - rows.max()]
+    assert min(margins) >= 2
+    assert min(margins) <= 0.06 * max(size)
+
+
+def test_bodies_that_are_not_finite_do_not_count():
+    bodies = torch.cat((body(0, 0, 3.0), torch.full((1, 4, 3), torch.nan)))
+    assert SideView.around(bodies) == SideView.around(bodies[:1])
+    view = SideView.around(bodies[1:])
+    image = view.draw((60, 40), bodies[1:], FACES)
+    assert image.shape == (40, 60, 3)
+    assert (image == image[0, 0]).all()
+
+
+def test_a_margin_shows_more():
+    narrow, wide = (SideView.around(body(0, 0, 3.0), margin) for margin in (0.0, 0.5))
+    assert wide.reach[0] == pytest.approx(narrow.reach[0] + (0.55 - 0.1) / 0.92, abs=1e-4)
+    assert wide.centre == narrow.centre
