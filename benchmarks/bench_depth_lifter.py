@@ -1,19 +1,19 @@
 """Depth lifter learned from 2-D joints alone (deform-and-learn): errors of its depths, and of registrations with them.
 
-Two lifters learn the 24 joints of 6,000 bodies each: bodies from all sides, and bodies that are turned by up to 60
-degrees from the camera. Each is evaluated on 200 bodies from the same sides, made as in bench_registration.py, in poses
-of other activities. `depth_error` is the mean error of the joints' depths about the hips, as a share of that of the
-mean depth, zero; `mirrored` the share of people whose depths are nearer to the truth with the other sign;
-`registration_pa_mpjpe_mm` the error after Procrustes (mean over bodies) of registrations from the T pose to joints and
-correspondences with these depths. The first lifter also gives the depths for registrations of 54 rendered people, who
-stand before a perspective camera and are partly hidden: `mpjpe_mm` with bones scaled to the canonical skeleton, and
-`pa_mpjpe_mm`.
+Three lifters learn the 24 joints of 6,000 bodies each: of bodies from all sides, of bodies that mostly face the camera
+(turned by 1 radian, standard deviation), and of bodies that are turned by up to 60 degrees. Each is evaluated on 200
+bodies from the same sides, made as in bench_registration.py, in poses of other activities. `depth_error` is the mean
+error of the joints' depths about the hips, as a share of that of the mean depth, zero; `mirrored` the share of people
+whose depths are nearer to the truth with the other sign; `registration_pa_mpjpe_mm` the error after Procrustes (mean
+over bodies) of registrations from the T pose to joints and correspondences with these depths. The first lifter also
+gives the depths for registrations of 54 rendered people, who stand before a perspective camera and are partly hidden:
+`mpjpe_mm` with bones scaled to the canonical skeleton, and `pa_mpjpe_mm`.
 
 Settings of the lifter follow as NAME=VALUE, and of the training as steps=N and seed=N:
 
     python benchmarks/bench_depth_lifter.py width=256 learning_rate=5e-4 steps=4000 bones=1 consistency=0.3
 
-With PYTHONPATH set to a checkout of an earlier commit, that version's lifter is measured.
+`rescaled=false` gives the discriminator turned people at the size they have.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
-from bench_registration import BODIES, Scene, scene
+from bench_registration import BODIES, Scene, Sides, scene
 from torch import Tensor
 
 from humanpose_cli.body.scaled_body import ScaledBody
@@ -121,10 +122,9 @@ def main(arguments: Sequence[str]) -> None:
     steps, seed = given.pop("steps", STEPS), given.pop("seed", 0)
     options = changed(DEFORM_PRESETS["landmarks"][0].lifter, given)
     settings = {**given, "steps": steps, "seed": seed}
-    for sides in ("all", "front"):
-        facing = sides == "front"
-        known, learned = scene(facing=facing), scene(PEOPLE, "train", facing=facing)
-        lifter = trained(known, learned, options, steps, seed)
+    for sides in get_args(Sides):
+        known = scene(sides=sides)
+        lifter = trained(known, scene(PEOPLE, "train", sides), options, steps, seed)
         print(json.dumps({"settings": settings, "sides": sides, "bodies": BODIES, **errors(known, lifter)}), flush=True)
         if sides == "all":
             with tempfile.TemporaryDirectory() as folder:

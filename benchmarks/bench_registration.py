@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,12 +45,21 @@ class Scene(NamedTuple):
     evidence: RegistrationEvidence
 
 
-def scene(count: int = BODIES, split: str = "held_out", *, facing: bool = False) -> Scene:
-    """`count` bodies in poses of a split, from all sides; facing: turned by up to 60 degrees from the camera alone."""
+Sides = Literal["all", "mostly front", "front"]
+"""Of bodies: turned from the camera by any angle, by 1 radian (standard deviation), or by up to 60 degrees."""
+
+
+def scene(count: int = BODIES, split: str = "held_out", sides: Sides = "all") -> Scene:
+    """`count` bodies in poses of a split."""
     body, random, bank = ScaledBody(default_body()), torch.Generator().manual_seed(0), PoseBank(0, split)
     rotations = torch.stack([bank.pose(number).rotations for number in range(count)])
-    yaw, pitch = 2 * torch.pi * torch.rand(count, generator=random), 0.3 * torch.randn(count, generator=random)
-    yaw = (yaw - torch.pi) / 3 if facing else yaw
+    turn, pitch = torch.rand(count, generator=random), 0.3 * torch.randn(count, generator=random)
+    yaws = {
+        "all": 2 * torch.pi * turn,
+        "mostly front": torch.special.ndtri(turn),
+        "front": (2 * turn - 1) * torch.pi / 3,
+    }
+    yaw = yaws[sides]
     nought, start = torch.zeros(count), ScaledPose.t_pose(count)
     up, across = (axis_angle_to_matrix(torch.stack(v, -1)) for v in ((nought, yaw, nought), (pitch, nought, nought)))
     scales = 0.06 * torch.randn(count, len(SMPL24), generator=random)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.scaled_body import ScaledBody
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import (
@@ -32,8 +33,10 @@ from humanpose_cli.lab.evaluate.report import (
     summarise_seeds,
 )
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings, Variant
+from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
 from humanpose_cli.lab.recipes.deform_and_learn.rounds import ROUNDS, train_rounds
+from humanpose_cli.lab.recipes.people import training_protocol
 from humanpose_cli.lab.train.trainer import LAST
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor
 
@@ -46,7 +49,6 @@ _TITLES = {
 _BATCH = 64  # people that a trained network looks at together
 _PLOT = "rounds.png"
 _CURVES = {
-    "network": "network, held out",
     "lifter": "lifter, held out",
     "registration": "registration, all training people",
     "accepted_registration": "registration, accepted training people",
@@ -131,27 +133,18 @@ def evaluate_deform_ablation(
     shared = replace(shared, network=chosen)
     plan = DeformAndLearn(selection.data, shared.network, seed=shared.loop.seed)
     joints = EvaluatedJoints.of_landmarks(ScaledBody(plan.body), plan.skeleton)
+    if not np.isfinite(true_joints(plan.held_out, plan.skeleton)).all((1, 2)).any():
+        problem = "has no true joints of people held out"
+        raise InputError(selection.data, problem, expected=f"joints/{plan.skeleton.name}")
     planned = len(variants) * seeds
     trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
     found = {variant.name: _trained(trainings, shared, variant, plan, joints) for variant in variants}
-    if not found[variants[0].name].mpjpe.size:
-        raise InputError(
-            selection.data, "has no true joints of people held out", expected=f"joints/{joints.skeleton.name}"
-        )
     tables = [_table(name, variants, found), _figures(found)]
     text = _plot(folder / _PLOT, name, variants, found)
-    facts = {"data": selection.facts(*_held_out(plan))["data"], "preset": preset, "rounds": chosen.rounds}
-    facts |= {
-        "epochs": shared.loop.epochs,
-        "people": len(plan.people),
-        "held out": found[variants[0].name].mpjpe.shape[-1],
-    }
-    facts |= {"joints": joints.text, "seeds": seeds}
+    facts = selection.facts(training_protocol(open_cache(selection.data), chosen.protocol), "all but train")
+    facts |= {"preset": preset, "rounds": chosen.rounds, "seeds": seeds, "joints": joints.text}
+    facts |= {"people to learn from": len(plan.people), "people": found[variants[0].name].mpjpe.shape[-1]}
     return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots={_PLOT: text})
-
-
-def _held_out(plan: DeformAndLearn) -> tuple[str, str]:
-    return plan.options.protocol or "usual", "held out"
 
 
 def _trained(
@@ -161,19 +154,16 @@ def _trained(
     paths = trainings.each_seed(DeformAndLearn, variant.name, training.network, training.loop, train_rounds)
     records = [json.loads((path.parent / ROUNDS).read_text("utf-8")) for path in paths]
     errors = [
-        [
-            _errors(trainings, path.parent / f"round-{record['round']}" / "network" / LAST, plan, joints)
-            for record in run
-        ]
+        [_errors(trainings, path.parent / f"round-{record['round']}", plan, joints) for record in run]
         for path, run in zip(paths, records, strict=True)
     ]
     mpjpe, pa = np.array(errors).transpose(2, 1, 0, 3)  # [S, R, 2, N] before
     return TrainedRounds(records, mpjpe, pa)
 
 
-def _errors(trainings: Trainings, path: Path, plan: DeformAndLearn, joints: EvaluatedJoints) -> NDArray[np.float64]:
-    """(2, N) mm: MPJPE and PA-MPJPE of a network on the people held out."""
-    network = BodyRegressor.load(path).to(trainings.device)
+def _errors(trainings: Trainings, folder: Path, plan: DeformAndLearn, joints: EvaluatedJoints) -> NDArray[np.float64]:
+    """(2, N) mm: MPJPE and PA-MPJPE of a round's network on the people held out."""
+    network = BodyRegressor.load(folder / "network" / LAST).to(trainings.device)
     pose = predict(network, plan.held_out, _BATCH, no_progress, trainings.stop)
     return 1000 * np.stack(joints.errors(pose, plan.held_out))
 
@@ -234,7 +224,8 @@ def _plot(path: Path, name: str, variants: Sequence[Variant], found: Mapping[str
     numbers = range(len(found[first.name].mpjpe))
     if name == "rounds":
         rounds = found[first.name]
-        curves = {label: [rounds.mean(of, "mpjpe_mm", number) for number in numbers] for of, label in _CURVES.items()}
+        curves = {"network, held out": rounds.mpjpe.mean((1, 2)).tolist()}
+        curves |= {label: [rounds.mean(of, "mpjpe_mm", number) for number in numbers] for of, label in _CURVES.items()}
         levels = {str(variant.cells[0]): float(found[variant.name].mpjpe[-1].mean()) for variant in others}
         plot_curves(path, [number + 1 for number in numbers], curves, "round", levels)
         return "Figure 2: MPJPE by round, and of the networks of equally long trainings"
