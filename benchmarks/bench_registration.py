@@ -2,10 +2,11 @@
 
 Held-out poses of the default body with segment scales that differ from joint to joint (5 % in mean), seen from all
 sides by a weak-perspective camera; 24 joints and 128 surface points where they really are. Depths of L_KP are true, or
-the shipped lifter's, or none. Two rounds of 200 steps: T poses, stiff for the first half, then from there with later
-rounds' weights. Errors are of 24 joints after Procrustes alignment (mm, median over bodies), and of the segment scales
-times the camera's (share, mean over joints, median over bodies; `scale_spread` is that of scales that are all 1). Speed
-is that of batches of 64, by the clock and by the processor's time.
+of the lifter that `hpc fit` ships, which learned from motion capture, or none. Two rounds of 200 steps: T poses, stiff
+for the first half, then from there with later rounds' weights. Errors are of 24 joints after Procrustes alignment (mm,
+median over bodies), and of the segment scales times the camera's (share, mean over joints, median over bodies;
+`scale_spread` is that of scales that are all 1). Speed is that of batches of 64, by the clock and by the processor's
+time.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def evaluate_regressor(
         selection = replace(selection, visible=0.0)
     people = selection.labelled(*network.options.labels)
     # People without known joints have no error.
-    known = np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2))
+    known = np.asarray(np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
     if not known.any():
         raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
     evaluated = JoinedPeople.of(people.taken(known))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.scaled_body import ScaledBody
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
@@ -129,7 +130,7 @@ def evaluate_deform_ablation(
         raise UsageError("ablation", "is not known", expected=", ".join(_TITLES), got=name)
     shared, variants = tune(deform_shared(preset)), VARIANTS[f"deform {name}"]
     given = {"protocol": selection.protocol, "body": "" if selection.body == "default" else selection.body}
-    chosen = replace(shared.network, **{field: value for field, value in given.items() if value})
+    chosen = changed(shared.network, {field: value for field, value in given.items() if value})
     shared = replace(shared, network=chosen)
     plan = DeformAndLearn(selection.data, shared.network, seed=shared.loop.seed)
     joints = EvaluatedJoints.of_landmarks(ScaledBody(plan.body), plan.skeleton)
