@@ -48,7 +48,7 @@ _ROOT = option("--root", "What is put on the truth's before distances are taken.
 _REGRESSOR = option("--joint-regressor FILE", "J_regressor_h36m.npy, 17 x 6890, of SPIN or HMR 2.0. Default: none.")
 _WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shipped weights.")
 _RUN_OF_DEFORM = option(
-    "--weights FILE|RUN", "A run of hpc train deform-and-learn. Needed without --ablation.", show_default=False
+    "--weights FILE|RUN", "Needed without --ablation: a run of hpc train deform-and-learn.", show_default=False
 )
 _SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: shipped.")
 _METHOD = option("--method", "How bodies are fitted to the images, as in hpc fit.")

@@ -131,10 +131,10 @@ def evaluate_regressor(
         selection = replace(selection, visible=0.0)
     people = selection.labelled(*network.options.labels)
     # People without known joints have no error.
-    known = np.asarray(np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
-    if not known.any():
+    labelled = np.asarray(np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
+    if not labelled.any():
         raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
-    evaluated = JoinedPeople.of(people.taken(known))
+    evaluated = JoinedPeople.of(people.taken(labelled))
     pose = predict(network, evaluated, batch_size, progress, stop)
     errors = JointErrors(*(1000 * column for column in joints.errors(pose, evaluated)))
     metrics = {"mpjpe_mm": summarise(errors.mpjpe), "pa_mpjpe_mm": summarise(errors.pa_mpjpe)}
@@ -217,7 +217,7 @@ def _drawn(image: Image, vertices: Tensor, body: ScaledBody) -> Image:
 
 
 def _from_the_side(points: Tensor) -> Tensor:
-    """Points (..., 3) in image units as seen from the image's right: what was far from the camera is on the right."""
+    """Points (..., 3) in image units viewed from the image's right: what was far from the camera is on the right."""
     x, y, z = points.unbind(-1)
     return torch.stack((z, y, -x), -1)
 

@@ -129,8 +129,8 @@ def evaluate_deform_ablation(
     if name not in _TITLES:
         raise UsageError("ablation", "is not known", expected=", ".join(_TITLES), got=name)
     shared, variants = tune(deform_shared(preset)), VARIANTS[f"deform {name}"]
-    given = {"protocol": selection.protocol, "body": "" if selection.body == "default" else selection.body}
-    chosen = changed(shared.network, {field: value for field, value in given.items() if value})
+    selected = {"protocol": selection.protocol, "body": "" if selection.body == "default" else selection.body}
+    chosen = changed(shared.network, {field: value for field, value in selected.items() if value})
     shared = replace(shared, network=chosen)
     plan = DeformAndLearn(selection.data, shared.network, seed=shared.loop.seed)
     joints = EvaluatedJoints.of_landmarks(ScaledBody(plan.body), plan.skeleton)
