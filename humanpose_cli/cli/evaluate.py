@@ -47,7 +47,9 @@ _JOINTS = option(
 _ROOT = option("--root", "What is put on the truth's before distances are taken. Default: usual one.")
 _REGRESSOR = option("--joint-regressor FILE", "J_regressor_h36m.npy, 17 x 6890, of SPIN or HMR 2.0. Default: none.")
 _WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shipped weights.")
-_RUN_OF_DEFORM = option("--weights FILE|RUN", "A run of hpc train deform-and-learn. Needed.", show_default=False)
+_RUN_OF_DEFORM = option(
+    "--weights FILE|RUN", "Needed without --ablation: a run of hpc train deform-and-learn.", show_default=False
+)
 _SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: shipped.")
 _METHOD = option("--method", "How bodies are fitted to the images, as in hpc fit.")
 _DETECTOR = option(
@@ -80,6 +82,13 @@ _FIT_ABLATION = option(
     "--ablation",
     "Train the variants of one of Neural Body Fitting's tables and print it. Default: none.",
     _TRAININGS,
+)
+_DEFORM_ABLATION = option(
+    "--ablation",
+    "Train the variants of rounds (the paper's Figure 2 and its control), losses or correspondence, and compare them. "
+    "Default: evaluate --weights.",
+    _TRAININGS,
+    show_default=False,
 )
 _REFINE_ABLATION = option(
     "--ablation",
@@ -435,12 +444,22 @@ def refine(
     return _evaluated(session, "refine", flags, people, out, device, options, report)
 
 
-@command(examples=("hpc evaluate deform-and-learn --data people --weights runs/deform",))
+@command(
+    tunes=True,
+    examples=(
+        "hpc evaluate deform-and-learn --data people --weights runs/deform",
+        "hpc evaluate deform-and-learn --data people --ablation rounds",
+    ),
+)
 def deform_and_learn(
     session: Session,
     flags: BatchFlags,
     people: BodyPeopleFlags,
     weights: Annotated[str | None, _RUN_OF_DEFORM] = None,
+    regressor: Annotated[Path | None, _REGRESSOR] = None,
+    ablation: Annotated[Literal["rounds", "losses", "correspondence"] | None, _DEFORM_ABLATION] = None,
+    preset: Annotated[str, _PRESET] = "ablation",
+    seeds: Annotated[int, _SEEDS] = 1,
     out: Out = DEFAULT_OUT,
     device: Device = "auto",
     batch_size: BatchSize = None,
@@ -448,15 +467,29 @@ def deform_and_learn(
 ) -> CommandResult:
     """Evaluate a network of deform-and-learn, at the size of a canonical skeleton.
 
-    --body is the body that the network was trained with.
+    --body is the body that the network was trained with. The report shows people of each quartile of the errors, and
+    the worst. The same command continues an interrupted ablation, which is evaluated on the people that its trainings
+    hold out; --set changes what these share, such as --set network.rounds=3 or --set loop.epochs=3.
     """
+    _check_training(session, trains=ablation is not None)
+    if ablation is not None:
+        remedy = "--set network.held_out and --set network.visible choose people of an ablation"
+        of_weights = ("weights", "regressor", "split", "limit", "visible")
+        _refuse(session, *of_weights, only="is not for --ablation", remedy=remedy)
 
     def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
         from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
+        from humanpose_cli.lab.evaluate.deform_and_learn_ablations import evaluate_deform_ablation
 
+        if ablation is not None:
+            tuned: dict[str, Any] = {"seeds": seeds, "tune": session.tune}
+            return evaluate_deform_ablation(ablation, selection, preset, on, folder, **watch, **tuned)
+        selection = replace(selection, regressor=regressor)
         return evaluate_regressor(selection, weights or "", on, **watch, batch_size=batch_size or 16)
 
-    return _evaluated(session, "deform-and-learn", flags, people, out, device, {"weights": weights}, report)
+    options: dict[str, Any] = {"weights": weights, "regressor": regressor, "ablation": ablation, "preset": preset}
+    options |= {"seeds": seeds, "settings": dict(session.settings)}
+    return _evaluated(session, "deform-and-learn", flags, people, out, device, options, report)
 
 
 def _refuse(session: Session, *names: str, only: str, remedy: str = "") -> None:

@@ -10,6 +10,9 @@ from helpers.painted_people import painted_cache
 
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.lab.evaluate import deform_and_learn_ablations
+from humanpose_cli.lab.evaluate.deform_and_learn_ablations import deform_shared
+from humanpose_cli.lab.evaluate.report import Report, Table
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +135,17 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("fit", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
         (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "'inputs', 'segmenters', 'losses', 'supervision'"),
         (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),
+        (("deform-and-learn", "--data", "CACHE"), 2, "weights: are missing"),
+        (("deform-and-learn", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
+        (("deform-and-learn", "--data", "CACHE", "--set", "network.rounds=2"), 2, "is not for this"),
+        (("deform-and-learn", "--data", "CACHE", "--ablation", "rounds", "--weights", "x"), 2, "is not for --ablation"),
+        (("deform-and-learn", "--data", "CACHE", "--ablation", "rounds", "--limit", "3"), 2, "network.held_out"),
+        (
+            ("deform-and-learn", "--data", "CACHE", "--ablation", "rounds", "--preset", "big"),
+            2,
+            "paper, small, landmarks",
+        ),
+        (("deform-and-learn", "--data", "CACHE", "--ablation", "colours"), 2, "'rounds', 'losses', 'correspondence'"),
         (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
         (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
         (("fit", "--data", "CACHE", "--predictions", "none"), 3, "none: holds no fits"),
@@ -142,6 +156,28 @@ def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
     ran = hpc("evaluate", *given, "--out", str(tmp_path / "report"))
     assert ran.code == code, ran.err
     assert words in ran.err
+
+
+def test_ablations_of_deform_and_learn_get_their_options(hpc, cache, tmp_path, monkeypatch):
+    ran_with = {}
+
+    def evaluate(name, selection, preset, device, folder, progress, stop, *, seeds, tune):
+        ran_with.update(name=name, selection=selection, seeds=seeds, shared=tune(deform_shared(preset)))
+        return Report("an ablation", {}, {}, [Table("losses", "Losses", ("variant",), [["all"]])])
+
+    monkeypatch.setattr(deform_and_learn_ablations, "evaluate_deform_ablation", evaluate)
+    line = ("--ablation", "losses", "--preset", "small", "--seeds", "3", "--protocol", "painted")
+    settings = ("--set", "network.rounds=2", "--set", "loop.epochs=5", "--set", "network.registration.steps=9")
+    out = str(tmp_path / "report")
+    ran = hpc("evaluate", "deform-and-learn", "--data", cache, *line, *settings, "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    assert (ran_with["name"], ran_with["seeds"], ran_with["selection"].protocol) == ("losses", 3, "painted")
+    network, loop = ran_with["shared"].network, ran_with["shared"].loop
+    assert (network.rounds, network.registration.steps, loop.epochs, loop.batch_size) == (2, 9, 5, 16)
+    assert ran.document["tables"][0]["rows"] == [["all"]]
+    wrong = hpc("evaluate", "deform-and-learn", "--data", cache, *line, "--set", "network.round=2", "--out", out)
+    assert wrong.code == 2
+    assert "network.rounds" in wrong.err
 
 
 def test_a_command_is_needed_and_options_come_after_it(hpc, cache):

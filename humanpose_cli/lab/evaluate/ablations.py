@@ -24,8 +24,8 @@ from humanpose_cli.lab.evaluate.report import (
     Table,
     difference_of_seeds,
     figures_table,
+    plot_curves,
     plot_quality,
-    plot_supervision,
     summarise_seeds,
 )
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter
@@ -209,7 +209,7 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared
     notes = [_compared(evaluated, f"labels {share}", "labels 100", " %") for share in shares[1:]]
     means = [1e3 * float(evaluated[f"labels {share}"].of("mpjpe").mean()) for share in shares]
     curves = {"with 2-D labels of all": means, "no other labels": [controls.get(share, np.nan) for share in shares]}
-    plot_supervision(folder / "supervision.png", shares, curves)
+    plot_curves(folder / "supervision.png", shares, curves, "samples with 3-D labels [%]")
     control = _Column("no 2-D mm", 1, lambda variant, result: controls.get(int(str(variant.cells[0]))))
     published = [_Column("paper mm", 1, data=_UP3D), _Column("paper quat", 2, data=_UP3D)]
     title, heading = "Table 4: share of 3-D labels", "3-D labels %"

@@ -3,33 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from humanpose_cli.body.scaled_body import ScaledBody
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.body.smpl import load_body
-from humanpose_cli.core.conventions import skeleton_by_name
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import H36M17, Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
-from humanpose_cli.lab.evaluate.published import agrees
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, summarise
-from humanpose_cli.lab.recipes.deform_and_learn.measure import JointErrors, canonical_length, joint_errors, true_joints
-from humanpose_cli.lab.recipes.deform_and_learn.recipe import joints_in_image, predict_people
+from humanpose_cli.lab.evaluate.published import DEFORM_AND_LEARN, agrees
+from humanpose_cli.lab.evaluate.report import (
+    PANEL_SIDE,
+    Image,
+    Report,
+    Table,
+    figures_table,
+    quartile_contact_sheet,
+    summarise,
+    worst_contact_sheet,
+)
+from humanpose_cli.lab.metrics.joints import JointRegressor
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import person_crop
+from humanpose_cli.lab.recipes.deform_and_learn.measure import (
+    JointErrors,
+    canonical_length,
+    joint_errors,
+    root_rows,
+    true_joints,
+)
+from humanpose_cli.lab.recipes.deform_and_learn.recipe import predict_people
 from humanpose_cli.lab.recipes.people import JoinedPeople
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.weights import find_weights, read_header
+from humanpose_cli.rendering.overlay import draw_keypoints, draw_label, draw_overlay, person_colour
 
 _CHUNK = 512  # people between two looks at whether to stop
-_PUBLISHED: tuple[tuple[str, float], ...] = (
-    ("Kudo et al., no 3-D data", 173.2),
-    ("Rhodin et al., little 3-D data", 131.7),
-    ("HMR, unpaired 3-D data", 106.84),
-    ("the paper, correspondences of DensePose", 115.3),
-    ("the paper, correspondences of Mosh", 96.99),
-)
+_FAR = 100.0  # image units between the camera and a panel's body: nearly an orthogonal projection
+_TRUE_COLOUR, _FOUND_COLOUR = 2, 1  # as in other reports
+
+
+@dataclass(frozen=True)
+class EvaluatedJoints:
+    """Which joints of a body errors are of.
+
+    rows  (J, 96) of the skeleton's joints, as `ScaledBody.landmarks` gives them
+    """
+
+    body: ScaledBody
+    skeleton: Skeleton
+    rows: Tensor
+    text: str
+
+    @classmethod
+    def of_landmarks(cls, body: ScaledBody, skeleton: Skeleton) -> EvaluatedJoints:
+        """Those at the body's own landmarks."""
+        return cls(body, skeleton, body.landmarks(skeleton.name), f"{skeleton.name}, landmarks of the body")
+
+    @classmethod
+    def of_regressor(cls, body: ScaledBody, path: Path) -> EvaluatedJoints:
+        """Human3.6M's, by the regressor in a file; InputError or UsageError where it is not for this body."""
+        regressor = JointRegressor.read(path)
+        # Skinning is linear in a point's row, so that means of vertices are means of their rows.
+        rows = regressor(body.vertices()[None], body.body)[0]
+        order = [regressor.names.index(name) for name in H36M17.joint_names]
+        return cls(body, H36M17, rows[order], f"{H36M17.name}, by the H36M regressor")
+
+    def errors(self, pose: ScaledPose, people: JoinedPeople) -> JointErrors:
+        """Of the people whose true joints are known, in metres."""
+        found = self.body.points(pose, self.rows).double().numpy()
+        length = canonical_length(self.body, self.skeleton, self.rows)
+        return joint_errors(found, true_joints(people, self.skeleton), self.skeleton, length)
+
+
+def predict(
+    network: BodyRegressor,
+    people: JoinedPeople,
+    batch_size: int,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> ScaledPose:
+    """The network's bodies of people, on the CPU.
+
+    stop  called before every part; True ends with InterruptedRun
+    """
+    parts = []
+    for first in range(0, len(people), _CHUNK):
+        if stop():
+            raise InterruptedRun()
+        some = people.taken(np.arange(first, min(first + _CHUNK, len(people))))
+        parts.append(predict_people(network, some, batch_size).vector)
+        progress(first + len(some), len(people), "people")
+    return ScaledPose.from_vector(torch.cat(parts))
 
 
 def evaluate_regressor(
@@ -41,36 +113,126 @@ def evaluate_regressor(
     *,
     batch_size: int = 16,
 ) -> Report:
-    """MPJPE and PA-MPJPE in the skeleton that the network learned from; `selection.body` is the one it learned with."""
+    """MPJPE and PA-MPJPE, with images of people in each quartile; `selection.body` is the one the network learned with.
+
+    Joints are Human3.6M's where the data set measured these or a regressor is given, else those of the skeleton that
+    the network learned from.
+    """
     if not weights:
         raise UsageError("weights", "are missing", expected="a run of hpc train deform-and-learn")
     path = find_weights(weights)
     network, config = BodyRegressor.load(path).to(device), read_header(path, MODEL).config
-    skeleton, rig = skeleton_by_name(config["skeleton"]), load_body(selection.body)
+    rig = load_body(selection.body)
     if rig.name != config["body"]:
         raise InputError(path, "was trained with another body", expected=rig.name, got=config["body"])
-    if "keypoints/smpl24" not in open_cache(selection.data).people:
+    cache, body = open_cache(selection.data), ScaledBody(rig)
+    joints = _joints(selection, body, skeleton_by_name(config["skeleton"]))
+    if "keypoints/smpl24" not in cache.people:
         selection = replace(selection, visible=0.0)
-    people, body = JoinedPeople.of(selection.labelled(*network.options.labels)), ScaledBody(rig)
-    length, parts = canonical_length(body, skeleton), []
-    for first in range(0, len(people), _CHUNK):
-        if stop():
-            raise InterruptedRun()
-        some = people.taken(np.arange(first, min(first + _CHUNK, len(people))))
-        found = joints_in_image(body, predict_people(network, some, batch_size), skeleton)
-        parts.append(joint_errors(found, true_joints(some, skeleton), skeleton, length))
-        progress(first + len(some), len(people), "people")
-    errors = JointErrors(*(1000 * np.concatenate(column) for column in zip(*parts, strict=True)))
-    if not len(errors.mpjpe):
-        raise InputError(selection.data, "has no true joints", expected=f"joints/{skeleton.name}")
+    people = selection.labelled(*network.options.labels)
+    # People without known joints have no error.
+    labelled = np.asarray(np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
+    if not labelled.any():
+        raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
+    evaluated = JoinedPeople.of(people.taken(labelled))
+    pose = predict(network, evaluated, batch_size, progress, stop)
+    errors = JointErrors(*(1000 * column for column in joints.errors(pose, evaluated)))
     metrics = {"mpjpe_mm": summarise(errors.mpjpe), "pa_mpjpe_mm": summarise(errors.pa_mpjpe)}
-    rows: list[list[Cell]] = [["this network", *(metrics[name].value for name in metrics)]]
+    figures = figures_table({("this network", name): summary for name, summary in metrics.items()})
+    facts = {**selection.facts(), **weights_facts(path), "round": config["round"]}
+    facts |= {"joints": joints.text, "people": len(errors.mpjpe)}
+    tables = [_table(selection, joints, metrics["mpjpe_mm"].value, metrics["pa_mpjpe_mm"].value), figures]
+    return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(evaluated, joints, pose, errors))
+
+
+def _joints(selection: PeopleSelection, body: ScaledBody, learned: Skeleton) -> EvaluatedJoints:
+    """learned  the skeleton that the network learned from"""
+    if selection.regressor is not None:
+        return EvaluatedJoints.of_regressor(body, selection.regressor)
+    return EvaluatedJoints.of_landmarks(body, H36M17 if selection.measured else learned)
+
+
+def _table(selection: PeopleSelection, joints: EvaluatedJoints, mpjpe: float, pa: float) -> Table:
+    """Beside the published ones where the data are theirs."""
     header = open_cache(selection.data).header
     same = agrees(header, selection.full_split(), "h36m", ("deform-and-learn/test",), every=0)
-    if same and skeleton.name == "h36m17":
-        rows += [[name, value, None] for name, value in _PUBLISHED]
     note = "Bones are scaled to add up to the resting body's, as the paper's figures of Human3.6M, protocol 1."
-    table = Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), rows, notes=[note])
-    figures = figures_table({("this network", name): summary for name, summary in metrics.items()})
-    facts = {**selection.facts(), **weights_facts(path), "round": config["round"], "people": len(errors.mpjpe)}
-    return Report("Deform-and-learn", facts, metrics, [table, figures])
+    if not same or joints.skeleton != H36M17:
+        return Table(
+            "joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), [["this network", mpjpe, pa]], 1, [note]
+        )
+    rows = [[name, source, value, None] for name, (source, value) in DEFORM_AND_LEARN.items()]
+    rows.append(["this network", "as it was trained", mpjpe, pa])
+    columns = ("method", "learned from", "MPJPE mm", "PA-MPJPE mm")
+    return Table("joints", "Table 1: joints", columns, rows, (0, 0, 2, 1), [note])
+
+
+def _contact_sheets(
+    people: JoinedPeople, joints: EvaluatedJoints, pose: ScaledPose, errors: JointErrors
+) -> dict[str, tuple[Image, str]]:
+    """Some people of each quartile, and the worst."""
+
+    def panel(number: int) -> Image:
+        return scaled_body_panel(people, joints, pose, number)
+
+    def title(number: int) -> str:
+        return f"{errors.mpjpe[number]:.0f} mm, PA {errors.pa_mpjpe[number]:.0f} mm"
+
+    shown = "from left to right the person, the found body, and the same from the side with the true joints (green)"
+    quartiles, worst = (sheet(errors.mpjpe, panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet))
+    return {
+        "quartiles.jpg": (quartiles, f"Quartiles: {shown}"),
+        "worst-mpjpe.jpg": (worst, f"Largest errors: {shown}"),
+    }
+
+
+@torch.no_grad()
+def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, pose: ScaledPose, number: int) -> Image:
+    """(224, 672, 3): the person's crop, the found body over it, and the body from its right-hand side of the image.
+
+    True joints in the last are at the size at which they are compared, with the root on the found one.
+    """
+    crop = person_crop(people.column("box")[number], PANEL_SIDE)
+    image = crop.image(people.example(number, (), mask=False).image)
+    one = pose.rows(torch.tensor([number]))
+    body = joints.body
+    vertices = in_image(body.points(one, body.vertices()), one)
+    found = in_image(body.points(one, joints.rows), one)[0].numpy()
+    white = np.full_like(image, 255)
+    side = _drawn(white, _from_the_side(vertices), body)
+    true = _from_the_side(torch.from_numpy(_at_size_of(joints, found, people, number)))
+    draw_keypoints(side, (true[:, :2].numpy() + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(_TRUE_COLOUR))
+    panels = (image, _drawn(image, vertices, body), side)
+    labelled = [np.ascontiguousarray(panel) for panel in panels]
+    for panel, name in zip(labelled, ("person", "found body", "from the side"), strict=True):
+        draw_label(panel, name, (0, PANEL_SIDE))
+    return np.concatenate(labelled, 1)
+
+
+def _drawn(image: Image, vertices: Tensor, body: ScaledBody) -> Image:
+    """A body (1, V, 3) in image units over a crop."""
+    camera = Camera(_FAR * PANEL_SIDE / 2, (PANEL_SIDE / 2, PANEL_SIDE / 2))
+    away = vertices + vertices.new_tensor([0.0, 0.0, _FAR])
+    return draw_overlay(image, away, body.body.faces.cpu(), camera, track_ids=[_FOUND_COLOUR])
+
+
+def _from_the_side(points: Tensor) -> Tensor:
+    """Points (..., 3) in image units viewed from the image's right: what was far from the camera is on the right."""
+    x, y, z = points.unbind(-1)
+    return torch.stack((z, y, -x), -1)
+
+
+def _at_size_of(
+    joints: EvaluatedJoints, found: NDArray[np.float32], people: JoinedPeople, number: int
+) -> NDArray[np.float64]:
+    """The true joints (J, 3) of a person in image units: scaled as the found ones (J, 3) are to the canonical skeleton,
+    root on root.
+    """
+    skeleton = joints.skeleton
+    true = true_joints(people.taken(np.array([number])), skeleton)[0]
+    first, second = np.array(skeleton.bones).T
+    scale = np.linalg.norm(found[first] - found[second], axis=1).sum() / canonical_length(
+        joints.body, skeleton, joints.rows
+    )
+    root = root_rows(skeleton)
+    return np.asarray(scale * (true - true[root].mean(0)) + found[root].mean(0))

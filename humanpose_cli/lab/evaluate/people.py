@@ -207,11 +207,15 @@ class PeopleSelection:
             )
         return split
 
+    @property
+    def measured(self) -> bool:
+        """Whether the cache has joints that were measured, and bodies only fitted to them."""
+        cache = open_cache(self.data)
+        return cache.header.source in _MEASURED and cache.labels.get(f"people/joints/{H36M17.name}", 0) > 0
+
     def joint_set(self) -> JointSet:
         """The joints that errors are of."""
-        cache = open_cache(self.data)
-        measured = cache.header.source in _MEASURED and cache.labels.get(f"people/joints/{H36M17.name}", 0) > 0
-        return joint_set(self.joints or ("mocap17" if measured else "smpl24"), self.root, self.regressor)
+        return joint_set(self.joints or ("mocap17" if self.measured else "smpl24"), self.root, self.regressor)
 
     def labelled(self, *needs: str) -> People:
         """People with the labels of `people.LABELS` that are needed; InputError where the cache lacks one."""

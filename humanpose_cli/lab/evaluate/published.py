@@ -155,3 +155,15 @@ IPER: Mapping[str, Mapping[str, tuple[float, float | None]]] = {
 }
 """Split of iPER → method → SSIM, LPIPS, of whole images of 256 pixels: the reposing paper's Table 2, whose own figure
 is of 10,000 random pairs, while the others' are of three frames of each video (its appendix B has both)."""
+
+DEFORM_AND_LEARN: Mapping[str, tuple[str, float]] = {
+    "HMR, Kanazawa et al.": ("full 3-D supervision", 87.97),
+    "HoloPose, Güler and Kokkinos": ("full 3-D supervision", 60.27),
+    "Sun et al.": ("full 3-D supervision", 49.6),
+    "Rhodin et al.": ("some 3-D supervision", 131.7),
+    "HMR (unpaired), Kanazawa et al.": ("external 3-D data", 106.84),
+    "Kudo et al.": ("no 3-D training data", 173.2),
+    "Yoshiyasu and Gamez (Mosh)": ("no 3-D training data", 96.99),
+    "Yoshiyasu and Gamez (DensePose)": ("no 3-D training data", 115.3),
+}
+"""Table 1 of deform-and-learn: method → what it learned from, MPJPE in mm on Human3.6M's protocol 1."""

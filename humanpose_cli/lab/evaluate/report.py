@@ -213,17 +213,29 @@ def plot_quality(
     _save(figure, path)
 
 
-def plot_supervision(path: Path, shares: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
-    """Table 4 as curves: share of samples with 3-D labels (percent) against the joint error (mm) of each setting."""
+def plot_curves(
+    path: Path,
+    ticks: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    label: str,
+    levels: Mapping[str, float] | None = None,
+) -> None:
+    """Joint errors (mm) of several settings against the quantity that `label` names.
+
+    ticks   its values, evenly spaced in the plot; curves  an error for each, NaN for none
+    levels  errors that do not depend on it, as dashed lines
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     panel = figure.subplots()
-    positions = np.arange(len(shares))
+    positions = np.arange(len(ticks))
     for name, values in curves.items():
         panel.plot(positions, values, marker="o", label=name)
-    panel.set_xticks(positions, [f"{share:g}" for share in shares])
-    panel.set_xlabel("samples with 3-D labels [%]")
+    for number, (name, value) in enumerate((levels or {}).items(), len(curves)):
+        panel.axhline(value, color=f"C{number}", linestyle="--", label=name)
+    panel.set_xticks(positions, [f"{tick:g}" for tick in ticks])
+    panel.set_xlabel(label)
     panel.set_ylabel("joint error [mm]")
     panel.set_ylim(bottom=0)
     panel.grid(alpha=0.3)
@@ -238,7 +250,9 @@ def _save(figure: object, path: Path) -> None:
 
 Image = NDArray[np.uint8]
 Panel = Callable[[int], Image]
-_SIDE, _BAR, _MARGIN = 224, 22, 0.25  # pixels of panels and titles, share of a person's size round them
+PANEL_SIDE = 224
+"""Pixels of the squares that panels show side by side."""
+_BAR, _MARGIN = 22, 0.25  # pixels of titles, share of a person's size round them
 _EACH, _WORST = 3, 4  # people of a quartile, and of the worst
 _TRUE_COLOUR, _FOUND_COLOUR = 2, 1  # of bodies, as `person_colour` numbers them
 PANELS = ("person", "true body (green)", "found body (orange)")
@@ -278,7 +292,7 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
     low, high = np.clip(people.boxes[person].reshape(2, 2), 0, (image.shape[1], image.shape[0]))
     side = max(16, round(float((high - low).max() * (1 + 2 * _MARGIN))))
     left, top = np.rint((low + high) / 2 - side / 2).astype(int)
-    scale = _SIDE / side
+    scale = PANEL_SIDE / side
     matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     drawn = [image]
@@ -292,9 +306,11 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
         vertices = bodies.taken(slice(row, row + 1)).posed(rig).vertices
         assert vertices is not None
         drawn.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
-    squares = [np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth), np.uint8) for one in drawn]
+    squares = [
+        np.asarray(cv2.warpAffine(one, matrix, (PANEL_SIDE, PANEL_SIDE), flags=smooth), np.uint8) for one in drawn
+    ]
     for square, name in zip(squares, PANELS, strict=True):
-        draw_label(square, "true body unknown" if name == PANELS[1] and not has_truth else name, (0, _SIDE))
+        draw_label(square, "true body unknown" if name == PANELS[1] and not has_truth else name, (0, PANEL_SIDE))
     return np.concatenate(squares, 1)
 
 
@@ -303,7 +319,7 @@ def segmentation_panel(image: Image, truth: NDArray[np.integer], predicted: NDAr
     colours = as_bytes(code_colours(parts))
     shown = (image, colours[truth], colours[predicted])
     return np.concatenate(
-        [np.asarray(cv2.resize(one, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)) for one in shown], 1
+        [np.asarray(cv2.resize(one, (PANEL_SIDE, PANEL_SIDE), interpolation=cv2.INTER_NEAREST)) for one in shown], 1
     )
 
 

@@ -29,8 +29,8 @@ from humanpose_cli.lab.metrics.bodies import BodyErrors
 from humanpose_cli.lab.recipes.nbf.examples import Memory
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
-from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
-from humanpose_cli.lab.train.trainer import BEST, train
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.lab.train.trainer import BEST, TrainResult, train
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.models.segmenter.network import Segmenter
 
@@ -142,6 +142,27 @@ VARIANTS: dict[str, Sequence[Variant]] = {
         Variant(f"warp {warp} pose {pose}", (warp, pose), {"generator.warping": warp, "generator.pose": pose}, paper)
         for (warp, pose), paper in _WARPING.items()
     ],
+    # Figure 2 of deform-and-learn and its control; `deform_and_learn_ablations` makes trainings in one round as long.
+    "deform rounds": [
+        Variant("rounds", ("rounds",), {}),
+        Variant("long network", ("one round, network as long",), {"rounds": 1}),
+        Variant("long lifter", ("one round, lifter and network as long",), {"rounds": 1}),
+    ],
+    # Its equation 5 term by term, and the loss of equation 6 beside L2.
+    "deform losses": [
+        Variant("all", ("parameters + dense + keypoints",), {}),
+        Variant("parameters", ("parameters",), {"losses.dense": 0.0, "losses.keypoints": 0.0}),
+        Variant("parameters + dense", ("parameters + dense",), {"losses.keypoints": 0.0}),
+        Variant("parameters + keypoints", ("parameters + keypoints",), {"losses.dense": 0.0}),
+        Variant("dense + keypoints", ("dense + keypoints",), {"losses.regress": 0.0}),
+        Variant("all L2", ("all, parameters by L2",), {"losses.parameters": "l2"}),
+    ],
+    # Its dense correspondences, of the registration and of the network's losses.
+    "deform correspondence": [
+        Variant("labels", ("labels",), {"correspondence": "labels"}),
+        Variant("degraded", ("degraded",), {"correspondence": "degraded"}),
+        Variant("none", ("none",), {"correspondence": "none", "charts": ""}),
+    ],
     # Inputs of the displacement network, each of which one variant lacks; the first row is that of all of them.
     "refine": [
         Variant("all inputs", ("all inputs",), {}),
@@ -237,10 +258,24 @@ class Trainings:
             self._memory = key, {}
         return self.each_seed(partial(NbfRecipe, memory=self._memory[1]), name, options, loop)
 
-    def each_seed(self, recipe: Callable[..., Recipe[Any]], name: str, options: Any, loop: TrainOptions) -> list[Path]:
-        """Weights trained from each seed. recipe  (cache, options, seed=) → what trains them"""
+    def each_seed(
+        self,
+        recipe: Callable[..., Any],
+        name: str,
+        options: Any,
+        loop: TrainOptions,
+        trainer: Callable[..., TrainResult] = train,
+    ) -> list[Path]:
+        """Weights trained from each seed.
+
+        recipe   (cache, options, seed=) → what is trained, a `Recipe` or what the trainer takes in its place
+        trainer  `train`, or a function of its signature
+        """
         loops = [replace(loop, seed=loop.seed + number) for number in range(self.seeds)]
-        return [self._train(name, options, one, lambda seed: recipe(self.data, options, seed=seed)) for one in loops]
+        return [
+            self._train(name, options, one, lambda seed: recipe(self.data, options, seed=seed), trainer)
+            for one in loops
+        ]
 
     def evaluate(
         self,
@@ -265,7 +300,14 @@ class Trainings:
         """Progress after the trainings."""
         return part_of(self.progress, self._share(self.planned), 1)
 
-    def _train(self, name: str, options: Any, loop: TrainOptions, make: Callable[[int], Recipe[Any]]) -> Path:
+    def _train(
+        self,
+        name: str,
+        options: Any,
+        loop: TrainOptions,
+        make: Callable[[int], Any],
+        trainer: Callable[..., TrainResult] = train,
+    ) -> Path:
         """The best weights of one training; `make` turns its seed into a recipe where it has not finished before."""
         self._started += 1
         # A moved cache is the same data.
@@ -277,7 +319,7 @@ class Trainings:
             def progress(done: int, total: int | None, what: str) -> None:
                 part(done, total, f"{name}, training {self._started} of {self.planned}: {what}")
 
-            result = train(make(loop.seed), loop, folder, self.device, progress=progress, stop=self.stop)
+            result = trainer(make(loop.seed), loop, folder, self.device, progress=progress, stop=self.stop)
             if not result.finished:
                 raise InterruptedRun()
             write_json(folder / _DONE, {"steps": result.step})

@@ -35,17 +35,17 @@ class JointErrors(NamedTuple):
         return {"mpjpe_mm": 1000 * float(self.mpjpe.mean()), "pa_mpjpe_mm": 1000 * float(self.pa_mpjpe.mean())}
 
 
-def bone_lengths(body: ScaledBody, skeleton: Skeleton) -> Tensor:
-    """(bones,) metres: the skeleton's bones in the body at rest."""
-    rows = body.landmarks(skeleton.name)
+def bone_lengths(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None = None) -> Tensor:
+    """(bones,) metres: the skeleton's bones in the body at rest; rows (J, 96) of its joints, None for `landmarks`."""
+    rows = body.landmarks(skeleton.name) if rows is None else rows
     joints = body.points(ScaledPose.t_pose(1, device=rows.device), rows)[0]
     first, second = torch.tensor(skeleton.bones).T
     return (joints[first] - joints[second]).norm(dim=-1)
 
 
-def canonical_length(body: ScaledBody, skeleton: Skeleton) -> float:
-    """Metres: the sum of the skeleton's bones in the body at rest."""
-    return float(bone_lengths(body, skeleton).sum())
+def canonical_length(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None = None) -> float:
+    """Metres: the sum of the skeleton's bones in the body at rest; rows as for `bone_lengths`."""
+    return float(bone_lengths(body, skeleton, rows).sum())
 
 
 def true_joints(people: JoinedPeople, skeleton: Skeleton) -> NDArray[np.float64]:
@@ -59,9 +59,11 @@ def joint_errors(found: NDArray[Any], true: NDArray[np.float64], skeleton: Skele
     rows = np.isfinite(true).all((1, 2))
     if not rows.any():
         return JointErrors(np.zeros(0), np.zeros(0))
-    if "pelvis" in skeleton:
-        root = [skeleton.index("pelvis")]
-    else:
-        root = [skeleton.index(f"{side}_hip") for side in ("left", "right")]
     scaled = scaled_to_bones(found[rows], skeleton.bones, length)
-    return JointErrors(mpjpe(scaled, true[rows], root=root), pa_mpjpe(scaled, true[rows]))
+    return JointErrors(mpjpe(scaled, true[rows], root=root_rows(skeleton)), pa_mpjpe(scaled, true[rows]))
+
+
+def root_rows(skeleton: Skeleton) -> list[int]:
+    """Of the joints whose mean is put on the truth's: the pelvis, or both hips where the skeleton has none."""
+    names = ("pelvis",) if "pelvis" in skeleton else ("left_hip", "right_hip")
+    return [skeleton.index(name) for name in names]

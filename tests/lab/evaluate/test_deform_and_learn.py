@@ -1,0 +1,161 @@
+"""Evaluation of a network of deform-and-learn: a T pose against people whose errors are known, and its images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.painted_people import PaintedPeople
+from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.body.smpl import load_smpl
+from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.progress import no_progress
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.samples import SourceInfo
+from humanpose_cli.lab.evaluate import deform_and_learn
+from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, evaluate_regressor, scaled_body_panel
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.published import DEFORM_AND_LEARN
+from humanpose_cli.lab.metrics.joints import JointRegressor
+from humanpose_cli.lab.recipes.people import JoinedPeople
+from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
+
+pytestmark = pytest.mark.slow
+
+COUNT = 6
+
+
+class MeasuredPeople(PaintedPeople):
+    """Human3.6M's test people: T poses before the camera, the left wrist of person k 17 k mm too near to it."""
+
+    @property
+    def info(self):
+        return SourceInfo("h36m", {"every": 5})
+
+    def sample(self, group, frame):
+        sample, body = super().sample(group, frame), ScaledBody(default_body())
+        joints = body.points(ScaledPose.t_pose(1), body.landmarks("h36m17"))[0].numpy() + np.float32([0.2, 0.1, 4])
+        joints[H36M17.index("left_wrist"), 2] -= 0.017 * group.key
+        labelled = np.concatenate((joints, np.ones((17, 1), np.float32)), 1)
+        person = replace(sample.people[0], joints={"h36m17": labelled})
+        return replace(sample, people=(person,), splits={"deform-and-learn": "test"})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measured") / "cache"
+    assert not build_cache(MeasuredPeople(count=COUNT), folder).failed
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """Weights that predict T poses, as if learned from SMPL's joints."""
+    model = BodyRegressor(BodyRegressorOptions(1, 4, inputs="landmarks"))
+    torch.nn.init.zeros_(model.head.weight)
+    path = tmp_path_factory.mktemp("weights") / "t-pose.safetensors"
+    config = {**model.config, "skeleton": "smpl24", "body": "default", "round": 1}
+    write_weights(path, model.state_dict(), WeightsHeader(MODEL, config, {"steps": 1}))
+    return str(path)
+
+
+def evaluated(cache, network, **options):
+    return evaluate_regressor(PeopleSelection(cache, **options), network, "cpu", no_progress, lambda: False)
+
+
+def test_table_1_stands_beside_human36m_alone(cache, network):
+    report = evaluated(cache, network)
+    mpjpe = report.metrics["mpjpe_mm"]
+    assert (mpjpe.n, mpjpe.value, mpjpe.median) == (COUNT, pytest.approx(2.5, abs=2e-3), pytest.approx(2.5, abs=2e-3))
+    table = report.tables[0]
+    assert [(row[0], row[2]) for row in table.rows[:-1]] == [(name, mm) for name, (_, mm) in DEFORM_AND_LEARN.items()]
+    assert table.rows[-1][::2] == ["this network", mpjpe.value]
+    assert report.facts["joints"] == "h36m17, landmarks of the body"
+    part = evaluated(cache, network, limit=3)
+    assert part.metrics["mpjpe_mm"].n == 3
+    assert [row[0] for row in part.tables[0].rows] == ["this network"]
+
+
+def test_the_paper_has_eight_rows_in_four_groups():
+    groups = [source for source, _ in DEFORM_AND_LEARN.values()]
+    assert [groups.count(group) for group in dict.fromkeys(groups)] == [3, 1, 1, 3]
+    figures = sorted(value for _, value in DEFORM_AND_LEARN.values())
+    assert figures == [49.6, 60.27, 87.97, 96.99, 106.84, 115.3, 131.7, 173.2]
+
+
+def test_what_cannot_be_evaluated_is_refused(cache, network, tmp_path):
+    matrix = np.eye(17, 6890, dtype=np.float32)
+    np.save(tmp_path / "J.npy", matrix)
+    with pytest.raises(UsageError, match="is for another mesh, expected 6890 vertices of SMPL"):
+        evaluated(cache, network, regressor=tmp_path / "J.npy")
+    with pytest.raises(InterruptedRun):
+        evaluate_regressor(PeopleSelection(cache), network, "cpu", no_progress, lambda: True)
+    folder = tmp_path / "painted"
+    build_cache(PaintedPeople(count=5, lacks=("joints",)), folder)
+    with pytest.raises(InputError, match="has no true joints, expected joints/smpl24"):
+        evaluated(folder, network)
+
+
+def test_regressed_joints_are_those_of_the_posed_mesh(tmp_path):
+    """The regressor on rows of the body is the regressor on its vertices, with the legs where Human3.6M has them."""
+    rig = load_smpl(write_smpl_pickle(tmp_path / "smpl.pkl", random_smpl_fields()))
+    names = JointRegressor(torch.zeros(0)).names
+    matrix = np.zeros((17, 6890), np.float32)
+    for row, name in enumerate(names):  # a dozen vertices of the joint, or of a part in the middle of the body
+        owner = SMPL24.index(name) if name in SMPL24 else SMPL24.index("spine2")
+        matrix[row, owner + 24 * np.arange(12)] = 1 / 12
+    np.save(tmp_path / "J.npy", matrix)
+    body = ScaledBody(rig)
+    joints = EvaluatedJoints.of_regressor(body, tmp_path / "J.npy")
+    random = torch.Generator().manual_seed(0)
+    pose = ScaledPose.from_vector(ScaledPose.t_pose(3).vector + 0.1 * torch.randn(3, 105, generator=random))
+    found, vertices = body.points(pose, joints.rows), body.points(pose, body.vertices())
+    expected = (torch.from_numpy(matrix) @ vertices)[:, [names.index(name) for name in H36M17.joint_names]]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert joints.skeleton is H36M17
+
+
+def turned_right(body):
+    """A T pose that looks to the image's right, its left arm down."""
+    pose = ScaledPose.t_pose(1)
+    facing = axis_angle_to_matrix(torch.tensor([0.0, -torch.pi / 2, 0.0])) @ pose.orientation.view(3, 3)
+    angles = pose.axis_angles.clone()
+    angles[0, SMPL24.index("left_shoulder") - 1] = torch.tensor([0.0, 0.0, -1.3])
+    return pose._replace(orientation=facing.flatten()[None], axis_angles=angles, scale=torch.tensor([0.8]))
+
+
+def test_a_panel_shows_the_body_from_the_image_and_from_its_right(cache):
+    """Whoever looks to the image's right is seen from the front from there, with the left hand on the right."""
+    people = JoinedPeople.of(PeopleSelection(cache).labelled("box"))
+    body = ScaledBody(default_body())
+    joints, pose = EvaluatedJoints.of_landmarks(body, H36M17), turned_right(body)
+    look = body.points(pose, body.landmarks("h36m17"))[0]
+    assert look[H36M17.index("nose"), 0] > 0.05 > abs(look[H36M17.index("nose"), 2])
+    panel = scaled_body_panel(people, joints, ScaledPose(*(value.expand(COUNT, *value.shape[1:]) for value in pose)), 2)
+    assert panel.shape == (224, 672, 3)
+    person, found, side = np.split(panel, 3, 1)
+    drawn = (found != person).any(-1)[:200]
+    seen = (side != side[0, 0]).any(-1)[:200]
+    width = [np.ptp(np.flatnonzero(mask.any(0))) for mask in (drawn, seen)]
+    assert width[1] > 1.3 * width[0]
+    left, right = seen[:, :112].any(0).sum(), seen[:, 112:].any(0).sum()
+    assert left > 1.3 * right, "the arm that hangs down is on the right"
+
+
+def test_true_joints_are_drawn_at_the_size_of_the_comparison(cache):
+    """Of a person without error they are where the found ones are."""
+    people = JoinedPeople.of(PeopleSelection(cache).labelled("box"))
+    joints = EvaluatedJoints.of_landmarks(ScaledBody(default_body()), H36M17)
+    found = 0.7 * joints.body.points(ScaledPose.t_pose(1), joints.rows)[0].numpy() + np.float32([0.1, -0.2, 0.0])
+    drawn = deform_and_learn._at_size_of(joints, found, people, 0)
+    np.testing.assert_allclose(drawn, found, atol=1e-5)
+    apart = deform_and_learn._at_size_of(joints, found, people, 3) - found
+    assert apart[H36M17.index("left_wrist")] == pytest.approx([0, 0, -0.7 * 0.051], abs=1e-5)

@@ -1,0 +1,191 @@
+"""Ablations of deform-and-learn: what each variant trains, for how long, and what the tables say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.painted_people import painted_cache
+
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.progress import no_progress
+from humanpose_cli.lab.evaluate import deform_and_learn_ablations
+from humanpose_cli.lab.evaluate.deform_and_learn_ablations import (
+    deform_shared,
+    evaluate_deform_ablation,
+    variant_training,
+)
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
+from humanpose_cli.lab.recipes.deform_and_learn import rounds
+from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses
+from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformTraining
+from humanpose_cli.lab.train.history import TrainingHistory
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressorOptions
+from humanpose_cli.models.lifter.depth import DepthLifterOptions
+
+pytestmark = pytest.mark.slow
+
+TINY = SharedTraining(
+    DeformTraining(
+        network=BodyRegressorOptions(1, 8, inputs="landmarks"),
+        lifter=DepthLifterOptions(8, 1),
+        registration=RegistrationOptions(steps=2),
+        rounds=2,
+        points=8,
+        lifter_steps=2,
+        visible=0.0,
+    ),
+    TrainOptions(epochs=1, batch_size=8, workers=0, precision="full"),
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    maps = ("persons", "parts", "correspondence")
+    return painted_cache(tmp_path_factory.mktemp("people") / "cache", count=10, maps=maps)
+
+
+def evaluated(name: str, cache: Path, folder: Path, *, stop: Any = lambda: False, **more: Any) -> Any:
+    watch: Any = {"progress": no_progress, "stop": stop, "tune": lambda _: TINY}
+    return evaluate_deform_ablation(name, PeopleSelection(cache), "ablation", "cpu", folder, **{**watch, **more})
+
+
+def test_trainings_without_rounds_are_as_long():
+    shared = deform_shared("ablation")
+    assert shared == SharedTraining(*DEFORM_PRESETS["landmarks"])
+    steps = SharedTraining(shared.network, TrainOptions(steps=30))
+    for variant in VARIANTS["deform rounds"]:
+        training = variant_training(shared, variant)
+        network, loop = training.network, training.loop
+        assert network.rounds * loop.epochs == shared.network.rounds * shared.loop.epochs
+        assert network.rounds * variant_training(steps, variant).loop.steps == 4 * 30
+        times = {"long lifter": 4}.get(variant.name, 1)
+        assert network.lifter_steps == times * shared.network.lifter_steps
+    with pytest.raises(UsageError, match="preset: is not known, expected ablation, paper, small, landmarks"):
+        deform_shared("big")
+
+
+def test_variants_differ_in_what_they_name():
+    losses = {variant.name: variant.of(TINY.network).losses for variant in VARIANTS["deform losses"]}
+    assert losses == {
+        "all": RegressorLosses(),
+        "parameters": RegressorLosses(1.0, 0.0, 0.0),
+        "parameters + dense": RegressorLosses(1.0, 10.0, 0.0),
+        "parameters + keypoints": RegressorLosses(1.0, 0.0, 1.0),
+        "dense + keypoints": RegressorLosses(0.0, 10.0, 1.0),
+        "all L2": RegressorLosses(parameters="l2"),
+    }
+    charted = DeformTraining(charts="UV.mat")
+    found = {variant.name: variant.of(charted) for variant in VARIANTS["deform correspondence"]}
+    assert [one.correspondence for one in found.values()] == ["labels", "degraded", "none"]
+    assert [one.charts for one in found.values()] == ["UV.mat", "UV.mat", ""]
+
+
+@pytest.fixture
+def known_errors(monkeypatch):
+    """Nothing is trained: rounds.json says 100 mm for round 1 and 10 less for the next; the networks' errors of four
+    people are 200 mm and 20 less for the next, of the second seed 2 more, of equally long trainings 190.
+    """
+
+    def each_seed(trainings: Trainings, recipe: Any, name: str, options: Any, loop: Any, trainer: Any) -> list[Path]:
+        assert trainer is rounds.train_rounds
+        paths = []
+        for seed in range(trainings.seeds):
+            folder = trainings.folder / name / str(seed)
+            folder.mkdir(parents=True)
+            each = {"mpjpe_mm": 100.0, "pa_mpjpe_mm": 50.0 + seed}
+            record = [
+                {
+                    "round": number + 1,
+                    "accepted": 0.5 + 0.1 * number,
+                    "registration": each,
+                    "lifter": each,
+                    "accepted_registration": {} if seed else {**each, "mpjpe_mm": 90.0 - 10 * number},
+                }
+                for number in range(options.rounds)
+            ]
+            (folder / rounds.ROUNDS).write_text(json.dumps(record))
+            paths.append(folder / "best.safetensors")
+        return paths
+
+    def errors(trainings: Trainings, folder: Path, plan: Any, joints: Any) -> np.ndarray:
+        number, seed, name = int(folder.name[-1]), int(folder.parent.name), folder.parents[1].name
+        mean = 190.0 if name.startswith("long") else 200.0 - 20 * (number - 1) + 5 * name.startswith("parameters")
+        values = mean + 2 * seed + np.array([-3.0, -1.0, 1.0, 3.0])
+        return np.stack((values, values / 2))
+
+    monkeypatch.setattr(Trainings, "each_seed", each_seed)
+    monkeypatch.setattr(deform_and_learn_ablations, "_errors", errors)
+
+
+def test_rounds_have_figure_2_and_both_controls(known_errors, cache, tmp_path):
+    report = evaluated("rounds", cache, tmp_path, seeds=2)
+    table, figures = report.tables
+    assert [row[:5] for row in table.rows] == [
+        ["rounds", 1, 100.0, 50.5, 50.0],
+        ["rounds", 2, 100.0, 50.5, 60.0],
+        ["one round, network as long", 1, 100.0, 50.5, 50.0],
+        ["one round, lifter and network as long", 1, 100.0, 50.5, 50.0],
+    ]
+    assert [row[-2:] for row in table.rows] == [[201.0, 100.5], [181.0, 90.5], [191.0, 95.5], [191.0, 95.5]]
+    assert np.isnan(table.rows[0][5]), "one seed without a figure leaves none"
+    # Two seeds are drawn for either side, so that the interval is wider than the difference between people, nothing.
+    first, long_network, _ = table.notes[1:]
+    assert first.startswith("Network of the last round against the first: -20.0 (-22.0 to -18.0) mm, -10.0 %; after")
+    assert "against one round, network as long: -10.0 (-12.0 to -8.0) mm, -5.2 %" in long_network
+    assert [row[:3] for row in figures.rows[:4:2]] == [
+        ["rounds", "network, round 1, mm", 201.0],
+        ["rounds", "network, round 2, mm", 181.0],
+    ]
+    assert (report.facts["seeds"], report.facts["people"], report.facts["people to learn from"]) == (2, 4, 8)
+    assert list(report.plots) == ["rounds.png"]
+    assert (tmp_path / "rounds.png").stat().st_size > 1000
+
+
+def test_losses_are_compared_with_all_of_them(known_errors, cache, tmp_path):
+    table, _ = evaluated("losses", cache, tmp_path).tables
+    assert [(row[0], row[-3], row[-1]) for row in table.rows] == [
+        ("parameters + dense + keypoints", 180.0, None),
+        ("parameters", 185.0, "+5.0 (+5.0 to +5.0)"),
+        ("parameters + dense", 185.0, "+5.0 (+5.0 to +5.0)"),
+        ("parameters + keypoints", 185.0, "+5.0 (+5.0 to +5.0)"),
+        ("dense + keypoints", 180.0, "+0.0 (+0.0 to +0.0)"),
+        ("all, parameters by L2", 180.0, "+0.0 (+0.0 to +0.0)"),
+    ]
+    assert table.columns[-1] == "network mm against parameters + dense + keypoints"
+    assert len(table.columns) == len(table.rows[0]) == 11
+
+
+def test_an_interrupted_ablation_continues_and_trains_nothing_twice(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingHistory, "plot", lambda *_: None)
+    once = replace(TINY, network=replace(TINY.network, rounds=1))
+    more: dict[str, Any] = {"tune": lambda _: once}
+    asked: list[int] = []
+    with pytest.raises(InterruptedRun):
+        evaluated("correspondence", cache, tmp_path, stop=lambda: asked.append(1) or len(asked) > 4, **more)
+    assert [folder.name.rsplit("-", 1)[0] for folder in (tmp_path / "runs").iterdir()] == ["labels"]
+    report = evaluated("correspondence", cache, tmp_path, **more)
+    assert [row[0] for row in report.tables[0].rows] == ["labels", "degraded", "none"]
+    (record,) = (tmp_path / "runs").glob(f"labels-*/{rounds.ROUNDS}")
+    # The network is measured on the same people as by its training.
+    network = json.loads(record.read_text())[-1]["network"]
+    assert report.tables[0].rows[0][-3] == pytest.approx(network["mpjpe_mm"], rel=1e-4)
+    monkeypatch.setattr(rounds, "register", None)
+    assert evaluated("correspondence", cache, tmp_path, **more).tables[0].texts() == report.tables[0].texts()
+
+
+def test_people_without_true_joints_are_refused_before_anything_is_trained(tmp_path):
+    maps = ("persons", "parts", "correspondence")
+    folder = painted_cache(tmp_path / "cache", count=10, maps=maps, lacks=("joints",))
+    with pytest.raises(InputError, match="has no true joints of people held out, expected joints/smpl24"):
+        evaluated("losses", folder, tmp_path / "out")
+    with pytest.raises(UsageError, match="expected rounds, losses, correspondence, found colours"):
+        evaluated("colours", folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
