@@ -90,14 +90,31 @@ def test_bodies_come_back_from_a_t_pose() -> None:
     assert error(found.pose, pose) < 0.4 * error(start, pose)
 
 
-def test_a_t_pose_is_stiff_for_the_first_half(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("share", "stiff"), [(0.0, 0), (0.5, 2), (1.0, 4)])
+def test_a_t_pose_is_stiff_for_a_share_of_the_steps(share: float, stiff: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, weights = evidence(truth(1)), []
     loss = registration.registration_loss
     monkeypatch.setattr(registration, "registration_loss", lambda *given: weights.append(given[3]) or loss(*given))
-    options = RegistrationOptions(steps=4)
+    options = RegistrationOptions(steps=4, stiff=share)
     start = register(BODY, seen, None, options).pose
     register(BODY, seen, start, options)
-    assert [(used.scale, used.joint) for used in weights] == [(100.0, 1.0)] * 2 + [(10.0, 0.001)] * 6
+    assert [(used.scale, used.joint) for used in weights] == [(100.0, 1.0)] * stiff + [(10.0, 0.001)] * (8 - stiff)
+
+
+def test_the_learning_rate_falls_over_the_last_steps_or_not_at_all() -> None:
+    """Adam's first step is as long as the learning rate, whatever the gradient."""
+    seen = evidence(truth(1))
+    start = initial_pose(BODY, seen)
+
+    def moved(falling: float, steps: int) -> float:
+        found = register(BODY, seen, start, RegistrationOptions(steps=steps, falling=falling)).pose
+        return float((found.vector - start.vector).abs().max())
+
+    assert moved(0.0, 1) == pytest.approx(0.1, rel=1e-3)
+    assert moved(1.0, 1) == 0
+    assert moved(0.5, 1) == 0
+    assert moved(0.5, 2) == pytest.approx(0.1, rel=1e-3)  # the second step has the rate 0
+    assert moved(1.0, 2) == pytest.approx(0.05, rel=1e-3)
 
 
 def test_images_do_not_influence_one_another() -> None:

@@ -63,8 +63,22 @@ class RegistrationOptions(Options):
     scale: float = option(10.0, "Weight of the segments' scales.", minimum=0)
     joint: float = option(0.001, "Weight of the joints' rotations.", minimum=0)
     determinant: float = option(1.0, "Weight of the determinants.", minimum=0)
-    learning_rate: float = option(0.1, "Of Adam; it falls to zero along half a cosine over the second half.", above=0)
-    steps: int = option(200, "Steps of Adam; a T pose is stiff during the first half.", minimum=1)
+    learning_rate: float = option(0.1, "Of Adam.", above=0)
+    steps: int = option(200, "Steps of Adam.", minimum=1)
+    stiff: float = option(
+        0.5,
+        "Share of the steps, from the first on, that move a T pose with the paper's weights of the first round; "
+        "the paper's: 1.",
+        minimum=0,
+        maximum=1,
+    )
+    falling: float = option(
+        0.5,
+        "Share of the steps, up to the last, over which the learning rate falls to zero along half a cosine; "
+        "the paper's: 0.",
+        minimum=0,
+        maximum=1,
+    )
     largest_error: float = option(
         0.1,
         "Root mean square distance of correspondences or of keypoints above which a registration is rejected.",
@@ -74,7 +88,7 @@ class RegistrationOptions(Options):
     largest_bend: float = option(1.0, "Angle beyond a joint's range that is rejected.", unit="radians")
 
     @property
-    def stiff(self) -> RegistrationOptions:
+    def stiffer(self) -> RegistrationOptions:
         """The same with the paper's weights of the first round: a body that finds its global orientation."""
         return replace(self, scale=100.0, joint=1.0)
 
@@ -146,15 +160,14 @@ def register(
 ) -> Registration:
     """Register a body to each image; images do not influence one another.
 
-    start    where to begin, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`. They
-             are `stiff` for the first half of the steps. The paper keeps them so for the whole first round; with true
-             depths that ends at 28 mm after Procrustes, and at 23 so.
+    start    where to begin, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`
+             and stiff at first
     """
     chosen = options or RegistrationOptions()
     vector = (start or initial_pose(body, evidence)).vector.detach().clone()
     mean, square = torch.zeros_like(vector), torch.zeros_like(vector)
     for step in range(1, chosen.steps + 1):
-        weights = chosen.stiff if start is None and 2 * step <= chosen.steps else chosen
+        weights = chosen.stiffer if start is None and step <= chosen.stiff * chosen.steps else chosen
         with torch.enable_grad():
             variable = vector.detach().requires_grad_()
             loss = registration_loss(body, evidence, ScaledPose.from_vector(variable), weights).sum()
@@ -162,14 +175,16 @@ def register(
         # Adam (Kingma & Ba 2015). torch.optim loads torch's compiler first, which takes longer than a batch.
         mean.lerp_(gradient, 1 - _BETAS[0])
         square.lerp_(gradient.square(), 1 - _BETAS[1])
-        rate = chosen.learning_rate * _falling(2 * step / chosen.steps - 1) / (1 - _BETAS[0] ** step)
+        rate = chosen.learning_rate * _falling(step / chosen.steps, chosen.falling) / (1 - _BETAS[0] ** step)
         vector.addcdiv_(mean, (square / (1 - _BETAS[1] ** step)).sqrt_().add_(_TINY), value=-rate)
     with torch.no_grad():
         return _assessed(body, evidence, ScaledPose.from_vector(vector), chosen)
 
 
-def _falling(share: float) -> float:
-    return 0.5 + 0.5 * math.cos(math.pi * max(share, 0.0))
+def _falling(done: float, share: float) -> float:
+    """1, and from the last `share` of the steps on half a cosine to 0; done  0…1 of the steps."""
+    begun = (done - 1 + share) / share if share else 0.0
+    return 0.5 + 0.5 * math.cos(math.pi * max(begun, 0.0))
 
 
 def registration_loss(

@@ -53,6 +53,11 @@ class DepthLifterOptions(Options):
     roll: float = option(
         0.1, "Standard deviation of turns in the image, since cameras are not held level.", unit="radians"
     )
+    mirror: float = option(0.5, "Share of people who are learned from as their mirror image.", minimum=0, maximum=1)
+    rescaled: bool = option(
+        True,
+        "Scale turned people to the size of observed ones. Else the discriminator recognises them by their size.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -168,9 +168,9 @@ def test_other_settings_are_refused_and_more_rounds_are_not(cache, whole):
 
 def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path, monkeypatch):
     """The folder is refused to all of them, and none joins the others a second time."""
-    trained, train = [], rounds.train
-    monkeypatch.setattr(rounds, "train", lambda *given, **more: trained.append(more.get("group")) or train(
-        *given, **more))  # fmt: skip
+    trained, loops, train = [], [], rounds.train
+    monkeypatch.setattr(rounds, "train", lambda *given, **more: trained.append(more.get("group")) or loops.append(
+        given[1]) or train(*given, **more))  # fmt: skip
 
     class Refused(Processes):
         def agree(self, *wishes):
@@ -182,8 +182,9 @@ def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path,
     assert trained == []
     group = Processes()
     monkeypatch.setattr(rounds, "processes", lambda device: nullcontext(group))
-    run(cache, tmp_path / "run", replace(TINY, rounds=1))
+    run(cache, tmp_path / "run", replace(TINY, rounds=1, lifter_batch=3, lifter_average=0.25))
     assert [each is group for each in trained] == [True, True]
+    assert [(loop.batch_size, loop.average) for loop in loops] == [(3, 0.25), (4, 0.5)]
 
 
 def test_nothing_of_3d_is_looked_at(cache, whole, tmp_path, monkeypatch):

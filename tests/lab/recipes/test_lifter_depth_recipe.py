@@ -1,6 +1,7 @@
 """The adversarial depth lifter: yaw, gates, the sense of forward, and that it learns and goes on."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from humanpose_cli.lab.recipes.lifter.depth_recipe import (
     GENERATOR,
     DepthLifterRecipe,
     LifterData,
+    _Points,
     learns,
 )
 from humanpose_cli.lab.train.recipe import TrainOptions
@@ -156,12 +158,26 @@ def test_weights_with_the_former_names_of_options_load(tmp_path):
     assert (loaded.options.max_accuracy, loaded.options.min_accuracy) == (0.9, 0.1)
 
 
-def test_turned_people_have_the_size_of_observed_ones():
+@pytest.mark.parametrize("rescaled", [True, False])
+def test_turned_people_have_the_size_of_observed_ones(rescaled):
     """Else the discriminator recognises them by it: their mean distance from the hips varied by 13 %."""
     made, given = recipe(), []
+    made.options = replace(SMALL, rescaled=rescaled)
     made.model.discriminator.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].unflatten(1, (24, 2))))
     points = torch.from_numpy(made.points[:16])
     made.losses(DISCRIMINATOR, (points, torch.linspace(0.3, 2, 32).reshape(16, 2)))
     assert len(given) == 2
-    for people_of_one_kind in given:
-        torch.testing.assert_close(people_of_one_kind.norm(dim=-1).mean(1), torch.ones(16))
+    observed, others = ((p.norm(dim=-1).mean(1) - 1).abs() for p in given)
+    assert float(observed.max()) < 1e-5
+    assert bool((others < 1e-5).all()) == rescaled
+
+
+def test_people_and_their_mirror_images_are_drawn():
+    points = recipe().points
+    drawn = {
+        share: [_Points(points, SMPL24, DepthLifterOptions(pitch=0, roll=0, mirror=share))(0, np.random.default_rng(n))
+                for n in range(8)] for share in (0.0, 0.5, 1.0)
+    }  # fmt: skip
+    mirrored = {share: [not np.array_equal(p, points[0]) for p, _ in people] for share, people in drawn.items()}
+    assert (not any(mirrored[0.0]), all(mirrored[1.0]), len(set(mirrored[0.5]))) == (True, True, 2)
+    np.testing.assert_allclose(drawn[1.0][0][0][list(SMPL24.mirror)] * (-1, 1), points[0], atol=1e-6)

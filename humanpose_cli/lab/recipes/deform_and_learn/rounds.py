@@ -46,7 +46,6 @@ from humanpose_cli.models.lifter.depth import DepthLifter
 from humanpose_cli.networks.weights import fill, read_weights
 
 ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"
-_LIFTER_BATCH, _LIFTER_AVERAGE = 64, 0.995  # the game goes up and down; its running average less so
 _BATCH = 64  # people that a trained network looks at together
 _GATHERED = 256  # people whose evidence is kept at once
 _POSITION_NOISE = 0.01  # image units by which keypoints err; without it few people would not define the distribution
@@ -248,19 +247,18 @@ class _Run:
             raise InputError(self.plan.people.path, "has no person with all keypoints", remedy=remedy)
         bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
         data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
-        steps = self.plan.options.lifter_steps
-        batch = min(_LIFTER_BATCH, len(complete[0]))
+        options, steps = self.plan.options, self.plan.options.lifter_steps
         loop = TrainOptions(
             steps=steps,
-            batch_size=batch,
+            batch_size=min(options.lifter_batch, len(complete[0])),
             workers=0,
             seed=self.number,
             decay=0.0,
-            average=_LIFTER_AVERAGE,
+            average=options.lifter_average,
             validate_every=steps,
             precision="full",
         )
-        recipe = DepthLifterRecipe(data, self.plan.options.lifter, seed=self.plan.seed)
+        recipe = DepthLifterRecipe(data, options.lifter, seed=self.plan.seed)
         self._train(recipe, loop, "lifter")
         lifter = DepthLifter.load(self._at("lifter") / LAST)
         rows = self.held_out.complete

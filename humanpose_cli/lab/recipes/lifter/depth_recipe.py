@@ -38,7 +38,7 @@ class _Points:
 
     def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         yaw, points = random.uniform(0, 2 * math.pi), self.points[number]
-        if random.random() < 0.5:
+        if random.random() < self.options.mirror:
             points = points[self.mirror] * np.array([-1, 1], np.float32)
         pitch, roll = np.array([self.options.pitch, self.options.roll]) * random.normal(size=2)
         cosine, sine = math.cos(roll), math.sin(roll)
@@ -100,9 +100,8 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
         with torch.set_grad_enabled(phase == GENERATOR):
             space = torch.cat((points, lift(points)[..., None]), -1)
             view = turned(space, yaw, pitch)
-            # Of one size like the observed people, else the discriminator recognises these by their size.
-            rescaled = hip_frame(view[..., :2], skeleton).points
-        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, rescaled))
+            image = hip_frame(view[..., :2], skeleton).points if o.rescaled else view[..., :2]
+        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, image))
         accuracy = (((real > 0).float().mean() + (false <= 0).float().mean()) / 2).detach()
         if not learns(phase, float(accuracy), o):
             return None
