@@ -117,6 +117,61 @@ def test_the_learning_rate_falls_over_the_last_steps_or_not_at_all() -> None:
     assert moved(1.0, 2) == pytest.approx(0.05, rel=1e-3)
 
 
+def dense_loss(distance: float, **changes: float) -> tuple[float, float]:
+    """L_dense and the other losses, at the truth with half of the correspondences moved aside by a distance."""
+    pose = truth(1, bend=0.0)
+    seen = evidence(pose)
+    seen.points[:, ::2, 0] += distance
+    options = RegistrationOptions(**{"joint": 0.0, **changes})
+    others = registration_loss(BODY, seen, pose, replace(options, paper=False, dense=0.0))
+    return float(registration_loss(BODY, seen, pose, options) - others), float(others)
+
+
+def test_outliers_among_correspondences_cost_no_more_than_a_bound() -> None:
+    near, far = (dense_loss(distance, dense=60.0, outlier=0.1)[0] for distance in (0.02, 5.0))
+    assert near == pytest.approx(60 / 2 * 0.02**2 / (1 + 0.02**2 / 0.1**2), rel=1e-3)
+    assert far == pytest.approx(60 / 2 * 0.1**2, rel=1e-2)
+    assert dense_loss(5.0, dense=60.0, outlier=0.0)[0] == pytest.approx(60 / 2 * 25, rel=1e-4)
+
+
+def test_the_papers_term_is_the_mean_of_squares_a_thousand_times() -> None:
+    assert dense_loss(0.3, paper=True)[0] == pytest.approx(1000 / 2 * 0.3**2, rel=1e-4)
+    assert dense_loss(0.3, paper=True, dense=1.0, outlier=1.0)[0] == pytest.approx(1000 / 2 * 0.3**2, rel=1e-4)
+    assert RegistrationOptions(paper=True).applied == RegistrationOptions(dense=1000.0, outlier=0.0, depths=1.0)
+    assert RegistrationOptions().applied == RegistrationOptions()
+
+
+def test_depths_weigh_less_where_there_are_correspondences() -> None:
+    pose = truth()
+    seen = evidence(pose)
+    assert seen.depths is not None
+    seen.depths[:, 5] += 0.2
+    seen.point_confidence[1] = 0
+    seen = replace(seen, confidence=0.5 * seen.confidence)
+    missed = 0.5 * 0.2**2 * (1 - 1 / 24) * torch.tensor([0.3, 1.0, 0.3])
+    options = RegistrationOptions(joint=0.0, depths=0.3)
+    torch.testing.assert_close(registration_loss(BODY, seen, pose, options), missed, atol=1e-5, rtol=1e-3)
+    of_paper = registration_loss(BODY, seen, pose, replace(options, paper=True))
+    torch.testing.assert_close(of_paper, missed.amax().expand(3), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_limb_taken_for_the_other_one_does_not_pull_exact_keypoints() -> None:
+    pose = truth()
+    seen = evidence(pose, 200)
+    arm = SMPL24.indices(("left_shoulder", "left_elbow", "left_wrist", "left_hand"))
+    on_arm = torch.isin(seen.point_rows.unflatten(-1, (24, 4))[..., 3].argmax(-1), torch.tensor(arm))
+    assert on_arm.sum(1).min() > 10
+    mirrored = in_image(BODY.points(pose, JOINTS[list(SMPL24.mirror)]), pose)[:, arm[0], :2]
+    swapped = replace(seen, points=torch.where(on_arm[..., None], mirrored[:, None], seen.points))
+    apart = {
+        paper: error(register(BODY, swapped, pose, RegistrationOptions(paper=paper, steps=60)).pose, pose)
+        for paper in (False, True)
+    }
+    assert apart[False] < 0.02, apart
+    assert apart[True] > 3 * apart[False]
+
+
 def test_images_do_not_influence_one_another() -> None:
     pose = truth()
     options = replace(RegistrationOptions(), steps=5)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -94,6 +94,12 @@ class DeformTraining(Options):
     )
     augmentation: CropChange = option(CropChange(), "Of crops.")
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
+    handover: Literal["none", "blend", "lifter"] = option(
+        "lifter",
+        "What a round has of the one before, beside weights and predictions to begin with. none: nothing, as the "
+        "paper. blend: depths are means of the lifter's and those of the network's body. lifter: the lifter learns "
+        "from the depths of accepted registrations.",
+    )
     correspondence: Quality = option(
         "labels",
         "labels: unchanged from the cache. degraded: to about DensePose's quality. none: keypoints alone, for "
@@ -143,7 +149,8 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
     "paper": (
         DeformTraining(
             lifter=DepthLifterOptions(consistency=0.0, bones=0.0, pitch=0.0, roll=0.0, mirror=0.0, rescaled=False),
-            registration=RegistrationOptions(stiff=1.0, falling=0.0),
+            registration=RegistrationOptions(paper=True, stiff=1.0, falling=0.0),
+            handover="none",
             skeleton="h36m17",
             backbone=IMAGENET,
             lifter_batch=16,
@@ -242,7 +249,7 @@ class DeformAndLearn:
 
     def describe(self) -> dict[str, Any]:
         """Data and settings as plain JSON values; how many rounds there are may change later."""
-        settings = asdict(self.options)
+        settings = asdict(replace(self.options, registration=self.options.registration.applied))
         del settings["rounds"]
         return {**self.people.describe(), "held_out": len(self.held_out), "seed": self.seed, "recipe": settings}
 
