@@ -302,8 +302,8 @@ class _Run:
         arrays = read_npz(self._at("registration.npz", 1))
         pose = ScaledPose.from_vector(torch.from_numpy(arrays["parameters"]))
         depths = hip_depths(joints_in_image(self.body, pose, self.skeleton), self.skeleton)
-        known = np.where(arrays["accepted"][:, None], depths, np.nan)[self.evidence.complete]
-        return np.asarray(known, np.float32)
+        accepted = np.where(arrays["accepted"][:, None], depths, np.nan)
+        return np.asarray(accepted[self.evidence.complete], np.float32)
 
     def _errors(self, joints: NDArray[Any], people: JoinedPeople) -> dict[str, float]:
         length = canonical_length(self.body, self.skeleton)

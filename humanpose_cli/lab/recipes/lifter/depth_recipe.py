@@ -93,8 +93,8 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor, Tensor]]):
             fill(self.model, read_weights(data.start, MODEL)[0], data.start)
         frames = [hip_frame(torch.from_numpy(p), data.skeleton) for p in (data.points, data.held_out)]
         self.points, self.held_out = frames[0].points.numpy(), frames[1].points
-        known = np.full(self.points.shape[:2], np.nan, np.float32) if data.depths is None else data.depths
-        self.depths = known / frames[0].scale.numpy()[:, None]
+        depths = np.full(self.points.shape[:2], np.nan, np.float32) if data.depths is None else data.depths
+        self.depths = depths / frames[0].scale.numpy()[:, None]
 
     def phases(self) -> Sequence[Phase]:
         o = self.options
@@ -127,8 +127,8 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor, Tensor]]):
         back = turned(again, -yaw, pitch)
         consistency = (again - view)[..., 2].square().mean() + (back - space)[..., :2].square().mean()
         bones = bone_error(space, self.data.bones.to(space), skeleton).mean()
-        known = torch.isfinite(depths)
-        supervised = torch.where(known, space[..., 2] - depths, 0).square().sum() / known.sum().clamp_min(1)
+        finite = torch.isfinite(depths)
+        supervised = torch.where(finite, space[..., 2] - depths, 0).square().sum() / finite.sum().clamp_min(1)
         loss = softplus(-false).mean() + o.heuristic * bent + o.consistency * consistency + o.bones * bones
         parts = {"back_bending": bent, "consistency": consistency, "bones": bones, "supervised": supervised}
         return {"loss": loss + o.supervised * supervised, **parts}
