@@ -18,7 +18,7 @@ determine where a person is along its axis.
 The paper has ρ(r) = r², w_dense = 1000 and w_z = 1 (`paper=True`). A body that has scales but no shape is nowhere
 exactly at its correspondences, and 1000 lets them overrule exact keypoints. Ours are ρ(r) = r² / (1 + r²/σ²) of Geman
 and McClure, for which a limb that is taken for the other one is an outlier, a smaller w_dense, and a smaller w_z where
-there are correspondences, since they too tell how limbs are turned, and the lifter errs more than they do.
+there are correspondences, since they too determine how limbs are turned, and the lifter errs more than they do.
 docs/research/deform-and-learn.md has what each of them changes.
 
 The other terms stand in a supplement that is not public; these are ours:
