@@ -90,14 +90,86 @@ def test_bodies_come_back_from_a_t_pose() -> None:
     assert error(found.pose, pose) < 0.4 * error(start, pose)
 
 
-def test_a_t_pose_is_stiff_for_the_first_half(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("share", "stiff"), [(0.0, 0), (0.5, 2), (1.0, 4)])
+def test_a_t_pose_is_stiff_for_a_share_of_the_steps(share: float, stiff: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, weights = evidence(truth(1)), []
     loss = registration.registration_loss
     monkeypatch.setattr(registration, "registration_loss", lambda *given: weights.append(given[3]) or loss(*given))
-    options = RegistrationOptions(steps=4)
+    options = RegistrationOptions(steps=4, stiff=share)
     start = register(BODY, seen, None, options).pose
     register(BODY, seen, start, options)
-    assert [(used.scale, used.joint) for used in weights] == [(100.0, 1.0)] * 2 + [(10.0, 0.001)] * 6
+    assert [(used.scale, used.joint) for used in weights] == [(100.0, 1.0)] * stiff + [(10.0, 0.001)] * (8 - stiff)
+
+
+def test_the_learning_rate_falls_over_the_last_steps_or_not_at_all() -> None:
+    """Adam's first step is as long as the learning rate, whatever the gradient."""
+    seen = evidence(truth(1))
+    start = initial_pose(BODY, seen)
+
+    def moved(falling: float, steps: int) -> float:
+        found = register(BODY, seen, start, RegistrationOptions(steps=steps, falling=falling)).pose
+        return float((found.vector - start.vector).abs().max())
+
+    assert moved(0.0, 1) == pytest.approx(0.1, rel=1e-3)
+    assert moved(1.0, 1) == 0
+    assert moved(0.5, 1) == 0
+    assert moved(0.5, 2) == pytest.approx(0.1, rel=1e-3)  # the second step has the rate 0
+    assert moved(1.0, 2) == pytest.approx(0.05, rel=1e-3)
+
+
+def dense_loss(distance: float, **changes: float) -> tuple[float, float]:
+    """L_dense and the other losses, at the truth with half of the correspondences moved aside by a distance."""
+    pose = truth(1, bend=0.0)
+    seen = evidence(pose)
+    seen.points[:, ::2, 0] += distance
+    options = RegistrationOptions(**{"joint": 0.0, **changes})
+    others = registration_loss(BODY, seen, pose, replace(options, paper=False, dense=0.0))
+    return float(registration_loss(BODY, seen, pose, options) - others), float(others)
+
+
+def test_outliers_among_correspondences_cost_no_more_than_a_bound() -> None:
+    near, far = (dense_loss(distance, dense=60.0, outlier=0.1)[0] for distance in (0.02, 5.0))
+    assert near == pytest.approx(60 / 2 * 0.02**2 / (1 + 0.02**2 / 0.1**2), rel=1e-3)
+    assert far == pytest.approx(60 / 2 * 0.1**2, rel=1e-2)
+    assert dense_loss(5.0, dense=60.0, outlier=0.0)[0] == pytest.approx(60 / 2 * 25, rel=1e-4)
+
+
+def test_the_papers_term_is_the_mean_of_squares_a_thousand_times() -> None:
+    assert dense_loss(0.3, paper=True)[0] == pytest.approx(1000 / 2 * 0.3**2, rel=1e-4)
+    assert dense_loss(0.3, paper=True, dense=1.0, outlier=1.0)[0] == pytest.approx(1000 / 2 * 0.3**2, rel=1e-4)
+    assert RegistrationOptions(paper=True).applied == RegistrationOptions(dense=1000.0, outlier=0.0, depths=1.0)
+    assert RegistrationOptions().applied == RegistrationOptions()
+
+
+def test_depths_weigh_less_where_there_are_correspondences() -> None:
+    pose = truth()
+    seen = evidence(pose)
+    assert seen.depths is not None
+    seen.depths[:, 5] += 0.2
+    seen.point_confidence[1] = 0
+    seen = replace(seen, confidence=0.5 * seen.confidence)
+    missed = 0.5 * 0.2**2 * (1 - 1 / 24) * torch.tensor([0.3, 1.0, 0.3])
+    options = RegistrationOptions(joint=0.0, depths=0.3)
+    torch.testing.assert_close(registration_loss(BODY, seen, pose, options), missed, atol=1e-5, rtol=1e-3)
+    of_paper = registration_loss(BODY, seen, pose, replace(options, paper=True))
+    torch.testing.assert_close(of_paper, missed.amax().expand(3), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_limb_taken_for_the_other_one_does_not_pull_exact_keypoints() -> None:
+    pose = truth()
+    seen = evidence(pose, 200)
+    arm = SMPL24.indices(("left_shoulder", "left_elbow", "left_wrist", "left_hand"))
+    on_arm = torch.isin(seen.point_rows.unflatten(-1, (24, 4))[..., 3].argmax(-1), torch.tensor(arm))
+    assert on_arm.sum(1).min() > 10
+    mirrored = in_image(BODY.points(pose, JOINTS[list(SMPL24.mirror)]), pose)[:, arm[0], :2]
+    swapped = replace(seen, points=torch.where(on_arm[..., None], mirrored[:, None], seen.points))
+    apart = {
+        paper: error(register(BODY, swapped, pose, RegistrationOptions(paper=paper, steps=60)).pose, pose)
+        for paper in (False, True)
+    }
+    assert apart[False] < 0.02, apart
+    assert apart[True] > 3 * apart[False]
 
 
 def test_images_do_not_influence_one_another() -> None:

@@ -7,13 +7,19 @@ After Yoshiyasu and Gamez, "Learning Body Shape and Pose from Dense Corresponden
 minimised by Adam for θ = [a, S, R, s, t] (`body.scaled_body`). Image coordinates are normalised, so that the weights
 suit every image: about the person's box, whose longer side has length 2 (`normalised_frame`). Of every image
 
-    L_dense = Σ_i c_i |p_i − x_i|² / Σ_i c_i                          p_i pixels with correspondences, c_i confidence
-    L_KP    = Σ_j c_j (|x_j − x̄_j|² + (z_j − z̄_j)²)                    z_j and z̄_j from the joints' weighted mean
+    L_dense = Σ_i c_i ρ(|p_i − x_i|) / Σ_i c_i            p_i pixels with correspondences, c_i confidence
+    L_KP    = Σ_j c_j (|x_j − x̄_j|² + w_z (z_j − z̄_j)²)    z_j and z̄_j from the joints' weighted mean
 
 The paper writes sums and speaks of mean squared errors. The mean of the correspondences keeps an image of many points
 as stiff as others; the sum over the joints lets depths weigh enough: as a mean, L_KP left bodies whose true depths were
 given twice as far from the truth. Depths count from the joints' mean, since a weak-perspective camera does not
 determine where a person is along its axis.
+
+The paper has ρ(r) = r², w_dense = 1000 and w_z = 1 (`paper=True`). A body that has scales but no shape is nowhere
+exactly at its correspondences, and 1000 lets them overrule exact keypoints. Ours are ρ(r) = r² / (1 + r²/σ²) of Geman
+and McClure, for which a limb that is taken for the other one is an outlier, a smaller w_dense, and a smaller w_z where
+there are correspondences, since they too determine how limbs are turned, and the lifter errs more than they do.
+docs/research/deform-and-learn.md has what each of them changes.
 
 The other terms stand in a supplement that is not public; these are ours:
 
@@ -56,15 +62,45 @@ _TINY = 1e-8
 
 @dataclass(frozen=True)
 class RegistrationOptions(Options):
-    """The paper's values of the weights of equation 2, and limits of what is accepted."""
+    """Weights of equation 2, the paper's but for those of `paper`, and limits of what is accepted."""
 
-    dense: float = option(1000.0, "Weight of correspondences.", minimum=0)
+    paper: bool = option(
+        False, "The paper's term of correspondences: squared distances with the weight 1000; depths weigh 1."
+    )
+    dense: float = option(60.0, "Weight of correspondences; `paper` replaces it.", minimum=0)
+    outlier: float = option(
+        0.1,
+        "Distance of a correspondence above which it counts as an outlier, σ of Geman and McClure; 0: squared "
+        "distances without a bound; `paper` replaces it.",
+        unit="normalised units",
+        minimum=0,
+    )
     keypoints: float = option(1.0, "Weight of keypoints.", minimum=0)
+    depths: float = option(
+        0.3,
+        "Weight of the keypoints' depths, times `keypoints`, of people with correspondences; of others it is 1; "
+        "`paper` replaces it.",
+        minimum=0,
+    )
     scale: float = option(10.0, "Weight of the segments' scales.", minimum=0)
     joint: float = option(0.001, "Weight of the joints' rotations.", minimum=0)
     determinant: float = option(1.0, "Weight of the determinants.", minimum=0)
-    learning_rate: float = option(0.1, "Of Adam; it falls to zero along half a cosine over the second half.", above=0)
-    steps: int = option(200, "Steps of Adam; a T pose is stiff during the first half.", minimum=1)
+    learning_rate: float = option(0.1, "Of Adam.", above=0)
+    steps: int = option(200, "Steps of Adam.", minimum=1)
+    stiff: float = option(
+        0.5,
+        "Share of the steps, from the first on, that move a T pose with the paper's weights of the first round; "
+        "the paper's: 1.",
+        minimum=0,
+        maximum=1,
+    )
+    falling: float = option(
+        0.5,
+        "Share of the steps, up to the last, over which the learning rate falls to zero along half a cosine; "
+        "the paper's: 0.",
+        minimum=0,
+        maximum=1,
+    )
     largest_error: float = option(
         0.1,
         "Root mean square distance of correspondences or of keypoints above which a registration is rejected.",
@@ -74,7 +110,12 @@ class RegistrationOptions(Options):
     largest_bend: float = option(1.0, "Angle beyond a joint's range that is rejected.", unit="radians")
 
     @property
-    def stiff(self) -> RegistrationOptions:
+    def applied(self) -> RegistrationOptions:
+        """The same with the values of `paper` in their fields."""
+        return replace(self, paper=False, dense=1000.0, outlier=0.0, depths=1.0) if self.paper else self
+
+    @property
+    def stiffer(self) -> RegistrationOptions:
         """The same with the paper's weights of the first round: a body that finds its global orientation."""
         return replace(self, scale=100.0, joint=1.0)
 
@@ -146,15 +187,14 @@ def register(
 ) -> Registration:
     """Register a body to each image; images do not influence one another.
 
-    start    where to begin, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`. They
-             are `stiff` for the first half of the steps. The paper keeps them so for the whole first round; with true
-             depths that ends at 28 mm after Procrustes, and at 23 so.
+    start    where to begin, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`
+             and stiff at first
     """
     chosen = options or RegistrationOptions()
     vector = (start or initial_pose(body, evidence)).vector.detach().clone()
     mean, square = torch.zeros_like(vector), torch.zeros_like(vector)
     for step in range(1, chosen.steps + 1):
-        weights = chosen.stiff if start is None and 2 * step <= chosen.steps else chosen
+        weights = chosen.stiffer if start is None and step <= chosen.stiff * chosen.steps else chosen
         with torch.enable_grad():
             variable = vector.detach().requires_grad_()
             loss = registration_loss(body, evidence, ScaledPose.from_vector(variable), weights).sum()
@@ -162,24 +202,29 @@ def register(
         # Adam (Kingma & Ba 2015). torch.optim loads torch's compiler first, which takes longer than a batch.
         mean.lerp_(gradient, 1 - _BETAS[0])
         square.lerp_(gradient.square(), 1 - _BETAS[1])
-        rate = chosen.learning_rate * _falling(2 * step / chosen.steps - 1) / (1 - _BETAS[0] ** step)
+        rate = chosen.learning_rate * _falling(step / chosen.steps, chosen.falling) / (1 - _BETAS[0] ** step)
         vector.addcdiv_(mean, (square / (1 - _BETAS[1] ** step)).sqrt_().add_(_TINY), value=-rate)
     with torch.no_grad():
         return _assessed(body, evidence, ScaledPose.from_vector(vector), chosen)
 
 
-def _falling(share: float) -> float:
-    return 0.5 + 0.5 * math.cos(math.pi * max(share, 0.0))
+def _falling(done: float, share: float) -> float:
+    """1, and from the last `share` of the steps on half a cosine to 0; done  0…1 of the steps."""
+    begun = (done - 1 + share) / share if share else 0.0
+    return 0.5 + 0.5 * math.cos(math.pi * max(begun, 0.0))
 
 
 def registration_loss(
     body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
 ) -> Tensor:
     """Equation 2 of each image, (B,)."""
-    dense, flat, deep = _distances(body, evidence, pose)
+    options = options.applied
+    apart, flat, deep = _distances(body, evidence, pose)
+    robust = apart / (1 + apart / options.outlier**2) if options.outlier else apart
+    of_depths = torch.where((evidence.point_confidence > 0).any(1), options.depths, 1.0)
     return (
-        options.dense * dense
-        + options.keypoints * (flat + deep)
+        options.dense * _mean_of_points(robust, evidence)
+        + options.keypoints * (flat + of_depths * deep)
         + options.scale * scale_loss(pose.segment_scales)
         + options.joint * joint_loss(pose)
         + options.determinant * determinant_loss(pose.orientation)
@@ -258,13 +303,12 @@ def _trunk_share(rows: Tensor) -> Tensor:
 
 
 def _distances(body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose) -> tuple[Tensor, Tensor, Tensor]:
-    """L_dense (B,), and the parts of L_KP (B,) in the image and in depth."""
+    """Squared distances (B, N) of the points, and the parts of L_KP (B,) in the image and in depth."""
     bones = body.bones(pose)
     points = in_image(evidence.point_rows @ bones, pose)[..., :2]
     joints = in_image(evidence.joints @ bones, pose)
     weight = evidence.confidence / evidence.confidence.sum(1, keepdim=True).clamp_min(_TINY)
-    of_points = evidence.point_confidence / evidence.point_confidence.sum(1, keepdim=True).clamp_min(_TINY)
-    dense = (of_points * (points - evidence.points).square().sum(-1)).sum(1)
+    dense = (points - evidence.points).square().sum(-1)
     flat = (evidence.confidence * (joints[..., :2] - evidence.keypoints).square().sum(-1)).sum(1)
     if evidence.depths is None:
         return dense, flat, torch.zeros_like(flat)
@@ -273,11 +317,17 @@ def _distances(body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPos
     return dense, flat, (evidence.confidence * apart.square()).sum(1)
 
 
+def _mean_of_points(values: Tensor, evidence: RegistrationEvidence) -> Tensor:
+    """(B,) of values (B, N), weighted by the points' confidence; 0 where there are none."""
+    weight = evidence.point_confidence
+    return (weight * values).sum(1) / weight.sum(1).clamp_min(_TINY)
+
+
 def _assessed(
     body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
 ) -> Registration:
-    dense, flat, _ = _distances(body, evidence, pose)
-    dense_error = dense.sqrt()
+    apart, flat, _ = _distances(body, evidence, pose)
+    dense_error = _mean_of_points(apart, evidence).sqrt()
     keypoint_error = (flat / evidence.confidence.sum(1).clamp_min(_TINY)).sqrt()
     bend = limit_excess(rotations_to_angles(pose.rotations))[:, 1:].abs().amax((1, 2))
     scales, limit = pose.segment_scales, options.largest_scale

@@ -47,11 +47,19 @@ class DepthLifterOptions(Options):
         0.3, "Weight of the mean squared difference when a turned person is lifted again and turned back."
     )
     bones: float = option(10.0, "Weight of `bone_error`.")
+    supervised: float = option(
+        10.0, "Weight of the mean squared difference from depths that are known, where there are any.", minimum=0
+    )
     pitch: float = option(
         0.15, "Standard deviation of the cameras' pitch, about whose vertical people are turned.", unit="radians"
     )
     roll: float = option(
         0.1, "Standard deviation of turns in the image, since cameras are not held level.", unit="radians"
+    )
+    mirror: float = option(0.5, "Share of people who are learned from as their mirror image.", minimum=0, maximum=1)
+    rescaled: bool = option(
+        True,
+        "Scale turned people to the size of observed ones. Else the discriminator recognises them by their size.",
     )
 
     def __post_init__(self) -> None:

@@ -306,6 +306,14 @@ def test_the_papers_preset_is_the_papers():
     assert (options.losses.regress, options.losses.dense, options.losses.keypoints) == (1, 10, 1)
     assert (loop.epochs, loop.batch_size, loop.decay) == (30, 30, 0)
     assert (options.losses.parameters, options.backbone) == ("smooth-l1", "imagenet")
+    assert (options.skeleton, options.correspondence, options.registered_together) == ("h36m17", "labels", 10)
+    registration = options.registration
+    assert (registration.learning_rate, registration.stiff, registration.falling) == (0.1, 1.0, 0.0)
+    # Kudo et al.'s lifter, without losses, changes of views and averages of this package.
+    lifter = options.lifter
+    assert (lifter.width, lifter.layers, lifter.learning_rate, lifter.heuristic) == (1024, 3, 2e-4, 1.0)
+    assert (lifter.consistency, lifter.bones, lifter.pitch, lifter.roll, lifter.mirror) == (0, 0, 0, 0, 0)
+    assert (lifter.rescaled, options.lifter_batch, options.lifter_average) == (False, 16, 0)
     for wrong in (
         {"correspondence": "densepose"},
         {"correspondence": "none", "charts": "UV_Processed.mat"},

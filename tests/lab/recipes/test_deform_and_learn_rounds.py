@@ -166,11 +166,85 @@ def test_other_settings_are_refused_and_more_rounds_are_not(cache, whole):
     assert (again.step, again.metrics) == (2, whole[1].metrics)
 
 
+def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cache, tmp_path):
+    former = replace(
+        TINY,
+        handover="none",
+        lifter=replace(TINY.lifter, rescaled=False),
+        registration=replace(TINY.registration, paper=True),
+    )
+    run(cache, tmp_path, replace(former, rounds=1))
+    path = tmp_path / rounds.SETTINGS
+    settings = json.loads(path.read_text())
+    added = {"registration": ("paper", "outlier", "depths", "stiff", "falling"),
+             "lifter": ("mirror", "rescaled", "supervised")}  # fmt: skip
+    for name in ("lifter_batch", "lifter_average", "handover"):
+        del settings["recipe"][name]
+    for name, fields in added.items():
+        for field in fields:
+            del settings["recipe"][name][field]
+    path.write_text(json.dumps(settings))
+    assert rounds.plan_rounds(DeformAndLearn(cache, former, seed=1), LOOP, tmp_path).done == 1
+    for other in (replace(former, handover="lifter"), replace(former, lifter_batch=32), replace(former, registration=
+                  TINY.registration)):  # fmt: skip
+        with pytest.raises(InputError, match="another recipe"):
+            rounds.plan_rounds(DeformAndLearn(cache, other, seed=1), LOOP, tmp_path)
+
+
+@pytest.mark.parametrize("handover", ["none", "blend", "lifter"])
+def test_what_a_round_has_of_the_one_before(handover, cache, tmp_path, monkeypatch):
+    """Depths of accepted registrations for the lifter to learn from, or depths blended with the network's."""
+    learned, lifted, given = [], [], []
+    data, lift, gathered = rounds.LifterData, rounds.lift, rounds.RoundData
+    monkeypatch.setattr(rounds, "LifterData", lambda *values: learned.append(values[-1]) or data(*values))
+    monkeypatch.setattr(rounds, "lift", lambda *values: lifted.append(lift(*values)) or lifted[-1])
+    monkeypatch.setattr(rounds, "RoundData", lambda *values: given.append(values[4]) or gathered(*values))
+    options = replace(TINY, handover=handover)
+    run(cache, tmp_path, options)
+    plan = DeformAndLearn(cache, options, seed=1)
+    of_network = recipe.joints_in_image(
+        ScaledBody(plan.body),
+        recipe.predict_people(BodyRegressor.load(tmp_path / "round-1" / "network" / LAST), plan.people, 64),
+        SMPL24,
+    )
+    of_network = of_network[..., 2] - of_network[:, [1, 2], 2].mean(1, keepdims=True)
+    assert learned[0] is None
+    np.testing.assert_array_equal(given[0], lifted[0])  # of people to learn from; then of those held out
+    if handover == "blend":
+        share = (given[1] - lifted[2]) / (of_network - lifted[2])
+        assert 0 < np.median(share) <= 0.5
+        np.testing.assert_allclose(share, np.median(share, 1, keepdims=True).repeat(24, 1), atol=0.05)
+    else:
+        np.testing.assert_array_equal(given[1], lifted[2])
+    if handover != "lifter":
+        assert learned[1] is None
+        return
+    stored = read_npz(tmp_path / "round-1" / "registration.npz")
+    found = recipe.joints_in_image(
+        ScaledBody(plan.body), ScaledPose.from_vector(torch.from_numpy(stored["parameters"])), SMPL24
+    )[..., 2]
+    expected = np.where(stored["accepted"][:, None], found - found[:, [1, 2]].mean(1, keepdims=True), np.nan)
+    np.testing.assert_allclose(learned[1], expected, atol=1e-5)
+
+
+def test_a_network_far_from_the_keypoints_has_little_share_in_depths():
+    random = np.random.default_rng(0)
+    joints = random.normal(size=(3, 24, 3))
+    joints[..., 2] -= joints[:, [1, 2], 2].mean(1, keepdims=True)
+    keypoints = np.concatenate((joints[..., :2], np.ones((3, 24, 1))), -1)
+    keypoints[1, :, 0] += 0.1
+    keypoints[2, :, 0] += 0.3
+    keypoints[2, 5] = 99.0, 0.0, 0.0  # unknown
+    blended = rounds.blended_depths(np.zeros((3, 24), np.float32), keypoints, joints, SMPL24)
+    shares = np.array([0.5, 0.25, 0.05])
+    np.testing.assert_allclose(blended, shares[:, None] * joints[..., 2], atol=1e-5)
+
+
 def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path, monkeypatch):
     """The folder is refused to all of them, and none joins the others a second time."""
-    trained, train = [], rounds.train
-    monkeypatch.setattr(rounds, "train", lambda *given, **more: trained.append(more.get("group")) or train(
-        *given, **more))  # fmt: skip
+    trained, loops, train = [], [], rounds.train
+    monkeypatch.setattr(rounds, "train", lambda *given, **more: trained.append(more.get("group")) or loops.append(
+        given[1]) or train(*given, **more))  # fmt: skip
 
     class Refused(Processes):
         def agree(self, *wishes):
@@ -182,8 +256,9 @@ def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path,
     assert trained == []
     group = Processes()
     monkeypatch.setattr(rounds, "processes", lambda device: nullcontext(group))
-    run(cache, tmp_path / "run", replace(TINY, rounds=1))
+    run(cache, tmp_path / "run", replace(TINY, rounds=1, lifter_batch=3, lifter_average=0.25))
     assert [each is group for each in trained] == [True, True]
+    assert [(loop.batch_size, loop.average) for loop in loops] == [(3, 0.25), (4, 0.5)]
 
 
 def test_nothing_of_3d_is_looked_at(cache, whole, tmp_path, monkeypatch):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -98,6 +98,12 @@ class DeformTraining(Options):
     )
     augmentation: CropChange = option(CropChange(), "Of crops.")
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
+    handover: Literal["none", "blend", "lifter"] = option(
+        "lifter",
+        "What a round has of the one before, beside weights and predictions to begin with. none: nothing, as the "
+        "paper. blend: depths are means of the lifter's and those of the network's body. lifter: the lifter learns "
+        "from the depths of accepted registrations.",
+    )
     correspondence: Quality = option(
         "labels",
         "labels: unchanged from the cache. degraded: to about DensePose's quality. none: keypoints alone, for "
@@ -120,7 +126,14 @@ class DeformTraining(Options):
     body: str = option("default", "default or smpl:FILE, whose vertices the correspondences name.")
     learning_rate: float = option(1e-4, "Of the network, Adam.", above=0)
     backbone: str = option("", "Weights of the ResNet to begin with, as for `NbfTraining`.", unset="random weights")
-    lifter_steps: int = option(20_000, "Steps of the lifter in each round, in batches of 64.", minimum=1)
+    lifter_steps: int = option(20_000, "Steps of the lifter in each round.", minimum=1)
+    lifter_batch: int = option(64, "People of one batch of the lifter.", minimum=1)
+    lifter_average: float = option(
+        0.995,
+        "Decay per step of the running average of the lifter's weights, whose errors go up and down; 0: none.",
+        minimum=0,
+        below=1,
+    )
     registered_together: int = option(64, "People of one batch of the registration.", minimum=1)
     visible: float = option(0.5, "Minimum share of a person's joints that are visible.", minimum=0, maximum=1)
     people: int = option(0, "People to learn from at most, spread evenly; 0 for all.", minimum=0)
@@ -136,8 +149,20 @@ class DeformTraining(Options):
 
 
 DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
-    # Section 6; augmentation is not mentioned there.
-    "paper": (DeformTraining(backbone=IMAGENET), TrainOptions(epochs=30, batch_size=30, decay=0.0)),
+    # Section 6, and Kudo et al.'s lifter; augmentation is not mentioned there.
+    "paper": (
+        DeformTraining(
+            lifter=DepthLifterOptions(consistency=0.0, bones=0.0, pitch=0.0, roll=0.0, mirror=0.0, rescaled=False),
+            registration=RegistrationOptions(paper=True, stiff=1.0, falling=0.0),
+            handover="none",
+            skeleton="h36m17",
+            backbone=IMAGENET,
+            lifter_batch=16,
+            lifter_average=0.0,
+            registered_together=10,
+        ),
+        TrainOptions(epochs=30, batch_size=30, decay=0.0),
+    ),
     "small": (
         DeformTraining(
             network=BodyRegressorOptions(18, 16, 64, cut_out=True),
@@ -228,7 +253,7 @@ class DeformAndLearn:
 
     def describe(self) -> dict[str, Any]:
         """Data and settings as plain JSON values; how many rounds there are may change later."""
-        settings = asdict(self.options)
+        settings = asdict(replace(self.options, registration=self.options.registration.applied))
         del settings["rounds"]
         return {**self.people.describe(), "held_out": len(self.held_out), "seed": self.seed, "recipe": settings}
 

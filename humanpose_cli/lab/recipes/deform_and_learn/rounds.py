@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
@@ -46,11 +47,17 @@ from humanpose_cli.models.lifter.depth import DepthLifter
 from humanpose_cli.networks.weights import fill, read_weights
 
 ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"
-_LIFTER_BATCH, _LIFTER_AVERAGE = 64, 0.995  # the game goes up and down; its running average less so
 _BATCH = 64  # people that a trained network looks at together
 _GATHERED = 256  # people whose evidence is kept at once
 _POSITION_NOISE = 0.01  # image units by which keypoints err; without it few people would not define the distribution
 _EVIDENCE = 0.1  # fraction of the work that is done before the first round
+_FORMER: Mapping[str, Any] = {
+    "lifter_batch": 64,
+    "lifter_average": 0.995,
+    "handover": "none",
+    "registration": {"paper": False, "outlier": 0.0, "depths": 1.0, "stiff": 0.5, "falling": 0.5},
+    "lifter": {"mirror": 0.5, "rescaled": False, "supervised": 10.0},
+}  # what runs of versions were trained with that did not have these options
 _CURVES = {
     "network": "network, test people",
     "lifter": "lifter, test people",
@@ -107,10 +114,17 @@ def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """InputError where a run was begun with others."""
     saved = json.loads(path.read_text("utf-8"))
+    saved["recipe"] = _completed(saved["recipe"], _FORMER)
     for name in sorted(set(saved) | set(settings)):
         if saved.get(name) != settings.get(name):
             remedy = "give the old values, another `out`, or `resume=False`"
             raise InputError(path, f"is of a run with another {name}", remedy=remedy)
+
+
+def _completed(saved: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+    """Saved options with those that they lack."""
+    inner = {name: _completed(saved[name], values) for name, values in former.items() if isinstance(values, Mapping)}
+    return {**former, **saved, **inner}
 
 
 class _StopRequestedError(Exception):
@@ -207,8 +221,13 @@ class _Run:
         progress = part_of(self.progress, _EVIDENCE + share * (number - 1), _EVIDENCE + share * number)
         self.report = part_of(progress, 0, 0.2)
         depths, lifter = self._lifter()
+        start = self._start()
+        if start is not None and self.plan.options.handover == "blend":
+            depths = blended_depths(
+                depths, self.evidence.keypoints, joints_in_image(self.body, start, self.skeleton), self.skeleton
+            )
         self.report = part_of(progress, 0.2, 0.5)
-        parameters, accepted, registrations = self._registration(depths)
+        parameters, accepted, registrations = self._registration(depths, start)
         self.report = part_of(progress, 0.5, 1)
         network = self._network(depths, parameters, accepted)
         errors = {**registrations, "network": network, "lifter": lifter}
@@ -247,20 +266,27 @@ class _Run:
             remedy = "a skeleton all of whose joints the data labels"
             raise InputError(self.plan.people.path, "has no person with all keypoints", remedy=remedy)
         bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
-        data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
-        steps = self.plan.options.lifter_steps
-        batch = min(_LIFTER_BATCH, len(complete[0]))
+        data = LifterData(
+            self.skeleton,
+            complete[0],
+            complete[1],
+            bones,
+            self.plan.people.describe(),
+            before,
+            self._depths_before(),
+        )
+        options, steps = self.plan.options, self.plan.options.lifter_steps
         loop = TrainOptions(
             steps=steps,
-            batch_size=batch,
+            batch_size=min(options.lifter_batch, len(complete[0])),
             workers=0,
             seed=self.number,
             decay=0.0,
-            average=_LIFTER_AVERAGE,
+            average=options.lifter_average,
             validate_every=steps,
             precision="full",
         )
-        recipe = DepthLifterRecipe(data, self.plan.options.lifter, seed=self.plan.seed)
+        recipe = DepthLifterRecipe(data, options.lifter, seed=self.plan.seed)
         self._train(recipe, loop, "lifter")
         lifter = DepthLifter.load(self._at("lifter") / LAST)
         rows = self.held_out.complete
@@ -269,18 +295,27 @@ class _Run:
         space = np.concatenate((flat, held_out[rows, :, None]), -1)
         return lifted, self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
 
+    def _depths_before(self) -> NDArray[np.float32] | None:
+        """Depths of accepted registrations of the round before, of the people with all keypoints, as `LifterData`."""
+        if self.number == 1 or self.plan.options.handover != "lifter":
+            return None
+        arrays = read_npz(self._at("registration.npz", 1))
+        pose = ScaledPose.from_vector(torch.from_numpy(arrays["parameters"]))
+        depths = hip_depths(joints_in_image(self.body, pose, self.skeleton), self.skeleton)
+        accepted = np.where(arrays["accepted"][:, None], depths, np.nan)
+        return np.asarray(accepted[self.evidence.complete], np.float32)
+
     def _errors(self, joints: NDArray[Any], people: JoinedPeople) -> dict[str, float]:
         length = canonical_length(self.body, self.skeleton)
         return joint_errors(joints, true_joints(people, self.skeleton), self.skeleton, length).means()
 
     def _registration(
-        self, depths: NDArray[np.float32]
+        self, depths: NDArray[np.float32], start: ScaledPose | None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, dict[str, float]]]:
         """Parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and the errors of all and
         of those accepted, by their curve.
         """
         path = self._at("registration.npz")
-        start = None if path.exists() else self._start()
         arrays = self._in_parts(
             path,
             len(self.evidence),
@@ -377,6 +412,27 @@ def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.flo
     points = torch.from_numpy(with_probable(evidence.keypoints, complete))
     with torch.no_grad():
         return np.asarray(lifter.lift(points).numpy(), np.float32)
+
+
+def hip_depths(joints: NDArray[Any], skeleton: Skeleton) -> NDArray[np.float32]:
+    """Depths (N, J) of joints (N, J, 3) from the middle of the hips."""
+    hips = skeleton.indices(("left_hip", "right_hip"))
+    return np.asarray(joints[..., 2] - joints[:, hips, 2].mean(1, keepdims=True), np.float32)
+
+
+def blended_depths(
+    lifted: NDArray[np.float32], keypoints: NDArray[np.float32], joints: NDArray[Any], skeleton: Skeleton
+) -> NDArray[np.float32]:
+    """Depths (N, J) of the lifter, blended with those of the network's bodies, whose joints (N, J, 3) are in the image.
+
+    The network's share is (1 + e²/m²)⁻¹ / 2, with e the root mean square distance of its joints from the keypoints
+    (N, J, 3) and m the median of e: nothing else is known about its errors without labels.
+    """
+    weight = keypoints[..., 2]
+    apart = np.square(joints[..., :2] - keypoints[..., :2]).sum(-1)
+    misfit = (weight * apart).sum(1) / np.maximum(weight.sum(1), 1)
+    share = 0.5 / (1 + misfit / max(float(np.median(misfit)), 1e-12))
+    return np.asarray(lifted + share[:, None] * (hip_depths(joints, skeleton) - lifted), np.float32)
 
 
 def with_probable(keypoints: NDArray[np.float32], complete: NDArray[np.float32]) -> NDArray[np.float32]:
