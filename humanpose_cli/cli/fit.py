@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.body.model_files import check_body
+from humanpose_cli.body.model_files import check_body, prior_file
 from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
@@ -33,6 +33,7 @@ from humanpose_cli.fitting.options import (
     fit_outputs,
 )
 from humanpose_cli.io.sniffing import check_readable
+from humanpose_cli.refining.options import check_refinement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,7 @@ _SEQUENCE = option(
     show_default=False,
 )
 _REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
+_PRIOR = option("--prior none|pose|gmm:FILE|vposer:FILE", "With --refine: its pose prior, as in hpc refine.")
 _ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
@@ -157,6 +159,7 @@ def fit(
     evidence: EvidenceFlags,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
+    prior: Annotated[str, _PRIOR] = "pose",
     overlay: Annotated[bool, _OVERLAY] = True,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
@@ -182,6 +185,8 @@ def fit(
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
     evidence.check(method, refine=refine)
     check_body(body)
+    refinement = check_refinement(prior, refine=refine)
+    prior_file(prior)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
     )
@@ -199,7 +204,7 @@ def fit(
 
             items = [replace(item, outputs=(*item.outputs, page_path(item.outputs[0]))) for item in items]
             refiner = stack.enter_context(
-                Refiner(threads=compute.threads, device=compute.device, precision=compute.precision)
+                Refiner(refinement, threads=compute.threads, device=compute.device, precision=compute.precision)
             )
 
         def make() -> Fitter:

@@ -25,7 +25,7 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 
 _FITS = argument(
     "FITS...",
@@ -78,7 +78,7 @@ def refine(
     weights: Annotated[str, _WEIGHTS] = "",
     densepose: DensePose = None,
     charts: DensePoseCharts = None,
-    prior: Annotated[Prior, of(RefineOptions, "prior")] = "pose",
+    prior: Annotated[str, of(RefineOptions, "prior")] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOfFits = "default",
     camera: FitCamera = None,
@@ -96,6 +96,7 @@ def refine(
     (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so,
     and only as far; the fit file records where and how far.
     """
+    from humanpose_cli.body.model_files import prior_file
     from humanpose_cli.networks.weights import find_weights
 
     paths = flags.fits(fits)
@@ -106,6 +107,7 @@ def refine(
     found = flags.inputs(session, frames, out)
     if weights:
         find_weights(weights)
+    prior_file(prior)
     _check_models(paths, body, smplx)
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
@@ -125,7 +127,7 @@ def refine(
     )
     from humanpose_cli.refining.refiner import Refiner
 
-    options = session.tune(RefineOptions(correspondence, prior))
+    options = session.tune(RefineOptions(correspondence, prior=prior))
     tasks = fits_with_frames(paths, list(found), out, overlay=overlay, page=page)
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)

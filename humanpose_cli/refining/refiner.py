@@ -24,6 +24,7 @@ from torch import Tensor
 from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.person_view import PersonView, bake_view, person_views, photo_tensor
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
@@ -34,6 +35,7 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
@@ -126,6 +128,7 @@ class Refiner:
         if weights and kind != "network":
             raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
         self.options = replace(options, correspondence=kind)
+        self._prior = load_prior(options.prior)
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
         self._precision: Precision = "full"
@@ -144,7 +147,8 @@ class Refiner:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides its results beside fit and frames, as JSON values."""
-        return {**asdict(self.options), **({"network": self._weights} if self._weights else {})}
+        network = {"network": self._weights} if self._weights else {}
+        return {**asdict(self.options), "prior": prior_identity(self.options.prior), **network}
 
     @property
     def needs_textures(self) -> bool:
@@ -212,7 +216,8 @@ class Refiner:
             start = 0.3 + share * (number - 1)
             reading = part_of(progress, start, start + 0.6 * share)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
-            pulls = _keypoint_pulls(fit, rig, len(surface), self.options.weights.keypoint_noise)
+            noise = self.options.weights.keypoint_noise if self.options.with_keypoints else np.inf
+            pulls = _keypoint_pulls(fit, rig, len(surface), noise)
             if self._surface is not None:
                 _pull_to_vertices(moved, body, self._surface, surface, rig, pulls, self.options.weights.pixel_noise)
             if self._correspondence is not None:
@@ -282,7 +287,7 @@ class Refiner:
 
     def _solved(self, fit: Fit, start: Fit, body: Body, rig: LandmarkRig, pulls: _Pulls, progress: Progress) -> Fit:
         """Every track solved; `fit` is the anchor, `start` the solver's first state."""
-        state, prior = _state(start), self.options.prior == "pose"
+        state, prior = _state(start), self._prior
         aligned = 0
         for track in fit.tracks:
             rows = fit.rows_of(track)
@@ -290,7 +295,7 @@ class Refiner:
             report(0, len(rows), "frames aligned")
             aligned += len(rows)
             evidence, weights = _evidence(fit, rows, pulls), self.options.weights
-            hold = hold_share(anchor_misfit(rig, evidence), prior=prior)
+            hold = hold_share(anchor_misfit(rig, evidence), prior=prior is not None)
             weights = replace(
                 weights, rotation_noise=hold * weights.rotation_noise, shape_noise=hold * weights.shape_noise
             )
@@ -388,7 +393,7 @@ def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> _Pu
     """Pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the other points
     are not pulled.
 
-    noise  in pixels of a crop of 256
+    noise  in pixels of a crop of 256; infinite: no pull
     """
     count, points = len(fit), rig.landmark_count
     pulls = _Pulls(np.zeros((count, points, 2), np.float32), np.zeros((count, points), np.float32))
