@@ -9,7 +9,8 @@ says little, since clothes and arms before the trunk change the overlap, too. An
 errs as much as the fit itself: then the overlap is largest halfway, and a body between the two is nearer to the truth
 than either. Where it still grows at the end, as on real videos, the whole refinement is kept.
 
-Least gain and part are calibrated on 18 rendered clips and tried on 17 others (docs/research/refine.md).
+The constants (`AcceptanceOptions`) are calibrated on rendered clips against the joints' error, and tried on others
+(docs/research/refine.md).
 """
 
 from __future__ import annotations
@@ -24,13 +25,9 @@ from humanpose_cli.detect.detector import watch_keypoints
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.refining.options import AcceptanceOptions
 
 Array = NDArray[Any]
-
-_NEIGHBOURS = 12.0  # frames: standard deviation of the average over a track
-_MIN_GAIN = 0.1  # share of what the overlap lacks to 1
-_PART = 0.7  # of the way to where the overlap would be greatest
-_FADE = 3.0  # frames over which a track goes from the fit to its refinement
 
 
 def masks_of_rows(
@@ -58,7 +55,7 @@ def overlap(mask: Array, drawn: Array, ignored: NDArray[np.bool_]) -> float:
     return float(both / max(float(either), 1e-6))
 
 
-def accepted_share(frames: NDArray[np.integer], overlaps: Array) -> Array:
+def accepted_share(frames: NDArray[np.integer], overlaps: Array, options: AcceptanceOptions | None = None) -> Array:
     """How much of the refinement each row of a track keeps: (R,) 0…1.
 
     frames    (R,) increasing
@@ -69,16 +66,17 @@ def accepted_share(frames: NDArray[np.integer], overlaps: Array) -> Array:
     of the way there: the fit's errors are independent of those of refinement, so that the best is between them. Between
     accepted and refused stretches the share changes over some frames, because a jump would be worse than either.
     """
+    options = options or AcceptanceOptions()
     measured = np.isfinite(overlaps).all(1).astype(float)
     fit, half, moved = (
-        _average(frames, np.where(measured > 0, column, 0), measured, _NEIGHBOURS) for column in overlaps.T
+        _average(frames, np.where(measured > 0, column, 0), measured, options.neighbours) for column in overlaps.T
     )
     slope, bend = _parabola(fit, half, moved)
     highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
     reached = np.minimum(highest, 1)
     gain = slope * reached + bend * reached**2
-    share = np.where(gain > _MIN_GAIN * (1 - fit), np.minimum(_PART * highest, 1), 0)
-    return np.asarray(_average(frames, share, np.ones(len(frames)), _FADE)) if len(frames) > 1 else share
+    share = np.where(gain > options.min_gain * (1 - fit), np.minimum(options.part * highest, 1), 0)
+    return np.asarray(_average(frames, share, np.ones(len(frames)), options.fade)) if len(frames) > 1 else share
 
 
 def overlap_at(overlaps: Array, share: Array) -> Array:

@@ -35,6 +35,33 @@ class AlignmentWeights(Options):
 
 
 @dataclass(frozen=True)
+class AcceptanceOptions(Options):
+    """How much of a refinement is kept (`refining.acceptance`).
+
+    `hpc evaluate refine --ablation acceptance --calibration CACHE` chooses the smallest gain and the part.
+    """
+
+    min_gain: float = option(
+        0.1,
+        "Gain in overlap with the silhouette from which refinement is kept.",
+        unit="share of what the overlap lacks to 1",
+        minimum=0,
+        maximum=1,
+    )
+    part: float = option(
+        0.7,
+        "How far a kept body goes.",
+        unit="share of the way to where the overlap would be largest",
+        above=0,
+        maximum=1,
+    )
+    neighbours: float = option(
+        12.0, "Standard deviation of the overlaps' average over a track.", unit="frames", above=0
+    )
+    fade: float = option(3.0, "Standard deviation of the kept share's average over a track.", unit="frames", above=0)
+
+
+@dataclass(frozen=True)
 class RefineOptions(Options):
     """What a refinement depends on."""
 
@@ -58,6 +85,7 @@ class RefineOptions(Options):
     points: int = option(400, "Surface points that the body is aligned by.", minimum=50)
     texture_frames: int = option(16, "Frames that a person's texture is made of, at most.", minimum=1)
     weights: AlignmentWeights = option(AlignmentWeights(), "Noise levels of the solver.")
+    acceptance: AcceptanceOptions = option(AcceptanceOptions(), "How much is kept.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

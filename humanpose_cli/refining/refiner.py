@@ -48,11 +48,11 @@ from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
 from humanpose_cli.refining.correspondences import (
-    ChartedPoints,
     Correspondence,
     FlowCorrespondence,
     NetworkCorrespondence,
     SurfacePoints,
+    SurfaceSource,
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.keypoints import detected_keypoints
@@ -96,6 +96,23 @@ class _Pulls(NamedTuple):
     weights: NDArray[np.float32]
 
 
+class Alignment(NamedTuple):
+    """What a refinement found before anything of it is accepted.
+
+    fit       where it started, with the keypoints that it used
+    moved     with all bodies moved
+    overlaps  (N, 3) with the silhouette: of the fit, halfway, and of the moved bodies; NaN without a mask
+    """
+
+    fit: Fit
+    moved: Fit
+    overlaps: NDArray[np.float64]
+
+    def at(self, share: NDArray[Any], body: Body) -> Fit:
+        """The bodies a share (N,) of the way: 0 is the fit, 1 the moved bodies. One shape a track."""
+        return _mixed(self.fit, self.moved, body, share)
+
+
 @explained(ComputeOptions)
 class Refiner:
     """Refines fits; loads its models once; a context manager.
@@ -114,7 +131,7 @@ class Refiner:
         options: RefineOptions | None = None,
         *,
         weights: str | Path = "",
-        surface: ChartedPoints | None = None,
+        surface: SurfaceSource | None = None,
         threads: int | None = None,
         device: str = "auto",
         precision: Precision = "auto",
@@ -188,9 +205,11 @@ class Refiner:
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
-        return self.compared(*frames_of_fit(fit, frames), body=body, textures=textures, progress=progress)[1]
+        body, found = fit.body_model(body) if len(fit) else body, frames_of_fit(fit, frames)
+        aligned = self.align(*found, body=body, textures=textures, progress=progress)
+        return self.accept(aligned, body)
 
-    def compared(
+    def align(
         self,
         fit: Fit,
         frames: FitFrames,
@@ -198,10 +217,10 @@ class Refiner:
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
         progress: Progress = no_progress,
-    ) -> tuple[Fit, Fit]:
-        """All bodies moved, and the part of that which `refine` keeps."""
+    ) -> Alignment:
+        """All bodies moved, and what decides how much of that `accept` keeps; arguments as `refine`."""
         if not len(fit):
-            return fit, fit
+            return Alignment(fit, fit, np.zeros((0, 3)))
         body = fit.body_model(body)
         if not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
@@ -224,7 +243,7 @@ class Refiner:
                 people = self._people(moved, frames, body, reading, f"frames of round {number}")
                 self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls)
             moved = self._solved(fit, moved, body, rig, pulls, part_of(progress, start + 0.6 * share, start + share))
-        return moved, self._kept(fit, moved, frames, body, part_of(progress, 0.8, 1))
+        return Alignment(fit, moved, self._overlaps(fit, moved, frames, body, part_of(progress, 0.8, 1)))
 
     def _people(
         self,
@@ -306,9 +325,8 @@ class Refiner:
                 values[rows] = found
         return _with_bodies(fit, body, state)
 
-    def _kept(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> Fit:
-        """As much of the way to the moved bodies as aligns better."""
-        # The overlap with the silhouette at the fit, halfway, and at the moved bodies.
+    def _overlaps(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
+        """(N, 3) overlap with the silhouette at the fit, halfway, and at the moved bodies; NaN without a mask."""
         half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
         overlaps = np.full((len(fit), 3), np.nan)
         for people in self._people(fit, frames, body, progress, "frames compared"):
@@ -318,11 +336,21 @@ class Refiner:
             for i, mask in enumerate(self._masks(fit, people)):
                 if mask is not None:
                     overlaps[people.rows[i]] = [overlap(mask, each[i], people.views[i].hidden) for each in drawn]
+        return overlaps
+
+    def accept(self, aligned: Alignment, body: Body | None = None) -> Fit:
+        """As much of the way to the moved bodies as aligns better.
+
+        body  of the fit, if it came from a file
+        """
+        fit, _, overlaps = aligned
+        if not len(fit):
+            return fit
         share = np.zeros(len(fit))
         for track in fit.tracks:
             rows = fit.rows_of(track)
-            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows])
-        mixed = _mixed(fit, moved, body, share)
+            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows], self.options.acceptance)
+        mixed = aligned.at(share, fit.body_model(body))
         return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
     def _report(self, fit: Fit, share: NDArray[Any], overlaps: NDArray[Any]) -> dict[str, Any]:
@@ -407,7 +435,7 @@ def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> _Pu
 def _pull_to_vertices(
     fit: Fit,
     body: Body,
-    charted: ChartedPoints,
+    charted: SurfaceSource,
     surface: SurfacePoints,
     rig: LandmarkRig,
     pulls: _Pulls,

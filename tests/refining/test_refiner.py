@@ -118,7 +118,7 @@ def test_a_fit_that_is_better_than_its_keypoints_hardly_moves(walk, masks):
     keypoints[..., :2] += 2.5 * sigma * away / np.linalg.norm(away, axis=-1, keepdims=True)
     start = replace(start, keypoints2d=keypoints)
     with Refiner(replace(QUICK, correspondence="keypoints")) as refiner:
-        moved, _ = refiner.compared(start, FitFrames.of(start, walk.frames))
+        moved = refiner.align(start, FitFrames.of(start, walk.frames)).moved
     assert error(moved, walk) < 1.1 * error(start, walk)
 
 
@@ -129,7 +129,7 @@ def test_a_perfect_fit_with_segment_scales_stays(walk, masks):
     for scale in (1.0, 1.15):
         start = walk.scaled(scale)
         with Refiner(replace(QUICK, correspondence="keypoints")) as refiner:
-            moved, _ = refiner.compared(start, FitFrames.of(start, walk.frames))
+            moved = refiner.align(start, FitFrames.of(start, walk.frames)).moved
         np.testing.assert_array_equal(moved.segment_scales, start.segment_scales)
         moves.append(np.linalg.norm(moved.joints3d - start.joints3d, axis=-1).mean())
     assert moves[1] < 1.1 * moves[0] + 1e-4

@@ -231,6 +231,35 @@ def plot_supervision(path: Path, shares: Sequence[float], curves: Mapping[str, S
     _save(figure, path)
 
 
+def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: Mapping[str, Any]) -> None:
+    """Two panels: share of tracks moved against the change of the mean error, and against the share of harmed ones.
+
+    curves  name → points with `coverage`, `change` and `risk` as shares; "all" is drawn bold. marks are single points
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2)
+    labels = ("joint error of all tracks changes by [%]", "moved tracks that are harmed [%]")
+    for panel, value, label in zip(panels, ("change", "risk"), labels, strict=True):
+        for name, points in curves.items():
+            bold = (
+                {"color": "black", "linewidth": 2.2, "zorder": 3} if name == "all" else {"linewidth": 1, "alpha": 0.8}
+            )
+            shown = [(100 * point.coverage, 100 * getattr(point, value)) for point in points if point.coverage > 0]
+            panel.plot(*np.array(shown).reshape(-1, 2).T, label=name, **bold)
+        for (name, point), marker in zip(marks.items(), "os^D", strict=False):
+            at = (100 * point.coverage, 100 * getattr(point, value))
+            panel.plot(*at, marker, color="#c04020", markersize=8, label=name, zorder=4)
+        panel.set_xlabel("tracks moved [%]")
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.3)
+    panels[0].axhline(0, color="grey", linewidth=0.8)
+    panels[1].set_ylim(bottom=0)
+    panels[0].legend(fontsize=8)
+    _save(figure, path)
+
+
 def _save(figure: object, path: Path) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)  # type: ignore[attr-defined]

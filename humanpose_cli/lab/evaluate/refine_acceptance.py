@@ -1,0 +1,295 @@
+"""How well the silhouette decides what is kept of a refinement: risk against coverage, and the rule's constants.
+
+Every track is refined without refusal, and its joint error is measured at shares of the way from the fit to the moved
+bodies. Any rule (`refining.acceptance.AcceptanceOptions`) is then applied to the overlaps alone and compared with the
+errors, which it does not see. The curve shows, for a rising smallest gain, the share of tracks that are still moved
+(coverage), the mean change of the error, and the share of moved tracks that are harmed (`refine.HARM`): the risk of
+selective prediction (Geifman and El-Yaniv 2017). Constants are chosen on clips of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.refine import HARM, RefineSelection, harmed, made_refiners, true_joints
+from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, Floats, InitialFits, MatchedRows
+from humanpose_cli.lab.evaluate.report import (
+    Cell,
+    Report,
+    Summary,
+    Table,
+    difference_of_groups,
+    plot_risk_coverage,
+    summarise,
+)
+from humanpose_cli.refining.acceptance import accepted_share
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.options import AcceptanceOptions
+from humanpose_cli.refining.refiner import Alignment
+
+SHARES = np.linspace(0, 1, 11)
+"""Of the way from the fit to the moved bodies, at which errors are measured; between them they are interpolated."""
+MAX_HARMED = 0.05
+"""Of the tracks at most so many may be harmed by the constants that are chosen."""
+_GAINS = np.arange(0, 0.41, 0.02)
+_PARTS = np.arange(0.3, 1.01, 0.1)
+_PLOT = "acceptance.png"
+
+
+@dataclass(frozen=True, eq=False)
+class StudiedTrack:
+    """A track of a fit that was refined without refusal.
+
+    cell      base and setting
+    frames    (R,) of its rows; overlaps (R, 3) as in `Alignment`
+    known     (M,) of these rows whose person is known, and their joint errors (M, 11) in metres at `SHARES`
+    """
+
+    cell: str
+    clip: str
+    frames: NDArray[np.integer]
+    overlaps: Floats
+    known: NDArray[np.integer]
+    errors: Floats
+
+
+class Outcome(NamedTuple):
+    """Of T tracks under a rule: joint errors before and after in metres, and the mean share that is kept."""
+
+    before: Floats
+    after: Floats
+    kept: Floats
+
+
+def outcome(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions | None) -> Outcome:
+    """What a rule makes of tracks; None: all are moved all the way."""
+    rows = []
+    for track in tracks:
+        share = np.ones(len(track.frames)) if rule is None else accepted_share(track.frames, track.overlaps, rule)
+        after = [np.interp(share[row], SHARES, errors) for row, errors in zip(track.known, track.errors, strict=True)]
+        rows.append((track.errors[:, 0].mean(), np.mean(after), share[track.known].mean()))
+    return Outcome(*(np.array(column, np.float64) for column in np.array(rows).reshape(-1, 3).T))
+
+
+def study_tracks(
+    selection: PeopleSelection,
+    chosen: RefineSelection,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    threads: int | None,
+) -> list[StudiedTrack]:
+    """Every track of every initial fit and setting."""
+    people = replace(selection, limit=0).people("joints")
+    initial = InitialFits.of(people, chosen.base, chosen.predictions, selection.limit)
+    found: list[StudiedTrack] = []
+    with ExitStack() as stack:
+        refiners, _ = made_refiners(people, chosen, stack, threads, device)
+        for clip, base, fit, matched in initial.each(device, threads, progress, stop):
+            for setting, refiner in refiners.items():
+                aligned = refiner.align(fit, FitFrames.of(fit, clip.images), body=people.body)
+                found += _tracks(f"{base}: {setting}", people, clip, fit, matched, aligned)
+    return found
+
+
+def _tracks(
+    cell: str, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matched: MatchedRows, aligned: Alignment
+) -> list[StudiedTrack]:
+    """Those of a fit in which somebody is known."""
+    true = true_joints(people, clip.people[matched.clip])
+    errors = np.full((len(fit), len(SHARES)), np.nan)
+    for column, share in enumerate(SHARES):
+        joints = aligned.at(np.full(len(fit), share), people.body).joints3d[matched.fit].astype(np.float64)
+        away = (joints - joints[:, :1]) - (true - true[:, :1])
+        errors[matched.fit, column] = np.linalg.norm(away, axis=-1).mean(1)
+    tracks = []
+    for track in fit.tracks:
+        rows = fit.rows_of(track)
+        known = np.flatnonzero(np.isfinite(errors[rows, 0]))
+        if len(known):
+            frames, overlaps = fit.frame_index[rows], aligned.overlaps[rows]
+            tracks.append(StudiedTrack(cell, clip.name, frames, overlaps, known, errors[rows[known]]))
+    return tracks
+
+
+def mean_change(tracks: Sequence[StudiedTrack], result: Outcome) -> float:
+    """Change of the mean error as a share of it, averaged over cells: each initial fit counts alike."""
+    cells = np.array([track.cell for track in tracks])
+    of_cells = [cells == cell for cell in np.unique(cells)]
+    return float(np.mean([result.after[one].mean() / result.before[one].mean() - 1 for one in of_cells]))
+
+
+def calibrated(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> AcceptanceOptions:
+    """The rule with the smallest gain and the part that lower the mean error most while at most `MAX_HARMED` of the
+    tracks are harmed; where no constants do, those that harm fewest.
+    """
+
+    def cost(candidate: AcceptanceOptions) -> tuple[float, float]:
+        result = outcome(tracks, candidate)
+        return max(float(np.mean(harmed(result.before, result.after))) - MAX_HARMED, 0), mean_change(tracks, result)
+
+    grid = product(_GAINS.round(2).tolist(), _PARTS.round(1).tolist())
+    return min((replace(rule, min_gain=gain, part=part) for gain, part in grid), key=cost)
+
+
+def evaluate_acceptance(
+    selection: PeopleSelection,
+    calibration: PeopleSelection | None,
+    chosen: RefineSelection,
+    device: str,
+    folder: Path,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    threads: int | None = None,
+) -> Report:
+    """The risk-coverage curve of the rule on the clips of `selection`, and constants chosen on other clips.
+
+    chosen       without a prior: pose; without `keypoints`: with them
+    calibration  other clips, on which constants are chosen; None: none are
+    folder       of the plot
+    UsageError where both are the same clips.
+    """
+    chosen = replace(chosen, prior=chosen.prior or "pose", keypoints=chosen.keypoints is not False)
+    rules: dict[str, AcceptanceOptions | None] = {"all moved": None, "present rule": AcceptanceOptions()}
+    tables: list[Table] = []
+    facts = {**selection.facts(), "harm": f"joint error {HARM:.0%} larger"}
+    if calibration is not None:
+        if len({open_cache(each.data).header.content_digest for each in (selection, calibration)}) == 1:
+            raise UsageError("calibration", "has the clips that are evaluated", remedy="clips made with another seed")
+        if chosen.predictions is not None:
+            raise UsageError("calibration", "has no predictions", remedy="leave out `predictions`")
+        first = part_of(progress, 0, 0.5)
+        others = study_tracks(calibration, chosen, device, first, stop, threads)
+        rules["calibrated rule"] = calibrated(others, AcceptanceOptions())
+        tables.append(_rule_table("calibration", "On the calibration's clips", others, rules))
+        facts["calibration"] = f"{calibration.facts()['data']}, {_counts(others)}"
+        progress = part_of(progress, 0.5, 1)
+    tracks = study_tracks(selection, chosen, device, progress, stop, threads)
+    if not tracks:
+        raise InputError(selection.data, "shows no person that the detector finds", remedy="choose another split")
+    facts["clips"] = _counts(tracks)
+    rule = rules.get("calibrated rule") or AcceptanceOptions()
+    curve = risk_coverage(tracks, rule)
+    marks = {name: _point(tracks, each) for name, each in rules.items() if each is not None}
+    plot_risk_coverage(folder / _PLOT, curve, marks)
+    tables = [
+        _rule_table("acceptance", "On the evaluated clips", tracks, rules),
+        *tables,
+        _curve_table(curve, rule),
+        *_cell_tables(tracks, rules),
+    ]
+    metrics = {name.replace(" ", "_"): _changes(tracks, outcome(tracks, each)) for name, each in rules.items()}
+    text = (
+        "Share of the tracks that are moved against the mean change of their joints' error, and against the share of "
+    )
+    plots = {_PLOT: f"{text}the moved ones that are harmed. Dots are the rules' constants."}
+    return Report("Acceptance of refinement", facts, metrics, tables, plots=plots)
+
+
+class CurvePoint(NamedTuple):
+    """One smallest gain: share of tracks that are moved, change of the mean error as a share of it, and the share of
+    the moved tracks that are harmed; NaN where none is moved.
+    """
+
+    min_gain: float
+    coverage: float
+    change: float
+    risk: float
+
+
+def risk_coverage(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> Mapping[str, list[CurvePoint]]:
+    """The curve of all cells, and of each base."""
+    bases = list(dict.fromkeys(track.cell.partition(":")[0] for track in tracks))
+    groups = {base: [track for track in tracks if track.cell.startswith(f"{base}:")] for base in bases}
+    gains = np.concatenate((_GAINS, np.arange(0.45, 1, 0.05)))
+    rules = [replace(rule, min_gain=float(gain)) for gain in gains.round(2)]
+    return {name: [_point(group, each) for each in rules] for name, group in {"all": tracks, **groups}.items()}
+
+
+def _point(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> CurvePoint:
+    result = outcome(tracks, rule)
+    moved, worse = result.kept > 0, harmed(result.before, result.after)
+    risk = float(worse[moved].mean()) if moved.any() else float("nan")
+    return CurvePoint(rule.min_gain, float(moved.mean()), mean_change(tracks, result), risk)
+
+
+def _counts(tracks: Sequence[StudiedTrack]) -> str:
+    """How many clips and tracks."""
+    clips = len({track.clip for track in tracks})
+    return f"{clips} clips, {len(tracks)} tracks of {len({track.cell for track in tracks})} cells"
+
+
+def _changes(tracks: Sequence[StudiedTrack], result: Outcome) -> Summary:
+    """Change of the mean error in per cent, with an interval over clips."""
+    clips = np.array([track.clip for track in tracks])
+    groups = [[values[clips == clip] for clip in np.unique(clips)] for values in (result.after, result.before)]
+    return difference_of_groups(*groups).scaled(100 / float(result.before.mean()))
+
+
+def _row(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions | None) -> list[Cell]:
+    result = outcome(tracks, rule)
+    change, worse = _changes(tracks, result), harmed(result.before, result.after)
+    share = summarise(worse).scaled(100)
+    best = np.array([track.errors.mean(0).min() for track in tracks])
+    return [
+        f"{(result.kept > 0).mean():.0%}".replace("%", " %"),
+        float(1e3 * result.before.mean()),
+        float(1e3 * result.after.mean()),
+        f"{change.value:+.1f} % ({change.low:+.1f} to {change.high:+.1f})",
+        f"{share.value:.1f} % ({share.low:.1f} to {share.high:.1f})",
+        float(1e3 * best.mean()),
+    ]
+
+
+_ROW = ("moved", "before mm", "after mm", "mpjpe changes by", f"worse by > {HARM:.0%}".replace("%", " %"), "best mm")
+_ROW_NOTE = (
+    "Intervals of the change are over clips. The last column is the error at each track's best share of the way, which "
+    "needs the truth."
+)
+
+
+def _rule_table(
+    name: str, title: str, tracks: Sequence[StudiedTrack], rules: Mapping[str, AcceptanceOptions | None]
+) -> Table:
+    rows: list[list[Cell]] = [
+        [label, rule and f"{rule.min_gain:.2f}", rule and f"{rule.part:.1f}", *_row(tracks, rule)]
+        for label, rule in rules.items()
+    ]
+    columns = ("rule", "smallest gain", "part", *_ROW)
+    return Table(name, title, columns, rows, 1, (f"{_counts(tracks)}. {_ROW_NOTE}",))
+
+
+def _cell_tables(tracks: Sequence[StudiedTrack], rules: Mapping[str, AcceptanceOptions | None]) -> list[Table]:
+    """A table for each cell."""
+    tables = []
+    for cell in dict.fromkeys(track.cell for track in tracks):
+        chosen = [track for track in tracks if track.cell == cell]
+        rows: list[list[Cell]] = [[label, *_row(chosen, rule)] for label, rule in rules.items()]
+        name = "acceptance-" + "".join(c if c.isalnum() else "-" for c in cell)
+        tables.append(Table(name, f"From {cell}", ("rule", *_ROW), rows, 1, (f"{_counts(chosen)}.",)))
+    return tables
+
+
+def _curve_table(curve: Mapping[str, Sequence[CurvePoint]], rule: AcceptanceOptions) -> Table:
+    rows: list[list[Cell]] = [
+        [f"{p.min_gain:.2f}", *(100 * value for value in (p.coverage, p.change, p.risk))]
+        for p in curve["all"]
+        if p.coverage > 0
+    ]
+    columns = ("smallest gain", "tracks moved %", "mpjpe changes by %", "moved ones harmed %")
+    text = f"Part {rule.part:.1f}; the change is averaged over initial fits, each of which counts alike."
+    return Table("risk-coverage", "Risk and coverage", columns, rows, (0, 0, 1, 1), (text,))
