@@ -7,7 +7,9 @@ of its own. Clothes and hair make the mask wider than the body, alike before and
 A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring frames of the track. A small gain
 says little, since clothes and arms before the trunk change the overlap, too. And what moves a fit that was nearly right
 errs as much as the fit itself: then the overlap is largest halfway, and a body between the two is nearer to the truth
-than either. Where it still grows at the end, as on real videos, the whole refinement is kept.
+than either. So the body goes towards where the overlap is largest, the farther the more is gained there, as an estimate
+is shrunk that has noise of its own. Where the overlap still grows at the end, as on real videos, most of the refinement
+or all of it is kept.
 
 The constants (`AcceptanceOptions`) are calibrated on rendered clips against the joints' error, and tried on others
 (docs/research/refine.md).
@@ -62,9 +64,9 @@ def accepted_share(frames: NDArray[np.integer], overlaps: Array, options: Accept
     overlaps  (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a mask
 
     The parabola through a row's overlaps, averaged over neighbours in time, gives the share of the way at which the
-    overlap would be largest and its gain there, as a share of what was lacking. If that is enough, the row goes a part
-    of the way there: the fit's errors are independent of those of refinement, so that the best is between them. Between
-    accepted and refused stretches the share changes over some frames, because a jump would be worse than either.
+    overlap would be largest, and its gain g there as a share of what was lacking, or that of the moved bodies if these
+    come first. The row goes g / (g + noise) of that way. The share changes over some frames, because a jump would be
+    worse than either.
     """
     options = options or AcceptanceOptions()
     measured = np.isfinite(overlaps).all(1).astype(float)
@@ -73,9 +75,11 @@ def accepted_share(frames: NDArray[np.integer], overlaps: Array, options: Accept
     )
     slope, bend = _parabola(fit, half, moved)
     highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
+    highest = np.minimum(highest, options.farthest)
     reached = np.minimum(highest, 1)
-    gain = slope * reached + bend * reached**2
-    share = np.where(gain > options.min_gain * (1 - fit), np.minimum(options.part * highest, 1), 0)
+    gain = (slope * reached + bend * reached**2) / np.maximum(1 - fit, 1e-6)
+    trust = np.where(gain > 0, gain / (gain + options.gain_noise), 0)
+    share = np.minimum(trust * highest, 1)
     return np.asarray(_average(frames, share, np.ones(len(frames)), options.fade)) if len(frames) > 1 else share
 
 

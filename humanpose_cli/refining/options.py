@@ -38,22 +38,20 @@ class AlignmentWeights(Options):
 class AcceptanceOptions(Options):
     """How much of a refinement is kept (`refining.acceptance`).
 
-    `hpc evaluate refine --ablation acceptance --calibration CACHE` chooses the smallest gain and the part.
+    `hpc evaluate refine --ablation acceptance --calibration CACHE` chooses the noise of the gain.
     """
 
-    min_gain: float = option(
-        0.1,
-        "Gain in overlap with the silhouette from which refinement is kept.",
+    gain_noise: float = option(
+        0.15,
+        "A gain in overlap with the silhouette of this size is trusted half.",
         unit="share of what the overlap lacks to 1",
-        minimum=0,
-        maximum=1,
-    )
-    part: float = option(
-        0.7,
-        "How far a kept body goes.",
-        unit="share of the way to where the overlap would be largest",
         above=0,
-        maximum=1,
+    )
+    farthest: float = option(
+        2.0,
+        "Where the overlap would be largest, at most; the parabola through three overlaps foretells no more.",
+        unit="share of the way to the moved bodies",
+        minimum=1,
     )
     neighbours: float = option(
         12.0, "Standard deviation of the overlaps' average over a track.", unit="frames", above=0

@@ -86,7 +86,7 @@ _COLUMNS: Mapping[str, tuple[str, float]] = {
     "acceleration": ("acceleration mm/frame²", 1e3),
 }
 """Column of RefinementErrors → heading of tables and factor."""
-_HARMED = f"tracks worse by > {HARM:.0%}".replace("%", " %")
+HARMED = f"tracks worse by > {HARM:.0%}".replace("%", " %")
 
 
 @torch.no_grad()
@@ -270,7 +270,7 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
             for column, (heading, factor) in _COLUMNS.items():
                 figures[f"{base}: {name}", heading] = summarise(getattr(errors, column)).scaled(factor)
             if name != "before":
-                figures[f"{base}: {name}", _HARMED] = _harmed_share(settings[name], settings["before"])
+                figures[f"{base}: {name}", HARMED] = _harmed_share(settings[name], settings["before"])
         if not metrics:
             metrics = _metrics(parts)
     if not tables:
@@ -324,7 +324,7 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
         else ("No setting lies above its start by more than 1 % (mpjpe).")
     )
     changes_by = ("mpjpe changes by", "silhouette error changes by")
-    columns = ("setting", *(heading for heading, _ in _COLUMNS.values()), *changes_by, _HARMED)
+    columns = ("setting", *(heading for heading, _ in _COLUMNS.values()), *changes_by, HARMED)
     title = {
         "keypoints": "From keypoint fits",
         "nbf": "From Neural Body Fitting's network",

@@ -1,10 +1,11 @@
-"""How well the silhouette decides what is kept of a refinement: risk against coverage, and the rule's constants.
+"""How well the silhouette decides what is kept of a refinement: risk against coverage, and the rule's constant.
 
 Every track is refined without refusal, and its joint error is measured at shares of the way from the fit to the moved
-bodies. Any rule (`refining.acceptance.AcceptanceOptions`) is then applied to the overlaps alone and compared with the
-errors, which it does not see. The curve shows, for a rising smallest gain, the share of tracks that are still moved
-(coverage), the mean change of the error, and the share of moved tracks that are harmed (`refine.HARM`): the risk of
-selective prediction (Geifman and El-Yaniv 2017). Constants are chosen on clips of their own.
+bodies. A rule (`refining.acceptance.AcceptanceOptions`) is then applied to the overlaps alone and compared with the
+errors, which it does not use. The curve shows, for a rising noise of the gain, the mean share that is kept (coverage),
+the change of the mean error, and the share of tracks that are harmed (`refine.HARM`): the risk of selective prediction
+(Geifman and El-Yaniv 2017). Beside it stands the same share kept of every track, which needs no silhouette. The
+constant is chosen on clips of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
-from humanpose_cli.lab.evaluate.refine import HARM, RefineSelection, harmed, made_refiners, true_joints
+from humanpose_cli.lab.evaluate.refine import HARM, HARMED, RefineSelection, harmed, made_refiners, true_joints
 from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, Floats, InitialFits, MatchedRows
 from humanpose_cli.lab.evaluate.report import (
     Cell,
@@ -44,8 +44,8 @@ SHARES = np.linspace(0, 1, 11)
 """Of the way from the fit to the moved bodies, at which errors are measured; between them they are interpolated."""
 MAX_HARMED = 0.05
 """Of the tracks at most so many may be harmed by the constants that are chosen."""
-_GAINS = np.arange(0, 0.41, 0.02)
-_PARTS = np.arange(0.3, 1.01, 0.1)
+NOISES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""Noises of the gain that are tried."""
 _PLOT = "acceptance.png"
 
 
@@ -74,11 +74,18 @@ class Outcome(NamedTuple):
     kept: Floats
 
 
-def outcome(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions | None) -> Outcome:
-    """What a rule makes of tracks; None: all are moved all the way."""
+Rule = AcceptanceOptions | float
+"""How much is kept; a number: that share of every track."""
+
+
+def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> Outcome:
+    """What a rule makes of tracks."""
     rows = []
     for track in tracks:
-        share = np.ones(len(track.frames)) if rule is None else accepted_share(track.frames, track.overlaps, rule)
+        if isinstance(rule, AcceptanceOptions):
+            share = accepted_share(track.frames, track.overlaps, rule)
+        else:
+            share = np.full(len(track.frames), rule)
         after = [np.interp(share[row], SHARES, errors) for row, errors in zip(track.known, track.errors, strict=True)]
         rows.append((track.errors[:, 0].mean(), np.mean(after), share[track.known].mean()))
     return Outcome(*(np.array(column, np.float64) for column in np.array(rows).reshape(-1, 3).T))
@@ -102,6 +109,8 @@ def study_tracks(
             for setting, refiner in refiners.items():
                 aligned = refiner.align(fit, FitFrames.of(fit, clip.images), body=people.body)
                 found += _tracks(f"{base}: {setting}", people, clip, fit, matched, aligned)
+    if not found:
+        raise InputError(selection.data, "shows no person that the detector finds", remedy="choose another split")
     return found
 
 
@@ -133,16 +142,16 @@ def mean_change(tracks: Sequence[StudiedTrack], result: Outcome) -> float:
 
 
 def calibrated(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> AcceptanceOptions:
-    """The rule with the smallest gain and the part that lower the mean error most while at most `MAX_HARMED` of the
-    tracks are harmed; where no constants do, those that harm fewest.
+    """The rule with the noise of the gain that lowers the mean error most while at most `MAX_HARMED` of the tracks are
+    harmed; where none does, with the one that harms fewest.
     """
 
     def cost(candidate: AcceptanceOptions) -> tuple[float, float]:
         result = outcome(tracks, candidate)
-        return max(float(np.mean(harmed(result.before, result.after))) - MAX_HARMED, 0), mean_change(tracks, result)
+        excess = np.mean(harmed(result.before, result.after)) - MAX_HARMED
+        return max(float(excess), 0), mean_change(tracks, result)
 
-    grid = product(_GAINS.round(2).tolist(), _PARTS.round(1).tolist())
-    return min((replace(rule, min_gain=gain, part=part) for gain, part in grid), key=cost)
+    return min((replace(rule, gain_noise=noise) for noise in NOISES), key=cost)
 
 
 def evaluate_acceptance(
@@ -156,15 +165,15 @@ def evaluate_acceptance(
     *,
     threads: int | None = None,
 ) -> Report:
-    """The risk-coverage curve of the rule on the clips of `selection`, and constants chosen on other clips.
+    """The risk-coverage curve of the rule on the clips of `selection`, and its constant chosen on other clips.
 
     chosen       without a prior: pose; without `keypoints`: with them
-    calibration  other clips, on which constants are chosen; None: none are
+    calibration  other clips, on which the constant is chosen; None: it is not
     folder       of the plot
     UsageError where both are the same clips.
     """
     chosen = replace(chosen, prior=chosen.prior or "pose", keypoints=chosen.keypoints is not False)
-    rules: dict[str, AcceptanceOptions | None] = {"all moved": None, "present rule": AcceptanceOptions()}
+    rules: dict[str, Rule] = {"everything kept": 1.0, "present rule": AcceptanceOptions()}
     tables: list[Table] = []
     facts = {**selection.facts(), "harm": f"joint error {HARM:.0%} larger"}
     if calibration is not None:
@@ -179,52 +188,52 @@ def evaluate_acceptance(
         facts["calibration"] = f"{calibration.facts()['data']}, {_counts(others)}"
         progress = part_of(progress, 0.5, 1)
     tracks = study_tracks(selection, chosen, device, progress, stop, threads)
-    if not tracks:
-        raise InputError(selection.data, "shows no person that the detector finds", remedy="choose another split")
     facts["clips"] = _counts(tracks)
-    rule = rules.get("calibrated rule") or AcceptanceOptions()
-    curve = risk_coverage(tracks, rule)
-    marks = {name: _point(tracks, each) for name, each in rules.items() if each is not None}
+    curve = risk_coverage(tracks)
+    marks = {name: _point(tracks, each) for name, each in rules.items() if isinstance(each, AcceptanceOptions)}
     plot_risk_coverage(folder / _PLOT, curve, marks)
     tables = [
         _rule_table("acceptance", "On the evaluated clips", tracks, rules),
         *tables,
-        _curve_table(curve, rule),
+        _curve_table(curve),
         *_cell_tables(tracks, rules),
     ]
     metrics = {name.replace(" ", "_"): _changes(tracks, outcome(tracks, each)) for name, each in rules.items()}
     text = (
-        "Share of the tracks that are moved against the mean change of their joints' error, and against the share of "
+        "Mean share of the refinement that is kept against the change of the mean joint error, and against the share "
+        "of tracks that are harmed. Marks are the rules' constants."
     )
-    plots = {_PLOT: f"{text}the moved ones that are harmed. Dots are the rules' constants."}
+    plots = {_PLOT: text}
     return Report("Acceptance of refinement", facts, metrics, tables, plots=plots)
 
 
 class CurvePoint(NamedTuple):
-    """One smallest gain: share of tracks that are moved, change of the mean error as a share of it, and the share of
-    the moved tracks that are harmed; NaN where none is moved.
+    """One rule: the mean share that is kept, the change of the mean error as a share of it, and the share of harmed
+    tracks.
     """
 
-    min_gain: float
+    rule: Rule
     coverage: float
     change: float
     risk: float
 
 
-def risk_coverage(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> Mapping[str, list[CurvePoint]]:
-    """The curve of all cells, and of each base."""
+_EVERY, _UNIFORM = "all", "same share of every track"
+
+
+def risk_coverage(tracks: Sequence[StudiedTrack]) -> Mapping[str, list[CurvePoint]]:
+    """The curve of all cells, that without a silhouette, and that of each base; noises of the gain rise, and shares."""
     bases = list(dict.fromkeys(track.cell.partition(":")[0] for track in tracks))
     groups = {base: [track for track in tracks if track.cell.startswith(f"{base}:")] for base in bases}
-    gains = np.concatenate((_GAINS, np.arange(0.45, 1, 0.05)))
-    rules = [replace(rule, min_gain=float(gain)) for gain in gains.round(2)]
-    return {name: [_point(group, each) for each in rules] for name, group in {"all": tracks, **groups}.items()}
+    rules = [AcceptanceOptions(gain_noise=noise) for noise in NOISES]
+    curves = {name: [_point(group, each) for each in rules] for name, group in {_EVERY: tracks, **groups}.items()}
+    return {**curves, _UNIFORM: [_point(tracks, float(share)) for share in SHARES]}
 
 
-def _point(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> CurvePoint:
+def _point(tracks: Sequence[StudiedTrack], rule: Rule) -> CurvePoint:
     result = outcome(tracks, rule)
-    moved, worse = result.kept > 0, harmed(result.before, result.after)
-    risk = float(worse[moved].mean()) if moved.any() else float("nan")
-    return CurvePoint(rule.min_gain, float(moved.mean()), mean_change(tracks, result), risk)
+    worse = harmed(result.before, result.after)
+    return CurvePoint(rule, float(result.kept.mean()), mean_change(tracks, result), float(worse.mean()))
 
 
 def _counts(tracks: Sequence[StudiedTrack]) -> str:
@@ -240,13 +249,13 @@ def _changes(tracks: Sequence[StudiedTrack], result: Outcome) -> Summary:
     return difference_of_groups(*groups).scaled(100 / float(result.before.mean()))
 
 
-def _row(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions | None) -> list[Cell]:
+def _row(tracks: Sequence[StudiedTrack], rule: Rule) -> list[Cell]:
     result = outcome(tracks, rule)
     change, worse = _changes(tracks, result), harmed(result.before, result.after)
     share = summarise(worse).scaled(100)
     best = np.array([track.errors.mean(0).min() for track in tracks])
     return [
-        f"{(result.kept > 0).mean():.0%}".replace("%", " %"),
+        float(result.kept.mean()),
         float(1e3 * result.before.mean()),
         float(1e3 * result.after.mean()),
         f"{change.value:+.1f} % ({change.low:+.1f} to {change.high:+.1f})",
@@ -255,41 +264,41 @@ def _row(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions | None) -> list
     ]
 
 
-_ROW = ("moved", "before mm", "after mm", "mpjpe changes by", f"worse by > {HARM:.0%}".replace("%", " %"), "best mm")
+_ROW = ("kept", "before mm", "after mm", "mpjpe changes by", HARMED, "best mm")
+_ROW_DIGITS = (2, 1, 1, 0, 0, 1)
 _ROW_NOTE = (
     "Intervals of the change are over clips. The last column is the error at each track's best share of the way, which "
     "needs the truth."
 )
 
 
-def _rule_table(
-    name: str, title: str, tracks: Sequence[StudiedTrack], rules: Mapping[str, AcceptanceOptions | None]
-) -> Table:
+def _rule_table(name: str, title: str, tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> Table:
     rows: list[list[Cell]] = [
-        [label, rule and f"{rule.min_gain:.2f}", rule and f"{rule.part:.1f}", *_row(tracks, rule)]
+        [label, rule.gain_noise if isinstance(rule, AcceptanceOptions) else None, *_row(tracks, rule)]
         for label, rule in rules.items()
     ]
-    columns = ("rule", "smallest gain", "part", *_ROW)
-    return Table(name, title, columns, rows, 1, (f"{_counts(tracks)}. {_ROW_NOTE}",))
+    columns, digits = ("rule", "noise of the gain", *_ROW), (0, 2, *_ROW_DIGITS)
+    return Table(name, title, columns, rows, digits, (f"{_counts(tracks)}. {_ROW_NOTE}",))
 
 
-def _cell_tables(tracks: Sequence[StudiedTrack], rules: Mapping[str, AcceptanceOptions | None]) -> list[Table]:
+def _cell_tables(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> list[Table]:
     """A table for each cell."""
     tables = []
     for cell in dict.fromkeys(track.cell for track in tracks):
         chosen = [track for track in tracks if track.cell == cell]
         rows: list[list[Cell]] = [[label, *_row(chosen, rule)] for label, rule in rules.items()]
         name = "acceptance-" + "".join(c if c.isalnum() else "-" for c in cell)
-        tables.append(Table(name, f"From {cell}", ("rule", *_ROW), rows, 1, (f"{_counts(chosen)}.",)))
+        tables.append(Table(name, f"From {cell}", ("rule", *_ROW), rows, (0, *_ROW_DIGITS), (f"{_counts(chosen)}.",)))
     return tables
 
 
-def _curve_table(curve: Mapping[str, Sequence[CurvePoint]], rule: AcceptanceOptions) -> Table:
-    rows: list[list[Cell]] = [
-        [f"{p.min_gain:.2f}", *(100 * value for value in (p.coverage, p.change, p.risk))]
-        for p in curve["all"]
-        if p.coverage > 0
-    ]
-    columns = ("smallest gain", "tracks moved %", "mpjpe changes by %", "moved ones harmed %")
-    text = f"Part {rule.part:.1f}; the change is averaged over initial fits, each of which counts alike."
-    return Table("risk-coverage", "Risk and coverage", columns, rows, (0, 0, 1, 1), (text,))
+def _curve_table(curve: Mapping[str, Sequence[CurvePoint]]) -> Table:
+    """Each noise of the gain, and what the same mean share of every track would change."""
+    uniform = np.array([point[1:] for point in curve[_UNIFORM]])
+    rows: list[list[Cell]] = []
+    for noise, point in zip(NOISES, curve[_EVERY], strict=True):
+        alike = [np.interp(point.coverage, uniform[:, 0], uniform[:, column]) for column in (1, 2)]
+        rows.append([noise, point.coverage, *(100 * float(v) for v in (point.change, point.risk, *alike))])
+    columns = ("noise of the gain", "kept", "mpjpe changes by %", "tracks harmed %", "same share: mpjpe %", "harmed %")
+    text = "The change is averaged over initial fits, each of which counts alike. Last, the same share of every track."
+    return Table("risk-coverage", "Risk and coverage", columns, rows, (2, 2, 1, 1, 1, 1), (text,))

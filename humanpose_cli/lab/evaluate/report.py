@@ -232,26 +232,27 @@ def plot_supervision(path: Path, shares: Sequence[float], curves: Mapping[str, S
 
 
 def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: Mapping[str, Any]) -> None:
-    """Two panels: share of tracks moved against the change of the mean error, and against the share of harmed ones.
+    """Two panels: mean share that is kept against the change of the mean error, and against the share of harmed tracks.
 
-    curves  name → points with `coverage`, `change` and `risk` as shares; "all" is drawn bold. marks are single points
+    curves  name → points with `coverage`, `change` and `risk` as shares: the first drawn bold, the last dashed
+    marks   single points
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 2)
-    labels = ("joint error of all tracks changes by [%]", "moved tracks that are harmed [%]")
+    labels = ("mean joint error changes by [%]", "tracks that are harmed [%]")
+    styles: list[dict[str, Any]] = [{"linewidth": 1.0, "alpha": 0.8} for _ in curves]
+    styles[0] = {"color": "black", "linewidth": 2.2, "zorder": 3}
+    styles[-1] = {"color": "grey", "linestyle": "--", "zorder": 2}
     for panel, value, label in zip(panels, ("change", "risk"), labels, strict=True):
-        for name, points in curves.items():
-            bold = (
-                {"color": "black", "linewidth": 2.2, "zorder": 3} if name == "all" else {"linewidth": 1, "alpha": 0.8}
-            )
-            shown = [(100 * point.coverage, 100 * getattr(point, value)) for point in points if point.coverage > 0]
-            panel.plot(*np.array(shown).reshape(-1, 2).T, label=name, **bold)
+        for (name, points), style in zip(curves.items(), styles, strict=True):
+            shown = np.array([(100 * point.coverage, 100 * getattr(point, value)) for point in points])
+            panel.plot(*shown.T, label=name, **style)
         for (name, point), marker in zip(marks.items(), "os^D", strict=False):
             at = (100 * point.coverage, 100 * getattr(point, value))
             panel.plot(*at, marker, color="#c04020", markersize=8, label=name, zorder=4)
-        panel.set_xlabel("tracks moved [%]")
+        panel.set_xlabel("kept of the refinement [%]")
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)
     panels[0].axhline(0, color="grey", linewidth=0.8)
