@@ -111,8 +111,8 @@ _FULL_IMAGES = option(
 )
 _CALIBRATION = option(
     "--calibration CACHE",
-    "With --ablation acceptance: clips that the rule's constants are chosen on; --data must have others. Default: none "
-    "are chosen.",
+    "With --ablation acceptance: clips that the rule's constant is chosen on; --data must have others. Default: it is "
+    "not chosen.",
     show_default=False,
 )
 _OUT = out_option("--out FOLDER", "Folder for report.md, report.json and images.")
