@@ -520,8 +520,8 @@ def _evaluated(
     on = resolve_device(device)
     watch = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
-    for given in files:
-        inputs += sorted(path for path in (given, *given.rglob("*")) if path.is_file())
+    for entry in files:
+        inputs += sorted(path for path in (entry, *entry.rglob("*")) if path.is_file())
     items = _items(caches, out, inputs, several=several)
     reports: dict[str, Report] = {}
 

@@ -1,8 +1,8 @@
 """Evaluation of refinement: fits of clips before and after, on people whose bodies are known.
 
 As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023): initial fits of several methods
-(`refine_clips`), refined with several correspondences, each alone and with keypoints, and priors. Means hide the people
-whom refinement harms, so every cell has the share of tracks that get worse by more than `HARM` beside them. The paper's
+(`refine_clips`), refined with several correspondences, each alone and with keypoints, and priors. Means hide what
+refinement harms, so every cell has the share of tracks that get worse by more than `HARM` beside them. The paper's
 own figures are of protocols that our cells are not, so none stand beside.
 """
 

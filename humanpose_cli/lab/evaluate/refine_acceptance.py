@@ -55,18 +55,18 @@ class StudiedTrack:
 
     cell      base and setting
     frames    (R,) of its rows; overlaps (R, 3) as in `Alignment`
-    known     (M,) of these rows whose person is known, and their joint errors (M, 11) in metres at `SHARES`
+    matched   (M,) of these rows whose person is known, and their joint errors (M, 11) in metres at `SHARES`
     """
 
     cell: str
     clip: str
     frames: NDArray[np.integer]
     overlaps: Floats
-    known: NDArray[np.integer]
+    matched: NDArray[np.integer]
     errors: Floats
 
 
-class Outcome(NamedTuple):
+class TrackOutcome(NamedTuple):
     """Of T tracks under a rule: joint errors before and after in metres, and the mean share that is kept."""
 
     before: Floats
@@ -78,7 +78,7 @@ Rule = AcceptanceOptions | float
 """How much is kept; a number: that share of every track."""
 
 
-def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> Outcome:
+def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> TrackOutcome:
     """What a rule makes of tracks."""
     rows = []
     for track in tracks:
@@ -86,9 +86,9 @@ def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> Outcome:
             share = accepted_share(track.frames, track.overlaps, rule)
         else:
             share = np.full(len(track.frames), rule)
-        after = [np.interp(share[row], SHARES, errors) for row, errors in zip(track.known, track.errors, strict=True)]
-        rows.append((track.errors[:, 0].mean(), np.mean(after), share[track.known].mean()))
-    return Outcome(*(np.array(column, np.float64) for column in np.array(rows).reshape(-1, 3).T))
+        after = [np.interp(share[row], SHARES, errors) for row, errors in zip(track.matched, track.errors, strict=True)]
+        rows.append((track.errors[:, 0].mean(), np.mean(after), share[track.matched].mean()))
+    return TrackOutcome(*(np.array(column, np.float64) for column in np.array(rows).reshape(-1, 3).T))
 
 
 def study_tracks(
@@ -127,14 +127,14 @@ def _tracks(
     tracks = []
     for track in fit.tracks:
         rows = fit.rows_of(track)
-        known = np.flatnonzero(np.isfinite(errors[rows, 0]))
-        if len(known):
+        rows_matched = np.flatnonzero(np.isfinite(errors[rows, 0]))
+        if len(rows_matched):
             frames, overlaps = fit.frame_index[rows], aligned.overlaps[rows]
-            tracks.append(StudiedTrack(cell, clip.name, frames, overlaps, known, errors[rows[known]]))
+            tracks.append(StudiedTrack(cell, clip.name, frames, overlaps, rows_matched, errors[rows[rows_matched]]))
     return tracks
 
 
-def mean_change(tracks: Sequence[StudiedTrack], result: Outcome) -> float:
+def mean_change(tracks: Sequence[StudiedTrack], result: TrackOutcome) -> float:
     """Change of the mean error as a share of it, averaged over cells: each initial fit counts alike."""
     cells = np.array([track.cell for track in tracks])
     of_cells = [cells == cell for cell in np.unique(cells)]
@@ -242,7 +242,7 @@ def _counts(tracks: Sequence[StudiedTrack]) -> str:
     return f"{clips} clips, {len(tracks)} tracks of {len({track.cell for track in tracks})} cells"
 
 
-def _changes(tracks: Sequence[StudiedTrack], result: Outcome) -> Summary:
+def _changes(tracks: Sequence[StudiedTrack], result: TrackOutcome) -> Summary:
     """Change of the mean error in per cent, with an interval over clips."""
     clips = np.array([track.clip for track in tracks])
     groups = [[values[clips == clip] for clip in np.unique(clips)] for values in (result.after, result.before)]

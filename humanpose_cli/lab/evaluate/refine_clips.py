@@ -232,10 +232,10 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
             frames[name][frame] = getattr(record, name)[index]
         single = frame if record.frame_count == 1 else -1
         keys = [(id(record), single, int(track)) for track in record.track_id[rows]]
-        known = {name: getattr(record, name)[rows] for name in ROW_COLUMNS}
-        known["track_id"] = np.array([tracks.setdefault(key, len(tracks)) for key in keys])
-        known["frame_index"] = np.full(len(rows), frame)
-        for name, values in known.items():
+        found = {name: getattr(record, name)[rows] for name in ROW_COLUMNS}
+        found["track_id"] = np.array([tracks.setdefault(key, len(tracks)) for key in keys])
+        found["frame_index"] = np.full(len(rows), frame)
+        for name, values in found.items():
             columns[name].append(values)
     empty = Fit.empty(list(clip.names), size.tolist(), clip.focal.tolist())
     if not tracks:
