@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -189,7 +189,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
-def _lightning_stand_ins(path: Path) -> list[tuple[type, str]]:
+def _lightning_stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """An empty class for each of Lightning's names in a checkpoint, under that name."""
     import torch
 

@@ -83,6 +83,19 @@ def test_flow_alone_pulls_without_keypoints(walk, masks):
 
 
 @pytest.mark.slow
+def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
+    start = walk.off()
+    misled = replace(start, keypoints2d=start.keypoints2d + np.float32([25, 10, 0]))
+    with Refiner(replace(QUICK, with_keypoints=False)) as refiner:
+        texture = refiner.textures(start, FitFrames.of(start, walk.frames))
+        moved = [refiner.align(fit, FitFrames.of(fit, walk.frames), textures=texture).moved for fit in (start, misled)]
+    np.testing.assert_array_equal(moved[0].poses, moved[1].poses)
+    assert np.abs(moved[0].poses - start.poses).max() > 0.01
+    with pytest.raises(UsageError, match="with_keypoints: leaves nothing to align to"):
+        RefineOptions("keypoints", with_keypoints=False)
+
+
+@pytest.mark.slow
 def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks, tmp_path):
     """IUV images of the true bodies, as DensePose writes them, read by name."""
     charts = texture_charts(walk.body)

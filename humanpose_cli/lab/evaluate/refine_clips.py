@@ -218,7 +218,7 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
     size = np.tile(np.array(clip.images.shape[2:0:-1]), (count, 1))
     frames = {"focal": clip.focal.copy(), "principal_point": clip.centre.copy()}
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in ROW_COLUMNS}
-    tracks: dict[tuple[int, int, int], int] = {}
+    tracks: dict[tuple[int, int], int] = {}
     rate = 0.0
     for frame, image in enumerate(clip.rows.tolist()):
         record, rows = about(image) or (None, np.zeros(0, int))
@@ -230,8 +230,7 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
             raise InputError(predictions, f"has another size of {clip.names[frame]}", expected=expected, got=got)
         for name in frames:
             frames[name][frame] = getattr(record, name)[index]
-        single = frame if record.frame_count == 1 else -1
-        keys = [(id(record), single, int(track)) for track in record.track_id[rows]]
+        keys = [(id(record), int(track)) for track in record.track_id[rows]]
         found = {name: getattr(record, name)[rows] for name in ROW_COLUMNS}
         found["track_id"] = np.array([tracks.setdefault(key, len(tracks)) for key in keys])
         found["frame_index"] = np.full(len(rows), frame)
@@ -243,8 +242,10 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
     joined = {name: np.concatenate(values) for name, values in columns.items()}
     order = np.lexsort((joined["frame_index"], joined["track_id"]))
     joined = {name: values[order] for name, values in joined.items()}
-    fixed = {name: getattr(empty, name) for name in ("frame_names", "shot_id", "image_size", "world_to_camera")}
-    made = Fit.build(**fixed, **frames, **joined, frame_rate=rate, body=body.name)
+    fixed: dict[str, Any] = {
+        name: getattr(empty, name) for name in ("frame_names", "shot_id", "image_size", "world_to_camera")
+    }
+    made = Fit.build(**fixed, **(frames | joined), frame_rate=rate, body=body.name)
     return replace(made, model=body)
 
 

@@ -239,7 +239,7 @@ def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: M
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained")
     panels = figure.subplots(1, 2)
     labels = ("mean joint error changes by [%]", "tracks that are harmed [%]")
     styles: list[dict[str, Any]] = [{"linewidth": 1.0, "alpha": 0.8} for _ in curves]
@@ -249,15 +249,16 @@ def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: M
         for (name, points), style in zip(curves.items(), styles, strict=True):
             shown = np.array([(100 * point.coverage, 100 * getattr(point, value)) for point in points])
             panel.plot(*shown.T, label=name, **style)
-        for (name, point), marker in zip(marks.items(), "os^D", strict=False):
+        for number, (name, point) in enumerate(marks.items()):  # marks at one position stand within each other
             at = (100 * point.coverage, 100 * getattr(point, value))
-            panel.plot(*at, marker, color="#c04020", markersize=8, label=name, zorder=4)
+            look: dict[str, Any] = {"color": ("#c04020", "white")[number % 2], "markeredgecolor": "black"}
+            panel.plot(*at, "s", markersize=11 - 5 * number, label=name, zorder=4 + number, **look)
         panel.set_xlabel("kept of the refinement [%]")
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)
     panels[0].axhline(0, color="grey", linewidth=0.8)
     panels[1].set_ylim(bottom=0)
-    panels[0].legend(fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
     _save(figure, path)
 
 

@@ -77,8 +77,8 @@ class TrueRefiner:
 
     people: EvaluatedPeople
 
-    def __init__(self, options: Any, **_: Any) -> None:
-        self.options = options
+    def __init__(self, options: Any, **made_with: Any) -> None:
+        self.options, self.made_with = options, made_with
 
     def __enter__(self) -> TrueRefiner:
         return self
@@ -198,6 +198,11 @@ def test_surface_points_are_compared_where_they_are_known(
             "densepose · prior pose",
         ]
         assert facts == {"densepose": "a test"}
+        made, _ = refine.made_refiners(people, RefineSelection(prior="pose", weights="run"), stack, 1, CPU)
+        assert {name: each.made_with["weights"] for name, each in made.items()} == {
+            name: "run" if name.startswith("network") else "" for name in made
+        }
+        assert {each.made_with["surface"] is None for name, each in made.items() if "densepose" not in name} == {True}
 
 
 @pytest.mark.slow
