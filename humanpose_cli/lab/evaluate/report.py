@@ -258,7 +258,7 @@ def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: M
         panel.grid(alpha=0.3)
     panels[0].axhline(0, color="grey", linewidth=0.8)
     panels[1].set_ylim(bottom=0)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     _save(figure, path)
 
 
