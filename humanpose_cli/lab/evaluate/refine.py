@@ -273,6 +273,8 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
                 figures[f"{base}: {name}", HARMED] = _harmed_share(settings[name], settings["before"])
         if not metrics:
             metrics = _metrics(parts)
+            if first := next((name for name in parts if name != "before"), ""):
+                metrics["harmed"] = _harmed_share(settings[first], settings["before"]).scaled(0.01)
     if not tables:
         raise InputError(
             "clips", "show no person that the detector finds", remedy="choose another split, or --visible 0"

@@ -198,13 +198,26 @@ def evaluate_acceptance(
         _curve_table(curve),
         *_cell_tables(tracks, rules),
     ]
-    metrics = {name.replace(" ", "_"): _changes(tracks, outcome(tracks, each)) for name, each in rules.items()}
     text = (
         "Mean share of the refinement that is kept against the change of the mean joint error, and against the share "
         "of tracks that are harmed. Marks are the rules' constants."
     )
     plots = {_PLOT: text}
-    return Report("Acceptance of refinement", facts, metrics, tables, plots=plots)
+    return Report("Acceptance of refinement", facts, _metrics(tracks, rules), tables, plots=plots)
+
+
+_SUFFIXES = {"everything kept": "_everything", "present rule": "", "calibrated rule": "_calibrated"}
+
+
+def _metrics(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> dict[str, Summary]:
+    """Before, and after each rule."""
+    found: dict[str, Summary] = {}
+    for name, rule in rules.items():
+        result = outcome(tracks, rule)
+        found[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after)
+        found[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after))
+        found["mpjpe_mm_before"] = summarise(1e3 * result.before)
+    return found
 
 
 class CurvePoint(NamedTuple):

@@ -159,6 +159,7 @@ def test_a_setting_that_harms_is_named(cache: Path, monkeypatch: pytest.MonkeyPa
     (figure,) = (row for row in report.tables[1].rows if row[1] == "tracks worse by > 5 %")
     assert figure[:3] == ["keypoints: flow · prior pose", "tracks worse by > 5 %", 100]
     assert report.facts["clips"] == 1
+    assert report.metrics["harmed"].value == 1
 
 
 def test_a_track_is_harmed_by_more_than_a_twentieth_of_its_mean() -> None:

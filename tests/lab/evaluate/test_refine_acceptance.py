@@ -175,6 +175,9 @@ def test_a_report_has_both_rules_the_curve_and_a_table_for_each_cell(
         assert row[4] == pytest.approx((1 - share) * row[3], rel=0.02, abs=0.3)
     assert report.facts["clips"] == "2 clips, 2 tracks of 1 cells"
     assert (tmp_path / "report" / "acceptance.png").stat().st_size > 10_000
-    assert report.metrics["calibrated_rule"].value == pytest.approx(-97, abs=2)
+    names = [f"{name}{suffix}" for suffix in ("_everything", "", "_calibrated") for name in ("mpjpe_mm", "harmed")]
+    assert {*report.metrics} == {*names, "mpjpe_mm_before"}
+    assert report.metrics["harmed_everything"].value == 0
+    assert report.metrics["mpjpe_mm_calibrated"].value == pytest.approx(rules["calibrated rule"][4])
     with pytest.raises(UsageError, match="calibration: has the clips that are evaluated"):
         evaluate_acceptance(data, data, chosen, "cpu", tmp_path)
