@@ -166,12 +166,12 @@ def add_pose_energy(
     away = angles - fallback[0]
     equations.cost.add_(0.5 * (limit * excess.square() + pull * away.square()).sum((1, 2)))
     slope = (limit * excess + pull * away).flatten(1)
-    diagonal = (limit * (excess != 0) + pull).flatten(1)
-    curvature = torch.zeros(*diagonal.shape, diagonal.shape[1], dtype=diagonal.dtype)
+    curvature = torch.diag_embed((limit * (excess != 0) + pull).flatten(1))
     if prior is not None:
         if prior.coordinates == "angles":
             quadratic = prior.quadratic(angles)
-            slope, curvature = slope + prior_strength * quadratic.gradient, prior_strength * quadratic.curvature
+            slope += prior_strength * quadratic.gradient
+            curvature += prior_strength * quadratic.curvature
         else:
             vectors, of_vectors = rotation_vector_jacobian(rotations)
             quadratic = prior.quadratic(vectors)
@@ -179,7 +179,6 @@ def add_pose_energy(
                 equations, of_vectors, prior_strength * quadratic.gradient, prior_strength * quadratic.curvature
             )
         equations.cost.add_(prior_strength * quadratic.energy)
-    curvature.diagonal(dim1=1, dim2=2).add_(diagonal)
     _add_joint_terms(equations, jacobian, slope, curvature)
 
 
