@@ -97,7 +97,8 @@ def measure(
     with Refiner(RefineOptions(kind)) as refiner:
         for start, truth, pixels in starts:
             frames = FitFrames.of(start, pixels)
-            moved, refined = refiner.compared(start, frames)
+            aligned = refiner.align(start, frames)
+            moved, refined = aligned.moved, refiner.accept(aligned)
             before.append(vertex_error(start, truth, body))
             after.append(vertex_error(moved, truth, body))
             kept.append(vertex_error(refined, truth, body))

@@ -29,7 +29,7 @@ from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.refining.correspondences import charted_points
 from humanpose_cli.refining.displacements import refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
-from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, check_refinement
 from humanpose_cli.refining.refiner import Refiner
 
 
@@ -52,6 +52,7 @@ def fit(
     weights: str | Path = "",
     segmenter: str | Path = "",
     refine: bool = False,
+    prior: str = "pose",
     device: str = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
@@ -63,12 +64,15 @@ def fit(
     frames     "A:B": frames A to B - 1 of a sequence
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
     refine     move the bodies onto the pixels afterwards, as `hp.refine` does
+    prior      of that refinement, as `hp.refine` takes it
     progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
 
     `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
     """
+    refinement, refiner = check_refinement(prior, refine=refine), None
     with ExitStack() as stack:
-        refiner = stack.enter_context(Refiner(threads=threads, device=device, precision=precision)) if refine else None
+        if refine:
+            refiner = stack.enter_context(Refiner(refinement, threads=threads, device=device, precision=precision))
         fitter = stack.enter_context(
             Fitter(
                 people=people,
@@ -98,7 +102,7 @@ def refine(
     frames: AnyFrames = None,
     *,
     correspondence: CorrespondenceKind = "auto",
-    prior: Prior = "pose",
+    prior: str = "pose",
     weights: str | Path = "",
     densepose: Path | str | None = None,
     charts: Path | str | None = None,
@@ -126,7 +130,7 @@ def refine(
     `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns.
     """
     loaded, found = frames_of_fit(fit_of(fit), frames)
-    options, surface = RefineOptions(correspondence, prior), None
+    options, surface = RefineOptions(correspondence, prior=prior), None
     points, charted = (None if path is None else Path(path) for path in (densepose, charts))
     check_charts(points, charted)
     if points is not None:

@@ -1,10 +1,14 @@
-"""Which model file a body is, without torch, which reading one needs."""
+"""Which files a body and a pose prior are, without torch, which reading them needs."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.io.digests import digest_of
+
+PRIORS = "none, pose, gmm:FILE, vposer:FILE"
 
 
 def model_file(path: str | Path) -> Path:
@@ -24,3 +28,44 @@ def check_body(spec: str) -> None:
     """UnavailableError, as `model_file`, where the file of 'smpl:FILE', 'smplh:FILE' or 'smplx:FILE' is missing."""
     if path := spec.partition(":")[2]:
         model_file(path)
+
+
+def check_prior(spec: str) -> None:
+    """UsageError for what is no pose prior: 'none', 'pose', 'gmm:FILE' or 'vposer:FILE'. Files are not looked for."""
+    kind, _, path = spec.partition(":")
+    if kind not in ("gmm", "vposer") if path else spec not in ("none", "pose"):
+        raise UsageError("prior", "is not known", expected=PRIORS, got=spec)
+
+
+def prior_file(spec: str) -> Path | None:
+    """The file of a pose prior: of 'gmm:FILE' its own, of 'vposer:FILE' the checkpoint, also in VPoser's folder, of
+    several the one of the last epoch; None where a prior needs none.
+
+    UnavailableError when it is missing, InputError for a folder without a checkpoint.
+    """
+    kind, _, name = spec.partition(":")
+    path = Path(name)
+    if not name:
+        return None
+    if kind == "vposer" and path.is_dir():
+        found = [file for file in path.rglob("*") if file.suffix in (".ckpt", ".safetensors")]
+        if not found:
+            raise InputError(path, "holds no checkpoint of VPoser", expected="snapshots/*.ckpt, as in V02_05")
+        return max(found, key=_epoch)
+    if not path.is_file():
+        where = "https://smpl-x.is.tue.mpg.de" if kind == "vposer" else "https://smplify.is.tue.mpg.de"
+        what = "VPoser v2.0" if kind == "vposer" else "SMPLify's code, which has models/gmm_08.pkl"
+        remedy = f"register at {where} and download {what}, or use `prior=pose`"
+        raise UnavailableError(path, "no file of a pose prior is there", remedy=remedy)
+    return path
+
+
+def prior_identity(spec: str) -> str:
+    """What a prior changes in a result: its kind, and the contents of its file."""
+    path = prior_file(spec)
+    return spec if path is None else f"{spec.partition(':')[0]}:{digest_of(path)}"
+
+
+def _epoch(file: Path) -> tuple[int, str]:
+    number = re.search(r"epoch=(\d+)", file.name)
+    return int(number[1]) if number else -1, file.name

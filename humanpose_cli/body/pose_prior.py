@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -263,7 +263,7 @@ _SCHEMA = 1
 
 
 class PriorQuadratic(NamedTuple):
-    """The energy around a pose, for Gauss–Newton: in 72 joint angles (radians, joint by joint, ANGLE_NAMES' order).
+    """The energy around a pose, for Gauss–Newton, in the 72 numbers that the prior looks at, joint by joint.
 
     energy (B,); gradient (B, 72); curvature (B, 72, 72), positive semidefinite
     """
@@ -271,6 +271,19 @@ class PriorQuadratic(NamedTuple):
     energy: Tensor
     gradient: Tensor
     curvature: Tensor
+
+
+class JointPrior(Protocol):
+    """How implausible a pose is, in the unit of a negative log-likelihood; what solvers take in place of another prior.
+
+    coordinates  what it looks at: "angles" as of `rotations_to_angles`, or "rotation_vectors" (axis-angle) of
+                 parent-relative rotations; both (B, 24, 3) radians
+    """
+
+    coordinates: ClassVar[Literal["angles", "rotation_vectors"]]
+
+    def quadratic(self, joints: Tensor) -> PriorQuadratic:
+        """Energy, gradient and Gauss–Newton curvature in its coordinates (B, 24, 3), double, without autograd."""
 
 
 class _Mixture(NamedTuple):
@@ -285,6 +298,8 @@ class PosePrior(torch.nn.Module):
     columns  per group (one per side): rows (D,) of the 72 angles that its mixture looks at
     robust   τ, in units of the energy
     """
+
+    coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "angles"
 
     def __init__(self, mixtures: dict[str, _Mixture], robust: float = 20.0) -> None:
         super().__init__()
@@ -304,10 +319,10 @@ class PosePrior(torch.nn.Module):
         distances = torch.stack([self._nearest(name, angles[..., columns])[1] for name, columns in self._groups], -1)
         return (self.robust * torch.log1p(distances / self.robust)).sum(-1)
 
-    def quadratic(self, angles: Tensor) -> PriorQuadratic:
+    def quadratic(self, joints: Tensor) -> PriorQuadratic:
         """Energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) radians, without autograd."""
         with torch.no_grad():
-            flat = angles.flatten(-2)
+            flat = joints.flatten(-2)
             energy = flat.new_zeros(len(flat))
             gradient = torch.zeros_like(flat)
             curvature = flat.new_zeros(*flat.shape, flat.shape[-1])

@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.cli.options import BatchFlags, BatchSize, Device, Threads, body_option, option, out_option
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BatchSize,
+    Device,
+    Threads,
+    body_option,
+    option,
+    out_option,
+)
+from humanpose_cli.cli.refine_cells import RefineFlags
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
@@ -92,8 +101,8 @@ _DEFORM_ABLATION = option(
 )
 _REFINE_ABLATION = option(
     "--ablation",
-    "inputs: train networks that lack an input. robustness: noisy textures and other light, for which nothing is "
-    "trained. Default: none.",
+    "inputs: train networks that lack an input. robustness: noisy textures and other light. acceptance: what is gained "
+    "and harmed as less of the refinement is accepted, as a curve. Only inputs trains. Default: none.",
     _TRAININGS,
 )
 _PRESET = option("--preset ablation|paper", "Trainings of minutes, or of days.", _TRAININGS)
@@ -109,13 +118,12 @@ _SIZE = option("--size N", "Pixels of the crops that are compared. Default: the 
 _FULL_IMAGES = option(
     "--whole", "Complete images, which papers' figures are of (--size 256). Default: crops of the person."
 )
-_BASE = option(
-    "--base",
-    "Only these initial fits. noise: the truth with an estimator's errors; truth+A: with A radians at every joint. "
-    "Default: all.",
+_CALIBRATION = option(
+    "--calibration CACHE",
+    "With --ablation acceptance: clips that the rule's constant is chosen on; --data must have others. Default: it is "
+    "not chosen.",
+    show_default=False,
 )
-_CORRESPONDENCE = option("--correspondence", "Only this correspondence. Default: all that are at hand.")
-_PRIOR = option("--prior", "Only this prior. Default: both.")
 _OUT = out_option("--out FOLDER", "Folder for report.md, report.json and images.")
 Out = Annotated[Path, _OUT]
 DEFAULT_OUT = Path("hpc-out/evaluate")
@@ -184,16 +192,6 @@ class FitFlags:
     crops: Annotated[Literal["labels", "segmenter"] | None, _CROPS] = None
     predictions: Annotated[Path | None, _PREDICTIONS] = None
     match: Annotated[Literal["boxes", "tracks"], _MATCH] = "boxes"
-
-
-@dataclass(frozen=True)
-class RefineFlags:
-    """Which refinements are compared, as one parameter. Fields are those of `RefineSelection`."""
-
-    weights: Annotated[str | None, _WEIGHTS] = None
-    base: Annotated[Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"] | None, _BASE] = None
-    correspondence: Annotated[Literal["network", "flow", "keypoints"] | None, _CORRESPONDENCE] = None
-    prior: Annotated[Literal["none", "pose"] | None, _PRIOR] = None
 
 
 @command(
@@ -267,7 +265,8 @@ def fit(
 
     options: dict[str, Any] = {"fits": asdict(fits), "weights": weights, "segmenter": segmenter, "ablation": ablation}
     options |= {"preset": preset, "seeds": seeds, "settings": dict(session.settings)}
-    return _evaluated(session, "fit", flags, people, out, device, options, report, fits.predictions)
+    paths = [] if fits.predictions is None else [fits.predictions]
+    return _evaluated(session, "fit", flags, people, out, device, options, report, paths)
 
 
 @command(examples=("hpc evaluate keypoints --data coco --limit 200",))
@@ -301,7 +300,8 @@ def keypoints(
 
     options: dict[str, Any] = {"method": method, "detector": detector, "predictions": predictions}
     options |= {"weights": weights, "segmenter": segmenter}
-    return _evaluated(session, "keypoints", flags, people, out, device, options, report, predictions)
+    paths = [] if predictions is None else [predictions]
+    return _evaluated(session, "keypoints", flags, people, out, device, options, report, paths)
 
 
 @command(examples=("hpc evaluate segmenter --data people",))
@@ -405,7 +405,8 @@ def warping(
     tunes=True,
     examples=(
         "hpc evaluate refine --data clips --base keypoints",
-        "hpc evaluate refine --data clips --ablation robustness",
+        "hpc evaluate refine --data clips --correspondence flow --no-keypoints --prior gmm:gmm_08.pkl",
+        "hpc evaluate refine --data clips --ablation acceptance --correspondence flow --calibration other-clips",
     ),
 )
 def refine(
@@ -413,7 +414,8 @@ def refine(
     flags: BatchFlags,
     people: BodyPeopleFlags,
     refinements: RefineFlags,
-    ablation: Annotated[Literal["inputs", "robustness"] | None, _REFINE_ABLATION] = None,
+    ablation: Annotated[Literal["inputs", "robustness", "acceptance"] | None, _REFINE_ABLATION] = None,
+    calibration: Annotated[Path | None, _CALIBRATION] = None,
     preset: Annotated[str, _PRESET] = "ablation",
     seeds: Annotated[int, _SEEDS] = 1,
     out: Out = DEFAULT_OUT,
@@ -427,21 +429,29 @@ def refine(
     command continues interrupted trainings, and --set changes what these share, such as --set loop.steps=2000.
     """
     _check_training(session, trains=ablation == "inputs")
+    if ablation != "acceptance":
+        _refuse(session, "calibration", only="is for --ablation acceptance")
+    files = refinements.files()
 
     def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
         from humanpose_cli.lab.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
+        from humanpose_cli.lab.evaluate.refine_acceptance import evaluate_acceptance
         from humanpose_cli.lab.evaluate.refine_inputs import evaluate_inputs
 
         if ablation == "inputs":
             return evaluate_inputs(selection, preset, on, folder, **watch, seeds=seeds, tune=session.tune)
         chosen = RefineSelection(**{**vars(refinements), "weights": refinements.weights or ""})
+        if ablation == "acceptance":
+            other = None if calibration is None else replace(people, split=None, limit=None).selection(calibration)
+            return evaluate_acceptance(selection, other, chosen, on, folder, **watch, threads=threads)
         if ablation == "robustness":
             return evaluate_robustness(selection, chosen, on, **watch, threads=threads)
         return evaluate_refinement(selection, chosen, on, **watch, threads=threads, folder=folder)
 
-    options = {**asdict(refinements), "ablation": ablation, "preset": preset, "seeds": seeds}
-    options["settings"] = dict(session.settings)
-    return _evaluated(session, "refine", flags, people, out, device, options, report)
+    options = {**asdict(refinements), "ablation": ablation, "calibration": calibration}
+    options |= {"preset": preset, "seeds": seeds, "settings": dict(session.settings)}
+    files += [] if calibration is None else [calibration]
+    return _evaluated(session, "refine", flags, people, out, device, options, report, files)
 
 
 @command(
@@ -518,14 +528,14 @@ def _evaluated(
     device: str,
     options: Mapping[str, Any],
     report: Callable[[PeopleSelection, Path, str, Mapping[str, Any]], Report],
-    predictions: Path | None = None,
+    files: Sequence[Path] = (),
 ) -> CommandResult:
     """A report on each cache; several are a batch, of which a rerun does what is left.
 
     name     of the sub-command
     options  everything that decides the figures, beside the people; weights and segmenters are inputs
     report   people, folder, device, progress and stop → the report
-    predictions  a file or folder that is evaluated, an input, too
+    files    and folders that are inputs, too
     """
     from humanpose_cli.lab.cache.cache import open_cache
 
@@ -545,8 +555,8 @@ def _evaluated(
     on = resolve_device(device)
     watch = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
-    if predictions is not None:
-        inputs += sorted(path for path in (predictions, *predictions.rglob("*")) if path.is_file())
+    for entry in files:
+        inputs += sorted(path for path in (entry, *entry.rglob("*")) if path.is_file())
     items = _items(caches, out, inputs, several=several)
     reports: dict[str, Report] = {}
 

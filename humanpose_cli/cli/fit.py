@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.body.model_files import check_body
+from humanpose_cli.body.model_files import check_body, prior_file
 from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
@@ -36,6 +36,7 @@ from humanpose_cli.fitting.options import (
     fit_outputs,
 )
 from humanpose_cli.io.sniffing import check_readable
+from humanpose_cli.refining.options import check_refinement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ _SEQUENCE = option(
     show_default=False,
 )
 _REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
+_PRIOR = option("--prior none|pose|gmm:FILE|vposer:FILE", "With --refine: its pose prior, as in hpc refine.")
 _ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
@@ -165,6 +167,7 @@ def fit(
     evidence: EvidenceFlags,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
+    prior: Annotated[str, _PRIOR] = "pose",
     displacements: DisplacementFlags,
     overlay: Annotated[bool, _OVERLAY] = True,
     side_view: SideView = False,
@@ -195,6 +198,8 @@ def fit(
         raise UsageError("save_displacements", "is of no use without `refine`")
     check_side_view(side_view=side_view, overlay=overlay)
     check_body(body)
+    refinement = check_refinement(prior, refine=refine)
+    prior_file(prior)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
     )
@@ -214,7 +219,7 @@ def fit(
             more = [refinement_outputs(item.outputs[0], page=True, displacements=saved) for item in items]
             items = [replace(item, outputs=(*item.outputs, *new)) for item, new in zip(items, more, strict=True)]
             refiner = stack.enter_context(
-                Refiner(threads=compute.threads, device=compute.device, precision=compute.precision)
+                Refiner(refinement, threads=compute.threads, device=compute.device, precision=compute.precision)
             )
 
         def make() -> Fitter:

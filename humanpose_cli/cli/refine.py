@@ -28,7 +28,7 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.refining.options import CorrespondenceKind, Prior, RefineOptions
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 
 _FITS = argument(
     "FITS...",
@@ -94,7 +94,7 @@ def refine(
     weights: Annotated[str, _WEIGHTS] = "",
     densepose: DensePose = None,
     charts: DensePoseCharts = None,
-    prior: Annotated[Prior, of(RefineOptions, "prior")] = "pose",
+    prior: Annotated[str, of(RefineOptions, "prior")] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOfFits = "default",
     camera: FitCamera = None,
@@ -117,6 +117,7 @@ def refine(
     of each person (NAME.person0.displacements.jpg). A body is moved only where its silhouette overlaps the person
     better so, and only as far; the fit file records where and how far.
     """
+    from humanpose_cli.body.model_files import prior_file
     from humanpose_cli.networks.weights import find_weights
 
     check_side_view(side_view=side_view, overlay=overlay)
@@ -128,6 +129,7 @@ def refine(
     found = flags.inputs(session, frames, out)
     if weights:
         find_weights(weights)
+    prior_file(prior)
     _check_models(paths, body, smplx)
     if (compare or truth) and not page:
         raise UsageError("compare" if compare else "truth", "is of no use without the page")
@@ -149,7 +151,7 @@ def refine(
     )
     from humanpose_cli.refining.refiner import Refiner
 
-    options = session.tune(RefineOptions(correspondence, prior))
+    options = session.tune(RefineOptions(correspondence, prior=prior))
     wanted: dict[str, Any] = {"compare": compare or (), "truth": truth}
     wanted |= {"overlay": overlay, "page": page, "displacements": displacements.save_displacements}
     tasks = fits_with_frames(paths, list(found), out, **wanted)

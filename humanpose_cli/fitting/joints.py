@@ -20,6 +20,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.fitting.options import SolverOptions
+from humanpose_cli.fitting.priors import default_prior
 from humanpose_cli.fitting.problem import ShapeEvidence, cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import accumulate, add_diagonal, add_pose_energy, vector_rows
 from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
@@ -199,6 +200,7 @@ class _Positions:
         add_pose_energy(
             equations,
             state.rotations,
+            prior=default_prior(),
             prior_strength=self.options.prior_strength,
             limit_noise=self.options.limit_noise,
             fallback=(nothing[..., None], nothing),

@@ -15,6 +15,7 @@ from torch import Tensor
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
 from humanpose_cli.fitting.options import KeypointFitOptions
+from humanpose_cli.fitting.priors import default_prior
 from humanpose_cli.fitting.residuals import (
     FitState,
     Rows,
@@ -278,6 +279,7 @@ class KeypointProblem:
         add_pose_energy(
             equations,
             state.rotations,
+            prior=default_prior(),
             prior_strength=options.prior_strength,
             limit_noise=options.limit_noise,
             fallback=(evidence.fallback, evidence.fallback_weights),

@@ -9,7 +9,6 @@ Which poses are likely: prior, joint limits and a pose to fall back on, as an en
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
-from humanpose_cli.body.pose_prior import PosePrior, pose_prior
+from humanpose_cli.body.pose_prior import JointPrior
 from humanpose_cli.fitting.solver import NormalEquations
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, skew
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, skew
 
 
 class FitState(NamedTuple):
@@ -130,22 +129,33 @@ def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, fi
     equations.hessian.diagonal(dim1=-2, dim2=-1)[:, window] += precision
 
 
-@lru_cache(maxsize=1)
-def _prior() -> PosePrior:
-    return pose_prior().double()
+def rotation_vector_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation vectors (N, 24, 3) of rotations (N, 24, 3, 3), and their derivatives by right-hand increments
+    (N, 24, 3, 3): the inverse of SO(3)'s right Jacobian.
+    """
+    vectors = matrix_to_axis_angle(rotations)
+    squared = vectors.square().sum(-1)
+    angle = squared.clamp_min(1e-12).sqrt()
+    # (1 − a/2 cot(a/2)) / a², whose limit at zero is 1/12; at small angles the difference loses its digits.
+    exact = (1 - angle / 2 / torch.tan(angle / 2)) / angle.square()
+    factor = torch.where(squared < 1e-4, 1 / 12 + squared / 720, exact)
+    cross = skew(vectors)
+    identity = torch.eye(3, dtype=rotations.dtype)
+    return vectors, identity + cross / 2 + factor[..., None, None] * (cross @ cross)
 
 
 def add_pose_energy(
     equations: NormalEquations,
     rotations: Tensor,
     *,
+    prior: JointPrior | None,
     prior_strength: float,
     limit_noise: float,
     fallback: tuple[Tensor, Tensor],
 ) -> None:
     """Adds in place the energy of relative rotations (N, 24, 3, 3), whose increments are the first 72 parameters.
 
-    prior_strength  factor on the pose prior's energy
+    prior, prior_strength  what unusual poses cost, and a factor on it; None: nothing
     limit_noise     radians beyond a joint's range that cost as much as one noise level
     fallback        angles (N, 24, 3) to fall back on, and weights (N, 24) = 1 / σ
     """
@@ -154,13 +164,29 @@ def add_pose_energy(
     limit = limit_noise**-2
     pull = (fallback[1] ** 2)[..., None].expand_as(angles)
     away = angles - fallback[0]
-    prior = _prior().quadratic(angles)
-    cost = prior_strength * prior.energy
-    cost += 0.5 * (limit * excess.square() + pull * away.square()).sum((1, 2))
-    slope = prior_strength * prior.gradient + (limit * excess + pull * away).flatten(1)
-    curvature = prior_strength * prior.curvature
-    curvature.diagonal(dim1=1, dim2=2).add_((limit * (excess != 0) + pull).flatten(1))
-    equations.cost.add_(cost)
+    equations.cost.add_(0.5 * (limit * excess.square() + pull * away.square()).sum((1, 2)))
+    slope = (limit * excess + pull * away).flatten(1)
+    curvature = torch.diag_embed((limit * (excess != 0) + pull).flatten(1))
+    if prior is not None:
+        if prior.coordinates == "angles":
+            quadratic = prior.quadratic(angles)
+            slope += prior_strength * quadratic.gradient
+            curvature += prior_strength * quadratic.curvature
+        else:
+            vectors, of_vectors = rotation_vector_jacobian(rotations)
+            quadratic = prior.quadratic(vectors)
+            _add_joint_terms(
+                equations, of_vectors, prior_strength * quadratic.gradient, prior_strength * quadratic.curvature
+            )
+        equations.cost.add_(prior_strength * quadratic.energy)
+    _add_joint_terms(equations, jacobian, slope, curvature)
+
+
+def _add_joint_terms(equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor) -> None:
+    """Adds in place the gradient (N, 72) and the curvature (N, 72, 72) of an energy of joint coordinates.
+
+    jacobian  (N, 24, 3, 3) of each joint's coordinates by its increments
+    """
     (count, joints), width, transposed = jacobian.shape[:2], 3 * jacobian.shape[1], jacobian.mT
     pulled = transposed @ slope.view(count, joints, 3, 1)
     equations.gradient[:, :width] += pulled.view(count, width)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -163,7 +164,8 @@ def _damaged(path: Path) -> InputError:
 def read_foreign(path: Path) -> dict[str, Tensor]:
     """Tensors of somebody else's checkpoint: safetensors, or a torch file that holds nothing but tensors.
 
-    A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed.
+    A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed. Lightning
+    names its callbacks' classes in checkpoints; these classes are not loaded.
     InputError where the file holds anything that would have to be executed, or is a damaged file of `write_weights`.
     """
     import torch
@@ -172,7 +174,8 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         return _read_tensors(path, str(_header_document(path).get("digest", "")))
     check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_lightning_stand_ins(path)):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(path, "does not exist", expected="a checkpoint") from None
     except Exception as error:  # torch raises what its unpickler meets
@@ -185,6 +188,17 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(path, "holds no named tensors", expected="a state dict")
     return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def _lightning_stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """An empty class for each of Lightning's names in a checkpoint, under that name."""
+    import torch
+
+    if not zipfile.is_zipfile(path):  # of torch before 1.6
+        return []
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    lightning = ("pytorch_lightning.", "lightning.")
+    return [(type(name.rpartition(".")[2], (), {}), name) for name in names if name.startswith(lightning)]
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:

@@ -7,9 +7,12 @@ of its own. Clothes and hair make the mask wider than the body, alike before and
 A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring frames of the track. A small gain
 says little, since clothes and arms before the trunk change the overlap, too. And what moves a fit that was nearly right
 errs as much as the fit itself: then the overlap is largest halfway, and a body between the two is nearer to the truth
-than either. Where it still grows at the end, as on real videos, the whole refinement is kept.
+than either. So the body goes towards where the overlap is largest, the farther the more is gained there, as an estimate
+is shrunk that has noise of its own. Where the overlap still grows at the end, as on real videos, most of the refinement
+or all of it is kept.
 
-Least gain and part are calibrated on 18 rendered clips and tried on 17 others (docs/research/refine.md).
+The constants (`AcceptanceOptions`) are calibrated on rendered clips against the joints' error, and tried on others
+(docs/research/refine.md).
 """
 
 from __future__ import annotations
@@ -24,13 +27,9 @@ from humanpose_cli.detect.detector import watch_keypoints
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.refining.options import AcceptanceOptions
 
 Array = NDArray[Any]
-
-_NEIGHBOURS = 12.0  # frames: standard deviation of the average over a track
-_MIN_GAIN = 0.1  # share of what the overlap lacks to 1
-_PART = 0.7  # of the way to where the overlap would be greatest
-_FADE = 3.0  # frames over which a track goes from the fit to its refinement
 
 
 def masks_of_rows(
@@ -58,27 +57,30 @@ def overlap(mask: Array, drawn: Array, ignored: NDArray[np.bool_]) -> float:
     return float(both / max(float(either), 1e-6))
 
 
-def accepted_share(frames: NDArray[np.integer], overlaps: Array) -> Array:
+def accepted_share(frames: NDArray[np.integer], overlaps: Array, options: AcceptanceOptions | None = None) -> Array:
     """How much of the refinement each row of a track keeps: (R,) 0…1.
 
     frames    (R,) increasing
     overlaps  (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a mask
 
     The parabola through a row's overlaps, averaged over neighbours in time, gives the share of the way at which the
-    overlap would be largest and its gain there, as a share of what was lacking. If that is enough, the row goes a part
-    of the way there: the fit's errors are independent of those of refinement, so that the best is between them. Between
-    accepted and refused stretches the share changes over some frames, because a jump would be worse than either.
+    overlap would be largest, and its gain g there as a share of what was lacking, or that of the moved bodies if these
+    come first. The row goes g / (g + noise) of that way. The share changes over some frames, because a jump would be
+    worse than either.
     """
+    options = options or AcceptanceOptions()
     measured = np.isfinite(overlaps).all(1).astype(float)
     fit, half, moved = (
-        _average(frames, np.where(measured > 0, column, 0), measured, _NEIGHBOURS) for column in overlaps.T
+        _average(frames, np.where(measured > 0, column, 0), measured, options.neighbours) for column in overlaps.T
     )
     slope, bend = _parabola(fit, half, moved)
     highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
+    highest = np.minimum(highest, options.farthest)
     reached = np.minimum(highest, 1)
-    gain = slope * reached + bend * reached**2
-    share = np.where(gain > _MIN_GAIN * (1 - fit), np.minimum(_PART * highest, 1), 0)
-    return np.asarray(_average(frames, share, np.ones(len(frames)), _FADE)) if len(frames) > 1 else share
+    gain = (slope * reached + bend * reached**2) / np.maximum(1 - fit, 1e-6)
+    trust = np.where(gain > 0, gain / (gain + options.gain_noise), 0)
+    share = np.minimum(trust * highest, 1)
+    return np.asarray(_average(frames, share, np.ones(len(frames)), options.fade)) if len(frames) > 1 else share
 
 
 def overlap_at(overlaps: Array, share: Array) -> Array:

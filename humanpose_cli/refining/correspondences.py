@@ -128,8 +128,12 @@ def _detail(grey: NDArray[np.uint8]) -> Array:
     return np.asarray(energy / (energy + _GRADIENT**2))
 
 
+SurfaceSource = Callable[[str, tuple[int, int]], tuple[Array, Array]]
+"""Name of an image and its size (width, height) → pixels (M, 2) and the vertices (M,) that they show."""
+
+
 class ChartedPoints:
-    """Pixels of images that show known positions of a body's surface.
+    """A `SurfaceSource`: pixels of images that show known positions of a body's surface.
 
     charts  of the body; points  name of an image and its size (width, height) → (M, 5) x, y pixels, chart, U, V
     """

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from humanpose_cli.body.model_files import check_prior
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 
 CorrespondenceKind = Literal["auto", "network", "flow", "keypoints", "densepose"]
-Prior = Literal["none", "pose"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,31 @@ class DisplacementOutputs(Options):
 
 
 @dataclass(frozen=True)
+class AcceptanceOptions(Options):
+    """How much of a refinement is kept (`refining.acceptance`).
+
+    `hpc evaluate refine --ablation acceptance --calibration CACHE` chooses the noise of the gain.
+    """
+
+    gain_noise: float = option(
+        0.15,
+        "A gain in overlap with the silhouette of this size is trusted half.",
+        unit="share of what the overlap lacks to 1",
+        above=0,
+    )
+    farthest: float = option(
+        2.0,
+        "Where the overlap would be largest, at most; the parabola through three overlaps foretells no more.",
+        unit="share of the way to the moved bodies",
+        minimum=1,
+    )
+    neighbours: float = option(
+        12.0, "Standard deviation of the overlaps' average over a track.", unit="frames", above=0
+    )
+    fade: float = option(3.0, "Standard deviation of the kept share's average over a track.", unit="frames", above=0)
+
+
+@dataclass(frozen=True)
 class RefineOptions(Options):
     """What a refinement depends on."""
 
@@ -58,9 +84,30 @@ class RefineOptions(Options):
         "and keypoints. auto: densepose or network where it is given, else flow, which is more accurate on real video "
         "than the shipped network.",
     )
-    prior: Prior = option("pose", "Whether unusual poses cost; joints stay within their limits in any case.")
+    with_keypoints: bool = option(True, "Whether keypoints pull beside the correspondence.")
+    prior: str = option(
+        "pose",
+        "What unusual poses cost. none: nothing. pose: by this package's prior. gmm: by SMPLify's Gaussian mixture "
+        "(gmm_08.pkl, or an .npz with weights, means and covars). vposer: by VPoser v2 (its folder V02_05, or a "
+        "checkpoint). Joints stay within their limits in any case.",
+        value="none|pose|gmm:FILE|vposer:FILE",
+    )
     rounds: int = option(2, "Rounds of rendering, comparing and solving.", minimum=1)
     size: int = option(384, "Side of a person's crop.", unit="pixels", minimum=64)
     points: int = option(400, "Surface points that the body is aligned by.", minimum=50)
     texture_frames: int = option(16, "Frames that a person's texture is made of, at most.", minimum=1)
     weights: AlignmentWeights = option(AlignmentWeights(), "Noise levels of the solver.")
+    acceptance: AcceptanceOptions = option(AcceptanceOptions(), "How much is kept.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_prior(self.prior)
+        if self.correspondence == "keypoints" and not self.with_keypoints:
+            raise UsageError("with_keypoints", "leaves nothing to align to", remedy="another `correspondence`")
+
+
+def check_refinement(prior: str, *, refine: bool) -> RefineOptions:
+    """The options of a fit's refinement; UsageError for a prior that is none, or of no use."""
+    if prior != "pose" and not refine:
+        raise UsageError("prior", "is of no use without `refine`")
+    return RefineOptions(prior=prior)

@@ -22,6 +22,7 @@ from scipy.linalg import LinAlgError, solveh_banded
 from torch import Tensor
 
 from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
+from humanpose_cli.body.pose_prior import JointPrior
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
@@ -142,14 +143,13 @@ def hold_share(misfit: float, *, prior: bool) -> float:
 class AlignmentProblem:
     """The rows of one track; see the top of this file.
 
-    prior  whether the pose prior counts; joint limits always do
+    prior  what unusual poses cost; None: nothing. Joint limits always count
     """
 
     def __init__(
-        self, rig: LandmarkRig, evidence: AlignmentEvidence, weights: AlignmentWeights, *, prior: bool
+        self, rig: LandmarkRig, evidence: AlignmentEvidence, weights: AlignmentWeights, *, prior: JointPrior | None
     ) -> None:
-        self.rig, self.evidence, self.weights = rig, evidence, weights
-        self._prior = weights.prior_strength if prior else 0.0
+        self.rig, self.evidence, self.weights, self.prior = rig, evidence, weights, prior
 
     def rows(self, state: FitState) -> tuple[NormalEquations, Tensor, Tensor]:
         """Normal equations of every row alone over all parameters, and its joints with their Jacobian.
@@ -176,7 +176,8 @@ class AlignmentProblem:
         add_pose_energy(
             equations,
             state.rotations,
-            prior_strength=self._prior,
+            prior=self.prior,
+            prior_strength=weights.prior_strength,
             limit_noise=weights.limit_noise,
             fallback=(torch.zeros_like(joints), torch.zeros_like(joints[..., 0])),
         )
@@ -197,7 +198,7 @@ class AlignmentProblem:
         parts = []
         for start in range(0, len(self.evidence), _WINDOW):
             stop = min(start + _WINDOW, len(self.evidence))
-            part = AlignmentProblem(self.rig, self.evidence.window(start, stop), self.weights, prior=self._prior > 0)
+            part = AlignmentProblem(self.rig, self.evidence.window(start, stop), self.weights, prior=self.prior)
             equations, _, _ = part.rows(FitState(*(values[start:stop] for values in state)))
             away = (state.betas - self.evidence.betas)[start:stop]
             add_diagonal(equations, away, sigma[start:stop], _POSE)
@@ -214,7 +215,7 @@ class AlignmentProblem:
         for start in range(0, count, _WINDOW):
             # The two rows before are solved already and stay; those behind only steady the end.
             first, stop = max(start - 2, 0), min(start + _WINDOW + _AHEAD, count)
-            part = AlignmentProblem(self.rig, self.evidence.window(first, stop), self.weights, prior=self._prior > 0)
+            part = AlignmentProblem(self.rig, self.evidence.window(first, stop), self.weights, prior=self.prior)
             fixed = torch.arange(first, stop) < start
             solved = part.solve(FitState(*(values[first:stop] for values in state)), fixed)
             last = min(start + _WINDOW, count)

@@ -24,6 +24,7 @@ from torch import Tensor
 from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.person_view import PersonView, bake_view, person_views, photo_tensor
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
@@ -34,6 +35,7 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
@@ -46,12 +48,12 @@ from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
 from humanpose_cli.refining.correspondences import (
-    ChartedPoints,
     Correspondence,
     Displacements,
     FlowCorrespondence,
     NetworkCorrespondence,
     SurfacePoints,
+    SurfaceSource,
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.keypoints import detected_keypoints
@@ -100,6 +102,23 @@ class _Pulls(NamedTuple):
     weights: NDArray[np.float32]
 
 
+class Alignment(NamedTuple):
+    """What a refinement found before anything of it is accepted.
+
+    fit       where it started, with the keypoints that it used
+    moved     with all bodies moved
+    overlaps  (N, 3) with the silhouette: of the fit, halfway, and of the moved bodies; NaN without a mask
+    """
+
+    fit: Fit
+    moved: Fit
+    overlaps: NDArray[np.float64]
+
+    def at(self, share: NDArray[Any], body: Body) -> Fit:
+        """The bodies a share (N,) of the way: 0 is the fit, 1 the moved bodies. One shape a track."""
+        return _mixed(self.fit, self.moved, body, share)
+
+
 @explained(ComputeOptions)
 class Refiner:
     """Refines fits; loads its models once; a context manager.
@@ -118,7 +137,7 @@ class Refiner:
         options: RefineOptions | None = None,
         *,
         weights: str | Path = "",
-        surface: ChartedPoints | None = None,
+        surface: SurfaceSource | None = None,
         threads: int | None = None,
         device: str = "auto",
         precision: Precision = "auto",
@@ -132,6 +151,7 @@ class Refiner:
         if weights and kind != "network":
             raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
         self.options = replace(options, correspondence=kind)
+        self._prior = load_prior(options.prior)
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
         self._precision: Precision = "full"
@@ -150,7 +170,8 @@ class Refiner:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides its results beside fit and frames, as JSON values."""
-        return {**asdict(self.options), **({"network": self._weights} if self._weights else {})}
+        network = {"network": self._weights} if self._weights else {}
+        return {**asdict(self.options), "prior": prior_identity(self.options.prior), **network}
 
     @property
     def needs_textures(self) -> bool:
@@ -198,12 +219,11 @@ class Refiner:
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
-        found = frames_of_fit(fit, frames)
-        return self.compared(
-            *found, body=body, textures=textures, progress=progress, on_displacements=on_displacements
-        )[1]
+        body, found = fit.body_model(body) if len(fit) else body, frames_of_fit(fit, frames)
+        aligned = self.align(*found, body=body, textures=textures, progress=progress, on_displacements=on_displacements)
+        return self.accept(aligned, body)
 
-    def compared(
+    def align(
         self,
         fit: Fit,
         frames: FitFrames,
@@ -212,10 +232,10 @@ class Refiner:
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
-    ) -> tuple[Fit, Fit]:
-        """All bodies moved, and the part of that which `refine` keeps."""
+    ) -> Alignment:
+        """All bodies moved, and what decides how much of that `accept` keeps; arguments as `refine`."""
         if not len(fit):
-            return fit, fit
+            return Alignment(fit, fit, np.zeros((0, 3)))
         body = fit.body_model(body)
         if not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
@@ -230,7 +250,8 @@ class Refiner:
             start = 0.3 + share * (number - 1)
             reading = part_of(progress, start, start + 0.6 * share)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
-            pulls = _keypoint_pulls(fit, rig, len(surface), self.options.weights.keypoint_noise)
+            noise = self.options.weights.keypoint_noise if self.options.with_keypoints else np.inf
+            pulls = _keypoint_pulls(fit, rig, len(surface), noise)
             if self._surface is not None:
                 _pull_to_vertices(moved, body, self._surface, surface, rig, pulls, self.options.weights.pixel_noise)
             if self._correspondence is not None:
@@ -238,7 +259,7 @@ class Refiner:
                 keep = on_displacements if number == 1 else None
                 self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls, keep)
             moved = self._solved(fit, moved, body, rig, pulls, part_of(progress, start + 0.6 * share, start + share))
-        return moved, self._kept(fit, moved, frames, body, part_of(progress, 0.8, 1))
+        return Alignment(fit, moved, self._overlaps(fit, moved, frames, body, part_of(progress, 0.8, 1)))
 
     def _people(
         self,
@@ -304,7 +325,7 @@ class Refiner:
 
     def _solved(self, fit: Fit, start: Fit, body: Body, rig: LandmarkRig, pulls: _Pulls, progress: Progress) -> Fit:
         """Every track solved; `fit` is the anchor, `start` the solver's first state."""
-        state, prior = _state(start), self.options.prior == "pose"
+        state, prior = _state(start), self._prior
         aligned = 0
         for track in fit.tracks:
             rows = fit.rows_of(track)
@@ -312,7 +333,7 @@ class Refiner:
             report(0, len(rows), "frames aligned")
             aligned += len(rows)
             evidence, weights = _evidence(fit, rows, pulls), self.options.weights
-            hold = hold_share(anchor_misfit(rig, evidence), prior=prior)
+            hold = hold_share(anchor_misfit(rig, evidence), prior=prior is not None)
             weights = replace(
                 weights, rotation_noise=hold * weights.rotation_noise, shape_noise=hold * weights.shape_noise
             )
@@ -323,9 +344,8 @@ class Refiner:
                 values[rows] = found
         return _with_bodies(fit, body, state)
 
-    def _kept(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> Fit:
-        """As much of the way to the moved bodies as aligns better."""
-        # The overlap with the silhouette at the fit, halfway, and at the moved bodies.
+    def _overlaps(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
+        """(N, 3) overlap with the silhouette at the fit, halfway, and at the moved bodies; NaN without a mask."""
         half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
         overlaps = np.full((len(fit), 3), np.nan)
         for people in self._people(fit, frames, body, progress, "frames compared"):
@@ -335,11 +355,21 @@ class Refiner:
             for i, mask in enumerate(self._masks(fit, people)):
                 if mask is not None:
                     overlaps[people.rows[i]] = [overlap(mask, each[i], people.views[i].hidden) for each in drawn]
+        return overlaps
+
+    def accept(self, aligned: Alignment, body: Body | None = None) -> Fit:
+        """As much of the way to the moved bodies as aligns better.
+
+        body  of the fit, if it came from a file
+        """
+        fit, _, overlaps = aligned
+        if not len(fit):
+            return fit
         share = np.zeros(len(fit))
         for track in fit.tracks:
             rows = fit.rows_of(track)
-            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows])
-        mixed = _mixed(fit, moved, body, share)
+            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows], self.options.acceptance)
+        mixed = aligned.at(share, fit.body_model(body))
         return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
     def _report(self, fit: Fit, share: NDArray[Any], overlaps: NDArray[Any]) -> dict[str, Any]:
@@ -410,7 +440,7 @@ def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> _Pu
     """Pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the other points
     are not pulled.
 
-    noise  in pixels of a crop of 256
+    noise  in pixels of a crop of 256; infinite: no pull
     """
     count, points = len(fit), rig.landmark_count
     pulls = _Pulls(np.zeros((count, points, 2), np.float32), np.zeros((count, points), np.float32))
@@ -424,7 +454,7 @@ def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> _Pu
 def _pull_to_vertices(
     fit: Fit,
     body: Body,
-    charted: ChartedPoints,
+    charted: SurfaceSource,
     surface: SurfacePoints,
     rig: LandmarkRig,
     pulls: _Pulls,

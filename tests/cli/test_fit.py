@@ -459,6 +459,8 @@ def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
         (("--densepose", "iuv"), "densepose"),
         (("--charts", "UV_Processed.mat"), "charts"),
         (("--method", "register", "--densepose", "iuv", "--refine"), "refine"),
+        (("--prior", "none"), "--prior: is of no use without --refine"),
+        (("--refine", "--prior", "gmm"), "--prior: is not known, expected none, pose, gmm:FILE, vposer:FILE"),
     ],
 )
 def test_register_and_its_options_go_together(hpc, photos, out, line, named):

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from helpers.prior_files import write_mixture, write_vposer
 
 import humanpose_cli as hp
+from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.displacement_files import DisplacementFile
 from humanpose_cli.io.fit_files import read_fit, write_fit
@@ -182,6 +184,31 @@ def test_a_missing_model_file_is_told_before_torch_is_loaded(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "wham_joblib.pkl: holds SMPL parameters of WHAM, expected SMPL's model file" in ran.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_priors_come_from_the_users_files(hpc, photos, tmp_path):
+    line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--no-overlay", "--no-page")
+    again = ("--texture", str(photos / "fits"), "--overwrite", "--out", str(tmp_path / "out"))
+    priors = {"gmm": write_mixture(tmp_path / "gmm_08.pkl"), "vposer": write_vposer(tmp_path / "V02_05")}
+    for kind, path in priors.items():
+        ran = hpc(*line, "--prior", f"{kind}:{path}", *again)
+        assert ran.code == 0, ran.err
+        settings = read_fit(tmp_path / "out" / "astronaut.png.fit.npz").options["refinement"]["settings"]
+        assert settings["prior"] == prior_identity(f"{kind}:{path}")  # contents, not the path
+    wrong = hpc(*line, "--prior", f"gmm:{photos / 'photos' / 'astronaut.png'}", *again)
+    assert (wrong.code, "is not a readable pickle" in wrong.err) == (3, True)
+
+
+def test_a_missing_prior_is_named_before_torch_is_loaded(photos, tmp_path):
+    line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), "--prior", "gmm:none.pkl")
+    code = (
+        "import sys; from humanpose_cli.cli.main import main; "
+        f"code = main({line!r}); assert code == 5 and 'torch' not in sys.modules, code"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "none.pkl: no file of a pose prior is there; register at https://smplify.is.tue.mpg.de" in ran.stderr
+    assert not (tmp_path / "hpc-out").exists()
 
 
 def test_fits_are_not_replaced_by_their_refinement(hpc, photos):

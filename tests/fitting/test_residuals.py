@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.prior_files import write_mixture, write_vposer
 
 from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.fitting.evidence import gather_evidence
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.options import KeypointFitOptions
+from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.problem import PREDICTED_JOINTS, UPRIGHT_JOINTS, KeypointProblem, bone_names, combination
-from humanpose_cli.fitting.residuals import FitState, angle_jacobian, retract_state, robust_scale
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.fitting.residuals import (
+    FitState,
+    add_pose_energy,
+    angle_jacobian,
+    retract_state,
+    robust_scale,
+    rotation_vector_jacobian,
+)
+from humanpose_cli.fitting.solver import NormalEquations
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "predicted"])
@@ -73,6 +83,53 @@ def test_angle_jacobian_is_the_derivative():
         step[:, axis] = 1e-6
         moved = [rotations_to_angles(rotations @ axis_angle_to_matrix(s * step)) for s in (1, -1)]
         assert torch.allclose(jacobian[..., axis], (moved[0] - moved[1]) / 2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-3, 0.02, 1.0, 3.0])
+def test_rotation_vector_jacobian_is_the_derivative(length):
+    generator = torch.Generator().manual_seed(0)
+    vectors = length * torch.nn.functional.normalize(torch.randn(2, 24, 3, generator=generator).double(), dim=-1)
+    rotations = axis_angle_to_matrix(vectors)
+    found, jacobian = rotation_vector_jacobian(rotations)
+    assert torch.allclose(found, vectors, atol=1e-7)
+    for axis in range(3):
+        step = torch.zeros(24, 3, dtype=torch.float64)
+        step[:, axis] = 1e-6
+        moved = [matrix_to_axis_angle(rotations @ axis_angle_to_matrix(s * step)) for s in (1, -1)]
+        assert torch.allclose(jacobian[..., axis], (moved[0] - moved[1]) / 2e-6, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def prior_names(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("priors")
+    mixture, vposer = write_mixture(folder / "gmm_08.pkl"), write_vposer(folder / "V02_05")
+    return {"none": "none", "pose": "pose", "gmm": f"gmm:{mixture}", "vposer": f"vposer:{vposer}"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["none", "pose", "gmm", "vposer"])
+def test_the_pose_energys_gradient_is_its_costs_whatever_the_prior(prior_names, kind):
+    generator = torch.Generator().manual_seed(4)
+    rotations = axis_angle_to_matrix(0.4 * torch.randn(2, 24, 3, generator=generator).double())
+    prior, fallback = load_prior(prior_names[kind]), (torch.zeros(2, 24, 3).double(), torch.ones(2, 24).double())
+
+    def equations(steps, strength=0.7):
+        made = NormalEquations(*(torch.zeros(2, *[75] * dimensions).double() for dimensions in (0, 1, 2)))
+        moved = rotations @ axis_angle_to_matrix(steps.view(2, 24, 3))
+        add_pose_energy(made, moved, prior=prior, prior_strength=strength, limit_noise=0.05, fallback=fallback)
+        return made
+
+    still = torch.zeros(2, 72).double()
+    direction, size = torch.randn(2, 72, generator=generator).double(), 1e-6
+    ahead, behind = (equations(sign * size * direction).cost for sign in (1, -1))
+    at = equations(still)
+    slope = (at.gradient[:, :72] * direction).sum(1)
+    torch.testing.assert_close((ahead - behind) / (2 * size), slope, rtol=1e-4, atol=1e-4)
+    assert not at.gradient[:, 72:].any()
+    assert torch.linalg.eigvalsh(at.hessian).min() > -1e-6
+    shares = [equations(still, strength).cost - equations(still, 0.0).cost for strength in (0.7, 1.4)]
+    torch.testing.assert_close(shares[1], 2 * shares[0])
+    assert (shares[0] > 0).all() == (kind != "none")
 
 
 def test_robust_scale_is_quadratic_near_and_flat_far():

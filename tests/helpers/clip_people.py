@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ import torch
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople
+from humanpose_cli.lab.evaluate.refine_clips import with_bodies
 
 SIZE, FOCAL, FRAMES = 96, 130.0, 4
 
@@ -98,3 +103,35 @@ def _about_hips(landmarks: np.ndarray) -> np.ndarray:
 def clip_cache(folder: Path, **options: object) -> Path:
     build_cache(ClipPeople(**options), folder)  # type: ignore[arg-type]
     return folder
+
+
+def true_params(shift: float = 0.0) -> BodyParams:
+    poses, betas, trans = truth()
+    return BodyParams(poses, np.tile(betas, (FRAMES, 1)), trans + np.float32([shift, 0, 0]))
+
+
+def fit_of(people: EvaluatedPeople, shift: float = 0.0) -> Fit:
+    """The truth, moved aside by `shift` metres, as a fit of the clip."""
+    frames = [f"clip0/{number:04d}" for number in range(FRAMES)]
+    joints = people.joints2d[:FRAMES]
+    boxes = np.concatenate((joints.min(1), joints.max(1)), 1)
+    rows = {
+        "track_id": np.zeros(FRAMES),
+        "frame_index": np.arange(FRAMES),
+        "interpolated": np.zeros(FRAMES, bool),
+        "poses": np.zeros((FRAMES, 72)),
+        "betas": np.zeros((FRAMES, 10)),
+        "trans": np.zeros((FRAMES, 3)),
+        "segment_scales": np.ones((FRAMES, 24)),
+        "joints3d": np.zeros((FRAMES, 24, 3)),
+        "joints2d": np.zeros((FRAMES, 24, 2)),
+        "keypoints2d": np.zeros((FRAMES, 33, 3)),
+        "boxes": boxes,
+        "confidence": np.ones(FRAMES),
+        "joint_confidence": np.ones((FRAMES, 24)),
+        "reprojection_error": np.zeros(FRAMES),
+    }
+    empty = Fit.empty(frames, [(SIZE, SIZE)] * FRAMES, [FOCAL] * FRAMES)
+    whole = {name: getattr(empty, name) for name in ("shot_id", "image_size", "focal", "principal_point")}
+    made = Fit.build(frame_names=frames, world_to_camera=empty.world_to_camera, **whole, **rows)
+    return replace(with_bodies(made, people.body, np.arange(FRAMES), true_params(shift)), model=people.body)

@@ -17,9 +17,11 @@ from scipy.io import savemat
 
 from helpers import dataset_files as trees
 from helpers import humaneva_tree as humaneva
+from helpers.prior_files import vposer_tensors, write_mixture
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body
+from humanpose_cli.body.mixture_prior import read_mixture_prior
 from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.cli.settings import read_config
 from humanpose_cli.core.conventions import COCO17
@@ -54,6 +56,7 @@ from humanpose_cli.lab.datasets.rich import read_rich_camera
 from humanpose_cli.lab.evaluate.predictions import read_predictions
 from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
+from humanpose_cli.models.vposer.prior import read_vposer
 from humanpose_cli.networks.weights import WeightsHeader, read_foreign, read_weights, write_weights
 
 DATA = Path(__file__).parents[1]
@@ -235,6 +238,9 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "x.safetensors": (weights, read_weights),
     "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_foreign),
     "checkpoint.pt": (checkpoint, lambda path: read_checkpoint(path, {"b": 2})),
+    "gmm.pkl": (write_mixture, read_mixture_prior),
+    "gmm.npz": (write_mixture, read_mixture_prior),
+    "vposer.ckpt": (lambda path: torch.save({"state_dict": vposer_tensors()}, path), read_vposer),
     "x.pkl": (lambda path: path.write_bytes(pickle.dumps({"a": np.arange(9.0), "b": [1, "x"]})), read_pickle),
     "smpl.pkl": (lambda path: path.write_bytes(pickle.dumps({"v_template": np.zeros((6890, 3))})), load_smpl),
     "x.h5": (shard, every_sample),

@@ -33,7 +33,7 @@ def state_of(walk, rotations=None) -> FitState:
     return FitState(rotations, walk.trans.double(), torch.zeros(count, 10).double(), torch.zeros(count, 1).double())
 
 
-def problem_of(rig, walk, start: FitState, weights=None, sigma: float = 4.0, prior: bool = False) -> AlignmentProblem:
+def problem_of(rig, walk, start: FitState, weights=None, sigma: float = 4.0) -> AlignmentProblem:
     """The true points as targets; the anchor is where the solver starts."""
     true, begin = rig.pose(*state_of(walk)[:3]), rig.pose(*start[:3])
     points = true.points[:, : rig.landmark_count]
@@ -51,7 +51,7 @@ def problem_of(rig, walk, start: FitState, weights=None, sigma: float = 4.0, pri
         triples=rows,
         bend=torch.tensor([[1.0, -2.0, 1.0]]).double().repeat(count - 2, 1) / 0.04**2,
     )
-    return AlignmentProblem(rig, evidence, weights or AlignmentWeights(), prior=prior)
+    return AlignmentProblem(rig, evidence, weights or AlignmentWeights(), prior=None)
 
 
 def perturbed(walk, radians: float, seed: int = 0) -> FitState:

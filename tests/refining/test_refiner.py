@@ -83,6 +83,19 @@ def test_flow_alone_pulls_without_keypoints(walk, masks):
 
 
 @pytest.mark.slow
+def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
+    start = walk.off()
+    misled = replace(start, keypoints2d=start.keypoints2d + np.float32([25, 10, 0]))
+    with Refiner(replace(QUICK, with_keypoints=False)) as refiner:
+        texture = refiner.textures(start, FitFrames.of(start, walk.frames))
+        moved = [refiner.align(fit, FitFrames.of(fit, walk.frames), textures=texture).moved for fit in (start, misled)]
+    np.testing.assert_array_equal(moved[0].poses, moved[1].poses)
+    assert np.abs(moved[0].poses - start.poses).max() > 0.01
+    with pytest.raises(UsageError, match="with_keypoints: leaves nothing to align to"):
+        RefineOptions("keypoints", with_keypoints=False)
+
+
+@pytest.mark.slow
 def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks, tmp_path):
     """IUV images of the true bodies, as DensePose writes them, read by name."""
     charts = texture_charts(walk.body)
@@ -118,7 +131,7 @@ def test_a_fit_that_is_better_than_its_keypoints_hardly_moves(walk, masks):
     keypoints[..., :2] += 2.5 * sigma * away / np.linalg.norm(away, axis=-1, keepdims=True)
     start = replace(start, keypoints2d=keypoints)
     with Refiner(replace(QUICK, correspondence="keypoints")) as refiner:
-        moved, _ = refiner.compared(start, FitFrames.of(start, walk.frames))
+        moved = refiner.align(start, FitFrames.of(start, walk.frames)).moved
     assert error(moved, walk) < 1.1 * error(start, walk)
 
 
@@ -129,7 +142,7 @@ def test_a_perfect_fit_with_segment_scales_stays(walk, masks):
     for scale in (1.0, 1.15):
         start = walk.scaled(scale)
         with Refiner(replace(QUICK, correspondence="keypoints")) as refiner:
-            moved, _ = refiner.compared(start, FitFrames.of(start, walk.frames))
+            moved = refiner.align(start, FitFrames.of(start, walk.frames)).moved
         np.testing.assert_array_equal(moved.segment_scales, start.segment_scales)
         moves.append(np.linalg.norm(moved.joints3d - start.joints3d, axis=-1).mean())
     assert moves[1] < 1.1 * moves[0] + 1e-4

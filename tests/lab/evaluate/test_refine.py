@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.clip_people import FOCAL, FRAMES, SIZE, clip_cache, truth
+from helpers.clip_people import FOCAL, FRAMES, clip_cache, fit_of, true_params
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.lab.evaluate import refine
+from humanpose_cli.lab.evaluate import refine, refine_clips
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.refine import (
-    EvaluatedClip,
+    RefinementErrors,
     RefineSelection,
-    clips_of,
     evaluate_refinement,
     evaluate_robustness,
     measure_clip,
-    with_bodies,
 )
+from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, clips_of, match_people, with_bodies
 
 CPU = "cpu"
 
@@ -43,41 +42,9 @@ def clip(people: EvaluatedPeople) -> EvaluatedClip:
     return next(clips_of(people))
 
 
-def true_params(shift: float = 0.0) -> BodyParams:
-    poses, betas, trans = truth()
-    return BodyParams(poses, np.tile(betas, (FRAMES, 1)), trans + np.float32([shift, 0, 0]))
-
-
-def fit_of(people: EvaluatedPeople, shift: float = 0.0) -> Fit:
-    """The truth, moved aside by `shift` metres, as a fit of the clip."""
-    frames = [f"{number:06d}" for number in range(FRAMES)]
-    joints = people.joints2d[:FRAMES]
-    boxes = np.concatenate((joints.min(1), joints.max(1)), 1)
-    rows = {
-        "track_id": np.zeros(FRAMES),
-        "frame_index": np.arange(FRAMES),
-        "interpolated": np.zeros(FRAMES, bool),
-        "poses": np.zeros((FRAMES, 72)),
-        "betas": np.zeros((FRAMES, 10)),
-        "trans": np.zeros((FRAMES, 3)),
-        "segment_scales": np.ones((FRAMES, 24)),
-        "joints3d": np.zeros((FRAMES, 24, 3)),
-        "joints2d": np.zeros((FRAMES, 24, 2)),
-        "keypoints2d": np.zeros((FRAMES, 33, 3)),
-        "boxes": boxes,
-        "confidence": np.ones(FRAMES),
-        "joint_confidence": np.ones((FRAMES, 24)),
-        "reprojection_error": np.zeros(FRAMES),
-    }
-    empty = Fit.empty(frames, [(SIZE, SIZE)] * FRAMES, [FOCAL] * FRAMES)
-    whole = {name: getattr(empty, name) for name in ("shot_id", "image_size", "focal", "principal_point")}
-    made = Fit.build(frame_names=frames, world_to_camera=empty.world_to_camera, **whole, **rows)
-    return replace(with_bodies(made, people.body, np.arange(FRAMES), true_params(shift)), model=people.body)
-
-
 def test_the_truth_has_no_errors(people: EvaluatedPeople, clip: EvaluatedClip) -> None:
     fit = fit_of(people)
-    found = refine._match(people, clip, fit)
+    found = match_people(people, clip, fit)
     assert found.clip.tolist() == found.fit.tolist() == [0, 1, 2, 3]
     errors = measure_clip(people, clip, fit, people.body, found)
     for name in ("mpjpe", "pa_mpjpe", "pve"):
@@ -90,7 +57,7 @@ def test_the_truth_has_no_errors(people: EvaluatedPeople, clip: EvaluatedClip) -
 def test_a_body_moved_aside_errs_in_the_image_only(people: EvaluatedPeople, clip: EvaluatedClip) -> None:
     """Joints are compared pelvis on pelvis, so only what is drawn tells."""
     fit = fit_of(people, 0.1)
-    errors = measure_clip(people, clip, fit, people.body, refine._match(people, clip, fit))
+    errors = measure_clip(people, clip, fit, people.body, match_people(people, clip, fit))
     np.testing.assert_allclose(errors.mpjpe, 0, atol=1e-5)
     np.testing.assert_allclose(errors.reprojection, FOCAL * 0.1 / 3.4, rtol=0.05)
     assert errors.silhouette.min() > 0.2
@@ -101,26 +68,8 @@ def test_acceleration_is_the_errors_second_difference(people: EvaluatedPeople, c
     trans = params.trans.copy()
     trans[1, 1] += 0.01
     fit = with_bodies(fit_of(people), people.body, np.arange(FRAMES), replace(params, trans=trans))
-    errors = measure_clip(people, clip, fit, people.body, refine._match(people, clip, fit))
+    errors = measure_clip(people, clip, fit, people.body, match_people(people, clip, fit))
     np.testing.assert_allclose(errors.acceleration, [np.nan, 0.02, 0.01, np.nan], atol=1e-5)
-
-
-def test_noise_is_of_the_matched_people_and_always_the_same(people: EvaluatedPeople, clip: EvaluatedClip) -> None:
-    fit = fit_of(people)
-    found = refine._match(people, clip, fit)
-    first, again, other = (refine._disturbed_truth(people, clip, fit, found, "noise", seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first.poses, again.poses)
-    assert np.abs(first.poses - other.poses).max() > 0.01
-    errors = measure_clip(people, clip, first, people.body, found)
-    assert 0.005 < errors.mpjpe.mean() < 0.3
-    np.testing.assert_array_equal(first.keypoints2d, fit.keypoints2d)
-    near, far = (
-        measure_clip(people, clip, refine._disturbed_truth(people, clip, fit, found, base, 1), people.body, found)
-        for base in ("truth+0.02", "truth+0.08")
-    )
-    assert 0.002 < near.mpjpe.mean() < 0.04
-    np.testing.assert_allclose(far.mpjpe / near.mpjpe, 4, rtol=0.2)
-    np.testing.assert_allclose(near.acceleration[1:3], 0, atol=2e-3)
 
 
 class TrueRefiner:
@@ -128,8 +77,8 @@ class TrueRefiner:
 
     people: EvaluatedPeople
 
-    def __init__(self, options: Any, **_: Any) -> None:
-        self.options = options
+    def __init__(self, options: Any, **made_with: Any) -> None:
+        self.options, self.made_with = options, made_with
 
     def __enter__(self) -> TrueRefiner:
         return self
@@ -169,7 +118,7 @@ class MovedFitter:
 def known(monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
     TrueRefiner.people = MovedFitter.people = people
     monkeypatch.setattr(refine, "Refiner", TrueRefiner)
-    monkeypatch.setattr(refine, "Fitter", MovedFitter)
+    monkeypatch.setattr(refine_clips, "Fitter", MovedFitter)
 
 
 @pytest.mark.slow
@@ -180,13 +129,17 @@ def test_tables_compare_every_setting_with_the_start(cache: Path) -> None:
     assert [table.name for table in report.tables] == [*(f"refine-{base}" for base in bases), "figures"]
     noise = report.tables[2]
     assert [row[0] for row in noise.rows] == [
-        "before", "network · prior none", "network · prior pose", "flow · prior none", "flow · prior pose",
+        "before",
+        "network + keypoints · prior none", "network + keypoints · prior pose",
+        "network · prior none", "network · prior pose",
+        "flow + keypoints · prior none", "flow + keypoints · prior pose", "flow · prior none", "flow · prior pose",
         "keypoints · prior none", "keypoints · prior pose",
     ]  # fmt: skip
     assert noise.rows[1][1] == pytest.approx(0, abs=0.01)
-    assert str(noise.rows[1][-2]).startswith("-100.0 % (-")
-    assert str(noise.rows[1][-1]).startswith("-")
-    assert "8 people in frames of 2 clips; intervals are over clips. No setting lies above" in noise.notes[0]
+    assert str(noise.rows[1][-3]).startswith("-100.0 % (-")
+    assert str(noise.rows[1][-2]).startswith("-")
+    assert [row[-1] for row in noise.rows] == [None, *["0 %"] * 10]
+    assert "8 people in frames of 2 clips, 2 tracks; intervals are over clips. No setting" in noise.notes[0]
     assert report.facts["clips"] == 2
     assert report.metrics["mask_iou"].value > report.metrics["mask_iou_before"].value
 
@@ -198,9 +151,59 @@ def test_a_setting_that_harms_is_named(cache: Path, monkeypatch: pytest.MonkeyPa
         return with_bodies(fit, people.body, np.arange(FRAMES), replace(params, poses=params.poses + np.float32(0.1)))
 
     monkeypatch.setattr(TrueRefiner, "refine", worse)
-    report = evaluate_refinement(PeopleSelection(cache, limit=1), RefineSelection("keypoints", "flow", "pose"), CPU)
+    chosen = RefineSelection("keypoints", "flow", keypoints=False, prior="pose")
+    report = evaluate_refinement(PeopleSelection(cache, limit=1), chosen, CPU)
     assert report.tables[0].notes[0].endswith("Above their start by more than 1 %: flow · prior pose.")
+    assert report.tables[0].columns[-1] == "tracks worse by > 5 %"
+    assert report.tables[0].rows[1][-1] == "100 %"
+    (figure,) = (row for row in report.tables[1].rows if row[1] == "tracks worse by > 5 %")
+    assert figure[:3] == ["keypoints: flow · prior pose", "tracks worse by > 5 %", 100]
     assert report.facts["clips"] == 1
+    assert report.metrics["harmed"].value == 1
+
+
+def test_a_track_is_harmed_by_more_than_a_twentieth_of_its_mean() -> None:
+    before, after = np.array([10.0, 10, 10, np.nan]), np.array([10.4, 10.6, 5, 5])
+    np.testing.assert_array_equal(refine.harmed(before, after), [0, 1, 0, np.nan])
+    columns = (np.array([1.0, 3, 5]), *[np.zeros(3)] * 5, np.array([4, 2, 4]))
+    np.testing.assert_array_equal(refine.track_errors(RefinementErrors(*columns)), [3, 3])
+
+
+def test_cells_name_what_pulls_and_the_prior_but_no_file() -> None:
+    chosen = RefineSelection(correspondence="network", prior="gmm:/licensed/gmm_08.pkl")
+    settings = chosen.settings()
+    assert [*settings] == ["network + keypoints · prior gmm", "network · prior gmm"]
+    assert [options.with_keypoints for options in settings.values()] == [True, False]
+    assert {options.prior for options in settings.values()} == {"gmm:/licensed/gmm_08.pkl"}
+    assert [*RefineSelection(correspondence="keypoints", keypoints=False, prior="pose").settings()] == [
+        "keypoints · prior pose"
+    ]
+
+
+@pytest.mark.usefixtures("known")
+def test_surface_points_are_compared_where_they_are_known(
+    cache: Path, people: EvaluatedPeople, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surface(*_: Any) -> tuple[Any, str]:
+        return (lambda name, size: (np.zeros((0, 2)), np.zeros(0, int))), "a test"
+
+    with ExitStack() as stack:
+        made, facts = refine.made_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
+        assert (any("densepose" in name for name in made), facts) == (False, {})
+        with pytest.raises(InputError, match="knows no surface points"):
+            refine.made_refiners(people, RefineSelection(correspondence="densepose"), stack, 1, CPU)
+        monkeypatch.setattr(refine, "surface_source", surface)
+        made, facts = refine.made_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
+        assert [name for name in made if "densepose" in name] == [
+            "densepose + keypoints · prior pose",
+            "densepose · prior pose",
+        ]
+        assert facts == {"densepose": "a test"}
+        made, _ = refine.made_refiners(people, RefineSelection(prior="pose", weights="run"), stack, 1, CPU)
+        assert {name: each.made_with["weights"] for name, each in made.items()} == {
+            name: "run" if name.startswith("network") else "" for name in made
+        }
+        assert {each.made_with["surface"] is None for name, each in made.items() if "densepose" not in name} == {True}
 
 
 @pytest.mark.slow
@@ -215,9 +218,3 @@ def test_robustness_disturbs_textures_and_light(cache: Path) -> None:
     reprojection = {row[0]: row[4] for row in table.rows}
     assert reprojection["undisturbed"] < reprojection["texture noise 0.1"] < reprojection["texture noise 0.4"]
     assert report.title == "Robustness of refinement"
-
-
-def test_a_cache_without_sequences_says_so(tmp_path: Path) -> None:
-    folder = clip_cache(tmp_path / "cache", sequences=False)
-    with pytest.raises(InputError, match="holds no sequences, expected clips"):
-        next(clips_of(PeopleSelection(folder).people("joints")))

@@ -1,0 +1,28 @@
+"""The pose priors that refinement can take: this package's, and others from the user's files."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from humanpose_cli.body.mixture_prior import read_mixture_prior
+from humanpose_cli.body.model_files import check_prior, prior_file
+from humanpose_cli.body.pose_prior import JointPrior, pose_prior
+from humanpose_cli.models.vposer.prior import read_vposer
+
+
+def load_prior(name: str) -> JointPrior | None:
+    """The prior of 'none' (None), 'pose', 'gmm:FILE' or 'vposer:FILE'.
+
+    UsageError for another name, UnavailableError for a missing file, InputError for one that is no such prior.
+    """
+    check_prior(name)
+    path = prior_file(name)
+    if path is None:
+        return default_prior() if name == "pose" else None
+    return read_mixture_prior(path) if name.startswith("gmm:") else read_vposer(path)
+
+
+@lru_cache(maxsize=1)
+def default_prior() -> JointPrior:
+    """This package's prior, in double precision."""
+    return pose_prior().double()

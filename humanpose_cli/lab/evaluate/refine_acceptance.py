@@ -1,0 +1,317 @@
+"""How well the silhouette decides what is kept of a refinement: risk against coverage, and the rule's constant.
+
+Every track is refined without refusal, and its joint error is measured at shares of the way from the fit to the moved
+bodies. A rule (`refining.acceptance.AcceptanceOptions`) is then applied to the overlaps alone and compared with the
+errors, which it does not use. The curve shows, for a rising noise of the gain, the mean share that is kept (coverage),
+the change of the mean error, and the share of tracks that are harmed (`refine.HARM`): the risk of selective prediction
+(Geifman and El-Yaniv 2017). Beside it stands the same share kept of every track, which needs no silhouette. The
+constant is chosen on clips of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.refine import HARM, HARMED, RefineSelection, harmed, made_refiners, true_joints
+from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, Floats, InitialFits, MatchedRows
+from humanpose_cli.lab.evaluate.report import (
+    Cell,
+    Report,
+    Summary,
+    Table,
+    difference_of_groups,
+    plot_risk_coverage,
+    summarise,
+)
+from humanpose_cli.refining.acceptance import accepted_share
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.options import AcceptanceOptions
+from humanpose_cli.refining.refiner import Alignment
+
+SHARES = np.linspace(0, 1, 11)
+"""Of the way from the fit to the moved bodies, at which errors are measured; between them they are interpolated."""
+MAX_HARMED = 0.05
+"""Of the tracks at most so many may be harmed by the constants that are chosen."""
+NOISES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""Noises of the gain that are tried."""
+_PLOT = "acceptance.png"
+
+
+@dataclass(frozen=True, eq=False)
+class StudiedTrack:
+    """A track of a fit that was refined without refusal.
+
+    cell      base and setting
+    frames    (R,) of its rows; overlaps (R, 3) as in `Alignment`
+    matched   (M,) of these rows whose person is known, and their joint errors (M, 11) in metres at `SHARES`
+    """
+
+    cell: str
+    clip: str
+    frames: NDArray[np.integer]
+    overlaps: Floats
+    matched: NDArray[np.integer]
+    errors: Floats
+
+
+class TrackOutcome(NamedTuple):
+    """Of T tracks under a rule: joint errors before and after in metres, and the mean share that is kept."""
+
+    before: Floats
+    after: Floats
+    kept: Floats
+
+
+Rule = AcceptanceOptions | float
+"""How much is kept; a number: that share of every track."""
+
+
+def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> TrackOutcome:
+    """What a rule makes of tracks."""
+    rows = []
+    for track in tracks:
+        if isinstance(rule, AcceptanceOptions):
+            share = accepted_share(track.frames, track.overlaps, rule)
+        else:
+            share = np.full(len(track.frames), rule)
+        after = [np.interp(share[row], SHARES, errors) for row, errors in zip(track.matched, track.errors, strict=True)]
+        rows.append((track.errors[:, 0].mean(), np.mean(after), share[track.matched].mean()))
+    return TrackOutcome(*(np.array(column, np.float64) for column in np.array(rows).reshape(-1, 3).T))
+
+
+def study_tracks(
+    selection: PeopleSelection,
+    chosen: RefineSelection,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    threads: int | None,
+) -> list[StudiedTrack]:
+    """Every track of every initial fit and setting."""
+    people = replace(selection, limit=0).people("joints")
+    initial = InitialFits.of(people, chosen.base, chosen.predictions, selection.limit)
+    found: list[StudiedTrack] = []
+    with ExitStack() as stack:
+        refiners, _ = made_refiners(people, chosen, stack, threads, device)
+        for clip, base, fit, matched in initial.each(device, threads, progress, stop):
+            for setting, refiner in refiners.items():
+                aligned = refiner.align(fit, FitFrames.of(fit, clip.images), body=people.body)
+                found += _tracks(f"{base}: {setting}", people, clip, fit, matched, aligned)
+    if not found:
+        raise InputError(selection.data, "shows no person that the detector finds", remedy="choose another split")
+    return found
+
+
+def _tracks(
+    cell: str, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matched: MatchedRows, aligned: Alignment
+) -> list[StudiedTrack]:
+    """Those of a fit in which somebody is known."""
+    true = true_joints(people, clip.people[matched.clip])
+    errors = np.full((len(fit), len(SHARES)), np.nan)
+    for column, share in enumerate(SHARES):
+        joints = aligned.at(np.full(len(fit), share), people.body).joints3d[matched.fit].astype(np.float64)
+        away = (joints - joints[:, :1]) - (true - true[:, :1])
+        errors[matched.fit, column] = np.linalg.norm(away, axis=-1).mean(1)
+    tracks = []
+    for track in fit.tracks:
+        rows = fit.rows_of(track)
+        rows_matched = np.flatnonzero(np.isfinite(errors[rows, 0]))
+        if len(rows_matched):
+            frames, overlaps = fit.frame_index[rows], aligned.overlaps[rows]
+            tracks.append(StudiedTrack(cell, clip.name, frames, overlaps, rows_matched, errors[rows[rows_matched]]))
+    return tracks
+
+
+def mean_change(tracks: Sequence[StudiedTrack], result: TrackOutcome) -> float:
+    """Change of the mean error as a share of it, averaged over cells: each initial fit counts alike."""
+    cells = np.array([track.cell for track in tracks])
+    of_cells = [cells == cell for cell in np.unique(cells)]
+    return float(np.mean([result.after[one].mean() / result.before[one].mean() - 1 for one in of_cells]))
+
+
+def calibrated(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> AcceptanceOptions:
+    """The rule with the noise of the gain that lowers the mean error most while at most `MAX_HARMED` of the tracks are
+    harmed; where none does, with the one that harms fewest.
+    """
+
+    def cost(candidate: AcceptanceOptions) -> tuple[float, float]:
+        result = outcome(tracks, candidate)
+        excess = np.mean(harmed(result.before, result.after)) - MAX_HARMED
+        return max(float(excess), 0), mean_change(tracks, result)
+
+    return min((replace(rule, gain_noise=noise) for noise in NOISES), key=cost)
+
+
+def evaluate_acceptance(
+    selection: PeopleSelection,
+    calibration: PeopleSelection | None,
+    chosen: RefineSelection,
+    device: str,
+    folder: Path,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    threads: int | None = None,
+) -> Report:
+    """The risk-coverage curve of the rule on the clips of `selection`, and its constant chosen on other clips.
+
+    chosen       without a prior: pose; without `keypoints`: with them
+    calibration  other clips, on which the constant is chosen; None: it is not
+    folder       of the plot
+    UsageError where both are the same clips.
+    """
+    chosen = replace(chosen, prior=chosen.prior or "pose", keypoints=chosen.keypoints is not False)
+    rules: dict[str, Rule] = {"everything kept": 1.0, "present rule": AcceptanceOptions()}
+    tables: list[Table] = []
+    facts = {**selection.facts(), "harm": f"joint error {HARM:.0%} larger"}
+    if calibration is not None:
+        if len({open_cache(each.data).header.content_digest for each in (selection, calibration)}) == 1:
+            raise UsageError("calibration", "has the clips that are evaluated", remedy="clips made with another seed")
+        if chosen.predictions is not None:
+            raise UsageError("calibration", "has no predictions", remedy="leave out `predictions`")
+        first = part_of(progress, 0, 0.5)
+        others = study_tracks(calibration, chosen, device, first, stop, threads)
+        rules["calibrated rule"] = calibrated(others, AcceptanceOptions())
+        tables.append(_rule_table("calibration", "On the calibration's clips", others, rules))
+        facts["calibration"] = f"{calibration.facts()['data']}, {_counts(others)}"
+        progress = part_of(progress, 0.5, 1)
+    tracks = study_tracks(selection, chosen, device, progress, stop, threads)
+    facts["clips"] = _counts(tracks)
+    curve = risk_coverage(tracks)
+    marks = {name: _point(tracks, each) for name, each in rules.items() if isinstance(each, AcceptanceOptions)}
+    plot_risk_coverage(folder / _PLOT, curve, marks)
+    tables = [
+        _rule_table("acceptance", "On the evaluated clips", tracks, rules),
+        *tables,
+        _curve_table(curve),
+        *_cell_tables(tracks, rules),
+    ]
+    text = (
+        "Mean share of the refinement that is kept against the change of the mean joint error, and against the share "
+        "of tracks that are harmed. Marks are the rules' constants."
+    )
+    plots = {_PLOT: text}
+    return Report("Acceptance of refinement", facts, _metrics(tracks, rules), tables, plots=plots)
+
+
+_SUFFIXES = {"everything kept": "_everything", "present rule": "", "calibrated rule": "_calibrated"}
+
+
+def _metrics(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> dict[str, Summary]:
+    """Before, and after each rule."""
+    found: dict[str, Summary] = {}
+    for name, rule in rules.items():
+        result = outcome(tracks, rule)
+        found[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after)
+        found[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after))
+        found["mpjpe_mm_before"] = summarise(1e3 * result.before)
+    return found
+
+
+class CurvePoint(NamedTuple):
+    """One rule: the mean share that is kept, the change of the mean error as a share of it, and the share of harmed
+    tracks.
+    """
+
+    rule: Rule
+    coverage: float
+    change: float
+    risk: float
+
+
+_EVERY, _UNIFORM = "all", "same share of every track"
+
+
+def risk_coverage(tracks: Sequence[StudiedTrack]) -> Mapping[str, list[CurvePoint]]:
+    """The curve of all cells, that without a silhouette, and that of each base; noises of the gain rise, and shares."""
+    bases = list(dict.fromkeys(track.cell.partition(":")[0] for track in tracks))
+    groups = {base: [track for track in tracks if track.cell.startswith(f"{base}:")] for base in bases}
+    rules = [AcceptanceOptions(gain_noise=noise) for noise in NOISES]
+    curves = {name: [_point(group, each) for each in rules] for name, group in {_EVERY: tracks, **groups}.items()}
+    return {**curves, _UNIFORM: [_point(tracks, float(share)) for share in SHARES]}
+
+
+def _point(tracks: Sequence[StudiedTrack], rule: Rule) -> CurvePoint:
+    result = outcome(tracks, rule)
+    worse = harmed(result.before, result.after)
+    return CurvePoint(rule, float(result.kept.mean()), mean_change(tracks, result), float(worse.mean()))
+
+
+def _counts(tracks: Sequence[StudiedTrack]) -> str:
+    """How many clips and tracks."""
+    clips = len({track.clip for track in tracks})
+    return f"{clips} clips, {len(tracks)} tracks of {len({track.cell for track in tracks})} cells"
+
+
+def _changes(tracks: Sequence[StudiedTrack], result: TrackOutcome) -> Summary:
+    """Change of the mean error in per cent, with an interval over clips."""
+    clips = np.array([track.clip for track in tracks])
+    groups = [[values[clips == clip] for clip in np.unique(clips)] for values in (result.after, result.before)]
+    return difference_of_groups(*groups).scaled(100 / float(result.before.mean()))
+
+
+def _row(tracks: Sequence[StudiedTrack], rule: Rule) -> list[Cell]:
+    result = outcome(tracks, rule)
+    change, worse = _changes(tracks, result), harmed(result.before, result.after)
+    share = summarise(worse).scaled(100)
+    best = np.array([track.errors.mean(0).min() for track in tracks])
+    return [
+        float(result.kept.mean()),
+        float(1e3 * result.before.mean()),
+        float(1e3 * result.after.mean()),
+        f"{change.value:+.1f} % ({change.low:+.1f} to {change.high:+.1f})",
+        f"{share.value:.1f} % ({share.low:.1f} to {share.high:.1f})",
+        float(1e3 * best.mean()),
+    ]
+
+
+_ROW = ("kept", "before mm", "after mm", "mpjpe changes by", HARMED, "best mm")
+_ROW_DIGITS = (2, 1, 1, 0, 0, 1)
+_ROW_NOTE = (
+    "Intervals of the change are over clips. The last column is the error at each track's best share of the way, which "
+    "needs the truth."
+)
+
+
+def _rule_table(name: str, title: str, tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> Table:
+    rows: list[list[Cell]] = [
+        [label, rule.gain_noise if isinstance(rule, AcceptanceOptions) else None, *_row(tracks, rule)]
+        for label, rule in rules.items()
+    ]
+    columns, digits = ("rule", "noise of the gain", *_ROW), (0, 2, *_ROW_DIGITS)
+    return Table(name, title, columns, rows, digits, (f"{_counts(tracks)}. {_ROW_NOTE}",))
+
+
+def _cell_tables(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> list[Table]:
+    """A table for each cell."""
+    tables = []
+    for cell in dict.fromkeys(track.cell for track in tracks):
+        chosen = [track for track in tracks if track.cell == cell]
+        rows: list[list[Cell]] = [[label, *_row(chosen, rule)] for label, rule in rules.items()]
+        name = "acceptance-" + "".join(c if c.isalnum() else "-" for c in cell)
+        tables.append(Table(name, f"From {cell}", ("rule", *_ROW), rows, (0, *_ROW_DIGITS), (f"{_counts(chosen)}.",)))
+    return tables
+
+
+def _curve_table(curve: Mapping[str, Sequence[CurvePoint]]) -> Table:
+    """Each noise of the gain, and what the same mean share of every track would change."""
+    uniform = np.array([point[1:] for point in curve[_UNIFORM]])
+    rows: list[list[Cell]] = []
+    for noise, point in zip(NOISES, curve[_EVERY], strict=True):
+        alike = [np.interp(point.coverage, uniform[:, 0], uniform[:, column]) for column in (1, 2)]
+        rows.append([noise, point.coverage, *(100 * float(v) for v in (point.change, point.risk, *alike))])
+    columns = ("noise of the gain", "kept", "mpjpe changes by %", "tracks harmed %", "same share: mpjpe %", "harmed %")
+    text = "The change is averaged over initial fits, each of which counts alike. Last, the same share of every track."
+    return Table("risk-coverage", "Risk and coverage", columns, rows, (2, 2, 1, 1, 1, 1), (text,))

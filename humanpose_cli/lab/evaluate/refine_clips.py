@@ -1,0 +1,351 @@
+"""Clips with known people, and the initial fits that refinement is evaluated from.
+
+Bases are the keypoint fit, Neural Body Fitting's network, the truth with an estimator's errors
+(`lab.synthetic.renderer.imperfect_fit`), the truth with every joint turned a little, which refinement should leave
+alone, and the results of other programs. All but the latter are of the people that the detector finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.progress import Progress
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.fitting.registering import SurfacePointFile, surface_charts
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.io.fit_files import ROW_COLUMNS, FitRecord
+from humanpose_cli.io.inputs import Frame
+from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.evaluate.bodies import matched
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, cameras_of
+from humanpose_cli.lab.evaluate.predictions import records_from_files
+from humanpose_cli.lab.synthetic.renderer import imperfect_fit
+from humanpose_cli.refining.correspondences import ChartedPoints, SurfaceSource
+
+Base = Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08", "predictions"]
+"""`truth+A`: the truth with A radians of noise an axis at every joint, the same in all frames."""
+_SEED = 13
+_ENDS = SMPL24.indices(("left_hand", "right_hand", "left_foot", "right_foot"))
+
+Floats = NDArray[np.float64]
+Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedClip:
+    """T frames of one sequence, and R rows of known people in them.
+
+    rows    (T,) of the images in the cache; names of them
+    images  (T, H, W, 3) uint8; focal (T,) and centre (T, 2) pixels of their cameras
+    people  (R,) rows of the evaluated people; frame (R,); identity (R,) number of the person within the clip
+    masks   (R, H, W) bool, the pixels that show each; others (R, H, W) bool, those that show somebody else; or None
+    """
+
+    name: str
+    rows: NDArray[np.int64]
+    names: tuple[str, ...]
+    images: NDArray[np.uint8]
+    focal: Floats
+    centre: Floats
+    people: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    identity: NDArray[np.int64]
+    masks: NDArray[np.bool_] | None
+    others: NDArray[np.bool_] | None
+
+    def frames(self) -> Iterator[Frame]:
+        """As a fitter takes them, with their cameras."""
+        for number, (image, focal, (x, y)) in enumerate(zip(self.images, self.focal, self.centre, strict=True)):
+            yield Frame(number, self.names[number], image, float(focal), principal_point=(float(x), float(y)))
+
+
+def clip_names(people: EvaluatedPeople, limit: int) -> list[str]:
+    """The clips with evaluated people, at most `limit` (0: all) of them; InputError where there is none."""
+    cache = people.people.cache
+    images = {int(image) for image in people.people.images}
+    names = [name for name in cache.sequences if images.intersection(cache.sequence(name).tolist())]
+    if not names:
+        raise InputError(
+            cache.path,
+            "holds no sequences",
+            expected="clips",
+            remedy="make it with hpc preprocess synthetic --clips 16, or from a data set of videos",
+        )
+    names = sorted(names)
+    return [names[i] for i in spread_evenly(len(names), limit or len(names))]
+
+
+def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]:
+    """The sequences of which people are evaluated, by name; InputError where there are none.
+
+    limit  of them at most, spread evenly; 0 for all
+    """
+    cache = people.people.cache
+    for name in clip_names(people, limit):
+        rows = cache.sequence(name)
+        pixels = [cache.image(int(row)) for row in rows]
+        if len({image.shape for image in pixels}) > 1:
+            continue
+        at = {int(row): number for number, row in enumerate(rows)}
+        chosen = np.array([i for i, row in enumerate(people.people.images) if int(row) in at], np.int64)
+        frame = np.array([at[int(people.people.images[i])] for i in chosen], np.int64)
+        masks, others = _masks(people, chosen)
+        focal, centre = (tensor.double().numpy() for tensor in cameras_of(cache, np.asarray(rows)))
+        identity = _identities(people, chosen)
+        names = tuple(str(cache.images["name"][int(row)]) for row in rows)
+        images = np.stack(pixels)
+        yield EvaluatedClip(name, rows, names, images, focal, centre, chosen, frame, identity, masks, others)
+
+
+def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(R,) a number for each identity, or where it is not named, for each place among the image's people."""
+    table = people.people
+    names = table.column("identity")[rows] if "identity" in table.cache.people else np.full(len(rows), "")
+    keys = [str(name) or str(index) for name, index in zip(names, table.indices[rows], strict=True)]
+    return np.unique(keys, return_inverse=True)[1]
+
+
+def _masks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> tuple[Any, Any]:
+    """Pixels of each person and of others, from the map of persons or their own masks; None where both are missing."""
+    cache, masks, others = people.people.cache, [], []
+    for row in rows:
+        image, index = int(people.people.images[row]), int(people.people.indices[row])
+        persons = cache.map(image, "persons")
+        mask = cache.mask(int(people.people.rows[row])) if persons is None else None
+        if persons is None and mask is None:
+            return None, None
+        masks.append(persons == index + 1 if persons is not None else mask > 127)  # type: ignore[operator]
+        others.append((persons > 0) & (persons != index + 1) if persons is not None else np.zeros_like(masks[-1]))
+    return np.stack(masks), np.stack(others)
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedRows:
+    """M rows of a clip that a fit found: rows of the clip's people, and of the fit."""
+
+    clip: NDArray[np.int64]
+    fit: NDArray[np.int64]
+
+
+def match_people(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit) -> MatchedRows:
+    """Who is who, frame by frame, by the overlap of boxes."""
+    pairs: list[tuple[int, int]] = []
+    for frame in range(len(clip.images)):
+        true, found = np.flatnonzero(clip.frame == frame), fit.rows_for(frame)
+        boxes, size = people.boxes[clip.people[true]], clip.images.shape[2:0:-1]
+        pairs += [(int(true[a]), int(found[b])) for a, b in matched(boxes, list(fit.boxes[found]), size)]
+    rows = np.array(pairs, np.int64).reshape(-1, 2)
+    return MatchedRows(rows[:, 0], rows[:, 1])
+
+
+def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParams) -> Fit:
+    """The fit with other bodies in some rows; what was detected stays."""
+    changed: dict[str, Any] = {
+        name: np.array(getattr(fit, name)) for name in ("poses", "betas", "trans", "joints3d", "joints2d")
+    }
+    tensors = params.tensors()
+    with torch.no_grad():
+        joints = body.pose(tensors.rotations, tensors.betas, tensors.trans, vertices=False).joints.numpy()
+    frames = fit.frame_index[rows]
+    camera = Camera(fit.focal[frames], fit.principal_point[frames])
+    values = (params.poses, params.betas, params.trans, joints, camera.project(joints))
+    for name, value in zip(changed, values, strict=True):
+        changed[name][rows] = value
+    return replace(fit, **changed)
+
+
+def disturbed_truth(
+    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: MatchedRows, base: str, seed: int
+) -> Fit:
+    """The matched rows of a fit with the truth and the errors of a base: "noise", or "truth+A".
+
+    InputError where the truth is another body's.
+    """
+    people.require_one_model()
+    random = np.random.default_rng((_SEED, seed))
+    bodies, made = people.bodies, fit
+    for identity in np.unique(clip.identity[found.clip]):
+        chosen = np.flatnonzero(clip.identity[found.clip] == identity)
+        rows = clip.people[found.clip[chosen]]
+        rest = people.body.rest_joints(bodies.betas[rows])[:, SMPL24.index("pelvis")]
+        poses = matrix_to_axis_angle(bodies.rotations[rows]).flatten(1).numpy()
+        trans = (bodies.root[rows] - rest).numpy()
+        betas = bodies.betas[rows[0]].numpy()
+        if base == "noise":
+            focal = clip.focal[clip.frame[found.clip[chosen]]]
+            poses, betas, trans = imperfect_fit(random, poses, betas, trans, rest[0].numpy(), focal)
+        else:
+            poses = _turned(random, poses, float(base.removeprefix("truth+")))
+        params = BodyParams(poses, np.tile(betas, (len(rows), 1)), trans)
+        made = with_bodies(made, people.body, found.fit[chosen], params)
+    return made
+
+
+def _turned(random: np.random.Generator, poses: NDArray[np.float32], radians: float) -> NDArray[np.float32]:
+    """Poses (T, 72) with every joint that moves others turned, the pelvis by a third; alike in all frames."""
+    noise = radians * random.standard_normal((len(SMPL24), 3))
+    noise[list(_ENDS)] = 0
+    noise[SMPL24.index("pelvis")] /= 3
+    turned = Rotation.from_rotvec(poses.reshape(-1, 3)) * Rotation.from_rotvec(np.tile(noise, (len(poses), 1)))
+    return turned.as_rotvec().reshape(len(poses), -1).astype(np.float32)
+
+
+def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: Path) -> Fit:
+    """The clip's people in fits that are there already, with the cameras of these. Tracks are those of the fits;
+    people of single images have a track each.
+
+    about  row of an image → its fit and rows there; read from `predictions`
+
+    InputError where images have another size there.
+    """
+    count = len(clip.rows)
+    size = np.tile(np.array(clip.images.shape[2:0:-1]), (count, 1))
+    frames = {"focal": clip.focal.copy(), "principal_point": clip.centre.copy()}
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in ROW_COLUMNS}
+    tracks: dict[tuple[int, int], int] = {}
+    rate = 0.0
+    for frame, image in enumerate(clip.rows.tolist()):
+        record, rows = about(image) or (None, np.zeros(0, int))
+        if record is None or not len(rows):
+            continue
+        index, rate = int(record.frame_index[rows[0]]), record.frame_rate
+        if tuple(record.image_size[index]) != tuple(size[frame]):
+            got, expected = (" × ".join(map(str, one)) for one in (record.image_size[index], size[frame]))
+            raise InputError(predictions, f"has another size of {clip.names[frame]}", expected=expected, got=got)
+        for name in frames:
+            frames[name][frame] = getattr(record, name)[index]
+        keys = [(id(record), int(track)) for track in record.track_id[rows]]
+        found = {name: getattr(record, name)[rows] for name in ROW_COLUMNS}
+        found["track_id"] = np.array([tracks.setdefault(key, len(tracks)) for key in keys])
+        found["frame_index"] = np.full(len(rows), frame)
+        for name, values in found.items():
+            columns[name].append(values)
+    empty = Fit.empty(list(clip.names), size.tolist(), clip.focal.tolist())
+    if not tracks:
+        return replace(empty, model=body, body=body.name)
+    joined = {name: np.concatenate(values) for name, values in columns.items()}
+    order = np.lexsort((joined["frame_index"], joined["track_id"]))
+    joined = {name: values[order] for name, values in joined.items()}
+    fixed: dict[str, Any] = {
+        name: getattr(empty, name) for name in ("frame_names", "shot_id", "image_size", "world_to_camera")
+    }
+    made = Fit.build(**fixed, **(frames | joined), frame_rate=rate, body=body.name)
+    return replace(made, model=body)
+
+
+@dataclass(frozen=True)
+class InitialFits:
+    """The initial fits of clips.
+
+    bases  of them; without predictions all that the body allows
+    predictions  a file or folder of fits, which is the only base then
+    limit  clips at most; 0 for all
+    """
+
+    people: EvaluatedPeople
+    bases: tuple[Base, ...]
+    limit: int
+    predictions: Path | None = None
+
+    @classmethod
+    def of(cls, people: EvaluatedPeople, base: Base | None, predictions: Path | None, limit: int) -> InitialFits:
+        """Those of a base, or of all that there are. UsageError for a base that does not go with the predictions."""
+        if (base == "predictions") != (predictions is not None) and not (base is None and predictions):
+            raise UsageError("base", "does not go together with `predictions`", got=str(base))
+        if predictions is not None:
+            return cls(people, ("predictions",), limit, predictions)
+        bases: list[Base] = [name for name in get_args(Base) if name != "predictions"]
+        if people.body_name != "default":
+            bases.remove("nbf")
+        return cls(people, (base,) if base else tuple(bases), limit)
+
+    def each(
+        self, device: str, threads: int | None, progress: Progress, stop: Callable[[], bool]
+    ) -> Iterator[tuple[EvaluatedClip, Base, Fit, MatchedRows]]:
+        """Every clip with each of its initial fits that finds a person."""
+        people, methods = self.people, self._methods
+        with ExitStack() as stack:
+            fitters = {
+                method: stack.enter_context(
+                    Fitter(FitOptions(people.body_name, method=method), device=device, threads=threads)
+                )
+                for method in methods
+            }
+            if self.predictions is not None:
+                about = records_from_files(self.predictions, people.people.cache, people.body)
+            count = len(clip_names(people, self.limit))
+            for number, clip in enumerate(clips_of(people, self.limit), 1):
+                fits: dict[str, Fit] = {}
+                for name, fitter in fitters.items():
+                    fits[name] = fitter.fit_sequence(clip.frames(), frame_count=len(clip.images))
+                if self.predictions is not None:
+                    fits["predictions"] = predicted_fit(clip, people.body, about, self.predictions)
+                found = {name: match_people(people, clip, fit) for name, fit in fits.items()}
+                for base in self.bases:
+                    if base not in fits:
+                        fits[base] = disturbed_truth(people, clip, fits["keypoints"], found["keypoints"], base, number)
+                        found[base] = found["keypoints"]
+                for base in self.bases:
+                    if len(found[base].fit):
+                        yield clip, base, fits[base], found[base]
+                    if stop():
+                        raise InterruptedRun()
+                progress(number, count, "clips")
+
+    @property
+    def _methods(self) -> Sequence[Literal["keypoints", "nbf"]]:
+        """What is fitted: the disturbed truth stands on keypoint fits."""
+        if self.predictions is not None:
+            return ()
+        return ("keypoints", "nbf") if "nbf" in self.bases else ("keypoints",)
+
+
+def surface_source(people: EvaluatedPeople, densepose: Path | None, charts: Path | None) -> tuple[SurfaceSource, str]:
+    """Which pixels of a clip's frames show which vertices, and where that is known from: DensePose's output on the
+    cache's images, DensePose's maps in the cache, or else the maps of true vertices that rendered people have.
+
+    charts  DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture
+    InputError where nothing is known.
+    """
+    cache, body = people.people.cache, people.body
+    if densepose is not None:
+        return ChartedPoints(surface_charts(body, charts), SurfacePointFile(densepose).points), f"{densepose.name}"
+    maps = [name for name in ("densepose", "correspondence") if cache.labels.get(f"pictures/maps/{name}", 0)]
+    if "densepose" in maps:
+
+        def points(name: str, size: tuple[int, int]) -> NDArray[Any]:
+            values = cache.map(cache.find(name), "densepose")
+            if values is None:
+                return np.zeros((0, 5))
+            y, x = np.nonzero(values[..., 0])
+            found = values[y, x].astype(np.float64)
+            return np.column_stack((x + 0.5, y + 0.5, found[:, 0], found[:, 1:] / 255))
+
+        return ChartedPoints(surface_charts(body, charts), points), "DensePose's maps in the cache"
+    if not maps or body.name != "default":
+        raise InputError(cache.path, "knows no surface points", expected="DensePose's output", remedy="`densepose`")
+
+    def vertices(name: str, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
+        values = cache.map(cache.find(name), "correspondence")
+        if values is None:
+            return np.zeros((0, 2)), np.zeros(0, np.int64)
+        y, x = np.nonzero(values[..., 0])
+        return np.column_stack((x + 0.5, y + 0.5)), values[y, x, 0].astype(np.int64) - 1
+
+    return vertices, "the true vertices of the rendered pixels, more exact than any estimate"

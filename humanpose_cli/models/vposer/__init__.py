@@ -1,0 +1,1 @@
+"""VPoser's checkpoints as a pose prior."""

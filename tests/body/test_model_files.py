@@ -1,0 +1,35 @@
+"""Which file a pose prior is, and what is said where it is missing."""
+
+import pytest
+
+from humanpose_cli.body.model_files import check_prior, prior_file, prior_identity
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+
+
+@pytest.mark.parametrize("spec", ["gmm", "gmm:", "pose:x", "vposer", "smpl:x", ""])
+def test_other_names_are_refused(spec):
+    with pytest.raises(UsageError, match="prior: is not known, expected none, pose, gmm:FILE, vposer:FILE"):
+        check_prior(spec)
+
+
+def test_known_names_are_taken_and_need_no_file_yet():
+    for spec in ("none", "pose", "gmm:/nowhere/gmm_08.pkl", "vposer:C:/V02_05"):
+        check_prior(spec)
+
+
+def test_a_prior_counts_by_its_contents(tmp_path):
+    for name, content in (("a.pkl", b"1"), ("b.pkl", b"1"), ("c.pkl", b"2")):
+        (tmp_path / name).write_bytes(content)
+    same, again, other = (prior_identity(f"gmm:{tmp_path / name}") for name in ("a.pkl", "b.pkl", "c.pkl"))
+    assert same == again != other
+    assert same.startswith("gmm:")
+    assert (prior_identity("pose"), prior_file("none")) == ("pose", None)
+
+
+def test_missing_files_come_with_where_they_are_from(tmp_path):
+    with pytest.raises(UnavailableError, match=r"smplify\.is\.tue\.mpg\.de"):
+        prior_file(f"gmm:{tmp_path / 'gmm_08.pkl'}")
+    with pytest.raises(UnavailableError, match=r"smpl-x\.is\.tue\.mpg\.de and download VPoser v2\.0"):
+        prior_file(f"vposer:{tmp_path / 'V02_05'}")
+    with pytest.raises(InputError, match="holds no checkpoint of VPoser, expected snapshots"):
+        prior_file(f"vposer:{tmp_path}")
