@@ -180,7 +180,7 @@ class Refiner:
 
         frames    those of the fit, see `AnyFrames`
         body      of the fit, if it came from a file
-        textures  as `textures` returns them; None: made from the frames
+        textures  as `textures` returns them; None: made from the frames, anew in each round
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """

@@ -18,7 +18,7 @@ from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.people import split_people
 from humanpose_cli.lab.recipes.refiner import examples
 from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples, other_frames
-from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_segmenter
+from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_encoder
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, train
 from humanpose_cli.models.refiner.network import (
@@ -31,7 +31,8 @@ from humanpose_cli.networks.weights import find_weights, read_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 
 CPU = torch.device("cpu")
-TINY = RefinerTraining(DisplacementOptions(crop=32, width=4), learning_rate=3e-3, encoder="", visible=0.0, validation=4)
+SMALL = DisplacementOptions(crop=32, width=4, state=8, updates=2)
+TINY = RefinerTraining(SMALL, learning_rate=3e-3, encoder="", visible=0.0, validation=4)
 LOOP = TrainOptions(steps=4, batch_size=4, workers=0, average=0.5, clip=1.0, decay=1.0, validate_every=4, log_every=1)
 
 
@@ -169,7 +170,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(ca
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     result = train(recipe(cache), LOOP, whole, CPU)
     assert result.metrics["unmoved_percent"] > 0
-    assert set(result.metrics) > {"endpoint_percent", "hidden_percent", "sure_percent", "within_noise", "nearer"}
+    assert set(result.metrics) > {"endpoint_percent", "hidden_percent", "sure_percent", "overconfidence", "nearer"}
     assert list((whole / "samples").glob("*.png"))
     done = []
     first = train(recipe(cache), LOOP, parts, CPU, stop=lambda: len(done) >= 2, progress=lambda *a: done.append(a))
@@ -188,7 +189,7 @@ def test_both_encoders_begin_as_the_shipped_segmenters():
     network = DisplacementNetwork(DisplacementOptions(crop=32))
     path = find_weights("segmenter")
     tensors, _ = read_weights(path, "segmenter")
-    begin_with_segmenter(network, tensors, path)
+    begin_with_encoder(network, path)
     for encoder in (network.photo, network.rendering):
         kept = encoder.state_dict()
         torch.testing.assert_close(kept["layer2.0.conv1.weight"], tensors["backbone.layer2.0.conv1.weight"])
