@@ -202,7 +202,8 @@ class Refiner:
         if not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
             fit = _with_bodies(fit, body, _state(fit))
-        if textures is None and self.needs_textures:
+        baked = textures is None and self.needs_textures
+        if baked:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
         surface = SurfacePoints(body, self.options.points)
         rig = alignment_rig(body, surface.landmarks)
@@ -211,6 +212,8 @@ class Refiner:
             share = 0.5 / self.options.rounds
             start = 0.3 + share * (number - 1)
             reading = part_of(progress, start, start + 0.6 * share)
+            if baked and number > 1:  # under the bodies moved so far
+                textures = self.textures(moved, frames, body=body)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
             pulls = _keypoint_pulls(fit, rig, len(surface), self.options.weights.keypoint_noise)
             if self._surface is not None:
