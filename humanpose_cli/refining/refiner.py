@@ -3,8 +3,8 @@
 with Refiner() as refiner:
     refined = refiner.refine(fit, "clip.mp4")
 
-Frames are read again in passes and never kept: one for the textures, one a round to compare the rendering with the
-photograph, after which every track is solved, and one to decide what is kept.
+Frames are read again in passes and never kept: one a round for the textures, under the bodies moved so far, and one to
+compare the rendering with the photograph, after which every track is solved, and a last one to decide what is kept.
 """
 
 from __future__ import annotations
@@ -174,17 +174,20 @@ class Refiner:
         *,
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
+        rebake: bool = False,
         progress: Progress = no_progress,
     ) -> Fit:
         """The fit with every person moved onto the pixels if that aligns better; `options` report what was accepted.
 
         frames    those of the fit, see `AnyFrames`
         body      of the fit, if it came from a file
-        textures  as `textures` returns them; None: made from the frames, anew in each round
+        textures  as `textures` returns them; None: made from the frames
+        rebake    make given textures anew from the frames after the first round, as those are that are not given
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
-        return self.compared(*frames_of_fit(fit, frames), body=body, textures=textures, progress=progress)[1]
+        found = frames_of_fit(fit, frames)
+        return self.compared(*found, body=body, textures=textures, rebake=rebake, progress=progress)[1]
 
     def compared(
         self,
@@ -193,6 +196,7 @@ class Refiner:
         *,
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
+        rebake: bool = False,
         progress: Progress = no_progress,
     ) -> tuple[Fit, Fit]:
         """All bodies moved, and the part of that which `refine` keeps."""
@@ -202,8 +206,8 @@ class Refiner:
         if not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
             fit = _with_bodies(fit, body, _state(fit))
-        baked = textures is None and self.needs_textures
-        if baked:
+        rebake = self.needs_textures and (rebake or textures is None)
+        if textures is None and self.needs_textures:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
         surface = SurfacePoints(body, self.options.points)
         rig = alignment_rig(body, surface.landmarks)
@@ -212,7 +216,7 @@ class Refiner:
             share = 0.5 / self.options.rounds
             start = 0.3 + share * (number - 1)
             reading = part_of(progress, start, start + 0.6 * share)
-            if baked and number > 1:  # under the bodies moved so far
+            if rebake and number > 1:  # under the bodies moved so far
                 textures = self.textures(moved, frames, body=body)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
             pulls = _keypoint_pulls(fit, rig, len(surface), self.options.weights.keypoint_noise)
