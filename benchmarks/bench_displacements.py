@@ -6,7 +6,7 @@ textures come from other frames. Endpoint errors in per cent of the person's siz
 shows: mean over people, and mean over pixels by how far each way trusts them, with what their displacement is; the
 share of people who come nearer; milliseconds a person in crops of 384 pixels.
 
-    python benchmarks/bench_displacements.py [people [weights]]      default: 120, the shipped network if any
+    python benchmarks/bench_displacements.py [people [weights …]]      default: 120, the shipped network
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from humanpose_cli.lab.recipes.refiner.losses import endpoint_errors
 from humanpose_cli.lab.synthetic.generator import PROTOCOL, SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions, DisplacementPredictor
-from humanpose_cli.networks.weights import WEIGHTS, find_weights
+from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, NetworkCorrespondence
 
 SIZE, SEED = 384, 2026  # pixels of `RefineOptions`' crops
@@ -98,11 +98,11 @@ def measure(name: str, way: Correspondence | None, drawn: Sequence[DrawnFit]) ->
 
 def main(arguments: Sequence[str]) -> None:
     count = int(arguments[0]) if arguments else 120
-    weights = arguments[1] if len(arguments) > 1 else MODEL if MODEL in WEIGHTS else None
+    weights = arguments[1:] or [MODEL]
     torch.set_num_threads(1)
     ways: dict[str, Correspondence | None] = {"unmoved": None, "flow": FlowCorrespondence()}
-    if weights is not None:
-        ways["network"] = NetworkCorrespondence(DisplacementPredictor.load(find_weights(weights)))
+    for name in weights:
+        ways[f"network {Path(name).name}"] = NetworkCorrespondence(DisplacementPredictor.load(find_weights(name)))
     for start, drawn in examples(count).items():
         for name, way in ways.items():
             print(json.dumps({"fits": start, **measure(name, way, drawn)}), flush=True)

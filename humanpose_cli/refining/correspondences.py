@@ -48,7 +48,7 @@ class Correspondence(Protocol):
         """Displacements of N renderings; photos (N, 3, S, S) float32, 0…1."""
 
 
-_DEVIATION = 0.01  # of the crop's side: standard deviation that the network claims at which a pixel is half trusted
+_DEVIATION = 0.01732  # of the crop's side: standard deviation that the network claims at which a pixel is half trusted
 _BACK = 1.0  # pixels: forward and backward flow that differ by this are half trusted
 _COLOUR = 0.1  # difference of colours 0…1 at which a match is half trusted
 _GRADIENT = 0.02  # change of brightness a pixel from which a point can be told from its neighbours

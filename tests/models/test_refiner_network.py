@@ -32,6 +32,7 @@ from humanpose_cli.models.refiner.network import (
     rendering_input,
     start_from,
 )
+from humanpose_cli.models.refiner.pyramid import PyramidNetwork
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 
@@ -211,6 +212,23 @@ def test_a_predictor_answers_in_the_pixels_of_the_crops_that_it_is_given(body):
         # Three updates by a quarter of a cell of eight pixels.
         torch.testing.assert_close(found.pixels, torch.full_like(found.pixels, 3 * 0.25 * 8 * factor))
         assert found.deviation[0, 0, 5, 5] == pytest.approx(deviation * factor)
+
+
+def test_weights_of_the_earlier_network_are_read(body, tmp_path):
+    options = {"crop": SIZE, "width": 4, "colours": False}
+    network = PyramidNetwork(DisplacementOptions(**options))
+    head = network.levels[-1].head
+    torch.nn.init.constant_(head.bias, 0.25)
+    file = tmp_path / "earlier.safetensors"
+    write_weights(file, network.state_dict(), WeightsHeader(MODEL, options))
+    predictor = DisplacementPredictor.load(file)
+    drawn = render_bodies(body, posed(body), [CAMERA.scaled(3)], 3 * SIZE)
+    found = predictor(drawn, torch.rand(1, 3, 3 * SIZE, 3 * SIZE))
+    # A quarter of a cell of two pixels; exp(0.25) cells are the scale b of errors, whose axes have the variance 3 b².
+    torch.testing.assert_close(found.pixels, torch.full_like(found.pixels, 2 * 0.25 * 3))
+    assert found.deviation[0, 0, 5, 5] == pytest.approx(3**0.5 * 2 * math.exp(0.25) * 3, rel=1e-4)
+    errors = np.random.default_rng(0).gamma(2, 1.0, 100_000) * np.exp(1j * np.linspace(0, 100, 100_000))
+    assert errors.real.std() == pytest.approx(3**0.5, rel=0.02)
 
 
 def mixture(error, weight, scale, narrow=0.7):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
+
+if TYPE_CHECKING:
+    from humanpose_cli.models.refiner.pyramid import PyramidNetwork
 
 MODEL = "refiner"
 """What weights files call it."""
@@ -330,7 +333,10 @@ class DisplacementPredictor:
     """
 
     def __init__(
-        self, network: DisplacementNetwork, device: torch.device | str = "cpu", precision: Precision = "auto"
+        self,
+        network: DisplacementNetwork | PyramidNetwork,
+        device: torch.device | str = "cpu",
+        precision: Precision = "auto",
     ) -> None:
         self.network, self.device = network.eval().requires_grad_(False).to(device), torch.device(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -341,8 +347,11 @@ class DisplacementPredictor:
         cls, path: Path, device: torch.device | str = "cpu", precision: Precision = "auto"
     ) -> DisplacementPredictor:
         """From a weights file. InputError for damage or another model."""
+        from humanpose_cli.models.refiner.pyramid import PyramidNetwork  # which needs this module
+
         tensors, header = read_weights(path, MODEL)
-        network = DisplacementNetwork(options_of(DisplacementOptions, header.config, path))
+        kind = DisplacementNetwork if "state" in header.config else PyramidNetwork
+        network = kind(options_of(DisplacementOptions, header.config, path))
         fill(network, tensors, path)
         return cls(network, device, precision)
 
