@@ -153,9 +153,9 @@ def test_pixels_of_a_cell_have_their_own_combinations():
     values = torch.arange(9.0).view(1, 1, 3, 3)
     logits = torch.full((1, 9, 2, 2, 3, 3), -40.0)
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        logits[0, 4 + row + column, row, column] = 40.0  # itself, its right neighbour twice, the lower left one
+        logits[0, 4 + 3 * row + column, row, column] = 40.0  # itself, right, below, below on the right
     enlarged = convexly_enlarged(values, logits.flatten(1, 3))
-    assert enlarged[0, 0, 2:4, 2:4].tolist() == [[4.0, 5.0], [5.0, 6.0]]
+    assert enlarged[0, 0, 2:4, 2:4].tolist() == [[4.0, 5.0], [7.0, 8.0]]
 
 
 @pytest.mark.parametrize("left_out", [(), ("texture",), ("depth",), ("normals",), ("colours",)])
