@@ -40,7 +40,8 @@ class ClipFitter:
 
     def __call__(self, number: int, samples: Sequence[Sample]) -> list[Sample]:
         """The samples of clip `number` with `fit_poses`, `fit_betas` and `fit_trans` of the people who are found."""
-        images = np.stack([decode_image(sample.image) for sample in samples])
+        decoded = (decode_image(sample.image) for sample in samples)
+        images = np.stack([image for image in decoded if image is not None])  # rendered ones are never damaged
         fitter = self._fitters[_METHODS[number % len(_METHODS)]]
         fit = fitter.fit_sequence(_frames(samples, images), frame_rate=samples[0].frame_rate, frame_count=len(samples))
         if number // len(_METHODS) % 2 and len(fit):
