@@ -31,7 +31,8 @@ from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, DrawnFit, Refin
 from humanpose_cli.lab.recipes.refiner.losses import endpoint_errors
 from humanpose_cli.lab.synthetic.generator import PROTOCOL, SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
-from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions, DisplacementPredictor
+from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, NetworkCorrespondence
 

@@ -24,7 +24,7 @@ from humanpose_cli.body.texture import fill_smoothly
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.fitting.registering import SurfacePointFile, surface_charts
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, SurfaceCharts
-from humanpose_cli.models.refiner.network import DisplacementPredictor
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 Array = NDArray[Any]

@@ -26,12 +26,12 @@ from humanpose_cli.models.refiner.network import (
     DisplacementMixture,
     DisplacementNetwork,
     DisplacementOptions,
-    DisplacementPredictor,
     convexly_enlarged,
     fetched,
     rendering_input,
     start_from,
 )
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.models.refiner.pyramid import PyramidNetwork
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.rendering.body_maps import render_bodies

@@ -12,7 +12,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.tracks import FrameCamera
-from humanpose_cli.models.refiner.network import DisplacementPredictor
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, shipped_weights

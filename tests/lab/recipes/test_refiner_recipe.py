@@ -21,13 +21,8 @@ from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmenta
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_encoder
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, train
-from humanpose_cli.models.refiner.network import (
-    MODEL,
-    DisplacementNetwork,
-    DisplacementOptions,
-    DisplacementPredictor,
-    fetched,
-)
+from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions, fetched
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_weights, write_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 

@@ -311,12 +311,12 @@ def other_frames(people: People) -> list[NDArray[np.int64]]:
 
 
 def _is_fitted(example: Example) -> bool:
-    """Whether the cache has a fit of the person that is not their label, as it is where labels are fits."""
+    """Whether the cache has a fit of the person beside their label; where labels are fits, both are the same."""
     person = example.person
     columns = (person.fit_poses, person.fit_betas, person.fit_trans)
-    known = all(column is not None and bool(np.isfinite(column).all()) for column in columns)
+    fitted = all(column is not None and bool(np.isfinite(column).all()) for column in columns)
     labels = (person.poses, person.betas, person.trans)
-    return known and not all(np.array_equal(*pair) for pair in zip(columns, labels, strict=True))  # type: ignore[arg-type]
+    return fitted and not all(np.array_equal(*pair) for pair in zip(columns, labels, strict=True))  # type: ignore[arg-type]
 
 
 def _identity_crop(size: int) -> Crop:
