@@ -1,11 +1,12 @@
 """Where a rendered, imperfect fit lies in the photograph: the displacement network against dense optical flow.
 
-Synthetic people of held-out identities, clothes and activities in clips of four frames; fits err as estimators do, and
+Synthetic people of held-out identities, clothes and activities in clips of four frames, under fits of `hpc fit` (by
+turns of its methods keypoints and nbf, half of them refined once) and under imitations of an estimator's errors;
 textures come from other frames. Endpoint errors in per cent of the person's size over the points that the photograph
 shows: mean over people, and mean over pixels by how far each way trusts them, with what their displacement is; the
 share of people who come nearer; milliseconds a person in crops of 384 pixels.
 
-    python benchmarks/bench_displacements.py [people [weights]]      default: 120, the shipped network if any
+    python benchmarks/bench_displacements.py [people [weights …]]      default: 120, the shipped network
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +27,43 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.recipes.people import people_in, visible_people
-from humanpose_cli.lab.recipes.refiner.examples import DrawnFit, RefinerExamples
+from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, DrawnFit, RefinerExamples
 from humanpose_cli.lab.recipes.refiner.losses import endpoint_errors
 from humanpose_cli.lab.synthetic.generator import PROTOCOL, SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
-from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions, DisplacementPredictor
-from humanpose_cli.networks.weights import WEIGHTS, find_weights
+from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
+from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, NetworkCorrespondence
 
 SIZE, SEED = 384, 2026  # pixels of `RefineOptions`' crops
 
 
-def examples(count: int) -> Iterator[DrawnFit]:
-    """People who are at least half visible."""
+def examples(count: int) -> dict[str, list[DrawnFit]]:
+    """The same people, who are at least half visible and fitted, under both kinds of fits."""
     options = SyntheticOptions(
-        2 * count, size=320, structure="clips", clip_length=4, frame_rate=1.5, seed=SEED, validation=0, test=1
+        3 * count,
+        size=320,
+        structure="clips",
+        clip_length=4,
+        frame_rate=1.5,
+        seed=SEED,
+        validation=0,
+        test=1,
+        imperfect_fits=True,
     )
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
         build_cache(SyntheticSource(options), cache)
         people = visible_people(people_in(cache, ("poses", "box"), PROTOCOL, "test"), 0.5)
-        make = RefinerExamples(people, [default_body()], DisplacementOptions(crop=SIZE), texels=512)
-        for number in spread_evenly(len(people), count):
-            yield make.drawn_fit(number, np.random.default_rng((SEED, number)))
+        people = people.taken(np.isfinite(people.column("fit_poses")).all(1))
+        drawn = {}
+        for name, fitted in (("hpc fit", 1.0), ("imitated", 0.0)):
+            augmentation = replace(HELD_OUT, fitted=fitted)
+            make = RefinerExamples(people, [default_body()], DisplacementOptions(crop=SIZE), augmentation, texels=512)
+            numbers = spread_evenly(len(people), count)
+            drawn[name] = [make.drawn_fit(number, np.random.default_rng((SEED, number))) for number in numbers]
+    return drawn
 
 
 def measure(name: str, way: Correspondence | None, drawn: Sequence[DrawnFit]) -> dict[str, Any]:
@@ -83,14 +99,14 @@ def measure(name: str, way: Correspondence | None, drawn: Sequence[DrawnFit]) ->
 
 def main(arguments: Sequence[str]) -> None:
     count = int(arguments[0]) if arguments else 120
-    weights = arguments[1] if len(arguments) > 1 else MODEL if MODEL in WEIGHTS else None
+    weights = arguments[1:] or [MODEL]
     torch.set_num_threads(1)
-    drawn = list(examples(count))
     ways: dict[str, Correspondence | None] = {"unmoved": None, "flow": FlowCorrespondence()}
-    if weights is not None:
-        ways["network"] = NetworkCorrespondence(DisplacementPredictor.load(find_weights(weights)))
-    for name, way in ways.items():
-        print(json.dumps(measure(name, way, drawn)), flush=True)
+    for name in weights:
+        ways[f"network {Path(name).name}"] = NetworkCorrespondence(DisplacementPredictor.load(find_weights(name)))
+    for start, drawn in examples(count).items():
+        for name, way in ways.items():
+            print(json.dumps({"fits": start, **measure(name, way, drawn)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from humanpose_cli.body.texture import fill_smoothly
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.fitting.registering import SurfacePointFile, surface_charts
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, SurfaceCharts
-from humanpose_cli.models.refiner.network import DisplacementPredictor
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 Array = NDArray[Any]
@@ -48,7 +48,7 @@ class Correspondence(Protocol):
         """Displacements of N renderings; photos (N, 3, S, S) float32, 0…1."""
 
 
-_NOISE = 0.01  # of the crop's side: noise that the network claims at which a pixel is half trusted
+_DEVIATION = 0.01732  # of the crop's side: standard deviation that the network claims at which a pixel is half trusted
 _BACK = 1.0  # pixels: forward and backward flow that differ by this are half trusted
 _COLOUR = 0.1  # difference of colours 0…1 at which a match is half trusted
 _GRADIENT = 0.02  # change of brightness a pixel from which a point can be told from its neighbours
@@ -100,9 +100,9 @@ class NetworkCorrespondence:
         self._network = network
 
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
-        pixels, noise = self._network(rendering, photos)
-        half = _NOISE * photos.shape[-1]
-        return Displacements(pixels, rendering.mask.cpu() / (1 + (noise / half).square()))
+        pixels, deviation = self._network(rendering, photos)
+        half = _DEVIATION * photos.shape[-1]
+        return Displacements(pixels, rendering.mask.cpu() / (1 + (deviation / half).square()))
 
 
 def _without_person(photo: Array, drawn: Array) -> Array:

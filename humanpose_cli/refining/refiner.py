@@ -3,8 +3,8 @@
 with Refiner() as refiner:
     refined = refiner.refine(fit, "clip.mp4")
 
-Frames are read again in passes and never kept: one for the textures, one a round to compare the rendering with the
-photograph, after which every track is solved, and one to decide what is kept.
+Frames are read again in passes and never kept: one a round for the textures, under the bodies moved so far, and one to
+compare the rendering with the photograph, after which every track is solved, and a last one to decide what is kept.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from humanpose_cli.fitting.sequences import second_differences
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.models.refiner.network import DisplacementPredictor
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
@@ -207,6 +207,7 @@ class Refiner:
         *,
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
+        rebake: bool = False,
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
     ) -> Fit:
@@ -215,13 +216,14 @@ class Refiner:
         frames    those of the fit, see `AnyFrames`
         body      of the fit, if it came from a file
         textures  as `textures` returns them; None: made from the frames
+        rebake    make given textures anew from the frames after the first round, as those are that are not given
         on_displacements  receives those of the first round
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
         body, found = fit.body_model(body) if len(fit) else body, frames_of_fit(fit, frames)
-        aligned = self.align(*found, body=body, textures=textures, progress=progress, on_displacements=on_displacements)
-        return self.accept(aligned, body)
+        options: dict[str, Any] = {"textures": textures, "rebake": rebake, "on_displacements": on_displacements}
+        return self.accept(self.align(*found, body=body, progress=progress, **options), body)
 
     def align(
         self,
@@ -230,6 +232,7 @@ class Refiner:
         *,
         body: Body | None = None,
         textures: Mapping[int, NDArray[np.uint8]] | None = None,
+        rebake: bool = False,
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
     ) -> Alignment:
@@ -240,6 +243,7 @@ class Refiner:
         if not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
             fit = _with_bodies(fit, body, _state(fit))
+        rebake = self.needs_textures and (rebake or textures is None)
         if textures is None and self.needs_textures:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
         surface = SurfacePoints(body, self.options.points)
@@ -249,6 +253,8 @@ class Refiner:
             share = 0.5 / self.options.rounds
             start = 0.3 + share * (number - 1)
             reading = part_of(progress, start, start + 0.6 * share)
+            if rebake and number > 1:  # under the bodies moved so far
+                textures = self.textures(moved, frames, body=body)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
             noise = self.options.weights.keypoint_noise if self.options.with_keypoints else np.inf
             pulls = _keypoint_pulls(fit, rig, len(surface), noise)

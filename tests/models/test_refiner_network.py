@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import laplace
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
@@ -13,23 +14,31 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.recipes.refiner.examples import mirrored_rendering, true_displacements
-from humanpose_cli.lab.recipes.refiner.losses import displacement_loss, endpoint_errors, reduced
+from humanpose_cli.lab.recipes.refiner.losses import (
+    displacement_loss,
+    endpoint_errors,
+    nearer_share,
+    negative_log_likelihood,
+)
 from humanpose_cli.models.refiner.network import (
     MODEL,
-    DisplacementEstimate,
+    CostVolume,
+    DisplacementMixture,
     DisplacementNetwork,
     DisplacementOptions,
-    DisplacementPredictor,
+    convexly_enlarged,
     fetched,
     rendering_input,
     start_from,
 )
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
+from humanpose_cli.models.refiner.pyramid import PyramidNetwork
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 
 SIZE = 64
 CAMERA = Camera(110.0, (SIZE / 2, SIZE / 2), (SIZE, SIZE))
-SMALL = DisplacementOptions(crop=SIZE, width=4)
+SMALL = DisplacementOptions(crop=SIZE, width=4, state=8, updates=3)
 
 
 @pytest.fixture(scope="module")
@@ -99,59 +108,188 @@ def test_values_are_fetched_from_where_displacements_lead():
     torch.testing.assert_close(half[0, 0, 0, 0], image[0, 0, 1, :2].mean())
 
 
+def test_the_cost_volume_holds_the_products_of_all_pairs_and_their_means():
+    rendering, photo = torch.randn(2, 2, 6, 8, 4, dtype=torch.float64)
+    fine, coarse = CostVolume(rendering, photo, levels=2).levels
+    pairs = torch.einsum("bcij,bckl->bijkl", rendering, photo).float() / 6**0.5
+    torch.testing.assert_close(fine.view(2, 8, 4, 8, 4), pairs)
+    means = pairs.unflatten(3, (4, 2)).unflatten(5, (2, 2)).mean((4, 6))
+    torch.testing.assert_close(coarse.view(2, 8, 4, 4, 2), means)
+
+
+def test_products_are_looked_up_around_the_cells_that_displacements_lead_to():
+    rendering, photo = torch.randn(2, 1, 6, 8, 8)
+    volume = CostVolume(rendering, photo, levels=2)
+    moved = torch.zeros(1, 2, 8, 8)
+    moved[0, :, 3, 2] = torch.tensor([2.0, -1.0])
+    found = volume.around(moved, reach=1).unflatten(1, (2, 3, 3))  # level, row, column
+    pairs = torch.einsum("bcij,bckl->bijkl", rendering, photo)[0] / 6**0.5
+    # The cell in column 2 of row 3 looks at column 4 of row 2, one cell to each side.
+    torch.testing.assert_close(found[0, 0, :, :, 3, 2], pairs[3, 2, 1:4, 3:6])
+    torch.testing.assert_close(found[0, 0, :, :, 5, 5], pairs[5, 5, 4:7, 4:7])
+    assert not found[0, 0, 0, :, 0, 0].any(), "zero outside"
+    # The middle of that cell lies a quarter of a coarse cell beside, and a quarter below, the middle of a coarse one.
+    coarse = pairs[3, 2].unflatten(0, (4, 2)).unflatten(2, (4, 2)).mean((1, 3))
+    beside = 0.75 * coarse[:, 2] + 0.25 * coarse[:, 1]
+    assert found[0, 1, 1, 1, 3, 2] == pytest.approx(float(0.75 * beside[1] + 0.25 * beside[0]), abs=1e-5)
+
+
+def test_enlarged_values_are_convex_combinations_of_their_neighbours():
+    logits = 3 * torch.randn(2, 9 * 16, 5, 6)
+    constant = torch.full((2, 3, 5, 6), 2.5)
+    torch.testing.assert_close(convexly_enlarged(constant, logits), torch.full((2, 3, 20, 24), 2.5))
+    values = torch.randn(2, 3, 5, 6)
+    enlarged = convexly_enlarged(values, logits)
+    assert enlarged.max() <= values.max()
+    assert enlarged.min() >= values.min()
+    # All weight on the neighbour on the left: every pixel of a cell has its value, the first column its own.
+    left = torch.full((2, 9, 16, 5, 6), -40.0)
+    left[:, 3] = 40.0
+    shifted = convexly_enlarged(values, left.flatten(1, 2))[..., ::4, ::4]
+    torch.testing.assert_close(shifted, values[..., [0, 0, 1, 2, 3, 4]])
+
+
+def test_pixels_of_a_cell_have_their_own_combinations():
+    values = torch.arange(9.0).view(1, 1, 3, 3)
+    logits = torch.full((1, 9, 2, 2, 3, 3), -40.0)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        logits[0, 4 + 3 * row + column, row, column] = 40.0  # itself, right, below, below on the right
+    enlarged = convexly_enlarged(values, logits.flatten(1, 3))
+    assert enlarged[0, 0, 2:4, 2:4].tolist() == [[4.0, 5.0], [7.0, 8.0]]
+
+
 @pytest.mark.parametrize("left_out", [(), ("texture",), ("depth",), ("normals",), ("colours",)])
 def test_an_untrained_network_moves_nothing_whatever_it_sees(rendering, left_out):
-    options = DisplacementOptions(crop=SIZE, width=4, **dict.fromkeys(left_out, False))
-    seen = rendering_input(rendering, options)
-    assert seen.shape == (1, len(options.inputs), SIZE, SIZE)
-    assert not seen[:, :, 0].any(), "zero off the body"
-    found = DisplacementNetwork(options).eval()(torch.rand(1, 3, SIZE, SIZE), seen)
-    assert [tuple(e.pixels.shape) for e in found] == [(1, 2, s, s) for s in (4, 8, 16, 32)]
-    assert [tuple(e.noise.shape) for e in found] == [(1, 1, s, s) for s in (4, 8, 16, 32)]
-    assert not found[-1].pixels.any()
-    assert (found[-1].noise > 0).all()
+    options = replace(SMALL, **dict.fromkeys(left_out, False))
+    visible = rendering_input(rendering, options)
+    assert visible.shape == (1, len(options.inputs), SIZE, SIZE)
+    assert not visible[:, :, 0].any(), "zero off the body"
+    network = DisplacementNetwork(options).eval()
+    found = network(torch.rand(1, 3, SIZE, SIZE), visible)
+    assert len(found) == 3
+    for estimate in found:
+        assert estimate.pixels.shape == (1, 2, SIZE, SIZE)
+        assert estimate.logit.shape == estimate.scale.shape == (1, 1, SIZE, SIZE)
+        assert not estimate.pixels.any()
+        assert (estimate.deviation > 0).all()
+
+
+def disturbed_network(options):
+    """One that moves something although it has not learned."""
+    network = DisplacementNetwork(options).eval()
+    torch.nn.init.normal_(network.update.head[-1].weight, std=0.1)
+    return network
+
+
+def test_the_last_update_alone_is_the_last_of_all(rendering):
+    network, photo = disturbed_network(SMALL), torch.rand(1, 3, SIZE, SIZE)
+    with torch.no_grad():
+        both = [network(photo, rendering_input(rendering, SMALL), last=last)[-1] for last in (False, True)]
+    assert both[0].pixels.abs().max() > 0.01
+    torch.testing.assert_close(both[0][:3], both[1][:3])
+
+
+def test_every_part_of_the_network_learns(rendering):
+    network, photo = disturbed_network(SMALL).train(), torch.rand(2, 3, SIZE, SIZE)
+    found = network(photo, rendering_input(rendering, SMALL).expand(2, -1, -1, -1))
+    displacement_loss(found, torch.ones(2, 2, SIZE, SIZE), torch.ones(2, 1, SIZE, SIZE))[0].backward()
+    assert [name for name, values in network.named_parameters() if values.grad is None or not values.grad.any()] == []
 
 
 def test_a_predictor_answers_in_the_pixels_of_the_crops_that_it_is_given(body):
     torch.manual_seed(0)
     network = DisplacementNetwork(SMALL)
-    torch.nn.init.constant_(network.levels[-1].head.bias, 0.25)
+    torch.nn.init.constant_(network.update.head[-1].bias, 0.25)
     predictor = DisplacementPredictor(network)
+    narrow, wide = SIZE / 256, SIZE / 256 * math.exp(1.5 + 0.25)
+    weight = 1 / (1 + math.exp(-0.25))
+    deviation = math.sqrt(2 * (weight * narrow**2 + (1 - weight) * wide**2))
     for factor in (1, 3):
         camera = CAMERA.scaled(factor)
         drawn = render_bodies(body, posed(body), [camera], factor * SIZE)
         found = predictor(drawn, torch.rand(1, 3, factor * SIZE, factor * SIZE))
         assert found.pixels.shape == (1, 2, factor * SIZE, factor * SIZE)
-        torch.testing.assert_close(found.pixels, torch.full_like(found.pixels, 2 * 0.25 * factor))
-        assert found.noise[0, 0, 5, 5] == pytest.approx(2 * math.exp(0.25) * factor)
+        # Three updates by a quarter of a cell of eight pixels.
+        torch.testing.assert_close(found.pixels, torch.full_like(found.pixels, 3 * 0.25 * 8 * factor))
+        assert found.deviation[0, 0, 5, 5] == pytest.approx(deviation * factor)
 
 
-def test_the_loss_is_least_at_the_truth_with_the_noise_that_errors_have():
+def test_weights_of_the_earlier_network_are_read(body, tmp_path):
+    options = {"crop": SIZE, "width": 4, "colours": False}
+    network = PyramidNetwork(DisplacementOptions(**options))
+    head = network.levels[-1].head
+    torch.nn.init.constant_(head.bias, 0.25)
+    file = tmp_path / "earlier.safetensors"
+    write_weights(file, network.state_dict(), WeightsHeader(MODEL, options))
+    predictor = DisplacementPredictor.load(file)
+    drawn = render_bodies(body, posed(body), [CAMERA.scaled(3)], 3 * SIZE)
+    found = predictor(drawn, torch.rand(1, 3, 3 * SIZE, 3 * SIZE))
+    # A quarter of a cell of two pixels; exp(0.25) cells are the scale b of errors, whose axes have the variance 3 b².
+    torch.testing.assert_close(found.pixels, torch.full_like(found.pixels, 2 * 0.25 * 3))
+    assert found.deviation[0, 0, 5, 5] == pytest.approx(3**0.5 * 2 * math.exp(0.25) * 3, rel=1e-4)
+    errors = np.random.default_rng(0).gamma(2, 1.0, 100_000) * np.exp(1j * np.linspace(0, 100, 100_000))
+    assert errors.real.std() == pytest.approx(3**0.5, rel=0.02)
+
+
+def mixture(error, weight, scale, narrow=0.7):
+    full = torch.ones(len(error), 1, *error.shape[2:])
+    return DisplacementMixture(error, full * math.log(weight / (1 - weight)), full * scale, narrow)
+
+
+def test_the_likelihood_is_that_of_a_mixture_of_laplacians():
+    error = 4 * torch.randn(2, 2, 5, 6)
+    found = negative_log_likelihood(mixture(error, 0.3, 2.5), torch.zeros_like(error))
+    density = 0.3 * laplace.pdf(error, scale=0.7) + 0.7 * laplace.pdf(error, scale=2.5)
+    np.testing.assert_allclose(found, -np.log(density).sum(1, keepdims=True), rtol=1e-4)
+    far = negative_log_likelihood(mixture(error + 1e4, 0.3, 2.5), torch.zeros_like(error))
+    assert torch.isfinite(far).all()
+
+
+def test_deviation_and_nearer_share_are_those_of_samples():
     random = np.random.default_rng(0)
-    angle, distance = random.uniform(0, 2 * np.pi, (16, 64, 64)), random.gamma(2, 1.5, (16, 64, 64))
-    error = torch.from_numpy(np.stack((distance * np.cos(angle), distance * np.sin(angle)), 1)).float()
-    truth, weights = torch.zeros(16, 2, 64, 64), torch.ones(16, 1, 64, 64)
+    scales = np.where(random.random((8, 2, 64, 64)) < 0.3, 0.7, 2.5)
+    error = torch.from_numpy(random.laplace(0, scales)).float()
+    found = mixture(error, 0.3, 2.5)
+    assert error.std() == pytest.approx(float(found.deviation[0, 0, 0, 0]), rel=0.02)
+    truth = torch.zeros_like(error)
+    assert nearer_share(found, truth).mean() == pytest.approx(0.5, abs=0.01)
+    assert nearer_share(mixture(error, 0.3, 1.2), truth).mean() > 0.55
 
-    def loss(noise, offset=0.0):
-        full = DisplacementEstimate(error + offset, torch.full((16, 1, 64, 64), noise))
-        return displacement_loss([full] * 4, truth, weights)[2]
 
-    best = loss(1.5)  # |e| / b has Gamma(2, 1) for a Laplacian in the plane
-    assert all(best < loss(noise) for noise in (1.2, 1.9))
+def test_the_loss_is_least_at_the_truth_with_the_scale_that_errors_have():
+    error = torch.from_numpy(np.random.default_rng(0).laplace(0, 1.5, (16, 2, 64, 64))).float()
+    truth, weights = torch.zeros_like(error), torch.ones(16, 1, 64, 64)
+
+    def loss(scale, offset=0.0):
+        return displacement_loss([mixture(error + offset, 1e-6, scale)] * 2, truth, weights)[2]
+
+    best = loss(1.5)
+    assert all(best < loss(scale) for scale in (1.2, 1.9))
     assert best < loss(1.5, offset=1.0)
 
 
-def test_cells_have_the_weighted_mean_of_their_pixels():
-    truth = torch.tensor([[1.0, 3.0], [5.0, 100.0]])[None, None].repeat(1, 2, 1, 1)
-    weights = torch.tensor([[1.0, 1.0], [2.0, 0.0]])[None, None]
-    mean, weight = reduced(truth, weights, 2)
-    assert mean.flatten().tolist() == pytest.approx([3.5, 3.5])
-    assert weight.item() == 1
-    assert endpoint_errors(torch.zeros_like(truth), truth, weights).item() == pytest.approx(3.5 * math.sqrt(2))
+def test_later_updates_weigh_more_and_pixels_without_weight_nothing():
+    truth = torch.zeros(1, 2, 2, 2)
+    near, far = (mixture(torch.full_like(truth, error), 0.5, 2.0) for error in (0.5, 3.0))
+    weights = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+    of_near, of_far = (float(negative_log_likelihood(each, truth)[0, 0, 0, 0]) for each in (near, far))
+    total, distance, last = displacement_loss([far, near], truth, weights)
+    assert float(total) == pytest.approx(0.85 * of_far + of_near)
+    assert float(last) == pytest.approx(of_near)
+    assert float(distance) == pytest.approx(0.5 * math.sqrt(2))
+    elsewhere = mixture(torch.tensor([0.5, 9.0, 9.0, 9.0]).view(1, 1, 2, 2).expand(1, 2, 2, 2), 0.5, 2.0)
+    assert float(displacement_loss([elsewhere], truth, weights)[0]) == pytest.approx(of_near)
+
+
+def test_endpoint_errors_are_weighted_means_of_distances():
+    found = torch.tensor([[3.0, 9.0]]).view(1, 1, 1, 2) * torch.tensor([1.0, 4 / 3]).view(1, 2, 1, 1)
+    weights = torch.tensor([3.0, 1.0]).view(1, 1, 1, 2)
+    assert endpoint_errors(found, torch.zeros_like(found), weights).item() == pytest.approx((3 * 5 + 15) / 4)
+    assert endpoint_errors(found, found, 0 * weights).isnan().all()
 
 
 def test_options_that_cannot_be_are_refused():
-    with pytest.raises(UsageError, match="multiple of 16"):
+    with pytest.raises(UsageError, match="multiple of 32"):
         DisplacementOptions(crop=100)
     with pytest.raises(UsageError, match="width"):
         DisplacementOptions(width=0)
@@ -159,9 +297,7 @@ def test_options_that_cannot_be_are_refused():
 
 @pytest.mark.parametrize("left_out", ["texture", "depth", "normals", "colours"])
 def test_a_network_without_an_input_starts_as_the_whole_one_that_sees_zero_there(left_out, rendering, tmp_path):
-    whole, part = DisplacementNetwork(SMALL), DisplacementNetwork(replace(SMALL, **{left_out: False}))
-    for level in whole.levels:
-        torch.nn.init.normal_(level.head.weight)
+    whole, part = disturbed_network(SMALL), DisplacementNetwork(replace(SMALL, **{left_out: False}))
     file = tmp_path / "whole.safetensors"
     write_weights(file, whole.state_dict(), WeightsHeader(MODEL, asdict(SMALL)))
     for network in (whole, part):  # the file holds half precision
@@ -171,10 +307,10 @@ def test_a_network_without_an_input_starts_as_the_whole_one_that_sees_zero_there
     inputs[:, [name == left_out for name in SMALL.inputs]] = 0
     photo = torch.rand(1, 3, SIZE, SIZE, dtype=torch.float64)
     with torch.no_grad():
-        expected = whole.double().eval()(photo, inputs)[-1]
-        found = part.double().eval()(photo, rendering_input(rendering, part.options).double())[-1]
-    assert expected.pixels.abs().max() > 0.1
-    torch.testing.assert_close(found, expected)
+        expected = whole.double().eval()(photo, inputs)[-1].pixels
+        found = part.double().eval()(photo, rendering_input(rendering, part.options).double())[-1].pixels
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_start_of_another_network_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.tracks import FrameCamera
-from humanpose_cli.models.refiner.network import DisplacementPredictor
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.models.warp3d.generator import CropToRepose, Generator, Warp3d
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import WeightsHeader, shipped_weights
@@ -93,7 +93,7 @@ def test_displacements_are_alike_in_bfloat16():
     photo = torch.rand(1, 3, 64, 64)
     full, half = (DisplacementPredictor.load(path, precision=p)(drawn, photo) for p in ("full", "bfloat16"))
     assert half.pixels.dtype == torch.float32
-    assert 0 < unlike(full.noise.numpy(), half.noise.numpy()) < 0.2
+    assert 0 < unlike(full.deviation.numpy(), half.deviation.numpy()) < 0.2
 
 
 def test_results_tell_what_was_chosen():

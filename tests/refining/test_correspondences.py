@@ -46,9 +46,9 @@ def test_flow_finds_a_shift(body, vertices):
 @pytest.mark.slow
 def test_the_network_is_trusted_as_far_as_it_claims_to_know(body, vertices):
     here = drawn(body, vertices)
-    noise = torch.full((1, 1, SIZE, SIZE), 1e-3)
-    noise[..., : SIZE // 2, :] = 0.01 * SIZE  # half trusted
-    claimed = DisplacementEstimate(torch.randn(1, 2, SIZE, SIZE), noise)
+    deviation = torch.full((1, 1, SIZE, SIZE), 1e-3)
+    deviation[..., : SIZE // 2, :] = 0.01732 * SIZE  # half trusted
+    claimed = DisplacementEstimate(torch.randn(1, 2, SIZE, SIZE), deviation)
     found = NetworkCorrespondence(lambda rendering, photos: claimed)(here, torch.zeros(1, 3, SIZE, SIZE))
     assert found.pixels is claimed.pixels
     upper, lower = (found.confidence[..., half, :] for half in (slice(None, SIZE // 2), slice(SIZE // 2, None)))

@@ -96,6 +96,28 @@ def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
 
 
 @pytest.mark.slow
+def test_textures_are_made_anew_after_the_first_round_unless_they_are_given_to_stay(walk, masks, monkeypatch):
+    start, made = walk.off(), []
+    baked = Refiner.textures
+    monkeypatch.setattr(Refiner, "textures", lambda self, fit, *a, **k: made.append(fit) or baked(self, fit, *a, **k))
+    with Refiner(replace(QUICK, rounds=2)) as refiner:
+        frames = FitFrames.of(start, walk.frames)
+        refiner.align(start, frames)
+        assert len(made) == 2
+        assert made[0] is start
+        assert error(made[1], walk) < error(start, walk)
+        textures = baked(refiner, start, frames)
+        for rebake, times in ((False, 0), (True, 1)):
+            made.clear()
+            refiner.align(start, frames, textures=textures, rebake=rebake)
+            assert len(made) == times
+    with Refiner(replace(QUICK, correspondence="keypoints", rounds=2)) as refiner:
+        made.clear()
+        refiner.align(start, frames)
+        assert not made
+
+
+@pytest.mark.slow
 def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks, tmp_path):
     """IUV images of the true bodies, as DensePose writes them, read by name."""
     charts = texture_charts(walk.body)

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from humanpose_cli.body.body import Body, default_body
-from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
 from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
@@ -34,10 +32,12 @@ from humanpose_cli.lab.synthetic.renderer import (
     SceneRenderer,
     encoded_image,
     encoded_maps,
-    imperfect_fit,
     people_of_frame,
 )
-from humanpose_cli.lab.synthetic.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
+from humanpose_cli.lab.synthetic.scene import Actor, SceneDescription, SceneOptions, sample_scene
+
+if TYPE_CHECKING:
+    from humanpose_cli.lab.synthetic.fits import ClipFitter
 
 PROTOCOL = "synthetic"
 GROUPS_PER_IDENTITY = 6
@@ -103,13 +103,16 @@ class SyntheticSource:
         return "validation" if draw < self.options.test + self.options.validation else "train"
 
     def read(self, group: Group) -> Iterator[Sample]:
-        """The images of a group."""
+        """The images of a group, with fits of their people where the options want them."""
+        samples = self._samples(group)
+        yield from self._fitter(group.key, list(samples)) if self.options.imperfect_fits else samples
+
+    def _samples(self, group: Group) -> Iterator[Sample]:
         number: int = group.key
         split = self.split_of(number)
         random = self._random("scene", number)
         actors, names = self._cast(random, number, split)
         scene, renderer, looked_at = self._stage(random, actors)
-        fits = [self._imperfect(random, scene, person) for person in scene.people]
         view = scene.camera.view
         for frame in range(len(scene)):
             rendered = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
@@ -120,7 +123,7 @@ class SyntheticSource:
                 size=view.size,
                 focal=float(view.focal),
                 principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
-                people=[replace(p, **fits[role][frame]) for p, role in zip(people, indices, strict=True)],
+                people=people,
                 maps=encoded_maps(rendered, indices),
                 sequence="" if group.count == 1 else group.name,
                 frame=frame,
@@ -210,18 +213,6 @@ class SyntheticSource:
                 before -= 1
         raise AssertionError("every split has activities")
 
-    def _imperfect(
-        self, random: np.random.Generator, scene: SceneDescription, person: StagedPerson
-    ) -> list[dict[str, Any]]:
-        """Fields of `Person` with a fit of the person, frame by frame; none without `imperfect_fits`."""
-        if not self.options.imperfect_fits:
-            return [{}] * len(scene)
-        poses = matrix_to_axis_angle(person.rotations).flatten(1).numpy()
-        pelvis = self._body.rest_joints(person.betas[None])[0, SMPL24.index("pelvis")].numpy()
-        focal = np.full(len(poses), scene.camera.view.focal)
-        poses, betas, trans = imperfect_fit(random, poses, person.betas.numpy(), person.trans.numpy(), pelvis, focal)
-        return [{"fit_poses": p, "fit_betas": betas, "fit_trans": t} for p, t in zip(poses, trans, strict=True)]
-
     # What all groups share
 
     def _scene_options(self) -> SceneOptions:
@@ -243,6 +234,12 @@ class SyntheticSource:
     @cached_property
     def _banks(self) -> dict[str, PoseBank]:
         return {split: PoseBank(self.options.seed, split, self.options.motions) for split in ("train", "held_out")}
+
+    @cached_property
+    def _fitter(self) -> ClipFitter:
+        from humanpose_cli.lab.synthetic.fits import ClipFitter  # which needs the detector and the refiner
+
+        return ClipFitter()
 
     @cached_property
     def _images(self) -> ImageFolder | None:

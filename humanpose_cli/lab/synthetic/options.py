@@ -43,7 +43,9 @@ class SyntheticOptions(Options):
     )
     test: float = option(0.05, "Likewise.", minimum=0)
     imperfect_fits: bool = option(
-        False, "Add to each person a fit with the errors of an estimator, for training refinement."
+        False,
+        "Add to the people of clips fits of hpc fit, by turns of its methods keypoints and nbf, every second pair of "
+        "clips refined once: what refiner learns from.",
     )
     texture_size: int = option(512, "Side of a person's texture.", unit="texels", minimum=64, maximum=4096)
     in_front: float = option(0.3, "Probability of objects in front of people.", minimum=0, maximum=1)
@@ -53,6 +55,8 @@ class SyntheticOptions(Options):
         super().__post_init__()
         if self.structure == "clips" and not 2 <= self.clip_length <= _MAX_FRAMES:
             raise UsageError("clips", "is out of range", expected=f"2 to {_MAX_FRAMES}", got=str(self.clip_length))
+        if self.imperfect_fits and self.structure != "clips":
+            raise UsageError("imperfect_fits", "are of clips alone", got=f"structure {self.structure}", remedy="clips")
         if self.validation + self.test > 1:
             got = f"{self.validation} and {self.test}"
             raise UsageError("validation, test", "are out of range", expected="together 0 to 1", got=got)

@@ -1,48 +1,54 @@
 """The displacement network: a photograph and renderings of a fitted body → where each rendered pixel really lies.
 
 As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023) it sees the photograph and the body's
-textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one is ours.
-Photograph and renderings have an encoder each. From coarse to fine (1/16 to 1/2 of the crop), the photograph's features
-are fetched from where the displacements so far lead, compared with the rendering's, and the displacements corrected
-(PWC-Net, Sun et al. 2018). Every level also predicts its noise, for Laplacian errors.
+textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one is ours,
+of RAFT's family (Teed and Deng 2020). Photograph and renderings have an encoder each, at 1/8 of the crop. The products
+of all pairs of their features are computed once; a recurrent unit looks those up around where the displacements so far
+lead, and corrects the displacements. Full resolution comes from learned convex combinations of neighbouring cells.
+Errors are described by a mixture of two Laplacians, one of fixed and one of predicted scale (SEA-RAFT, Wang et al.
+2024, section 3.2), which gives each pixel a standard deviation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, interpolate, pad
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate, softplus, unfold
 
-from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
-from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
-from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 MODEL = "refiner"
 """What weights files call it."""
 
-_STRIDES = (16, 8, 4, 2)
-_REACH = (3, 3, 2, 0)  # cells around a pixel that are compared with it; 0 compares nothing
-_COMPARED = 16  # channels of compared features
+STRIDE = 8
+"""Pixels of the crop along a cell's side."""
+_LEVELS = 3  # of the cost volume, each half as fine as the one before
+_REACH = 3  # cells of a level around a position that are looked up
+_FETCHED = 32  # channels of the photograph's features at the position itself
+_NARROW = 1 / 256  # of the crop's side: the fixed scale of errors
 _METRES = 0.5  # of depth that the network sees as 1
 _CHANNELS = {"texture": 4, "mask": 1, "depth": 1, "normals": 3, "colours": 3}  # of `rendering_input`, in its order
-_NOISE = (-4.0, 4.0)  # bounds of the noise's logarithm, in cells of a level
+_MAX_LOG_SCALE = 5.0  # of the predicted scale over the fixed one
+_FIRST_LOG_SCALE = 1.5
 
 
 @dataclass(frozen=True)
 class DisplacementOptions(Options):
     """What the network is, and which renderings it takes; without one of them: the paper's ablation."""
 
-    crop: int = option(128, "Side of the crop, a multiple of 16.", unit="pixels", minimum=32)
+    crop: int = option(256, "Side of the crop, a multiple of 32.", unit="pixels", minimum=32)
     width: int = option(24, "Channels of both encoders' first stage; 24 is the shipped segmenter's.", minimum=4)
+    state: int = option(64, "Channels of the recurrent unit and of compared features.", minimum=8)
+    updates: int = option(5, "Corrections of the displacements.", minimum=1)
     texture: bool = option(True, "Take the textured rendering.")
     depth: bool = option(True, "Take the depth.")
     normals: bool = option(True, "Take the normals.")
@@ -50,8 +56,8 @@ class DisplacementOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crop % _STRIDES[0]:
-            raise UsageError("crop", "is out of range", expected=f"a multiple of {_STRIDES[0]}", got=str(self.crop))
+        if self.crop % (side := STRIDE << (_LEVELS - 1)):
+            raise UsageError("crop", "is out of range", expected=f"a multiple of {side}", got=str(self.crop))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -63,12 +69,44 @@ class DisplacementOptions(Options):
 class DisplacementEstimate(NamedTuple):
     """Of B crops, at one resolution.
 
-    pixels  (B, 2, h, w) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
-    noise   (B, 1, h, w) pixels of the crop: scale b of the error e, whose density is exp(−|e| / b) / (2π b²)
+    pixels     (B, 2, h, w) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
+    deviation  (B, 1, h, w) pixels of the crop: standard deviation of the error along an axis
     """
 
     pixels: Tensor
-    noise: Tensor
+    deviation: Tensor
+
+
+class DisplacementMixture(NamedTuple):
+    """Displacements of B crops, and how they err: along each axis the error e has the density
+    Σ w exp(−|e| / b) / (2 b) over two Laplacians of scales b and weights w.
+
+    pixels  (B, 2, h, w) as of `DisplacementEstimate`
+    logit   (B, 1, h, w) of the narrow Laplacian's weight
+    scale   (B, 1, h, w) pixels of the crop: of the other one
+    narrow  pixels of the crop: of the narrow one
+    """
+
+    pixels: Tensor
+    logit: Tensor
+    scale: Tensor
+    narrow: float
+
+    @property
+    def log_weights(self) -> tuple[Tensor, Tensor]:
+        """(B, 1, h, w) logarithms of the weights, the narrow Laplacian's first."""
+        return -softplus(-self.logit), -softplus(self.logit)
+
+    @property
+    def deviation(self) -> Tensor:
+        """(B, 1, h, w) pixels: a Laplacian of scale b has the variance 2 b²."""
+        weight = self.logit.sigmoid()
+        return (2 * (weight * self.narrow**2 + (1 - weight) * self.scale.square())).sqrt()
+
+    @property
+    def estimate(self) -> DisplacementEstimate:
+        """Displacements and deviations alone."""
+        return DisplacementEstimate(self.pixels, self.deviation)
 
 
 def photo_input(photos: Tensor) -> Tensor:
@@ -94,63 +132,59 @@ def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> T
 
 
 class _Encoder(ResNet):
-    """The first three stages of a ResNet-18: maps at 1/2, 1/4, 1/8 and 1/16."""
+    """The first three stages of a ResNet-18, whose last map is enlarged to the resolution of the one before.
+
+    features  channels of the result
+    """
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__(18, inputs=inputs, width=width, depth=3)
+        self.features = sum(self.channels[1:])
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Coarse first."""
-        stem = self.stem(image)
-        return [stem, *self.stages(stem)][::-1]
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, inputs, S, S) → (B, features, S / 8, S / 8)."""
+        _, fine, coarse = self.maps(image)
+        return torch.cat((fine, interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)), 1)
 
 
-def _compared(inputs: int) -> nn.Sequential:
+def _compared(inputs: int, outputs: int) -> nn.Sequential:
     """Features whose products measure how alike two positions are: of mean zero, or all would be alike."""
-    return nn.Sequential(nn.Conv2d(inputs, _COMPARED, 1, bias=False), nn.BatchNorm2d(_COMPARED, affine=False))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=False))
 
 
-class _Level(nn.Module):
-    """Corrects the displacements of the coarser level at one resolution.
+class CostVolume:
+    """Products of the features of every cell of the rendering with those of every cell of the photograph.
 
-    channels  of either encoder's map here; coarser  of the coarser level's state; width  of this level's
+    rendering, photo  (B, C, h, w)
+    levels  (B h w, 1, h / 2^l, w / 2^l) of each level l: means over cells of the photograph
     """
 
-    def __init__(self, channels: int, coarser: int, width: int, reach: int) -> None:
-        super().__init__()
-        self.reach = reach
-        compared = 0
-        if reach:
-            self.of_photo, self.of_rendering = _compared(channels), _compared(channels)
-            self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
-            compared = (2 * reach + 1) ** 2
-        inputs = 2 * channels + compared + (coarser + 3 if coarser else 0)
-        self.block = nn.Sequential(conv_norm_relu(inputs, width), conv_norm_relu(width, width))
-        self.head = nn.Conv2d(width, 3, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+    def __init__(self, rendering: Tensor, photo: Tensor, levels: int = _LEVELS) -> None:
+        count, channels, height, width = photo.shape
+        products = rendering.flatten(2).transpose(1, 2) @ photo.flatten(2)  # (B, h w, h w)
+        volume = (products.float() / channels**0.5).reshape(count * height * width, 1, height, width)
+        self.levels = [volume]
+        for _ in range(levels - 1):
+            self.levels.append(avg_pool2d(self.levels[-1], 2))
 
-    def forward(self, photo: Tensor, rendering: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """State (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level.
+    def around(self, displacements: Tensor, reach: int = _REACH) -> Tensor:
+        """(B, levels · (2 · reach + 1)², h, w): the products around the cells that displacements lead to, zero outside.
 
-        before  the coarser level's state and estimate
+        displacements  (B, 2, h, w) x, y in cells; of each level row by row
         """
-        shown = [photo, rendering]
-        start = None
-        if before is not None:
-            state, start = (
-                interpolate(value, size=photo.shape[-2:], mode="bilinear", align_corners=False) for value in before
-            )
-            start = torch.cat((2 * start[:, :2], start[:, 2:]), 1)  # a cell is half as large here
-            shown = [fetched(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
-        if self.reach:
-            shown.append(_correlation(self.of_photo(shown[0]), self.of_rendering(rendering), self.reach))
-        # The change of displacement and log noise from what the coarser level leads to.
-        state_here = self.block(torch.cat(shown, 1))
-        change = self.head(state_here).float()
-        if start is None:
-            return state_here, change
-        return state_here, torch.cat((start[:, :2] + change[:, :2], (start[:, 2:] + change[:, 2:]).clamp(*_NOISE)), 1)
+        count, _, height, width = displacements.shape
+        x = torch.arange(width, device=displacements.device) + 0.5 + displacements[:, 0]
+        y = torch.arange(height, device=displacements.device)[:, None] + 0.5 + displacements[:, 1]
+        middle = torch.stack((x, y), -1).view(-1, 1, 1, 2)  # (B h w, 1, 1, 2)
+        side = torch.arange(-reach, reach + 1, device=displacements.device, dtype=middle.dtype)
+        window = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)
+        found = []
+        for number, level in enumerate(self.levels):
+            size = middle.new_tensor([level.shape[-1], level.shape[-2]])
+            grid = (middle / 2**number + window) * (2 / size) - 1
+            products = grid_sample(level, grid, align_corners=False)
+            found.append(products.view(count, height, width, -1).movedim(-1, 1))
+        return torch.cat(found, 1)
 
 
 def fetched(image: Tensor, displacements: Tensor) -> Tensor:
@@ -164,45 +198,112 @@ def fetched(image: Tensor, displacements: Tensor) -> Tensor:
     return grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
 
 
-def _correlation(photo: Tensor, rendering: Tensor, reach: int) -> Tensor:
-    """(B, (2 · reach + 1)², h, w): mean products of features, the photograph's shifted row by row."""
-    height, width = photo.shape[-2:]
-    padded = pad(photo, (reach, reach, reach, reach))
-    side = range(2 * reach + 1)
-    shifted = (padded[..., y : y + height, x : x + width] for y in side for x in side)
-    return torch.stack([(part * rendering).mean(1) for part in shifted], 1)
+def convexly_enlarged(values: Tensor, logits: Tensor) -> Tensor:
+    """(B, C, f h, f w) of values (B, C, h, w): each pixel is a convex combination of the nine cells around its own.
+
+    logits  (B, 9 f², h, w) of the combinations' weights; beyond the border, cells repeat
+    """
+    count, channels, height, width = values.shape
+    factor = round((logits.shape[1] / 9) ** 0.5)
+    weights = logits.view(count, 1, 9, factor, factor, height, width).softmax(2)
+    padded = nn.functional.pad(values, (1, 1, 1, 1), mode="replicate")
+    cells = unfold(padded, 3).view(count, channels, 9, 1, 1, height, width)
+    found = (weights * cells).sum(2)  # (B, C, f, f, h, w)
+    return found.permute(0, 1, 4, 2, 5, 3).reshape(count, channels, factor * height, factor * width)
+
+
+class _Recurrent(nn.Module):
+    """A convolutional gated recurrent unit (Cho et al. 2014)."""
+
+    def __init__(self, inputs: int, state: int) -> None:
+        super().__init__()
+        self.gates = nn.Conv2d(state + inputs, 2 * state, 3, padding=1)
+        self.candidate = nn.Conv2d(state + inputs, state, 3, padding=1)
+
+    def forward(self, state: Tensor, shown: Tensor) -> Tensor:
+        """The next state (B, state, h, w)."""
+        update, reset = self.gates(torch.cat((state, shown), 1)).sigmoid().chunk(2, 1)
+        candidate = self.candidate(torch.cat((reset * state, shown), 1)).tanh()
+        return (1 - update) * state + update * candidate
+
+
+class _Update(nn.Module):
+    """Corrects displacements by what the cost volume has around them.
+
+    context  channels of what stays the same in all updates
+    """
+
+    def __init__(self, state: int, context: int) -> None:
+        super().__init__()
+        looked_up = _LEVELS * (2 * _REACH + 1) ** 2
+        self.costs = nn.Sequential(
+            nn.Conv2d(looked_up, state, 1), nn.ReLU(), nn.Conv2d(state, state, 3, padding=1), nn.ReLU()
+        )
+        self.moved = nn.Sequential(nn.Conv2d(4, state // 2, 3, padding=1), nn.ReLU())
+        self.joined = nn.Sequential(nn.Conv2d(state + state // 2 + _FETCHED, state, 3, padding=1), nn.ReLU())
+        self.recurrent = _Recurrent(state + context, state)
+        self.head = nn.Sequential(nn.Conv2d(state, state, 3, padding=1), nn.ReLU(), nn.Conv2d(state, 4, 3, padding=1))
+        nn.init.zeros_(self.head[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, state: Tensor, context: Tensor, costs: Tensor, photo: Tensor, before: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The next state, and the next x, y, logit and log scale (B, 4, h, w) float32, lengths in cells.
+
+        costs  around the displacements of `before` (B, 4, h, w); photo (B, _FETCHED, h, w) features there
+        """
+        kind = state.dtype
+        shown = (self.costs(costs.to(kind)), self.moved(before.to(kind)), photo.to(kind))
+        state = self.recurrent(state, torch.cat((self.joined(torch.cat(shown, 1)), context), 1))
+        change = self.head(state).float()
+        # Displacements add up; how they err is described anew each time.
+        return state, torch.cat((before[:, :2] + change[:, :2], change[:, 2:]), 1)
 
 
 class DisplacementNetwork(nn.Module):
-    """Photograph and renderings → displacements with their noise, at four resolutions."""
+    """Photograph and renderings → displacements and how they err, after each update."""
 
     def __init__(self, options: DisplacementOptions) -> None:
         super().__init__()
         self.options = options
-        width = options.width
-        self.photo, self.rendering = _Encoder(3, width), _Encoder(len(options.inputs), width)
-        widths = (4 * width, 2 * width, width, width)
-        states = (4 * width, 3 * width, 2 * width, width)
-        self.levels = nn.ModuleList(
-            _Level(*channels) for channels in zip(widths, (0, *states[:-1]), states, _REACH, strict=True)
+        state = options.state
+        self.photo, self.rendering = _Encoder(3, options.width), _Encoder(len(options.inputs), options.width)
+        features = self.photo.features
+        self.of_photo, self.of_rendering = (_compared(features, state) for _ in range(2))
+        self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
+        self.at_position = nn.Conv2d(features, _FETCHED, 1)
+        self.first = nn.Conv2d(features, 2 * state, 3, padding=1)  # state and context
+        self.update = _Update(state, state)
+        self.enlarging = nn.Sequential(
+            nn.Conv2d(state, state, 3, padding=1), nn.ReLU(), nn.Conv2d(state, 9 * STRIDE**2, 1)
         )
 
-    def forward(self, photo: Tensor, rendering: Tensor) -> list[DisplacementEstimate]:
-        """Of `photo_input` and `rendering_input`: estimates at 1/16, 1/8, 1/4 and 1/2 of the crop."""
-        before, found = None, []
-        maps = zip(self.levels, self.photo(photo), self.rendering(rendering), _STRIDES, strict=True)
-        for level, observed, drawn, stride in maps:
-            before = level(observed, drawn, before)
-            moved, noise = before[1].split((2, 1), 1)
-            found.append(DisplacementEstimate(stride * moved, stride * noise.clamp(*_NOISE).exp()))
-        return found
+    def forward(self, photo: Tensor, rendering: Tensor, *, last: bool = False) -> list[DisplacementMixture]:
+        """Of `photo_input` and `rendering_input` (B, ·, S, S): at full resolution after each update; `last`: after the
+        last one alone.
+        """
+        observed, drawn = self.photo(photo), self.rendering(rendering)
+        volume = CostVolume(self.of_rendering(drawn), self.of_photo(observed))
+        around = self.at_position(observed)
+        state, context = self.first(drawn).chunk(2, 1)
+        state, context = state.tanh(), context.relu()
+        found = torch.zeros(len(photo), 4, *state.shape[-2:], device=photo.device)
+        estimates = []
+        for number in range(1, self.options.updates + 1):
+            found = found.detach()  # each update learns from its own change (RAFT)
+            here = found[:, :2]
+            state, found = self.update(state, context, volume.around(here), fetched(around, here), found)
+            if not last or number == self.options.updates:
+                estimates.append(self._enlarged(found, self.enlarging(state).float()))
+        return estimates
 
-
-def at_full_size(estimate: DisplacementEstimate, size: int) -> DisplacementEstimate:
-    """The same displacements for every pixel of crops of `size` pixels a side, with the same unit."""
-    return DisplacementEstimate(
-        *(interpolate(values, size=(size, size), mode="bilinear", align_corners=False) for values in estimate)
-    )
+    def _enlarged(self, found: Tensor, logits: Tensor) -> DisplacementMixture:
+        """At the crop's resolution, in its pixels."""
+        pixels, logit, scale = convexly_enlarged(found, logits).split((2, 1, 1), 1)
+        narrow = _NARROW * self.options.crop
+        scale = narrow * (scale + _FIRST_LOG_SCALE).clamp(0, _MAX_LOG_SCALE).exp()
+        return DisplacementMixture(STRIDE * pixels, logit, scale, narrow)
 
 
 def start_from(network: DisplacementNetwork, path: Path) -> None:
@@ -218,56 +319,3 @@ def start_from(network: DisplacementNetwork, path: Path) -> None:
     if weight is not None and weight.shape[1:2] == (len(inputs),):
         tensors = {**tensors, first: weight[:, kept].contiguous()}
     fill(network, tensors, path)
-
-
-class DisplacementPredictor:
-    """A trained network; sees renderings and photographs of any size, each reduced to its own crop.
-
-    network  in evaluation mode, on `device`
-    """
-
-    def __init__(
-        self, network: DisplacementNetwork, device: torch.device | str = "cpu", precision: Precision = "auto"
-    ) -> None:
-        self.network, self.device = network.eval().requires_grad_(False).to(device), torch.device(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.precision = resolve_precision(precision, device)
-
-    @classmethod
-    def load(
-        cls, path: Path, device: torch.device | str = "cpu", precision: Precision = "auto"
-    ) -> DisplacementPredictor:
-        """From a weights file. InputError for damage or another model."""
-        tensors, header = read_weights(path, MODEL)
-        network = DisplacementNetwork(options_of(DisplacementOptions, header.config, path))
-        fill(network, tensors, path)
-        return cls(network, device, precision)
-
-    @torch.no_grad()
-    def __call__(self, rendering: BodyRendering, photos: Tensor) -> DisplacementEstimate:
-        """Of N bodies drawn in crops as `crop_of_body` lays them, and their photographs (N, 3, S, S), 0…1; on the CPU.
-
-        Pixels of the result are those of the given crops.
-        """
-        size, crop = rendering.mask.shape[-1], self.network.options.crop
-        drawn = rendering_input(_resized(rendering, crop), self.network.options)
-        photo = photo_input(interpolate(photos, size=(crop, crop), mode="area"))
-        inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (photo, drawn))
-        with computed_in(self.precision, self.device):
-            coarse = DisplacementEstimate(*(values.float() for values in self.network(*inputs)[-1]))
-        return DisplacementEstimate(*(values.cpu() * (size / crop) for values in at_full_size(coarse, size)))
-
-
-def _resized(rendering: BodyRendering, size: int) -> BodyRendering:
-    """The maps that networks see at another size: the texture averaged, the geometry as the nearest pixel has it."""
-    if rendering.mask.shape[-1] == size:
-        return rendering
-    names = ("depth", "normals", "colours", "mask")
-    nearest = {name: interpolate(getattr(rendering, name), size=(size, size), mode="nearest-exact") for name in names}
-    textured_share, mask = rendering.textured, rendering.mask
-    shown, covered, part = (
-        interpolate(values, size=(size, size), mode="area") for values in (rendering.rgb * mask, mask, textured_share)
-    )
-    inside = nearest["mask"]
-    rgb, textured = (values / covered.clamp_min(1e-6) * inside for values in (shown, part))
-    return replace(rendering, rgb=rgb, textured=textured, **nearest)

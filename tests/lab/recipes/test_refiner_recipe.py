@@ -15,23 +15,20 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
-from humanpose_cli.lab.recipes.people import split_people
+from humanpose_cli.lab.recipes.people import people_in, split_people
 from humanpose_cli.lab.recipes.refiner import examples
 from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples, other_frames
-from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_segmenter
+from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_encoder
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, train
-from humanpose_cli.models.refiner.network import (
-    DisplacementNetwork,
-    DisplacementOptions,
-    DisplacementPredictor,
-    fetched,
-)
-from humanpose_cli.networks.weights import find_weights, read_weights
+from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions, fetched
+from humanpose_cli.models.refiner.predictor import DisplacementPredictor
+from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_weights, write_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 
 CPU = torch.device("cpu")
-TINY = RefinerTraining(DisplacementOptions(crop=32, width=4), learning_rate=3e-3, encoder="", visible=0.0, validation=4)
+SMALL = DisplacementOptions(crop=32, width=4, state=8, updates=2)
+TINY = RefinerTraining(SMALL, learning_rate=3e-3, encoder="", visible=0.0, validation=4)
 LOOP = TrainOptions(steps=4, batch_size=4, workers=0, average=0.5, clip=1.0, decay=1.0, validate_every=4, log_every=1)
 
 
@@ -48,6 +45,17 @@ class ColouredPeople(PaintedPeople):
         colours = render_bodies(body, posed.vertices, [camera], SIZE).colours[0].movedim(0, -1).numpy()
         data = cv2.imencode(".png", np.rint(255 * colours[..., ::-1]).astype(np.uint8))[1].tobytes()
         return replace(sample, image=data)
+
+
+class FittedPeople(PaintedPeople):
+    """People whose fits are 10 cm too far on the right of the image; of the third clip the labels are the fits."""
+
+    def sample(self, group, frame):
+        sample = super().sample(group, frame)
+        person = sample.people[0]
+        beside = person.trans + np.float32([0.1 if group.key < 2 else 0, 0, 0])
+        person = replace(person, fit_poses=person.poses, fit_betas=person.betas, fit_trans=beside)
+        return replace(sample, people=(person,))
 
 
 class SmplPeople(PaintedPeople):
@@ -124,6 +132,26 @@ def test_a_texture_of_the_photograph_under_the_wrong_fit_shows_no_displacement(p
     assert not bare(0, np.random.default_rng(0))["textured"][3].any()
 
 
+def test_examples_begin_with_the_fits_that_the_cache_has(tmp_path):
+    build_cache(FittedPeople(count=6, clip=2, splits=False), tmp_path / "cache")
+    people = people_in(tmp_path / "cache", ("poses", "box"), "painted", "train")
+    bodies, always = [default_body()], replace(HELD_OUT, fitted=1.0)
+    for number, beside in ((0, True), (3, True), (4, False)):
+        random = np.random.default_rng(number)
+        drawn = RefinerExamples(people, bodies, SMALL, always).drawn_fit(number, random)
+        moved = drawn.truth[0][:, drawn.visible[0, 0]]
+        # 10 cm in pixels of the image, over the person's size in them; both scale with the crop.
+        example = people.example(number, ())
+        pixels = 0.1 * example.focal / example.person.joints["smpl24"][:, 2].mean()
+        box = example.person.box
+        expected = -pixels / float((box[2:] - box[:2]).max())
+        if beside:
+            assert float(moved[0].mean()) / drawn.size == pytest.approx(expected, rel=0.15)
+        assert (float(moved[1].abs().max()) < 0.1) == beside
+    imitated = RefinerExamples(people, bodies, SMALL, replace(HELD_OUT, fitted=0.0))
+    assert imitated.drawn_fit(0, np.random.default_rng(0)).truth[0, 1].abs().max() > 0.1
+
+
 @pytest.mark.slow
 def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
     """People of both genders, as 3DPW, RICH and Human3.6M have them, each drawn with the model of their gender."""
@@ -169,7 +197,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(ca
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     result = train(recipe(cache), LOOP, whole, CPU)
     assert result.metrics["unmoved_percent"] > 0
-    assert set(result.metrics) > {"endpoint_percent", "hidden_percent", "sure_percent", "within_noise", "nearer"}
+    assert set(result.metrics) > {"endpoint_percent", "hidden_percent", "sure_percent", "overconfidence", "nearer"}
     assert list((whole / "samples").glob("*.png"))
     done = []
     first = train(recipe(cache), LOOP, parts, CPU, stop=lambda: len(done) >= 2, progress=lambda *a: done.append(a))
@@ -188,11 +216,23 @@ def test_both_encoders_begin_as_the_shipped_segmenters():
     network = DisplacementNetwork(DisplacementOptions(crop=32))
     path = find_weights("segmenter")
     tensors, _ = read_weights(path, "segmenter")
-    begin_with_segmenter(network, tensors, path)
+    begin_with_encoder(network, path)
     for encoder in (network.photo, network.rendering):
         kept = encoder.state_dict()
         torch.testing.assert_close(kept["layer2.0.conv1.weight"], tensors["backbone.layer2.0.conv1.weight"])
         torch.testing.assert_close(kept["conv1.weight"][:, :3], tensors["backbone.conv1.weight"][:, :3])
+
+
+def test_both_encoders_begin_as_those_of_another_network(tmp_path):
+    other, file = DisplacementNetwork(SMALL), tmp_path / "other.safetensors"
+    write_weights(file, other.state_dict(), WeightsHeader(MODEL, {}))
+    network = DisplacementNetwork(replace(SMALL, state=16))
+    begin_with_encoder(network, file)
+    for name in ("photo", "rendering"):
+        kept, expected = (getattr(each, name).state_dict() for each in (network, other))
+        torch.testing.assert_close(kept, {key: v.half().to(v.dtype) for key, v in expected.items()}, check_dtype=False)
+    with pytest.raises(InputError, match="does not fit at"):
+        begin_with_encoder(DisplacementNetwork(replace(SMALL, width=8)), file)
 
 
 def test_settings_out_of_range_are_refused():

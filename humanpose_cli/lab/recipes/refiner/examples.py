@@ -1,9 +1,10 @@
 """Examples for the displacement network: people of a cache beside imperfect fits of them, and where these err.
 
-A fit imitates an estimator's errors: joint angles that add up along limbs, now and then a limb far off, shape, place,
-distance. Its texture comes from other frames of the person, baked under fits that err likewise, as in use; sometimes
-also from the photograph itself under the very fit that is wrong, which shows no displacement at all, and sometimes
-there is none. Light, noise and holes change the texture and, independently of it, the photograph.
+A fit is the one that the cache has of the person, as of `hpc preprocess synthetic --imperfect-fits`, or it imitates an
+estimator's errors: joint angles that add up along limbs, now and then a limb far off, shape, place, distance. Its
+texture comes from other frames of the person, baked under fits that err likewise, as in use; sometimes also from the
+photograph itself under the very fit that is wrong, which shows no displacement at all, and sometimes there is none.
+Light, noise and holes change the texture and, independently of it, the photograph.
 """
 
 from __future__ import annotations
@@ -53,14 +54,20 @@ class RefinerAugmentation(Options):
     scale: float = option(0.15, "Of the crop, as in `Augmentation`.", minimum=0)
     shift: float = option(0.04, "Of the crop, as in `Augmentation`.", minimum=0)
     mirror: float = option(0.5, "Probability of a mirrored crop.", minimum=0, maximum=1)
-    far_off: float = option(0.25, "Probability of a limb with a large error.", minimum=0, maximum=1)
+    fitted: float = option(
+        0.6,
+        "Probability of the fit that the cache has of a person, where it has one; else one is imitated.",
+        minimum=0,
+        maximum=1,
+    )
+    far_off: float = option(0.25, "Probability of a limb with a large error in imitated fits.", minimum=0, maximum=1)
     far_off_angle: float = option(0.45, "Standard deviation of that error.", unit="radians")
     frames: int = option(2, "Other frames that a texture is made of, at most.", minimum=1)
     untextured: float = option(0.08, "Probability of no texture.", minimum=0, maximum=1)
     own_only: float = option(
         0.08, "Probability of a texture from the photograph itself under the fit.", minimum=0, maximum=1
     )
-    own_too: float = option(0.2, "Probability that the photograph is one of the texture's.", minimum=0, maximum=1)
+    own_too: float = option(0.4, "Probability that the photograph is one of the texture's.", minimum=0, maximum=1)
     colour: float = option(1.0, "Width of changes of the photograph's colours.", minimum=0)
     light: float = option(1.0, "Width of changes of the texture's colours beside it.", minimum=0)
     damage: float = option(0.3, "Probability of each of blur, noise and compression.", minimum=0, maximum=1)
@@ -73,12 +80,14 @@ class RefinerAugmentation(Options):
             raise UsageError("untextured, own_only", "are out of range", expected="together 0 to 1", got=got)
 
 
-HELD_OUT = RefinerAugmentation(0, 0, 0, 0, untextured=0, own_only=0, own_too=0, colour=0, light=0, damage=0, holes=0)
+HELD_OUT = RefinerAugmentation(
+    0, 0, 0, 0, fitted=1, untextured=0, own_only=0, own_too=0, colour=0, light=0, damage=0, holes=0
+)
 """Of held-out people: the fit errs, and the texture comes from other frames, but nothing else changes."""
 
 
-class ImitatedFits(NamedTuple):
-    """One person in T frames: rotations (T, 24, 3, 3), betas (1, S) and trans (T, 3) metres, camera axes."""
+class PersonFits(NamedTuple):
+    """One person in T frames: rotations (T, 24, 3, 3), betas (1 or T, S) and trans (T, 3) metres, camera axes."""
 
     rotations: Tensor
     betas: Tensor
@@ -87,7 +96,7 @@ class ImitatedFits(NamedTuple):
 
 def imitated_fits(
     random: np.random.Generator, body: Body, examples: Sequence[Example], augmentation: RefinerAugmentation
-) -> ImitatedFits:
+) -> PersonFits:
     """Imperfect fits of one person in some frames, the first of which may have a limb that is far off."""
     people = [example.person for example in examples]
     poses, trans = (np.stack([getattr(p, name) for p in people]).astype(np.float64) for name in ("poses", "trans"))
@@ -100,7 +109,17 @@ def imitated_fits(
         joint = SMPL24.index(str(random.choice(_FAR_OFF)))
         turn = torch.from_numpy(random.normal(0, augmentation.far_off_angle, 3).astype(np.float32))
         rotations[0, joint] = rotations[0, joint] @ axis_angle_to_matrix(turn)
-    return ImitatedFits(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans))
+    return PersonFits(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans))
+
+
+def cached_fits(examples: Sequence[Example]) -> PersonFits:
+    """The fits that the cache has of one person in some frames."""
+    columns = [
+        np.stack([np.asarray(getattr(example.person, name), np.float32) for example in examples])
+        for name in ("fit_poses", "fit_betas", "fit_trans")
+    ]
+    poses, betas, trans = (torch.from_numpy(column) for column in columns)
+    return PersonFits(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, trans)
 
 
 def true_displacements(
@@ -170,7 +189,7 @@ class RefinerExamples:
 
     people       of a cache, with poses
     bodies       the models that their parameters belong to, by their names; the first is that of people without a name
-    options      of the network; texels along the texture's sides
+    options      of the network; texels along the texture's sides, by default as many as the crop has pixels
     with_textured  add `textured`, for contact sheets
     """
 
@@ -181,11 +200,11 @@ class RefinerExamples:
         options: DisplacementOptions,
         augmentation: RefinerAugmentation = HELD_OUT,
         *,
-        texels: int = 128,
+        texels: int | None = None,
         with_textured: bool = False,
     ) -> None:
         self.people, self.bodies, self.options, self.augmentation = people, tuple(bodies), options, augmentation
-        self.texels, self.with_textured = texels, with_textured
+        self.texels, self.with_textured = texels or max(128, options.crop), with_textured
         self._others = other_frames(people)
 
     def _body_of(self, example: Example) -> Body:
@@ -217,7 +236,12 @@ class RefinerExamples:
         examples = [self.people.example(frame, ()) for frame in frames]
         example = examples[0]
         body = self._body_of(example)
-        vertices = _vertices(body, imitated_fits(random, body, examples, self.augmentation))
+        if _is_fitted(example) and random.random() < self.augmentation.fitted:
+            examples = [frame for frame in examples if _is_fitted(frame)]
+            fits = cached_fits(examples)
+        else:
+            fits = imitated_fits(random, body, examples, self.augmentation)
+        vertices = _vertices(body, fits)
         crop = self._crop(example, vertices[0], random)
         camera = _camera(example).cropped(crop)
         texture = self._texture(body, examples, vertices, random)
@@ -286,6 +310,15 @@ def other_frames(people: People) -> list[NDArray[np.int64]]:
     return [np.array([n for n in tracks[key] if n != number], np.int64) for number, key in enumerate(keys)]
 
 
+def _is_fitted(example: Example) -> bool:
+    """Whether the cache has a fit of the person beside their label; where labels are fits, both are the same."""
+    person = example.person
+    columns = (person.fit_poses, person.fit_betas, person.fit_trans)
+    fitted = all(column is not None and bool(np.isfinite(column).all()) for column in columns)
+    labels = (person.poses, person.betas, person.trans)
+    return fitted and not all(np.array_equal(*pair) for pair in zip(columns, labels, strict=True))  # type: ignore[arg-type]
+
+
 def _identity_crop(size: int) -> Crop:
     """The crop that changes nothing."""
     return Crop(1.0, 0.0, (0.0, 0.0), (size, size))
@@ -295,15 +328,15 @@ def _camera(example: Example) -> Camera:
     return Camera(example.focal, example.principal_point, example.size)
 
 
-def _truth(example: Example) -> ImitatedFits:
+def _truth(example: Example) -> PersonFits:
     person = example.person
     poses, betas, trans = (
         torch.from_numpy(np.asarray(values, np.float32)) for values in (person.poses, person.betas, person.trans)
     )
-    return ImitatedFits(axis_angle_to_matrix(poses.view(1, len(SMPL24), 3)), betas[None], trans[None])
+    return PersonFits(axis_angle_to_matrix(poses.view(1, len(SMPL24), 3)), betas[None], trans[None])
 
 
-def _vertices(body: Body, people: ImitatedFits) -> Tensor:
+def _vertices(body: Body, people: PersonFits) -> Tensor:
     """(T, V, 3) metres, camera axes."""
     posed = body.pose(people.rotations, people.betas, people.trans).vertices
     assert posed is not None

@@ -3,49 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
-from humanpose_cli.models.refiner.network import DisplacementEstimate
+from humanpose_cli.models.refiner.network import DisplacementMixture
 
-_LEVELS = (0.1, 0.2, 0.3, 0.6)  # weights from coarse to fine
-_PLAIN = 0.02  # of the error in per mille of the crop beside the likelihood, which alone gives up on what is hard
+_FADING = 0.85  # weight of an update in the loss over that of the next one
 
 
 def displacement_loss(
-    found: Sequence[DisplacementEstimate], truth: Tensor, weights: Tensor
+    found: Sequence[DisplacementMixture], truth: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss over all levels; error and negative log likelihood, the finest level's means, for the log.
+    """The loss over all updates; distance in pixels and negative log likelihood, the last update's means, for the log.
 
-    found    estimates from coarse to fine
-    truth    (B, 2, S, S) pixels of the crop; weights (B, 1, S, S) of its pixels, zero off the body
-
-    Of an error e with noise b the likelihood is exp(−|e| / b) / (2π b²). A level's truth is the mean of its cells'.
+    found  after each update; truth (B, 2, S, S) pixels of the crop; weights (B, 1, S, S) of its pixels, zero off the
+    body. The loss is Σ_i 0.85^(n − i) of update i's mean negative log likelihood.
     """
-    size, total = truth.shape[-1], truth.new_zeros(())
-    error, unlikely = total, total
-    for estimate, share in zip(found, _LEVELS, strict=True):
-        target, weight = reduced(truth, weights, size // estimate.pixels.shape[-1])
-        weight = weight / weight.sum().clamp_min(1e-6)  # (B, 1, h, w), adds up to 1
-        distance = (estimate.pixels - target).square().sum(1, keepdim=True).add(1e-4).sqrt()
-        noise = estimate.noise
-        error = (weight * distance).sum()
-        # −log of the likelihood, without the constant log 2π.
-        unlikely = (weight * (distance / noise + 2 * noise.log())).sum()
-        total = total + share * (unlikely + _PLAIN * 1000 / size * error)
-    return total, error, unlikely
+    share = weights / weights.sum().clamp_min(1e-6)
+    unlikely = [(share * negative_log_likelihood(estimate, truth)).sum() for estimate in found]
+    total = torch.stack([_FADING ** (len(found) - number) * value for number, value in enumerate(unlikely, 1)]).sum()
+    distance = torch.linalg.vector_norm(found[-1].pixels.detach() - truth, dim=1, keepdim=True)
+    return total, (share * distance).sum(), unlikely[-1]
 
 
-def reduced(truth: Tensor, weights: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """Weighted means of cells of `stride` pixels a side, and their mean weights."""
-    weight = avg_pool2d(weights, stride)
-    return avg_pool2d(truth * weights, stride) / weight.clamp_min(1e-6), weight
+def negative_log_likelihood(found: DisplacementMixture, truth: Tensor) -> Tensor:
+    """(B, 1, S, S) −log of the density of a pixel's error, whose two axes are independent (SEA-RAFT, equation 3)."""
+    error = (found.pixels - truth).abs()
+    narrow, wide = found.log_weights
+    densities = torch.stack(
+        (
+            narrow - log(2 * found.narrow) - error / found.narrow,
+            wide - (2 * found.scale).log() - error / found.scale,
+        )
+    )
+    return -densities.logsumexp(0).sum(1, keepdim=True)
+
+
+def nearer_share(found: DisplacementMixture, truth: Tensor) -> Tensor:
+    """(B, 1, S, S) probability, by the mixture, of an error along an axis below the real one, the mean of both axes:
+    uniform in 0…1 where the mixture is right.
+    """
+    error, weight = (found.pixels - truth).abs(), found.logit.sigmoid()
+    beyond = weight * (-error / found.narrow).exp() + (1 - weight) * (-error / found.scale).exp()
+    return (1 - beyond).mean(1, keepdim=True)
+
+
+def weighted_means(values: Tensor, weights: Tensor) -> Tensor:
+    """(B,) weighted means of values (B, 1, S, S); NaN where no weight (B, 1, S, S) is."""
+    total = weights.sum((1, 2, 3))
+    return (values * weights).sum((1, 2, 3)) / total.where(total > 0, torch.nan)
 
 
 def endpoint_errors(found: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """(B,) mean distance of displacements (B, 2, S, S) from the truth, pixels; NaN where no weight (B, 1, S, S) is."""
-    distance = torch.linalg.vector_norm(found - truth, dim=1, keepdim=True)
-    total = weights.sum((1, 2, 3))
-    return (distance * weights).sum((1, 2, 3)) / total.where(total > 0, torch.nan)
+    return weighted_means(torch.linalg.vector_norm(found - truth, dim=1, keepdim=True), weights)

@@ -1,0 +1,89 @@
+"""Fits of rendered people by this program's own methods, as refinement meets them: what its network learns from.
+
+Errors of real fits differ from random ones: they are the same in neighbouring frames, and a texture that is baked under
+such fits repeats them. Clips are fitted by turns by keypoints and by the body network, and the fits of every second
+pair of clips are refined once, as a refinement's second round finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.crop import box_overlap
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.io.inputs import Frame
+from humanpose_cli.lab.cache.encoding import decode_image
+from humanpose_cli.lab.cache.samples import Person, Sample
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.refiner import Refiner
+
+if TYPE_CHECKING:
+    from humanpose_cli.fitting.result import Fit
+
+Method = Literal["keypoints", "nbf"]
+_METHODS: tuple[Method, ...] = ("keypoints", "nbf")
+_MIN_OVERLAP = 0.3  # of the boxes of a person and of their fit, intersection over union
+
+
+class ClipFitter:
+    """Adds fits to the people of clips; its models load where they are first used. The camera is known, as in
+    `hpc evaluate refine`.
+    """
+
+    def __call__(self, number: int, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples of clip `number` with `fit_poses`, `fit_betas` and `fit_trans` of the people who are found."""
+        decoded = (decode_image(sample.image) for sample in samples)
+        images = np.stack([image for image in decoded if image is not None])  # rendered ones are never damaged
+        fitter = self._fitters[_METHODS[number % len(_METHODS)]]
+        fit = fitter.fit_sequence(_frames(samples, images), frame_rate=samples[0].frame_rate, frame_count=len(samples))
+        if number // len(_METHODS) % 2 and len(fit):
+            fit = self._refiner.align(fit, FitFrames.of(fit, images)).moved
+        return [replace(sample, people=_with_fits(sample.people, fit, i)) for i, sample in enumerate(samples)]
+
+    @cached_property
+    def _fitters(self) -> dict[Method, Fitter]:
+        return {method: Fitter(FitOptions(method=method), device="cpu", threads=1) for method in _METHODS}
+
+    @cached_property
+    def _refiner(self) -> Refiner:
+        return Refiner(RefineOptions(correspondence="flow", rounds=1), device="cpu", threads=1)
+
+
+def _frames(samples: Sequence[Sample], images: NDArray[np.uint8]) -> Iterator[Frame]:
+    for number, (sample, image) in enumerate(zip(samples, images, strict=True)):
+        centre = sample.principal_point
+        yield Frame(
+            number,
+            f"{number:06d}",
+            image,
+            sample.focal,
+            principal_point=None if centre is None else (float(centre[0]), float(centre[1])),
+        )
+
+
+def _with_fits(people: Sequence[Person], fit: Fit, frame: int) -> list[Person]:
+    """The people of a frame, each with the fit whose box is theirs; a fit belongs to one of them at most."""
+    rows, fitted = fit.rows_for(frame), list(people)
+    boxed = [number for number, person in enumerate(people) if person.box is not None]
+    if not boxed or not len(rows):
+        return fitted
+    table = box_overlap(np.stack([np.asarray(people[i].box) for i in boxed])[:, None], fit.boxes[rows])
+    while table.max() >= _MIN_OVERLAP:
+        person, column = np.unravel_index(int(table.argmax()), table.shape)
+        row = rows[column]
+        values: dict[str, Any] = {
+            "fit_poses": fit.poses[row],
+            "fit_betas": fit.betas[row],
+            "fit_trans": fit.trans[row],
+        }
+        fitted[boxed[person]] = replace(people[boxed[person]], **values)
+        table[person], table[:, column] = -1, -1
+    return fitted

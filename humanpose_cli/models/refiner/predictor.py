@@ -1,0 +1,84 @@
+"""A displacement network in use, on renderings and photographs of any size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from humanpose_cli.core.device import Precision
+from humanpose_cli.models.refiner.network import (
+    MODEL,
+    DisplacementEstimate,
+    DisplacementNetwork,
+    DisplacementOptions,
+    photo_input,
+    rendering_input,
+)
+from humanpose_cli.models.refiner.pyramid import PyramidNetwork
+from humanpose_cli.networks.precision import computed_in, resolve_precision
+from humanpose_cli.networks.weights import fill, options_of, read_weights
+from humanpose_cli.rendering.body_maps import BodyRendering
+
+
+class DisplacementPredictor:
+    """A trained network; sees renderings and photographs of any size, each reduced to its own crop.
+
+    network  in evaluation mode, on `device`
+    """
+
+    def __init__(
+        self,
+        network: DisplacementNetwork | PyramidNetwork,
+        device: torch.device | str = "cpu",
+        precision: Precision = "auto",
+    ) -> None:
+        self.network, self.device = network.eval().requires_grad_(False).to(device), torch.device(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.precision = resolve_precision(precision, device)
+
+    @classmethod
+    def load(
+        cls, path: Path, device: torch.device | str = "cpu", precision: Precision = "auto"
+    ) -> DisplacementPredictor:
+        """From a weights file. InputError for damage or another model."""
+        tensors, header = read_weights(path, MODEL)
+        kind = DisplacementNetwork if "state" in header.config else PyramidNetwork
+        network = kind(options_of(DisplacementOptions, header.config, path))
+        fill(network, tensors, path)
+        return cls(network, device, precision)
+
+    @torch.no_grad()
+    def __call__(self, rendering: BodyRendering, photos: Tensor) -> DisplacementEstimate:
+        """Of N bodies drawn in crops as `crop_of_body` lays them, and their photographs (N, 3, S, S), 0…1; on the CPU.
+
+        Pixels of the result are those of the given crops.
+        """
+        size, crop = rendering.mask.shape[-1], self.network.options.crop
+        drawn = rendering_input(_resized(rendering, crop), self.network.options)
+        photo = photo_input(interpolate(photos, size=(crop, crop), mode="area"))
+        inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (photo, drawn))
+        with computed_in(self.precision, self.device):
+            found = self.network(*inputs, last=True)[0].estimate
+        resized = (
+            interpolate(values.cpu(), size=(size, size), mode="bilinear", align_corners=False) for values in found
+        )
+        return DisplacementEstimate(*(values * (size / crop) for values in resized))
+
+
+def _resized(rendering: BodyRendering, size: int) -> BodyRendering:
+    """The maps that networks see at another size: the texture averaged, the geometry as the nearest pixel has it."""
+    if rendering.mask.shape[-1] == size:
+        return rendering
+    names = ("depth", "normals", "colours", "mask")
+    nearest = {name: interpolate(getattr(rendering, name), size=(size, size), mode="nearest-exact") for name in names}
+    textured_share, mask = rendering.textured, rendering.mask
+    shown, covered, part = (
+        interpolate(values, size=(size, size), mode="area") for values in (rendering.rgb * mask, mask, textured_share)
+    )
+    inside = nearest["mask"]
+    rgb, textured = (values / covered.clamp_min(1e-6) * inside for values in (shown, part))
+    return replace(rendering, rgb=rgb, textured=textured, **nearest)
