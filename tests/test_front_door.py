@@ -198,7 +198,7 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
         (
             np.zeros((4, 4, 3), np.uint8),
             {"method": "guess"},
-            "method: is not known, expected auto, keypoints, nbf, register, found guess",
+            "method: is not known, expected auto, keypoints, nbf, deform-and-learn, register, found guess",
         ),
         (np.zeros((4, 4, 3), np.uint8), {"people": "many"}, "people: is not known, expected all, largest, found many"),
         (np.zeros((4, 4, 3), np.uint8), {"detector": "slow"}, "detector: is not known"),

@@ -84,6 +84,17 @@ def test_a_person_of_a_sequence_has_one_set_of_scales(clip, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
+def test_frames_in_which_a_person_is_missed_have_no_row(clip, weights):
+    """There is no prediction to show, and nothing is interpolated."""
+    frames = [Frame(i, str(i), np.zeros((*clip.size, 3), np.uint8)) for i in range(4)]
+    people = KnownPeople({t: [true_person(clip, t)] for t in (0, 1, 3)})
+    with deform_fitter(people, weights, focal=clip.focal) as fitter:
+        fit = fitter.fit_sequence(frames)
+    assert fit.frame_index.tolist() == [0, 1, 3]
+    assert not fit.interpolated.any()
+
+
+@pytest.mark.slow
 def test_people_without_landmarks(clip, weights, tmp_path):
     person = true_person(clip, 0)
     names = [name for name in COCO17.joint_names if name in person.skeleton]
