@@ -187,7 +187,7 @@ class JointFlags(BodyPeopleFlags):
 class FitFlags:
     """Which bodies are evaluated, as one parameter."""
 
-    method: Annotated[Literal["auto", "keypoints", "nbf"], _METHOD] = "auto"
+    method: Annotated[Literal["auto", "keypoints", "nbf", "deform-and-learn"], _METHOD] = "auto"
     detector: Annotated[Literal["stored", "boxes", "auto", "thorough", "fast"] | None, _DETECTOR] = None
     crops: Annotated[Literal["labels", "segmenter"] | None, _CROPS] = None
     predictions: Annotated[Path | None, _PREDICTIONS] = None
@@ -274,7 +274,7 @@ def keypoints(
     session: Session,
     flags: BatchFlags,
     people: BodiedFlags,
-    method: Annotated[Literal["auto", "keypoints", "nbf"], _METHOD] = "auto",
+    method: Annotated[Literal["auto", "keypoints", "nbf", "deform-and-learn"], _METHOD] = "auto",
     detector: Annotated[Literal["stored", "auto", "thorough", "fast"], _KEYPOINT_DETECTOR] = "auto",
     predictions: Annotated[Path | None, _PREDICTIONS] = None,
     weights: Annotated[str | None, _WEIGHTS] = None,

@@ -1,6 +1,7 @@
 """Fits of rendered clips: whose fit it is, by which method, and that real ones are near the people."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,8 +28,8 @@ class Recorded:
         self.given.append([(frame.focal, frame.principal_point, frame.pixels.shape) for frame in frames])
         return self.fit
 
-    def compared(self, fit, frames):
-        return replace(fit, poses=fit.poses + 1), fit
+    def align(self, fit, frames):
+        return SimpleNamespace(moved=replace(fit, poses=fit.poses + 1))
 
 
 @pytest.fixture
