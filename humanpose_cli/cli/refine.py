@@ -185,13 +185,13 @@ def refine(
 
         recorded: dict[str, Any] = {**refiner.identity, **points, **displacements.recorded}
         recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
-        recorded |= _recorded_when_given(compare or (), truth, side_view=side_view)
+        recorded |= _recorded_if_used(compare or (), truth, side_view=side_view)
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)
 
 
-def _recorded_when_given(compare: Sequence[Path], truth: Path | None, *, side_view: bool) -> dict[str, Any]:
+def _recorded_if_used(compare: Sequence[Path], truth: Path | None, *, side_view: bool) -> dict[str, Any]:
     """Options that are not recorded otherwise, so that results of versions without them are still known."""
     recorded: dict[str, Any] = {"side_view": True} if side_view else {}
     if compare or truth:  # the files themselves belong to the items

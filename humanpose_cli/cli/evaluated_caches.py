@@ -1,0 +1,204 @@
+"""The caches that `hpc evaluate` evaluates: which of their people, and a report on each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from humanpose_cli.cli.options import BatchFlags, body_option, option
+from humanpose_cli.cli.session import Session
+from humanpose_cli.core.device import resolve_device
+from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
+from humanpose_cli.core.result import CommandResult, ResultTable
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.lab.evaluate.people import PeopleSelection
+    from humanpose_cli.lab.evaluate.report import Report
+
+_DATA = option(
+    "--data CACHE",
+    "Dataset cache of hpc preprocess. Needed; or several by --items, each with a report in a folder of its name.",
+    show_default=False,
+)
+_PROTOCOL = option("--protocol NAME", "Protocol of the cache. Default: its usual one.")
+_SPLIT = option("--split NAME", "Split to evaluate on. Default: test, else validation.")
+_LIMIT = option("--limit N", "People (images, pairs, clips) at most, spread evenly. Default: all.", min=1)
+_VISIBLE = option(
+    "--visible SHARE", "Leave out people with less than this share of their joints visible.", min=0, max=1
+)
+_MODELS = option(
+    "--model FILE",
+    "SMPL model of one gender, for labels that are parameters of it; may be repeated. Default: none.",
+)
+_JOINTS = option(
+    "--joints NAME",
+    "Joints that errors are of: smpl24, smpl24-mesh (by SMPL's own regressor), h36m14, h36m17 (by --joint-regressor), "
+    "lsp14, mocap14 or mocap17 (measured ones). Default: measured ones where a data set has them, else smpl24.",
+)
+_ROOT = option("--root", "What is put on the truth's before distances are taken. Default: usual one.")
+JOINT_REGRESSOR = option(
+    "--joint-regressor FILE", "J_regressor_h36m.npy, 17 x 6890, of SPIN or HMR 2.0. Default: none."
+)
+
+
+@dataclass(frozen=True)
+class CacheFlags:
+    """What is evaluated on, as one parameter. Fields are named as those of `PeopleSelection`."""
+
+    data: Annotated[Path | None, _DATA] = None
+    protocol: Annotated[str | None, _PROTOCOL] = None
+    split: Annotated[str | None, _SPLIT] = None
+    limit: Annotated[int | None, _LIMIT] = None
+
+    def selection(self, cache: Path) -> PeopleSelection:
+        """These people of a cache."""
+        from humanpose_cli.lab.evaluate.people import PeopleSelection
+
+        chosen = {name: value for name, value in vars(self).items() if value is not None}
+        # Flags that may be repeated are lists.
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()
+        }
+        return PeopleSelection(**{**values, "data": cache})
+
+
+@dataclass(frozen=True)
+class BodiedFlags(CacheFlags):
+    """Likewise, of a body."""
+
+    body: Annotated[str, body_option("The body of the predictions")] = "default"
+
+
+@dataclass(frozen=True)
+class PeopleFlags(CacheFlags):
+    """Likewise, of people with visible joints."""
+
+    visible: Annotated[float, _VISIBLE] = 0.0
+
+
+@dataclass(frozen=True)
+class BodyPeopleFlags(PeopleFlags, BodiedFlags):
+    """Likewise, of people with a body."""
+
+    models: Annotated[list[Path] | None, _MODELS] = None
+
+
+@dataclass(frozen=True)
+class JointFlags(BodyPeopleFlags):
+    """Likewise, and which of their joints."""
+
+    joints: Annotated[
+        Literal["smpl24", "smpl24-mesh", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"] | None, _JOINTS
+    ] = None
+    root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
+    regressor: Annotated[Path | None, JOINT_REGRESSOR] = None
+
+
+def evaluate_caches(
+    session: Session,
+    name: str,
+    flags: BatchFlags,
+    people: CacheFlags,
+    out: Path,
+    device: str,
+    options: Mapping[str, Any],
+    report: Callable[[PeopleSelection, Path, str, Mapping[str, Any]], Report],
+    files: Sequence[Path] = (),
+) -> CommandResult:
+    """A report on each cache; several are a batch, of which a rerun does what is left.
+
+    name     of the sub-command
+    options  everything that decides the figures, beside the people; weights and segmenters are inputs
+    report   people, folder, device, progress and stop → the report
+    files    and folders that are inputs, too
+    """
+    from humanpose_cli.lab.cache.cache import open_cache
+
+    caches = [*([] if people.data is None else [people.data]), *map(Path, flags.listed())]
+    if not caches:
+        raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
+    several = flags.items is not None
+    if not several:
+        open_cache(caches[0])  # now, for torch takes seconds to import
+
+    from humanpose_cli.batch.ledger import commit_of_checkout
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.cli.render import json_values
+    from humanpose_cli.lab.evaluate.report import read_metrics, write_report
+    from humanpose_cli.version import __version__
+
+    on = resolve_device(device)
+    watch = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
+    inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
+    for entry in files:
+        inputs += sorted(path for path in (entry, *entry.rglob("*")) if path.is_file())
+    items = _items(caches, out, inputs, several=several)
+    reports: dict[str, Report] = {}
+
+    def work(item: Item) -> Outcome:
+        cache, folder = item.payload
+        try:
+            reports[item.name] = done = report(people.selection(cache), folder, on, watch)
+        except InterruptedRun:  # which is no failure of this cache
+            raise KeyboardInterrupt from None
+        document = done.document()
+        contents = {key: document[key] for key in ("metrics", "tables")}
+        return Outcome(tuple(write_report(done, folder)), {"facts": document["facts"]}, contents)
+
+    def recall(item: Item, entry: Entry) -> dict[str, Any]:
+        return {"metrics": read_metrics(item.payload[1])}
+
+    if not several:
+        flags = replace(flags, resume=False, overwrite=True)
+    session.stop.allow(15.0)
+    recorded: dict[str, Any] = {"what": name, "selection": {**asdict(people), "data": None}, **options}
+    recorded |= {"version": __version__, "commit": commit_of_checkout()}
+    result = flags.run(session, items, work, out, json_values(recorded), recall)
+    tables = [
+        ResultTable(f"{item}: {t.title}" if several else t.title, t.columns, t.texts(), t.notes)
+        for item, done in reports.items()
+        for t in done.tables
+    ]
+    one = result.items[0].details if result.items and not several else {}
+    extra = {**result.extra, **{key: one[key] for key in ("metrics", "tables") if key in one}}
+    return replace(result, tables=tuple(tables), extra=extra)
+
+
+def _weights_files(*names: str | None) -> list[Path]:
+    """The files of weights that are given and found; the evaluation reports the others."""
+    from humanpose_cli.networks.weights import find_weights
+
+    files: list[Path] = []
+    for name in filter(None, names):
+        with suppress(HpcError):
+            files.append(find_weights(name))
+    return files
+
+
+def _items(caches: Sequence[Path], out: Path, inputs: Sequence[Path], *, several: bool) -> list[Item]:
+    """An item for each cache, by its index, which holds the digests of its files, and by other input files.
+
+    several  whether each has a folder for its report
+    """
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.lab.cache.schema import INDEX_NAME
+    from humanpose_cli.lab.evaluate.report import REPORTS
+
+    paths = [Path(os.path.abspath(cache)) for cache in caches]
+    root = Path(os.path.commonpath([cache.parent for cache in paths]))
+    items = []
+    for cache, path in zip(caches, paths, strict=True):
+        key = path.relative_to(root).as_posix()
+        folder = out / key if several else out
+        files = [path / INDEX_NAME if os.path.isdir(path) else path, *inputs]
+        outputs = tuple(folder / name for name in REPORTS)
+        existing = tuple(filter(os.path.isfile, files))
+        items.append(Item(key, existing, str(cache), root, outputs, payload=(cache, folder)))
+    return items
