@@ -2,11 +2,10 @@
 
 Held-out poses of the default body with segment scales that differ from joint to joint (5 % in mean), seen from all
 sides by a weak-perspective camera; 24 joints and 128 surface points where they really are. Depths of L_KP are true, or
-of the lifter that `hpc fit` ships, which learned from motion capture, or none. Two rounds of 200 steps: T poses, stiff
-for the first half, then from there with later rounds' weights. Errors are of 24 joints after Procrustes alignment (mm,
-median over bodies), and of the segment scales times the camera's (share, mean over joints, median over bodies;
-`scale_spread` is that of scales that are all 1). Speed is that of batches of 64, by the clock and by the processor's
-time.
+the shipped lifter's, or none. Two rounds of 200 steps: T poses, stiff for the first half, then from there with later
+rounds' weights. Errors are of 24 joints after Procrustes alignment (mm, median over bodies), and of the segment scales
+times the camera's (share, mean over joints, median over bodies; `scale_spread` is that of scales that are all 1). Speed
+is that of batches of 64, by the clock and by the processor's time.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,21 +45,17 @@ class Scene(NamedTuple):
     evidence: RegistrationEvidence
 
 
-Sides = Literal["all", "mostly front", "front"]
+SIDES = ("all", "mostly front", "front")
 """Of bodies: turned from the camera by any angle, by 1 radian (standard deviation), or by up to 60 degrees."""
 
 
-def scene(count: int = BODIES, split: str = "held_out", sides: Sides = "all") -> Scene:
-    """`count` bodies in poses of a split."""
+def scene(count: int = BODIES, split: str = "held_out", sides: str = "all") -> Scene:
+    """`count` bodies in poses of a split; sides  one of `SIDES`."""
     body, random, bank = ScaledBody(default_body()), torch.Generator().manual_seed(0), PoseBank(0, split)
     rotations = torch.stack([bank.pose(number).rotations for number in range(count)])
     turn, pitch = torch.rand(count, generator=random), 0.3 * torch.randn(count, generator=random)
-    yaws = {
-        "all": 2 * torch.pi * turn,
-        "mostly front": torch.special.ndtri(turn),
-        "front": (2 * turn - 1) * torch.pi / 3,
-    }
-    yaw = yaws[sides]
+    yaws = (2 * torch.pi * turn, torch.special.ndtri(turn), (2 * turn - 1) * torch.pi / 3)
+    yaw = yaws[SIDES.index(sides)]
     nought, start = torch.zeros(count), ScaledPose.t_pose(count)
     up, across = (axis_angle_to_matrix(torch.stack(v, -1)) for v in ((nought, yaw, nought), (pitch, nought, nought)))
     scales = 0.06 * torch.randn(count, len(SMPL24), generator=random)
