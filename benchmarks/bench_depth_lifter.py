@@ -24,10 +24,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import torch
-from bench_registration import BODIES, Scene, Sides, scene
+from bench_registration import BODIES, SIDES, Scene, scene
 from torch import Tensor
 
 from humanpose_cli.body.scaled_body import ScaledBody
@@ -122,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     steps, seed = given.pop("steps", STEPS), given.pop("seed", 0)
     options = changed(DEFORM_PRESETS["landmarks"][0].lifter, given)
     settings = {**given, "steps": steps, "seed": seed}
-    for sides in get_args(Sides):
+    for sides in SIDES:
         known = scene(sides=sides)
         lifter = trained(known, scene(PEOPLE, "train", sides), options, steps, seed)
         print(json.dumps({"settings": settings, "sides": sides, "bodies": BODIES, **errors(known, lifter)}), flush=True)

@@ -28,7 +28,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,21 +68,17 @@ class Scene(NamedTuple):
     evidence: RegistrationEvidence
 
 
-Sides = Literal["all", "mostly front", "front"]
+SIDES = ("all", "mostly front", "front")
 """Of bodies: turned from the camera by any angle, by 1 radian (standard deviation), or by up to 60 degrees."""
 
 
-def scene(count: int = BODIES, split: str = "held_out", sides: Sides = "all") -> Scene:
-    """`count` bodies in poses of a split."""
+def scene(count: int = BODIES, split: str = "held_out", sides: str = "all") -> Scene:
+    """`count` bodies in poses of a split; sides  one of `SIDES`."""
     body, random, bank = ScaledBody(default_body()), torch.Generator().manual_seed(0), PoseBank(0, split)
     rotations = torch.stack([bank.pose(number).rotations for number in range(count)])
     turn, pitch = torch.rand(count, generator=random), 0.3 * torch.randn(count, generator=random)
-    yaws = {
-        "all": 2 * torch.pi * turn,
-        "mostly front": torch.special.ndtri(turn),
-        "front": (2 * turn - 1) * torch.pi / 3,
-    }
-    yaw = yaws[sides]
+    yaws = (2 * torch.pi * turn, torch.special.ndtri(turn), (2 * turn - 1) * torch.pi / 3)
+    yaw = yaws[SIDES.index(sides)]
     nought, start = torch.zeros(count), ScaledPose.t_pose(count)
     up, across = (axis_angle_to_matrix(torch.stack(v, -1)) for v in ((nought, yaw, nought), (pitch, nought, nought)))
     scales = 0.06 * torch.randn(count, len(SMPL24), generator=random)
