@@ -128,7 +128,7 @@ def _usage_failure(error: BaseException) -> Failure | None:
         sentence += f" (from {origin})" if origin else ""
         if hasattr(error, "possibilities") and hasattr(error, "option_name"):  # no such option
             others = related_with(str(context.command.name), error.option_name)
-            sentence += f"; it is one of {' and '.join(f'hpc {other}' for other in others)}" if others else ""
+            sentence += f"; it is one of {', '.join(f'hpc {other}' for other in others)}" if others else ""
         sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} --help"
     return Failure(sentence, ExitCode.USAGE)
 

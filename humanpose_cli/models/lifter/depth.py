@@ -47,9 +47,6 @@ class DepthLifterOptions(Options):
         0.3, "Weight of the mean squared difference when a turned person is lifted again and turned back."
     )
     bones: float = option(10.0, "Weight of `bone_error`.")
-    supervised: float = option(
-        10.0, "Weight of the mean squared difference from depths that are known, where there are any.", minimum=0
-    )
     pitch: float = option(
         0.15, "Standard deviation of the cameras' pitch, about whose vertical people are turned.", unit="radians"
     )

@@ -98,11 +98,10 @@ class DeformTraining(Options):
     )
     augmentation: CropChange = option(CropChange(), "Of crops.")
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
-    handover: Literal["none", "blend", "lifter"] = option(
-        "lifter",
-        "What a round has of the one before, beside weights and predictions to begin with. none: nothing, as the "
-        "paper. blend: depths are means of the lifter's and those of the network's body. lifter: the lifter learns "
-        "from the depths of accepted registrations.",
+    handover: Literal["none", "blend"] = option(
+        "blend",
+        "Depths of the registration. none: the lifter's, as in the paper. blend: from the second round on, means of "
+        "the lifter's and of those of the network's predictions, by how near these are to the keypoints.",
     )
     correspondence: Quality = option(
         "labels",

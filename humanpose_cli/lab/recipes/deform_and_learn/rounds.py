@@ -56,7 +56,7 @@ _FORMER: Mapping[str, Any] = {
     "lifter_average": 0.995,
     "handover": "none",
     "registration": {"paper": False, "outlier": 0.0, "depths": 1.0, "stiff": 0.5, "falling": 0.5},
-    "lifter": {"mirror": 0.5, "rescaled": False, "supervised": 10.0},
+    "lifter": {"mirror": 0.5, "rescaled": False},
 }  # what runs of versions were trained with that did not have these options
 _CURVES = {
     "network": "network, test people",
@@ -266,15 +266,7 @@ class _Run:
             remedy = "a skeleton all of whose joints the data labels"
             raise InputError(self.plan.people.path, "has no person with all keypoints", remedy=remedy)
         bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
-        data = LifterData(
-            self.skeleton,
-            complete[0],
-            complete[1],
-            bones,
-            self.plan.people.describe(),
-            before,
-            self._depths_before(),
-        )
+        data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
         options, steps = self.plan.options, self.plan.options.lifter_steps
         loop = TrainOptions(
             steps=steps,
@@ -294,16 +286,6 @@ class _Run:
         lifted, held_out = (lift(lifter, evidence, complete[0]) for evidence in (self.evidence, self.held_out))
         space = np.concatenate((flat, held_out[rows, :, None]), -1)
         return lifted, self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
-
-    def _depths_before(self) -> NDArray[np.float32] | None:
-        """Depths of accepted registrations of the round before, of the people with all keypoints, as `LifterData`."""
-        if self.number == 1 or self.plan.options.handover != "lifter":
-            return None
-        arrays = read_npz(self._at("registration.npz", 1))
-        pose = ScaledPose.from_vector(torch.from_numpy(arrays["parameters"]))
-        depths = hip_depths(joints_in_image(self.body, pose, self.skeleton), self.skeleton)
-        accepted = np.where(arrays["accepted"][:, None], depths, np.nan)
-        return np.asarray(accepted[self.evidence.complete], np.float32)
 
     def _errors(self, joints: NDArray[Any], people: JoinedPeople) -> dict[str, float]:
         length = canonical_length(self.body, self.skeleton)

@@ -31,27 +31,19 @@ GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
 class _Points:
-    """Picks a person's 2-D joints, or those of their mirror image, who is a person too; a yaw and a pitch; and the
-    depths, NaN where they are not known.
-    """
+    """Picks a person's 2-D joints, or those of their mirror image, who is a person too; and a yaw and a pitch."""
 
-    def __init__(
-        self,
-        points: NDArray[np.float32],
-        skeleton: Skeleton,
-        options: DepthLifterOptions,
-        depths: NDArray[np.float32],
-    ) -> None:
-        self.points, self.mirror, self.options, self.depths = points, list(skeleton.mirror), options, depths
+    def __init__(self, points: NDArray[np.float32], skeleton: Skeleton, options: DepthLifterOptions) -> None:
+        self.points, self.mirror, self.options = points, list(skeleton.mirror), options
 
-    def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
-        yaw, points, depths = random.uniform(0, 2 * math.pi), self.points[number], self.depths[number]
+    def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        yaw, points = random.uniform(0, 2 * math.pi), self.points[number]
         if random.random() < self.options.mirror:
-            points, depths = points[self.mirror] * np.array([-1, 1], np.float32), depths[self.mirror]
+            points = points[self.mirror] * np.array([-1, 1], np.float32)
         pitch, roll = np.array([self.options.pitch, self.options.roll]) * random.normal(size=2)
         cosine, sine = math.cos(roll), math.sin(roll)
         rolled = points @ np.array([[cosine, sine], [-sine, cosine]], np.float32)
-        return rolled, np.array([yaw, pitch], np.float32), depths
+        return rolled, np.array([yaw, pitch], np.float32)
 
 
 @dataclass(frozen=True)
@@ -64,8 +56,6 @@ class LifterData:
     bones      (bones,) lengths of the skeleton's bones in the body, in any unit
     describe   where they are from, for the run's record
     start      weights of the round before; None begins at random
-    depths     (N, J) of the people in the points' unit, from the middle of the hips away, NaN where they are not known;
-               None: nowhere
     """
 
     skeleton: Skeleton
@@ -74,10 +64,9 @@ class LifterData:
     bones: Tensor
     describe: Mapping[str, Any]
     start: Path | None = None
-    depths: NDArray[np.float32] | None = None
 
 
-class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor, Tensor]]):
+class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
     """The adversarial training of the two networks. Depths are never known, so that `back_bent` of held-out people is
     the only metric; the last weights are the ones to use.
     """
@@ -91,10 +80,8 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor, Tensor]]):
         self.model = LifterGame(data.skeleton, self.options)
         if data.start is not None:
             fill(self.model, read_weights(data.start, MODEL)[0], data.start)
-        frames = [hip_frame(torch.from_numpy(p), data.skeleton) for p in (data.points, data.held_out)]
-        self.points, self.held_out = frames[0].points.numpy(), frames[1].points
-        depths = np.full(self.points.shape[:2], np.nan, np.float32) if data.depths is None else data.depths
-        self.depths = depths / frames[0].scale.numpy()[:, None]
+        frames = [hip_frame(torch.from_numpy(p), data.skeleton).points for p in (data.points, data.held_out)]
+        self.points, self.held_out = frames[0].numpy(), frames[1]
 
     def phases(self) -> Sequence[Phase]:
         o = self.options
@@ -105,11 +92,10 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor, Tensor]]):
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         check_batch(Path(str(self.data.describe.get("data", ""))), len(self.points), options)
-        make = _Points(self.points, self.data.skeleton, self.options, self.depths)
-        return BatchLoader(range(len(self.points)), make, options)
+        return BatchLoader(range(len(self.points)), _Points(self.points, self.data.skeleton, self.options), options)
 
-    def losses(self, phase: str, batch: tuple[Tensor, Tensor, Tensor]) -> Mapping[str, Tensor] | None:
-        points, (yaw, pitch), depths = batch[0], batch[1].unbind(1), batch[2]
+    def losses(self, phase: str, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor] | None:
+        points, (yaw, pitch) = batch[0], batch[1].unbind(1)
         o, skeleton, lift = self.options, self.data.skeleton, self.model.generator
         with torch.set_grad_enabled(phase == GENERATOR):
             space = torch.cat((points, lift(points)[..., None]), -1)
@@ -127,11 +113,8 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor, Tensor]]):
         back = turned(again, -yaw, pitch)
         consistency = (again - view)[..., 2].square().mean() + (back - space)[..., :2].square().mean()
         bones = bone_error(space, self.data.bones.to(space), skeleton).mean()
-        finite = torch.isfinite(depths)
-        supervised = torch.where(finite, space[..., 2] - depths, 0).square().sum() / finite.sum().clamp_min(1)
         loss = softplus(-false).mean() + o.heuristic * bent + o.consistency * consistency + o.bones * bones
-        parts = {"back_bending": bent, "consistency": consistency, "bones": bones, "supervised": supervised}
-        return {"loss": loss + o.supervised * supervised, **parts}
+        return {"loss": loss, "back_bending": bent, "consistency": consistency, "bones": bones}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """back_bent: the share of held-out people who are more back to front than front; `bending`: how much so."""
