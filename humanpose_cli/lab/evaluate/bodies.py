@@ -37,6 +37,7 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import body_points, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
 from humanpose_cli.lab.evaluate.predictions import (
@@ -51,13 +52,12 @@ from humanpose_cli.lab.evaluate.report import (
     PANELS,
     Cell,
     Report,
-    Summary,
     Table,
     body_panel,
+    interval_note,
     plot_quality,
     quartile_contact_sheet,
     quartiles,
-    summarise,
     worst_contact_sheet,
 )
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
@@ -431,9 +431,12 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
 _PLACED: Mapping[RootName, str] = {"pelvis": "pelvis on pelvis", "hips": "hips on hips", "none": "where they are"}
 
 
-def body_metrics(errors: BodyErrors) -> dict[str, Summary]:
-    """By name of METRICS."""
-    return {name: summarise(getattr(errors, column)).scaled(factor) for name, (column, _, factor) in METRICS.items()}
+def body_metrics(errors: BodyErrors, clusters: Clusters) -> dict[str, Summary]:
+    """By name of METRICS; clusters of the people."""
+    return {
+        name: summarise(getattr(errors, column), clusters).scaled(factor)
+        for name, (column, _, factor) in METRICS.items()
+    }
 
 
 def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any]) -> Report:
@@ -441,10 +444,12 @@ def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mappin
     errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
     facts = {**facts, **people.facts, "found": f"{len(evaluated.found)} ({100 * share:.1f} %)"}
     images = _contact_sheets(people, evaluated)
-    metrics, of_all = body_metrics(errors), body_metrics(evaluated.of_all)
+    missed = np.setdiff1d(np.arange(len(people)), evaluated.found)
+    metrics = body_metrics(errors, people.clusters.taken(evaluated.found))
+    of_all = body_metrics(evaluated.of_all, people.clusters.taken(np.concatenate((evaluated.found, missed))))
+    tables = [*_tables(errors, metrics, people.joints.root_name, of_all), *tables_beside(people, errors)]
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= evaluated.movement
-    tables = [*_tables(errors, people.joints.root_name, of_all), *tables_beside(people, errors)]
     if evaluated.movement:
         tables.insert(1, movement_table(evaluated.movement))
     return Report("Fitted bodies", facts, metrics, tables, images)
@@ -453,22 +458,25 @@ def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mappin
 def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
     """Of a network alone; with a segmenter's parts Figure 3 is drawn into the folder."""
     errors = evaluated.errors
-    metrics, plots = body_metrics(errors), {}
+    metrics, plots = body_metrics(errors, people.clusters), {}
+    tables = _tables(errors, metrics, people.joints.root_name)
     if evaluated.f1 is not None:
-        metrics["f1"] = summarise(evaluated.f1)
+        metrics["f1"] = summarise(evaluated.f1, people.clusters)
         plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
     facts = {**facts, **people.facts}
-    return Report("Body network on crops", facts, metrics, _tables(errors, people.joints.root_name), plots=plots)
+    return Report("Body network on crops", facts, metrics, tables, plots=plots)
 
 
-def _tables(errors: BodyErrors, root: RootName, of_all: Mapping[str, Summary] | None = None) -> list[Table]:
+def _tables(
+    errors: BodyErrors, metrics: Mapping[str, Summary], root: RootName, of_all: Mapping[str, Summary] | None = None
+) -> list[Table]:
     """Errors and their quartiles.
 
-    root    what was put on the truth's; of_all  means that count the missed
+    metrics  of the errors; root  what was put on the truth's; of_all  means that count the missed
     """
     rows: list[list[Cell]] = []
-    for name, summary in body_metrics(errors).items():
+    for name, summary in metrics.items():
         digits = 1 if name.endswith("_mm") else 3
         values = [summary.value, summary.median, summary.low, summary.high]
         if of_all is not None:
@@ -476,7 +484,7 @@ def _tables(errors: BodyErrors, root: RootName, of_all: Mapping[str, Summary] | 
         cells = [f"{value:.{digits}f}" if np.isfinite(value) else None for value in values]
         rows.append([METRICS[name][1].format(root=_PLACED[root]), name, *cells, summary.n])
     columns: tuple[str, ...] = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    notes = []
+    notes = [interval_note(metrics.values())]
     if of_all is not None:
         columns = (*columns[:-1], "mean of all", "n")
         notes.append("Mean of all: a person who was missed counts as an upright person there, with no joint correct.")

@@ -14,7 +14,7 @@ Several trainings of one method are drawn with replacement in the same resamples
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,8 +163,26 @@ def _interval(sets: Sequence[NDArray[np.float64]], ids: NDArray[np.int64]) -> tu
         drawn = random.integers(groups, size=(rows, groups))
         totals = [np.take_along_axis(_seeds(random, rows, len(one)) @ one, drawn, 1).sum(1) for one in sums]
         means[first : first + rows] = np.subtract.reduce(totals) / counts[drawn].sum(1)
+    return expanded_interval(means, groups)
+
+
+def drawn_rows(clusters: Clusters, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of the values of clusters drawn with replacement: for figures that are no means, such as average precision.
+
+    The same resamples for the same clusters.
+    """
+    members = [np.flatnonzero(clusters.ids == one) for one in np.unique(clusters.ids)]
+    random = np.random.default_rng((len(members), len(clusters)))
+    for _ in range(resamples):
+        yield np.concatenate([members[one] for one in random.integers(len(members), size=len(members))])
+
+
+def expanded_interval(values: NDArray[np.float64], groups: int) -> tuple[float, float]:
+    """The interval of a figure by its values (R,) in resamples of so many clusters; NaN where there is only one."""
+    if groups < 2:
+        return math.nan, math.nan
     tail = _tail(groups)
-    low, high = np.quantile(means, (tail, 1 - tail))
+    low, high = np.nanquantile(values, (tail, 1 - tail))
     return float(low), float(high)
 
 

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
-from humanpose_cli.lab.evaluate.report import Cell, Summary, Table, summarise
+from humanpose_cli.lab.evaluate.report import Cell, Table, interval_note
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.trajectories import acceleration_error, root_translation_error, w_mpjpe, wa_mpjpe
 
@@ -59,7 +60,12 @@ def movement_summaries(
     world to camera (M, 4, 4) as their fits have it; empty without moving people.
     """
     images = people.people.cache.images
-    found: dict[str, list[Floats]] = {}
+    found: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
+
+    def add(name: str, values: Floats, row: int) -> None:
+        found.setdefault(name, []).append((values, np.full(len(values), clusters.ids[row])))
+
+    clusters = people.clusters.taken(rows)
     true, root = true_points(people, rows), people.joints.rows
     count = len(people.joints.joints)
     rates = np.asarray(images["frame_rate"][people.people.images[rows]]) if "frame_rate" in images else None
@@ -68,16 +74,17 @@ def movement_summaries(
             chosen = track[run]
             a, b = (_about_root(points[chosen], root) for points in (predicted, true))
             error = acceleration_error(a[:, :count], b[:, :count])
-            found.setdefault("accel_mm", []).append(1e3 * error)
+            add("accel_mm", 1e3 * error, chosen[0])
             if rates is not None and np.isfinite(rates[chosen[0]]):
-                found.setdefault("accel_m_s2", []).append(error * rates[chosen[0]] ** 2)
+                add("accel_m_s2", error * rates[chosen[0]] ** 2, chosen[0])
         moved = _in_world(people, rows, track, predicted, true, worlds)
         if moved is not None:
-            found.setdefault("wa_mpjpe_mm", []).append(1e3 * wa_mpjpe(moved[0][:, :count], moved[1][:, :count]))
-            found.setdefault("w_mpjpe_mm", []).append(1e3 * w_mpjpe(moved[0][:, :count], moved[1][:, :count]))
+            add("wa_mpjpe_mm", 1e3 * wa_mpjpe(moved[0][:, :count], moved[1][:, :count]), track[0])
+            add("w_mpjpe_mm", 1e3 * w_mpjpe(moved[0][:, :count], moved[1][:, :count]), track[0])
             paths = (points[:, root or [0]].mean(1) for points in moved)
-            found.setdefault("rte_percent", []).append(100 * root_translation_error(*paths))
-    return {name: summarise(np.concatenate(parts)) for name, parts in found.items()}
+            add("rte_percent", 100 * root_translation_error(*paths), track[0])
+    joined = {name: [np.concatenate(column) for column in zip(*parts, strict=True)] for name, parts in found.items()}
+    return {name: summarise(values, Clusters(clusters.unit, ids)) for name, (values, ids) in joined.items()}
 
 
 def _about_root(points: Floats, root: list[int]) -> Floats:
@@ -142,4 +149,4 @@ def movement_table(summaries: Mapping[str, Summary]) -> Table:
         [_TEXTS[name], name, s.value, s.median, s.low, s.high, s.n] for name, s in summaries.items()
     ]
     columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    return Table("movement", "Movement", columns, rows, 2)
+    return Table("movement", "Movement", columns, rows, 2, [interval_note(summaries.values())])

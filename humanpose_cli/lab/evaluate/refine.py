@@ -35,16 +35,9 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import matched
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, cameras_of
-from humanpose_cli.lab.evaluate.report import (
-    Cell,
-    Report,
-    Summary,
-    Table,
-    difference_of_groups,
-    figures_table,
-    summarise,
-)
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.synthetic.renderer import imperfect_fit
 from humanpose_cli.refining.frames import FitFrames
@@ -422,12 +415,13 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
         parts = {name: _joined(errors) for name, errors in settings.items() if errors}
         if "before" not in parts:
             continue
+        clips = _by_clip(settings["before"])
         tables.append(_table(base, settings, parts))
         for name, errors in parts.items():
             for column, (heading, factor) in _COLUMNS.items():
-                figures[f"{base}: {name}", heading] = summarise(getattr(errors, column)).scaled(factor)
+                figures[f"{base}: {name}", heading] = summarise(getattr(errors, column), clips).scaled(factor)
         if not metrics:
-            metrics = _metrics(parts)
+            metrics = _metrics(parts, clips)
     if not tables:
         raise InputError(
             "clips", "show no person that the detector finds", remedy="choose another split, or --visible 0"
@@ -436,14 +430,14 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
     return Report("Refinement of fits", facts, metrics, tables)
 
 
-def _metrics(parts: Mapping[str, RefinementErrors]) -> dict[str, Summary]:
+def _metrics(parts: Mapping[str, RefinementErrors], clips: Clusters) -> dict[str, Summary]:
     """Before, and after the first setting."""
     names = {"mpjpe": "mpjpe_mm", "pa_mpjpe": "pa_mpjpe_mm", "pve": "pve_mm"}
     first = next((name for name in parts if name != "before"), "before")
     found: dict[str, Summary] = {}
     for label, errors in (("", parts[first]), ("_before", parts["before"])):
-        found |= {f"{name}{label}": summarise(1e3 * getattr(errors, column)) for column, name in names.items()}
-        found[f"mask_iou{label}"] = summarise(1 - errors.silhouette)
+        found |= {f"{name}{label}": summarise(1e3 * getattr(errors, column), clips) for column, name in names.items()}
+        found[f"mask_iou{label}"] = summarise(1 - errors.silhouette, clips)
     return found
 
 
@@ -485,9 +479,14 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
 
 def _change(column: str, after: Sequence[RefinementErrors], before: Sequence[RefinementErrors]) -> Summary:
     """Of a column, in per cent of its mean before."""
-    groups = [[getattr(errors, column) for errors in clips] for clips in (after, before)]
-    change = difference_of_groups(*groups)
-    return change.scaled(100 / float(np.nanmean(np.concatenate(groups[1])))) if change.n else change
+    values, others = (np.concatenate([getattr(errors, column) for errors in clips]) for clips in (after, before))
+    change = paired_difference(values, others, _by_clip(before))
+    return change.scaled(100 / float(np.nanmean(others))) if change.n else change
+
+
+def _by_clip(parts: Sequence[RefinementErrors]) -> Clusters:
+    """The clip of each person."""
+    return Clusters("clips", np.repeat(np.arange(len(parts)), [len(errors.mpjpe) for errors in parts]))
 
 
 def _change_text(change: Summary) -> str:
