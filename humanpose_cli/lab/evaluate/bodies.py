@@ -422,8 +422,11 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "mpjpe_mm": ("mpjpe", "joints, {root}", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
     "pve_mm": ("pve", "vertices, {root}", 1e3),
+    "pa_pve_mm": ("pa_pve", "vertices after Procrustes of the joints", 1e3),
     "pckh": ("pckh", "share of joints within half a head", 1.0),
     "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
+    "mpjae_deg": ("angle", "absolute rotations of nine joints, degrees", 180 / np.pi),
+    "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
     "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
     "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
 }

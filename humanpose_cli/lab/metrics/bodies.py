@@ -20,7 +20,7 @@ from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
-from humanpose_cli.geometry.similarity import procrustes_align
+from humanpose_cli.geometry.similarity import Similarity, fit_similarity
 from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet
 
 Floats = NDArray[np.float64]
@@ -95,10 +95,18 @@ def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None
     """
     a, b = _pair(predicted, true, 3)
     a, b = _chosen(a, joints), _chosen(b, joints)
-    finite = np.asarray(np.isfinite(b).all(-1) & np.isfinite(a).all(-1))
-    source, target = (torch.from_numpy(np.where(finite[..., None], points, 0.0)) for points in (a, b))
-    aligned = procrustes_align(source, target, torch.from_numpy(finite.astype(np.float64))).numpy()
-    return _finite_mean(np.linalg.norm(aligned - b, axis=-1))
+    return _finite_mean(np.linalg.norm(_moved(_procrustes(a, b), a) - b, axis=-1))
+
+
+def _procrustes(source: Floats, target: Floats) -> Similarity:
+    """The best similarity of each sample's points (N, J, 3) that are finite in both."""
+    finite = np.asarray(np.isfinite(source).all(-1) & np.isfinite(target).all(-1))
+    a, b = (torch.from_numpy(np.where(finite[..., None], values, 0.0)) for values in (source, target))
+    return fit_similarity(a, b, torch.from_numpy(finite.astype(np.float64)))
+
+
+def _moved(similarity: Similarity, points: Floats) -> Floats:
+    return np.asarray(similarity.apply(torch.from_numpy(points)).numpy())
 
 
 def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
@@ -135,6 +143,22 @@ def pckh(predicted: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Float
     return (np.linalg.norm(a - b, axis=-1) <= limit[:, None]).mean(1)
 
 
+MAJOR_JOINTS = (0, 1, 2, 4, 5, 16, 17, 18, 19)
+"""Of SMPL: pelvis, hips, knees, shoulders and elbows, whose angles 3DPW's and EMDB's evaluators compare."""
+
+
+def joint_angle_error(predicted: Tensor, true: Tensor) -> Floats:
+    """MPJAE: mean angle between absolute rotations (N, J, 3, 3) twice, body or camera axes → (N,) radians.
+
+    After the evaluators of 3DPW and EMDB, which take `MAJOR_JOINTS` and report degrees.
+    """
+    a, b = (torch.as_tensor(values, dtype=torch.float64) for values in (predicted, true))
+    if a.shape != b.shape or a.ndim != 4:
+        got = f"{tuple(a.shape)} and {tuple(b.shape)}"
+        raise UsageError("rotations", "do not match", expected="(N, J, 3, 3) twice", got=got)
+    return np.asarray(geodesic_angle(a, b).numpy().mean(1))
+
+
 _PELVIS, _HEAD = SMPL24.index("pelvis"), SMPL24.index("head")
 _CHUNK = 64  # people whose meshes are in memory at once
 
@@ -169,10 +193,11 @@ class BodyErrors(NamedTuple):
     """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
 
     mpjpe     joints with the root on the true one; pa_mpjpe after the best similarity (Procrustes)
-    pve       vertices with the root on the true one
+    pve       vertices with the root on the true one; pa_pve after the similarity of pa_mpjpe
     rotation  mean angle between relative rotations (Neural Body Fitting's err_quat)
     pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
     pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
+    angle     mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of pa_mpjpe
     """
 
     mpjpe: NDArray[np.float64]
@@ -182,6 +207,9 @@ class BodyErrors(NamedTuple):
     pckh: NDArray[np.float64]
     pck: NDArray[np.float64]
     auc: NDArray[np.float64]
+    pa_pve: NDArray[np.float64]
+    angle: NDArray[np.float64]
+    pa_angle: NDArray[np.float64]
 
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
@@ -247,13 +275,18 @@ def _errors(
         betas.append(chosen.betas)
         points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
     mesh, true_mesh = (posed.vertices.cpu().numpy() for posed in sets if posed.vertices is not None)
-    surface = np.full(len(mesh), np.nan)
-    if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
-        shifts = [found[:, joints.rows].mean(1) if joints.rows else np.zeros((len(mesh), 3)) for found in points]
-        surface = pve(mesh, true_mesh, *shifts)
+    surface, aligned_surface = np.full(len(mesh), np.nan), np.full(len(mesh), np.nan)
     found, truth = points[0], points[1] if measured is None else measured
     found = found if predicted_points is None else np.where(np.isfinite(predicted_points), predicted_points, found)
     averaged, root = range(len(joints.joints)), joints.rows
+    alignment = _procrustes(found[:, : len(averaged)], truth[:, : len(averaged)])
+    if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
+        shifts = [joint[:, root].mean(1) if root else np.zeros((len(mesh), 3)) for joint in points]
+        surface = pve(mesh, true_mesh, *shifts)
+        nowhere = np.zeros((len(mesh), 3))
+        aligned_surface = pve(_moved(alignment, mesh.astype(np.float64)), true_mesh, nowhere, nowhere)
+    turns = [posed.rotations[:, MAJOR_JOINTS].double() for posed in sets]
+    aligned_turns = alignment.rotation[:, None] @ turns[0].cpu()
     head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
     image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
     return BodyErrors(
@@ -264,6 +297,9 @@ def _errors(
         np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
         pck_3d(found, truth, joints.counted, root),
         auc_3d(found, truth, joints.counted, root),
+        aligned_surface,
+        joint_angle_error(turns[0].cpu(), turns[1].cpu()),
+        joint_angle_error(aligned_turns, turns[1].cpu()),
     )
 
 
