@@ -38,7 +38,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
-from humanpose_cli.lab.evaluate.movement import body_points, movement_summaries, movement_table
+from humanpose_cli.lab.evaluate.movement import Motion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
 from humanpose_cli.lab.evaluate.predictions import (
     FoundBody,
@@ -198,10 +198,11 @@ def measure_fits(
     errors = people.errors(predicted, rows, rigs, found_points)
     moving: Mapping[str, Summary] = {}
     if people.people.cache.sequences and len(rows):
-        points = body_points(people, predicted, rigs)
-        points = points if found_points is None else np.where(np.isfinite(found_points), found_points, points)
+        motion = Motion.of_bodies(people.joints, predicted, rigs)
+        if found_points is not None:
+            motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
-        moving = movement_summaries(people, rows, points, np.array(worlds, np.float64))
+        moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64))
     return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
 
 
