@@ -7,6 +7,8 @@ figures EMDB 2 is compared by, and of EMDB (its own jitter).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +19,8 @@ from humanpose_cli.geometry.similarity import fit_similarity
 Floats = NDArray[np.float64]
 SEGMENT = 100
 """Frames that world-aligned errors align at a time."""
+Cut = Literal["short last", "joined last"]
+"""What becomes of the frames behind the last full segment, see `segments`."""
 FOOT_VERTICES = (3216, 3387, 6617, 6787)
 """Of SMPL: heel and ball of either foot, which WHAM and GVHMR take for foot sliding."""
 STANDING = 0.01
@@ -101,23 +105,35 @@ def _aligned(predicted: Floats, true: Floats, first: int | None = None, *, scale
     return np.asarray(moved.numpy().reshape(predicted.shape))
 
 
-def _segments(predicted: ArrayLike, true: ArrayLike, first: int | None) -> Floats:
+def segments(frames: int, cut: Cut = "short last") -> list[slice]:
+    """Segments of `SEGMENT` frames of a sequence.
+
+    cut  "short last": a shorter last segment counts (WHAM, GVHMR). "joined last": it is joined to the one before, the
+         last frame is left out, and sequences of `SEGMENT` frames or fewer have no segment (TRAM)
+    """
+    starts = range(0, frames, SEGMENT)
+    if cut == "short last":
+        return [slice(start, min(start + SEGMENT, frames)) for start in starts]
+    full = [start for start in starts if start < frames - SEGMENT]
+    return [slice(start, start + SEGMENT if start + 2 * SEGMENT <= frames else frames - 1) for start in full]
+
+
+def _of_segments(predicted: ArrayLike, true: ArrayLike, first: int | None, cut: Cut) -> Floats:
     a, b = _pair(predicted, true)
-    parts = [
-        np.linalg.norm(_aligned(a[i : i + SEGMENT], b[i : i + SEGMENT], first) - b[i : i + SEGMENT], axis=-1)
-        for i in range(0, len(a), SEGMENT)
-    ]
+    parts = [np.linalg.norm(_aligned(a[s], b[s], first) - b[s], axis=-1) for s in segments(len(a), cut)]
     return np.concatenate(parts).mean(-1) if parts else np.zeros(0)
 
 
-def wa_mpjpe(predicted: ArrayLike, true: ArrayLike) -> Floats:
-    """World-aligned joint error: segments of 100 frames, each aligned as a whole by a similarity, → (T,) metres."""
-    return _segments(predicted, true, None)
+def wa_mpjpe(predicted: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
+    """World-aligned joint error: each of `segments` is aligned as a whole by a similarity, (T, J, 3) twice → (≤ T,)
+    metres.
+    """
+    return _of_segments(predicted, true, None, cut)
 
 
-def w_mpjpe(predicted: ArrayLike, true: ArrayLike) -> Floats:
-    """World joint error: segments of 100 frames, each aligned by a similarity of its first two, → (T,) metres."""
-    return _segments(predicted, true, 2)
+def w_mpjpe(predicted: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
+    """World joint error: each of `segments` is aligned by a similarity of its first two frames, → (≤ T,) metres."""
+    return _of_segments(predicted, true, 2, cut)
 
 
 def root_translation_error(predicted: ArrayLike, true: ArrayLike) -> Floats:

@@ -12,6 +12,7 @@ from humanpose_cli.lab.metrics.trajectories import (
     jitter_emdb,
     root_translation_error,
     root_velocity_error,
+    segments,
     w_mpjpe,
     wa_mpjpe,
 )
@@ -49,6 +50,21 @@ def test_drift_shows_in_the_world_and_less_after_aligning_all(walk):
     assert first.mean() > 1.5 * whole.mean() > 0
     assert first[0] < 0.01 < first[99]
     assert first[100] < 0.01  # every segment begins anew
+
+
+def test_segments_are_cut_as_the_public_evaluators_cut_them():
+    """Of 100 frames: WHAM's loop has range(0, n, 100) and min(n, start + 100); TRAM's range(0, n − 100, 100), the last
+    to n − 1 where two more would not fit.
+    """
+    for frames, wham, tram in (
+        (100, [(0, 100)], []),
+        (150, [(0, 100), (100, 150)], [(0, 149)]),
+        (200, [(0, 100), (100, 200)], [(0, 100)]),
+        (250, [(0, 100), (100, 200), (200, 250)], [(0, 100), (100, 249)]),
+        (300, [(0, 100), (100, 200), (200, 300)], [(0, 100), (100, 200)]),
+    ):
+        assert [(s.start, s.stop) for s in segments(frames)] == wham
+        assert [(s.start, s.stop) for s in segments(frames, "joined last")] == tram
 
 
 def test_the_path_of_the_root(walk):
