@@ -18,7 +18,7 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.evaluate.bodies import METRICS, CropSource, distance_to_mean
 from humanpose_cli.lab.evaluate.intervals import paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
-from humanpose_cli.lab.evaluate.published import agrees
+from humanpose_cli.lab.evaluate.protocols import agrees
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_quality, plot_supervision
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter
 from humanpose_cli.lab.evaluate.variants import (

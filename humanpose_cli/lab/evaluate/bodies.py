@@ -47,7 +47,7 @@ from humanpose_cli.lab.evaluate.predictions import (
     matched_by_tracks,
     overlap_within,
 )
-from humanpose_cli.lab.evaluate.published import tables_beside
+from humanpose_cli.lab.evaluate.protocols import Protocol, under_protocol
 from humanpose_cli.lab.evaluate.report import (
     PANELS,
     Cell,
@@ -62,6 +62,7 @@ from humanpose_cli.lab.evaluate.report import (
 )
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
 from humanpose_cli.lab.metrics.joints import RootName
+from humanpose_cli.lab.metrics.trajectories import Cut
 from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import Batch, crop_errors
@@ -160,6 +161,7 @@ def measure_fits(
     fit: Callable[[int], Sequence[FoundBody]],
     body: Body,
     *,
+    cut: Cut = "short last",
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedFits:
@@ -167,6 +169,7 @@ def measure_fits(
 
     fit   row of an image → the people found there
     body  that they are of
+    cut   of the segments of world errors
     stop  called after every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
@@ -193,7 +196,7 @@ def measure_fits(
     missed = np.setdiff1d(np.arange(len(people)), rows)
     predicted, rigs = _stacked(bodies, body)
     stand_in = people.errors(_upright(people, missed, body), missed, body)
-    nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc")}
+    nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc", "pa_pck", "pa_auc")}
     found_points = _points(people, bodies)
     errors = people.errors(predicted, rows, rigs, found_points)
     moving: Mapping[str, Summary] = {}
@@ -202,7 +205,7 @@ def measure_fits(
         if found_points is not None:
             motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
-        moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64))
+        moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), cut)
     return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
 
 
@@ -346,6 +349,7 @@ def evaluate_fits(
     threads: int | None = None,
 ) -> Report:
     """Errors of the fits that `hpc fit` makes of the images, their cameras known."""
+    selection, protocol = under_protocol(selection)
     cache = open_cache(selection.data)
     if detections == "stored" and not has_detections(selection):
         raise InputError(
@@ -375,7 +379,7 @@ def evaluate_fits(
         facts = {**selection.facts(), "method": options.method, "detector": detections}
         if fitter.network_identity:
             facts["network"] = fitter.network_identity
-        return fits_report(people, evaluated, facts)
+        return fits_report(people, evaluated, facts, protocol)
 
 
 def evaluate_predictions(
@@ -391,12 +395,15 @@ def evaluate_predictions(
 
     match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
+    selection, protocol = under_protocol(selection)
     people = selection.people(joints=selection.joint_set())
     body = load_body(fit_body)
     fit = fits_from_files(folder, people.people.cache, body, selection.models)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
-    evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
-    return fits_report(people, evaluated, {**selection.facts(), "predictions": folder.name, "matched by": match})
+    cut: Cut = "short last" if protocol is None else protocol.cut
+    evaluated = measure_fits(people, fit, body, cut=cut, stop=stop, progress=progress)
+    facts = {**selection.facts(), "predictions": folder.name, "matched by": match}
+    return fits_report(people, evaluated, facts, protocol)
 
 
 def evaluate_crops(
@@ -430,6 +437,8 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
     "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
     "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
+    "pa_pck_150": ("pa_pck", "share of joints within 150 mm after Procrustes", 1.0),
+    "pa_auc_150": ("pa_auc", "its mean over thresholds of 0 to 150 mm", 1.0),
 }
 """Name in the JSON result → column of BodyErrors, text (with what is put on the truth's for {root}), and factor."""
 _PLACED: Mapping[RootName, str] = {"pelvis": "pelvis on pelvis", "hips": "hips on hips", "none": "where they are"}
@@ -443,15 +452,21 @@ def body_metrics(errors: BodyErrors, clusters: Clusters) -> dict[str, Summary]:
     }
 
 
-def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any]) -> Report:
-    """Of bodies fitted to images."""
+def fits_report(
+    people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any], protocol: Protocol | None = None
+) -> Report:
+    """Of bodies fitted to images, with the figures that are published under a protocol."""
     errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
     facts = {**facts, **people.facts, "found": f"{len(evaluated.found)} ({100 * share:.1f} %)"}
     images = _contact_sheets(people, evaluated)
     missed = np.setdiff1d(np.arange(len(people)), evaluated.found)
     metrics = body_metrics(errors, people.clusters.taken(evaluated.found))
     of_all = body_metrics(evaluated.of_all, people.clusters.taken(np.concatenate((evaluated.found, missed))))
-    tables = [*_tables(errors, metrics, people.joints.root_name, of_all), *tables_beside(people, errors)]
+    tables = _tables(errors, metrics, people.joints.root_name, of_all)
+    if protocol is not None:
+        facts = {**facts, "protocol": protocol.text}
+        of_found = {**metrics, **evaluated.movement}
+        tables.insert(1, protocol.table(of_found, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= evaluated.movement
     if evaluated.movement:

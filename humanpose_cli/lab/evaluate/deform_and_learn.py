@@ -15,7 +15,7 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
-from humanpose_cli.lab.evaluate.published import agrees
+from humanpose_cli.lab.evaluate.protocols import agrees
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.recipes.deform_and_learn.measure import JointErrors, canonical_length, joint_errors, true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import joints_in_image, predict_people

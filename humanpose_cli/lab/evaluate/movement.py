@@ -23,6 +23,7 @@ from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.joints import JointSet
 from humanpose_cli.lab.metrics.trajectories import (
     FOOT_VERTICES,
+    Cut,
     acceleration_error,
     foot_sliding,
     jitter,
@@ -106,10 +107,14 @@ class Motion(NamedTuple):
 
 
 def movement_summaries(
-    people: EvaluatedPeople, rows: NDArray[np.int64], predicted: Motion, worlds: Floats | None
+    people: EvaluatedPeople,
+    rows: NDArray[np.int64],
+    predicted: Motion,
+    worlds: Floats | None,
+    cut: Cut = "short last",
 ) -> dict[str, Summary]:
     """By name of `_TEXTS`, of what was found: rows of the people, their predicted motion in camera axes, and world to
-    camera (M, 4, 4) as their fits have it; empty without moving people.
+    camera (M, 4, 4) as their fits have it; empty without moving people. cut  of the segments of world errors
     """
     images = people.people.cache.images
     found: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
@@ -137,8 +142,8 @@ def movement_summaries(
         if moved is None:
             continue
         (a, b), start = (motion.points[:, :count] for motion in moved), track[0]
-        add("wa_mpjpe_mm", 1e3 * wa_mpjpe(a, b), start)
-        add("w_mpjpe_mm", 1e3 * w_mpjpe(a, b), start)
+        add("wa_mpjpe_mm", 1e3 * wa_mpjpe(a, b, cut), start)
+        add("w_mpjpe_mm", 1e3 * w_mpjpe(a, b, cut), start)
         paths = [motion.points[:, root or [0]].mean(1) for motion in moved]
         add("rte_percent", 100 * root_translation_error(*paths), start)
         for run in _runs(frames[kept]):

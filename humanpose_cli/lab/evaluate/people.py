@@ -223,7 +223,13 @@ class PeopleSelection:
         """The joints that errors are of."""
         cache = open_cache(self.data)
         measured = cache.header.source in _MEASURED and cache.labels.get(f"people/joints/{H36M17.name}", 0) > 0
-        return joint_set(self.joints or ("mocap17" if measured else "smpl24"), self.root, self.regressor)
+        name = self.joints or ("mocap17" if measured else "smpl24")
+        return joint_set(name, self.root, self.regressor, self._neutral() if name == "smpl24-neutral" else None)
+
+    def _neutral(self) -> Body | None:
+        """SMPL's neutral model, among the body and the models."""
+        bodies = [load_body(self.body), *load_models(self.models).values()]
+        return next((body for body in bodies if body.name == "smpl-neutral"), None)
 
     def labelled(self, *needs: str) -> People:
         """People with the labels of `people.LABELS` that are needed; InputError where the cache lacks one."""

@@ -37,7 +37,7 @@ from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.intervals import Clusters, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
-from humanpose_cli.lab.evaluate.published import IPER, agrees
+from humanpose_cli.lab.evaluate.protocols import IPER, agrees
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
 from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground
 from humanpose_cli.lab.recipes.people import People, people_of_images, require_model, usual_protocol

@@ -14,7 +14,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.published import agrees
+from humanpose_cli.lab.evaluate.protocols import agrees
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.repose import (
     EvaluatedReposing,

@@ -67,25 +67,30 @@ def _distances(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int 
 
 PCK_LIMIT = 0.15
 """Metres within which a joint is correct (Mehta et al. 2017, MPI-INF-3DHP)."""
-_ROUNDING = 1e-6
-"""Metres beyond a limit that float32 joints a few metres away may lie by rounding alone."""
+AUC_LIMITS = np.linspace(0, PCK_LIMIT, 31)
+"""Metres: 0, 5 … 150 mm."""
 
 
 def pck_3d(
     predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
-    """Share of correct joints within 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
-    apart = _chosen(_distances(predicted, true, root), joints)
-    return _finite_mean(np.where(np.isfinite(apart), apart <= PCK_LIMIT + _ROUNDING, np.nan))
+    """Share of joints nearer than 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
+    return _nearer(_chosen(_distances(predicted, true, root), joints), np.array([PCK_LIMIT]))
 
 
 def auc_3d(
     predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
-    """Mean share of correct joints over the thresholds 0, 5 … 150 mm, as MPI-INF-3DHP's own code: → (N,) 0..1."""
-    apart = _chosen(_distances(predicted, true, root), joints)
-    limits = np.linspace(0, PCK_LIMIT, 31) + _ROUNDING
-    return _finite_mean(np.where(np.isfinite(apart), (apart[..., None] <= limits).mean(-1), np.nan))
+    """Mean share of nearer joints over `AUC_LIMITS`: → (N,) 0..1.
+
+    As MPI-INF-3DHP's own code, which compares with `<`: no joint is nearer than 0, so that the truth has 30/31.
+    """
+    return _nearer(_chosen(_distances(predicted, true, root), joints), AUC_LIMITS)
+
+
+def _nearer(apart: Floats, limits: Floats) -> Floats:
+    """(N, J) metres → (N,): mean over joints and limits of whether joints are nearer; NaN is left out."""
+    return _finite_mean(np.where(np.isfinite(apart), (apart[..., None] < limits).mean(-1), np.nan))
 
 
 def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
@@ -94,8 +99,12 @@ def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None
     joints  rows that both the alignment and the result are restricted to; true joints that are NaN are left out
     """
     a, b = _pair(predicted, true, 3)
-    a, b = _chosen(a, joints), _chosen(b, joints)
-    return _finite_mean(np.linalg.norm(_moved(_procrustes(a, b), a) - b, axis=-1))
+    return _finite_mean(_aligned_distances(_chosen(a, joints), _chosen(b, joints)))
+
+
+def _aligned_distances(predicted: Floats, true: Floats) -> Floats:
+    """(N, J) metres after the best similarity of each sample."""
+    return np.linalg.norm(_moved(_procrustes(predicted, true), predicted) - true, axis=-1)
 
 
 def _procrustes(source: Floats, target: Floats) -> Similarity:
@@ -197,6 +206,7 @@ class BodyErrors(NamedTuple):
     rotation  mean angle between relative rotations (Neural Body Fitting's err_quat)
     pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
     pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
+    pa_pck, pa_auc  the same after the similarity of pa_mpjpe, which papers call rigidly aligned
     angle     mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of pa_mpjpe
     """
 
@@ -208,6 +218,8 @@ class BodyErrors(NamedTuple):
     pck: NDArray[np.float64]
     auc: NDArray[np.float64]
     pa_pve: NDArray[np.float64]
+    pa_pck: NDArray[np.float64]
+    pa_auc: NDArray[np.float64]
     angle: NDArray[np.float64]
     pa_angle: NDArray[np.float64]
 
@@ -279,7 +291,8 @@ def _errors(
     found, truth = points[0], points[1] if measured is None else measured
     found = found if predicted_points is None else np.where(np.isfinite(predicted_points), predicted_points, found)
     averaged, root = range(len(joints.joints)), joints.rows
-    alignment = _procrustes(found[:, : len(averaged)], truth[:, : len(averaged)])
+    alignment = _procrustes(found[:, averaged], truth[:, averaged])
+    aligned = np.linalg.norm(_moved(alignment, found) - truth, axis=-1)
     if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
         shifts = [joint[:, root].mean(1) if root else np.zeros((len(mesh), 3)) for joint in points]
         surface = pve(mesh, true_mesh, *shifts)
@@ -291,13 +304,15 @@ def _errors(
     image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
     return BodyErrors(
         mpjpe(found, truth, averaged, root),
-        pa_mpjpe(found, truth, averaged),
+        _finite_mean(aligned[:, averaged]),
         surface,
         geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
         np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
         pck_3d(found, truth, joints.counted, root),
         auc_3d(found, truth, joints.counted, root),
         aligned_surface,
+        _nearer(aligned[:, joints.counted], np.array([PCK_LIMIT])),
+        _nearer(aligned[:, joints.counted], AUC_LIMITS),
         joint_angle_error(turns[0].cpu(), turns[1].cpu()),
         joint_angle_error(aligned_turns, turns[1].cpu()),
     )

@@ -1,18 +1,12 @@
 """Numbers and tables of evaluations: known answers and scipy as the oracle."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
-from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.bodies import matched
 from humanpose_cli.lab.evaluate.intervals import summarise
-from humanpose_cli.lab.evaluate.published import tables_beside
 from humanpose_cli.lab.evaluate.report import Report, Table, quartiles, write_report
-from humanpose_cli.lab.metrics.bodies import BodyErrors
-from humanpose_cli.lab.metrics.joints import joint_set
 
 
 def test_quartiles_are_in_order_and_leave_nobody_out():
@@ -50,40 +44,3 @@ def test_a_report_says_the_same_to_people_and_programs(tmp_path):
     document = json.loads(written[1].read_text())
     assert document["metrics"]["m"]["value"] == 2
     assert document["tables"][0]["rows"] == [["a", 1.25], ["b", None], ["c", None]]
-
-
-class Judged:
-    """What a table looks at of evaluated people."""
-
-    def __init__(self, source, split, joints, options="{}"):
-        self.people = SimpleNamespace(
-            cache=SimpleNamespace(header=Header("index", source, options, *[""] * 2, *[0] * 5, ""))
-        )
-        self.split, self.joints = split, joints
-
-
-@pytest.mark.parametrize(
-    ("source", "split", "joints", "root", "options", "method"),
-    [
-        ("h36m", "nbf/test", "mocap17", None, '{"every": 10}', "HMR"),
-        ("humaneva", "nbf/test", "mocap14", None, '{"every": 10}', "Random Forests"),
-        ("3dpw", "3dpw/test", "lsp14", None, "{}", None),
-        ("emdb", "emdb1/test", "smpl24-mesh", None, "{}", "CameraHMR"),
-        ("emdb", "emdb1/test", "smpl24-mesh", "pelvis", "{}", None),  # another root
-        ("emdb", "emdb1/test", "smpl24", "hips", "{}", None),  # joints that bones turn about
-        ("emdb", "emdb2/test", "smpl24-mesh", None, "{}", None),
-        ("emdb", "", "smpl24-mesh", None, "{}", None),  # a part of the split
-        ("h36m", "nbf/validation", "mocap17", None, '{"every": 10}', None),
-        ("h36m", "nbf/test", "smpl24", None, '{"every": 10}', None),
-        ("h36m", "nbf/test", "mocap17", None, '{"every": 20}', None),
-        ("emdb", "emdb1/test", "smpl24-mesh", None, '{"allow_missing": true}', None),
-        ("synthetic", "nbf/test", "mocap17", None, "{}", None),
-    ],
-)
-def test_published_rows_stand_beside_the_same_quantity_alone(source, split, joints, root, options, method):
-    errors = BodyErrors(*[np.array([0.04, 0.06])] * len(BodyErrors._fields))
-    tables = tables_beside(Judged(source, split, joint_set(joints, root), options), errors)
-    assert len(tables) == (method is not None)
-    if tables:
-        assert method in [row[0] for row in tables[0].rows]
-        assert tables[0].rows[-1][1] == pytest.approx(50)
