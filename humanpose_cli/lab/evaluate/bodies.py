@@ -62,7 +62,6 @@ from humanpose_cli.lab.evaluate.report import (
 )
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
 from humanpose_cli.lab.metrics.joints import RootName
-from humanpose_cli.lab.metrics.trajectories import Cut
 from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import Batch, crop_errors
@@ -161,7 +160,7 @@ def measure_fits(
     fit: Callable[[int], Sequence[FoundBody]],
     body: Body,
     *,
-    cut: Cut = "short last",
+    protocol: Protocol | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedFits:
@@ -169,7 +168,7 @@ def measure_fits(
 
     fit   row of an image → the people found there
     body  that they are of
-    cut   of the segments of world errors
+    protocol  says how errors in the world are taken; None: as most public evaluators do
     stop  called after every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
@@ -204,8 +203,11 @@ def measure_fits(
         motion = Motion.of_bodies(people.joints, predicted, rigs)
         if found_points is not None:
             motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
+        options: dict[str, Any] = {}
+        if protocol is not None:
+            options = {"cut": protocol.cut, "root_path": protocol.root_path}
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
-        moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), cut)
+        moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
     return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
 
 
@@ -400,8 +402,7 @@ def evaluate_predictions(
     body = load_body(fit_body)
     fit = fits_from_files(folder, people.people.cache, body, selection.models)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
-    cut: Cut = "short last" if protocol is None else protocol.cut
-    evaluated = measure_fits(people, fit, body, cut=cut, stop=stop, progress=progress)
+    evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
     facts = {**selection.facts(), "predictions": folder.name, "matched by": match}
     return fits_report(people, evaluated, facts, protocol)
 

@@ -8,14 +8,14 @@ sequence; they need the true camera's path in the cache and the predicted one in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.report import Cell, Table, interval_note
@@ -46,6 +46,8 @@ _TEXTS = {
     "true_jitter_10m_s3": "the same of true joints",
     "foot_sliding_mm": "path of predicted feet while the true ones stand, mm a frame",
 }
+RootPath = Literal["translation", "pelvis"]
+"""What a root's path is of: SMPL's translation (WHAM), or joint 0 of the joints (TRAM, GVHMR)."""
 _CHUNK = 64  # people whose meshes are in memory at once
 _FEWEST_WORLD = 3  # frames
 _SMPL_VERTICES = 6890
@@ -58,11 +60,14 @@ class Motion(NamedTuple):
     points  (M, P, 3) metres, `joints.points`
     feet    (M, 4, 3) metres, heel and ball of either foot: `FOOT_VERTICES` of SMPL, landmarks of other bodies
     facing  (M, 3, 3) pelvis to the axes
+    root    (M, 3) metres, the joint that the pelvis turns about; rest (M, 3) where it is in the resting body
     """
 
     points: Floats
     feet: Floats
     facing: Floats
+    root: Floats
+    rest: Floats
 
     @classmethod
     @torch.no_grad()
@@ -70,6 +75,7 @@ class Motion(NamedTuple):
         """Of bodies, each of its own model."""
         count = len(rigs)
         points, feet = np.full((count, len(joints.points), 3), np.nan), np.full((count, len(_FEET), 3), np.nan)
+        rest = np.full((count, 3), np.nan)
         for rig in {id(one): one for one in rigs}.values():
             of_rig = np.flatnonzero([one is rig for one in rigs])
             smpl = len(rig.template) == _SMPL_VERTICES
@@ -83,7 +89,9 @@ class Motion(NamedTuple):
                 else:
                     soles = rig.pose_landmarks(BLAZEPOSE33.name, posed, some.betas)[:, _FEET]
                 feet[chosen] = soles.double().numpy()
-        return cls(points, feet, bodies.rotations[:, 0].double().numpy())
+                rest[chosen] = posed.rest_joints[:, SMPL24.index("pelvis")].double().numpy()
+        facing, root = (values.double().numpy() for values in (bodies.rotations[:, 0], bodies.root))
+        return cls(points, feet, facing, root, rest)
 
     @classmethod
     def of_truth(cls, people: EvaluatedPeople, rows: NDArray[np.integer]) -> Motion:
@@ -103,7 +111,19 @@ class Motion(NamedTuple):
         def moved(points: Floats) -> Floats:
             return np.einsum("tji,tpj->tpi", rotation, points - translation[:, None])
 
-        return Motion(moved(self.points), moved(self.feet), np.einsum("tji,tjk->tik", rotation, self.facing))
+        turned = np.einsum("tji,tjk->tik", rotation, self.facing)
+        root = moved(self.root[:, None])[:, 0]
+        return Motion(moved(self.points), moved(self.feet), turned, root, self.rest)
+
+    def path(self, joints: JointSet, of: RootPath) -> Floats:
+        """(M, 3) metres of the root in world axes: SMPL's translation, or the pelvis among the points.
+
+        Where errors are of other joints, the points of their root.
+        """
+        if of == "translation" and np.isfinite(self.root).all():
+            return self.root - self.rest
+        rows = [joints.points.index("pelvis")] if "pelvis" in joints.points else joints.rows or [0]
+        return np.asarray(self.points[:, rows].mean(1))
 
 
 def movement_summaries(
@@ -112,9 +132,13 @@ def movement_summaries(
     predicted: Motion,
     worlds: Floats | None,
     cut: Cut = "short last",
+    root_path: RootPath = "pelvis",
 ) -> dict[str, Summary]:
-    """By name of `_TEXTS`, of what was found: rows of the people, their predicted motion in camera axes, and world to
-    camera (M, 4, 4) as their fits have it; empty without moving people. cut  of the segments of world errors
+    """By name of `_TEXTS`, of what was found; empty without moving people.
+
+    rows       of the people; predicted  their motion in camera axes; worlds  (M, 4, 4) world to camera of their fits
+    cut        of the segments of world errors
+    root_path  what the error of the path is of
     """
     images = people.people.cache.images
     found: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
@@ -144,8 +168,8 @@ def movement_summaries(
         (a, b), start = (motion.points[:, :count] for motion in moved), track[0]
         add("wa_mpjpe_mm", 1e3 * wa_mpjpe(a, b, cut), start)
         add("w_mpjpe_mm", 1e3 * w_mpjpe(a, b, cut), start)
-        paths = [motion.points[:, root or [0]].mean(1) for motion in moved]
-        add("rte_percent", 100 * root_translation_error(*paths), start)
+        add("rte_percent", 100 * root_translation_error(*(m.path(people.joints, root_path) for m in moved)), start)
+        paths = [motion.path(people.joints, "pelvis") for motion in moved]
         for run in _runs(frames[kept]):
             some = [motion.taken(run) for motion in moved]
             velocity = root_velocity_error(paths[0][run], paths[1][run], *(motion.facing for motion in some))

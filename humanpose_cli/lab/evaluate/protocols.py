@@ -14,6 +14,7 @@ from typing import Any
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Summary
+from humanpose_cli.lab.evaluate.movement import RootPath
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import Cell, Table
 from humanpose_cli.lab.metrics.joints import JointSetName, RootName
@@ -58,7 +59,7 @@ class Protocol:
     frames          which frames count
     rows            method → published figures, None where there is none; rows_source where they stand
     every           frames apart: the cache may have been made with finer steps, but not with coarser ones
-    cut             of the segments of world errors
+    cut, root_path  of world errors
     version         of this definition; a change of what it measures gives it another one
     """
 
@@ -74,6 +75,7 @@ class Protocol:
     rows_source: str = ""
     every: int = 1
     cut: Cut = "short last"
+    root_path: RootPath = "pelvis"
     version: int = 1
 
     @property
@@ -130,7 +132,7 @@ _ALL = (
         rows_source="CameraHMR's paper",
     ),
     Protocol("emdb1-gvhmr", *_EMDB1, "smpl24-neutral", "hips", _GVHMR, (*_POSE, "accel_m_s2"), _CLOSED_UP),
-    Protocol("emdb2-wham", *_EMDB2, "smpl24", "hips", _WHAM, _TRAJECTORY, _CLOSED_UP),
+    Protocol("emdb2-wham", *_EMDB2, "smpl24", "hips", _WHAM, _TRAJECTORY, _CLOSED_UP, root_path="translation"),
     Protocol("emdb2-gvhmr", *_EMDB2, "smpl24-neutral", "hips", _GVHMR, _TRAJECTORY, _CLOSED_UP),
     Protocol("emdb2-tram", *_EMDB2, "smpl24", "hips", _TRAM, (*_WORLD, "erve_mm"), _CLOSED_UP, cut="joined last"),
     Protocol("h36m-p1-spin", "h36m", "p1/test", "mocap14", "pelvis", _SPIN, _POSE[:2], _FIFTH, every=5),

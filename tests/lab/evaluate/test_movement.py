@@ -115,3 +115,14 @@ def test_feet_that_drift_below_a_standing_person_slide(cache: Path) -> None:
     np.testing.assert_allclose(slid, np.full(4 * (FRAMES - 1), 0.007), atol=1e-6)
     heels = standing.feet[0, [0, 2]]
     assert (heels[:, 1] > people.bodies.root[0, 1].item() + 0.6).all()  # below the pelvis, y down
+
+
+@pytest.mark.slow
+def test_the_path_of_the_translation_is_that_of_the_pelvis_for_one_shape(cache: Path) -> None:
+    people = PeopleSelection(cache).people()
+    motion = Motion.of_truth(people, np.arange(FRAMES)).in_world(np.stack([path_of(f) for f in range(FRAMES)]))
+    paths = [motion.path(people.joints, of) for of in ("translation", "pelvis")]  # type: ignore[arg-type]
+    np.testing.assert_allclose(paths[1] - paths[0], np.broadcast_to(motion.rest[0], (FRAMES, 3)), atol=1e-6)
+    lsp = joint_set("lsp14")
+    hips = Motion.of_truth(PeopleSelection(cache).people(joints=lsp), np.arange(FRAMES))
+    np.testing.assert_allclose(hips.path(lsp, "pelvis"), hips.points[:, lsp.rows].mean(1))
