@@ -37,6 +37,7 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
+from humanpose_cli.lab.datasets.mpi_inf_3dhp import SCENES, MpiInf3dhpSource
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import Motion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
@@ -470,6 +471,7 @@ def fits_report(
         tables.insert(1, protocol.table(of_found, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= evaluated.movement
+    tables += _groups(people, evaluated)
     if evaluated.movement:
         tables.insert(1, movement_table(evaluated.movement))
     return Report("Fitted bodies", facts, metrics, tables, images)
@@ -516,6 +518,27 @@ def _tables(
             rows.append([f"{number}", 1e3 * mpjpe, 1e3 * pa, 1e3 * vertices, 100 * pckh, rotation])
     units = ("mpjpe mm", "PA mm", "vertices mm", "PCKh %", "err_quat rad")
     tables.append(Table("quartiles", "Quartiles", ("quartile of mpjpe", *units), rows, (0, 1, 1, 1, 1, 3)))
+    return tables
+
+
+def _groups(people: EvaluatedPeople, evaluated: EvaluatedFits) -> list[Table]:
+    """Errors of those found by activity and, of MPI-INF-3DHP, by scene; where there are several."""
+    some, errors = people.people.taken(evaluated.found), evaluated.errors
+    named = {"activity": some.column("activity") if "activity" in some.cache.people else np.array([])}
+    if some.cache.header.source == MpiInf3dhpSource.name:
+        sequences = [str(name).partition("/")[0] for name in some.cache.images["name"][some.images]]
+        named["scene"] = np.array([SCENES.get(name, "outdoors") for name in sequences])
+    tables = []
+    for what, labels in named.items():
+        groups = sorted({str(label) for label in labels} - {""})
+        rows: list[list[Cell]] = []
+        for group in groups:
+            part = errors.taken(np.flatnonzero(labels == group))
+            means = (1e3 * part.mpjpe, 1e3 * part.pa_mpjpe, 100 * part.pck, 100 * part.auc)
+            rows.append([group, len(part.mpjpe), *(float(np.nanmean(column)) for column in means)])
+        columns = (what, "people", "mpjpe mm", "PA mm", "PCK %", "AUC %")
+        if len(groups) > 1:
+            tables.append(Table(what, f"By {what}", columns, rows))
     return tables
 
 
