@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.cli.options import BatchFlags, BatchSize, Device, Threads, body_option, option, out_option
+from humanpose_cli.cli.options import BatchFlags, BatchSize, Device, Threads, argument, body_option, option, out_option
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
@@ -79,6 +79,10 @@ _PREDICTIONS = option(
     "are named after their sequence or lie in a folder of that name; or a plain .npz or .json, see "
     "docs/guides/evaluation.md. Default: fit now.",
     show_default=False,
+)
+_COMPARED = (
+    "Two or more: folders of fit files, results of other programs, or plain .npz or .json files, as --predictions of "
+    "hpc evaluate fit. The others are compared with the first."
 )
 _MATCH = option(
     "--match",
@@ -270,7 +274,38 @@ def fit(
 
     options: dict[str, Any] = {"fits": asdict(fits), "weights": weights, "segmenter": segmenter, "ablation": ablation}
     options |= {"preset": preset, "seeds": seeds, "settings": dict(session.settings)}
-    return _evaluated(session, "fit", flags, people, out, device, options, report, fits.predictions)
+    given = () if fits.predictions is None else (fits.predictions,)
+    return _evaluated(session, "fit", flags, people, out, device, options, report, given)
+
+
+@command(
+    examples=(
+        "hpc evaluate compare fits/a fits/b --data emdb --protocol emdb1-camerahmr --body smpl:SMPL_NEUTRAL.pkl",
+        "hpc evaluate compare ours.json theirs.json --data people --out comparison",
+    )
+)
+def compare(
+    session: Session,
+    flags: BatchFlags,
+    people: JointFlags,
+    predictions: Annotated[list[Path], argument("FITS...", _COMPARED)],
+    match: Annotated[Literal["boxes", "tracks"], _MATCH] = "boxes",
+    out: Out = DEFAULT_OUT,
+    device: Device = "auto",
+) -> CommandResult:
+    """Compare two or more sets of fits on the same people, pair by pair.
+
+    Prints the errors of each over the people that all of them found, and the mean difference of each from the first,
+    with intervals over sequences, subjects or people; writes a report with a plot of the differences.
+    """
+
+    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+        from humanpose_cli.lab.evaluate.comparison import compare_predictions
+
+        return compare_predictions(selection, predictions, folder, **watch, match=match)
+
+    options: dict[str, Any] = {"predictions": [str(path) for path in predictions], "match": match}
+    return _evaluated(session, "compare", flags, people, out, device, options, report, predictions)
 
 
 @command(examples=("hpc evaluate keypoints --data coco --limit 200",))
@@ -304,7 +339,8 @@ def keypoints(
 
     options: dict[str, Any] = {"method": method, "detector": detector, "predictions": predictions}
     options |= {"weights": weights, "segmenter": segmenter}
-    return _evaluated(session, "keypoints", flags, people, out, device, options, report, predictions)
+    given = () if predictions is None else (predictions,)
+    return _evaluated(session, "keypoints", flags, people, out, device, options, report, given)
 
 
 @command(examples=("hpc evaluate segmenter --data people",))
@@ -495,14 +531,14 @@ def _evaluated(
     device: str,
     options: Mapping[str, Any],
     report: Callable[[PeopleSelection, Path, str, Mapping[str, Any]], Report],
-    predictions: Path | None = None,
+    predictions: Sequence[Path] = (),
 ) -> CommandResult:
     """A report on each cache; several are a batch, of which a rerun does what is left.
 
     name     of the sub-command
     options  everything that decides the figures, beside the people; weights and segmenters are inputs
     report   people, folder, device, progress and stop → the report
-    predictions  a file or folder that is evaluated, an input, too
+    predictions  files or folders that are evaluated, inputs, too
     """
     from humanpose_cli.lab.cache.cache import open_cache
 
@@ -522,8 +558,8 @@ def _evaluated(
     on = resolve_device(device)
     watch = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
-    if predictions is not None:
-        inputs += sorted(path for path in (predictions, *predictions.rglob("*")) if path.is_file())
+    for given in predictions:
+        inputs += sorted(path for path in (given, *given.rglob("*")) if path.is_file())
     items = _items(caches, out, inputs, several=several)
     reports: dict[str, Report] = {}
 

@@ -47,6 +47,7 @@ from humanpose_cli.lab.evaluate.predictions import (
     found_in,
     matched_by_tracks,
     overlap_within,
+    predictions_digest,
 )
 from humanpose_cli.lab.evaluate.protocols import Protocol, under_protocol
 from humanpose_cli.lab.evaluate.report import (
@@ -404,7 +405,8 @@ def evaluate_predictions(
     fit = fits_from_files(folder, people.people.cache, body, selection.models)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
     evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
-    facts = {**selection.facts(), "predictions": folder.name, "matched by": match}
+    digest = predictions_digest(folder)[:16]
+    facts = {**selection.facts(), "predictions": f"{folder.name}, digest {digest}", "matched by": match}
     return fits_report(people, evaluated, facts, protocol)
 
 
