@@ -21,6 +21,7 @@ from humanpose_cli.cli.options import (
     BatchSize,
     Device,
     Threads,
+    argument,
     option,
     out_option,
 )
@@ -61,6 +62,10 @@ _PREDICTIONS = option(
     "are named after their sequence or lie in a folder of that name; or a plain .npz or .json, see "
     "docs/guides/evaluation.md. Default: fit now.",
     show_default=False,
+)
+_COMPARED = (
+    "Two or more: folders of fit files, results of other programs, or plain .npz or .json files, as --predictions of "
+    "hpc evaluate fit. The others are compared with the first."
 )
 _MATCH = option(
     "--match",
@@ -194,6 +199,36 @@ def fit(
     options |= {"preset": preset, "seeds": seeds, "settings": dict(session.settings)}
     paths = [] if fits.predictions is None else [fits.predictions]
     return evaluate_caches(session, "fit", flags, people, out, device, options, report, paths)
+
+
+@command(
+    examples=(
+        "hpc evaluate compare fits/a fits/b --data emdb --protocol emdb1-camerahmr --body smpl:SMPL_NEUTRAL.pkl",
+        "hpc evaluate compare ours.json theirs.json --data people --out comparison",
+    )
+)
+def compare(
+    session: Session,
+    flags: BatchFlags,
+    people: JointFlags,
+    predictions: Annotated[list[Path], argument("FITS...", _COMPARED)],
+    match: Annotated[Literal["boxes", "tracks"], _MATCH] = "boxes",
+    out: Out = DEFAULT_OUT,
+    device: Device = "auto",
+) -> CommandResult:
+    """Compare two or more sets of fits on the same people, pair by pair.
+
+    Prints the errors of each over the people that all of them found, and the mean difference of each from the first,
+    with intervals over sequences, subjects or people; writes a report with a plot of the differences.
+    """
+
+    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+        from humanpose_cli.lab.evaluate.comparison import compare_predictions
+
+        return compare_predictions(selection, predictions, folder, **watch, match=match)
+
+    options: dict[str, Any] = {"predictions": [str(path) for path in predictions], "match": match}
+    return evaluate_caches(session, "compare", flags, people, out, device, options, report, predictions)
 
 
 @command(examples=("hpc evaluate keypoints --data coco --limit 200",))

@@ -39,12 +39,19 @@ _MODELS = option(
 )
 _JOINTS = option(
     "--joints NAME",
-    "Joints that errors are of: smpl24, smpl24-mesh (by SMPL's own regressor), h36m14, h36m17 (by --joint-regressor), "
-    "lsp14, mocap14 or mocap17 (measured ones). Default: measured ones where a data set has them, else smpl24.",
+    "Joints that errors are of: smpl24, smpl24-mesh (by each SMPL model's own regressor), smpl24-neutral (by the "
+    "neutral one's), h36m14, h36m17, hmr14 (by --joint-regressor), lsp14, mocap14 or mocap17 (measured ones). Default: "
+    "measured ones where a data set has them, else smpl24.",
 )
 _ROOT = option("--root", "What is put on the truth's before distances are taken. Default: usual one.")
 JOINT_REGRESSOR = option(
-    "--joint-regressor FILE", "J_regressor_h36m.npy, 17 x 6890, of SPIN or HMR 2.0. Default: none."
+    "--joint-regressor FILE",
+    "J_regressor_h36m.npy, 17 x 6890, of SPIN, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none.",
+)
+_PUBLISHED_PROTOCOL = option(
+    "--protocol NAME",
+    "Protocol of the cache, or of published figures, which decides joints, root and split: 3dpw-camerahmr, emdb1-tram "
+    "and others, see docs/reference/protocols.md. Default: the cache's usual one.",
 )
 
 
@@ -94,8 +101,11 @@ class BodyPeopleFlags(PeopleFlags, BodiedFlags):
 class JointFlags(BodyPeopleFlags):
     """Likewise, and which of their joints."""
 
+    protocol: Annotated[str | None, _PUBLISHED_PROTOCOL] = None
     joints: Annotated[
-        Literal["smpl24", "smpl24-mesh", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"] | None, _JOINTS
+        Literal["smpl24", "smpl24-mesh", "smpl24-neutral", "h36m14", "h36m17", "hmr14", "lsp14", "mocap14", "mocap17"]
+        | None,
+        _JOINTS,
     ] = None
     root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
     regressor: Annotated[Path | None, JOINT_REGRESSOR] = None

@@ -34,6 +34,7 @@ COMMANDS = {
 SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
     "evaluate": {
         "fit": "Evaluate bodies: of hpc fit, of a network alone, or of fit files.",
+        "compare": "Compare two or more sets of fits on the same people, pair by pair.",
         "keypoints": "Evaluate the joints of bodies in images with labelled ones, such as COCO's, by OKS and PCK.",
         "segmenter": "Evaluate a segmenter: IoU and F1 of the body parts.",
         "repose": "Evaluate reposed images: by a network, by the mesh, and by copying the input.",

@@ -116,12 +116,20 @@ def _array(body: memoryview, order: str, *, inside: bool = False) -> NDArray[Any
 
 def read_mat73(path: Path, name: str) -> NDArray[Any]:
     """A numeric variable of a MATLAB 7.3 file, its axes in the file's order. InputError as from `read_mat`."""
+    found = read_optional_mat73(path, name)
+    if found is None:
+        raise InputError(path, f"lacks {name}")
+    return found
+
+
+def read_optional_mat73(path: Path, name: str) -> NDArray[Any] | None:
+    """The same; None where the file has no such variable."""
     refuse_pipes(path)
     try:
         with h5py.File(path, "r") as file:
             entry = file.get(name)
             if not isinstance(entry, h5py.Dataset):
-                raise InputError(path, f"lacks {name}")
+                return None
             limit = unpacked_limit(path.stat().st_size)
             if entry.nbytes > limit:
                 expected, got = f"at most {limit >> 20} MiB", f"{entry.nbytes >> 20}"

@@ -11,7 +11,9 @@ to people of one size, which the owners' evaluation and the published figures ta
 annot2 with the least squares.
 
 Protocol "mpi-inf-3dhp": train (the eight cameras at chest height that papers train on: 0, 1, 2, 4 to 8) and test (valid
-frames). A group is a video. Of each frame a pinhole view of the actor is kept (`calibrated`).
+frames); "spin": the frames of test all of whose joints are inside the image, as SPIN's preparation keeps them. A group
+is a video. Of each frame a pinhole view of the actor is kept (`calibrated`). People of the test set have an activity of
+the owners' seven, where annot_data.mat names it (activity_annotation (N, 1), 1 to 7).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import checked_array, existing_file
 from humanpose_cli.io.images import read_image
-from humanpose_cli.io.mat_files import read_mat, read_mat73
+from humanpose_cli.io.mat_files import read_mat, read_mat73, read_optional_mat73
 from humanpose_cli.io.video import probe_video
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
@@ -41,6 +43,18 @@ CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
 _ACTORS, _SEQUENCES = range(1, 9), (1, 2)
 TEST_FRAMES: Mapping[str, int] = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS5": 276, "TS6": 452}
 """Sequences of the test set and their valid frames: 2,929 together."""
+ACTIVITIES = (
+    "standing/walking",
+    "exercising",
+    "sitting",
+    "reaching/crouching",
+    "on the floor",
+    "sports",
+    "miscellaneous",
+)
+"""The owners' names of activities 1 to 7 (mpii_get_activity_name.m)."""
+SCENES = {"TS1": "green screen", "TS2": "green screen", "TS3": "studio", "TS4": "studio"}
+"""Sequence of the test set → where it was recorded; the others outdoors."""
 _ALL_CAMERAS, _TRAIN_JOINTS = 14, 28
 # Rows of the 28 and of the 17 joints in the order of h36m17.
 _TRAIN_ROWS = [4, 23, 24, 25, 18, 19, 20, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16]
@@ -74,11 +88,15 @@ class _View:
 
 @dataclass(frozen=True, eq=False)
 class _Annotation:
-    """A video's joints of h36m17: pixels (N, 17, 2), points and truth (N, 17, 3) metres in camera axes."""
+    """A video's joints of h36m17: pixels (N, 17, 2), points and truth (N, 17, 3) metres in camera axes.
+
+    activities  (N,) names, "" where not known
+    """
 
     pixels: Array
     points: Array
     truth: Array
+    activities: Sequence[str]
 
 
 class MpiInf3dhpSource(FolderSource):
@@ -175,13 +193,17 @@ class MpiInf3dhpSource(FolderSource):
             shot = Shot(pixels, lens, joints[:, :3])
             pinhole = shot.view(self.options.crop_size)
             person = with_joints(people[row], H36M17.name, joints, pinhole)
+            splits = {self.name: "test" if test else "train"}
+            if test and _inside(annotation.pixels[frames[row]], pixels.shape):
+                splits["spin"] = "test"
+            activity = annotation.activities[frames[row]]
             yield shot.sample(
                 f"{view.name}/{frames[row]:06d}",
                 pinhole,
-                [replace(person, joints={H36M17.name: truth[row]})],
+                [replace(person, joints={H36M17.name: truth[row]}, activity=activity)],
                 sequence=view.name,
                 frame=frames[row],
-                splits={self.name: "test" if test else "train"},
+                splits=splits,
                 frame_rate=rate,
             )
 
@@ -198,7 +220,20 @@ class MpiInf3dhpSource(FolderSource):
         truth = points
         if self.options.universal:
             truth = _test_array(path, "univ_annot3", (count, 1, 17, 3))[:, 0, _TEST_ROWS] / 1000
-        return _Annotation(pixels, points, truth)
+        numbers = read_optional_mat73(path, "activity_annotation")
+        activities = [""] * count
+        if numbers is not None:
+            checked = checked_array(numbers, f"{path} (activity_annotation)", (count, 1))[:, 0]
+            if not np.isin(checked, np.arange(1, len(ACTIVITIES) + 1)).all():
+                got, expected = f"{checked.min():g} to {checked.max():g}", f"1 to {len(ACTIVITIES)}"
+                raise InputError(f"{path} (activity_annotation)", "has other activities", expected=expected, got=got)
+            activities = [ACTIVITIES[int(number) - 1] for number in checked]
+        return _Annotation(pixels, points, truth, activities)
+
+
+def _inside(pixels: Array, shape: Sequence[int]) -> bool:
+    """Whether all joints (17, 2) are inside an image of that shape (H, W, …)."""
+    return bool(((pixels >= 0) & (pixels < (shape[1], shape[0]))).all())
 
 
 def _training_annotation(path: Path, camera: int) -> _Annotation:
@@ -207,7 +242,7 @@ def _training_annotation(path: Path, camera: int) -> _Annotation:
     if len(pixels) != len(points):
         got = f"{len(pixels)} and {len(points)} rows of camera {camera}"
         raise InputError(path, "is damaged: annot2 and annot3 have other lengths", got=got, remedy=COPY_AGAIN)
-    return _Annotation(pixels, points, points)
+    return _Annotation(pixels, points, points, [""] * len(points))
 
 
 def _cells(path: Path, name: str, axes: int) -> list[Array]:

@@ -16,18 +16,10 @@ import numpy as np
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.evaluate.bodies import METRICS, CropSource, distance_to_mean
+from humanpose_cli.lab.evaluate.intervals import paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
-from humanpose_cli.lab.evaluate.published import agrees
-from humanpose_cli.lab.evaluate.report import (
-    Cell,
-    Report,
-    Table,
-    difference_of_seeds,
-    figures_table,
-    plot_curves,
-    plot_quality,
-    summarise_seeds,
-)
+from humanpose_cli.lab.evaluate.protocols import agrees
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves, plot_quality
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter
 from humanpose_cli.lab.evaluate.variants import (
     VARIANTS,
@@ -156,7 +148,7 @@ def _table(
     rows: list[list[Cell]] = []
     for variant in (variant for variant in VARIANTS[name] if variant.paper):
         result = evaluated[variant.name]
-        summary = summarise_seeds(result.of("mpjpe")).scaled(1e3)
+        summary = summarise(result.of("mpjpe"), result.clusters).scaled(1e3)
         millimetres = (summary.value, summary.median, summary.low, summary.high, summary.n)
         ours = [column.value(variant, result) for column in columns]
         rows.append([*variant.cells, *millimetres, *ours, *(variant.paper[number] for _, number in paper)])
@@ -186,7 +178,8 @@ def inputs(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, fol
 def losses(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
     """Table 3: which losses."""
     evaluated = _evaluated(trainings, people, shared.loop, _with_losses(trainings, shared), "losses", "loss ")
-    apart = difference_of_seeds(evaluated["3D"].of("rotation"), evaluated["lat"].of("rotation"))
+    lat = evaluated["lat"]
+    apart = paired_difference(evaluated["3D"].of("rotation"), lat.of("rotation"), lat.clusters)
     notes = [
         _compared(evaluated, "2D", "lat"),
         _compared(evaluated, "3D", "lat"),
@@ -286,7 +279,7 @@ ABLATIONS = {
 def _figures(evaluated: Evaluated) -> Table:
     return figures_table(
         {
-            (variant, name): summarise_seeds(result.of(column)).scaled(factor)
+            (variant, name): summarise(result.of(column), result.clusters).scaled(factor)
             for variant, result in evaluated.items()
             for name, (column, _, factor) in METRICS.items()
         },
@@ -297,8 +290,9 @@ def _figures(evaluated: Evaluated) -> Table:
 def _compared(evaluated: Evaluated, name: str, other: str, unit: str = "") -> str:
     """A sentence on a paired difference of the joints' errors."""
     values, others = (evaluated[one].of("mpjpe") for one in (name, other))
+    clusters = evaluated[name].clusters
     name, other = (one.removeprefix("labels ") + unit for one in (name, other))
-    apart = difference_of_seeds(values, others).scaled(1e3)
+    apart = paired_difference(values, others, clusters).scaled(1e3)
     relative = 100 * apart.value / (1e3 * float(others.mean()))
     interval = f"{apart.low:+.1f} to {apart.high:+.1f}"
     return f"{name} against {other}: {apart.value:+.1f} mm ({interval}), {relative:+.1f} %."

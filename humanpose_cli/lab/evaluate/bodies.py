@@ -37,7 +37,9 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
-from humanpose_cli.lab.evaluate.movement import body_points, movement_summaries, movement_table
+from humanpose_cli.lab.datasets.mpi_inf_3dhp import SCENES, MpiInf3dhpSource
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
+from humanpose_cli.lab.evaluate.movement import Motion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
 from humanpose_cli.lab.evaluate.predictions import (
     FoundBody,
@@ -45,19 +47,19 @@ from humanpose_cli.lab.evaluate.predictions import (
     found_in,
     matched_by_tracks,
     overlap_within,
+    predictions_digest,
 )
-from humanpose_cli.lab.evaluate.published import tables_beside
+from humanpose_cli.lab.evaluate.protocols import Protocol, under_protocol
 from humanpose_cli.lab.evaluate.report import (
     PANELS,
     Cell,
     Report,
-    Summary,
     Table,
     body_panel,
+    interval_note,
     plot_quality,
     quartile_contact_sheet,
     quartiles,
-    summarise,
     worst_contact_sheet,
 )
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
@@ -160,6 +162,7 @@ def measure_fits(
     fit: Callable[[int], Sequence[FoundBody]],
     body: Body,
     *,
+    protocol: Protocol | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedFits:
@@ -167,6 +170,7 @@ def measure_fits(
 
     fit   row of an image → the people found there
     body  that they are of
+    protocol  says how errors in the world are taken; None: as most public evaluators do
     stop  called after every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
@@ -193,15 +197,19 @@ def measure_fits(
     missed = np.setdiff1d(np.arange(len(people)), rows)
     predicted, rigs = _stacked(bodies, body)
     stand_in = people.errors(_upright(people, missed, body), missed, body)
-    nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc")}
+    nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc", "pa_pck", "pa_auc")}
     found_points = _points(people, bodies)
     errors = people.errors(predicted, rows, rigs, found_points)
     moving: Mapping[str, Summary] = {}
     if people.people.cache.sequences and len(rows):
-        points = body_points(people, predicted, rigs)
-        points = points if found_points is None else np.where(np.isfinite(found_points), found_points, points)
+        motion = Motion.of_bodies(people.joints, predicted, rigs)
+        if found_points is not None:
+            motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
+        options: dict[str, Any] = {}
+        if protocol is not None:
+            options = {"cut": protocol.cut, "root_path": protocol.root_path}
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
-        moving = movement_summaries(people, rows, points, np.array(worlds, np.float64))
+        moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
     return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
 
 
@@ -345,6 +353,7 @@ def evaluate_fits(
     threads: int | None = None,
 ) -> Report:
     """Errors of the fits that `hpc fit` makes of the images, their cameras known."""
+    selection, protocol = under_protocol(selection)
     cache = open_cache(selection.data)
     if detections == "stored" and not has_detections(selection):
         raise InputError(
@@ -374,7 +383,7 @@ def evaluate_fits(
         facts = {**selection.facts(), "method": options.method, "detector": detections}
         if fitter.network_identity:
             facts["network"] = fitter.network_identity
-        return fits_report(people, evaluated, facts)
+        return fits_report(people, evaluated, facts, protocol)
 
 
 def evaluate_predictions(
@@ -390,12 +399,15 @@ def evaluate_predictions(
 
     match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
+    selection, protocol = under_protocol(selection)
     people = selection.people(joints=selection.joint_set())
     body = load_body(fit_body)
     fit = fits_from_files(folder, people.people.cache, body, selection.models)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
-    evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
-    return fits_report(people, evaluated, {**selection.facts(), "predictions": folder.name, "matched by": match})
+    evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
+    digest = predictions_digest(folder)[:16]
+    facts = {**selection.facts(), "predictions": f"{folder.name}, digest {digest}", "matched by": match}
+    return fits_report(people, evaluated, facts, protocol)
 
 
 def evaluate_crops(
@@ -422,29 +434,46 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "mpjpe_mm": ("mpjpe", "joints, {root}", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
     "pve_mm": ("pve", "vertices, {root}", 1e3),
+    "pa_pve_mm": ("pa_pve", "vertices after Procrustes of the joints", 1e3),
     "pckh": ("pckh", "share of joints within half a head", 1.0),
     "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
+    "mpjae_deg": ("angle", "absolute rotations of nine joints, degrees", 180 / np.pi),
+    "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
     "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
     "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
+    "pa_pck_150": ("pa_pck", "share of joints within 150 mm after Procrustes", 1.0),
+    "pa_auc_150": ("pa_auc", "its mean over thresholds of 0 to 150 mm", 1.0),
 }
 """Name in the JSON result → column of BodyErrors, text (with what is put on the truth's for {root}), and factor."""
 _PLACED: Mapping[RootName, str] = {"pelvis": "pelvis on pelvis", "hips": "hips on hips", "none": "where they are"}
 
 
-def body_metrics(errors: BodyErrors) -> dict[str, Summary]:
-    """By name of METRICS."""
-    return {name: summarise(getattr(errors, column)).scaled(factor) for name, (column, _, factor) in METRICS.items()}
+def body_metrics(errors: BodyErrors, clusters: Clusters) -> dict[str, Summary]:
+    """By name of METRICS; clusters of the people."""
+    return {
+        name: summarise(getattr(errors, column), clusters).scaled(factor)
+        for name, (column, _, factor) in METRICS.items()
+    }
 
 
-def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any]) -> Report:
-    """Of bodies fitted to images."""
+def fits_report(
+    people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any], protocol: Protocol | None = None
+) -> Report:
+    """Of bodies fitted to images, with the figures that are published under a protocol."""
     errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
     facts = {**facts, **people.facts, "found": f"{len(evaluated.found)} ({100 * share:.1f} %)"}
     images = _contact_sheets(people, evaluated)
-    metrics, of_all = body_metrics(errors), body_metrics(evaluated.of_all)
+    missed = np.setdiff1d(np.arange(len(people)), evaluated.found)
+    metrics = body_metrics(errors, people.clusters.taken(evaluated.found))
+    of_all = body_metrics(evaluated.of_all, people.clusters.taken(np.concatenate((evaluated.found, missed))))
+    tables = _tables(errors, metrics, people.joints.root_name, of_all)
+    if protocol is not None:
+        facts = {**facts, "protocol": protocol.text}
+        of_found = {**metrics, **evaluated.movement}
+        tables.insert(1, protocol.table(of_found, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= evaluated.movement
-    tables = [*_tables(errors, people.joints.root_name, of_all), *tables_beside(people, errors)]
+    tables += _groups(people, evaluated)
     if evaluated.movement:
         tables.insert(1, movement_table(evaluated.movement))
     return Report("Fitted bodies", facts, metrics, tables, images)
@@ -453,22 +482,25 @@ def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mappin
 def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
     """Of a network alone; with a segmenter's parts Figure 3 is drawn into the folder."""
     errors = evaluated.errors
-    metrics, plots = body_metrics(errors), {}
+    metrics, plots = body_metrics(errors, people.clusters), {}
+    tables = _tables(errors, metrics, people.joints.root_name)
     if evaluated.f1 is not None:
-        metrics["f1"] = summarise(evaluated.f1)
+        metrics["f1"] = summarise(evaluated.f1, people.clusters)
         plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
     facts = {**facts, **people.facts}
-    return Report("Body network on crops", facts, metrics, _tables(errors, people.joints.root_name), plots=plots)
+    return Report("Body network on crops", facts, metrics, tables, plots=plots)
 
 
-def _tables(errors: BodyErrors, root: RootName, of_all: Mapping[str, Summary] | None = None) -> list[Table]:
+def _tables(
+    errors: BodyErrors, metrics: Mapping[str, Summary], root: RootName, of_all: Mapping[str, Summary] | None = None
+) -> list[Table]:
     """Errors and their quartiles.
 
-    root    what was put on the truth's; of_all  means that count the missed
+    metrics  of the errors; root  what was put on the truth's; of_all  means that count the missed
     """
     rows: list[list[Cell]] = []
-    for name, summary in body_metrics(errors).items():
+    for name, summary in metrics.items():
         digits = 1 if name.endswith("_mm") else 3
         values = [summary.value, summary.median, summary.low, summary.high]
         if of_all is not None:
@@ -476,7 +508,7 @@ def _tables(errors: BodyErrors, root: RootName, of_all: Mapping[str, Summary] | 
         cells = [f"{value:.{digits}f}" if np.isfinite(value) else None for value in values]
         rows.append([METRICS[name][1].format(root=_PLACED[root]), name, *cells, summary.n])
     columns: tuple[str, ...] = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    notes = []
+    notes = [interval_note(metrics.values())]
     if of_all is not None:
         columns = (*columns[:-1], "mean of all", "n")
         notes.append("Mean of all: a person who was missed counts as an upright person there, with no joint correct.")
@@ -488,6 +520,27 @@ def _tables(errors: BodyErrors, root: RootName, of_all: Mapping[str, Summary] | 
             rows.append([f"{number}", 1e3 * mpjpe, 1e3 * pa, 1e3 * vertices, 100 * pckh, rotation])
     units = ("mpjpe mm", "PA mm", "vertices mm", "PCKh %", "err_quat rad")
     tables.append(Table("quartiles", "Quartiles", ("quartile of mpjpe", *units), rows, (0, 1, 1, 1, 1, 3)))
+    return tables
+
+
+def _groups(people: EvaluatedPeople, evaluated: EvaluatedFits) -> list[Table]:
+    """Errors of those found by activity and, of MPI-INF-3DHP, by scene; where there are several."""
+    some, errors = people.people.taken(evaluated.found), evaluated.errors
+    named = {"activity": some.column("activity") if "activity" in some.cache.people else np.array([])}
+    if some.cache.header.source == MpiInf3dhpSource.name:
+        sequences = [str(name).partition("/")[0] for name in some.cache.images["name"][some.images]]
+        named["scene"] = np.array([SCENES.get(name, "outdoors") for name in sequences])
+    tables = []
+    for what, labels in named.items():
+        groups = sorted({str(label) for label in labels} - {""})
+        rows: list[list[Cell]] = []
+        for group in groups:
+            part = errors.taken(np.flatnonzero(labels == group))
+            means = (1e3 * part.mpjpe, 1e3 * part.pa_mpjpe, 100 * part.pck, 100 * part.auc)
+            rows.append([group, len(part.mpjpe), *(float(np.nanmean(column)) for column in means)])
+        columns = (what, "people", "mpjpe mm", "PA mm", "PCK %", "AUC %")
+        if len(groups) > 1:
+            tables.append(Table(what, f"By {what}", columns, rows))
     return tables
 
 

@@ -18,8 +18,9 @@ from humanpose_cli.core.conventions import H36M17, Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
-from humanpose_cli.lab.evaluate.published import DEFORM_AND_LEARN, agrees
+from humanpose_cli.lab.evaluate.protocols import DEFORM_AND_LEARN, agrees
 from humanpose_cli.lab.evaluate.report import (
     PANEL_SIDE,
     Image,
@@ -27,7 +28,6 @@ from humanpose_cli.lab.evaluate.report import (
     Table,
     figures_table,
     quartile_contact_sheet,
-    summarise,
     worst_contact_sheet,
 )
 from humanpose_cli.lab.metrics.joints import JointRegressor

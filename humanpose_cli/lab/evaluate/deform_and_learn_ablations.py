@@ -22,17 +22,9 @@ from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
+from humanpose_cli.lab.evaluate.intervals import paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.report import (
-    Cell,
-    Report,
-    Summary,
-    Table,
-    difference_of_seeds,
-    figures_table,
-    plot_curves,
-    summarise_seeds,
-)
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings, Variant
 from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
@@ -202,7 +194,7 @@ def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRo
 
 def _difference(values: NDArray[np.float64], others: NDArray[np.float64], *, percent: bool = False) -> str:
     """The mean of values (S, N) − others, with its interval, in mm."""
-    apart = difference_of_seeds(values, others)
+    apart = paired_difference(values, others)
     text = f"{apart.value:+.1f} ({apart.low:+.1f} to {apart.high:+.1f})"
     return f"{text} mm, {100 * apart.value / float(others.mean()):+.1f} %" if percent else text
 
@@ -213,8 +205,8 @@ def _figures(found: Mapping[str, TrainedRounds]) -> Table:
     for name, rounds in found.items():
         for number, (mpjpe, pa) in enumerate(zip(rounds.mpjpe, rounds.pa, strict=True), 1):
             figures |= {
-                (name, f"network, round {number}, mm"): summarise_seeds(mpjpe),
-                (name, f"network, round {number}, PA mm"): summarise_seeds(pa),
+                (name, f"network, round {number}, mm"): summarise(mpjpe),
+                (name, f"network, round {number}, PA mm"): summarise(pa),
             }
     return figures_table(figures)
 

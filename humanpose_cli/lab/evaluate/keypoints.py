@@ -34,9 +34,10 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, drawn_rows, expanded_interval, summarise
+from humanpose_cli.lab.evaluate.people import PeopleSelection, image_clusters
 from humanpose_cli.lab.evaluate.predictions import records_from_files
-from humanpose_cli.lab.evaluate.report import Report, Summary, Table, figures_table, summarise
+from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
 from humanpose_cli.lab.metrics.keypoints import (
     THRESHOLDS,
     ImageMatches,
@@ -51,7 +52,7 @@ Floats = NDArray[np.float64]
 PCK_SHARES = (0.1, 0.2)
 _MIN_OKS = 0.1  # to be taken for a person's, where PCK is counted
 _AREA_OF_BOX = 0.53
-_RESAMPLES, _TAIL = 200, 2.5
+_RESAMPLES = 200
 _COLUMN = f"keypoints/{COCO17.name}"
 
 
@@ -78,32 +79,36 @@ class EvaluatedKeypoints:
 
     matches   of each image
     right     for each share of PCK_SHARES, (T, 17) of all people with labelled joints: 1, 0, or NaN
+    clusters  of the images; of_people (T,) the image of each person
     """
 
     matches: Sequence[ImageMatches]
     right: Mapping[float, Floats]
+    clusters: Clusters
+    of_people: NDArray[np.int64]
 
     def metrics(self) -> dict[str, Summary]:
-        """oks_ap, oks_ap_50, oks_ap_75, oks_ar with intervals over images, and pck_10, pck_20 over people."""
+        """oks_ap, oks_ap_50, oks_ap_75, oks_ar, pck_10 and pck_20."""
         precision, recall = average_precision(self.matches)
         rows = {name: _of_thresholds(name, precision, recall) for name in _AP}
         resampled = self._resampled()
         found = {}
         for name, value in rows.items():
-            low, high = np.nanpercentile(resampled[name], (_TAIL, 100 - _TAIL))
-            found[name] = Summary(value, len(self.matches), float("nan"), float(low), float(high))
+            count = self.clusters.count
+            low, high = expanded_interval(np.array(resampled[name]), count)
+            found[name] = Summary(value, len(self.matches), np.nan, low, high, count, self.clusters.unit)
         for share, right in self.right.items():
             with np.errstate(invalid="ignore"):
                 counts = np.isfinite(right).sum(1)
-                found[f"pck_{round(100 * share)}"] = summarise(np.nansum(right, 1)[counts > 0] / counts[counts > 0])
+                shares = np.nansum(right, 1) / counts
+            found[f"pck_{round(100 * share)}"] = summarise(shares, self.clusters.taken(self.of_people))
         return found
 
     def _resampled(self) -> dict[str, list[float]]:
-        """AP and AR of images drawn with replacement, always the same ones for the same number."""
-        random, count = np.random.default_rng((0, len(self.matches))), len(self.matches)
+        """AP and AR of images drawn with replacement."""
         values: dict[str, list[float]] = {name: [] for name in _AP}
-        for _ in range(_RESAMPLES):
-            chosen = [self.matches[i] for i in random.integers(count, size=count)]
+        for rows in drawn_rows(self.clusters, _RESAMPLES):
+            chosen = [self.matches[row] for row in rows]
             curves = average_precision(chosen)
             for name, column in values.items():
                 column.append(_of_thresholds(name, *curves))
@@ -141,18 +146,27 @@ def labelled_image(cache: Cache, row: int) -> LabelledImage:
     return LabelledImage(keypoints[boxed], np.where(np.isfinite(areas), areas, usual)[boxed], boxes[boxed])
 
 
-def measure_keypoints(labels: Sequence[LabelledImage], predicted: Sequence[PredictedImage]) -> EvaluatedKeypoints:
-    """Predictions of images against their people, in one order."""
+def measure_keypoints(
+    labels: Sequence[LabelledImage], predicted: Sequence[PredictedImage], clusters: Clusters | None = None
+) -> EvaluatedKeypoints:
+    """Predictions of images against their people, in one order.
+
+    clusters  of the images; None: each is independent
+    """
     matches: list[ImageMatches] = []
     right: dict[float, list[Floats]] = {share: [] for share in PCK_SHARES}
-    for truth, found in zip(labels, predicted, strict=True):
+    people_of = []
+    for number, (truth, found) in enumerate(zip(labels, predicted, strict=True)):
         matches.append(matched_predictions(found.joints, found.scores, truth.keypoints, truth.areas, truth.boxes))
         counts = (truth.keypoints[..., 2] > 0).any(1)
         people = truth.keypoints[counts]
+        people_of += [number] * len(people)
         joints = _nearest(found, people, truth.areas[counts], truth.boxes[counts])
         for share, rows in right.items():
             rows.append(pck(joints, people, torso_length(people), share))
-    return EvaluatedKeypoints(matches, {share: np.concatenate(rows) for share, rows in right.items()})
+    joined = {share: np.concatenate(rows) for share, rows in right.items()}
+    of_people = np.array(people_of, np.int64)
+    return EvaluatedKeypoints(matches, joined, clusters or Clusters.single("images", len(matches)), of_people)
 
 
 def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats) -> Floats:
@@ -260,7 +274,8 @@ def _report(
         found["fits"].append(empty if fit is None else joints_of_fits(*fit, body))
         found["detections"].append(empty if fit is None else joints_of_detections(*fit))
         progress(number + 1, len(rows), "images")
-    metrics = {name: measure_keypoints(labels, images).metrics() for name, images in found.items()}
+    clusters = image_clusters(cache, rows)
+    metrics = {name: measure_keypoints(labels, images, clusters).metrics() for name, images in found.items()}
     people = sum(image.people for image in measure_keypoints(labels, [empty] * len(labels)).matches)
     lines = {**_AP, **_PCK}
     table = Table(
@@ -269,7 +284,7 @@ def _report(
         ("what", "name", *metrics),
         [[text, name, *(figures[name].value for figures in metrics.values())] for name, text in lines.items()],
         3,
-        ["Intervals of AP and AR are over images, of PCK over people. A person who is missed has no right joint."],
+        ["A person who is missed has no right joint."],
     )
     figures = figures_table({(of, name): s for of, found in metrics.items() for name, s in found.items()}, digits=3)
     named = metrics["fits"] | {f"{name}_of_detections": summary for name, summary in metrics["detections"].items()}

@@ -8,76 +8,179 @@ sequence; they need the true camera's path in the cache and the predicted one in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
-from humanpose_cli.lab.evaluate.report import Cell, Summary, Table, summarise
+from humanpose_cli.lab.evaluate.report import Cell, Table, interval_note
 from humanpose_cli.lab.metrics.bodies import Bodies
-from humanpose_cli.lab.metrics.trajectories import acceleration_error, root_translation_error, w_mpjpe, wa_mpjpe
+from humanpose_cli.lab.metrics.joints import JointSet
+from humanpose_cli.lab.metrics.trajectories import (
+    FOOT_VERTICES,
+    Cut,
+    acceleration_error,
+    foot_sliding,
+    jitter,
+    root_translation_error,
+    root_velocity_error,
+    w_mpjpe,
+    wa_mpjpe,
+)
 
 Floats = NDArray[np.float64]
 _TEXTS = {
     "accel_mm": "acceleration of joints, mm a frame²",
     "accel_m_s2": "acceleration of joints, m/s²",
+    "accel_trimmed_m_s2": "the same without the first and the last frame of a run (WHAM, TRAM)",
     "wa_mpjpe_mm": "joints in the world, 100 frames aligned as a whole",
     "w_mpjpe_mm": "joints in the world, aligned by the first two of 100 frames",
     "rte_percent": "root in the world, share of the path's length",
+    "erve_mm": "velocity of the root in its own frame, mm a frame",
+    "jitter_10m_s3": "third derivative of predicted joints in the world, 10 m/s³",
+    "true_jitter_10m_s3": "the same of true joints",
+    "foot_sliding_mm": "path of predicted feet while the true ones stand, mm a frame",
 }
+RootPath = Literal["translation", "pelvis"]
+"""What a root's path is of: SMPL's translation (WHAM), or joint 0 of the joints (TRAM, GVHMR)."""
 _CHUNK = 64  # people whose meshes are in memory at once
 _FEWEST_WORLD = 3  # frames
+_SMPL_VERTICES = 6890
+_FEET = BLAZEPOSE33.indices(("left_heel", "left_foot_index", "right_heel", "right_foot_index"))
 
 
-def true_points(people: EvaluatedPeople, rows: NDArray[np.integer]) -> Floats:
-    """(M, P, 3) metres, camera axes: `joints.points` of these people, NaN where not known."""
-    if people.joints.measured:
-        return people.measured_joints(rows)
-    rigs = [people.rigs[number] if number >= 0 else people.body for number in people.rig[rows]]
-    return body_points(people, people.bodies.taken(rows), rigs)
+class Motion(NamedTuple):
+    """M people in camera axes, or in the world's; NaN where not known.
 
+    points  (M, P, 3) metres, `joints.points`
+    feet    (M, 4, 3) metres, heel and ball of either foot: `FOOT_VERTICES` of SMPL, landmarks of other bodies
+    facing  (M, 3, 3) pelvis to the axes
+    root    (M, 3) metres, the joint that the pelvis turns about; rest (M, 3) where it is in the resting body
+    """
 
-@torch.no_grad()
-def body_points(people: EvaluatedPeople, bodies: Bodies, rigs: Sequence[Body]) -> Floats:
-    """(M, P, 3) metres: `joints.points` of bodies, each of its own model."""
-    joints, points = people.joints, np.full((len(rigs), len(people.joints.points), 3), np.nan)
-    for rig in {id(one): one for one in rigs}.values():
-        of_rig = np.flatnonzero([one is rig for one in rigs])
-        for chosen in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
-            some = bodies.taken(chosen)
-            posed = some.posed(rig, vertices=joints.of_mesh)
-            points[chosen] = joints.of_body(rig, posed, some.betas).double().numpy()
-    return points
+    points: Floats
+    feet: Floats
+    facing: Floats
+    root: Floats
+    rest: Floats
+
+    @classmethod
+    @torch.no_grad()
+    def of_bodies(cls, joints: JointSet, bodies: Bodies, rigs: Sequence[Body]) -> Motion:
+        """Of bodies, each of its own model."""
+        count = len(rigs)
+        points, feet = np.full((count, len(joints.points), 3), np.nan), np.full((count, len(_FEET), 3), np.nan)
+        rest = np.full((count, 3), np.nan)
+        for rig in {id(one): one for one in rigs}.values():
+            of_rig = np.flatnonzero([one is rig for one in rigs])
+            smpl = len(rig.template) == _SMPL_VERTICES
+            for chosen in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
+                some = bodies.taken(chosen)
+                posed = some.posed(rig, vertices=joints.of_mesh or smpl)
+                points[chosen] = joints.of_body(rig, posed, some.betas).double().numpy()
+                if smpl:
+                    assert posed.vertices is not None
+                    soles = posed.vertices[:, FOOT_VERTICES]
+                else:
+                    soles = rig.pose_landmarks(BLAZEPOSE33.name, posed, some.betas)[:, _FEET]
+                feet[chosen] = soles.double().numpy()
+                rest[chosen] = posed.rest_joints[:, SMPL24.index("pelvis")].double().numpy()
+        facing, root = (values.double().numpy() for values in (bodies.rotations[:, 0], bodies.root))
+        return cls(points, feet, facing, root, rest)
+
+    @classmethod
+    def of_truth(cls, people: EvaluatedPeople, rows: NDArray[np.integer]) -> Motion:
+        """Of the people in these rows; measured joints, where errors are of these."""
+        rigs = [people.rigs[number] if number >= 0 else people.body for number in people.rig[rows]]
+        of_bodies = cls.of_bodies(people.joints, people.bodies.taken(rows), rigs)
+        return of_bodies._replace(points=people.measured_joints(rows)) if people.joints.measured else of_bodies
+
+    def taken(self, rows: NDArray[np.integer]) -> Motion:
+        """That of some people."""
+        return Motion(*(values[rows] for values in self))
+
+    def in_world(self, world_to_camera: Floats) -> Motion:
+        """From camera axes to the world's, with [R t] of each person (M, 4, 4): X = Rᵀ (x − t)."""
+        rotation, translation = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
+
+        def moved(points: Floats) -> Floats:
+            return np.einsum("tji,tpj->tpi", rotation, points - translation[:, None])
+
+        turned = np.einsum("tji,tjk->tik", rotation, self.facing)
+        root = moved(self.root[:, None])[:, 0]
+        return Motion(moved(self.points), moved(self.feet), turned, root, self.rest)
+
+    def path(self, joints: JointSet, of: RootPath) -> Floats:
+        """(M, 3) metres of the root in world axes: SMPL's translation, or the pelvis among the points.
+
+        Where errors are of other joints, the points of their root.
+        """
+        if of == "translation" and np.isfinite(self.root).all():
+            return self.root - self.rest
+        rows = [joints.points.index("pelvis")] if "pelvis" in joints.points else joints.rows or [0]
+        return np.asarray(self.points[:, rows].mean(1))
 
 
 def movement_summaries(
-    people: EvaluatedPeople, rows: NDArray[np.int64], predicted: Floats, worlds: Floats | None
+    people: EvaluatedPeople,
+    rows: NDArray[np.int64],
+    predicted: Motion,
+    worlds: Floats | None,
+    cut: Cut = "short last",
+    root_path: RootPath = "pelvis",
 ) -> dict[str, Summary]:
-    """By name of `_TEXTS`, of what was found: rows of the people, their predicted points (M, P, 3) in camera axes, and
-    world to camera (M, 4, 4) as their fits have it; empty without moving people.
+    """By name of `_TEXTS`, of what was found; empty without moving people.
+
+    rows       of the people; predicted  their motion in camera axes; worlds  (M, 4, 4) world to camera of their fits
+    cut        of the segments of world errors
+    root_path  what the error of the path is of
     """
     images = people.people.cache.images
-    found: dict[str, list[Floats]] = {}
-    true, root = true_points(people, rows), people.joints.rows
+    found: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
+
+    def add(name: str, values: Floats, row: int) -> None:
+        found.setdefault(name, []).append((values, np.full(len(values), clusters.ids[row])))
+
+    clusters = people.clusters.taken(rows)
+    true, root = Motion.of_truth(people, rows), people.joints.rows
     count = len(people.joints.joints)
-    rates = np.asarray(images["frame_rate"][people.people.images[rows]]) if "frame_rate" in images else None
+    rates = np.full(len(rows), np.nan)
+    if "frame_rate" in images:
+        rates = np.asarray(images["frame_rate"][people.people.images[rows]], np.float64)
     for track, frames in _tracks(people, rows):
+        rate = float(rates[track[0]])
         for run in _runs(frames):
             chosen = track[run]
-            a, b = (_about_root(points[chosen], root) for points in (predicted, true))
-            error = acceleration_error(a[:, :count], b[:, :count])
-            found.setdefault("accel_mm", []).append(1e3 * error)
-            if rates is not None and np.isfinite(rates[chosen[0]]):
-                found.setdefault("accel_m_s2", []).append(error * rates[chosen[0]] ** 2)
-        moved = _in_world(people, rows, track, predicted, true, worlds)
-        if moved is not None:
-            found.setdefault("wa_mpjpe_mm", []).append(1e3 * wa_mpjpe(moved[0][:, :count], moved[1][:, :count]))
-            found.setdefault("w_mpjpe_mm", []).append(1e3 * w_mpjpe(moved[0][:, :count], moved[1][:, :count]))
-            paths = (points[:, root or [0]].mean(1) for points in moved)
-            found.setdefault("rte_percent", []).append(100 * root_translation_error(*paths))
-    return {name: summarise(np.concatenate(parts)) for name, parts in found.items()}
+            a, b = (_about_root(motion.points[chosen], root)[:, :count] for motion in (predicted, true))
+            error = acceleration_error(a, b)
+            add("accel_mm", 1e3 * error, chosen[0])
+            if np.isfinite(rate):
+                add("accel_m_s2", error * rate**2, chosen[0])
+                add("accel_trimmed_m_s2", acceleration_error(a, b, trimmed=True) * rate**2, chosen[0])
+        kept, moved = _in_world(people, rows, track, predicted, true, worlds)
+        if moved is None:
+            continue
+        (a, b), start = (motion.points[:, :count] for motion in moved), track[0]
+        add("wa_mpjpe_mm", 1e3 * wa_mpjpe(a, b, cut), start)
+        add("w_mpjpe_mm", 1e3 * w_mpjpe(a, b, cut), start)
+        add("rte_percent", 100 * root_translation_error(*(m.path(people.joints, root_path) for m in moved)), start)
+        paths = [motion.path(people.joints, "pelvis") for motion in moved]
+        for run in _runs(frames[kept]):
+            some = [motion.taken(run) for motion in moved]
+            velocity = root_velocity_error(paths[0][run], paths[1][run], *(motion.facing for motion in some))
+            add("erve_mm", 1e3 * velocity[np.isfinite(velocity)], start)
+            add("foot_sliding_mm", 1e3 * foot_sliding(*(motion.feet for motion in some)), start)
+            if np.isfinite(rate):
+                for name, motion in zip(("jitter_10m_s3", "true_jitter_10m_s3"), some, strict=True):
+                    add(name, jitter(motion.points[:, :count], rate) / 10, start)
+    joined = {name: [np.concatenate(column) for column in zip(*parts, strict=True)] for name, parts in found.items()}
+    summaries = {name: summarise(joined[name][0], Clusters(clusters.unit, joined[name][1])) for name in joined}
+    return {name: summaries[name] for name in _TEXTS if name in summaries and summaries[name].n}
 
 
 def _about_root(points: Floats, root: list[int]) -> Floats:
@@ -112,28 +215,24 @@ def _in_world(
     people: EvaluatedPeople,
     rows: NDArray[np.int64],
     track: NDArray[np.int64],
-    predicted: Floats,
-    true: Floats,
+    predicted: Motion,
+    true: Motion,
     worlds: Floats | None,
-) -> tuple[Floats, Floats] | None:
-    """Predicted and true points (T, P, 3) of a person in world axes; None where a camera's path is not known."""
+) -> tuple[NDArray[np.bool_], tuple[Motion, Motion] | None]:
+    """Predicted and true motion of a person in world axes, and of which frames (T,) of the track; None where a camera's
+    path is not known.
+    """
     images = people.people.cache.images
-    if worlds is None or "world_to_camera" not in images or len(track) < _FEWEST_WORLD:
-        return None
-    path = np.asarray(images["world_to_camera"][people.people.images[rows[track]]], np.float64)
     finite = np.ones(len(track), bool)
-    for values in (path, worlds[track], true[track]):
+    if worlds is None or "world_to_camera" not in images or len(track) < _FEWEST_WORLD:
+        return finite, None
+    path = np.asarray(images["world_to_camera"][people.people.images[rows[track]]], np.float64)
+    for values in (path, worlds[track], true.points[track]):
         finite &= np.isfinite(values).all((1, 2))
     if finite.sum() < _FEWEST_WORLD:
-        return None
+        return finite, None
     chosen = track[finite]
-    return _from_camera(predicted[chosen], worlds[chosen]), _from_camera(true[chosen], path[finite])
-
-
-def _from_camera(points: Floats, world_to_camera: Floats) -> Floats:
-    """Points (T, P, 3) in camera axes → the world's, with [R t] of each frame: X = Rᵀ (x − t)."""
-    rotation, translation = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
-    return np.einsum("tji,tpj->tpi", rotation, points - translation[:, None])
+    return finite, (predicted.taken(chosen).in_world(worlds[chosen]), true.taken(chosen).in_world(path[finite]))
 
 
 def movement_table(summaries: Mapping[str, Summary]) -> Table:
@@ -142,4 +241,4 @@ def movement_table(summaries: Mapping[str, Summary]) -> Table:
         [_TEXTS[name], name, s.value, s.median, s.low, s.high, s.n] for name, s in summaries.items()
     ]
     columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    return Table("movement", "Movement", columns, rows, 2)
+    return Table("movement", "Movement", columns, rows, 2, [interval_note(summaries.values())])

@@ -23,6 +23,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.samples import split_name
+from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
 from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet, JointSetName, RootName, joint_set
 from humanpose_cli.lab.recipes.people import (
@@ -36,6 +37,12 @@ from humanpose_cli.lab.recipes.people import (
 from humanpose_cli.networks.weights import read_header, trainings_of
 
 _MEASURED = ("h36m", "humaneva", "mpi-inf-3dhp")  # sources whose joints were measured, and bodies only fitted to them
+# Source → column whose values are independent of each other, and what they are; others are drawn by sequence.
+_DRAWN_BY = {
+    **dict.fromkeys(_MEASURED, ("identity", "subjects")),
+    **dict.fromkeys(("iper", "deepfashion"), ("clothing", "clothes")),
+    "synthetic": ("identity", "rendered people"),
+}
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,11 @@ class EvaluatedPeople:
         joints = np.asarray(self.people.column(f"joints/{H36M17.name}"), np.float32)
         return torch.from_numpy(joints[:, H36M17.index("pelvis"), :3])
 
+    @cached_property
+    def clusters(self) -> Clusters:
+        """What intervals are over, see `clusters_of`."""
+        return clusters_of(self.people)
+
     @property
     def truth(self) -> str:
         """What predictions are compared with, for reports."""
@@ -215,7 +227,13 @@ class PeopleSelection:
 
     def joint_set(self) -> JointSet:
         """The joints that errors are of."""
-        return joint_set(self.joints or ("mocap17" if self.measured else "smpl24"), self.root, self.regressor)
+        name = self.joints or ("mocap17" if self.measured else "smpl24")
+        return joint_set(name, self.root, self.regressor, self._neutral() if name == "smpl24-neutral" else None)
+
+    def _neutral(self) -> Body | None:
+        """SMPL's neutral model, among the body and the models."""
+        bodies = [load_body(self.body), *load_models(self.models).values()]
+        return next((body for body in bodies if body.name == "smpl-neutral"), None)
 
     def labelled(self, *needs: str) -> People:
         """People with the labels of `people.LABELS` that are needed; InputError where the cache lacks one."""
@@ -292,6 +310,34 @@ class PeopleSelection:
             protocol, split = self.protocol_and_split()
         split += f", {self.visible:.0%} of the joints in sight or more" if self.visible else ""
         return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
+
+
+def clusters_of(people: People) -> Clusters:
+    """The independent units that intervals of people (N,) are over, the first of these that the data have twice:
+
+    subjects of a laboratory, clothes of iPER and DeepFashion, or rendered people; then sequences; then people, where
+    they are named; then images.
+    """
+    cache = people.cache
+    column, unit = _DRAWN_BY.get(cache.header.source, ("identity", "people"))
+    names = [str(name) for name in people.column(column)] if column in cache.people else []
+    sequences = image_clusters(cache, people.images)
+    named = Clusters.of(unit, names) if names and all(names) else None
+    if named is not None and cache.header.source in _DRAWN_BY:
+        return named
+    if sequences.unit == "sequences" and (sequences.count > 1 or named is None):
+        return sequences
+    return sequences if named is None else named
+
+
+def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
+    """Images (N,) by their sequence where all have one, else each by itself."""
+    sequence = np.full(len(cache), -1)
+    for number, name in enumerate(cache.sequences):
+        sequence[cache.sequence(name)] = number
+    if len(rows) and (sequence[rows] >= 0).all():
+        return Clusters("sequences", sequence[rows])
+    return Clusters("images", np.asarray(rows, np.int64))
 
 
 def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

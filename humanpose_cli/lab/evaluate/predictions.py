@@ -32,6 +32,7 @@ from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.fit_reading import FrameList, read_fits
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.io.digests import digest_of_files
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.text_files import read_json
@@ -83,6 +84,14 @@ def fits_from_files(path: Path, cache: Cache, body: Body, models: Sequence[Path]
         return [] if found is None else found_in(*found)
 
     return fit
+
+
+def predictions_digest(path: Path) -> str:
+    """SHA-256 over the contents of predictions: of a file, or of our fit files below a folder, or else of all files."""
+    if not path.is_dir():
+        return digest_of_files([path])
+    files = sorted(path.rglob(f"*{FIT_SUFFIX}"))  # a ledger beside them has dates
+    return digest_of_files(files or sorted(entry for entry in path.rglob("*") if entry.is_file()))
 
 
 def records_from_files(

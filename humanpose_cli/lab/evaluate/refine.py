@@ -27,6 +27,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.refine_clips import (
     Base,
@@ -38,15 +39,7 @@ from humanpose_cli.lab.evaluate.refine_clips import (
     surface_source,
 )
 from humanpose_cli.lab.evaluate.refine_pages import RefinementPages
-from humanpose_cli.lab.evaluate.report import (
-    Cell,
-    Report,
-    Summary,
-    Table,
-    difference_of_groups,
-    figures_table,
-    summarise,
-)
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
@@ -279,14 +272,15 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
         parts = {name: _joined(errors) for name, errors in settings.items() if errors}
         if "before" not in parts:
             continue
+        clips = _by_clip(settings["before"])
         tables.append(_table(base, settings, parts))
         for name, errors in parts.items():
             for column, (heading, factor) in _COLUMNS.items():
-                figures[f"{base}: {name}", heading] = summarise(getattr(errors, column)).scaled(factor)
+                figures[f"{base}: {name}", heading] = summarise(getattr(errors, column), clips).scaled(factor)
             if name != "before":
                 figures[f"{base}: {name}", HARMED] = _harmed_share(settings[name], settings["before"])
         if not metrics:
-            metrics = _metrics(parts)
+            metrics = _metrics(parts, clips)
             if first := next((name for name in parts if name != "before"), ""):
                 metrics["harmed"] = _harmed_share(settings[first], settings["before"]).scaled(0.01)
     if not tables:
@@ -300,17 +294,18 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
 def _harmed_share(after: Sequence[RefinementErrors], before: Sequence[RefinementErrors]) -> Summary:
     """Of tracks, in per cent."""
     pairs = [harmed(track_errors(first), track_errors(last)) for first, last in zip(before, after, strict=True)]
-    return summarise(np.concatenate(pairs)).scaled(100)
+    clips = Clusters("clips", np.repeat(np.arange(len(pairs)), [len(tracks) for tracks in pairs]))
+    return summarise(np.concatenate(pairs), clips).scaled(100)
 
 
-def _metrics(parts: Mapping[str, RefinementErrors]) -> dict[str, Summary]:
+def _metrics(parts: Mapping[str, RefinementErrors], clips: Clusters) -> dict[str, Summary]:
     """Before, and after the first setting."""
     names = {"mpjpe": "mpjpe_mm", "pa_mpjpe": "pa_mpjpe_mm", "pve": "pve_mm"}
     first = next((name for name in parts if name != "before"), "before")
     found: dict[str, Summary] = {}
     for label, errors in (("", parts[first]), ("_before", parts["before"])):
-        found |= {f"{name}{label}": summarise(1e3 * getattr(errors, column)) for column, name in names.items()}
-        found[f"mask_iou{label}"] = summarise(1 - errors.silhouette)
+        found |= {f"{name}{label}": summarise(1e3 * getattr(errors, column), clips) for column, name in names.items()}
+        found[f"mask_iou{label}"] = summarise(1 - errors.silhouette, clips)
     return found
 
 
@@ -355,9 +350,14 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
 
 def _change(column: str, after: Sequence[RefinementErrors], before: Sequence[RefinementErrors]) -> Summary:
     """Of a column, in per cent of its mean before."""
-    groups = [[getattr(errors, column) for errors in clips] for clips in (after, before)]
-    change = difference_of_groups(*groups)
-    return change.scaled(100 / float(np.nanmean(np.concatenate(groups[1])))) if change.n else change
+    values, others = (np.concatenate([getattr(errors, column) for errors in clips]) for clips in (after, before))
+    change = paired_difference(values, others, _by_clip(before))
+    return change.scaled(100 / float(np.nanmean(others))) if change.n else change
+
+
+def _by_clip(parts: Sequence[RefinementErrors]) -> Clusters:
+    """The clip of each person."""
+    return Clusters("clips", np.repeat(np.arange(len(parts)), [len(errors.mpjpe) for errors in parts]))
 
 
 def _change_text(change: Summary) -> str:

@@ -23,18 +23,11 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.refine import HARM, HARMED, RefineSelection, harmed, made_refiners, true_joints
 from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, Floats, InitialFits, MatchedRows
-from humanpose_cli.lab.evaluate.report import (
-    Cell,
-    Report,
-    Summary,
-    Table,
-    difference_of_groups,
-    plot_risk_coverage,
-    summarise,
-)
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, plot_risk_coverage
 from humanpose_cli.refining.acceptance import accepted_share
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import AcceptanceOptions
@@ -212,11 +205,12 @@ _SUFFIXES = {"everything kept": "_everything", "present rule": "", "calibrated r
 def _metrics(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> dict[str, Summary]:
     """Before, and after each rule."""
     found: dict[str, Summary] = {}
+    clips = _by_clip(tracks)
     for name, rule in rules.items():
         result = outcome(tracks, rule)
-        found[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after)
-        found[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after))
-        found["mpjpe_mm_before"] = summarise(1e3 * result.before)
+        found[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after, clips)
+        found[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after), clips)
+        found["mpjpe_mm_before"] = summarise(1e3 * result.before, clips)
     return found
 
 
@@ -257,15 +251,18 @@ def _counts(tracks: Sequence[StudiedTrack]) -> str:
 
 def _changes(tracks: Sequence[StudiedTrack], result: TrackOutcome) -> Summary:
     """Change of the mean error in per cent, with an interval over clips."""
-    clips = np.array([track.clip for track in tracks])
-    groups = [[values[clips == clip] for clip in np.unique(clips)] for values in (result.after, result.before)]
-    return difference_of_groups(*groups).scaled(100 / float(result.before.mean()))
+    change = paired_difference(result.after, result.before, _by_clip(tracks))
+    return change.scaled(100 / float(result.before.mean()))
+
+
+def _by_clip(tracks: Sequence[StudiedTrack]) -> Clusters:
+    return Clusters.of("clips", [track.clip for track in tracks])
 
 
 def _row(tracks: Sequence[StudiedTrack], rule: Rule) -> list[Cell]:
     result = outcome(tracks, rule)
     change, worse = _changes(tracks, result), harmed(result.before, result.after)
-    share = summarise(worse).scaled(100)
+    share = summarise(worse, _by_clip(tracks)).scaled(100)
     best = np.array([track.errors.mean(0).min() for track in tracks])
     return [
         float(result.kept.mean()),

@@ -11,16 +11,9 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
+from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.report import (
-    Cell,
-    Report,
-    Summary,
-    Table,
-    difference_of_seeds,
-    figures_table,
-    summarise_seeds,
-)
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
 from humanpose_cli.lab.recipes.refiner.recipe import REFINER_PRESETS, RefinerRecipe, RefinerTraining
 
@@ -72,8 +65,8 @@ def evaluate_inputs(
         found = [_held_out_errors(trainings, changed, path, loop.batch_size) for path in paths]
         errors = [one["endpoint_percent"] for one in found]
         with_all = with_all or errors
-        summaries = {column: summarise_seeds([one[column] for one in found]) for column in _COLUMNS}
-        change = difference_of_seeds(errors, with_all)
+        summaries = {column: summarise([one[column] for one in found]) for column in _COLUMNS}
+        change = paired_difference(errors, with_all)
         text = f"{change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f})"
         means = [summary.value for summary in summaries.values()]
         rows.append([*variant.cells, *means, text if variant.changes else None])

@@ -1,4 +1,4 @@
-"""Reports of evaluations: statistics, tables, plots, contact sheets, and the files that hold them.
+"""Reports of evaluations: tables, plots, contact sheets, and the files that hold them.
 
 report.md is for people, report.json for programs; the images and plots that they name lie beside them.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,97 +23,11 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.evaluate.intervals import Summary
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
-
-_RESAMPLES, _TAIL = 2000, 2.5  # percent on either side: an interval of 95 %
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A mean over n values with its 95 % interval (bootstrap, percentiles) and the median; NaN where n is 0."""
-
-    value: float
-    n: int
-    median: float
-    low: float
-    high: float
-
-    def scaled(self, factor: float) -> Summary:
-        """In another unit."""
-        return Summary(self.value * factor, self.n, self.median * factor, self.low * factor, self.high * factor)
-
-    def document(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {"value": self.value, "n": self.n, "median": self.median, "ci95": [self.low, self.high]}
-
-
-def summarise(values: ArrayLike) -> Summary:
-    """Of the finite ones among the values."""
-    finite = np.asarray(values, np.float64).ravel()
-    finite = finite[np.isfinite(finite)]
-    if not len(finite):
-        return Summary(np.nan, 0, np.nan, np.nan, np.nan)
-    # Samples with replacement, always the same ones for the same number of values.
-    random, count = np.random.default_rng((0, len(finite))), len(finite)
-    means = [finite[random.integers(count, size=(100, count))].mean(1) for _ in range(_RESAMPLES // 100)]
-    return _summary(finite, np.concatenate(means))
-
-
-def _summary(values: NDArray[np.float64], means: NDArray[np.float64]) -> Summary:
-    """Of values (N,), with the interval of the means of resamples."""
-    low, high = np.percentile(means, (_TAIL, 100 - _TAIL))
-    return Summary(float(values.mean()), len(values), float(np.median(values)), float(low), float(high))
-
-
-def paired_difference(values: ArrayLike, others: ArrayLike) -> Summary:
-    """Of `values` − `others`, people by people: an interval without zero says that they differ."""
-    return summarise(np.asarray(values, np.float64) - np.asarray(others, np.float64))
-
-
-def difference_of_groups(values: Sequence[ArrayLike], others: Sequence[ArrayLike]) -> Summary:
-    """Of `values` − `others` over all members of G groups, such as the people in the frames of a clip, who are alike:
-    the interval is over groups. Members whose difference is not known are left out.
-    """
-    groups = [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(values, others, strict=True)]
-    groups = [finite for finite in (group[np.isfinite(group)] for group in groups) if len(finite)]
-    if not groups:
-        return summarise([])
-    sums, counts = (np.array([f(group) for group in groups]) for f in (np.sum, len))
-    drawn = np.random.default_rng((0, len(groups))).integers(len(groups), size=(_RESAMPLES, len(groups)))
-    return _summary(np.concatenate(groups), sums[drawn].sum(1) / counts[drawn].sum(1))
-
-
-def summarise_seeds(values: ArrayLike) -> Summary:
-    """Of the errors (S, N) of S trainings on the same N people; the interval is over trainings and people.
-
-    People whose value is not finite in every training are left out.
-    """
-    return _of_seeds(values)
-
-
-def difference_of_seeds(values: ArrayLike, others: ArrayLike) -> Summary:
-    """Of `values` (S, N) − `others` (T, N), people by people, as `summarise_seeds`; trainings are drawn for both."""
-    return _of_seeds(values, others)
-
-
-def _of_seeds(*errors: ArrayLike) -> Summary:
-    """Of one set of trainings, or of the difference of two, on the same people."""
-    sets = [np.atleast_2d(np.asarray(values, np.float64)) for values in errors]
-    finite = np.all([np.isfinite(values).all(0) for values in sets], 0)
-    sets = [values[:, finite] for values in sets]
-    seeds, count = sets[0].shape
-    if not sets[0].size:
-        return summarise([])
-    random = np.random.default_rng((seeds, count))  # always the same resamples for the same numbers
-    means = np.empty(_RESAMPLES)
-    for i in range(_RESAMPLES):
-        people = random.integers(count, size=count)
-        drawn = [values[random.integers(len(values), size=len(values))].mean(0) for values in sets]
-        means[i] = np.subtract.reduce(drawn)[people].mean()
-    return _summary(np.subtract.reduce([values.mean(0) for values in sets]), means)
 
 
 def quartiles(errors: ArrayLike) -> list[NDArray[np.int64]]:
@@ -173,7 +87,13 @@ def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1
         for names, summary in figures.items()
     ]
     columns = ("of", "figure", "mean", "median", "95 % from", "to", "n")
-    return Table("figures", "Every figure", columns, rows, digits)
+    return Table("figures", "Every figure", columns, rows, digits, [interval_note(figures.values())])
+
+
+def interval_note(summaries: Iterable[Summary]) -> str:
+    """What the intervals of a table are over."""
+    bases = dict.fromkeys(summary.basis for summary in summaries if summary.n)
+    return f"Intervals are over {'; '.join(bases) or 'nothing'}."
 
 
 def _text(cell: Cell, digits: int) -> str:

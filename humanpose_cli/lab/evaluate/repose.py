@@ -35,13 +35,14 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.augmentation import Example
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
-from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
-from humanpose_cli.lab.evaluate.published import IPER, agrees
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, paired_difference, summarise, titled
+from humanpose_cli.lab.evaluate.intervals import Clusters, paired_difference, summarise
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
+from humanpose_cli.lab.evaluate.protocols import IPER, agrees
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
 from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground
-from humanpose_cli.lab.recipes.people import people_of_images, require_model, usual_protocol
+from humanpose_cli.lab.recipes.people import People, people_of_images, require_model, usual_protocol
 from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person, mesh_of, person_mask, pose_of
-from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, frame_of_example
+from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, frame_of_example
 from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss
 from humanpose_cli.lab.recipes.warp3d.recipe import pairs_of
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d, to_network
@@ -80,14 +81,16 @@ JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.
 
 @dataclass(frozen=True)
 class EvaluatedReposing:
-    """N pairs: method → name of the metric → (N,), NaN where it is not known. numbers (N,) of the pairs.
+    """N pairs: method → name of the metric → (N,), NaN where it is not known.
+
+    clusters  of the pairs, by the person of the input
 
     shown    of some pairs, spread evenly over all: index among the N → input, target and what every method drew,
              reduced to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8
     ceiling  (N,) pose AUC of the true images against their labelled joints: what the estimator of poses can see at all
     """
 
-    numbers: NDArray[np.int64]
+    clusters: Clusters
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
     shown: Mapping[int, Sequence[NDArray[np.uint8]]]
     ceiling: NDArray[np.float64]
@@ -97,7 +100,7 @@ class EvaluatedReposing:
         """A sentence about the ceiling, where it is known."""
         if not np.isfinite(self.ceiling).any():
             return []
-        found = summarise(self.ceiling)
+        found = summarise(self.ceiling, self.clusters)
         return [
             f"pose_auc compares what our fit finds in the reposed and in the true image; in the true one against the "
             f"labelled joints it is {found.value:.3f} ({found.low:.3f} to {found.high:.3f})."
@@ -225,7 +228,15 @@ def measure_reposing(
         name: {key: np.array([row[key] for row in pairs]) for key in (pairs[0] if pairs else {})}
         for name, pairs in rows.items()
     }
-    return EvaluatedReposing(np.asarray(numbers, np.int64), values, shown, ceiling)
+    return EvaluatedReposing(_clusters(crops.pairs, numbers), values, shown, ceiling)
+
+
+def _clusters(pairs: Pairs, numbers: Sequence[int]) -> Clusters:
+    """Of pairs, by the person or the clothes of the input."""
+    inputs = [pairs.inputs[number] for number in numbers]
+    rows = np.array([pairs.cache.people_of(image)[person] for image, person in inputs], np.int64)
+    images, indices = np.array(inputs, np.int64).reshape(-1, 2).T
+    return clusters_of(People(pairs.cache, images, indices, rows))
 
 
 def pose_auc_3d(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
@@ -422,7 +433,10 @@ def reposing_report(
     """All methods, their paired differences, what others published of the same pairs (SSIM, LPIPS), images."""
     values = evaluated.values
     names = list(values)
-    means = {name: {metric: summarise(summary) for metric, summary in values[name].items()} for name in names}
+    means = {
+        name: {metric: summarise(column, evaluated.clusters) for metric, column in values[name].items()}
+        for name in names
+    }
     best = means[names[-1]]
     rows: list[list[Cell]] = [[name, *(summary.value for summary in means[name].values())] for name in names]
     notes = [
@@ -444,7 +458,7 @@ def reposing_report(
         tables.append(Table("prior", "Table 2: others on these pairs", columns, rows, 3))
     headings = ["input", "target", *names]
     images = {"pairs.jpg": (side_by_side(evaluated, headings), f"Columns: {'; '.join(headings)}")}
-    return Report("Reposed images", {**facts, "pairs": len(evaluated.numbers)}, best, tables, images)
+    return Report("Reposed images", {**facts, "pairs": len(evaluated.clusters)}, best, tables, images)
 
 
 def _differences(evaluated: EvaluatedReposing) -> Table:
@@ -453,9 +467,9 @@ def _differences(evaluated: EvaluatedReposing) -> Table:
     rows: list[list[Cell]] = []
     for name, other in product((name for name in evaluated.values if name not in baselines), baselines):
         for metric, values in evaluated.values[name].items():
-            apart = paired_difference(values, evaluated.values[other][metric])
+            apart = paired_difference(values, evaluated.values[other][metric], evaluated.clusters)
             rows.append([f"{name} − {other}", metric, apart.value, apart.low, apart.high])
-    notes = [f"Paired, with the 95 % interval. Low is good: {', '.join(_LOW_IS_GOOD)}."]
+    notes = [f"Paired, with the 95 % interval over {evaluated.clusters.text}. Low is good: {', '.join(_LOW_IS_GOOD)}."]
     columns = ("methods", "metric", "difference", "from", "to")
     return Table("differences", "Differences", columns, rows, 3, notes)
 

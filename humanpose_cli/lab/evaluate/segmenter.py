@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
 from humanpose_cli.lab.evaluate.report import (
     Cell,
     Report,
-    Summary,
     Table,
     figures_table,
     quartile_contact_sheet,
     segmentation_panel,
-    summarise,
     worst_contact_sheet,
 )
 from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
@@ -117,14 +116,15 @@ def segmenter_report(
     unguided: EvaluatedSegmenter | None = None,
 ) -> Report:
     """Of N people; `unguided` is the same segmenter without the detector's guide."""
+    clusters = clusters_of(people)
     columns = {"IoU %": evaluated.iou, "F1 %": evaluated.f1}
     metrics = {
-        "iou": _over_pixels(evaluated.iou, evaluated.people_iou),
-        "f1": _over_pixels(evaluated.f1, evaluated.people_f1),
+        "iou": _over_pixels(evaluated.iou, evaluated.people_iou, clusters),
+        "f1": _over_pixels(evaluated.f1, evaluated.people_f1, clusters),
     }
     if unguided is not None:
         columns["IoU % without a guide"] = unguided.iou
-        metrics["iou_unguided"] = _over_pixels(unguided.iou, unguided.people_iou)
+        metrics["iou_unguided"] = _over_pixels(unguided.iou, unguided.people_iou, clusters)
     with_means = [100 * np.append(values, mean_of_visible(values)) for values in columns.values()]
     names = (*evaluated.options.class_names, "mean of the parts")
     rows: list[list[Cell]] = [[name, *map(float, cells)] for name, *cells in zip(names, *with_means, strict=True)]
@@ -150,7 +150,6 @@ def segmenter_report(
     return Report("Segmenter", {**facts, "people": len(people)}, metrics, [table, figures], images)
 
 
-def _over_pixels(classes: NDArray[np.float64], people: NDArray[np.float64]) -> Summary:
+def _over_pixels(classes: NDArray[np.float64], people: NDArray[np.float64], clusters: Clusters) -> Summary:
     """The mean of the parts over all pixels, with median and interval of the people's own."""
-    spread = summarise(people)
-    return Summary(float(mean_of_visible(classes)), spread.n, spread.median, spread.low, spread.high)
+    return replace(summarise(people, clusters), value=float(mean_of_visible(classes)))

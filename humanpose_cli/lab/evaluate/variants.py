@@ -23,6 +23,7 @@ from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.lab.evaluate.bodies import CropSource, EvaluatedCrops, measure_crops
+from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.report import Cell
 from humanpose_cli.lab.metrics.bodies import BodyErrors
@@ -186,11 +187,12 @@ class SharedTraining(Generic[Options]):
 class EvaluatedSeeds(NamedTuple):
     """Networks of several seeds on N people.
 
-    each  of every seed; f1 (N,) of a segmenter's parts, None for true ones
+    each  of every seed; f1 (N,) of a segmenter's parts, None for true ones; clusters of the people
     """
 
     each: Sequence[BodyErrors]
     f1: Floats | None
+    clusters: Clusters
 
     @property
     def errors(self) -> BodyErrors:
@@ -289,7 +291,7 @@ class Trainings:
         for path in weights:
             network = load_nbf(path, segmenter=segmenter, body=people.body_name, device=self.device)
             parts.append(measure_crops(people, network, source))
-        return EvaluatedSeeds([part.errors for part in parts], parts[0].f1)
+        return EvaluatedSeeds([part.errors for part in parts], parts[0].f1, people.clusters)
 
     def _share(self, trainings: int) -> float:
         """Fraction of the work that is done after so many trainings; the evaluation counts as one more."""

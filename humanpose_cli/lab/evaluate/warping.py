@@ -12,17 +12,10 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress
+from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.published import agrees
-from humanpose_cli.lab.evaluate.report import (
-    Cell,
-    Report,
-    Summary,
-    Table,
-    difference_of_seeds,
-    figures_table,
-    summarise_seeds,
-)
+from humanpose_cli.lab.evaluate.protocols import agrees
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.repose import (
     EvaluatedReposing,
     FittedJoints,
@@ -99,7 +92,7 @@ def warping_table(
     published  whether the pairs are the paper's, so that its figures stand beside ours
 
     Returns the table with that of all figures, and what all trainings drew. Differences are paired over the pairs,
-    intervals are over pairs and seeds.
+    intervals are over the pairs' people or clothes, and seeds.
     """
     paths = {
         variant.name: trainings.each_seed(Warp3dRecipe, variant.name, variant.of(shared.network), shared.loop)
@@ -111,13 +104,14 @@ def warping_table(
     evaluated = measure_reposing(
         crops, numbers, methods, joints=joints, stop=trainings.stop, progress=trainings.evaluation
     )
+    clusters = evaluated.clusters
     by_variant: dict[str, Mapping[str, NDArray[np.float64]]] = {}
     figures: dict[tuple[str, str], Summary] = {}
     rows: list[list[Cell]] = []
     for variant in VARIANTS["warping"]:
         each = [evaluated.values[str(path)] for path in paths[variant.name]]
         by_variant[variant.name] = values = {name: np.stack([one[name] for one in each]) for name in each[0]}
-        found = {name: summarise_seeds(value) for name, value in values.items()}
+        found = {name: summarise(value, clusters) for name, value in values.items()}
         figures |= {(variant.name, name): summary for name, summary in found.items()}
         ours = [found[name].value if name in found else None for name in _WARPING_METRICS]
         rows.append([*variant.cells, *ours, *(variant.paper if published else ())])
@@ -125,7 +119,7 @@ def warping_table(
     best, plain = by_variant["warp 3d pose 3d"], by_variant["warp 2d pose 2d"]
     for name in _WARPING_METRICS:
         if name in best:
-            apart = difference_of_seeds(best[name], plain[name])
+            apart = paired_difference(best[name], plain[name], clusters)
             notes.append(f"3d, 3d − 2d, 2d, {name}: {apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f}).")
     theirs = ("paper SSIM", "paper SSIM_fg", "paper AUC") if published else ()
     columns = ("warping", "pose", "SSIM 7 × 7", "SSIM_fg 7 × 7", "pose AUC", *theirs)

@@ -20,7 +20,7 @@ from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
-from humanpose_cli.geometry.similarity import procrustes_align
+from humanpose_cli.geometry.similarity import Similarity, fit_similarity
 from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet
 
 Floats = NDArray[np.float64]
@@ -67,25 +67,30 @@ def _distances(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int 
 
 PCK_LIMIT = 0.15
 """Metres within which a joint is correct (Mehta et al. 2017, MPI-INF-3DHP)."""
-_ROUNDING = 1e-6
-"""Metres beyond a limit that float32 joints a few metres away may lie by rounding alone."""
+AUC_LIMITS = np.linspace(0, PCK_LIMIT, 31)
+"""Metres: 0, 5 … 150 mm."""
 
 
 def pck_3d(
     predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
-    """Share of correct joints within 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
-    apart = _chosen(_distances(predicted, true, root), joints)
-    return _finite_mean(np.where(np.isfinite(apart), apart <= PCK_LIMIT + _ROUNDING, np.nan))
+    """Share of joints nearer than 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
+    return _nearer(_chosen(_distances(predicted, true, root), joints), np.array([PCK_LIMIT]))
 
 
 def auc_3d(
     predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
-    """Mean share of correct joints over the thresholds 0, 5 … 150 mm, as MPI-INF-3DHP's own code: → (N,) 0..1."""
-    apart = _chosen(_distances(predicted, true, root), joints)
-    limits = np.linspace(0, PCK_LIMIT, 31) + _ROUNDING
-    return _finite_mean(np.where(np.isfinite(apart), (apart[..., None] <= limits).mean(-1), np.nan))
+    """Mean share of nearer joints over `AUC_LIMITS`: → (N,) 0..1.
+
+    As MPI-INF-3DHP's own code, which compares with `<`: no joint is nearer than 0, so that the truth has 30/31.
+    """
+    return _nearer(_chosen(_distances(predicted, true, root), joints), AUC_LIMITS)
+
+
+def _nearer(apart: Floats, limits: Floats) -> Floats:
+    """(N, J) metres → (N,): mean over joints and limits of whether joints are nearer; NaN is left out."""
+    return _finite_mean(np.where(np.isfinite(apart), (apart[..., None] < limits).mean(-1), np.nan))
 
 
 def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
@@ -94,11 +99,23 @@ def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None
     joints  rows that both the alignment and the result are restricted to; true joints that are NaN are left out
     """
     a, b = _pair(predicted, true, 3)
-    a, b = _chosen(a, joints), _chosen(b, joints)
-    finite = np.asarray(np.isfinite(b).all(-1) & np.isfinite(a).all(-1))
-    source, target = (torch.from_numpy(np.where(finite[..., None], points, 0.0)) for points in (a, b))
-    aligned = procrustes_align(source, target, torch.from_numpy(finite.astype(np.float64))).numpy()
-    return _finite_mean(np.linalg.norm(aligned - b, axis=-1))
+    return _finite_mean(_aligned_distances(_chosen(a, joints), _chosen(b, joints)))
+
+
+def _aligned_distances(predicted: Floats, true: Floats) -> Floats:
+    """(N, J) metres after the best similarity of each sample."""
+    return np.linalg.norm(_moved(_procrustes(predicted, true), predicted) - true, axis=-1)
+
+
+def _procrustes(source: Floats, target: Floats) -> Similarity:
+    """The best similarity of each sample's points (N, J, 3) that are finite in both."""
+    finite = np.asarray(np.isfinite(source).all(-1) & np.isfinite(target).all(-1))
+    a, b = (torch.from_numpy(np.where(finite[..., None], values, 0.0)) for values in (source, target))
+    return fit_similarity(a, b, torch.from_numpy(finite.astype(np.float64)))
+
+
+def _moved(similarity: Similarity, points: Floats) -> Floats:
+    return np.asarray(similarity.apply(torch.from_numpy(points)).numpy())
 
 
 def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
@@ -135,6 +152,22 @@ def pckh(predicted: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Float
     return (np.linalg.norm(a - b, axis=-1) <= limit[:, None]).mean(1)
 
 
+MAJOR_JOINTS = (0, 1, 2, 4, 5, 16, 17, 18, 19)
+"""Of SMPL: pelvis, hips, knees, shoulders and elbows, whose angles 3DPW's and EMDB's evaluators compare."""
+
+
+def joint_angle_error(predicted: Tensor, true: Tensor) -> Floats:
+    """MPJAE: mean angle between absolute rotations (N, J, 3, 3) twice, body or camera axes → (N,) radians.
+
+    After the evaluators of 3DPW and EMDB, which take `MAJOR_JOINTS` and report degrees.
+    """
+    a, b = (torch.as_tensor(values, dtype=torch.float64) for values in (predicted, true))
+    if a.shape != b.shape or a.ndim != 4:
+        got = f"{tuple(a.shape)} and {tuple(b.shape)}"
+        raise UsageError("rotations", "do not match", expected="(N, J, 3, 3) twice", got=got)
+    return np.asarray(geodesic_angle(a, b).numpy().mean(1))
+
+
 _PELVIS, _HEAD = SMPL24.index("pelvis"), SMPL24.index("head")
 _CHUNK = 64  # people whose meshes are in memory at once
 
@@ -169,10 +202,12 @@ class BodyErrors(NamedTuple):
     """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
 
     mpjpe     joints with the root on the true one; pa_mpjpe after the best similarity (Procrustes)
-    pve       vertices with the root on the true one
+    pve       vertices with the root on the true one; pa_pve after the similarity of pa_mpjpe
     rotation  mean angle between relative rotations (Neural Body Fitting's err_quat)
     pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
     pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
+    pa_pck, pa_auc  the same after the similarity of pa_mpjpe, which papers call rigidly aligned
+    angle     mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of pa_mpjpe
     """
 
     mpjpe: NDArray[np.float64]
@@ -182,6 +217,11 @@ class BodyErrors(NamedTuple):
     pckh: NDArray[np.float64]
     pck: NDArray[np.float64]
     auc: NDArray[np.float64]
+    pa_pve: NDArray[np.float64]
+    pa_pck: NDArray[np.float64]
+    pa_auc: NDArray[np.float64]
+    angle: NDArray[np.float64]
+    pa_angle: NDArray[np.float64]
 
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
@@ -247,23 +287,34 @@ def _errors(
         betas.append(chosen.betas)
         points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
     mesh, true_mesh = (posed.vertices.cpu().numpy() for posed in sets if posed.vertices is not None)
-    surface = np.full(len(mesh), np.nan)
-    if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
-        shifts = [found[:, joints.rows].mean(1) if joints.rows else np.zeros((len(mesh), 3)) for found in points]
-        surface = pve(mesh, true_mesh, *shifts)
+    surface, aligned_surface = np.full(len(mesh), np.nan), np.full(len(mesh), np.nan)
     found, truth = points[0], points[1] if measured is None else measured
     found = found if predicted_points is None else np.where(np.isfinite(predicted_points), predicted_points, found)
     averaged, root = range(len(joints.joints)), joints.rows
+    alignment = _procrustes(found[:, averaged], truth[:, averaged])
+    aligned = np.linalg.norm(_moved(alignment, found) - truth, axis=-1)
+    if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
+        shifts = [joint[:, root].mean(1) if root else np.zeros((len(mesh), 3)) for joint in points]
+        surface = pve(mesh, true_mesh, *shifts)
+        nowhere = np.zeros((len(mesh), 3))
+        aligned_surface = pve(_moved(alignment, mesh.astype(np.float64)), true_mesh, nowhere, nowhere)
+    turns = [posed.rotations[:, MAJOR_JOINTS].double() for posed in sets]
+    aligned_turns = alignment.rotation[:, None] @ turns[0].cpu()
     head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
     image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
     return BodyErrors(
         mpjpe(found, truth, averaged, root),
-        pa_mpjpe(found, truth, averaged),
+        _finite_mean(aligned[:, averaged]),
         surface,
         geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
         np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
         pck_3d(found, truth, joints.counted, root),
         auc_3d(found, truth, joints.counted, root),
+        aligned_surface,
+        _nearer(aligned[:, joints.counted], np.array([PCK_LIMIT])),
+        _nearer(aligned[:, joints.counted], AUC_LIMITS),
+        joint_angle_error(turns[0].cpu(), turns[1].cpu()),
+        joint_angle_error(aligned_turns, turns[1].cpu()),
     )
 
 

@@ -1,11 +1,12 @@
 """Which joints an error is of: the sets of published protocols, and how they are found on a posed body.
 
 A set names joints, and those whose mean is put on the truth's before distances are taken. Of bodies, joints are the
-model's own, its landmarks, or linear in its vertices (a joint regressor). Four families are in use:
-- smpl24: the model's joints (UP-3D);
-- smpl24-mesh: the same by the model's own regressor, but of the posed mesh, a little beside the joints that bones turn
-  about (EMDB; WHAM, TRAM);
+model's own, its landmarks, or linear in its vertices (a joint regressor). Five families are in use:
+- smpl24: the joints that bones turn about (UP-3D; EMDB's evaluator, TRAM, WHAM since March 2024);
+- smpl24-mesh: the same by each model's own regressor, but of the posed mesh (WHAM's paper on EMDB); smpl24-neutral: by
+  the neutral model's regressor for both meshes (CameraHMR, TokenHMR and GVHMR on EMDB and RICH);
 - h36m14, h36m17: of the SMPL mesh by Human3.6M's regressor, true and predicted alike (3DPW; SPIN, HMR, WHAM);
+- hmr14: of the SMPL mesh by HMR's regressor SMPL_to_J19 (HMR 2.0 and TokenHMR on 3DPW);
 - mocap14, mocap17: the truth is what a laboratory measured (Human3.6M, HumanEva, MPI-INF-3DHP).
 lsp14 are the joints of Leeds Sports Pose on the body itself, without a regressor.
 """
@@ -25,8 +26,11 @@ from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.conventions import H36M17, SMPL24, skeleton_by_name
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
+from humanpose_cli.io.restricted_pickle import read_pickle
 
-JointSetName = Literal["smpl24", "smpl24-mesh", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"]
+JointSetName = Literal[
+    "smpl24", "smpl24-mesh", "smpl24-neutral", "h36m14", "h36m17", "hmr14", "lsp14", "mocap14", "mocap17"
+]
 RootName = Literal["pelvis", "hips", "none"]
 
 # SMPL's H36M regressor, as public code shares it: the legs in the other order than the data set's own joints.
@@ -39,37 +43,51 @@ _LSP = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
 )
+# HMR's, in the order of SMPL_to_J19: of LSP, then the pelvis and thorax of MPII and three of Human3.6M.
+_HMR19 = (*_LSP, "neck", "head_top", "pelvis", "thorax", "spine", "jaw", "head")
 _H36M14 = (*_LSP, "thorax", "head_top")  # rows 6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10 of the regressor
 _ROOTS: dict[RootName, tuple[str, ...]] = {"pelvis": ("pelvis",), "hips": ("left_hip", "right_hip"), "none": ()}
 _SUM_TOLERANCE = 1e-3
+_REGRESSORS = {len(_REGRESSED): _REGRESSED, len(_HMR19): _HMR19}
 
 
 @dataclass(frozen=True, eq=False)
 class JointRegressor:
-    """Joints as weighted means of a mesh's vertices: matrix (17, V), rows sum to 1, in the order of `names`."""
+    """Joints as weighted means of a mesh's vertices: matrix (J, V), rows sum to 1, in the order of `names`."""
 
     matrix: Tensor
     names: tuple[str, ...] = _REGRESSED
 
     @classmethod
     def read(cls, path: Path | str) -> JointRegressor:
-        """J_regressor_h36m.npy, 17 × 6890, as SPIN and others share it; InputError for anything else."""
+        """J_regressor_h36m.npy, 17 × 6890, as SPIN and others share it, or HMR's SMPL_to_J19.pkl, 19 × 6890.
+
+        InputError for anything else.
+        """
         path = Path(path)
         if not path.is_file():
-            remedy = "J_regressor_h36m.npy of SPIN's or HMR 2.0's data; its makers hold the rights"
-            raise InputError(path, "is no file", expected="a joint regressor (.npy)", remedy=remedy)
-        matrix = np.asarray(read_npy(path))
-        expected = f"({len(_REGRESSED)}, 6890)"
-        if matrix.shape != (len(_REGRESSED), 6890) or matrix.dtype.kind not in "fiu":
+            remedy = (
+                "J_regressor_h36m.npy of SPIN's data, or SMPL_to_J19.pkl of HMR 2.0's; their makers hold the rights"
+            )
+            raise InputError(path, "is no file", expected="a joint regressor (.npy or .pkl)", remedy=remedy)
+        pickled = path.suffix.lower() == ".pkl"
+        matrix = np.asarray(read_pickle(path) if pickled else read_npy(path))
+        expected = " or ".join(f"({count}, 6890)" for count in _REGRESSORS)
+        if (
+            matrix.ndim != 2
+            or len(matrix) not in _REGRESSORS
+            or matrix.shape[1] != 6890
+            or matrix.dtype.kind not in "fiu"
+        ):
             raise InputError(path, "is no joint regressor of SMPL", expected=expected, got=f"{matrix.shape}")
         sums = matrix.astype(np.float64).sum(1)
         if not np.allclose(sums, 1, atol=_SUM_TOLERANCE):
             got = f"{np.nanmin(sums):.3g} to {np.nanmax(sums):.3g}"
             raise InputError(path, "has rows that do not sum to 1", expected="means of vertices", got=got)
-        return cls(torch.from_numpy(matrix.astype(np.float32)))
+        return cls(torch.from_numpy(matrix.astype(np.float32)), _REGRESSORS[len(matrix)])
 
     def __call__(self, vertices: Tensor, body: Body) -> Tensor:
-        """(B, V, 3) of a body → (B, 17, 3). UsageError for a mesh of another size, or if its left is our right."""
+        """(B, V, 3) of a body → (B, J, 3). UsageError for a mesh of another size, or if its left is our right."""
         if vertices.shape[1] != self.matrix.shape[1]:
             got = f"{vertices.shape[1]} of {body.name}"
             raise UsageError("joint regressor", "is for another mesh", expected="6890 vertices of SMPL", got=got)
@@ -88,7 +106,7 @@ class JointSet:
 
     measured   the truth is a data set's own joints (h36m17), not those of a body
     regressor  finds the joints on meshes; None for the body's own joints and landmarks
-    of_model   the body model's own regressor finds them on meshes
+    of_model   a SMPL model's regressor finds them on meshes: each body's own where there is no `regressor`
     """
 
     name: str
@@ -126,7 +144,7 @@ class JointSet:
 
         UsageError where the regressor is not for that body, or the body has none of its own.
         """
-        if self.of_model:
+        if self.of_model and self.regressor is None:
             if body.joint_regressor is None:
                 problem = f"{self.name} are found by the regressor of a SMPL model"
                 raise UsageError("joints", problem, got=f"body {body.name}", remedy="`body=smpl:FILE`, or smpl24")
@@ -167,7 +185,11 @@ class JointSet:
     @property
     def text(self) -> str:
         """For reports: what is averaged, of what, and what is put where."""
-        by = ", by the H36M regressor" if self.regressor is not None else ""
+        by = ""
+        if self.regressor is not None:
+            by = {_REGRESSED: ", by the H36M regressor", _HMR19: ", by SMPL_to_J19"}.get(
+                self.regressor.names, ", by the neutral model's regressor"
+            )
         return f"{self.name}{by}, root {self.root_name}"
 
 
@@ -176,7 +198,9 @@ SMPL24_JOINTS = JointSet("smpl24", SMPL24.joint_names)
 _SETS: dict[JointSetName, JointSet] = {
     "smpl24": SMPL24_JOINTS,
     "smpl24-mesh": JointSet("smpl24-mesh", SMPL24.joint_names, _ROOTS["hips"], of_model=True),
+    "smpl24-neutral": JointSet("smpl24-neutral", SMPL24.joint_names, _ROOTS["hips"], of_model=True),
     "h36m14": JointSet("h36m14", _H36M14),
+    "hmr14": JointSet("hmr14", (*_LSP, "neck", "head")),
     "h36m17": JointSet("h36m17", H36M17.joint_names),
     "lsp14": JointSet("lsp14", (*_LSP, "neck", "head_top"), ("left_hip", "right_hip")),
     "mocap14": JointSet("mocap14", _H36M14, measured=True),
@@ -185,18 +209,36 @@ _SETS: dict[JointSetName, JointSet] = {
 assert set(_SETS) == set(get_args(JointSetName))
 
 
-def joint_set(name: JointSetName, root: RootName | None = None, regressor: Path | str | None = None) -> JointSet:
-    """A set by its name. UsageError where it needs a regressor and none is given, or has no use for one.
+def joint_set(
+    name: JointSetName,
+    root: RootName | None = None,
+    regressor: Path | str | None = None,
+    neutral: Body | None = None,
+) -> JointSet:
+    """A set by its name. UsageError where it needs a regressor or model and none is given, or has no use for one.
 
-    root  None for the usual one: the pelvis, of lsp14 and smpl24-mesh the hips' middle
+    root     None for the usual one: the pelvis, of lsp14, smpl24-mesh and smpl24-neutral the hips' middle
+    neutral  SMPL's neutral model, for smpl24-neutral
     """
     chosen = _SETS[name]
-    if regressor is None and name.startswith("h36m"):
+    if regressor is None and name.startswith(("h36m", "hmr")):
+        file = "SMPL_to_J19.pkl" if name == "hmr14" else "J_regressor_h36m.npy"
+        remedy = "or choose mocap, lsp14"
         raise UsageError(
-            "joints", f"{name} need a joint regressor", expected="`joint_regressor`", remedy="or choose mocap, lsp14"
+            "joints", f"{name} need a joint regressor", expected=f"`joint_regressor`, {file}", remedy=remedy
         )
+    if name == "smpl24-neutral":
+        if neutral is None or neutral.joint_regressor is None:
+            remedy = "`body=smpl:SMPL_NEUTRAL.pkl`, or its file among `models`"
+            raise UsageError("joints", f"{name} need SMPL's neutral model", remedy=remedy)
+        found = JointRegressor(neutral.joint_regressor.detach().cpu(), SMPL24.joint_names)
+        chosen = replace(chosen, regressor=found)
     if regressor is not None:
-        if name in ("smpl24", "smpl24-mesh", "lsp14"):
-            raise UsageError("joint_regressor", f"is of no use with {name}", expected="h36m14, h36m17 or mocap")
+        if not name.startswith(("h36m", "hmr", "mocap")):
+            raise UsageError("joint_regressor", f"is of no use with {name}", expected="h36m14, h36m17, hmr14 or mocap")
         chosen = replace(chosen, regressor=JointRegressor.read(regressor))
+        expected = _HMR19 if name == "hmr14" else _REGRESSED
+        if chosen.regressor is not None and chosen.regressor.names != expected:
+            got, wanted = len(chosen.regressor.names), f"one of {len(expected)} joints"
+            raise UsageError("joint_regressor", f"is not the one of {name}", expected=wanted, got=f"{got} joints")
     return chosen if root is None else replace(chosen, root=_ROOTS[root])

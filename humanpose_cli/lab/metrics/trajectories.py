@@ -1,10 +1,13 @@
 """Errors of people who move: accelerations, jitter, and paths in the world.
 
 Joints are those of one person in consecutive frames, (T, J, 3) metres; the world's errors are of joints in world axes.
-After the public evaluators of VIBE (accelerations) and of SLAHMR and WHAM (world), whose figures EMDB 2 is compared by.
+After the public evaluators of VIBE (accelerations), of SLAHMR and WHAM (world) and of TRAM (root velocity), whose
+figures EMDB 2 is compared by, and of EMDB (its own jitter).
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +19,13 @@ from humanpose_cli.geometry.similarity import fit_similarity
 Floats = NDArray[np.float64]
 SEGMENT = 100
 """Frames that world-aligned errors align at a time."""
+Cut = Literal["short last", "joined last"]
+"""What becomes of the frames behind the last full segment, see `segments`."""
+FOOT_VERTICES = (3216, 3387, 6617, 6787)
+"""Of SMPL: heel and ball of either foot, which WHAM and GVHMR take for foot sliding."""
+STANDING = 0.01
+"""Metres a frame below which a true foot stands (WHAM, GVHMR)."""
+_EMDB_STILL = (0, 7, 8, 10, 11, 20, 21, 22, 23)
 
 
 def _pair(predicted: ArrayLike, true: ArrayLike, width: int = 3) -> tuple[Floats, Floats]:
@@ -26,13 +36,65 @@ def _pair(predicted: ArrayLike, true: ArrayLike, width: int = 3) -> tuple[Floats
     return a, b
 
 
-def acceleration_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
+def acceleration_error(predicted: ArrayLike, true: ArrayLike, *, trimmed: bool = False) -> Floats:
     """Mean difference of the joints' second differences, of each frame between two others: (T, J, 3) twice → (T − 2,).
+
+    trimmed  leaves out the first and the last of them, as WHAM and TRAM do: → (T − 4,)
 
     Metres a frame², as published figures have it (in millimetres, often labelled mm/s²).
     """
     a, b = _pair(predicted, true)
-    return np.linalg.norm(np.diff(a - b, 2, axis=0), axis=-1).mean(-1)
+    errors = np.linalg.norm(np.diff(a - b, 2, axis=0), axis=-1).mean(-1)
+    return errors[1:-1] if trimmed else errors
+
+
+def jitter(joints: ArrayLike, frame_rate: float) -> Floats:
+    """Mean size of the joints' third derivative: (T, J, 3) metres, world axes → (T − 3,) m/s³.
+
+    Published figures of WHAM and GVHMR have the unit 10 m/s³.
+    """
+    a, _ = _pair(joints, joints)
+    return np.linalg.norm(np.diff(a, 3, axis=0), axis=-1).mean(-1) * frame_rate**3
+
+
+def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
+    """Jitter (T − 3,) m/s³ of SMPL's joints (T, 24, 3) as EMDB's evaluator has it.
+
+    Pelvis, ankles, feet, wrists and hands count as still: their zeros are in the mean over all 24.
+    """
+    a, _ = _pair(joints, joints)
+    if a.shape[1] != 24:
+        raise UsageError("joints", "are not those of SMPL", expected="(T, 24, 3)", got=str(a.shape))
+    moving = a.copy()
+    moving[:, _EMDB_STILL] = 0
+    return jitter(moving, frame_rate)
+
+
+def foot_sliding(predicted: ArrayLike, true: ArrayLike) -> Floats:
+    """How far predicted feet move from one frame to the next while the true ones stand: (C,) metres.
+
+    predicted, true  (T, F, 3) metres, world axes: points of the feet, such as `FOOT_VERTICES` of SMPL. A true point
+                     stands where it moves less than `STANDING`; C counts points and pairs of frames
+    """
+    a, b = _pair(predicted, true)
+    moved, truly = (np.linalg.norm(np.diff(points, axis=0), axis=-1) for points in (a, b))
+    return moved[truly < STANDING]
+
+
+def root_velocity_error(
+    predicted: ArrayLike, true: ArrayLike, predicted_rotation: ArrayLike, true_rotation: ArrayLike
+) -> Floats:
+    """Egocentric root velocity error (TRAM): roots (T, 3) metres and root to world (T, 3, 3) → (T − 1,) metres a frame.
+
+    Velocities are compared in the frame of each root, so that neither the start nor the heading of the path counts.
+    """
+    a, b = _pair(predicted, true, 2)
+    source, target = np.asarray(predicted_rotation, np.float64), np.asarray(true_rotation, np.float64)
+    if source.shape != target.shape or source.shape != (len(a), 3, 3):
+        got = f"{source.shape} and {target.shape}"
+        raise UsageError("rotations", "do not match the roots", expected=f"({len(a)}, 3, 3) twice", got=got)
+    turned = np.einsum("tij,tkj,tk->ti", target[:-1], source[:-1], np.diff(a, axis=0))
+    return np.linalg.norm(turned - np.diff(b, axis=0), axis=-1)
 
 
 def _aligned(predicted: Floats, true: Floats, first: int | None = None, *, scale: bool = True) -> Floats:
@@ -43,23 +105,35 @@ def _aligned(predicted: Floats, true: Floats, first: int | None = None, *, scale
     return np.asarray(moved.numpy().reshape(predicted.shape))
 
 
-def _segments(predicted: ArrayLike, true: ArrayLike, first: int | None) -> Floats:
+def segments(frames: int, cut: Cut = "short last") -> list[slice]:
+    """Segments of `SEGMENT` frames of a sequence.
+
+    cut  "short last": a shorter last segment counts (WHAM, GVHMR). "joined last": it is joined to the one before, the
+         last frame is left out, and sequences of `SEGMENT` frames or fewer have no segment (TRAM)
+    """
+    starts = range(0, frames, SEGMENT)
+    if cut == "short last":
+        return [slice(start, min(start + SEGMENT, frames)) for start in starts]
+    full = [start for start in starts if start < frames - SEGMENT]
+    return [slice(start, start + SEGMENT if start + 2 * SEGMENT <= frames else frames - 1) for start in full]
+
+
+def _of_segments(predicted: ArrayLike, true: ArrayLike, first: int | None, cut: Cut) -> Floats:
     a, b = _pair(predicted, true)
-    parts = [
-        np.linalg.norm(_aligned(a[i : i + SEGMENT], b[i : i + SEGMENT], first) - b[i : i + SEGMENT], axis=-1)
-        for i in range(0, len(a), SEGMENT)
-    ]
+    parts = [np.linalg.norm(_aligned(a[s], b[s], first) - b[s], axis=-1) for s in segments(len(a), cut)]
     return np.concatenate(parts).mean(-1) if parts else np.zeros(0)
 
 
-def wa_mpjpe(predicted: ArrayLike, true: ArrayLike) -> Floats:
-    """World-aligned joint error: segments of 100 frames, each aligned as a whole by a similarity, → (T,) metres."""
-    return _segments(predicted, true, None)
+def wa_mpjpe(predicted: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
+    """World-aligned joint error: each of `segments` is aligned as a whole by a similarity, (T, J, 3) twice → (≤ T,)
+    metres.
+    """
+    return _of_segments(predicted, true, None, cut)
 
 
-def w_mpjpe(predicted: ArrayLike, true: ArrayLike) -> Floats:
-    """World joint error: segments of 100 frames, each aligned by a similarity of its first two, → (T,) metres."""
-    return _segments(predicted, true, 2)
+def w_mpjpe(predicted: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
+    """World joint error: each of `segments` is aligned by a similarity of its first two frames, → (≤ T,) metres."""
+    return _of_segments(predicted, true, 2, cut)
 
 
 def root_translation_error(predicted: ArrayLike, true: ArrayLike) -> Floats:

@@ -130,7 +130,8 @@ def test_joints_camera_and_image_agree(whole: Path, name: str) -> None:
         np.testing.assert_allclose(keypoints[:, :2], projected, atol=1e-6)
         shown = np.asarray(Image.open(io.BytesIO(sample.image)).convert("RGB"))
         np.testing.assert_allclose(centre_of_light(shown), keypoints[0, :2], atol=0.5)
-        assert sample.splits == {"mpi-inf-3dhp": "test" if name == "TS3" else "train"}
+        split = "test" if name == "TS3" else "train"
+        assert {**sample.splits, "spin": ""} == {"mpi-inf-3dhp": split, "spin": ""}
         assert person.identity == name.partition("/")[0]
         assert sample.frame_rate == (50 if "Seq1" in name else None)
 
@@ -223,3 +224,19 @@ def test_other_files_under_their_names_are_told(tree: Path) -> None:
     (tree / "mpi_inf_3dhp_test_set/TS3/annot_data.mat").write_bytes(b"no HDF5")
     with pytest.raises(InputError, match=r"annot_data\.mat: is no readable MATLAB 7\.3 file"):
         MpiInf3dhpSource(tree, MpiInf3dhpOptions(split="test")).groups()
+
+
+def test_activities_and_the_frames_that_spin_keeps(tree: Path) -> None:
+    path = tree / "mpi_inf_3dhp_test_set/TS3/annot_data.mat"
+    points = joints(17, 3)[:, None]
+    outside = seen(points)
+    outside[VALID[1], 0, 5] = (-3, 10)
+    numbers = np.arange(FRAMES)[:, None] % 7 + 1.0
+    write_test_annotations(path, 3, annot2=outside, activity_annotation=numbers)
+    source = MpiInf3dhpSource(tree, MpiInf3dhpOptions(crop_size=96))
+    samples = list(source.read(group_of(source, "TS3")))
+    assert ["spin" in sample.splits for sample in samples] == [True, False, True]
+    assert [s.people[0].activity for s in samples] == [mpi_inf_3dhp.ACTIVITIES[frame % 7] for frame in VALID]
+    write_test_annotations(path, 3, activity_annotation=numbers + 6)
+    with pytest.raises(InputError, match="has other activities, expected 1 to 7, found 7 to 12"):
+        list(source.read(group_of(source, "TS3")))

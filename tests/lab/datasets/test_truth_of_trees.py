@@ -107,8 +107,9 @@ def test_known_figures_are_reproduced(
         np.testing.assert_allclose(1e3 * found.errors.mpjpe, expected, atol=0.01)
         np.testing.assert_allclose(1e3 * found.errors.pve, expected, atol=0.01)
         np.testing.assert_allclose(found.errors.pa_mpjpe, 0, atol=1e-5)
-        # The thresholds 0, 5 … 150 mm that the offset reaches, whatever float32 makes of it.
-        np.testing.assert_allclose(found.errors.auc, 1 - expected / 5 / 31, atol=1e-9)
+        # The thresholds 0, 5 … 150 mm above the offset; at the offset itself float32 decides.
+        above = 30 - expected // 5
+        assert ((above - 1e-9 < 31 * found.errors.auc) & (31 * found.errors.auc < above + 1 + 1e-9)).all()
         if source == "emdb":
             assert found.movement["accel_mm"].value == pytest.approx(0, abs=0.01)
         if source == "emdb" and not changes:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from humanpose_cli.lab.evaluate import report
+from humanpose_cli.lab.evaluate import intervals
 
 
 @pytest.fixture(autouse=True, scope="module")
 def few_resamples(request):
     with pytest.MonkeyPatch.context() as patch:
-        if not request.module.__name__.endswith("test_report"):
-            patch.setattr(report, "_RESAMPLES", 200)
+        if not request.module.__name__.endswith("test_intervals"):
+            patch.setattr(intervals, "_RESAMPLES", 200)
         yield

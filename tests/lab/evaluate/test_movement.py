@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.clip_people import FRAMES, ClipPeople
 from scipy.spatial.transform import Rotation
 
@@ -15,8 +16,10 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, measure_fits
+from humanpose_cli.lab.evaluate.movement import Motion
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.metrics.joints import joint_set
+from humanpose_cli.lab.metrics.trajectories import foot_sliding
 
 
 def path_of(frame: int) -> np.ndarray:
@@ -58,10 +61,13 @@ def fitted(
 
 def test_the_truth_moves_as_the_truth(cache: Path) -> None:
     found = fitted(cache).movement
-    assert set(found) == {"accel_mm", "accel_m_s2", "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent"}
-    for name, summary in found.items():
-        assert summary.value == pytest.approx(0, abs=0.01), name
-        assert summary.n == (FRAMES - 2 if name.startswith("accel") else FRAMES)
+    errors = {"accel_mm", "accel_m_s2", "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "erve_mm"}
+    assert set(found) == errors | {"jitter_10m_s3", "true_jitter_10m_s3"}  # of four frames none stays when trimmed
+    for name in errors:
+        assert found[name].value == pytest.approx(0, abs=0.01), name
+        counts = {"accel_mm": FRAMES - 2, "accel_m_s2": FRAMES - 2, "erve_mm": FRAMES - 1}
+        assert found[name].n == counts.get(name, FRAMES)
+    assert found["jitter_10m_s3"].value == pytest.approx(found["true_jitter_10m_s3"].value, rel=1e-6)
 
 
 def test_a_known_acceleration_is_measured(cache: Path) -> None:
@@ -82,13 +88,41 @@ def test_another_world_is_no_error_and_a_camera_taken_for_still_is(cache: Path) 
     other[:3, :3] = Rotation.from_rotvec([0, 2, 0.3]).as_matrix()
     other[:3, 3] = [5, -3, 2]
     moved = fitted(cache, world=lambda frame: path_of(frame) @ other).movement
-    for name in ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent"):
+    for name in ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "erve_mm"):
         assert moved[name].value == pytest.approx(0, abs=0.05)
+    assert moved["jitter_10m_s3"].value == pytest.approx(moved["true_jitter_10m_s3"].value, rel=1e-5)
     still = fitted(cache, world=lambda frame: np.eye(4)).movement
     assert still["w_mpjpe_mm"].value > still["wa_mpjpe_mm"].value > 5
     assert still["rte_percent"].value > 5
+    assert still["erve_mm"].value > 5
     unknown = fitted(cache, world=lambda frame: None)
     assert set(unknown.movement) == {"accel_mm", "accel_m_s2"}
     report = fits_report(PeopleSelection(cache).people(), unknown, {})
     assert [table.name for table in report.tables][:2] == ["metrics", "movement"]
     assert report.metrics["accel_mm"].n == 2
+
+
+@pytest.mark.slow
+def test_feet_that_drift_below_a_standing_person_slide(cache: Path) -> None:
+    """Seen from a person who stands before a camera that stands: 7 mm a frame."""
+    people = PeopleSelection(cache).people()
+    first, rigs = people.bodies.taken(np.zeros(FRAMES, int)), [people.body] * FRAMES
+    steps = [torch.tensor([step, 0.0, 0.0]) * torch.arange(FRAMES)[:, None] for step in (0.0, 0.007)]
+    standing, drifting = (
+        Motion.of_bodies(people.joints, first._replace(root=first.root + step), rigs) for step in steps
+    )
+    slid = foot_sliding(drifting.feet, standing.feet)
+    np.testing.assert_allclose(slid, np.full(4 * (FRAMES - 1), 0.007), atol=1e-6)
+    heels = standing.feet[0, [0, 2]]
+    assert (heels[:, 1] > people.bodies.root[0, 1].item() + 0.6).all()  # below the pelvis, y down
+
+
+@pytest.mark.slow
+def test_the_path_of_the_translation_is_that_of_the_pelvis_for_one_shape(cache: Path) -> None:
+    people = PeopleSelection(cache).people()
+    motion = Motion.of_truth(people, np.arange(FRAMES)).in_world(np.stack([path_of(f) for f in range(FRAMES)]))
+    paths = [motion.path(people.joints, of) for of in ("translation", "pelvis")]  # type: ignore[arg-type]
+    np.testing.assert_allclose(paths[1] - paths[0], np.broadcast_to(motion.rest[0], (FRAMES, 3)), atol=1e-6)
+    lsp = joint_set("lsp14")
+    hips = Motion.of_truth(PeopleSelection(cache).people(joints=lsp), np.arange(FRAMES))
+    np.testing.assert_allclose(hips.path(lsp, "pelvis"), hips.points[:, lsp.rows].mean(1))

@@ -1,69 +1,12 @@
 """Numbers and tables of evaluations: known answers and scipy as the oracle."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
-import pytest
-from scipy import stats
 
-from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.bodies import matched
-from humanpose_cli.lab.evaluate.published import tables_beside
-from humanpose_cli.lab.evaluate.report import (
-    Report,
-    Table,
-    difference_of_groups,
-    difference_of_seeds,
-    paired_difference,
-    quartiles,
-    summarise,
-    summarise_seeds,
-    write_report,
-)
-from humanpose_cli.lab.metrics.bodies import BodyErrors
-from humanpose_cli.lab.metrics.joints import joint_set
-
-
-def test_intervals_are_those_of_a_bootstrap():
-    values = np.random.default_rng(3).gamma(2.0, size=200)
-    told = summarise(values)
-    oracle = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1))
-    assert told.value == pytest.approx(values.mean())
-    assert told.median == pytest.approx(np.median(values))
-    assert told.low == pytest.approx(oracle.confidence_interval.low, abs=0.03)
-    assert told.high == pytest.approx(oracle.confidence_interval.high, abs=0.03)
-    assert summarise(values) == told  # always the same
-    assert told.scaled(1000).document()["ci95"] == [1000 * told.low, 1000 * told.high]
-
-
-def test_what_is_not_finite_does_not_count():
-    assert summarise([1.0, np.nan, 3.0]).n == 2
-    assert summarise([1.0, np.nan, 3.0]).value == 2
-    assert summarise([np.nan]).n == 0
-    assert np.isnan(summarise([]).value)
-
-
-def test_pairs_show_what_means_hide():
-    random = np.random.default_rng(0)
-    people = 10 * random.normal(size=100)
-    better = people - 0.5 + 0.1 * random.normal(size=100)
-    assert paired_difference(better, people).high < 0
-    assert summarise(better).high > summarise(people).low
-
-
-def test_frames_of_a_clip_are_one_sample():
-    random = np.random.default_rng(0)
-    clips = [random.normal() + 0.01 * random.normal(size=count) for count in (4, 8, 4, 4, 4, 8)]
-    start = [np.ones(len(clip)) for clip in clips]
-    alone = paired_difference(np.concatenate(clips), np.concatenate(start))
-    told = difference_of_groups(clips, start)
-    assert (told.value, told.n, told.median) == (alone.value, 32, alone.median)
-    assert told.high - told.low > 1.5 * (alone.high - alone.low)
-    single = [[value] for value in np.concatenate(clips)]
-    assert difference_of_groups(single, [[1.0]] * 32).low == pytest.approx(alone.low, abs=0.03)
-    assert difference_of_groups([[1.0, np.nan], [np.nan]], [[0.5, 0.0], [1.0]]).value == 0.5
-    assert difference_of_groups([[np.nan]], [[1.0]]).n == 0
+from humanpose_cli.lab.evaluate.intervals import summarise
+from humanpose_cli.lab.evaluate.report import Report, Table, quartiles, write_report
 
 
 def test_quartiles_are_in_order_and_leave_nobody_out():
@@ -101,57 +44,3 @@ def test_a_report_says_the_same_to_people_and_programs(tmp_path):
     document = json.loads(written[1].read_text())
     assert document["metrics"]["m"]["value"] == 2
     assert document["tables"][0]["rows"] == [["a", 1.25], ["b", None], ["c", None]]
-
-
-class Judged:
-    """What a table looks at of evaluated people."""
-
-    def __init__(self, source, split, joints, options="{}"):
-        self.people = SimpleNamespace(
-            cache=SimpleNamespace(header=Header("index", source, options, *[""] * 2, *[0] * 5, ""))
-        )
-        self.split, self.joints = split, joints
-
-
-@pytest.mark.parametrize(
-    ("source", "split", "joints", "root", "options", "method"),
-    [
-        ("h36m", "nbf/test", "mocap17", None, '{"every": 10}', "HMR"),
-        ("humaneva", "nbf/test", "mocap14", None, '{"every": 10}', "Random Forests"),
-        ("3dpw", "3dpw/test", "lsp14", None, "{}", None),
-        ("emdb", "emdb1/test", "smpl24-mesh", None, "{}", "CameraHMR"),
-        ("emdb", "emdb1/test", "smpl24-mesh", "pelvis", "{}", None),  # another root
-        ("emdb", "emdb1/test", "smpl24", "hips", "{}", None),  # joints that bones turn about
-        ("emdb", "emdb2/test", "smpl24-mesh", None, "{}", None),
-        ("emdb", "", "smpl24-mesh", None, "{}", None),  # a part of the split
-        ("h36m", "nbf/validation", "mocap17", None, '{"every": 10}', None),
-        ("h36m", "nbf/test", "smpl24", None, '{"every": 10}', None),
-        ("h36m", "nbf/test", "mocap17", None, '{"every": 20}', None),
-        ("emdb", "emdb1/test", "smpl24-mesh", None, '{"allow_missing": true}', None),
-        ("synthetic", "nbf/test", "mocap17", None, "{}", None),
-    ],
-)
-def test_published_rows_stand_beside_the_same_quantity_alone(source, split, joints, root, options, method):
-    errors = BodyErrors(*[np.array([0.04, 0.06])] * len(BodyErrors._fields))
-    tables = tables_beside(Judged(source, split, joint_set(joints, root), options), errors)
-    assert len(tables) == (method is not None)
-    if tables:
-        assert method in [row[0] for row in tables[0].rows]
-        assert tables[0].rows[-1][1] == pytest.approx(50)
-
-
-@pytest.mark.slow
-def test_intervals_are_over_seeds_too():
-    random = np.random.default_rng(0)
-    people = random.normal(10, 1, 50)
-    seeds = np.array([[-2.0], [0.0], [2.0]])
-    among = summarise_seeds(people + seeds)
-    assert among.value == pytest.approx(people.mean())
-    assert among.n == 50
-    assert among.high - among.low > 2 > 3 * (summarise(people).high - summarise(people).low)
-    assert summarise_seeds(people[None]).low == pytest.approx(summarise(people).low, abs=0.05)
-    apart = difference_of_seeds(people + seeds, people + seeds)
-    assert apart.value == 0
-    assert apart.low < -1 < 1 < apart.high
-    assert difference_of_seeds(people[None] + 1, people[None]).low == pytest.approx(1)
-    assert summarise_seeds(np.full((2, 3), np.nan)).n == 0

@@ -15,7 +15,7 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.lab.cache.augmentation import crop_example
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.evaluate.published import IPER
+from humanpose_cli.lab.evaluate.protocols import IPER
 from humanpose_cli.lab.evaluate.repose import (
     AUC_MILLIMETRES,
     Drawn,

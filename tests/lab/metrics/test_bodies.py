@@ -9,7 +9,7 @@ from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors, head_height
+from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors, head_height, joint_angle_error
 
 FOCAL, CENTRE = torch.full((3,), 500.0), torch.full((3, 2), 256.0)
 
@@ -23,8 +23,9 @@ def bodies():
 
 def test_the_truth_has_no_error():
     errors = body_errors(default_body(), bodies(), bodies(), FOCAL, CENTRE)
-    for name in ("mpjpe", "pa_mpjpe", "pve", "rotation"):
-        np.testing.assert_allclose(getattr(errors, name), 0, atol=2e-3 if name == "rotation" else 1e-5)
+    for name in ("mpjpe", "pa_mpjpe", "pve", "pa_pve", "rotation", "angle", "pa_angle"):
+        angle = "angle" in name or name == "rotation"
+        np.testing.assert_allclose(getattr(errors, name), 0, atol=2e-3 if angle else 1e-5)
     np.testing.assert_array_equal(errors.pckh, 1)
 
 
@@ -55,6 +56,23 @@ def test_a_turned_body_is_right_after_procrustes_and_one_joint_is_its_angle():
     np.testing.assert_allclose(errors.pa_mpjpe, 0, atol=1e-4)
     np.testing.assert_allclose(errors.rotation, np.pi / 2 / len(SMPL24), rtol=1e-3)
     assert (errors.mpjpe > 0.05).all()
+    np.testing.assert_allclose(errors.pa_pve, 0, atol=1e-4)
+    assert (errors.pve > 0.05).all()
+    np.testing.assert_allclose(errors.angle, np.pi / 2, rtol=1e-3)  # every absolute rotation
+    np.testing.assert_allclose(errors.pa_angle, 0, atol=2e-3)
+
+
+def test_angles_are_of_the_nine_major_joints():
+    true = bodies()
+    bent = true.rotations.clone()
+    turn = axis_angle_to_matrix(torch.tensor([0.3, 0.0, 0.0]))
+    for name in ("left_elbow", "left_wrist", "head"):  # the wrist and the head do not count
+        bent[:, SMPL24.index(name)] = bent[:, SMPL24.index(name)] @ turn
+    errors = body_errors(default_body(), true._replace(rotations=bent), true, FOCAL, CENTRE)
+    np.testing.assert_allclose(errors.angle, 0.3 / 9, rtol=1e-3)
+    eye = torch.eye(3).expand(2, 9, 3, 3)
+    with pytest.raises(UsageError, match="do not match"):
+        joint_angle_error(eye, eye[:1])
 
 
 def test_parts_join_and_other_numbers_of_people_are_refused():

@@ -5,7 +5,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.lab.metrics.trajectories import acceleration_error, root_translation_error, w_mpjpe, wa_mpjpe
+from humanpose_cli.lab.metrics.trajectories import (
+    acceleration_error,
+    foot_sliding,
+    jitter,
+    jitter_emdb,
+    root_translation_error,
+    root_velocity_error,
+    segments,
+    w_mpjpe,
+    wa_mpjpe,
+)
 
 
 @pytest.fixture
@@ -42,6 +52,21 @@ def test_drift_shows_in_the_world_and_less_after_aligning_all(walk):
     assert first[100] < 0.01  # every segment begins anew
 
 
+def test_segments_are_cut_as_the_public_evaluators_cut_them():
+    """Of 100 frames: WHAM's loop has range(0, n, 100) and min(n, start + 100); TRAM's range(0, n − 100, 100), the last
+    to n − 1 where two more would not fit.
+    """
+    for frames, wham, tram in (
+        (100, [(0, 100)], []),
+        (150, [(0, 100), (100, 150)], [(0, 149)]),
+        (200, [(0, 100), (100, 200)], [(0, 100)]),
+        (250, [(0, 100), (100, 200), (200, 250)], [(0, 100), (100, 249)]),
+        (300, [(0, 100), (100, 200), (200, 300)], [(0, 100), (100, 200)]),
+    ):
+        assert [(s.start, s.stop) for s in segments(frames)] == wham
+        assert [(s.start, s.stop) for s in segments(frames, "joined last")] == tram
+
+
 def test_the_path_of_the_root(walk):
     root = walk[:, 0]
     np.testing.assert_allclose(root_translation_error(moved(root), root), 0, atol=1e-9)
@@ -53,3 +78,45 @@ def test_the_path_of_the_root(walk):
         root_translation_error(root, np.zeros_like(root))
     with pytest.raises(UsageError, match="do not match"):
         wa_mpjpe(walk, walk[:-1])
+
+
+def test_trimmed_accelerations_leave_out_both_ends(walk):
+    joints = walk[:7].copy()
+    joints[0] += [0.01, 0, 0]  # changes the first second difference alone
+    np.testing.assert_allclose(acceleration_error(joints, walk[:7])[0], 0.01)
+    np.testing.assert_allclose(acceleration_error(joints, walk[:7], trimmed=True), np.zeros(3), atol=1e-12)
+
+
+def test_jitter_is_the_third_derivative():
+    t = np.arange(40)[:, None, None] / 30
+    cubic = np.concatenate([2.5 * t**3, t**2, 0 * t], -1).repeat(24, 1)
+    np.testing.assert_allclose(jitter(cubic, 30), 15)  # third derivative of 2.5 t³
+    np.testing.assert_allclose(jitter_emdb(cubic, 30), 15 * 15 / 24)  # nine joints count as still
+    np.testing.assert_allclose(jitter(cubic[:, :, [1, 2, 2]], 30), 0, atol=1e-8)
+    with pytest.raises(UsageError, match="not those of SMPL"):
+        jitter_emdb(cubic[:, :14], 30)
+
+
+def test_feet_slide_where_the_true_ones_stand():
+    true = np.zeros((4, 2, 3))
+    true[:, 1, 0] = [0, 0.009, 0.5, 0.52]  # the second foot stands for the first step alone
+    predicted = np.zeros((4, 2, 3))
+    predicted[:, 0, 2] = [0, 0.03, 0.03, 0.07]
+    predicted[:, 1, 1] = [0, 0.005, 3, 9]
+    np.testing.assert_allclose(sorted(foot_sliding(predicted, true)), [0, 0.005, 0.03, 0.04])
+    assert foot_sliding(predicted, 10 * np.arange(4)[:, None, None] + np.zeros((4, 2, 3))).shape == (0,)
+
+
+def test_root_velocities_are_compared_in_the_root(walk):
+    root = walk[:, 0]
+    facing = Rotation.from_rotvec(np.outer(np.linspace(0, 2, len(root)), [0, 1, 0])).as_matrix()
+    turn = Rotation.from_rotvec([0.3, -1.2, 0.4]).as_matrix()
+    elsewhere, same = moved(root), turn @ facing
+    np.testing.assert_allclose(root_velocity_error(elsewhere, root, same, facing), 0, atol=1e-12)
+    backwards = facing @ np.diag([-1.0, 1, -1])  # half a turn about the vertical
+    straight = np.arange(len(root))[:, None] * [0.0, 0, 0.02]
+    standing = np.broadcast_to(np.eye(3), facing.shape)
+    apart = root_velocity_error(straight, straight, standing @ backwards[:1], standing)
+    np.testing.assert_allclose(apart, 0.04)
+    with pytest.raises(UsageError, match="do not match the roots"):
+        root_velocity_error(root, root, facing[1:], facing[1:])

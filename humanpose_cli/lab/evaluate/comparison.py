@@ -1,0 +1,162 @@
+"""Several methods on the same people: `hpc evaluate compare`.
+
+Methods differ by less than people do, so their means are compared person by person: the interval of the mean difference
+is over sequences or people (`lab.evaluate.intervals`), of those whom all methods found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.body.smpl import load_body
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress, part_of
+from humanpose_cli.io.atomic import atomic_path, ensure_folder
+from humanpose_cli.lab.evaluate.bodies import METRICS, EvaluatedFits, Match, measure_fits
+from humanpose_cli.lab.evaluate.intervals import FEW, Summary, paired_difference, summarise
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.predictions import fits_from_files, matched_by_tracks, predictions_digest
+from humanpose_cli.lab.evaluate.protocols import Protocol, under_protocol
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
+from humanpose_cli.lab.metrics.bodies import BodyErrors
+
+PLOT = "differences.png"
+_HIGH_IS_GOOD = ("pckh", "pck_150", "auc_150", "pa_pck_150", "pa_auc_150")
+
+
+def compare_predictions(
+    selection: PeopleSelection,
+    predictions: Sequence[Path],
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    match: Match = "boxes",
+) -> Report:
+    """Errors of two or more sets of predictions on the same people, and the differences of each from the first.
+
+    predictions  folders or files, as `evaluate_predictions` takes them
+    folder       of the report, in which the plot is drawn
+
+    UsageError for fewer than two.
+    """
+    names = method_names(predictions)
+    if len(names) < 2:
+        raise UsageError("predictions", "are of one method", expected="two or more", remedy="hpc evaluate fit")
+    selection, protocol = under_protocol(selection)
+    people, body = selection.people(joints=selection.joint_set()), load_body(selection.body)
+    evaluated: dict[str, EvaluatedFits] = {}
+    for number, (name, path) in enumerate(zip(names, predictions, strict=True)):
+        fit = fits_from_files(path, people.people.cache, body, selection.models)
+        fit = matched_by_tracks(people, fit) if match == "tracks" else fit
+        part = part_of(progress, number / len(names), (number + 1) / len(names))
+        evaluated[name] = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=part)
+    digests = {
+        f"predictions {name}": f"digest {predictions_digest(path)[:16]}"
+        for name, path in zip(names, predictions, strict=True)
+    }
+    facts = {**selection.facts(), **people.facts, "matched by": match, **digests}
+    return comparison_report(people, evaluated, facts, folder, protocol)
+
+
+def comparison_report(
+    people: EvaluatedPeople,
+    evaluated: Mapping[str, EvaluatedFits],
+    facts: Mapping[str, Any],
+    folder: Path,
+    protocol: Protocol | None = None,
+) -> Report:
+    """Of methods by name, the first of which the others are compared with."""
+    common = reduce(np.intersect1d, [one.found for one in evaluated.values()])
+    clusters = people.clusters.taken(common)
+    errors = {name: _of_people(one, common) for name, one in evaluated.items()}
+    first = next(iter(errors))
+    means: dict[tuple[str, str], Summary] = {}
+    differences: dict[tuple[str, str], Summary] = {}
+    for name, some in errors.items():
+        for metric, (column, _, factor) in METRICS.items():
+            values, others = (getattr(part, column) for part in (some, errors[first]))
+            means[name, metric] = summarise(values, clusters).scaled(factor)
+            if name != first:
+                differences[name, metric] = paired_difference(values, others, clusters).scaled(factor)
+    rows: list[list[Cell]] = []
+    for name, one in evaluated.items():
+        figures = [means[name, metric].value for metric in METRICS]
+        rows.append([name, 100 * len(one.found) / max(len(people), 1), *figures])
+    note = f"Means over the {len(common)} people whom every method found, of {len(people)}."
+    methods = Table("methods", "Methods", ("method", "found %", *METRICS), rows, (0, 1, *[2] * len(METRICS)), [note])
+    facts = dict(facts) if protocol is None else {**facts, "protocol": protocol.text}
+    metrics = {f"{metric}_{name}": summary for (name, metric), summary in differences.items()}
+    tables = [methods, _differences(differences, first, clusters.text), figures_table(means, digits=3)]
+    plot_differences(ensure_folder(folder) / PLOT, differences, means, first)
+    text = f"Mean differences from {first} in per cent of its mean, with 95 % intervals over {clusters.text}"
+    return Report("Comparison of fits", facts, metrics, tables, plots={PLOT: text})
+
+
+def _of_people(evaluated: EvaluatedFits, rows: NDArray[np.int64]) -> BodyErrors:
+    """Errors of the people in these rows, all of whom were found, in their order."""
+    order = np.argsort(evaluated.found, kind="stable")
+    return evaluated.errors.taken(order[np.searchsorted(evaluated.found[order], rows)])
+
+
+def _differences(differences: Mapping[tuple[str, str], Summary], first: str, over: str) -> Table:
+    rows: list[list[Cell]] = []
+    for (name, metric), summary in differences.items():
+        better = summary.high < 0 if metric not in _HIGH_IS_GOOD else summary.low > 0
+        worse = summary.low > 0 if metric not in _HIGH_IS_GOOD else summary.high < 0
+        verdict = "better" if better else "worse" if worse else "no difference shown"
+        verdict += ", of few" if summary.clusters < FEW else ""
+        figures: list[Cell] = [summary.value, summary.low, summary.high, summary.n]
+        rows.append([f"{name} − {first}", metric, *figures, verdict if summary.n else None])
+    columns = ("methods", "metric", "difference", "95 % from", "to", "n", "verdict")
+    notes = [f"Paired, person by person; intervals are over {over}."]
+    return Table("differences", "Differences", columns, rows, (0, 0, 3, 3, 3, 0, 0), notes)
+
+
+def plot_differences(
+    path: Path,
+    differences: Mapping[tuple[str, str], Summary],
+    means: Mapping[tuple[str, str], Summary],
+    first: str,
+) -> None:
+    """Each difference from the first method in per cent of that method's mean, with its interval."""
+    from matplotlib.figure import Figure
+
+    shown = [
+        (f"{name}: {metric}", summary.scaled(100 / means[first, metric].value))
+        for (name, metric), summary in differences.items()
+        if summary.n and means[first, metric].value
+    ]
+    figure = Figure(figsize=(7, 1.2 + 0.28 * max(len(shown), 1)), layout="constrained")
+    panel = figure.subplots()
+    for row, (_, summary) in enumerate(shown):
+        # One cluster has no interval: the difference alone is drawn.
+        low, high = (summary.value if np.isnan(end) else end for end in (summary.low, summary.high))
+        panel.plot([low, high], [row, row], color="#30507c", linewidth=2)
+        panel.plot([summary.value], [row], "o", color="#30507c")
+    panel.axvline(0, color="grey", linewidth=1)
+    panel.set_yticks(range(len(shown)), [label for label, _ in shown])
+    panel.invert_yaxis()
+    panel.set_xlabel(f"difference from {first} [% of its mean]")
+    panel.grid(axis="x", alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def method_names(predictions: Sequence[Path]) -> list[str]:
+    """A short, different name for each: the last parts of its path that tell it from the others.
+
+    UsageError where one is given twice.
+    """
+    parts = [path.absolute().parts for path in predictions]
+    if len(set(parts)) < len(parts):
+        raise UsageError("predictions", "are given twice", got=", ".join(map(str, predictions)))
+    lengths = range(1, max(map(len, parts), default=0) + 1)
+    length = next((n for n in lengths if len({p[-n:] for p in parts}) == len(parts)), 1)
+    return ["/".join(p[-length:]) for p in parts]

@@ -1,0 +1,200 @@
+"""Means with 95 % intervals over independent clusters.
+
+Frames of one video, images of one person and people of one image resemble each other: drawn one by one, they make an
+interval far too narrow. The bootstrap here draws entire clusters with replacement (Davison and Hinkley 1997, section
+3.8), and its percentiles are those of the expanded percentile interval (Hesterberg 2015, "What teachers should know
+about the bootstrap", section 4.3), which has the width of Student's t instead of the normal distribution's:
+
+    mean_r = Σ_i s_g(r,i) / Σ_i n_g(r,i)        s_g sum and n_g number of a cluster's values, g(r, i) drawn from 1 … G
+    interval = quantiles α and 1 − α of mean_r,   α = Φ(−√(G / (G − 1)) t),   t the 97.5 % point of Student's t, G − 1
+
+Several trainings of one method are drawn with replacement in the same resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from humanpose_cli.core.errors import UsageError
+
+_RESAMPLES = 2000
+_DRAWN_AT_ONCE = 1_000_000  # clusters of the bootstrap: 8 MB
+FEW = 10
+"""Clusters below which an interval says little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """What N values belong to; clusters are independent of each other, values of one are not.
+
+    unit  what a cluster is, in the plural, such as sequences
+    ids   (N,) the cluster of each value
+    """
+
+    unit: str
+    ids: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, unit: str, keys: Sequence[Hashable]) -> Clusters:
+        """Values with equal keys are of one cluster."""
+        numbers: dict[Hashable, int] = {}
+        return cls(unit, np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64))
+
+    @classmethod
+    def single(cls, unit: str, count: int) -> Clusters:
+        """Each of `count` values is a cluster of its own."""
+        return cls(unit, np.arange(count))
+
+    def __len__(self) -> int:
+        """Number of values."""
+        return len(self.ids)
+
+    @property
+    def count(self) -> int:
+        """Number of clusters."""
+        return len(np.unique(self.ids))
+
+    @property
+    def text(self) -> str:
+        """For reports: how many clusters of which unit, and whether they are few."""
+        return _counted(self.count, self.unit)
+
+    def taken(self, rows: Any) -> Clusters:
+        """Of some of the values."""
+        return Clusters(self.unit, self.ids[rows])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A mean over n values with its median and 95 % interval; NaN where n is 0.
+
+    clusters  number of clusters that the interval is over, and their unit
+    """
+
+    value: float
+    n: int
+    median: float
+    low: float
+    high: float
+    clusters: int = 0
+    unit: str = "values"
+
+    def scaled(self, factor: float) -> Summary:
+        """In another unit of measurement."""
+        return Summary(
+            self.value * factor,
+            self.n,
+            self.median * factor,
+            self.low * factor,
+            self.high * factor,
+            self.clusters,
+            self.unit,
+        )
+
+    @property
+    def basis(self) -> str:
+        """What the interval is over, and whether that is too little."""
+        return _counted(self.clusters, self.unit)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        interval = {"ci95": [self.low, self.high], "ci95_over": self.unit, "ci95_clusters": self.clusters}
+        return {"value": self.value, "n": self.n, "median": self.median, **interval}
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" + (": too few for a reliable interval" if count < FEW else "")
+
+
+def summarise(values: ArrayLike, clusters: Clusters | None = None) -> Summary:
+    """The mean of values (N,), or of those (S, N) of S trainings, over the values that are finite in all trainings.
+
+    clusters  of the N values; None: each value is independent
+    """
+    return _summary((values,), clusters)
+
+
+def paired_difference(values: ArrayLike, others: ArrayLike, clusters: Clusters | None = None) -> Summary:
+    """The mean of `values` − `others`, each (N,), or (S, N) and (T, N) of S and T trainings, of the same N people.
+
+    An interval without zero says that they differ. clusters  as for `summarise`
+    """
+    return _summary((values, others), clusters)
+
+
+def _summary(errors: Sequence[ArrayLike], clusters: Clusters | None) -> Summary:
+    """Of one set of trainings, or of the first set − the second."""
+    sets = [np.atleast_2d(np.asarray(values, np.float64)) for values in errors]
+    count = sets[0].shape[1]
+    clusters = Clusters.single("values", count) if clusters is None else clusters
+    if any(values.shape[1] != count for values in sets) or len(clusters) != count:
+        got = ", ".join(str(number) for number in (*(values.shape[1] for values in sets), len(clusters)))
+        raise UsageError("values", "do not match their pairs or clusters", expected="as many of each", got=got)
+    finite = np.all([np.isfinite(values).all(0) for values in sets], 0)
+    sets, clusters = [values[:, finite] for values in sets], clusters.taken(finite)
+    if not sets[0].size:
+        return Summary(np.nan, 0, np.nan, np.nan, np.nan, 0, clusters.unit)
+    _, ids = np.unique(clusters.ids, return_inverse=True)
+    means = np.subtract.reduce([values.mean(0) for values in sets])
+    low, high = _interval(sets, ids)
+    return Summary(
+        float(means.mean()), len(means), float(np.median(means)), low, high, int(ids.max()) + 1, clusters.unit
+    )
+
+
+def _interval(sets: Sequence[NDArray[np.float64]], ids: NDArray[np.int64]) -> tuple[float, float]:
+    """Of sets (S, N) of trainings of values in clusters ids (N,) 0…G − 1; NaN where there is only one cluster."""
+    groups = int(ids.max()) + 1
+    if groups < 2:
+        return math.nan, math.nan
+    counts = np.bincount(ids, minlength=groups).astype(np.float64)
+    sums = [np.stack([np.bincount(ids, row, groups) for row in values]) for values in sets]  # (S, G)
+    random = np.random.default_rng((groups, ids.size))  # the same resamples for the same numbers
+    means = np.empty(_RESAMPLES)
+    step = max(1, _DRAWN_AT_ONCE // groups)
+    for first in range(0, _RESAMPLES, step):
+        rows = min(step, _RESAMPLES - first)
+        drawn = random.integers(groups, size=(rows, groups))
+        totals = [np.take_along_axis(_seeds(random, rows, len(one)) @ one, drawn, 1).sum(1) for one in sums]
+        means[first : first + rows] = np.subtract.reduce(totals) / counts[drawn].sum(1)
+    return expanded_interval(means, groups)
+
+
+def drawn_rows(clusters: Clusters, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of the values of clusters drawn with replacement: for figures that are no means, such as average precision.
+
+    The same resamples for the same clusters.
+    """
+    members = [np.flatnonzero(clusters.ids == one) for one in np.unique(clusters.ids)]
+    random = np.random.default_rng((len(members), len(clusters)))
+    for _ in range(resamples):
+        yield np.concatenate([members[one] for one in random.integers(len(members), size=len(members))])
+
+
+def expanded_interval(values: NDArray[np.float64], groups: int) -> tuple[float, float]:
+    """The interval of a figure by its values (R,) in resamples of so many clusters; NaN where there is only one."""
+    if groups < 2:
+        return math.nan, math.nan
+    tail = _tail(groups)
+    low, high = np.nanquantile(values, (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def _seeds(random: np.random.Generator, rows: int, count: int) -> NDArray[np.float64]:
+    """(R, S) shares of trainings drawn with replacement; of a single training (1, 1)."""
+    if count == 1:
+        return np.ones((1, 1))
+    return random.multinomial(count, np.full(count, 1 / count), size=rows) / count
+
+
+def _tail(groups: int) -> float:
+    """Share of the bootstrap distribution on either side of the expanded percentile interval."""
+    from scipy.special import ndtr, stdtrit
+
+    return float(ndtr(-math.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975)))
