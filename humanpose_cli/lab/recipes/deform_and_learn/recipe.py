@@ -96,8 +96,8 @@ class DeformTraining(Options):
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
     handover: Literal["none", "blend"] = option(
         "blend",
-        "Depths for the registration and the network to keep to. none: the lifter's, as in the paper. blend: where there is "
-        "a network to begin from, means of the lifter's and its own, by how near its joints are to the keypoints.",
+        "Depths for the registration and the network. none: the lifter's, as in the paper. blend: where there is a "
+        "network to begin from, means of the lifter's and its own, by how near its joints are to the keypoints.",
     )
     correspondence: Quality = option(
         "labels",
