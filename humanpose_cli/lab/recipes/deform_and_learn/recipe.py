@@ -100,8 +100,8 @@ class DeformTraining(Options):
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
     handover: Literal["none", "blend"] = option(
         "blend",
-        "Depths of the registration. none: the lifter's, as in the paper. blend: from the second round on, means of "
-        "the lifter's and of those of the network's predictions, by how near these are to the keypoints.",
+        "Depths for the registration and the network. none: the lifter's, as in the paper. blend: where there is a "
+        "network to begin from, means of the lifter's and its own, by how near its joints are to the keypoints.",
     )
     correspondence: Quality = option(
         "labels",
