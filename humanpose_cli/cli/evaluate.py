@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from humanpose_cli.cli.evaluate_items import cache_items, weights_files
 from humanpose_cli.cli.options import BatchFlags, BatchSize, Device, Threads, body_option, option, out_option
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import resolve_device
-from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
+from humanpose_cli.core.errors import InterruptedRun, UsageError
 from humanpose_cli.core.result import CommandResult, ResultTable
 
 if TYPE_CHECKING:
@@ -537,15 +536,16 @@ def _evaluated(
     from humanpose_cli.batch.ledger import commit_of_checkout
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.cli.render import json_values
-    from humanpose_cli.lab.evaluate.report import read_metrics, write_report
+    from humanpose_cli.lab.cache.schema import INDEX_NAME
+    from humanpose_cli.lab.evaluate.report import REPORTS, read_metrics, write_report
     from humanpose_cli.version import __version__
 
     on = resolve_device(device)
     watch = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
-    inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
+    inputs = [*weights_files(options.get("weights"), options.get("segmenter"))]
     if predictions is not None:
         inputs += sorted(path for path in (predictions, *predictions.rglob("*")) if path.is_file())
-    items = _items(caches, out, inputs, several=several)
+    items = cache_items(caches, INDEX_NAME, inputs, out, REPORTS, several=several)
     reports: dict[str, Report] = {}
 
     def work(item: Item) -> Outcome:
@@ -575,36 +575,3 @@ def _evaluated(
     one = result.items[0].details if result.items and not several else {}
     extra = {**result.extra, **{key: one[key] for key in ("metrics", "tables") if key in one}}
     return replace(result, tables=tuple(tables), extra=extra)
-
-
-def _weights_files(*names: str | None) -> list[Path]:
-    """The files of weights that are given and found; the evaluation reports the others."""
-    from humanpose_cli.networks.weights import find_weights
-
-    files: list[Path] = []
-    for name in filter(None, names):
-        with suppress(HpcError):
-            files.append(find_weights(name))
-    return files
-
-
-def _items(caches: Sequence[Path], out: Path, inputs: Sequence[Path], *, several: bool) -> list[Item]:
-    """An item for each cache, by its index, which holds the digests of its files, and by other input files.
-
-    several  whether each has a folder for its report
-    """
-    from humanpose_cli.batch.items import Item
-    from humanpose_cli.lab.cache.schema import INDEX_NAME
-    from humanpose_cli.lab.evaluate.report import REPORTS
-
-    paths = [Path(os.path.abspath(cache)) for cache in caches]
-    root = Path(os.path.commonpath([cache.parent for cache in paths]))
-    items = []
-    for cache, path in zip(caches, paths, strict=True):
-        key = path.relative_to(root).as_posix()
-        folder = out / key if several else out
-        files = [path / INDEX_NAME if os.path.isdir(path) else path, *inputs]
-        outputs = tuple(folder / name for name in REPORTS)
-        existing = tuple(filter(os.path.isfile, files))
-        items.append(Item(key, existing, str(cache), root, outputs, payload=(cache, folder)))
-    return items

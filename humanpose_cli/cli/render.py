@@ -128,7 +128,9 @@ def _usage_failure(error: BaseException) -> Failure | None:
         sentence += f" (from {origin})" if origin else ""
         if hasattr(error, "possibilities") and hasattr(error, "option_name"):  # no such option
             others = related_with(str(context.command.name), error.option_name)
-            sentence += f"; it is one of {' and '.join(f'hpc {other}' for other in others)}" if others else ""
+            names = [f"hpc {other}" for other in others]
+            listed = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+            sentence += f"; it is one of {listed}" if names else ""
         sentence += f"{'' if sentence.endswith('?') else ';'} see {context.command_path} --help"
     return Failure(sentence, ExitCode.USAGE)
 

@@ -65,7 +65,11 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
         (("--weights", "segmenter"), 3, "holds another model"),
         (("--perceptual", "nothing"), 3, "is no weights file"),
         (("--split", "exam"), 3, "exam"),
-        (("--ablation", "inputs"), 2, "hpc evaluate fit and hpc evaluate refine;"),
+        (
+            ("--ablation", "inputs"),
+            2,
+            "is one of hpc evaluate fit, hpc evaluate refine and hpc evaluate deform-and-learn;",
+        ),
         (("--lpips",), 5, "hpc weights fetch"),
     ],
 )
