@@ -68,7 +68,7 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
         (
             ("--ablation", "inputs"),
             2,
-            "is one of hpc evaluate fit, hpc evaluate refine and hpc evaluate deform-and-learn;",
+            "hpc evaluate fit, hpc evaluate refine and hpc evaluate deform-and-learn;",
         ),
         (("--lpips",), 5, "hpc weights fetch"),
     ],
