@@ -1,4 +1,4 @@
-"""What the network of deform-and-learn learns from true parameters in the place of registrations: the limit of rounds.
+"""Network of deform-and-learn taught with true parameters, not registrations: what better labels could bring.
 
 The preset `landmarks` on a cache with body parameters, which are otherwise for evaluation alone: errors of the people
 held out, as in a run's rounds.json. `labels_pa_mpjpe_mm` is that of the true bodies by segment scales, whose keypoints

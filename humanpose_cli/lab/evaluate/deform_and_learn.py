@@ -13,7 +13,6 @@ from torch import Tensor
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.body.smpl import load_body
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import H36M17, Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
@@ -39,14 +38,13 @@ from humanpose_cli.lab.recipes.deform_and_learn.measure import (
     root_rows,
     true_joints,
 )
-from humanpose_cli.lab.recipes.deform_and_learn.recipe import predict_people
+from humanpose_cli.lab.recipes.deform_and_learn.recipe import mesh_views, predict_people
 from humanpose_cli.lab.recipes.people import JoinedPeople
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.weights import find_weights, read_header
-from humanpose_cli.rendering.overlay import draw_keypoints, draw_label, draw_overlay, person_colour
+from humanpose_cli.rendering.overlay import draw_keypoints, draw_label, person_colour
 
 _CHUNK = 512  # people between two looks at whether to stop
-_FAR = 100.0  # image units between the camera and a panel's body: nearly an orthogonal projection
 _TRUE_COLOUR, _FOUND_COLOUR = 2, 1  # as in other reports
 
 
@@ -195,31 +193,14 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, pose: Scale
     crop = person_crop(people.column("box")[number], PANEL_SIDE)
     image = crop.image(people.example(number, (), mask=False).image)
     one = pose.rows(torch.tensor([number]))
-    body = joints.body
-    vertices = in_image(body.points(one, body.vertices()), one)
-    found = in_image(body.points(one, joints.rows), one)[0].numpy()
-    white = np.full_like(image, 255)
-    side = _drawn(white, _from_the_side(vertices), body)
-    true = _from_the_side(torch.from_numpy(_at_size_of(joints, found, people, number)))
-    draw_keypoints(side, (true[:, :2].numpy() + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(_TRUE_COLOUR))
-    panels = (image, _drawn(image, vertices, body), side)
-    labelled = [np.ascontiguousarray(panel) for panel in panels]
+    front, side = mesh_views(joints.body, one, image, _FOUND_COLOUR)
+    found = in_image(joints.body.points(one, joints.rows), one)[0].numpy()
+    true = _at_size_of(joints, found, people, number)[:, [2, 1]]  # depth to the right
+    draw_keypoints(side, (true + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(_TRUE_COLOUR))
+    labelled = [np.ascontiguousarray(panel) for panel in (image, front, side)]
     for panel, name in zip(labelled, ("person", "found body", "from the side"), strict=True):
         draw_label(panel, name, (0, PANEL_SIDE))
     return np.concatenate(labelled, 1)
-
-
-def _drawn(image: Image, vertices: Tensor, body: ScaledBody) -> Image:
-    """A body (1, V, 3) in image units over a crop."""
-    camera = Camera(_FAR * PANEL_SIDE / 2, (PANEL_SIDE / 2, PANEL_SIDE / 2))
-    away = vertices + vertices.new_tensor([0.0, 0.0, _FAR])
-    return draw_overlay(image, away, body.body.faces.cpu(), camera, track_ids=[_FOUND_COLOUR])
-
-
-def _from_the_side(points: Tensor) -> Tensor:
-    """Points (..., 3) in image units viewed from the image's right: what was far from the camera is on the right."""
-    x, y, z = points.unbind(-1)
-    return torch.stack((z, y, -x), -1)
 
 
 def _at_size_of(

@@ -146,6 +146,7 @@ VARIANTS: dict[str, Sequence[Variant]] = {
     # Figure 2 of deform-and-learn and its control; `deform_and_learn_ablations` makes trainings in one round as long.
     "deform rounds": [
         Variant("rounds", ("rounds",), {}),
+        Variant("no handover", ("rounds without handover",), {"handover": "none"}),
         Variant("long network", ("one round, network as long",), {"rounds": 1}),
         Variant("long lifter", ("one round, lifter and network as long",), {"rounds": 1}),
     ],
@@ -162,6 +163,11 @@ VARIANTS: dict[str, Sequence[Variant]] = {
     "deform correspondence": [
         Variant("labels", ("labels",), {"correspondence": "labels"}),
         Variant("degraded", ("degraded",), {"correspondence": "degraded"}),
+        Variant(
+            "degraded paper",
+            ("degraded, the paper's registration",),
+            {"correspondence": "degraded", "registration.paper": True},
+        ),
         Variant("none", ("none",), {"correspondence": "none", "charts": ""}),
     ],
     # Inputs of the displacement network, each of which one variant lacks; the first row is that of all of them.

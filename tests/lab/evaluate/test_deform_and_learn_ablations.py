@@ -84,8 +84,9 @@ def test_variants_differ_in_what_they_name():
     }
     charted = DeformTraining(charts="UV.mat")
     found = {variant.name: variant.of(charted) for variant in VARIANTS["deform correspondence"]}
-    assert [one.correspondence for one in found.values()] == ["labels", "degraded", "none"]
-    assert [one.charts for one in found.values()] == ["UV.mat", "UV.mat", ""]
+    assert [one.correspondence for one in found.values()] == ["labels", "degraded", "degraded", "none"]
+    assert [one.registration.paper for one in found.values()] == [False, False, True, False]
+    assert [one.charts for one in found.values()] == [*3 * ["UV.mat"], ""]
 
 
 @pytest.fixture
@@ -131,13 +132,15 @@ def test_rounds_have_figure_2_and_both_controls(known_errors, cache, tmp_path):
     assert [row[:5] for row in table.rows] == [
         ["rounds", 1, 100.0, 50.5, 50.0],
         ["rounds", 2, 100.0, 50.5, 60.0],
+        ["rounds without handover", 1, 100.0, 50.5, 50.0],
+        ["rounds without handover", 2, 100.0, 50.5, 60.0],
         ["one round, network as long", 1, 100.0, 50.5, 50.0],
         ["one round, lifter and network as long", 1, 100.0, 50.5, 50.0],
     ]
-    assert [row[-2:] for row in table.rows] == [[201.0, 100.5], [181.0, 90.5], [191.0, 95.5], [191.0, 95.5]]
+    assert [row[-2:] for row in table.rows] == [*2 * [[201.0, 100.5], [181.0, 90.5]], [191.0, 95.5], [191.0, 95.5]]
     assert np.isnan(table.rows[0][5]), "one seed without a figure leaves none"
     # Two seeds are drawn for either side, so that the interval is wider than the difference between people, nothing.
-    first, long_network, _ = table.notes[1:]
+    first, _, long_network, _ = table.notes[1:]
     assert first.startswith("Network of the last round against the first: -20.0 (-22.0 to -18.0) mm, -10.0 %; after")
     assert "against one round, network as long: -10.0 (-12.0 to -8.0) mm, -5.2 %" in long_network
     assert [row[:3] for row in figures.rows[:4:2]] == [
@@ -172,7 +175,7 @@ def test_an_interrupted_ablation_continues_and_trains_nothing_twice(cache, tmp_p
         evaluated("correspondence", cache, tmp_path, stop=lambda: asked.append(1) or len(asked) > 4, **more)
     assert [folder.name.rsplit("-", 1)[0] for folder in (tmp_path / "runs").iterdir()] == ["labels"]
     report = evaluated("correspondence", cache, tmp_path, **more)
-    assert [row[0] for row in report.tables[0].rows] == ["labels", "degraded", "none"]
+    assert [row[0] for row in report.tables[0].rows][::3] == ["labels", "none"]
     (record,) = (tmp_path / "runs").glob(f"labels-*/{rounds.ROUNDS}")
     # The network is measured on the same people as by its training.
     network = json.loads(record.read_text())[-1]["network"]

@@ -100,8 +100,8 @@ class DeformTraining(Options):
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
     handover: Literal["none", "blend"] = option(
         "blend",
-        "Depths of the registration. none: the lifter's, as in the paper. blend: from the second round on, means of "
-        "the lifter's and of those of the network's predictions, by how near these are to the keypoints.",
+        "Depths for the registration and the network. none: the lifter's, as in the paper. blend: where there is a "
+        "network to begin from, means of the lifter's and its own, by how near its joints are to the keypoints.",
     )
     correspondence: Quality = option(
         "labels",
@@ -374,17 +374,20 @@ def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> N
 
 
 @torch.no_grad()
-def mesh_views(body: ScaledBody, pose: ScaledPose, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+def mesh_views(
+    body: ScaledBody, pose: ScaledPose, image: NDArray[np.uint8], colour: int = 0
+) -> tuple[NDArray[np.uint8], ...]:
     """A crop (S, S, 3) with one body's mesh over it, and its mesh from the side, in the same rows (Figure 1).
 
-    body  on any device
+    body  on any device; colour  as `person_colour` numbers them
     """
     side, faces = len(image), body.body.faces.cpu()
     pose = ScaledPose(*(values.to(body.vertices().device) for values in pose))
     vertices = in_image(body.points(pose, body.vertices()), pose).cpu()
     away = vertices.new_tensor((0.0, 0.0, _FAR))
-    front = draw_overlay(image, vertices + away, faces, Camera.of_image((side, side), _FAR * side / 2))
-    return front, SideView((0.0, 0.0, 0.0), (1.0, 1.0)).draw((side, side), vertices, faces)
+    camera = Camera.of_image((side, side), _FAR * side / 2)
+    front = draw_overlay(image, vertices + away, faces, camera, track_ids=[colour])
+    return front, SideView((0.0, 0.0, 0.0), (1.0, 1.0)).draw((side, side), vertices, faces, track_ids=[colour])
 
 
 class RegressorRecipe(Recipe[Any]):
