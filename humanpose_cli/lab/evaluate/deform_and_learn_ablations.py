@@ -22,7 +22,7 @@ from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
-from humanpose_cli.lab.evaluate.intervals import paired_difference, summarise
+from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings, Variant

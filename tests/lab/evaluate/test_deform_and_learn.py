@@ -9,7 +9,6 @@ import pytest
 import torch
 from helpers.painted_people import PaintedPeople
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
-from humanpose_cli.lab.evaluate.published import DEFORM_AND_LEARN
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
@@ -23,6 +22,7 @@ from humanpose_cli.lab.cache.samples import SourceInfo
 from humanpose_cli.lab.evaluate import deform_and_learn
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, evaluate_regressor, scaled_body_panel
 from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.protocols import DEFORM_AND_LEARN
 from humanpose_cli.lab.metrics.joints import JointRegressor
 from humanpose_cli.lab.recipes.people import JoinedPeople
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
