@@ -39,7 +39,7 @@ from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets.mpi_inf_3dhp import SCENES, MpiInf3dhpSource
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
-from humanpose_cli.lab.evaluate.movement import Motion, movement_summaries, movement_table
+from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
 from humanpose_cli.lab.evaluate.predictions import (
     FoundBody,
@@ -202,7 +202,7 @@ def measure_fits(
     errors = people.errors(predicted, rows, rigs, found_points)
     moving: Mapping[str, Summary] = {}
     if people.people.cache.sequences and len(rows):
-        motion = Motion.of_bodies(people.joints, predicted, rigs)
+        motion = BodyMotion.of_bodies(people.joints, predicted, rigs)
         if found_points is not None:
             motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
         options: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """Several methods on the same people: `hpc evaluate compare`.
 
 Methods differ by less than people do, so their means are compared person by person: the interval of the mean difference
-is over sequences or people (`lab.evaluate.intervals`), of those whom all methods found.
+is over sequences or people (`lab.evaluate.intervals`), of the people that all methods found.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def comparison_report(
     for name, one in evaluated.items():
         figures = [means[name, metric].value for metric in METRICS]
         rows.append([name, 100 * len(one.found) / max(len(people), 1), *figures])
-    note = f"Means over the {len(common)} people whom every method found, of {len(people)}."
+    note = f"Means over the {len(common)} people that every method found, of {len(people)}."
     methods = Table("methods", "Methods", ("method", "found %", *METRICS), rows, (0, 1, *[2] * len(METRICS)), [note])
     facts = dict(facts) if protocol is None else {**facts, "protocol": protocol.text}
     metrics = {f"{metric}_{name}": summary for (name, metric), summary in differences.items()}
@@ -100,7 +100,7 @@ def comparison_report(
 
 
 def _of_people(evaluated: EvaluatedFits, rows: NDArray[np.int64]) -> BodyErrors:
-    """Errors of the people in these rows, all of whom were found, in their order."""
+    """Errors of the people in these rows in their order; every one was found."""
     order = np.argsort(evaluated.found, kind="stable")
     return evaluated.errors.taken(order[np.searchsorted(evaluated.found[order], rows)])
 

@@ -54,7 +54,7 @@ _SMPL_VERTICES = 6890
 _FEET = BLAZEPOSE33.indices(("left_heel", "left_foot_index", "right_heel", "right_foot_index"))
 
 
-class Motion(NamedTuple):
+class BodyMotion(NamedTuple):
     """M people in camera axes, or in the world's; NaN where not known.
 
     points  (M, P, 3) metres, `joints.points`
@@ -71,7 +71,7 @@ class Motion(NamedTuple):
 
     @classmethod
     @torch.no_grad()
-    def of_bodies(cls, joints: JointSet, bodies: Bodies, rigs: Sequence[Body]) -> Motion:
+    def of_bodies(cls, joints: JointSet, bodies: Bodies, rigs: Sequence[Body]) -> BodyMotion:
         """Of bodies, each of its own model."""
         count = len(rigs)
         points, feet = np.full((count, len(joints.points), 3), np.nan), np.full((count, len(_FEET), 3), np.nan)
@@ -94,17 +94,17 @@ class Motion(NamedTuple):
         return cls(points, feet, facing, root, rest)
 
     @classmethod
-    def of_truth(cls, people: EvaluatedPeople, rows: NDArray[np.integer]) -> Motion:
+    def of_truth(cls, people: EvaluatedPeople, rows: NDArray[np.integer]) -> BodyMotion:
         """Of the people in these rows; measured joints, where errors are of these."""
         rigs = [people.rigs[number] if number >= 0 else people.body for number in people.rig[rows]]
         of_bodies = cls.of_bodies(people.joints, people.bodies.taken(rows), rigs)
         return of_bodies._replace(points=people.measured_joints(rows)) if people.joints.measured else of_bodies
 
-    def taken(self, rows: NDArray[np.integer]) -> Motion:
+    def taken(self, rows: NDArray[np.integer]) -> BodyMotion:
         """That of some people."""
-        return Motion(*(values[rows] for values in self))
+        return BodyMotion(*(values[rows] for values in self))
 
-    def in_world(self, world_to_camera: Floats) -> Motion:
+    def in_world(self, world_to_camera: Floats) -> BodyMotion:
         """From camera axes to the world's, with [R t] of each person (M, 4, 4): X = Rᵀ (x − t)."""
         rotation, translation = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
 
@@ -113,7 +113,7 @@ class Motion(NamedTuple):
 
         turned = np.einsum("tji,tjk->tik", rotation, self.facing)
         root = moved(self.root[:, None])[:, 0]
-        return Motion(moved(self.points), moved(self.feet), turned, root, self.rest)
+        return BodyMotion(moved(self.points), moved(self.feet), turned, root, self.rest)
 
     def path(self, joints: JointSet, of: RootPath) -> Floats:
         """(M, 3) metres of the root in world axes: SMPL's translation, or the pelvis among the points.
@@ -129,7 +129,7 @@ class Motion(NamedTuple):
 def movement_summaries(
     people: EvaluatedPeople,
     rows: NDArray[np.int64],
-    predicted: Motion,
+    predicted: BodyMotion,
     worlds: Floats | None,
     cut: Cut = "short last",
     root_path: RootPath = "pelvis",
@@ -147,7 +147,7 @@ def movement_summaries(
         found.setdefault(name, []).append((values, np.full(len(values), clusters.ids[row])))
 
     clusters = people.clusters.taken(rows)
-    true, root = Motion.of_truth(people, rows), people.joints.rows
+    true, root = BodyMotion.of_truth(people, rows), people.joints.rows
     count = len(people.joints.joints)
     rates = np.full(len(rows), np.nan)
     if "frame_rate" in images:
@@ -215,10 +215,10 @@ def _in_world(
     people: EvaluatedPeople,
     rows: NDArray[np.int64],
     track: NDArray[np.int64],
-    predicted: Motion,
-    true: Motion,
+    predicted: BodyMotion,
+    true: BodyMotion,
     worlds: Floats | None,
-) -> tuple[NDArray[np.bool_], tuple[Motion, Motion] | None]:
+) -> tuple[NDArray[np.bool_], tuple[BodyMotion, BodyMotion] | None]:
     """Predicted and true motion of a person in world axes, and of which frames (T,) of the track; None where a camera's
     path is not known.
     """

@@ -156,13 +156,13 @@ def under_protocol(selection: PeopleSelection) -> tuple[PeopleSelection, Protoco
     protocol = PROTOCOLS.get(selection.protocol)
     if protocol is None:
         return selection, None
-    own, split = protocol.split.split("/")
+    cache_protocol, split = protocol.split.split("/")
     wanted: dict[str, Any] = {"joints": protocol.joints, "root": protocol.root, "split": split}
     for name, value in wanted.items():
         if getattr(selection, name) not in (None, "", value):
             got = f"{getattr(selection, name)} and {protocol.name}"
             raise UsageError(name, f"is {value} in that protocol", got=got, remedy=f"leave {name} out")
-    return replace(selection, protocol=own, **wanted), protocol
+    return replace(selection, protocol=cache_protocol, **wanted), protocol
 
 
 def agrees(header: Header, split: str, source: str, splits: Sequence[str], every: int = 1) -> bool:

@@ -57,7 +57,7 @@ def test_what_differs_by_little_is_told_apart_person_by_person(cache: Path, tmp_
     count = len(PeopleSelection(cache).people())
     assert [row[0] for row in methods.rows] == ["first.npz", "second.npz"]
     assert [row[1] for row in methods.rows] == pytest.approx([100 * (count - 1) / count] * 2)
-    assert f"over the {count - 2} people whom every method found, of {count}" in methods.notes[0]
+    assert f"over the {count - 2} people that every method found, of {count}" in methods.notes[0]
     change = report.metrics["mpjpe_mm_second.npz"]
     baseline = dict(zip(methods.columns, methods.rows[0], strict=True))["mpjpe_mm"]
     assert isinstance(baseline, float)

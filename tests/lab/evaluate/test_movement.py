@@ -16,7 +16,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, measure_fits
-from humanpose_cli.lab.evaluate.movement import Motion
+from humanpose_cli.lab.evaluate.movement import BodyMotion
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.metrics.joints import joint_set
 from humanpose_cli.lab.metrics.trajectories import foot_sliding
@@ -109,7 +109,7 @@ def test_feet_that_drift_below_a_standing_person_slide(cache: Path) -> None:
     first, rigs = people.bodies.taken(np.zeros(FRAMES, int)), [people.body] * FRAMES
     steps = [torch.tensor([step, 0.0, 0.0]) * torch.arange(FRAMES)[:, None] for step in (0.0, 0.007)]
     standing, drifting = (
-        Motion.of_bodies(people.joints, first._replace(root=first.root + step), rigs) for step in steps
+        BodyMotion.of_bodies(people.joints, first._replace(root=first.root + step), rigs) for step in steps
     )
     slid = foot_sliding(drifting.feet, standing.feet)
     np.testing.assert_allclose(slid, np.full(4 * (FRAMES - 1), 0.007), atol=1e-6)
@@ -120,9 +120,9 @@ def test_feet_that_drift_below_a_standing_person_slide(cache: Path) -> None:
 @pytest.mark.slow
 def test_the_path_of_the_translation_is_that_of_the_pelvis_for_one_shape(cache: Path) -> None:
     people = PeopleSelection(cache).people()
-    motion = Motion.of_truth(people, np.arange(FRAMES)).in_world(np.stack([path_of(f) for f in range(FRAMES)]))
+    motion = BodyMotion.of_truth(people, np.arange(FRAMES)).in_world(np.stack([path_of(f) for f in range(FRAMES)]))
     paths = [motion.path(people.joints, of) for of in ("translation", "pelvis")]  # type: ignore[arg-type]
     np.testing.assert_allclose(paths[1] - paths[0], np.broadcast_to(motion.rest[0], (FRAMES, 3)), atol=1e-6)
     lsp = joint_set("lsp14")
-    hips = Motion.of_truth(PeopleSelection(cache).people(joints=lsp), np.arange(FRAMES))
+    hips = BodyMotion.of_truth(PeopleSelection(cache).people(joints=lsp), np.arange(FRAMES))
     np.testing.assert_allclose(hips.path(lsp, "pelvis"), hips.points[:, lsp.rows].mean(1))
