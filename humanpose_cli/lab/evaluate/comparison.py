@@ -150,7 +150,7 @@ def plot_differences(
 
 
 def method_names(predictions: Sequence[Path]) -> list[str]:
-    """A short, different name for each: the last parts of its path that tell it from the others.
+    """A short, different name for each: the last parts of its path that distinguish it from the others.
 
     UsageError where one is given twice.
     """
