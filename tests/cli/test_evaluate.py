@@ -139,7 +139,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("fit", "--data", "CACHE", "--split", "exam"), 3, "has no split exam"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--ablation", "inputs"), 2, "together with --crops"),
         (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "it is one of hpc evaluate fit;"),
-        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "hpc evaluate fit and hpc evaluate keypoints;"),
+        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "hpc evaluate fit, hpc evaluate keypoints;"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--method", "nbf"), 2, "is for fits to images"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--joint-regressor", "x"), 2, "--joint-regressor: is for"),
         (("fit", "--data", "CACHE", "--match", "tracks"), 2, "is for --predictions"),

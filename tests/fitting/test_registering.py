@@ -89,14 +89,20 @@ def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int,
 
 
 @pytest.mark.slow
-def test_a_body_far_from_the_optical_axis_is_registered_as_well_as_one_on_it() -> None:
+def test_a_body_far_from_the_optical_axis_is_registered_as_well_as_one_on_it(
+    known: tuple[Fit, dict[int, np.ndarray], torch.Tensor],
+) -> None:
     """Along the line of sight, 37 degrees from the axis, it is neither stretched nor sheared."""
-    body = default_body()
-    fit, surface, joints = seen_person(6.0, -1000.0)
-    found = register_fit(fit, body, texture_charts(body), surface)
-    assert found.options["registered"] == [True]
-    assert found.reprojection_error[0] < 3
-    apart = np.linalg.norm(found.joints3d[0] - joints[0].numpy(), axis=-1)
-    assert apart[_PELVIS] < 0.1
-    trunk = SMPL24.indices(("left_hip", "right_hip", "spine3", "left_shoulder", "right_shoulder", "head"))
-    assert apart[trunk].mean() < 0.1
+    body, about_pelvis = default_body(), []
+    for fit, surface, joints in (known, seen_person(6.0, -1000.0)):
+        found = register_fit(fit, body, texture_charts(body), surface)
+        assert found.options["registered"] == [True]
+        assert found.reprojection_error[0] < 3
+        true = joints[0].numpy()
+        apart = np.linalg.norm(found.joints3d[0] - true, axis=-1)
+        # One image does not determine the size: 3 % of the distance.
+        assert apart[_PELVIS] < 0.04 * np.linalg.norm(true[_PELVIS])
+        offset = (found.joints3d[0] - found.joints3d[0, _PELVIS]) - (true - true[_PELVIS])
+        about_pelvis.append(np.linalg.norm(offset, axis=-1).mean())
+    assert about_pelvis[1] == pytest.approx(about_pelvis[0], abs=0.002)
+    assert about_pelvis[1] < 0.045
