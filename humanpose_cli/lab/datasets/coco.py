@@ -206,8 +206,9 @@ def _read(path: Path, *, everything: bool) -> tuple[list[_Shown], list[str]]:
     everything  also images without a labelled joint
     """
     document = read_json(path)
+    left_out: list[str] = []
     if isinstance(document, list):
-        shown, left_out = _mpii_images(path, document), []
+        shown = _mpii_images(path, document)
     else:
         shown, left_out = _coco_images(path, json_object(path, document))
     with_joints = [image for image in shown if any(person.labelled for person in image.people)]
