@@ -31,14 +31,13 @@ SIZE = (640, 480)
 
 def coco_document(seed: int = 0, skeleton: Skeleton = COCO17) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """An annotation file of COCO's form and results for it, in its pixels: images without people, crowds with several
-    predictions, people without joints, and predictions where nobody is. Areas of CrowdPose are 0.53 of the box, and its
-    images have a crowd index.
+    predictions, people without joints, and predictions where nobody is. Images of CrowdPose have a crowd
+    index.
     """
     random, joints = np.random.default_rng(seed), len(skeleton)
     images = [{"id": n, "file_name": f"{n:012d}.jpg", "width": SIZE[0], "height": SIZE[1]} for n in range(24)]
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    share = 0.53 if skeleton == CROWDPOSE14 else 0.5
     if skeleton == CROWDPOSE14:
         images = [{**image, "crowdIndex": round(float(random.random()), 2)} for image in images]
 
@@ -64,7 +63,7 @@ def coco_document(seed: int = 0, skeleton: Skeleton = COCO17) -> tuple[dict[str,
                     "category_id": 1,
                     "iscrowd": crowd,
                     "bbox": [*low.round(2).tolist(), *extent.round(2).tolist()],
-                    "area": round(float(share * extent.round(2).prod()), 2),
+                    "area": round(float(0.5 * extent.round(2).prod()), 2),
                     "keypoints": labels.ravel().tolist(),
                     "num_keypoints": int((flags > 0).sum()),
                 }
