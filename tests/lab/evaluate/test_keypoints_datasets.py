@@ -58,7 +58,8 @@ def evaluated(root: Path, seed: int, skeleton: Skeleton) -> tuple[Cache, Evaluat
 
 
 # pycocotools 2.0.11: COCO(file).loadRes(results), COCOeval(…, "keypoints") with params.kpt_oks_sigmas of the data set,
-# evaluate, accumulate; CrowdPose's areas replaced by 0.53 of the box before, as its own evaluator does. precision[:, :, 0, 0, 0].mean(1) and recall[:, 0, 0, 0].
+# evaluate, accumulate; CrowdPose's areas replaced by 0.53 of the box before, as its own evaluator does;
+# precision[:, :, 0, 0, 0].mean(1) and recall[:, 0, 0, 0].
 GOLDEN: list[tuple[Skeleton, list[float], list[float]]] = [
     (
         COCO17,
