@@ -191,13 +191,13 @@ def _split_of(path: Path) -> str:
     return split_name(folder or (found[1] if found else "train"))
 
 
-_OWN = (CROWDPOSE14, POSETRACK15, MPII16)
+_DATASET_SKELETONS = (CROWDPOSE14, POSETRACK15, MPII16)
 _ALIASES = {"top_head": "head_top", "head": "head_top"}  # CrowdPose's, by MMPose and by its owners
 
 
-def _own_skeleton(names: Sequence[str]) -> Skeleton | None:
+def _dataset_skeleton(names: Sequence[str]) -> Skeleton | None:
     """The data set's own skeleton, all of whose joints have these names; None for COCO's."""
-    return next((skeleton for skeleton in _OWN if set(skeleton.joint_names) <= set(names)), None)
+    return next((skeleton for skeleton in _DATASET_SKELETONS if set(skeleton.joint_names) <= set(names)), None)
 
 
 def _read(path: Path, *, everything: bool) -> tuple[list[_Shown], list[str]]:
@@ -223,7 +223,7 @@ def _coco_images(path: Path, document: Mapping[str, Any]) -> tuple[list[_Shown],
     images, annotations = records(path, document, "images"), records(path, document, "annotations")
     records_by_id = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
     names = [_ALIASES.get(name, name) for name in keypoint_names(path, document)]
-    own = _own_skeleton(names)
+    dataset = _dataset_skeleton(names)
     # Where the flag 2 does not occur, as in PoseTrack, 1 means visible, else hidden.
     hidden = any(2 in (annotation.get("keypoints") or [])[2::3] for annotation in annotations)
     one = HIDDEN_CONFIDENCE if hidden else 1.0
@@ -232,7 +232,7 @@ def _coco_images(path: Path, document: Mapping[str, Any]) -> tuple[list[_Shown],
         where, key = f"{path}, annotations[{number}]", annotation.get("image_id")
         if not isinstance(key, int | str) or key not in records_by_id:
             raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
-        person = _annotated(where, annotation, names, own, one)
+        person = _annotated(where, annotation, names, dataset, one)
         if person is not None:
             people.setdefault(key, []).append(person)
         annotations[number] = {}  # these files are large
@@ -241,7 +241,7 @@ def _coco_images(path: Path, document: Mapping[str, Any]) -> tuple[list[_Shown],
         for key, record in records_by_id.items()
         if record.get("is_labeled", True)
     ]
-    return shown, [name for name in names if name not in COCO17 and (own is None or name not in own)]
+    return shown, [name for name in names if name not in COCO17 and (dataset is None or name not in dataset)]
 
 
 _MPII_SCALE = 200.0  # pixels of a person's height at scale 1
@@ -311,11 +311,11 @@ def _shown(path: Path, record: Mapping[str, Any], people: Sequence[_Annotated]) 
 
 
 def _annotated(
-    where: str, annotation: Mapping[str, Any], names: Sequence[str], own: Skeleton | None, one: float
+    where: str, annotation: Mapping[str, Any], names: Sequence[str], dataset: Skeleton | None, one: float
 ) -> _Annotated | None:
     """One person or crowd; None for one with neither a box nor joints.
 
-    own  the data set's own skeleton; one: the confidence that the flag 1 stands for
+    dataset  the data set's own skeleton; one: the confidence that the flag 1 stands for
     """
     keypoints = flagged_keypoints(where, annotation, names, one)
     labelled = keypoints[keypoints[:, 2] > 0, :2]
@@ -334,7 +334,7 @@ def _annotated(
         where,
         box,
         {COCO17.name: to_coco17(keypoints, names)}
-        | ({} if own is None else {own.name: to_skeleton(keypoints, names, own)}),
+        | ({} if dataset is None else {dataset.name: to_skeleton(keypoints, names, dataset)}),
         float(area) if has_area and area is not None else None,
         annotation.get("segmentation") or None,
         str(annotation.get("track_id", "")),

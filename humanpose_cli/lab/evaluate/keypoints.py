@@ -140,8 +140,8 @@ class EvaluatedKeypoints:
         if self.crowd_index is None:
             return {}
         level = np.digitize(self.crowd_index, (_EASY, _HARD))
-        known = np.isfinite(self.crowd_index)
-        rows = {name: np.flatnonzero(known & (level == number)) for number, name in enumerate(_BY_CROWD)}
+        finite = np.isfinite(self.crowd_index)
+        rows = {name: np.flatnonzero(finite & (level == number)) for number, name in enumerate(_BY_CROWD)}
         return {name: numbers for name, numbers in rows.items() if len(numbers)}
 
     def _figures(self, rows: NDArray[np.int64], names: Sequence[str]) -> dict[str, Summary]:

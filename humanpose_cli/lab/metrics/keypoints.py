@@ -211,8 +211,8 @@ def mean_over_joints(right: ArrayLike) -> float:
 def mpii_mean(right: ArrayLike) -> float:
     """The share of all labelled joints of mpii16 that are right, pelvis and thorax left out; right (T, 16).
 
-    As MPII's evaluator and MMPose's (open-mmlab/mmpose at 016ee42, MpiiPCKAccuracy): joints weigh as often as they are
-    labelled.
+    As MPII's evaluator and MMPose's (open-mmlab/mmpose at 016ee42, MpiiPCKAccuracy): joints weigh by the
+    number of their labels.
     """
     columns = [row for row, name in enumerate(MPII16.joint_names) if name not in _NOT_COUNTED]
     values = np.asarray(right, np.float64)[:, columns]
