@@ -53,7 +53,7 @@ _FILES = (
     r"ochuman_coco_format_(?P<split>val|test)_range_0\.00_1\.00",
     r"(?:mmpose_)?crowdpose_(?P<split>train|val|test)",
     r"(?P<split>training|validation)_humanart",
-    r"mpii_(?P<split>trainval|train|val)",
+    r"mpii_(?P<split>train|val)",
     r"posetrack18_(?P<split>train|val)",
 )
 _FILE_NAME = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", name) for name in _FILES))
