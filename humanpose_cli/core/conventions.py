@@ -210,7 +210,60 @@ BLAZEPOSE33 = _tree(
     ("right_foot_index", "right_heel"),
 )
 
+# Joints that people of single data sets are labelled with, in the image only, in the order of their owners.
+
+_LIMBS = (
+    ("left_elbow", "left_shoulder"),
+    ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("right_wrist", "right_elbow"),
+    ("left_hip", "left_shoulder"),
+    ("right_hip", "right_shoulder"),
+    ("left_knee", "left_hip"),
+    ("right_knee", "right_hip"),
+    ("left_ankle", "left_knee"),
+    ("right_ankle", "right_knee"),
+)
+
+CROWDPOSE14 = _tree(
+    "crowdpose14", ("left_shoulder", "neck"), ("right_shoulder", "neck"), *_LIMBS, ("head_top", "neck"), ("neck", "")
+)
+
+# Without the ears, which PoseTrack does not label.
+POSETRACK15 = _tree(
+    "posetrack15",
+    ("nose", "head_bottom"),
+    ("head_bottom", ""),
+    ("head_top", "nose"),
+    ("left_shoulder", "head_bottom"),
+    ("right_shoulder", "head_bottom"),
+    *_LIMBS,
+)
+
+MPII16 = _tree(
+    "mpii16",
+    ("right_ankle", "right_knee"),
+    ("right_knee", "right_hip"),
+    ("right_hip", "pelvis"),
+    ("left_hip", "pelvis"),
+    ("left_knee", "left_hip"),
+    ("left_ankle", "left_knee"),
+    ("pelvis", ""),
+    ("thorax", "pelvis"),
+    ("upper_neck", "thorax"),
+    ("head_top", "upper_neck"),
+    ("right_wrist", "right_elbow"),
+    ("right_elbow", "right_shoulder"),
+    ("right_shoulder", "thorax"),
+    ("left_shoulder", "thorax"),
+    ("left_elbow", "left_shoulder"),
+    ("left_wrist", "left_elbow"),
+)
+
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (SMPL24, REPOSING19, H36M17, COCO17, BLAZEPOSE33)}
+"""Of poses and bodies."""
+IMAGE_SKELETONS: dict[str, Skeleton] = SKELETONS | {s.name: s for s in (CROWDPOSE14, POSETRACK15, MPII16)}
+"""Of keypoints in images: also those of single data sets."""
 
 
 def skeleton_by_name(name: str) -> Skeleton:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17, Skeleton
 from humanpose_cli.core.errors import InputError
 
 Array = NDArray[Any]
@@ -77,11 +77,16 @@ def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence
 
 
 def to_coco17(points: Array, names: Sequence[str]) -> Array:
-    """Points (J, 3) x, y, confidence of the joints `names` → (17, 3); joints that are not among them have 0."""
-    result = np.zeros((len(COCO17), 3))
+    """As `to_skeleton`: (17, 3)."""
+    return to_skeleton(points, names, COCO17)
+
+
+def to_skeleton(points: Array, names: Sequence[str], skeleton: Skeleton) -> Array:
+    """Points (J, 3) x, y, confidence of the joints `names` → those of a skeleton; others of its joints have 0."""
+    result = np.zeros((len(skeleton), 3))
     for name, point in zip(names, points, strict=True):
-        if name in COCO17 and point[2] > 0:
-            result[COCO17.index(name)] = point
+        if name in skeleton and point[2] > 0:
+            result[skeleton.index(name)] = point
     return result
 
 

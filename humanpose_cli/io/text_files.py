@@ -33,7 +33,11 @@ def read_json(path: Path, *, remedy: str = "") -> Any:
 
 def read_json_object(path: Path, *, remedy: str = "") -> dict[str, Any]:
     """A JSON document that is an object."""
-    document = read_json(path, remedy=remedy)
+    return json_object(path, read_json(path, remedy=remedy), remedy=remedy)
+
+
+def json_object(path: Path, document: Any, *, remedy: str = "") -> dict[str, Any]:
+    """The document of a file, which must be an object: InputError else."""
     if not isinstance(document, dict):
         raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)
     return document

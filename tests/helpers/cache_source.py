@@ -6,7 +6,7 @@ import io
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
     return Person(
         **names,
         box=np.array([1.5, 2.5, width - 1, height - 2], np.float32),
+        head_box=np.array([3, 4, 9, 11], np.float32),
         area=np.float32(812.5),
         poses=numbers(72),
         betas=numbers(10),
@@ -83,7 +84,10 @@ def random_sample(random: np.random.Generator, name: str, *, full: bool = True, 
         principal_point=(24.0, 20.0) if full else None,
         frame_rate=50.0 if full else None,
         world_to_camera=np.eye(3, 4) if full else None,
-        people=tuple(random_person(random, size, full and number == 0) for number in range(people)),
+        crowd_index=0.25 if full else None,
+        people=tuple(
+            replace(random_person(random, size, full and number == 0), crowd=number > 0) for number in range(people)
+        ),
         maps=maps,
         **known,
     )

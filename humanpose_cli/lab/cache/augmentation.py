@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import default_focal
-from humanpose_cli.core.conventions import SMPL24, skeleton_by_name
+from humanpose_cli.core.conventions import IMAGE_SKELETONS, SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png
@@ -209,20 +209,25 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
         return np.concatenate((crop.directions(points[:, :3]), np.asarray(points[:, 3:], np.float32)), 1)
 
     def swapped(points: Array | None, skeleton: str) -> Array | None:
-        return points[list(skeleton_by_name(skeleton).mirror)] if crop.mirror and points is not None else points
+        return points[list(IMAGE_SKELETONS[skeleton].mirror)] if crop.mirror and points is not None else points
 
     def every(points: Mapping[str, Array], move: Callable[[Array | None], Array | None]) -> dict[str, Any]:
         return {name: swapped(move(its), name) for name, its in points.items()}
 
     posed = _changed_parameters(crop, body, person.poses, person.betas, person.trans)
     fitted = _changed_parameters(crop, body, person.fit_poses, person.fit_betas, person.fit_trans)
-    box = person.box
-    if box is not None:  # the upright box round the turned one
+
+    def upright(box: Array | None) -> Array | None:
+        """The upright box round the turned one."""
+        if box is None:
+            return None
         corners = crop.points(box[[[0, 1], [2, 1], [2, 3], [0, 3]]])
-        box = np.concatenate((corners.min(0), corners.max(0))).astype(np.float32)
+        return np.concatenate((corners.min(0), corners.max(0))).astype(np.float32)
+
     return replace(
         person,
-        box=box,
+        box=upright(person.box),
+        head_box=upright(person.head_box),
         poses=posed[0],
         trans=posed[1],
         segment_scales=swapped(person.segment_scales, SMPL24.name),

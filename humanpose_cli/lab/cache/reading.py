@@ -397,7 +397,8 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         return int(shard.numbers(f"pictures/{name}", row, row + 1)[0])
 
     width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
-    focal, point, rate = (shard.value(f"pictures/{name}", row) for name in ("focal", "principal_point", "frame_rate"))
+    optional = "focal", "principal_point", "frame_rate", "crowd_index"
+    focal, point, rate, crowd_index = (shard.value(f"pictures/{name}", row) for name in optional)
     first, sequence = number("first_person"), number("sequence")
     maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
     return Sample(
@@ -413,6 +414,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         splits=shard.splits_of(row),
         frame_rate=None if rate is None else float(rate),
         world_to_camera=shard.value("pictures/world_to_camera", row),
+        crowd_index=None if crowd_index is None else float(crowd_index),
     )
 
 
@@ -426,4 +428,4 @@ def read_person(shard: TableFile, row: int) -> Person:
             values[family] = value
         elif value is not None:
             values[family][skeleton] = value
-    return Person(**values)
+    return Person(**{**values, "crowd": values["crowd"] is not None})

@@ -60,6 +60,8 @@ class Person:
     gender          "neutral", "male", "female" or "" (the model that the body parameters belong to)
     body            "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any
     box             (4,) x0, y0, x1, y1 pixels
+    crowd           whether this is a region of several people who are not labelled singly; nobody learns from those
+    head_box        (4,) x0, y0, x1, y1 pixels: the head as its owner draws it, whose diagonal errors are relative to
     area            square pixels of the person's outline, as its owner counts it (COCO's object scale, squared)
     poses           (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative
     betas           (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans
@@ -79,6 +81,8 @@ class Person:
     gender: str = ""
     body: str = ""
     box: Array | None = None
+    crowd: bool = False
+    head_box: Array | None = None
     area: float | None = None
     poses: Array | None = None
     betas: Array | None = None
@@ -104,11 +108,12 @@ class Sample:
     image            JPEG or PNG bytes as stored; size (width, height) pixels
     focal            pixels; None where the camera is not known
     principal_point  (2,) pixels; None for the centre
-    people           those that are labelled
+    people           those that are labelled; crowds come last
     maps             name of `LABEL_MAPS` → PNG bytes
     sequence         name of the video or set of images that belong together, "" for a single image
     frame            its index there, counted in frames of the original recording
     frame_rate       of the original recording, frames per second; None where it is not known
+    crowd_index      CrowdPose's measure of how much the people overlap, 0…1; None where it is not known
     world_to_camera  (3, 4) rotation and translation in metres, from axes in which the scene stands still; None unknown
     splits           protocol → the one of SPLITS that this image belongs to, such as {"nbf": "train", "all": "test"}
     """
@@ -125,6 +130,7 @@ class Sample:
     splits: Mapping[str, str] = field(default_factory=dict)
     frame_rate: float | None = None
     world_to_camera: Array | None = None
+    crowd_index: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, IMAGE_SKELETONS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
 
@@ -136,6 +136,16 @@ def _images() -> list[Column]:
             **optional,
         ),
         Column(table, "frame_rate", "<f8", "of the recording", (), "frames per second", rule=Rule.POSITIVE, **optional),
+        Column(
+            table,
+            "crowd_index",
+            "<f8",
+            "CrowdPose's measure of how much people overlap",
+            (),
+            "0…1",
+            rule=Rule.FINITE,
+            **optional,
+        ),
         Column(table, "group", "<i8", "row of its group"),
         Column(table, "sequence", "<i8", "row of its sequence, -1 for a single picture"),
         Column(table, "frame", "<i8", "place in the sequence", (), "frames of the original recording"),
@@ -177,12 +187,14 @@ def _people() -> list[Column]:
         Column("people", "gender", "text", "of the body model: neutral, male, female", rule=Rule.GENDER),
         *texts(body="the body model whose parameters these are"),
         numbers("box", "x0, y0, x1, y1", (4,), "pixels", _PIXELS, rule=Rule.BOX),
+        numbers("crowd", "1 for a region of several people, who are not labelled singly", (), "1", rule=Rule.POSITIVE),
+        numbers("head_box", "of the head, as its owner draws it: x0, y0, x1, y1", (4,), "pixels", _PIXELS),
         numbers("area", "of the person's outline, as its owner counts it", (), "square pixels", rule=Rule.POSITIVE),
         numbers("poses", f"axis-angle; {relative}", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
         numbers("betas", "shape components", (10,), "the body model's"),
         numbers("trans", root, (3,), "metres", _CAMERA),
         numbers("segment_scales", "length of each segment", (_J,), "1: the body's own", "", skeleton=SMPL24.name),
-        *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in SKELETONS.items()),
+        *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in IMAGE_SKELETONS.items()),
         *(points(f"joints/{name}", skeleton, 4, joints) for name, skeleton in SKELETONS.items()),
         numbers("fit_poses", "poses of an imperfect fit", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
         numbers("fit_betas", "betas of an imperfect fit", (10,), "the body model's"),

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, SKELETONS
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, IMAGE_SKELETONS, SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, writing_error
 from humanpose_cli.lab.cache.encoding import EncodedHeader, read_header
@@ -391,13 +391,19 @@ def table_datasets(
 
 
 _GENDERS = ("", "neutral", "male", "female")
-_FAMILY_MEMBERS = {"maps": frozenset(LABEL_MAPS), "keypoints": frozenset(SKELETONS), "joints": frozenset(SKELETONS)}
+_FAMILY_MEMBERS = {
+    "maps": frozenset(LABEL_MAPS),
+    "keypoints": frozenset(IMAGE_SKELETONS),
+    "joints": frozenset(SKELETONS),
+}
 
 
 def value_of(labelled: Sample | Person, column: Column) -> Any:
     """What a sample or person has for a column; None where it has nothing."""
     family, _, member = column.name.partition("/")
     value = getattr(labelled, family)
+    if value is False:  # a flag is stored where it is set
+        return None
     return value.get(member) if member else value
 
 

@@ -4,10 +4,15 @@ Layout and licences: data/README.md. Annotations also lie in ROOT itself, in ROO
 below ROOT/images; both can be named by options. Layouts after the owners' pages, and MMPose's for what others
 converted.
 
-Labels: boxes, COCO's 17 joints as far as the file names them (others, such as the top of the head, are left out), masks
-of the outlines and their areas. Boxes and outlines are continuous pixels from the corner of the image; keypoints name
-pixels, whose centres half is added for. Crowds are no people; images without a labelled joint are left out.
+Labels: boxes, COCO's 17 joints as far as the file names them, the joints of CrowdPose, PoseTrack or MPII in their own
+skeletons, masks of the outlines and their areas. Boxes and outlines are continuous pixels from the corner of the image;
+keypoints name pixels, whose centres half is added for. Crowds are flagged and come after the people. Splits to evaluate
+on have all of a file's images, as its owner's evaluator counts what is found in images without people too; of "train",
+images without a labelled joint are left out. Frames that PoseTrack calls unlabelled are nowhere.
 Protocol "coco": train, validation and test by the files' names. A group is an image, or a video where there are some.
+
+MPII as MMPose offers it: mpii_val.json is a list with a record a person, its pixels counted from 1 as MATLAB does. The
+box is the square of `scale` 200 pixels about `center`. Heads are in mpii_gt_val.mat beside it: headboxes_src (2, 2, N).
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17, CROWDPOSE14, MPII16, POSETRACK15, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import existing_file, existing_folder
 from humanpose_cli.io.coco_annotations import (
@@ -33,9 +38,11 @@ from humanpose_cli.io.coco_annotations import (
     numbers,
     records,
     to_coco17,
+    to_skeleton,
 )
 from humanpose_cli.io.inputs import natural_order
-from humanpose_cli.io.text_files import read_json_object
+from humanpose_cli.io.mat_files import read_mat
+from humanpose_cli.io.text_files import json_object, read_json
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_size, clipped_box
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
@@ -46,7 +53,7 @@ _FILES = (
     r"ochuman_coco_format_(?P<split>val|test)_range_0\.00_1\.00",
     r"(?:mmpose_)?crowdpose_(?P<split>train|val|test)",
     r"(?P<split>training|validation)_humanart",
-    r"mpii_(?P<split>train|val|test)",
+    r"mpii_(?P<split>train|val)",
     r"posetrack18_(?P<split>train|val)",
 )
 _FILE_NAME = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", name) for name in _FILES))
@@ -70,26 +77,38 @@ class CocoOptions(FolderOptions):
 
 @dataclass(frozen=True, eq=False)
 class _Annotated:
-    """One person: (4,) x0 y0 x1 y1, (17, 3) keypoints, area, outlines as in the file, and who it is in a video."""
+    """One person or crowd: (4,) x0 y0 x1 y1, keypoints (J, 3) by skeleton, area, outlines as in the file, who it is in
+    a video, and the box of the head.
+    """
 
     where: str
     box: Array
-    keypoints: Array
-    area: float | None
-    outlines: Any
-    track: str
+    keypoints: Mapping[str, Array]
+    area: float | None = None
+    outlines: Any = None
+    track: str = ""
+    crowd: bool = False
+    head_box: Array | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it has a labelled joint."""
+        return any(bool(points[:, 2].any()) for points in self.keypoints.values())
 
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """One image: its path, size (width, height), people, name, video ("" without) and frame."""
+    """One image: its path, size (width, height; None where the file does not say), people, name, video ("" without),
+    frame, and CrowdPose's index.
+    """
 
     path: Path
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     people: Sequence[_Annotated]
     name: str
     video: str = ""
     frame: int = 0
+    crowd_index: float | None = None
 
 
 class CocoSource(FolderSource):
@@ -120,9 +139,9 @@ class CocoSource(FolderSource):
         return sorted(files, key=natural_order)
 
     def _groups(self, path: Path, notes: list[str]) -> list[Group]:
-        images, left_out = _read(path)
+        images, left_out = _read(path, everything=_split_of(path) != "train")
         if left_out:
-            notes.append(f"{path}: {', '.join(left_out)} are no joints of {COCO17.name}; they are left out")
+            notes.append(f"{path}: {', '.join(left_out)} are joints of no skeleton; they are left out")
         folder = self._image_folder(path, images[0].path)
         placed = [(image, folder / image.path) for image in images]
         present = self._present(placed, path, "images", notes)
@@ -150,7 +169,7 @@ class CocoSource(FolderSource):
         for shown in group.key["images"]:
             path = group.key["folder"] / shown.path
             image = stored_image(path)
-            check_size(path, image.size, shown.size)
+            check_size(path, image.size, shown.size or image.size)
             video = group.name if shown.video else ""
             yield Sample(
                 f"{video}/{shown.name}" if video else group.name,
@@ -161,6 +180,7 @@ class CocoSource(FolderSource):
                 sequence=video,
                 frame=shown.frame,
                 splits={"coco": group.key["split"]},
+                crowd_index=shown.crowd_index,
             )
 
 
@@ -171,12 +191,39 @@ def _split_of(path: Path) -> str:
     return split_name(folder or (found[1] if found else "train"))
 
 
-def _read(path: Path) -> tuple[list[_Shown], list[str]]:
-    """The images with a labelled joint, with all of their people; and joints that are left out."""
-    document = read_json_object(path)
+_DATASET_SKELETONS = (CROWDPOSE14, POSETRACK15, MPII16)
+_ALIASES = {"top_head": "head_top", "head": "head_top"}  # CrowdPose's, by MMPose and by its owners
+
+
+def _dataset_skeleton(names: Sequence[str]) -> Skeleton | None:
+    """The data set's own skeleton, all of whose joints have these names; None for COCO's."""
+    return next((skeleton for skeleton in _DATASET_SKELETONS if set(skeleton.joint_names) <= set(names)), None)
+
+
+def _read(path: Path, *, everything: bool) -> tuple[list[_Shown], list[str]]:
+    """The images, with all of their people and crowds; and joints that are left out.
+
+    everything  also images without a labelled joint
+    """
+    document = read_json(path)
+    left_out: list[str] = []
+    if isinstance(document, list):
+        shown = _mpii_images(path, document)
+    else:
+        shown, left_out = _coco_images(path, json_object(path, document))
+    with_joints = [image for image in shown if any(person.labelled for person in image.people)]
+    if not with_joints:
+        raise InputError(
+            path, "has no person with a labelled joint", expected=f"keypoints of {', '.join(COCO17.joint_names[:3])} …"
+        )
+    return shown if everything else with_joints, left_out
+
+
+def _coco_images(path: Path, document: Mapping[str, Any]) -> tuple[list[_Shown], list[str]]:
     images, annotations = records(path, document, "images"), records(path, document, "annotations")
     records_by_id = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
-    names = keypoint_names(path, document)
+    names = [_ALIASES.get(name, name) for name in keypoint_names(path, document)]
+    dataset = _dataset_skeleton(names)
     # Where the flag 2 does not occur, as in PoseTrack, 1 means visible, else hidden.
     hidden = any(2 in (annotation.get("keypoints") or [])[2::3] for annotation in annotations)
     one = HIDDEN_CONFIDENCE if hidden else 1.0
@@ -185,36 +232,91 @@ def _read(path: Path) -> tuple[list[_Shown], list[str]]:
         where, key = f"{path}, annotations[{number}]", annotation.get("image_id")
         if not isinstance(key, int | str) or key not in records_by_id:
             raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
-        person = None if annotation.get("iscrowd", 0) else _annotated(where, annotation, names, one)
+        person = _annotated(where, annotation, names, dataset, one)
         if person is not None:
             people.setdefault(key, []).append(person)
         annotations[number] = {}  # these files are large
     shown = [
-        _shown(path, record, people[key])
+        _shown(path, record, sorted(people.get(key, ()), key=lambda person: person.crowd))
         for key, record in records_by_id.items()
-        if any(person.keypoints[:, 2].any() for person in people.get(key, ()))
+        if record.get("is_labeled", True)
     ]
-    if not shown:
-        raise InputError(
-            path, "has no person with a labelled joint", expected=f"keypoints of {', '.join(COCO17.joint_names[:3])} …"
-        )
-    return shown, [name for name in names if name not in COCO17]
+    return shown, [name for name in names if name not in COCO17 and (dataset is None or name not in dataset)]
+
+
+_MPII_SCALE = 200.0  # pixels of a person's height at scale 1
+
+
+def _mpii_images(path: Path, entries: Sequence[Any]) -> list[_Shown]:
+    """The images of MMPose's list, each with all of its people."""
+    heads = _mpii_heads(path, len(entries))
+    people: dict[str, list[_Annotated]] = {}
+    for number, entry in enumerate(entries):
+        where = f"{path}, [{number}]"
+        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+            raise InputError(where, "names no image", expected="image, joints, joints_vis, center and scale")
+        joints = np.stack([numbers(where, {"joints": pair}, "joints", 2) for pair in _listed(where, entry, "joints")])
+        visible = numbers(where, entry, "joints_vis", len(MPII16))
+        centre, scale = numbers(where, entry, "center", 2), numbers(where, {"scale": [entry.get("scale")]}, "scale", 1)
+        points = np.column_stack((joints - 0.5, visible > 0))  # counted from 1: the first centre, 0.5, is called 1
+        points[points[:, 2] == 0] = 0
+        box = np.concatenate((centre - scale * _MPII_SCALE / 2, centre + scale * _MPII_SCALE / 2)) - 1
+        if scale[0] <= 0:
+            continue  # the owners' mark of a person without a position
+        keypoints = {MPII16.name: points, COCO17.name: to_coco17(points, MPII16.joint_names)}
+        head = None if heads is None else heads[number]
+        people.setdefault(entry["image"], []).append(_Annotated(where, box, keypoints, head_box=head))
+    return [
+        _Shown(_relative(path, name), None, found, str(Path(name).with_suffix(""))) for name, found in people.items()
+    ]
+
+
+def _listed(where: str, entry: Mapping[str, Any], name: str) -> list[Any]:
+    values = entry.get(name)
+    if not isinstance(values, list) or len(values) != len(MPII16):
+        raise InputError(where, f"has an unusable {name}", expected=f"{len(MPII16)} joints", got=str(values)[:40])
+    return values
+
+
+def _mpii_heads(path: Path, count: int) -> Array | None:
+    """(N, 4) boxes of the heads, from the file beside the list, which has one for each record; None without it."""
+    file = path.with_name(path.name.replace("mpii_", "mpii_gt_")).with_suffix(".mat")
+    if not file.exists():
+        return None
+    boxes = read_mat(file, ("headboxes_src",))["headboxes_src"]
+    if boxes.shape != (2, 2, count) or not np.isfinite(boxes).all():
+        expected = f"(2, 2, {count}), as {path.name} has people"
+        raise InputError(file, "headboxes_src has another shape", expected=expected, got=str(boxes.shape))
+    return np.asarray(boxes, np.float64).transpose(2, 0, 1).reshape(count, 4) - 0.5
+
+
+def _relative(path: Path, name: str) -> Path:
+    """The path of an image below its folder; InputError for one outside of it."""
+    file = Path(name)
+    if file.is_absolute() or ".." in file.parts:
+        raise InputError(path, "names an image outside of its folder", got=str(file)[:80])
+    return file
 
 
 def _shown(path: Path, record: Mapping[str, Any], people: Sequence[_Annotated]) -> _Shown:
     size = record["width"], record["height"]
-    file = Path(record["file_name"].removeprefix("HumanArt/"))
-    if file.is_absolute() or ".." in file.parts:
-        raise InputError(path, "names an image outside of its folder", got=str(file)[:80])
+    file = _relative(path, record["file_name"].removeprefix("HumanArt/"))
     video, frame = record.get("vid_id"), record.get("frame_id", 0)
+    index = record.get("crowdIndex")
+    crowd_index = float(index) if isinstance(index, int | float) and np.isfinite(index) else None
     if video is None:
-        return _Shown(file, size, people, str(file.with_suffix("")))
+        return _Shown(file, size, people, str(file.with_suffix("")), crowd_index=crowd_index)
     digits = re.findall(r"\d+", file.stem)
     return _Shown(file, size, people, file.stem, str(video), int(digits[-1]) if digits else int(frame))
 
 
-def _annotated(where: str, annotation: Mapping[str, Any], names: Sequence[str], one: float) -> _Annotated | None:
-    """One person; None for one with neither a box nor joints. one: the confidence that the flag 1 stands for."""
+def _annotated(
+    where: str, annotation: Mapping[str, Any], names: Sequence[str], dataset: Skeleton | None, one: float
+) -> _Annotated | None:
+    """One person or crowd; None for one with neither a box nor joints.
+
+    dataset  the data set's own skeleton; one: the confidence that the flag 1 stands for
+    """
     keypoints = flagged_keypoints(where, annotation, names, one)
     labelled = keypoints[keypoints[:, 2] > 0, :2]
     if annotation.get("bbox"):
@@ -231,21 +333,33 @@ def _annotated(where: str, annotation: Mapping[str, Any], names: Sequence[str], 
     return _Annotated(
         where,
         box,
-        to_coco17(keypoints, names),
+        {COCO17.name: to_coco17(keypoints, names)}
+        | ({} if dataset is None else {dataset.name: to_skeleton(keypoints, names, dataset)}),
         float(area) if has_area and area is not None else None,
         annotation.get("segmentation") or None,
         str(annotation.get("track_id", "")),
+        bool(annotation.get("iscrowd", 0)),
+        _head_box(where, annotation),
     )
+
+
+def _head_box(where: str, annotation: Mapping[str, Any]) -> Array | None:
+    """PoseTrack's box of the head."""
+    if not annotation.get("bbox_head"):
+        return None
+    x, y, width, height = numbers(where, annotation, "bbox_head", 4)
+    return np.array([x, y, x + width, y + height])
 
 
 def _person(person: _Annotated, size: tuple[int, int], video: str) -> Person:
     box = clipped_box(person.box, size)
-    labelled = person.keypoints[:, 2].any()
     return Person(
         identity=f"{video}/{person.track}" if video and person.track else "",
         box=box if (box[2:] > box[:2]).all() else None,
         area=person.area,
-        keypoints={COCO17.name: person.keypoints} if labelled else {},
+        crowd=person.crowd,
+        head_box=person.head_box,
+        keypoints={name: points for name, points in person.keypoints.items() if points[:, 2].any()},
         mask=None if person.outlines is None else encode_mask(_mask(person, size)),
     )
 

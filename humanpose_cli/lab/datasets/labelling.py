@@ -60,8 +60,12 @@ class DetectedLabels(LabellingSource):
         return {"detector_views": _VIEWS}
 
     def labelled(self, sample: Sample) -> Sample:
-        """One sample; people without a box in the image, or that the detector misses, stay unchanged."""
-        indices = [number for number, person in enumerate(sample.people) if _has_area(person.box, sample.size)]
+        """One sample; crowds, people without a box in the image, or that the detector misses, stay unchanged."""
+        indices = [
+            number
+            for number, person in enumerate(sample.people)
+            if _has_area(person.box, sample.size) and not person.crowd
+        ]
         if not indices:
             return sample
         boxes = np.stack([np.asarray(sample.people[number].box, np.float64) for number in indices])

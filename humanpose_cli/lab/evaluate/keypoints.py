@@ -1,18 +1,18 @@
-"""Evaluation of fits in the image: COCO's average precision by keypoint similarity, and PCK.
+"""Evaluation of fits in the image: COCO's average precision by keypoint similarity, PCK and PCKh.
 
-The bodies' joints of coco17, projected by the camera of the fit, against people whose joints were labelled by hand: no
-3-D truth is needed, so that COCO is enough for it. Beside them stand the detector's own landmarks, to which
-the bodies were fitted.
+The bodies' joints, projected by the camera of the fit, against people whose joints were labelled by hand: no 3-D truth
+is needed, so that COCO is enough for it. Beside them stand the detector's own landmarks, to which the bodies were
+fitted. Joints are those of the data set: CrowdPose's 14, PoseTrack's 15 or MPII's 16 where it has them, else COCO's 17.
 
-Differences to COCO's server: crowds are not in a cache, so who is found in one counts as wrong; images without labelled
-people are not either, so who is found there is not counted. Areas that a data set does not give are 53 % of the box,
-COCO's mean.
+Of all images of a split, those without people included, figures are those of pycocotools. Areas that a data set does
+not give are 53 % of the box, COCO's mean; CrowdPose's evaluator takes that for all people. MPII labels some of an
+image's people, so that it has no average precision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
+from humanpose_cli.core.conventions import (
+    BLAZEPOSE33,
+    COCO17,
+    CROWDPOSE14,
+    H36M17,
+    MPII16,
+    POSETRACK15,
+    SMPL24,
+    Skeleton,
+)
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import Fitter
@@ -42,7 +51,11 @@ from humanpose_cli.lab.metrics.keypoints import (
     THRESHOLDS,
     ImageMatches,
     average_precision,
+    box_length,
+    head_length,
     matched_predictions,
+    mean_over_joints,
+    mpii_mean,
     oks,
     pck,
     torso_length,
@@ -50,24 +63,33 @@ from humanpose_cli.lab.metrics.keypoints import (
 
 Floats = NDArray[np.float64]
 PCK_SHARES = (0.1, 0.2)
+BOX_SHARES = (0.05, 0.1)
+_PCKH_SHARE = 0.5
 _MIN_OKS = 0.1  # to be taken for a person's, where PCK is counted
 _AREA_OF_BOX = 0.53
 _RESAMPLES = 200
-_COLUMN = f"keypoints/{COCO17.name}"
+_LABELLED = (MPII16, CROWDPOSE14, POSETRACK15, COCO17)  # the first that a cache has is evaluated
+_EASY, _HARD = 0.2, 0.8  # of CrowdPose's index: easy below the first, hard from the second on
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """The people of one image: keypoints (T, 17, 3) with 0 where not labelled, areas (T,), boxes (T, 4)."""
+    """The people of one image: keypoints (T, J, 3) with 0 where not labelled, areas (T,), boxes (T, 4).
+
+    crowds (T,) which of them are regions of several people, heads (T, 4) boxes of heads, NaN where not known; None: no
+    crowd, no head
+    """
 
     keypoints: Floats
     areas: Floats
     boxes: Floats
+    crowds: NDArray[np.bool_] | None = None
+    heads: Floats | None = None
 
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """Found people: joints (P, 17, 2) pixels, scores (P,)."""
+    """Found people: joints (P, J, 2) pixels, NaN for joints that cannot be predicted, scores (P,)."""
 
     joints: Floats
     scores: Floats
@@ -78,41 +100,75 @@ class EvaluatedKeypoints:
     """Predictions of all images.
 
     matches   of each image
-    right     for each share of PCK_SHARES, (T, 17) of all people with labelled joints: 1, 0, or NaN
+    right     for each share of PCK_SHARES, (T, J) of all people with labelled joints: 1, 0, or NaN; right_box likewise
+              of BOX_SHARES and right_head (T, J) of half a head, NaN where the head is not known
     clusters  of the images; of_people (T,) the image of each person
+    skeleton  of the joints
+    crowd_index  (N,) CrowdPose's, of the images, or None
     """
 
     matches: Sequence[ImageMatches]
     right: Mapping[float, Floats]
     clusters: Clusters
     of_people: NDArray[np.int64]
+    right_box: Mapping[float, Floats] = field(default_factory=dict)
+    right_head: Floats | None = None
+    skeleton: Skeleton = COCO17
+    crowd_index: Floats | None = None
 
     def metrics(self) -> dict[str, Summary]:
-        """oks_ap, oks_ap_50, oks_ap_75, oks_ar, pck_10 and pck_20."""
-        precision, recall = average_precision(self.matches)
-        rows = {name: _of_thresholds(name, precision, recall) for name in _AP}
-        resampled = self._resampled()
-        found = {}
-        for name, value in rows.items():
-            count = self.clusters.count
-            low, high = expanded_interval(np.array(resampled[name]), count)
-            found[name] = Summary(value, len(self.matches), np.nan, low, high, count, self.clusters.unit)
+        """The figures of _AP, _BY_CROWD and _PCK, as far as the labels allow."""
+        found = {} if self.skeleton == MPII16 else self._average_precisions()
+        for name, rows in self._by_crowd_index().items():
+            found[name] = self._figures(rows, ("oks_ap",))["oks_ap"]
         for share, right in self.right.items():
             with np.errstate(invalid="ignore"):
                 counts = np.isfinite(right).sum(1)
                 shares = np.nansum(right, 1) / counts
             found[f"pck_{round(100 * share)}"] = summarise(shares, self.clusters.taken(self.of_people))
+        for share, right in self.right_box.items():
+            found[f"pck_box_{round(100 * share):02}"] = self._over_people(right, mean_over_joints)
+        if self.right_head is not None and np.isfinite(self.right_head).any():
+            found["pckh_50"] = self._over_people(self.right_head, mpii_mean)
         return found
 
-    def _resampled(self) -> dict[str, list[float]]:
-        """AP and AR of images drawn with replacement."""
-        values: dict[str, list[float]] = {name: [] for name in _AP}
-        for rows in drawn_rows(self.clusters, _RESAMPLES):
-            chosen = [self.matches[row] for row in rows]
-            curves = average_precision(chosen)
-            for name, column in values.items():
+    def _average_precisions(self) -> dict[str, Summary]:
+        return self._figures(np.arange(len(self.matches)), tuple(_AP))
+
+    def _by_crowd_index(self) -> dict[str, NDArray[np.int64]]:
+        """Rows of CrowdPose's easy, medium and hard images, as far as there are any."""
+        if self.crowd_index is None:
+            return {}
+        level = np.digitize(self.crowd_index, (_EASY, _HARD))
+        finite = np.isfinite(self.crowd_index)
+        rows = {name: np.flatnonzero(finite & (level == number)) for number, name in enumerate(_BY_CROWD)}
+        return {name: numbers for name, numbers in rows.items() if len(numbers)}
+
+    def _figures(self, rows: NDArray[np.int64], names: Sequence[str]) -> dict[str, Summary]:
+        """AP and AR of some images, with intervals over images drawn with replacement."""
+        matches, clusters = [self.matches[row] for row in rows], self.clusters.taken(rows)
+        values = {name: _of_thresholds(name, *average_precision(matches)) for name in names}
+        resampled: dict[str, list[float]] = {name: [] for name in names}
+        for drawn in drawn_rows(clusters, _RESAMPLES):
+            curves = average_precision([matches[row] for row in drawn])
+            for name, column in resampled.items():
                 column.append(_of_thresholds(name, *curves))
-        return values
+        count = clusters.count
+        limits = {name: expanded_interval(np.array(column), count) for name, column in resampled.items()}
+        return {
+            name: Summary(value, len(rows), np.nan, *limits[name], count, clusters.unit)
+            for name, value in values.items()
+        }
+
+    def _over_people(self, right: Floats, figure: Callable[[Floats], float]) -> Summary:
+        """A figure of people's joints (T, J), with an interval over people drawn with replacement."""
+        labelled = np.flatnonzero(np.isfinite(right).any(1))
+        if not len(labelled):
+            return summarise(np.array([]))
+        values, clusters = right[labelled], self.clusters.taken(self.of_people[labelled])
+        drawn = np.array([figure(values[rows]) for rows in drawn_rows(clusters, _RESAMPLES)])
+        low, high = expanded_interval(drawn, clusters.count)
+        return Summary(figure(values), len(values), np.nan, low, high, clusters.count, clusters.unit)
 
 
 _AP = {
@@ -121,7 +177,14 @@ _AP = {
     "oks_ap_75": "average precision at OKS .75",
     "oks_ar": "average recall, OKS of .50 to .95",
 }
+_BY_CROWD = {
+    "oks_ap_easy": f"average precision, images of a crowd index below {_EASY}",
+    "oks_ap_medium": f"average precision, {_EASY} to {_HARD}",
+    "oks_ap_hard": f"average precision, {_HARD} and more",
+}
 _PCK = {f"pck_{round(100 * s)}": f"share of joints within {100 * s:.0f} % of the torso" for s in PCK_SHARES}
+_PCK |= {f"pck_box_{round(100 * s):02}": f"share of joints within {100 * s:.0f} % of the box" for s in BOX_SHARES}
+_PCK |= {"pckh_50": "PCKh, share of joints within half a head"}
 
 
 def _of_thresholds(name: str, precision: Floats, recall: Floats) -> float:
@@ -131,50 +194,77 @@ def _of_thresholds(name: str, precision: Floats, recall: Floats) -> float:
     return float(precision.mean() if wanted is None else precision[np.argmin(np.abs(THRESHOLDS - wanted))])
 
 
-def labelled_image(cache: Cache, row: int) -> LabelledImage:
-    """The people of an image who have a box; areas that are not known are estimated."""
+def labelled_image(cache: Cache, row: int, skeleton: Skeleton = COCO17) -> LabelledImage:
+    """The people and crowds of an image that have a box; areas that are not known are estimated.
+
+    Boxes are in the pixels of keypoints, whose centres are half a pixel further than those of owners, who do not add
+    that half to boxes.
+    """
     span = cache.people_of(row)
-    columns = cache.people
     part = slice(span.start, span.stop)
-    boxes = np.asarray(columns["box"][part], np.float64)
-    keypoints = np.nan_to_num(np.asarray(columns[_COLUMN][part], np.float64))
-    areas = np.full(len(boxes), np.nan)
-    if "area" in columns:
-        areas = np.asarray(columns["area"][part], np.float64)
+
+    def column(name: str, *shape: int) -> Floats:
+        if name not in cache.people:
+            return np.full((len(span), *shape), np.nan)
+        return np.asarray(cache.people[name][part], np.float64)
+
+    boxes = column("box", 4)
+    keypoints = np.nan_to_num(column(f"keypoints/{skeleton.name}", len(skeleton), 3))
     usual = _AREA_OF_BOX * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    areas = np.full(len(span), np.nan) if skeleton == CROWDPOSE14 else column("area")
+    areas, crowds, heads = np.where(np.isfinite(areas), areas, usual), column("crowd") > 0, column("head_box", 4)
     boxed = np.isfinite(boxes).all(1)
-    return LabelledImage(keypoints[boxed], np.where(np.isfinite(areas), areas, usual)[boxed], boxes[boxed])
+    return LabelledImage(keypoints[boxed], areas[boxed], boxes[boxed] + 0.5, crowds[boxed], heads[boxed])
 
 
 def measure_keypoints(
-    labels: Sequence[LabelledImage], predicted: Sequence[PredictedImage], clusters: Clusters | None = None
+    labels: Sequence[LabelledImage],
+    predicted: Sequence[PredictedImage],
+    clusters: Clusters | None = None,
+    skeleton: Skeleton = COCO17,
+    crowd_index: Floats | None = None,
 ) -> EvaluatedKeypoints:
     """Predictions of images against their people, in one order.
 
-    clusters  of the images; None: each is independent
+    clusters     of the images; None: each is independent
+    skeleton     of the joints; crowd_index (N,) CrowdPose's, of the images
     """
     matches: list[ImageMatches] = []
-    right: dict[float, list[Floats]] = {share: [] for share in PCK_SHARES}
+    joints: list[Floats] = []
+    people: list[Floats] = []
+    boxes: list[Floats] = []
+    heads: list[Floats] = []
     people_of = []
     for number, (truth, found) in enumerate(zip(labels, predicted, strict=True)):
-        matches.append(matched_predictions(found.joints, found.scores, truth.keypoints, truth.areas, truth.boxes))
-        counts = (truth.keypoints[..., 2] > 0).any(1)
-        people = truth.keypoints[counts]
-        people_of += [number] * len(people)
-        joints = _nearest(found, people, truth.areas[counts], truth.boxes[counts])
-        for share, rows in right.items():
-            rows.append(pck(joints, people, torso_length(people), share))
-    joined = {share: np.concatenate(rows) for share, rows in right.items()}
-    of_people = np.array(people_of, np.int64)
-    return EvaluatedKeypoints(matches, joined, clusters or Clusters.single("images", len(matches)), of_people)
+        crowds = np.zeros(len(truth.boxes), bool) if truth.crowds is None else truth.crowds
+        labelled = truth.keypoints, truth.areas, truth.boxes
+        matches.append(matched_predictions(found.joints, found.scores, *labelled, crowds, skeleton))
+        counts = (truth.keypoints[..., 2] > 0).any(1) & ~crowds
+        people_of += [number] * int(counts.sum())
+        people.append(truth.keypoints[counts])
+        boxes.append(truth.boxes[counts])
+        heads.append(np.full((int(counts.sum()), 4), np.nan) if truth.heads is None else truth.heads[counts])
+        joints.append(_nearest(found, people[-1], truth.areas[counts], boxes[-1], skeleton))
+    of_joints, of_labels, lengths = np.concatenate(joints), np.concatenate(people), box_length(np.concatenate(boxes))
+    torso = torso_length(of_labels, skeleton)
+    return EvaluatedKeypoints(
+        matches,
+        {share: pck(of_joints, of_labels, torso, share) for share in PCK_SHARES},
+        clusters or Clusters.single("images", len(matches)),
+        np.array(people_of, np.int64),
+        {share: pck(of_joints, of_labels, lengths, share) for share in BOX_SHARES},
+        pck(of_joints, of_labels, head_length(np.concatenate(heads)), _PCKH_SHARE) if skeleton == MPII16 else None,
+        skeleton,
+        crowd_index,
+    )
 
 
-def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats) -> Floats:
-    """The prediction (T, 17, 2) that is taken for each person's, each once, the most similar pairs first; else NaN."""
-    joints = np.full((len(people), len(COCO17), 2), np.nan)
+def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
+    """The prediction (T, J, 2) that is taken for each person's, each once, the most similar pairs first; else NaN."""
+    joints = np.full((len(people), len(skeleton), 2), np.nan)
     if not len(people) or not len(found.scores):
         return joints
-    similarity = oks(found.joints, people, areas, boxes)
+    similarity = oks(found.joints, people, areas, boxes, skeleton)
     while similarity.max() >= _MIN_OKS:
         prediction, person = np.unravel_index(int(similarity.argmax()), similarity.shape)
         joints[person] = found.joints[prediction]
@@ -182,18 +272,35 @@ def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats
     return joints
 
 
+# Joints of bodies that are no landmarks of coco17: MPII's upper neck is where SMPL's head turns.
+_OF_BODY: Mapping[str, tuple[Skeleton, str]] = {
+    "head_top": (H36M17, "head_top"),
+    "thorax": (H36M17, "thorax"),
+    "pelvis": (H36M17, "pelvis"),
+    "neck": (SMPL24, "neck"),
+    "upper_neck": (SMPL24, "head"),
+    "head_bottom": (SMPL24, "head"),
+}
+
+
 @torch.no_grad()
-def joints_of_fits(record: FitRecord, rows: NDArray[np.integer], body: Body) -> PredictedImage:
-    """The bodies' joints of coco17 in the image, by the fit's camera, and how sure the fit is of each person."""
+def joints_of_fits(
+    record: FitRecord, rows: NDArray[np.integer], body: Body, skeleton: Skeleton = COCO17
+) -> PredictedImage:
+    """The bodies' joints in the image, by the fit's camera, and how sure the fit is of each person."""
     if not len(rows):
-        return PredictedImage(np.zeros((0, len(COCO17), 2)), np.zeros(0))
+        return PredictedImage(np.zeros((0, len(skeleton), 2)), np.zeros(0))
     rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).float().unflatten(1, (len(SMPL24), 3)))
     betas, trans, scales = (
         torch.from_numpy(np.asarray(getattr(record, name)[rows], np.float32))
         for name in ("betas", "trans", "segment_scales")
     )
     posed = body.pose(rotations, betas, trans, scales, vertices=False)
-    points = body.pose_landmarks(COCO17.name, posed, betas).double().numpy()
+    sets = {COCO17: body.pose_landmarks(COCO17.name, posed, betas), SMPL24: posed.joints}
+    if skeleton != COCO17:
+        sets[H36M17] = body.pose_landmarks(H36M17.name, posed, betas)
+    sources = [(COCO17, name) if name in COCO17 else _OF_BODY[name] for name in skeleton.joint_names]
+    points = torch.stack([sets[of][:, of.index(name)] for of, name in sources], 1).double().numpy()
     frames = record.frame_index[rows]
     pixels = []
     for joints, frame in zip(points, frames, strict=True):
@@ -202,10 +309,12 @@ def joints_of_fits(record: FitRecord, rows: NDArray[np.integer], body: Body) -> 
     return PredictedImage(np.stack(pixels), np.asarray(record.confidence[rows], np.float64))
 
 
-def joints_of_detections(record: FitRecord, rows: NDArray[np.integer]) -> PredictedImage:
-    """The detector's landmarks that coco17 has."""
+def joints_of_detections(record: FitRecord, rows: NDArray[np.integer], skeleton: Skeleton = COCO17) -> PredictedImage:
+    """The detector's landmarks; those that it lacks are NaN."""
     landmarks = np.asarray(record.keypoints2d[rows], np.float64)
-    points = landmarks[:, BLAZEPOSE33.indices(COCO17.joint_names), :2]
+    points = np.full((len(landmarks), len(skeleton), 2), np.nan)
+    names = [name for name in skeleton.joint_names if name in BLAZEPOSE33]
+    points[:, skeleton.indices(names)] = landmarks[:, BLAZEPOSE33.indices(names), :2]
     return PredictedImage(points, np.asarray(record.confidence[rows], np.float64))
 
 
@@ -226,17 +335,18 @@ def evaluate_keypoints(
 ) -> Report:
     """Fits that `hpc fit` makes of the images, or that are there already, against labelled keypoints."""
     cache = open_cache(selection.data)
-    for column in (_COLUMN, "box"):
+    skeleton = next((one for one in _LABELLED if cache.labels.get(f"people/keypoints/{one.name}", 0)), COCO17)
+    for column in (f"keypoints/{skeleton.name}", "box"):
         if not cache.labels.get(f"people/{column}", 0):
             remedy = "make it of labelled images, such as hpc preprocess coco"
             raise InputError(cache.path, f"lacks people/{column}", expected="labelled joints of coco17", remedy=remedy)
     rows = cache.rows(*selection.protocol_and_split())
     rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
-    facts: dict[str, Any] = {**selection.facts(), "images": len(rows)}
+    facts: dict[str, Any] = {**selection.facts(), "joints": f"{skeleton.name}, in the image", "images": len(rows)}
     if predictions is not None:
         body = load_body(options.body)
         facts["predictions"] = predictions.name
-        return _report(cache, rows, records_from_files(predictions, cache, body), body, facts, progress, stop)
+        return _report(cache, rows, records_from_files(predictions, cache, body), body, skeleton, facts, progress, stop)
     if detections == "boxes":  # AP is about whom one finds
         raise UsageError("detector", "finds no people", expected="auto, thorough, fast or stored", got="boxes")
     source = (
@@ -251,7 +361,7 @@ def evaluate_keypoints(
             record = fit_row(fitter, cache, row)
             return record, np.arange(len(record))
 
-        return _report(cache, rows, fit, fitter.body, facts, progress, stop)
+        return _report(cache, rows, fit, fitter.body, skeleton, facts, progress, stop)
 
 
 def _report(
@@ -259,25 +369,28 @@ def _report(
     rows: NDArray[np.int64],
     fits: Records,
     body: Body,
+    skeleton: Skeleton,
     facts: Mapping[str, Any],
     progress: Progress,
     stop: Callable[[], bool],
 ) -> Report:
     labels: list[LabelledImage] = []
     found: dict[str, list[PredictedImage]] = {"fits": [], "detections": []}
-    empty = PredictedImage(np.zeros((0, len(COCO17), 2)), np.zeros(0))
+    empty = PredictedImage(np.zeros((0, len(skeleton), 2)), np.zeros(0))
     for number, row in enumerate(rows.tolist()):
         if stop():
             raise InterruptedRun()
-        labels.append(labelled_image(cache, row))
+        labels.append(labelled_image(cache, row, skeleton))
         fit = fits(row)
-        found["fits"].append(empty if fit is None else joints_of_fits(*fit, body))
-        found["detections"].append(empty if fit is None else joints_of_detections(*fit))
+        found["fits"].append(empty if fit is None else joints_of_fits(*fit, body, skeleton))
+        found["detections"].append(empty if fit is None else joints_of_detections(*fit, skeleton))
         progress(number + 1, len(rows), "images")
     clusters = image_clusters(cache, rows)
-    metrics = {name: measure_keypoints(labels, images, clusters).metrics() for name, images in found.items()}
-    people = sum(image.people for image in measure_keypoints(labels, [empty] * len(labels)).matches)
-    lines = {**_AP, **_PCK}
+    index = np.asarray(cache.images["crowd_index"][rows]) if "crowd_index" in cache.images else None
+    evaluated = {n: measure_keypoints(labels, images, clusters, skeleton, index) for n, images in found.items()}
+    metrics = {name: keypoints.metrics() for name, keypoints in evaluated.items()}
+    people = sum(image.people for image in evaluated["fits"].matches)
+    lines = {name: text for name, text in {**_AP, **_BY_CROWD, **_PCK}.items() if name in metrics["fits"]}
     table = Table(
         "keypoints",
         "Joints in the image",

@@ -1,14 +1,15 @@
-"""Keypoints of people in images: COCO's object keypoint similarity, average precision and recall, and PCK.
+"""Keypoints of people in images: COCO's object keypoint similarity, average precision and recall, PCK and PCKh.
 
-After COCO's keypoint evaluation (Lin et al. 2014, cocodataset.org/#keypoints-eval). The similarity of a prediction to a
+After COCO's keypoint evaluation (Lin et al. 2014; pycocotools 2.0.11, cocoeval.py). The similarity of a prediction to a
 labelled person of area s²,
 
     OKS = mean over labelled joints of exp(−d² / (2 s² (2 σ)²))
 
 with the distance d in pixels and σ how much annotators disagree about a joint. In every image predictions take, the
 surest first, the most similar person that is still free; one counts as correct where its similarity reaches a
-threshold. People without labelled joints are no errors: who is predicted near them counts as nothing. Precision is read
-off at 101 recalls, and its mean is averaged over thresholds .50, .55 … .95.
+threshold. People without labelled joints and crowds are no errors: who is predicted near them counts as nothing, in a
+crowd any number of times. Precision is read off at 101 recalls, and its mean is averaged over
+thresholds .50, .55 … .95.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17, CROWDPOSE14, MPII16, POSETRACK15, Skeleton
 from humanpose_cli.core.errors import UsageError
 
 Floats = NDArray[np.float64]
@@ -37,10 +38,28 @@ _SIGMAS = {
     "knee": 0.087,
     "ankle": 0.089,
 }
-SIGMAS = np.array([_SIGMAS[name.rpartition("_")[2]] for name in COCO17.joint_names])
+_OTHER_SIGMAS = {
+    # Jeff-sjtu/CrowdPose at 08cb339, cocoeval.py.
+    CROWDPOSE14.name: {"head_top": 0.079, "neck": 0.079},
+    # open-mmlab/mmpose at ba8cf33, configs/_base_/datasets/posetrack18.py.
+    POSETRACK15.name: {"head_bottom": 0.025, "head_top": 0.025},
+    # MPII has none: those of CrowdPose's head, and of COCO's hips for what lies as deep.
+    MPII16.name: {"head_top": 0.079, "upper_neck": 0.079, "thorax": 0.079, "pelvis": 0.107},
+}
+
+
+def sigmas_of(skeleton: Skeleton) -> Floats:
+    """(J,) how much annotators disagree about each joint of coco17, crowdpose14, posetrack15 or mpii16."""
+    others = _OTHER_SIGMAS.get(skeleton.name, {})
+    return np.array([others.get(name) or _SIGMAS[name.rpartition("_")[2]] for name in skeleton.joint_names])
+
+
+SIGMAS = sigmas_of(COCO17)
 """COCO's, in the order of coco17."""
 _RECALLS = np.linspace(0, 1, 101)
-_TORSO = tuple(COCO17.indices(pair) for pair in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")))
+_TORSO = ("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")
+_HEAD_SHARE = 0.6  # of the diagonal of the head's box
+_NOT_COUNTED = ("pelvis", "thorax")  # by MPII's evaluator
 
 
 class ImageMatches(NamedTuple):
@@ -56,18 +75,20 @@ class ImageMatches(NamedTuple):
     people: int
 
 
-def oks(predicted: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike) -> Floats:
-    """Similarities (P, T) of joints (P, 17, 2 or 3) to those of people (T, 17, 3): x, y, and 0 where not labelled.
+def oks(
+    predicted: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike, skeleton: Skeleton = COCO17
+) -> Floats:
+    """Similarities (P, T) of joints (P, J, 2 or 3) to those of people (T, J, 3): x, y, and 0 where not labelled.
 
     areas  (T,) square pixels; boxes (T, 4) x0 y0 x1 y1, which stand in for people without labelled joints: all joints
            are then compared with a box three times as large, and are right inside of it
     UsageError for other shapes.
     """
     points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
-    shape = len(COCO17)
+    shape = len(skeleton)
     if points.ndim != 3 or people.ndim != 3 or points.shape[1] != shape or people.shape[1:] != (shape, 3):
         got = f"{points.shape} and {people.shape}"
-        raise UsageError("keypoints", "have other shapes", expected="(P, 17, 2) and (T, 17, 3)", got=got)
+        raise UsageError("keypoints", "have other shapes", expected=f"(P, {shape}, 2) and (T, {shape}, 3)", got=got)
     box, scale = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(areas, np.float64)
     apart = points[:, None, :, :2] - people[None, :, :, :2]  # [P, T, 17, 2]
     # Of people without labelled joints: distances from a box three times as large.
@@ -79,22 +100,32 @@ def oks(predicted: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLik
     squared = np.square(np.where(unlabelled[None, :, None, None], outside, apart)).sum(-1)
     counted = (labelled | unlabelled[:, None])[None]
     with np.errstate(over="ignore", invalid="ignore"):
-        exponent = squared / (2 * np.square(2 * SIGMAS)) / (scale[None, :, None] + np.spacing(1))
+        exponent = squared / (2 * np.square(2 * sigmas_of(skeleton))) / (scale[None, :, None] + np.spacing(1))
         similar = np.where(counted, np.exp(-exponent), 0.0)
     return np.asarray(np.nan_to_num(similar).sum(-1) / counted.sum(-1), np.float64)
 
 
 def matched_predictions(
-    predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike
+    predicted: ArrayLike,
+    scores: ArrayLike,
+    true: ArrayLike,
+    areas: ArrayLike,
+    boxes: ArrayLike,
+    crowds: ArrayLike | None = None,
+    skeleton: Skeleton = COCO17,
 ) -> ImageMatches:
-    """One image's predictions (P, 17, 2) with scores (P,) against its people, as for `oks`."""
-    confidence, people = np.asarray(scores, np.float64), np.asarray(true, np.float64).reshape(-1, len(COCO17), 3)
+    """One image's predictions (P, J, 2) with scores (P,) against its people, as for `oks`.
+
+    crowds  (T,) which of them are regions of several people; None: none is
+    """
+    confidence, people = np.asarray(scores, np.float64), np.asarray(true, np.float64).reshape(-1, len(skeleton), 3)
     order = np.argsort(-confidence, kind="stable")[:MAX_PREDICTIONS]
-    points = np.asarray(predicted, np.float64).reshape(len(confidence), len(COCO17), 2)[order]
-    counts = np.asarray((people[..., 2] > 0).any(1)).reshape(-1)
+    points = np.asarray(predicted, np.float64).reshape(len(confidence), len(skeleton), 2)[order]
+    crowd = np.zeros(len(people), bool) if crowds is None else np.asarray(crowds, bool)
+    counts = np.asarray((people[..., 2] > 0).any(1)).reshape(-1) & ~crowd
     rows = np.argsort(~counts, kind="stable")  # those who count come first
-    similarity = oks(points, people[rows], np.asarray(areas)[rows], np.asarray(boxes).reshape(-1, 4)[rows])
-    who = counts[rows]
+    similarity = oks(points, people[rows], np.asarray(areas)[rows], np.asarray(boxes).reshape(-1, 4)[rows], skeleton)
+    who, crowd = counts[rows], crowd[rows]
     correct, ignored = (np.zeros((len(THRESHOLDS), len(order)), bool) for _ in range(2))
     # Greedy, as COCO's evaluator: the most confident prediction chooses first, among people who count before others.
     for level, threshold in enumerate(THRESHOLDS):
@@ -107,7 +138,7 @@ def matched_predictions(
                 if free[person] and similarity[prediction, person] >= best:
                     best, row = similarity[prediction, person], person
             if row >= 0:
-                free[row] = False
+                free[row] = crowd[row]
                 correct[level, prediction], ignored[level, prediction] = who[row], not who[row]
     return ImageMatches(confidence[order], correct, ignored, int(counts.sum()))
 
@@ -133,21 +164,57 @@ def average_precision(images: Sequence[ImageMatches]) -> tuple[Floats, Floats]:
     return precision, recall
 
 
-def torso_length(true: ArrayLike) -> Floats:
-    """The longer diagonal (T,) of shoulders and hips of people (T, 17, 3), pixels; NaN where none is labelled."""
+def torso_length(true: ArrayLike, skeleton: Skeleton = COCO17) -> Floats:
+    """The longer diagonal (T,) of shoulders and hips of people (T, J, 3), pixels; NaN where none is labelled."""
     people = np.asarray(true, np.float64)
     points = np.where(people[..., 2:] > 0, people[..., :2], np.nan)
-    diagonals = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in _TORSO]
+    diagonals = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in map(skeleton.indices, _TORSO)]
     return np.fmax(*diagonals)
 
 
 def pck(predicted: ArrayLike, true: ArrayLike, length: ArrayLike, share: float) -> Floats:
-    """Whether each joint (T, 17) lies within `share` of a length (T,) from its label: 1, 0, or NaN where not labelled.
+    """Whether each joint (T, J) lies within `share` of a length (T,) from its label: 1, 0, or NaN where not labelled.
 
-    predicted  (T, 17, 2 or 3), NaN for people who were missed: none of their joints is right
+    predicted  (T, J, 2 or 3), NaN for people who were missed: none of their joints is right
     """
     points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     apart = np.linalg.norm(points[..., :2] - people[..., :2], axis=-1)
     near = apart <= share * np.asarray(length, np.float64)[:, None]
     labelled = (people[..., 2] > 0) & np.isfinite(np.asarray(length, np.float64))[:, None]
     return np.where(labelled, near.astype(np.float64), np.nan)
+
+
+def box_length(boxes: ArrayLike) -> Floats:
+    """The longer side (T,) of boxes (T, 4), pixels."""
+    box = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.max(box[:, 2:] - box[:, :2], axis=1)
+
+
+def head_length(head_boxes: ArrayLike) -> Floats:
+    """What MPII and PoseTrack call the size of a head (T,): 0.6 of the diagonal of its box (T, 4), pixels."""
+    box = np.asarray(head_boxes, np.float64).reshape(-1, 4)
+    return np.asarray(_HEAD_SHARE * np.linalg.norm(box[:, 2:] - box[:, :2], axis=1), np.float64)
+
+
+def mean_over_joints(right: ArrayLike) -> float:
+    """The share of each joint over people, averaged over the joints that somebody has; right (T, J), NaN: not labelled.
+
+    As 4D-Humans averages PCK (shubham-goel/4D-Humans at 6ec7965, hmr2/utils/pck_accuracy.py).
+    """
+    values = np.asarray(right, np.float64)
+    labelled = np.isfinite(values)
+    counts = labelled.sum(0)
+    shares = np.where(labelled, values, 0).sum(0)[counts > 0] / counts[counts > 0]
+    return float(shares.mean()) if len(shares) else float("nan")
+
+
+def mpii_mean(right: ArrayLike) -> float:
+    """The share of all labelled joints of mpii16 that are right, pelvis and thorax left out; right (T, 16).
+
+    As MPII's evaluator and MMPose's (open-mmlab/mmpose at 016ee42, MpiiPCKAccuracy): joints weigh by the
+    number of their labels.
+    """
+    columns = [row for row, name in enumerate(MPII16.joint_names) if name not in _NOT_COUNTED]
+    values = np.asarray(right, np.float64)[:, columns]
+    labelled = np.isfinite(values)
+    return float(values[labelled].mean()) if labelled.any() else float("nan")

@@ -312,11 +312,12 @@ def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
 
 
 def people_of_images(cache: Cache, images: NDArray[np.int64]) -> People:
-    """All people in these images."""
+    """All people in these images; crowd regions are none."""
     ranges = [cache.people_of(int(row)) for row in images]
     rows = np.array([row for people in ranges for row in people], np.int64)
     indices = np.array([index for people in ranges for index in range(len(people))], np.int64)
-    return People(cache, np.repeat(images, [len(people) for people in ranges]), indices, rows)
+    found = People(cache, np.repeat(images, [len(people) for people in ranges]), indices, rows)
+    return found.taken(~(found.column("crowd") > 0)) if "crowd" in cache.people else found
 
 
 def _with_labels(people: People, needs: Sequence[str]) -> People:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from helpers.paper_datasets import assert_travels, image, write
 from PIL import Image
+from scipy.io import savemat
 
-from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17, CROWDPOSE14
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.datasets.coco import CocoOptions, CocoSource
+from humanpose_cli.lab.metrics.keypoints import head_length
 
 SIZE = (64, 48)
 FIRST = "person_keypoints_val2017.json"
@@ -53,9 +55,9 @@ def build(root: Path) -> Path:
     """Three images of 2017's validation: two people and a crowd; one without joints; nobody."""
     runs = {"size": [48, 64], "counts": [48 * 20, 48 * 4, 48 * 40]}
     people = [
+        person(3, 0, iscrowd=1, keypoints=[0] * 51),
         person(1, 0),
         person(2, 0, segmentation=runs, area=0),
-        person(3, 0, iscrowd=1),
         person(4, 1, keypoints=[0] * 51),
     ]
     write(root / "annotations" / FIRST, document(records(3), people))
@@ -66,12 +68,19 @@ def build(root: Path) -> Path:
 
 def test_people_with_joints_boxes_outlines_and_areas(tmp_path: Path) -> None:
     source = CocoSource(build(tmp_path))
-    (group,) = source.groups()  # nobody on the others has a joint
-    assert (group.name, group.count) == ("person_keypoints_val2017/000000000000", 1)
+    names = [f"person_keypoints_val2017/{number:012d}" for number in range(3)]
+    groups = source.groups()
+    assert [(group.name, group.count) for group in groups] == [(name, 1) for name in names]
+    group, unlabelled, empty = groups
+    (without_joints,) = next(source.read(unlabelled)).people
+    assert without_joints.keypoints == {}
+    assert not next(source.read(empty)).people
     (sample,) = source.read(group)
     assert (sample.size, sample.splits, sample.sequence) == (SIZE, {"coco": "validation"}, "")
     assert sample.image == (tmp_path / "val2017" / "000000000000.jpg").read_bytes()
-    first, second = sample.people
+    first, second, crowd = sample.people
+    assert [person.crowd for person in sample.people] == [False, False, True]
+    np.testing.assert_array_equal(crowd.box, first.box)
     np.testing.assert_array_equal(first.box, [8, 4, 28, 44])
     assert (first.area, second.area) == (321.5, None)
     keypoints = first.keypoints["coco17"]
@@ -95,7 +104,6 @@ def test_people_with_joints_boxes_outlines_and_areas(tmp_path: Path) -> None:
         ("ochuman_coco_format_test_range_0.00_1.00.json", "images", "{:06d}.jpg", "test"),
         ("json/crowdpose_val.json", "images", "{}.jpg", "validation"),
         ("annotations/training_humanart.json", "", "HumanArt/images/2D/{}.jpg", "train"),
-        ("annotations/mpii_val.json", "images", "{}.jpg", "validation"),
     ],
 )
 def test_layouts_of_several_owners(tmp_path: Path, file: str, folder: str, name: str, split: str) -> None:
@@ -107,8 +115,7 @@ def test_layouts_of_several_owners(tmp_path: Path, file: str, folder: str, name:
 
 
 def test_joints_go_by_their_names(tmp_path: Path) -> None:
-    """CrowdPose's 14, of which the head and the neck are none of COCO's."""
-    names = ["left_shoulder", "right_shoulder", "top_head", "neck"]
+    names = ["left_shoulder", "right_shoulder", "tail", "neck"]
     keypoints = [11, 12, 1, 13, 14, 2, 15, 16, 2, 17, 18, 2]
     write(tmp_path / "json" / "crowdpose_test.json", document(records(1), [person(1, 0, keypoints=keypoints)], names))
     write(tmp_path / "images" / f"{0:012d}.jpg", image(SIZE, 9))
@@ -118,15 +125,97 @@ def test_joints_go_by_their_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[COCO17.index("left_shoulder")], [11.5, 12.5, 0.5])
     np.testing.assert_array_equal(found[COCO17.index("right_shoulder")], [13.5, 14.5, 1])
     assert (found[:, 2] > 0).sum() == 2
-    assert "top_head, neck are no joints of coco17" in source.notes[0]
+    assert "tail, neck are joints of no skeleton" in source.notes[0]
+
+
+@pytest.mark.parametrize("head", ["top_head", "head"])
+def test_crowdpose_has_its_own_joints_beside_cocos_and_its_index(tmp_path: Path, head: str) -> None:
+    names = [head if name == "head_top" else name for name in CROWDPOSE14.joint_names]
+    keypoints = [value for row in range(14) for value in (row + 1, row + 2, 2)]
+    images = records(1, crowdIndex=0.25)
+    write(tmp_path / "json" / "crowdpose_test.json", document(images, [person(1, 0, keypoints=keypoints)], names))
+    write(tmp_path / "images" / f"{0:012d}.jpg", image(SIZE, 9))
+    source = CocoSource(tmp_path)
+    (sample,) = source.read(source.groups()[0])
+    assert (sample.crowd_index, source.notes) == (0.25, ())
+    points = sample.people[0].keypoints
+    np.testing.assert_array_equal(points["crowdpose14"][:, 0], np.arange(14) + 1.5)
+    assert (points["coco17"][:, 2] > 0).sum() == 12
+    np.testing.assert_array_equal(points["coco17"][COCO17.index("left_knee")], [9.5, 10.5, 1])
+
+
+def mpii(root: Path, entries: int = 3, heads: int = 3, **changes: Any) -> Path:
+    """MMPose's list: two people on the first image, one on the second; heads beside it."""
+    people = [
+        {
+            "joints": [[float(row + 2 * number + 1), float(row + 11)] for row in range(16)],
+            "joints_vis": [1] * 15 + [0],
+            "image": f"{number // 2:09d}.jpg",
+            "scale": 0.1,
+            "center": [31.0, 25.0],
+            **changes,
+        }
+        for number in range(entries)
+    ]
+    write(root / "annotations" / "mpii_val.json", json.dumps(people))
+    boxes = np.stack([np.array([[1 + n, 2], [13 + n, 7]], float) for n in range(heads)], -1)
+    savemat(root / "annotations" / "mpii_gt_val.mat", {"headboxes_src": boxes}, format="5")
+    for number in range(2):
+        write(root / "images" / f"{number:09d}.jpg", image(SIZE, 9))
+    return root
+
+
+def test_mpii_is_mmposes_list(tmp_path: Path) -> None:
+    source = CocoSource(mpii(tmp_path))
+    first, second = (next(source.read(group)) for group in source.groups())
+    assert [len(sample.people) for sample in (first, second)] == [2, 1]
+    assert first.splits == {"coco": "validation"}
+    person_of = first.people[1]
+    np.testing.assert_array_equal(person_of.keypoints["mpii16"][0], [2.5, 10.5, 1])  # 3, 11 counted from 1
+    assert not person_of.keypoints["mpii16"][15].any()
+    ankle = person_of.keypoints["coco17"][COCO17.index("right_ankle")]
+    np.testing.assert_array_equal(ankle, person_of.keypoints["mpii16"][0])
+    np.testing.assert_array_equal(person_of.box, [20, 14, 40, 34])
+    np.testing.assert_array_equal(person_of.head_box, [1.5, 1.5, 13.5, 6.5])
+    assert head_length(person_of.head_box[None]) == pytest.approx(0.6 * 13)
+    assert_travels(source)
+    (tmp_path / "annotations" / "mpii_gt_val.mat").unlink()
+    source = CocoSource(tmp_path)
+    assert next(source.read(source.groups()[0])).people[0].head_box is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"heads": 2}, r"mpii_gt_val\.mat: headboxes_src has another shape, expected \(2, 2, 3\)"),
+        ({"image": None}, r"mpii_val\.json, \[0\]: names no image"),
+        ({"joints": [[1, 2]]}, r"mpii_val\.json, \[0\]: has an unusable joints"),
+        ({"joints_vis": [0] * 16}, r"mpii_val\.json: has no person with a labelled joint"),
+        ({"image": "../a.jpg"}, "names an image outside of its folder"),
+    ],
+)
+def test_damaged_lists_of_mpii_are_named(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        CocoSource(mpii(tmp_path, **changes)).groups()
+
+
+def test_images_without_people_are_for_evaluation(tmp_path: Path) -> None:
+    people = [person(1, 0), person(2, 1, iscrowd=1, keypoints=[0] * 51)]
+    for split, count in (("train", 1), ("val", 3)):
+        write(tmp_path / f"annotations/person_keypoints_{split}2017.json", document(records(3), people))
+        for number in range(3):
+            write(tmp_path / f"{split}2017" / f"{number:012d}.jpg", image(SIZE, 9))
+        assert len(CocoSource(tmp_path, CocoOptions(split=split)).groups()) == count
 
 
 def test_videos_stay_together_and_people_are_their_tracks(tmp_path: Path) -> None:
     """PoseTrack as its owners have it: a file a video, flags of 0 and 1."""
     flags = [value for i in range(17) for value in (i + 10, 2 * i + 5, 1)]
     name = "images/val/000342_mpii_test/{:06d}.jpg"
-    images = [{**r, "frame_id": 3420000 + n} for n, r in enumerate(records(3, name, vid_id="000342"))]
-    people = [person(n, n, keypoints=flags, track_id=4, bbox=None) for n in (0, 2)]
+    images = [
+        {**r, "frame_id": 3420000 + n, "is_labeled": n != 1} for n, r in enumerate(records(3, name, vid_id="000342"))
+    ]
+    people = [person(n, n, keypoints=flags, track_id=4, bbox=None, bbox_head=[1, 2, 3, 4]) for n in (0, 2)]
     write(tmp_path / "annotations/val/000342_mpii_test.json", document(images, people))
     for number in range(3):
         write(tmp_path / name.format(number), image(SIZE, number))
@@ -139,6 +228,7 @@ def test_videos_stay_together_and_people_are_their_tracks(tmp_path: Path) -> Non
     assert {person.identity for sample in samples for person in sample.people} == {f"{group.name}/4"}
     assert (samples[0].people[0].keypoints["coco17"][:, 2] == 1).all()
     np.testing.assert_array_equal(samples[0].people[0].box, [10, 5, 27, 38])
+    np.testing.assert_array_equal(samples[0].people[0].head_box, [1, 2, 4, 6])
     assert_travels(source)
 
 
@@ -146,10 +236,10 @@ def test_one_split_or_one_file(tmp_path: Path) -> None:
     build(tmp_path)
     write(tmp_path / "annotations/person_keypoints_train2017.json", document(records(1), [person(1, 0)]))
     write(tmp_path / "train2017" / f"{0:012d}.jpg", image(SIZE, 9))
-    assert len(CocoSource(tmp_path).groups()) == 2
+    assert len(CocoSource(tmp_path).groups()) == 4
     for split in ("val", "validation"):
-        (group,) = CocoSource(tmp_path, CocoOptions(split=split)).groups()
-        assert group.key["split"] == "validation"
+        groups = CocoSource(tmp_path, CocoOptions(split=split)).groups()
+        assert {group.key["split"] for group in groups} == {"validation"}
     with pytest.raises(InputError, match="holds no annotations of COCO's kind of test"):
         CocoSource(tmp_path, CocoOptions(split="test")).groups()
     with pytest.raises(UsageError, match="split: is none of COCO, expected train, validation, test, found exam"):

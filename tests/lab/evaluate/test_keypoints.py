@@ -133,7 +133,7 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     figures = {(row[0], row[1]): row[2:] for row in report.tables[1].rows}
     assert figures["fits", "pck_10"] == [1, 1, 1, 1, report.facts["people"]]
     assert ("detections", "oks_ar") in figures
-    assert len(report.tables[0].rows) == 6
+    assert len(report.tables[0].rows) == 8
     monkeypatch.setattr(module, "records_from_files", lambda *_: lambda row: None)
     report = evaluate_keypoints(selection, FitOptions(), "cpu", predictions=tmp_path)
     assert report.metrics["oks_ap"].value == report.metrics["pck_20"].value == 0

@@ -77,6 +77,17 @@ def test_everybody_is_found_once_and_who_has_no_joints_does_not_count() -> None:
     assert np.isnan(average_precision([matched_predictions(twice, [1, 1, 1], true[1:], areas[1:], boxes[1:])])[0]).all()
 
 
+def test_a_crowd_takes_any_number_of_predictions() -> None:
+    """Also one that somebody labelled with joints; people who count are taken before it."""
+    true, areas, boxes = people(2)
+    found = np.concatenate((true[:1, :, :2], true[1:, :, :2], true[1:, :, :2]))
+    matches = matched_predictions(found, [0.9, 0.8, 0.7], true, areas, boxes, [False, True])
+    assert matches.people == 1
+    assert matches.correct[0].tolist() == [True, False, False]
+    assert matches.ignored[0].tolist() == [False, True, True]
+    assert average_precision([matches])[0] == pytest.approx(np.ones(10))
+
+
 def test_curves_are_of_all_images_together() -> None:
     """The false person of one image is surer than the right one of another."""
     true, areas, boxes = people()
