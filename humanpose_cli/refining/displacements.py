@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,6 +78,7 @@ def refine_with_displacements(
     max_frames: int,
     body: Body | None = None,
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
+    rebake: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[Fit, dict[Path, bytes]]:
     """Refine as `Refiner.refine`, and write the displacements of at most `max_frames` frames to `path`.
@@ -86,7 +88,7 @@ def refine_with_displacements(
     """
     refiner.check_displacements()
     if textures is None and len(fit):
-        textures = refiner.textures(fit, frames, body=body, progress=part_of(progress, 0, 0.2))
+        textures, rebake = refiner.textures(fit, frames, body=body, progress=part_of(progress, 0, 0.2)), True
     chosen = saved_frames(fit, max_frames)
     with displacement_writer(path, fit.frame_names.tolist(), fit.image_size, refiner.identity) as writer:
 
@@ -95,8 +97,8 @@ def refine_with_displacements(
                 if int(fit.frame_index[row]) in chosen:
                     writer.add(_field(fit, int(row), views[i], found, mask, i))
 
-        refining = part_of(progress, 0.2, 0.9)
-        refined = refiner.refine(fit, frames, body=body, textures=textures, progress=refining, on_displacements=save)
+        options: dict[str, Any] = {"textures": textures, "rebake": rebake, "progress": part_of(progress, 0.2, 0.9)}
+        refined = refiner.refine(fit, frames, body=body, **options, on_displacements=save)
     with DisplacementFile(path) as file:
         drawing = part_of(progress, 0.9, 1)
         sheets = _sheets(file, fit, refined, frames, fit.body_model(body), textures or {}, drawing)

@@ -271,14 +271,14 @@ def refine_fit(
         elif refiner.needs_textures and len(fit):
             textures = refiner.textures(fit, frames, progress=part_of(progress, 0, 0.15))
             made = {texture_path(outputs[0], track): texture_png(image, fit.body) for track, image in textures.items()}
-        refining = part_of(progress, 0.15, 0.75)
         sheets: dict[Path, bytes] = {}
+        options: dict[str, Any] = {"textures": textures, "rebake": texture is None}
+        options["progress"] = part_of(progress, 0.15, 0.75)
         if fields is None:
-            refined = refiner.refine(fit, frames, textures=textures, progress=refining)
+            refined = refiner.refine(fit, frames, **options)
         else:
-            refined, sheets = refine_with_displacements(
-                refiner, fit, frames, fields, max_frames=displacement_frames, textures=textures, progress=refining
-            )
+            max_frames = displacement_frames
+            refined, sheets = refine_with_displacements(refiner, fit, frames, fields, max_frames=max_frames, **options)
         write_together({**sheets, **made, outputs[0]: fit_bytes(refined)})
         for number, path in enumerate(drawn):
             share = 0.25 / len(drawn)
