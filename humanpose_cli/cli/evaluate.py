@@ -105,7 +105,10 @@ _BASE = option(
     "Only these initial fits. noise: the truth with an estimator's errors; truth+A: with A radians at every joint. "
     "Default: all.",
 )
-_CORRESPONDENCE = option("--correspondence", "Only this correspondence. Default: all that are at hand.")
+_CORRESPONDENCE = option(
+    "--correspondence",
+    "Only this correspondence. truth: true displacements, an upper bound. Default: all that are at hand.",
+)
 _PRIOR = option("--prior", "Only this prior. Default: both.")
 _OUT = out_option("--out FOLDER", "Folder for report.md, report.json and images.")
 Out = Annotated[Path, _OUT]
@@ -183,7 +186,7 @@ class RefineFlags:
 
     weights: Annotated[str | None, _WEIGHTS] = None
     base: Annotated[Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"] | None, _BASE] = None
-    correspondence: Annotated[Literal["network", "flow", "keypoints"] | None, _CORRESPONDENCE] = None
+    correspondence: Annotated[Literal["network", "flow", "keypoints", "truth"] | None, _CORRESPONDENCE] = None
     prior: Annotated[Literal["none", "pose"] | None, _PRIOR] = None
 
 

@@ -45,6 +45,7 @@ from humanpose_cli.lab.evaluate.report import (
     figures_table,
     summarise,
 )
+from humanpose_cli.lab.evaluate.true_displacements import TrueRefiner
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.synthetic.renderer import imperfect_fit
 from humanpose_cli.refining.frames import FitFrames
@@ -211,7 +212,7 @@ def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParam
 
 
 def _disturbed_truth(
-    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Matched, base: Base, seed: int
+    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Matched, base: str, seed: int
 ) -> Fit:
     """The matched rows of a fit with the truth and the errors of a base: "noise", or "truth+A".
 
@@ -219,7 +220,8 @@ def _disturbed_truth(
     """
     people.require_one_model()
     random = np.random.default_rng((_SEED, seed))
-    bodies, made = people.bodies, fit
+    # No method of this program made it.
+    bodies, made = people.bodies, replace(fit, options={**fit.options, "method": base})
     for identity in np.unique(clip.identity[found.clip]):
         chosen = np.flatnonzero(clip.identity[found.clip] == identity)
         rows = clip.people[found.clip[chosen]]
@@ -315,18 +317,19 @@ def _acceleration_errors(clip: EvaluatedClip, found: _Matched, true: Floats, pre
 class RefineSelection:
     """What is compared; None: everything that is at hand.
 
+    correspondence  "truth": true displacements of all visible points, an upper bound
     weights  of the displacement network; "": the shipped one
     """
 
     base: Base | None = None
-    correspondence: CorrespondenceKind | None = None
+    correspondence: CorrespondenceKind | Literal["truth"] | None = None
     prior: Prior | None = None
     weights: str = ""
 
     def settings(self) -> dict[str, RefineOptions]:
         """Name of each cell of a base's table → options."""
         return {
-            _SETTING.format(kind, prior): RefineOptions(correspondence=kind, prior=prior)
+            _SETTING.format(kind, prior): RefineOptions(correspondence="flow" if kind == "truth" else kind, prior=prior)
             for kind in ([self.correspondence] if self.correspondence else _CORRESPONDENCES)
             for prior in ([self.prior] if self.prior else _PRIORS)
         }
@@ -393,14 +396,27 @@ def evaluate_refinement(
             clips.add(clip.name)
             cells[base]["before"].append(measure_clip(people, clip, fit, people.body, found))
             for name, refiner in refiners.items():
-                refined = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body)
+                refined = _refined(refiner, people, clip, fit, found)
                 cells[base][name].append(measure_clip(people, clip, refined, people.body, found))
     return refinement_report(cells, {**selection.facts(), "clips": len(clips)})
+
+
+def _refined(refiner: Refiner, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Matched) -> Fit:
+    frames = FitFrames.of(fit, clip.images)
+    if isinstance(refiner, TrueRefiner):
+        truth = _disturbed_truth(people, clip, fit, found, "truth+0", 0)
+        return refiner.moved(fit, truth, found.fit, frames, people.body)
+    return refiner.refine(fit, frames, body=people.body)
 
 
 def _refiners(chosen: RefineSelection, stack: ExitStack, threads: int | None, device: str) -> dict[str, Refiner]:
     """The refiner of each setting."""
     weights = {"network": chosen.weights}
+    if chosen.correspondence == "truth":
+        return {
+            name: stack.enter_context(TrueRefiner(options.prior, threads=threads, device=device))
+            for name, options in chosen.settings().items()
+        }
     return {
         name: stack.enter_context(
             Refiner(options, weights=weights.get(options.correspondence, ""), threads=threads, device=device)
@@ -479,6 +495,8 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
         "nbf": "From Neural Body Fitting's network",
         "noise": "From the truth with an estimator's errors",
     }.get(base, f"From the truth with {base.removeprefix('truth+')} rad at every joint")
+    if any(name.startswith("truth ") for name in clips):
+        verdict += " True displacements are an upper bound; all of their refinement is kept."
     text = f"{len(before.mpjpe)} people in frames of {len(clips['before'])} clips; intervals are over clips. {verdict}"
     return Table(f"refine-{base}", title, columns, rows, (0, 1, 1, 1, 2, 1, 1, 0, 0), (text,))
 
