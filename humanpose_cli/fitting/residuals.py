@@ -73,11 +73,17 @@ def robust_scale(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor
 
 
 def projection_rows(
-    points: Tensor, jacobian: Tensor, camera: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], robust: float
+    points: Tensor,
+    jacobian: Tensor,
+    camera: tuple[Tensor, Tensor],
+    target: tuple[Tensor, Tensor],
+    robust: float | Tensor,
+    counts: Tensor | None = None,
 ) -> Rows:
     """Reprojection of points (N, L, 3) with Jacobian (N, 3, L, P).
 
     camera  focal (N,), principal_point (N, 2); target  pixels (N, L, 2), weights (N, L) = 1 / σ in pixels
+    counts  (N, L) how many independent points each stands for; None: 1
     """
     (focal, centre), (pixels, weights) = camera, target
     depth = points[..., 2].clamp_min(0.05)
@@ -85,6 +91,8 @@ def projection_rows(
     scale = focal[:, None] * weights
     error = (uv - (pixels - centre[:, None]) / focal[:, None, None]) * scale[..., None]
     rho, factor = robust_scale(error.square().sum(-1), robust)
+    if counts is not None:
+        rho, factor = rho * counts, factor * counts.sqrt()
     scale = (scale * factor / depth)[:, None, :, None]
     J = (jacobian[:, :2] - uv.mT[..., None] * jacobian[:, 2:]).mul_(scale)
     return Rows((error * factor[..., None]).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))

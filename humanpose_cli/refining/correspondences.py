@@ -1,4 +1,4 @@
-"""Where the rendered body's pixels really lie in the photograph: 2-D displacements with confidence.
+"""Where the rendered body's pixels really lie in the photograph: 2-D displacements with their noise.
 
 `Correspondence` is what those that compare images have in common. `FlowCorrespondence` compares the textured rendering
 with the photograph by dense optical flow, `NetworkCorrespondence` by a trained network. The displacements of pixels
@@ -33,12 +33,13 @@ Array = NDArray[Any]
 class Displacements(NamedTuple):
     """Of N crops of S pixels a side.
 
-    pixels      (N, 2, S, S) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
-    confidence  (N, 1, S, S) 0…1, zero off the body
+    pixels  (N, 2, S, S) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
+    noise   (N, 1, S, S) pixels of the crop: standard deviation of the error along each axis; infinite where nothing is
+            known, and off the body
     """
 
     pixels: Tensor
-    confidence: Tensor
+    noise: Tensor
 
 
 class Correspondence(Protocol):
@@ -48,12 +49,14 @@ class Correspondence(Protocol):
         """Displacements of N renderings; photos (N, 3, S, S) float32, 0…1."""
 
 
-_DEVIATION = 0.01732  # of the crop's side: standard deviation that the network claims at which a pixel is half trusted
 _BACK = 1.0  # pixels: forward and backward flow that differ by this are half trusted
 _COLOUR = 0.1  # difference of colours 0…1 at which a match is half trusted
 _GRADIENT = 0.02  # change of brightness a pixel from which a point can be told from its neighbours
 _CLEARED = 0.05  # of the crop's side: how far around the drawn body the person is taken out of the photograph
 _REACH = 0.08  # of the crop's side: longer displacements are not believed
+_FLOW_NOISE = 0.0055  # of the crop's side: noise of a short displacement of full confidence
+_MIN_CONFIDENCE = 0.05  # confidence below which nothing is known
+_FLOW_SHARE = 0.55  # of a displacement's length that is noise
 
 
 class FlowCorrespondence:
@@ -61,7 +64,7 @@ class FlowCorrespondence:
 
     The rendering is laid over the photograph itself, so that what lies around the person pulls nowhere. A pixel is
     trusted where its texture is known, where the flow back returns to it, where the colours agree, and where there is
-    something to see.
+    something to see; its noise is that of flow on rendered people, by this confidence and the displacement's length.
     """
 
     def __init__(self) -> None:
@@ -72,7 +75,9 @@ class FlowCorrespondence:
         crops = zip(*(values.cpu().numpy() for values in maps), strict=True)
         flows, confidences = zip(*(self._one(*crop) for crop in crops), strict=True)
         flow, confidence = torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(confidences))
-        return Displacements(flow, confidence * rendering.mask.cpu())
+        confidence = torch.where(confidence > _MIN_CONFIDENCE, confidence, 0.0) * rendering.mask.cpu()
+        short = (_FLOW_NOISE * photos.shape[-1]) ** 2 / confidence.sqrt()
+        return Displacements(flow, (short + _FLOW_SHARE**2 * flow.square().sum(1, keepdim=True)).sqrt())
 
     def _one(self, rgb: Array, textured: Array, photo: Array) -> tuple[Array, Array]:
         rendered = rgb * textured + _without_person(photo, textured[0]) * (1 - textured)
@@ -94,15 +99,15 @@ class FlowCorrespondence:
 
 
 class NetworkCorrespondence:
-    """The displacement network (`models.refiner`): a pixel is trusted as far as the network claims to know it."""
+    """The displacement network (`models.refiner`), with the noise that it claims."""
 
     def __init__(self, network: DisplacementPredictor) -> None:
         self._network = network
 
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
-        pixels, deviation = self._network(rendering, photos)
-        half = _DEVIATION * photos.shape[-1]
-        return Displacements(pixels, rendering.mask.cpu() / (1 + (deviation / half).square()))
+        pixels, scale = self._network(rendering, photos)
+        # The density exp(−|e| / b) / (2π b²) in the plane has the variance 3 b² along each axis.
+        return Displacements(pixels, torch.where(rendering.mask.cpu() > 0, 3**0.5 * scale, torch.inf))
 
 
 def _without_person(photo: Array, drawn: Array) -> Array:
@@ -153,6 +158,16 @@ def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> C
     return ChartedPoints(surface_charts(body, charts), SurfacePointFile(densepose).points)
 
 
+class PointDisplacements(NamedTuple):
+    """Of K surface points in N crops: pixels (N, K, 2) and noise (N, K) along each axis, in pixels of the crop, and
+    area (N, K), how many pixels they are known from: zero for a point that is not visible.
+    """
+
+    pixels: Tensor
+    noise: Tensor
+    area: Tensor
+
+
 class SurfacePoints:
     """Points spread evenly over a body's surface, which stand for the vertices around them.
 
@@ -181,24 +196,28 @@ class SurfacePoints:
         """Number of points."""
         return len(self.rows)
 
-    def displacements(self, rendering: BodyRendering, moved: Displacements) -> tuple[Tensor, Tensor]:
-        """Mean displacements (N, K, 2), pixels of the crop, and summed confidence (N, K) of the visible points.
+    def displacements(self, rendering: BodyRendering, moved: Displacements) -> PointDisplacements:
+        """Displacements of the visible points.
 
-        A pixel gives each corner of its face a share of its displacement, by its barycentric weight and confidence;
-        what the vertices of a group were given is summed.
+        A pixel gives each corner of its face a share of its displacement, by its barycentric weight and precision; what
+        the vertices of a group were given is averaged. The errors of a point's pixels are alike: its noise is their
+        mean, by precision.
         """
         count = len(rendering)
         pixels = torch.zeros(count, len(self), 2, dtype=torch.float64)
-        confidence = torch.zeros(count, len(self), dtype=torch.float64)
+        precision = torch.zeros(count, len(self), dtype=torch.float64)
+        area = torch.zeros_like(precision)
         for row in range(count):
-            shown = (moved.confidence[row, 0] > 0) & (rendering.faces[row].cpu() >= 0)
-            corners = self.group[self.faces[rendering.faces[row].cpu()[shown].long()]]
-            share = rendering.barycentrics[row].cpu()[shown] * moved.confidence[row, 0][shown][:, None]
-            flow = moved.pixels[row][:, shown].T
-            confidence[row].index_add_(0, corners.flatten(), share.flatten().double())
-            weighted = share[..., None] * flow[:, None]
-            pixels[row].index_add_(0, corners.flatten(), weighted.flatten(0, 1).double())
-        return pixels / confidence.clamp_min(1e-9)[..., None], confidence
+            shown = moved.noise[row, 0].isfinite() & (rendering.faces[row].cpu() >= 0)
+            corners = self.group[self.faces[rendering.faces[row].cpu()[shown].long()]].flatten()
+            share = rendering.barycentrics[row].cpu()[shown].double()
+            weighted = share / moved.noise[row, 0][shown, None].double().square()
+            area[row].index_add_(0, corners, share.flatten())
+            precision[row].index_add_(0, corners, weighted.flatten())
+            flow = weighted[..., None] * moved.pixels[row][:, shown].T[:, None]
+            pixels[row].index_add_(0, corners, flow.flatten(0, 1))
+        floor = precision.clamp_min(1e-12)
+        return PointDisplacements(pixels / floor[..., None], (area / floor).sqrt(), area)
 
     def means(self, vertices: Array, shifts: Array) -> tuple[Array, Array]:
         """Mean (K, 2) of the shifts (M, 2) of some vertices (M,) about each point, and which points have any (K,)."""

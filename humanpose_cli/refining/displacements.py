@@ -43,6 +43,7 @@ _TILE, _GAP, _HEADING, _WHEEL = 264, 4, 26, 84  # pixels
 _PART = 0.84  # of a crop's side, about its centre, that a tile shows
 _GROUND, _OFF = (236, 238, 240), (150, 153, 158)  # colours behind tiles, and of pixels without a displacement
 _SPACING, _LONGEST = 11, 26  # pixels of a tile between arrows, and of an arrow at the edge of the wheel
+_HALF = 0.03  # of the crop's side: noise of a displacement that is half trusted
 _SHOWN = 0.1  # confidence from which a displacement is drawn as an arrow, and counts for the scale
 _COLUMNS = ("photograph", "fit, textured", "displacements", "as arrows", "refined", "from the side")
 _FIT, _REFINED = 1, 0  # tracks whose colours the two bodies have from the side, as on the page
@@ -112,9 +113,14 @@ def _field(fit: Fit, row: int, view: PersonView, found: Displacements, mask: Ten
         int(fit.frame_index[row]),
         view.crop.affine.inverse().matrix,
         found.pixels[i].numpy() * drawn,
-        found.confidence[i, 0].numpy() * drawn,
+        _confidence(found.noise[i, 0]).numpy() * drawn,
         drawn,
     )
+
+
+def _confidence(noise: Tensor) -> Tensor:
+    """(S, S) 0…1 of noise in pixels: 1/2 where it is `_HALF` of the crop's side."""
+    return 1 / (1 + (noise / (_HALF * noise.shape[-1])).square())
 
 
 def _sheets(

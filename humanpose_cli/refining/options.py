@@ -16,19 +16,41 @@ CorrespondenceKind = Literal["auto", "network", "flow", "keypoints", "densepose"
 class AlignmentWeights(Options):
     """Noise levels of refinement's terms."""
 
-    pixel_noise: float = option(6.0, "Noise of a displacement of full confidence.", unit="pixels of a crop of 256")
-    keypoint_noise: float = option(1.2, "Noise of a keypoint of full confidence.", unit="pixels of a crop of 256")
-    robust_2d: float = option(3.0, "A displacement of this size counts half as outlier.", unit="noise levels")
-    rotation_noise: float = option(
-        0.4, "Difference of a joint's rotation from the fit's, where `hold_share` is 1.", unit="radians"
+    surface_noise: float = option(
+        1.6, "Factor on the noise of displacements: the errors of neighbouring parts are alike, too.", above=0
     )
-    depth_noise: float = option(0.05, "Difference of a joint's depth about the pelvis from the fit's.", unit="metres")
-    root_noise: float = option(0.01, "Difference of the pelvis' depth from the fit's, as a share of the depth.")
+    surface_correlation: float = option(
+        0.85, "Correlation of the errors of displacements on one part of the body.", minimum=0, maximum=1
+    )
+    densepose_noise: float = option(
+        4.0, "Noise of a pixel's vertex in DensePose's output.", unit="pixels of a crop of 256", above=0
+    )
+    keypoint_noise: float = option(
+        1.2, "Noise of a keypoint of full confidence.", unit="pixels of a crop of 256", above=0
+    )
+    landmark_noise: float = option(
+        3.5,
+        "Distance of a true body's landmarks from keypoints of full confidence, by which it is estimated how far off a "
+        "fit is.",
+        unit="pixels of a crop of 256",
+        above=0,
+    )
+    landmark_correlation: float = option(
+        0.7, "Correlation of these distances on one part of the body.", minimum=0, maximum=1
+    )
+    robust_2d: float = option(3.0, "A displacement of this size counts half as outlier.", unit="noise levels")
+    anchor_noise: float = option(1.0, "Factor on the fit's errors as `refining.anchor` expects them.", above=0)
+    depth_noise: float = option(
+        0.05, "Difference of a joint's depth about the pelvis from the fit's.", unit="metres", above=0
+    )
+    root_noise: float = option(
+        0.01, "Difference of the pelvis' depth from the fit's, as a share of the depth, of a usual fit.", above=0
+    )
     acceleration: float = option(20.0, "Standard deviation of the joints' acceleration.", unit="metres/second²")
     robust_acceleration: float = option(
         3.0, "An acceleration of this size is accepted half.", unit="standard deviations"
     )
-    shape_noise: float = option(0.6, "Difference of a shape component from the fit's, where `hold_share` is 1.")
+    shape_noise: float = option(0.6, "Difference of a shape component from the fit's, of a usual fit.", above=0)
     shape_evidence: int = option(10, "Frames of a track that count as independent evidence of shape, at most.")
     prior_strength: float = option(1.0, "Factor on the pose prior's energy.")
     limit_noise: float = option(0.05, "An angle this far beyond a joint's range costs one noise level.", unit="radians")

@@ -1,10 +1,10 @@
 """Refinement as a least-squares problem: bodies follow displaced surface points, held by what is known of them.
 
 For the rows (frames) of one track, with the fit that refinement starts from as anchor:
-    Σ ρ(|Π(x_k) − target_k| / σ_k)                     dense reprojection of surface points, Geman-McClure's ρ
+    Σ n_k ρ(|Π(x_k) − target_k| / σ_k)                 dense reprojection of surface points, Geman-McClure's ρ
     + pose prior and joint limits of each row
-    + |log(R₀ᵀ R)|² / σ_r² of every joint's relative rotation, and the joints' depths about the pelvis
-    + the pelvis' depth: pixels hardly determine it
+    + |log(R₀ᵀ R)|² / σ_j² of every joint's relative rotation, with each joint's own noise (`refining.anchor`)
+    + the joints' depths about the pelvis, and the pelvis' depth: pixels hardly determine it
     + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / (Δt² σ_a))      accelerations of the joints in neighbouring frames of a shot,
                                                         at the frames' own times
 The shape is one for all rows of a track: `common_shape` moves it before the poses are solved, while it is held. SMPLify
@@ -42,13 +42,10 @@ from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.refining.options import AlignmentWeights
 
-_MISFITS = (1.6, 2.1, 2.7, 3.5, 5.0, 12.0)
-_HOLDS = (1.0, 0.04, 0.055, 0.125, 0.25, 0.65)
-"""How far a fit's landmarks are from its keypoints (`anchor_misfit`), and the share of the holds' noise that counts."""
-_WITHOUT_PRIOR = 0.5  # factor on these shares but the first
-
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
 _WINDOW, _AHEAD = 48, 12  # rows of a track solved together, and rows behind them that only steady their end
+_WIDENED, _NARROWING = 2.0, 4.0  # multiple of the robust scale from which it is widened first, and by what it narrows
+_STEPS, _STEPS_WIDENED = 8, 4
 _ROOT = slice(3 * len(SMPL24), _POSE)
 
 
@@ -57,7 +54,9 @@ class AlignmentEvidence:
     """What N rows of one track, in the order of their frames, are pulled to; double.
 
     pixels (N, M, 2), weights (N, M) = 1 / σ in pixels of the frame; focal (N,), centre (N, 2)
+    counts (N, M) how many independent points each stands for: errors are alike all over a part of the body
     rotations (N, 24, 3, 3), joints (N, 24, 3), betas (N, S) of the fit that refinement starts from
+    rotation_noise (N, 24) radians, root_noise (N,) share of the depth, shape_noise (N,): σ of that fit's errors
     segment_scales (N, 24) of that fit, which stay
     triples (T, 3) int64 rows that follow each other directly, one frame apart, in one shot
     bend (T, 3) weights of a triple's values, whose sum is their acceleration, 1 / seconds²
@@ -65,11 +64,15 @@ class AlignmentEvidence:
 
     pixels: Tensor
     weights: Tensor
+    counts: Tensor
     focal: Tensor
     centre: Tensor
     rotations: Tensor
     joints: Tensor
     betas: Tensor
+    rotation_noise: Tensor
+    root_noise: Tensor
+    shape_noise: Tensor
     segment_scales: Tensor
     triples: Tensor
     bend: Tensor
@@ -112,44 +115,39 @@ def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
     return LandmarkRig(body, points, SMPL24.joint_names, free_columns=1)
 
 
-def anchor_misfit(rig: LandmarkRig, evidence: AlignmentEvidence) -> float:
-    """Median distance of the fit's landmarks from their keypoints, in noise levels; NaN without keypoints."""
-    points = slice(rig.landmark_count - len(BLAZEPOSE33), rig.landmark_count)
-    posed = rig.pose(evidence.rotations, evidence.joints[:, 0], evidence.betas, evidence.segment_scales)
-    landmarks = posed.points[:, points]
-    drawn = evidence.focal[:, None, None] * landmarks[..., :2] / landmarks[..., 2:] + evidence.centre[:, None]
-    weights = evidence.weights[:, points]
-    apart = (drawn - evidence.pixels[:, points]).norm(dim=-1) * weights
-    return float(apart[weights > 0].quantile(0.5)) if (weights > 0).any() else float("nan")
+def independent_counts(rig: LandmarkRig, points: slice, visible: Tensor, correlation: float) -> Tensor:
+    """How many independent points each of some of the rig's stands for, (N, K).
 
+    Errors that correlate by ρ all over a part make its n points worth n / (1 + (n − 1) ρ): Kish's design effect.
 
-def hold_share(misfit: float, *, prior: bool) -> float:
-    """How loosely a fit is held that is `misfit` (`anchor_misfit`) off its keypoints: a factor, 0…1, on rotation_noise
-    and shape_noise.
-
-    On rendered people the true bodies are 2.1 noise levels off the detector's keypoints (1.5 to 2.7 in eight of ten): a
-    fit as far off as that may be as good as the truth, and whatever it moves by would copy the keypoints' errors. What
-    lies above measures how wrong the fit is: the truth turned by 0.02, 0.05 and 0.08 rad at every joint is 2.7, 3.4 and
-    4.3 off, Neural Body Fitting's network 4.7. A fit that follows its keypoints more closely than the truth would was
-    made from them (real videos: 1.0 to 1.6); they pull it nowhere, and it is free to follow the pixels.
-
-    prior  whether the pose prior counts; without it only the hold keeps what no pixel shows, and is twice as tight for
-           fits that do not follow their keypoints
+    visible      (N, K) 0…1, how much of each is known
+    correlation  ρ of points on the same part, 0…1
     """
-    holds = _HOLDS if prior else (_HOLDS[0], *(_WITHOUT_PRIOR * share for share in _HOLDS[1:]))
-    return 1.0 if np.isnan(misfit) else float(np.interp(misfit, _MISFITS, holds))
+    parts = rig.weights[points].argmax(1)
+    of_part = visible.new_zeros(len(visible), rig.weights.shape[1]).index_add_(1, parts, visible)
+    return visible / (1 + (of_part[:, parts] - 1).clamp_min(0) * correlation)
 
 
 class AlignmentProblem:
     """The rows of one track; see the top of this file.
 
-    prior  what unusual poses cost; None: nothing. Joint limits always count
+    prior    what unusual poses cost; None: nothing. Joint limits always count
+    widened  factor on the robust scale of the surface points, not of the keypoints
     """
 
     def __init__(
-        self, rig: LandmarkRig, evidence: AlignmentEvidence, weights: AlignmentWeights, *, prior: JointPrior | None
+        self,
+        rig: LandmarkRig,
+        evidence: AlignmentEvidence,
+        weights: AlignmentWeights,
+        *,
+        prior: JointPrior | None,
+        widened: float = 1.0,
     ) -> None:
         self.rig, self.evidence, self.weights, self.prior = rig, evidence, weights, prior
+        self._surface = slice(0, rig.landmark_count - len(BLAZEPOSE33))
+        self._robust = torch.full((rig.landmark_count,), weights.robust_2d, dtype=torch.float64)
+        self._robust[self._surface] *= widened
 
     def rows(self, state: FitState) -> tuple[NormalEquations, Tensor, Tensor]:
         """Normal equations of every row alone over all parameters, and its joints with their Jacobian.
@@ -164,15 +162,12 @@ class AlignmentProblem:
         points, joints = posed.points[:, :count], posed.points[:, count:]
         joint_J = J[:, :, count:]
         camera, target = (evidence.focal, evidence.centre), (evidence.pixels, evidence.weights)
-        terms = [
-            projection_rows(points, J[:, :, :count], camera, target, weights.robust_2d),
-            self._depths(joints, joint_J),
-        ]
-        equations = accumulate(terms)
+        dense = projection_rows(points, J[:, :, :count], camera, target, self._robust, evidence.counts)
+        equations = accumulate([dense, self._depths(joints, joint_J)])
         away = matrix_to_axis_angle(evidence.rotations.mT @ state.rotations)[:, 1:]  # the pelvis turns freely
-        add_diagonal(equations, away.flatten(1), torch.full_like(away.flatten(1), weights.rotation_noise), 3)
+        add_diagonal(equations, away.flatten(1), evidence.rotation_noise[:, 1:].repeat_interleave(3, 1), 3)
         nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
-        add_diagonal(equations, nearer, torch.full_like(nearer, weights.root_noise), _POSE - 1)
+        add_diagonal(equations, nearer, evidence.root_noise[:, None], _POSE - 1)
         add_pose_energy(
             equations,
             state.rotations,
@@ -194,7 +189,7 @@ class AlignmentProblem:
     def common_shape(self, state: FitState) -> Tensor:
         """Betas (S,) that suit all rows, about the fit's own: one Gauss-Newton step with the poses eliminated."""
         columns = slice(_POSE, _POSE + state.betas.shape[1])
-        sigma = torch.full_like(state.betas, self.weights.shape_noise)
+        sigma = self.evidence.shape_noise[:, None].expand_as(state.betas)
         parts = []
         for start in range(0, len(self.evidence), _WINDOW):
             stop = min(start + _WINDOW, len(self.evidence))
@@ -208,23 +203,46 @@ class AlignmentProblem:
         return self.evidence.betas[0] + shared[0]
 
     def solve_in_windows(self, state: FitState, progress: Progress = no_progress) -> FitState:
-        """`solve` with a common shape, some rows at a time: memory does not grow with the track."""
-        count = len(self.evidence)
+        """`solve` with a common shape, some rows at a time: memory does not grow with the track.
+
+        Displacements of little noise are outliers where the fit is far off. As in graduated non-convexity (Blake and
+        Zisserman 1987), the first steps take a robust scale at which nearly all of them count.
+        """
+        widened = self._longest_displacement(state) / self.weights.robust_2d
+        while widened > _WIDENED:
+            state = self._in_windows(state, widened, _STEPS_WIDENED, no_progress)
+            widened /= _NARROWING
         shape = self.common_shape(state).expand_as(state.betas)
-        state = FitState(state.rotations.clone(), state.root.clone(), shape.clone(), state.log_scale.clone())
+        state = FitState(state.rotations, state.root, shape, state.log_scale)
+        return self._in_windows(state, 1.0, _STEPS, progress)
+
+    def _longest_displacement(self, state: FitState) -> float:
+        """Distance from their targets that nine tenths of the surface points keep, noise levels."""
+        evidence, surface = self.evidence, self._surface
+        points = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales).points[:, surface]
+        drawn = evidence.focal[:, None, None] * points[..., :2] / points[..., 2:] + evidence.centre[:, None]
+        apart = (drawn - evidence.pixels[:, surface]).norm(dim=-1) * evidence.weights[:, surface]
+        apart = apart[evidence.counts[:, surface] > 0]
+        return float(np.quantile(apart.numpy(), 0.9)) if len(apart) else 0.0
+
+    def _in_windows(self, start_state: FitState, widened: float, iterations: int, progress: Progress) -> FitState:
+        """`solve` in windows."""
+        count = len(self.evidence)
+        state = FitState(*(values.clone() for values in start_state))
         for start in range(0, count, _WINDOW):
             # The two rows before are solved already and stay; those behind only steady the end.
             first, stop = max(start - 2, 0), min(start + _WINDOW + _AHEAD, count)
-            part = AlignmentProblem(self.rig, self.evidence.window(first, stop), self.weights, prior=self.prior)
+            evidence = self.evidence.window(first, stop)
+            part = AlignmentProblem(self.rig, evidence, self.weights, prior=self.prior, widened=widened)
             fixed = torch.arange(first, stop) < start
-            solved = part.solve(FitState(*(values[first:stop] for values in state)), fixed)
+            solved = part.solve(FitState(*(values[first:stop] for values in state)), fixed, iterations)
             last = min(start + _WINDOW, count)
             for values, found in zip(state, solved, strict=True):
                 values[start:last] = found[start - first : last - first]
             progress(last, count, "frames aligned")
         return state
 
-    def solve(self, state: FitState, fixed: Tensor, iterations: int = 8, tolerance: float = 1e-3) -> FitState:
+    def solve(self, state: FitState, fixed: Tensor, iterations: int = _STEPS, tolerance: float = 1e-3) -> FitState:
         """Levenberg-Marquardt over rotations and roots of all rows at once; rows `fixed` (N,) bool stay."""
         damping, growth = 1e-3, 2.0
         now = self._linearise(state, fixed)

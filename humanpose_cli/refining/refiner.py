@@ -47,6 +47,7 @@ from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
+from humanpose_cli.refining.anchor import AnchorNoise, Keypoints, anchor_noise
 from humanpose_cli.refining.correspondences import (
     Correspondence,
     Displacements,
@@ -57,20 +58,21 @@ from humanpose_cli.refining.correspondences import (
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.keypoints import detected_keypoints
-from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
+from humanpose_cli.refining.options import AlignmentWeights, CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
     alignment_rig,
-    anchor_misfit,
-    hold_share,
+    independent_counts,
 )
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
 TEXELS = 512  # of a person's texture, along each side
 _SHIPPED = "refiner"  # the displacement network's name among the package's weights
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
-_FULL = 12.0  # summed confidence of a surface point's pixels from which it counts fully
+_FULL = 12.0  # pixels that show a surface point from which it counts fully
+_ANCHOR_ROWS = 48  # of a track whose errors are estimated together
+_MEASURED = ("auto", "keypoints", "register", "nbf")  # methods whose errors `USUAL_ERRORS` are
 
 
 def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
@@ -86,7 +88,7 @@ OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView]
 are drawn (P, 1, S, S), frame by frame, in batches."""
 
 
-class _FramePeople(NamedTuple):
+class FramePeople(NamedTuple):
     """The people of a frame: their rows in the fit, surfaces (P, V, 3) and crops, and the frame's pixels."""
 
     rows: NDArray[np.integer]
@@ -95,11 +97,14 @@ class _FramePeople(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
-class _Pulls(NamedTuple):
-    """Targets of the alignment rig's points: pixels (N, M, 2) of the frame, weights (N, M) = 1 / σ."""
+class Pulls(NamedTuple):
+    """Targets of the alignment rig's points: pixels (N, M, 2) of the frame, weights (N, M) = 1 / σ, and how many
+    independent points each stands for, counts (N, M).
+    """
 
-    pixels: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    pixels: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.float64]
 
 
 class Alignment(NamedTuple):
@@ -248,6 +253,7 @@ class Refiner:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
         surface = SurfacePoints(body, self.options.points)
         rig = alignment_rig(body, surface.landmarks)
+        anchor = _anchor_noise(fit, rig, len(surface), self.options)
         moved = fit
         for number in range(1, self.options.rounds + 1):
             share = 0.5 / self.options.rounds
@@ -259,12 +265,13 @@ class Refiner:
             noise = self.options.weights.keypoint_noise if self.options.with_keypoints else np.inf
             pulls = _keypoint_pulls(fit, rig, len(surface), noise)
             if self._surface is not None:
-                _pull_to_vertices(moved, body, self._surface, surface, rig, pulls, self.options.weights.pixel_noise)
+                _pull_to_vertices(moved, body, self._surface, surface, rig, pulls, self.options.weights)
             if self._correspondence is not None:
                 people = self._people(moved, frames, body, reading, f"frames of round {number}")
                 keep = on_displacements if number == 1 else None
                 self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls, keep)
-            moved = self._solved(fit, moved, body, rig, pulls, part_of(progress, start + 0.6 * share, start + share))
+            solving = part_of(progress, start + 0.6 * share, start + share)
+            moved = self._solved(fit, moved, body, rig, pulls, anchor, solving)
         return Alignment(fit, moved, self._overlaps(fit, moved, frames, body, part_of(progress, 0.8, 1)))
 
     def _people(
@@ -275,7 +282,7 @@ class Refiner:
         progress: Progress,
         what: str,
         wanted: NDArray[np.bool_] | None = None,
-    ) -> Iterator[_FramePeople]:
+    ) -> Iterator[FramePeople]:
         """The frames with people, one after the other.
 
         wanted  (N,) rows; frames without any of them are left out
@@ -286,10 +293,10 @@ class Refiner:
                 if len(rows) and (wanted is None or wanted[rows].any()):
                     vertices = body_vertices(body, fit, rows)
                     views = person_views(pixels, vertices, body.faces, fit.camera(frame), self.options.size)
-                    yield _FramePeople(rows, vertices, views, pixels)
+                    yield FramePeople(rows, vertices, views, pixels)
                 progress(done, fit.frame_count, what)
 
-    def _masks(self, fit: Fit, people: _FramePeople) -> list[NDArray[np.float32] | None]:
+    def _masks(self, fit: Fit, people: FramePeople) -> list[NDArray[np.float32] | None]:
         """Each person's mask in their crop."""
         masks = masks_of_rows(fit, people.rows, people.pixels, self._pool)
         return [
@@ -300,18 +307,18 @@ class Refiner:
     def _pull_to_photographs(
         self,
         fit: Fit,
-        frames: Iterable[_FramePeople],
+        frames: Iterable[FramePeople],
         body: Body,
         surface: SurfacePoints,
         rig: LandmarkRig,
         textures: Mapping[int, NDArray[np.uint8]],
-        pulls: _Pulls,
+        pulls: Pulls,
         on_displacements: OnDisplacements | None = None,
     ) -> None:
         """Pulls surface points by the displacements between textured renderings and photographs, in place."""
         assert self._correspondence is not None
-        noise = self.options.weights.pixel_noise * self.options.size / 256
         points = slice(0, len(surface))
+        factor, correlation = self.options.weights.surface_noise, self.options.weights.surface_correlation
         for people in _batches(frames, self._batch_size):
             cameras = [view.camera for view in people.views]
             person_textures = [textures[int(fit.track_id[row])] for row in people.rows]
@@ -319,17 +326,28 @@ class Refiner:
             found = self._correspondence(rendering, photo_tensor(people.views))
             # Pixels that another person covers say nothing of this one.
             hidden = torch.from_numpy(np.stack([view.hidden for view in people.views]))
-            found = found._replace(confidence=found.confidence.masked_fill(hidden[:, None], 0))
+            found = found._replace(noise=found.noise.masked_fill(hidden[:, None], torch.inf))
             if on_displacements is not None:
                 on_displacements(people.rows, people.views, found, rendering.mask.cpu())
-            shift, confidence = surface.displacements(rendering, found)
-            drawn = _points(fit, people.rows, rig)[:, points]
+            shift, noise, area = surface.displacements(rendering, found)
+            counts = independent_counts(rig, points, (area / _FULL).clamp(max=1), correlation)
+            drawn = rig_points(fit, people.rows, rig)[:, points]
             for i, (row, view) in enumerate(zip(people.rows, people.views, strict=True)):
                 camera, scale = fit.camera(int(fit.frame_index[row])), view.crop.scale
                 pulls.pixels[row, points] = camera.project(drawn[i]) + shift[i] / scale
-                pulls.weights[row, points] = (confidence[i] / _FULL).clamp(max=1).sqrt() * scale / noise
+                pulls.weights[row, points] = torch.where(area[i] > 0, scale / (factor * noise[i]), 0.0)
+                pulls.counts[row, points] = counts[i]
 
-    def _solved(self, fit: Fit, start: Fit, body: Body, rig: LandmarkRig, pulls: _Pulls, progress: Progress) -> Fit:
+    def _solved(
+        self,
+        fit: Fit,
+        start: Fit,
+        body: Body,
+        rig: LandmarkRig,
+        pulls: Pulls,
+        anchor: AnchorNoise,
+        progress: Progress,
+    ) -> Fit:
         """Every track solved; `fit` is the anchor, `start` the solver's first state."""
         state, prior = _state(start), self._prior
         aligned = 0
@@ -338,12 +356,8 @@ class Refiner:
             report = part_of(progress, aligned / len(fit), (aligned + len(rows)) / len(fit))
             report(0, len(rows), "frames aligned")
             aligned += len(rows)
-            evidence, weights = _evidence(fit, rows, pulls), self.options.weights
-            hold = hold_share(anchor_misfit(rig, evidence), prior=prior is not None)
-            weights = replace(
-                weights, rotation_noise=hold * weights.rotation_noise, shape_noise=hold * weights.shape_noise
-            )
-            problem = AlignmentProblem(rig, evidence, weights, prior=prior)
+            evidence = _evidence(fit, rows, pulls, anchor)
+            problem = AlignmentProblem(rig, evidence, self.options.weights, prior=prior)
             with one_thread_each():
                 solved = problem.solve_in_windows(state.rows(rows), report)
             for values, found in zip(state, solved, strict=True):
@@ -403,13 +417,13 @@ class Refiner:
         self._pool.close()
 
 
-def _batches(frames: Iterable[_FramePeople], count: int) -> Iterator[_FramePeople]:
+def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]:
     """Frames joined until they hold `count` people or more; pixels are those of the last one."""
-    waiting: list[_FramePeople] = []
+    waiting: list[FramePeople] = []
 
-    def joined() -> _FramePeople:
+    def joined() -> FramePeople:
         rows, vertices = np.concatenate([f.rows for f in waiting]), torch.cat([f.vertices for f in waiting])
-        return _FramePeople(rows, vertices, [view for f in waiting for view in f.views], waiting[-1].pixels)
+        return FramePeople(rows, vertices, [view for f in waiting for view in f.views], waiting[-1].pixels)
 
     for people in frames:
         waiting.append(people)
@@ -436,25 +450,49 @@ def _state(fit: FitRecord) -> FitState:
     return FitState(rotations, root, betas, torch.zeros(len(fit), 1, dtype=torch.float64))
 
 
-def _points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
+def rig_points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
     """(R, M, 3) metres, camera axes, the rig's points of some rows."""
     state, scales = _state(fit.select(rows)), torch.from_numpy(fit.segment_scales[rows]).double()
     return rig.pose(state.rotations, state.root, state.betas, scales).points
 
 
-def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> _Pulls:
+def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pulls:
     """Pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the other points
     are not pulled.
 
     noise  in pixels of a crop of 256; infinite: no pull
     """
     count, points = len(fit), rig.landmark_count
-    pulls = _Pulls(np.zeros((count, points, 2), np.float32), np.zeros((count, points), np.float32))
+    pulls = Pulls(np.zeros((count, points, 2)), np.zeros((count, points)), np.zeros((count, points)))
     height = np.maximum(fit.boxes[:, 2:] - fit.boxes[:, :2], 1).max(1)
     sigma = noise * height / (BODY_FILL * 256)
     pulls.pixels[:, first:] = fit.keypoints2d[..., :2]
     pulls.weights[:, first:] = fit.keypoints2d[..., 2] / sigma[:, None]
+    pulls.counts[:, first:] = 1
     return pulls
+
+
+def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions) -> AnchorNoise:
+    """How far off the fit's rows may be, by its keypoints, if they count: the rig's landmarks from `first` on."""
+    weights, state = options.weights, _state(fit)
+    pulls = _keypoint_pulls(fit, rig, first, weights.landmark_noise if options.with_keypoints else np.inf)
+    detected = torch.from_numpy(pulls.weights[:, first:] > 0).double()
+    landmarks = slice(first, rig.landmark_count)
+    pulls.counts[:, landmarks] = independent_counts(rig, landmarks, detected, weights.landmark_correlation)
+    noise = AnchorNoise(*(torch.zeros(len(fit), *shape, dtype=torch.float64) for shape in ((len(SMPL24),), (), ())))
+    scales, frames = torch.from_numpy(fit.segment_scales).double(), fit.frame_index
+    measured = fit.options.get("method") in _MEASURED
+    for track in fit.tracks:
+        of_track = fit.rows_of(track)
+        for rows in np.split(of_track, range(_ANCHOR_ROWS, len(of_track), _ANCHOR_ROWS)):
+            target = (torch.from_numpy(values[rows, first:]) for values in pulls)
+            camera = (torch.from_numpy(values[frames[rows]]).double() for values in (fit.focal, fit.principal_point))
+            keypoints = Keypoints(*target, *camera)
+            found = anchor_noise(rig, state.rows(rows), scales[rows], keypoints, weights, measured=measured)
+            for values, one in zip(noise, found, strict=True):
+                values[rows] = one
+        noise.shape[of_track] = noise.shape[of_track].mean()
+    return noise
 
 
 def _pull_to_vertices(
@@ -463,12 +501,12 @@ def _pull_to_vertices(
     charted: SurfaceSource,
     surface: SurfacePoints,
     rig: LandmarkRig,
-    pulls: _Pulls,
-    noise: float,
+    pulls: Pulls,
+    weights: AlignmentWeights,
 ) -> None:
     """Pulls surface points by the shifts between the vertices around them and the pixels that show these, in place.
 
-    noise  in pixels of a crop of 256. A pixel belongs to the person in whose box it lies, of several to the one whose
+    A pixel belongs to the person in whose box it lies, of several to the one whose
     vertex is nearest for their size.
     """
     points = slice(0, len(surface))
@@ -483,15 +521,17 @@ def _pull_to_vertices(
         size = np.maximum(boxes[..., 2:] - boxes[..., :2], 1).max(-1)
         inside = ((pixels >= boxes[..., :2]) & (pixels <= boxes[..., 2:])).all(-1)
         nearest = np.where(inside, np.linalg.norm(shift, axis=-1) / size, np.inf).argmin(0)
-        drawn = camera.project(_points(fit, rows, rig)[:, points].numpy())
+        drawn = camera.project(rig_points(fit, rows, rig)[:, points].numpy())
         for i, row in enumerate(rows):
             of_person = inside[i] & (nearest == i)
             moved, found = surface.means(vertices[of_person], shift[i, of_person])
             pulls.pixels[row, points] = drawn[i] + moved
-            pulls.weights[row, points] = found * BODY_FILL * 256 / (noise * size[i])
+            pulls.weights[row, points] = found * BODY_FILL * 256 / (weights.densepose_noise * size[i])
+            shown = torch.from_numpy(found[None]).double()
+            pulls.counts[row, points] = independent_counts(rig, points, shown, weights.surface_correlation)[0]
 
 
-def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEvidence:
+def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: Pulls, noise: AnchorNoise) -> AlignmentEvidence:
     """The evidence of one track's rows."""
     frames = fit.frame_index[rows].astype(np.int64)
     # Triples of consecutive frames of one shot, whose accelerations count.
@@ -508,11 +548,15 @@ def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEv
     return AlignmentEvidence(
         pixels=tensor(pulls.pixels[rows]),
         weights=tensor(pulls.weights[rows]),
+        counts=tensor(pulls.counts[rows]),
         focal=tensor(fit.focal[frames]),
         centre=tensor(fit.principal_point[frames]),
         rotations=anchor.rotations,
         joints=tensor(fit.joints3d[rows]),
         betas=anchor.betas,
+        rotation_noise=noise.rotation[rows],
+        root_noise=noise.root[rows],
+        shape_noise=noise.shape[rows],
         segment_scales=tensor(fit.segment_scales[rows]),
         triples=triples,
         bend=bend,

@@ -36,7 +36,7 @@ def test_flow_finds_a_shift(body, vertices):
     here, there = drawn(body, vertices), drawn(body, vertices, shift)
     photos = torch.where(there.mask > 0, there.rgb, torch.tensor([0.4, 0.45, 0.5])[:, None, None])
     found = FlowCorrespondence()(here, photos)
-    trusted = found.confidence[0, 0] > 0.3
+    trusted = found.noise[0, 0] < 4
     assert trusted.sum() > 0.3 * here.mask.sum()
     error = (found.pixels[0, :, trusted].T - torch.tensor(shift)).norm(dim=1)
     assert error.median() < 0.5
@@ -44,16 +44,19 @@ def test_flow_finds_a_shift(body, vertices):
 
 
 @pytest.mark.slow
-def test_the_network_is_trusted_as_far_as_it_claims_to_know(body, vertices):
+def test_the_networks_noise_is_that_of_its_density(body, vertices):
+    """Errors drawn from the density that the network claims have the standard deviation along each axis."""
     here = drawn(body, vertices)
-    deviation = torch.full((1, 1, SIZE, SIZE), 1e-3)
-    deviation[..., : SIZE // 2, :] = 0.01732 * SIZE  # half trusted
-    claimed = DisplacementEstimate(torch.randn(1, 2, SIZE, SIZE), deviation)
+    noise = torch.full((1, 1, SIZE, SIZE), 2.0)
+    claimed = DisplacementEstimate(torch.randn(1, 2, SIZE, SIZE), noise)
     found = NetworkCorrespondence(lambda rendering, photos: claimed)(here, torch.zeros(1, 3, SIZE, SIZE))
     assert found.pixels is claimed.pixels
-    upper, lower = (found.confidence[..., half, :] for half in (slice(None, SIZE // 2), slice(SIZE // 2, None)))
-    torch.testing.assert_close(upper, 0.5 * here.mask[..., : SIZE // 2, :])
-    torch.testing.assert_close(lower, here.mask[..., SIZE // 2 :, :])
+    # |e| of the density exp(−|e| / b) / (2π b²) has Gamma's distribution of shape 2, its direction is uniform.
+    random = np.random.default_rng(0)
+    angle, length = random.uniform(0, 2 * np.pi, 100_000), random.gamma(2.0, 2.0, 100_000)
+    inside = here.mask > 0
+    assert found.noise[inside].mean() == pytest.approx((length * np.cos(angle)).std(), rel=0.02)
+    assert found.noise[~inside].isinf().all()
 
 
 def test_flow_trusts_nothing_where_the_photograph_shows_something_else(body, vertices):
@@ -61,8 +64,8 @@ def test_flow_trusts_nothing_where_the_photograph_shows_something_else(body, ver
     noise = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     found = FlowCorrespondence()(here, noise)
     same = FlowCorrespondence()(here, here.rgb)
-    assert found.confidence.sum() < 0.05 * same.confidence.sum()
-    assert not found.confidence[here.mask == 0].any()
+    assert (found.noise**-2).sum() < 0.05 * (same.noise**-2).sum()
+    assert found.noise[here.mask == 0].isinf().all()
 
 
 @pytest.mark.slow
@@ -71,20 +74,24 @@ def test_points_take_the_weighted_mean_of_the_pixels_of_their_vertices(body, ver
     random = torch.Generator().manual_seed(1)
     moved = Displacements(
         torch.randn(1, 2, SIZE, SIZE, generator=random),
-        torch.rand(1, 1, SIZE, SIZE, generator=random) * here.mask,
+        torch.where(here.mask > 0, 0.5 + torch.rand(1, 1, SIZE, SIZE, generator=random), torch.inf),
     )
-    pixels, confidence = points.displacements(here, moved)
-    expected, total = np.zeros((60, 2)), np.zeros(60)
+    pixels, noise, area = points.displacements(here, moved)
+    expected, total, shown = np.zeros((60, 2)), np.zeros(60), np.zeros(60)
     for y, x in torch.nonzero(here.faces[0] >= 0).tolist():
         for corner in range(3):
             vertex = int(body.faces[here.faces[0, y, x], corner])
-            weight = float(here.barycentrics[0, y, x, corner] * moved.confidence[0, 0, y, x])
+            share = float(here.barycentrics[0, y, x, corner])
+            weight = share / float(moved.noise[0, 0, y, x]) ** 2
+            shown[points.group[vertex]] += share
             expected[points.group[vertex]] += weight * moved.pixels[0, :, y, x].numpy()
             total[points.group[vertex]] += weight
-    np.testing.assert_allclose(confidence[0], total, atol=1e-4)
+    np.testing.assert_allclose(area[0], shown, atol=1e-4)
     np.testing.assert_allclose(pixels[0], expected / np.maximum(total, 1e-9)[:, None], atol=1e-4)
-    assert (confidence == 0).any()  # of the back
-    assert confidence.sum() == pytest.approx(float(moved.confidence.sum()), rel=1e-5)
+    visible = shown > 0.1
+    np.testing.assert_allclose(noise[0, visible], np.sqrt(shown / np.maximum(total, 1e-9))[visible], rtol=1e-4)
+    assert (area == 0).any()  # of the back
+    assert area.sum() == pytest.approx(float(here.mask.sum()), rel=1e-5)
 
 
 def test_points_lie_apart_and_every_vertex_belongs_to_the_nearest(body):
