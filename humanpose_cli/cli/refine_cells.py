@@ -19,7 +19,7 @@ _BASE = option(
 _CORRESPONDENCE = option(
     "--correspondence",
     "Only this correspondence. densepose needs --densepose, or a cache with surface points, as of rendered people. "
-    "Default: all that are at hand.",
+    "truth: true displacements, an upper bound. Default: all that are at hand, but truth.",
 )
 _KEYPOINTS = option(
     "--keypoints/--no-keypoints",
@@ -42,7 +42,9 @@ class RefineFlags:
     weights: Annotated[str | None, _WEIGHTS] = None
     base: Annotated[Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"] | None, _BASE] = None
     predictions: Annotated[Path | None, _BASE_FITS] = None
-    correspondence: Annotated[Literal["network", "flow", "densepose", "keypoints"] | None, _CORRESPONDENCE] = None
+    correspondence: Annotated[Literal["network", "flow", "densepose", "keypoints", "truth"] | None, _CORRESPONDENCE] = (
+        None
+    )
     keypoints: Annotated[bool | None, _KEYPOINTS] = None
     densepose: DensePose = None
     charts: DensePoseCharts = None

@@ -105,9 +105,8 @@ class NetworkCorrespondence:
         self._network = network
 
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
-        pixels, scale = self._network(rendering, photos)
-        # The density exp(−|e| / b) / (2π b²) in the plane has the variance 3 b² along each axis.
-        return Displacements(pixels, torch.where(rendering.mask.cpu() > 0, 3**0.5 * scale, torch.inf))
+        pixels, deviation = self._network(rendering, photos)
+        return Displacements(pixels, torch.where(rendering.mask.cpu() > 0, deviation, torch.inf))
 
 
 def _without_person(photo: Array, drawn: Array) -> Array:

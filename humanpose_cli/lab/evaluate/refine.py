@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -40,6 +40,7 @@ from humanpose_cli.lab.evaluate.refine_clips import (
 )
 from humanpose_cli.lab.evaluate.refine_pages import RefinementPages
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
+from humanpose_cli.lab.evaluate.true_displacements import TrueRefiner
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
@@ -154,6 +155,7 @@ def _acceleration_errors(clip: EvaluatedClip, found: MatchedRows, true: Floats, 
 class RefineSelection:
     """What is compared; None: everything that is at hand.
 
+    correspondence  "truth": true displacements of all visible points, an upper bound
     keypoints    whether they pull beside the correspondence
     prior        as of `RefineOptions`
     weights      of the displacement network; "": the shipped one
@@ -162,7 +164,7 @@ class RefineSelection:
     """
 
     base: Base | None = None
-    correspondence: CorrespondenceKind | None = None
+    correspondence: CorrespondenceKind | Literal["truth"] | None = None
     keypoints: bool | None = None
     prior: str | None = None
     weights: str = ""
@@ -179,7 +181,8 @@ class RefineSelection:
                 for prior in [self.prior] if self.prior else _PRIORS:
                     label = f"{kind} + keypoints" if with_keypoints and kind != "keypoints" else kind
                     name = f"{label} · prior {prior.partition(':')[0]}"
-                    found[name] = RefineOptions(kind, with_keypoints=with_keypoints, prior=prior)
+                    of_refiner: CorrespondenceKind = "flow" if kind == "truth" else kind
+                    found[name] = RefineOptions(of_refiner, with_keypoints=with_keypoints, prior=prior)
         return found
 
 
@@ -213,7 +216,7 @@ def evaluate_refinement(
             cells[base]["before"].append(measure_clip(people, clip, fit, people.body, found))
             shown = {"before": fit}
             for name, refiner in refiners.items():
-                refined = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body)
+                refined = _refined(refiner, people, clip, fit, found)
                 cells[base][name].append(measure_clip(people, clip, refined, people.body, found))
                 if refiner.options.prior == (chosen.prior or "pose") and refiner.options.with_keypoints:
                     shown[refiner.options.correspondence] = refined
@@ -222,6 +225,14 @@ def evaluate_refinement(
                 pages.add(base, clip.name, clip.images, shown, truth, people.body)
     report = refinement_report(cells, {**selection.facts(), "clips": len(clips), **facts})
     return replace(report, pages=pages.pages)
+
+
+def _refined(refiner: Refiner, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: MatchedRows) -> Fit:
+    frames = FitFrames.of(fit, clip.images)
+    if isinstance(refiner, TrueRefiner):
+        truth = disturbed_truth(people, clip, fit, found, "truth+0", 0)
+        return refiner.moved(fit, truth, found.fit, frames, people.body)
+    return refiner.refine(fit, frames, body=people.body)
 
 
 def made_refiners(
@@ -239,8 +250,11 @@ def made_refiners(
             if chosen.correspondence or chosen.densepose:
                 raise
             settings = {name: each for name, each in settings.items() if each.correspondence != "densepose"}
-    made = {}
+    made: dict[str, Refiner] = {}
     for name, options in settings.items():
+        if chosen.correspondence == "truth":
+            made[name] = stack.enter_context(TrueRefiner(options, threads=threads, device=device))
+            continue
         kind = options.correspondence
         weights = chosen.weights if kind == "network" else ""
         of_surface = surface if kind == "densepose" else None

@@ -179,7 +179,8 @@ def disturbed_truth(
     """
     people.require_one_model()
     random = np.random.default_rng((_SEED, seed))
-    bodies, made = people.bodies, fit
+    # No method of this program made it.
+    bodies, made = people.bodies, replace(fit, options={**fit.options, "method": base})
     for identity in np.unique(clip.identity[found.clip]):
         chosen = np.flatnonzero(clip.identity[found.clip] == identity)
         rows = clip.people[found.clip[chosen]]
