@@ -393,6 +393,8 @@ def refine(
     _check_training(session, trains=ablation == "inputs")
     if ablation != "acceptance":
         _refuse(session, "calibration", only="is for --ablation acceptance")
+    if ablation and refinements.correspondence == "truth":
+        raise UsageError("correspondence", "is an upper bound", got=f"truth with --ablation {ablation}", remedy="flow")
     files = refinements.files()
 
     def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
