@@ -47,12 +47,13 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DeformTraining,
     joints_in_image,
 )
+from humanpose_cli.lab.recipes.deform_and_learn.rounds import registration_evidence
 from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, LifterData
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import LAST, train
-from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
+from humanpose_cli.models.deform_and_learn.registration import register
 from humanpose_cli.models.lifter.depth import DepthLifter, DepthLifterOptions
 
 PEOPLE, STEPS, RENDERED = 6000, 4000, 54
@@ -86,19 +87,9 @@ def rendered_errors(folder: Path, lifter: DepthLifter) -> dict[str, float]:
     body = ScaledBody(plan.body)
     known = gather_evidence(plan.people, plan.body, plan.skeleton, plan.options.points, "labels", plan.seed)
     assert known.complete.all(), "joints that no image shows are known too"
-    keypoints, vertices = torch.from_numpy(known.keypoints), torch.from_numpy(known.vertices)
     with torch.no_grad():
-        lifted = lifter.lift(keypoints[..., :2])
-    rows, charted = body.vertices(vertices.clamp_min(0).long()), (vertices >= 0).float()
-    evidence = RegistrationEvidence(
-        body.landmarks(plan.skeleton.name),
-        keypoints[..., :2],
-        keypoints[..., 2],
-        torch.from_numpy(known.points),
-        rows,
-        charted,
-        lifted,
-    )
+        lifted = lifter.lift(torch.from_numpy(known.keypoints[..., :2]))
+    evidence = registration_evidence(body, plan.skeleton, known, lifted.numpy())
     joints = joints_in_image(body, register(body, evidence).pose, plan.skeleton)
     length = canonical_length(body, plan.skeleton)
     found = joint_errors(joints, true_joints(plan.people, plan.skeleton), plan.skeleton, length)

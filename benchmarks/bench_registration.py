@@ -41,10 +41,11 @@ from humanpose_cli.core.options import changed
 from humanpose_cli.engine.rasterising.op import rasterise
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
-from humanpose_cli.lab.recipes.deform_and_learn.evidence import FILL, CorrespondenceErrors
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import CorrespondenceErrors
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import joints_in_image
 from humanpose_cli.lab.synthetic.poses import PoseBank
+from humanpose_cli.models.deform_and_learn.inputs import FILL
 from humanpose_cli.models.deform_and_learn.registration import (
     Registration,
     RegistrationEvidence,
@@ -108,13 +109,18 @@ def with_lifter(known: Scene) -> RegistrationEvidence:
     pixels = known.body.points(known.pose, known.body.landmarks(BLAZEPOSE33.name))[..., :2] * FOCAL / DISTANCE
     sure = torch.ones(BODIES, len(BLAZEPOSE33))
     lifted = shipped_lifter()(pixels, sure, torch.full((BODIES,), FOCAL), torch.zeros(BODIES, 2), BLAZEPOSE33)
-    rows, own = SMPL24.indices(LIFTED_JOINTS), known.evidence
+    return of_lifted_joints(known.evidence, lifted.joints[..., 2] * known.pose.scale[:, None])
+
+
+def of_lifted_joints(evidence: RegistrationEvidence, depths: torch.Tensor) -> RegistrationEvidence:
+    """The evidence of the joints that the shipped lifter predicts, with its depths (N, J) of them."""
+    rows = SMPL24.indices(LIFTED_JOINTS)
     return replace(
-        own,
-        joints=own.joints[rows],
-        keypoints=own.keypoints[:, rows],
-        confidence=own.confidence[:, rows],
-        depths=lifted.joints[..., 2] * known.pose.scale[:, None],
+        evidence,
+        joints=evidence.joints[rows],
+        keypoints=evidence.keypoints[:, rows],
+        confidence=evidence.confidence[:, rows],
+        depths=depths,
     )
 
 
@@ -223,14 +229,7 @@ def with_depths(known: ShapedScene, quality: str, depths: str, lifter: DepthLift
             return replace(own, depths=lifter.lift(own.keypoints))
     sure, middle = torch.ones(known.landmarks.shape[:2]), torch.full((len(own), 2), SIDE / 2)
     lifted = shipped_lifter()(known.landmarks, sure, known.focal, middle, BLAZEPOSE33)
-    rows = SMPL24.indices(LIFTED_JOINTS)
-    return replace(
-        own,
-        joints=own.joints[rows],
-        keypoints=own.keypoints[:, rows],
-        confidence=own.confidence[:, rows],
-        depths=lifted.joints[..., 2] * known.scale[:, None],
-    )
+    return of_lifted_joints(own, lifted.joints[..., 2] * known.scale[:, None])
 
 
 def grid(known: ShapedScene, options: RegistrationOptions, lifter: DepthLifter | None) -> None:

@@ -152,15 +152,7 @@ H36M17 = _tree(
     ("right_wrist", "right_elbow"),
 )
 
-COCO17 = _tree(
-    "coco17",
-    ("nose", ""),
-    ("left_eye", "nose"),
-    ("right_eye", "nose"),
-    ("left_ear", "left_eye"),
-    ("right_ear", "right_eye"),
-    ("left_shoulder", "right_shoulder"),
-    ("right_shoulder", ""),
+_LIMBS = (
     ("left_elbow", "left_shoulder"),
     ("right_elbow", "right_shoulder"),
     ("left_wrist", "left_elbow"),
@@ -171,6 +163,18 @@ COCO17 = _tree(
     ("right_knee", "right_hip"),
     ("left_ankle", "left_knee"),
     ("right_ankle", "right_knee"),
+)
+
+COCO17 = _tree(
+    "coco17",
+    ("nose", ""),
+    ("left_eye", "nose"),
+    ("right_eye", "nose"),
+    ("left_ear", "left_eye"),
+    ("right_ear", "right_eye"),
+    ("left_shoulder", "right_shoulder"),
+    ("right_shoulder", ""),
+    *_LIMBS,
 )
 
 BLAZEPOSE33 = _tree(
@@ -211,19 +215,6 @@ BLAZEPOSE33 = _tree(
 )
 
 # Joints that people of single data sets are labelled with, in the image only, in the order of their owners.
-
-_LIMBS = (
-    ("left_elbow", "left_shoulder"),
-    ("right_elbow", "right_shoulder"),
-    ("left_wrist", "left_elbow"),
-    ("right_wrist", "right_elbow"),
-    ("left_hip", "left_shoulder"),
-    ("right_hip", "right_shoulder"),
-    ("left_knee", "left_hip"),
-    ("right_knee", "right_hip"),
-    ("left_ankle", "left_knee"),
-    ("right_ankle", "right_knee"),
-)
 
 CROWDPOSE14 = _tree(
     "crowdpose14", ("left_shoulder", "neck"), ("right_shoulder", "neck"), *_LIMBS, ("head_top", "neck"), ("neck", "")

@@ -179,3 +179,15 @@ def box_overlap(a: Array, b: Array) -> Array:
     shared = np.prod(np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None), axis=-1)
     areas = [np.prod(np.clip(box[..., 2:] - box[..., :2], 0, None), axis=-1) for box in (a, b)]
     return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
+
+
+def best_pairs(similarity: Array, least: float) -> list[tuple[int, int]]:
+    """Pairs (row, column) of a table (R, C) of positive values, the largest first, each row and column once, down to
+    the value `least`.
+    """
+    left, pairs = similarity.copy(), []
+    while left.size and left.max() >= least:
+        row, column = np.unravel_index(int(left.argmax()), left.shape)
+        pairs.append((int(row), int(column)))
+        left[row], left[:, column] = -1, -1
+    return pairs

@@ -47,10 +47,6 @@ _TIMELINE = (  # of pages with several frames
 _MOVED = 0.1  # of the refinement, from which a chart shows that it was kept
 
 
-TRUTH = "truth"
-"""What the page calls the true bodies."""
-
-
 @dataclass(frozen=True, eq=False)
 class Course:
     """One figure over the frames of a track: (R,) of each fit, NaN where unknown."""
@@ -125,7 +121,7 @@ def write_comparison_page(
     """
     first = next(iter(fits.values()))
     shown = [_Shown.of(name, fit, first, _COLOURS[i % len(_COLOURS)]) for i, (name, fit) in enumerate(fits.items())]
-    true = None if truth is None else _Shown.of(TRUTH, truth, first, _TRUE)
+    true = None if truth is None else _Shown.of("truth", truth, first, _TRUE)
     body = next((fit for fit in fits.values() if fit.model), first).body_model()
     chosen = _shown_frames(first)
     images = []

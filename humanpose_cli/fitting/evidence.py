@@ -31,8 +31,6 @@ from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_na
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import viewing_rotation
 
-_TRUSTED = 3.0  # noise levels of a landmark's distance at which it counts half
-_LANDMARK_NOISE = 0.03  # metres
 # Metres, for skeletons other than our detector's: annotators agree to about this (COCO's OKS constants, mean).
 _VISIBLE_NOISE, _HIDDEN_NOISE = 0.022, 0.08
 
@@ -109,6 +107,18 @@ def person_confidence(joints: Tensor) -> Tensor:
     """(N, 24) → (N,): mean over shoulders, elbows, wrists, hips, knees and ankles."""
     rows = [SMPL24.index(f"{side}_{name}") for name in _PERSON_JOINTS for side in ("left", "right")]
     return joints[:, rows].mean(-1)
+
+
+_TRUSTED = 3.0  # noise levels of a landmark's distance at which it counts half
+_LANDMARK_NOISE = 0.03  # metres
+
+
+def explained_confidence(confidence: Tensor, apart: Tensor, depth: Tensor, focal: Tensor) -> Tensor:
+    """(N, 24): the detector's confidence (N, 33) of `blazepose33`, as far as bodies explain the landmarks.
+
+    apart, depth, focal  as `landmark_agreement` takes them
+    """
+    return joint_confidence(BLAZEPOSE33, confidence.clamp(0, 1) * landmark_agreement(apart, depth, focal))
 
 
 def landmark_agreement(apart: Tensor, depth: Tensor, focal: Tensor) -> Tensor:

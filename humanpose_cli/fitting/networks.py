@@ -18,7 +18,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.evidence import joint_confidence, landmark_agreement, person_confidence
+from humanpose_cli.fitting.evidence import explained_confidence, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, FitMethod, NetworkOptions
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -218,6 +218,6 @@ def _explained(
         apart = (projected[row] - keypoints[:, :2]).norm(dim=-1)
         confident = keypoints[:, 2] > 0.5
         error[row] = apart[confident].median() if confident.any() else apart.median()
-        agreement = landmark_agreement(apart, landmarks[row, :, 2], camera.focal[row])
-        joint_scores[row] = joint_confidence(BLAZEPOSE33, (keypoints[:, 2].clamp(0, 1) * agreement)[None])[0]
+        depth = landmarks[row, :, 2]
+        joint_scores[row] = explained_confidence(keypoints[None, :, 2], apart, depth, camera.focal[row])[0]
     return error, joint_scores

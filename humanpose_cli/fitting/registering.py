@@ -22,7 +22,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.evidence import joint_confidence, landmark_agreement, person_confidence
+from humanpose_cli.fitting.evidence import explained_confidence, person_confidence
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
@@ -136,8 +136,7 @@ def _with_registered(
     error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])
     accepted = accepted & (error <= largest)
     focal, found = torch.from_numpy(fit.focal[fit.frame_index]), torch.from_numpy(fit.keypoints2d[..., 2])
-    agreement = landmark_agreement(torch.from_numpy(apart), placed.pelvis[:, 2:], focal[:, None])
-    confidence = joint_confidence(BLAZEPOSE33, found.clamp(0, 1) * agreement).float()
+    confidence = explained_confidence(found, torch.from_numpy(apart), placed.pelvis[:, 2:], focal[:, None]).float()
     changed |= {"joint_confidence": confidence.numpy(), "confidence": person_confidence(confidence).numpy()}
     changed["reprojection_error"] = error
     columns: dict[str, Any] = {name: getattr(fit, name).copy() for name in changed}

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.io.atomic import atomic_path, npy_member
 from humanpose_cli.io.npz_files import NpzArchive
 from humanpose_cli.io.value_limits import check_image_sizes
 
@@ -116,11 +116,9 @@ class DisplacementWriter:
             self._write(name, array)
 
     def _write(self, name: str, array: NDArray[Any]) -> None:
-        member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-        member.create_system, member.external_attr = 3, 0o644 << 16  # as `atomic.npz_bytes`
         buffer = io.BytesIO()
         np.lib.format.write_array(buffer, array, allow_pickle=False)
-        self._archive.writestr(member, buffer.getvalue(), zipfile.ZIP_DEFLATED, _LEVEL)
+        self._archive.writestr(npy_member(name), buffer.getvalue(), zipfile.ZIP_DEFLATED, _LEVEL)
 
 
 @contextmanager

@@ -105,11 +105,6 @@ class NpzArchive:
         self._packed = self.path.stat().st_size if data is None else len(data)
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The names of the arrays."""
-        return frozenset(self._members)
-
     def read(self, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """The arrays of `names` that it has, or all of them. InputError as `read_npz`."""
         wanted = {name: member for name, member in self._members.items() if names is None or name in names}

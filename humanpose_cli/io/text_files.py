@@ -33,10 +33,10 @@ def read_json(path: Path, *, remedy: str = "") -> Any:
 
 def read_json_object(path: Path, *, remedy: str = "") -> dict[str, Any]:
     """A JSON document that is an object."""
-    return json_object(path, read_json(path, remedy=remedy), remedy=remedy)
+    return json_object(path, read_json(path, remedy=remedy))
 
 
-def json_object(path: Path, document: Any, *, remedy: str = "") -> dict[str, Any]:
+def json_object(path: Path, document: Any) -> dict[str, Any]:
     """The document of a file, which must be an object: InputError else."""
     if not isinstance(document, dict):
         raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)

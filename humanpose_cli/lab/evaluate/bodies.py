@@ -21,7 +21,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import neutral_rotations, upright_heading
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.crop import Affine2D
+from humanpose_cli.core.crop import Affine2D, best_pairs
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import people_in_boxes
@@ -257,13 +257,7 @@ def matched(
     """
     if not len(true) or not len(predicted):
         return []
-    table = overlap_within(np.asarray(true)[:, None], np.asarray(predicted), size)
-    pairs = []
-    while table.max() >= _MIN_OVERLAP:
-        row, column = np.unravel_index(int(table.argmax()), table.shape)
-        pairs.append((int(row), int(column)))
-        table[row], table[:, column] = -1, -1
-    return pairs
+    return best_pairs(overlap_within(np.asarray(true)[:, None], np.asarray(predicted), size), _MIN_OVERLAP)
 
 
 Match = Literal["boxes", "tracks"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
 from humanpose_cli.lab.evaluate.protocols import DEFORM_AND_LEARN, agrees
 from humanpose_cli.lab.evaluate.report import (
+    FOUND_COLOUR,
     PANEL_SIDE,
+    TRUE_COLOUR,
     Image,
     Report,
     Table,
@@ -45,7 +48,6 @@ from humanpose_cli.networks.weights import find_weights, read_header
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_label, person_colour
 
 _CHUNK = 512  # people between two looks at whether to stop
-_TRUE_COLOUR, _FOUND_COLOUR = 2, 1  # as in other reports
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,12 @@ class EvaluatedJoints:
     def errors(self, pose: ScaledPose, people: JoinedPeople) -> JointErrors:
         """Of the people whose true joints are known, in metres."""
         found = self.body.points(pose, self.rows).double().numpy()
-        length = canonical_length(self.body, self.skeleton, self.rows)
-        return joint_errors(found, true_joints(people, self.skeleton), self.skeleton, length)
+        return joint_errors(found, true_joints(people, self.skeleton), self.skeleton, self.length)
+
+    @cached_property
+    def length(self) -> float:
+        """Of the canonical skeleton's bones together, metres."""
+        return canonical_length(self.body, self.skeleton, self.rows)
 
 
 def predict(
@@ -190,30 +196,26 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, pose: Scale
 
     True joints in the last are at the size at which they are compared, with the root on the found one.
     """
-    crop = person_crop(people.column("box")[number], PANEL_SIDE)
-    image = crop.image(people.example(number, (), mask=False).image)
+    person = people.taken(np.array([number]))
+    crop = person_crop(person.column("box")[0], PANEL_SIDE)
+    image = crop.image(person.example(0, (), mask=False).image)
     one = pose.rows(torch.tensor([number]))
-    front, side = mesh_views(joints.body, one, image, _FOUND_COLOUR)
+    front, side = mesh_views(joints.body, one, image, FOUND_COLOUR)
     found = in_image(joints.body.points(one, joints.rows), one)[0].numpy()
-    true = _at_size_of(joints, found, people, number)[:, [2, 1]]  # depth to the right
-    draw_keypoints(side, (true + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(_TRUE_COLOUR))
+    true = _at_size_of(joints, found, true_joints(person, joints.skeleton)[0])[:, [2, 1]]  # depth to the right
+    draw_keypoints(side, (true + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(TRUE_COLOUR))
     labelled = [np.ascontiguousarray(panel) for panel in (image, front, side)]
     for panel, name in zip(labelled, ("person", "found body", "from the side"), strict=True):
         draw_label(panel, name, (0, PANEL_SIDE))
     return np.concatenate(labelled, 1)
 
 
-def _at_size_of(
-    joints: EvaluatedJoints, found: NDArray[np.float32], people: JoinedPeople, number: int
-) -> NDArray[np.float64]:
+def _at_size_of(joints: EvaluatedJoints, found: NDArray[np.float32], true: NDArray[np.float64]) -> NDArray[np.float64]:
     """The true joints (J, 3) of a person in image units: scaled as the found ones (J, 3) are to the canonical skeleton,
     root on root.
     """
     skeleton = joints.skeleton
-    true = true_joints(people.taken(np.array([number])), skeleton)[0]
     first, second = np.array(skeleton.bones).T
-    scale = np.linalg.norm(found[first] - found[second], axis=1).sum() / canonical_length(
-        joints.body, skeleton, joints.rows
-    )
+    scale = np.linalg.norm(found[first] - found[second], axis=1).sum() / joints.length
     root = root_rows(skeleton)
     return np.asarray(scale * (true - true[root].mean(0)) + found[root].mean(0))

@@ -33,6 +33,7 @@ from humanpose_cli.core.conventions import (
     SMPL24,
     Skeleton,
 )
+from humanpose_cli.core.crop import best_pairs
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import Fitter
@@ -264,11 +265,8 @@ def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats
     joints = np.full((len(people), len(skeleton), 2), np.nan)
     if not len(people) or not len(found.scores):
         return joints
-    similarity = oks(found.joints, people, areas, boxes, skeleton)
-    while similarity.max() >= _MIN_OKS:
-        prediction, person = np.unravel_index(int(similarity.argmax()), similarity.shape)
+    for prediction, person in best_pairs(oks(found.joints, people, areas, boxes, skeleton), _MIN_OKS):
         joints[person] = found.joints[prediction]
-        similarity[prediction], similarity[:, person] = -1, -1
     return joints
 
 

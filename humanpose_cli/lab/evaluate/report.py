@@ -205,7 +205,7 @@ PANEL_SIDE = 224
 """Pixels of the squares that panels show side by side."""
 _BAR, _MARGIN = 22, 0.25  # pixels of titles, share of a person's size round them
 _EACH, _WORST = 3, 4  # people of a quartile, and of the worst
-_TRUE_COLOUR, _FOUND_COLOUR = 2, 1  # of bodies, as `person_colour` numbers them
+TRUE_COLOUR, FOUND_COLOUR = 2, 1  # of bodies, as `person_colour` numbers them
 PANELS = ("person", "true body (green)", "found body (orange)")
 """What the three images of `body_panel` show."""
 
@@ -249,9 +249,9 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
     drawn = [image]
     has_truth = people.rig[person] >= 0
     true_rig = people.rigs[people.rig[person]] if has_truth else body
-    drawings = ((true_rig, people.bodies, person, _TRUE_COLOUR), (body, predicted, index, _FOUND_COLOUR))
+    drawings = ((true_rig, people.bodies, person, TRUE_COLOUR), (body, predicted, index, FOUND_COLOUR))
     for rig, bodies, row, colour in drawings:
-        if colour == _TRUE_COLOUR and not has_truth:
+        if colour == TRUE_COLOUR and not has_truth:
             drawn.append(image)
             continue
         vertices = bodies.taken(slice(row, row + 1)).posed(rig).vertices

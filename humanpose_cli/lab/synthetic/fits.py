@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.crop import box_overlap
+from humanpose_cli.core.crop import best_pairs, box_overlap
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.inputs import Frame
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit
 
 Method = Literal["keypoints", "nbf"]
-_METHODS: tuple[Method, ...] = ("keypoints", "nbf")
+_METHODS: tuple[Method, ...] = get_args(Method)
 _MIN_OVERLAP = 0.3  # of the boxes of a person and of their fit, intersection over union
 
 
@@ -73,11 +73,10 @@ def _with_fits(people: Sequence[Person], fit: Fit, frame: int) -> list[Person]:
     """The people of a frame, each with the fit whose box is theirs; a fit belongs to one of them at most."""
     rows, fitted = fit.rows_for(frame), list(people)
     boxed = [number for number, person in enumerate(people) if person.box is not None]
-    if not boxed or not len(rows):
+    if not boxed:
         return fitted
-    table = box_overlap(np.stack([np.asarray(people[i].box) for i in boxed])[:, None], fit.boxes[rows])
-    while table.max() >= _MIN_OVERLAP:
-        person, column = np.unravel_index(int(table.argmax()), table.shape)
+    overlaps = box_overlap(np.stack([np.asarray(people[i].box) for i in boxed])[:, None], fit.boxes[rows])
+    for person, column in best_pairs(overlaps, _MIN_OVERLAP):
         row = rows[column]
         values: dict[str, Any] = {
             "fit_poses": fit.poses[row],
@@ -85,5 +84,4 @@ def _with_fits(people: Sequence[Person], fit: Fit, frame: int) -> list[Person]:
             "fit_trans": fit.trans[row],
         }
         fitted[boxed[person]] = replace(people[boxed[person]], **values)
-        table[person], table[:, column] = -1, -1
     return fitted

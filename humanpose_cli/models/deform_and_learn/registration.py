@@ -62,7 +62,9 @@ _TINY = 1e-8
 
 @dataclass(frozen=True)
 class RegistrationOptions(Options):
-    """Weights of equation 2, the paper's but for those of `paper`, and limits of what is accepted."""
+    """Weights of equation 2, the schedule, and limits of what is accepted. `paper` gives the paper's weights, not its
+    schedule: `stiff` 1 and `falling` 0.
+    """
 
     paper: bool = option(
         False, "The paper's term of correspondences: squared distances with the weight 1000; depths weigh 1."

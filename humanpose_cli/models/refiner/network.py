@@ -147,7 +147,7 @@ class _Encoder(ResNet):
         return torch.cat((fine, interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)), 1)
 
 
-def _compared(inputs: int, outputs: int) -> nn.Sequential:
+def compared_features(inputs: int, outputs: int) -> nn.Sequential:
     """Features whose products measure how alike two positions are: of mean zero, or all would be alike."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=False))
 
@@ -270,7 +270,7 @@ class DisplacementNetwork(nn.Module):
         state = options.state
         self.photo, self.rendering = _Encoder(3, options.width), _Encoder(len(options.inputs), options.width)
         features = self.photo.features
-        self.of_photo, self.of_rendering = (_compared(features, state) for _ in range(2))
+        self.of_photo, self.of_rendering = (compared_features(features, state) for _ in range(2))
         self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
         self.at_position = nn.Conv2d(features, _FETCHED, 1)
         self.first = nn.Conv2d(features, 2 * state, 3, padding=1)  # state and context

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from humanpose_cli.models.refiner.network import DisplacementMixture, DisplacementOptions, fetched
+from humanpose_cli.models.refiner.network import DisplacementMixture, DisplacementOptions, compared_features, fetched
 from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 
 _STRIDES = (16, 8, 4, 2)
@@ -32,11 +32,6 @@ class _Encoder(ResNet):
         return [stem, *self.stages(stem)][::-1]
 
 
-def _compared(inputs: int) -> nn.Sequential:
-    """Features whose products measure how alike two positions are: of mean zero, or all would be alike."""
-    return nn.Sequential(nn.Conv2d(inputs, _COMPARED, 1, bias=False), nn.BatchNorm2d(_COMPARED, affine=False))
-
-
 class _Level(nn.Module):
     """Corrects the displacements of the coarser level at one resolution.
 
@@ -48,7 +43,7 @@ class _Level(nn.Module):
         self.reach = reach
         compared = 0
         if reach:
-            self.of_photo, self.of_rendering = _compared(channels), _compared(channels)
+            self.of_photo, self.of_rendering = (compared_features(channels, _COMPARED) for _ in range(2))
             self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
             compared = (2 * reach + 1) ** 2
         inputs = 2 * channels + compared + (coarser + 3 if coarser else 0)

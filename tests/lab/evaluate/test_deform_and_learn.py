@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.deform_weights import deform_weights
 from helpers.painted_people import PaintedPeople
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 
@@ -24,9 +25,9 @@ from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, evaluat
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import DEFORM_AND_LEARN
 from humanpose_cli.lab.metrics.joints import JointRegressor
+from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
 from humanpose_cli.lab.recipes.people import JoinedPeople
-from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions
-from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressorOptions
 
 pytestmark = pytest.mark.slow
 
@@ -59,12 +60,8 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     """Weights that predict T poses, as if learned from SMPL's joints."""
-    model = BodyRegressor(BodyRegressorOptions(1, 4, inputs="landmarks"))
-    torch.nn.init.zeros_(model.head.weight)
     path = tmp_path_factory.mktemp("weights") / "t-pose.safetensors"
-    config = {**model.config, "skeleton": "smpl24", "body": "default", "round": 1}
-    write_weights(path, model.state_dict(), WeightsHeader(MODEL, config, {"steps": 1}))
-    return str(path)
+    return str(deform_weights(path, ScaledPose.t_pose(1), BodyRegressorOptions(1, 4, inputs="landmarks")))
 
 
 def evaluated(cache, network, **options):
@@ -155,7 +152,8 @@ def test_true_joints_are_drawn_at_the_size_of_the_comparison(cache):
     people = JoinedPeople.of(PeopleSelection(cache).labelled("box"))
     joints = EvaluatedJoints.of_landmarks(ScaledBody(default_body()), H36M17)
     found = 0.7 * joints.body.points(ScaledPose.t_pose(1), joints.rows)[0].numpy() + np.float32([0.1, -0.2, 0.0])
-    drawn = deform_and_learn._at_size_of(joints, found, people, 0)
+    true = true_joints(people, H36M17)
+    drawn = deform_and_learn._at_size_of(joints, found, true[0])
     np.testing.assert_allclose(drawn, found, atol=1e-5)
-    apart = deform_and_learn._at_size_of(joints, found, people, 3) - found
+    apart = deform_and_learn._at_size_of(joints, found, true[3]) - found
     assert apart[H36M17.index("left_wrist")] == pytest.approx([0, 0, -0.7 * 0.051], abs=1e-5)

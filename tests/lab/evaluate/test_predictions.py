@@ -26,11 +26,6 @@ from humanpose_cli.lab.evaluate.report import Report
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return clip_cache(tmp_path_factory.mktemp("clips") / "cache", clips=2)
-
-
-@pytest.fixture(scope="module")
 def frames() -> list[list[dict[str, np.ndarray]]]:
     """The clip's person as SAM 3D Body would say."""
     body, (poses, betas, trans) = default_body(), truth()

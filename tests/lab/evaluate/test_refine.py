@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.clip_people import FOCAL, FRAMES, clip_cache, fit_of, true_params
+from helpers.clip_people import FOCAL, FRAMES, fit_of, true_params
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.result import Fit
@@ -22,24 +22,9 @@ from humanpose_cli.lab.evaluate.refine import (
     evaluate_robustness,
     measure_clip,
 )
-from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, clips_of, match_people, with_bodies
+from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, match_people, with_bodies
 
 CPU = "cpu"
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return clip_cache(tmp_path_factory.mktemp("clips") / "cache", clips=2)
-
-
-@pytest.fixture(scope="module")
-def people(cache: Path) -> EvaluatedPeople:
-    return PeopleSelection(cache).people("joints")
-
-
-@pytest.fixture(scope="module")
-def clip(people: EvaluatedPeople) -> EvaluatedClip:
-    return next(clips_of(people))
 
 
 def test_the_truth_has_no_errors(people: EvaluatedPeople, clip: EvaluatedClip) -> None:

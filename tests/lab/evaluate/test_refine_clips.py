@@ -29,21 +29,6 @@ from humanpose_cli.lab.evaluate.refine_clips import (
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return clip_cache(tmp_path_factory.mktemp("clips") / "cache", clips=2)
-
-
-@pytest.fixture(scope="module")
-def people(cache: Path) -> EvaluatedPeople:
-    return PeopleSelection(cache).people("joints")
-
-
-@pytest.fixture(scope="module")
-def clip(people: EvaluatedPeople) -> EvaluatedClip:
-    return next(clips_of(people))
-
-
 def test_noise_is_of_the_matched_people_and_always_the_same(people: EvaluatedPeople, clip: EvaluatedClip) -> None:
     fit = fit_of(people)
     found = match_people(people, clip, fit)

@@ -24,7 +24,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import Example
 from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices
-from humanpose_cli.models.deform_and_learn.inputs import FILL
+from humanpose_cli.models.deform_and_learn.inputs import FILL, landmarks_in_crop
 
 Quality = Literal["labels", "degraded", "none"]
 """Of dense correspondences: unchanged from the cache, with the errors of a network that finds them, or unused."""
@@ -116,8 +116,8 @@ def gather_evidence(
     for number, identity in enumerate(people.seeds.tolist()):
         random = np.random.default_rng((seed, *identity))
         crop = person_crop(boxes[number], 2)  # two pixels a side: a pixel is a unit
-        flat_joints = labelled[number].astype(np.float32)
-        flat_joints[:, :2] = np.where(flat_joints[:, 2:] > 0, crop.points(flat_joints[:, :2]) - 1, 0)
+        flat_joints = landmarks_in_crop(labelled[number], crop)
+        flat_joints[flat_joints[:, 2] <= 0, :2] = 0
         keypoints.append(flat_joints)
         if not count:
             continue

@@ -50,6 +50,7 @@ ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"
 _BATCH = 64  # people that a trained network looks at together
 _GATHERED = 256  # people whose evidence is kept at once
 _POSITION_NOISE = 0.01  # image units by which keypoints err; without it few people would not define the distribution
+_REGISTERED = "registration.npz"  # of a round
 _EVIDENCE = 0.1  # fraction of the work that is done before the first round
 _FORMER: Mapping[str, Any] = {
     "lifter_batch": 64,
@@ -134,6 +135,27 @@ class _StopRequestedError(Exception):
 def _or_late(stop: Callable[[], bool], minutes: float) -> Callable[[], bool]:
     end = time.monotonic() + 60 * minutes
     return lambda: stop() or bool(minutes and time.monotonic() > end)
+
+
+def registration_evidence(
+    body: ScaledBody,
+    skeleton: Skeleton,
+    people: PeopleEvidence,
+    depths: NDArray[np.float32],
+    device: torch.device | str = "cpu",
+) -> RegistrationEvidence:
+    """What a body is registered to; depths (N, J) of the joints, in image units."""
+    flat, labelled = torch.from_numpy(people.keypoints).to(device).split((2, 1), -1)
+    vertices = torch.from_numpy(people.vertices).to(device)
+    return RegistrationEvidence(
+        body.landmarks(skeleton.name),
+        flat,
+        labelled[..., 0],
+        torch.from_numpy(people.points).to(device),
+        body.vertices(vertices.clamp_min(0).long()),
+        (vertices >= 0).float(),
+        torch.from_numpy(depths).to(device),
+    )
 
 
 class _Run:
@@ -221,8 +243,9 @@ class _Run:
         progress = part_of(self.progress, _EVIDENCE + share * (number - 1), _EVIDENCE + share * number)
         self.report = part_of(progress, 0, 0.2)
         depths, lifter = self._lifter()
-        start = self._start()
-        if start is not None and self.plan.options.handover == "blend":
+        blend = self.plan.options.handover == "blend"
+        start = self._start() if blend or not self._at(_REGISTERED).exists() else None
+        if blend and start is not None:
             depths = blended_depths(
                 depths, self.evidence.keypoints, joints_in_image(self.body, start, self.skeleton), self.skeleton
             )
@@ -297,7 +320,7 @@ class _Run:
         """Parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and the errors of all and
         of those accepted, by their curve.
         """
-        path = self._at("registration.npz")
+        path = self._at(_REGISTERED)
         arrays = self._in_parts(
             path,
             len(self.evidence),
@@ -320,18 +343,7 @@ class _Run:
         """Registrations of people by number, from the T pose where `start` is None: parameters (B, 105), accepted (B,)
         and the errors (B,) in image units.
         """
-        evidence = self.evidence.taken(rows)
-        flat, labelled = torch.from_numpy(evidence.keypoints).to(self.device).split((2, 1), -1)
-        vertices = torch.from_numpy(evidence.vertices).to(self.device)
-        observed = RegistrationEvidence(
-            self.body.landmarks(self.skeleton.name),
-            flat,
-            labelled[..., 0],
-            torch.from_numpy(evidence.points).to(self.device),
-            self.body.vertices(vertices.clamp_min(0).long()),
-            (vertices >= 0).float(),
-            torch.from_numpy(depths).to(self.device),
-        )
+        observed = registration_evidence(self.body, self.skeleton, self.evidence.taken(rows), depths, self.device)
         begin = (
             None
             if start is None
