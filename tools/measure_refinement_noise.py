@@ -31,7 +31,7 @@ from humanpose_cli.body.joint_angles import joint_class
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.refine_clips import InitialFits, disturbed_truth
+from humanpose_cli.lab.evaluate.refine_clips import InitialFits, true_fit
 from humanpose_cli.refining.correspondences import SurfacePoints
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import RefineOptions
@@ -81,7 +81,7 @@ class Measured:
 
     def add(self, clip: Any, base: str, fit: Any, found: Any) -> None:
         """One initial fit of a clip."""
-        truth = disturbed_truth(self.people, clip, fit, found, "truth+0", 0)
+        truth = true_fit(self.people, clip, fit, found)
         if base == "keypoints":
             self._keypoints(fit, truth, found.fit)
         if base in ("keypoints", "nbf"):

@@ -41,8 +41,9 @@ def prior_file(spec: str) -> Path | None:
     """The file of a pose prior: of 'gmm:FILE' its own, of 'vposer:FILE' the checkpoint, also in VPoser's folder, of
     several the one of the last epoch; None where a prior needs none.
 
-    UnavailableError when it is missing, InputError for a folder without a checkpoint.
+    UsageError as `check_prior`, UnavailableError when it is missing, InputError for a folder without a checkpoint.
     """
+    check_prior(spec)
     kind, _, name = spec.partition(":")
     path = Path(name)
     if not name:

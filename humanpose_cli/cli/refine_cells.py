@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from humanpose_cli.body.model_files import check_prior, prior_file
+from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.cli.options import DensePose, DensePoseCharts, option
 from humanpose_cli.fitting.options import check_charts
 
@@ -53,7 +53,5 @@ class RefineFlags:
     def files(self) -> list[Path]:
         """What is read beside the weights. Errors for priors and charts as in hpc refine."""
         check_charts(self.densepose, self.charts)
-        if self.prior is not None:
-            check_prior(self.prior)
-        prior = prior_file(self.prior) if self.prior else None
+        prior = prior_file(self.prior) if self.prior is not None else None
         return [path for path in (self.predictions, self.densepose, self.charts, prior) if path is not None]

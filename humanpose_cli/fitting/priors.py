@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from humanpose_cli.body.mixture_prior import read_mixture_prior
-from humanpose_cli.body.model_files import check_prior, prior_file
+from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.body.pose_prior import JointPrior, pose_prior
 from humanpose_cli.models.vposer.prior import read_vposer
 
@@ -15,7 +15,6 @@ def load_prior(name: str) -> JointPrior | None:
 
     UsageError for another name, UnavailableError for a missing file, InputError for one that is no such prior.
     """
-    check_prior(name)
     path = prior_file(name)
     if path is None:
         return default_prior() if name == "pose" else None

@@ -55,7 +55,8 @@ class DisplacementField:
     track, frame   number of the person, row of the frames
     crop_to_image  (2, 3) from pixels of the crop to pixels of the image: A in the first two columns, then b
     pixels         (2, S, S) float32 x, y, pixels of the crop: from where the body is drawn to where it is in the image
-    confidence     (S, S) float32 0…1, zero where the body is not drawn or another person is in front
+    confidence     (S, S) float32 0…1, ½ where the noise is 3 % of S; zero where nothing is known, the body is not drawn
+                   or another person is in front
     mask           (S, S) bool, where the body is drawn
     """
 

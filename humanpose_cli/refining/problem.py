@@ -23,6 +23,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
 from humanpose_cli.body.pose_prior import JointPrior
+from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
@@ -194,7 +195,7 @@ class AlignmentProblem:
         for start in range(0, len(self.evidence), _WINDOW):
             stop = min(start + _WINDOW, len(self.evidence))
             part = AlignmentProblem(self.rig, self.evidence.window(start, stop), self.weights, prior=self.prior)
-            equations, _, _ = part.rows(FitState(*(values[start:stop] for values in state)))
+            equations, _, _ = part.rows(state.rows(slice(start, stop)))
             away = (state.betas - self.evidence.betas)[start:stop]
             add_diagonal(equations, away, sigma[start:stop], _POSE)
             parts.append(shape_evidence(equations, away, sigma[start:stop], columns))
@@ -213,17 +214,21 @@ class AlignmentProblem:
             state = self._in_windows(state, widened, _STEPS_WIDENED, no_progress)
             widened /= _NARROWING
         shape = self.common_shape(state).expand_as(state.betas)
-        state = FitState(state.rotations, state.root, shape, state.log_scale)
+        state = state._replace(betas=shape)
         return self._in_windows(state, 1.0, _STEPS, progress)
 
     def _longest_displacement(self, state: FitState) -> float:
         """Distance from their targets that nine tenths of the surface points keep, noise levels."""
-        evidence, surface = self.evidence, self._surface
-        points = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales).points[:, surface]
-        drawn = evidence.focal[:, None, None] * points[..., :2] / points[..., 2:] + evidence.centre[:, None]
-        apart = (drawn - evidence.pixels[:, surface]).norm(dim=-1) * evidence.weights[:, surface]
-        apart = apart[evidence.counts[:, surface] > 0]
-        return float(np.quantile(apart.numpy(), 0.9)) if len(apart) else 0.0
+        found = []
+        for start in range(0, len(self.evidence), _WINDOW):
+            evidence = self.evidence.window(start, start + _WINDOW)
+            some = state.rows(slice(start, start + _WINDOW))
+            posed = self.rig.pose(some.rotations, some.root, some.betas, evidence.segment_scales)
+            drawn = project(posed.points[:, self._surface], evidence.focal, evidence.centre)
+            apart = (drawn - evidence.pixels[:, self._surface]).norm(dim=-1) * evidence.weights[:, self._surface]
+            found.append(apart[evidence.counts[:, self._surface] > 0])
+        distances = torch.cat(found)
+        return float(np.quantile(distances.numpy(), 0.9)) if len(distances) else 0.0
 
     def _in_windows(self, start_state: FitState, widened: float, iterations: int, progress: Progress) -> FitState:
         """`solve` in windows."""
@@ -235,7 +240,7 @@ class AlignmentProblem:
             evidence = self.evidence.window(first, stop)
             part = AlignmentProblem(self.rig, evidence, self.weights, prior=self.prior, widened=widened)
             fixed = torch.arange(first, stop) < start
-            solved = part.solve(FitState(*(values[first:stop] for values in state)), fixed, iterations)
+            solved = part.solve(state.rows(slice(first, stop)), fixed, iterations)
             last = min(start + _WINDOW, count)
             for values, found in zip(state, solved, strict=True):
                 values[start:last] = found[start - first : last - first]

@@ -72,7 +72,7 @@ _SHIPPED = "refiner"  # the displacement network's name among the package's weig
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
 _FULL = 12.0  # pixels that show a surface point from which it counts fully
 _ANCHOR_ROWS = 48  # of a track whose errors are estimated together
-_MEASURED = ("auto", "keypoints", "register", "nbf")  # methods whose errors `USUAL_ERRORS` are
+_MEASURED = ("auto", "keypoints", "register", "nbf")  # methods whose errors are at least `USUAL_ERRORS`
 
 
 def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
@@ -156,7 +156,7 @@ class Refiner:
         if weights and kind != "network":
             raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
         self.options = replace(options, correspondence=kind)
-        self._prior = load_prior(options.prior)
+        self._prior, self._prior_identity = load_prior(options.prior), prior_identity(options.prior)
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
         self._precision: Precision = "full"
@@ -176,7 +176,7 @@ class Refiner:
     def identity(self) -> dict[str, Any]:
         """What decides its results beside fit and frames, as JSON values."""
         network = {"network": self._weights} if self._weights else {}
-        return {**asdict(self.options), "prior": prior_identity(self.options.prior), **network}
+        return {**asdict(self.options), "prior": self._prior_identity, **network}
 
     @property
     def needs_textures(self) -> bool:
@@ -349,7 +349,7 @@ class Refiner:
         progress: Progress,
     ) -> Fit:
         """Every track solved; `fit` is the anchor, `start` the solver's first state."""
-        state, prior = _state(start), self._prior
+        state = _state(start)
         aligned = 0
         for track in fit.tracks:
             rows = fit.rows_of(track)
@@ -357,7 +357,7 @@ class Refiner:
             report(0, len(rows), "frames aligned")
             aligned += len(rows)
             evidence = _evidence(fit, rows, pulls, anchor)
-            problem = AlignmentProblem(rig, evidence, self.options.weights, prior=prior)
+            problem = AlignmentProblem(rig, evidence, self.options.weights, prior=self._prior)
             with one_thread_each():
                 solved = problem.solve_in_windows(state.rows(rows), report)
             for values, found in zip(state, solved, strict=True):

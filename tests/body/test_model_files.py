@@ -10,6 +10,8 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 def test_other_names_are_refused(spec):
     with pytest.raises(UsageError, match="prior: is not known, expected none, pose, gmm:FILE, vposer:FILE"):
         check_prior(spec)
+    with pytest.raises(UsageError, match="prior: is not known"):
+        prior_file(spec)
 
 
 def test_known_names_are_taken_and_need_no_file_yet():

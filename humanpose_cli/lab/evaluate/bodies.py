@@ -62,7 +62,7 @@ from humanpose_cli.lab.evaluate.report import (
     quartiles,
     worst_contact_sheet,
 )
-from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
+from humanpose_cli.lab.metrics.bodies import SHARES, Bodies, BodyErrors, class_f1, confusion, mean_of_visible
 from humanpose_cli.lab.metrics.joints import RootName
 from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
@@ -197,7 +197,7 @@ def measure_fits(
     missed = np.setdiff1d(np.arange(len(people)), rows)
     predicted, rigs = _stacked(bodies, body)
     stand_in = people.errors(_upright(people, missed, body), missed, body)
-    nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc", "pa_pck", "pa_auc")}
+    nothing = {name: np.zeros(len(missed)) for name in SHARES}
     found_points = _points(people, bodies)
     errors = people.errors(predicted, rows, rigs, found_points)
     moving: Mapping[str, Summary] = {}
@@ -373,7 +373,7 @@ def evaluate_fits(
             indices = people.people.indices[boxed.rows(row)]
             return [one._replace(person=int(person)) for one, person in zip(found, indices, strict=True)]
 
-        evaluated = measure_fits(people, fit, fitter.body, stop=stop, progress=progress)
+        evaluated = measure_fits(people, fit, fitter.body, protocol=protocol, stop=stop, progress=progress)
         facts = {**selection.facts(), "method": options.method, "detector": detections}
         if fitter.network_identity:
             facts["network"] = fitter.network_identity

@@ -17,17 +17,16 @@ from numpy.typing import NDArray
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, part_of
-from humanpose_cli.io.atomic import atomic_path, ensure_folder
+from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.lab.evaluate.bodies import METRICS, EvaluatedFits, Match, measure_fits
 from humanpose_cli.lab.evaluate.intervals import FEW, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import fits_from_files, matched_by_tracks, predictions_digest
 from humanpose_cli.lab.evaluate.protocols import Protocol, under_protocol
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
-from humanpose_cli.lab.metrics.bodies import BodyErrors
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, save_plot
+from humanpose_cli.lab.metrics.bodies import SHARES, BodyErrors
 
 PLOT = "differences.png"
-_HIGH_IS_GOOD = ("pckh", "pck_150", "auc_150", "pa_pck_150", "pa_auc_150")
 
 
 def compare_predictions(
@@ -108,8 +107,9 @@ def _of_people(evaluated: EvaluatedFits, rows: NDArray[np.int64]) -> BodyErrors:
 def _differences(differences: Mapping[tuple[str, str], Summary], first: str, over: str) -> Table:
     rows: list[list[Cell]] = []
     for (name, metric), summary in differences.items():
-        better = summary.high < 0 if metric not in _HIGH_IS_GOOD else summary.low > 0
-        worse = summary.low > 0 if metric not in _HIGH_IS_GOOD else summary.high < 0
+        more_is_better = METRICS[metric][0] in SHARES
+        lower, higher = summary.high < 0, summary.low > 0
+        better, worse = (higher, lower) if more_is_better else (lower, higher)
         verdict = "better" if better else "worse" if worse else "no difference shown"
         verdict += ", of few" if summary.clusters < FEW else ""
         figures: list[Cell] = [summary.value, summary.low, summary.high, summary.n]
@@ -145,8 +145,7 @@ def plot_differences(
     panel.invert_yaxis()
     panel.set_xlabel(f"difference from {first} [% of its mean]")
     panel.grid(axis="x", alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_plot(figure, path)
 
 
 def method_names(predictions: Sequence[Path]) -> list[str]:

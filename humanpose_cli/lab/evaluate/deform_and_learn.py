@@ -19,7 +19,7 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, weights_facts
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
 from humanpose_cli.lab.evaluate.protocols import DEFORM_AND_LEARN, agrees
 from humanpose_cli.lab.evaluate.report import (
     FOUND_COLOUR,
@@ -138,10 +138,14 @@ def evaluate_regressor(
     labelled = np.asarray(np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
     if not labelled.any():
         raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
-    evaluated = JoinedPeople.of(people.taken(labelled))
+    people = people.taken(labelled)
+    evaluated, clusters = JoinedPeople.of(people), clusters_of(people)
     pose = predict(network, evaluated, batch_size, progress, stop)
     errors = JointErrors(*(1000 * column for column in joints.errors(pose, evaluated)))
-    metrics = {"mpjpe_mm": summarise(errors.mpjpe), "pa_mpjpe_mm": summarise(errors.pa_mpjpe)}
+    metrics = {
+        name: summarise(values, clusters)
+        for name, values in (("mpjpe_mm", errors.mpjpe), ("pa_mpjpe_mm", errors.pa_mpjpe))
+    }
     figures = figures_table({("this network", name): summary for name, summary in metrics.items()})
     facts = {**selection.facts(), **weights_facts(path), "round": config["round"]}
     facts |= {"joints": joints.text, "people": len(errors.mpjpe)}

@@ -22,7 +22,6 @@ from humanpose_cli.lab.evaluate.report import Cell, Table, interval_note
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.joints import JointSet
 from humanpose_cli.lab.metrics.trajectories import (
-    FOOT_VERTICES,
     Cut,
     acceleration_error,
     foot_sliding,
@@ -50,7 +49,6 @@ RootPath = Literal["translation", "pelvis"]
 """What a root's path is of: SMPL's translation (WHAM), or joint 0 of the joints (TRAM, GVHMR)."""
 _CHUNK = 64  # people whose meshes are in memory at once
 _FEWEST_WORLD = 3  # frames
-_SMPL_VERTICES = 6890
 _FEET = BLAZEPOSE33.indices(("left_heel", "left_foot_index", "right_heel", "right_foot_index"))
 
 
@@ -58,7 +56,7 @@ class BodyMotion(NamedTuple):
     """M people in camera axes, or in the world's; NaN where not known.
 
     points  (M, P, 3) metres, `joints.points`
-    feet    (M, 4, 3) metres, heel and ball of either foot: `FOOT_VERTICES` of SMPL, landmarks of other bodies
+    feet    (M, 4, 3) metres, heel and ball of the left and the right foot; those of SMPL are WHAM's and GVHMR's
     facing  (M, 3, 3) pelvis to the axes
     root    (M, 3) metres, the joint that the pelvis turns about; rest (M, 3) where it is in the resting body
     """
@@ -78,17 +76,12 @@ class BodyMotion(NamedTuple):
         rest = np.full((count, 3), np.nan)
         for rig in {id(one): one for one in rigs}.values():
             of_rig = np.flatnonzero([one is rig for one in rigs])
-            smpl = len(rig.template) == _SMPL_VERTICES
             for chosen in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
                 some = bodies.taken(chosen)
-                posed = some.posed(rig, vertices=joints.of_mesh or smpl)
+                posed = some.posed(rig, vertices=joints.of_mesh)
                 points[chosen] = joints.of_body(rig, posed, some.betas).double().numpy()
-                if smpl:
-                    assert posed.vertices is not None
-                    soles = posed.vertices[:, FOOT_VERTICES]
-                else:
-                    soles = rig.pose_landmarks(BLAZEPOSE33.name, posed, some.betas)[:, _FEET]
-                feet[chosen] = soles.double().numpy()
+                landmarks = rig.pose_landmarks(BLAZEPOSE33.name, posed, some.betas)
+                feet[chosen] = landmarks[:, _FEET].double().numpy()
                 rest[chosen] = posed.rest_joints[:, SMPL24.index("pelvis")].double().numpy()
         facing, root = (values.double().numpy() for values in (bodies.rotations[:, 0], bodies.root))
         return cls(points, feet, facing, root, rest)
@@ -162,9 +155,10 @@ def movement_summaries(
             if np.isfinite(rate):
                 add("accel_m_s2", error * rate**2, chosen[0])
                 add("accel_trimmed_m_s2", acceleration_error(a, b, trimmed=True) * rate**2, chosen[0])
-        kept, moved = _in_world(people, rows, track, predicted, true, worlds)
-        if moved is None:
+        found_world = _in_world(people, rows, track, predicted, true, worlds)
+        if found_world is None:
             continue
+        kept, *moved = found_world
         (a, b), start = (motion.points[:, :count] for motion in moved), track[0]
         add("wa_mpjpe_mm", 1e3 * wa_mpjpe(a, b, cut), start)
         add("w_mpjpe_mm", 1e3 * w_mpjpe(a, b, cut), start)
@@ -218,21 +212,21 @@ def _in_world(
     predicted: BodyMotion,
     true: BodyMotion,
     worlds: Floats | None,
-) -> tuple[NDArray[np.bool_], tuple[BodyMotion, BodyMotion] | None]:
-    """Predicted and true motion of a person in world axes, and of which frames (T,) of the track; None where a camera's
-    path is not known.
+) -> tuple[NDArray[np.bool_], BodyMotion, BodyMotion] | None:
+    """Of which frames (T,) of a track, and a person's predicted and true motion there in world axes; None where a
+    camera's path is not known.
     """
     images = people.people.cache.images
-    finite = np.ones(len(track), bool)
     if worlds is None or "world_to_camera" not in images or len(track) < _FEWEST_WORLD:
-        return finite, None
+        return None
+    finite = np.ones(len(track), bool)
     path = np.asarray(images["world_to_camera"][people.people.images[rows[track]]], np.float64)
     for values in (path, worlds[track], true.points[track]):
         finite &= np.isfinite(values).all((1, 2))
     if finite.sum() < _FEWEST_WORLD:
-        return finite, None
+        return None
     chosen = track[finite]
-    return finite, (predicted.taken(chosen).in_world(worlds[chosen]), true.taken(chosen).in_world(path[finite]))
+    return finite, predicted.taken(chosen).in_world(worlds[chosen]), true.taken(chosen).in_world(path[finite])
 
 
 def movement_table(summaries: Mapping[str, Summary]) -> Table:

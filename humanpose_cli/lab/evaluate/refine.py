@@ -35,8 +35,8 @@ from humanpose_cli.lab.evaluate.refine_clips import (
     Floats,
     InitialFits,
     MatchedRows,
-    disturbed_truth,
     surface_source,
+    true_fit,
 )
 from humanpose_cli.lab.evaluate.refine_pages import RefinementPages
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
@@ -218,11 +218,12 @@ def evaluate_refinement(
             for name, refiner in refiners.items():
                 refined = _refined(refiner, people, clip, fit, found)
                 cells[base][name].append(measure_clip(people, clip, refined, people.body, found))
-                if refiner.options.prior == (chosen.prior or "pose") and refiner.options.with_keypoints:
-                    shown[refiner.options.correspondence] = refined
+                if refiner.options.prior == (chosen.prior or "pose"):
+                    # Of each correspondence the first, which has keypoints beside it unless none has.
+                    shown.setdefault(name.split()[0], refined)
             if pages.wants(base) and len(people.rigs) == 1:
-                truth = disturbed_truth(people, clip, fit, found, "truth+0", 0).select(found.fit)
-                pages.add(base, clip.name, clip.images, shown, truth, people.body)
+                truth = true_fit(people, clip, fit, found)
+                pages.add(base, clip.name, clip.images, shown, truth.select(found.fit), people.body)
     report = refinement_report(cells, {**selection.facts(), "clips": len(clips), **facts})
     return replace(report, pages=pages.pages)
 
@@ -230,7 +231,7 @@ def evaluate_refinement(
 def _refined(refiner: Refiner, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: MatchedRows) -> Fit:
     frames = FitFrames.of(fit, clip.images)
     if isinstance(refiner, TrueRefiner):
-        truth = disturbed_truth(people, clip, fit, found, "truth+0", 0)
+        truth = true_fit(people, clip, fit, found)
         return refiner.moved(fit, truth, found.fit, frames, people.body)
     return refiner.refine(fit, frames, body=people.body)
 

@@ -198,6 +198,11 @@ def disturbed_truth(
     return made
 
 
+def true_fit(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: MatchedRows) -> Fit:
+    """The matched rows of a fit with the truth; errors as `disturbed_truth`."""
+    return disturbed_truth(people, clip, fit, found, "truth+0", 0)
+
+
 def _turned(random: np.random.Generator, poses: NDArray[np.float32], radians: float) -> NDArray[np.float32]:
     """Poses (T, 72) with every joint that moves others turned, the pelvis by a third; alike in all frames."""
     noise = radians * random.standard_normal((len(SMPL24), 3))
@@ -220,11 +225,13 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
     frames = {"focal": clip.focal.copy(), "principal_point": clip.centre.copy()}
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in ROW_COLUMNS}
     tracks: dict[tuple[int, int], int] = {}
+    methods: set[Any] = set()
     rate = 0.0
     for frame, image in enumerate(clip.rows.tolist()):
         record, rows = about(image) or (None, np.zeros(0, int))
         if record is None or not len(rows):
             continue
+        methods.add(record.options.get("method"))
         index, rate = int(record.frame_index[rows[0]]), record.frame_rate
         if tuple(record.image_size[index]) != tuple(size[frame]):
             got, expected = (" × ".join(map(str, one)) for one in (record.image_size[index], size[frame]))
@@ -247,7 +254,9 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
         name: getattr(empty, name) for name in ("frame_names", "shot_id", "image_size", "world_to_camera")
     }
     made = Fit.build(**fixed, **(frames | joined), frame_rate=rate, body=body.name)
-    return replace(made, model=body)
+    # What refinement expects of a fit's errors depends on its method.
+    options = {"method": methods.pop()} if len(methods) == 1 else {}
+    return replace(made, model=body, options={**made.options, **options})
 
 
 @dataclass(frozen=True)

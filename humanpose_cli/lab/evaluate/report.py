@@ -130,7 +130,7 @@ def plot_quality(
     panel.set_ylabel("joint error [mm]")
     panel.set_ylim(bottom=0)
     panel.grid(alpha=0.3)
-    _save(figure, path)
+    save_plot(figure, path)
 
 
 def plot_curves(
@@ -160,7 +160,7 @@ def plot_curves(
     panel.set_ylim(bottom=0)
     panel.grid(alpha=0.3)
     panel.legend()
-    _save(figure, path)
+    save_plot(figure, path)
 
 
 def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: Mapping[str, Any]) -> None:
@@ -191,10 +191,11 @@ def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: M
     panels[0].axhline(0, color="grey", linewidth=0.8)
     panels[1].set_ylim(bottom=0)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    _save(figure, path)
+    save_plot(figure, path)
 
 
-def _save(figure: object, path: Path) -> None:
+def save_plot(figure: object, path: Path) -> None:
+    """Write a matplotlib figure as PNG."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)  # type: ignore[attr-defined]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ class TrueRefiner(Refiner):
     """
 
     def __init__(self, options: RefineOptions, *, threads: int | None, device: str) -> None:
-        super().__init__(replace(options, correspondence="flow"), threads=threads, device=device)
+        super().__init__(options, threads=threads, device=device)
         self._truth: Fit | None = None
         self._rows: NDArray[np.bool_] = np.zeros(0, bool)
 

@@ -198,6 +198,10 @@ class Bodies(NamedTuple):
         return body.pose(self.rotations, self.betas, self.root - rest, vertices=vertices)
 
 
+SHARES = ("pckh", "pck", "auc", "pa_pck", "pa_auc")
+"""Columns of `BodyErrors` of which more is better."""
+
+
 class BodyErrors(NamedTuple):
     """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
 

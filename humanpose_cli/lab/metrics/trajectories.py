@@ -21,8 +21,6 @@ SEGMENT = 100
 """Frames that world-aligned errors align at a time."""
 Cut = Literal["short last", "joined last"]
 """What becomes of the frames behind the last full segment, see `segments`."""
-FOOT_VERTICES = (3216, 3387, 6617, 6787)
-"""Of SMPL: heel and ball of either foot, which WHAM and GVHMR take for foot sliding."""
 STANDING = 0.01
 """Metres a frame below which a true foot stands (WHAM, GVHMR)."""
 _EMDB_STILL = (0, 7, 8, 10, 11, 20, 21, 22, 23)
@@ -73,7 +71,7 @@ def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
 def foot_sliding(predicted: ArrayLike, true: ArrayLike) -> Floats:
     """How far predicted feet move from one frame to the next while the true ones stand: (C,) metres.
 
-    predicted, true  (T, F, 3) metres, world axes: points of the feet, such as `FOOT_VERTICES` of SMPL. A true point
+    predicted, true  (T, F, 3) metres, world axes: points of the feet in one order. A true point
                      stands where it moves less than `STANDING`; C counts points and pairs of frames
     """
     a, b = _pair(predicted, true)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.clip_people import FRAMES, ClipPeople
+from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, measure_fits
@@ -115,6 +117,20 @@ def test_feet_that_drift_below_a_standing_person_slide(cache: Path) -> None:
     np.testing.assert_allclose(slid, np.full(4 * (FRAMES - 1), 0.007), atol=1e-6)
     heels = standing.feet[0, [0, 2]]
     assert (heels[:, 1] > people.bodies.root[0, 1].item() + 0.6).all()  # below the pelvis, y down
+
+
+@pytest.mark.slow
+def test_feet_of_smpl_are_the_vertices_of_published_figures_in_the_order_of_other_bodies(
+    cache: Path, tmp_path: Path
+) -> None:
+    people = PeopleSelection(cache).people()
+    rig = load_smpl(write_smpl_pickle(tmp_path / "smpl.pkl", random_smpl_fields()))
+    bodies = people.bodies.taken(np.zeros(2, int))
+    bodies = bodies._replace(betas=torch.zeros(2, rig.shape_count))
+    vertices = bodies.posed(rig).vertices
+    feet = BodyMotion.of_bodies(people.joints, bodies, [rig, rig]).feet
+    heel_and_ball = (3387, 3216, 6787, 6617)
+    np.testing.assert_allclose(feet, vertices[:, heel_and_ball].double().numpy(), atol=1e-5)
 
 
 @pytest.mark.slow

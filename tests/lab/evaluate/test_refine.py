@@ -147,6 +147,14 @@ def test_a_setting_that_harms_is_named(cache: Path, monkeypatch: pytest.MonkeyPa
     assert report.metrics["harmed"].value == 1
 
 
+@pytest.mark.usefixtures("known")
+def test_the_page_shows_refinements_without_keypoints_where_there_are_no_others(cache: Path, tmp_path: Path) -> None:
+    chosen = RefineSelection("keypoints", "flow", keypoints=False, prior="pose")
+    report = evaluate_refinement(PeopleSelection(cache, limit=1), chosen, CPU, folder=tmp_path)
+    (page,) = report.pages
+    assert ">flow<" in (tmp_path / page).read_text("utf-8")
+
+
 def test_a_track_is_harmed_by_more_than_a_twentieth_of_its_mean() -> None:
     before, after = np.array([10.0, 10, 10, np.nan]), np.array([10.4, 10.6, 5, 5])
     np.testing.assert_array_equal(refine.harmed(before, after), [0, 1, 0, np.nan])

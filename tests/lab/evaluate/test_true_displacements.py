@@ -12,7 +12,7 @@ from humanpose_cli.refining.options import RefineOptions
 def test_bodies_come_to_the_truth_where_it_is_known(walk):
     start, truth = walk.off(), walk.fit()
     known = np.arange(3)
-    with TrueRefiner(RefineOptions(prior="none"), threads=1, device="cpu") as refiner:
+    with TrueRefiner(RefineOptions("flow", prior="none"), threads=1, device="cpu") as refiner:
         moved = refiner.moved(start, truth, known, FitFrames.of(start, walk.frames), walk.body)
         kept = refiner.moved(start, truth, known[:0], FitFrames.of(start, walk.frames), walk.body)
 
