@@ -181,12 +181,12 @@ def box_overlap(a: Array, b: Array) -> Array:
     return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
 
 
-def best_pairs(similarity: Array, least: float) -> list[tuple[int, int]]:
+def best_pairs(similarity: Array, minimum: float) -> list[tuple[int, int]]:
     """Pairs (row, column) of a table (R, C) of positive values, the largest first, each row and column once, down to
-    the value `least`.
+    the value `minimum`.
     """
     left, pairs = similarity.copy(), []
-    while left.size and left.max() >= least:
+    while left.size and left.max() >= minimum:
         row, column = np.unravel_index(int(left.argmax()), left.shape)
         pairs.append((int(row), int(column)))
         left[row], left[:, column] = -1, -1
