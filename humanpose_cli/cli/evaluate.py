@@ -394,7 +394,12 @@ def refine(
     if ablation != "acceptance":
         _refuse(session, "calibration", only="is for --ablation acceptance")
     if ablation and refinements.correspondence == "truth":
-        raise UsageError("correspondence", "is an upper bound", got=f"truth with --ablation {ablation}", remedy="flow")
+        raise UsageError(
+            "correspondence",
+            "is an upper bound",
+            got=f"truth with --ablation {ablation}",
+            remedy="leave out one of them",
+        )
     files = refinements.files()
 
     def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
