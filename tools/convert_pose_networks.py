@@ -1,6 +1,6 @@
 """Converts the pose networks, TensorFlow.js graph models, to the ONNX files that the package ships.
 
-    python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite          writes detect/data/*.onnx
+    python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite          writes detect/data
     python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite --check  … and compares them with an
                                                                                            interpreter of the graphs
 
@@ -16,6 +16,7 @@ the package `onnx` (extra `dev`); `--check` needs torch, onnxruntime and scikit-
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ import onnx
 from graph_model import GraphModel, Node, read_graph_model, run_graph_model, same_padding
 from onnx import TensorProto, helper, numpy_helper
 from tflite_model import read_tflite_model
+
+from humanpose_cli.detect.runtime import POSE_NETWORKS
 
 FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "detect" / "data"
 _OPSET, _IR_VERSION = 17, 8
@@ -353,9 +356,9 @@ def main() -> None:
     sources = Sources(given.folder, given.detector)
     for name, network in NETWORKS.items():
         content = convert(sources, name)
-        path = given.out / f"{name.replace('-', '_')}.onnx"
-        path.write_bytes(content)
-        print(f"{path.name}: {len(content):,} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")
+        path = given.out / POSE_NETWORKS[name].name
+        path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+        print(f"{path.name}: {path.stat().st_size:,} bytes, SHA-256 of the model {hashlib.sha256(content).hexdigest()}")
         if given.check:
             for size in (network.size,) if network.size else (256, 512):
                 found = largest_differences(sources, name, content, _check_images(size))
