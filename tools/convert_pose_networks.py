@@ -9,8 +9,9 @@ mediapipe 0.10.14, to which the search's thresholds were fitted; it comes from m
 Every ONNX network takes `image`, uint8 RGB (N, H, W, 3), and scales it itself; spatial outputs are (N, C, H, W).
 Weights stay float16 in the file and are cast to float32 in the graph. BlazePose's mask, which takes up to half of the
 time, is computed where the input `masked` is true. The decoding at the end of the MoveNet graphs is left out: it works
-on one image only, and `humanpose_cli/detect/movenet.py` does it for batches. Equal inputs give equal bytes. Needs
-the package `onnx` (extra `dev`); `--check` needs torch, onnxruntime and scikit-image as well.
+on one image only, and `humanpose_cli/detect/movenet.py` does it for batches. Equal inputs give equal bytes; those of a
+compressed file depend on the version of zlib. Needs the package `onnx` (extra `dev`); `--check` needs torch,
+onnxruntime and scikit-image as well.
 """
 
 from __future__ import annotations
@@ -357,8 +358,9 @@ def main() -> None:
     for name, network in NETWORKS.items():
         content = convert(sources, name)
         path = given.out / POSE_NETWORKS[name].name
-        path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-        print(f"{path.name}: {path.stat().st_size:,} bytes, SHA-256 of the model {hashlib.sha256(content).hexdigest()}")
+        stored = gzip.compress(content, mtime=0) if path.suffix == ".gz" else content
+        path.write_bytes(stored)
+        print(f"{path.name}: {len(stored):,} bytes, SHA-256 {hashlib.sha256(stored).hexdigest()}")
         if given.check:
             for size in (network.size,) if network.size else (256, 512):
                 found = largest_differences(sources, name, content, _check_images(size))
