@@ -12,7 +12,15 @@ import numpy as np
 
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.person import DetectedPerson, Observation, mean_points, observe_jittered
+from humanpose_cli.detect.person import (
+    CropView,
+    DetectedPerson,
+    Observation,
+    mean_confidence,
+    mean_points,
+    observe_all,
+    observe_jittered,
+)
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
 from humanpose_cli.detect.search import SAME_PERSON, Candidate, Scheme, search, search_in, similarity
 
@@ -24,8 +32,15 @@ class FollowOptions:
     """When people are followed, searched for and given up in a video.
 
     min_presence      0..1, of the landmark passes, below which the person has left the region
+    min_visible       landmarks in the image, with a confidence above min_confidence, below which the person has left it
     max_movement      share of the region's side by which passes may differ and still show a reliable pose
-    patience          frames for which a region without a detection is kept
+    patience          frames for which an uncertain candidate that is lost is kept
+    lost_patience     frames for which a person who is lost within the image is looked for where their motion leads
+    turns             orientations, over the full circle, in which a lost person is looked for; the best regained_views
+                      are looked at closely
+    regained_presence, regained_movement  `min_presence` and `max_movement` of a person who was lost
+    regained_near, regained_size  share of the side by which the place of such a person may differ from the expected
+                      one, and ratio of the sizes
     max_newcomers     proposals that are searched around in one frame
     look_every        frames between two looks of MultiPose for newcomers, in turn at the full image and at a part
     look_side         pixels of MultiPose's input for these looks; look_part: side of a part, of the image's longer side
@@ -42,8 +57,17 @@ class FollowOptions:
     """
 
     min_presence: float = 0.5
+    min_visible: int = 3
+    min_confidence: float = 0.3
     max_movement: float = 0.06
     patience: int = 2
+    lost_patience: int = 30
+    turns: int = 8
+    regained_views: int = 3
+    regained_presence: float = 0.8
+    regained_movement: float = 0.03
+    regained_near: float = 0.35
+    regained_size: float = 1.6
     max_newcomers: int = 4
     look_every: int = 6
     look_side: int = 512
@@ -63,6 +87,28 @@ class FollowOptions:
 _OPTIONS = FollowOptions()
 
 
+@dataclass(frozen=True)
+class _Motion:
+    """How a region moves from a frame to the next: pixels and radians."""
+
+    x: float = 0.0
+    y: float = 0.0
+    turn: float = 0.0
+
+    def moved(self, region: Region) -> Region:
+        """The region in the next frame."""
+        return replace(region, x=region.x + self.x, y=region.y + self.y, angle=region.angle + self.turn)
+
+    def updated(self, before: Region, now: Region) -> _Motion:
+        """The mean of this motion and of that between two frames."""
+        turn = math.remainder(now.angle - before.angle, 2 * math.pi)
+        return _Motion((self.x + now.x - before.x) / 2, (self.y + now.y - before.y) / 2, (self.turn + turn) / 2)
+
+    def scaled(self, factor: float) -> _Motion:
+        """The same motion in an image that is so many times as large."""
+        return _Motion(factor * self.x, factor * self.y, self.turn)
+
+
 @dataclass(eq=False)
 class _Followed:
     region: Region
@@ -71,6 +117,7 @@ class _Followed:
     start: Region
     likely: bool = False  # a search, or a look, found it to be a person
     missed: int = 0  # frames since it was lost
+    motion: _Motion = _Motion()  # while it was followed
 
 
 class Follower:
@@ -80,6 +127,7 @@ class Follower:
     MultiPose looks for newcomers, in turn in the full image and in one of its parts. Around a newcomer, and where a
     person was lost, the image is searched; a region where no person is found is skipped for a second, so that a
     lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too: what walks is a person.
+    A person who is lost in the middle of a movement is looked for in every orientation where that movement leads.
     """
 
     def __init__(
@@ -97,7 +145,15 @@ class Follower:
             self._frame, self._size = state["frame"], state["size"]
             self._rejected = [(Region(*region), until) for region, until in state["rejected"]]
             self._followed = [
-                _Followed(Region(*f["region"]), None, f["confirmed"], Region(*f["start"]), f["likely"], f["missed"])
+                _Followed(
+                    Region(*f["region"]),
+                    None,
+                    f["confirmed"],
+                    Region(*f["start"]),
+                    f["likely"],
+                    f["missed"],
+                    _Motion(*f["motion"]),
+                )
                 for f in state["followed"]
             ]
 
@@ -115,6 +171,7 @@ class Follower:
                     "confirmed": f.confirmed,
                     "likely": f.likely,
                     "missed": f.missed,
+                    "motion": astuple(f.motion),
                 }
                 for f in self._followed
             ],
@@ -140,8 +197,9 @@ class Follower:
             self._add(search_in(self._pool, pyramid, self._tentative, windows, newcomers))
             until = self._frame + _OPTIONS.rejection
             self._rejected += [(p.region, until) for p in newcomers if not self._is_handled(p.region)]
+        self._regain(pyramid)
         self._look_again(pyramid)
-        self._followed = [f for f in self._followed if f.missed <= _OPTIONS.patience]
+        self._followed = [f for f in self._followed if f.missed <= _patience(f, pyramid)]
         self._rejected = [(region, until) for region, until in self._rejected if until > self._frame]
         return [replace(f.candidate, confirmed=f.confirmed) for f in self._followed if f.candidate is not None]
 
@@ -150,21 +208,45 @@ class Follower:
         if self._size not in (0, size):
             scale = size / self._size
             for f in self._followed:
-                f.region, f.start = f.region.scaled(scale), f.start.scaled(scale)
+                f.region, f.start, f.motion = f.region.scaled(scale), f.start.scaled(scale), f.motion.scaled(scale)
             self._rejected = [(region.scaled(scale), until) for region, until in self._rejected]
         self._size = size
 
     def _follow(self, pyramid: Pyramid) -> None:
         """Passes over all people who are followed."""
+        for f in self._followed:
+            if f.missed:
+                f.region = f.motion.moved(f.region)
         regions = [f.region for f in self._followed]
+        for followed, (full, heavy) in zip(self._followed, self._passes(pyramid, regions), strict=True):
+            _update(followed, full, heavy)
+        self._drop_duplicates()
+
+    def _passes(self, pyramid: Pyramid, regions: Sequence[Region]) -> list[tuple[list[Observation], list[Observation]]]:
+        """Those of BlazePose full and heavy over each region."""
         full, heavy = self._pool.together(
             lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.followed, masks=self._masks),
             lambda: observe_jittered(
                 self._pool, pyramid, regions, self._scheme.heavy - 1, "blazepose-heavy", masks=False
             ),
         )
-        for followed, *passes in zip(self._followed, full, heavy, strict=True):
-            _update(followed, *passes)
+        return list(zip(full, heavy, strict=True))
+
+    def _regain(self, pyramid: Pyramid) -> None:
+        """Look for the people who are lost, in every orientation: networks know people upright in the crop."""
+        turns = np.arange(_OPTIONS.turns) * 2 * np.pi / _OPTIONS.turns
+        for lost in [f for f in self._followed if f.missed and f.confirmed and _centred_in(f.region, pyramid)]:
+            views = [CropView(lost.region.moved(turn=float(turn))) for turn in turns]
+            first = observe_all(self._pool, pyramid, views, masks=False)
+            likely = [o for o in first if o.presence > _OPTIONS.min_presence and _expected(o.next_region, lost.region)]
+            likely = sorted(likely, key=lambda o: -o.presence)[: _OPTIONS.regained_views]
+            found = [replace(lost, region=o.next_region) for o in likely]
+            for f, (full, heavy) in zip(found, self._passes(pyramid, [f.region for f in found]), strict=True):
+                _update(f, full, heavy, _OPTIONS.regained_presence, _OPTIONS.regained_movement)
+            back = [f for f in found if f.candidate is not None]
+            if back:
+                best = max(back, key=lambda f: f.candidate.probability if f.candidate else 0.0)
+                self._followed[self._followed.index(lost)] = best
         self._drop_duplicates()
 
     def _look_round(self, pyramid: Pyramid) -> list[Proposal]:
@@ -193,7 +275,6 @@ class Follower:
 
     def _add(self, found: Sequence[Candidate]) -> None:
         """Follow those of the candidates that are not followed into this frame already."""
-        self._followed = [f for f in self._followed if f.candidate is not None or f.missed <= _OPTIONS.patience]
         threshold = self._scheme.refined.threshold
         for candidate in found:
             likely = candidate.probability > _probability(threshold)
@@ -218,9 +299,13 @@ class Follower:
         """Two regions that slid onto one person become one."""
         kept: list[_Followed] = []
         for f in sorted(self._followed, key=lambda f: -(f.candidate.probability if f.candidate else 0.0)):
-            others = [k.candidate.passes for k in kept if k.candidate is not None]
-            if f.candidate is None or not any(_same(f.candidate.passes, passes) for passes in others):
+            same = next(
+                (k for k in kept if f.candidate and k.candidate and _same(f.candidate.passes, k.candidate.passes)), None
+            )
+            if same is None:
                 kept.append(f)
+            else:
+                same.confirmed |= f.confirmed
         self._followed = [f for f in self._followed if f in kept]
 
 
@@ -233,24 +318,51 @@ def _probability(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds))
 
 
+def _centred_in(region: Region, pyramid: Pyramid) -> bool:
+    return 0 <= region.x < pyramid.width and 0 <= region.y < pyramid.height
+
+
+def _patience(f: _Followed, pyramid: Pyramid) -> int:
+    return _OPTIONS.lost_patience if f.confirmed and _centred_in(f.region, pyramid) else _OPTIONS.patience
+
+
+def _expected(region: Region, expected: Region) -> bool:
+    """Whether a region may be that of a person who was expected in another one."""
+    near = math.hypot(region.x - expected.x, region.y - expected.y) < _OPTIONS.regained_near * expected.side
+    return near and abs(math.log(region.side / expected.side)) < math.log(_OPTIONS.regained_size)
+
+
 def _windows_around(region: Region) -> list[Region]:
     """Windows in which a person of that region has the size that suits the detector, at five positions."""
     x, y, side = region.x, region.y, 1.8 * region.side
     return [Region(x + dx * side, y + dy * side, side) for dx, dy in _SHIFTS]
 
 
-def _update(followed: _Followed, full: Sequence[Observation], heavy: Sequence[Observation]) -> None:
+def _update(
+    followed: _Followed,
+    full: Sequence[Observation],
+    heavy: Sequence[Observation],
+    min_presence: float = _OPTIONS.min_presence,
+    max_movement: float = _OPTIONS.max_movement,
+) -> None:
     passes = (*full, *heavy)
     presence = float(np.mean([o.presence for o in passes]))
     points = np.stack([o.points for o in passes])
     moved = float(np.median(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0)))) / followed.region.side
-    if presence < _OPTIONS.min_presence or moved > _OPTIONS.max_movement:
+    visible = (mean_confidence(passes) > _OPTIONS.min_confidence).sum()
+    if presence < min_presence or moved > max_movement or visible < _OPTIONS.min_visible:
         followed.candidate = None
         followed.missed += 1
         return
     probability = presence * math.exp(-0.5 * (moved / 0.03) ** 2)
-    followed.candidate, followed.missed = Candidate(tuple(full), probability, heavy=tuple(heavy)), 0
-    followed.region = _mean_region(passes)
+    before, region = followed.region, _mean_region(passes)
+    if followed.missed == 0:
+        followed.motion = followed.motion.updated(before, region)
+    followed.candidate, followed.missed, followed.region = (
+        Candidate(tuple(full), probability, heavy=tuple(heavy)),
+        0,
+        region,
+    )
     walked = math.hypot(followed.region.x - followed.start.x, followed.region.y - followed.start.y)
     followed.confirmed |= walked > _OPTIONS.walked * followed.region.side
 

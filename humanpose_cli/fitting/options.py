@@ -78,7 +78,12 @@ class KeypointFitOptions(Options):
         unit="metres/second²",
         above=0,
     )
-    robust_motion: float = option(3.0, "Accelerations above this count linearly.", unit="standard deviations", above=0)
+    robust_motion: float = option(
+        2.0, "An acceleration of this size counts half as outlier.", unit="standard deviations", above=0
+    )
+    fall_noise: float = option(
+        0.5, "Acceleration of the centre of mass in flight, beside gravity.", unit="metres/second²", above=0
+    )
     standing_noise: float = option(0.003, "Motion of a standing foot between two frames.", unit="metres", above=0)
     starts: int = option(5, "Starting poses of a row at most.", above=0)
     retry_cost: float = option(

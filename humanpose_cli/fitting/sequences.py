@@ -1,20 +1,20 @@
 """One solve for all frames of a person: every frame's evidence, and a body that moves as bodies do.
 
 Minimises the sum of the frames' own costs (`KeypointProblem`) and of the accelerations of the body's points in world
-axes, in units of what people reach; feet that stand do not move. Frames that show nothing have no evidence of their own
-and follow from their neighbours. Future frames count as past ones do, so there is no lag. Long sequences are solved
-window by window, each beginning with the end of the one before: memory does not grow.
+axes, in units of what people reach; feet that stand do not move, and a body in the air falls. Frames that show nothing
+have no evidence of their own and follow from their neighbours. Future frames count as past ones do, so there is no lag.
+Long sequences are solved window by window, each beginning with the end of the one before: memory does not grow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from humanpose_cli.fitting.flight import free_fall, masses_of, runs
 from humanpose_cli.fitting.landmark_rig import PosedRig
 from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.problem import KeypointProblem
@@ -28,6 +28,7 @@ _OVERLAP = 2  # solved frames at the beginning of a window: they fix position an
 _STANDING_SPEED = 0.25  # metres per second below which a foot stands
 _SHORTEST_STAND = 0.075  # seconds
 _KEY_SPACING = 0.1  # seconds between frames that are solved alone before the others
+_ROBUST_FALL = 100.0  # `robust` of the centre of mass in flight, in the same unit: nothing moves it but gravity
 _PART = 32  # frames that a thread works on at a time: fixed, because rounding depends on it
 _MEMORY = 0.5  # seconds before and after from which a hidden limb follows
 
@@ -37,7 +38,9 @@ class FramesInMotion(NamedTuple):
 
     to_world      (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres
     bend          (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard deviations
-    robust        accelerations, in that unit, from which they count linearly (pseudo-Huber)
+    falling       (T - 2, 3) expected acceleration of all points, in the same unit: of gravity in flight, else zero
+    fall_weight   how many times as exactly the centre of mass follows it in flight as a point does
+    robust        acceleration, in that unit, that counts half as an outlier (Cauchy)
     standing      (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0 where free
     held          frames at the beginning that do not change
     """
@@ -45,6 +48,8 @@ class FramesInMotion(NamedTuple):
     to_world: Tensor
     origin: Tensor
     bend: Tensor
+    falling: Tensor
+    fall_weight: float
     robust: float
     standing: Tensor
     held: int = 0
@@ -66,6 +71,8 @@ def solve_person(
         to_world,
         -(to_world @ world_to_camera[:, :3, 3:]).squeeze(-1),
         second_differences(time) / options.acceleration,
+        torch.zeros(max(len(to_world) - 2, 0), 3, dtype=torch.float64),
+        options.acceleration / options.fall_noise,
         options.robust_motion,
         torch.zeros(len(to_world) - 1, len(problem.rig.template), dtype=torch.float64),
     )
@@ -78,6 +85,7 @@ def solve_person(
             to_world=to_world[window],
             origin=motion.origin[window],
             bend=motion.bend[window.start : window.stop - 2],
+            falling=motion.falling[window.start : window.stop - 2],
             standing=motion.standing[window.start : window.stop - 1],
             held=held,
         )
@@ -102,38 +110,36 @@ def _written(target: Tensor, values: Tensor, start: int) -> Tensor:
 def _solve_window(
     problem: KeypointProblem, motion: FramesInMotion, state: FitState, time: Tensor, threads: int
 ) -> FitState:
-    """Solved with free feet, and again with those held that stand."""
+    """Solved with free feet, and again with those held that stand, and with flights that fall."""
     schedule = problem.options.motion
     state = solve_sequence(SequenceProblem(problem, motion, threads), state, schedule)
-    standing = _standing(problem, motion, state, time)
-    if not standing.any():
+    points = problem.rig.pose(state.rotations, state.root, state.betas).points
+    world = points @ motion.to_world.mT + motion.origin[:, None]
+    standing = _standing(problem, motion, world, time)
+    falling = free_fall(problem.rig, world, motion.to_world, time, standing.any(1))
+    if not standing.any() and not falling.any():
         return state
-    return solve_sequence(SequenceProblem(problem, motion._replace(standing=standing), threads), state, schedule)
+    motion = motion._replace(standing=standing, falling=falling / problem.options.acceleration)
+    return solve_sequence(SequenceProblem(problem, motion, threads), state, schedule)
 
 
-def _standing(problem: KeypointProblem, motion: FramesInMotion, state: FitState, time: Tensor) -> Tensor:
-    """(T - 1, M) 1 / σ of the steps of visible feet that are slow for long enough."""
+def _standing(problem: KeypointProblem, motion: FramesInMotion, world: Tensor, time: Tensor) -> Tensor:
+    """(T - 1, M) 1 / σ of the steps of visible feet that are slow for long enough; world (T, M, 3) the points."""
     names = problem.rig.landmark_skeleton.joint_names
     soles = [row for row, name in enumerate(names) if name.endswith(("heel", "foot_index"))]
     feet = soles or [row for row, name in enumerate(names) if name.endswith("ankle")]
     standing = torch.zeros_like(motion.standing)
     if not feet:
         return standing
-    points = problem.rig.pose(state.rotations, state.root, state.betas).points[:, feet]
-    world = points @ motion.to_world.mT + motion.origin[:, None]
     visible = problem.evidence.confidence[:, feet] > 0.5
-    slow = (world.diff(dim=0).norm(dim=-1) < _STANDING_SPEED * time.diff()[:, None]) & visible[1:] & visible[:-1]
+    slow = (
+        (world[:, feet].diff(dim=0).norm(dim=-1) < _STANDING_SPEED * time.diff()[:, None]) & visible[1:] & visible[:-1]
+    )
     for column, foot in enumerate(feet):
-        for start, stop in _runs(slow[:, column]):
+        for start, stop in runs(slow[:, column]):
             if stop - start > 1 and time[stop] - time[start] > _SHORTEST_STAND:
                 standing[start:stop, foot] = 1 / problem.options.standing_noise
     return standing
-
-
-def _runs(flags: Tensor) -> Iterator[tuple[int, int]]:
-    """First and behind the last of each run of true flags (T,)."""
-    ends = torch.nn.functional.pad(flags.to(torch.int8), (1, 1)).diff().nonzero().squeeze(-1).tolist()
-    yield from zip(ends[::2], ends[1::2], strict=True)
 
 
 def _bridged(problem: KeypointProblem, state: FitState, time: Tensor) -> FitState:
@@ -192,10 +198,10 @@ class _Blocks(NamedTuple):
     diagonals: tuple[Tensor, Tensor, Tensor]
 
 
-def _huber(squared: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Pseudo-Huber: squared residuals → (ρ, weight)."""
-    root = (1 + squared / scale**2).sqrt()
-    return 2 * scale**2 * (root - 1), 1 / root
+def _cauchy(squared: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Cauchy's ρ: squared residuals → (ρ, weight). Its heavy tails leave kicks, claps and landings their peaks."""
+    ratio = squared / scale**2
+    return scale**2 * ratio.log1p(), 1 / (1 + ratio)
 
 
 class _PointTerms(NamedTuple):
@@ -227,6 +233,7 @@ class SequenceProblem:
         self.problem, self.motion = problem, motion
         self.width = 3 * len(problem.rig.parents) + 3  # parameters of a frame: shape and scale do not change
         self._threads = threads
+        self._masses = masses_of(problem.rig)
         count = len(motion.to_world)
         ends = [*range(0, count, _PART), count]
         self._parts = [_Part(first, last, problem.select(slice(first, last + 2))) for first, last in pairwise(ends)]
@@ -245,7 +252,7 @@ class SequenceProblem:
             points.append(posed.points[:count])
             cost = cost + equations.cost[:count].sum()
         world = torch.cat(points) @ self.motion.to_world.mT + self.motion.origin[:, None]  # (T, M, 3)
-        motion_costs, by_points = self._motion_terms(world)
+        motion_costs, by_points = self._motion_terms(torch.cat((world, (self._masses @ world)[:, None]), 1))
         for motion_cost in motion_costs:
             cost = cost + motion_cost
 
@@ -262,28 +269,36 @@ class SequenceProblem:
         return _Blocks(cost, gradient, (hessian, below, further_below))
 
     def _motion_terms(self, points: Tensor) -> tuple[tuple[Tensor, Tensor], _PointTerms]:
-        """Costs of accelerations and of steps of standing feet, of points (T, M, 3) in the world, and derivatives of
-        their sum by the points.
+        """Costs of accelerations and of steps of standing feet, of points (T, M + 1, 3) in the world, the last of which
+        is the centre of mass, and derivatives of their sum by the points.
         """
-        standing = self.motion.standing.square()  # (T - 1, M)
+        standing = torch.nn.functional.pad(self.motion.standing.square(), (0, 1))  # (T - 1, M + 1)
+        # The centre of mass counts in flight alone.
+        falling = self.motion.falling
+        exactness = torch.ones(len(falling), points.shape[1], dtype=points.dtype)
+        exactness[:, -1] = self.motion.fall_weight * falling.any(1)
+        robust = torch.full((points.shape[1],), self.motion.robust, dtype=points.dtype)
+        robust[-1] = _ROBUST_FALL * self.motion.fall_weight
         bends = self.motion.bend.unbind(1)  # three of (T - 2,)
         # Accelerations in standard deviations: weighted sums over three frames, robust.
-        acceleration = torch.zeros(())
+        acceleration = -falling[:, None]
         for first, bend in enumerate(bends):
             acceleration = acceleration + bend[:, None, None] * points[first : first + len(bend)]
-        rho, weight = _huber(acceleration.square().sum(-1), self.motion.robust)  # (T - 2, M)
+        acceleration = exactness[..., None] * acceleration
+        rho, weight = _cauchy(acceleration.square().sum(-1), robust)  # (T - 2, M + 1)
         step = points.diff(dim=0)
         costs = 0.5 * rho.sum(), 0.5 * (standing[..., None] * step.square()).sum()
         pull = torch.zeros_like(points)
         same, one, two = (torch.zeros_like(points[..., 0]) for _ in range(3))
         for first, share in enumerate(bend[:, None] for bend in bends):
             rows = slice(first, first + len(weight))
-            pull[rows] += (share * weight)[..., None] * acceleration
-            same[rows] += share**2 * weight
+            pull[rows] += (share * weight * exactness)[..., None] * acceleration
+            same[rows] += share**2 * weight * exactness**2
         for first, sign in enumerate((-1, 1)):
             rows = slice(first, first + len(standing))
             pull[rows] += sign * standing[..., None] * step
             same[rows] += standing
+        weight = weight * exactness**2
         one[:-2] += (bends[0] * bends[1])[:, None] * weight
         one[1:-1] += (bends[1] * bends[2])[:, None] * weight
         one[:-1] -= standing
@@ -298,6 +313,7 @@ class SequenceProblem:
         P, count, rows = self.width, part.last - part.first, slice(part.first, part.last)
         # Jacobian of the points in the world, coordinates of a point together.
         J = posed.jacobian[..., :P]
+        J = torch.cat((J, torch.einsum("m,ncmp->ncp", self._masses, J)[:, :, None]), 2)
         turn = self.motion.to_world[part.first : part.first + len(J)]
         J = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2).flatten(1, 2)  # (F + 2, 3 M, P)
         # Chain rule: frame t with itself, then with frames t + 1 and t + 2.

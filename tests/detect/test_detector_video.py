@@ -75,6 +75,25 @@ def test_somebody_who_leaves_is_gone_and_somebody_new_is_found(fast: PersonDetec
 
 
 @pytest.mark.slow
+def test_a_person_who_was_hidden_is_found_at_once_where_their_motion_leads_in_any_orientation(
+    fast: PersonDetector, rendered
+) -> None:
+    steps = range(0, 150, 10)
+    images = list(frames(rendered, list(steps)))
+    hidden = [np.repeat(image[:, :1], image.shape[1], axis=1) for image in images[4:10]]
+    turned = [np.ascontiguousarray(image[::-1, ::-1]) for image in reversed(images[:5])]
+    found = fast.track([*images[:4], *hidden, *images[10:12]])
+    assert [len(people) for people in found] == [*4 * [1], *6 * [0], 1, 1]
+    # Turned upside down, the image shows the person mirrored about its middle.
+    middle = [np.mean([people[0].box[0], people[0].box[2]]) for people in fast.track(turned)]
+    found = list(fast.track([images[0], images[0], *3 * hidden[:1], turned[-1]]))
+    assert [len(people) for people in found[:-1]] == [1, 1, 0, 0, 0]
+    assert np.mean(found[-1][0].box[[0, 2]]) == pytest.approx(middle[-1], abs=4)
+    nose, hip = found[-1][0].keypoints[BLAZEPOSE33.indices(["nose", "left_hip"])]
+    assert nose[1] > hip[1]
+
+
+@pytest.mark.slow
 def test_a_second_person_who_enters_joins_the_first(fast: PersonDetector, rendered, astronaut: np.ndarray) -> None:
     small = np.pad(rendered.image[::2, ::2], ((96, 96), (0, 0), (0, 0)), mode="edge")
     alone = np.concatenate([small, np.repeat(small[:, -1:], 512, axis=1)], axis=1)

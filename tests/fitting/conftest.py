@@ -58,12 +58,18 @@ def place(
     depth: float | Tensor = 4.0,
     focal: float = 1200.0,
     skeleton: str = "blazepose33",
+    moved: Tensor | float = 0.0,
+    across: float = 0.1,
 ) -> Scene:
-    """Bodies with pelvises `depth` metres before the camera, and their exact landmarks."""
+    """Bodies with pelvises `depth` metres before the camera, and their exact landmarks.
+
+    moved   (N, 3) metres by which they are moved; across: half their way sideways, as a share of the depth
+    """
     count = len(rotations)
     trans = torch.zeros(count, 3)
     trans[:, 2] = depth
-    trans[:, 0] = torch.linspace(-0.1, 0.1, count) * trans[:, 2]
+    trans[:, 0] = torch.linspace(-across, across, count) * trans[:, 2]
+    trans = trans + moved
     posed = body.pose(rotations, betas, trans, vertices=False)
     points = body.pose_landmarks(skeleton, posed, betas).double()
     focals, centre = torch.full((count,), focal).double(), torch.full((count, 2), SIZE / 2).double()

@@ -14,6 +14,7 @@ from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotati
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting import sequences
+from humanpose_cli.fitting.flight import GRAVITY, runs
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
@@ -24,6 +25,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 PLAIN = KeypointFitOptions(lift=False)
 INTERVAL = 1 / 30
+FLIGHT = 10, 27
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,18 @@ def waving(place_bodies: Callable):
         turn[:, 2] = sign * (0.5 + 0.4 * torch.sin(2 * np.pi * time))
         rotations[:, SMPL24.index(f"{side}_shoulder")] = axis_angle_to_matrix(turn)
     return place_bodies(rotations, torch.zeros(count, 10), depth=4.0)
+
+
+@pytest.fixture(scope="module")
+def falling(place_bodies: Callable):
+    """40 frames of somebody who stands, from the 10th to the 27th frame is in the air, and stands again, lower."""
+    count, (takeoff, landing) = 40, FLIGHT
+    time = torch.arange(count) * INTERVAL
+    rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
+    rotations[:, 0] = BODY_FACING_CAMERA.float()
+    flight = (time.clamp(time[takeoff], time[landing]) - time[takeoff])[:, None]
+    height = torch.cat((0 * flight, -1.5 * flight + 0.5 * GRAVITY * flight**2, 0 * flight), 1)
+    return place_bodies(rotations, torch.zeros(count, 10), depth=6.0, moved=height, across=0.0)
 
 
 def in_sequence(observed: KeypointObservations, **fields: object) -> KeypointObservations:
@@ -202,6 +216,61 @@ def test_a_turning_camera_does_not_move_somebody_who_stands(body, place_bodies) 
     assert jitter(world[1]) < 0.7 * jitter(world[0])
 
 
+@pytest.mark.slow
+def test_who_is_in_the_air_falls(body, falling, monkeypatch) -> None:
+    kept = []
+    solve = sequences.solve_sequence
+    monkeypatch.setattr(
+        sequences, "solve_sequence", lambda problem, *rest: kept.append(problem) or solve(problem, *rest)
+    )
+    fit = fit_keypoints(body, in_sequence(noisy(falling, 3.0)), PLAIN)
+    (frames,) = runs(kept[-1].motion.falling.any(1))
+    assert abs(frames[0] - FLIGHT[0] - 2) <= 1
+    assert abs(frames[1] - FLIGHT[1] + 3) <= 2
+    inside = slice(FLIGHT[0] + 3, FLIGHT[1] - 2)
+    height = fit.joints3d[inside, :, 1].mean(1)
+    assert 2 * np.polyfit(INTERVAL * np.arange(len(height)), height, 2)[0] == pytest.approx(GRAVITY, abs=0.3)
+
+
+@pytest.mark.slow
+def test_the_motions_gradient_is_that_of_its_cost(body, falling, monkeypatch) -> None:
+    """By central differences, in flight, with standing feet; no term is near a point where its weight jumps."""
+    kept = []
+    monkeypatch.setattr(sequences, "solve_sequence", lambda problem, state, _: kept.append((problem, state)) or state)
+    fit_keypoints(body, in_sequence(noisy(falling, 3.0)).rows(slice(8)), PLAIN)
+    problem, state = kept[0]
+    motion = problem.motion
+    gravity = torch.tensor([0.0, GRAVITY / 15, 0.0]).double().repeat(6, 1)
+    standing = torch.zeros_like(motion.standing)
+    standing[2:5, :3] = 100.0
+    moving = SequenceProblem(problem.problem, motion._replace(falling=gravity, standing=standing), 1)
+    step = 1e-5 * torch.from_numpy(np.random.default_rng(0).normal(size=(8, problem.width)))
+
+    def cost_and_slope(sequence: SequenceProblem) -> tuple[float, float]:
+        after, before = (sequence.linearise(sequence.retract(state, sign * step)).cost for sign in (1, -1))
+        return float(after - before) / 2, float((sequence.linearise(state).gradient * step).sum())
+
+    (change, slope), (still, still_slope) = cost_and_slope(moving), cost_and_slope(problem)
+    assert change - still == pytest.approx(slope - still_slope, rel=1e-4)
+    assert abs(change - still) > 1e-3
+
+
+@pytest.mark.slow
+def test_a_sudden_movement_keeps_its_peak(body, place_bodies) -> None:
+    """An arm that is thrown up within two frames, as in a clap or a punch."""
+    count, start = 30, 14
+    rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
+    rotations[:, 0] = BODY_FACING_CAMERA.float()
+    turn = torch.zeros(count, 3)
+    turn[:, 2] = 1.2 * ((torch.arange(count) - start) / 2).clamp(0, 1)
+    rotations[:, SMPL24.index("left_shoulder")] = axis_angle_to_matrix(turn)
+    scene = place_bodies(rotations, torch.zeros(count, 10))
+    fit = fit_keypoints(body, in_sequence(noisy(scene, 2.0)), PLAIN)
+    wrist = SMPL24.index("left_wrist")
+    peaks = [np.linalg.norm(np.diff(j[:, wrist], n=2, axis=0), axis=1).max() for j in (fit.joints3d, scene.joints)]
+    assert peaks[0] > 0.7 * peaks[1]
+
+
 def test_frames_twice_and_frames_without_people_are_refused(waving) -> None:
     with pytest.raises(InputError, match="twice"):
         in_sequence(waving.observations, frame=np.zeros(36))
@@ -231,7 +300,7 @@ def test_accelerations_at_uneven_times_are_those_of_a_parabola() -> None:
 def test_uneven_frames_are_solved_with_their_own_times(body, waving) -> None:
     """Of the waving, frames were lost; a stiff motion at the wrong times bends the path."""
     kept = np.array([*range(8), *range(8, 28, 4), *range(28, 36)])
-    stiff = replace(PLAIN, acceleration=1.0)
+    stiff = replace(PLAIN, acceleration=1.0, robust_motion=10.0)
     observed = waving.observations.rows(kept)
     errors = []
     for time in (INTERVAL * kept, np.linspace(0, INTERVAL * 35, len(kept))):

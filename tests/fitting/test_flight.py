@@ -1,0 +1,71 @@
+"""Flights: found on exact parabolas, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.fitting.flight import GRAVITY, flights, masses_of, runs
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+
+TIME = torch.arange(60, dtype=torch.float64) / 30
+
+
+def jump(takeoff: int, landing: int) -> torch.Tensor:
+    """(60,) metres below the start of somebody who jumps down at 1.5 m/s upwards."""
+    flight = TIME.clamp(TIME[takeoff], TIME[landing]) - TIME[takeoff]
+    return -1.5 * flight + 0.5 * GRAVITY * flight**2
+
+
+@pytest.mark.parametrize(("takeoff", "landing"), [(0, 12), (10, 30), (40, 59)])
+def test_a_jump_is_found_with_takeoff_and_landing(takeoff: int, landing: int) -> None:
+    ((first, last),) = flights(jump(takeoff, landing), TIME)
+    # A frame or two before and behind hardly leave the parabola.
+    assert abs(first - takeoff) <= 3
+    assert abs(last - landing) <= 3
+
+
+def test_two_jumps_are_two_flights_in_the_order_of_time() -> None:
+    first, second = flights(jump(5, 15) + jump(30, 50), TIME)
+    assert first[1] <= 18 <= 27 <= second[0]
+
+
+@pytest.mark.parametrize(
+    "fallen",
+    [
+        torch.zeros(60),
+        TIME,
+        0.03 * torch.sin(2 * np.pi * 2 * TIME),
+        0.5 * 3.7 * TIME**2,
+        0.5 * 19.0 * TIME**2,
+        -0.5 * GRAVITY * TIME**2,
+    ],
+    ids=["still", "even", "walking", "on Mars", "pushed", "upwards"],
+)
+def test_other_movements_are_none(fallen: torch.Tensor) -> None:
+    assert flights(fallen.double(), TIME) == []
+
+
+def test_a_flight_lasts_long_enough_to_be_told() -> None:
+    assert flights(jump(10, 13), TIME) == []
+
+
+def test_runs_are_the_stretches_of_true_flags() -> None:
+    assert list(runs(torch.tensor([True, True, False, False, True]))) == [(0, 2), (4, 5)]
+    assert list(runs(torch.zeros(3, dtype=torch.bool))) == []
+
+
+@pytest.mark.parametrize("skeleton", ["blazepose33", "coco17"])
+def test_the_centre_of_mass_of_a_neutral_body_is_that_of_its_volume(skeleton: str) -> None:
+    """A body of even density: trimesh integrates over the closed mesh."""
+    import trimesh
+
+    body = default_body()
+    rig = LandmarkRig(body, body.landmarks(skeleton), ("neck", "left_ankle", "right_ankle"))
+    masses = masses_of(rig)
+    assert float(masses.sum()) == pytest.approx(1)
+    mesh = trimesh.Trimesh(body.template.numpy(), body.faces.numpy(), process=False)
+    centre = (masses @ rig.template).numpy()
+    assert np.abs(centre - mesh.center_mass)[:2] == pytest.approx([0, 0], abs=0.04)
