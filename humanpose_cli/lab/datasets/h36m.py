@@ -33,7 +33,6 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
-from humanpose_cli.io.images import read_image
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import (
     CalibratedCamera,
@@ -47,7 +46,7 @@ from humanpose_cli.lab.datasets.calibrated import (
 )
 from humanpose_cli.lab.datasets.common import FolderSource, check_size, first_betas, first_existing
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_cdf
-from humanpose_cli.lab.datasets.reading import read_pickle, video_frames
+from humanpose_cli.lab.datasets.reading import image_pixels, read_pickle, video_frames
 
 # Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
 #
@@ -392,7 +391,7 @@ class H36mSource(FolderSource):
             images = ((video, frame, pixels) for frame, pixels in video_frames(video, view.shown))
         else:
             files = ((self._frame_file(view, frame), frame) for frame in view.shown)
-            images = ((path, frame, read_image(path).pixels) for path, frame in files)
+            images = ((path, frame, image_pixels(path)) for path, frame in files)
         for path, frame, pixels in images:
             check_size(path, (pixels.shape[1], pixels.shape[0]), *SIZES)
             yield frame, pixels

@@ -30,13 +30,12 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import checked_array, existing_file
-from humanpose_cli.io.images import read_image
 from humanpose_cli.io.mat_files import read_mat, read_mat73, read_optional_mat73
 from humanpose_cli.io.video import probe_video
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
 from humanpose_cli.lab.datasets.common import FolderSource, first_existing
-from humanpose_cli.lab.datasets.reading import COPY_AGAIN, video_frames
+from humanpose_cli.lab.datasets.reading import COPY_AGAIN, image_pixels, video_frames
 
 Array = NDArray[Any]
 CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
@@ -211,7 +210,7 @@ class MpiInf3dhpSource(FolderSource):
         video = self._video(view)
         if view.camera >= 0 and video.is_file():
             return (pixels for _, pixels in video_frames(video, frames))
-        return (read_image(self._frame_file(view, frame)).pixels for frame in frames)
+        return (image_pixels(self._frame_file(view, frame)) for frame in frames)
 
     def _test_annotation(self, path: Path) -> _Annotation:
         points = _test_array(path, "annot3", (None, 1, 17, 3))[:, 0, _TEST_ROWS] / 1000
