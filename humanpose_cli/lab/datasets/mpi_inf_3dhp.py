@@ -35,6 +35,7 @@ from humanpose_cli.io.video import probe_video
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
 from humanpose_cli.lab.datasets.common import FolderSource, first_existing
+from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import COPY_AGAIN, image_pixels, video_frames
 
 Array = NDArray[Any]
@@ -42,6 +43,18 @@ CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
 _ACTORS, _SEQUENCES = range(1, 9), (1, 2)
 TEST_FRAMES: Mapping[str, int] = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS5": 276, "TS6": 452}
 """Sequences of the test set and their valid frames: 2,929 together."""
+_PUBLISHED = (
+    PublishedCount("images", 2_929, "github.com/akanazawa/hmr/issues/45: valid_frame", "mpi-inf-3dhp", "test"),
+    PublishedCount("sequences", 6, "Mehta et al., 3DV 2017: TS1 to TS6", "mpi-inf-3dhp", "test"),
+    PublishedCount(
+        "sequences",
+        8 * 2 * 8,
+        "Mehta et al., 3DV 2017: eight actors, two sequences; eight cameras at chest height",
+        "mpi-inf-3dhp",
+        "train",
+    ),
+    PublishedCount("identities", 8, "Mehta et al., 3DV 2017", "mpi-inf-3dhp", "train"),
+)
 ACTIVITIES = (
     "standing/walking",
     "exercising",
@@ -108,6 +121,8 @@ class MpiInf3dhpSource(FolderSource):
     splits = ("train", "test")
     options: MpiInf3dhpOptions
     options_type = MpiInf3dhpOptions
+    published = _PUBLISHED
+    projected = (H36M17.name,)
 
     def _more_info(self) -> Mapping[str, Any]:
         return self._fitter_info()
