@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import centre_of_light, spotted, write_video
 from helpers.paper_datasets import assert_travels
 from PIL import Image
@@ -240,3 +241,9 @@ def test_activities_and_the_frames_that_spin_keeps(tree: Path) -> None:
     write_test_annotations(path, 3, activity_annotation=numbers + 6)
     with pytest.raises(InputError, match="has other activities, expected 1 to 7, found 7 to 12"):
         list(source.read(group_of(source, "TS3")))
+
+
+def test_the_check_counts_it(whole: Path) -> None:
+    check = checked("mpi-inf-3dhp", whole, {"every": 2})
+    assert total_of(check) == {"groups": 5, "images": 15, "people": 15, "sequences": 5, "identities": 2, "clothes": 3}
+    assert images_of(check) == {"mpi-inf-3dhp/train": 12, "mpi-inf-3dhp/test": 3, "spin/test": 3}
