@@ -82,7 +82,7 @@ def _tables(check: DatasetCheck) -> Iterator[ResultTable]:
             for number in [1 + sources.index(count.published.source)]
         ],
         [f"[{number}] {source}" for number, source in enumerate(sources, start=1)]
-        or ["no count is known that is published and that can be compared"],
+        or ["none is known that can be compared"],
     )
     distances = [_distance_row(pairing, numbers.summary()) for pairing, numbers in check.distances.items()]
     if distances:
@@ -114,7 +114,7 @@ def _contents(check: DatasetCheck) -> Iterator[tuple[str, str]]:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "nothing"
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "nothing"
 
 
 def _figures(figures: Mapping[str, Any], *names: str) -> list[str]:
@@ -122,9 +122,9 @@ def _figures(figures: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def _subject(count: ComparedCount) -> str:
-    known = count.published
-    where = known.part or "/".join(filter(None, (known.protocol, known.split)))
-    return f"{known.what.replace('_', ' ')} of {where or 'all'}"
+    published = count.published
+    where = published.part or "/".join(filter(None, (published.protocol, published.split)))
+    return f"{published.what.replace('_', ' ')} of {where or 'all'}"
 
 
 def _verdict(count: ComparedCount) -> str:

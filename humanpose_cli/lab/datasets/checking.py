@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_models
 from humanpose_cli.core.errors import InputError
@@ -34,6 +36,7 @@ from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import labels_only
 from humanpose_cli.version import __version__
 
+Array = NDArray[Any]
 FORMAT = "humanpose-cli data set check"
 SCHEMA_VERSION = 1
 MAX_SIZES, MAX_PROBLEMS = 8, 50
@@ -76,9 +79,9 @@ class Tally:
 
 
 def _labels_of_image(sample: Sample) -> Iterator[str]:
-    known = {name: getattr(sample, name) for name in ("focal", "world_to_camera", "frame_rate", "crowd_index")}
-    known |= {f"maps/{name}": label for name, label in sample.maps.items()}
-    yield from (name for name, value in known.items() if value is not None)
+    labels = {name: getattr(sample, name) for name in ("focal", "world_to_camera", "frame_rate", "crowd_index")}
+    labels |= {f"maps/{name}": label for name, label in sample.maps.items()}
+    yield from (name for name, value in labels.items() if value is not None)
 
 
 _ARRAYS = ("box", "head_box", "area", "poses", "betas", "trans", "segment_scales", "surface_points", "mask")
@@ -108,17 +111,17 @@ class ComparedCount:
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
-        known = self.published
+        published = self.published
         return {
-            "what": known.what,
-            "protocol": known.protocol,
-            "split": known.split,
-            "part": known.part,
-            "published": known.value,
+            "what": published.what,
+            "protocol": published.protocol,
+            "split": published.split,
+            "part": published.part,
+            "published": published.value,
             "found": self.found,
             "agrees": self.agrees,
             "not_compared": self.not_compared,
-            "source": known.source,
+            "source": published.source,
         }
 
 
@@ -266,6 +269,8 @@ class _Walk:
                     digest.add(sample)
                     if (done + count) % _PROGRESS_EVERY == 0:
                         progress(done + count, total, "images")
+                for first, second, apart in self.folder.label_residuals(group):
+                    self._add_distances(Pairing(first, second), apart)
             except InputError as error:
                 self.problems.append(_sentence(error))
             else:
@@ -283,8 +288,11 @@ class _Walk:
         for name, values in label_values(sample):
             self.ranges.setdefault(name, Distribution()).add(values)
         for pairing, apart in label_distances(sample, self.models, self.folder.projected):
-            if len(apart):
-                self.distances.setdefault(pairing, Distribution()).add(apart)
+            self._add_distances(pairing, apart)
+
+    def _add_distances(self, pairing: Pairing, apart: Array) -> None:
+        if len(apart):
+            self.distances.setdefault(pairing, Distribution()).add(apart)
 
     def result(self, groups: int, *, chosen: bool) -> DatasetCheck:
         """The check, without paths of this machine; chosen: only some groups were read."""

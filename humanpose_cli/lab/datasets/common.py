@@ -122,6 +122,12 @@ class FolderSource(ABC):
     def read(self, group: Group) -> Iterator[Sample]:
         """The group's samples. InputError names a damaged file."""
 
+    def label_residuals(self, group: Group) -> Iterator[tuple[str, str, NDArray[Any]]]:
+        """How far a group's 3-D labels, projected, are from 2-D labels that its samples do not hold: the names of both
+        in the owner's files, and distances (N,) in pixels.
+        """
+        yield from ()
+
     @cached_property
     def _listing(self) -> tuple[tuple[Group, ...], tuple[str, ...]]:
         notes: list[str] = []

@@ -79,11 +79,11 @@ class Distribution:
     def summary(self) -> dict[str, float | int | None]:
         """As JSON values: count, not_finite, min, median, mean, p95 and max; None for the latter without a number."""
         self._flush()
-        known = self.count - self.not_finite
-        figures = {"min": self._min, "median": 0.0, "mean": self._sum / max(known, 1), "p95": 0.0, "max": self._max}
-        if known:
+        finite = self.count - self.not_finite
+        figures = {"min": self._min, "median": 0.0, "mean": self._sum / max(finite, 1), "p95": 0.0, "max": self._max}
+        if finite:
             figures |= {"median": self._quantile(0.5), "p95": self._quantile(0.95)}
-        rounded = {name: float(f"{value:.{_DIGITS}g}") if known else None for name, value in figures.items()}
+        rounded = {name: float(f"{value:.{_DIGITS}g}") if finite else None for name, value in figures.items()}
         return {"count": self.count, "not_finite": self.not_finite, **rounded}
 
 
@@ -138,8 +138,8 @@ def _by_axis(name: str, points: Array, unit: str) -> Iterator[tuple[str, Array]]
 class Pairing:
     """Labels that are compared: what is projected or posed, and with which labels, in pixels or metres.
 
-    first   "joints/smpl24", or "body" for the joints of a posed model
-    second  "keypoints/coco17", or "joints/smpl24"
+    first   "joints/smpl24", "body" for the joints of a posed model, or a name in the owner's files
+    second  "keypoints/coco17", "joints/smpl24", or a name in the owner's files of pixels
     """
 
     first: str
@@ -148,7 +148,7 @@ class Pairing:
     @property
     def unit(self) -> str:
         """Of the distances."""
-        return "px" if self.second.startswith("keypoints") else "m"
+        return "m" if self.second.startswith("joints/") else "px"
 
     @property
     def same_joints(self) -> bool:
@@ -173,9 +173,9 @@ def label_distances(
             points["body"] = SMPL24.name, posed
             for name, joints in person.joints.items():
                 rows, others = _common_joints(SMPL24.name, name)
-                known = (joints[others, 3] > 0) & np.isfinite(joints[others]).all(1)
+                labelled = (joints[others, 3] > 0) & np.isfinite(joints[others]).all(1)
                 apart = np.linalg.norm(posed[rows, :3] - joints[others, :3], axis=1)
-                yield Pairing("body", f"joints/{name}"), apart[known]
+                yield Pairing("body", f"joints/{name}"), apart[labelled]
         if sample.focal is None:
             continue
         centre = sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2)
@@ -185,9 +185,9 @@ def label_distances(
                 if name in projected:
                     continue
                 rows, others = _common_joints(skeleton, name)
-                known = (values[rows, 3] > 0) & (keypoints[others, 2] > 0)
+                labelled = (values[rows, 3] > 0) & (keypoints[others, 2] > 0)
                 apart = np.linalg.norm(pixels[rows] - keypoints[others, :2], axis=1)
-                yield Pairing(first, f"keypoints/{name}"), apart[known]
+                yield Pairing(first, f"keypoints/{name}"), apart[labelled]
 
 
 def posed_joints(model: Body, person: Person) -> Array | None:

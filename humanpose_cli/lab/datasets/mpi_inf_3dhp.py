@@ -188,13 +188,8 @@ class MpiInf3dhpSource(FolderSource):
     def read(self, group: Group) -> Iterator[Sample]:
         view: _View = group.key
         test = view.camera < 0
-        path = self._test_folder(view.sequence) / "annot_data.mat" if test else self.root / view.sequence / "annot.mat"
-        annotation = self._test_annotation(path) if test else _training_annotation(path, view.camera)
+        annotation, lens = self._annotation(view)
         frames = list(view.frames)
-        if frames and frames[-1] >= len(annotation.points):
-            got = f"{len(annotation.points)} frames"
-            raise InputError(path, "is shorter than its images", expected=f"frame {frames[-1] + 1}", got=got)
-        lens = _lens(path, annotation.points[frames], annotation.pixels[frames])
         actor = view.sequence.partition("/")[0]
         facts = Person(actor, f"{actor}/{view.sequence[-1]}")
         ones = np.ones((len(frames), len(H36M17), 1))
@@ -220,6 +215,25 @@ class MpiInf3dhpSource(FolderSource):
                 splits=splits,
                 frame_rate=rate,
             )
+
+    def label_residuals(self, group: Group) -> Iterator[tuple[str, str, Array]]:
+        """Of annot3 from annot2, by the camera that fits both best."""
+        view: _View = group.key
+        annotation, lens = self._annotation(view)
+        frames = list(view.frames)
+        apart = lens.project(annotation.points[frames]) - annotation.pixels[frames]
+        yield "annot3", "annot2", np.linalg.norm(apart, axis=-1).ravel()
+
+    def _annotation(self, view: _View) -> tuple[_Annotation, Lens]:
+        """The joints of a video, and its camera. InputError where there are fewer than images."""
+        test = view.camera < 0
+        path = self._test_folder(view.sequence) / "annot_data.mat" if test else self.root / view.sequence / "annot.mat"
+        annotation = self._test_annotation(path) if test else _training_annotation(path, view.camera)
+        frames = list(view.frames)
+        if frames and frames[-1] >= len(annotation.points):
+            got = f"{len(annotation.points)} frames"
+            raise InputError(path, "is shorter than its images", expected=f"frame {frames[-1] + 1}", got=got)
+        return annotation, _lens(path, annotation.points[frames], annotation.pixels[frames])
 
     def _pixels(self, view: _View, frames: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         video = self._video(view)

@@ -247,3 +247,24 @@ def test_the_check_counts_it(whole: Path) -> None:
     check = checked("mpi-inf-3dhp", whole, {"every": 2})
     assert total_of(check) == {"groups": 5, "images": 15, "people": 15, "sequences": 5, "identities": 2, "clothes": 3}
     assert images_of(check) == {"mpi-inf-3dhp/train": 12, "mpi-inf-3dhp/test": 3, "spin/test": 3}
+    ((pairing, apart),) = check.distances.items()
+    assert (pairing.first, pairing.second, pairing.unit, apart.summary()["count"]) == (
+        "annot3",
+        "annot2",
+        "px",
+        15 * 17,
+    )
+    assert apart.summary()["max"] == pytest.approx(0, abs=1e-9)
+
+
+def test_pixels_that_are_off_are_residuals_of_the_labels(tree: Path) -> None:
+    """Alternating joints two pixels to the left and to the right: what a straight line through them leaves."""
+    points = joints(17, 3)
+    pixels = seen(points) + np.where(np.arange(17) % 2, 2.0, -2.0)[:, None] * [1, 0]
+    write_test_annotations(tree / "mpi_inf_3dhp_test_set/TS3/annot_data.mat", 3, annot2=pixels[:, None])
+    source = MpiInf3dhpSource(tree, MpiInf3dhpOptions(split="test"))
+    ((_, _, apart),) = source.label_residuals(group_of(source, "TS3"))
+    rays, columns = (points[..., 0] / points[..., 2])[[*VALID]].ravel(), pixels[[*VALID], :, 0].ravel()
+    left = np.abs(np.polyval(np.polyfit(rays, columns, 1), rays) - columns)
+    np.testing.assert_allclose(np.sort(apart), np.sort(left), atol=1e-9)
+    assert left.mean() > 1
