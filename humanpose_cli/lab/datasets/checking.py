@@ -165,7 +165,7 @@ class DatasetCheck:
         return not self.problems and not self.differing
 
     def document(self) -> dict[str, Any]:
-        """As JSON values: docs/reference/dataset-checks.md describes them."""
+        """As JSON values: docs/reference/files.md describes them."""
         sizes = self.total.sizes.most_common()
         return {
             "format": FORMAT,
