@@ -222,7 +222,10 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
     where nothing can be read.
     """
     models = load_models(request.models)
-    strict, lenient = (replace(request, options={**request.options, "allow_missing": value}) for value in (False, True))
+    root = None if request.root is None else Path(os.path.abspath(request.root))  # which messages can be freed of
+    strict, lenient = (
+        replace(request, root=root, options={**request.options, "allow_missing": value}) for value in (False, True)
+    )
     folder = open_folder(strict, SourceTools())
     problems: list[str] = []
     try:
@@ -347,12 +350,11 @@ def _sentence(error: InputError) -> str:
 
 
 def _paths_of(root: Path, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(path, what stands for it), the longest first: the root in its spellings, and folders among the options."""
-    found = {str(path): "ROOT" for path in (root, Path(os.path.abspath(root)), root.resolve())}
+    """(path, what stands for it), the longest first: the root, which is absolute, and folders among the options."""
+    found = {str(path): "ROOT" for path in (root, root.resolve())}
     for value in options.values():
         if isinstance(value, str) and os.path.isabs(value):
             found.setdefault(value, Path(value).name)
-    found.pop(".", None)
     return sorted(found.items(), key=lambda item: -len(item[0]))
 
 

@@ -101,6 +101,24 @@ def test_missing_and_damaged_files_are_reported_and_the_rest_is_read(tmp_path: P
     assert verdicts(check) == [True, True, False]
 
 
+def test_what_is_missing_does_not_agree_even_where_no_count_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ThreedpwSource, "published", ThreedpwSource.published[:1])
+    root = threedpw_tree(tmp_path)
+    (root / "imageFiles" / NAME / "image_00003.jpg").unlink()
+    check = checked(root)
+    assert (check.differing, len(check.problems), check.agrees) == ([], 1, False)
+
+
+def test_a_folder_may_be_called_as_words_of_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(threedpw_tree(tmp_path / "expected").parent)
+    (tmp_path / "expected/imageFiles" / NAME / "image_00003.jpg").unlink()
+    (problem,) = checked(Path("expected")).problems
+    assert ", expected all of its 4, " in f"{problem}, "
+    assert problem.count("ROOT") == 2
+
+
 def test_a_folder_without_the_data_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="imageFiles"):
         checked(tmp_path)
@@ -134,6 +152,7 @@ def test_a_report_has_no_path_no_name_and_a_schema(tmp_path: Path, monkeypatch: 
     assert str(tmp_path) not in reports[0]
     assert "NaN" not in reports[0]
     assert f"{NAME}/0" not in reports[0]  # an identity
+    assert document["title"] == "3DPW"
     assert len(reports[0]) < 12_000
 
 
