@@ -75,6 +75,8 @@ def check_submission(
         raise UsageError("cluster", "has no stdin", remedy="write the list to a file and give it with `items`")
     if (getattr(batch, "shard", None) or values.get("shard")) is not None:
         raise UsageError("shard", "cannot be given with `cluster=slurm`", remedy="`shards`")
+    if getattr(values.get("dataset"), "check", False):
+        raise UsageError("check", "is not for a cluster: it reads labels only", remedy="leave out `cluster`")
     collect = _COLLECT[kind]
     if flags.shards > 1 and collect is None:
         raise UsageError("shards", f"are not for {session.command}", remedy="leave it out")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from humanpose_cli.cli.dataset_check import check_folder, refuse_flags_of_building
 from humanpose_cli.cli.options import (
     Device,
     DryRun,
@@ -40,7 +41,7 @@ _SOURCE = argument(
     "humaneva, mpi-inf-3dhp, 3dpw, emdb, bedlam, rich, densepose or densepose-posetrack.",
 )
 _ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
-_OUT = out_option("--out CACHE", "Folder for the cache.")
+_OUT = out_option("--out CACHE", "Folder for the cache; with --check for the report, or its file.")
 _PAIRS = option(
     "--pairs", "Pairs of images: one person, clothing and background, two poses. Default: single images.", _OF_SYNTHETIC
 )
@@ -62,6 +63,12 @@ _SPLIT = option(
     show_default=False,
 )
 _ALLOW_MISSING = option("--allow-missing", "Leave out listed files that are missing. Default: refuse.", _OF_SETS)
+_CHECK = option(
+    "--check",
+    "Build no cache: read the folder, count what it holds, compare it with what is published, and write a report that "
+    "may be sent to others.",
+    _OF_SETS,
+)
 _DETECTIONS = option(
     "--detections",
     "Add our detector's output for each person, for models that take it as input. Default: leave it out.",
@@ -115,6 +122,7 @@ class DatasetFlags:
     split: Annotated[str | None, _SPLIT] = None
     allow_missing: Annotated[bool, _ALLOW_MISSING] = False
     items: Annotated[Path | None, _ITEMS] = None
+    check: Annotated[bool, _CHECK] = False
 
     def options(self) -> dict[str, Any]:
         """Those that are the source's own and were given, by name."""
@@ -138,6 +146,7 @@ class DatasetFlags:
         "hpc preprocess images photos --fits hpc-out/fit --out mine",
         "hpc preprocess images photos --items chosen.txt --dry-run",
         "hpc preprocess 3dpw data/3DPW --model SMPL_MALE.pkl --model SMPL_FEMALE.pkl --set every=10",
+        "hpc preprocess 3dpw --check data/3DPW",
     ),
 )
 def preprocess(
@@ -164,6 +173,8 @@ def preprocess(
     --set sets further options of a source, such as --set companions=0.5 or --set every=10; data/README.md lists them.
     Several machines can build one cache with --shard i/N. A rerun writes again the files of your own images that
     changed; --dry-run lists the files that there would be.
+
+    --check exits with 3 if files are missing or damaged, or a count differs from a published one.
     """
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.lab.cache.building import build_cache, plan_build
@@ -191,6 +202,9 @@ def preprocess(
             folder = source if Path(source).is_dir() else "FOLDER"
             remedy = f"hpc preprocess images {folder} reads your own images"
         raise UsageError("SOURCE", "there is no such source", got=source, remedy=remedy)
+    if dataset.check:
+        refuse_flags_of_building(session)
+        return check_folder(session, request, out)
     chosen: dict[str, Any] = {"shard_size": shard_size, "shard": (shard.index, shard.count) if shard else (0, 1)}
     chosen |= {"resume": resume, "overwrite": overwrite}
     started = time.monotonic()

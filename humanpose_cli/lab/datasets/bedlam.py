@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import array_field
-from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
@@ -44,7 +43,7 @@ from humanpose_cli.lab.datasets.common import (
     pinhole,
     with_visibility,
 )
-from humanpose_cli.lab.datasets.reading import StoredImage, encode_pixels, stored_image
+from humanpose_cli.lab.datasets.reading import StoredImage, encode_pixels, image_pixels, stored_image
 
 _LABELS = ("bedlam_labels", "training_labels", "validation_labels", "processed_labels", "labels", "")
 _IMAGES = ("training_images", "validation_images", "images", "")
@@ -180,7 +179,7 @@ def _upright(path: Path, *, lying: bool) -> StoredImage:
     """An image; those that lie on their side are turned by a right angle, clockwise."""
     if not lying:
         return stored_image(path)
-    return encode_pixels(np.ascontiguousarray(np.rot90(read_image(path).pixels, -1)), lossless=True)
+    return encode_pixels(np.ascontiguousarray(np.rot90(image_pixels(path), -1)), lossless=True)
 
 
 def _person(scene: _Scene, row: int, sequence: str, size: tuple[int, int]) -> Person:

@@ -24,7 +24,7 @@ from humanpose_cli.core.options import option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.samples import Person, Sample
 from humanpose_cli.lab.datasets.common import SequenceOptions, box_around
-from humanpose_cli.lab.datasets.reading import encode_pixels
+from humanpose_cli.lab.datasets.reading import encode_view
 
 if TYPE_CHECKING:
     from humanpose_cli.lab.datasets.estimators import BodyJointFitter
@@ -208,7 +208,7 @@ class Shot:
 
     def sample(self, name: str, view: PinholeView, people: Sequence[Person], **facts: Any) -> Sample:
         """The stored image with its camera; facts are further fields of the sample."""
-        image = encode_pixels(view.take(self.pixels, self.lens))
+        image = encode_view(lambda: view.take(self.pixels, self.lens), view.size)
         return Sample(name, image.image, image.size, view.focal, view.principal_point, people, **facts)
 
 

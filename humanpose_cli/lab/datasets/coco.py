@@ -45,6 +45,7 @@ from humanpose_cli.io.mat_files import read_mat
 from humanpose_cli.io.text_files import json_object, read_json
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_size, clipped_box
+from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
 _FOLDERS = ("annotations", "json", "")
@@ -60,6 +61,26 @@ _FILE_NAME = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", name) for name in _FI
 _OF_VIDEOS = ("train", "val", "test")  # folders of PoseTrack's files
 _SPLIT = re.compile(r"(train|val|test)")
 _YEAR = re.compile(r"(?:train|val)(\d{4})$")
+_PUBLISHED = (
+    PublishedCount(
+        "images",
+        5_000,
+        "cocodataset.org/#download: 2017 Val images",
+        "coco",
+        "validation",
+        "person_keypoints_val2017",
+        optional=True,
+    ),
+    PublishedCount(
+        "images",
+        56_599,
+        "ultralytics/ultralytics, ultralytics/cfg/datasets/coco-pose.yaml: images with joints",
+        "coco",
+        "train",
+        "person_keypoints_train2017",
+        optional=True,
+    ),
+)
 Array = NDArray[Any]
 
 
@@ -121,6 +142,7 @@ class CocoSource(FolderSource):
     splits = SPLITS
     options: CocoOptions
     options_type = CocoOptions
+    published = _PUBLISHED
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = [path for path in self._files() if self._wants(_split_of(path))]

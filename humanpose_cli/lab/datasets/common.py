@@ -20,6 +20,7 @@ from humanpose_cli.core.options import Options, option
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.lab.cache.samples import Group, Sample, SourceInfo, split_name
 from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
+from humanpose_cli.lab.datasets.published import PublishedCount
 
 Item = TypeVar("Item")
 _REMEDY = "unpack the data set again, or take what is there with `allow_missing`"
@@ -58,6 +59,8 @@ class FolderSource(ABC):
     bodies        kinds of SMPL models that its parameters may be of; () for any
     genders       those whose models its parameters are of; () where it does not say
     options_type  the frozen dataclass of its options; its docstring says what they mean
+    published     counts that papers and the owner publish of it
+    projected     skeletons whose keypoints the adapter itself projects from the joints
     """
 
     name: ClassVar[str]
@@ -68,6 +71,8 @@ class FolderSource(ABC):
     bodies: ClassVar[tuple[str, ...]] = ()
     genders: ClassVar[tuple[str, ...]] = ()
     options_type: ClassVar[type[FolderOptions]] = FolderOptions
+    published: ClassVar[tuple[PublishedCount, ...]] = ()
+    projected: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, root: Path | str, options: FolderOptions | None = None, tools: SourceTools | None = None
@@ -116,6 +121,12 @@ class FolderSource(ABC):
     @abstractmethod
     def read(self, group: Group) -> Iterator[Sample]:
         """The group's samples. InputError names a damaged file."""
+
+    def label_residuals(self, group: Group) -> Iterator[tuple[str, str, NDArray[Any]]]:
+        """How far a group's 3-D labels, projected, are from 2-D labels that its samples do not hold: the names of both
+        in the owner's files, and distances (N,) in pixels.
+        """
+        yield from ()
 
     @cached_property
     def _listing(self) -> tuple[tuple[Group, ...], tuple[str, ...]]:

@@ -32,10 +32,23 @@ from humanpose_cli.io.coco_annotations import to_coco17
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.datasets.common import OPENPOSE18, FolderOptions, FolderSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
+from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import decoded, read_csv, read_lines, read_table, stored_image
 
 OFFICIAL_IMAGES = 52_712
 OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
+_PUBLISHED = (
+    PublishedCount(
+        "images",
+        OFFICIAL_IMAGES,
+        "mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
+        needs={"images": ("all",)},
+    ),
+    *(
+        PublishedCount("pairs", count, "Zhu et al., CVPR 2019, section 4", *protocol_split, optional=True)
+        for protocol_split, count in OFFICIAL_PAIRS.items()
+    ),
+)
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
 # → columns cut off at the left
 _KEYPOINT_FILES = {"fasion-resize-annotation-{}.csv": 40, "fasion-annotation-{}.csv": 0}
@@ -65,6 +78,7 @@ class DeepFashionSource(FolderSource):
     title = "DeepFashion In-shop Clothes Retrieval"
     options: DeepFashionOptions
     options_type = DeepFashionOptions
+    published = _PUBLISHED
 
     def _prepare(self) -> None:
         self._check_estimator(self.options.poses, "none")

@@ -33,7 +33,6 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
-from humanpose_cli.io.images import read_image
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import (
     CalibratedCamera,
@@ -47,7 +46,8 @@ from humanpose_cli.lab.datasets.calibrated import (
 )
 from humanpose_cli.lab.datasets.common import FolderSource, check_size, first_betas, first_existing
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_cdf
-from humanpose_cli.lab.datasets.reading import read_pickle, video_frames
+from humanpose_cli.lab.datasets.published import PublishedCount
+from humanpose_cli.lab.datasets.reading import image_pixels, read_pickle, video_frames
 
 # Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
 #
@@ -170,6 +170,17 @@ _SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 _ACTIONS = 30
 _METADATA = ("metadata.xml", "Release-v1.2/metadata.xml", "Release-v1.1/metadata.xml")
 _DAMAGED_VIEWS = frozenset([("S11", "Directions", "54138969")])
+_RECORDED = "Ionescu et al., TPAMI 2014: 15 activities twice before four cameras"
+_PUBLISHED = (
+    PublishedCount("sequences", 5 * 120, _RECORDED, "deform-and-learn", "train"),
+    PublishedCount(
+        "sequences", 2 * 120 - 1, f"{_RECORDED}; without S11 Directions.54138969", "deform-and-learn", "test"
+    ),
+    *(
+        PublishedCount("identities", count, f"{_RECORDED}; public joints of seven actors", "deform-and-learn", split)
+        for split, count in (("train", 5), ("test", 2))
+    ),
+)
 _SAME_ACTIVITY = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 
 
@@ -222,6 +233,8 @@ class H36mSource(FolderSource):
     splits = ("train", "val", "test")
     options: H36mOptions
     options_type = H36mOptions
+    published = _PUBLISHED
+    projected = (H36M17.name,)
 
     def _prepare(self) -> None:
         for folder in (self.options.mosh, self.options.densepose):
@@ -392,7 +405,7 @@ class H36mSource(FolderSource):
             images = ((video, frame, pixels) for frame, pixels in video_frames(video, view.shown))
         else:
             files = ((self._frame_file(view, frame), frame) for frame in view.shown)
-            images = ((path, frame, read_image(path).pixels) for path, frame in files)
+            images = ((path, frame, image_pixels(path)) for path, frame in files)
         for path, frame, pixels in images:
             check_size(path, (pixels.shape[1], pixels.shape[0]), *SIZES)
             yield frame, pixels

@@ -32,6 +32,7 @@ from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.lab.cache.samples import CROSS_IMITATION, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, SequenceOptions
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
+from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
     decoded,
@@ -45,6 +46,16 @@ from humanpose_cli.lab.datasets.reading import (
 )
 
 OFFICIAL_VIDEOS = {"train": 164, "val": 42}
+_CLOTHES_OF = "Knoche et al., Reposing Humans by Warping 3D Features, 2020, section 4.1"
+_PUBLISHED = (
+    *(
+        PublishedCount("sequences", OFFICIAL_VIDEOS[name], f"the owners' list {name}.txt", "iper", split)
+        for name, split in (("train", "train"), ("val", "validation"))
+    ),
+    PublishedCount("identities", 30, _CLOTHES_OF),
+    PublishedCount("clothes", 103, _CLOTHES_OF),
+    PublishedCount("sequences", 2 * 103, f"{_CLOTHES_OF}: two videos for each set of clothes"),
+)
 _IMAGES = {".jpg", ".jpeg", ".png"}
 _FRAME_FOLDERS = ("images", "images_HD")
 _VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
@@ -78,6 +89,7 @@ class IperSource(FolderSource):
     splits = tuple(OFFICIAL_VIDEOS)
     options: IperOptions
     options_type = IperOptions
+    published = _PUBLISHED
 
     def _prepare(self) -> None:
         self._frames = next((self.root / name for name in _FRAME_FOLDERS if (self.root / name).is_dir()), None)

@@ -30,19 +30,31 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import checked_array, existing_file
-from humanpose_cli.io.images import read_image
 from humanpose_cli.io.mat_files import read_mat, read_mat73, read_optional_mat73
 from humanpose_cli.io.video import probe_video
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import CropOptions, Lens, Shot, with_fitted_bodies, with_joints
 from humanpose_cli.lab.datasets.common import FolderSource, first_existing
-from humanpose_cli.lab.datasets.reading import COPY_AGAIN, video_frames
+from humanpose_cli.lab.datasets.published import PublishedCount
+from humanpose_cli.lab.datasets.reading import COPY_AGAIN, image_pixels, video_frames
 
 Array = NDArray[Any]
 CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
 _ACTORS, _SEQUENCES = range(1, 9), (1, 2)
 TEST_FRAMES: Mapping[str, int] = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS5": 276, "TS6": 452}
 """Sequences of the test set and their valid frames: 2,929 together."""
+_PUBLISHED = (
+    PublishedCount("images", 2_929, "github.com/akanazawa/hmr/issues/45: valid_frame", "mpi-inf-3dhp", "test"),
+    PublishedCount("sequences", 6, "Mehta et al., 3DV 2017: TS1 to TS6", "mpi-inf-3dhp", "test"),
+    PublishedCount(
+        "sequences",
+        8 * 2 * 8,
+        "Mehta et al., 3DV 2017: eight actors, two sequences; eight cameras at chest height",
+        "mpi-inf-3dhp",
+        "train",
+    ),
+    PublishedCount("identities", 8, "Mehta et al., 3DV 2017", "mpi-inf-3dhp", "train"),
+)
 ACTIVITIES = (
     "standing/walking",
     "exercising",
@@ -109,6 +121,8 @@ class MpiInf3dhpSource(FolderSource):
     splits = ("train", "test")
     options: MpiInf3dhpOptions
     options_type = MpiInf3dhpOptions
+    published = _PUBLISHED
+    projected = (H36M17.name,)
 
     def _more_info(self) -> Mapping[str, Any]:
         return self._fitter_info()
@@ -174,13 +188,8 @@ class MpiInf3dhpSource(FolderSource):
     def read(self, group: Group) -> Iterator[Sample]:
         view: _View = group.key
         test = view.camera < 0
-        path = self._test_folder(view.sequence) / "annot_data.mat" if test else self.root / view.sequence / "annot.mat"
-        annotation = self._test_annotation(path) if test else _training_annotation(path, view.camera)
+        annotation, lens = self._annotation(view)
         frames = list(view.frames)
-        if frames and frames[-1] >= len(annotation.points):
-            got = f"{len(annotation.points)} frames"
-            raise InputError(path, "is shorter than its images", expected=f"frame {frames[-1] + 1}", got=got)
-        lens = _lens(path, annotation.points[frames], annotation.pixels[frames])
         actor = view.sequence.partition("/")[0]
         facts = Person(actor, f"{actor}/{view.sequence[-1]}")
         ones = np.ones((len(frames), len(H36M17), 1))
@@ -207,11 +216,30 @@ class MpiInf3dhpSource(FolderSource):
                 frame_rate=rate,
             )
 
+    def label_residuals(self, group: Group) -> Iterator[tuple[str, str, Array]]:
+        """Of annot3 from annot2, by the camera that fits both best."""
+        view: _View = group.key
+        annotation, lens = self._annotation(view)
+        frames = list(view.frames)
+        apart = lens.project(annotation.points[frames]) - annotation.pixels[frames]
+        yield "annot3", "annot2", np.linalg.norm(apart, axis=-1).ravel()
+
+    def _annotation(self, view: _View) -> tuple[_Annotation, Lens]:
+        """The joints of a video, and its camera. InputError where there are fewer than images."""
+        test = view.camera < 0
+        path = self._test_folder(view.sequence) / "annot_data.mat" if test else self.root / view.sequence / "annot.mat"
+        annotation = self._test_annotation(path) if test else _training_annotation(path, view.camera)
+        frames = list(view.frames)
+        if frames and frames[-1] >= len(annotation.points):
+            got = f"{len(annotation.points)} frames"
+            raise InputError(path, "is shorter than its images", expected=f"frame {frames[-1] + 1}", got=got)
+        return annotation, _lens(path, annotation.points[frames], annotation.pixels[frames])
+
     def _pixels(self, view: _View, frames: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         video = self._video(view)
         if view.camera >= 0 and video.is_file():
             return (pixels for _, pixels in video_frames(video, frames))
-        return (read_image(self._frame_file(view, frame)).pixels for frame in frames)
+        return (image_pixels(self._frame_file(view, frame)) for frame in frames)
 
     def _test_annotation(self, path: Path) -> _Annotation:
         points = _test_array(path, "annot3", (None, 1, 17, 3))[:, 0, _TEST_ROWS] / 1000

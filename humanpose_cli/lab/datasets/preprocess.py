@@ -18,6 +18,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.inputs import printable
 from humanpose_cli.lab.cache.samples import Group, LabellingSource, Sample, Source
+from humanpose_cli.lab.datasets.common import FolderSource
 from humanpose_cli.lab.datasets.estimators import BodyJointFitter, FitEstimator, SourceTools
 from humanpose_cli.lab.datasets.labelling import DetectedLabels, RenderedLabels
 from humanpose_cli.lab.datasets.registry import SOURCES, open_source
@@ -110,21 +111,29 @@ def _without_detections(request: SourceRequest) -> Source:
         if request.items is not None:
             raise UsageError("items", "are not for synthetic people", remedy="leave them out")
         return SyntheticSource(request.synthetic)
-    if request.name not in SOURCES:
-        raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
-    if request.root is None:
-        raise UsageError("ROOT", f"is missing: the folder with {request.name}'s files")
     models = load_models(request.models)
-    needs = SOURCES[request.name].needs if request.fit else ()
+    needs = SOURCES[request.name].needs if request.fit and request.name in SOURCES else ()
     tools = SourceTools(
         FitEstimator(FitOptions(body=request.fit_body), request.device) if "estimator" in needs else None,
         BodyJointFitter(request.fit_body) if "joint_fitter" in needs else None,
         models,
     )
-    source: Source = open_source(request.name, request.root, request.options, tools)
-    if request.items is not None:
-        source = ChosenGroups(source, _group_names(request.root, request.items))
+    source = chosen_groups(open_folder(request, tools), request.items)
     return RenderedLabels(source, {body.name: body for body in (*models.values(), default_body())})
+
+
+def open_folder(request: SourceRequest, tools: SourceTools) -> FolderSource:
+    """The data set's folder alone, whatever items are requested. Errors as of `make_source`."""
+    if request.name not in SOURCES:
+        raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
+    if request.root is None:
+        raise UsageError("ROOT", f"is missing: the folder with {request.name}'s files")
+    return open_source(request.name, request.root, request.options, tools)
+
+
+def chosen_groups(source: FolderSource, items: Sequence[str] | None) -> Source:
+    """The source with the groups of these items only (see `SourceRequest.items`); all of them for None."""
+    return source if items is None else ChosenGroups(source, _group_names(source.root, items))
 
 
 def open_request(request: SourceRequest, on_note: Callable[[str], None]) -> Source:

@@ -3,6 +3,8 @@
 Images are kept as a cache keeps them. JPEG and PNG files keep their own bytes, after they were decoded once, so that a
 truncated one is an error now and not in the middle of a training. Anything else (other formats, turned by EXIF,
 transparent, deeper than 8 bits, with colours other than sRGB) and what was cropped is encoded anew.
+
+Within `labels_only` images are opened for their sizes alone: who checks the labels needs no pixels.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +26,17 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import restricted_pickle
 from humanpose_cli.io.checks import existing_file, existing_folder
 from humanpose_cli.io.image_sequences import natural_order
-from humanpose_cli.io.images import DECODING_ERRORS, encode_image, focal_from_exif, orientation_from_exif, read_image
+from humanpose_cli.io.images import (
+    DECODING_ERRORS,
+    encode_image,
+    focal_from_exif,
+    image_size,
+    orientation_from_exif,
+    read_image,
+)
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.io.text_files import read_text
-from humanpose_cli.io.video import VideoReader, count_packets
+from humanpose_cli.io.video import VideoReader, count_packets, probe_video
 
 COPY_AGAIN = "unpack or download it again"
 
@@ -95,6 +106,28 @@ def read_pickle(path: Path) -> dict[str, Any]:
     return {str(name): value for name, value in stored.items()}
 
 
+_labels_only: ContextVar[bool] = ContextVar("labels_only", default=False)
+
+
+@contextmanager
+def labels_only() -> Iterator[None]:
+    """Context: of images and videos only headers are read. Stored images and masks are b"", pixels are black.
+
+    Sizes, numbers of frames and errors about missing files stay the same; damage behind a header is not found. Focal
+    lengths from EXIF are not read.
+    """
+    token = _labels_only.set(True)
+    try:
+        yield
+    finally:
+        _labels_only.reset(token)
+
+
+def _black(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3) of one byte."""
+    return np.broadcast_to(np.uint8(0), (size[1], size[0], 3))
+
+
 JPEG_QUALITY = 95
 """Of what is encoded anew; with full colour resolution."""
 
@@ -110,6 +143,8 @@ class StoredImage:
 
 def stored_image(path: Path) -> StoredImage:
     """An image file as the cache keeps it. InputError if it is missing, damaged or truncated."""
+    if _labels_only.get():
+        return StoredImage(b"", image_size(path))
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -151,15 +186,27 @@ def _is_srgb(image: Image.Image) -> bool:
         return True  # an unfit profile is passed over by every viewer
 
 
+def image_pixels(path: Path) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of an image file, upright. InputError if it is missing, damaged or truncated."""
+    return _black(image_size(path)) if _labels_only.get() else read_image(path).pixels
+
+
 def encode_pixels(pixels: NDArray[np.uint8], *, lossless: bool = False) -> StoredImage:
-    """Pixels (H, W, 3) as JPEG, or as PNG where `lossless`: for frames of videos and for crops."""
-    image = encode_image(np.ascontiguousarray(pixels), ".png" if lossless else ".jpg", quality=JPEG_QUALITY)
-    return StoredImage(image, (pixels.shape[1], pixels.shape[0]))
+    """Pixels (H, W, 3) as JPEG, or as PNG where `lossless`: for frames of videos."""
+    return encode_view(lambda: pixels, (pixels.shape[1], pixels.shape[0]), lossless=lossless)
+
+
+def encode_view(take: Callable[[], NDArray[np.uint8]], size: tuple[int, int], *, lossless: bool = False) -> StoredImage:
+    """As `encode_pixels`, of pixels that `take` makes where they are needed; size (width, height) of them."""
+    if _labels_only.get():
+        return StoredImage(b"", size)
+    image = encode_image(np.ascontiguousarray(take()), ".png" if lossless else ".jpg", quality=JPEG_QUALITY)
+    return StoredImage(image, size)
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     """A mask (H, W) as `Person.mask` has it: an 8-bit PNG, 255 where the person is visible."""
-    return encode_image(np.where(mask, np.uint8(255), np.uint8(0)), ".png")
+    return b"" if _labels_only.get() else encode_image(np.where(mask, np.uint8(255), np.uint8(0)), ".png")
 
 
 def decoded(image: StoredImage) -> NDArray[np.uint8]:
@@ -179,13 +226,14 @@ def video_frames(path: Path, wanted: Sequence[int] | None = None) -> Iterator[tu
 
     InputError if the video ends before the last wanted frame.
     """
+    frames = _black_frames(path) if _labels_only.get() else VideoReader(path, threads=1)
     if wanted is None:
-        yield from VideoReader(path, threads=1)
+        yield from frames
         return
     remaining, last = list(wanted), -1
     if not remaining:
         return
-    for last, pixels in VideoReader(path, threads=1):
+    for last, pixels in frames:
         if last == remaining[0]:
             yield last, pixels
             remaining.pop(0)
@@ -193,3 +241,11 @@ def video_frames(path: Path, wanted: Sequence[int] | None = None) -> Iterator[tu
                 return
     got = f"{last + 1} frames"
     raise InputError(path, "is shorter than its annotation", expected=f"frame {remaining[-1]}", got=got)
+
+
+def _black_frames(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """As many black frames as the video has, of its size."""
+    existing_file(path, "a video")
+    pixels = _black(probe_video(path).size)
+    for number in range(count_packets(path)):
+        yield number, pixels

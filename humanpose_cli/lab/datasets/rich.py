@@ -33,12 +33,11 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
-from humanpose_cli.io.images import read_image
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_joints
 from humanpose_cli.lab.datasets.common import FolderSource, body_to_camera, check_rotations, first_existing
-from humanpose_cli.lab.datasets.reading import list_folders, read_pickle
+from humanpose_cli.lab.datasets.reading import image_pixels, list_folders, read_pickle
 
 # SMPL-X's joints, without its surface: what placing its bodies and labelling their joints takes.
 #
@@ -144,6 +143,7 @@ class RichSource(FolderSource):
     splits = SPLITS
     options: RichOptions
     options_type = RichOptions
+    projected = (SMPL24.name,)
 
     def _more_info(self) -> Mapping[str, Any]:
         return {"smplx": bool(self._models)}
@@ -225,7 +225,7 @@ class RichSource(FolderSource):
         folder = self._images(taken.split) / taken.folder / f"cam_{taken.number:02d}"
         for frame, name, numbers in taken.frames:
             bodies = [self._body(taken, frame, number, camera) for number in numbers]
-            shot = Shot(read_image(folder / name).pixels, camera.lens, np.concatenate([body.around for body in bodies]))
+            shot = Shot(image_pixels(folder / name), camera.lens, np.concatenate([body.around for body in bodies]))
             crop = shot.view(self.options.crop_size)
             yield shot.sample(
                 f"{taken.name}/{frame:05d}",

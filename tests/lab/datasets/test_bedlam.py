@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import centre_of_light, spotted
 from helpers.paper_datasets import assert_travels, posed
 from PIL import Image
@@ -152,3 +153,9 @@ def test_damaged_labels_are_named(tree: Path, field: str, value: Any, named: str
 
     with pytest.raises(InputError, match=named):
         read()
+
+
+def test_the_check_counts_it(whole: Path) -> None:
+    check = checked("bedlam", whole)
+    assert total_of(check) == {"groups": 4, "images": 12, "people": 14, "sequences": 4, "identities": 7, "clothes": 14}
+    assert images_of(check) == {"bedlam/train": 12}

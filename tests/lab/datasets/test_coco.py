@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.paper_datasets import assert_travels, image, write
 from PIL import Image
 from scipy.io import savemat
@@ -297,3 +298,11 @@ def test_missing_and_other_files_are_named(tmp_path: Path) -> None:
     write(tmp_path / "annotations" / FIRST, json.dumps({"images": [], "annotations": [], "categories": []}))
     with pytest.raises(InputError, match="does not say what its keypoints are"):
         CocoSource(tmp_path).groups()
+
+
+def test_the_check_counts_it(tmp_path: Path) -> None:
+    check = checked("coco", build(tmp_path))
+    assert total_of(check) == {"groups": 3, "images": 3, "people": 3, "crowds": 1}
+    assert images_of(check) == {"coco/validation": 3}
+    assert check.total.labels["people/keypoints/coco17"] == 2
+    assert [count.not_compared for count in check.compared] == ["", "not in this folder"]

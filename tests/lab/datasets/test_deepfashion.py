@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.paper_datasets import MANGLED, Estimator, assert_travels, deepfashion_tree, write
 
 from humanpose_cli.core.conventions import COCO17
@@ -164,3 +165,10 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
         DeepFashionSource(tmp_path)
     with pytest.raises(InputError, match="gone: does not exist"):
         DeepFashionSource(tmp_path / "gone")
+
+
+def test_the_check_counts_it(tmp_path: Path) -> None:
+    check = checked("deepfashion", deepfashion_tree(tmp_path))
+    assert total_of(check) == {"groups": 3, "images": 7, "people": 7, "identities": 2, "clothes": 3}
+    assert images_of(check) == {"inshop/train": 5, "inshop/test": 2, "patn/train": 2, "patn/test": 2}
+    assert check.pairs == {("patn", "train"): 2, ("patn", "test"): 1}

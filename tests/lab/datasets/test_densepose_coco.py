@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import BLOCK_RUNS, surface_annotation, write_annotations
 from helpers.paper_datasets import assert_travels
 from PIL import Image
@@ -329,3 +330,17 @@ def test_pycocotools_agrees():
 def test_damaged_masks_are_told(encoded, said):
     with pytest.raises(InputError, match=f"^file, annotations.3.: .*{said}"):
         decode_run_lengths(encoded, "file, annotations[3]")
+
+
+def test_the_check_counts_it(whole):
+    check = checked("densepose", whole)
+    assert total_of(check) == {"groups": 4, "images": 4, "people": 6}
+    assert images_of(check) == {
+        "densepose/train": 3,
+        "densepose/validation": 1,
+        "files/train": 2,
+        "files/validation": 1,
+        "files/test": 1,
+    }
+    found = {(count.published.part, count.published.what): count.found for count in check.compared}
+    assert (found["train", "images"], found["train", "surface_points"]) == (2, 3)

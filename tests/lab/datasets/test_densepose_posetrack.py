@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import POSETRACK_NAMES, surface_annotation, write_annotations
 from helpers.paper_datasets import assert_travels
 
@@ -152,3 +153,15 @@ def test_a_frame_without_a_number_is_named(tree):
     path.write_text(json.dumps(document))
     with pytest.raises(InputError, match=r"train2017\.json, images/bonn_train/001_bonn/00000013\.jpg: has no frame_id"):
         DensePosePoseTrackSource(tree).groups()
+
+
+def test_the_check_counts_it(whole):
+    check = checked("densepose-posetrack", whole)
+    assert total_of(check) == {"groups": 3, "images": 4, "people": 5, "sequences": 3, "identities": 3}
+    assert images_of(check) == {"densepose/train": 3, "densepose/validation": 1}
+    assert [(count.published.part, count.published.what, count.found) for count in check.compared] == [
+        ("train", "images", 3),
+        ("train", "surface_points", 4),
+        ("val", "images", 1),
+        ("val", "surface_points", 1),
+    ]

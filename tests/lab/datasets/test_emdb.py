@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.emdb_tree import FRAMES, SIZE, VIDEOS, K, content, file_of
 from helpers.paper_datasets import BODY, assert_travels, image, posed, write
 
@@ -121,3 +122,9 @@ def test_damaged_files_are_named(tree: Path, field: str, value: Any, named: str)
 
     with pytest.raises(InputError, match=named):
         read()
+
+
+def test_the_check_counts_it(whole: Path) -> None:
+    check = checked("emdb", whole)
+    assert total_of(check) == {"groups": 3, "images": 12, "people": 12, "sequences": 3, "identities": 2, "clothes": 3}
+    assert images_of(check) == {"emdb/test": 12, "emdb1/test": 4, "emdb2/test": 4}

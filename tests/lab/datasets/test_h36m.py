@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import (
     LENS,
     S1_CAMERA,
@@ -393,3 +394,16 @@ def test_sources_and_groups_travel_to_other_processes(whole):
 def test_unusable_options(options):
     with pytest.raises(UsageError):
         H36mOptions(**options)
+
+
+def test_the_check_counts_it(whole):
+    check = checked("h36m", whole)
+    assert total_of(check) == {"groups": 23, "images": 69, "people": 69, "sequences": 23, "identities": 3, "clothes": 3}
+    assert images_of(check) == {
+        "nbf/train": 24,
+        "nbf/validation": 24,
+        "nbf/test": 21,
+        "deform-and-learn/train": 48,
+        "deform-and-learn/test": 21,
+    }
+    assert not check.distances  # keypoints are projected from the joints

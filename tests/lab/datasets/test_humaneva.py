@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import centre_of_light, write_video
 from helpers.humaneva_tree import (
     ACTIONS,
@@ -339,3 +340,9 @@ def test_short_and_damaged_files_are_named(tree):
 
 def test_sources_and_groups_travel_to_other_processes(whole):
     assert_travels(HumanEvaSource(whole))
+
+
+def test_the_check_counts_it(whole):
+    check = checked("humaneva", whole)
+    assert total_of(check) == {"groups": 6, "images": 51, "people": 51, "sequences": 6, "identities": 2, "clothes": 2}
+    assert images_of(check) == {"humaneva/validation": 21, "humaneva/train": 30, "nbf/train": 30, "nbf/test": 4}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import write_dump
 from helpers.paper_datasets import Estimator, assert_travels, image, write
 from PIL import Image
@@ -305,3 +306,10 @@ def test_densepose_that_does_not_fit_is_named(tmp_path: Path) -> None:
         list(source.read(group))
     with pytest.raises(InputError, match="gone: does not exist, expected a folder or dump"):
         ImagesSource(root, ImagesOptions(densepose=str(tmp_path / "gone")))
+
+
+def test_the_check_counts_it(tmp_path: Path) -> None:
+    check = checked("images", tree(tmp_path))
+    assert total_of(check) == {"groups": 3, "images": 5, "sequences": 1}
+    assert images_of(check) == {"images/train": 5}
+    assert check.agrees

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import centre_of_light, spotted, write_video
 from helpers.paper_datasets import assert_travels
 from PIL import Image
@@ -240,3 +241,30 @@ def test_activities_and_the_frames_that_spin_keeps(tree: Path) -> None:
     write_test_annotations(path, 3, activity_annotation=numbers + 6)
     with pytest.raises(InputError, match="has other activities, expected 1 to 7, found 7 to 12"):
         list(source.read(group_of(source, "TS3")))
+
+
+def test_the_check_counts_it(whole: Path) -> None:
+    check = checked("mpi-inf-3dhp", whole, {"every": 2})
+    assert total_of(check) == {"groups": 5, "images": 15, "people": 15, "sequences": 5, "identities": 2, "clothes": 3}
+    assert images_of(check) == {"mpi-inf-3dhp/train": 12, "mpi-inf-3dhp/test": 3, "spin/test": 3}
+    ((pairing, apart),) = check.distances.items()
+    assert (pairing.first, pairing.second, pairing.unit, apart.summary()["count"]) == (
+        "annot3",
+        "annot2",
+        "px",
+        15 * 17,
+    )
+    assert apart.summary()["max"] == pytest.approx(0, abs=1e-9)
+
+
+def test_pixels_that_are_off_are_residuals_of_the_labels(tree: Path) -> None:
+    """Alternating joints two pixels to the left and to the right: what a straight line through them leaves."""
+    points = joints(17, 3)
+    pixels = seen(points) + np.where(np.arange(17) % 2, 2.0, -2.0)[:, None] * [1, 0]
+    write_test_annotations(tree / "mpi_inf_3dhp_test_set/TS3/annot_data.mat", 3, annot2=pixels[:, None])
+    source = MpiInf3dhpSource(tree, MpiInf3dhpOptions(split="test"))
+    ((_, _, apart),) = source.label_residuals(group_of(source, "TS3"))
+    rays, columns = (points[..., 0] / points[..., 2])[[*VALID]].ravel(), pixels[[*VALID], :, 0].ravel()
+    left = np.abs(np.polyval(np.polyfit(rays, columns, 1), rays) - columns)
+    np.testing.assert_allclose(np.sort(apart), np.sort(left), atol=1e-9)
+    assert left.mean() > 1

@@ -12,6 +12,7 @@ from helpers.paper_datasets import Chumpy, image, python2_pickle, write
 from PIL import Image, ImageCms
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.lab.datasets import reading
@@ -171,3 +172,26 @@ def test_sources_are_opened_by_name(tmp_path: Path) -> None:
         open_source("images", tmp_path, {"each": 2})
     with pytest.raises(InputError, match="gone: does not exist, expected the folder of UP-3D"):
         open_source("up3d", tmp_path / "gone")
+
+
+def test_labels_only_opens_images_and_videos_for_their_sizes(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.full((24, 32, 3), 9, np.uint8))
+    with VideoWriter(tmp_path / "v.mp4", 25) as writer:
+        for _ in range(5):
+            writer.write(np.full((32, 48, 3), 200, np.uint8))
+    with reading.labels_only():
+        assert reading.stored_image(tmp_path / "a.png") == reading.StoredImage(b"", (32, 24))
+        assert reading.image_pixels(tmp_path / "a.png").shape == (24, 32, 3)
+        assert reading.encode_view(lambda: pytest.fail("pixels are made"), (7, 5)) == reading.StoredImage(b"", (7, 5))
+        assert reading.encode_mask(np.ones((2, 2), bool)) == b""
+        frames = list(reading.video_frames(tmp_path / "v.mp4", [1, 4]))
+        assert [number for number, _ in frames] == [1, 4]
+        assert all(pixels.shape == (32, 48, 3) and not pixels.any() for _, pixels in frames)
+        with pytest.raises(InputError, match="is shorter than its annotation, expected frame 5, found 5 frames"):
+            list(reading.video_frames(tmp_path / "v.mp4", [1, 5]))
+        for read in (reading.stored_image, reading.image_pixels, lambda path: list(reading.video_frames(path, [0]))):
+            with pytest.raises(InputError, match="none"):
+                read(tmp_path / "none.png")
+    assert reading.stored_image(tmp_path / "a.png").image == (tmp_path / "a.png").read_bytes()
+    assert reading.image_pixels(tmp_path / "a.png").max() == 9
+    assert next(reading.video_frames(tmp_path / "v.mp4", [1]))[1].mean() > 150

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import (
     centre_of_light,
     spotted,
@@ -304,3 +305,9 @@ def test_a_damaged_model_is_named(tree):
 
 def test_sources_and_groups_travel_to_other_processes(whole):
     assert_travels(source_of(whole))
+
+
+def test_the_check_counts_it(whole):
+    check = checked("rich", whole)
+    assert total_of(check) == {"groups": 4, "images": 4, "people": 6, "sequences": 4, "identities": 3, "clothes": 3}
+    assert images_of(check) == {"rich/train": 2, "rich/test": 2}

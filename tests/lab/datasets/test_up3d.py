@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.dataset_checks import checked, images_of, total_of
 from helpers.paper_datasets import (
     BODY,
     UP_CROP,
@@ -177,3 +178,16 @@ def test_joints_of_another_shape_are_named(tmp_path: Path) -> None:
         InputError, match=r"00000_joints\.npy: has the wrong shape, expected \(3, 14\), found \(3, 16\)"
     ):
         first_sample(Up3dSource(tmp_path))
+
+
+def test_the_check_counts_it(tmp_path: Path) -> None:
+    check = checked("up3d", up3d_tree(tmp_path))
+    assert total_of(check) == {"groups": 6, "images": 6, "people": 6}
+    assert images_of(check) == {
+        "up3d/train": 3,
+        "up3d/validation": 2,
+        "up3d/test": 1,
+        "nbf/train": 3,
+        "nbf/validation": 2,
+        "nbf/test": 1,
+    }

@@ -1,0 +1,131 @@
+"""`hpc preprocess NAME --check ROOT`: a data set's folder in numbers, beside those that are published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from humanpose_cli.cli.session import Session
+from humanpose_cli.core.errors import ExitCode, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
+
+if TYPE_CHECKING:
+    from humanpose_cli.lab.datasets.checking import ComparedCount, DatasetCheck
+    from humanpose_cli.lab.datasets.label_statistics import Pairing
+    from humanpose_cli.lab.datasets.preprocess import SourceRequest
+
+_OF_A_CACHE = ("detections", "shard_size", "workers", "device", "shard", "resume", "overwrite", "dry_run")
+_OF_BODIES = ("fit", "body", "allow_missing")
+_MAX_MESSAGES = 20
+
+
+def refuse_flags_of_building(session: Session) -> None:
+    """UsageError for a flag that only a cache is built with. Settings from files may be meant for building."""
+    for name in (*_OF_A_CACHE, *_OF_BODIES):
+        if name in session.on_command_line:
+            flag = "--fit/--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
+            remedy = "leave it out" if name != "allow_missing" else "leave it out: what is missing is reported"
+            raise UsageError(flag, "is not for --check, which builds no cache", remedy=remedy)
+
+
+def report_path(source: str, out: Path) -> Path:
+    """Where the report goes: `out` itself if it names a file of JSON, else a file in that folder."""
+    return out if out.suffix.lower() == ".json" and not out.is_dir() else out / f"{source}-check.json"
+
+
+def check_folder(session: Session, request: SourceRequest, out: Path) -> CommandResult:
+    """Check the data set, write the report, and show it. Exit code 3 where something is missing or differs."""
+    from humanpose_cli.lab.datasets.checking import check_dataset
+
+    path, started = report_path(request.name, out), time.monotonic()
+    with session.item(request.name):
+        check = check_dataset(request, session.reporter.step)
+        check.write(path)
+    for note in check.notes:
+        session.reporter.warn(note)
+    details = {"pictures": check.total.images, "people": check.total.people}
+    status, code, error = Status.SUCCESS, ExitCode.OK, None
+    if not check.agrees:
+        status, code, error = Status.ERROR, ExitCode.BAD_INPUT, _difference(check)
+    item = ItemResult(request.name, status, (str(path),), time.monotonic() - started, error, code, details)
+    messages = list(check.problems[:_MAX_MESSAGES])
+    if len(check.problems) > _MAX_MESSAGES:
+        messages.append(f"and {len(check.problems) - _MAX_MESSAGES} more; the report lists them")
+    return CommandResult(
+        "preprocess", status, (item,), tuple(messages), code, {"check": check.document()}, tuple(_tables(check))
+    )
+
+
+def _difference(check: DatasetCheck) -> str:
+    """One sentence on what is not right."""
+    parts = [f"{len(check.problems)} missing or damaged"] if check.problems else []
+    if check.differing:
+        compared = sum(count.agrees is not None for count in check.compared)
+        parts.append(f"{len(check.differing)} of {compared} counts differ from the published ones")
+    return f"{check.title}: {'; '.join(parts)}"
+
+
+# Tables
+
+
+def _tables(check: DatasetCheck) -> Iterator[ResultTable]:
+    yield ResultTable(f"{check.title} as found", ("contents", "found"), tuple(_contents(check)), justify="left")
+    sources = list(dict.fromkeys(count.published.source for count in check.compared))
+    yield ResultTable(
+        "published counts",
+        ("count", "published", "found", "agrees", "source"),
+        [
+            (_subject(count), f"{count.published.value:,}", f"{count.found:,}", _verdict(count), f"[{number}]")
+            for count in check.compared
+            for number in [1 + sources.index(count.published.source)]
+        ],
+        [f"[{number}] {source}" for number, source in enumerate(sources, start=1)]
+        or ["none is known that can be compared"],
+    )
+    distances = [_distance_row(pairing, numbers.summary()) for pairing, numbers in check.distances.items()]
+    if distances:
+        yield ResultTable("distances of labels from each other", ("labels", "mean", "p95", "max", "joints"), distances)
+    ranges = [_range_row(name, numbers.summary()) for name, numbers in sorted(check.ranges.items())]
+    yield ResultTable("ranges", ("label", "min", "median", "max", "not finite"), ranges)
+
+
+def _distance_row(pairing: Pairing, figures: Mapping[str, Any]) -> Sequence[str]:
+    of = "" if pairing.same_joints else " (joints of one name)"
+    name = f"{pairing.first} to {pairing.second}{of}, {pairing.unit}"
+    return (name, *_figures(figures, "mean", "p95", "max"), f"{figures['count']:,}")
+
+
+def _range_row(name: str, figures: Mapping[str, Any]) -> Sequence[str]:
+    return (name, *_figures(figures, "min", "median", "max"), f"{figures['not_finite']:,}")
+
+
+def _contents(check: DatasetCheck) -> Iterator[tuple[str, str]]:
+    yield "groups", f"{check.groups:,}"
+    yield "all", _counts(check.total.document())
+    for key, tally in check.splits.items():
+        yield "/".join(key), _counts(tally.document())
+    for name, tally in check.parts.items():
+        yield name, _counts(tally.document())
+    for key, count in check.pairs.items():
+        yield f"pairs {'/'.join(key)}", f"{count:,}"
+    yield "digest", check.digest
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "nothing"
+
+
+def _figures(figures: Mapping[str, Any], *names: str) -> list[str]:
+    return ["–" if figures[name] is None else f"{figures[name]:.4g}" for name in names]
+
+
+def _subject(count: ComparedCount) -> str:
+    published = count.published
+    where = published.part or "/".join(filter(None, (published.protocol, published.split)))
+    return f"{published.what.replace('_', ' ')} of {where or 'all'}"
+
+
+def _verdict(count: ComparedCount) -> str:
+    return count.not_compared or ("yes" if count.agrees else "NO")

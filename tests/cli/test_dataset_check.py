@@ -1,0 +1,98 @@
+"""`hpc preprocess NAME --check ROOT` from the command line: tables, the report, exit codes, flags that do not fit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from helpers.paper_datasets import deepfashion_tree, iper_tree
+
+from humanpose_cli.lab.datasets import deepfashion
+from humanpose_cli.lab.datasets.deepfashion import DeepFashionSource
+from humanpose_cli.lab.datasets.published import PublishedCount
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Seven images of DeepFashion, in whose release there are seven."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {})
+    monkeypatch.setattr(DeepFashionSource, "published", (PublishedCount("images", 7, "the owners' page"),))
+    return deepfashion_tree(tmp_path / "data/DeepFashion")
+
+
+def test_a_folder_that_agrees(hpc, root, tmp_path):
+    ran = hpc("preprocess", "deepfashion", "--check", str(root))
+    assert ran.code == 0, ran.err
+    assert "images of all\t7\t7\tyes\t[1]" in ran.out
+    assert "[1] the owners' page" in ran.out
+    report = tmp_path / "hpc-out/preprocess/deepfashion-check.json"
+    document = json.loads(report.read_text())
+    assert (document["agrees"], document["counts"]["images"]) == (True, 7)
+    assert document["digest"]["value"] in ran.out
+    assert [path.name for path in report.parent.iterdir()] == [report.name]  # no cache
+    again = hpc("preprocess", "deepfashion", "--check", str(root), "--out", "sent/df.json", "--json")
+    assert again.code == 0
+    assert again.details["outputs"] == ["sent/df.json"]
+    assert again.document["check"] == document
+    assert (tmp_path / "sent/df.json").read_bytes() == report.read_bytes()
+
+
+def test_a_folder_that_differs_is_bad_input_and_has_a_report(hpc, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(DeepFashionSource, "published", (PublishedCount("images", 8, "the owners' page"),))
+    ran = hpc("preprocess", "deepfashion", "--check", str(root), "--json")
+    assert ran.code == 3
+    assert ran.details["status"] == "error"
+    assert "1 of 1 counts differ from the published ones" in ran.details["error"]
+    assert json.loads((tmp_path / ran.details["outputs"][0]).read_text())["published"][0]["agrees"] is False
+    next((root / "Img/img/WOMEN").rglob("*.jpg")).unlink()
+    missing = hpc("preprocess", "deepfashion", "--check", str(root))
+    assert missing.code == 3
+    assert "1 missing or damaged; 1 of 1 counts differ" in missing.out
+    assert "ROOT/Eval/list_eval_partition.txt: names 1 images that are not there" in missing.err
+    assert str(tmp_path) not in missing.out + missing.err
+    other = hpc("preprocess", "deepfashion", "--check", str(tmp_path / "nowhere"))
+    assert other.code == 3
+    assert "nowhere" in other.err
+
+
+def test_options_of_the_source_work_as_for_building(hpc, tmp_path):
+    root = iper_tree(tmp_path / "iper")
+    ran = hpc("preprocess", "iper", "--check", str(root), "--set", "every=4", "--split", "val", "--json")
+    document = ran.document["check"]
+    assert document["options"]["every"] == 4
+    assert document["splits"] == {"iper/validation": {**document["splits"]["iper/validation"], "images": 4}}
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("--workers", "2"), "--workers"),
+        (("--shard", "0/2"), "--shard"),
+        (("--shard-size", "8"), "--shard-size"),
+        (("--no-resume",), "--resume"),
+        (("--overwrite",), "--overwrite"),
+        (("--dry-run",), "--dry-run"),
+        (("--detections",), "--detections"),
+        (("--device", "cpu"), "--device"),
+        (("--no-fit",), "--fit"),
+        (("--body", "default"), "--body"),
+        (("--allow-missing",), "what is missing is reported"),
+        (("--count", "8"), "--count"),
+        (("--cluster", "slurm"), "--check: is not for a cluster"),
+    ],
+)
+def test_flags_of_building_are_refused(hpc, root, flags, word):
+    ran = hpc("preprocess", "deepfashion", "--check", str(root), *flags)
+    assert ran.code == 2, ran.err
+    assert word in ran.err
+
+
+def test_synthetic_people_are_not_checked(hpc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = hpc("preprocess", "synthetic", "--check")
+    assert ran.code == 2
+    assert "--check: is not for synthetic" in ran.err
+    assert hpc("preprocess", "3dpw", "--check").code == 2
+    assert not (tmp_path / "hpc-out").exists()
