@@ -305,7 +305,6 @@ _KEYPOINTS = (
     KeypointProtocol("mpii-pckh", "coco", "coco/validation", _MMPOSE, MPII16, metrics=("pckh_50",)),
 )
 _SIMILAR = ("ssim_uniform", "lpips")
-_TABLE_2 = "Table 2 of Knoche et al. 2020, which takes the others' from Liu et al. 2019"
 _IMAGES = (
     ImageProtocol(
         "iper-random-pairs",
@@ -327,12 +326,12 @@ _IMAGES = (
             "LWB, Liu et al.": (0.840, 0.087),
             "Knoche et al.": (0.863, 0.077),
         },
-        rows_source=_TABLE_2,
+        rows_source="Table 2 and appendix B of Knoche et al. 2020",
     ),
     ImageProtocol(
         "iper-owners",
         *("iper", "three-frames/validation", _IMPERSONATOR, 512),
-        metrics=_SIMILAR,
+        metrics=("ssim_signed", "lpips"),
         frames="Self-imitation: the owners' source frames with the frames of iPER_protocol.json",
     ),
     ImageProtocol(

@@ -40,7 +40,7 @@ from humanpose_cli.lab.evaluate.intervals import Clusters, paired_difference, su
 from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
-from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn
+from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn, ssim_signed
 from humanpose_cli.lab.recipes.people import People, people_of_images, require_model, usual_protocol
 from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person, mesh_of, person_mask, pose_of
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, frame_of_example
@@ -75,6 +75,7 @@ Method = Callable[[Example, Example], Drawn]
 """(input crop, target crop, of which only the pose may be used) → what is drawn."""
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Images (1, 3, S, S) of −1 to 1, made and true → a scalar."""
+_OF_PROTOCOLS: Mapping[str, Distance] = {"ssim_patn": ssim_patn, "ssim_signed": ssim_signed}
 JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating] | None]
 """(crop (S, S, 3) uint8, the person's box (4,) there) → joints (19, 3) metres, or None if no person is detected."""
 
@@ -406,8 +407,8 @@ def evaluate_reposing(
         metric = Lpips(*(find_weights(name) for name in lpips))
         distances["lpips"] = metric
         facts["lpips"] = metric.describe()
-    if protocol is not None and "ssim_patn" in protocol.metrics:
-        distances["ssim_patn"] = ssim_patn
+    if protocol is not None:
+        distances |= {name: measure for name, measure in _OF_PROTOCOLS.items() if name in protocol.metrics}
     loss = perceptual_loss(perceptual)
     distances["perceptual"] = loss
     facts["perceptual"] = " ".join(str(loss.describe().get(key, "")) for key in ("kind", "file")).strip()

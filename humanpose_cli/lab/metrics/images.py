@@ -59,6 +59,14 @@ def ssim(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tens
     return similarity[:, :, radius : height - radius, radius : width - radius].mean((1, 2, 3))
 
 
+def ssim_signed(made: Tensor, true: Tensor) -> Tensor:
+    """SSIM (B,) as iPER's owners take it (svip-lab/impersonator@b041dd41, metrics.py): uniform windows, images −1 to 1.
+
+    Means of windows count from the middle grey there, so that it differs from the similarity of images 0 to 1.
+    """
+    return ssim(made / 2, true / 2, "uniform")
+
+
 def ssim_patn(made: Tensor, true: Tensor) -> Tensor:
     """SSIM (B,) of DeepFashion as PATN's evaluator takes it (tengteng95/Pose-Transfer@281ee2d3, getMetrics_fashion.py).
 

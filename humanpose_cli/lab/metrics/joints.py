@@ -137,7 +137,7 @@ class MeshConversion:
         rows, columns = np.nonzero(matrix)
         indices = torch.from_numpy(np.stack((rows, columns)))
         values = torch.from_numpy(matrix[rows, columns].astype(np.float32))
-        return cls(torch.sparse_coo_tensor(indices, values, matrix.shape).coalesce())
+        return cls(torch.sparse_coo_tensor(indices, values, matrix.shape, check_invariants=True).coalesce())
 
     def __call__(self, vertices: Tensor) -> Tensor:
         """(B, 10475, 3) → (B, 6890, 3)."""
