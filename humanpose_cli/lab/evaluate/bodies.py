@@ -47,7 +47,7 @@ from humanpose_cli.lab.evaluate.predictions import (
     found_in,
     matched_by_tracks,
     overlap_within,
-    predictions_digest,
+    predictions_facts,
 )
 from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import (
@@ -400,8 +400,7 @@ def evaluate_predictions(
     fit = fits_from_files(folder, people.people.cache, body, selection.models)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
     evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
-    digest = predictions_digest(folder)[:16]
-    facts = {**selection.facts(), "predictions": f"{folder.name}, digest {digest}", "matched by": match}
+    facts = {**selection.facts(), **predictions_facts(folder), "matched by": match}
     return fits_report(people, evaluated, facts, protocol)
 
 

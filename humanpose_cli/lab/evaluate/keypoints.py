@@ -46,7 +46,7 @@ from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, drawn_rows, expanded_interval, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, image_clusters
-from humanpose_cli.lab.evaluate.predictions import predictions_digest, records_from_files
+from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
 from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
 from humanpose_cli.lab.metrics.keypoints import (
@@ -83,6 +83,7 @@ class LabelledImage:
 
     crowds (T,) which of them are regions of several people, heads (T, 4) boxes of heads, NaN where not known; None: no
     crowd, no head
+    ignored (H, W) pixels in which PoseTrack's evaluator takes out all joints; None: nowhere
     """
 
     keypoints: Floats
@@ -90,6 +91,12 @@ class LabelledImage:
     boxes: Floats
     crowds: NDArray[np.bool_] | None = None
     heads: Floats | None = None
+    ignored: NDArray[np.bool_] | None = None
+
+    @property
+    def has_people(self) -> bool:
+        """Whether anyone is labelled singly."""
+        return len(self.boxes) > 0 and (self.crowds is None or not bool(self.crowds.all()))
 
 
 @dataclass(frozen=True)
@@ -249,7 +256,12 @@ def labelled_image(cache: Cache, row: int, skeleton: Skeleton = COCO17) -> Label
     areas = np.full(len(span), np.nan) if skeleton == CROWDPOSE14 else column("area")
     areas, crowds, heads = np.where(np.isfinite(areas), areas, usual), column("crowd") > 0, column("head_box", 4)
     boxed = np.isfinite(boxes).all(1)
-    return LabelledImage(keypoints[boxed], areas[boxed], boxes[boxed] + 0.5, crowds[boxed], heads[boxed])
+    ignored = None
+    if skeleton == POSETRACK15:
+        masks = [cache.mask(person) for person, crowd in zip(span, crowds, strict=True) if crowd]
+        regions = [mask > 0 for mask in masks if mask is not None]
+        ignored = np.any(regions, axis=0) if regions else None
+    return LabelledImage(keypoints[boxed], areas[boxed], boxes[boxed] + 0.5, crowds[boxed], heads[boxed], ignored)
 
 
 def measure_keypoints(
@@ -276,7 +288,7 @@ def measure_keypoints(
         labelled = truth.keypoints, truth.areas, truth.boxes
         matches.append(matched_predictions(found.joints, found.scores, *labelled, crowds, skeleton))
         if skeleton == POSETRACK15:
-            of_joints.append(_joint_matches(found, truth) if len(truth.boxes) else None)
+            of_joints.append(_joint_matches(found, truth) if truth.has_people else None)
         counts = (truth.keypoints[..., 2] > 0).any(1) & ~crowds
         people_of += [number] * int(counts.sum())
         people.append(truth.keypoints[counts])
@@ -300,10 +312,21 @@ def measure_keypoints(
 
 def _joint_matches(found: PredictedImage, truth: LabelledImage) -> JointMatches:
     scores = np.broadcast_to(found.scores[:, None], found.joints.shape[:2])
+    scores = scores if found.joint_scores is None else found.joint_scores
     heads = np.full((len(truth.boxes), 4), np.nan) if truth.heads is None else truth.heads
-    return matched_joints(
-        found.joints, scores if found.joint_scores is None else found.joint_scores, truth.keypoints, heads
-    )
+    joints, people = found.joints, truth.keypoints
+    if truth.ignored is not None:
+        joints = np.where(_inside(truth.ignored, joints)[..., None], np.nan, joints)
+        people = np.where(_inside(truth.ignored, people)[..., None], 0.0, people)
+    return matched_joints(joints, scores, people, heads)
+
+
+def _inside(mask: NDArray[np.bool_], points: Floats) -> NDArray[np.bool_]:
+    """Which of points (N, J, 2 or 3) lie in a pixel of the mask (H, W)."""
+    x, y = np.floor(np.nan_to_num(points[..., :2], nan=-1.0)).astype(np.int64).transpose(2, 0, 1)
+    within = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
+    found: NDArray[np.bool_] = within & mask[np.where(within, y, 0), np.where(within, x, 0)]
+    return found
 
 
 def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
@@ -397,7 +420,7 @@ def evaluate_keypoints(
     watch = progress, stop
     if predictions is not None:
         body = load_body(options.body)
-        facts["predictions"] = f"{predictions.name}, digest {predictions_digest(predictions)[:16]}"
+        facts |= predictions_facts(predictions)
         evaluated = _evaluated(cache, rows, records_from_files(predictions, cache, body), body, skeleton, *watch)
     else:
         if detections == "boxes":  # AP is about whom one finds

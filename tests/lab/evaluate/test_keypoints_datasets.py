@@ -176,6 +176,26 @@ def test_posetracks_average_precision_is_that_of_poseval() -> None:
     assert measure_keypoints(labels, plain, None, POSETRACK15).metrics()["pckh_ap"].value != summary.value
 
 
+def test_joints_in_regions_that_are_not_evaluated_are_taken_out() -> None:
+    """One person who is found and one who is not, somebody else found in the region; a frame with a region alone."""
+    true = np.zeros((3, 15, 3))  # the last one is the region, a crowd
+    true[:2, :, 2] = 1
+    true[0, :, :2], true[1, :, :2] = 20.5, 70.5
+    heads = np.array([[0, 0, 30, 40.0], [60, 60, 63, 64], [np.nan] * 4])
+    crowds, boxes = np.array([False, False, True]), np.array([[0, 0, 30, 40.0], [60, 60, 90, 100], [60, 60, 80, 80]])
+    region = np.zeros((100, 100), bool)
+    region[60:80, 60:80] = True
+    image_of = LabelledImage(true, np.ones(3), boxes, crowds, heads)
+    found = PredictedImage(np.stack((true[0, :, :2], true[1, :, :2] - 4)), np.array([0.5, 0.9]))
+    alone = LabelledImage(true[2:], np.ones(1), boxes[2:], crowds[2:], heads[2:])
+
+    def precision(labelled: LabelledImage) -> float:
+        return measure_keypoints([labelled, alone], [found, found], None, POSETRACK15).metrics()["pckh_ap"].value
+
+    assert precision(image_of) == 0.25  # half of the people, behind a surer one who is wrong
+    assert precision(replace(image_of, ignored=region)) == 1.0
+
+
 def test_who_has_most_of_a_persons_joints_is_taken_for_that_person() -> None:
     """Two people, three predictions, heads of 10 pixels' diagonal: joints are right within 3."""
     true = np.zeros((2, 15, 3))
