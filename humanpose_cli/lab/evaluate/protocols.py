@@ -106,7 +106,7 @@ class BodyProtocol(Protocol):
     metrics: tuple[str, ...] = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
     cut: Cut = "short last"
     root_path: RootPath = "pelvis"
-    commands: ClassVar[str] = "fit and compare"
+    commands: ClassVar[str] = "fit or compare"
 
     @property
     def decides(self) -> Mapping[str, Any]:
@@ -364,7 +364,7 @@ def under_protocol(selection: PeopleSelection, kind: type[_P]) -> tuple[PeopleSe
     if protocol is None:
         return selection, None
     if not isinstance(protocol, kind):
-        remedy = f"hpc evaluate {protocol.commands}"
+        remedy = f"hpc evaluate {protocol.commands} takes it"
         raise UsageError("protocol", "is not of this evaluation", got=protocol.name, remedy=remedy)
     for name, value in protocol.decides.items():
         if getattr(selection, name) not in (None, "", value):

@@ -218,7 +218,7 @@ def matched_joints(predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, hea
     heads  (T, 4) boxes: a joint is right within half of `head_length`; of people without one none is
 
     Each prediction belongs to the person of whose labelled joints it has most, and each person to the prediction that
-    has the largest share of them. The joints of predictions that belong to nobody are wrong.
+    has the largest share of them. The joints of the other predictions are wrong.
     """
     points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     labelled = people[..., 2] > 0

@@ -251,7 +251,7 @@ def test_a_protocol_is_of_one_kind_of_evaluation() -> None:
     chosen, protocol = under_protocol(selection, KeypointProtocol)
     assert protocol is PROTOCOLS["crowdpose"]
     assert (chosen.protocol, chosen.split, chosen.joints) == ("coco", "test", None)
-    with pytest.raises(UsageError, match="is not of this evaluation, found crowdpose; hpc evaluate keypoints"):
+    with pytest.raises(UsageError, match="is not of this evaluation, found crowdpose; hpc evaluate keypoints takes it"):
         under_protocol(selection, BodyProtocol)
     with pytest.raises(UsageError, match="is 256 in that protocol, found 128 and iper-random-pairs"):
         PROTOCOLS["iper-random-pairs"].agreed_size(128)  # type: ignore[attr-defined]
