@@ -229,13 +229,7 @@ _BODIES = (
         frames=_CLOSED_UP,
         cut="joined last",
     ),
-    BodyProtocol(
-        "rich-camerahmr",
-        *(*_RICH, _CAMERAHMR, "smpl24-neutral", "hips"),
-        frames=_RICH_FRAMES,
-        rows={"CameraHMR": (33.6, 54.7, 63.8)},
-        rows_source="CameraHMR's paper",
-    ),
+    BodyProtocol("rich-camerahmr", *_RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_RICH_FRAMES),
     BodyProtocol("rich-wham", *_RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, frames=_RICH_FRAMES),
     BodyProtocol(
         "rich-gvhmr", *_RICH, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), frames=_RICH_FRAMES
@@ -339,8 +333,6 @@ _IMAGES = (
         *("deepfashion", "patn/test", _PATN, 256),
         metrics=("ssim_patn",),
         frames="8,570 pairs; the columns beyond the middle 176 are white in both images",
-        rows={"PATN, Zhu et al.": (0.773,)},
-        rows_source="Table 1 of Zhu et al. 2019",
     ),
     ImageProtocol(
         "deepfashion-warp3d",

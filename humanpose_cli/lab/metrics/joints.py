@@ -130,7 +130,7 @@ class MeshConversion:
         expected = f"({_SMPL}, {_SMPLX})"
         if matrix.shape != (_SMPL, _SMPLX) or matrix.dtype.kind not in "fiu":
             raise InputError(path, "is no matrix from SMPL-X to SMPL", expected=expected, got=str(matrix.shape))
-        sums = matrix.astype(np.float64).sum(1)
+        sums = matrix.sum(1, dtype=np.float64)
         if not np.allclose(sums, 1, atol=_SUM_TOLERANCE):
             got = f"{np.nanmin(sums):.3g} to {np.nanmax(sums):.3g}"
             raise InputError(path, "has rows that do not sum to 1", expected="means of vertices", got=got)
@@ -199,11 +199,11 @@ class JointSet:
             assert posed.vertices is not None
             return body.joint_regressor[SMPL24.indices(self.points)] @ posed.vertices
         if self.regressor is not None:
-            kind, vertices = self.surface(body, posed)
+            _, vertices = self.surface(body, posed)
             template = body.template[None]
             if len(body.template) != vertices.shape[1] and self.conversion is not None:
                 template = self.conversion(template)
-            found = self.regressor.of_mesh(vertices, template[0], f"{kind}, {body.name}")
+            found = self.regressor.of_mesh(vertices, template[0], body.name)
             return found[:, [self.regressor.names.index(name) for name in self.points]]
         if self.joints == SMPL24.joint_names:
             return posed.joints[:, SMPL24.indices(self.points)]

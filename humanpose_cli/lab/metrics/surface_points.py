@@ -71,10 +71,10 @@ def matched_surfaces(
                 best = len(rows) - 1 - int(np.where(allowed, close[prediction], -1.0)[::-1].argmax())
                 matches[level, prediction], free[level, best] = best, False
     ignored = np.full(matches.shape, not counts.any())
-    for prediction in np.flatnonzero(matches[-1] < 0):
+    for prediction in np.flatnonzero(matches[-1] < 0).tolist():
         allowed = (free[-1] | crowd) & (boxes[prediction] >= _MIN_OVERLAP)
         if allowed.any():
-            best = len(rows) - 1 - int(np.where(allowed, boxes[prediction], -1.0)[::-1].argmax())
-            ignored[:, prediction] = not counts[best]
-            free[-1, best] &= counts[best]
+            nearest = len(rows) - 1 - int(np.where(allowed, boxes[prediction], -1.0)[::-1].argmax())
+            ignored[:, prediction] = not counts[nearest]
+            free[-1, nearest] &= counts[nearest]
     return ImageMatches(confidence[order], (matches >= 0) & ~ignored, ignored, int(counts.sum()))
