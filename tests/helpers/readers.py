@@ -54,7 +54,6 @@ from humanpose_cli.lab.datasets.mpi_inf_3dhp import _cells, _test_array
 from humanpose_cli.lab.datasets.reading import read_csv
 from humanpose_cli.lab.datasets.rich import read_rich_camera
 from humanpose_cli.lab.evaluate.predictions import read_predictions
-from humanpose_cli.lab.metrics.joints import MeshConversion
 from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
 from humanpose_cli.models.vposer.prior import read_vposer
@@ -243,7 +242,6 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "gmm.npz": (write_mixture, read_mixture_prior),
     "vposer.ckpt": (lambda path: torch.save({"state_dict": vposer_tensors()}, path), read_vposer),
     "x.pkl": (lambda path: path.write_bytes(pickle.dumps({"a": np.arange(9.0), "b": [1, "x"]})), read_pickle),
-    "smplx2smpl.pkl": (lambda path: path.write_bytes(pickle.dumps({"matrix": np.eye(9)})), MeshConversion.read),
     "smpl.pkl": (lambda path: path.write_bytes(pickle.dumps({"v_template": np.zeros((6890, 3))})), load_smpl),
     "x.h5": (shard, every_sample),
     "x.toml": (
