@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.evaluated_caches import (
     JOINT_REGRESSOR,
-    BodiedFlags,
     BodyPeopleFlags,
     CacheFlags,
     JointFlags,
     PeopleFlags,
+    PublishedFlags,
+    PublishedPeopleFlags,
     evaluate_caches,
 )
 from humanpose_cli.cli.options import (
@@ -166,7 +167,7 @@ def fit(
         _refuse(session, "method", "detector", only="is for fits to images", remedy="leave it out")
     if chosen and fits.predictions is None:
         only = "is for fits to images and predictions"
-        _refuse(session, "joints", "root", "regressor", only=only, remedy="leave it out")
+        _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only=only, remedy="leave it out")
     if fits.predictions is None:
         _refuse(session, "match", only="is for --predictions")
     _check_training(session, trains=ablation is not None)
@@ -231,11 +232,16 @@ def compare(
     return evaluate_caches(session, "compare", flags, people, out, device, options, report, predictions)
 
 
-@command(examples=("hpc evaluate keypoints --data coco --limit 200",))
+@command(
+    examples=(
+        "hpc evaluate keypoints --data coco --limit 200",
+        "hpc evaluate keypoints --data crowdpose --protocol crowdpose",
+    )
+)
 def keypoints(
     session: Session,
     flags: BatchFlags,
-    people: BodiedFlags,
+    people: PublishedFlags,
     method: Annotated[Literal["auto", "keypoints", "nbf", "deform-and-learn"], _METHOD] = "auto",
     detector: Annotated[Literal["stored", "auto", "thorough", "fast"], _KEYPOINT_DETECTOR] = "auto",
     predictions: Annotated[Path | None, _PREDICTIONS] = None,
@@ -294,12 +300,13 @@ def segmenter(
     examples=(
         "hpc evaluate repose --data pairs --limit 100",
         "hpc evaluate repose --data pairs --weights runs/warp3d --size 256",
+        "hpc evaluate repose --data iper --protocol iper-random-pairs --lpips",
     )
 )
 def repose(
     session: Session,
     flags: BatchFlags,
-    people: BodiedFlags,
+    people: PublishedFlags,
     weights: Annotated[str | None, _WEIGHTS] = None,
     perceptual: Annotated[str | None, _PERCEPTUAL] = None,
     lpips: Annotated[bool, _LPIPS] = False,
@@ -433,7 +440,7 @@ def refine(
 def deform_and_learn(
     session: Session,
     flags: BatchFlags,
-    people: BodyPeopleFlags,
+    people: PublishedPeopleFlags,
     weights: Annotated[str | None, _RUN_OF_DEFORM] = None,
     regressor: Annotated[Path | None, JOINT_REGRESSOR] = None,
     ablation: Annotated[Literal["rounds", "losses", "correspondence"] | None, _DEFORM_ABLATION] = None,
@@ -473,7 +480,7 @@ def deform_and_learn(
 
 def _refuse(session: Session, *names: str, only: str, remedy: str = "") -> None:
     """UsageError for options on the command line that do not belong to what is evaluated."""
-    flags = {"regressor": "joint-regressor"}
+    flags = {"regressor": "joint-regressor", "smplx_to_smpl": "smplx-to-smpl"}
     for name in sorted(session.on_command_line.intersection(names)):
         raise UsageError(f"--{flags.get(name, name)}", only, remedy=remedy)
 

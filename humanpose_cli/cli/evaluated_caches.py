@@ -48,10 +48,15 @@ JOINT_REGRESSOR = option(
     "--joint-regressor FILE",
     "J_regressor_h36m.npy, 17 x 6890, of SPIN, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none.",
 )
+_SMPLX_TO_SMPL = option(
+    "--smplx-to-smpl FILE",
+    "Matrix from SMPL-X's vertices to SMPL's, 6890 x 10475, such as smplx2smpl.pkl of WHAM: errors of joints by a "
+    "regressor, and of vertices, are then of SMPL's mesh. Default: none.",
+)
 _PUBLISHED_PROTOCOL = option(
     "--protocol NAME",
-    "Protocol of the cache, or of published figures, which decides joints, root and split: 3dpw-camerahmr, emdb1-tram "
-    "and others, see docs/reference/protocols.md. Default: the cache's usual one.",
+    "Protocol of the cache, or of published figures, which decides split, joints, root and sizes: 3dpw-camerahmr, "
+    "coco-keypoints, iper-random-pairs and others, see docs/reference/protocols.md. Default: the cache's usual one.",
 )
 
 
@@ -84,6 +89,13 @@ class BodiedFlags(CacheFlags):
 
 
 @dataclass(frozen=True)
+class PublishedFlags(BodiedFlags):
+    """Likewise, under a protocol of published figures."""
+
+    protocol: Annotated[str | None, _PUBLISHED_PROTOCOL] = None
+
+
+@dataclass(frozen=True)
 class PeopleFlags(CacheFlags):
     """Likewise, of people with visible joints."""
 
@@ -98,10 +110,14 @@ class BodyPeopleFlags(PeopleFlags, BodiedFlags):
 
 
 @dataclass(frozen=True)
-class JointFlags(BodyPeopleFlags):
+class PublishedPeopleFlags(BodyPeopleFlags, PublishedFlags):
+    """Likewise, under a protocol of published figures."""
+
+
+@dataclass(frozen=True)
+class JointFlags(PublishedPeopleFlags):
     """Likewise, and which of their joints."""
 
-    protocol: Annotated[str | None, _PUBLISHED_PROTOCOL] = None
     joints: Annotated[
         Literal["smpl24", "smpl24-mesh", "smpl24-neutral", "h36m14", "h36m17", "hmr14", "lsp14", "mocap14", "mocap17"]
         | None,
@@ -109,6 +125,7 @@ class JointFlags(BodyPeopleFlags):
     ] = None
     root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
     regressor: Annotated[Path | None, JOINT_REGRESSOR] = None
+    smplx_to_smpl: Annotated[Path | None, _SMPLX_TO_SMPL] = None
 
 
 def evaluate_caches(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.fresh_process import run_fresh
-from helpers.smpl_model_file import SMPLX_NAMES, t_pose_joints
+from helpers.smpl_model_file import SIZES, SMPLX_NAMES, random_smplx_fields
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body, load_models, load_smpl
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -24,36 +24,6 @@ EXTRA: dict[str, Any] = {
     "lmk_bary_coords": np.full((51, 3), 1 / 3),
 }
 """What smplx wants in a file beside what is read here."""
-SIZES = {"smplh": (6890, 13776, 52), "smplx": (10475, 20908, 55)}
-
-
-def fields_of(kind: str, seed: int = 0) -> dict[str, Any]:
-    """Arrays under the model's names: vertices around the bones, three fingers' joints in a row behind each wrist."""
-    vertices, faces, joints = SIZES[kind]
-    random = np.random.default_rng(seed)
-    face = 3 if kind == "smplx" else 0
-    wrists = SMPL24.indices(("left_wrist", "right_wrist"))
-    parents = [*SMPL24.parents[:22], *[SMPL24.index("head")] * face]
-    for wrist in wrists:
-        for _ in range(5):
-            parents += [wrist, len(parents), len(parents) + 1]
-    rest = t_pose_joints()[np.minimum(np.arange(joints), 23)] + random.normal(0, 0.02, (joints, 3))
-    owner = np.arange(vertices) % joints
-    regressor = np.zeros((joints, vertices))
-    regressor[np.arange(joints), np.arange(joints)] = 1
-    template = rest[owner] + random.normal(0, 0.05, (vertices, 3))
-    weights = np.zeros((vertices, joints))
-    slots = np.stack((owner, np.maximum(np.array(parents)[owner], 0), random.integers(0, joints, vertices)), 1)
-    np.add.at(weights, (np.arange(vertices)[:, None], slots), random.dirichlet([20, 4, 1], vertices))
-    return {
-        "v_template": template,
-        "shapedirs": random.normal(0, 0.01, (vertices, 3, 20)),
-        "posedirs": (0.004 * random.standard_normal((vertices, 3, 9 * (joints - 1)), np.float32)).astype(np.float16),
-        "J_regressor": regressor,
-        "weights": weights,
-        "kintree_table": np.array([[2**32 - 1, *parents[1:]], np.arange(joints)], dtype=np.uint32),
-        "f": random.integers(0, vertices, (faces, 3)).astype(np.uint32),
-    }
 
 
 @pytest.fixture(scope="module", params=sorted(SIZES))
@@ -63,7 +33,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     names = {"smplh": "smplh/female/model.npz", "smplx": "smplx/SMPLX_FEMALE.npz"}
     path = tmp_path_factory.mktemp("models") / names[kind]
     path.parent.mkdir(parents=True)
-    fields = fields_of(kind)
+    fields = random_smplx_fields(kind)
     np.savez(path, **fields, **EXTRA)
     return kind, fields, path
 
@@ -142,7 +112,7 @@ def test_kinds_and_genders_have_names(model: tuple[str, dict[str, Any], Path], s
 
 @pytest.mark.slow
 def test_wrong_files_are_told(tmp_path: Path) -> None:
-    fields = fields_of("smplx")
+    fields = random_smplx_fields("smplx")
     path = tmp_path / "SMPLX_MALE.npz"
     np.savez(path, **{**fields, "posedirs": np.zeros((10475, 3, 9), np.int8)})
     with pytest.raises(InputError, match=r"posedirs has not SMPL-X's shape, expected \(10475, 3, 486\)"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Evaluator, ImageProtocol
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 
@@ -57,6 +58,24 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     own = hpc(*line, "--limit", "1", "--no-pose", "--perceptual", "pixels", "--json")
     assert own.details["facts"]["pixels"] == 32
     assert "pose_auc" not in own.document["metrics"]
+
+
+def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeypatch):
+    protocol = ImageProtocol(
+        "pairs-at-48", "synthetic", "synthetic/test", Evaluator("a/b", 40 * "0"), 48, metrics=("ssim_signed",)
+    )
+    monkeypatch.setitem(PROTOCOLS, protocol.name, protocol)
+    line = ("evaluate", "repose", "--data", pairs, "--weights", run, "--out", str(tmp_path / "report"), "--no-pose")
+    line = (*line, "--protocol", protocol.name, "--limit", "1", "--perceptual", "pixels")
+    ran = hpc(*line, "--json")
+    assert ran.code == 0, ran.err
+    facts = ran.details["facts"]
+    assert (facts["pixels"], facts["shown"], facts["split"]) == (48, "whole images", "synthetic/test")
+    assert facts["protocol"] == "pairs-at-48, version 1, after a/b@00000000"
+    published = ran.document["tables"][1]
+    assert (published["name"], published["columns"]) == ("published", ["method", "ssim_signed"])
+    assert published["rows"][-1] == ["warp3d", ran.document["metrics"]["ssim_signed"]["value"]]
+    assert hpc(*line, "--size", "64").code != 0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 
 VERTICES, FACES, POSE_FEATURES = 6890, 13776, 207
+SIZES = {"smplh": (6890, 13776, 52), "smplx": (10475, 20908, 55)}
+"""Vertices, faces and joints of the models with hands."""
 SMPLX_NAMES = {
     "nose": "nose",
     "left_eye": "leye",
@@ -60,6 +62,37 @@ def random_smpl_fields(seed: int = 0) -> dict[str, Any]:
         "kintree_table": np.array([[2**32 - 1, *SMPL24.parents[1:]], np.arange(24)], dtype=np.uint32),
         "f": faces.astype(np.uint32),
         "bs_style": "lbs",
+    }
+
+
+def random_smplx_fields(kind: str, seed: int = 0) -> dict[str, Any]:
+    """Arrays under the names of SMPL-H's or SMPL-X's files: vertices around the bones, three fingers' joints in a row
+    behind each wrist.
+    """
+    vertices, faces, joints = SIZES[kind]
+    random = np.random.default_rng(seed)
+    face = 3 if kind == "smplx" else 0
+    wrists = SMPL24.indices(("left_wrist", "right_wrist"))
+    parents = [*SMPL24.parents[:22], *[SMPL24.index("head")] * face]
+    for wrist in wrists:
+        for _ in range(5):
+            parents += [wrist, len(parents), len(parents) + 1]
+    rest = t_pose_joints()[np.minimum(np.arange(joints), 23)] + random.normal(0, 0.02, (joints, 3))
+    owner = np.arange(vertices) % joints
+    regressor = np.zeros((joints, vertices))
+    regressor[np.arange(joints), np.arange(joints)] = 1
+    template = rest[owner] + random.normal(0, 0.05, (vertices, 3))
+    weights = np.zeros((vertices, joints))
+    slots = np.stack((owner, np.maximum(np.array(parents)[owner], 0), random.integers(0, joints, vertices)), 1)
+    np.add.at(weights, (np.arange(vertices)[:, None], slots), random.dirichlet([20, 4, 1], vertices))
+    return {
+        "v_template": template,
+        "shapedirs": random.normal(0, 0.01, (vertices, 3, 20)),
+        "posedirs": (0.004 * random.standard_normal((vertices, 3, 9 * (joints - 1)), np.float32)).astype(np.float16),
+        "J_regressor": regressor,
+        "weights": weights,
+        "kintree_table": np.array([[2**32 - 1, *parents[1:]], np.arange(joints)], dtype=np.uint32),
+        "f": random.integers(0, vertices, (faces, 3)).astype(np.uint32),
     }
 
 

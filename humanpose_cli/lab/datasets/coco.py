@@ -8,7 +8,8 @@ Labels: boxes, COCO's 17 joints as far as the file names them, the joints of Cro
 skeletons, masks of the outlines and their areas. Boxes and outlines are continuous pixels from the corner of the image;
 keypoints name pixels, whose centres half is added for. Crowds are flagged and come after the people. Splits to evaluate
 on have all of a file's images, as its owner's evaluator counts what is found in images without people too; of "train",
-images without a labelled joint are left out. Frames that PoseTrack calls unlabelled are nowhere.
+images without a labelled joint are left out. Frames that PoseTrack calls unlabelled are nowhere; its regions that are
+not evaluated are crowds with a mask.
 Protocol "coco": train, validation and test by the files' names. A group is an image, or a video where there are some.
 
 MPII as MMPose offers it: mpii_val.json is a list with a record a person, its pixels counted from 1 as MATLAB does. The
@@ -329,7 +330,22 @@ def _shown(path: Path, record: Mapping[str, Any], people: Sequence[_Annotated]) 
     if video is None:
         return _Shown(file, size, people, str(file.with_suffix("")), crowd_index=crowd_index)
     digits = re.findall(r"\d+", file.stem)
+    people = [*people, *_ignored_regions(f"{path}, {file}", record)]
     return _Shown(file, size, people, file.stem, str(video), int(digits[-1]) if digits else int(frame))
+
+
+def _ignored_regions(where: str, record: Mapping[str, Any]) -> Iterator[_Annotated]:
+    """PoseTrack's: polygons in the pixels of its joints, whose centres are half a pixel further."""
+    columns = [record.get(f"ignore_regions_{axis}") or [] for axis in "xy"]
+    if not all(isinstance(column, list) for column in columns) or len(columns[0]) != len(columns[1]):
+        raise InputError(where, "has unusable ignore_regions", expected="as many x as y", got=str(columns)[:40])
+    for xs, ys in zip(*columns, strict=True):
+        count = len(xs) if isinstance(xs, list) else 0
+        polygon = np.stack([numbers(where, {"ignore_regions": axis}, "ignore_regions", count) for axis in (xs, ys)], 1)
+        if len(polygon) > 2:
+            polygon += 0.5
+            box = np.concatenate((polygon.min(0), polygon.max(0)))
+            yield _Annotated(where, box, {}, outlines=[polygon.ravel().tolist()], crowd=True)
 
 
 def _annotated(

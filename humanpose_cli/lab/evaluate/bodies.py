@@ -47,9 +47,9 @@ from humanpose_cli.lab.evaluate.predictions import (
     found_in,
     matched_by_tracks,
     overlap_within,
-    predictions_digest,
+    predictions_facts,
 )
-from humanpose_cli.lab.evaluate.protocols import Protocol, under_protocol
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import (
     PANELS,
     Cell,
@@ -162,7 +162,7 @@ def measure_fits(
     fit: Callable[[int], Sequence[FoundBody]],
     body: Body,
     *,
-    protocol: Protocol | None = None,
+    protocol: BodyProtocol | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedFits:
@@ -208,6 +208,7 @@ def measure_fits(
         options: dict[str, Any] = {}
         if protocol is not None:
             options = {"cut": protocol.cut, "root_path": protocol.root_path}
+            options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
     return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
@@ -347,7 +348,7 @@ def evaluate_fits(
     threads: int | None = None,
 ) -> Report:
     """Errors of the fits that `hpc fit` makes of the images, their cameras known."""
-    selection, protocol = under_protocol(selection)
+    selection, protocol = under_protocol(selection, BodyProtocol)
     cache = open_cache(selection.data)
     if detections == "stored" and not has_detections(selection):
         raise InputError(
@@ -393,14 +394,13 @@ def evaluate_predictions(
 
     match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
-    selection, protocol = under_protocol(selection)
+    selection, protocol = under_protocol(selection, BodyProtocol)
     people = selection.people(joints=selection.joint_set())
     body = load_body(fit_body)
     fit = fits_from_files(folder, people.people.cache, body, selection.models)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
     evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
-    digest = predictions_digest(folder)[:16]
-    facts = {**selection.facts(), "predictions": f"{folder.name}, digest {digest}", "matched by": match}
+    facts = {**selection.facts(), **predictions_facts(folder), "matched by": match}
     return fits_report(people, evaluated, facts, protocol)
 
 
@@ -451,7 +451,7 @@ def body_metrics(errors: BodyErrors, clusters: Clusters) -> dict[str, Summary]:
 
 
 def fits_report(
-    people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any], protocol: Protocol | None = None
+    people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any], protocol: BodyProtocol | None = None
 ) -> Report:
     """Of bodies fitted to images, with the figures that are published under a protocol."""
     errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
@@ -463,7 +463,7 @@ def fits_report(
     tables = _tables(errors, metrics, people.joints.root_name, of_all)
     if protocol is not None:
         facts = {**facts, "protocol": protocol.text}
-        of_found = {**metrics, **evaluated.movement}
+        of_found = {"this evaluation, of those found": {**metrics, **evaluated.movement}}
         tables.insert(1, protocol.table(of_found, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= evaluated.movement

@@ -22,7 +22,7 @@ from humanpose_cli.lab.evaluate.bodies import METRICS, EvaluatedFits, Match, mea
 from humanpose_cli.lab.evaluate.intervals import FEW, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import fits_from_files, matched_by_tracks, predictions_digest
-from humanpose_cli.lab.evaluate.protocols import Protocol, under_protocol
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, save_plot
 from humanpose_cli.lab.metrics.bodies import SHARES, BodyErrors
 
@@ -48,7 +48,7 @@ def compare_predictions(
     names = method_names(predictions)
     if len(names) < 2:
         raise UsageError("predictions", "are of one method", expected="two or more", remedy="hpc evaluate fit")
-    selection, protocol = under_protocol(selection)
+    selection, protocol = under_protocol(selection, BodyProtocol)
     people, body = selection.people(joints=selection.joint_set()), load_body(selection.body)
     evaluated: dict[str, EvaluatedFits] = {}
     for number, (name, path) in enumerate(zip(names, predictions, strict=True)):
@@ -69,7 +69,7 @@ def comparison_report(
     evaluated: Mapping[str, EvaluatedFits],
     facts: Mapping[str, Any],
     folder: Path,
-    protocol: Protocol | None = None,
+    protocol: BodyProtocol | None = None,
 ) -> Report:
     """Of methods by name, the first of which the others are compared with."""
     common = reduce(np.intersect1d, [one.found for one in evaluated.values()])

@@ -20,7 +20,7 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
-from humanpose_cli.lab.evaluate.protocols import DEFORM_AND_LEARN, agrees
+from humanpose_cli.lab.evaluate.protocols import ScaledJointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import (
     FOUND_COLOUR,
     PANEL_SIDE,
@@ -129,6 +129,7 @@ def evaluate_regressor(
     rig = load_body(selection.body)
     if rig.name != config["body"]:
         raise InputError(path, "was trained with another body", expected=rig.name, got=config["body"])
+    selection, protocol = under_protocol(selection, ScaledJointProtocol)
     cache, body = open_cache(selection.data), ScaledBody(rig)
     joints = _joints(selection, body, skeleton_by_name(config["skeleton"]))
     if "keypoints/smpl24" not in cache.people:
@@ -149,7 +150,13 @@ def evaluate_regressor(
     figures = figures_table({("this network", name): summary for name, summary in metrics.items()})
     facts = {**selection.facts(), **weights_facts(path), "round": config["round"]}
     facts |= {"joints": joints.text, "people": len(errors.mpjpe)}
-    tables = [_table(selection, joints, metrics["mpjpe_mm"].value, metrics["pa_mpjpe_mm"].value), figures]
+    note = f"Bones are scaled to add up to the resting body's {joints.length:.2f} m."
+    ours: list[str | float] = ["this network", *(summary.value for summary in metrics.values())]
+    tables = [Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), [ours], 1, [note]), figures]
+    if protocol is not None:
+        facts["protocol"] = protocol.text
+        split = selection.full_split() if joints.skeleton == H36M17 else ""
+        tables.insert(1, protocol.table({"this network": metrics}, cache.header, split))
     return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(evaluated, joints, pose, errors))
 
 
@@ -158,21 +165,6 @@ def _joints(selection: PeopleSelection, body: ScaledBody, learned: Skeleton) -> 
     if selection.regressor is not None:
         return EvaluatedJoints.of_regressor(body, selection.regressor)
     return EvaluatedJoints.of_landmarks(body, H36M17 if selection.measured else learned)
-
-
-def _table(selection: PeopleSelection, joints: EvaluatedJoints, mpjpe: float, pa: float) -> Table:
-    """Beside the published ones where the data are theirs."""
-    header = open_cache(selection.data).header
-    same = agrees(header, selection.full_split(), "h36m", ("deform-and-learn/test",), every=0)
-    note = "Bones are scaled to add up to the resting body's, as the paper's figures of Human3.6M, protocol 1."
-    if not same or joints.skeleton != H36M17:
-        return Table(
-            "joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), [["this network", mpjpe, pa]], 1, [note]
-        )
-    rows = [[name, source, value, None] for name, (source, value) in DEFORM_AND_LEARN.items()]
-    rows.append(["this network", "as it was trained", mpjpe, pa])
-    columns = ("method", "learned from", "MPJPE mm", "PA-MPJPE mm")
-    return Table("joints", "Table 1: joints", columns, rows, (0, 0, 2, 1), [note])
 
 
 def _contact_sheets(

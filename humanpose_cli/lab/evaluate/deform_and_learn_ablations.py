@@ -1,8 +1,8 @@
 """Ablations of deform-and-learn, trained and evaluated anew: rounds (Figure 2), losses, and dense correspondences.
 
 Networks are evaluated on the people that the trainings hold out, the same ones for all variants; registrations are of
-the people that they learn from. Errors are those of `lab.recipes.deform_and_learn.measure`, intervals over people and
-seeds.
+the people that they learn from. Errors are those of `lab.recipes.deform_and_learn.measure`, intervals over
+`clusters_of` the people and over seeds.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
-from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings, Variant
 from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
@@ -58,11 +58,13 @@ class TrainedRounds(NamedTuple):
 
     records    (S, R) entries of the runs' rounds.json
     mpjpe, pa  (R, S, N) mm, errors of each round's network on the N people held out
+    clusters   of these people
     """
 
     records: Sequence[Sequence[Mapping[str, Any]]]
     mpjpe: NDArray[np.float64]
     pa: NDArray[np.float64]
+    clusters: Clusters
 
     def mean(self, of: str, figure: str, number: int) -> float:
         """Of a record's figure in round `number` over the seeds; NaN where it is not known."""
@@ -151,7 +153,8 @@ def _trained(
         for path, run in zip(paths, records, strict=True)
     ]
     mpjpe, pa = np.array(errors).transpose(2, 1, 0, 3)  # [S, R, 2, N] before
-    return TrainedRounds(records, mpjpe, pa)
+    people = plan.held_out.parts[0].taken(plan.held_out.numbers)  # an ablation learns from one cache
+    return TrainedRounds(records, mpjpe, pa, clusters_of(people))
 
 
 def _errors(trainings: Trainings, folder: Path, plan: DeformAndLearn, joints: EvaluatedJoints) -> NDArray[np.float64]:
@@ -164,7 +167,11 @@ def _errors(trainings: Trainings, folder: Path, plan: DeformAndLearn, joints: Ev
 def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRounds]) -> Table:
     """A row for each round of Figure 2 and for each control; of the others a row for the last round of each variant."""
     first, *others = variants
-    notes = ["Registrations are of the people learned from; lifter and network of the people held out."]
+    clusters = found[first.name].clusters
+    notes = [
+        "Registrations are of the people learned from; lifter and network of the people held out.",
+        f"Intervals are over seeds and {clusters.text}.",
+    ]
     if name == "rounds":
         rows: list[list[Cell]] = [
             [*variant.cells, number + 1, *found[variant.name].cells(number)]
@@ -175,8 +182,9 @@ def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRo
         against = {"the first": (rounds.mpjpe[0], rounds.pa[0])}
         against |= {str(v.cells[0]): (found[v.name].mpjpe[-1], found[v.name].pa[-1]) for v in others}
         notes += [
-            f"Network of the last round against {other}: {_difference(rounds.mpjpe[-1], mpjpe, percent=True)}; after "
-            f"Procrustes {_difference(rounds.pa[-1], pa, percent=True)}."
+            f"Network of the last round against {other}: "
+            f"{_difference(rounds.mpjpe[-1], mpjpe, clusters, percent=True)}; after Procrustes "
+            f"{_difference(rounds.pa[-1], pa, clusters, percent=True)}."
             for other, (mpjpe, pa) in against.items()
         ]
         return Table(name, _TITLES[name], ("training", "round", *_COLUMNS), rows, notes=notes)
@@ -184,7 +192,9 @@ def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRo
         [
             *variant.cells,
             *found[variant.name].cells(-1),
-            _difference(found[variant.name].mpjpe[-1], found[first.name].mpjpe[-1]) if variant is not first else None,
+            None
+            if variant is first
+            else _difference(found[variant.name].mpjpe[-1], found[first.name].mpjpe[-1], clusters),
         ]
         for variant in variants
     ]
@@ -192,9 +202,11 @@ def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRo
     return Table(name, _TITLES[name], (name, *_COLUMNS, f"network mm against {first.cells[0]}"), rows, notes=notes)
 
 
-def _difference(values: NDArray[np.float64], others: NDArray[np.float64], *, percent: bool = False) -> str:
-    """The mean of values (S, N) − others, with its interval, in mm."""
-    apart = paired_difference(values, others)
+def _difference(
+    values: NDArray[np.float64], others: NDArray[np.float64], clusters: Clusters, *, percent: bool = False
+) -> str:
+    """The mean of values (S, N) − others, with its interval over clusters of the N, in mm."""
+    apart = paired_difference(values, others, clusters)
     text = f"{apart.value:+.1f} ({apart.low:+.1f} to {apart.high:+.1f})"
     return f"{text} mm, {100 * apart.value / float(others.mean()):+.1f} %" if percent else text
 
@@ -205,8 +217,8 @@ def _figures(found: Mapping[str, TrainedRounds]) -> Table:
     for name, rounds in found.items():
         for number, (mpjpe, pa) in enumerate(zip(rounds.mpjpe, rounds.pa, strict=True), 1):
             figures |= {
-                (name, f"network, round {number}, mm"): summarise(mpjpe),
-                (name, f"network, round {number}, PA mm"): summarise(pa),
+                (name, f"network, round {number}, mm"): summarise(mpjpe, rounds.clusters),
+                (name, f"network, round {number}, PA mm"): summarise(pa, rounds.clusters),
             }
     return figures_table(figures)
 

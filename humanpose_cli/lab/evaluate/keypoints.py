@@ -6,13 +6,13 @@ fitted. Joints are those of the data set: CrowdPose's 14, PoseTrack's 15 or MPII
 
 Of all images of a split, those without people included, figures are those of pycocotools. Areas that a data set does
 not give are 53 % of the box, COCO's mean; CrowdPose's evaluator takes that for all people. MPII labels some of an
-image's people, so that it has no average precision.
+image's people, so that it has no average precision. PoseTrack's own average precision is of single joints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,18 @@ from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, drawn_rows, expanded_interval, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, image_clusters
-from humanpose_cli.lab.evaluate.predictions import records_from_files
+from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
+from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
 from humanpose_cli.lab.metrics.keypoints import (
     THRESHOLDS,
     ImageMatches,
+    JointMatches,
     average_precision,
     box_length,
     head_length,
+    joint_average_precision,
+    matched_joints,
     matched_predictions,
     mean_over_joints,
     mpii_mean,
@@ -79,6 +83,7 @@ class LabelledImage:
 
     crowds (T,) which of them are regions of several people, heads (T, 4) boxes of heads, NaN where not known; None: no
     crowd, no head
+    ignored (H, W) pixels in which PoseTrack's evaluator takes out all joints; None: nowhere
     """
 
     keypoints: Floats
@@ -86,14 +91,24 @@ class LabelledImage:
     boxes: Floats
     crowds: NDArray[np.bool_] | None = None
     heads: Floats | None = None
+    ignored: NDArray[np.bool_] | None = None
+
+    @property
+    def has_people(self) -> bool:
+        """Whether anyone is labelled singly."""
+        return len(self.boxes) > 0 and (self.crowds is None or not bool(self.crowds.all()))
 
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """Found people: joints (P, J, 2) pixels, NaN for joints that cannot be predicted, scores (P,)."""
+    """Found people: joints (P, J, 2) pixels, NaN for joints that cannot be predicted, scores (P,).
+
+    joint_scores  (P, J) of each joint; None: those of the person
+    """
 
     joints: Floats
     scores: Floats
+    joint_scores: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,7 @@ class EvaluatedKeypoints:
     clusters  of the images; of_people (T,) the image of each person
     skeleton  of the joints
     crowd_index  (N,) CrowdPose's, of the images, or None
+    joints    PoseTrack's matches of the images, None for one without people, which its evaluator leaves out; or empty
     """
 
     matches: Sequence[ImageMatches]
@@ -116,12 +132,15 @@ class EvaluatedKeypoints:
     right_head: Floats | None = None
     skeleton: Skeleton = COCO17
     crowd_index: Floats | None = None
+    joints: Sequence[JointMatches | None] = ()
 
     def metrics(self) -> dict[str, Summary]:
-        """The figures of _AP, _BY_CROWD and _PCK, as far as the labels allow."""
+        """The figures of _AP, _BY_CROWD, _JOINT_AP and _PCK, as far as the labels allow."""
         found = {} if self.skeleton == MPII16 else self._average_precisions()
         for name, rows in self._by_crowd_index().items():
-            found[name] = self._figures(rows, ("oks_ap",))["oks_ap"]
+            found[name] = self._resampled(rows, self._precisions)["oks_ap"]
+        if any(one is not None for one in self.joints):
+            found |= self._resampled(np.arange(len(self.joints)), self._joint_precisions)
         for share, right in self.right.items():
             with np.errstate(invalid="ignore"):
                 counts = np.isfinite(right).sum(1)
@@ -134,7 +153,7 @@ class EvaluatedKeypoints:
         return found
 
     def _average_precisions(self) -> dict[str, Summary]:
-        return self._figures(np.arange(len(self.matches)), tuple(_AP))
+        return self._resampled(np.arange(len(self.matches)), self._precisions)
 
     def _by_crowd_index(self) -> dict[str, NDArray[np.int64]]:
         """Rows of CrowdPose's easy, medium and hard images, as far as there are any."""
@@ -145,15 +164,28 @@ class EvaluatedKeypoints:
         rows = {name: np.flatnonzero(finite & (level == number)) for number, name in enumerate(_BY_CROWD)}
         return {name: numbers for name, numbers in rows.items() if len(numbers)}
 
-    def _figures(self, rows: NDArray[np.int64], names: Sequence[str]) -> dict[str, Summary]:
-        """AP and AR of some images, with intervals over images drawn with replacement."""
-        matches, clusters = [self.matches[row] for row in rows], self.clusters.taken(rows)
-        values = {name: _of_thresholds(name, *average_precision(matches)) for name in names}
-        resampled: dict[str, list[float]] = {name: [] for name in names}
+    def _precisions(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """AP and AR of some images."""
+        curves = average_precision([self.matches[row] for row in rows])
+        return {name: _of_thresholds(name, *curves) for name in _AP}
+
+    def _joint_precisions(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """PoseTrack's of some images, of all joints and by limb."""
+        of_images = [one for row in rows if (one := self.joints[row]) is not None]
+        precisions = joint_average_precision(of_images) if of_images else np.full(len(self.skeleton), np.nan)
+        labelled = np.isfinite(precisions)
+        found = {"pckh_ap": float(precisions[labelled].mean()) if labelled.any() else np.nan}
+        return found | {f"pckh_ap_{limb}": float(precisions[joints].mean()) for limb, joints in _LIMBS.items()}
+
+    def _resampled(
+        self, rows: NDArray[np.int64], figures: Callable[[NDArray[np.int64]], dict[str, float]]
+    ) -> dict[str, Summary]:
+        """Figures of the images in some rows, with intervals over images drawn with replacement."""
+        clusters, values = self.clusters.taken(rows), figures(rows)
+        resampled: dict[str, list[float]] = {name: [] for name in values}
         for drawn in drawn_rows(clusters, _RESAMPLES):
-            curves = average_precision([matches[row] for row in drawn])
-            for name, column in resampled.items():
-                column.append(_of_thresholds(name, *curves))
+            for name, value in figures(rows[drawn]).items():
+                resampled[name].append(value)
         count = clusters.count
         limits = {name: expanded_interval(np.array(column), count) for name, column in resampled.items()}
         return {
@@ -183,6 +215,15 @@ _BY_CROWD = {
     "oks_ap_medium": f"average precision, {_EASY} to {_HARD}",
     "oks_ap_hard": f"average precision, {_HARD} and more",
 }
+_LIMBS = {
+    "head": POSETRACK15.indices(("head_top", "head_bottom", "nose")),
+    **{
+        name: POSETRACK15.indices((f"right_{name}", f"left_{name}"))
+        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    },
+}
+_JOINT_AP = {"pckh_ap": "average precision of joints within half a head, mean over joints (PoseTrack)"}
+_JOINT_AP |= {f"pckh_ap_{limb}": f"the same of {limb}" for limb in _LIMBS}
 _PCK = {f"pck_{round(100 * s)}": f"share of joints within {100 * s:.0f} % of the torso" for s in PCK_SHARES}
 _PCK |= {f"pck_box_{round(100 * s):02}": f"share of joints within {100 * s:.0f} % of the box" for s in BOX_SHARES}
 _PCK |= {"pckh_50": "PCKh, share of joints within half a head"}
@@ -215,7 +256,12 @@ def labelled_image(cache: Cache, row: int, skeleton: Skeleton = COCO17) -> Label
     areas = np.full(len(span), np.nan) if skeleton == CROWDPOSE14 else column("area")
     areas, crowds, heads = np.where(np.isfinite(areas), areas, usual), column("crowd") > 0, column("head_box", 4)
     boxed = np.isfinite(boxes).all(1)
-    return LabelledImage(keypoints[boxed], areas[boxed], boxes[boxed] + 0.5, crowds[boxed], heads[boxed])
+    ignored = None
+    if skeleton == POSETRACK15:
+        masks = [cache.mask(person) for person, crowd in zip(span, crowds, strict=True) if crowd]
+        regions = [mask > 0 for mask in masks if mask is not None]
+        ignored = np.any(regions, axis=0) if regions else None
+    return LabelledImage(keypoints[boxed], areas[boxed], boxes[boxed] + 0.5, crowds[boxed], heads[boxed], ignored)
 
 
 def measure_keypoints(
@@ -235,29 +281,52 @@ def measure_keypoints(
     people: list[Floats] = []
     boxes: list[Floats] = []
     heads: list[Floats] = []
+    of_joints: list[JointMatches | None] = []
     people_of = []
     for number, (truth, found) in enumerate(zip(labels, predicted, strict=True)):
         crowds = np.zeros(len(truth.boxes), bool) if truth.crowds is None else truth.crowds
         labelled = truth.keypoints, truth.areas, truth.boxes
         matches.append(matched_predictions(found.joints, found.scores, *labelled, crowds, skeleton))
+        if skeleton == POSETRACK15:
+            of_joints.append(_joint_matches(found, truth) if truth.has_people else None)
         counts = (truth.keypoints[..., 2] > 0).any(1) & ~crowds
         people_of += [number] * int(counts.sum())
         people.append(truth.keypoints[counts])
         boxes.append(truth.boxes[counts])
         heads.append(np.full((int(counts.sum()), 4), np.nan) if truth.heads is None else truth.heads[counts])
         joints.append(_nearest(found, people[-1], truth.areas[counts], boxes[-1], skeleton))
-    of_joints, of_labels, lengths = np.concatenate(joints), np.concatenate(people), box_length(np.concatenate(boxes))
+    points, of_labels, lengths = np.concatenate(joints), np.concatenate(people), box_length(np.concatenate(boxes))
     torso = torso_length(of_labels, skeleton)
     return EvaluatedKeypoints(
         matches,
-        {share: pck(of_joints, of_labels, torso, share) for share in PCK_SHARES},
+        {share: pck(points, of_labels, torso, share) for share in PCK_SHARES},
         clusters or Clusters.single("images", len(matches)),
         np.array(people_of, np.int64),
-        {share: pck(of_joints, of_labels, lengths, share) for share in BOX_SHARES},
-        pck(of_joints, of_labels, head_length(np.concatenate(heads)), _PCKH_SHARE) if skeleton == MPII16 else None,
+        {share: pck(points, of_labels, lengths, share) for share in BOX_SHARES},
+        pck(points, of_labels, head_length(np.concatenate(heads)), _PCKH_SHARE) if skeleton == MPII16 else None,
         skeleton,
         crowd_index,
+        of_joints,
     )
+
+
+def _joint_matches(found: PredictedImage, truth: LabelledImage) -> JointMatches:
+    scores = np.broadcast_to(found.scores[:, None], found.joints.shape[:2])
+    scores = scores if found.joint_scores is None else found.joint_scores
+    heads = np.full((len(truth.boxes), 4), np.nan) if truth.heads is None else truth.heads
+    joints, people = found.joints, truth.keypoints
+    if truth.ignored is not None:
+        joints = np.where(_inside(truth.ignored, joints)[..., None], np.nan, joints)
+        people = np.where(_inside(truth.ignored, people)[..., None], 0.0, people)
+    return matched_joints(joints, scores, people, heads)
+
+
+def _inside(mask: NDArray[np.bool_], points: Floats) -> NDArray[np.bool_]:
+    """Which of points (N, J, 2 or 3) lie in a pixel of the mask (H, W)."""
+    x, y = np.floor(np.nan_to_num(points[..., :2], nan=-1.0)).astype(np.int64).transpose(2, 0, 1)
+    within = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
+    found: NDArray[np.bool_] = within & mask[np.where(within, y, 0), np.where(within, x, 0)]
+    return found
 
 
 def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
@@ -312,8 +381,10 @@ def joints_of_detections(record: FitRecord, rows: NDArray[np.integer], skeleton:
     landmarks = np.asarray(record.keypoints2d[rows], np.float64)
     points = np.full((len(landmarks), len(skeleton), 2), np.nan)
     names = [name for name in skeleton.joint_names if name in BLAZEPOSE33]
-    points[:, skeleton.indices(names)] = landmarks[:, BLAZEPOSE33.indices(names), :2]
-    return PredictedImage(points, np.asarray(record.confidence[rows], np.float64))
+    scores = np.full(points.shape[:2], np.nan)
+    taken, rows_of = skeleton.indices(names), BLAZEPOSE33.indices(names)
+    points[:, taken], scores[:, taken] = landmarks[:, rows_of, :2], landmarks[:, rows_of, 2]
+    return PredictedImage(points, np.asarray(record.confidence[rows], np.float64), scores)
 
 
 Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
@@ -332,46 +403,62 @@ def evaluate_keypoints(
     threads: int | None = None,
 ) -> Report:
     """Fits that `hpc fit` makes of the images, or that are there already, against labelled keypoints."""
+    selection, protocol = under_protocol(selection, KeypointProtocol)
     cache = open_cache(selection.data)
-    skeleton = next((one for one in _LABELLED if cache.labels.get(f"people/keypoints/{one.name}", 0)), COCO17)
+    if protocol is None:
+        skeleton = next((one for one in _LABELLED if cache.labels.get(f"people/keypoints/{one.name}", 0)), COCO17)
+    else:
+        skeleton = protocol.skeleton
     for column in (f"keypoints/{skeleton.name}", "box"):
         if not cache.labels.get(f"people/{column}", 0):
             remedy = "make it of labelled images, such as hpc preprocess coco"
-            raise InputError(cache.path, f"lacks people/{column}", expected="labelled joints of coco17", remedy=remedy)
+            expected = f"labelled joints of {skeleton.name}"
+            raise InputError(cache.path, f"lacks people/{column}", expected=expected, remedy=remedy)
     rows = cache.rows(*selection.protocol_and_split())
     rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
     facts: dict[str, Any] = {**selection.facts(), "joints": f"{skeleton.name}, in the image", "images": len(rows)}
+    watch = progress, stop
     if predictions is not None:
         body = load_body(options.body)
-        facts["predictions"] = predictions.name
-        return _report(cache, rows, records_from_files(predictions, cache, body), body, skeleton, facts, progress, stop)
-    if detections == "boxes":  # AP is about whom one finds
-        raise UsageError("detector", "finds no people", expected="auto, thorough, fast or stored", got="boxes")
-    source = (
-        StoredPeople(cache)
-        if detections == "stored"
-        else DetectedPeople(detections, threads, device if device == "cpu" else "auto")
-    )
-    facts |= {"method": options.method, "detector": detections}
-    with Fitter(options, people_source=source, device=device) as fitter:
+        facts |= predictions_facts(predictions)
+        evaluated = _evaluated(cache, rows, records_from_files(predictions, cache, body), body, skeleton, *watch)
+    else:
+        if detections == "boxes":  # AP is about whom one finds
+            raise UsageError("detector", "finds no people", expected="auto, thorough, fast or stored", got="boxes")
+        source = (
+            StoredPeople(cache)
+            if detections == "stored"
+            else DetectedPeople(detections, threads, device if device == "cpu" else "auto")
+        )
+        facts |= {"method": options.method, "detector": detections}
+        with Fitter(options, people_source=source, device=device) as fitter:
 
-        def fit(row: int) -> tuple[FitRecord, NDArray[np.integer]]:
-            record = fit_row(fitter, cache, row)
-            return record, np.arange(len(record))
+            def fit(row: int) -> tuple[FitRecord, NDArray[np.integer]]:
+                record = fit_row(fitter, cache, row)
+                return record, np.arange(len(record))
 
-        return _report(cache, rows, fit, fitter.body, skeleton, facts, progress, stop)
+            evaluated = _evaluated(cache, rows, fit, fitter.body, skeleton, *watch)
+    metrics = {name: keypoints.metrics() for name, keypoints in evaluated.items()}
+    facts["people"] = sum(image.people for image in evaluated["fits"].matches)
+    report = _report(metrics, facts)
+    if protocol is None:
+        return report
+    names = cache.images["name"][rows]
+    split = selection.full_split() if all(str(name).startswith(protocol.names) for name in names) else ""
+    tables = [*report.tables, protocol.table(metrics, cache.header, split)]
+    return replace(report, facts={**facts, "protocol": protocol.text}, tables=tables)
 
 
-def _report(
+def _evaluated(
     cache: Cache,
     rows: NDArray[np.int64],
     fits: Records,
     body: Body,
     skeleton: Skeleton,
-    facts: Mapping[str, Any],
     progress: Progress,
     stop: Callable[[], bool],
-) -> Report:
+) -> dict[str, EvaluatedKeypoints]:
+    """The fits and the detections that they were made from, in the images of some rows."""
     labels: list[LabelledImage] = []
     found: dict[str, list[PredictedImage]] = {"fits": [], "detections": []}
     empty = PredictedImage(np.zeros((0, len(skeleton), 2)), np.zeros(0))
@@ -385,10 +472,13 @@ def _report(
         progress(number + 1, len(rows), "images")
     clusters = image_clusters(cache, rows)
     index = np.asarray(cache.images["crowd_index"][rows]) if "crowd_index" in cache.images else None
-    evaluated = {n: measure_keypoints(labels, images, clusters, skeleton, index) for n, images in found.items()}
-    metrics = {name: keypoints.metrics() for name, keypoints in evaluated.items()}
-    people = sum(image.people for image in evaluated["fits"].matches)
-    lines = {name: text for name, text in {**_AP, **_BY_CROWD, **_PCK}.items() if name in metrics["fits"]}
+    return {name: measure_keypoints(labels, images, clusters, skeleton, index) for name, images in found.items()}
+
+
+def _report(metrics: Mapping[str, Mapping[str, Summary]], facts: Mapping[str, Any]) -> Report:
+    """metrics  of the fits, and of the detections"""
+    texts = {**_AP, **_BY_CROWD, **_JOINT_AP, **_PCK}
+    lines = {name: text for name, text in texts.items() if name in metrics["fits"]}
     table = Table(
         "keypoints",
         "Joints in the image",
@@ -398,5 +488,5 @@ def _report(
         ["A person who is missed has no right joint."],
     )
     figures = figures_table({(of, name): s for of, found in metrics.items() for name, s in found.items()}, digits=3)
-    named = metrics["fits"] | {f"{name}_of_detections": summary for name, summary in metrics["detections"].items()}
-    return Report("Fitted bodies in the image", {**facts, "people": people}, named, [table, figures])
+    named = {**metrics["fits"]} | {f"{name}_of_detections": summary for name, summary in metrics["detections"].items()}
+    return Report("Fitted bodies in the image", facts, named, [table, figures])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, sequences_of_images
 from humanpose_cli.lab.evaluate.report import Cell, Table, interval_note
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.joints import JointSet
@@ -26,6 +26,7 @@ from humanpose_cli.lab.metrics.trajectories import (
     acceleration_error,
     foot_sliding,
     jitter,
+    jitter_emdb,
     root_translation_error,
     root_velocity_error,
     w_mpjpe,
@@ -43,6 +44,7 @@ _TEXTS = {
     "erve_mm": "velocity of the root in its own frame, mm a frame",
     "jitter_10m_s3": "third derivative of predicted joints in the world, 10 m/s³",
     "true_jitter_10m_s3": "the same of true joints",
+    "jitter_emdb_10m_s3": "third derivative of predicted joints without the body's translation, 10 m/s³ (EMDB)",
     "foot_sliding_mm": "path of predicted feet while the true ones stand, mm a frame",
 }
 RootPath = Literal["translation", "pelvis"]
@@ -108,13 +110,18 @@ class BodyMotion(NamedTuple):
         root = moved(self.root[:, None])[:, 0]
         return BodyMotion(moved(self.points), moved(self.feet), turned, root, self.rest)
 
+    @property
+    def translation(self) -> Floats:
+        """(M, 3) metres: SMPL's."""
+        return self.root - self.rest
+
     def path(self, joints: JointSet, of: RootPath) -> Floats:
         """(M, 3) metres of the root in world axes: SMPL's translation, or the pelvis among the points.
 
         Where errors are of other joints, the points of their root.
         """
         if of == "translation" and np.isfinite(self.root).all():
-            return self.root - self.rest
+            return self.translation
         rows = [joints.points.index("pelvis")] if "pelvis" in joints.points else joints.rows or [0]
         return np.asarray(self.points[:, rows].mean(1))
 
@@ -126,12 +133,15 @@ def movement_summaries(
     worlds: Floats | None,
     cut: Cut = "short last",
     root_path: RootPath = "pelvis",
+    *,
+    without_translation: bool = False,
 ) -> dict[str, Summary]:
     """By name of `_TEXTS`, of what was found; empty without moving people.
 
     rows       of the people; predicted  their motion in camera axes; worlds  (M, 4, 4) world to camera of their fits
     cut        of the segments of world errors
     root_path  what the error of the path is of
+    without_translation  EMDB's own jitter too: of SMPL's joints, everything that was found of a person closed up
     """
     images = people.people.cache.images
     found: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
@@ -155,6 +165,10 @@ def movement_summaries(
             if np.isfinite(rate):
                 add("accel_m_s2", error * rate**2, chosen[0])
                 add("accel_trimmed_m_s2", acceleration_error(a, b, trimmed=True) * rate**2, chosen[0])
+        if without_translation and len(track) > _FEWEST_WORLD and np.isfinite(rate):
+            still = predicted.points[track] - predicted.translation[track, None]
+            # A value a sequence: the evaluator averages over sequences.
+            add("jitter_emdb_10m_s3", jitter_emdb(still, rate).mean(keepdims=True) / 10, track[0])
         found_world = _in_world(people, rows, track, predicted, true, worlds)
         if found_world is None:
             continue
@@ -184,9 +198,7 @@ def _about_root(points: Floats, root: list[int]) -> Floats:
 def _tracks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Each person in each sequence: indices among `rows`, by frame, and the frames."""
     table, cache = people.people, people.people.cache
-    sequence = np.full(len(cache), -1)
-    for number, name in enumerate(cache.sequences):
-        sequence[cache.sequence(name)] = number
+    sequence = sequences_of_images(cache)
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
     frames = np.asarray(cache.images["frame"][table.images[rows]], np.int64)
     keys: dict[tuple[int, str], list[int]] = {}

@@ -181,8 +181,8 @@ class PeopleSelection:
     limit     people, or pairs, at most, spread evenly; 0 for all
     body      that predictions are of: "default" or "smpl:FILE"
     models    SMPL model files, of which the true bodies are: of each person's gender
-    joints, root, regressor  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these were measured
-              and its bodies only fitted to them, else smpl24
+    joints, root, regressor, smplx_to_smpl  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these
+              were measured and its bodies only fitted to them, else smpl24
     """
 
     data: Path
@@ -196,6 +196,7 @@ class PeopleSelection:
     joints: JointSetName | None = None
     root: RootName | None = None
     regressor: Path | None = None
+    smplx_to_smpl: Path | None = None
 
     def protocol_and_split(self) -> tuple[str, str]:
         """As chosen or usual; InputError, listing what there is, where the cache has no such split."""
@@ -228,7 +229,8 @@ class PeopleSelection:
     def joint_set(self) -> JointSet:
         """The joints that errors are of."""
         name = self.joints or ("mocap17" if self.measured else "smpl24")
-        return joint_set(name, self.root, self.regressor, self._neutral() if name == "smpl24-neutral" else None)
+        neutral = self._neutral() if name == "smpl24-neutral" else None
+        return joint_set(name, self.root, self.regressor, neutral, self.smplx_to_smpl)
 
     def _neutral(self) -> Body | None:
         """SMPL's neutral model, among the body and the models."""
@@ -313,10 +315,11 @@ class PeopleSelection:
 
 
 def clusters_of(people: People) -> Clusters:
-    """The independent units that intervals of people (N,) are over, the first of these that the data have twice:
+    """The independent units that intervals of people (N,) are over.
 
-    subjects of a laboratory, clothes of iPER and DeepFashion, or rendered people; then sequences; then people, where
-    they are named; then images.
+    Subjects of a laboratory, clothes of iPER and DeepFashion, or rendered people, where all are named. Of other data
+    sequences, where there are several and all images have one; else people, where all are named; else the one
+    sequence, or images.
     """
     cache = people.cache
     column, unit = _DRAWN_BY.get(cache.header.source, ("identity", "people"))
@@ -332,12 +335,18 @@ def clusters_of(people: People) -> Clusters:
 
 def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
     """Images (N,) by their sequence where all have one, else each by itself."""
-    sequence = np.full(len(cache), -1)
-    for number, name in enumerate(cache.sequences):
-        sequence[cache.sequence(name)] = number
-    if len(rows) and (sequence[rows] >= 0).all():
-        return Clusters("sequences", sequence[rows])
+    sequences = sequences_of_images(cache)[rows]
+    if len(rows) and (sequences >= 0).all():
+        return Clusters("sequences", sequences)
     return Clusters("images", np.asarray(rows, np.int64))
+
+
+def sequences_of_images(cache: Cache) -> NDArray[np.int64]:
+    """The number of each image's sequence in `cache.sequences`; −1 for images without one."""
+    numbers = np.full(len(cache), -1, np.int64)
+    for number, name in enumerate(cache.sequences):
+        numbers[cache.sequence(name)] = number
+    return numbers
 
 
 def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

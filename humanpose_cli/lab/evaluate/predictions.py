@@ -94,6 +94,11 @@ def predictions_digest(path: Path) -> str:
     return digest_of_files(files or sorted(entry for entry in path.rglob("*") if entry.is_file()))
 
 
+def predictions_facts(path: Path | None) -> dict[str, Any]:
+    """The line of a report about predictions; nothing without any."""
+    return {} if path is None else {"predictions": f"{path.name}, digest {predictions_digest(path)[:16]}"}
+
+
 def records_from_files(
     path: Path, cache: Cache, body: Body
 ) -> Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]:

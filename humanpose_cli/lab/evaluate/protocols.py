@@ -1,16 +1,18 @@
-"""Protocols of published figures of bodies: joints, root, frames and averaging, each as a public evaluator has them.
+"""Protocols of published figures: data, frames, averaging, and joints or images, each as a public evaluator has them.
 
 Figures of one data set differ by protocol: EMDB 1 alone is evaluated in three ways. A published row therefore stands
-beside ours under its own protocol only, and only where the complete split was evaluated. `hpc evaluate fit --protocol
-NAME` chooses a protocol; docs/reference/protocols.md lists them.
+beside ours under its own protocol only, and only where the complete split was evaluated. `--protocol NAME` of `hpc
+evaluate fit`, `compare`, `keypoints`, `repose` and `deform-and-learn` chooses a protocol; docs/reference/protocols.md
+lists them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, ClassVar, TypeVar
 
+from humanpose_cli.core.conventions import COCO17, CROWDPOSE14, MPII16, POSETRACK15, Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Summary
@@ -20,18 +22,130 @@ from humanpose_cli.lab.evaluate.report import Cell, Table
 from humanpose_cli.lab.metrics.joints import JointSetName, RootName
 from humanpose_cli.lab.metrics.trajectories import Cut
 
+_COARSE_UNITS = ("mm", "deg", "percent", "s2", "s3")  # last words of figures of which one decimal says enough
+
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The public code that a protocol follows, at one commit."""
+    """What a protocol follows: public code at one commit; without a commit an archive, or a paper whose code is not
+    public.
+    """
 
     repository: str
-    commit: str
+    commit: str = ""
 
     @property
     def text(self) -> str:
         """For reports."""
-        return f"{self.repository}@{self.commit[:8]}"
+        return f"{self.repository}@{self.commit[:8]}" if self.commit else self.repository
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How figures of one data set are measured. They are means over everything that counts in all of the split.
+
+    source, split   of the data, such as "3dpw" and "3dpw/test"
+    evaluator       that it follows
+    metrics         names of the figures that are published under it, in the order of `rows`
+    frames          which frames or images count
+    rows            method → published figures, None where there is none; rows_source where they stand
+    every           frames apart: the cache may have been made with finer steps, but not with coarser ones; 0 where that
+                    is not known
+    version         of this definition; a change of what it measures gives it another one
+    """
+
+    name: str
+    source: str
+    split: str
+    evaluator: Evaluator
+    _: KW_ONLY
+    metrics: tuple[str, ...]
+    frames: str = "All labelled people"
+    rows: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    rows_source: str = ""
+    every: int = 1
+    version: int = 1
+    commands: ClassVar[str] = ""
+    """Names of what evaluates under such protocols."""
+
+    @property
+    def text(self) -> str:
+        """For reports."""
+        return f"{self.name}, version {self.version}, after {self.evaluator.text}"
+
+    @property
+    def decides(self) -> Mapping[str, Any]:
+        """Fields of `PeopleSelection` that it decides."""
+        return {"split": self.split.partition("/")[2]}
+
+    def table(self, ours: Mapping[str, Mapping[str, Summary]], header: Header, split: str) -> Table:
+        """Published rows, if all of `split` of a cache with that header was evaluated and is the protocol's; ours.
+
+        ours  name of what was evaluated → figures
+        """
+        complete = agrees(header, split, self.source, (self.split,), self.every)
+        rows: list[list[Cell]] = [[name, *figures] for name, figures in self.rows.items()] if complete else []
+        for name, metrics in ours.items():
+            rows.append([name, *(metrics[one].value if one in metrics else None for one in self.metrics)])
+        notes = [f"Protocol {self.text}. {self.frames}."]
+        if not complete:
+            notes.append(f"Not comparable with published figures, which are of all of {self.split} of {self.source}.")
+        elif self.rows:
+            notes.append(f"Published figures: {self.rows_source}.")
+        digits = [0, *(1 if name.rpartition("_")[2] in _COARSE_UNITS else 3 for name in self.metrics)]
+        return Table("published", f"{self.split} under {self.name}", ("method", *self.metrics), rows, digits, notes)
+
+
+@dataclass(frozen=True)
+class BodyProtocol(Protocol):
+    """Of bodies. joints, root  see `lab.metrics.joints`; cut, root_path  of errors in the world."""
+
+    joints: JointSetName
+    root: RootName
+    _: KW_ONLY
+    metrics: tuple[str, ...] = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
+    cut: Cut = "short last"
+    root_path: RootPath = "pelvis"
+    commands: ClassVar[str] = "fit or compare"
+
+    @property
+    def decides(self) -> Mapping[str, Any]:
+        """Fields of `PeopleSelection` that it decides."""
+        return {"joints": self.joints, "root": self.root, **super().decides}
+
+
+@dataclass(frozen=True)
+class ScaledJointProtocol(Protocol):
+    """Of joints at the size of a canonical skeleton."""
+
+    commands: ClassVar[str] = "deform-and-learn"
+
+
+@dataclass(frozen=True)
+class KeypointProtocol(Protocol):
+    """Of joints in the image, which are those of a data set's `skeleton`; names  what all of its images' names begin
+    with, where other data sets have that skeleton too.
+    """
+
+    skeleton: Skeleton
+    _: KW_ONLY
+    names: str = ""
+    commands: ClassVar[str] = "keypoints"
+
+
+@dataclass(frozen=True)
+class ImageProtocol(Protocol):
+    """Of reposed images, complete and of `size` pixels a side."""
+
+    size: int
+    commands: ClassVar[str] = "repose"
+
+    def agreed_size(self, size: int) -> int:
+        """`size`; UsageError where another one than a given one is chosen, 0 is none."""
+        if size not in (0, self.size):
+            problem = f"is {self.size} in that protocol"
+            raise UsageError("size", problem, got=f"{size} and {self.name}", remedy="leave size out")
+        return self.size
 
 
 _SPIN = Evaluator("nkolot/SPIN", "2476c436013055be5cb3905e4e4ecfa86966fac3")
@@ -43,126 +157,212 @@ _TOKENHMR = Evaluator("saidwivedi/TokenHMR", "198645f7784a27a4df0eac32478b1e7bc3
 _EMDB = Evaluator("eth-ait/emdb", "9a4eab677181a3789bda7ba5c36ab8cff797380c")
 _TRAM = Evaluator("yufu-wang/tram", "4861c112f3c148201326680a50c9199650da6088")
 _GVHMR = Evaluator("zju3dv/GVHMR", "44fbc1999dd57d2180e882c62c78d356d4c840d0")
+_3DHP = Evaluator("test_util of the owners' mpi_inf_3dhp_test_set.zip")
+_DEFORM = Evaluator("Yoshiyasu and Gamez 2021, whose code is not public")
+_COCO = Evaluator("cocodataset/cocoapi", "8c9bcc3cf640524c4c20a9c40e89cb6a2f2fa0e9")
+_CROWDPOSE = Evaluator("Jeff-sjtu/CrowdPose", "86fe5e11e570cad02d553db52ec72545578cd1c8")
+_POSEVAL = Evaluator("leonid-pishchulin/poseval", "4258a1575b9f2ddd0bdb85f74557235ab5df0f52")
+_MMPOSE = Evaluator("open-mmlab/mmpose", "016ee42913efa72adc82f638e10ad3fdb6ae7439")
+_WARP3D = Evaluator("MKnoche/warp3d_reposing", "522e783ae36b6202495aded049937eee35f00b50")
+_IMPERSONATOR = Evaluator("svip-lab/impersonator", "b041dd415157c1e7f5b46e579a1ad4dffabb2e66")
+_PATN = Evaluator("tengteng95/Pose-Transfer", "281ee2d3f9381299220989207dcfb4217298d8f5")
 
 _POSE = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
 _WORLD = ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How figures of one data set are measured. Errors are means over the frames of all sequences.
-
-    source, split   of the data, such as "3dpw" and "3dpw/test"
-    joints, root    see `lab.metrics.joints`
-    evaluator       that it follows
-    metrics         names of the figures that are published under it, in the order of `rows`
-    frames          which frames count
-    rows            method → published figures, None where there is none; rows_source where they stand
-    every           frames apart: the cache may have been made with finer steps, but not with coarser ones
-    cut, root_path  of world errors
-    version         of this definition; a change of what it measures gives it another one
-    """
-
-    name: str
-    source: str
-    split: str
-    joints: JointSetName
-    root: RootName
-    evaluator: Evaluator
-    metrics: tuple[str, ...] = _POSE
-    frames: str = "All labelled people"
-    rows: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
-    rows_source: str = ""
-    every: int = 1
-    cut: Cut = "short last"
-    root_path: RootPath = "pelvis"
-    version: int = 1
-
-    @property
-    def text(self) -> str:
-        """For reports."""
-        return f"{self.name}, version {self.version}, after {self.evaluator.text}"
-
-    def table(self, metrics: Mapping[str, Summary], header: Header, split: str) -> Table:
-        """Published rows, if all of `split` of a cache with that header was evaluated and is the protocol's; ours."""
-        complete = agrees(header, split, self.source, (self.split,), self.every)
-        rows: list[list[Cell]] = [[name, *figures] for name, figures in self.rows.items()] if complete else []
-        ours = [metrics[name].value if name in metrics else None for name in self.metrics]
-        rows.append(["this evaluation, of those found", *ours])
-        notes = [f"Protocol {self.text}. {self.frames}."]
-        if not complete:
-            notes.append(f"Not comparable with published figures, which are of all of {self.split} of {self.source}.")
-        elif self.rows:
-            notes.append(f"Published figures: {self.rows_source}.")
-        return Table("published", f"{self.split} under {self.name}", ("method", *self.metrics), rows, notes=notes)
-
-
 _ACCELERATED = (*_POSE, "accel_trimmed_m_s2")
 _TRAJECTORY = (*_WORLD, "jitter_10m_s3", "foot_sliding_mm")
 _VALID, _CLOSED_UP = "Frames that the owners call valid", "Frames that the owners call valid, closed up"
 _3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
+_RICH, _RICH_FRAMES = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
 _FIFTH = "S9 and S11, every 5th frame"
-_ALL = (
-    Protocol("3dpw-spin", *_3DPW, "h36m14", "pelvis", _SPIN, _POSE[:2]),
-    Protocol(
+_3DHP_METRICS = ("pck_150", "auc_150", "mpjpe_mm")
+_EMDB_METRICS = (*_POSE, "pa_pve_mm", "mpjae_deg", "pa_mpjae_deg", "jitter_emdb_10m_s3")
+_BODIES = (
+    BodyProtocol("3dpw-spin", *_3DPW, _SPIN, "h36m14", "pelvis", metrics=_POSE[:2]),
+    BodyProtocol(
         "3dpw-camerahmr",
-        *(*_3DPW, "h36m14", "pelvis", _CAMERAHMR),
+        *(*_3DPW, _CAMERAHMR, "h36m14", "pelvis"),
         rows={"CameraHMR": (38.5, 62.1, 72.9)},
         rows_source="CameraHMR's paper",
     ),
-    Protocol("3dpw-wham", *_3DPW, "h36m14", "hips", _WHAM, _ACCELERATED, "Valid frames of a person, closed up"),
-    Protocol("3dpw-hmr2", *_3DPW, "hmr14", "pelvis", _HMR2, _POSE[:2]),
-    Protocol(
+    BodyProtocol(
+        "3dpw-wham",
+        *(*_3DPW, _WHAM, "h36m14", "hips"),
+        metrics=_ACCELERATED,
+        frames="Valid frames of a person, closed up",
+    ),
+    BodyProtocol("3dpw-hmr2", *_3DPW, _HMR2, "hmr14", "pelvis", metrics=_POSE[:2]),
+    BodyProtocol(
         "3dpw-tokenhmr",
-        *(*_3DPW, "hmr14", "pelvis", _TOKENHMR),
+        *(*_3DPW, _TOKENHMR, "hmr14", "pelvis"),
         rows={"TokenHMR": (44.8, 70.9, 84.3)},
         rows_source="TokenHMR's paper",
     ),
-    Protocol(
-        "emdb1-emdb", *_EMDB1, "smpl24", "hips", _EMDB, (*_POSE, "pa_pve_mm", "mpjae_deg", "pa_mpjae_deg"), _VALID
+    BodyProtocol("emdb1-emdb", *_EMDB1, _EMDB, "smpl24", "hips", metrics=_EMDB_METRICS, frames=_VALID),
+    BodyProtocol("emdb1-wham", *_EMDB1, _WHAM, "smpl24", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP),
+    BodyProtocol(
+        "emdb1-wham-paper", *_EMDB1, _WHAM_OF_PAPER, "smpl24-mesh", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP
     ),
-    Protocol("emdb1-wham", *_EMDB1, "smpl24", "hips", _WHAM, _ACCELERATED, _CLOSED_UP),
-    Protocol("emdb1-wham-paper", *_EMDB1, "smpl24-mesh", "hips", _WHAM_OF_PAPER, _ACCELERATED, _CLOSED_UP),
-    Protocol("emdb1-tram", *_EMDB1, "smpl24", "hips", _TRAM, _ACCELERATED, _CLOSED_UP),
-    Protocol(
+    BodyProtocol("emdb1-tram", *_EMDB1, _TRAM, "smpl24", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP),
+    BodyProtocol(
         "emdb1-camerahmr",
-        *(*_EMDB1, "smpl24-neutral", "hips", _CAMERAHMR),
+        *(*_EMDB1, _CAMERAHMR, "smpl24-neutral", "hips"),
         frames=_VALID,
         rows={"CameraHMR": (43.7, 73.0, 85.4)},
         rows_source="CameraHMR's paper",
     ),
-    Protocol("emdb1-gvhmr", *_EMDB1, "smpl24-neutral", "hips", _GVHMR, (*_POSE, "accel_m_s2"), _CLOSED_UP),
-    Protocol("emdb2-wham", *_EMDB2, "smpl24", "hips", _WHAM, _TRAJECTORY, _CLOSED_UP, root_path="translation"),
-    Protocol("emdb2-gvhmr", *_EMDB2, "smpl24-neutral", "hips", _GVHMR, _TRAJECTORY, _CLOSED_UP),
-    Protocol("emdb2-tram", *_EMDB2, "smpl24", "hips", _TRAM, (*_WORLD, "erve_mm"), _CLOSED_UP, cut="joined last"),
-    Protocol("h36m-p1-spin", "h36m", "p1/test", "mocap14", "pelvis", _SPIN, _POSE[:2], _FIFTH, every=5),
-    Protocol("h36m-p2-spin", "h36m", "p2/test", "mocap14", "pelvis", _SPIN, _POSE[:2], _FIFTH, every=5),
-    Protocol(
+    BodyProtocol(
+        "emdb1-gvhmr", *_EMDB1, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), frames=_CLOSED_UP
+    ),
+    BodyProtocol(
+        "emdb2-wham",
+        *(*_EMDB2, _WHAM, "smpl24", "hips"),
+        metrics=_TRAJECTORY,
+        frames=_CLOSED_UP,
+        root_path="translation",
+    ),
+    BodyProtocol("emdb2-gvhmr", *_EMDB2, _GVHMR, "smpl24-neutral", "hips", metrics=_TRAJECTORY, frames=_CLOSED_UP),
+    BodyProtocol(
+        "emdb2-tram",
+        *(*_EMDB2, _TRAM, "smpl24", "hips"),
+        metrics=(*_WORLD, "erve_mm"),
+        frames=_CLOSED_UP,
+        cut="joined last",
+    ),
+    BodyProtocol("rich-camerahmr", *_RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_RICH_FRAMES),
+    BodyProtocol("rich-wham", *_RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, frames=_RICH_FRAMES),
+    BodyProtocol(
+        "rich-gvhmr", *_RICH, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), frames=_RICH_FRAMES
+    ),
+    BodyProtocol(
+        "h36m-p1-spin", "h36m", "p1/test", _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5
+    ),
+    BodyProtocol(
+        "h36m-p2-spin", "h36m", "p2/test", _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5
+    ),
+    BodyProtocol(
+        "mpi-inf-3dhp-owners",
+        *("mpi-inf-3dhp", "mpi-inf-3dhp/test", _3DHP, "mocap17", "pelvis"),
+        metrics=_3DHP_METRICS,
+        frames="Valid frames",
+    ),
+    BodyProtocol(
         "mpi-inf-3dhp-spin",
-        *("mpi-inf-3dhp", "spin/test", "mocap17", "pelvis", _SPIN),
-        ("pck_150", "auc_150", "mpjpe_mm", "pa_pck_150", "pa_auc_150", "pa_mpjpe_mm"),
-        "Valid frames all of whose joints are inside the image",
+        *("mpi-inf-3dhp", "spin/test", _SPIN, "mocap17", "pelvis"),
+        metrics=(*_3DHP_METRICS, "pa_pck_150", "pa_auc_150", "pa_mpjpe_mm"),
+        frames="Valid frames all of whose joints are inside the image",
     ),
 )
-PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in _ALL}
+_SCALED = (
+    ScaledJointProtocol(
+        "h36m-deform-and-learn",
+        *("h36m", "deform-and-learn/test", _DEFORM),
+        metrics=("mpjpe_mm",),
+        frames="S9 and S11; bones scaled to add up to the resting body's; the paper does not say which frames",
+        rows={
+            "HMR, Kanazawa et al. (full 3-D supervision)": (87.97,),
+            "HoloPose, Güler and Kokkinos (full 3-D supervision)": (60.27,),
+            "Sun et al. (full 3-D supervision)": (49.6,),
+            "Rhodin et al. (some 3-D supervision)": (131.7,),
+            "HMR (unpaired), Kanazawa et al. (external 3-D data)": (106.84,),
+            "Kudo et al. (no 3-D training data)": (173.2,),
+            "Yoshiyasu and Gamez, Mosh (no 3-D training data)": (96.99,),
+            "Yoshiyasu and Gamez, DensePose (no 3-D training data)": (115.3,),
+        },
+        rows_source="Table 1 of deform-and-learn",
+        every=0,
+    ),
+)
+_AP = ("oks_ap", "oks_ap_50", "oks_ap_75", "oks_ar")
+_ALL_IMAGES = "All images of the annotation file, those without people too"
+_LIMBS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")  # as poseval's table has them
+_KEYPOINTS = (
+    KeypointProtocol(
+        "coco-keypoints",
+        *("coco", "coco/validation", _COCO, COCO17),
+        metrics=_AP,
+        frames=_ALL_IMAGES,
+        names="person_keypoints_val2017/",
+    ),
+    KeypointProtocol(
+        "crowdpose",
+        *("coco", "coco/test", _CROWDPOSE, CROWDPOSE14),
+        metrics=(*_AP, "oks_ap_easy", "oks_ap_medium", "oks_ap_hard"),
+        frames=f"{_ALL_IMAGES}; areas are 53 % of the box",
+    ),
+    KeypointProtocol(
+        "posetrack18-ap",
+        *("coco", "coco/validation", _POSEVAL, POSETRACK15),
+        metrics=("pckh_ap", *(f"pckh_ap_{name}" for name in _LIMBS)),
+        frames="Labelled frames with a person",
+    ),
+    KeypointProtocol("mpii-pckh", "coco", "coco/validation", _MMPOSE, MPII16, metrics=("pckh_50",)),
+)
+_SIMILAR = ("ssim_uniform", "lpips")
+_IMAGES = (
+    ImageProtocol(
+        "iper-random-pairs",
+        *("iper", "random-pairs/validation", _WARP3D, 256),
+        metrics=_SIMILAR,
+        frames="10,000 pairs, clothes drawn first",
+        rows={"Knoche et al.": (0.883, 0.081)},
+        rows_source="Table 2 of Knoche et al. 2020",
+    ),
+    ImageProtocol(
+        "iper-three-frames",
+        *("iper", "three-frames/validation", _WARP3D, 256),
+        metrics=_SIMILAR,
+        frames="Three frames of each video with all of it",
+        rows={
+            "PG2, Ma et al.": (0.854, 0.135),
+            "SHUP, Balakrishnan et al.": (0.823, 0.099),
+            "DSC, Siarohin et al.": (0.829, 0.129),
+            "LWB, Liu et al.": (0.840, 0.087),
+            "Knoche et al.": (0.863, 0.077),
+        },
+        rows_source="Table 2 and appendix B of Knoche et al. 2020",
+    ),
+    ImageProtocol(
+        "iper-owners",
+        *("iper", "three-frames/validation", _IMPERSONATOR, 512),
+        metrics=("ssim_signed", "lpips"),
+        frames="Self-imitation: the owners' source frames with the frames of iPER_protocol.json",
+    ),
+    ImageProtocol(
+        "deepfashion-patn",
+        *("deepfashion", "patn/test", _PATN, 256),
+        metrics=("ssim_patn",),
+        frames="8,570 pairs; the columns beyond the middle 176 are white in both images",
+    ),
+    ImageProtocol(
+        "deepfashion-warp3d",
+        *("deepfashion", "warp3d/test", _WARP3D, 256),
+        metrics=_SIMILAR,
+        frames="Pairs of the authors' 2,061 test clothes, clothes drawn first",
+    ),
+)
+PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (*_BODIES, *_SCALED, *_KEYPOINTS, *_IMAGES)}
 """Name → protocol."""
 
+_P = TypeVar("_P", bound=Protocol)
 
-def under_protocol(selection: PeopleSelection) -> tuple[PeopleSelection, Protocol | None]:
+
+def under_protocol(selection: PeopleSelection, kind: type[_P]) -> tuple[PeopleSelection, _P | None]:
     """The selection of what a protocol evaluates, where `selection.protocol` names one; else the selection, and None.
 
-    UsageError where joints, root or split are chosen as well.
+    UsageError where it is of another kind, or what it decides is chosen as well.
     """
     protocol = PROTOCOLS.get(selection.protocol)
     if protocol is None:
         return selection, None
-    cache_protocol, split = protocol.split.split("/")
-    wanted: dict[str, Any] = {"joints": protocol.joints, "root": protocol.root, "split": split}
-    for name, value in wanted.items():
+    if not isinstance(protocol, kind):
+        remedy = f"hpc evaluate {protocol.commands} takes it"
+        raise UsageError("protocol", "is not of this evaluation", got=protocol.name, remedy=remedy)
+    for name, value in protocol.decides.items():
         if getattr(selection, name) not in (None, "", value):
             got = f"{getattr(selection, name)} and {protocol.name}"
             raise UsageError(name, f"is {value} in that protocol", got=got, remedy=f"leave {name} out")
-    return replace(selection, protocol=cache_protocol, **wanted), protocol
+    return replace(selection, protocol=protocol.split.partition("/")[0], **protocol.decides), protocol
 
 
 def agrees(header: Header, split: str, source: str, splits: Sequence[str], every: int = 1) -> bool:
@@ -174,29 +374,3 @@ def agrees(header: Header, split: str, source: str, splits: Sequence[str], every
     options: Mapping[str, Any] = header.options_values
     steps, partial = options.get("every", 1), options.get("allow_missing", False)
     return header.source == source and split in splits and every % max(steps, 1) == 0 and not partial
-
-
-IPER: Mapping[str, Mapping[str, tuple[float, float | None]]] = {
-    "three-frames/validation": {
-        "PG2, Ma et al.": (0.854, 0.135),
-        "SHUP, Balakrishnan et al.": (0.823, 0.099),
-        "DSC, Siarohin et al.": (0.829, 0.129),
-        "LWB, Liu et al.": (0.840, 0.087),
-        "Knoche et al.": (0.863, 0.077),
-    },
-    "random-pairs/validation": {"Knoche et al.": (0.883, 0.081)},
-}
-"""Split of iPER → method → SSIM, LPIPS, of complete images of 256 pixels: the reposing paper's Table 2, whose own
-figure is of 10,000 random pairs, while the others' are of three frames of each video (its appendix B has both)."""
-
-DEFORM_AND_LEARN: Mapping[str, tuple[str, float]] = {
-    "HMR, Kanazawa et al.": ("full 3-D supervision", 87.97),
-    "HoloPose, Güler and Kokkinos": ("full 3-D supervision", 60.27),
-    "Sun et al.": ("full 3-D supervision", 49.6),
-    "Rhodin et al.": ("some 3-D supervision", 131.7),
-    "HMR (unpaired), Kanazawa et al.": ("external 3-D data", 106.84),
-    "Kudo et al.": ("no 3-D training data", 173.2),
-    "Yoshiyasu and Gamez (Mosh)": ("no 3-D training data", 96.99),
-    "Yoshiyasu and Gamez (DensePose)": ("no 3-D training data", 115.3),
-}
-"""Table 1 of deform-and-learn: method → what it learned from, MPJPE in mm on Human3.6M's protocol 1."""

@@ -29,6 +29,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.predictions import predictions_facts
 from humanpose_cli.lab.evaluate.refine_clips import (
     Base,
     EvaluatedClip,
@@ -224,7 +225,8 @@ def evaluate_refinement(
             if pages.wants(base) and len(people.rigs) == 1:
                 truth = true_fit(people, clip, fit, found)
                 pages.add(base, clip.name, clip.images, shown, truth.select(found.fit), people.body)
-    report = refinement_report(cells, {**selection.facts(), "clips": len(clips), **facts})
+    predicted = predictions_facts(chosen.predictions)
+    report = refinement_report(cells, {**selection.facts(), "clips": len(clips), **predicted, **facts})
     return replace(report, pages=pages.pages)
 
 
@@ -422,7 +424,8 @@ def evaluate_robustness(
                 for label, images, textures in _disturbed(refiner, fit, clip, people.body):
                     refined = refiner.refine(fit, FitFrames.of(fit, images), body=people.body, textures=textures)
                     cell.setdefault(label, []).append(measure_clip(people, clip, refined, people.body, found))
-    report = refinement_report(cells, {**selection.facts(), "clips": len(clips), "base": initial.bases[0]})
+    facts = {**selection.facts(), "clips": len(clips), "base": initial.bases[0]}
+    report = refinement_report(cells, {**facts, **predictions_facts(chosen.predictions)})
     return replace(report, title="Robustness of refinement")
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
 from humanpose_cli.lab.recipes.refiner.recipe import REFINER_PRESETS, RefinerRecipe, RefinerTraining
@@ -45,7 +45,7 @@ def evaluate_inputs(
 
     Trainings too short to end well from random weights measure more if they continue those of a network with all inputs
     (`network.start`). `folder/runs` keeps the trainings, finished or not; the table of figures has medians and
-    intervals, over people and seeds, beside the means.
+    intervals, over `clusters_of` the people and over seeds, beside the means.
 
     tune  changes what the preset's trainings share
     """
@@ -62,18 +62,19 @@ def evaluate_inputs(
     for variant in VARIANTS["refine"]:
         changed = variant.of(options)
         paths = trainings.each_seed(RefinerRecipe, variant.name, changed, loop)
-        found = [_held_out_errors(trainings, changed, path, loop.batch_size) for path in paths]
+        measured = [_held_out_errors(trainings, changed, path, loop.batch_size) for path in paths]
+        found, clusters = [errors for errors, _ in measured], measured[0][1]  # the same people for all
         errors = [one["endpoint_percent"] for one in found]
         with_all = with_all or errors
-        summaries = {column: summarise([one[column] for one in found]) for column in _COLUMNS}
-        change = paired_difference(errors, with_all)
+        summaries = {column: summarise([one[column] for one in found], clusters) for column in _COLUMNS}
+        change = paired_difference(errors, with_all, clusters)
         text = f"{change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f})"
         means = [summary.value for summary in summaries.values()]
         rows.append([*variant.cells, *means, text if variant.changes else None])
         figures |= {(variant.name, heading): summaries[column] for column, heading in _COLUMNS.items()}
     columns = ("inputs", *_COLUMNS.values(), "endpoint error against all inputs")
     title = "Inputs of the displacement network"
-    text = "The last column compares the same people; its 95 % intervals are over people and seeds."
+    text = f"The last column compares the same people; its 95 % intervals are over seeds and {clusters.text}."
     table = Table("refine-inputs", title, columns, rows, (0, 2, 2, 2, 2, 3, 0), (text,))
     facts = {"data": selection.data.name, "preset": preset, "steps": loop.steps, "seeds": seeds}
     if options.start:
@@ -83,8 +84,9 @@ def evaluate_inputs(
 
 def _held_out_errors(
     trainings: Trainings, options: RefinerTraining, path: Path, batch_size: int
-) -> Mapping[str, NDArray[np.float32]]:
-    """Of a trained network, (N,) for the held-out people."""
+) -> tuple[Mapping[str, NDArray[np.float32]], Clusters]:
+    """Of a trained network, (N,) for the held-out people, and their clusters."""
     recipe = RefinerRecipe(trainings.data, replace(options, start=str(path), encoder=""))
     recipe.model.to(trainings.device).eval()
-    return {name: values.numpy() for name, values in recipe.held_out_errors(batch_size).items()}
+    errors = {name: values.numpy() for name, values in recipe.held_out_errors(batch_size).items()}
+    return errors, clusters_of(recipe.measured)

@@ -35,11 +35,12 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.augmentation import Example
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Clusters, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
-from humanpose_cli.lab.evaluate.protocols import IPER, agrees
+from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
-from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground
+from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn, ssim_signed
 from humanpose_cli.lab.recipes.people import People, people_of_images, require_model, usual_protocol
 from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person, mesh_of, person_mask, pose_of
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, frame_of_example
@@ -60,7 +61,6 @@ _MIN_SCORE = 0.3  # of a detected person
 _LABELLED_MARGIN = 0.01  # of a hole round a labelled mask, which is more exact than a detected one
 _LISTED = ("three-frames", "random-pairs", "pairs")
 _BASELINES = ("copy", "mesh")
-_PUBLISHED_SIZE = 256
 _LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
 
 
@@ -75,6 +75,7 @@ Method = Callable[[Example, Example], Drawn]
 """(input crop, target crop, of which only the pose may be used) → what is drawn."""
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Images (1, 3, S, S) of −1 to 1, made and true → a scalar."""
+_OF_PROTOCOLS: Mapping[str, Distance] = {"ssim_patn": ssim_patn, "ssim_signed": ssim_signed}
 JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating] | None]
 """(crop (S, S, 3) uint8, the person's box (4,) there) → joints (19, 3) metres, or None if no person is detected."""
 
@@ -380,7 +381,12 @@ def evaluate_reposing(
     pose        evaluate the pose by `hpc fit`, which takes most of the time
     size        pixels of the crops; 0 for the network's
     full_images  see `evaluated_pairs`
+
+    A protocol of published figures in `selection` decides size and full_images.
     """
+    selection, protocol = under_protocol(selection, ImageProtocol)
+    if protocol is not None:
+        size, full_images = protocol.agreed_size(size), True
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, device)
     crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, full_images=full_images)
@@ -401,6 +407,8 @@ def evaluate_reposing(
         metric = Lpips(*(find_weights(name) for name in lpips))
         distances["lpips"] = metric
         facts["lpips"] = metric.describe()
+    if protocol is not None:
+        distances |= {name: measure for name, measure in _OF_PROTOCOLS.items() if name in protocol.metrics}
     loss = perceptual_loss(perceptual)
     distances["perceptual"] = loss
     facts["perceptual"] = " ".join(str(loss.describe().get(key, "")) for key in ("kind", "file")).strip()
@@ -409,11 +417,8 @@ def evaluate_reposing(
         evaluated = measure_reposing(
             crops, numbers, methods, distances=distances, joints=estimator, stop=stop, progress=progress
         )
-    published: Mapping[str, tuple[float, float | None]] = {}
-    if full_images and crops.size == _PUBLISHED_SIZE and not selection.limit:
-        header = crops.pairs.cache.header
-        published = next((rows for split, rows in IPER.items() if agrees(header, facts["split"], "iper", (split,))), {})
-    return reposing_report(evaluated, facts, published)
+    split = "" if selection.limit else facts["split"]
+    return reposing_report(evaluated, facts, protocol, crops.pairs.cache.header, split)
 
 
 _METHODS = {
@@ -428,9 +433,14 @@ _METHODS = {
 def reposing_report(
     evaluated: EvaluatedReposing,
     facts: Mapping[str, Any],
-    published: Mapping[str, tuple[float, float | None]] | None = None,
+    protocol: ImageProtocol | None = None,
+    header: Header | None = None,
+    split: str = "",
 ) -> Report:
-    """All methods, their paired differences, what others published of the same pairs (SSIM, LPIPS), images."""
+    """All methods, their paired differences, images; what others published under a protocol.
+
+    header, split  of the cache, and "protocol/split" where all of it was evaluated
+    """
     values = evaluated.values
     names = list(values)
     means = {
@@ -449,16 +459,13 @@ def reposing_report(
         notes.append("Input and target are of two people: there is no true image, the pose alone is evaluated.")
     figures = figures_table({(name, metric): s for name in names for metric, s in means[name].items()}, digits=4)
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]
-    if published:
-        rows = [[name, *figures] for name, figures in published.items()]
-        for name in names:
-            lpips: Cell = float(np.nanmean(values[name]["lpips"])) if "lpips" in values[name] else None
-            rows.append([f"{name}, here", float(np.nanmean(values[name]["ssim_uniform"])), lpips])
-        columns = ("method", "SSIM, uniform 7 × 7", "LPIPS")
-        tables.append(Table("prior", "Table 2: others on these pairs", columns, rows, 3))
+    facts = {**facts, "pairs": len(evaluated.clusters)}
+    if protocol is not None and header is not None:
+        facts["protocol"] = protocol.text
+        tables.insert(1, protocol.table(means, header, split))
     headings = ["input", "target", *names]
     images = {"pairs.jpg": (side_by_side(evaluated, headings), f"Columns: {'; '.join(headings)}")}
-    return Report("Reposed images", {**facts, "pairs": len(evaluated.clusters)}, best, tables, images)
+    return Report("Reposed images", facts, best, tables, images)
 
 
 def _differences(evaluated: EvaluatedReposing) -> Table:

@@ -253,7 +253,7 @@ def body_errors(
     """Errors of N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
     true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for two
-               genders of one kind of body only
+               genders of one kind of body only, and where `joints.conversion` makes SMPL's mesh of SMPL-X's
     joints     that mpjpe, pa_mpjpe, pck and auc are of, and whose root pve is about
     measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
                known are NaN then
@@ -290,14 +290,15 @@ def _errors(
         sets.append(chosen.posed(body))
         betas.append(chosen.betas)
         points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
-    mesh, true_mesh = (posed.vertices.cpu().numpy() for posed in sets if posed.vertices is not None)
+    (kind, vertices), (true_kind, true_vertices) = (joints.surface(*pair) for pair in zip(rigs, sets, strict=True))
+    mesh, true_mesh = vertices.cpu().numpy(), true_vertices.cpu().numpy()
     surface, aligned_surface = np.full(len(mesh), np.nan), np.full(len(mesh), np.nan)
     found, truth = points[0], points[1] if measured is None else measured
     found = found if predicted_points is None else np.where(np.isfinite(predicted_points), predicted_points, found)
     averaged, root = range(len(joints.joints)), joints.rows
     alignment = _procrustes(found[:, averaged], truth[:, averaged])
     aligned = np.linalg.norm(_moved(alignment, found) - truth, axis=-1)
-    if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
+    if mesh.shape == true_mesh.shape and kind == true_kind:
         shifts = [joint[:, root].mean(1) if root else np.zeros((len(mesh), 3)) for joint in points]
         surface = pve(mesh, true_mesh, *shifts)
         nowhere = np.zeros((len(mesh), 3))

@@ -27,6 +27,7 @@ scikit-image's default, and what the reposing papers' figures are of. They diffe
 _SIGMA = 1.5
 _RADIUS: Mapping[SsimWindow, int] = {"gaussian": 5, "uniform": 3}
 _K1, _K2 = 0.01, 0.03
+_PATN_WIDTH = 176
 
 
 def ssim_map(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tensor:
@@ -56,6 +57,32 @@ def ssim(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tens
     if min(height, width) <= 2 * radius:
         return similarity.mean((1, 2, 3))
     return similarity[:, :, radius : height - radius, radius : width - radius].mean((1, 2, 3))
+
+
+def ssim_signed(made: Tensor, true: Tensor) -> Tensor:
+    """SSIM (B,) as iPER's owners take it (svip-lab/impersonator@b041dd41, metrics.py): uniform windows, images −1 to 1.
+
+    Means of windows count from the middle grey there, so that it differs from the similarity of images 0 to 1.
+    """
+    return ssim(made / 2, true / 2, "uniform")
+
+
+def ssim_patn(made: Tensor, true: Tensor) -> Tensor:
+    """SSIM (B,) of DeepFashion as PATN's evaluator takes it (tengteng95/Pose-Transfer@281ee2d3, getMetrics_fashion.py).
+
+    made, true  (B, 3, 256, 256), −1 to 1. The columns beyond the middle 176 are white in both; Gaussian windows; the
+                range of values is that of the made image, so that the order of the two matters
+    """
+    beyond = (made.shape[-1] - _PATN_WIDTH) // 2
+    if made.ndim != 4 or beyond < 0:
+        raise UsageError("images", "are narrower than PATN's", expected="(B, 3, 256, 256)", got=str(tuple(made.shape)))
+    a, b = (
+        torch.nn.functional.pad(x[..., beyond : x.shape[-1] - beyond], (beyond, beyond), value=1.0)
+        for x in (made, true)
+    )
+    span = (a.amax((1, 2, 3), keepdim=True) - a.amin((1, 2, 3), keepdim=True)).clamp_min(torch.finfo(a.dtype).eps)
+    # Constants go with the range, so that images over the range have the same similarity; offsets matter, so from 0.
+    return ssim((a + 1) / span, (b + 1) / span)
 
 
 def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWindow = "gaussian") -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.conventions import H36M17, SMPL24, skeleton_by_name
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.checks import existing_file
 from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.restricted_pickle import read_pickle
 
@@ -88,16 +89,61 @@ class JointRegressor:
 
     def __call__(self, vertices: Tensor, body: Body) -> Tensor:
         """(B, V, 3) of a body → (B, J, 3). UsageError for a mesh of another size, or if its left is our right."""
+        return self.of_mesh(vertices, body.template, body.name)
+
+    def of_mesh(self, vertices: Tensor, template: Tensor, name: str) -> Tensor:
+        """Likewise, of a body called `name` whose resting mesh is template (V, 3)."""
         if vertices.shape[1] != self.matrix.shape[1]:
-            got = f"{vertices.shape[1]} of {body.name}"
-            raise UsageError("joint regressor", "is for another mesh", expected="6890 vertices of SMPL", got=got)
-        rest = self.matrix.to(body.template) @ body.template  # x to the person's left
+            got, remedy = f"{vertices.shape[1]} of {name}", "`smplx_to_smpl` makes SMPL's mesh of SMPL-X's"
+            problem = "is for another mesh"
+            raise UsageError("joint regressor", problem, expected="6890 vertices of SMPL", got=got, remedy=remedy)
+        rest = self.matrix.to(template) @ template  # x to the person's left
         for name in ("hip", "knee", "shoulder", "wrist"):
             left, right = (float(rest[self.names.index(f"{side}_{name}"), 0]) for side in ("left", "right"))
             if left <= right:
                 problem = f"has its rows in another order: the left {name} is on the right"
                 raise UsageError("joint regressor", problem, expected=", ".join(self.names))
         return torch.einsum("jv,bvc->bjc", self.matrix.to(vertices), vertices)
+
+
+_SMPL, _SMPLX = 6890, 10475  # vertices
+
+
+@dataclass(frozen=True, eq=False)
+class MeshConversion:
+    """SMPL's mesh from SMPL-X's: matrix (6890, 10475), sparse, each row the weights of a vertex of SMPL."""
+
+    matrix: Tensor
+
+    @classmethod
+    def read(cls, path: Path | str) -> MeshConversion:
+        """A .npy file of that shape, or a pickle with it as `matrix` (smplx2smpl.pkl of WHAM and CameraHMR), or as the
+        first half of `mtx` (smplx2smpl_deftrafo_setup.pkl of SMPL-X's owners). InputError for anything else.
+        """
+        path = existing_file(Path(path), "a matrix from SMPL-X's to SMPL's vertices")
+        stored = read_npy(path) if path.suffix.lower() == ".npy" else read_pickle(path)
+        if isinstance(stored, dict):
+            stored = stored.get("matrix", stored.get("mtx"))
+        matrix = np.asarray(stored)
+        if matrix.shape == (_SMPL, 2 * _SMPLX):  # its second half is of the normals
+            matrix = matrix[:, :_SMPLX]
+        expected = f"({_SMPL}, {_SMPLX})"
+        if matrix.shape != (_SMPL, _SMPLX) or matrix.dtype.kind not in "fiu":
+            raise InputError(path, "is no matrix from SMPL-X to SMPL", expected=expected, got=str(matrix.shape))
+        sums = matrix.sum(1, dtype=np.float64)
+        if not np.allclose(sums, 1, atol=_SUM_TOLERANCE):
+            got = f"{np.nanmin(sums):.3g} to {np.nanmax(sums):.3g}"
+            raise InputError(path, "has rows that do not sum to 1", expected="means of vertices", got=got)
+        rows, columns = np.nonzero(matrix)
+        indices = torch.from_numpy(np.stack((rows, columns)))
+        values = torch.from_numpy(matrix[rows, columns].astype(np.float32))
+        return cls(torch.sparse_coo_tensor(indices, values, matrix.shape, check_invariants=True).coalesce())
+
+    def __call__(self, vertices: Tensor) -> Tensor:
+        """(B, 10475, 3) → (B, 6890, 3)."""
+        columns = vertices.permute(1, 0, 2).reshape(_SMPLX, -1)
+        made = torch.sparse.mm(self.matrix.to(vertices), columns)
+        return made.reshape(_SMPL, len(vertices), 3).permute(1, 0, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +153,7 @@ class JointSet:
     measured   the truth is a data set's own joints (h36m17), not those of a body
     regressor  finds the joints on meshes; None for the body's own joints and landmarks
     of_model   a SMPL model's regressor finds them on meshes: each body's own where there is no `regressor`
+    conversion  of the meshes of SMPL-X, whose joints and vertices are then those of SMPL's; None: they stay
     """
 
     name: str
@@ -115,6 +162,7 @@ class JointSet:
     measured: bool = False
     regressor: JointRegressor | None = None
     of_model: bool = False
+    conversion: MeshConversion | None = None
 
     @property
     def of_mesh(self) -> bool:
@@ -151,8 +199,11 @@ class JointSet:
             assert posed.vertices is not None
             return body.joint_regressor[SMPL24.indices(self.points)] @ posed.vertices
         if self.regressor is not None:
-            assert posed.vertices is not None
-            found = self.regressor(posed.vertices, body)
+            _, vertices = self.surface(body, posed)
+            template = body.template[None]
+            if len(body.template) != vertices.shape[1] and self.conversion is not None:
+                template = self.conversion(template)
+            found = self.regressor.of_mesh(vertices, template[0], body.name)
             return found[:, [self.regressor.names.index(name) for name in self.points]]
         if self.joints == SMPL24.joint_names:
             return posed.joints[:, SMPL24.indices(self.points)]
@@ -162,6 +213,16 @@ class JointSet:
         both = torch.cat((posed.joints, landmarks), 1)
         names = (*SMPL24.joint_names, *H36M17.joint_names)
         return both[:, [names.index(name) for name in self.points]]
+
+    def surface(self, body: Body, posed: PosedBody) -> tuple[str, Tensor]:
+        """Kind and vertices (B, V, 3) of the mesh of a body that was posed with its vertices; SMPL-X's becomes SMPL's
+        where there is a `conversion`.
+        """
+        assert posed.vertices is not None
+        kind = body.name.partition("-")[0]
+        if self.conversion is None or kind != "smplx":
+            return kind, posed.vertices
+        return "smpl", self.conversion(posed.vertices)
 
     def of_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
         """A data set's joints (N, 17, 4) of h36m17 with confidence → `points` (N, P, 3), NaN where not known."""
@@ -214,11 +275,13 @@ def joint_set(
     root: RootName | None = None,
     regressor: Path | str | None = None,
     neutral: Body | None = None,
+    smplx_to_smpl: Path | str | None = None,
 ) -> JointSet:
     """A set by its name. UsageError where it needs a regressor or model and none is given, or has no use for one.
 
     root     None for the usual one: the pelvis, of lsp14, smpl24-mesh and smpl24-neutral the hips' middle
     neutral  SMPL's neutral model, for smpl24-neutral
+    smplx_to_smpl  file of a `MeshConversion`
     """
     chosen = _SETS[name]
     if regressor is None and name.startswith(("h36m", "hmr")):
@@ -241,4 +304,9 @@ def joint_set(
         if chosen.regressor is not None and chosen.regressor.names != expected:
             got, wanted = len(chosen.regressor.names), f"one of {len(expected)} joints"
             raise UsageError("joint_regressor", f"is not the one of {name}", expected=wanted, got=f"{got} joints")
+    if smplx_to_smpl is not None:
+        if chosen.regressor is None:
+            problem = f"is of no use with {name}"
+            raise UsageError("smplx_to_smpl", problem, expected="joints by a regressor, such as smpl24-neutral")
+        chosen = replace(chosen, conversion=MeshConversion.read(smplx_to_smpl))
     return chosen if root is None else replace(chosen, root=_ROOTS[root])

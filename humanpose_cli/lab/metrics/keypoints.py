@@ -10,6 +10,9 @@ surest first, the most similar person that is still free; one counts as correct 
 threshold. People without labelled joints and crowds are no errors: who is predicted near them counts as nothing, in a
 crowd any number of times. Precision is read off at 101 recalls, and its mean is averaged over
 thresholds .50, .55 … .95.
+
+PoseTrack's own average precision is of single joints (`JointMatches`), after the benchmark's evaluator (Andriluka et
+al. 2018; leonid-pishchulin/poseval at 4258a15, eval_helpers.py and evaluateAP.py).
 """
 
 from __future__ import annotations
@@ -59,6 +62,7 @@ SIGMAS = sigmas_of(COCO17)
 _RECALLS = np.linspace(0, 1, 101)
 _TORSO = ("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")
 _HEAD_SHARE = 0.6  # of the diagonal of the head's box
+_PCKH_SHARE = 0.5  # of a head's length, within which a joint is right
 _NOT_COUNTED = ("pelvis", "thorax")  # by MPII's evaluator
 
 
@@ -194,6 +198,63 @@ def head_length(head_boxes: ArrayLike) -> Floats:
     """What MPII and PoseTrack call the size of a head (T,): 0.6 of the diagonal of its box (T, 4), pixels."""
     box = np.asarray(head_boxes, np.float64).reshape(-1, 4)
     return np.asarray(_HEAD_SHARE * np.linalg.norm(box[:, 2:] - box[:, :2], axis=1), np.float64)
+
+
+class JointMatches(NamedTuple):
+    """The predicted joints of one image against its people's, as poseval assigns them.
+
+    scores   (P, J), NaN for joints that are not predicted; right (P, J) within half a head of the person's joint
+    labels   (J,) how many people have each joint labelled
+    """
+
+    scores: Floats
+    right: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+
+
+def matched_joints(predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, heads: ArrayLike) -> JointMatches:
+    """One image's predictions (P, J, 2), NaN where there is no joint, with scores (P, J), against people (T, J, 3).
+
+    heads  (T, 4) boxes: a joint is right within half of `head_length`; of people without one none is
+
+    Each prediction belongs to the person of whose labelled joints it has most, and each person to the prediction that
+    has the largest share of them. The joints of the other predictions are wrong.
+    """
+    points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    labelled = people[..., 2] > 0
+    found = np.isfinite(points[..., :2]).all(-1)
+    apart = np.linalg.norm(points[:, None, :, :2] - people[None, :, :, :2], axis=-1)  # [P, T, J]
+    with np.errstate(invalid="ignore"):
+        near = (apart / head_length(heads)[None, :, None] <= _PCKH_SHARE) & labelled
+    right = np.zeros(found.shape, bool)
+    if near.size:
+        shares = near.sum(-1) / np.maximum(labelled.sum(-1), 1)
+        best = shares.argmax(1)
+        kept = np.where(np.arange(len(people)) == best[:, None], shares, 0.0)
+        for person, prediction in enumerate(kept.argmax(0)):
+            if kept[prediction, person] > 0:
+                right[prediction] = near[prediction, person]
+    values = np.where(found, np.asarray(scores, np.float64), np.nan)
+    return JointMatches(values, right & found, labelled.sum(0))
+
+
+def joint_average_precision(images: Sequence[JointMatches]) -> Floats:
+    """Average precision (J,) of each joint: the area below the monotone curve of precision over recall.
+
+    NaN for joints that no person has labelled, 0 for those that are not predicted.
+    """
+    labels = np.sum([image.labels for image in images], axis=0)
+    scores, right = (np.concatenate([getattr(image, name) for image in images]) for name in ("scores", "right"))
+    precisions = np.full(len(labels), np.nan)
+    for joint in np.flatnonzero(labels):
+        predicted = np.isfinite(scores[:, joint])
+        order = np.argsort(scores[predicted, joint], kind="stable")[::-1]
+        correct = np.cumsum(right[predicted, joint][order])
+        precision = correct / np.arange(1, len(correct) + 1)
+        precision = np.maximum.accumulate(precision[::-1])[::-1]  # no precision below that of a higher recall
+        gained = np.diff(correct, prepend=0) / labels[joint]
+        precisions[joint] = float((gained * precision).sum())
+    return precisions
 
 
 def mean_over_joints(right: ArrayLike) -> float:

@@ -16,6 +16,7 @@ from scipy.io import savemat
 
 from humanpose_cli.core.conventions import COCO17, CROWDPOSE14
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.datasets.coco import CocoOptions, CocoSource
 from humanpose_cli.lab.metrics.keypoints import head_length
 
@@ -231,6 +232,28 @@ def test_videos_stay_together_and_people_are_their_tracks(tmp_path: Path) -> Non
     np.testing.assert_array_equal(samples[0].people[0].box, [10, 5, 27, 38])
     np.testing.assert_array_equal(samples[0].people[0].head_box, [1, 2, 4, 6])
     assert_travels(source)
+
+
+def test_regions_that_posetrack_does_not_evaluate_are_crowds(tmp_path: Path) -> None:
+    flags = [value for i in range(17) for value in (i + 10, 2 * i + 5, 1)]
+    name = "images/val/000342_mpii_test/{:06d}.jpg"
+    regions: dict[str, Any] = {"ignore_regions_x": [[2, 6, 6, 2], []], "ignore_regions_y": [[1, 1, 4, 4], []]}
+    images = [{**r, "frame_id": 1, **regions} for r in records(1, name, vid_id="000342")]
+    path = tmp_path / "annotations/val/000342_mpii_test.json"
+    write(path, document(images, [person(0, 0, keypoints=flags, track_id=4)]))
+    write(tmp_path / name.format(0), image(SIZE, 0))
+    source = CocoSource(tmp_path)
+    (sample,) = source.read(source.groups()[0])
+    single, region = sample.people
+    assert (single.crowd, region.crowd, region.keypoints) == (False, True, {})
+    np.testing.assert_array_equal(region.box, [2.5, 1.5, 6.5, 4.5])
+    assert region.mask is not None
+    rows, columns = np.nonzero(decode_png(region.mask))  # the pixels that a joint of 2 to 5 and 1 to 3 lies in
+    assert (set(rows.tolist()), set(columns.tolist())) == ({1, 2, 3}, {2, 3, 4, 5})
+    images[0]["ignore_regions_y"] = [[1, 1]]
+    write(path, document(images, [person(0, 0, keypoints=flags)]))
+    with pytest.raises(InputError, match="has unusable ignore_regions"):
+        CocoSource(tmp_path).groups()
 
 
 def test_one_split_or_one_file(tmp_path: Path) -> None:

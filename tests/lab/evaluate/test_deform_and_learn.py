@@ -23,7 +23,7 @@ from humanpose_cli.lab.cache.samples import SourceInfo
 from humanpose_cli.lab.evaluate import deform_and_learn
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, evaluate_regressor, scaled_body_panel
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.protocols import DEFORM_AND_LEARN
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS
 from humanpose_cli.lab.metrics.joints import JointRegressor
 from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
 from humanpose_cli.lab.recipes.people import JoinedPeople
@@ -72,19 +72,24 @@ def test_table_1_stands_beside_human36m_alone(cache, network):
     report = evaluated(cache, network)
     mpjpe = report.metrics["mpjpe_mm"]
     assert (mpjpe.n, mpjpe.value, mpjpe.median) == (COUNT, pytest.approx(2.5, abs=2e-3), pytest.approx(2.5, abs=2e-3))
-    table = report.tables[0]
-    assert [(row[0], row[2]) for row in table.rows[:-1]] == [(name, mm) for name, (_, mm) in DEFORM_AND_LEARN.items()]
-    assert table.rows[-1][::2] == ["this network", mpjpe.value]
+    assert [table.name for table in report.tables] == ["joints", "figures"]
+    published = evaluated(cache, network, protocol="h36m-deform-and-learn")
+    table = published.tables[1]
+    rows = PROTOCOLS["h36m-deform-and-learn"].rows
+    assert [(row[0], *row[1:]) for row in table.rows[:-1]] == [(name, *figures) for name, figures in rows.items()]
+    assert table.rows[-1] == ["this network", mpjpe.value]
+    assert published.facts["protocol"].startswith("h36m-deform-and-learn, version 1, after Yoshiyasu and Gamez")
     assert report.facts["joints"] == "h36m17, landmarks of the body"
-    part = evaluated(cache, network, limit=3)
+    part = evaluated(cache, network, protocol="h36m-deform-and-learn", limit=3)
     assert part.metrics["mpjpe_mm"].n == 3
-    assert [row[0] for row in part.tables[0].rows] == ["this network"]
+    assert [row[0] for row in part.tables[1].rows] == ["this network"]
 
 
 def test_the_paper_has_eight_rows_in_four_groups():
-    groups = [source for source, _ in DEFORM_AND_LEARN.values()]
+    rows = PROTOCOLS["h36m-deform-and-learn"].rows
+    groups = [name.partition("(")[2] if "unpaired" not in name else "external" for name in rows]
     assert [groups.count(group) for group in dict.fromkeys(groups)] == [3, 1, 1, 3]
-    figures = sorted(value for _, value in DEFORM_AND_LEARN.values())
+    figures = sorted(value for (value,) in rows.values())
     assert figures == [49.6, 60.27, 87.97, 96.99, 106.84, 115.3, 131.7, 173.2]
 
 

@@ -19,6 +19,7 @@ from humanpose_cli.lab.evaluate.deform_and_learn_ablations import (
     evaluate_deform_ablation,
     variant_training,
 )
+from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
 from humanpose_cli.lab.recipes.deform_and_learn import rounds
@@ -122,6 +123,7 @@ def known_errors(monkeypatch):
         values = mean + 2 * seed + np.array([-3.0, -1.0, 1.0, 3.0])
         return np.stack((values, values / 2))
 
+    monkeypatch.setattr(deform_and_learn_ablations, "clusters_of", lambda people: Clusters.single("people", 4))
     monkeypatch.setattr(Trainings, "each_seed", each_seed)
     monkeypatch.setattr(deform_and_learn_ablations, "_errors", errors)
 
@@ -140,7 +142,8 @@ def test_rounds_have_figure_2_and_both_controls(known_errors, cache, tmp_path):
     assert [row[-2:] for row in table.rows] == [*2 * [[201.0, 100.5], [181.0, 90.5]], [191.0, 95.5], [191.0, 95.5]]
     assert np.isnan(table.rows[0][5]), "one seed without a figure leaves none"
     # Two seeds are drawn for either side, so that the interval is wider than the difference between people, nothing.
-    first, _, long_network, _ = table.notes[1:]
+    assert table.notes[1] == "Intervals are over seeds and 4 people: too few for a reliable interval."
+    first, _, long_network, _ = table.notes[2:]
     assert first.startswith("Network of the last round against the first: -20.0 (-22.0 to -18.0) mm, -10.0 %; after")
     assert "against one round, network as long: -10.0 (-12.0 to -8.0) mm, -5.2 %" in long_network
     assert [row[:3] for row in figures.rows[:4:2]] == [

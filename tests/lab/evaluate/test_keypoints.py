@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,6 +135,13 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     assert figures["fits", "pck_10"] == [1, 1, 1, 1, report.facts["people"]]
     assert ("detections", "oks_ar") in figures
     assert len(report.tables[0].rows) == 8
+    named = evaluate_keypoints(replace(selection, protocol="coco-keypoints"), FitOptions(), "cpu", predictions=tmp_path)
+    assert named.facts["protocol"] == "coco-keypoints, version 1, after cocodataset/cocoapi@8c9bcc3c"
+    assert named.facts["predictions"].startswith(f"{tmp_path.name}, digest ")
+    assert named.tables[2].rows[0] == ["fits", 1, 1, 1, 1]
+    assert "Not comparable" in named.tables[2].notes[1]
+    with pytest.raises(InputError, match="lacks people/keypoints/crowdpose14, expected labelled joints of crowdpose14"):
+        evaluate_keypoints(PeopleSelection(tmp_path / "cache", protocol="crowdpose"), FitOptions(), "cpu")
     monkeypatch.setattr(module, "records_from_files", lambda *_: lambda row: None)
     report = evaluate_keypoints(selection, FitOptions(), "cpu", predictions=tmp_path)
     assert report.metrics["oks_ap"].value == report.metrics["pck_20"].value == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,8 @@ from humanpose_cli.lab.evaluate.keypoints import (
     labelled_image,
     measure_keypoints,
 )
-from humanpose_cli.lab.metrics.keypoints import average_precision, sigmas_of
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS
+from humanpose_cli.lab.metrics.keypoints import average_precision, joint_average_precision, matched_joints, sigmas_of
 from humanpose_cli.lab.recipes.people import people_of_images
 
 FILES = {
@@ -120,6 +122,96 @@ def test_sigmas_go_by_the_names_of_joints() -> None:
         *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079)
     ]
     assert sigmas_of(POSETRACK15).tolist()[:5] == [0.026, 0.025, 0.025, 0.079, 0.079]
+
+
+def posetrack_images() -> tuple[list[LabelledImage], list[PredictedImage]]:
+    """People with boxes of heads and some unlabelled joints, several predictions of each and some of nobody, joints
+    that are not predicted, and images without people.
+    """
+    random = np.random.default_rng(0)
+    labels, predicted = [], []
+    for _ in range(24):
+        count = int(random.integers(0, 4))
+        true = np.concatenate((random.uniform(0, 100, (count, 15, 2)), random.random((count, 15, 1)) < 0.8), -1)
+        true[..., :2] += random.uniform(0, 150, (count, 1, 2))
+        low = true[..., :2].min(1) if count else np.zeros((0, 2))
+        heads = np.concatenate((low, low + random.uniform(20, 50, (count, 2))), 1)
+        parts = []
+        for person in range(count):
+            for spread in (4.0, 9.0, 25.0)[: int(random.integers(0, 4))]:
+                parts.append(true[person, :, :2] + random.normal(0, spread, (15, 2)))
+        if random.random() < 0.4:
+            parts.append(random.uniform(0, 250, (15, 2)))
+        found = np.array(parts).reshape(-1, 15, 2)
+        found[random.random(found.shape[:2]) < 0.1] = np.nan
+        boxes = np.concatenate((low, low + 100), 1)
+        labels.append(LabelledImage(true, np.full(count, 1e4), boxes, None, heads))
+        predicted.append(PredictedImage(found, np.ones(len(found)), random.random(found.shape[:2])))
+    return labels, predicted
+
+
+# poseval at 4258a15: assignGTmulti(…, distThresh=0.5), computeMetrics and getCum of the same joints; frames without
+# people are not given to it, as its cleanupData leaves them out.
+POSEVAL = {
+    "pckh_ap": 0.33436647381377334,
+    "pckh_ap_head": 0.30560331889019633,
+    "pckh_ap_shoulder": 0.31839882957353055,
+    "pckh_ap_elbow": 0.28959371884346965,
+    "pckh_ap_wrist": 0.3345039875794501,
+    "pckh_ap_hip": 0.41390316313177095,
+    "pckh_ap_knee": 0.29764473401276845,
+    "pckh_ap_ankle": 0.3952991421270159,
+}
+
+
+def test_posetracks_average_precision_is_that_of_poseval() -> None:
+    labels, predicted = posetrack_images()
+    metrics = measure_keypoints(labels, predicted, None, POSETRACK15).metrics()
+    assert {name: metrics[name].value for name in POSEVAL} == pytest.approx(POSEVAL, abs=1e-6)
+    assert PROTOCOLS["posetrack18-ap"].metrics == tuple(POSEVAL)
+    summary = metrics["pckh_ap"]
+    assert (summary.n, summary.unit) == (24, "images")
+    assert summary.low < summary.value < summary.high
+    plain = [replace(image, joint_scores=None) for image in predicted]  # of one score for the person
+    assert measure_keypoints(labels, plain, None, POSETRACK15).metrics()["pckh_ap"].value != summary.value
+
+
+def test_joints_in_regions_that_are_not_evaluated_are_taken_out() -> None:
+    """One person who is found and one who is not, somebody else found in the region; a frame with a region alone."""
+    true = np.zeros((3, 15, 3))  # the last one is the region, a crowd
+    true[:2, :, 2] = 1
+    true[0, :, :2], true[1, :, :2] = 20.5, 70.5
+    heads = np.array([[0, 0, 30, 40.0], [60, 60, 63, 64], [np.nan] * 4])
+    crowds, boxes = np.array([False, False, True]), np.array([[0, 0, 30, 40.0], [60, 60, 90, 100], [60, 60, 80, 80]])
+    region = np.zeros((100, 100), bool)
+    region[60:80, 60:80] = True
+    image_of = LabelledImage(true, np.ones(3), boxes, crowds, heads)
+    found = PredictedImage(np.stack((true[0, :, :2], true[1, :, :2] - 4)), np.array([0.5, 0.9]))
+    alone = LabelledImage(true[2:], np.ones(1), boxes[2:], crowds[2:], heads[2:])
+
+    def precision(labelled: LabelledImage) -> float:
+        return measure_keypoints([labelled, alone], [found, found], None, POSETRACK15).metrics()["pckh_ap"].value
+
+    assert precision(image_of) == 0.25  # half of the people, behind a surer one who is wrong
+    assert precision(replace(image_of, ignored=region)) == 1.0
+
+
+def test_who_has_most_of_a_persons_joints_is_taken_for_that_person() -> None:
+    """Two people, three predictions, heads of 10 pixels' diagonal: joints are right within 3."""
+    true = np.zeros((2, 15, 3))
+    true[..., 2] = 1
+    true[1, :, 0] = 1000
+    half = true[0, :, :2].copy()
+    half[:8] += 50
+    predictions = np.stack((half, true[0, :, :2] + [2.9, 0], true[1, :, :2] + [3.1, 0]))
+    heads = np.array([[0, 0, 6, 8], [1000, 0, 1006, 8]])
+    found = matched_joints(predictions, np.ones((3, 15)), true, heads)
+    assert found.right.sum(1).tolist() == [0, 15, 0]
+    assert found.labels.tolist() == [2] * 15
+    surest = found._replace(scores=np.repeat([[0.1], [0.9], [0.5]], 15, 1))
+    np.testing.assert_allclose(joint_average_precision([surest]), 0.5)  # half of the people, before all that is wrong
+    nobody = found._replace(labels=np.zeros(15, np.int64))
+    assert np.isnan(joint_average_precision([nobody])).all()
 
 
 def mpii_people(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, LabelledImage]:

@@ -15,11 +15,13 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.smpl import load_smpl
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, measure_fits
 from humanpose_cli.lab.evaluate.movement import BodyMotion
 from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, BodyProtocol
 from humanpose_cli.lab.metrics.joints import joint_set
 from humanpose_cli.lab.metrics.trajectories import foot_sliding
 
@@ -70,6 +72,31 @@ def test_the_truth_moves_as_the_truth(cache: Path) -> None:
         counts = {"accel_mm": FRAMES - 2, "accel_m_s2": FRAMES - 2, "erve_mm": FRAMES - 1}
         assert found[name].n == counts.get(name, FRAMES)
     assert found["jitter_10m_s3"].value == pytest.approx(found["true_jitter_10m_s3"].value, rel=1e-6)
+
+
+def test_jitter_of_emdb_leaves_the_translation_out(cache: Path) -> None:
+    """By evaluation_metrics.compute_jitter of eth-ait/emdb: bodies that SMPL's translation does not move, nine joints
+    held still, third differences at 30 frames a second in 10 m/s³, and the mean of the sequence.
+    """
+    people = PeopleSelection(cache).people(joints=joint_set("smpl24", "hips"))
+    protocol = PROTOCOLS["emdb1-emdb"]
+    assert isinstance(protocol, BodyProtocol)
+
+    def fit(row: int) -> list[FoundBody]:
+        poses, betas, trans, box = (people.people.column(name)[row] for name in ("poses", "betas", "trans", "box"))
+        return [FoundBody(poses + 0.01 * row**3, betas, trans + 0.1 * row**3, box)]
+
+    found = measure_fits(people, fit, default_body(), protocol=protocol).movement["jitter_emdb_10m_s3"]
+    poses, betas = (torch.from_numpy(people.people.column(name)).float() for name in ("poses", "betas"))
+    poses = poses + 0.01 * torch.arange(FRAMES)[:, None] ** 3
+    rotations = axis_angle_to_matrix(poses.unflatten(1, (24, 3)))
+    joints = default_body().pose(rotations, betas, torch.zeros(FRAMES, 3), vertices=False).joints.double().numpy()
+    joints[:, [0, 7, 8, 10, 11, 20, 21, 22, 23]] = 0
+    third = joints[3:] - 3 * joints[2:-1] + 3 * joints[1:-2] - joints[:-3]
+    derived = np.linalg.norm(third, axis=-1).mean() * 30**3 / 10
+    assert found.value == pytest.approx(derived, rel=1e-4)
+    assert found.n == 1  # one sequence
+    assert "jitter_emdb_10m_s3" not in measure_fits(people, fit, default_body()).movement
 
 
 def test_a_known_acceleration_is_measured(cache: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine_inputs
+from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.variants import SharedTraining, Trainings
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerTraining
@@ -27,9 +28,12 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         steps.append(loop.steps)
         return [tmp_path / "a", tmp_path / "b"]
 
-    def errors(trainings: Trainings, options: Any, path: Path, batch_size: int) -> dict[str, np.ndarray]:
+    def errors(
+        trainings: Trainings, options: Any, path: Path, batch_size: int
+    ) -> tuple[dict[str, np.ndarray], Clusters]:
         error = 3.0 + (path.name == "b") - options.network.texture
-        return dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0]) - 0.25)
+        found = dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0]) - 0.25)
+        return found, Clusters.of("rendered people", ["a", "a", "b", "c"])
 
     monkeypatch.setattr(Trainings, "each_seed", trainings)
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
@@ -49,6 +53,8 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
     ]
     assert figures.rows[0][:4] == ["all inputs", "endpoint error %", 2.5, 2.25]
     assert figures.rows[0][4] < 2.5 < figures.rows[0][5]
+    assert figures.notes == ["Intervals are over 3 rendered people: too few for a reliable interval."]
+    assert "over seeds and 3 rendered people" in table.notes[0]
     assert [sorted(name for name, on in vars(one).items() if on is False) for one in trained] == [
         [], ["texture"], ["depth"], ["normals"], ["colours"],
     ]  # fmt: skip

@@ -15,7 +15,8 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.lab.cache.augmentation import crop_example
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.evaluate.protocols import IPER
+from humanpose_cli.lab.cache.schema import Header
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, ImageProtocol
 from humanpose_cli.lab.evaluate.repose import (
     AUC_MILLIMETRES,
     Drawn,
@@ -257,13 +258,19 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
 
 def test_published_figures_stand_beside_the_same_pairs_alone(crops):
     evaluated = measure_reposing(crops, [0, 1], {"copy": copying})
-    assert "prior" not in [table.name for table in reposing_report(evaluated, {}).tables]
+    assert "published" not in [table.name for table in reposing_report(evaluated, {}).tables]
+    iper = Header("index", "iper", "{}", *[""] * 2, *[0] * 5, "")
     for split, ours in (("three-frames", (0.863, 0.077)), ("random-pairs", (0.883, 0.081))):
-        rows = IPER[f"{split}/validation"]
-        assert rows["Knoche et al."] == ours
-        table = reposing_report(evaluated, {}, rows).tables[-1]
-        assert [row[0] for row in table.rows] == [*rows, "copy, here"]
+        protocol = PROTOCOLS[f"iper-{split}"]
+        assert isinstance(protocol, ImageProtocol)
+        assert protocol.rows["Knoche et al."] == ours
+        report = reposing_report(evaluated, {}, protocol, iper, protocol.split)
+        assert report.facts["protocol"].endswith("after MKnoche/warp3d_reposing@522e783a")
+        table = report.tables[1]
+        assert [row[0] for row in table.rows] == [*protocol.rows, "copy"]
         assert table.rows[-1][1] == pytest.approx(evaluated.values["copy"]["ssim_uniform"].mean())
+        part = reposing_report(evaluated, {}, protocol, iper, "").tables[1]
+        assert [row[0] for row in part.rows] == ["copy"]
 
 
 def test_whole_images_are_compared_where_papers_do(folder):

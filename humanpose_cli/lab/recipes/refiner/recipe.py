@@ -137,11 +137,20 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         """Means of `held_out_errors`."""
         return {name: float(values.nanmean()) for name, values in self.held_out_errors(batch_size).items()}
 
+    @property
+    def measured(self) -> People:
+        """The held-out people that `held_out_errors` are of, in that order."""
+        return self.held_out.taken(np.array(self._measured_numbers))
+
+    @property
+    def _measured_numbers(self) -> Sequence[int]:
+        return spread_evenly(len(self.held_out), self.options.validation)
+
     def held_out_errors(self, batch_size: int) -> Mapping[str, Tensor]:
-        """(N,) of every held-out person: endpoint errors in per cent of the person's size, of visible points, of hidden
-        ones, and of visible ones without any displacement and where the network is surer than at half of the person's
-        pixels; 1 where they come nearer, else 0; twice the mean of `nearer_share`, above 1 where claimed errors are
-        too small.
+        """(N,) of every person of `measured`: endpoint errors in per cent of the person's size, of visible points, of
+        hidden ones, and of visible ones without any displacement and where the network is surer than at half of the
+        person's pixels; 1 where they come nearer, else 0; twice the mean of `nearer_share`, above 1 where claimed
+        errors are too small.
         """
         columns: dict[str, list[Tensor]] = {}
         for batch in self._held_out_batches(batch_size):
@@ -188,9 +197,8 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return found
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
-        numbers = spread_evenly(len(self.held_out), self.options.validation)
         make = RefinerExamples(self.held_out, self.bodies, self.options.network, HELD_OUT, with_textured=True)
-        return held_out_batches(make, numbers, batch_size)
+        return held_out_batches(make, self._measured_numbers, batch_size)
 
     @torch.no_grad()
     def _found(self, batch: Mapping[str, Tensor]) -> DisplacementMixture:

@@ -1,0 +1,80 @@
+"""Points of the surface: DensePose's geodesic point similarity, and average precision by it.
+
+After DensePose's evaluator (Güler et al. 2018; facebookresearch/DensePose at 51fb9f1, densepose_cocoeval.py). The
+similarity of a prediction to a person with M annotated points is
+
+    GPS = mean over the points of exp(−g² / (2 κ²))
+
+with the geodesic distance g on the surface between the predicted and the annotated point, and κ of the body part that
+is annotated: the mean distance of annotators there. Its average precision is COCO's (`keypoints.average_precision`),
+of the matches that `matched_surfaces` makes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.metrics.keypoints import MAX_PREDICTIONS, THRESHOLDS, ImageMatches
+
+Floats = NDArray[np.float64]
+_MEAN_DISTANCES = np.array((0.351, 0.107, 0.126, 0.237, 0.173, 0.142, 0.128, 0.150))  # metres, of eight coarse parts
+_COARSE = np.array((0, 0, 1, 1, 2, 2, *[3] * 4, *[4] * 4, *[5] * 4, *[6] * 4, 7, 7))  # of DensePose's 24 charts
+_MIN_OVERLAP = 0.8  # of boxes, from which on a prediction without a match is taken for a person's without points
+
+
+def point_similarity(distances: ArrayLike, charts: ArrayLike) -> float:
+    """GPS of one prediction to one person's points, 0 without any.
+
+    distances  (M,) metres on the surface, inf where no surface is predicted at the point
+    charts     (M,) of the annotated points, 1 to 24
+
+    UsageError for other charts or another number of them.
+    """
+    apart, of = np.asarray(distances, np.float64), np.asarray(charts)
+    if apart.shape != of.shape or apart.ndim != 1 or not np.isin(of, np.arange(1, len(_COARSE) + 1)).all():
+        raise UsageError("charts", "do not match the distances", expected="(M,) twice, charts 1 to 24")
+    if not len(apart):
+        return 0.0
+    kappa = _MEAN_DISTANCES[_COARSE[of.astype(np.int64) - 1]]
+    return float(np.exp(-np.square(apart) / (2 * np.square(kappa))).mean())
+
+
+def matched_surfaces(
+    similarity: ArrayLike, overlaps: ArrayLike, scores: ArrayLike, annotated: ArrayLike, crowds: ArrayLike | None = None
+) -> ImageMatches:
+    """One image's predictions (P,) against its people (T,).
+
+    similarity (P, T) GPS; overlaps (P, T) of the boxes, intersection over union; scores (P,)
+    annotated  (T,) who has points; crowds (T,) regions of several people, None: none is
+
+    Predictions without a match whose box is that of a person without points do not count, and none does in an image
+    where no person has points. As the evaluator does, who has no match is decided at the highest threshold and holds
+    at all of them.
+    """
+    confidence = np.asarray(scores, np.float64)
+    order = np.argsort(-confidence, kind="stable")[:MAX_PREDICTIONS]
+    points = np.asarray(annotated, bool)
+    rows = np.argsort(~points, kind="stable")  # those with points come first
+    counts, crowd = points[rows], np.zeros(len(rows), bool) if crowds is None else np.asarray(crowds, bool)[rows]
+    shape = len(confidence), len(points)
+    close, boxes = (np.asarray(x, np.float64).reshape(shape)[order][:, rows] for x in (similarity, overlaps))
+    close = np.where(counts, close, 0.0)
+    matches = np.full((len(THRESHOLDS), len(order)), -1)
+    free = np.ones((len(THRESHOLDS), len(rows)), bool)
+    for level, threshold in enumerate(THRESHOLDS):
+        for prediction in range(len(order)):
+            allowed = free[level] & (close[prediction] >= threshold)
+            if allowed.any():
+                # Of equal ones the last, as the evaluator.
+                best = len(rows) - 1 - int(np.where(allowed, close[prediction], -1.0)[::-1].argmax())
+                matches[level, prediction], free[level, best] = best, False
+    ignored = np.full(matches.shape, not counts.any())
+    for prediction in np.flatnonzero(matches[-1] < 0).tolist():
+        allowed = (free[-1] | crowd) & (boxes[prediction] >= _MIN_OVERLAP)
+        if allowed.any():
+            nearest = len(rows) - 1 - int(np.where(allowed, boxes[prediction], -1.0)[::-1].argmax())
+            ignored[:, prediction] = not counts[nearest]
+            free[-1, nearest] &= counts[nearest]
+    return ImageMatches(confidence[order], (matches >= 0) & ~ignored, ignored, int(counts.sum()))
