@@ -25,7 +25,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 _HIGHEST_DAMPING = 1e6
 _WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that the next window solves anew
 _OVERLAP = 2  # solved frames at the beginning of a window: they fix position and speed
-_STANDING_SPEED = 0.25  # metres per second below which a foot stands
+_STANDING_SPEED = 0.6  # metres per second below which a foot stands
 _SHORTEST_STAND = 0.075  # seconds
 _KEY_SPACING = 0.1  # seconds between frames that are solved alone before the others
 _ROBUST_FALL = 100.0  # `robust` of the centre of mass in flight, in the same unit: nothing moves it but gravity

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.fitting.flight import GRAVITY, flights, masses_of, runs
+from humanpose_cli.body.pose_library import pose_library
+from humanpose_cli.fitting.flight import GRAVITY, flights, free_fall, masses_of, runs
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.problem import UPRIGHT_JOINTS
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 TIME = torch.arange(60, dtype=torch.float64) / 30
 
@@ -46,6 +49,33 @@ def test_two_jumps_are_two_flights_in_the_order_of_time() -> None:
 )
 def test_other_movements_are_none(fallen: torch.Tensor) -> None:
     assert flights(fallen.double(), TIME) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("activity", "expected"),
+    [("walking", False), ("washwindow", False), ("basketball_signal", False), ("jumping", True), ("running", True)],
+)
+def test_real_people_fly_when_they_jump_and_not_when_they_walk(activity: str, expected: bool) -> None:
+    """Motion capture; feet stand where they are slow, and are in the air where they are well above the floor."""
+    body = default_body()
+    rig = LandmarkRig(body, body.landmarks("blazepose33"), UPRIGHT_JOINTS)
+    names = rig.landmark_skeleton.joint_names
+    soles = [row for row, name in enumerate(names) if name.endswith(("heel", "foot_index"))]
+    falling, high = [], []
+    for motion in pose_library().motions(activity=activity):
+        rotations = axis_angle_to_matrix(motion.poses.double().unflatten(-1, (24, 3)))
+        betas = torch.zeros(len(motion), body.shape_count, dtype=torch.float64)
+        world = rig.pose(rotations, motion.pelvis.double(), betas).points
+        standing = (world[:, soles].diff(dim=0).norm(dim=-1) < 0.25 / motion.frame_rate).any(1)
+        to_world = torch.eye(3, dtype=torch.float64).expand(len(motion), 3, 3)
+        time = torch.arange(len(motion)).double() / motion.frame_rate
+        falling.append(free_fall(rig, world, to_world, time, standing).any(1))
+        lowest = world[1:-1, soles, 1].min(1).values
+        high.append(lowest > lowest.quantile(0.1) + 0.04)
+    flight = torch.cat(falling)
+    assert bool(flight.any()) == expected
+    assert not expected or torch.cat(high)[flight].double().mean() > 0.8
 
 
 def test_a_flight_lasts_long_enough_to_be_told() -> None:
