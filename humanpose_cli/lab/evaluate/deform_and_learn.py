@@ -19,7 +19,7 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import DEFORM_AND_LEARN, agrees
 from humanpose_cli.lab.evaluate.report import (
     FOUND_COLOUR,
@@ -32,6 +32,7 @@ from humanpose_cli.lab.evaluate.report import (
     quartile_contact_sheet,
     worst_contact_sheet,
 )
+from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.joints import JointRegressor
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import person_crop
 from humanpose_cli.lab.recipes.deform_and_learn.measure import (
@@ -147,7 +148,7 @@ def evaluate_regressor(
         for name, values in (("mpjpe_mm", errors.mpjpe), ("pa_mpjpe_mm", errors.pa_mpjpe))
     }
     figures = figures_table({("this network", name): summary for name, summary in metrics.items()})
-    facts = {**selection.facts(), **weights_facts(path), "round": config["round"]}
+    facts = {**selection.facts(), **weights_facts(path, cache, people.images), "round": config["round"]}
     facts |= {"joints": joints.text, "people": len(errors.mpjpe)}
     tables = [_table(selection, joints, metrics["mpjpe_mm"].value, metrics["pa_mpjpe_mm"].value), figures]
     return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(evaluated, joints, pose, errors))

@@ -22,7 +22,7 @@ from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
-from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings, Variant
@@ -137,6 +137,7 @@ def evaluate_deform_ablation(
     facts = selection.facts(training_protocol(open_cache(selection.data), chosen.protocol), "all but train")
     facts |= {"preset": preset, "rounds": chosen.rounds, "seeds": seeds, "joints": joints.text}
     facts |= {"people to learn from": len(plan.people), "people": found[variants[0].name].mpjpe.shape[-1]}
+    facts |= trainings.facts(open_cache(selection.data), plan.held_out.values(lambda people: people.images))
     return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots={_PLOT: text})
 
 
@@ -192,9 +193,14 @@ def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRo
     return Table(name, _TITLES[name], (name, *_COLUMNS, f"network mm against {first.cells[0]}"), rows, notes=notes)
 
 
+def _people(values: NDArray[np.float64]) -> Clusters:
+    """Of values (S, N): each person is independent."""
+    return Clusters.single("people", values.shape[-1])
+
+
 def _difference(values: NDArray[np.float64], others: NDArray[np.float64], *, percent: bool = False) -> str:
     """The mean of values (S, N) − others, with its interval, in mm."""
-    apart = paired_difference(values, others)
+    apart = paired_difference(values, others, _people(values))
     text = f"{apart.value:+.1f} ({apart.low:+.1f} to {apart.high:+.1f})"
     return f"{text} mm, {100 * apart.value / float(others.mean()):+.1f} %" if percent else text
 
@@ -205,8 +211,8 @@ def _figures(found: Mapping[str, TrainedRounds]) -> Table:
     for name, rounds in found.items():
         for number, (mpjpe, pa) in enumerate(zip(rounds.mpjpe, rounds.pa, strict=True), 1):
             figures |= {
-                (name, f"network, round {number}, mm"): summarise(mpjpe),
-                (name, f"network, round {number}, PA mm"): summarise(pa),
+                (name, f"network, round {number}, mm"): summarise(mpjpe, _people(mpjpe)),
+                (name, f"network, round {number}, PA mm"): summarise(pa, _people(pa)),
             }
     return figures_table(figures)
 

@@ -177,14 +177,14 @@ def agrees(header: Header, split: str, source: str, splits: Sequence[str], every
 
 
 IPER: Mapping[str, Mapping[str, tuple[float, float | None]]] = {
-    "three-frames/validation": {
+    "three-frames/test": {
         "PG2, Ma et al.": (0.854, 0.135),
         "SHUP, Balakrishnan et al.": (0.823, 0.099),
         "DSC, Siarohin et al.": (0.829, 0.129),
         "LWB, Liu et al.": (0.840, 0.087),
         "Knoche et al.": (0.863, 0.077),
     },
-    "random-pairs/validation": {"Knoche et al.": (0.883, 0.081)},
+    "random-pairs/test": {"Knoche et al.": (0.883, 0.081)},
 }
 """Split of iPER → method → SSIM, LPIPS, of complete images of 256 pixels: the reposing paper's Table 2, whose own
 figure is of 10,000 random pairs, while the others' are of three frames of each video (its appendix B has both)."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
@@ -65,8 +66,9 @@ def evaluate_inputs(
         found = [_held_out_errors(trainings, changed, path, loop.batch_size) for path in paths]
         errors = [one["endpoint_percent"] for one in found]
         with_all = with_all or errors
-        summaries = {column: summarise([one[column] for one in found]) for column in _COLUMNS}
-        change = paired_difference(errors, with_all)
+        people = Clusters.single("people", len(errors[0]))
+        summaries = {column: summarise([one[column] for one in found], people) for column in _COLUMNS}
+        change = paired_difference(errors, with_all, people)
         text = f"{change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f})"
         means = [summary.value for summary in summaries.values()]
         rows.append([*variant.cells, *means, text if variant.changes else None])
@@ -76,6 +78,7 @@ def evaluate_inputs(
     text = "The last column compares the same people; its 95 % intervals are over people and seeds."
     table = Table("refine-inputs", title, columns, rows, (0, 2, 2, 2, 2, 3, 0), (text,))
     facts = {"data": selection.data.name, "preset": preset, "steps": loop.steps, "seeds": seeds}
+    facts |= {"people": len(with_all[0]), **trainings.facts(open_cache(selection.data), np.zeros(0, np.int64))}
     if options.start:
         facts["start"] = options.start
     return Report("Ablation: inputs of refinement", facts, {}, [table, figures_table(figures, digits=2)])

@@ -259,7 +259,7 @@ def test_published_figures_stand_beside_the_same_pairs_alone(crops):
     evaluated = measure_reposing(crops, [0, 1], {"copy": copying})
     assert "prior" not in [table.name for table in reposing_report(evaluated, {}).tables]
     for split, ours in (("three-frames", (0.863, 0.077)), ("random-pairs", (0.883, 0.081))):
-        rows = IPER[f"{split}/validation"]
+        rows = IPER[f"{split}/test"]
         assert rows["Knoche et al."] == ours
         table = reposing_report(evaluated, {}, rows).tables[-1]
         assert [row[0] for row in table.rows] == [*rows, "copy, here"]

@@ -65,7 +65,9 @@ def test_nobody_learns_from_a_whole_cache(tmp_path: Path, splits: Sequence[Mappi
 
 
 def test_another_protocol_can_be_learned_from(tmp_path: Path) -> None:
-    folder = cache_of(tmp_path / "c", *[{"nbf": "test", "own": name} for name in ("train", "train", "validation")])
+    folder = cache_of(
+        tmp_path / "c", *[{"nbf": "test", "own": name} for name in ("train", "train", "validation", "test")]
+    )
     train, held = split_people(folder, ["box"], protocol="own")
     assert (train.rows.tolist(), held.rows.tolist()) == ([0, 1], [2])
 

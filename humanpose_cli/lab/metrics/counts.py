@@ -1,0 +1,11 @@
+"""How many independent things a figure is of, and whether these are too few."""
+
+from __future__ import annotations
+
+FEW = 10
+"""Independent people, sequences or images below which a figure, and its interval, say little."""
+
+
+def small_sample(count: int, unit: str) -> str:
+    """A sentence where `count` things (`unit`, in the plural) are too few to conclude anything; else ""."""
+    return f"{count:,} {unit}: these figures mean little" if count < FEW else ""
