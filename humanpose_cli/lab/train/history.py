@@ -12,7 +12,7 @@ from humanpose_cli.io.atomic import atomic_path, write_text
 
 _PER_ROW = 3  # panels of a plot
 _COPY = "copy_"  # beginning of the names of metrics of a baseline, which are drawn beside the metric of that name
-_CAPTION_LETTERS = 26  # of a line of the caption, for each inch of the figure's width at its font size
+_CAPTION_LETTERS = 15  # of a line of the caption, for each inch of the figure's width at its font size
 _LOG_FROM = 10  # a panel whose values differ by this factor has a logarithmic axis
 _COLOURS, _LABELS = {"train": "C0", "validation": "C1"}, {"train": "training data", "validation": "held-out data"}
 _UNITS = {"mm": "mm", "px": "pixels", "rad": "radians", "deg": "degrees", "percent": "%"}
@@ -84,19 +84,24 @@ class TrainingHistory:
         columns = min(len(shown), _PER_ROW)
         rows = -(-len(shown) // columns)
         width = max(6.0, 1 + 3.6 * columns)
-        text = "\n".join(textwrap.fill(sentence, round(_CAPTION_LETTERS * width / 2)) for sentence in caption)
-        figure = Figure(figsize=(width, 0.5 + 2.4 * rows + 0.16 * text.count("\n")), layout="constrained")
+        text = "\n".join(textwrap.fill(sentence, round(_CAPTION_LETTERS * width)) for sentence in caption)
+        figure = Figure(figsize=(width, 0.8 + 2.4 * rows + 0.16 * text.count("\n")), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
         for panel, (kind, name) in zip(axes, shown, strict=False):
             self._draw(panel, kind, name)
+            if name == criterion and kind == "validation":
+                panel.set_title(f"{panel.get_title()} (the criterion)", fontsize=10)
             panel.axvline(kept, color="0.4", linestyle="--", linewidth=0.9, label="kept weights")
             panel.grid(alpha=0.3, which="both")
-            panel.legend(fontsize=7)
         for panel in axes[len(shown) :]:
             panel.set_axis_off()
         for panel in axes[max(0, len(shown) - columns) : len(shown)]:
             panel.set_xlabel("training steps")
             panel.tick_params(labelbottom=True)
+        handles = {
+            label: line for panel in axes for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), fontsize=8)
         figure.supxlabel(text, x=0.01, ha="left", fontsize=8)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=100)

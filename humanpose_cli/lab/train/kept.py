@@ -45,9 +45,9 @@ def validation_text(validation: Mapping[str, Any]) -> str:
     if split := validation.get("split"):
         split = "/".join(filter(None, (validation.get("protocol", ""), split)))
         text += f" held out of {split}" if validation.get("apart") else f" of {split}"
-    if data := validation.get("data"):
-        text += f" of {data}"
-    return text + (f" (digest {digest[:16]})" if (digest := validation.get("digest", "")) else "")
+    source = [str(validation["data"])] if validation.get("data") else []
+    source += [f"digest {validation['digest'][:16]}"] if validation.get("digest") else []
+    return f"{text} ({', '.join(source)})" if source else text
 
 
 def validation_cautions(validation: Mapping[str, Any]) -> list[str]:

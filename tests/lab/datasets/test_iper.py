@@ -99,6 +99,17 @@ def test_random_pairs_are_drawn_within_clothes_of_val(tmp_path: Path) -> None:
     assert other != pairs
 
 
+def test_the_authors_clothes_are_held_out_of_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iper, "IPER_VALIDATION", frozenset({"002/3"}))
+    source = IperSource(iper_tree(tmp_path))
+    splits = {group.name: {sample.splits["iper"] for sample in source.read(group)} for group in source.groups()}
+    assert splits == {"001/1": {"train"}, "002/3": {"validation"}, "003/1": {"test"}}
+    for split, name in (("train", "001/1"), ("validation", "002/3"), ("val", "002/3"), ("test", "003/1")):
+        (group,) = IperSource(tmp_path, IperOptions(split=split)).groups()
+        assert group.name == name
+        assert bool(group.pairs) == (split == "test")
+
+
 @pytest.mark.slow
 def test_three_frames_of_each_video_meet_all_of_its_frames(tmp_path: Path) -> None:
     source = IperSource(iper_tree(tmp_path))
