@@ -426,8 +426,9 @@ def evaluate_crops(
     framing: Framing = "detector" if inputs.kind == "proxy" else "labels"
     people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
     evaluated = measure_crops(people, network, source, batch_size=batch_size)
-    known = weights_facts(path, people.people.cache, people.people.images)
-    return crops_report(people, evaluated, {**selection.facts(), "parts from": source, **known}, folder)
+    facts = {**selection.facts(), "parts from": source}
+    facts |= weights_facts(path, people.people.cache, people.people.images)
+    return crops_report(people, evaluated, facts, folder)
 
 
 METRICS: Mapping[str, tuple[str, str, float]] = {

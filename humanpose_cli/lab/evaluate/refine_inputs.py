@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
@@ -78,7 +77,7 @@ def evaluate_inputs(
     text = "The last column compares the same people; its 95 % intervals are over people and seeds."
     table = Table("refine-inputs", title, columns, rows, (0, 2, 2, 2, 2, 3, 0), (text,))
     facts = {"data": selection.data.name, "preset": preset, "steps": loop.steps, "seeds": seeds}
-    facts |= {"people": len(with_all[0]), **trainings.facts(open_cache(selection.data), np.zeros(0, np.int64))}
+    facts |= {"people": len(with_all[0]), **trainings.facts()}
     if options.start:
         facts["start"] = options.start
     return Report("Ablation: inputs of refinement", facts, {}, [table, figures_table(figures, digits=2)])

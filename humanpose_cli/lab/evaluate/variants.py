@@ -308,10 +308,8 @@ class Trainings:
         """Fraction of the work that is done after so many trainings; the evaluation counts as one more."""
         return min(trainings, self.planned) / (self.planned + 1)
 
-    def facts(self, cache: Cache, images: NDArray[np.int64]) -> dict[str, str]:
-        """The lines of a report about the weights of all trainings until now, which are evaluated on images (rows) of a
-        cache.
-        """
+    def facts(self, cache: Cache | None = None, images: NDArray[np.int64] | None = None) -> dict[str, str]:
+        """The lines of a report about the weights of all trainings until now; see `checkpoints_facts`."""
         return checkpoints_facts(self._finished, cache, images)
 
     @property

@@ -33,11 +33,11 @@ def weights_facts(path: Path, cache: Cache, images: NDArray[np.integer]) -> dict
         "weights": f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}",
         CHECKPOINT: kept_text(header.training),
     }
-    cautions = known_images(header, cache, images)
+    cautions = overlaps(header, cache, images)
     return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts
 
 
-def known_images(header: WeightsHeader, cache: Cache, images: NDArray[np.integer]) -> list[str]:
+def overlaps(header: WeightsHeader, cache: Cache, images: NDArray[np.integer]) -> list[str]:
     """Sentences on images (rows) of a cache that weights learned from or were chosen on; none where they know none.
 
     The header names split and cache. Another cache of the same data set counts as well: splits are by image.
@@ -85,11 +85,18 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def checkpoints_facts(headers: Sequence[WeightsHeader], cache: Cache, images: NDArray[np.integer]) -> dict[str, str]:
-    """The lines of an ablation's report about the weights of its trainings, none of which held-out data chose."""
+def checkpoints_facts(
+    headers: Sequence[WeightsHeader], cache: Cache | None = None, images: NDArray[np.integer] | None = None
+) -> dict[str, str]:
+    """The lines of an ablation's report about the weights of its trainings, none of which held-out data chose.
+
+    cache, images  on which (rows) they are evaluated; None: on people that every training holds out
+    """
     kept = [kept_text(header.training) for header in headers]
     counts = {text: kept.count(text) for text in dict.fromkeys(kept)}
     each = [f"{text} ({count} trainings)" if count > 1 else text for text, count in counts.items()]
     facts = {CHECKPOINTS: f"{'; '.join(each)}; no held-out data chose them"} if each else {}
-    cautions = dict.fromkeys(text for header in headers for text in known_images(header, cache, images))
+    if cache is None or images is None:
+        return facts
+    cautions = dict.fromkeys(text for header in headers for text in overlaps(header, cache, images))
     return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts

@@ -237,7 +237,7 @@ def validation_facts(
 
 
 def validation_of_people(train: People, held: People, protocol: str, limit: int) -> dict[str, Any]:
-    """`validation_facts` of people, of whom `limit` at most are measured."""
+    """`validation_facts` of people; limit  the number that are measured at most"""
     return validation_facts(train.cache, protocol, train.images, held.images, min(len(held), limit))
 
 

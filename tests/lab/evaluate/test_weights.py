@@ -11,7 +11,7 @@ import torch
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.lab.cache.cache import Cache, open_cache
-from humanpose_cli.lab.evaluate.weights import checkpoints_facts, known_images, weights_facts
+from humanpose_cli.lab.evaluate.weights import checkpoints_facts, overlaps, weights_facts
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_header, write_weights
 
 KEPT = {"rule": "best", "criterion": "error", "value": 1.5}
@@ -72,7 +72,7 @@ def test_the_checkpoint_is_named(tmp_path: Path, cache: Cache) -> None:
 def test_images_that_weights_know_are_counted(
     cache: Cache, training: dict[str, Any], images: list[int], begins: list[str]
 ) -> None:
-    found = known_images(header(cache, **training), cache, np.array(images))
+    found = overlaps(header(cache, **training), cache, np.array(images))
     assert len(found) == len(begins)
     assert all(text.startswith(begin) for text, begin in zip(found, begins, strict=True))
 
