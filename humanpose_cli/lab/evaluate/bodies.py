@@ -427,7 +427,7 @@ def evaluate_crops(
     people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
     evaluated = measure_crops(people, network, source, batch_size=batch_size)
     facts = {**selection.facts(), "parts from": source}
-    facts |= weights_facts(path, people.people.cache, people.people.images)
+    facts |= weights_facts(path, people.people.cache, people.people.images, segmenter)
     return crops_report(people, evaluated, facts, folder)
 
 

@@ -20,21 +20,30 @@ CAUTION, CHECKPOINT, CHECKPOINTS = "caution", "checkpoint", "checkpoints"
 """Facts of a report: why its figures are too good, and the step of the weights, or of an ablation's."""
 
 
-def weights_facts(path: Path, cache: Cache, images: NDArray[np.integer]) -> dict[str, Any]:
+def weights_facts(
+    path: Path, cache: Cache, images: NDArray[np.integer], segmenter: Path | None = None
+) -> dict[str, Any]:
     """The lines of a report about weights that are evaluated on images (rows) of a cache: model, steps of all
     trainings, digest; `CHECKPOINT`; and `CAUTION` where they were learned or chosen on some of these images.
+
+    segmenter  weights through which these look, which get the same lines
     """
-    header = read_header(path)
+    files = {"weights": path} if segmenter is None else {"weights": path, "segmenter": segmenter}
+    headers = {name: read_header(file) for name, file in files.items()}
+    facts = {name: _identity(header, files[name]) for name, header in headers.items()}
+    kept = [kept_text(header.training) for header in headers.values()]
+    facts[CHECKPOINT] = "; segmenter: ".join(kept)
+    cautions = dict.fromkeys(text for header in headers.values() for text in overlaps(header, cache, images))
+    return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts
+
+
+def _identity(header: WeightsHeader, path: Path) -> str:
+    """Model, steps of all trainings, and digest of a file of weights."""
     trainings = trainings_of(header)
     counted = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
     steps = sum(counted) if len(counted) == len(trainings) else "?"
     within = f" in {len(trainings)} trainings" if len(trainings) > 1 else ""
-    facts = {
-        "weights": f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}",
-        CHECKPOINT: kept_text(header.training),
-    }
-    cautions = overlaps(header, cache, images)
-    return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts
+    return f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}"
 
 
 def overlaps(header: WeightsHeader, cache: Cache, images: NDArray[np.integer]) -> list[str]:

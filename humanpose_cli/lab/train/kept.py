@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from humanpose_cli.lab.metrics.counts import small_sample
+from humanpose_cli.lab.metrics.counts import counted, small_sample
 from humanpose_cli.networks.weights import BEST, LAST
 
 Keep = Literal["best", "last"]
@@ -41,7 +41,7 @@ def validation_text(validation: Mapping[str, Any]) -> str:
     if not validation:
         return "data that the recipe makes"
     count = validation.get("count", "?")
-    text = f"{count:,} {validation.get('unit', 'examples')}" if isinstance(count, int) else f"{count}"
+    text = counted(count, validation.get("unit", "examples")) if isinstance(count, int) else f"{count} examples"
     if split := validation.get("split"):
         split = "/".join(filter(None, (validation.get("protocol", ""), split)))
         text += f" held out of {split}" if validation.get("apart") else f" of {split}"

@@ -56,6 +56,15 @@ def test_the_checkpoint_is_named(tmp_path: Path, cache: Cache) -> None:
     )
 
 
+def test_the_segmenter_before_a_network_is_named_too(tmp_path: Path, cache: Cache) -> None:
+    write_weights(tmp_path / "w", {"a": torch.zeros(1)}, header(cache, kept={"rule": "last"}, steps=40))
+    write_weights(tmp_path / "s", {"a": torch.zeros(1)}, header(cache))
+    facts = weights_facts(tmp_path / "w", cache, np.array([4]), tmp_path / "s")
+    assert facts["checkpoint"].startswith("step 40 of 40, the last; segmenter: step 30 of 40, chosen by error")
+    assert facts["segmenter"].startswith("nbf, 30 steps, SHA-256 ")
+    assert facts["caution"].startswith("the weights were chosen on 1 of the 1 images")
+
+
 @pytest.mark.parametrize(
     ("training", "images", "begins"),
     [

@@ -46,6 +46,7 @@ def test_what_validations_measure_on() -> None:
     held_out = {**VALIDATION, "split": "train", "apart": True}
     assert validation_text(held_out) == "1,280 people held out of nbf/train (up3d, digest 0123456789abcdef)"
     assert validation_text({"count": 3, "unit": "poses", "data": "motions"}) == "3 poses (motions)"
+    assert validation_text({"count": 1, "unit": "people", "split": "test"}) == "1 person of test"
 
 
 def test_few_people_and_shared_sequences_are_reported() -> None:
