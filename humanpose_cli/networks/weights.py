@@ -220,7 +220,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
 
 
 BEST, LAST = "best.safetensors", "last.safetensors"
-"""What a run's best weights are called."""
+"""Files of a run: the weights that its validations prefer, where it keeps these, and those of its last step."""
 
 _PACKAGE = Path(__file__).parent.parent
 _TORCHVISION = "https://download.pytorch.org/models/"

@@ -77,6 +77,17 @@ def whole(cache, tmp_path_factory):
         return folder, run(cache, folder), begun
 
 
+def test_the_last_weights_are_kept_whatever_is_asked(cache, whole, tmp_path):
+    """Nothing is chosen by the people held out."""
+    folder, result, _ = whole
+    assert result.kept == "last.safetensors: the last step of round 2 of 2"
+    assert not list(folder.rglob("best.safetensors"))
+    assert read_header(folder / LAST).training["kept"] == {"rule": "last"}
+    for run in (rounds.plan_rounds, lambda *settings: rounds.train_rounds(*settings, CPU)):
+        with pytest.raises(UsageError, match="keep: is no choice of deform-and-learn, expected last, found best"):
+            run(DeformAndLearn(cache, TINY, seed=1), replace(LOOP, keep="best"), tmp_path)
+
+
 def test_two_rounds(whole):
     folder, result, begun = whole
     assert (result.step, result.steps, result.finished, result.unit) == (2, 2, True, "rounds")

@@ -2,7 +2,7 @@
 
 A run's folder holds evidence.npz and held-out.npz (what is known about people, once for all rounds), a folder for each
 round with lifter/, registration.npz and network/, and over all of them rounds.json, rounds.png (the paper's Figure 2)
-and best.safetensors, the last round's network. Every step is kept when it is done, and an interrupted training or
+and last.safetensors, the last round's network. Every step is kept when it is done, and an interrupted training or
 registration keeps what it has done: the same call goes on.
 """
 
@@ -61,8 +61,8 @@ _FORMER: Mapping[str, Any] = {
     "lifter": {"mirror": 0.5, "rescaled": False},
 }  # what runs of versions were trained with that did not have these options
 _CURVES = {
-    "network": "network, test people",
-    "lifter": "lifter, test people",
+    "network": "network, people held out",
+    "lifter": "lifter, people held out",
     "registration": "registration, all training people",
     "accepted_registration": "registration, accepted training people",
 }
@@ -99,9 +99,9 @@ def train_rounds(
 
 def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
     """What `train_rounds` would do, as `lab.train.trainer.plan_training` says it of a recipe."""
-    done = 0
+    done, settings = 0, _settings(plan, options)
     if resume and (folder / SETTINGS).exists():
-        _refuse_other_settings(folder / SETTINGS, _settings(plan, options))
+        _refuse_other_settings(folder / SETTINGS, settings)
         done = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
     outputs = tuple(folder / name for name in (ROUNDS, PLOT, LAST, SETTINGS))
     counts = {"examples": len(plan.people), "held_out": len(plan.held_out)}
