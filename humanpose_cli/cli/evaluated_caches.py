@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -195,7 +195,18 @@ def evaluate_caches(
     ]
     one = result.items[0].details if result.items and not several else {}
     extra = {**result.extra, **{key: one[key] for key in ("metrics", "tables") if key in one}}
-    return replace(result, tables=tuple(tables), extra=extra)
+    about = [f"{item}: {line}" if several else line for item, done in reports.items() for line in _about_weights(done)]
+    return replace(result, tables=tuple(tables), extra=extra, messages=(*result.messages, *about))
+
+
+def _about_weights(report: Report) -> Iterator[str]:
+    """Which weights a report evaluates, and why its figures may mean little."""
+    from humanpose_cli.lab.evaluate.weights import CHECKPOINT, CHECKPOINTS
+
+    for fact in (CHECKPOINT, CHECKPOINTS):
+        if fact in report.facts:
+            yield f"{fact}: {report.facts[fact]}"
+    yield from report.cautions
 
 
 def _weights_files(*names: str | None) -> list[Path]:

@@ -54,8 +54,8 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
 @command(
     columns=(
         ("steps", "steps", "Training steps done; rounds of deform-and-learn."),
-        ("best", "best", "Best value of the criterion on the validation split."),
-        ("criterion", "criterion", "The metric that chooses the best weights."),
+        ("best", "best", "Best value of the criterion on held-out data."),
+        ("criterion", "criterion", "The metric that chooses the best weights, where the best are kept."),
         ("minutes", "minutes", "Training time, earlier parts of the run included."),
     ),
     tunes=True,
@@ -92,9 +92,10 @@ def train(
     --dry-run shows what would be trained, on which data and for how many steps, and refuses what a training refuses. It
     reads labels but no images, and writes nothing.
 
-    Writes best.safetensors, a checkpoint, metrics.jsonl, losses.png and sample images to the run's folder. The same
-    command continues an interrupted run and ends with the same files; run.json alone holds how long it took. --set
-    sets options that have no flag. Under torchrun, all processes train one model.
+    Writes best.safetensors (preset paper and deform-and-learn: last.safetensors, of the last step; --set keep=best or
+    last chooses), a checkpoint, metrics.jsonl, losses.png and sample images to the run's folder. The same command
+    continues an interrupted run and ends with the same files; run.json alone holds how long it took. --set sets options
+    that have no flag. Under torchrun, all processes train one model.
     """
     if model not in MODELS:
         raise UsageError("MODEL", "there is no such model", got=model, remedy=nearest(model, MODELS))
@@ -165,7 +166,8 @@ def _plan_lines(
     yield plan.unit, f"{plan.steps:,}{passes}, batches of {loop.batch_size}"
     if plan.validations is not None:
         patience = f", ends after {loop.patience} without a better one" if loop.patience else ""
-        yield "validations", f"{plan.validations:,}{patience}; {recipe.criterion} chooses the best weights"
+        chosen = f"{recipe.criterion} chooses the best weights" if loop.keep == "best" else "the last weights are kept"
+        yield "validations", f"{plan.validations:,}{patience}; {chosen}"
     yield (
         "begins at",
         f"{plan.done:,} of {plan.steps:,} {plan.unit}: "
@@ -175,7 +177,8 @@ def _plan_lines(
         yield "network", f"{plan.parameters:,} parameters to train"
     if plan.weights_bytes is not None and plan.checkpoint_bytes is not None:
         weights, checkpoint = plan.weights_bytes / 1e6, plan.checkpoint_bytes / 1e6
-        yield "files", f"weights of {weights:,.1f} MB each (best and last), a checkpoint of about {checkpoint:,.1f} MB"
+        files = "each (best and last)" if loop.keep == "best" else "(last)"
+        yield "files", f"weights of {weights:,.1f} MB {files}, a checkpoint of about {checkpoint:,.1f} MB"
     yield "device", device
     if loop.minutes:
         yield "stops", f"after {loop.minutes:g} minutes; the same command continues"
@@ -204,9 +207,11 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
         "minutes": round(result.seconds / 60, 1),
         "activation_mib": result.activation_mib,
         "metrics": dict(result.metrics),
+        "kept": result.kept,
+        "cautions": list(result.cautions),
     }
     outputs = tuple(str(path) for path in result.outputs)
-    messages: tuple[str, ...] = (f"to use these weights: {use}",) if use else ()
+    messages = (result.kept, *result.cautions, *((f"to use these weights: {use}",) if use else ()))
     status, code = Status.SUCCESS, ExitCode.OK
     if not result.finished:
         messages = (f"{folder}: {result.step} of {result.steps} {result.unit} are done; the same command continues",)

@@ -219,8 +219,8 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
     module.load_state_dict({name: tensors[name] for name in expected_shapes}, strict=False)
 
 
-BEST = "best.safetensors"
-"""What a run's best weights are called."""
+BEST, LAST = "best.safetensors", "last.safetensors"
+"""Files of a run: the weights that its validations prefer, where it keeps these, and those of its last step."""
 
 _PACKAGE = Path(__file__).parent.parent
 _TORCHVISION = "https://download.pytorch.org/models/"
@@ -404,10 +404,11 @@ def find_weights(name: str | Path) -> Path:
     """
     path = Path(name)
     if path.is_dir():
-        if not (path / BEST).is_file():
-            remedy = "hpc train writes it at its first validation, of deform-and-learn after its first round"
-            raise InputError(path, "holds no weights", expected=BEST, remedy=remedy)
-        return path / BEST
+        for file in (path / BEST, path / LAST):  # a training that keeps its last step has no best one
+            if file.is_file():
+                return file
+        remedy = "hpc train writes it at its first validation, of deform-and-learn after its first round"
+        raise InputError(path, "holds no weights", expected=f"{BEST} or {LAST}", remedy=remedy)
     if path.is_file():
         if path.suffix != ".safetensors" and (kind := describe_file(path)) in _NO_WEIGHTS:
             raise InputError(path, "holds no weights", expected="a file or a run's folder of hpc train", got=kind)

@@ -68,7 +68,8 @@ from humanpose_cli.refining.problem import (
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
 TEXELS = 512  # of a person's texture, along each side
-_SHIPPED = "refiner"  # the displacement network's name among the package's weights
+SHIPPED_REFINER = "refiner"
+"""The displacement network's name among the package's weights."""
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
 _FULL = 12.0  # pixels that show a surface point from which it counts fully
 _ANCHOR_ROWS = 48  # of a track whose errors are estimated together
@@ -164,7 +165,7 @@ class Refiner:
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
-            path = find_weights(weights or _SHIPPED)
+            path = find_weights(weights or SHIPPED_REFINER)
             self._weights = digest_of(path)[:16] + precision_label(precision)
             on = resolve_device(device)
             network = DisplacementPredictor.load(path, on, precision)

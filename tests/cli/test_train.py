@@ -44,7 +44,16 @@ def test_a_model_is_trained_and_a_rerun_keeps_it(hpc, cache, tmp_path):
     assert str(out / "best.safetensors") in ran.details["outputs"]
     again = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "1", "--json")
     assert again.details["steps"] == ran.details["steps"]
-    assert ran.document["messages"] == [f"to use these weights: hpc evaluate segmenter --data {cache} --weights {out}"]
+    kept, few, use = ran.document["messages"]
+    assert kept.startswith("best.safetensors: step ")
+    assert kept == ran.details["kept"]
+    assert ", chosen by iou of " in kept
+    assert (
+        " people held out of synthetic/train (synthetic, digest " in kept
+    )  # `hpc evaluate` takes synthetic/validation
+    assert [few] == ran.details["cautions"]
+    assert few.endswith(" people: these figures mean little")
+    assert use == f"to use these weights: hpc evaluate segmenter --data {cache} --weights {out}"
     other = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "2")
     assert other.code == 3
     assert "another epochs" in other.err
@@ -76,6 +85,8 @@ def test_a_dry_run_says_what_would_be_trained(hpc, cache, tmp_path):
     again = hpc(*command, "--dry-run")
     assert f"begins at\t1 of {planned.details['steps']} steps: a checkpoint is there" in again.out
     assert "dry run: nothing was written" in again.err
+    assert "; iou chooses the best weights" in again.out
+    assert "; the last weights are kept" in hpc(*command, "--set", "keep=last", "--no-resume", "--dry-run").out
     refused = hpc(*command, "--batch-size", "5", "--dry-run")
     assert (refused.code, "another batch_size" in refused.err) == (3, True)
     large = hpc(*command, "--batch-size", "50", "--no-resume", "--dry-run")

@@ -64,7 +64,8 @@ class PaintedPeople:
 
     lacks   labels of persons, or "parts", that are not known; unknown: people whose poses are not known
     mistaken  people in whose place the detector saw somebody else
-    splits  whether there is a split for validation; test whether there is one for testing
+    splits  whether there is a split for validation; test whether there is one for testing; last_test whether it is one
+            more group, so that weights may be chosen on the split for validation
     clip    images that are a sequence of one person
     maps    kinds of label maps
     """
@@ -75,6 +76,7 @@ class PaintedPeople:
     mistaken: tuple[int, ...] = ()
     splits: bool = True
     test: bool = False
+    last_test: bool = False
     clip: int = 1
     maps: tuple[str, ...] = ("persons", "parts")
 
@@ -83,7 +85,7 @@ class PaintedPeople:
         return SourceInfo("painted", {"count": self.count})
 
     def groups(self):
-        return [Group(f"{number}", self.clip, key=number) for number in range(self.count // self.clip)]
+        return [Group(f"{number}", self.clip, key=number) for number in range(self.count // self.clip + self.last_test)]
 
     def read(self, group):
         for frame in range(self.clip):
@@ -103,7 +105,8 @@ class PaintedPeople:
             person = replace(person, detected=person.detected + np.float32([30, 0, 0]))
         kept = {name: encode_map(name, values) for name, values in maps.items() if name not in self.lacks}
         split = "validation" if self.splits and group.key % 5 == 4 else "train"
-        split = "test" if self.test and group.key % 5 == 3 else split
+        last = self.last_test and group.key == self.count // self.clip
+        split = "test" if last or (self.test and group.key % 5 == 3) else split
         sequence = group.name if self.clip > 1 else ""
         name = f"{group.name}/{frame}" if sequence else group.name
         splits = {"painted": split}

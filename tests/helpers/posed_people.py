@@ -20,10 +20,13 @@ class PosedPeople:
 
     lists   whether the protocol lists pairs
     crowd   adds a small second person to each image, who is in all images too
+    test    adds a group of the split "test", so that weights may be chosen on "validation"
     """
 
-    def __init__(self, groups: int = 8, length: int = 2, *, lists: bool = True, crowd: bool = False) -> None:
-        self.count, self.length, self.lists, self.crowd = groups, length, lists, crowd
+    def __init__(
+        self, groups: int = 8, length: int = 2, *, lists: bool = True, crowd: bool = False, test: bool = False
+    ) -> None:
+        self.count, self.length, self.lists, self.crowd, self.test = groups, length, lists, crowd, test
 
     @property
     def info(self) -> SourceInfo:
@@ -32,10 +35,12 @@ class PosedPeople:
     def groups(self) -> Sequence[Group]:
         return [
             Group(f"g{i}", self.length, {("p", self.split(i)): [(0, 1), (1, 0)]} if self.lists else {}, i)
-            for i in range(self.count)
+            for i in range(self.count + self.test)
         ]
 
     def split(self, group: int) -> str:
+        if group == self.count:
+            return "test"
         return "validation" if group % 4 == 3 else "train"
 
     def read(self, group: Group) -> Iterator[Sample]:

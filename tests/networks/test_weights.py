@@ -12,14 +12,12 @@ from safetensors.torch import save, save_file
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.digests import digest_of
-from humanpose_cli.lab.evaluate.people import weights_facts
 from humanpose_cli.networks import weights
 from humanpose_cli.networks.weights import (
     _FORMAT,
     _KEY,
     WEIGHTS,
     WeightsHeader,
-    find_weights,
     read_foreign,
     read_header,
     read_weights,
@@ -185,18 +183,3 @@ def test_code_in_foreign_checkpoints_is_not_executed(tmp_path, capsys):
     torch.save([1, 2], path)
     with pytest.raises(InputError, match="no named tensors"):
         read_foreign(path)
-
-
-def test_a_report_tells_the_steps_of_all_trainings(tmp_path):
-    told = {}
-    for name, training in {
-        "once": {"steps": 5},
-        "twice": {"steps": 5, "began_with": [{"steps": 7}]},
-        "unknown": {"steps": 5, "began_with": [{}]},
-    }.items():
-        write_weights(tmp_path / name, {"a": torch.zeros(1)}, WeightsHeader("warp3d", training=training))
-        told[name] = weights_facts(tmp_path / name)["weights"].split(", ")[1]
-    assert told == {"once": "5 steps", "twice": "12 steps in 2 trainings", "unknown": "? steps in 2 trainings"}
-    shipped = find_weights("warp3d")
-    steps = int(weights_facts(shipped)["weights"].split()[1])
-    assert steps > 5 * read_header(shipped).training["steps"]

@@ -7,7 +7,8 @@ which GFLA, SPGNet, DPTN and NTED use too: 101,966 and 8,570 pairs, protocol "pa
 2018 ("Deformable GANs", DSC), protocol "dsc". They write an image's path without its separators and most underscores:
 fashionWOMENDressesid0000000202_1front.jpg. Keypoints are OpenPose's in the middle 176 columns of the 256 × 256 image,
 whole pixels, −1 where not found. The official landmarks and boxes (Anno) are of clothes, not of people: they are not
-read.
+read. The protocol "warp3d" has the splits of the reposing paper's authors: 2,061 clothes each for "validation" and
+"test" (`reposing_splits`), for "train" all others of two images or more; and random pairs of "test", drawn as iPER's.
 
 A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: an estimator makes
 them.
@@ -34,6 +35,7 @@ from humanpose_cli.lab.datasets.common import OPENPOSE18, FolderOptions, FolderS
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import decoded, read_csv, read_lines, read_table, stored_image
+from humanpose_cli.lab.datasets.reposing_splits import deepfashion_clothes, random_pairs
 
 OFFICIAL_IMAGES = 52_712
 OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
@@ -52,6 +54,7 @@ _PUBLISHED = (
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
 # → columns cut off at the left
 _KEYPOINT_FILES = {"fasion-resize-annotation-{}.csv": 40, "fasion-annotation-{}.csv": 0}
+_AUTHORS = "warp3d"  # the protocol of the reposing paper's authors
 _INSHOP = {"train": "train", "query": "test", "gallery": "test"}
 _NAME = re.compile(r"img(?:_highres)?/(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d+_[a-z]+\.jpg")
 _SIDE = 256
@@ -64,11 +67,14 @@ class DeepFashionOptions(FolderOptions):
     resolution  'low': img, 'high': img_highres, 'auto': the higher one that is there
     images      'all', or only those that the pair lists name ('paired')
     poses       'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is
+    random_pairs, seed  number of random pairs of the protocol warp3d, which need all images, and the seed of their draw
     """
 
     resolution: Literal["auto", "low", "high"] = "auto"
     images: Literal["all", "paired"] = "all"
     poses: Literal["auto", "estimator", "none"] = "auto"
+    random_pairs: int = 10_000
+    seed: int = 0
 
 
 class DeepFashionSource(FolderSource):
@@ -189,14 +195,31 @@ class DeepFashionSource(FolderSource):
             if self.options.images == "all" or name in protocol_split:
                 garments.setdefault(_garment(name), []).append(name)
         numbers = {name: i for names in garments.values() for i, name in enumerate(names)}
+        authors = {garment: self._authors_split(garment, names) for garment, names in garments.items()}
+        drawn = self._random_pairs(
+            {g: len(garments[g]) for g, splits in authors.items() if splits == {_AUTHORS: "test"}}
+        )
         paired: dict[str, dict[tuple[str, str], list[tuple[int, int]]]] = {}
         for key, listed in pairs.items():
             for source, target in listed:
                 of_garment = paired.setdefault(_garment(source), {})
                 of_garment.setdefault(key, []).append((numbers[source], numbers[target]))
         for garment, names in garments.items():
-            images = [(name, {"inshop": _INSHOP[rows[name]], **protocol_split.get(name, {})}) for name in names]
-            yield Group(garment, len(names), paired.get(garment, {}), images)
+            images = [
+                (name, {"inshop": _INSHOP[rows[name]], **protocol_split.get(name, {}), **authors[garment]})
+                for name in names
+            ]
+            random = {(_AUTHORS, "test"): drawn[garment]} if garment in drawn else {}
+            yield Group(garment, len(names), {**paired.get(garment, {}), **random}, images)
+
+    def _authors_split(self, garment: str, names: Sequence[str]) -> dict[str, str]:
+        """The reposing paper's split of a garment's images; {} of a single one."""
+        return {_AUTHORS: deepfashion_clothes().get(garment, "train")} if len(names) > 1 else {}
+
+    def _random_pairs(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[tuple[int, int]]]:
+        """Of the authors' test clothes; of images of other lists' pairs alone there are none."""
+        number = self.options.random_pairs if self.options.images == "all" else 0
+        return random_pairs(counts, number, self.options.seed) if number else {}
 
     def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:
         """Name → protocol → split: of the images in pairs, and of those in train.lst and test.lst (PATN's)."""

@@ -4,8 +4,10 @@ Layout and licence: data/README.md, after the owners' documentation (svip-lab/im
 tools/unzip_iPER.py, data/imper_dataset.py, his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's:
 an estimator makes better ones.
 
-A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split
-"validation", which is val.txt and what papers test on:
+The protocol "iper" has the splits of the reposing paper's authors: "test" is the owners' val.txt, on which papers
+evaluate, "validation" 21 clothes of train.txt (`reposing_splits`), "train" its others.
+
+A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of "test":
 - "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
 - "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
   iPER_protocol.json where it is there, else drawn;
@@ -29,7 +31,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import option
 from humanpose_cli.io.checks import array_field, existing_file
 from humanpose_cli.io.text_files import read_json_object
-from humanpose_cli.lab.cache.samples import CROSS_IMITATION, Group, Person, Sample, split_name
+from humanpose_cli.lab.cache.samples import CROSS_IMITATION, SPLITS, Group, Person, Sample
 from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, SequenceOptions
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.published import PublishedCount
@@ -44,14 +46,15 @@ from humanpose_cli.lab.datasets.reading import (
     video_frame_count,
     video_frames,
 )
+from humanpose_cli.lab.datasets.reposing_splits import IPER_VALIDATION, random_pairs
 
 OFFICIAL_VIDEOS = {"train": 164, "val": 42}
+OFFICIAL_VIDEOS = {"train": 164, "val": 42}
+"""The owners' lists, and how many videos each has."""
+_SPLITS = {"train": ("train", "validation"), "val": ("test",)}  # whose videos each list names
 _CLOTHES_OF = "Knoche et al., Reposing Humans by Warping 3D Features, 2020, section 4.1"
 _PUBLISHED = (
-    *(
-        PublishedCount("sequences", OFFICIAL_VIDEOS[name], f"the owners' list {name}.txt", "iper", split)
-        for name, split in (("train", "train"), ("val", "validation"))
-    ),
+    PublishedCount("sequences", OFFICIAL_VIDEOS["val"], "the owners' list val.txt", "iper", "test"),
     PublishedCount("identities", 30, _CLOTHES_OF),
     PublishedCount("clothes", 103, _CLOTHES_OF),
     PublishedCount("sequences", 2 * 103, f"{_CLOTHES_OF}: two videos for each set of clothes"),
@@ -86,7 +89,7 @@ class IperSource(FolderSource):
 
     name = "iper"
     title = "iPER"
-    splits = tuple(OFFICIAL_VIDEOS)
+    splits = SPLITS
     options: IperOptions
     options_type = IperOptions
     published = _PUBLISHED
@@ -119,10 +122,10 @@ class IperSource(FolderSource):
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         clothes: dict[str, _Clothes] = {}
-        for split, official in OFFICIAL_VIDEOS.items():
-            if not self._wants(split):
+        for listed, official in OFFICIAL_VIDEOS.items():
+            if not any(map(self._wants, _SPLITS[listed])):
                 continue
-            path = existing_file(self.root / f"{split}.txt", f"the list of {split} videos")
+            path = existing_file(self.root / f"{listed}.txt", f"the list of {listed} videos")
             names = read_lines(path)
             self._check_count(path, "videos", official, len(names), notes)
             for name in names:
@@ -130,8 +133,9 @@ class IperSource(FolderSource):
                 if len(parts) != 3 or not all(part.isalnum() for part in parts):
                     expected = "person/clothes/motion, such as 001/1/1"
                     raise InputError(path, f"names {name!r}, which is no video", expected=expected)
-            for name in self._present([(name, self._video_path(name)) for name in names], path, "videos", notes):
-                key = name.rpartition("/")[0]
+            wanted = [name for name in names if self._wants(_split(name, listed))]
+            for name in self._present([(name, self._video_path(name)) for name in wanted], path, "videos", notes):
+                key, split = name.rpartition("/")[0], _split(name, listed)
                 group = clothes.setdefault(key, {"videos": [], "split": split})
                 if group["split"] != split:
                     raise InputError(path, f"names {name}, whose clothes are in the other list as well")
@@ -155,20 +159,20 @@ class IperSource(FolderSource):
         counts = {
             name: sum(len(self.options.every_nth(n)) for _, n in group["videos"]) for name, group in clothes.items()
         }
-        random_pairs = self._random_pairs({n: c for n, c in counts.items() if clothes[n]["split"] == "val" and c > 1})
+        of_test = {name: count for name, count in counts.items() if clothes[name]["split"] == "test" and count > 1}
+        drawn = random_pairs(of_test, self.options.random_pairs, self.options.seed)
         for name, group in clothes.items():
             pairs = {}
-            if group["split"] == "val":
-                drawn = random_pairs.get(name, [])
+            if group["split"] == "test":
                 three = self._three(group["videos"])
-                pairs = {("random-pairs", "validation"): drawn, ("three-frames", "validation"): three}
+                pairs = {("random-pairs", "test"): drawn.get(name, []), ("three-frames", "test"): three}
             yield Group(name, counts[name], pairs, group)
 
     def _cross_imitation(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
         """A group for each video of the owners' protocol: its sources, then the frames of the other person's video."""
         if not self.options.cross_imitation:
             return
-        counts = dict(video for group in clothes.values() if group["split"] == "val" for video in group["videos"])
+        counts = dict(video for group in clothes.values() if group["split"] == "test" for video in group["videos"])
         for video, count in counts.items():
             official = self._official_frames(video, count, "cross_imitation")
             if official is None:
@@ -181,21 +185,9 @@ class IperSource(FolderSource):
                 problem, got = "is shorter than the protocol", f"{counts[target]}"
                 raise InputError(self._video_path(target), problem, expected=f"frame {targets.start}", got=got)
             numbers = range(len(sources), len(sources) + len(targets))
-            pairs = {(CROSS_IMITATION, "validation"): list(product(range(len(sources)), numbers))}
+            pairs = {(CROSS_IMITATION, "test"): list(product(range(len(sources)), numbers))}
             parts = [(video, count, sorted(sources)), (target, counts[target], targets)]
             yield Group(f"{CROSS_IMITATION}/{video}", len(sources) + len(targets), pairs, {"parts": parts})
-
-    def _random_pairs(self, counts: Mapping[str, int]) -> dict[str, list[tuple[int, int]]]:
-        """Clothes → pairs of frames, drawn over all of them; `counts` are their frames."""
-        names = list(counts)
-        pairs: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
-        random = np.random.default_rng(self.options.seed)
-        for _ in range(self.options.random_pairs if names else 0):
-            chosen = names[random.integers(len(names))]
-            first = int(random.integers(counts[chosen]))
-            second = int(random.integers(counts[chosen] - 1))
-            pairs[chosen].append((first, second + (second >= first)))
-        return pairs
 
     @property
     def _protocol_file(self) -> Path:
@@ -251,7 +243,7 @@ class IperSource(FolderSource):
                     # Once more, so under another name, in no sequence and no split.
                     yield replace(sample, name=f"{group.name}/{sample.name}", sequence="", frame=0)
             return
-        splits = {"iper": split_name(group.key["split"])}
+        splits = {"iper": group.key["split"]}
         for video, count in group.key["videos"]:
             yield from self._read_video(video, count, self.options.every_nth(count), splits)
 
@@ -297,6 +289,13 @@ class IperSource(FolderSource):
             raise InputError(path, "has changed", expected=f"{count} frames", got=str(len(files)))
         for number in frames:
             yield number, files[number].stem, stored_image(files[number])
+
+
+def _split(video: str, listed: str) -> str:
+    """The split of a video that the owners list as "train" or "val"."""
+    if listed == "val":
+        return "test"
+    return "validation" if video.rpartition("/")[0] in IPER_VALIDATION else "train"
 
 
 class _HmrEstimates:

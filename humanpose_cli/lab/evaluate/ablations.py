@@ -324,5 +324,11 @@ def evaluate_ablation(
     planned += ablation.losses and shared.parts == "segmenter"
     trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
     tables, plots = ablation.run(trainings, people, shared, folder)
-    facts = {**selection.facts(), **people.facts, "preset": preset, "seeds": seeds}
+    facts = {
+        **selection.facts(),
+        **people.facts,
+        "preset": preset,
+        "seeds": seeds,
+        **trainings.facts(people.people.cache, people.people.images),
+    }
     return Report(f"Ablation: {name}", facts, {}, tables, plots=plots)

@@ -28,6 +28,7 @@ from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.networks import SHIPPED_NETWORK
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 from humanpose_cli.fitting.people import DetectedPeople, PeopleSource
 from humanpose_cli.fitting.result import Fit
@@ -40,7 +41,7 @@ from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets.mpi_inf_3dhp import SCENES, MpiInf3dhpSource
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import (
     FoundBody,
     fits_from_files,
@@ -62,6 +63,7 @@ from humanpose_cli.lab.evaluate.report import (
     quartiles,
     worst_contact_sheet,
 )
+from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import SHARES, Bodies, BodyErrors, class_f1, confusion, mean_of_visible
 from humanpose_cli.lab.metrics.joints import RootName
 from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
@@ -70,7 +72,7 @@ from humanpose_cli.lab.recipes.nbf.recipe import Batch, crop_errors
 from humanpose_cli.lab.train.recipe import held_out_batches
 from humanpose_cli.models.nbf.body import BodyParameters
 from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_input
-from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.networks.weights import find_weights, shipped_weights
 
 CropSource = Literal["labels", "segmenter"]
 """Where body parts come from: the true ones, or a segmenter's. Other inputs know no difference."""
@@ -378,6 +380,9 @@ def evaluate_fits(
         facts = {**selection.facts(), "method": options.method, "detector": detections}
         if fitter.network_identity:
             facts["network"] = fitter.network_identity
+            named = options.network.weights
+            path = find_weights(named) if named else shipped_weights(SHIPPED_NETWORK)
+            facts |= weights_facts(path, cache, people.people.images)
         return fits_report(people, evaluated, facts, protocol)
 
 
@@ -421,7 +426,9 @@ def evaluate_crops(
     framing: Framing = "detector" if inputs.kind == "proxy" else "labels"
     people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
     evaluated = measure_crops(people, network, source, batch_size=batch_size)
-    return crops_report(people, evaluated, {**selection.facts(), "parts from": source, **weights_facts(path)}, folder)
+    facts = {**selection.facts(), "parts from": source}
+    facts |= weights_facts(path, people.people.cache, people.people.images, segmenter)
+    return crops_report(people, evaluated, facts, folder)
 
 
 METRICS: Mapping[str, tuple[str, str, float]] = {

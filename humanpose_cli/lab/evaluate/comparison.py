@@ -19,12 +19,13 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, part_of
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.lab.evaluate.bodies import METRICS, EvaluatedFits, Match, measure_fits
-from humanpose_cli.lab.evaluate.intervals import FEW, Summary, paired_difference, summarise
+from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import fits_from_files, matched_by_tracks, predictions_digest
 from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, save_plot
 from humanpose_cli.lab.metrics.bodies import SHARES, BodyErrors
+from humanpose_cli.lab.metrics.counts import FEW
 
 PLOT = "differences.png"
 

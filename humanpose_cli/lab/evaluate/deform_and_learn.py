@@ -19,7 +19,7 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ScaledJointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import (
     FOUND_COLOUR,
@@ -32,6 +32,7 @@ from humanpose_cli.lab.evaluate.report import (
     quartile_contact_sheet,
     worst_contact_sheet,
 )
+from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.joints import JointRegressor
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import person_crop
 from humanpose_cli.lab.recipes.deform_and_learn.measure import (
@@ -148,7 +149,7 @@ def evaluate_regressor(
         for name, values in (("mpjpe_mm", errors.mpjpe), ("pa_mpjpe_mm", errors.pa_mpjpe))
     }
     figures = figures_table({("this network", name): summary for name, summary in metrics.items()})
-    facts = {**selection.facts(), **weights_facts(path), "round": config["round"]}
+    facts = {**selection.facts(), **weights_facts(path, cache, people.images), "round": config["round"]}
     facts |= {"joints": joints.text, "people": len(errors.mpjpe)}
     note = f"Bones are scaled to add up to the resting body's {joints.length:.2f} m."
     ours: list[str | float] = ["this network", *(summary.value for summary in metrics.values())]

@@ -139,6 +139,7 @@ def evaluate_deform_ablation(
     facts = selection.facts(training_protocol(open_cache(selection.data), chosen.protocol), "all but train")
     facts |= {"preset": preset, "rounds": chosen.rounds, "seeds": seeds, "joints": joints.text}
     facts |= {"people to learn from": len(plan.people), "people": found[variants[0].name].mpjpe.shape[-1]}
+    facts |= trainings.facts(open_cache(selection.data), plan.held_out.values(lambda people: people.images))
     return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots={_PLOT: text})
 
 

@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.metrics.counts import FEW
 
 _RESAMPLES = 2000
 _DRAWN_AT_ONCE = 1_000_000  # clusters of the bootstrap: 8 MB
-FEW = 10
-"""Clusters below which an interval says little."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,6 @@ from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.samples import split_name
 from humanpose_cli.lab.evaluate.intervals import Clusters
@@ -34,7 +33,6 @@ from humanpose_cli.lab.recipes.people import (
     usual_protocol,
     visible_people,
 )
-from humanpose_cli.networks.weights import read_header, trainings_of
 
 _MEASURED = ("h36m", "humaneva", "mpi-inf-3dhp")  # sources whose joints were measured, and bodies only fitted to them
 # Source → column whose values are independent of each other, and what they are; others are drawn by sequence.
@@ -361,13 +359,3 @@ def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         stored = np.asarray(images["principal_point"][rows])
         centre = np.where(np.isfinite(stored), stored, centre)
     return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()
-
-
-def weights_facts(path: Path) -> dict[str, Any]:
-    """The line of a report about weights: model, steps of all trainings, digest."""
-    header = read_header(path)
-    trainings = trainings_of(header)
-    counted = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
-    steps = sum(counted) if len(counted) == len(trainings) else "?"
-    within = f" in {len(trainings)} trainings" if len(trainings) > 1 else ""
-    return {"weights": f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}"}

@@ -302,7 +302,7 @@ _SIMILAR = ("ssim_uniform", "lpips")
 _IMAGES = (
     ImageProtocol(
         "iper-random-pairs",
-        *("iper", "random-pairs/validation", _WARP3D, 256),
+        *("iper", "random-pairs/test", _WARP3D, 256),
         metrics=_SIMILAR,
         frames="10,000 pairs, clothes drawn first",
         rows={"Knoche et al.": (0.883, 0.081)},
@@ -310,7 +310,7 @@ _IMAGES = (
     ),
     ImageProtocol(
         "iper-three-frames",
-        *("iper", "three-frames/validation", _WARP3D, 256),
+        *("iper", "three-frames/test", _WARP3D, 256),
         metrics=_SIMILAR,
         frames="Three frames of each video with all of it",
         rows={
@@ -324,7 +324,7 @@ _IMAGES = (
     ),
     ImageProtocol(
         "iper-owners",
-        *("iper", "three-frames/validation", _IMPERSONATOR, 512),
+        *("iper", "three-frames/test", _IMPERSONATOR, 512),
         metrics=("ssim_signed", "lpips"),
         frames="Self-imitation: the owners' source frames with the frames of iPER_protocol.json",
     ),

@@ -42,10 +42,12 @@ from humanpose_cli.lab.evaluate.refine_clips import (
 from humanpose_cli.lab.evaluate.refine_pages import RefinementPages
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.true_displacements import TrueRefiner
+from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import Bodies
+from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
-from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.refining.refiner import SHIPPED_REFINER, Refiner
 
 _CORRESPONDENCES: tuple[CorrespondenceKind, ...] = ("network", "flow", "densepose", "keypoints")
 _PRIORS = ("none", "pose")
@@ -241,7 +243,7 @@ def _refined(refiner: Refiner, people: EvaluatedPeople, clip: EvaluatedClip, fit
 def made_refiners(
     people: EvaluatedPeople, chosen: RefineSelection, stack: ExitStack, threads: int | None, device: str
 ) -> tuple[dict[str, Refiner], dict[str, str]]:
-    """The refiner of each setting, and a fact about the surface points, if they are used.
+    """The refiner of each setting, and facts about the network and the surface points, where they are used.
 
     `densepose` is left out where no one names it and nothing is known of the surface.
     """
@@ -254,6 +256,9 @@ def made_refiners(
                 raise
             settings = {name: each for name, each in settings.items() if each.correspondence != "densepose"}
     made: dict[str, Refiner] = {}
+    if chosen.correspondence != "truth" and any(each.correspondence == "network" for each in settings.values()):
+        path = find_weights(chosen.weights or SHIPPED_REFINER)
+        facts |= weights_facts(path, people.people.cache, people.people.images)
     for name, options in settings.items():
         if chosen.correspondence == "truth":
             made[name] = stack.enter_context(TrueRefiner(options, threads=threads, device=device))

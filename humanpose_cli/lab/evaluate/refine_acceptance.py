@@ -91,20 +91,20 @@ def study_tracks(
     progress: Progress,
     stop: Callable[[], bool],
     threads: int | None,
-) -> list[StudiedTrack]:
-    """Every track of every initial fit and setting."""
+) -> tuple[list[StudiedTrack], dict[str, str]]:
+    """Every track of every initial fit and setting, and facts about what refined them."""
     people = replace(selection, limit=0).people("joints")
     initial = InitialFits.of(people, chosen.base, chosen.predictions, selection.limit)
     found: list[StudiedTrack] = []
     with ExitStack() as stack:
-        refiners, _ = made_refiners(people, chosen, stack, threads, device)
+        refiners, facts = made_refiners(people, chosen, stack, threads, device)
         for clip, base, fit, matched in initial.each(device, threads, progress, stop):
             for setting, refiner in refiners.items():
                 aligned = refiner.align(fit, FitFrames.of(fit, clip.images), body=people.body)
                 found += _tracks(f"{base}: {setting}", people, clip, fit, matched, aligned)
     if not found:
         raise InputError(selection.data, "shows no person that the detector finds", remedy="choose another split")
-    return found
+    return found, facts
 
 
 def _tracks(
@@ -175,12 +175,13 @@ def evaluate_acceptance(
         if chosen.predictions is not None:
             raise UsageError("calibration", "has no predictions", remedy="leave out `predictions`")
         first = part_of(progress, 0, 0.5)
-        others = study_tracks(calibration, chosen, device, first, stop, threads)
+        others, _ = study_tracks(calibration, chosen, device, first, stop, threads)
         rules["calibrated rule"] = calibrated(others, AcceptanceOptions())
         tables.append(_rule_table("calibration", "On the calibration's clips", others, rules))
         facts["calibration"] = f"{calibration.facts()['data']}, {_counts(others)}"
         progress = part_of(progress, 0.5, 1)
-    tracks = study_tracks(selection, chosen, device, progress, stop, threads)
+    tracks, of_refiners = study_tracks(selection, chosen, device, progress, stop, threads)
+    facts |= of_refiners
     facts["clips"] = _counts(tracks)
     curve = risk_coverage(tracks)
     marks = {name: _point(tracks, each) for name, each in rules.items() if isinstance(each, AcceptanceOptions)}

@@ -77,6 +77,7 @@ def evaluate_inputs(
     text = f"The last column compares the same people; its 95 % intervals are over seeds and {clusters.text}."
     table = Table("refine-inputs", title, columns, rows, (0, 2, 2, 2, 2, 3, 0), (text,))
     facts = {"data": selection.data.name, "preset": preset, "steps": loop.steps, "seeds": seeds}
+    facts |= {"people": len(with_all[0]), **trainings.facts()}
     if options.start:
         facts["start"] = options.start
     return Report("Ablation: inputs of refinement", facts, {}, [table, figures_table(figures, digits=2)])

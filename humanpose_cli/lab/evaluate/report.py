@@ -25,7 +25,9 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.intervals import Summary
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
+from humanpose_cli.lab.evaluate.weights import CAUTION
 from humanpose_cli.lab.metrics.bodies import Bodies
+from humanpose_cli.lab.metrics.counts import small_sample
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
@@ -47,6 +49,7 @@ class Table:
     name     short, of its files; title what it shows
     digits   decimals of numbers, of each column or of all
     notes    lines below it
+    over     summaries whose numbers of independent people, clips or others the report examines
     """
 
     name: str
@@ -55,6 +58,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     digits: int | Sequence[int] = 1
     notes: Sequence[str] = field(default_factory=tuple)
+    over: Sequence[Summary] = ()
 
     def markdown(self) -> str:
         """As a Markdown section."""
@@ -87,7 +91,8 @@ def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1
         for names, summary in figures.items()
     ]
     columns = ("of", "figure", "mean", "median", "95 % from", "to", "n")
-    return Table("figures", "Every figure", columns, rows, digits, [interval_note(figures.values())])
+    over = tuple(figures.values())
+    return Table("figures", "Every figure", columns, rows, digits, [interval_note(over)], over)
 
 
 def interval_note(summaries: Iterable[Summary]) -> str:
@@ -313,11 +318,23 @@ class Report:
     plots: Mapping[str, str] = field(default_factory=dict)
     pages: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def cautions(self) -> list[str]:
+        """Why its figures may mean little, or be too good; none where nothing speaks against them."""
+        over = [*self.metrics.values(), *(summary for table in self.tables for summary in table.over)]
+        counts: dict[str, int] = {}
+        for summary in over:
+            if summary.n:
+                counts[summary.unit] = max(summary.clusters, counts.get(summary.unit, 0))
+        small = (small_sample(count, unit) for unit, count in counts.items())
+        return [*filter(None, small), *filter(None, [self.facts.get(CAUTION, "")])]
+
     def document(self) -> dict[str, Any]:
         """As JSON values; what is not a finite number is null."""
         return {
             "title": self.title,
             "facts": dict(self.facts),
+            "cautions": self.cautions,
             "metrics": {name: _finite(summary.document()) for name, summary in self.metrics.items()},
             "tables": [_finite(table.document()) for table in self.tables],
         }
@@ -337,21 +354,32 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     readable, values = (folder / name for name in REPORTS)
     written = [readable, values]
     lines = [f"# {report.title}", ""]
-    lines += [f"- {name}: {value}" for name, value in report.facts.items()]
+    lines += [f"- {name}: {value}" for name, value in report.facts.items() if name != CAUTION]
     lines.append("")
+    for caution in report.cautions:
+        lines += [f"**{caution[0].upper()}{caution[1:]}.**", ""]
     lines += [table.markdown() for table in report.tables]
     for name, (image, _) in report.images.items():
         write_image(folder / name, image)
     shown = {name: text for name, (_, text) in report.images.items()} | dict(report.plots)
+    basis = _basis(report.facts)
     for name, text in shown.items():
         written.append(folder / name)
-        lines += [f"![{text}]({name})", "", text, ""]
+        lines += [f"![{text}]({name})", "", f"{text.rstrip('.')}.{basis if name in report.plots else ''}", ""]
     for name, text in report.pages.items():
         written.append(folder / name)
         lines += [f"[{text}]({name})", ""]
     write_text(readable, "\n".join(lines))
     write_json(values, report.document())
     return written
+
+
+def _basis(facts: Mapping[str, Any]) -> str:
+    """The end of a plot's caption: on how many of what of which data it was measured."""
+    counted = next((f"{facts[unit]} {unit}" for unit in ("people", "pairs", "clips") if unit in facts), "")
+    where = f" of {facts['data']}" if "data" in facts else ""
+    split = f", {facts['split']}" if "split" in facts else ""
+    return f" Measured on {counted}{where}{split}." if counted else ""
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

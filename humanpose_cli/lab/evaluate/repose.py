@@ -37,9 +37,10 @@ from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Clusters, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
+from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn, ssim_signed
 from humanpose_cli.lab.recipes.people import People, people_of_images, require_model, usual_protocol
 from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person, mesh_of, person_mask, pose_of
@@ -401,7 +402,7 @@ def evaluate_reposing(
         if network.config.drawing:
             methods["warp3d, mesh input"] = pasting(network, wrapped, mesh_input=True)
     methods["warp3d"] = warping(network)
-    facts |= weights_facts(path)
+    facts |= weights_facts(path, crops.pairs.cache, crops.pairs.images(numbers))
     distances: dict[str, Distance] = {}
     if lpips is not None:
         metric = Lpips(*(find_weights(name) for name in lpips))

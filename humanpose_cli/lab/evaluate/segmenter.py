@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of, weights_facts
+from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.report import (
     Cell,
     Report,
@@ -23,6 +23,7 @@ from humanpose_cli.lab.evaluate.report import (
     segmentation_panel,
     worst_contact_sheet,
 )
+from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
 from humanpose_cli.lab.recipes.people import People
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterCrops, segmenter_needs
@@ -105,7 +106,8 @@ def evaluate_segmenter(
     half, rest = part_of(progress, 0, 0.5 if guided else 1), part_of(progress, 0.5, 1)
     evaluated = measure_segmenter(people, segmenter, progress=half, **options)
     unguided = measure_segmenter(people, segmenter, guided=False, progress=rest, **options) if guided else None
-    return segmenter_report(people, segmenter, evaluated, {**selection.facts(), **weights_facts(path)}, unguided)
+    facts = {**selection.facts(), **weights_facts(path, people.cache, people.images)}
+    return segmenter_report(people, segmenter, evaluated, facts, unguided)
 
 
 def segmenter_report(

@@ -22,18 +22,21 @@ from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import ensure_folder, write_json
+from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.evaluate.bodies import CropSource, EvaluatedCrops, measure_crops
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.report import Cell
+from humanpose_cli.lab.evaluate.weights import checkpoints_facts
 from humanpose_cli.lab.metrics.bodies import BodyErrors
 from humanpose_cli.lab.recipes.nbf.examples import Memory
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
 from humanpose_cli.lab.train.recipe import TrainOptions
-from humanpose_cli.lab.train.trainer import BEST, TrainResult, train
+from humanpose_cli.lab.train.trainer import LAST, TrainResult, train
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.models.segmenter.network import Segmenter
+from humanpose_cli.networks.weights import WeightsHeader, read_header
 
 _DONE = "finished.json"
 Floats = NDArray[np.float64]
@@ -217,7 +220,8 @@ class EvaluatedSeeds(NamedTuple):
 
 @dataclass
 class Trainings:
-    """The trainings of an ablation. Equal settings are trained once, and finished trainings are reused.
+    """The trainings of an ablation. Equal settings are trained once, and finished trainings are reused. All keep their
+    last step, so that no held-out data chooses the weights that the ablation compares.
 
     data      cache to learn from; folder where runs go; device
     seeds     of each network; its error is the mean over them
@@ -250,6 +254,7 @@ class Trainings:
 
     def __post_init__(self) -> None:
         self._started = 0
+        self._finished: list[WeightsHeader] = []  # of the weights of the trainings that finished
         # Examples of trainings that differ in losses and networks alone: variants are ordered by input, so that one set
         # at a time is enough.
         self._memory: tuple[str, Memory] = ("", {})
@@ -303,6 +308,10 @@ class Trainings:
         """Fraction of the work that is done after so many trainings; the evaluation counts as one more."""
         return min(trainings, self.planned) / (self.planned + 1)
 
+    def facts(self, cache: Cache | None = None, images: NDArray[np.int64] | None = None) -> dict[str, str]:
+        """The lines of a report about the weights of all trainings until now; see `checkpoints_facts`."""
+        return checkpoints_facts(self._finished, cache, images)
+
     @property
     def evaluation(self) -> Progress:
         """Progress after the trainings."""
@@ -316,12 +325,13 @@ class Trainings:
         make: Callable[[int], Any],
         trainer: Callable[..., TrainResult] = train,
     ) -> Path:
-        """The best weights of one training; `make` turns its seed into a recipe where it has not finished before."""
+        """The last weights of one training; `make` turns its seed into a recipe where it has not finished before."""
         self._started += 1
+        loop = replace(loop, keep="last")
         # A moved cache is the same data.
         text = json.dumps([asdict(options), loop.result_settings, self.data.name], sort_keys=True, default=str)
         folder = self.folder / f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        if not (folder / _DONE).is_file() or not (folder / BEST).is_file():
+        if not (folder / _DONE).is_file() or not (folder / LAST).is_file():
             part = part_of(self.progress, self._share(self._started - 1), self._share(self._started))
 
             def progress(done: int, total: int | None, what: str) -> None:
@@ -331,4 +341,5 @@ class Trainings:
             if not result.finished:
                 raise InterruptedRun()
             write_json(folder / _DONE, {"steps": result.step})
-        return folder / BEST
+        self._finished.append(read_header(folder / LAST))
+        return folder / LAST

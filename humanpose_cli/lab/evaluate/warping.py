@@ -66,11 +66,16 @@ def evaluate_warping(
     trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
     with FittedJoints(device=device) as joints:
         split = "" if selection.limit else facts["split"]
-        published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/validation",))
+        published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/test",))
         tables, evaluated = warping_table(
             trainings, shared, crops, numbers, joints if pose else None, published=published
         )
-    facts |= {"pairs": len(numbers), "preset": name, "seeds": seeds}
+    facts |= {
+        "pairs": len(numbers),
+        "preset": name,
+        "seeds": seeds,
+        **trainings.facts(crops.pairs.cache, crops.pairs.images(numbers)),
+    }
     rows = [", ".join(map(str, variant.cells)) for variant in VARIANTS["warping"]]
     drawn = [f"{row}, seed {seed}" for row in rows for seed in range(seeds)]
     shown = "Columns: input; target; of each row of the table (warping, pose) what every seed drew"

@@ -162,12 +162,16 @@ class JoinedPeople:
         return described[0] if len(described) == 1 else {"caches": described, "people": len(self)}
 
 
-def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") -> tuple[People, People]:
+def split_people(
+    path: Path | str, needs: Sequence[str], *, protocol: str = "", choosing: bool = True
+) -> tuple[People, People]:
     """Those to learn from and those held out, each with all the labels of `LABELS` that are needed.
 
     protocol  of the cache; "" for its usual one
+    choosing  whether weights may be chosen by those held out, which then are never of the split that evaluations take:
+              see `validation_split`
 
-    In a protocol without a split for validation, about a tenth of "train" is held out: entire sequences, so that no
+    Where no split is for validation, about a tenth of "train" is held out: entire sequences, so that no
     clip is on both sides, and images that are of none; images of the only sequence; people of the only image. A name's
     digest decides, so that other images in the cache change nothing. InputError, which names the label and how to get
     it, where a cache lacks one, where the protocol has nothing to learn from, and where fewer than two people are left.
@@ -176,7 +180,7 @@ def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") 
     _check_columns(cache, needs)
     chosen = training_protocol(cache, protocol)
     train = _with_labels(people_of_images(cache, cache.rows(chosen, "train")), needs)
-    if "validation" in cache.splits[chosen]:
+    if validation_split(cache, chosen, choosing=choosing) == "validation":
         held = _with_labels(people_of_images(cache, cache.rows(chosen, "validation")), needs)
     else:
         apart = _apart(train)
@@ -190,6 +194,59 @@ def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") 
                 remedy="make a larger cache",
             )
     return train, held
+
+
+def validation_split(cache: Cache, protocol: str, *, choosing: bool = True) -> str:
+    """The split that validations take people of: "validation", or "train", a part of which is then held out.
+
+    choosing  whether weights may be chosen by them. A protocol without a split "test" is evaluated on "validation",
+              which therefore chooses nothing
+    """
+    splits = cache.splits.get(protocol, ())
+    return "validation" if "validation" in splits and ("test" in splits or not choosing) else "train"
+
+
+def validation_facts(
+    cache: Cache,
+    protocol: str,
+    train: NDArray[np.integer],
+    held: NDArray[np.integer],
+    count: int,
+    unit: str = "people",
+) -> dict[str, Any]:
+    """As `Recipe.validation_data` says it, of images (rows) that are learned from and held out.
+
+    protocol  as the user chose it; count  how many of `unit` are measured
+    """
+    chosen = training_protocol(cache, protocol)
+    split = validation_split(cache, chosen)
+    facts: dict[str, Any] = {
+        "count": count,
+        "unit": unit,
+        "data": cache.header.source,
+        "digest": cache.header.content_digest,
+        "protocol": chosen,
+        "split": split,
+        "apart": split == "train",
+    }
+    sequences = _sequence_numbers(cache)
+    shared = np.intersect1d(sequences[train], sequences[held])
+    if count := int((shared >= 0).sum()):
+        facts["shared_sequences"] = count
+    return facts
+
+
+def validation_of_people(train: People, held: People, protocol: str, limit: int) -> dict[str, Any]:
+    """`validation_facts` of people; limit  the number that are measured at most"""
+    return validation_facts(train.cache, protocol, train.images, held.images, min(len(held), limit))
+
+
+def _sequence_numbers(cache: Cache) -> NDArray[np.int64]:
+    """The sequence of each image; −1 for none."""
+    numbers = np.full(len(cache), -1)
+    for number, name in enumerate(cache.sequences):
+        numbers[cache.sequence(name)] = number
+    return numbers
 
 
 def _apart(people: People) -> NDArray[np.bool_]:

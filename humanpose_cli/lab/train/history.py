@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from humanpose_cli.io.atomic import atomic_path, write_text
 
-_PER_ROW = 2  # panels of a plot
+_PER_ROW = 3  # panels of a plot
+_COPY = "copy_"  # beginning of the names of metrics of a baseline, which are drawn beside the metric of that name
+_CAPTION_LETTERS = 15  # of a line of the caption, for each inch of the figure's width at its font size
 _LOG_FROM = 10  # a panel whose values differ by this factor has a logarithmic axis
 _COLOURS, _LABELS = {"train": "C0", "validation": "C1"}, {"train": "training data", "validation": "held-out data"}
-_UNITS = {"mm": "mm", "px": "pixels", "rad": "radians", "deg": "degrees"}
+_UNITS = {"mm": "mm", "px": "pixels", "rad": "radians", "deg": "degrees", "percent": "%"}
 
 
 class TrainingHistory:
@@ -61,41 +64,65 @@ class TrainingHistory:
         names = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
         return [name for name in names if name not in ("step", "epoch", "kind", "learning_rate", "seconds")]
 
-    def plot(self, path: Path, criterion: str) -> None:
-        """An image of the losses, of the terms that they are made of, and of a metric of the held-out data, each with a
-        scale of its own; what has no line yet is left out. The other metrics are in the file alone.
+    def plot(self, path: Path, criterion: str, kept: int, caption: Sequence[str]) -> None:
+        """An image of the losses, of the terms that they are made of, and of the metrics of the held-out data, the
+        criterion first, each with a scale of its own; what has no line yet is left out.
+
+        kept     step of the weights that are kept, which every panel marks
+        caption  sentences below the panels: what was measured on which data
         """
         from matplotlib.figure import Figure
 
-        trained = self.names("train")
+        trained, measured = self.names("train"), self.names("validation")
         trained.sort(key=lambda name: not name.endswith("loss"))  # sums before their terms
+        measured.sort(key=lambda name: name != criterion)
         shown = [("train", name) for name in trained]
-        shown += [("validation", name) for name in self.names("validation") if name == criterion]
+        baselines = {_COPY + name for name in measured}
+        shown += [("validation", name) for name in measured if name not in baselines]
         if not shown:  # a run of few steps has no line yet
             return
         columns = min(len(shown), _PER_ROW)
         rows = -(-len(shown) // columns)
-        figure = Figure(figsize=(1 + 4 * columns, 0.4 + 2.4 * rows), layout="constrained")
+        width = max(6.0, 1 + 3.6 * columns)
+        text = "\n".join(textwrap.fill(sentence, round(_CAPTION_LETTERS * width)) for sentence in caption)
+        figure = Figure(figsize=(width, 0.8 + 2.4 * rows + 0.16 * text.count("\n")), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
         for panel, (kind, name) in zip(axes, shown, strict=False):
-            steps, values = self.column(kind, name)
-            style = {"marker": "." if len(steps) < 40 else None, "linewidth": 1, "color": _COLOURS[kind]}
-            panel.plot(steps, values, label=_LABELS[kind], **style)
-            if min(values) > 0 and max(values) > _LOG_FROM * min(values):
-                panel.set_yscale("log")
-            panel.set_title(_with_unit(name), fontsize=10)
+            self._draw(panel, kind, name)
+            if name == criterion and kind == "validation":
+                panel.set_title(f"{panel.get_title()} (the criterion)", fontsize=10)
+            panel.axvline(kept, color="0.4", linestyle="--", linewidth=0.9, label="kept weights")
             panel.grid(alpha=0.3, which="both")
-            panel.legend(fontsize=8)
         for panel in axes[len(shown) :]:
             panel.set_axis_off()
         for panel in axes[max(0, len(shown) - columns) : len(shown)]:
             panel.set_xlabel("training steps")
             panel.tick_params(labelbottom=True)
+        handles = {
+            label: line for panel in axes for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), fontsize=8)
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=8)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=100)
 
+    def _draw(self, panel: Any, kind: str, name: str) -> None:
+        """One number's curve, and that of its baseline where there is one."""
+        curves = {_LABELS[kind]: (*self.column(kind, name), _COLOURS[kind], "-")}
+        if kind == "validation" and (baseline := self.column(kind, _COPY + name))[0]:
+            curves["input copied"] = (*baseline, "C7", ":")
+        for label, (steps, values, colour, line) in curves.items():
+            marker = "." if len(steps) < 40 and line == "-" else None
+            panel.plot(steps, values, label=label, marker=marker, linewidth=1, color=colour, linestyle=line)
+        numbers = [value for _, values, *_ in curves.values() for value in values]
+        if min(numbers) > 0 and max(numbers) > _LOG_FROM * min(numbers):
+            panel.set_yscale("log")
+        stem, unit = _with_unit(name)
+        panel.set_title(stem, fontsize=10)
+        panel.set_ylabel(unit or "no unit", fontsize=8)
 
-def _with_unit(name: str) -> str:
-    """The name of a number with its unit."""
+
+def _with_unit(name: str) -> tuple[str, str]:
+    """The name of a number without its unit, and the unit; "" where it has none."""
     stem, _, unit = name.rpartition("_")
-    return f"{stem} ({_UNITS[unit]})" if stem and unit in _UNITS else name
+    return (stem, _UNITS[unit]) if stem and unit in _UNITS else (name, "")

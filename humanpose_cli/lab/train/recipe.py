@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -43,6 +44,11 @@ class TrainOptions(Options):
         "Decay per step of the running average of the weights, which is then evaluated and kept; 0: none.",
         minimum=0,
         below=1,
+    )
+    keep: Literal["best", "last"] = option(
+        "best",
+        "Weights to use: best: of the validation with the best criterion (best.safetensors). last: of the last step "
+        "(last.safetensors), so that no held-out data chooses them.",
     )
     validate_every: int = option(0, "Steps between validations; 0 validates at the end of each epoch.")
     patience: int = option(0, "Validations without a better one after which training stops; 0: never.")
@@ -96,8 +102,14 @@ class Recipe(ABC, Generic[Batch]):
 
     name       of the model, as in `hpc train NAME`
     model      everything that learns or is saved with it
-    criterion  the metric of `validate` that says which weights are best; higher_is_better its direction
+    criterion  the metric of `validate` that says which weights are best, where the best are kept; higher_is_better its
+               direction
     held_out   the examples that validations choose from; None where the recipe makes its own examples
+    validation_data  what `validate` measures on, as plain JSON values for headers and captions; {} where not known:
+        count, unit      how many of what, such as people
+        data, digest     source and content digest of the cache
+        protocol, split  of the cache; apart: whether these are a part of that split that is not learned from
+        shared_sequences number of sequences that are learned from as well
     """
 
     name: str
@@ -105,6 +117,7 @@ class Recipe(ABC, Generic[Batch]):
     criterion: str
     higher_is_better: bool = False
     held_out: Any = None
+    validation_data: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:

@@ -28,12 +28,13 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
+from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, validation_cautions, validation_text
 from humanpose_cli.lab.train.processes import Processes, counted_activations, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
 from humanpose_cli.networks.precision import BFLOAT16_FROM
-from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
+from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
 
-CHECKPOINT, LAST, RUN = "checkpoint.pt", "last.safetensors", "run.json"
+CHECKPOINT, RUN = "checkpoint.pt", "run.json"
 WRITTEN = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
 _SHOWN_EVERY = 1.0  # seconds
@@ -45,6 +46,7 @@ class TrainResult:
 
     finished  whether all steps were done or patience ended them; False: interrupted, and resumable
     metrics   of the last validation; best the best criterion, at best_step
+    kept      which weights are to be used, and how they were chosen; cautions about the metrics
     activation_mib  what the first step kept for its gradients, at most of its phases; None where it was never measured
     unit      of step and steps
     """
@@ -59,6 +61,8 @@ class TrainResult:
     outputs: tuple[Path, ...]
     activation_mib: float | None = None
     unit: str = "steps"
+    kept: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 def train(
@@ -79,7 +83,8 @@ def train(
     stop      called after every step; True saves a checkpoint and ends
     group     the processes that train together, of a caller that has joined them; None: those of torchrun
 
-    Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors, last.safetensors and run.json.
+    Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, last.safetensors, run.json and, unless the last weights
+    are those to keep, best.safetensors.
     InputError where the checkpoint belongs to other settings or the loss is no longer finite; UsageError where others
     train there.
     """
@@ -131,7 +136,7 @@ def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, r
     return TrainPlan(
         steps,
         done,
-        tuple(folder / name for name in WRITTEN),
+        tuple(folder / name for name in WRITTEN if name != BEST or options.keep == "best"),
         examples=None if recipe.held_out is None else loader.example_count,
         held_out=None if recipe.held_out is None else len(recipe.held_out),
         per_epoch=len(loader),
@@ -234,9 +239,24 @@ class _Loop:
         self.read_sums()
         if self.group.first:
             self.write(self.progress, randoms)
-            self.history.plot(self.folder / "losses.png", self.recipe.criterion)
+            self.plot()
         self.group.wait()
         self.since_save = time.monotonic()
+
+    def plot(self) -> None:
+        """losses.png, of what the history has until now."""
+        p, options = self.progress, self.options
+        kept = p.best_step if options.keep == "best" else p.step
+        described = self.recipe.describe()
+        counts = (f"{described[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(described.get(unit), int))
+        learned = next(counts, "the recipe's examples") + f" of {described.get('data', 'the recipe')}"
+        caption = [
+            f"Training losses: means over {options.log_every:,} steps, batches of {options.batch_size} of {learned}.",
+            f"Held-out metrics: {validation_text(self.recipe.validation_data)}.",
+            f"Kept weights (dashed line): {kept_text(self.training_of(options.keep, kept, p.best))}.",
+            *(caution[0].upper() + caution[1:] + "." for caution in validation_cautions(self.recipe.validation_data)),
+        ]
+        self.history.plot(self.folder / "losses.png", self.recipe.criterion, kept, caption)
 
     def write(self, progress: TrainProgress, randoms: Mapping[str, Any]) -> None:
         """The checkpoint of the model's present state, and the seconds of the run until now."""
@@ -291,6 +311,8 @@ class _Loop:
                     self.save()
                 if stopped:
                     return self.result(finished=False)
+        if self.progress.summed:
+            self.log()  # the steps since the last line
         self.save()
         return self.result(finished=True)
 
@@ -422,19 +444,34 @@ class _Loop:
             p.waited = 0 if better else p.waited + 1
             if better:
                 p.best, p.best_step = criterion, p.step
-                self.keep(BEST)
-            self.keep(LAST)
+                if self.options.keep == "best":
+                    self.keep("best")
+            self.keep("last")
+            if self.options.keep == "last":
+                (self.folder / BEST).unlink(missing_ok=True)  # of an earlier run: it would be taken for this one's
             self.history.add("validation", p.step, p.position.epoch, self.metrics)
             if sheet is not None:
                 write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
             trained.train()
 
-    def keep(self, name: str) -> None:
+    def keep(self, rule: Keep) -> None:
+        """Write the present weights into the file of a rule."""
         tensors, config = self.recipe.weights()
-        loop = self.options.result_settings
-        training = {"steps": self.progress.step, "loop": loop, **self.recipe.describe()}
+        training = self.training_of(rule, self.progress.step, self.metrics[self.recipe.criterion])
         header = WeightsHeader(self.recipe.name, config, training, self.metrics)
-        write_weights(self.folder / name, tensors, header)
+        write_weights(self.folder / KEPT_FILE[rule], tensors, header)
+
+    def training_of(self, rule: Keep, step: int, value: float | None) -> dict[str, Any]:
+        """What the header of weights of a step says of their training."""
+        chosen = {"criterion": self.recipe.criterion, "value": value} if rule == "best" else {}
+        return {
+            "steps": step,
+            "of": self.steps,
+            "kept": {"rule": rule, **chosen},
+            "validation": dict(self.recipe.validation_data),
+            "loop": self.options.result_settings,
+            **self.recipe.describe(),
+        }
 
     def show_progress(self) -> None:
         if not self.group.first:
@@ -449,8 +486,12 @@ class _Loop:
         outputs = tuple(self.folder / name for name in WRITTEN if (self.folder / name).exists())
         mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
         activations = max(mib, default=None)
+        keep = self.options.keep
+        kept = kept_text(self.training_of(keep, p.best_step if keep == "best" else p.step, p.best))
         return TrainResult(
-            p.step, self.steps, finished, self.seconds, p.best, p.best_step, self.metrics, outputs, activations
+            *(p.step, self.steps, finished, self.seconds, p.best, p.best_step, self.metrics, outputs, activations),
+            kept=f"{KEPT_FILE[keep]}: {kept}",
+            cautions=tuple(validation_cautions(self.recipe.validation_data)),
         )
 
 
@@ -517,7 +558,8 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         document = torch.load(path, map_location="cpu", weights_only=True)
         if document["schema"] != SCHEMA:
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
-        saved, progress = document["settings"], dict(document["progress"])
+        saved, progress = dict(document["settings"]), dict(document["progress"])
+        saved |= {"keep": "best"} if settings.keys() - saved.keys() == {"keep"} else {}  # as earlier versions did
         progress.pop("seconds", None)  # of earlier versions
         progress["position"] = Position(**progress["position"])
         loaded, state = TrainProgress(**progress), dict(document["state"])

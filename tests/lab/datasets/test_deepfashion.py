@@ -33,8 +33,8 @@ def test_a_group_is_a_garment_with_its_pairs(tmp_path: Path) -> None:
     samples = list(source.read(groups[0]))
     assert [sample.name.rpartition("/")[2] for sample in samples] == ["05_1_front", "05_2_side", "05_7_additional"]
     assert samples[1].image == (tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_2_side.jpg").read_bytes()
-    assert samples[1].splits == {"inshop": "train", "patn": "train"}
-    assert samples[2].splits == {"inshop": "train"}
+    assert samples[1].splits == {"inshop": "train", "patn": "train", "warp3d": "train"}
+    assert samples[2].splits == {"inshop": "train", "warp3d": "train"}
     (person,) = samples[1].people
     assert person.clothing == names[0]
     assert person.identity == "WOMEN/Tees_Tanks/id_00007838"
@@ -93,10 +93,40 @@ def test_lists_of_both_lines_of_work_have_their_own_protocol(tmp_path: Path) -> 
     group = source.groups()[0]
     assert group.pairs == {("dsc", "train"): [(2, 0)]}
     assert [sample.splits for sample in source.read(group)] == [
-        {"inshop": "train", "patn": "train", "dsc": "train"},
-        {"inshop": "train"},
-        {"inshop": "train", "dsc": "train"},
+        {"inshop": "train", "patn": "train", "dsc": "train", "warp3d": "train"},
+        {"inshop": "train", "warp3d": "train"},
+        {"inshop": "train", "dsc": "train", "warp3d": "train"},
     ]
+
+
+def test_the_authors_splits_are_by_garment_and_random_pairs_are_of_their_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {"WOMEN/Tees_Tanks/id_00007838/05": "test", "WOMEN/Tees_Tanks/id_00007838/06": "validation"}
+    monkeypatch.setattr(deepfashion, "deepfashion_clothes", lambda: splits)
+    source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(random_pairs=50))
+    groups = source.groups()
+    found = [{sample.splits["warp3d"] for sample in source.read(group)} for group in groups]
+    assert found == [{"test"}, {"validation"}, {"train"}]
+    pairs = groups[0].pairs["warp3d", "test"]
+    assert len(pairs) == 50
+    assert {a for a, _ in pairs} == {b for _, b in pairs} == {0, 1, 2}
+    assert all(a != b for a, b in pairs)
+    assert [("warp3d", "test") in group.pairs for group in groups] == [True, False, False]
+    paired = DeepFashionSource(tmp_path, DeepFashionOptions(images="paired", random_pairs=50)).groups()
+    assert not any(("warp3d", "test") in group.pairs for group in paired)
+
+
+def test_garments_of_one_image_are_in_no_split_of_the_authors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 6)
+    path = deepfashion_tree(tmp_path) / "Eval/list_eval_partition.txt"
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if "id_00001611/01_4" not in line]
+    assert len(kept) == len(lines) - 1
+    path.write_text("\n".join(["6", *kept[1:]]) + "\n")
+    source = DeepFashionSource(tmp_path)
+    (sample,) = source.read(source.groups()[-1])
+    assert sample.splits == {"inshop": "train"}
 
 
 def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:

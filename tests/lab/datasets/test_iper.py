@@ -43,7 +43,7 @@ def test_frames_keep_their_bytes_and_say_whose_they_are(tmp_path: Path) -> None:
     assert (ninth.name, ninth.sequence, ninth.frame) == ("003/1/2/frame00000001", "003/1/2", 1)
     assert ninth.image == (tmp_path / "images/003/1/2/frame00000001.png").read_bytes()
     assert ninth.size == (16, 16)
-    assert ninth.splits == {"iper": "validation"}
+    assert ninth.splits == {"iper": "test"}
     (person,) = ninth.people
     assert (person.identity, person.clothing, person.activity) == ("003", "003/1", "random motion")
     assert person.poses is None
@@ -90,25 +90,36 @@ def test_random_pairs_are_drawn_within_clothes_of_val(tmp_path: Path) -> None:
     source = IperSource(iper_tree(tmp_path), IperOptions(random_pairs=400))
     first, _, last = source.groups()
     assert first.pairs == {}
-    pairs = last.pairs["random-pairs", "validation"]
+    pairs = last.pairs["random-pairs", "test"]
     assert len(pairs) == 400
     assert all(a != b and 0 <= a < 15 and 0 <= b < 15 for a, b in pairs)
     assert {a for a, _ in pairs} == {b for _, b in pairs} == set(range(15))
-    again = IperSource(tmp_path, IperOptions(random_pairs=400)).groups()[2].pairs["random-pairs", "validation"]
+    again = IperSource(tmp_path, IperOptions(random_pairs=400)).groups()[2].pairs["random-pairs", "test"]
     assert again == pairs
-    other = IperSource(tmp_path, IperOptions(random_pairs=400, seed=1)).groups()[2].pairs["random-pairs", "validation"]
+    other = IperSource(tmp_path, IperOptions(random_pairs=400, seed=1)).groups()[2].pairs["random-pairs", "test"]
     assert other != pairs
+
+
+def test_the_authors_clothes_are_held_out_of_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iper, "IPER_VALIDATION", frozenset({"002/3"}))
+    source = IperSource(iper_tree(tmp_path))
+    splits = {group.name: {sample.splits["iper"] for sample in source.read(group)} for group in source.groups()}
+    assert splits == {"001/1": {"train"}, "002/3": {"validation"}, "003/1": {"test"}}
+    for split, name in (("train", "001/1"), ("validation", "002/3"), ("val", "002/3"), ("test", "003/1")):
+        (group,) = IperSource(tmp_path, IperOptions(split=split)).groups()
+        assert group.name == name
+        assert bool(group.pairs) == (split == "test")
 
 
 @pytest.mark.slow
 def test_three_frames_of_each_video_meet_all_of_its_frames(tmp_path: Path) -> None:
     source = IperSource(iper_tree(tmp_path))
-    pairs = source.groups()[2].pairs["three-frames", "validation"]
+    pairs = source.groups()[2].pairs["three-frames", "test"]
     assert len(pairs) == 3 * 7 + 3 * 8
     assert all((a < 7) == (b < 7) for a, b in pairs)
     assert source.info.options["three_frames"] == "drawn"
     fewer = IperSource(tmp_path, IperOptions(every=2)).groups()[2]
-    pairs = fewer.pairs["three-frames", "validation"]
+    pairs = fewer.pairs["three-frames", "test"]
     assert len(pairs) == 3 * 4 + 3 * 4
     assert all((a < 4) == (b < 4) and max(a, b) < fewer.count == 8 for a, b in pairs)
     assert {b for _, b in pairs} == set(range(8))
@@ -117,7 +128,7 @@ def test_three_frames_of_each_video_meet_all_of_its_frames(tmp_path: Path) -> No
 def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:
     write(iper_tree(tmp_path) / "iPER_protocol.json", iper_protocol())
     source = IperSource(tmp_path)
-    pairs = [pair for pair in source.groups()[2].pairs["three-frames", "validation"] if pair[0] >= 7]
+    pairs = [pair for pair in source.groups()[2].pairs["three-frames", "test"] if pair[0] >= 7]
     assert pairs == [(7 + source_, 7 + target) for source_ in (2, 4, 0) for target in range(1, 6)]
     assert source.info.options["three_frames"] == "official"
 
@@ -134,7 +145,7 @@ def test_two_people_are_paired_where_it_is_asked_for(tmp_path: Path) -> None:
     plain = {group.name: group for group in IperSource(root).groups()}
     assert {group.name for group in source.groups()} - set(plain) == {"cross-imitation/003/1/2"}
     group = source.groups()[-1]
-    assert group.pairs == {("cross-imitation", "validation"): [(a, b) for a in range(3) for b in range(3, 8)]}
+    assert group.pairs == {("cross-imitation", "test"): [(a, b) for a in range(3) for b in range(3, 8)]}
     again = {sample.name: sample for sample in source.read(plain["003/1"])}
     samples = list(source.read(group))
     names = [f"003/1/2/frame{n:08d}" for n in (0, 2, 4)] + [f"003/1/1/frame{n:08d}" for n in range(2, 7)]
@@ -144,7 +155,7 @@ def test_two_people_are_paired_where_it_is_asked_for(tmp_path: Path) -> None:
         np.testing.assert_equal(asdict(sample.people[0]), asdict(again[name].people[0]))
         assert (sample.splits, sample.sequence) == ({}, "")
     fewer = IperSource(root, IperOptions(cross_imitation=True, every=2)).groups()[-1]
-    assert len(fewer.pairs["cross-imitation", "validation"]) == 3 * 3
+    assert len(fewer.pairs["cross-imitation", "test"]) == 3 * 3
     for old, new, expected in (("003/1/1", "001/1/1", "not in val.txt"), ("[2, 6]", "[7, 8]", "shorter than")):
         path.write_text(iper_protocol().replace(old, new))
         with pytest.raises(InputError, match=expected):

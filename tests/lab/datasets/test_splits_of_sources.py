@@ -24,12 +24,16 @@ TINY = WARP3D_PRESETS["tiny"][0]
 
 
 @pytest.mark.slow
-def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
+def test_reposing_learns_from_iper_and_is_evaluated_on_the_owners_val(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 2, "val": 3})
+    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 3})
+    monkeypatch.setattr(iper, "IPER_VALIDATION", frozenset({"004/1"}))
     root = iper_tree(tmp_path / "iper")
-    write(root / "train.txt", "001/1/1\n001/1/2\n")
+    (root / "images/004/1/1").mkdir(parents=True)
+    for frame in (root / "images/001/1/1").iterdir():
+        (root / "images/004/1/1" / frame.name).write_bytes(frame.read_bytes())
+    write(root / "train.txt", "001/1/1\n001/1/2\n004/1/1\n")
     write(root / "val.txt", "002/3/1\n003/1/1\n003/1/2\n")
     write(root / "iPER_protocol.json", iper_protocol().replace('"003/1/1"', '"002/3/1"'))
     source = IperSource(root, IperOptions(every=3, random_pairs=5, cross_imitation=True), SourceTools(Estimator()))
@@ -38,13 +42,16 @@ def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
     recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
     for pairs, split in ((recipe.pairs, "train"), (recipe.held_out, "validation")):
         assert {row for row, _ in pairs.inputs} == set(cache.rows("iper", split).tolist())
-    numbers, facts = evaluated_pairs(PeopleSelection(folder), 32)[1:]
-    assert facts["split"] == "three-frames/validation"
-    assert len(numbers) == len(cache.pairs("three-frames", "val"))
-    random = evaluated_pairs(PeopleSelection(folder, "random-pairs", "val"), 32)[2]
-    assert random["split"] == "random-pairs/validation"
+    assert recipe.validation_data["split"] == "validation"
+    crops, numbers, facts = evaluated_pairs(PeopleSelection(folder), 32)
+    learned = {row for pairs in (recipe.pairs, recipe.held_out) for row in pairs.images(range(len(pairs))).tolist()}
+    assert not learned & set(crops.pairs.images(numbers).tolist())
+    assert facts["split"] == "three-frames/test"
+    assert len(numbers) == len(cache.pairs("three-frames", "test"))
+    random = evaluated_pairs(PeopleSelection(folder, "random-pairs", "test"), 32)[2]
+    assert random["split"] == "random-pairs/test"
     crops, numbers, facts = evaluated_pairs(PeopleSelection(folder, "cross-imitation"), 32)
-    assert (facts["split"], len(numbers)) == ("cross-imitation/validation", 3)
+    assert (facts["split"], len(numbers)) == ("cross-imitation/test", 3)
     evaluated = measure_reposing(crops, numbers, {"copy": copying}, joints=lambda image, box: np.zeros((19, 3)))
     assert np.isnan(evaluated.values["copy"]["ssim"]).all()
     assert (evaluated.values["copy"]["pose_auc"] == 1).all()

@@ -114,7 +114,7 @@ def known_errors(monkeypatch):
                 for number in range(options.rounds)
             ]
             (folder / rounds.ROUNDS).write_text(json.dumps(record))
-            paths.append(folder / "best.safetensors")
+            paths.append(folder / "last.safetensors")
         return paths
 
     def errors(trainings: Trainings, folder: Path, plan: Any, joints: Any) -> np.ndarray:

@@ -23,6 +23,7 @@ from humanpose_cli.lab.evaluate.refine import (
     measure_clip,
 )
 from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, match_people, with_bodies
+from humanpose_cli.networks.weights import find_weights
 
 CPU = "cpu"
 
@@ -182,7 +183,8 @@ def test_surface_points_are_compared_where_they_are_known(
 
     with ExitStack() as stack:
         made, facts = refine.made_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
-        assert (any("densepose" in name for name in made), facts) == (False, {})
+        assert not any("densepose" in name for name in made)
+        assert facts["checkpoint"] == "step 4000; how it was chosen is not recorded"
         with pytest.raises(InputError, match="knows no surface points"):
             refine.made_refiners(people, RefineSelection(correspondence="densepose"), stack, 1, CPU)
         monkeypatch.setattr(refine, "surface_source", surface)
@@ -191,7 +193,8 @@ def test_surface_points_are_compared_where_they_are_known(
             "densepose + keypoints · prior pose",
             "densepose · prior pose",
         ]
-        assert facts == {"densepose": "a test"}
+        assert facts["densepose"] == "a test"
+        monkeypatch.setattr(refine, "find_weights", lambda name: find_weights("refiner" if name == "run" else name))
         made, _ = refine.made_refiners(people, RefineSelection(prior="pose", weights="run"), stack, 1, CPU)
         assert {name: each.made_with["weights"] for name, each in made.items()} == {
             name: "run" if name.startswith("network") else "" for name in made

@@ -5,8 +5,8 @@ import json
 import numpy as np
 
 from humanpose_cli.lab.evaluate.bodies import matched
-from humanpose_cli.lab.evaluate.intervals import summarise
-from humanpose_cli.lab.evaluate.report import Report, Table, quartiles, write_report
+from humanpose_cli.lab.evaluate.intervals import Clusters, summarise
+from humanpose_cli.lab.evaluate.report import Report, Table, figures_table, quartiles, write_report
 
 
 def test_quartiles_are_in_order_and_leave_nobody_out():
@@ -44,3 +44,26 @@ def test_a_report_says_the_same_to_people_and_programs(tmp_path):
     document = json.loads(written[1].read_text())
     assert document["metrics"]["m"]["value"] == 2
     assert document["tables"][0]["rows"] == [["a", 1.25], ["b", None], ["c", None]]
+
+
+def test_small_test_sets_and_weights_that_know_the_data_are_named_first(tmp_path):
+    """Of metrics and of tables, once for each unit: an ablation has tables alone."""
+    few = {("a", "error"): summarise(np.arange(12.0), Clusters("people", np.arange(12) // 2))}
+    many = {("a", "error"): summarise(np.arange(12.0), Clusters.single("clips", 12))}
+    report = Report("R", {"caution": "the weights learned from all"}, tables=[figures_table(few), figures_table(many)])
+    assert report.cautions == ["6 people: these figures mean little", "the weights learned from all"]
+    text = write_report(report, tmp_path)[0].read_text()
+    assert "**6 people: these figures mean little.**\n\n**The weights learned from all.**" in text
+    assert text.index("mean little") < text.index("## Every figure")
+    assert json.loads((tmp_path / "report.json").read_text())["cautions"] == report.cautions
+    assert Report("R", {}, {"m": few["a", "error"]}).cautions == ["6 people: these figures mean little"]
+    assert Report("R", {}, {"m": many["a", "error"], "n": summarise([np.nan])}).cautions == []
+
+
+def test_captions_of_plots_say_what_was_measured_on_which_data(tmp_path):
+    facts = {"data": "up3d, digest 01", "split": "nbf/validation", "people": 40}
+    text = write_report(Report("R", facts, plots={"p.png": "Errors by share."}), tmp_path)[0].read_text()
+    assert (
+        "![Errors by share.](p.png)\n\nErrors by share. Measured on 40 people of up3d, digest 01, nbf/validation.\n"
+        in text
+    )

@@ -24,7 +24,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import DeformAndLearn, De
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes
 from humanpose_cli.lab.train.recipe import TrainOptions
-from humanpose_cli.lab.train.trainer import BEST, LAST
+from humanpose_cli.lab.train.trainer import LAST
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
 from humanpose_cli.models.lifter.depth import DepthLifterOptions
@@ -43,7 +43,9 @@ TINY = DeformTraining(
     registered_together=4,
     visible=0.0,
 )
-LOOP = TrainOptions(epochs=1, batch_size=4, workers=0, log_every=1, decay=0.0, average=0.5, precision="full")
+LOOP = TrainOptions(
+    epochs=1, batch_size=4, workers=0, log_every=1, decay=0.0, average=0.5, precision="full", keep="last"
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,6 +77,17 @@ def whole(cache, tmp_path_factory):
         return folder, run(cache, folder), begun
 
 
+def test_the_last_weights_are_kept_whatever_is_asked(cache, whole, tmp_path):
+    """Nothing is chosen by the people held out."""
+    folder, result, _ = whole
+    assert result.kept == "last.safetensors: the last step of round 2 of 2"
+    assert not list(folder.rglob("best.safetensors"))
+    assert read_header(folder / LAST).training["kept"] == {"rule": "last"}
+    for run in (rounds.plan_rounds, lambda *settings: rounds.train_rounds(*settings, CPU)):
+        with pytest.raises(UsageError, match="keep: is no choice of deform-and-learn, expected last, found best"):
+            run(DeformAndLearn(cache, TINY, seed=1), replace(LOOP, keep="best"), tmp_path)
+
+
 def test_two_rounds(whole):
     folder, result, begun = whole
     assert (result.step, result.steps, result.finished, result.unit) == (2, 2, True, "rounds")
@@ -82,8 +95,8 @@ def test_two_rounds(whole):
     assert [entry["round"] for entry in done] == [1, 2]
     assert all(0 < done[1][curve]["mpjpe_mm"] < 2000 for curve in ("network", "lifter"))
     assert (folder / rounds.PLOT).stat().st_size > 1000
-    assert (folder / BEST).read_bytes() == (folder / "round-2" / "network" / LAST).read_bytes()
-    assert BodyRegressor.load(folder / BEST).options == TINY.network
+    assert (folder / LAST).read_bytes() == (folder / "round-2" / "network" / LAST).read_bytes()
+    assert BodyRegressor.load(folder / LAST).options == TINY.network
     # Eight people in batches of four: two registrations a round, from the T pose first.
     assert [start is None for start, _ in begun] == [True, True, False, False]
     found = read_npz(folder / "round-2" / "registration.npz")
@@ -139,7 +152,7 @@ def test_footage_without_correspondences_goes_on_from_another_run(cache, whole, 
     (_, told, start, _), _ = begun
     assert told.points.shape == (4, 0, 2)
     people = DeformAndLearn(cache, options, seed=1).people
-    expected = recipe.predict_people(BodyRegressor.load(whole[0] / BEST), people, 64).rows(torch.arange(4))
+    expected = recipe.predict_people(BodyRegressor.load(whole[0] / LAST), people, 64).rows(torch.arange(4))
     torch.testing.assert_close(start.vector, expected.vector)
     with pytest.raises(InputError, match=r"no run of deform-and-learn, expected rounds\.json"):
         run(cache, tmp_path / "b", replace(options, start=str(tmp_path / "nowhere")))
@@ -154,7 +167,7 @@ def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(c
         stops, finished = stops + 1, result.finished
         assert stops < 40
     assert stops > 3
-    for name in (rounds.ROUNDS, rounds.PLOT, rounds.SETTINGS, BEST, "evidence.npz", f"round-1/lifter/{LAST}"):
+    for name in (rounds.ROUNDS, rounds.PLOT, rounds.SETTINGS, LAST, "evidence.npz", f"round-1/lifter/{LAST}"):
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes(), name
 
 
@@ -256,7 +269,7 @@ def test_nothing_of_3d_is_looked_at(cache, whole, tmp_path, monkeypatch):
     assert set(result.metrics) == {"keypoint_error"}
     assert not (tmp_path / rounds.PLOT).exists()
     first = whole[0] / "round-1" / "network" / LAST
-    for one, other in zip(*(read_weights(path)[0].values() for path in (tmp_path / BEST, first)), strict=True):
+    for one, other in zip(*(read_weights(path)[0].values() for path in (tmp_path / LAST, first)), strict=True):
         assert torch.equal(one, other)
 
 
@@ -330,7 +343,7 @@ def test_caches_of_other_skeletons_and_labels_are_learned_from_together(cache, c
     assert 0 < entry["registration"]["mpjpe_mm"] < 2000
     assert np.isnan(true_joints(plan.people, SMPL24)[len(dense) :]).all()
     # The run names both caches, and goes on with both alone.
-    training = read_header(tmp_path / BEST).training
+    training = read_header(tmp_path / LAST).training
     assert [each["data"] for each in training["caches"]] == ["painted", "coco people"]
     assert training["people"] == len(plan.people)
     assert rounds.plan_rounds(DeformAndLearn([cache, coco], TINY, seed=1), LOOP, tmp_path).done == 2

@@ -38,7 +38,7 @@ SEGMENTER = SegmenterTraining(SegmenterOptions("tiny", parts=3, crop=32, width=4
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    return painted_cache(tmp_path_factory.mktemp("people") / "cache")
+    return painted_cache(tmp_path_factory.mktemp("people") / "cache", last_test=True)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_parts_from_a_segmenter_and_learning_through_it(cache, segmenter, tmp_pa
 @pytest.mark.slow
 def test_people_whom_the_detector_took_for_others_are_left_out(tmp_path):
     """Landmarks of somebody else teach nothing about a person."""
-    folder = painted_cache(tmp_path / "cache", count=10, mistaken=(0, 5))
+    folder = painted_cache(tmp_path / "cache", count=10, mistaken=(0, 5), last_test=True)
     assert len(NbfRecipe(folder, PARTS).people) == 8
     assert len(NbfRecipe(folder, PROXY).people) == 6
 
@@ -224,7 +224,7 @@ def test_fractions_of_3d_labels(cache):
 @pytest.mark.slow
 def test_people_without_poses_teach_by_their_joints(tmp_path):
     """Poses that are NaN in the cache: left out where 3-D is all that is learned, 2-D labels of use otherwise."""
-    folder = painted_cache(tmp_path / "cache", count=10, unknown=(0, 1, 2))
+    folder = painted_cache(tmp_path / "cache", count=10, unknown=(0, 1, 2), last_test=True)
     assert len(NbfRecipe(folder, PARTS).people) == 5
     recipe = NbfRecipe(folder, replace(PARTS, losses=LossOptions(1.0, points2d=1.0)))
     assert len(recipe.people) == 8

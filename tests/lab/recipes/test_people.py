@@ -14,7 +14,8 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
-from humanpose_cli.lab.recipes.people import People, split_people
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.recipes.people import People, split_people, validation_of_people
 
 IMAGE = encode_png(np.zeros((8, 8, 3), np.uint8))
 
@@ -58,6 +59,32 @@ def test_a_protocol_without_validation_holds_out_a_tenth_of_train_alone(tmp_path
     assert sorted([*train.rows.tolist(), *held.rows.tolist()]) == list(range(11))
 
 
+def test_nothing_is_chosen_on_a_validation_split_that_is_evaluated(tmp_path: Path) -> None:
+    """Without a split for testing, `hpc evaluate` takes the one for validation."""
+    folder = cache_of(tmp_path / "c", *[{"p": "train"}] * 11, *[{"p": "validation"}] * 4)
+    train, held = split_people(folder, ["box"])
+    assert PeopleSelection(folder).protocol_and_split() == ("p", "validation")
+    assert sorted([*train.rows.tolist(), *held.rows.tolist()]) == list(range(11))
+    assert split_people(folder, ["box"], choosing=False)[1].rows.tolist() == [11, 12, 13, 14]
+    facts = validation_of_people(train, held, "", 512)
+    assert facts == {
+        "count": len(held),
+        "unit": "people",
+        "data": "split",
+        "digest": open_cache(folder).header.content_digest,
+        "protocol": "p",
+        "split": "train",
+        "apart": True,
+    }
+
+
+def test_sequences_on_both_sides_are_counted(tmp_path: Path) -> None:
+    train, held = split_footage(tmp_path / "c", ["only"], 6, 2)
+    assert validation_of_people(train, held, "", 1)["shared_sequences"] == 1
+    train, held = split_footage(tmp_path / "d", ["a", "b", "c"], 2, 1)
+    assert "shared_sequences" not in validation_of_people(train, held, "", 1)
+
+
 @pytest.mark.parametrize("splits", [[{}] * 4, [{"nbf": "test", "own": "train"}] * 4, [{"p": "validation"}] * 4])
 def test_nobody_learns_from_a_whole_cache(tmp_path: Path, splits: Sequence[Mapping[str, str]]) -> None:
     with pytest.raises(InputError, match=r"has nothing to learn from in protocol .* expected a split train, found"):
@@ -65,7 +92,8 @@ def test_nobody_learns_from_a_whole_cache(tmp_path: Path, splits: Sequence[Mappi
 
 
 def test_another_protocol_can_be_learned_from(tmp_path: Path) -> None:
-    folder = cache_of(tmp_path / "c", *[{"nbf": "test", "own": name} for name in ("train", "train", "validation")])
+    own = ("train", "train", "validation", "test")
+    folder = cache_of(tmp_path / "c", *[{"nbf": "test", "own": name} for name in own])
     train, held = split_people(folder, ["box"], protocol="own")
     assert (train.rows.tolist(), held.rows.tolist()) == ([0, 1], [2])
 

@@ -71,7 +71,7 @@ class SmplPeople(PaintedPeople):
 def cache(tmp_path_factory):
     """Ten clips of two frames; two of the clips are held out."""
     folder = tmp_path_factory.mktemp("clips") / "cache"
-    build_cache(ColouredPeople(count=20, clip=2), folder)
+    build_cache(ColouredPeople(count=20, clip=2, last_test=True), folder)
     return folder
 
 

@@ -85,11 +85,11 @@ def test_the_person_is_found_by_name_in_a_crowd(folder):
 
 @pytest.mark.slow
 def test_clips_are_drawn_and_pairs_listed(folder):
-    assert all(len(t) == 1 for t in Warp3dRecipe(folder(), ALONE).pairs.targets)
-    assert all(len(t) == 3 for t in Warp3dRecipe(folder(length=4), ALONE).pairs.targets)
-    listed = Warp3dRecipe(folder(length=4), replace(ALONE, pairs="listed"))
+    assert all(len(t) == 1 for t in Warp3dRecipe(folder(test=True), ALONE).pairs.targets)
+    assert all(len(t) == 3 for t in Warp3dRecipe(folder(length=4, test=True), ALONE).pairs.targets)
+    listed = Warp3dRecipe(folder(length=4, test=True), replace(ALONE, pairs="listed"))
     assert len(listed.pairs) == 12
-    assert len(Warp3dRecipe(folder(lists=False), ALONE).pairs) == 12
+    assert len(Warp3dRecipe(folder(lists=False, test=True), ALONE).pairs) == 12
 
 
 # Crops
@@ -347,7 +347,7 @@ def test_held_out_pairs_are_judged_without_drawings(folder):
 
 @pytest.mark.slow
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
-    recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=0.5))
+    recipe = Warp3dRecipe(folder(test=True), replace(ALONE, mask_weight=0.5))
     before = recipe.validate(4)
     options = TrainOptions(epochs=30, batch_size=6, workers=0, decay=0.0, validate_every=1000)
     result = train(recipe, options, tmp_path, torch.device("cpu"))
@@ -364,7 +364,7 @@ def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
 @pytest.mark.slow
 def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path):
     def run(folder_name, stop_at=None):
-        recipe = Warp3dRecipe(folder(), replace(SMALL, augmentation=WARP3D_AUGMENTATION))
+        recipe = Warp3dRecipe(folder(test=True), replace(SMALL, augmentation=WARP3D_AUGMENTATION))
         options = TrainOptions(epochs=2, batch_size=6, workers=0, validate_every=1000)
         seen = []
         stop = (lambda: len(seen) >= stop_at) if stop_at else (lambda: False)

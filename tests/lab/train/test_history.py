@@ -18,35 +18,52 @@ def drawn(tmp_path, monkeypatch, plot_of_losses):
     saved = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), saved(figure, *a, **k)))
 
-    def draw(*lines, criterion="error_mm"):
+    def draw(*lines, criterion="error_mm", kept=2, caption=("What was measured.",)):
         history = TrainingHistory(tmp_path / "metrics.jsonl")
         for step, (kind, numbers) in enumerate(lines, 1):
             history.add(kind, step, 0, numbers)
-        plot_of_losses(history, tmp_path / "losses.png", criterion)
+        plot_of_losses(history, tmp_path / "losses.png", criterion, kept, caption)
         assert (tmp_path / "losses.png").exists() == bool(figures)
         return figures[-1].axes if figures else None
 
     return draw
 
 
-def test_losses_terms_and_the_criterion_have_panels_of_their_own(drawn, tmp_path):
+def curves(panel):
+    """Label → values of a panel's lines."""
+    return {line.get_label(): list(line.get_ydata()) for line in panel.lines}
+
+
+def test_losses_terms_and_metrics_have_panels_of_their_own_and_mark_the_kept_step(drawn, tmp_path):
     train = [{"loss": 9.0, "shape": 5.0, "pose": 4.0, "learning_rate": 1e-4}, {"loss": 8.0, "shape": 4.0, "pose": 4.0}]
     lines = [("memory", {"fit_mib": 2.0}), *(("train", numbers) for numbers in train)]
-    panels = drawn(*lines, ("validation", {"error_mm": 70.0, "other": 1.0, "seconds": 3.0}))
-    assert [panel.get_title() for panel in panels if panel.axison] == ["loss", "shape", "pose", "error (mm)"]
-    curves = [list(line.get_ydata()) for panel in panels for line in panel.lines]
-    assert curves == [[9.0, 8.0], [5.0, 4.0], [4.0, 4.0], [70.0]]
+    panels = drawn(*lines, ("validation", {"other": 1.0, "error_mm": 70.0, "seconds": 3.0}), kept=3)
+    shown = [panel for panel in panels if panel.axison]
+    assert [panel.get_title() for panel in shown] == ["loss", "shape", "pose", "error (the criterion)", "other"]
+    assert [panel.get_ylabel() for panel in shown] == ["no unit"] * 3 + ["mm", "no unit"]
+    values = [[9.0, 8.0], [5.0, 4.0], [4.0, 4.0], [70.0], [1.0]]
+    kinds = [*["training data"] * 3, *["held-out data"] * 2]
+    for panel, kind, expected in zip(shown, kinds, values, strict=True):
+        assert curves(panel) == {kind: expected, "kept weights": [0, 1]}
+        assert list(panel.lines[-1].get_xdata()) == [3, 3]
     assert list(panels[0].lines[0].get_xdata()) == [2, 3]
-    kinds = [panel.get_legend().get_texts()[0].get_text() for panel in panels if panel.axison]
-    assert kinds == [*["training data"] * 3, "held-out data"]
-    assert [panel.get_xlabel() for panel in panels] == ["", "", "training steps", "training steps"]
+    assert [panel.get_xlabel() for panel in shown] == ["", "", "training steps", "training steps", "training steps"]
+    (legend,) = panels[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["training data", "kept weights", "held-out data"]
+    assert panels[0].figure.get_supxlabel() == "What was measured."
     assert (read_image(tmp_path / "losses.png").pixels < 128).any()
+
+
+def test_a_baseline_stands_beside_its_metric(drawn):
+    (panel, alone, *_) = drawn(("validation", {"ssim": 0.8, "copy_ssim": 0.5, "copy_other": 0.1}), criterion="ssim")
+    assert curves(panel) == {"held-out data": [0.8], "input copied": [0.5], "kept weights": [0, 1]}
+    assert alone.get_title() == "copy_other"
 
 
 def test_sums_stand_before_their_terms(drawn):
     panels = drawn(("train", {"draw_loss": 2.0, "draw_pixels": 1.0, "check_loss": 0.5}))
     assert [panel.get_title() for panel in panels if panel.axison] == ["draw_loss", "check_loss", "draw_pixels"]
-    assert [panel.get_xlabel() for panel in panels if panel.axison] == ["", "training steps", "training steps"]
+    assert [panel.get_xlabel() for panel in panels if panel.axison] == ["training steps"] * 3
 
 
 @pytest.mark.parametrize(
@@ -60,4 +77,4 @@ def test_losses_that_fall_far_have_a_logarithmic_axis(drawn, values, scale):
 def test_what_has_no_line_has_no_panel(drawn):
     assert drawn(("memory", {"fit_mib": 2.0})) is None
     (panel,) = drawn(("validation", {"error_mm": 1.0}))
-    assert panel.get_title() == "error (mm)"
+    assert panel.get_title() == "error (the criterion)"

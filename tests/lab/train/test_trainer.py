@@ -17,6 +17,7 @@ from helpers.linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
+from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes, only_training
 from humanpose_cli.lab.train.recipe import TrainOptions
@@ -31,10 +32,11 @@ from humanpose_cli.lab.train.trainer import (
     read_checkpoint,
     train,
 )
-from humanpose_cli.networks.weights import read_weights
+from humanpose_cli.networks.weights import find_weights, read_weights
 
 CPU = torch.device("cpu")
 OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
+OPTIONS_LAST = replace(OPTIONS, keep="last")
 
 
 def lines(folder, *kinds):
@@ -310,6 +312,60 @@ def test_a_recipes_own_state_is_kept(tmp_path):
     again = GameRecipe()
     run(tmp_path, again, until=1)
     assert again.played[:6] == ["before"] * 6
+
+
+def worsening():
+    """A recipe whose validations prefer the first one's weights."""
+    recipe = LineRecipe(dropout=0.0)
+    recipe.worse_after = 1
+    recipe.validation_data = {"count": 9, "unit": "points"}
+    return recipe
+
+
+def test_the_last_weights_are_kept_although_a_validation_prefers_earlier_ones(tmp_path):
+    result = run(tmp_path, worsening(), OPTIONS_LAST)
+    assert (result.best_step, result.step) == (8, 24)
+    assert not (tmp_path / BEST).exists()
+    assert find_weights(tmp_path) == tmp_path / LAST
+    training = read_weights(tmp_path / LAST)[1].training
+    assert (training["steps"], training["of"], training["kept"]) == (24, 24, {"rule": "last"})
+    assert training["validation"] == {"count": 9, "unit": "points"}
+    assert result.kept == "last.safetensors: step 24 of 24, the last"
+    assert result.cautions == ("validations are on 9 points: these figures mean little",)
+    assert BEST not in {
+        path.name for path in (*result.outputs, *plan_training(worsening(), OPTIONS_LAST, tmp_path).outputs)
+    }
+
+
+def test_the_best_weights_say_by_what_they_were_chosen(tmp_path):
+    result = run(tmp_path, worsening())
+    assert find_weights(tmp_path) == tmp_path / BEST
+    best, last = (read_weights(tmp_path / name)[1] for name in (BEST, LAST))
+    assert (best.training["steps"], last.training["steps"]) == (8, 24)
+    kept = {"rule": "best", "criterion": "error", "value": pytest.approx(best.metrics["error"])}
+    assert best.training["kept"] == kept
+    assert last.training["kept"] == {"rule": "last"}
+    assert result.kept.startswith("best.safetensors: step 8 of 24, chosen by error of ")
+    run(tmp_path, worsening(), OPTIONS_LAST, resume=False)
+    assert find_weights(tmp_path) == tmp_path / LAST  # the best ones were of another training
+
+
+def test_a_run_of_a_version_that_kept_the_best_goes_on_as_such(tmp_path):
+    path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
+    torch.save({"schema": SCHEMA, "progress": progress, "state": {}, "settings": {"seed": 1}}, path)
+    assert read_checkpoint(path, {"seed": 1, "keep": "best"})[0].step == 3
+    with pytest.raises(InputError, match="was made with another keep, expected last, found best"):
+        read_checkpoint(path, {"seed": 1, "keep": "last"})
+
+
+def test_the_steps_since_the_last_line_are_logged_at_the_end(tmp_path):
+    run(tmp_path, options=replace(OPTIONS, log_every=50))
+    assert [line["step"] for line in lines(tmp_path, "train")] == [24]
+
+
+@pytest.mark.parametrize("name", ["segmenter", "nbf", "warp3d", "deform-and-learn"])
+def test_preset_paper_keeps_the_last_step(name):
+    assert MODELS[name].preset("paper")[1].keep == "last"
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
             lifter_average=0.0,
             registered_together=10,
         ),
-        TrainOptions(epochs=30, batch_size=30, decay=0.0),
+        TrainOptions(epochs=30, batch_size=30, decay=0.0, keep="last"),
     ),
     "small": (
         DeformTraining(
@@ -171,7 +171,7 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
             learning_rate=7e-4,
             lifter_steps=1500,
         ),
-        TrainOptions(epochs=12, batch_size=16, decay=0.0, clip=5.0, average=0.995, precision="full"),
+        TrainOptions(epochs=12, batch_size=16, decay=0.0, clip=5.0, average=0.995, precision="full", keep="last"),
     ),
     "landmarks": (
         DeformTraining(
@@ -182,7 +182,7 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
             learning_rate=1e-3,
             lifter_steps=1500,
         ),
-        TrainOptions(epochs=10, batch_size=32, clip=5.0, average=0.98, precision="full"),
+        TrainOptions(epochs=10, batch_size=32, clip=5.0, average=0.98, precision="full", keep="last"),
     ),
 }
 """`small` and `landmarks`: for a CPU and a few thousand people, `landmarks` with detections."""
@@ -230,7 +230,7 @@ class DeformAndLearn:
             needs.append(self._dense_label)
         if protocol not in cache.splits and any(protocol in other.splits for other in caches):
             protocol = ""
-        people, held_out = split_people(cache.path, needs, protocol=protocol)
+        people, held_out = split_people(cache.path, needs, protocol=protocol, choosing=False)
         protocol = training_protocol(cache, protocol)
         if "test" in cache.splits.get(protocol, ()):
             others = [split for split in cache.splits[protocol] if split != "train"]
@@ -401,6 +401,7 @@ class RegressorRecipe(Recipe[Any]):
     def __init__(self, data: RoundData, body: Body, options: DeformTraining, *, seed: int = 0, number: int = 1) -> None:
         self.data, self.options, self.number, self._body = data, options, number, body
         self.skeleton: Skeleton = SKELETONS[options.skeleton]
+        self.validation_data = {"count": len(data.held_out), "unit": "people held out"}
         torch.manual_seed(seed + number)
         self.model = BodyRegressor(options.network)
         if options.backbone:

@@ -2,7 +2,7 @@
 
 A run's folder holds evidence.npz and held-out.npz (what is known about people, once for all rounds), a folder for each
 round with lifter/, registration.npz and network/, and over all of them rounds.json, rounds.png (the paper's Figure 2)
-and best.safetensors, the last round's network. Every step is kept when it is done, and an interrupted training or
+and last.safetensors, the last round's network. Every step is kept when it is done, and an interrupted training or
 registration keeps what it has done: the same call goes on.
 """
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
@@ -38,6 +38,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
 )
 from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, LifterData
 from humanpose_cli.lab.recipes.people import JoinedPeople
+from humanpose_cli.lab.train.kept import validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, TrainPlan, TrainResult, train
@@ -60,8 +61,8 @@ _FORMER: Mapping[str, Any] = {
     "lifter": {"mirror": 0.5, "rescaled": False},
 }  # what runs of versions were trained with that did not have these options
 _CURVES = {
-    "network": "network, test people",
-    "lifter": "lifter, test people",
+    "network": "network, people held out",
+    "lifter": "lifter, people held out",
     "registration": "registration, all training people",
     "accepted_registration": "registration, accepted training people",
 }
@@ -79,8 +80,9 @@ def train_rounds(
 ) -> TrainResult:
     """All rounds of a run, as `lab.train.trainer.train` runs a recipe.
 
-    options  of the network's training in each round
-    The result counts rounds. InputError where the folder holds a run with other settings.
+    options  of the network's training in each round, whose last step is kept
+    The result counts rounds. InputError where the folder holds a run with other settings; UsageError where the best
+    weights are to be kept, for nothing is chosen by the people held out.
     """
     started = time.monotonic()
     finished = True
@@ -97,17 +99,19 @@ def train_rounds(
 
 def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
     """What `train_rounds` would do, as `lab.train.trainer.plan_training` says it of a recipe."""
-    done = 0
+    done, settings = 0, _settings(plan, options)
     if resume and (folder / SETTINGS).exists():
-        _refuse_other_settings(folder / SETTINGS, _settings(plan, options))
+        _refuse_other_settings(folder / SETTINGS, settings)
         done = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
-    outputs = tuple(folder / name for name in (ROUNDS, PLOT, BEST, SETTINGS))
+    outputs = tuple(folder / name for name in (ROUNDS, PLOT, LAST, SETTINGS))
     counts = {"examples": len(plan.people), "held_out": len(plan.held_out)}
     return TrainPlan(plan.options.rounds, done, outputs, **counts, unit="rounds")
 
 
 def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
     """What a run's folder keeps of its settings."""
+    if options.keep != "last":
+        raise UsageError("keep", f"is no choice of {MODEL}", expected="last", got=options.keep)
     settings: dict[str, Any] = {"model": MODEL, "loop": options.result_settings, **plan.describe()}
     return dict(json.loads(json.dumps(settings)))
 
@@ -116,6 +120,7 @@ def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """InputError where a run was begun with others."""
     saved = json.loads(path.read_text("utf-8"))
     saved["recipe"] = _completed(saved["recipe"], _FORMER)
+    saved["loop"] = {"keep": "last", **saved["loop"]}  # as earlier versions did without saying so
     for name in sorted(set(saved) | set(settings)):
         if saved.get(name) != settings.get(name):
             remedy = "give the old values, another `out`, or `resume=False`"
@@ -255,9 +260,10 @@ class _Run:
         network = self._network(depths, parameters, accepted)
         errors = {**registrations, "network": network, "lifter": lifter}
         self.done.append({"round": number, "accepted": float(accepted.mean()), **errors})
-        write_bytes(self.folder / BEST, (self._at("network") / LAST).read_bytes())
+        write_bytes(self.folder / LAST, (self._at("network") / LAST).read_bytes())
+        (self.folder / BEST).unlink(missing_ok=True)  # what earlier versions called the last round's
         write_json(self.folder / ROUNDS, self.done)
-        plot_rounds(self.done, self.folder / PLOT)
+        plot_rounds(self.done, self.folder / PLOT, len(self.plan.people), len(self.plan.held_out))
 
     def _at(self, what: str, earlier: int = 0) -> Path:
         return self.folder / f"round-{self.number - earlier}" / what
@@ -298,6 +304,7 @@ class _Run:
             seed=self.number,
             decay=0.0,
             average=options.lifter_average,
+            keep="last",
             validate_every=steps,
             precision="full",
         )
@@ -390,12 +397,18 @@ class _Run:
     def result(self, finished: bool, seconds: float) -> TrainResult:
         """Of this start, in rounds; the best is the last."""
         metrics = self.done[-1]["network"] if self.done else {}
-        names = (ROUNDS, PLOT, BEST, SETTINGS)
+        names = (ROUNDS, PLOT, LAST, SETTINGS)
         outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
         best = metrics.get(self.plan.criterion)
         done = len(self.done)
         rounds = self.plan.options.rounds
-        return TrainResult(done, rounds, finished, seconds, best, done, metrics, outputs, unit="rounds")
+        cautions = validation_cautions({"count": len(self.plan.held_out), "unit": "people held out"})
+        return TrainResult(
+            *(done, rounds, finished, seconds, best, done, metrics, outputs),
+            unit="rounds",
+            kept=f"{LAST}: the last step of round {done:,} of {rounds:,}",
+            cautions=tuple(cautions),
+        )
 
 
 def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -446,8 +459,10 @@ def with_probable(keypoints: NDArray[np.float32], complete: NDArray[np.float32])
     return points.reshape(*keypoints.shape[:2], 2).astype(np.float32)
 
 
-def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
+def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path, learned: int, held_out: int) -> None:
     """Figure 2: mean errors by round, and the share of accepted registrations; nothing where no true joints are known.
+
+    learned, held_out  numbers of people, for the caption
 
     Registrations have a curve of all people and one of those accepted: without those that failed, the error can fall
     while more fail.
@@ -463,11 +478,17 @@ def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
     for name, values in curves.items():
         if not np.isnan(values).all():
             axes.plot(numbers, values, marker="o", label=_CURVES[name])
-    axes.set(ylabel="MPJPE in mm", ylim=(0, None))
+    axes.set(ylabel="MPJPE [mm]", ylim=(0, None))
     axes.legend()
     shares.plot(numbers, [100 * entry["accepted"] for entry in rounds], marker="o", color="grey")
-    shares.set(xlabel="round", ylabel="accepted in %", ylim=(0, 105), xticks=numbers)
+    shares.set(xlabel="round", ylabel="accepted [%]", ylim=(0, 105), xticks=numbers)
     for panel in (axes, shares):
         panel.grid(alpha=0.3)
+    caption = (
+        f"Joints before Procrustes, bones scaled to the resting body's; means over the {learned:,} people\n"
+        f"learned from (registrations) and the {held_out:,} held out (lifter, network).\n"
+        "The last round's network is kept."
+    )
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)

@@ -82,6 +82,10 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
             fill(self.model, read_weights(data.start, MODEL)[0], data.start)
         frames = [hip_frame(torch.from_numpy(p), data.skeleton).points for p in (data.points, data.held_out)]
         self.points, self.held_out = frames[0].numpy(), frames[1]
+        self.validation_data = {
+            "count": len(self.held_out),
+            "unit": "people held out with all keypoints",
+        }
 
     def phases(self) -> Sequence[Phase]:
         o = self.options

@@ -112,6 +112,8 @@ class LifterRecipe(Recipe[LifterBatch]):
         if data is not None:
             raise UsageError("data", "is of no use: the lifter makes its own examples", got=str(data))
         self.options, self.seed = options or LifterTraining(), seed
+        poses = {"count": self.options.held_out // 2, "unit": "poses"}
+        self.validation_data = {**poses, "data": "held-out activities of the pose library"}
         torch.manual_seed(seed)
         self.model = LifterNetwork(self.options.network)
         if self.options.start:

@@ -30,7 +30,14 @@ from humanpose_cli.lab.recipes.nbf.examples import (
     needed_labels,
 )
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions, Targets, keeps_3d, nbf_losses
-from humanpose_cli.lab.recipes.people import People, require_model, split_people, spread_out, visible_people
+from humanpose_cli.lab.recipes.people import (
+    People,
+    require_model,
+    split_people,
+    spread_out,
+    validation_of_people,
+    visible_people,
+)
 from humanpose_cli.lab.train.recipe import (
     Phase,
     Recipe,
@@ -131,7 +138,7 @@ class NbfTraining(Options):
 # authors' public code. All three losses: the last row of Table 3, whose 82.0 mm are those of Table 2.
 _PAPER = (
     NbfTraining(losses=LossOptions(latent=1.0, points3d=1.0, points2d=1.0), backbone=IMAGENET),
-    TrainOptions(epochs=75, batch_size=5),
+    TrainOptions(epochs=75, batch_size=5, keep="last"),
 )
 
 _SMALL_PARTS = NbfTraining(
@@ -242,6 +249,7 @@ class NbfRecipe(Recipe[Batch]):
         rig = load_body(options.body)
         self.layer, self._body = BodyLayer(rig), rig.name.partition("-")[0]
         self.people, self.held_out = self._split(data)
+        self.validation_data = validation_of_people(self.people, self.held_out, options.protocol, options.validation)
         regressor = Regressor(options.inputs, options.regressor)
         if options.backbone and regressor.backbone is not None:
             kind = f"resnet{options.regressor.layers}"

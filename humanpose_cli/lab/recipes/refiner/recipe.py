@@ -15,7 +15,14 @@ from torch import Tensor
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
-from humanpose_cli.lab.recipes.people import People, require_model, split_people, spread_out, visible_people
+from humanpose_cli.lab.recipes.people import (
+    People,
+    require_model,
+    split_people,
+    spread_out,
+    validation_of_people,
+    visible_people,
+)
 from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples
 from humanpose_cli.lab.recipes.refiner.losses import (
     displacement_loss,
@@ -107,6 +114,8 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         torch.manual_seed(seed)
         train, held = split_people(data, _NEEDS, protocol=self.options.protocol)
         self.people, self.held_out = (_large(visible_people(people, self.options.visible)) for people in (train, held))
+        o = self.options
+        self.validation_data = validation_of_people(self.people, self.held_out, o.protocol, o.validation)
         self.bodies = tuple(load_body(body) for body in self.options.body)
         for people in (self.people, self.held_out):
             require_model(people, *self.bodies, remedy="`body=smpl:FILE`, a file for each gender with commas between")

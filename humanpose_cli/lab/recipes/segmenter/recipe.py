@@ -18,7 +18,7 @@ from humanpose_cli.lab.cache.augmentation import NO_AUGMENTATION, SEGMENTER_AUGM
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
 from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate_errors
-from humanpose_cli.lab.recipes.people import People, split_people, spread_out, visible_people
+from humanpose_cli.lab.recipes.people import People, split_people, spread_out, validation_of_people, visible_people
 from humanpose_cli.lab.train.recipe import (
     Phase,
     Recipe,
@@ -77,7 +77,7 @@ class SegmenterTraining(Options):
 _FROM_SCRATCH = Augmentation(math.radians(30), 0.3, 0.06, 0.5, 0.08, 0.3, 0.3, 12.0)
 
 SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
-    "paper": (SegmenterTraining(backbone=IMAGENET), TrainOptions(epochs=20, batch_size=5)),
+    "paper": (SegmenterTraining(backbone=IMAGENET), TrainOptions(epochs=20, batch_size=5, keep="last")),
     "small": (
         SegmenterTraining(
             SegmenterOptions("small", crop=192, fill=0.72, guided=True),
@@ -157,6 +157,8 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         train, held = split_people(data, needs, protocol=self.options.protocol)
         self.people = spread_out(visible_people(train, self.options.visible), self.options.people)
         self.held_out = visible_people(held, self.options.visible)
+        o = self.options
+        self.validation_data = validation_of_people(self.people, self.held_out, o.protocol, o.validation)
         self.model = build_segmenter(self.options.segmenter)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.backbone:

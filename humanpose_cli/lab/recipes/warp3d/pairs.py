@@ -66,6 +66,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def images(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+        """Rows of the images of these pairs, each once, ascending."""
+        rows = {row for number in numbers for row, _ in (self.inputs[number], *self.targets[number])}
+        return np.array(sorted(rows), np.int64)
+
     def examples(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
         """Input and a target of it, decoded with the masks of the person."""
         chosen = self.targets[number][int(random.integers(len(self.targets[number])))]

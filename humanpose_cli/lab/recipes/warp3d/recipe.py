@@ -31,7 +31,13 @@ from humanpose_cli.lab.cache.augmentation import NO_AUGMENTATION, WARP3D_AUGMENT
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.images import mask_iou, ssim, ssim_foreground
-from humanpose_cli.lab.recipes.people import people_of_images, require_model, training_protocol
+from humanpose_cli.lab.recipes.people import (
+    people_of_images,
+    require_model,
+    training_protocol,
+    validation_facts,
+    validation_split,
+)
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
 from humanpose_cli.lab.recipes.warp3d.perceptual import distance_of, distance_within, perceptual_loss
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
@@ -94,8 +100,8 @@ class Warp3dTraining(Options):
     )
     protocol: str = option(
         "",
-        "Protocol of the cache. In one without a split for validation (DeepFashion's), every tenth group of the split "
-        "train is held out.",
+        "Protocol of the cache. In one without splits for validation and test, every tenth group of the split train is "
+        "held out.",
         unset="the first that lists pairs to learn from, else its usual one",
     )
     validation: int = option(128, "Pairs of a validation at most.", minimum=1)
@@ -109,7 +115,7 @@ def _training(name: str, **settings: Any) -> Warp3dTraining:
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
     "paper": (
         _training("paper", perceptual="imagenet-vgg19", depth_jitter=0.5),
-        TrainOptions(steps=150_000, batch_size=2, decay=0.0),
+        TrainOptions(steps=150_000, batch_size=2, decay=0.0, keep="last"),
     ),
     "medium": (_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
@@ -152,6 +158,9 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         torch.manual_seed(seed)
         self.cache = open_cache(data)
         self.pairs, self.held_out = _split_pairs(self.cache, self.options)
+        train, held = (pairs.images(range(len(pairs))) for pairs in (self.pairs, self.held_out))
+        protocol, count = _protocol(self.cache, self.options), min(len(self.held_out), self.options.validation)
+        self.validation_data = validation_facts(self.cache, protocol, train, held, count, "pairs")
         if self.options.mesh_share:
             rows = np.unique([image for pairs in (self.pairs, self.held_out) for image, _ in pairs.inputs])
             require_model(people_of_images(self.cache, rows), default_body(), remedy="`mesh_share=0`")
@@ -326,15 +335,24 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
 def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs]:
     """The pairs to learn from, and those held out."""
-    listed = (name for name, splits in cache.pair_splits.items() if "train" in splits)
-    protocol = training_protocol(cache, options.protocol or next(listed, ""))
+    protocol = _protocol(cache, options)
     train = pairs_of(cache, protocol, "train", options.pairs)
-    if "validation" in cache.splits[protocol]:
+    if validation_split(cache, protocol) == "validation":
         return train, pairs_of(cache, protocol, "validation", options.pairs)
     train, held = train.groups_held_out(_HELD_OUT)
     if not len(train):
         raise InputError(cache.path, "has too few pairs to hold some out", expected="two groups of images or more")
     return train, held
+
+
+def _protocol(cache: Cache, options: Warp3dTraining) -> str:
+    """The protocol that is meant: as chosen, else the first that lists pairs to learn from, else the first that lists
+    pairs to evaluate on and has images to learn from, else the usual one.
+    """
+    pairs = cache.pair_splits
+    listed = [name for name in pairs if "train" in pairs[name]]
+    listed += [name for name in pairs if "train" in cache.splits.get(name, ())]
+    return training_protocol(cache, options.protocol or next(iter(listed), ""))
 
 
 def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -> Pairs:

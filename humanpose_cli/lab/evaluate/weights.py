@@ -1,0 +1,111 @@
+"""What a report says about the weights it evaluates: their step, how it was chosen, and whether they know the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.io.digests import digest_of
+from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.recipes.people import usual_protocol
+from humanpose_cli.lab.train.kept import kept_text
+from humanpose_cli.networks.weights import WeightsHeader, read_header, trainings_of
+
+CAUTION, CHECKPOINT, CHECKPOINTS = "caution", "checkpoint", "checkpoints"
+"""Facts of a report: why its figures are too good, and the step of the weights, or of an ablation's."""
+
+
+def weights_facts(
+    path: Path, cache: Cache, images: NDArray[np.integer], segmenter: Path | None = None
+) -> dict[str, Any]:
+    """The lines of a report about weights that are evaluated on images (rows) of a cache: model, steps of all
+    trainings, digest; `CHECKPOINT`; and `CAUTION` where they were learned or chosen on some of these images.
+
+    segmenter  weights through which these look, which get the same lines
+    """
+    files = {"weights": path} if segmenter is None else {"weights": path, "segmenter": segmenter}
+    headers = {name: read_header(file) for name, file in files.items()}
+    facts = {name: _identity(header, files[name]) for name, header in headers.items()}
+    kept = [kept_text(header.training) for header in headers.values()]
+    facts[CHECKPOINT] = "; segmenter: ".join(kept)
+    cautions = dict.fromkeys(text for header in headers.values() for text in overlaps(header, cache, images))
+    return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts
+
+
+def _identity(header: WeightsHeader, path: Path) -> str:
+    """Model, steps of all trainings, and digest of a file of weights."""
+    trainings = trainings_of(header)
+    counted = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
+    steps = sum(counted) if len(counted) == len(trainings) else "?"
+    within = f" in {len(trainings)} trainings" if len(trainings) > 1 else ""
+    return f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}"
+
+
+def overlaps(header: WeightsHeader, cache: Cache, images: NDArray[np.integer]) -> list[str]:
+    """Sentences on images (rows) of a cache that weights learned from or were chosen on; none where they know none.
+
+    The header names split and cache. Another cache of the same data set counts as well: splits are by image.
+    """
+    training = header.training
+    kept, validation, recipe = (_mapping(training.get(name)) for name in ("kept", "validation", "recipe"))
+    sources = training.get("caches") or [training]
+    if not any(_same_data(_mapping(source), cache) for source in sources):
+        return []
+    protocol = str(validation.get("protocol") or recipe.get("protocol") or usual_protocol(cache))
+    evaluated = np.unique(images)
+    found = []
+    splits = {"train": "the weights learned from"}
+    if kept.get("rule") == "best" and validation.get("split", "train") != "train":
+        splits[validation["split"]] = "the weights were chosen on"
+    for split, what in splits.items():
+        if split not in cache.splits.get(protocol, ()):
+            continue
+        count = len(np.intersect1d(evaluated, cache.rows(protocol, split)))
+        if count:
+            of = f"{count:,} of the {len(evaluated):,} images evaluated"
+            found.append(f"{what} {of} ({protocol}/{split}): the figures are too good")
+    return found
+
+
+def _same_data(training: Mapping[str, Any], cache: Cache) -> bool:
+    """Whether a training's data have the images of a cache: the same cache, or one of the same data set."""
+    header = cache.header
+    if training.get("digest") == header.content_digest:
+        return True
+    if training.get("data") != header.source or header.source == "images":
+        return False
+    return header.source != "synthetic" or _seed(training.get("options")) == header.options_values.get("seed")
+
+
+def _seed(options: Any) -> Any:
+    """The seed of a cache's options, which are JSON text in the header of weights."""
+    try:
+        return json.loads(options)["seed"]
+    except (TypeError, ValueError, KeyError):
+        return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def checkpoints_facts(
+    headers: Sequence[WeightsHeader], cache: Cache | None = None, images: NDArray[np.integer] | None = None
+) -> dict[str, str]:
+    """The lines of an ablation's report about the weights of its trainings, none of which held-out data chose.
+
+    cache, images  on which (rows) they are evaluated; None: on people that every training holds out
+    """
+    kept = [kept_text(header.training) for header in headers]
+    counts = {text: kept.count(text) for text in dict.fromkeys(kept)}
+    each = [f"{text} ({count} trainings)" if count > 1 else text for text, count in counts.items()]
+    facts = {CHECKPOINTS: f"{'; '.join(each)}; no held-out data chose them"} if each else {}
+    if cache is None or images is None:
+        return facts
+    cautions = dict.fromkeys(text for header in headers for text in overlaps(header, cache, images))
+    return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts

@@ -1,0 +1,17 @@
+"""How many independent things a figure is of, and whether these are too few."""
+
+from __future__ import annotations
+
+FEW = 10
+"""Independent people, sequences or images below which a figure, and its interval, say little."""
+_ONE = {"people": "person", "rendered people": "rendered person", "clothes": "set of clothes"}
+
+
+def small_sample(count: int, unit: str) -> str:
+    """A sentence where `count` things (`unit`, in the plural) are too few to conclude anything; else ""."""
+    return f"{counted(count, unit)}: these figures mean little" if count < FEW else ""
+
+
+def counted(count: int, unit: str) -> str:
+    """A number of things; `unit` names them in the plural."""
+    return f"{count:,} {_ONE.get(unit, unit.removesuffix('s')) if count == 1 else unit}"

@@ -1,0 +1,61 @@
+"""Which weights of a training are kept, how they were chosen, and on which data: as values of headers, and as text.
+
+The header of a weights file has, in `training`, the `steps` that its weights were trained for, the number of all steps
+(`of`), and
+
+    kept        {"rule": "last"} or {"rule": "best", "criterion": a metric, "value": of these weights}
+    validation  what the metrics are of; see `Recipe.validation_data`
+
+Files of earlier versions have none of these three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from humanpose_cli.lab.metrics.counts import counted, small_sample
+from humanpose_cli.networks.weights import BEST, LAST
+
+Keep = Literal["best", "last"]
+KEPT_FILE: Mapping[Keep, str] = {"best": BEST, "last": LAST}
+"""Rule → the file of a run's folder that holds the weights to use."""
+
+
+def kept_text(training: Mapping[str, Any]) -> str:
+    """The step of some weights and how they were chosen, from the `training` of their header."""
+    step, of, kept = training.get("steps"), training.get("of"), training.get("kept")
+    if not isinstance(step, int) or not isinstance(of, int) or not isinstance(kept, Mapping):
+        return f"step {step if step is not None else '?'}; how it was chosen is not recorded"
+    unit = training.get("unit", "step")
+    if kept.get("rule") == "best":
+        metric, value = kept.get("criterion"), kept.get("value")
+        shown = f" of {value:.4g}" if isinstance(value, int | float) else ""
+        where = validation_text(training.get("validation", {}))
+        return f"{unit} {step:,} of {of:,}, chosen by {metric}{shown} on {where}"
+    return f"{unit} {step:,} of {of:,}, " + ("the last" if step == of else "the last that was done")
+
+
+def validation_text(validation: Mapping[str, Any]) -> str:
+    """What validations measure on: how many of what, of which split of which cache."""
+    if not validation:
+        return "data that the recipe makes"
+    count = validation.get("count", "?")
+    text = counted(count, validation.get("unit", "examples")) if isinstance(count, int) else f"{count} examples"
+    if split := validation.get("split"):
+        split = "/".join(filter(None, (validation.get("protocol", ""), split)))
+        text += f" held out of {split}" if validation.get("apart") else f" of {split}"
+    source = [str(validation["data"])] if validation.get("data") else []
+    source += [f"digest {validation['digest'][:16]}"] if validation.get("digest") else []
+    return f"{text} ({', '.join(source)})" if source else text
+
+
+def validation_cautions(validation: Mapping[str, Any]) -> list[str]:
+    """Why the metrics of validations may mean little: sentences, none where nothing speaks against them."""
+    cautions = []
+    count, unit = validation.get("count"), str(validation.get("unit", "examples"))
+    if isinstance(count, int) and (few := small_sample(count, unit)):
+        cautions.append(f"validations are on {few}")
+    if shared := validation.get("shared_sequences"):
+        cautions.append(f"{shared:,} sequences are both learned from and validated on: the metrics are too good")
+    return cautions

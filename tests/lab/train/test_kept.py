@@ -1,0 +1,59 @@
+"""What headers and reports say of the weights that a training keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from humanpose_cli.lab.train.kept import kept_text, validation_cautions, validation_text
+
+VALIDATION = {
+    "count": 1280,
+    "unit": "people",
+    "data": "up3d",
+    "digest": "0123456789abcdef0123",
+    "protocol": "nbf",
+    "split": "validation",
+    "apart": False,
+}
+BEST = {"rule": "best", "criterion": "pa_mpjpe_mm", "value": 81.23456}
+
+
+@pytest.mark.parametrize(
+    ("training", "text"),
+    [
+        ({"steps": 4000}, "step 4000; how it was chosen is not recorded"),
+        ({}, "step ?; how it was chosen is not recorded"),
+        ({"steps": 4000, "of": 4000, "kept": {"rule": "last"}}, "step 4,000 of 4,000, the last"),
+        ({"steps": 12, "of": 4000, "kept": {"rule": "last"}}, "step 12 of 4,000, the last that was done"),
+        (
+            {"steps": 30, "of": 40, "kept": BEST, "validation": VALIDATION},
+            "step 30 of 40, chosen by pa_mpjpe_mm of 81.23 on 1,280 people of nbf/validation (up3d, digest "
+            "0123456789abcdef)",
+        ),
+        (
+            {"steps": 30, "of": 40, "kept": BEST},
+            "step 30 of 40, chosen by pa_mpjpe_mm of 81.23 on data that the recipe makes",
+        ),
+    ],
+)
+def test_the_step_and_how_it_was_chosen(training: dict[str, Any], text: str) -> None:
+    assert kept_text(training) == text
+
+
+def test_what_validations_measure_on() -> None:
+    held_out = {**VALIDATION, "split": "train", "apart": True}
+    assert validation_text(held_out) == "1,280 people held out of nbf/train (up3d, digest 0123456789abcdef)"
+    assert validation_text({"count": 3, "unit": "poses", "data": "motions"}) == "3 poses (motions)"
+    assert validation_text({"count": 1, "unit": "people", "split": "test"}) == "1 person of test"
+
+
+def test_few_people_and_shared_sequences_are_reported() -> None:
+    assert validation_cautions(VALIDATION) == []
+    assert validation_cautions({}) == []
+    assert validation_cautions({**VALIDATION, "count": 10}) == []
+    assert validation_cautions({**VALIDATION, "count": 9, "shared_sequences": 2}) == [
+        "validations are on 9 people: these figures mean little",
+        "2 sequences are both learned from and validated on: the metrics are too good",
+    ]
