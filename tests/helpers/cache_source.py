@@ -48,6 +48,7 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
         area=np.float32(812.5),
         poses=numbers(72),
         betas=numbers(10),
+        more_betas=numbers(6),
         trans=numbers(3),
         segment_scales=random.uniform(0.5, 2, 24).astype(np.float32),
         keypoints={

@@ -21,6 +21,8 @@ SPLITS = ("train", "validation", "test")
 """Names of splits in every protocol: to learn from, to choose by, to evaluate on."""
 CROSS_IMITATION = "cross-imitation"
 """The protocol whose pairs are of two people: the first in the pose of the second, of which there is no true image."""
+MORE_BETAS = 6
+"""Shape components that a person may have after the first ten: BEDLAM's labels have 11, BEDLAM 2's 16."""
 _OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "validation"}
 
 
@@ -65,6 +67,7 @@ class Person:
     area            square pixels of the person's outline, as its owner counts it (COCO's object scale, squared)
     poses           (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative
     betas           (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans
+    more_betas      (6,) shape components 11 to 16 of labels that have them, 0 beyond theirs; the body is that of all
     segment_scales  (24,)
     keypoints       skeleton name → (J, 3): x, y pixels and confidence or visibility 0…1 (0: not labelled)
     joints          skeleton name → (J, 4): x, y, z metres in camera axes and confidence 0…1 (0: not labelled)
@@ -86,6 +89,7 @@ class Person:
     area: float | None = None
     poses: Array | None = None
     betas: Array | None = None
+    more_betas: Array | None = None
     trans: Array | None = None
     segment_scales: Array | None = None
     keypoints: Mapping[str, Array] = field(default_factory=dict)
@@ -98,6 +102,13 @@ class Person:
     detected_mask: bytes | None = None
     surface_points: Array | None = None
     mask: bytes | None = None
+
+    def shape(self, count: int) -> Array | None:
+        """The first `count` shape components, `betas` and `more_betas`, 0 beyond them; None where not known."""
+        if self.betas is None:
+            return None
+        known = self.betas if self.more_betas is None else np.concatenate((self.betas, self.more_betas))
+        return np.pad(known, (0, max(0, count - len(known))))[:count]
 
 
 @dataclass(frozen=True)

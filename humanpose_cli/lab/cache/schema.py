@@ -21,7 +21,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, IMAGE_SKELETONS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.lab.cache.samples import LABEL_MAPS
+from humanpose_cli.lab.cache.samples import LABEL_MAPS, MORE_BETAS
 
 Attributes = Mapping[str, str | int]
 """Of a file's root or of a dataset."""
@@ -192,6 +192,7 @@ def _people() -> list[Column]:
         numbers("area", "of the person's outline, as its owner counts it", (), "square pixels", rule=Rule.POSITIVE),
         numbers("poses", f"axis-angle; {relative}", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
         numbers("betas", "shape components", (10,), "the body model's"),
+        numbers("more_betas", "shape components after those, 0 beyond the last", (MORE_BETAS,), "the body model's"),
         numbers("trans", root, (3,), "metres", _CAMERA),
         numbers("segment_scales", "length of each segment", (_J,), "1: the body's own", "", skeleton=SMPL24.name),
         *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in IMAGE_SKELETONS.items()),

@@ -114,7 +114,7 @@ def _without_detections(request: SourceRequest) -> Source:
         raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
     if request.root is None:
         raise UsageError("ROOT", f"is missing: the folder with {request.name}'s files")
-    models = load_models(request.models)
+    models = load_models(request.models, SOURCES[request.name].source_class().shape_count)
     needs = SOURCES[request.name].needs if request.fit else ()
     tools = SourceTools(
         FitEstimator(FitOptions(body=request.fit_body), request.device) if "estimator" in needs else None,

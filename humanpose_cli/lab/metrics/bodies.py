@@ -175,7 +175,8 @@ _CHUNK = 64  # people whose meshes are in memory at once
 class Bodies(NamedTuple):
     """N people before a camera.
 
-    rotations (N, 24, 3, 3) relative to parents, the pelvis body to camera; betas (N, S); root (N, 3) metres, the pelvis
+    rotations (N, 24, 3, 3) relative to parents, the pelvis body to camera; betas (N, S), which may be more than a model
+    has where people are of several; root (N, 3) metres, the pelvis
     """
 
     rotations: Tensor
@@ -192,10 +193,15 @@ class Bodies(NamedTuple):
         """Those in some rows."""
         return Bodies(*(values[rows] for values in self))
 
+    def of_model(self, body: Body) -> Bodies:
+        """With as many betas as that model has."""
+        return self._replace(betas=self.betas[:, : body.shape_count])
+
     def posed(self, body: Body, *, vertices: bool = True) -> PosedBody:
         """A body in their shapes, poses and positions."""
-        rest = body.rest_joints(self.betas)[:, _PELVIS]
-        return body.pose(self.rotations, self.betas, self.root - rest, vertices=vertices)
+        betas = self.betas[:, : body.shape_count]
+        rest = body.rest_joints(betas)[:, _PELVIS]
+        return body.pose(self.rotations, betas, self.root - rest, vertices=vertices)
 
 
 SHARES = ("pckh", "pck", "auc", "pa_pck", "pa_auc")
@@ -286,7 +292,7 @@ def _errors(
 ) -> BodyErrors:
     sets, betas, points = [], [], []
     for body, bodies in zip(rigs, (predicted, true), strict=True):
-        chosen = bodies.taken(rows)
+        chosen = bodies.taken(rows).of_model(body)
         sets.append(chosen.posed(body))
         betas.append(chosen.betas)
         points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
