@@ -107,8 +107,8 @@ class Person:
         """The first `count` shape components, `betas` and `more_betas`, 0 beyond them; None where not known."""
         if self.betas is None:
             return None
-        known = self.betas if self.more_betas is None else np.concatenate((self.betas, self.more_betas))
-        return np.pad(known, (0, max(0, count - len(known))))[:count]
+        stored = self.betas if self.more_betas is None else np.concatenate((self.betas, self.more_betas))
+        return np.pad(stored, (0, max(0, count - len(stored))))[:count]
 
 
 @dataclass(frozen=True)

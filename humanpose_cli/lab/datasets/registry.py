@@ -46,6 +46,7 @@ SOURCES: Mapping[str, SourceEntry] = {
     "mpi-inf-3dhp": _entry("mpi_inf_3dhp", "MpiInf3dhp", "joint_fitter"),
     "3dpw": _entry("threedpw", "Threedpw", "bodies"),
     "emdb": _entry("emdb", "Emdb", "bodies"),
+    "ssp-3d": _entry("ssp3d", "Ssp3d", "bodies"),
     "rich": _entry("rich", "Rich"),
     "coco": _entry("coco", "Coco"),
     "bedlam": _entry("bedlam", "Bedlam", "bodies"),

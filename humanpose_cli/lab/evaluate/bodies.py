@@ -433,6 +433,8 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
     "mpjae_deg": ("angle", "absolute rotations of nine joints, degrees", 180 / np.pi),
     "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
+    "pve_t_sc_mm": ("pve_t_sc", "vertices in the T pose, scaled", 1e3),
+    "pve_t_sc_true_model_mm": ("pve_t_sc_true_model", "the same, betas in the true body's model", 1e3),
     "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
     "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
     "pa_pck_150": ("pa_pck", "share of joints within 150 mm after Procrustes", 1.0),

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Summary
@@ -43,6 +45,8 @@ _TOKENHMR = Evaluator("saidwivedi/TokenHMR", "198645f7784a27a4df0eac32478b1e7bc3
 _EMDB = Evaluator("eth-ait/emdb", "9a4eab677181a3789bda7ba5c36ab8cff797380c")
 _TRAM = Evaluator("yufu-wang/tram", "4861c112f3c148201326680a50c9199650da6088")
 _GVHMR = Evaluator("zju3dv/GVHMR", "44fbc1999dd57d2180e882c62c78d356d4c840d0")
+_SSP3D_OWNERS = Evaluator("akashsengupta1997/SSP-3D", "b99a7de25698bc706403e71cb52ca6c6ef71c678")
+_HIERPROB = Evaluator("akashsengupta1997/HierarchicalProbabilistic3DHuman", "3e5c64eedd627c9e4d6bd5fd05e8d8dcb274ec0a")
 
 _POSE = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
 _WORLD = ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent")
@@ -94,6 +98,8 @@ class Protocol:
             notes.append(f"Not comparable with published figures, which are of all of {self.split} of {self.source}.")
         elif self.rows:
             notes.append(f"Published figures: {self.rows_source}.")
+        if unknown := [name for name in self.metrics if name in metrics and not np.isfinite(metrics[name].value)]:
+            notes.append(f"Not known: {', '.join(unknown)}; figures of vertices need a body of the truth's kind.")
         return Table("published", f"{self.split} under {self.name}", ("method", *self.metrics), rows, notes=notes)
 
 
@@ -101,6 +107,7 @@ _ACCELERATED = (*_POSE, "accel_trimmed_m_s2")
 _TRAJECTORY = (*_WORLD, "jitter_10m_s3", "foot_sliding_mm")
 _VALID, _CLOSED_UP = "Frames that the owners call valid", "Frames that the owners call valid, closed up"
 _3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
+_SSP3D = ("ssp-3d", "ssp-3d/test")
 _FIFTH = "S9 and S11, every 5th frame"
 _ALL = (
     Protocol("3dpw-spin", *_3DPW, "h36m14", "pelvis", _SPIN, _POSE[:2]),
@@ -143,6 +150,8 @@ _ALL = (
         ("pck_150", "auc_150", "mpjpe_mm", "pa_pck_150", "pa_auc_150", "pa_mpjpe_mm"),
         "Valid frames all of whose joints are inside the image",
     ),
+    Protocol("ssp3d-owners", *_SSP3D, "smpl24", "pelvis", _SSP3D_OWNERS, ("pve_t_sc_true_model_mm",)),
+    Protocol("ssp3d-hierprob", *_SSP3D, "smpl24", "pelvis", _HIERPROB, ("pve_t_sc_mm",)),
 )
 PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in _ALL}
 """Name → protocol."""
