@@ -48,6 +48,10 @@ JOINT_REGRESSOR = option(
     "--joint-regressor FILE",
     "J_regressor_h36m.npy, 17 x 6890, of SPIN, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none.",
 )
+_BODY_VERTICES = option(
+    "--body-vertices FILE",
+    "Vertices that AGORA's errors are of: body_verts_smpl.npy of its evaluator. Default: all.",
+)
 _PUBLISHED_PROTOCOL = option(
     "--protocol NAME",
     "Protocol of the cache, or of published figures, which decides joints, root and split: 3dpw-camerahmr, emdb1-tram "
@@ -109,6 +113,7 @@ class JointFlags(BodyPeopleFlags):
     ] = None
     root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
     regressor: Annotated[Path | None, JOINT_REGRESSOR] = None
+    body_vertices: Annotated[Path | None, _BODY_VERTICES] = None
 
 
 def evaluate_caches(

@@ -63,6 +63,8 @@ class Person:
     body            "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any
     box             (4,) x0, y0, x1, y1 pixels
     crowd           whether this is a region of several people who are not labelled singly; nobody learns from those
+    kid             whether this is a child, whose body is none of the adult model
+    occlusion       percent of the body that is hidden, as its owner counts it
     head_box        (4,) x0, y0, x1, y1 pixels: the head as its owner draws it, whose diagonal errors are relative to
     area            square pixels of the person's outline, as its owner counts it (COCO's object scale, squared)
     poses           (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative
@@ -74,6 +76,7 @@ class Person:
     fit_poses, fit_betas, fit_trans  an imperfect fit of this person, from which refinement starts
     detected        (33, 3) x, y, confidence of the detector on this image; detected_world (33, 4) its world landmarks
     detected_mask   PNG bytes, 8 bit, the image's size: the detector's person mask · 255
+    vertices        (V, 3) metres in camera axes: the true surface, of sources that give it without body parameters
     surface_points  (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1
     mask            PNG bytes, 8 bit, the image's size: 255 where this person is visible, for sources without a map
     """
@@ -85,6 +88,8 @@ class Person:
     body: str = ""
     box: Array | None = None
     crowd: bool = False
+    kid: bool = False
+    occlusion: float | None = None
     head_box: Array | None = None
     area: float | None = None
     poses: Array | None = None
@@ -100,6 +105,7 @@ class Person:
     detected: Array | None = None
     detected_world: Array | None = None
     detected_mask: bytes | None = None
+    vertices: Array | None = None
     surface_points: Array | None = None
     mask: bytes | None = None
 

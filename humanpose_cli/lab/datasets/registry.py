@@ -49,6 +49,7 @@ SOURCES: Mapping[str, SourceEntry] = {
     "ssp-3d": _entry("ssp3d", "Ssp3d", "bodies"),
     "rich": _entry("rich", "Rich"),
     "coco": _entry("coco", "Coco"),
+    "agora": _entry("agora", "Agora"),
     "bedlam": _entry("bedlam", "Bedlam", "bodies"),
     "densepose": _entry("densepose", "DensePoseCoco"),
     "densepose-posetrack": _entry("densepose", "DensePosePoseTrack"),

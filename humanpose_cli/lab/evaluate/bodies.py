@@ -38,6 +38,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets.mpi_inf_3dhp import SCENES, MpiInf3dhpSource
+from humanpose_cli.lab.evaluate.agora import agora_report, is_agora, measure_images
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
@@ -354,12 +355,14 @@ def evaluate_fits(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
     needs = {"stored": ("box", "detected"), "boxes": ("box",)}.get(detections, ())
-    people = selection.people(*needs, joints=selection.joint_set())
+    people = None if is_agora(cache) else selection.people(*needs, joints=selection.joint_set())
     boxed: BoxedPeople | None = None
     source: PeopleSource
     if detections == "stored":
         source = StoredPeople(cache)
     elif detections == "boxes":
+        if people is None:
+            raise UsageError("detector", "is given the people whom AGORA's figures count", got="boxes", remedy="auto")
         source = boxed = BoxedPeople(people, threads)
     else:
         source = DetectedPeople(detections, threads, device if device == "cpu" else "auto")
@@ -368,16 +371,20 @@ def evaluate_fits(
         def fit(row: int) -> list[FoundBody]:
             record = fit_row(fitter, cache, row)
             found = found_in(record, range(len(record)))
-            if boxed is None:
+            if boxed is None or people is None:
                 return found
             indices = people.people.indices[boxed.rows(row)]
             return [one._replace(person=int(person)) for one, person in zip(found, indices, strict=True)]
 
+        def facts() -> dict[str, Any]:
+            network = {"network": fitter.network_identity} if fitter.network_identity else {}
+            return {**selection.facts(), "method": options.method, "detector": detections, **network}
+
+        if people is None:
+            images = measure_images(selection, fit, fitter.body, stop=stop, progress=progress)
+            return agora_report(selection, images, facts(), protocol)
         evaluated = measure_fits(people, fit, fitter.body, protocol=protocol, stop=stop, progress=progress)
-        facts = {**selection.facts(), "method": options.method, "detector": detections}
-        if fitter.network_identity:
-            facts["network"] = fitter.network_identity
-        return fits_report(people, evaluated, facts, protocol)
+        return fits_report(people, evaluated, facts(), protocol)
 
 
 def evaluate_predictions(
@@ -394,13 +401,19 @@ def evaluate_predictions(
     match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
     selection, protocol = under_protocol(selection)
-    people = selection.people(joints=selection.joint_set())
-    body = load_body(fit_body)
-    fit = fits_from_files(folder, people.people.cache, body, selection.models)
-    fit = matched_by_tracks(people, fit) if match == "tracks" else fit
-    evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
+    cache, body = open_cache(selection.data), load_body(fit_body)
     digest = predictions_digest(folder)[:16]
     facts = {**selection.facts(), "predictions": f"{folder.name}, digest {digest}", "matched by": match}
+    if is_agora(cache):
+        if match == "tracks":
+            raise UsageError("match", "is by joints in the image on AGORA", got="tracks", remedy="leave it out")
+        fit = fits_from_files(folder, cache, body, selection.models)
+        images = measure_images(selection, fit, body, stop=stop, progress=progress)
+        return agora_report(selection, images, {**facts, "matched by": "joints in the image"}, protocol)
+    people = selection.people(joints=selection.joint_set())
+    fit = fits_from_files(folder, cache, body, selection.models)
+    fit = matched_by_tracks(people, fit) if match == "tracks" else fit
+    evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
     return fits_report(people, evaluated, facts, protocol)
 
 

@@ -181,6 +181,7 @@ class PeopleSelection:
     limit     people, or pairs, at most, spread evenly; 0 for all
     body      that predictions are of: "default" or "smpl:FILE"
     models    SMPL model files, of which the true bodies are: of each person's gender
+    body_vertices  file that lists the vertices of AGORA's errors (`lab.evaluate.agora`)
     joints, root, regressor  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these were measured
               and its bodies only fitted to them, else smpl24
     """
@@ -196,6 +197,7 @@ class PeopleSelection:
     joints: JointSetName | None = None
     root: RootName | None = None
     regressor: Path | None = None
+    body_vertices: Path | None = None
 
     def protocol_and_split(self) -> tuple[str, str]:
         """As chosen or usual; InputError, listing what there is, where the cache has no such split."""

@@ -46,6 +46,7 @@ _EMDB = Evaluator("eth-ait/emdb", "9a4eab677181a3789bda7ba5c36ab8cff797380c")
 _TRAM = Evaluator("yufu-wang/tram", "4861c112f3c148201326680a50c9199650da6088")
 _GVHMR = Evaluator("zju3dv/GVHMR", "44fbc1999dd57d2180e882c62c78d356d4c840d0")
 _SSP3D_OWNERS = Evaluator("akashsengupta1997/SSP-3D", "b99a7de25698bc706403e71cb52ca6c6ef71c678")
+_AGORA = Evaluator("pixelite1201/agora_evaluation", "8c9dece5fc89c8b2acc24203bf9e8f8d5cd0b8b1")
 _HIERPROB = Evaluator("akashsengupta1997/HierarchicalProbabilistic3DHuman", "3e5c64eedd627c9e4d6bd5fd05e8d8dcb274ec0a")
 
 _POSE = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
@@ -149,6 +150,12 @@ _ALL = (
         *("mpi-inf-3dhp", "spin/test", "mocap17", "pelvis", _SPIN),
         ("pck_150", "auc_150", "mpjpe_mm", "pa_pck_150", "pa_auc_150", "pa_mpjpe_mm"),
         "Valid frames all of whose joints are inside the image",
+    ),
+    Protocol(
+        "agora-smpl",
+        *("agora", "agora/validation", "smpl24", "hips", _AGORA),
+        ("nmve_mm", "nmje_mm", "mve_mm", "mpjpe_mm", "f1", "precision", "recall"),
+        "All people of whom 90 % or less is hidden",
     ),
     Protocol("ssp3d-owners", *_SSP3D, "smpl24", "pelvis", _SSP3D_OWNERS, ("pve_t_sc_true_model_mm",)),
     Protocol("ssp3d-hierprob", *_SSP3D, "smpl24", "pelvis", _HIERPROB, ("pve_t_sc_mm",)),

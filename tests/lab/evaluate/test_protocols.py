@@ -42,7 +42,7 @@ SHAPES = {"ssp3d-owners": 66.29802213, "ssp3d-hierprob": 131.77499412}  # pve_t_
 SAME = {
     **dict.fromkeys(("3dpw-camerahmr",), "3dpw-spin"),
     **dict.fromkeys(("3dpw-tokenhmr",), "3dpw-hmr2"),
-    **dict.fromkeys(("emdb1-wham", "emdb1-tram", "emdb2-wham", "emdb2-tram"), "emdb1-emdb"),
+    **dict.fromkeys(("emdb1-wham", "emdb1-tram", "emdb2-wham", "emdb2-tram", "agora-smpl"), "emdb1-emdb"),
     **dict.fromkeys(("emdb1-gvhmr", "emdb2-gvhmr"), "emdb1-camerahmr"),
 }
 
