@@ -70,10 +70,13 @@ def _kinds(*, old: bool) -> dict[str, Any]:
     }
 
 
-def frame_bytes(columns: Mapping[str, Sequence[Any]], *, old: bool = False, protocol: int = 4) -> bytes:
+def frame_bytes(
+    columns: Mapping[str, Sequence[Any]], *, old: bool = False, protocol: int = 4, where: Any = ...
+) -> bytes:
     """What DataFrame.to_pickle of pandas 1.3 to 2 writes, or before: numbers and objects in a block each.
 
     Checked once with pandas 1.5.3, which reads both as these columns.
+    where  the columns that each block says it has, in place of its own
     """
     kinds = _kinds(old=old)
     modules = {}
@@ -90,12 +93,12 @@ def frame_bytes(columns: Mapping[str, Sequence[Any]], *, old: bool = False, prot
             arrays[name][:] = values
     blocks = []
     for numeric in (True, False):
-        where = [i for i, array in enumerate(arrays.values()) if (array.dtype != object) == numeric]
-        if where:
-            stacked = np.empty((len(where), len(next(iter(arrays.values())))), float if numeric else object)
-            for row, i in enumerate(where):
+        own = [i for i, array in enumerate(arrays.values()) if (array.dtype != object) == numeric]
+        if own:
+            stacked = np.empty((len(own), len(next(iter(arrays.values())))), float if numeric else object)
+            for row, i in enumerate(own):
                 stacked[row] = list(arrays.values())[i]
-            blocks.append(kinds["Block"](stacked, np.array(where)))
+            blocks.append(kinds["Block"](stacked, np.array(own) if where is ... else where))
     names = np.empty(len(arrays), object)
     names[:] = list(arrays)
     index = kinds["pandas.core.indexes.base:Index"]

@@ -17,6 +17,7 @@ from scipy.io import savemat
 
 from helpers import dataset_files as trees
 from helpers import humaneva_tree as humaneva
+from helpers.agora_tree import frame_bytes
 from helpers.prior_files import vposer_tensors, write_mixture
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
@@ -271,6 +272,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     ),
     "metadata.xml": (trees.write_metadata, read_cameras),
     "camera.xml": (camera, read_rich_camera),
+    "frame.pkl": (lambda path: path.write_bytes(frame_bytes({"a": [1.0, 2.0], "b": [["x"], []]})), read_pickle),
     "labels.npz": (ssp3d_labels, read_labels),
     "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
 }

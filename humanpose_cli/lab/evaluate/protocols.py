@@ -101,7 +101,8 @@ class Protocol:
             notes.append(f"Published figures: {self.rows_source}.")
         if unknown := [name for name in self.metrics if name in metrics and not np.isfinite(metrics[name].value)]:
             notes.append(f"Not known: {', '.join(unknown)}; figures of vertices need a body of the truth's kind.")
-        return Table("published", f"{self.split} under {self.name}", ("method", *self.metrics), rows, notes=notes)
+        digits = [0, *(2 if name in ("f1", "precision", "recall") else 1 for name in self.metrics)]
+        return Table("published", f"{self.split} under {self.name}", ("method", *self.metrics), rows, digits, notes)
 
 
 _ACCELERATED = (*_POSE, "accel_trimmed_m_s2")
