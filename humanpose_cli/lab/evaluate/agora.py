@@ -1,8 +1,8 @@
 """Evaluation on AGORA, where finding people is a part of the measure: F1, and errors divided by it (NMVE, NMJE).
 
 After pixelite1201/agora_evaluation@8c9dece5, the metrics of SMPL. Predictions are matched with the true people by their
-joints in the image (`lab.metrics.agora`), errors are of those matched, about the middle of the hips, and all true
-people count of whom 90 % or less is hidden.
+joints in the image (`lab.metrics.agora`), errors are of those matched, about the middle of the hips, and true people
+count if 90 % of their body or less is hidden.
 """
 
 from __future__ import annotations

@@ -362,7 +362,9 @@ def evaluate_fits(
         source = StoredPeople(cache)
     elif detections == "boxes":
         if people is None:
-            raise UsageError("detector", "is given the people whom AGORA's figures count", got="boxes", remedy="auto")
+            raise UsageError(
+                "detector", "gives the people, and AGORA's figures are of finding them", got="boxes", remedy="auto"
+            )
         source = boxed = BoxedPeople(people, threads)
     else:
         source = DetectedPeople(detections, threads, device if device == "cpu" else "auto")

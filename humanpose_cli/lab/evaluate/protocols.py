@@ -156,7 +156,7 @@ _ALL = (
         "agora-smpl",
         *("agora", "agora/validation", "smpl24", "hips", _AGORA),
         ("nmve_mm", "nmje_mm", "mve_mm", "mpjpe_mm", "f1", "precision", "recall"),
-        "All people of whom 90 % or less is hidden",
+        "All people with 90 % of the body or less hidden",
     ),
     Protocol("ssp3d-owners", *_SSP3D, "smpl24", "pelvis", _SSP3D_OWNERS, ("pve_t_sc_true_model_mm",)),
     Protocol("ssp3d-hierprob", *_SSP3D, "smpl24", "pelvis", _HIERPROB, ("pve_t_sc_mm",)),

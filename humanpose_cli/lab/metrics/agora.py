@@ -1,7 +1,7 @@
 """AGORA's metrics: predicted people are matched with true ones in the image, and errors divided by the F1 of that.
 
 After pixelite1201/agora_evaluation@8c9dece5: matching.py, compute_average_error.py and calculate_v2v_error.py
-(Patel et al. 2021). A true person counts where 0 to 90 % of the body is hidden.
+(Patel et al. 2021). A true person counts if 0 to 90 % of the body is hidden.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from humanpose_cli.core.errors import UsageError
 
 MAX_OCCLUSION = 90.0
-"""Percent of the body: people of whom more is hidden do not count."""
+"""Percent of the body: people with a larger hidden part do not count."""
 MIN_OVERLAP = 0.1
 """Of the boxes round the joints of a predicted and a true person, intersection over union."""
 HIPS = (1, 2)
@@ -32,8 +32,8 @@ def match_people(
     data set has; counted (T,) whether a true person counts
 
     Greedily by the spectral norm of the joints' differences (J, 2). As the evaluator, which stops when the matched
-    predictions and the pairs with too little overlap are as many as the predictions, whoever these pairs are of; and
-    where a true person who does not count is met first, the prediction remains free, to be a false positive in the end.
+    predictions and the pairs with too little overlap are as many as the predictions, also if these pairs are of other
+    people; and if the nearest true person does not count, the prediction remains free and can become a false positive.
     """
     a, b, boxes = (np.asarray(values, np.float64) for values in (predicted, true, true_boxes))
     valid = np.asarray(counted, bool)
@@ -43,7 +43,7 @@ def match_people(
         got = f"{a.shape}, {b.shape}, {boxes.shape} and {valid.shape}"
         raise UsageError("people", "do not match", expected="(P, J, 2), (T, J, 2), (T, 4) and (T,)", got=got)
     apart_by = a[:, None] - b  # (P, T, J, 2)
-    finite = np.isfinite(apart_by).all((2, 3))
+    finite = np.asarray(np.isfinite(apart_by).all((2, 3)))
     # numpy's norm of order 2 of a matrix, as the evaluator has it: the largest singular value.
     distances = np.where(finite, np.linalg.norm(np.where(finite[..., None, None], apart_by, 0), 2, (2, 3)), np.inf)
     overlaps = _overlaps(np.concatenate((a.min(1), a.max(1)), 1)[:, None], boxes)

@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_refused(files: dict[str, Path], tmp_path: Path) ->
     selection = PeopleSelection(files["cache"])
     with pytest.raises(UsageError, match="match: is by joints in the image on AGORA"):
         evaluate_predictions(selection, files["predictions"], "default", **watch, match="tracks")
-    with pytest.raises(UsageError, match="detector: is given the people whom AGORA's figures count"):
+    with pytest.raises(UsageError, match="detector: gives the people, and AGORA's figures are of finding them"):
         evaluate_fits(selection, FitOptions(), "cpu", **watch, detections="boxes")
 
 
