@@ -10,8 +10,8 @@ The owners' camera data frames "with SMPL joints and vertices" are pickles of pa
 and imgPath. Nothing in them is run, and pandas is not needed (`io.restricted_pickle`).
 
 The truth is these joints and vertices, so that the model of a child, which blends SMPL's template with one of an
-infant, is not needed either. Focal lengths follow from the kind of scene, which is a part of an image's name. Protocol "agora":
-train and validation; of the test images the owners keep the labels. A group is an image.
+infant, is not needed either. Focal lengths follow from the kind of scene, which is a part of an image's name.
+Protocol "agora": train and validation; of the test images the owners keep the labels. A group is an image.
 """
 
 from __future__ import annotations
