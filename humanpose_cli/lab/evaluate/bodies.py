@@ -404,16 +404,15 @@ def evaluate_predictions(
     """
     selection, protocol = under_protocol(selection)
     cache, body = open_cache(selection.data), load_body(fit_body)
+    people = None if is_agora(cache) else selection.people(joints=selection.joint_set())
+    fit = fits_from_files(folder, cache, body, selection.models)
     digest = predictions_digest(folder)[:16]
     facts = {**selection.facts(), "predictions": f"{folder.name}, digest {digest}", "matched by": match}
-    if is_agora(cache):
+    if people is None:
         if match == "tracks":
             raise UsageError("match", "is by joints in the image on AGORA", got="tracks", remedy="leave it out")
-        fit = fits_from_files(folder, cache, body, selection.models)
         images = measure_images(selection, fit, body, stop=stop, progress=progress)
         return agora_report(selection, images, {**facts, "matched by": "joints in the image"}, protocol)
-    people = selection.people(joints=selection.joint_set())
-    fit = fits_from_files(folder, cache, body, selection.models)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
     evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
     return fits_report(people, evaluated, facts, protocol)
