@@ -334,8 +334,8 @@ class _Blocks(_Node):
             if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != len(chosen):
                 raise ValueError("a block of a data frame that does not fit its columns")
             columns |= {str(name): column for name, column in zip(chosen, values, strict=True)}
-        if len({len(column) for column in columns.values()}) > 1 or set(columns) != {str(name) for name in names}:
-            raise ValueError("a data frame whose columns differ in length, or are missing")
+        if len({len(column) for column in columns.values()}) > 1:
+            raise ValueError("a data frame whose columns differ in length")
         return {str(name): columns[str(name)] for name in names}
 
 

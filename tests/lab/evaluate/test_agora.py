@@ -48,8 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     poses = random.normal(0, 0.2, (6, 72))
     poses[:, :3] += [np.pi, 0, 0]
     trans = np.array(centres) + random.normal(0, 0.05, (6, 3)) + np.array([0, 0.2, 0])
-    # A box that no one overlaps keeps rows from being taken for people in the order of the labels.
-    fields = {"poses": poses, "betas": random.normal(size=(6, 10)), "trans": trans, "box": np.zeros((6, 4))}
+    fields = {"poses": poses, "betas": random.normal(size=(6, 10)), "trans": trans}
     np.savez(folder / "p.npz", image=np.array(names), **fields)
     np.save(folder / "vertices.npy", CHOSEN)
     model = write_smpl_npz(folder / "SMPL_NEUTRAL.npz", random_smpl_fields())
