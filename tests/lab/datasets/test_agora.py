@@ -62,6 +62,7 @@ def test_a_cache_keeps_the_truth(whole: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(person.vertices, columns()["gt_verts"][0][2], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_frames_of_old_pandas_and_large_images(whole: Path, tmp_path: Path) -> None:
     root = write_tree(tmp_path, old=True)
     large = root / "validation" / IMAGES[0]

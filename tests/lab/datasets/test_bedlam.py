@@ -152,6 +152,7 @@ def smplx_joints(fields: dict[str, Any], stored: dict[str, Any]) -> np.ndarray:
     return posed.joints.detach().double().numpy() + stored["cam_ext"][:, None, :3, 3]
 
 
+@pytest.mark.slow
 def test_bodies_have_all_their_shape_components(tree: Path, model_fields: dict[str, Any], tmp_path: Path) -> None:
     """Joints drawn from the labels are those of smplx with eleven betas; the first ten alone miss them."""
     joints = smplx_joints(model_fields, ELEVEN)
@@ -173,6 +174,7 @@ def test_bodies_have_all_their_shape_components(tree: Path, model_fields: dict[s
     assert float(note.split("gtkps, ")[1].split()[0]) > 0.2
 
 
+@pytest.mark.slow
 def test_evaluation_compares_with_all_shape_components(
     tree: Path, model_fields: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -199,6 +201,7 @@ def test_evaluation_compares_with_all_shape_components(
         PeopleSelection(cache, body=f"smpl:{ten_components}").people()
 
 
+@pytest.mark.slow
 def test_ten_components_are_of_the_rendered_gender(tree: Path, tmp_path: Path) -> None:
     stored = labels("smpl", SIZE)
     gendered = {**stored, "shape": stored["shape"][:, :10], "gender": np.array(["male", *["female"] * 6])}
@@ -223,6 +226,7 @@ def source_of_first(tree: Path) -> Iterator[Sample]:
     return source.read(source.groups()[0])
 
 
+@pytest.mark.slow
 def test_a_model_of_ten_components_is_refused(tree: Path, tmp_path: Path) -> None:
     path = write_smpl_npz(tmp_path / "SMPL_NEUTRAL.npz", random_smpl_fields())
     with pytest.raises(InputError, match=r"\(shape\): needs more shape components, expected 11, found 10"):

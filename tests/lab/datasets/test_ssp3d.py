@@ -23,6 +23,7 @@ from humanpose_cli.lab.evaluate.bodies import evaluate_predictions
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.metrics.bodies import pve_scaled
 
+NO_POSE_BLEND = {"posedirs": np.zeros((6890, 3, 207), np.int8)}
 SIDE = 64
 NAMES = ["run_00012.png", "run_00034.png", "jump_00001.png"]
 
@@ -68,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], Path]]:
     folder = tmp_path_factory.mktemp("models")
     genders = ("neutral", "male", "female")
-    fields = {gender: random_smpl_fields(seed) for seed, gender in enumerate(genders)}
+    fields = {gender: random_smpl_fields(seed) | NO_POSE_BLEND for seed, gender in enumerate(genders)}
     return {name: (one, write_smpl_npz(folder / f"SMPL_{name.upper()}.npz", one)) for name, one in fields.items()}
 
 
@@ -98,6 +99,7 @@ def test_people_silhouettes_and_subjects(whole: Path) -> None:
         Ssp3dSource(whole, FolderOptions(split="train"))
 
 
+@pytest.mark.slow
 def test_bodies_stand_where_the_owners_project_them(
     whole: Path, models: dict[str, tuple[dict[str, Any], Path]]
 ) -> None:
@@ -124,6 +126,7 @@ def shaped(fields: dict[str, Any], betas: np.ndarray) -> np.ndarray:
     return np.asarray(fields["v_template"] + fields["shapedirs"] @ betas)
 
 
+@pytest.mark.slow
 def test_figures_of_shape_are_reported(
     whole: Path, models: dict[str, tuple[dict[str, Any], Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
