@@ -71,6 +71,15 @@ class _Layout:
             "f": (self.faces, 3),
         }
 
+    def shape_components(self, stored: int) -> int:
+        """How many of the file's `stored` blend shapes are shapes: SMPL-X's has expressions behind them.
+
+        300 of the 400 in the files of version 1.1, 10 of the 20 before that, as the package smplx counts them.
+        """
+        if self.title != "SMPL-X":
+            return stored
+        return 300 if stored >= 400 else BETAS
+
     @property
     def rows(self) -> list[int]:
         """The joint of the file that each of SMPL24 is."""
@@ -96,15 +105,18 @@ VERTICES, FACES = _LAYOUTS["smpl"].vertices, _LAYOUTS["smpl"].faces
 _FIELDS = tuple(_LAYOUTS["smpl"].fields)
 
 
-def load_smpl(path: str | Path) -> Body:
-    """Read a model file of SMPL, SMPL-H or SMPL-X; its first 10 shape components are kept, and its pose blend shapes.
+def load_smpl(path: str | Path, shape_count: int = BETAS) -> Body:
+    """Read a model file of SMPL, SMPL-H or SMPL-X: its first shape components, and its pose blend shapes.
+
+    shape_count  how many betas the body has, if the file has that many; 10 are what fits have, labels of some data
+                 sets have more
 
     The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender in the file's name.
     UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
     """
     path = model_file(path)
     kind, fields = _check(path, _read(path))
-    return Body(_to_body(path, kind, fields))
+    return Body(_to_body(path, kind, fields, shape_count))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -156,10 +168,11 @@ def _check(path: Path, stored: Mapping[str, Any]) -> tuple[str, dict[str, NDArra
     return kind, fields
 
 
-def _to_body(path: Path, kind: str, fields: Mapping[str, NDArray[Any]]) -> BodyArrays:
+def _to_body(path: Path, kind: str, fields: Mapping[str, NDArray[Any]], shape_count: int) -> BodyArrays:
     layout = _LAYOUTS[kind]
     template = fields["v_template"].astype(np.float64)
-    shape = fields["shapedirs"][..., :BETAS].astype(np.float64)
+    kept = min(shape_count, layout.shape_components(fields["shapedirs"].shape[2]))
+    shape = fields["shapedirs"][..., :kept].astype(np.float64)
     regressor = fields["J_regressor"][layout.rows].astype(np.float64)
     joints, joint_shape = regressor @ template, np.einsum("jv,vcs->jcs", regressor, shape)
     pose = np.zeros((len(template), 3, 9 * (len(SMPL24) - 1)), np.float32)
@@ -304,11 +317,11 @@ def _landmark_set(
     return LandmarkArrays(skeleton, _float(template), _float(directions), bones.astype(np.int32), _float(weights), pose)
 
 
-def load_models(paths: Iterable[Path | str]) -> dict[str, Body]:
+def load_models(paths: Iterable[Path | str], shape_count: int = BETAS) -> dict[str, Body]:
     """Models by gender ("neutral", "male", "female"), which are in their files' names; UsageError for two of one."""
     models: dict[str, Body] = {}
     for path in paths:
-        model = load_smpl(path)
+        model = load_smpl(path, shape_count)
         gender = model.name.partition("-")[2] or "neutral"
         if gender in models:
             raise UsageError(path, f"is a second {gender} model", remedy="give one file for each gender")
@@ -326,7 +339,7 @@ def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None
     return next((bodies[name] for name in names if kind and name in bodies), None)
 
 
-def load_body(spec: str) -> Body:
+def load_body(spec: str, shape_count: int = BETAS) -> Body:
     """'default', or 'smpl:', 'smplh:' or 'smplx:' and the path of such a model file.
 
     UsageError for anything else, InputError where the file is another model's.
@@ -335,7 +348,7 @@ def load_body(spec: str) -> Body:
     if spec == "default":
         return default_body()
     if kind in _LAYOUTS and path:
-        body = load_smpl(path)
+        body = load_smpl(path, shape_count)
         found = body.name.partition("-")[0]
         if found != kind:
             raise InputError(path, "is another model", expected=kind, got=found, remedy=f"`body={found}:{path}`")

@@ -1,8 +1,8 @@
 """Reading the pickles that licensed models, data sets and other programs' results come as, without running them.
 
 A pickle names functions and calls them. Here every name leads to a stand-in that only keeps what it is given; arrays
-of numpy, scipy.sparse and chumpy and tensors of torch are then made of what was kept, and any other name is refused.
-Neither chumpy nor joblib nor the version of scipy or numpy that wrote the file is needed.
+of numpy, scipy.sparse and chumpy, tensors of torch and data frames of pandas are then made of what was kept, and any
+other name is refused. Neither chumpy, joblib, pandas nor the version of scipy or numpy that wrote the file is needed.
 
 Damaged files crash Python's and numpy's unpickling, or make them ask for any amount of memory: so every length is
 compared with what the file holds, the memo is a table, and numpy never sees the state of an array. Python's own
@@ -37,7 +37,8 @@ def read_pickle(path: Path) -> Any:
     """The object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy arrays.
 
     Also what joblib.dump wrote (plain, or compressed by zlib or gzip), and an object in a `.npy` file. Sparse matrices
-    come dense and tensors as arrays. An object of chumpy that is an expression rather than an array comes as None.
+    come dense, tensors as arrays and data frames as tables: column → array (rows,), without their index. An object of
+    chumpy that is an expression rather than an array comes as None.
     InputError when the file is damaged, or names anything but containers and arrays.
     """
     refuse_pipes(path)
@@ -296,6 +297,56 @@ class _SparseTriples(_Sparse):
         return as_array(rows), as_array(columns)
 
 
+class _NewIndex(_Node):
+    """pandas.core.indexes.base._new_Index: (class, table); a range of rows has no names."""
+
+    def make(self, resolve: Resolve) -> list[Any] | None:
+        table = resolve(self.args[1])
+        return list(table["data"]) if "data" in table else None
+
+
+class _Index(_Node):
+    """A class of indices of pandas, which is only ever an argument."""
+
+
+class _Block(_Node):
+    """pandas._libs.internals._unpickle_block: (values (columns, rows), where these columns are, dimensions)."""
+
+    def make(self, resolve: Resolve) -> tuple[Any, Any]:
+        values, where = (resolve(value) for value in self.args[:2])
+        return values, where
+
+
+class _Blocks(_Node):
+    """pandas.core.internals.managers.BlockManager: (blocks, axes), before version 1.3 as its state."""
+
+    def make(self, resolve: Resolve) -> dict[str, NDArray[Any]]:
+        if self.args:
+            blocks, axes = (resolve(value) for value in self.args[:2])
+        else:
+            stored = resolve(self.state[3])["0.14.1"]
+            axes, blocks = stored["axes"], [(block["values"], block["mgr_locs"]) for block in stored["blocks"]]
+        names = np.empty(len(axes[0]), object)
+        names[:] = axes[0]
+        columns: dict[str, NDArray[Any]] = {}
+        for values, where in blocks:
+            chosen = names[where]
+            if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != len(chosen):
+                raise ValueError("a block of a data frame that does not fit its columns")
+            columns |= {str(name): column for name, column in zip(chosen, values, strict=True)}
+        if len({len(column) for column in columns.values()}) > 1:
+            raise ValueError("a data frame whose columns differ in length")
+        return {str(name): columns[str(name)] for name in names}
+
+
+class _Frame(_Node):
+    """pandas.core.frame.DataFrame."""
+
+    def make(self, resolve: Resolve) -> Any:
+        state = self.kept()
+        return resolve(state["_mgr"] if "_mgr" in state else state["_data"])
+
+
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
     if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or order not in ("C", "F"):
         raise ValueError("damaged array")
@@ -349,6 +400,10 @@ _STAND_INS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
     ("torch.storage", "_load_from_bytes"): _Storage,
     ("_codecs", "encode"): _Encode,
+    ("pandas.core.frame", "DataFrame"): _Frame,
+    ("pandas.core.internals.managers", "BlockManager"): _Blocks,
+    ("pandas._libs.internals", "_unpickle_block"): _Block,
+    ("pandas.core.indexes.base", "_new_Index"): _NewIndex,
     ("numpy", "ndarray"): _Ndarray,
     ("numpy", "dtype"): _Dtype,
     **{
@@ -419,9 +474,11 @@ class _Reader(pickle._Unpickler):
         layout, _, kind = name.partition("_")
         if module.startswith("scipy.sparse") and layout in _SPARSE and kind in ("matrix", "array"):
             return _SPARSE[layout]
+        if module.startswith("pandas.core.indexes.") and name.isidentifier() and name.endswith("Index"):
+            return _Index
         raise InputError(
             self._path,
             "is refused, because it is a pickle that would run code",
-            expected="arrays of numpy, scipy.sparse, chumpy and torch",
+            expected="arrays of numpy, scipy.sparse, chumpy and torch, or data frames of pandas",
             got=f"{module}.{name}"[:100],
         )

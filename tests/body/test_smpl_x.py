@@ -66,6 +66,15 @@ def test_agrees_with_smplx_while_fingers_are_straight(model: tuple[str, dict[str
     torch.testing.assert_close(posed.joints[:, 22:], expected.joints[:, middle].detach(), atol=1e-5, rtol=0)
 
 
+def test_expressions_are_no_shape_components(model: tuple[str, dict[str, Any], Path]) -> None:
+    """Of the 20 blend shapes in old files of SMPL-X, the last ten are expressions."""
+    kind, fields, path = model
+    body = load_smpl(path, 16)
+    assert body.shape_count == {"smplh": 16, "smplx": 10}[kind]
+    expected = torch.from_numpy(fields["shapedirs"][..., : body.shape_count]).float()
+    torch.testing.assert_close(body.shape_directions, expected)
+
+
 @pytest.mark.slow
 def test_landmarks_are_the_vertices_that_smplx_lists(model: tuple[str, dict[str, Any], Path]) -> None:
     vertex_ids = pytest.importorskip("smplx.vertex_ids").vertex_ids

@@ -45,9 +45,12 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
         **names,
         box=np.array([1.5, 2.5, width - 1, height - 2], np.float32),
         head_box=np.array([3, 4, 9, 11], np.float32),
+        kid=True,
+        occlusion=np.float32(12.5),
         area=np.float32(812.5),
         poses=numbers(72),
         betas=numbers(10),
+        more_betas=numbers(6),
         trans=numbers(3),
         segment_scales=random.uniform(0.5, 2, 24).astype(np.float32),
         keypoints={
@@ -61,6 +64,7 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
         detected=np.concatenate([numbers(33, 2), random.uniform(size=(33, 1))], -1).astype(np.float32),
         detected_world=np.concatenate([numbers(33, 3), random.uniform(size=(33, 1))], -1).astype(np.float32),
         detected_mask=encode_png(mask // 2),
+        vertices=numbers(4, 3),
         surface_points=np.array([[3, 4, 7, 0.25, 0.5], [5, 6, 24, 1, 0]], np.float32),
         mask=encode_png(mask),
     )

@@ -17,6 +17,7 @@ from scipy.io import savemat
 
 from helpers import dataset_files as trees
 from helpers import humaneva_tree as humaneva
+from helpers.agora_tree import frame_bytes
 from helpers.prior_files import vposer_tensors, write_mixture
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
@@ -53,6 +54,7 @@ from humanpose_cli.lab.datasets.mocap_files import read_c3d, read_cdf
 from humanpose_cli.lab.datasets.mpi_inf_3dhp import _cells, _test_array
 from humanpose_cli.lab.datasets.reading import read_csv
 from humanpose_cli.lab.datasets.rich import read_rich_camera
+from humanpose_cli.lab.datasets.ssp3d import read_labels
 from humanpose_cli.lab.evaluate.predictions import read_predictions
 from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
@@ -203,6 +205,12 @@ def camera(path: Path) -> None:
     trees.write_rich_camera(path, np.eye(3), np.zeros(3), np.eye(3), np.zeros(5))
 
 
+def ssp3d_labels(path: Path) -> None:
+    shapes = {"shapes": (10,), "poses": (72,), "cam_trans": (3,), "joints2D": (17, 3), "bbox_centres": (2,)}
+    numbers = {name: np.ones((2, *shape)) for name, shape in {**shapes, "bbox_whs": ()}.items()}
+    np.savez_compressed(path, fnames=np.array(["a.png", "b.png"]), genders=np.array(["m", "f"]), **numbers)
+
+
 def every_sample(path: Path) -> None:
     cache = open_cache(path)
     for row in range(len(cache)):
@@ -264,6 +272,8 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     ),
     "metadata.xml": (trees.write_metadata, read_cameras),
     "camera.xml": (camera, read_rich_camera),
+    "frame.pkl": (lambda path: path.write_bytes(frame_bytes({"a": [1.0, 2.0], "b": [["x"], []]})), read_pickle),
+    "labels.npz": (ssp3d_labels, read_labels),
     "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
 }
 

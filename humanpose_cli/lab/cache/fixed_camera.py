@@ -80,7 +80,7 @@ def to_fixed_camera(
     joints = body.pose(rotations, shape, torch.as_tensor(trans)[None], vertices=False).joints[0].numpy()
     labelled = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
     labels: dict[str, Any] = {"poses": poses, "betas": shape[0].numpy(), "trans": trans, "joints": {"smpl24": labelled}}
-    person = replace(viewed.person, **labels, fit_poses=None, fit_betas=None, fit_trans=None)
+    person = replace(viewed.person, **labels, more_betas=None, fit_poses=None, fit_betas=None, fit_trans=None)
     maps = {name: values for name, values in viewed.maps.items() if name not in ("depth", "normals")}
     return replace(viewed, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
 

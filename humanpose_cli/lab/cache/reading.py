@@ -428,4 +428,5 @@ def read_person(shard: TableFile, row: int) -> Person:
             values[family] = value
         elif value is not None:
             values[family][skeleton] = value
-    return Person(**{**values, "crowd": values["crowd"] is not None})
+    flags = {name: values[name] is not None for name in ("crowd", "kid")}
+    return Person(**{**values, **flags})

@@ -21,6 +21,8 @@ SPLITS = ("train", "validation", "test")
 """Names of splits in every protocol: to learn from, to choose by, to evaluate on."""
 CROSS_IMITATION = "cross-imitation"
 """The protocol whose pairs are of two people: the first in the pose of the second, of which there is no true image."""
+MORE_BETAS = 6
+"""Shape components that a person may have after the first ten: BEDLAM's labels have 11, BEDLAM 2's 16."""
 _OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "validation"}
 
 
@@ -61,16 +63,20 @@ class Person:
     body            "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any
     box             (4,) x0, y0, x1, y1 pixels
     crowd           whether this is a region of several people who are not labelled singly; nobody learns from those
+    kid             whether this is a child, whose body is none of the adult model
+    occlusion       percent of the body that is hidden, as its owner counts it
     head_box        (4,) x0, y0, x1, y1 pixels: the head as its owner draws it, whose diagonal errors are relative to
     area            square pixels of the person's outline, as its owner counts it (COCO's object scale, squared)
     poses           (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative
     betas           (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans
+    more_betas      (6,) shape components 11 to 16 of labels that have them, 0 beyond theirs; the body is that of all
     segment_scales  (24,)
     keypoints       skeleton name → (J, 3): x, y pixels and confidence or visibility 0…1 (0: not labelled)
     joints          skeleton name → (J, 4): x, y, z metres in camera axes and confidence 0…1 (0: not labelled)
     fit_poses, fit_betas, fit_trans  an imperfect fit of this person, from which refinement starts
     detected        (33, 3) x, y, confidence of the detector on this image; detected_world (33, 4) its world landmarks
     detected_mask   PNG bytes, 8 bit, the image's size: the detector's person mask · 255
+    vertices        (V, 3) metres in camera axes: the true surface, of sources that give it without body parameters
     surface_points  (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1
     mask            PNG bytes, 8 bit, the image's size: 255 where this person is visible, for sources without a map
     """
@@ -82,10 +88,13 @@ class Person:
     body: str = ""
     box: Array | None = None
     crowd: bool = False
+    kid: bool = False
+    occlusion: float | None = None
     head_box: Array | None = None
     area: float | None = None
     poses: Array | None = None
     betas: Array | None = None
+    more_betas: Array | None = None
     trans: Array | None = None
     segment_scales: Array | None = None
     keypoints: Mapping[str, Array] = field(default_factory=dict)
@@ -96,8 +105,16 @@ class Person:
     detected: Array | None = None
     detected_world: Array | None = None
     detected_mask: bytes | None = None
+    vertices: Array | None = None
     surface_points: Array | None = None
     mask: bytes | None = None
+
+    def shape(self, count: int) -> Array | None:
+        """The first `count` shape components, `betas` and `more_betas`, 0 beyond them; None where not known."""
+        if self.betas is None:
+            return None
+        stored = self.betas if self.more_betas is None else np.concatenate((self.betas, self.more_betas))
+        return np.pad(stored, (0, max(0, count - len(stored))))[:count]
 
 
 @dataclass(frozen=True)

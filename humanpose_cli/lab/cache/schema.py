@@ -21,7 +21,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, IMAGE_SKELETONS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.lab.cache.samples import LABEL_MAPS
+from humanpose_cli.lab.cache.samples import LABEL_MAPS, MORE_BETAS
 
 Attributes = Mapping[str, str | int]
 """Of a file's root or of a dataset."""
@@ -188,10 +188,13 @@ def _people() -> list[Column]:
         *texts(body="the body model whose parameters these are"),
         numbers("box", "x0, y0, x1, y1", (4,), "pixels", _PIXELS, rule=Rule.BOX),
         numbers("crowd", "1 for a region of several people, who are not labelled singly", (), "1", rule=Rule.POSITIVE),
+        numbers("kid", "1 for a child", (), "1", rule=Rule.POSITIVE),
+        numbers("occlusion", "of the body that is hidden, as its owner counts it", (), "percent"),
         numbers("head_box", "of the head, as its owner draws it: x0, y0, x1, y1", (4,), "pixels", _PIXELS),
         numbers("area", "of the person's outline, as its owner counts it", (), "square pixels", rule=Rule.POSITIVE),
         numbers("poses", f"axis-angle; {relative}", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
         numbers("betas", "shape components", (10,), "the body model's"),
+        numbers("more_betas", "shape components after those, 0 beyond the last", (MORE_BETAS,), "the body model's"),
         numbers("trans", root, (3,), "metres", _CAMERA),
         numbers("segment_scales", "length of each segment", (_J,), "1: the body's own", "", skeleton=SMPL24.name),
         *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in IMAGE_SKELETONS.items()),
@@ -202,6 +205,7 @@ def _people() -> list[Column]:
         points("detected", BLAZEPOSE33, 3, "the detector's x, y and confidence 0…1"),
         points("detected_world", BLAZEPOSE33, 4, "the detector's world landmarks and confidence 0…1"),
         _encoded("people", "detected_mask", f"{masked}the detector's person mask × 255"),
+        numbers("vertices", "of the true surface", (3,), "metres", _CAMERA, kind=Kind.RAGGED),
         numbers("surface_points", "x, y, DensePose chart 1…24, U, V 0…1", (5,), "pixels, -, -, -", _PIXELS, **surface),
         _encoded("people", "mask", f"{masked}255 where this person is seen"),
     ]

@@ -6,9 +6,16 @@ Labels are what the owners' data_processing makes, or their archives of it (all_
 all_npz_12_training.zip for SMPL-X). Fields of a scene's file, a row a person and image:
     imgname   "seq_000000/seq_000000_0000.png"
     pose_cam  (N, 72) SMPL's or (N, 165) SMPL-X's axis-angle, the first three from body to camera axes
-    shape     (N, 10) or more; gender (N,) of the subject, though all bodies are the neutral model's; sub (N,) who it is
+    shape     (N, 10), (N, 11) or (N, 16); gender (N,) of the subject; sub (N,) who it is
     trans_cam (N, 3) and cam_ext (N, 4, 4): translations add up; cam_int (N, 3, 3)
     gtkps     (N, J, 2 or 3) pixels of the model's joints, the first 24 (22) of which are those of SMPL24
+
+What was rendered are male and female bodies with ten shape components. The owners' archives describe them by neutral
+bodies with eleven, fitted to those: the eleventh is the neutral model's own eleventh, not AGORA's blend towards a child
+(pixelite1201/BEDLAM#54; data_processing/df_full_body.py@9ad6adf1 loads the models with 10, 10 and 11 components and
+without a template of a child). Labels that data_processing makes of the rendered bodies have ten, and are of the
+subject's gender; BEDLAM 2's have 16. All are kept (`Person.more_betas`). Where the models are given, the labels'
+bodies are compared with gtkps, and a note has the distance.
 
 Images of scenes whose names contain "closeup" are stored lying on their side and are set up. People who are
 hardly visible have no rows: images may show people without labels. Protocol "bedlam": train, or validation
@@ -25,31 +32,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.checks import array_field
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
+from humanpose_cli.lab.cache.samples import MORE_BETAS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import (
     MAX_RADIANS,
     FolderSource,
     SequenceOptions,
     box_around,
-    first_betas,
     first_existing,
     pinhole,
+    project_points,
     with_visibility,
 )
 from humanpose_cli.lab.datasets.reading import StoredImage, encode_pixels, image_pixels, stored_image
 
 _LABELS = ("bedlam_labels", "training_labels", "validation_labels", "processed_labels", "labels", "")
 _IMAGES = ("training_images", "validation_images", "images", "")
-_FIELDS = ("imgname", "pose_cam", "shape", "sub", "trans_cam", "cam_ext", "cam_int", "gtkps")
+_FIELDS = ("imgname", "pose_cam", "shape", "gender", "sub", "trans_cam", "cam_ext", "cam_int", "gtkps")
 _BODY = 22  # joints that SMPL and SMPL-X have in common
 _KINDS = {72: "smpl", 165: "smplx"}  # columns of pose_cam
+_SHAPES = (10, 11, 10 + MORE_BETAS)  # columns of shape
+_COMPARED = 50  # people of a scene whose bodies are compared with gtkps
 _LYING = "closeup"
 _FRAME_RATE = 30.0
 _NAME = re.compile(r"(.+)/[^/]*?_(\d+)\.\w+")
@@ -58,7 +70,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """A scene's labels, a row a person and image: kind "smpl" or "smplx", poses (N, 72), … (see the module)."""
+    """A scene's labels, a row a person and image: kind "smpl" or "smplx", poses (N, 72), betas (N, 10, 11 or 16), …"""
 
     names: NDArray[np.str_]
     kind: str
@@ -67,7 +79,13 @@ class _Scene:
     trans: Array
     cameras: Array
     keypoints: Array | None
+    genders: NDArray[np.str_]
     subjects: NDArray[np.str_]
+
+    @property
+    def joint_count(self) -> int:
+        """How many of gtkps are joints of SMPL24."""
+        return len(SMPL24) if self.kind == "smpl" else _BODY
 
 
 class BedlamSource(FolderSource):
@@ -79,7 +97,7 @@ class BedlamSource(FolderSource):
     example = "bedlam_labels/20221010_3_1000_batch01hand_6fps.npz"
     splits = ("train", "validation")
     bodies = ("smpl", "smplx")
-    genders = ("neutral",)
+    shape_count = max(_SHAPES)
     options: SequenceOptions
     options_type = SequenceOptions
 
@@ -88,12 +106,29 @@ class BedlamSource(FolderSource):
         if not labels:
             raise self._nothing_found()
         groups: list[Group] = []
+        distances: list[Array] = []
+        missing: set[str] = set()
         for path in sorted(labels, key=natural_order):
             # The folder that the names in a scene's labels count from.
             folder = first_existing(*(self.root / name / path.stem / "png" for name in _IMAGES))
             split = "validation" if "valid" in f"{path.parent.name} {folder.parent.parent.name}" else "train"
-            if self._wants(split):
-                groups += self._sequences(path, folder, split_name(split), notes)
+            if not self._wants(split):
+                continue
+            groups += self._sequences(path, folder, split_name(split), notes)
+            if self.tools.bodies:
+                scene = _scene(path)
+                missing |= set(np.unique(scene.genders)) - set(self.tools.bodies)
+                distances.append(_distances(path, scene, self.tools.bodies))
+        notes += [
+            f"{self.title}: nothing is drawn of {gender} people without their `model`" for gender in sorted(missing)
+        ]
+        compared = np.concatenate(distances) if distances else np.zeros((0, 2))
+        if len(compared):
+            every, ten = np.median(compared, axis=0)
+            notes.append(
+                f"{self.title}: the joints of {len(compared)} bodies lie {every:.2f} pixels (median) from the owners' "
+                f"gtkps, {ten:.2f} with their first ten shape components alone"
+            )
         return groups
 
     def _sequences(self, path: Path, folder: Path, split: str, notes: list[str]) -> list[Group]:
@@ -157,6 +192,11 @@ def _scene(path: Path) -> _Scene:
     if kind == "smplx":  # fingers and the face stay at rest
         poses = np.concatenate((poses[:, : 3 * _BODY], np.zeros((count, 3 * (len(SMPL24) - _BODY)))), 1)
     betas = array_field(stored, "shape", path, (count, None))
+    if betas.shape[1] not in _SHAPES:
+        expected = ", ".join(map(str, _SHAPES))
+        raise InputError(
+            f"{path} (shape)", "has another number of shape parameters", expected=expected, got=str(betas.shape[1])
+        )
     trans = array_field(stored, "trans_cam", path, (count, 3))
     cameras = array_field(stored, "cam_int", path, (count, 3, 3))
     subjects = stored.get("sub", np.full(count, ""))
@@ -167,12 +207,52 @@ def _scene(path: Path) -> _Scene:
         names,
         kind,
         poses,
-        first_betas(betas, f"{path} (shape)"),
+        betas,
         trans + array_field(stored, "cam_ext", path, (count, 4, 4))[:, :3, 3],
         cameras,
         keypoints,
+        _genders(path, stored, count) if betas.shape[1] == 10 else np.full(count, "neutral"),
         subjects.astype(str),
     )
+
+
+def _genders(path: Path, stored: Mapping[str, Any], count: int) -> NDArray[np.str_]:
+    """Of the subjects, whose bodies have ten shape components."""
+    genders = np.asarray(stored.get("gender", ""))
+    if genders.shape != (count,) or not set(genders.astype(str).tolist()) <= {"male", "female", "neutral"}:
+        raise InputError(f"{path} (gender)", "does not name the model of each body", expected="male or female")
+    return genders.astype(str)
+
+
+@torch.no_grad()
+def _distances(path: Path, scene: _Scene, models: Mapping[str, Body]) -> Array:
+    """(M, 2) pixels: mean distance of the joints of some bodies from gtkps, with all betas and with the first ten."""
+    if scene.keypoints is None:
+        return np.zeros((0, 2))
+    found = []
+    for row in np.unique(np.linspace(0, len(scene.names) - 1, _COMPARED).astype(int)):
+        model = models.get(str(scene.genders[row]))
+        if model is None or model.name.partition("-")[0] != scene.kind:
+            continue
+        if model.shape_count < scene.betas.shape[1]:
+            got, expected = f"{model.shape_count} in the file of {model.name}", str(scene.betas.shape[1])
+            remedy = "`model`: the owners' file with 300 of SMPL, or 400 of SMPL-X"
+            raise InputError(
+                f"{path} (shape)", "needs more shape components", expected=expected, got=got, remedy=remedy
+            )
+        rotations = axis_angle_to_matrix(torch.from_numpy(scene.poses[row]).float().unflatten(0, (len(SMPL24), 3)))
+        focal, centre = pinhole(scene.cameras[row], f"{path} (cam_int)")
+        apart = []
+        for kept in (scene.betas.shape[1], 10):
+            betas = torch.zeros(1, model.shape_count)
+            betas[0, :kept] = torch.from_numpy(scene.betas[row, :kept])
+            joints = model.pose(
+                rotations[None], betas, torch.from_numpy(scene.trans[row, None]).float(), vertices=False
+            )
+            pixels = project_points(joints.joints[0].double().numpy(), focal, centre)[: scene.joint_count]
+            apart.append(np.linalg.norm(pixels - scene.keypoints[row, : scene.joint_count, :2], axis=1).mean())
+        found.append(apart)
+    return np.array(found).reshape(-1, 2)
 
 
 def _upright(path: Path, *, lying: bool) -> StoredImage:
@@ -186,20 +266,22 @@ def _person(scene: _Scene, row: int, sequence: str, size: tuple[int, int]) -> Pe
     keypoints = {}
     box = None
     if scene.keypoints is not None:
-        joints = len(SMPL24) if scene.kind == "smpl" else _BODY
+        joints = scene.joint_count
         pixels = scene.keypoints[row, :joints, :2]
         labelled = with_visibility(pixels, np.ones(joints))
         keypoints[SMPL24.name] = np.pad(labelled, ((0, len(SMPL24) - joints), (0, 0)))
         box = box_around(pixels, size)
     subject = str(scene.subjects[row])
+    more = scene.betas[row, 10:]
     return Person(
         identity=subject,
         clothing=f"{sequence}/{subject}" if subject else "",
-        gender="neutral",
+        gender=str(scene.genders[row]),
         body=scene.kind,
         box=box,
         poses=scene.poses[row],
-        betas=scene.betas[row],
+        betas=scene.betas[row, :10],
+        more_betas=np.pad(more, (0, MORE_BETAS - len(more))) if len(more) else None,
         trans=scene.trans[row],
         keypoints=keypoints,
     )

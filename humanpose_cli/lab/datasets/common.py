@@ -58,6 +58,7 @@ class FolderSource(ABC):
     splits        its splits by their owner's names, () without a choice; None where `options.split` means another thing
     bodies        kinds of SMPL models that its parameters may be of; () for any
     genders       those whose models its parameters are of; () where it does not say
+    shape_count   how many shape components its bodies have at most
     options_type  the frozen dataclass of its options; its docstring says what they mean
     published     counts that papers and the owner publish of it
     projected     skeletons whose keypoints the adapter itself projects from the joints
@@ -70,6 +71,7 @@ class FolderSource(ABC):
     splits: ClassVar[tuple[str, ...] | None] = ()
     bodies: ClassVar[tuple[str, ...]] = ()
     genders: ClassVar[tuple[str, ...]] = ()
+    shape_count: ClassVar[int] = 10
     options_type: ClassVar[type[FolderOptions]] = FolderOptions
     published: ClassVar[tuple[PublishedCount, ...]] = ()
     projected: ClassVar[tuple[str, ...]] = ()

@@ -154,15 +154,16 @@ class RenderedLabels(LabellingSource):
 
     def _posed(self, person: Person) -> _Posed | None:
         model = model_for(self.bodies, person.body, person.gender)
-        if model is None or person.poses is None or person.betas is None or person.trans is None:
+        shaped = None if model is None else person.shape(model.shape_count)
+        if model is None or shaped is None or person.poses is None or person.trans is None:
             return None
-        pose, betas, trans = (_tensor(values) for values in (person.poses, person.betas, person.trans))
+        pose, betas, trans = (_tensor(values) for values in (person.poses, shaped, person.trans))
         if not all(torch.isfinite(values).all() for values in (pose, betas, trans)):
             return None
         scales = None if person.segment_scales is None else _tensor(person.segment_scales)[None]
         with torch.no_grad():
             rotations = axis_angle_to_matrix(pose.unflatten(0, (24, 3)))[None]
-            shape = betas[None, : model.shape_count]
+            shape = betas[None]
             body = model.pose(rotations, shape, trans[None], scales)
             reposing = model.pose_landmarks(REPOSING19.name, body, shape)
         assert body.vertices is not None

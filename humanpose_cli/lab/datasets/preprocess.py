@@ -21,7 +21,7 @@ from humanpose_cli.lab.cache.samples import Group, LabellingSource, Sample, Sour
 from humanpose_cli.lab.datasets.common import FolderSource
 from humanpose_cli.lab.datasets.estimators import BodyJointFitter, FitEstimator, SourceTools
 from humanpose_cli.lab.datasets.labelling import DetectedLabels, RenderedLabels
-from humanpose_cli.lab.datasets.registry import SOURCES, open_source
+from humanpose_cli.lab.datasets.registry import SOURCES, SourceEntry, open_source
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 
@@ -111,8 +111,9 @@ def _without_detections(request: SourceRequest) -> Source:
         if request.items is not None:
             raise UsageError("items", "are not for synthetic people", remedy="leave them out")
         return SyntheticSource(request.synthetic)
-    models = load_models(request.models)
-    needs = SOURCES[request.name].needs if request.fit and request.name in SOURCES else ()
+    entry = _entry(request)
+    models = load_models(request.models, entry.source_class().shape_count)
+    needs = entry.needs if request.fit else ()
     tools = SourceTools(
         FitEstimator(FitOptions(body=request.fit_body), request.device) if "estimator" in needs else None,
         BodyJointFitter(request.fit_body) if "joint_fitter" in needs else None,
@@ -122,12 +123,19 @@ def _without_detections(request: SourceRequest) -> Source:
     return RenderedLabels(source, {body.name: body for body in (*models.values(), default_body())})
 
 
-def open_folder(request: SourceRequest, tools: SourceTools) -> FolderSource:
-    """The data set's folder alone, whatever items are requested. Errors as of `make_source`."""
+def _entry(request: SourceRequest) -> SourceEntry:
+    """The requested data set's; UsageError for an unknown one, and for one without a folder."""
     if request.name not in SOURCES:
         raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
     if request.root is None:
         raise UsageError("ROOT", f"is missing: the folder with {request.name}'s files")
+    return SOURCES[request.name]
+
+
+def open_folder(request: SourceRequest, tools: SourceTools) -> FolderSource:
+    """The data set's folder alone, whatever items are requested. Errors as of `make_source`."""
+    _entry(request)
+    assert request.root is not None
     return open_source(request.name, request.root, request.options, tools)
 
 

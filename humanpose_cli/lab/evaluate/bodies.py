@@ -39,6 +39,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets.mpi_inf_3dhp import SCENES, MpiInf3dhpSource
+from humanpose_cli.lab.evaluate.agora import agora_report, is_agora, measure_images
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
@@ -357,12 +358,16 @@ def evaluate_fits(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
     needs = {"stored": ("box", "detected"), "boxes": ("box",)}.get(detections, ())
-    people = selection.people(*needs, joints=selection.joint_set())
+    people = None if is_agora(cache) else selection.people(*needs, joints=selection.joint_set())
     boxed: BoxedPeople | None = None
     source: PeopleSource
     if detections == "stored":
         source = StoredPeople(cache)
     elif detections == "boxes":
+        if people is None:
+            raise UsageError(
+                "detector", "gives the people, and AGORA's figures are of finding them", got="boxes", remedy="auto"
+            )
         source = boxed = BoxedPeople(people, threads)
     else:
         source = DetectedPeople(detections, threads, device if device == "cpu" else "auto")
@@ -371,19 +376,25 @@ def evaluate_fits(
         def fit(row: int) -> list[FoundBody]:
             record = fit_row(fitter, cache, row)
             found = found_in(record, range(len(record)))
-            if boxed is None:
+            if boxed is None or people is None:
                 return found
             indices = people.people.indices[boxed.rows(row)]
             return [one._replace(person=int(person)) for one, person in zip(found, indices, strict=True)]
 
-        evaluated = measure_fits(people, fit, fitter.body, protocol=protocol, stop=stop, progress=progress)
-        facts = {**selection.facts(), "method": options.method, "detector": detections}
-        if fitter.network_identity:
-            facts["network"] = fitter.network_identity
+        def facts() -> dict[str, Any]:
+            described = {**selection.facts(), "method": options.method, "detector": detections}
+            if not fitter.network_identity:
+                return described
             named = options.network.weights
             path = find_weights(named) if named else shipped_weights(SHIPPED_NETWORK)
-            facts |= weights_facts(path, cache, people.people.images)
-        return fits_report(people, evaluated, facts, protocol)
+            images = cache.rows(*selection.protocol_and_split()) if people is None else people.people.images
+            return {**described, "network": fitter.network_identity, **weights_facts(path, cache, images)}
+
+        if people is None:
+            images = measure_images(selection, fit, fitter.body, stop=stop, progress=progress)
+            return agora_report(selection, images, facts(), protocol)
+        evaluated = measure_fits(people, fit, fitter.body, protocol=protocol, stop=stop, progress=progress)
+        return fits_report(people, evaluated, facts(), protocol)
 
 
 def evaluate_predictions(
@@ -400,12 +411,17 @@ def evaluate_predictions(
     match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
     selection, protocol = under_protocol(selection, BodyProtocol)
-    people = selection.people(joints=selection.joint_set())
-    body = load_body(fit_body)
-    fit = fits_from_files(folder, people.people.cache, body, selection.models)
+    cache, body = open_cache(selection.data), load_body(fit_body)
+    people = None if is_agora(cache) else selection.people(joints=selection.joint_set())
+    fit = fits_from_files(folder, cache, body, selection.models)
+    facts = {**selection.facts(), **predictions_facts(folder), "matched by": match}
+    if people is None:
+        if match == "tracks":
+            raise UsageError("match", "is by joints in the image on AGORA", got="tracks", remedy="leave it out")
+        images = measure_images(selection, fit, body, stop=stop, progress=progress)
+        return agora_report(selection, images, {**facts, "matched by": "joints in the image"}, protocol)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
     evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
-    facts = {**selection.facts(), **predictions_facts(folder), "matched by": match}
     return fits_report(people, evaluated, facts, protocol)
 
 
@@ -440,6 +456,8 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
     "mpjae_deg": ("angle", "absolute rotations of nine joints, degrees", 180 / np.pi),
     "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
+    "pve_t_sc_mm": ("pve_t_sc", "vertices in the T pose, scaled", 1e3),
+    "pve_t_sc_true_model_mm": ("pve_t_sc_true_model", "the same, betas in the true body's model", 1e3),
     "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
     "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
     "pa_pck_150": ("pa_pck", "share of joints within 150 mm after Procrustes", 1.0),

@@ -79,7 +79,7 @@ class BodyMotion(NamedTuple):
         for rig in {id(one): one for one in rigs}.values():
             of_rig = np.flatnonzero([one is rig for one in rigs])
             for chosen in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
-                some = bodies.taken(chosen)
+                some = bodies.taken(chosen).of_model(rig)
                 posed = some.posed(rig, vertices=joints.of_mesh)
                 points[chosen] = joints.of_body(rig, posed, some.betas).double().numpy()
                 landmarks = rig.pose_landmarks(BLAZEPOSE33.name, posed, some.betas)

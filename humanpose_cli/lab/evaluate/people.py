@@ -179,6 +179,7 @@ class PeopleSelection:
     limit     people, or pairs, at most, spread evenly; 0 for all
     body      that predictions are of: "default" or "smpl:FILE"
     models    SMPL model files, of which the true bodies are: of each person's gender
+    body_vertices  file that lists the vertices of AGORA's errors (`lab.evaluate.agora`)
     joints, root, regressor, smplx_to_smpl  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these
               were measured and its bodies only fitted to them, else smpl24
     """
@@ -195,6 +196,7 @@ class PeopleSelection:
     root: RootName | None = None
     regressor: Path | None = None
     smplx_to_smpl: Path | None = None
+    body_vertices: Path | None = None
 
     def protocol_and_split(self) -> tuple[str, str]:
         """As chosen or usual; InputError, listing what there is, where the cache has no such split."""
@@ -247,18 +249,22 @@ class PeopleSelection:
         """
         people, body = self.labelled("measured" if joints.measured else "poses", *needs), load_body(self.body)
         rigs, rig = self._rigs(people, body, required=not joints.measured)
-        count = len(people)
-        rotations, betas, root = torch.full((count, 24, 3, 3), torch.nan), torch.zeros(count, 10), torch.zeros(count, 3)
+        count, shape = len(people), _shapes(people)
+        rotations, betas, root = (
+            torch.full((count, 24, 3, 3), torch.nan),
+            torch.zeros_like(shape),
+            torch.zeros(count, 3),
+        )
         if rigs:
-            poses, shape, trans = (
-                torch.from_numpy(people.column(name)).float() for name in ("poses", "betas", "trans")
-            )
+            poses, trans = (torch.from_numpy(people.column(name)).float() for name in ("poses", "trans"))
             rig[~torch.isfinite(torch.cat((poses, shape, trans), 1)).all(1).numpy()] = -1
         for number, model in enumerate(rigs):
             of_rig = torch.from_numpy(np.flatnonzero(rig == number))
             rotations[of_rig] = axis_angle_to_matrix(poses[of_rig].unflatten(1, (len(SMPL24), 3)))
             betas[of_rig] = shape[of_rig]
-            root[of_rig] = model.rest_joints(shape[of_rig])[:, SMPL24.index("pelvis")] + trans[of_rig]
+            root[of_rig] = (
+                model.rest_joints(shape[of_rig, : model.shape_count])[:, SMPL24.index("pelvis")] + trans[of_rig]
+            )
         cameras = cameras_of(people.cache, people.images)
         return EvaluatedPeople(
             people,
@@ -283,8 +289,11 @@ class PeopleSelection:
         )
         if "poses" not in columns:
             return (), np.full(len(people), -1)
-        models = {"default": default_body(), body.name: body}
-        models |= {model.name: model for model in load_models(self.models).values()}
+        count = _shapes(people).shape[1]
+        truth = [*load_models(self.models, count).values()]
+        if count > body.shape_count and body.name not in {model.name for model in truth}:
+            truth.append(load_body(self.body, count))
+        models = {"default": default_body(), body.name: body, **{model.name: model for model in truth}}
         rigs: list[Body] = []
         rig, missing = np.full(len(people), -1), []
         for kind, gender in sorted(set(zip(kinds.tolist(), genders.tolist(), strict=True))):
@@ -292,6 +301,11 @@ class PeopleSelection:
             if model is None:
                 missing.append(f"{kind}-{gender or 'neutral'}")
                 continue
+            if kind.startswith("smpl") and model.shape_count < count:
+                problem = f"has bodies of up to {count} shape components"
+                got = f"{model.shape_count} in the file of {model.name}"
+                remedy = "`model`: the owners' file with 300 of SMPL, or 400 of SMPL-X"
+                raise InputError(people.cache.path, problem, got=got, remedy=remedy)
             rig[(kinds == kind) & (genders == gender)] = len(rigs)
             rigs.append(model)
         if missing and required:
@@ -310,6 +324,17 @@ class PeopleSelection:
             protocol, split = self.protocol_and_split()
         split += f", {self.visible:.0%} of the joints in sight or more" if self.visible else ""
         return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
+
+
+def _shapes(people: People) -> Tensor:
+    """All betas (N, 10 or 16) of the people, NaN where not known."""
+    columns = people.cache.people
+    if "betas" not in columns:
+        return torch.zeros(len(people), 10)
+    betas = torch.from_numpy(people.column("betas")).float()
+    if "more_betas" not in columns:
+        return betas
+    return torch.cat((betas, torch.from_numpy(people.column("more_betas")).float().nan_to_num()), 1)
 
 
 def clusters_of(people: People) -> Clusters:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from math import isnan
 from typing import Any, ClassVar, TypeVar
 
 from humanpose_cli.core.conventions import COCO17, CROWDPOSE14, MPII16, POSETRACK15, Skeleton
@@ -92,6 +93,12 @@ class Protocol:
             notes.append(f"Not comparable with published figures, which are of all of {self.split} of {self.source}.")
         elif self.rows:
             notes.append(f"Published figures: {self.rows_source}.")
+        unknown = {
+            one for metrics in ours.values() for one in self.metrics if one in metrics and isnan(metrics[one].value)
+        }
+        if unknown:
+            names = ", ".join(one for one in self.metrics if one in unknown)
+            notes.append(f"Not known: {names}; figures of vertices need a body of the truth's kind.")
         digits = [0, *(1 if name.rpartition("_")[2] in _COARSE_UNITS else 3 for name in self.metrics)]
         return Table("published", f"{self.split} under {self.name}", ("method", *self.metrics), rows, digits, notes)
 
@@ -166,6 +173,9 @@ _MMPOSE = Evaluator("open-mmlab/mmpose", "016ee42913efa72adc82f638e10ad3fdb6ae74
 _WARP3D = Evaluator("MKnoche/warp3d_reposing", "522e783ae36b6202495aded049937eee35f00b50")
 _IMPERSONATOR = Evaluator("svip-lab/impersonator", "b041dd415157c1e7f5b46e579a1ad4dffabb2e66")
 _PATN = Evaluator("tengteng95/Pose-Transfer", "281ee2d3f9381299220989207dcfb4217298d8f5")
+_SSP3D_OWNERS = Evaluator("akashsengupta1997/SSP-3D", "b99a7de25698bc706403e71cb52ca6c6ef71c678")
+_AGORA = Evaluator("pixelite1201/agora_evaluation", "8c9dece5fc89c8b2acc24203bf9e8f8d5cd0b8b1")
+_HIERPROB = Evaluator("akashsengupta1997/HierarchicalProbabilistic3DHuman", "3e5c64eedd627c9e4d6bd5fd05e8d8dcb274ec0a")
 
 _POSE = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
 _WORLD = ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent")
@@ -174,6 +184,7 @@ _TRAJECTORY = (*_WORLD, "jitter_10m_s3", "foot_sliding_mm")
 _VALID, _CLOSED_UP = "Frames that the owners call valid", "Frames that the owners call valid, closed up"
 _3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
 _RICH, _RICH_FRAMES = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
+_SSP3D = ("ssp-3d", "ssp-3d/test")
 _FIFTH = "S9 and S11, every 5th frame"
 _3DHP_METRICS = ("pck_150", "auc_150", "mpjpe_mm")
 _EMDB_METRICS = (*_POSE, "pa_pve_mm", "mpjae_deg", "pa_mpjae_deg", "jitter_emdb_10m_s3")
@@ -252,6 +263,14 @@ _BODIES = (
         metrics=(*_3DHP_METRICS, "pa_pck_150", "pa_auc_150", "pa_mpjpe_mm"),
         frames="Valid frames all of whose joints are inside the image",
     ),
+    BodyProtocol(
+        "agora-smpl",
+        *("agora", "agora/validation", _AGORA, "smpl24", "hips"),
+        metrics=("nmve_mm", "nmje_mm", "mve_mm", "mpjpe_mm", "f1", "precision", "recall"),
+        frames="All people with 90 % of the body or less hidden",
+    ),
+    BodyProtocol("ssp3d-owners", *_SSP3D, _SSP3D_OWNERS, "smpl24", "pelvis", metrics=("pve_t_sc_true_model_mm",)),
+    BodyProtocol("ssp3d-hierprob", *_SSP3D, _HIERPROB, "smpl24", "pelvis", metrics=("pve_t_sc_mm",)),
 )
 _SCALED = (
     ScaledJointProtocol(

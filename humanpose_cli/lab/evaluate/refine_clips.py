@@ -180,7 +180,7 @@ def disturbed_truth(
     people.require_one_model()
     random = np.random.default_rng((_SEED, seed))
     # No method of this program made it.
-    bodies, made = people.bodies, replace(fit, options={**fit.options, "method": base})
+    bodies, made = people.bodies.of_model(people.body), replace(fit, options={**fit.options, "method": base})
     for identity in np.unique(clip.identity[found.clip]):
         chosen = np.flatnonzero(clip.identity[found.clip] == identity)
         rows = clip.people[found.clip[chosen]]

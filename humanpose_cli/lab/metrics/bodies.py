@@ -142,6 +142,22 @@ def pve(
     return np.linalg.norm(a - b, axis=-1).mean(1)
 
 
+def pve_scaled(predicted_vertices: ArrayLike, true_vertices: ArrayLike) -> Floats:
+    """Per-vertex error per sample after the scale and translation that make the vertices' means and root mean square
+    distances from them equal: (N, V, 3) twice → (N,) metres.
+
+    Of meshes in the T pose this is PVE-T-SC, an error of shape alone (Sengupta et al. 2020; `metrics.py` of
+    akashsengupta1997/SSP-3D@b99a7de2). The scale is not the one of least squares. UsageError where the mesh that is
+    predicted has no extent.
+    """
+    a, b = _pair(predicted_vertices, true_vertices, 3)
+    a, b = (values - values.mean(1, keepdims=True) for values in (a, b))
+    spreads = [np.sqrt((values**2).sum((1, 2), keepdims=True)) for values in (a, b)]
+    if (spreads[0] == 0).any():
+        raise UsageError("vertices", "lie in one point", expected="a mesh of some extent")
+    return np.linalg.norm(a / spreads[0] * spreads[1] - b, axis=-1).mean(1)
+
+
 def pckh(predicted: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Floats:
     """Share of correct keypoints per sample (Andriluka et al. 2014): (N, J, 2) pixels twice → (N,) 0..1.
 
@@ -175,7 +191,8 @@ _CHUNK = 64  # people whose meshes are in memory at once
 class Bodies(NamedTuple):
     """N people before a camera.
 
-    rotations (N, 24, 3, 3) relative to parents, the pelvis body to camera; betas (N, S); root (N, 3) metres, the pelvis
+    rotations (N, 24, 3, 3) relative to parents, the pelvis body to camera; betas (N, S), which may be more than a model
+    has where people are of several; root (N, 3) metres, the pelvis
     """
 
     rotations: Tensor
@@ -192,10 +209,15 @@ class Bodies(NamedTuple):
         """Those in some rows."""
         return Bodies(*(values[rows] for values in self))
 
+    def of_model(self, body: Body) -> Bodies:
+        """With as many betas as that model has."""
+        return self._replace(betas=self.betas[:, : body.shape_count])
+
     def posed(self, body: Body, *, vertices: bool = True) -> PosedBody:
         """A body in their shapes, poses and positions."""
-        rest = body.rest_joints(self.betas)[:, _PELVIS]
-        return body.pose(self.rotations, self.betas, self.root - rest, vertices=vertices)
+        betas = self.betas[:, : body.shape_count]
+        rest = body.rest_joints(betas)[:, _PELVIS]
+        return body.pose(self.rotations, betas, self.root - rest, vertices=vertices)
 
 
 SHARES = ("pckh", "pck", "auc", "pa_pck", "pa_auc")
@@ -212,6 +234,8 @@ class BodyErrors(NamedTuple):
     pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
     pa_pck, pa_auc  the same after the similarity of pa_mpjpe, which papers call rigidly aligned
     angle     mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of pa_mpjpe
+    pve_t_sc  vertices in the T pose after scale and translation (`pve_scaled`); pve_t_sc_true_model where the predicted
+              betas are given to the true body's model
     """
 
     mpjpe: NDArray[np.float64]
@@ -226,6 +250,8 @@ class BodyErrors(NamedTuple):
     pa_auc: NDArray[np.float64]
     angle: NDArray[np.float64]
     pa_angle: NDArray[np.float64]
+    pve_t_sc: NDArray[np.float64]
+    pve_t_sc_true_model: NDArray[np.float64]
 
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
@@ -252,8 +278,9 @@ def body_errors(
 ) -> BodyErrors:
     """Errors of N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
-    true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for two
-               genders of one kind of body only, and where `joints.conversion` makes SMPL's mesh of SMPL-X's
+    true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve and pve_t_sc are
+               known for two genders of one kind of body only, pve also where `joints.conversion` makes SMPL's mesh of
+               SMPL-X's
     joints     that mpjpe, pa_mpjpe, pck and auc are of, and whose root pve is about
     measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
                known are NaN then
@@ -286,13 +313,13 @@ def _errors(
 ) -> BodyErrors:
     sets, betas, points = [], [], []
     for body, bodies in zip(rigs, (predicted, true), strict=True):
-        chosen = bodies.taken(rows)
+        chosen = bodies.taken(rows).of_model(body)
         sets.append(chosen.posed(body))
         betas.append(chosen.betas)
         points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
     (kind, vertices), (true_kind, true_vertices) = (joints.surface(*pair) for pair in zip(rigs, sets, strict=True))
     mesh, true_mesh = vertices.cpu().numpy(), true_vertices.cpu().numpy()
-    surface, aligned_surface = np.full(len(mesh), np.nan), np.full(len(mesh), np.nan)
+    surface, aligned_surface, shape, shape_of_true_model = np.full((4, len(mesh)), np.nan)
     found, truth = points[0], points[1] if measured is None else measured
     found = found if predicted_points is None else np.where(np.isfinite(predicted_points), predicted_points, found)
     averaged, root = range(len(joints.joints)), joints.rows
@@ -303,6 +330,11 @@ def _errors(
         surface = pve(mesh, true_mesh, *shifts)
         nowhere = np.zeros((len(mesh), 3))
         aligned_surface = pve(_moved(alignment, mesh.astype(np.float64)), true_mesh, nowhere, nowhere)
+    if len({rig.name.partition("-")[0] for rig in rigs}) == 1 and rigs[0].template.shape == rigs[1].template.shape:
+        shape = shape_of_true_model = _shape_error(rigs, betas)
+        if rigs[0] is not rigs[1] and rigs[1].shape_count >= betas[0].shape[1]:
+            more = betas[0].new_zeros(len(mesh), rigs[1].shape_count - betas[0].shape[1])
+            shape_of_true_model = _shape_error((rigs[1], rigs[1]), [torch.cat((betas[0], more), 1), betas[1]])
     turns = [posed.rotations[:, MAJOR_JOINTS].double() for posed in sets]
     aligned_turns = alignment.rotation[:, None] @ turns[0].cpu()
     head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
@@ -320,7 +352,15 @@ def _errors(
         _nearer(aligned[:, joints.counted], AUC_LIMITS),
         joint_angle_error(turns[0].cpu(), turns[1].cpu()),
         joint_angle_error(aligned_turns, turns[1].cpu()),
+        shape,
+        shape_of_true_model,
     )
+
+
+def _shape_error(rigs: tuple[Body, Body], betas: Sequence[Tensor]) -> Floats:
+    """PVE-T-SC (N,) metres of predicted and true betas, each of its model."""
+    meshes = [rig.rest(shapes).vertices.cpu().numpy() for rig, shapes in zip(rigs, betas, strict=True)]
+    return pve_scaled(meshes[0], meshes[1])
 
 
 def head_height(body: Body, betas: Tensor) -> Tensor:

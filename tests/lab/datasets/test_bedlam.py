@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import centre_of_light, spotted
 from helpers.paper_datasets import assert_travels, posed
+from helpers.smpl_model_file import random_smpl_fields, write_smpl_npz
 from PIL import Image
 
+from humanpose_cli.body.smpl import load_models
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.samples import Sample
 from humanpose_cli.lab.datasets.bedlam import BedlamSource
 from humanpose_cli.lab.datasets.common import SequenceOptions, project_points
+from humanpose_cli.lab.datasets.estimators import SourceTools
+from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
+from humanpose_cli.lab.evaluate.people import PeopleSelection
 
 SCENE, CLOSE = "20221010_3_1000_batch01hand_6fps", "20221011_1_250_batch01hand_closeup_suburb_a_6fps"
 SIZE = (128, 72)
@@ -115,8 +124,114 @@ def test_labels_of_validation_and_of_the_second_release(tree: Path) -> None:
     source = BedlamSource(tree)
     sample = next(source.read(source.groups()[0]))
     assert sample.splits == {"bedlam": "validation"}
-    assert sample.people[0].keypoints == {}
-    assert np.shape(sample.people[0].betas) == (10,)
+    person = sample.people[0]
+    assert (person.keypoints, person.gender) == ({}, "neutral")
+    assert (np.shape(person.betas), np.shape(person.more_betas)) == ((10,), (6,))
+
+
+COMPONENTS = 16
+ELEVEN = {**labels("smpl", SIZE), "shape": np.random.default_rng(1).normal(size=(len(NAMES), 11))}
+
+
+@pytest.fixture(scope="module")
+def model_fields() -> dict[str, Any]:
+    """A model whose eleventh component moves joints by centimetres."""
+    fields = random_smpl_fields()
+    more = np.random.default_rng(2).normal(0, 0.1, (6890, 3, COMPONENTS - 10))
+    return {**fields, "shapedirs": np.concatenate((fields["shapedirs"], more), 2)}
+
+
+def smplx_joints(fields: dict[str, Any], stored: dict[str, Any]) -> np.ndarray:
+    """(N, 45, 3) metres in camera axes, as the owners' data_processing makes them."""
+    smplx = pytest.importorskip("smplx")
+    wide = np.zeros((6890, 3, 300), np.float32)
+    wide[..., :COMPONENTS] = fields["shapedirs"]
+    struct = smplx.utils.Struct(**{**fields, "shapedirs": wide})
+    model = smplx.SMPL("", data_struct=struct, num_betas=11, batch_size=len(NAMES))
+    poses, betas, trans = (torch.from_numpy(stored[name]).float() for name in ("pose_cam", "shape", "trans_cam"))
+    posed = model(betas=betas, global_orient=poses[:, :3], body_pose=poses[:, 3:], transl=trans)
+    return posed.joints.detach().double().numpy() + stored["cam_ext"][:, None, :3, 3]
+
+
+@pytest.mark.slow
+def test_bodies_have_all_their_shape_components(tree: Path, model_fields: dict[str, Any], tmp_path: Path) -> None:
+    """Joints drawn from the labels are those of smplx with eleven betas; the first ten alone miss them."""
+    joints = smplx_joints(model_fields, ELEVEN)
+    pixels = np.stack([project_points(points, FOCAL, np.array(SIZE) / 2) for points in joints])
+    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **{**ELEVEN, "gtkps": pixels})
+    (tree / "bedlam_labels" / f"{CLOSE}.npz").unlink()
+    path = write_smpl_npz(tmp_path / "SMPL_NEUTRAL.npz", model_fields)
+    source = make_source(SourceRequest("bedlam", tree, models=(path,)))
+    people = [person for group in source.groups() for sample in source.read(group) for person in sample.people]
+    assert len(people) == len(NAMES)
+    np.testing.assert_allclose([person.betas for person in people], ELEVEN["shape"][:, :10])
+    np.testing.assert_allclose(
+        [person.more_betas for person in people], np.pad(ELEVEN["shape"][:, 10:], ((0, 0), (0, 5)))
+    )
+    drawn = np.stack([person.joints["smpl24"][:, :3] for person in people])
+    np.testing.assert_allclose(drawn, joints[:, :24], atol=1e-5)
+    (note,) = source.notes
+    assert note.startswith("BEDLAM: the joints of 7 bodies lie 0.00 pixels (median) from the owners' gtkps, ")
+    assert float(note.split("gtkps, ")[1].split()[0]) > 0.2
+
+
+@pytest.mark.slow
+def test_evaluation_compares_with_all_shape_components(
+    tree: Path, model_fields: dict[str, Any], tmp_path: Path
+) -> None:
+    """The truth of a cache is the body that was labelled: predictions of it without the eleventh component miss it."""
+    np.savez(tree / "validation_labels.npz", **ELEVEN)
+    (tree / "bedlam_labels").rename(tree / "validation_labels")
+    (tree / "validation_labels.npz").replace(tree / "validation_labels" / f"{SCENE}.npz")
+    (tree / "validation_labels" / f"{CLOSE}.npz").unlink()
+    path = write_smpl_npz(tmp_path / "SMPL_NEUTRAL.npz", model_fields)
+    cache = build_cache(make_source(SourceRequest("bedlam", tree, models=(path,))), tmp_path / "cache").folder
+    people = PeopleSelection(cache, body=f"smpl:{path}").people()
+    rows = np.arange(len(people))
+    (model,) = people.rigs
+    assert (model.shape_count, people.body.shape_count) == (16, 10)
+    exact = people.errors(people.bodies, rows, model)
+    np.testing.assert_allclose(exact.pve, 0, atol=1e-6)
+    eleventh = people.bodies.betas[:, 10].numpy()
+    ten = people.errors(people.bodies.of_model(people.body), rows)
+    assert np.corrcoef(ten.pve, np.abs(eleventh))[0, 1] > 0.99
+    ten_components = write_smpl_npz(tmp_path / "SMPL_NEUTRAL_10.npz", random_smpl_fields())
+    with pytest.raises(
+        InputError, match="has bodies of up to 16 shape components, found 10 in the file of smpl-neutral"
+    ):
+        PeopleSelection(cache, body=f"smpl:{ten_components}").people()
+
+
+@pytest.mark.slow
+def test_ten_components_are_of_the_rendered_gender(tree: Path, tmp_path: Path) -> None:
+    stored = labels("smpl", SIZE)
+    gendered = {**stored, "shape": stored["shape"][:, :10], "gender": np.array(["male", *["female"] * 6])}
+    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **gendered)
+    source = BedlamSource(tree)
+    first, second = next(source.read(source.groups()[0])).people
+    assert (first.gender, second.gender, first.more_betas) == ("male", "female", None)
+    path = write_smpl_npz(tmp_path / "SMPL_MALE.npz", random_smpl_fields())
+    models = BedlamSource(tree, tools=SourceTools(bodies=load_models([path])))
+    assert models.notes[:2] == (
+        "BEDLAM: nothing is drawn of female people without their `model`",
+        "BEDLAM: nothing is drawn of neutral people without their `model`",
+    )
+    assert models.notes[2].startswith("BEDLAM: the joints of 1 bodies lie")
+    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **{**gendered, "gender": np.array(["m"] * 7)})
+    with pytest.raises(InputError, match=r"\(gender\): does not name the model of each body"):
+        next(source_of_first(tree))
+
+
+def source_of_first(tree: Path) -> Iterator[Sample]:
+    source = BedlamSource(tree)
+    return source.read(source.groups()[0])
+
+
+@pytest.mark.slow
+def test_a_model_of_ten_components_is_refused(tree: Path, tmp_path: Path) -> None:
+    path = write_smpl_npz(tmp_path / "SMPL_NEUTRAL.npz", random_smpl_fields())
+    with pytest.raises(InputError, match=r"\(shape\): needs more shape components, expected 11, found 10"):
+        BedlamSource(tree, tools=SourceTools(bodies=load_models([path]))).groups()
 
 
 def test_missing_files_are_named(tree: Path) -> None:
@@ -138,7 +253,7 @@ def test_missing_files_are_named(tree: Path) -> None:
         ("imgname", np.array(["/etc/passwd"] * 7), r"\(imgname\): names no image"),
         ("pose_cam", np.zeros((7, 66)), r"\(pose_cam\): are of another model, expected 72 columns of SMPL or 165"),
         ("pose_cam", np.zeros((6, 72)), r"\(pose_cam\): has the wrong shape, expected \(7, any\), found \(6, 72\)"),
-        ("shape", np.zeros((7, 9)), r"\(shape\): has too few shape parameters"),
+        ("shape", np.zeros((7, 9)), r"\(shape\): has another number of shape parameters, expected 10, 11, 16"),
         ("cam_int", np.zeros((7, 3, 3)), r"\(cam_int\): is no camera"),
         ("trans_cam", np.full((7, 3), np.nan), r"\(trans_cam\): holds values that are not finite"),
     ],

@@ -22,7 +22,8 @@ from humanpose_cli.lab.recipes.people import require_model, split_people
 def _files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Model files are named after their gender here and hold nothing."""
     monkeypatch.setattr(
-        "humanpose_cli.lab.evaluate.people.load_models", lambda paths: {path.stem: MODELS[path.stem] for path in paths}
+        "humanpose_cli.lab.evaluate.people.load_models",
+        lambda paths, _=10: {path.stem: MODELS[path.stem] for path in paths},
     )
 
 

@@ -9,7 +9,7 @@ from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors, head_height, joint_angle_error
+from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors, head_height, joint_angle_error, pve_scaled
 
 FOCAL, CENTRE = torch.full((3,), 500.0), torch.full((3, 2), 256.0)
 
@@ -27,6 +27,29 @@ def test_the_truth_has_no_error():
         angle = "angle" in name or name == "rotation"
         np.testing.assert_allclose(getattr(errors, name), 0, atol=2e-3 if angle else 1e-5)
     np.testing.assert_array_equal(errors.pckh, 1)
+
+
+def test_shapes_are_compared_at_one_size():
+    """A body of one and a half times the size, elsewhere, has the same shape; its mirror image has not."""
+    mesh = default_body().template[None].double().numpy()
+    np.testing.assert_allclose(pve_scaled(1.5 * mesh + 1, mesh), 0, atol=1e-9)
+    lopsided = mesh * np.where(mesh > 0, [2.0, 1, 1], 1)
+    assert pve_scaled(lopsided * [-1, 1, 1], lopsided)[0] > 0.1
+    np.testing.assert_allclose(
+        pve_scaled([[[0, 0, 0], [2, 0, 0], [4, 0, 0]]], [[[0, 0, 0], [0, 1, 0], [0, 2, 0]]]), 2 * np.sqrt(2) / 3
+    )
+    with pytest.raises(UsageError, match="lie in one point"):
+        pve_scaled(0 * mesh, mesh)
+
+
+def test_a_pose_and_a_place_are_no_error_of_shape():
+    true = bodies()
+    errors = body_errors(
+        default_body(), true._replace(rotations=true.rotations.flip(0), root=true.root + 1), true, FOCAL, CENTRE
+    )
+    np.testing.assert_allclose(errors.pve_t_sc, 0, atol=1e-9)
+    thin = true._replace(betas=true.betas + torch.tensor([0.0, 1.0, *[0.0] * 8]))
+    assert (body_errors(default_body(), thin, true, FOCAL, CENTRE).pve_t_sc > 1e-3).all()
 
 
 def test_a_body_elsewhere_errs_in_the_image_alone():

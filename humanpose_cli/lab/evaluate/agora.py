@@ -1,0 +1,207 @@
+"""Evaluation on AGORA, where finding people is a part of the measure: F1, and errors divided by it (NMVE, NMJE).
+
+After pixelite1201/agora_evaluation@8c9dece5, the metrics of SMPL. Predictions are matched with the true people by their
+joints in the image (`lab.metrics.agora`), errors are of those matched, about the middle of the hips, and true people
+count if 90 % of their body or less is hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.npz_files import read_npy
+from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.loader import spread_evenly
+from humanpose_cli.lab.cache.samples import Person
+from humanpose_cli.lab.datasets.agora import VERTICES, AgoraSource
+from humanpose_cli.lab.datasets.common import project_points
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, drawn_rows, expanded_interval
+from humanpose_cli.lab.evaluate.people import PeopleSelection, cameras_of
+from humanpose_cli.lab.evaluate.predictions import FoundBody
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Protocol
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table
+from humanpose_cli.lab.metrics.agora import HIPS, MAX_OCCLUSION, Detection, match_people
+from humanpose_cli.lab.metrics.bodies import mpjpe, pve
+
+_RESAMPLES = 1000
+_FIGURES = ("nmve_mm", "nmje_mm", "mve_mm", "mpjpe_mm", "f1", "precision", "recall")
+_J = len(SMPL24)
+
+
+def is_agora(cache: Cache) -> bool:
+    """Whether a cache is of AGORA, whose metrics are these alone."""
+    return cache.header.source == AgoraSource.name
+
+
+@dataclass(frozen=True)
+class EvaluatedImages:
+    """Counts of I images and errors of N matched people.
+
+    true, missed (I, 2)  people who count, and those of them without a prediction: all, and children
+    false (I,)   predictions without a true person
+    image, kid, mpjpe, mve (N,)  of each matched person; errors in metres, NaN where not known
+    """
+
+    true: NDArray[np.int64]
+    missed: NDArray[np.int64]
+    false: NDArray[np.int64]
+    image: NDArray[np.int64]
+    kid: NDArray[np.bool_]
+    mpjpe: NDArray[np.float64]
+    mve: NDArray[np.float64]
+
+    def taken(self, images: NDArray[np.int64]) -> EvaluatedImages:
+        """Some images, repeated ones too."""
+        rows = [np.flatnonzero(self.image == image) for image in range(len(self.false))]
+        chosen = np.concatenate([np.zeros(0, np.int64), *(rows[image] for image in images.tolist())])
+        people = (values[chosen] for values in (self.image, self.kid, self.mpjpe, self.mve))
+        return EvaluatedImages(self.true[images], self.missed[images], self.false[images], *people)
+
+    def figures(self, *, kids: bool = False) -> dict[str, float]:
+        """By name of `_FIGURES`, of all or of children, all of whose false positives count."""
+        group = int(kids)
+        detection = Detection.of_counts(
+            int(self.true[:, group].sum()), int(self.missed[:, group].sum()), int(self.false.sum())
+        )
+        chosen = self.kid if kids else np.ones(len(self.kid), bool)
+        mve, joints = (
+            1e3 * float(values[chosen].mean()) if chosen.any() else np.nan for values in (self.mve, self.mpjpe)
+        )
+        errors = (detection.normalised(mve), detection.normalised(joints), mve, joints)
+        return dict(zip(_FIGURES, (*errors, detection.f1, detection.precision, detection.recall), strict=True))
+
+
+def measure_images(
+    selection: PeopleSelection,
+    fit: Callable[[int], Sequence[FoundBody]],
+    body: Body,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = no_progress,
+) -> EvaluatedImages:
+    """Errors of what `fit` finds in each image (row of an image → the people there), of which `body` is the model."""
+    if selection.joints not in (None, "smpl24") or selection.root not in (None, "hips") or selection.visible:
+        problem = "are AGORA's own: smpl24 about the hips' middle, of all people who count"
+        raise UsageError("joints, root or visible", problem, remedy="leave them out")
+    cache = open_cache(selection.data)
+    rows = cache.rows(*selection.protocol_and_split())
+    rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
+    focal, centre = (values.double().numpy() for values in cameras_of(cache, rows))
+    vertices = _body_vertices(selection.body_vertices)
+    counts, people = [], []
+    for number, row in enumerate(rows.tolist()):
+        true = [cache.person(person) for person in cache.people_of(row)]
+        found = [_posed(one, body) for one in fit(row)]
+        pixels = [project_points(joints, focal[number], centre[number]) for joints, _ in found]
+        counted = np.array([one.occlusion is not None and one.occlusion <= MAX_OCCLUSION for one in true], bool)
+        pairs = match_people(
+            np.array(pixels).reshape(-1, _J, 2),
+            np.array([one.keypoints[SMPL24.name][:, :2] for one in true]).reshape(-1, _J, 2),
+            np.array([one.box for one in true]).reshape(-1, 4),
+            counted,
+        )
+        missed = counted.copy()
+        missed[[index for _, index in pairs]] = False
+        kids = np.array([one.kid for one in true], bool)
+        counts.append(
+            ([counted.sum(), (counted & kids).sum()], [missed.sum(), (missed & kids).sum()], len(found) - len(pairs))
+        )
+        people += [(number, true[j].kid, *_errors(found[i], true[j], vertices)) for i, j in pairs]
+        progress(number + 1, len(rows), "images")
+        if stop():
+            raise InterruptedRun()
+    true_counts, missed_counts, false = (np.array(column, np.int64) for column in zip(*counts, strict=True))
+    image, kid, joints, surface = np.array(people, np.float64).reshape(-1, 4).T
+    return EvaluatedImages(true_counts, missed_counts, false, image.astype(np.int64), kid > 0, joints, surface)
+
+
+def _body_vertices(path: Path | None) -> NDArray[np.int64] | slice:
+    """The evaluator's file of vertices, without those of head and hands; all where there is none."""
+    if path is None:
+        return slice(None)
+    stored = read_npy(path)
+    if (
+        stored.ndim != 1
+        or not len(stored)
+        or stored.dtype.kind not in "iu"
+        or not 0 <= stored.min() <= stored.max() < VERTICES
+    ):
+        got = f"{stored.dtype} {stored.shape}"
+        raise InputError(path, "lists no vertices of SMPL", expected="body_verts_smpl.npy of agora_evaluation", got=got)
+    return stored.astype(np.int64)
+
+
+@torch.no_grad()
+def _posed(found: FoundBody, body: Body) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Joints (24, 3) and vertices (V, 3), or None, metres in camera axes."""
+    if found.joints is not None:
+        skeleton, points = found.joints
+        if skeleton != SMPL24.name:
+            raise UsageError("predictions", "have joints of another skeleton", expected=SMPL24.name, got=skeleton)
+        return np.asarray(points, np.float64), None
+    rig = found.body or body
+    poses, betas, trans = (torch.as_tensor(np.asarray(values, np.float32)) for values in found[:3])
+    posed = rig.pose(axis_angle_to_matrix(poses.unflatten(0, (_J, 3)))[None], betas[None], trans[None])
+    assert posed.vertices is not None
+    mesh = posed.vertices[0].double().cpu().numpy() if rig.name.startswith("smpl-") or rig.name == "smpl" else None
+    return posed.joints[0].double().cpu().numpy(), mesh
+
+
+def _errors(
+    found: tuple[NDArray[np.float64], NDArray[np.float64] | None],
+    true: Person,
+    vertices: NDArray[np.int64] | slice,
+) -> tuple[float, float]:
+    """MPJPE and MVE in metres."""
+    joints, mesh = found
+    truth, root = np.asarray(true.joints[SMPL24.name][:, :3], np.float64), list(HIPS)
+    error = float(mpjpe(joints[None], truth[None], root=root)[0])
+    if mesh is None or true.vertices is None:
+        return error, np.nan
+    roots = (points[None, root].mean(1) for points in (joints, truth))
+    return error, float(pve(mesh[None, vertices], np.asarray(true.vertices)[None, vertices], *roots)[0])
+
+
+def agora_report(
+    selection: PeopleSelection, evaluated: EvaluatedImages, facts: Mapping[str, Any], protocol: Protocol | None
+) -> Report:
+    """With the figures of all people and of children."""
+    cache, images = open_cache(selection.data), len(evaluated.false)
+    resampled = [evaluated.taken(rows) for rows in drawn_rows(Clusters.single("images", images), _RESAMPLES)]
+    metrics: dict[str, Summary] = {}
+    for prefix, kids in (("", False), ("kid_", True)):
+        drawn = [some.figures(kids=kids) for some in resampled]
+        count = int(evaluated.true[:, int(kids)].sum())
+        for name, value in evaluated.figures(kids=kids).items():
+            of_draws = np.array([figures[name] for figures in drawn])
+            low, high = (
+                expanded_interval(of_draws, images) if np.isfinite(of_draws).any() and images else (np.nan, np.nan)
+            )
+            metrics[prefix + name] = Summary(value, count, np.nan, low, high, images, "images")
+    rows: list[list[Cell]] = [
+        [title, *(metrics[prefix + name].value for name in _FIGURES), metrics[f"{prefix}f1"].n]
+        for title, prefix in (("all", ""), ("children", "kid_"))
+    ]
+    digits = (0, 1, 1, 1, 1, 2, 2, 2, 0)
+    notes = ["Errors are of matched people; NMVE and NMJE are MVE and MPJPE divided by F1. n: people who count."]
+    if selection.body_vertices is None:
+        notes.append("MVE is of all vertices; published figures are of those in body_verts_smpl.npy (`body_vertices`).")
+    if not np.isfinite(metrics["mve_mm"].value):
+        notes.append("MVE is known of SMPL bodies only (`body=smpl:FILE`).")
+    tables = [Table("agora", "Detection and errors", ("people", *_FIGURES, "n"), rows, digits, notes)]
+    protocol = protocol or PROTOCOLS["agora-smpl"]
+    tables.append(protocol.table({"this evaluation": metrics}, cache.header, selection.full_split()))
+    facts = {**facts, "joints": "smpl24, root hips", "truth": "the owners' joints and vertices", "images": images}
+    return Report("Bodies found in images", {**facts, "protocol": protocol.text}, metrics, tables)

@@ -1,0 +1,197 @@
+"""SSP-3D from a small tree in the owners' layout: bodies in the camera, silhouettes, subjects, figures, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.paper_datasets import assert_travels
+from helpers.smpl_model_file import random_smpl_fields, write_smpl_npz
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.cache.building import build_cache
+from humanpose_cli.lab.cache.encoding import decode_png
+from humanpose_cli.lab.datasets import ssp3d
+from humanpose_cli.lab.datasets.common import FolderOptions, project_points
+from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
+from humanpose_cli.lab.datasets.ssp3d import Ssp3dSource
+from humanpose_cli.lab.evaluate.bodies import evaluate_predictions
+from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.metrics.bodies import pve_scaled
+
+NO_POSE_BLEND = {"posedirs": np.zeros((6890, 3, 207), np.int8)}
+SIDE = 64
+NAMES = ["run_00012.png", "run_00034.png", "jump_00001.png"]
+
+
+def labels() -> dict[str, Any]:
+    """The first two images show one man."""
+    random = np.random.default_rng(0)
+    shapes = random.normal(size=(3, 10))
+    shapes[1] = shapes[0]
+    poses = random.normal(0, 0.2, (3, 72))
+    poses[:, :3] += [np.pi, 0, 0]
+    return {
+        "fnames": np.array(NAMES),
+        "genders": np.array(["m", "m", "f"]),
+        "shapes": shapes,
+        "poses": poses,
+        "cam_trans": random.normal(0, 0.1, (3, 3)) + np.array([0, 0, 40]),
+        "joints2D": np.concatenate((random.uniform(5, 60, (3, 17, 2)), random.uniform(0, 1.1, (3, 17, 1))), 2),
+        "bbox_centres": np.array([[30.0, 20], [31, 21], [32, 22]]),
+        "bbox_whs": np.array([40.0, 30, 20]),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _small_official_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssp3d, "OFFICIAL_IMAGES", 3)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("ssp-3d")
+    (root / "ssp_3d").mkdir()
+    np.savez(root / "ssp_3d" / "labels.npz", **labels())
+    for row, name in enumerate(NAMES):
+        write_image(root / "ssp_3d" / "images" / name, np.full((SIDE, SIDE, 3), 50 * row, np.uint8))
+        silhouette = np.zeros((SIDE, SIDE, 3), np.uint8)
+        silhouette[10 : 30 + row, 5:20] = 255
+        write_image(root / "ssp_3d" / "silhouettes" / name, silhouette)
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], Path]]:
+    folder = tmp_path_factory.mktemp("models")
+    genders = ("neutral", "male", "female")
+    fields = {gender: random_smpl_fields(seed) | NO_POSE_BLEND for seed, gender in enumerate(genders)}
+    return {name: (one, write_smpl_npz(folder / f"SMPL_{name.upper()}.npz", one)) for name, one in fields.items()}
+
+
+def test_people_silhouettes_and_subjects(whole: Path) -> None:
+    source = Ssp3dSource(whole)
+    assert [group.name for group in source.groups()] == ["run_00012", "run_00034", "jump_00001"]
+    samples = [next(source.read(group)) for group in source.groups()]
+    stored = labels()
+    for row, sample in enumerate(samples):
+        (person,) = sample.people
+        assert (sample.focal, sample.principal_point, sample.splits) == (5000, None, {"ssp-3d": "test"})
+        assert (person.body, person.gender) == ("smpl", "male" if row < 2 else "female")
+        centre, half = stored["bbox_centres"][row], stored["bbox_whs"][row] / 2
+        assert person.box is not None
+        assert person.box.tolist() == [centre[1] - half, centre[0] - half, centre[1] + half, centre[0] + half]
+        np.testing.assert_array_equal(person.keypoints["coco17"][:, :2], stored["joints2D"][row, :, :2])
+        assert person.keypoints["coco17"][:, 2].max() <= 1
+        assert person.mask is not None
+        mask = decode_png(person.mask)
+        assert mask is not None
+        assert (np.flatnonzero(mask.any(0))[[0, -1]].tolist(), mask.max()) == ([5, 19], 255)
+        assert np.flatnonzero(mask.any(1))[[0, -1]].tolist() == [10, 29 + row]
+    identities = [sample.people[0].identity for sample in samples]
+    assert identities[0] == identities[1] != identities[2]
+    assert_travels(source, 1)
+    with pytest.raises(UsageError, match="split: is none of SSP-3D"):
+        Ssp3dSource(whole, FolderOptions(split="train"))
+
+
+@pytest.mark.slow
+def test_bodies_stand_where_the_owners_project_them(
+    whole: Path, models: dict[str, tuple[dict[str, Any], Path]]
+) -> None:
+    """As visualisation.py: the vertices of smplx's model, moved by cam_trans, before 5,000 pixels of focal length."""
+    smplx = pytest.importorskip("smplx")
+    stored = labels()
+    files = tuple(models[gender][1] for gender in ("male", "female"))
+    source = make_source(SourceRequest("ssp-3d", whole, models=files))
+    for row, group in enumerate(source.groups()):
+        sample = next(iter(source.read(group)))
+        (person,) = sample.people
+        struct = smplx.utils.Struct(**models[person.gender][0])
+        poses, betas = (torch.from_numpy(stored[name][row : row + 1]).float() for name in ("poses", "shapes"))
+        found = smplx.SMPL("", data_struct=struct)(
+            betas=betas, global_orient=poses[:, :3], body_pose=poses[:, 3:]
+        ).joints[0, :24]
+        expected = found.detach().double().numpy() + stored["cam_trans"][row]
+        np.testing.assert_allclose(person.joints["smpl24"][:, :3], expected, atol=1e-5)
+        pixels = project_points(expected, 5000, (SIDE / 2, SIDE / 2))
+        np.testing.assert_allclose(person.keypoints["smpl24"][:, :2], pixels, atol=0.01)
+
+
+def shaped(fields: dict[str, Any], betas: np.ndarray) -> np.ndarray:
+    return np.asarray(fields["v_template"] + fields["shapedirs"] @ betas)
+
+
+@pytest.mark.slow
+def test_figures_of_shape_are_reported(
+    whole: Path, models: dict[str, tuple[dict[str, Any], Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The true betas in the true model have no error, whatever the pose; in the neutral model they have one."""
+    monkeypatch.setattr("humanpose_cli.lab.evaluate.bodies._contact_sheets", lambda *_: {})
+    files = tuple(models[gender][1] for gender in ("male", "female"))
+    cache = build_cache(make_source(SourceRequest("ssp-3d", whole)), tmp_path / "cache", workers=1).folder
+    stored = labels()
+    rows = {"image": np.array([Path(name).stem for name in NAMES]), "poses": np.zeros((3, 72))}
+    np.savez(tmp_path / "p.npz", **rows, betas=stored["shapes"], trans=stored["cam_trans"])
+    neutral = f"smpl:{models['neutral'][1]}"
+    meshes = [
+        np.stack([shaped(models[gender][0], betas) for gender, betas in zip(genders, stored["shapes"], strict=True)])
+        for genders in (["neutral"] * 3, ["male", "male", "female"])
+    ]
+    apart = pve_scaled(*meshes)
+    for name, metric, body, expected in (
+        ("ssp3d-owners", "pve_t_sc_true_model_mm", neutral, pytest.approx(0, abs=1e-3)),
+        ("ssp3d-hierprob", "pve_t_sc_mm", neutral, pytest.approx(1e3 * apart.mean(), abs=1e-3)),
+        ("ssp3d-hierprob", "pve_t_sc_mm", "default", pytest.approx(np.nan, nan_ok=True)),
+    ):
+        selection = PeopleSelection(cache, name, body=body, models=files)
+        report = evaluate_predictions(selection, tmp_path / "p.npz", body, lambda *_: None, lambda: False)
+        assert report.metrics[metric].value == expected
+        table = next(table for table in report.tables if table.name == "published")
+        assert table.title == f"ssp-3d/test under {name}"
+        unknown = any("figures of vertices need a body of the truth's kind" in note for note in table.notes)
+        assert unknown == (body == "default")
+
+
+def test_missing_files_are_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "ssp_3d" / "silhouettes" / NAMES[1]).unlink()
+    with pytest.raises(InputError, match=r"names 1 silhouettes that are not there, .*run_00034\.png"):
+        Ssp3dSource(tree).groups()
+    lenient = Ssp3dSource(tree / "ssp_3d", FolderOptions(allow_missing=True))
+    assert [group.name for group in lenient.groups()] == ["run_00012", "jump_00001"]
+    monkeypatch.setattr(ssp3d, "OFFICIAL_IMAGES", 311)
+    with pytest.raises(InputError, match="has not the official number of images, expected 311, found 3"):
+        Ssp3dSource(tree).groups()
+    (tree / "ssp_3d" / "labels.npz").unlink()
+    with pytest.raises(InputError, match=r"labels\.npz"):
+        Ssp3dSource(tree).groups()
+
+
+def test_a_silhouette_of_another_size_is_named(tree: Path) -> None:
+    write_image(tree / "ssp_3d" / "silhouettes" / NAMES[0], np.zeros((SIDE, SIDE + 1, 3), np.uint8))
+    source = Ssp3dSource(tree)
+    with pytest.raises(InputError, match=r"run_00012\.png: has another size than its annotation"):
+        next(source.read(source.groups()[0]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("fnames", None, r"\(fnames\): does not name the images"),
+        ("fnames", np.array(["a.png", "../b.png", "c.png"]), r"\(fnames\): names no image"),
+        ("genders", np.array(["m", "f", "n"]), r"\(genders\): does not name the model of each body"),
+        ("genders", np.array(["m", "f"]), r"\(genders\): does not name the model of each body"),
+        ("shapes", np.zeros((3, 9)), r"\(shapes\): has the wrong shape"),
+        ("poses", np.full((3, 72), np.nan), r"\(poses\): holds values that are not finite"),
+        ("cam_trans", np.zeros((2, 3)), r"\(cam_trans\): has the wrong shape"),
+    ],
+)
+def test_damaged_labels_are_named(tree: Path, field: str, value: Any, named: str) -> None:
+    stored = {**labels(), field: value}
+    np.savez(tree / "ssp_3d" / "labels.npz", **{name: v for name, v in stored.items() if v is not None})
+    with pytest.raises(InputError, match=named):
+        Ssp3dSource(tree).groups()
