@@ -221,12 +221,12 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
     Missing and damaged files are problems of the result. UsageError where the request does not fit together, InputError
     where nothing can be read.
     """
-    models = load_models(request.models)
     root = None if request.root is None else Path(os.path.abspath(request.root))  # which messages can be freed of
     strict, lenient = (
         replace(request, root=root, options={**request.options, "allow_missing": value}) for value in (False, True)
     )
     folder = open_folder(strict, SourceTools())
+    models = load_models(request.models, folder.shape_count)
     problems: list[str] = []
     try:
         source = chosen_groups(folder, request.items)

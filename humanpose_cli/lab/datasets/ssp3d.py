@@ -33,6 +33,7 @@ from humanpose_cli.io.images import read_image
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, check_size
+from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
 OFFICIAL_IMAGES = 311
@@ -89,6 +90,7 @@ class Ssp3dSource(FolderSource):
 
     name = "ssp-3d"
     title = "SSP-3D"
+    published = (PublishedCount("images", 311, "akashsengupta1997/SSP-3D@b99a7de2, README.md"),)
     bodies = ("smpl",)
     genders = ("female", "male")
 

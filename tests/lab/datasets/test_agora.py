@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.agora_tree import IMAGES, columns, frame_bytes, write_tree
+from helpers.dataset_checks import checked, total_of
 from helpers.paper_datasets import assert_travels
 
 from humanpose_cli.core.errors import InputError, UsageError
@@ -46,6 +47,11 @@ def test_joints_are_where_the_camera_sees_them(whole: Path) -> None:
             np.testing.assert_array_equal(person.vertices, table["gt_verts"][row][number])
     assert_travels(source, 1)
     assert source.notes == ()
+
+
+def test_the_check_counts_it(whole: Path) -> None:
+    check = checked("agora", whole)
+    assert total_of(check) == {"groups": 3, "images": 3, "people": 6}
 
 
 def test_who_counts_and_who_is_a_child(whole: Path) -> None:

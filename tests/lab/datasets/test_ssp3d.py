@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.dataset_checks import checked, total_of
 from helpers.paper_datasets import assert_travels
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_npz
 
@@ -71,6 +72,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str
     genders = ("neutral", "male", "female")
     fields = {gender: random_smpl_fields(seed) | NO_POSE_BLEND for seed, gender in enumerate(genders)}
     return {name: (one, write_smpl_npz(folder / f"SMPL_{name.upper()}.npz", one)) for name, one in fields.items()}
+
+
+def test_the_check_counts_it(whole: Path) -> None:
+    check = checked("ssp-3d", whole)
+    assert total_of(check) == {"groups": 3, "images": 3, "people": 3, "identities": 2}
+    assert [(count.published.value, count.found) for count in check.differing] == [(311, 3)]
 
 
 def test_people_silhouettes_and_subjects(whole: Path) -> None:
