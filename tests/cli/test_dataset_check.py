@@ -59,10 +59,10 @@ def test_a_folder_that_differs_is_bad_input_and_has_a_report(hpc, root, tmp_path
 
 def test_options_of_the_source_work_as_for_building(hpc, tmp_path):
     root = iper_tree(tmp_path / "iper")
-    ran = hpc("preprocess", "iper", "--check", str(root), "--set", "every=4", "--split", "val", "--json")
+    ran = hpc("preprocess", "iper", "--check", str(root), "--set", "every=4", "--split", "test", "--json")
     document = ran.document["check"]
     assert document["options"]["every"] == 4
-    assert document["splits"] == {"iper/validation": {**document["splits"]["iper/validation"], "images": 4}}
+    assert document["splits"] == {"iper/test": {**document["splits"]["iper/test"], "images": 4}}
 
 
 @pytest.mark.parametrize(

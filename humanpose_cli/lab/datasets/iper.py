@@ -55,6 +55,10 @@ _SPLITS = {"train": ("train", "validation"), "val": ("test",)}  # whose videos e
 _CLOTHES_OF = "Knoche et al., Reposing Humans by Warping 3D Features, 2020, section 4.1"
 _PUBLISHED = (
     PublishedCount("sequences", OFFICIAL_VIDEOS["val"], "the owners' list val.txt", "iper", "test"),
+    *(
+        PublishedCount("clothes", 21, "MKnoche/warp3d_reposing@522e783a, dataset_definitions.py", "iper", split)
+        for split in ("validation", "test")
+    ),
     PublishedCount("identities", 30, _CLOTHES_OF),
     PublishedCount("clothes", 103, _CLOTHES_OF),
     PublishedCount("sequences", 2 * 103, f"{_CLOTHES_OF}: two videos for each set of clothes"),

@@ -232,7 +232,7 @@ def test_landmarks_are_changed_as_keypoints_are(people, evidence, body):
 
 def test_an_untrained_network_says_t_pose():
     network = BodyRegressor(BodyRegressorOptions(18, 4, 32)).eval()
-    pose = network(torch.randn(2, 3, 32, 32))
+    pose = network(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(pose.vector, ScaledPose.t_pose(2).vector, atol=0.1, rtol=0)
 
 
@@ -269,7 +269,7 @@ def test_no_prediction_is_reflected():
     with torch.no_grad():
         network.head.weight.zero_()
         network.head.bias[93:102] = wanted.flatten()
-    matrix = network(torch.randn(2, 3, 32, 32)).orientation.view(2, 3, 3)
+    matrix = network(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))).orientation.view(2, 3, 3)
     assert (torch.linalg.det(gram_schmidt(matrix.flatten(1))) > 0).all()
     torch.testing.assert_close(matrix[..., :2], wanted[:, :2].expand(2, 3, 2))
 
