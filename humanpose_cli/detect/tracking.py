@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -27,6 +28,10 @@ from humanpose_cli.detect.search import SAME_PERSON, Candidate, Scheme, search, 
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 
 
+_LAYOUT_SIDE = 64  # cells of a window's layout
+_CELLS = np.stack(np.meshgrid(*2 * [np.arange(_LAYOUT_SIDE) + 0.5]), -1).reshape(-1, 2)
+
+
 @dataclass(frozen=True)
 class FollowOptions:
     """When people are followed, searched for and given up in a video.
@@ -44,6 +49,8 @@ class FollowOptions:
     max_newcomers     proposals that are searched around in one frame
     look_every        frames between two looks of MultiPose for newcomers, in turn at the full image and at a part
     look_side         pixels of MultiPose's input for these looks; look_part: side of a part, of the image's longer side
+    look_change       grey levels, of cells of a 64th of a window: where less changed since the last look at a window,
+                      beside the people who are followed, there is no newcomer
     key_every         frames between two searches of the full image
     near              share of a region's side within which a proposal is of the same person
     rejection         frames for which a region where no person was found is not searched again
@@ -72,6 +79,7 @@ class FollowOptions:
     look_every: int = 6
     look_side: int = 512
     look_part: float = 0.5
+    look_change: float = 10.0
     key_every: int = 60
     near: float = 0.2
     rejection: int = 24
@@ -124,10 +132,11 @@ class Follower:
     """People followed from frame to frame.
 
     Each frame costs `scheme.followed` + 1 passes of BlazePose full and those of heavy a person; every sixth frame
-    MultiPose looks for newcomers, in turn in the full image and in one of its parts. Around a newcomer, and where a
-    person was lost, the image is searched; a region where no person is found is skipped for a second, so that a
-    lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too: what walks is a person.
-    A person who is lost in the middle of a movement is looked for in every orientation where that movement leads.
+    MultiPose looks for newcomers, in turn in the full image and in one of its parts, where these changed. Around a
+    newcomer, and where a person was lost, the image is searched; a region where no person is found is skipped for a
+    second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too: what
+    walks is a person. A person who is lost in the middle of a movement is looked for in every orientation where that
+    movement leads.
     """
 
     def __init__(
@@ -141,9 +150,11 @@ class Follower:
         self._rejected: list[tuple[Region, int]] = []
         self._frame = -1
         self._size = 0
+        self._looks: dict[Region, np.ndarray] = {}  # window → its layout when MultiPose looked at it last
         if state is not None:
             self._frame, self._size = state["frame"], state["size"]
             self._rejected = [(Region(*region), until) for region, until in state["rejected"]]
+            self._looks = {Region(*window): _decoded(layout) for window, layout in state["looks"]}
             self._followed = [
                 _Followed(
                     Region(*f["region"]),
@@ -164,6 +175,7 @@ class Follower:
             "frame": self._frame,
             "size": self._size,
             "rejected": [(astuple(region), until) for region, until in self._rejected],
+            "looks": [(astuple(window), _encoded(layout)) for window, layout in self._looks.items()],
             "followed": [
                 {
                     "region": astuple(f.region),
@@ -210,6 +222,7 @@ class Follower:
             for f in self._followed:
                 f.region, f.start, f.motion = f.region.scaled(scale), f.start.scaled(scale), f.motion.scaled(scale)
             self._rejected = [(region.scaled(scale), until) for region, until in self._rejected]
+            self._looks.clear()
         self._size = size
 
     def _follow(self, pyramid: Pyramid) -> None:
@@ -250,7 +263,7 @@ class Follower:
         self._drop_duplicates()
 
     def _look_round(self, pyramid: Pyramid) -> list[Proposal]:
-        """The people that MultiPose finds in this frame's part of the image."""
+        """The people that MultiPose finds in this frame's part of the image, if it changed since the last look."""
         turn, step = divmod(self._frame, _OPTIONS.look_every)
         if step:
             return []
@@ -258,8 +271,26 @@ class Follower:
         full = windows_over(*size, (1.0,))[0]
         parts = windows_over(*size, (_OPTIONS.look_part,)) if max(size) > side else [full]
         window = full if turn % 2 == 0 else parts[turn // 2 % len(parts)]
+        if not self._changed(pyramid, window):
+            return []
         side = min(side, max(32 * math.ceil(window.side / 32), 256))
         return propose_by_multipose(self._pool, pyramid, [(window, side)])
+
+    def _changed(self, pyramid: Pyramid, window: Region) -> bool:
+        """Whether a window changed where nobody is followed; if so, the next look is compared with this one."""
+        colours = pyramid.crop(window, _LAYOUT_SIDE, pad=cv2.BORDER_CONSTANT)
+        layout = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
+        before = self._looks.get(window)
+        if before is not None:
+            centres = window.to_image(_LAYOUT_SIDE).points(_CELLS)
+            free = np.ones(len(_CELLS), bool)
+            for f in self._followed:
+                free &= np.hypot(*(centres - (f.region.x, f.region.y)).T) > f.region.side / 2
+            change = np.abs(layout.astype(np.float32) - before).reshape(-1)[free]
+            if not (change > _OPTIONS.look_change).any():
+                return False
+        self._looks[window] = layout
+        return True
 
     def _look_again(self, pyramid: Pyramid) -> None:
         """A close look of MultiPose at uncertain candidates: two clear looks, or one and a search, confirm one."""
@@ -307,6 +338,14 @@ class Follower:
             else:
                 same.confirmed |= f.confirmed
         self._followed = [f for f in self._followed if f in kept]
+
+
+def _encoded(layout: np.ndarray) -> str:
+    return base64.b64encode(layout.tobytes()).decode("ascii")
+
+
+def _decoded(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(_LAYOUT_SIDE, _LAYOUT_SIDE)
 
 
 def _near(a: Region, b: Region) -> bool:

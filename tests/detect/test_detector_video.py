@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect import detector, tracking
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.tracking import TrackAssigner
@@ -63,6 +65,33 @@ def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rende
     assert [len(people) for people in fast.track([first, second])] == [1, 1]
     # A crop of BlazePose full and one of heavy, and in every other frame one of Thunder. No look of MultiPose.
     assert len(passes) - searching == 2 < searching / 4
+
+
+@pytest.mark.slow
+def test_newcomers_are_looked_for_where_the_image_changed(fast: PersonDetector, rendered, monkeypatch) -> None:
+    looks = []
+    look = tracking.propose_by_multipose
+    monkeypatch.setattr(tracking, "propose_by_multipose", lambda *given: looks.append(given[2]) or look(*given))
+    (image,) = frames(rendered, [0])
+    # Frames 0, 6 and 12 are those of a look.
+    darker = image.copy()
+    darker[:60, :60] //= 2
+    for last, expected in ((image, 1), (darker, 2), (next(frames(rendered, [3])), 1)):
+        looks.clear()
+        assert [len(people) for people in fast.track([*12 * [image], last])] == 13 * [1]
+        assert len(looks) == expected
+
+
+@pytest.mark.slow
+def test_the_last_looks_belong_to_the_state(fast: PersonDetector, rendered, monkeypatch) -> None:
+    monkeypatch.setattr(detector, "_STATE_EVERY", 6)
+    (image,) = frames(rendered, [0])
+    states: list[str] = []
+    list(fast.track(6 * [image], save_state=lambda state: states.append(json.dumps(state))))
+    looks = []
+    monkeypatch.setattr(tracking, "propose_by_multipose", lambda *given: looks.append(given[2]) or [])
+    list(fast.track([image], state=json.loads(states[0])))
+    assert not looks
 
 
 @pytest.mark.slow
