@@ -53,18 +53,16 @@ def free_fall(rig: LandmarkRig, world: Tensor, to_world: Tensor, time: Tensor, s
 
     world     (T, M, 3) points of the rig in the world, metres
     to_world  (T, 3, 3) camera axes to world axes; time (T,) seconds, rising
-    standing  (T - 1,) bool: whether a foot stands from a frame to the next
+    standing  (T - 1,) bool: whether a foot stands from a frame to the next, which shows where up is
     """
     falling = torch.zeros(max(len(time) - 2, 0), 3, dtype=torch.float64)
-    steps = [(first, stop) for first, stop in runs(~standing) if time[stop] - time[first] >= _SHORTEST]
-    if not steps:
+    if len(time) < _ENOUGH:
         return falling
     up = _up(rig, world, standing, to_world)
     fallen = -(masses_of(rig) @ world) @ up
-    for first, stop in steps:
-        for takeoff, landing in flights(fallen[first : stop + 1], time[first : stop + 1]):
-            # The feet may leave and touch the ground two frames farther inside, with many times gravity's acceleration.
-            falling[first + takeoff + 2 : first + landing - 3] = -GRAVITY * up
+    for takeoff, landing in flights(fallen, time):
+        # The feet may leave and touch the ground two frames farther inside, with many times gravity's acceleration.
+        falling[takeoff + 2 : landing - 3] = -GRAVITY * up
     return falling
 
 

@@ -119,6 +119,9 @@ def _solve_window(
     falling = free_fall(problem.rig, world, motion.to_world, time, standing.any(1))
     if not standing.any() and not falling.any():
         return state
+    # At the top of a jump the feet are slow, too.
+    in_flight = torch.nn.functional.pad(falling.any(1), (1, 1))
+    standing[in_flight[1:] | in_flight[:-1]] = 0
     motion = motion._replace(standing=standing, falling=falling / problem.options.acceleration)
     return solve_sequence(SequenceProblem(problem, motion, threads), state, schedule)
 
