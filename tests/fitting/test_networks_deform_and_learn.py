@@ -171,5 +171,7 @@ def test_what_does_not_go_together_is_refused(weights, tmp_path):
         Fitter(method="deform-and-learn", weights=other)
     run = tmp_path / "run"
     (run / "round-1").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"holds no weights, expected best\.safetensors; .* after its first round"):
+    with pytest.raises(
+        InputError, match=r"holds no weights, expected best\.safetensors or last\.safetensors; .* after its first round"
+    ):
         Fitter(method="deform-and-learn", weights=run)
