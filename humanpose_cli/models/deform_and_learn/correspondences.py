@@ -79,8 +79,8 @@ def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
     used = charts > 0
     rows = _faces_of(body, vertices, faces)
     rows = np.where(rows < 0, -1, (np.cumsum(used) - 1)[rows])
-    kept = (np.ascontiguousarray(values[used]) for values in (charts, uv, vertices))
-    return SurfaceCharts(*map(torch.from_numpy, kept), torch.from_numpy(rows))
+    kept = (charts[used], uv[used], vertices[used], rows)
+    return SurfaceCharts(*(torch.from_numpy(np.ascontiguousarray(values)) for values in kept))
 
 
 def _faces_of(body: Body, vertices: Array, faces: Array) -> Array:
@@ -100,7 +100,6 @@ def _faces_of(body: Body, vertices: Array, faces: Array) -> Array:
     rank = np.argsort(np.argsort(wanted, 1), 1)
     found = sorted_keys[position] == keys(wanted)
     return np.where(found[:, None], np.take_along_axis(by_vertex, rank, 1), -1)
-
 
 
 class NearestVertices:
