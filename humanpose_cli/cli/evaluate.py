@@ -65,6 +65,12 @@ _PREDICTIONS = option(
     "docs/guides/evaluation.md. Default: fit now.",
     show_default=False,
 )
+_FIT_FILES = option(
+    "--predictions FITS",
+    "Evaluate these: a folder of fit files, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR or SAM 3D Body, "
+    "which are named after their sequence or lie in a folder of that name. Default: fit now.",
+    show_default=False,
+)
 _COMPARED = (
     "Two or more: folders of fit files, results of other programs, or plain .npz or .json files, as --predictions of "
     "hpc evaluate fit. The others are compared with the first."
@@ -144,7 +150,7 @@ class SurfaceFlags:
     """Which surfaces are evaluated, as one parameter."""
 
     detector: Annotated[Literal["stored", "auto", "thorough", "fast"], _KEYPOINT_DETECTOR] = "auto"
-    predictions: Annotated[Path | None, _PREDICTIONS] = None
+    predictions: Annotated[Path | None, _FIT_FILES] = None
     densepose: Annotated[Path | None, _DENSEPOSE_DUMP] = None
     charts: DensePoseCharts = None
     distances: Annotated[Path | None, _DISTANCES] = None
@@ -271,7 +277,7 @@ def keypoints(
     people: PublishedFlags,
     method: Annotated[Literal["auto", "keypoints", "nbf", "deform-and-learn"], _METHOD] = "auto",
     detector: Annotated[Literal["stored", "auto", "thorough", "fast"], _KEYPOINT_DETECTOR] = "auto",
-    predictions: Annotated[Path | None, _PREDICTIONS] = None,
+    predictions: Annotated[Path | None, _FIT_FILES] = None,
     weights: Annotated[str | None, _WEIGHTS] = None,
     segmenter: Annotated[str | None, _SEGMENTER] = None,
     out: Out = DEFAULT_OUT,

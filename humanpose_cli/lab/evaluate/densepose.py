@@ -3,8 +3,7 @@
 Fitted bodies, drawn by the camera of the fit, say which chart, U and V each pixel shows; DensePose's own output says it
 by itself. At annotated pixels both are compared with the annotation, by the distance on the surface.
 
-Each person is drawn alone: whoever is behind another is predicted there, too, and the other's pixels ask only who of
-both fits best. The box of a prediction is that of its pixels.
+Each person is drawn alone, also where another one is in front. The box of a prediction is that of its pixels.
 """
 
 from __future__ import annotations

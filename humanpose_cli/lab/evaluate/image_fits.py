@@ -50,7 +50,7 @@ def fits_of_images(
     predictions: Path | None = None,
     threads: int | None = None,
 ) -> Iterator[ImageFits]:
-    """Context: the fits in `predictions` where that is given, else those that `hpc fit` makes when they are asked for.
+    """Context: the fits in `predictions` where that is given, else those that `hpc fit` makes, each on request.
 
     UsageError for detections "boxes": average precision is about who is found.
     """

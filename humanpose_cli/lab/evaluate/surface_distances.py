@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import DENSEPOSE_CHARTS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import existing_file
 from humanpose_cli.io.mat_files import read_mat, read_mat73
@@ -48,13 +49,13 @@ class MeshDistances:
         self._rows: dict[int, NDArray[np.float32]] = {}
 
     def __call__(self, points: Array, others: Array) -> Floats:
-        (vertices, known), (ends, ends_known) = (_nearest(self._nearest, some) for some in (points, others))
-        new = [vertex for vertex in np.unique(ends[ends_known]).tolist() if vertex not in self._rows]
+        (vertices, charted), (ends, ends_charted) = (_nearest(self._nearest, some) for some in (points, others))
+        new = [vertex for vertex in np.unique(ends[ends_charted]).tolist() if vertex not in self._rows]
         if new:
             rows = dijkstra(self._graph, directed=False, indices=new).astype(np.float32)
             self._rows |= dict(zip(new, rows, strict=True))
         found = np.full(len(points), np.inf)
-        for row in np.flatnonzero(known & ends_known):
+        for row in np.flatnonzero(charted & ends_charted):
             found[row] = self._rows[int(ends[row])][vertices[row]]
         return found
 
@@ -70,12 +71,12 @@ class SubdividedDistances:
         self.text, self._nearest, self._lower = text, nearest, lower
 
     def __call__(self, points: Array, others: Array) -> Floats:
-        (first, known), (second, others_known) = (_nearest(self._nearest, some) for some in (points, others))
+        (first, charted), (second, others_charted) = (_nearest(self._nearest, some) for some in (points, others))
         high, low = np.maximum(first, second), np.minimum(first, second)
         apart = np.zeros(len(first))
         different = high > low
         apart[different] = self._lower[(high * (high - 1) // 2 + low)[different]]
-        return np.where(known & others_known, apart, np.inf)
+        return np.where(charted & others_charted, apart, np.inf)
 
 
 _FILES = ("SMPL_subdiv.mat", "SMPL_SUBDIV_TRANSFORM.mat")
@@ -91,6 +92,9 @@ def read_subdivided_distances(folder: Path) -> SubdividedDistances:
     names = ("Part_ID_subdiv", "U_subdiv", "V_subdiv")
     parts, u, v = (_numbers(charted, values) for values in read_mat(charted, names).values())
     numbers = _numbers(transform, read_mat(transform, ("index",))["index"])
+    if parts.min() < 0 or parts.max() > DENSEPOSE_CHARTS:
+        got = f"{parts.min():g} to {parts.max():g}"
+        raise InputError(charted, "has unknown parts", expected=f"0 to {DENSEPOSE_CHARTS}", got=got)
     if not len(parts) == len(u) == len(v) == len(numbers):
         problem, got = "does not match SMPL_subdiv.mat", f"{len(numbers)} for {len(parts)} vertices"
         raise InputError(transform, problem, expected="one number a vertex", got=got)
@@ -107,12 +111,16 @@ def read_subdivided_distances(folder: Path) -> SubdividedDistances:
     count = round((1 + (1 + 8 * len(lower)) ** 0.5) / 2)
     if count * (count - 1) // 2 != len(lower):
         raise InputError(path, "is damaged", expected="distances of all pairs of vertices", got=f"{len(lower)} numbers")
-    if numbers.min(initial=1) < 1 or numbers.max(initial=1) > count or (numbers != np.rint(numbers)).any():
+    if numbers.min() < 1 or numbers.max() > count or (numbers != np.rint(numbers)).any():
         got = f"{numbers.min():g} to {numbers.max():g}"
         raise InputError(transform, "does not match the distances", expected=f"vertices 1 to {count}", got=got)
-    tensors = (torch.from_numpy(values) for values in (parts.astype(np.int64), np.stack((u, v), 1), numbers - 1))
-    charts, uv, vertices = tensors
-    nearest = NearestVertices(SurfaceCharts(charts, uv, vertices.long(), torch.zeros(0, 3, dtype=torch.long)))
+    vertices = (
+        parts.astype(np.int64),
+        np.stack((u, v), 1).astype(np.float64),
+        numbers.astype(np.int64) - 1,
+        np.zeros((0, 3), np.int64),  # faces are not needed
+    )
+    nearest = NearestVertices(SurfaceCharts(*(torch.from_numpy(values) for values in vertices)))
     return SubdividedDistances(nearest, lower, f"DensePose's {path.name} of {count} vertices")
 
 
@@ -143,9 +151,9 @@ def mesh_graph(vertices: Array, faces: Array) -> csr_matrix:
     _, unique = np.unique(pairs[order], axis=0, return_index=True)  # the shortest of each pair
     pairs, values = pairs[order[unique]], values[order[unique]]
     _, parts = connected_components(_graph(pairs, values, len(points)), directed=False)
-    most = parts == np.bincount(parts).argmax()
-    apart, nearest = cKDTree(points[most]).query(points[~most])
-    bridges = np.sort(np.stack((np.flatnonzero(~most), np.flatnonzero(most)[nearest]), 1), 1)
+    main = parts == np.bincount(parts).argmax()
+    apart, nearest = cKDTree(points[main]).query(points[~main])
+    bridges = np.sort(np.stack((np.flatnonzero(~main), np.flatnonzero(main)[nearest]), 1), 1)
     return _graph(np.concatenate((pairs, bridges)), np.concatenate((values, apart)), len(points))
 
 
@@ -156,12 +164,13 @@ def _graph(pairs: Array, values: Array, count: int) -> csr_matrix:
 def _nearest(nearest: NearestVertices, points: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Vertices (M,) of points (M, 3), and which points are in a chart (M,)."""
     values = torch.from_numpy(np.array(points, np.float64))
-    vertices, known = nearest(values[:, 0].long(), values[:, 1:])
-    return vertices.numpy(), known.numpy()
+    vertices, charted = nearest(values[:, 0].long(), values[:, 1:])
+    return vertices.numpy(), charted.numpy()
 
 
 def _numbers(path: Path, values: Array) -> Array:
     """Flat; InputError for anything but finite numbers."""
-    if values.dtype.kind not in "fiu" or not values.size or not np.isfinite(values[..., :1]).all():
+    flat = values.ravel()
+    if values.dtype.kind not in "fiu" or not values.size or not np.isfinite((flat.min(), flat.max())).all():
         raise InputError(path, "is damaged", expected="numbers, as in DensePose's eval_data")
-    return values.ravel()
+    return flat
