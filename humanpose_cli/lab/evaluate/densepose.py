@@ -143,11 +143,11 @@ def surfaces_of_fits(
         if not len(x):
             continue
         corners, weights = charts.faces[face[y, x].long()], raster.barycentrics[0].cpu()[y, x]
-        nearest = corners.gather(1, weights.argmax(1, keepdim=True))[:, 0]  # faces of a texture may join charts
+        of_face = charts.charts[corners[:, :1]]  # a face of a texture that joins two charts lies beside both
         uv = (charts.uv[corners].float() * weights[..., None]).sum(1)
         x0, y0 = int(x.min()), int(y.min())
         values = np.zeros((int(y.max()) + 1 - y0, int(x.max()) + 1 - x0, 3), np.float32)
-        values[y.numpy() - y0, x.numpy() - x0] = torch.cat((charts.charts[nearest][:, None].float(), uv), 1).numpy()
+        values[y.numpy() - y0, x.numpy() - x0] = torch.cat((of_face.float(), uv), 1).numpy()
         found.append(FoundSurface((x0, y0), values, float(record.confidence[row])))
     return found
 

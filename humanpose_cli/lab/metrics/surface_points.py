@@ -81,15 +81,13 @@ def matched_surfaces(
                 best = len(rows) - 1 - int(np.where(allowed, close[prediction], -1.0)[::-1].argmax())
                 matches[level, prediction], free[level, best] = best, False
     ignored = np.where(matches >= 0, ~counts[matches], False) if counts.any() else np.ones(matches.shape, bool)
-    alone = matches < 0
     for prediction in np.flatnonzero(matches[-1] < 0).tolist():
         allowed = (free[-1] | crowd) & (boxes[prediction] >= _MIN_OVERLAP)
         if allowed.any():
             nearest = len(rows) - 1 - int(np.where(allowed, boxes[prediction], -1.0)[::-1].argmax())
             ignored[:, prediction] = not counts[nearest]
             free[-1, nearest] &= counts[nearest]
-            alone[-1, prediction] &= counts[nearest]
-    ignored |= alone & ~sized[order]
+    ignored |= (matches < 0) & ~sized[order]
     return ImageMatches(confidence[order], (matches >= 0) & ~ignored, ignored, int(counts.sum()))
 
 

@@ -199,6 +199,29 @@ def test_densepose_s_own_output_under_its_protocol(cache: Path, tmp_path: Path) 
     assert len(part.tables[2].rows) == 1
 
 
+@pytest.mark.slow
+def test_the_protocol_puts_points_where_the_evaluator_does(cache: Path, tmp_path: Path) -> None:
+    """Surface at the evaluator's pixels alone: of the two people of an image, one prediction finds one."""
+    opened, (width, height) = open_cache(cache), SIZE
+    labels = torch.zeros(height, width, dtype=torch.int64)
+    truth = annotated_surfaces(opened, 0)
+    for points, box in zip(truth.points, truth.boxes, strict=True):
+        x, y = (box[:2] + (points[:, :2] - box[:2]) * 256 / 255).astype(int).T
+        labels[y.clip(0, height - 1), x.clip(0, width - 1)] = torch.from_numpy(points[:, 2].astype(np.int64))
+    uv, boxes = torch.full((2, height, width), 0.5), torch.tensor([[0.0, 0.0, width, height]])
+    entry = {"scores": torch.tensor([0.9]), "pred_boxes_XYXY": boxes, "results": [(labels, uv)]}
+    dump = write_dump(tmp_path / "d.pkl", [{"file_name": f"{name}.jpg", **entry} for name in "ab"])
+    far = np.full(24 * 23 // 2, 9.0)
+    folder = write_eval_data(tmp_path / "data", np.arange(1, 25), np.full((24, 2), 0.5), np.arange(1, 25), far)
+    inputs = SurfaceInputs(densepose=dump, distances=folder)
+    named, plain = (
+        evaluate_densepose(PeopleSelection(cache, protocol=protocol), FitOptions(), "cpu", inputs=inputs)
+        for protocol in ("densepose-coco", "")
+    )
+    assert named.metrics["gps"].value > 0.63  # points may share a pixel
+    assert plain.metrics["gps"].value < 0.55
+
+
 def test_output_of_densepose_keeps_its_box_and_charts() -> None:
     labels = np.array([[0, 3], [4, 0]], np.uint8)
     uv = np.arange(8.0).reshape(2, 2, 2) / 10
