@@ -47,6 +47,8 @@ class AnnotatedPerson:
     points     (M, 5) x, y pixels, chart, U, V; None for people whose surface is not annotated
     masks      run lengths of the parts, to be decoded when they are needed
     track      number by which a video's person is known, or None
+    area       square pixels of the outline, None where the file does not say
+    crowd      whether this is a region of several people
     """
 
     where: str
@@ -55,6 +57,8 @@ class AnnotatedPerson:
     points: Array | None
     masks: Sequence[Mapping[str, Any]]
     track: int | None = None
+    area: float | None = None
+    crowd: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +83,16 @@ class AnnotatedImage:
         return sum(person.points is not None for person in self.people)
 
 
-def read_annotated_images(path: Path, *, flag_one: float = HIDDEN_CONFIDENCE) -> list[AnnotatedImage]:
+def read_annotated_images(
+    path: Path, *, flag_one: float = HIDDEN_CONFIDENCE, everyone: bool = False
+) -> list[AnnotatedImage]:
     """The images on which at least one person has surface points, in the file's order, with all of their people.
 
     flag_one  the confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones
+    everyone  also crowds and people without any label, which DensePose's evaluator does not count as errors; else
+              people with surface points or a labelled keypoint
 
-    People are those without crowds; without surface points they must have a labelled keypoint. Images that the file
-    marks as `has_no_densepose` are left out. InputError names the record that is damaged.
+    Images that the file marks as `has_no_densepose` are left out. InputError names the record that is damaged.
     """
     document = read_json_object(path, remedy="unpack or download it again")
     images, annotations = records(path, document, "images"), records(path, document, "annotations")
@@ -97,37 +104,39 @@ def read_annotated_images(path: Path, *, flag_one: float = HIDDEN_CONFIDENCE) ->
         key = annotation.get("image_id")
         if not isinstance(key, int | str) or key not in records_by_id:
             raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
-        if annotation.get("iscrowd", 0) or records_by_id[key].get("has_no_densepose"):
+        crowd = bool(annotation.get("iscrowd", 0))
+        if (crowd and not everyone) or records_by_id[key].get("has_no_densepose"):
             continue
-        instance = _instance(where, annotation, names, flag_one)
-        if instance is not None:
-            people.setdefault(key, []).append(instance)
+        surface = "dp_x" in annotation and not crowd
+        keypoints = flagged_keypoints(where, annotation, names, flag_one)
+        if surface or everyone or keypoints[:, 2].any():
+            person = _person(where, annotation, to_coco17(keypoints, names), surface=surface, crowd=crowd)
+            people.setdefault(key, []).append(person)
         annotations[number] = {}  # these files are large
     annotated = [AnnotatedImage(record, people.get(image, ())) for image, record in records_by_id.items()]
     return [image for image in annotated if image.surfaces]
 
 
-def _instance(
-    where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float
-) -> AnnotatedPerson | None:
-    surface = "dp_x" in annotation
-    keypoints = flagged_keypoints(where, annotation, names, flag_one)
-    if not surface and not keypoints[:, 2].any():
-        return None
+def _person(
+    where: str, annotation: Mapping[str, Any], keypoints: Array, *, surface: bool, crowd: bool
+) -> AnnotatedPerson:
     x, y, width, height = numbers(where, annotation, "bbox", 4)
     if width <= 0 or height <= 0:
         raise InputError(where, "has a box without area", got=str(annotation["bbox"]))
     masks = annotation.get("dp_masks", [])
     if not isinstance(masks, list) or len(masks) > _PARTS or not all(isinstance(m, dict | list) for m in masks):
         raise InputError(where, "has damaged dp_masks", expected=f"{_PARTS} parts", got=str(masks)[:40])
-    track = annotation.get("track_id")
+    track, area = annotation.get("track_id"), annotation.get("area")
+    has_area = isinstance(area, int | float) and np.isfinite(area) and area > 0
     return AnnotatedPerson(
         where,
         np.array([x, y, x + width, y + height]),
-        to_coco17(keypoints, names),
+        keypoints,
         _points(where, annotation, np.array([x, y]), np.array([width, height])) if surface else None,
         [mask for mask in masks if isinstance(mask, dict)],  # an empty list stands for a part that is hidden
         track if isinstance(track, int) else None,
+        float(area) if has_area and area is not None else None,
+        crowd,
     )
 
 

@@ -126,6 +126,9 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("fits", "--data", "x"), 2, "fits"),
         (("fit", "--data", "nowhere"), 3, "nowhere"),
         (("keypoints", "--data", "CACHE"), 3, "lacks people/keypoints/coco17"),
+        (("densepose", "--data", "CACHE"), 3, "lacks people/surface_points"),
+        (("densepose", "--data", "CACHE", "--densepose", "x", "--predictions", "y"), 2, "together with --predictions"),
+        (("densepose", "--data", "CACHE", "--densepose", "x", "--method", "nbf"), 2, "is for fits to images"),
         (("keypoints", "--data", "CACHE", "--crops", "labels"), 2, "it is one of hpc evaluate fit;"),
         (("fit", "--data", "CACHE", "--set", "loop.steps=3"), 2, "is not for this"),
         (("refine", "--data", "CACHE", "--set", "rounds=3"), 2, "is not for this"),
@@ -143,7 +146,11 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("fit", "--data", "CACHE", "--split", "exam"), 3, "has no split exam"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--ablation", "inputs"), 2, "together with --crops"),
         (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "it is one of hpc evaluate fit;"),
-        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "hpc evaluate fit, hpc evaluate keypoints;"),
+        (
+            ("segmenter", "--data", "CACHE", "--method", "nbf"),
+            2,
+            "hpc evaluate fit, hpc evaluate keypoints, hpc evaluate densepose;",
+        ),
         (("fit", "--data", "CACHE", "--crops", "labels", "--method", "nbf"), 2, "is for fits to images"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--joint-regressor", "x"), 2, "--joint-regressor: is for"),
         (("fit", "--data", "CACHE", "--match", "tracks"), 2, "is for --predictions"),
@@ -206,7 +213,7 @@ def test_help_lists_the_sub_commands(hpc):
     shown = hpc("evaluate", "--help")
     assert shown.code == 0
     listed = [line.split()[0] for line in shown.out.splitlines() if line.startswith("  ") and line[2:3].islower()]
-    names = ["fit", "keypoints", "segmenter", "repose", "warping", "refine", "deform-and-learn"]
+    names = ["fit", "keypoints", "densepose", "segmenter", "repose", "warping", "refine", "deform-and-learn"]
     assert [name for name in listed if name in names] == names
 
 

@@ -19,6 +19,7 @@ from helpers import dataset_files as trees
 from helpers import humaneva_tree as humaneva
 from helpers.agora_tree import frame_bytes
 from helpers.prior_files import vposer_tensors, write_mixture
+from helpers.surface_people import write_eval_data
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body
@@ -56,6 +57,7 @@ from humanpose_cli.lab.datasets.reading import read_csv
 from humanpose_cli.lab.datasets.rich import read_rich_camera
 from humanpose_cli.lab.datasets.ssp3d import read_labels
 from humanpose_cli.lab.evaluate.predictions import read_predictions
+from humanpose_cli.lab.evaluate.surface_distances import read_subdivided_distances
 from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
 from humanpose_cli.models.vposer.prior import read_vposer
@@ -174,6 +176,14 @@ def charts(path: Path) -> None:
     savemat(path, {**numbers, **uv, "All_FaceIndices": np.array([1, 24])}, do_compression=True)
 
 
+def subdivided(path: Path) -> None:
+    """The file of DensePose's eval_data that is named so; the others stand beside it."""
+    write_eval_data(path.parent, np.arange(1, 7), np.full((6, 2), 0.5), np.arange(1, 7), np.ones(15))
+    if path.suffix == ".pkl":
+        (path.parent / "Pdist_matrix.mat").unlink()
+        path.write_bytes(pickle.dumps({"Pdist_matrix": np.ones((15, 1))}))
+
+
 def cells(path: Path) -> None:
     cameras = np.empty(14, object)
     cameras[:] = [np.zeros((1, 56))] * 14
@@ -260,6 +270,10 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "ledger.0-of-1.jsonl": (ledger, lambda path: read_history(path.parent)),
     "x.people": (one_detection, lambda path: journal(path).read()),
     "UV_Processed.mat": (charts, lambda path: read_densepose_charts(path, BODY)),
+    **{
+        name: (subdivided, lambda path: read_subdivided_distances(path.parent))
+        for name in ("SMPL_subdiv.mat", "SMPL_SUBDIV_TRANSFORM.mat", "Pdist_matrix.mat", "Pdist_matrix.pkl")
+    },
     "annot.mat": (cells, lambda path: _cells(path, "annot2", 2)),
     "annot_data.mat": (joints, lambda path: _test_array(path, "annot3", (None, 1, 17, 3))),
     "densepose.json": (surfaces, masks),

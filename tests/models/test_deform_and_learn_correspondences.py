@@ -33,7 +33,8 @@ def test_vertices_of_the_default_body_are_found_from_their_own_charts() -> None:
 
 
 def test_nearest_is_within_the_chart() -> None:
-    charts = SurfaceCharts(torch.tensor([1, 1, 2]), torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5]]), torch.arange(3))
+    uv = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5]])
+    charts = SurfaceCharts(torch.tensor([1, 1, 2]), uv, torch.arange(3), torch.zeros(0, 3, dtype=torch.long))
     found, known = NearestVertices(charts)(
         torch.tensor([[1, 1, 2, 3]]), torch.tensor([[[0.4, 0.5], [0.6, 0.6], [0, 0], [0, 0]]])
     )

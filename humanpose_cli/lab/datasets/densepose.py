@@ -42,7 +42,7 @@ def sample_of(annotated: AnnotatedImage, name: str, track_prefix: str, **facts: 
     check_size(annotated.path, image.size, size)
     people = [
         person_of(person, size, "" if person.track is None else f"{track_prefix}/{person.track}")
-        for person in annotated.people
+        for person in sorted(annotated.people, key=lambda person: person.crowd)
     ]
     return Sample(name, image.image, size, people=people, **facts)
 
@@ -55,6 +55,8 @@ def person_of(annotated: AnnotatedPerson, size: tuple[int, int], identity: str =
     return Person(
         identity=identity,
         box=clipped_box(annotated.box, size),
+        area=annotated.area,
+        crowd=annotated.crowd,
         keypoints={"coco17": annotated.keypoints},
         surface_points=annotated.points,
         mask=_mask(annotated, size) if annotated.masks else None,
@@ -111,7 +113,8 @@ class _DensePoseSource(FolderSource):
                 notes.append(f"{path}: does not exist")
                 continue
             existing_file(path, f"{self.title}'s annotations of {part}")
-            images = read_annotated_images(path, flag_one=self.flag_one)
+            everyone = self._split_of(part) != "train"  # for evaluation, as `coco` has them
+            images = read_annotated_images(path, flag_one=self.flag_one, everyone=everyone)
             if not images:
                 remedy = "COCO's own keypoints are read by hpc preprocess coco"
                 raise InputError(

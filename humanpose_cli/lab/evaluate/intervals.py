@@ -14,7 +14,7 @@ Several trainings of one method are drawn with replacement in the same resamples
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,6 +174,22 @@ def drawn_rows(clusters: Clusters, resamples: int) -> Iterator[NDArray[np.int64]
     random = np.random.default_rng((len(members), len(clusters)))
     for _ in range(resamples):
         yield np.concatenate([members[one] for one in random.integers(len(members), size=len(members))])
+
+
+def summarise_figures(
+    figures: Callable[[NDArray[np.int64]], Mapping[str, float]], clusters: Clusters, resamples: int
+) -> dict[str, Summary]:
+    """Figures of N values that are no means, with intervals over clusters drawn with replacement.
+
+    figures  rows among the N → figures by name
+    """
+    values = figures(np.arange(len(clusters)))
+    drawn = [figures(rows) for rows in drawn_rows(clusters, resamples)]
+    found = {}
+    for name, value in values.items():
+        low, high = expanded_interval(np.array([each[name] for each in drawn]), clusters.count)
+        found[name] = Summary(value, len(clusters), math.nan, low, high, clusters.count, clusters.unit)
+    return found
 
 
 def expanded_interval(values: NDArray[np.float64], groups: int) -> tuple[float, float]:

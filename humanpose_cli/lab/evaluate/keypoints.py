@@ -21,8 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import load_body
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import (
     BLAZEPOSE33,
     COCO17,
@@ -34,19 +32,23 @@ from humanpose_cli.core.conventions import (
     Skeleton,
 )
 from humanpose_cli.core.crop import best_pairs
-from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.errors import InputError, InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
-from humanpose_cli.fitting.people import DetectedPeople
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
-from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
-from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, drawn_rows, expanded_interval, summarise
+from humanpose_cli.lab.evaluate.bodies import Detections
+from humanpose_cli.lab.evaluate.image_fits import ImageFits, fits_of_images, posed_rows
+from humanpose_cli.lab.evaluate.intervals import (
+    Clusters,
+    Summary,
+    drawn_rows,
+    expanded_interval,
+    summarise,
+    summarise_figures,
+)
 from humanpose_cli.lab.evaluate.people import PeopleSelection, image_clusters
-from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
 from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
 from humanpose_cli.lab.metrics.keypoints import (
@@ -178,20 +180,11 @@ class EvaluatedKeypoints:
         return found | {f"pckh_ap_{limb}": float(precisions[joints].mean()) for limb, joints in _LIMBS.items()}
 
     def _resampled(
-        self, rows: NDArray[np.int64], figures: Callable[[NDArray[np.int64]], dict[str, float]]
+        self, rows: NDArray[np.int64], figures: Callable[[NDArray[np.int64]], Mapping[str, float]]
     ) -> dict[str, Summary]:
         """Figures of the images in some rows, with intervals over images drawn with replacement."""
-        clusters, values = self.clusters.taken(rows), figures(rows)
-        resampled: dict[str, list[float]] = {name: [] for name in values}
-        for drawn in drawn_rows(clusters, _RESAMPLES):
-            for name, value in figures(rows[drawn]).items():
-                resampled[name].append(value)
-        count = clusters.count
-        limits = {name: expanded_interval(np.array(column), count) for name, column in resampled.items()}
-        return {
-            name: Summary(value, len(rows), np.nan, *limits[name], count, clusters.unit)
-            for name, value in values.items()
-        }
+        clusters = self.clusters.taken(rows)
+        return summarise_figures(lambda drawn: figures(rows[drawn]), clusters, _RESAMPLES)
 
     def _over_people(self, right: Floats, figure: Callable[[Floats], float]) -> Summary:
         """A figure of people's joints (T, J), with an interval over people drawn with replacement."""
@@ -357,22 +350,13 @@ def joints_of_fits(
     """The bodies' joints in the image, by the fit's camera, and how sure the fit is of each person."""
     if not len(rows):
         return PredictedImage(np.zeros((0, len(skeleton), 2)), np.zeros(0))
-    rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).float().unflatten(1, (len(SMPL24), 3)))
-    betas, trans, scales = (
-        torch.from_numpy(np.asarray(getattr(record, name)[rows], np.float32))
-        for name in ("betas", "trans", "segment_scales")
-    )
-    posed = body.pose(rotations, betas, trans, scales, vertices=False)
+    posed, betas, cameras = posed_rows(record, rows, body, vertices=False)
     sets = {COCO17: body.pose_landmarks(COCO17.name, posed, betas), SMPL24: posed.joints}
     if skeleton != COCO17:
         sets[H36M17] = body.pose_landmarks(H36M17.name, posed, betas)
     sources = [(COCO17, name) if name in COCO17 else _OF_BODY[name] for name in skeleton.joint_names]
     points = torch.stack([sets[of][:, of.index(name)] for of, name in sources], 1).double().numpy()
-    frames = record.frame_index[rows]
-    pixels = []
-    for joints, frame in zip(points, frames, strict=True):
-        x, y = record.principal_point[frame]
-        pixels.append(Camera(float(record.focal[frame]), (float(x), float(y))).project(joints))
+    pixels = [camera.project(joints) for joints, camera in zip(points, cameras, strict=True)]
     return PredictedImage(np.stack(pixels), np.asarray(record.confidence[rows], np.float64))
 
 
@@ -385,10 +369,6 @@ def joints_of_detections(record: FitRecord, rows: NDArray[np.integer], skeleton:
     taken, rows_of = skeleton.indices(names), BLAZEPOSE33.indices(names)
     points[:, taken], scores[:, taken] = landmarks[:, rows_of, :2], landmarks[:, rows_of, 2]
     return PredictedImage(points, np.asarray(record.confidence[rows], np.float64), scores)
-
-
-Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
-"""Row of an image → the fit file that is about it, and the rows of its people; None: no person was found."""
 
 
 def evaluate_keypoints(
@@ -417,27 +397,10 @@ def evaluate_keypoints(
     rows = cache.rows(*selection.protocol_and_split())
     rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
     facts: dict[str, Any] = {**selection.facts(), "joints": f"{skeleton.name}, in the image", "images": len(rows)}
-    watch = progress, stop
-    if predictions is not None:
-        body = load_body(options.body)
-        facts |= predictions_facts(predictions)
-        evaluated = _evaluated(cache, rows, records_from_files(predictions, cache, body), body, skeleton, *watch)
-    else:
-        if detections == "boxes":  # AP is about whom one finds
-            raise UsageError("detector", "finds no people", expected="auto, thorough, fast or stored", got="boxes")
-        source = (
-            StoredPeople(cache)
-            if detections == "stored"
-            else DetectedPeople(detections, threads, device if device == "cpu" else "auto")
-        )
-        facts |= {"method": options.method, "detector": detections}
-        with Fitter(options, people_source=source, device=device) as fitter:
-
-            def fit(row: int) -> tuple[FitRecord, NDArray[np.integer]]:
-                record = fit_row(fitter, cache, row)
-                return record, np.arange(len(record))
-
-            evaluated = _evaluated(cache, rows, fit, fitter.body, skeleton, *watch)
+    source: dict[str, Any] = {"detections": detections, "predictions": predictions, "threads": threads}
+    with fits_of_images(cache, options, device, **source) as fits:
+        facts |= fits.facts
+        evaluated = _evaluated(cache, rows, fits, skeleton, progress, stop)
     metrics = {name: keypoints.metrics() for name, keypoints in evaluated.items()}
     facts["people"] = sum(image.people for image in evaluated["fits"].matches)
     report = _report(metrics, facts)
@@ -452,8 +415,7 @@ def evaluate_keypoints(
 def _evaluated(
     cache: Cache,
     rows: NDArray[np.int64],
-    fits: Records,
-    body: Body,
+    fits: ImageFits,
     skeleton: Skeleton,
     progress: Progress,
     stop: Callable[[], bool],
@@ -466,8 +428,8 @@ def _evaluated(
         if stop():
             raise InterruptedRun()
         labels.append(labelled_image(cache, row, skeleton))
-        fit = fits(row)
-        found["fits"].append(empty if fit is None else joints_of_fits(*fit, body, skeleton))
+        fit = fits.of(row)
+        found["fits"].append(empty if fit is None else joints_of_fits(*fit, fits.body, skeleton))
         found["detections"].append(empty if fit is None else joints_of_detections(*fit, skeleton))
         progress(number + 1, len(rows), "images")
     clusters = image_clusters(cache, rows)

@@ -2,8 +2,8 @@
 
 Figures of one data set differ by protocol: EMDB 1 alone is evaluated in three ways. A published row therefore stands
 beside ours under its own protocol only, and only where the complete split was evaluated. `--protocol NAME` of `hpc
-evaluate fit`, `compare`, `keypoints`, `repose` and `deform-and-learn` chooses a protocol; docs/reference/protocols.md
-lists them.
+evaluate fit`, `compare`, `keypoints`, `densepose`, `repose` and `deform-and-learn` chooses a protocol;
+docs/reference/protocols.md lists them.
 """
 
 from __future__ import annotations
@@ -141,6 +141,19 @@ class KeypointProtocol(Protocol):
 
 
 @dataclass(frozen=True)
+class DensePoseProtocol(Protocol):
+    """Of annotated points of the surface, by the owners' distances.
+
+    point_scale  on the points' positions from the corner of the person's box: the evaluator divides by 255 what the
+                 format of the data counts in 256 parts of the box
+    """
+
+    _: KW_ONLY
+    point_scale: float = 1.0
+    commands: ClassVar[str] = "densepose"
+
+
+@dataclass(frozen=True)
 class ImageProtocol(Protocol):
     """Of reposed images, complete and of `size` pixels a side."""
 
@@ -170,6 +183,7 @@ _COCO = Evaluator("cocodataset/cocoapi", "8c9bcc3cf640524c4c20a9c40e89cb6a2f2fa0
 _CROWDPOSE = Evaluator("Jeff-sjtu/CrowdPose", "86fe5e11e570cad02d553db52ec72545578cd1c8")
 _POSEVAL = Evaluator("leonid-pishchulin/poseval", "4258a1575b9f2ddd0bdb85f74557235ab5df0f52")
 _MMPOSE = Evaluator("open-mmlab/mmpose", "016ee42913efa72adc82f638e10ad3fdb6ae7439")
+_DENSEPOSE = Evaluator("facebookresearch/DensePose", "51fb9f110a454c77b0c5acfa0c7cceb317f38aa1")
 _WARP3D = Evaluator("MKnoche/warp3d_reposing", "522e783ae36b6202495aded049937eee35f00b50")
 _IMPERSONATOR = Evaluator("svip-lab/impersonator", "b041dd415157c1e7f5b46e579a1ad4dffabb2e66")
 _PATN = Evaluator("tengteng95/Pose-Transfer", "281ee2d3f9381299220989207dcfb4217298d8f5")
@@ -317,6 +331,24 @@ _KEYPOINTS = (
     ),
     KeypointProtocol("mpii-pckh", "coco", "coco/validation", _MMPOSE, MPII16, metrics=("pckh_50",)),
 )
+_SURFACES = (
+    DensePoseProtocol(
+        "densepose-coco",
+        *("densepose", "densepose/validation", _DENSEPOSE),
+        metrics=("gps_ap", "gps_ap_50", "gps_ap_75", "gps_ap_medium", "gps_ap_large"),
+        frames="Images of minival with annotated points",
+        rows={
+            "DensePose-RCNN, ResNet50_FPN_s1x": (0.4748, 0.8368, 0.4820, 0.4262, 0.4948),
+            "DensePose-RCNN, ResNet50_FPN_s1x-e2e": (0.4892, 0.8490, 0.5078, 0.4384, 0.5059),
+            "DensePose-RCNN, ResNet101_FPN_s1x": (0.4978, 0.8521, 0.5276, 0.4373, 0.5164),
+            "DensePose-RCNN, ResNet101_FPN_s1x-e2e": (0.5147, 0.8660, 0.5601, 0.4716, 0.5291),
+            "DensePose-RCNN, ResNet101_FPN_32x8d_s1x": (0.5095, 0.8590, 0.5381, 0.4605, 0.5272),
+            "DensePose-RCNN, ResNet101_FPN_32x8d_s1x-e2e": (0.5554, 0.8908, 0.6080, 0.5067, 0.5676),
+        },
+        rows_source="MODEL_ZOO.md of the same repository and commit",
+        point_scale=256 / 255,
+    ),
+)
 _SIMILAR = ("ssim_uniform", "lpips")
 _IMAGES = (
     ImageProtocol(
@@ -360,7 +392,7 @@ _IMAGES = (
         frames="Pairs of the authors' 2,061 test clothes, clothes drawn first",
     ),
 )
-PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (*_BODIES, *_SCALED, *_KEYPOINTS, *_IMAGES)}
+PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (*_BODIES, *_SCALED, *_KEYPOINTS, *_SURFACES, *_IMAGES)}
 """Name → protocol."""
 
 _P = TypeVar("_P", bound=Protocol)

@@ -42,39 +42,54 @@ def point_similarity(distances: ArrayLike, charts: ArrayLike) -> float:
 
 
 def matched_surfaces(
-    similarity: ArrayLike, overlaps: ArrayLike, scores: ArrayLike, annotated: ArrayLike, crowds: ArrayLike | None = None
+    similarity: ArrayLike,
+    overlaps: ArrayLike,
+    scores: ArrayLike,
+    annotated: ArrayLike,
+    crowds: ArrayLike | None = None,
+    in_range: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> ImageMatches:
     """One image's predictions (P,) against its people (T,).
 
     similarity (P, T) GPS; overlaps (P, T) of the boxes, intersection over union; scores (P,)
     annotated  (T,) who has points; crowds (T,) regions of several people, None: none is
+    in_range   whose area is in the range that counts, of the predictions (P,) and of the people (T,); None: all
 
-    Predictions without a match whose box is that of a person without points do not count, and none does in an image
-    where no person has points. As the evaluator does, who has no match is decided at the highest threshold and holds
-    at all of them.
+    People out of range do not count, like those without points. Predictions without a match do not count where their
+    box is that of a person who does not count or their area is out of range, and none does in an image where no person
+    counts. As the evaluator does, whose box a prediction without a match has is decided at the highest threshold
+    and holds at all of them.
     """
     confidence = np.asarray(scores, np.float64)
     order = np.argsort(-confidence, kind="stable")[:MAX_PREDICTIONS]
     points = np.asarray(annotated, bool)
-    rows = np.argsort(~points, kind="stable")  # those with points come first
-    counts, crowd = points[rows], np.zeros(len(rows), bool) if crowds is None else np.asarray(crowds, bool)[rows]
+    sized, inside = (np.ones(len(x), bool) for x in (confidence, points)) if in_range is None else map(_bools, in_range)
+    rows = np.argsort(~(points & inside), kind="stable")  # those who count come first
+    counts, crowd = (points & inside)[rows], np.zeros(len(rows), bool) if crowds is None else _bools(crowds)[rows]
     shape = len(confidence), len(points)
     close, boxes = (np.asarray(x, np.float64).reshape(shape)[order][:, rows] for x in (similarity, overlaps))
-    close = np.where(counts, close, 0.0)
+    close = np.where(points[rows], close, 0.0)
     matches = np.full((len(THRESHOLDS), len(order)), -1)
     free = np.ones((len(THRESHOLDS), len(rows)), bool)
     for level, threshold in enumerate(THRESHOLDS):
         for prediction in range(len(order)):
             allowed = free[level] & (close[prediction] >= threshold)
             if allowed.any():
+                if (allowed & counts).any():
+                    allowed &= counts
                 # Of equal ones the last, as the evaluator.
                 best = len(rows) - 1 - int(np.where(allowed, close[prediction], -1.0)[::-1].argmax())
                 matches[level, prediction], free[level, best] = best, False
-    ignored = np.full(matches.shape, not counts.any())
+    ignored = np.where(matches >= 0, ~counts[matches], False) if counts.any() else np.ones(matches.shape, bool)
     for prediction in np.flatnonzero(matches[-1] < 0).tolist():
         allowed = (free[-1] | crowd) & (boxes[prediction] >= _MIN_OVERLAP)
         if allowed.any():
             nearest = len(rows) - 1 - int(np.where(allowed, boxes[prediction], -1.0)[::-1].argmax())
             ignored[:, prediction] = not counts[nearest]
             free[-1, nearest] &= counts[nearest]
+    ignored |= (matches < 0) & ~sized[order]
     return ImageMatches(confidence[order], (matches >= 0) & ~ignored, ignored, int(counts.sum()))
+
+
+def _bools(values: ArrayLike) -> NDArray[np.bool_]:
+    return np.asarray(values, bool)

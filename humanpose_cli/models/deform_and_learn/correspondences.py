@@ -8,10 +8,11 @@ What a chart means depends on the body. DensePose's 24 charts are known for SMPL
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.mat_files import read_mat
 
+Array = NDArray[Any]
 _FAR = 4.0  # between charts, as a third coordinate of UV: more than any distance within one
 
 
@@ -27,11 +29,13 @@ class SurfaceCharts(NamedTuple):
 
     charts    (C,) int64 from 1; uv (C, 2) 0…1
     vertices  (C,) int64 of the body
+    faces     (F, 3) int64 of these C, the corners of each face of the body; −1 for a face that is in no chart
     """
 
     charts: Tensor
     uv: Tensor
     vertices: Tensor
+    faces: Tensor
 
 
 def texture_charts(body: Body) -> SurfaceCharts:
@@ -45,7 +49,8 @@ def texture_charts(body: Body) -> SurfaceCharts:
         vertices[uv_faces[:, corner]] = faces[:, corner]
         charts[uv_faces[:, corner]] = 1 + part
     used = charts > 0
-    return SurfaceCharts(charts[used], body.uv.cpu()[used], vertices[used])
+    faces = (used.cumsum(0) - 1)[uv_faces]
+    return SurfaceCharts(charts[used], body.uv.cpu()[used], vertices[used], faces)
 
 
 def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
@@ -72,7 +77,29 @@ def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
     charts = np.zeros(len(vertices), np.int64)
     charts[faces] = face_charts[:, None].astype(np.int64)
     used = charts > 0
-    return SurfaceCharts(*(torch.from_numpy(np.ascontiguousarray(a[used])) for a in (charts, uv, vertices)))
+    rows = _faces_of(body, vertices, faces)
+    rows = np.where(rows < 0, -1, (np.cumsum(used) - 1)[rows])
+    kept = (charts[used], uv[used], vertices[used], rows)
+    return SurfaceCharts(*(torch.from_numpy(np.ascontiguousarray(values)) for values in kept))
+
+
+def _faces_of(body: Body, vertices: Array, faces: Array) -> Array:
+    """(F, 3) rows of `vertices` (C,), the corners of the body's faces, by faces (K, 3) of such rows in any order."""
+    wanted, stored = body.faces.long().cpu().numpy(), vertices[faces]
+    count = len(body.template)
+
+    def keys(corners: Array) -> Array:
+        low, middle, high = np.sort(corners, 1).T
+        return np.asarray((low * count + middle) * count + high)
+
+    order = np.argsort(keys(stored))
+    sorted_keys = keys(stored)[order]
+    position = np.searchsorted(sorted_keys, keys(wanted)).clip(max=len(order) - 1)
+    chosen = order[position]
+    by_vertex = np.take_along_axis(faces[chosen], np.argsort(stored[chosen], 1), 1)
+    rank = np.argsort(np.argsort(wanted, 1), 1)
+    found = sorted_keys[position] == keys(wanted)
+    return np.where(found[:, None], np.take_along_axis(by_vertex, rank, 1), -1)
 
 
 class NearestVertices:

@@ -114,6 +114,22 @@ def test_surface_points_boxes_and_keypoints(whole):
     np.testing.assert_allclose(other.keypoints["coco17"][0], [7.5, 8.5, 0.5])
 
 
+def test_evaluated_images_keep_everyone(tree):
+    """Crowds and people without a label, near whom DensePose's evaluator counts no prediction as wrong."""
+    path = tree / "annotations" / "densepose_coco_2014_minival.json"
+    others = [
+        {"id": 2, "image_id": 5, "iscrowd": 1, "bbox": [0, 0, 5, 5], "area": 20.0},
+        {"id": 3, "image_id": 5, "iscrowd": 0, "bbox": [0, 0, 50, 50], "keypoints": [0] * 51},
+    ]
+    change(path, lambda document: document["annotations"].extend(others))
+    first, plain, crowd = read(tree, "minival/COCO_val2014_000000000005").people
+    assert [person.crowd for person in (first, plain, crowd)] == [False, False, True]
+    assert [person.area for person in (first, plain, crowd)] == [1.0, None, 20.0]
+    assert (plain.surface_points, crowd.surface_points) == (None, None)
+    np.testing.assert_allclose(crowd.box, [0, 0, 5, 5])
+    assert len(read(tree, "train/COCO_train2014_000000000009").people) == 2
+
+
 def test_the_mask_joins_the_parts_and_lies_in_the_box(whole):
     """Columns 50 to 59 and rows 100 to 199 of 256, in a box of half and three quarters of that size."""
     person = read(whole, "train/COCO_train2014_000000000009").people[0]

@@ -16,6 +16,16 @@ PRECISION = [
     *(0.49444272, 0.41684925, 0.31359482, 0.2067863, 0.0740099),
 ]
 
+# The same of areas of 32² to 96² and of 96² and more; precision[:, :, 0, 1, 0] and [:, :, 0, 2, 0].
+MEDIUM = [
+    *(0.55445545, 0.4620462, 0.56859972, 0.56859972, 0.56859972),
+    *(0.56859972, 0.4620462, 0.3960396, 0.22277228, 0.14427157),
+]
+LARGE = [
+    *(0.70135187, 0.6419266, 0.65507265, 0.65507265, 0.64267218),
+    *(0.63948972, 0.62205221, 0.46281545, 0.33762376, 0.09009901),
+]
+
 
 def images() -> list[tuple[np.ndarray, ...]]:
     """Similarities, overlaps, scores, who has points, crowds: with images without people, and equal similarities."""
@@ -30,9 +40,22 @@ def images() -> list[tuple[np.ndarray, ...]]:
     return made
 
 
+def areas() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Square pixels of the predictions and of the people of `images`."""
+    random = np.random.default_rng(1)
+    return [(random.uniform(500, 2e4, len(one[2])), random.uniform(500, 2e4, len(one[3]))) for one in images()]
+
+
 def test_average_precision_is_that_of_densepose() -> None:
     precision, _ = average_precision([matched_surfaces(*image) for image in images()])
     np.testing.assert_allclose(precision, PRECISION, atol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(32**2, 96**2, MEDIUM), (96**2, 1e10, LARGE)])
+def test_average_precision_of_areas_is_that_of_densepose(low: float, high: float, expected: list[float]) -> None:
+    ranges = [tuple((of >= low) & (of <= high) for of in both) for both in areas()]
+    matches = [matched_surfaces(*image, in_range=inside) for image, inside in zip(images(), ranges, strict=True)]
+    np.testing.assert_allclose(average_precision(matches)[0], expected, atol=1e-6)
 
 
 def test_points_are_weighed_by_their_part() -> None:

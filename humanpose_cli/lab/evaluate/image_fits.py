@@ -1,0 +1,92 @@
+"""Fits of the images of a cache, of any number of people each: made now, or read from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.smpl import load_body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.fitting.people import DetectedPeople
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
+from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
+
+Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
+"""Row of an image → the fit file that is about it, and the rows of its people; None: no person was found."""
+
+
+@dataclass(frozen=True)
+class ImageFits:
+    """Fits of images. body  whose parameters they are; facts  lines of a report about them."""
+
+    of: Records
+    body: Body
+    facts: Mapping[str, Any]
+
+
+@contextmanager
+def fits_of_images(
+    cache: Cache,
+    options: FitOptions,
+    device: str,
+    *,
+    detections: Detections = "auto",
+    predictions: Path | None = None,
+    threads: int | None = None,
+) -> Iterator[ImageFits]:
+    """Context: the fits in `predictions` where that is given, else those that `hpc fit` makes, each on request.
+
+    UsageError for detections "boxes": average precision is about who is found.
+    """
+    if predictions is not None:
+        body = load_body(options.body)
+        yield ImageFits(records_from_files(predictions, cache, body), body, predictions_facts(predictions))
+        return
+    if detections == "boxes":
+        raise UsageError("detector", "finds no people", expected="auto, thorough, fast or stored", got="boxes")
+    source = (
+        StoredPeople(cache)
+        if detections == "stored"
+        else DetectedPeople(detections, threads, device if device == "cpu" else "auto")
+    )
+    with Fitter(options, people_source=source, device=device) as fitter:
+
+        def fit(row: int) -> tuple[FitRecord, NDArray[np.integer]]:
+            record = fit_row(fitter, cache, row)
+            return record, np.arange(len(record))
+
+        yield ImageFits(fit, fitter.body, {"method": options.method, "detector": detections})
+
+
+@torch.no_grad()
+def posed_rows(
+    record: FitRecord, rows: NDArray[np.integer], body: Body, *, vertices: bool
+) -> tuple[PosedBody, Tensor, list[Camera]]:
+    """The bodies in some rows of a fit, their betas, and the camera of each. vertices  False spares the meshes."""
+    rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).float().unflatten(1, (len(SMPL24), 3)))
+    betas, trans, scales = (
+        torch.from_numpy(np.asarray(getattr(record, name)[rows], np.float32))
+        for name in ("betas", "trans", "segment_scales")
+    )
+    frames = record.frame_index[rows]
+    cameras = [
+        Camera(float(focal), (float(x), float(y)))
+        for focal, (x, y) in zip(record.focal[frames], record.principal_point[frames], strict=True)
+    ]
+    return body.pose(rotations, betas, trans, scales, vertices=vertices), betas, cameras
