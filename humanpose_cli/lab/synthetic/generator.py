@@ -154,8 +154,9 @@ class SyntheticSource:
         """The people of a scene and their (identity, clothing): first the one that it is about."""
         person, outfit = number // GROUPS_PER_IDENTITY, number % OUTFITS_PER_IDENTITY
         cast = [(f"{split}-{person:06d}", outfit)]
-        if random.random() < self.options.companions:
-            extras = 1 + int(random.random() < 0.3)
+        crowd = self.options.crowd
+        if crowd or random.random() < self.options.companions:
+            extras = int(random.integers(2, crowd)) if crowd else 1 + int(random.random() < 0.3)
             chosen = random.choice(_EXTRAS, extras, replace=False)
             cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in chosen]
         actors, names = [], []
@@ -218,7 +219,13 @@ class SyntheticSource:
     def _scene_options(self) -> SceneOptions:
         """Of one scene. Clips and pairs show complete people more often than single images."""
         o = self.options
-        options = SceneOptions((o.size, o.size), in_front=o.in_front, picture_share=o.picture_share, damage=o.damage)
+        options = SceneOptions(
+            (o.size, o.size),
+            in_front=o.in_front,
+            picture_share=o.picture_share,
+            damage=o.damage,
+            framed=o.crowd or 1,
+        )
         if o.structure == "single":
             return options
         return replace(options, in_front=o.in_front / 2, camera=replace(options.camera, cut=0.08))

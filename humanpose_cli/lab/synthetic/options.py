@@ -36,6 +36,13 @@ class SyntheticOptions(Options):
     )
     picture_share: float = option(0.6, "Share of the scenes before these images, if any.", minimum=0, maximum=1)
     companions: float = option(0.2, "Probability of other people in the image.", minimum=0, maximum=1)
+    crowd: int = option(
+        0,
+        "People in an image at most: 3 to so many, who stand close together and are framed together.",
+        minimum=0,
+        maximum=9,
+        unset="companions around one person",
+    )
     validation: float = option(
         0.05,
         "Share of the identities of this split, with clothes and activities that the others never show.",
@@ -57,6 +64,9 @@ class SyntheticOptions(Options):
             raise UsageError("clips", "is out of range", expected=f"2 to {_MAX_FRAMES}", got=str(self.clip_length))
         if self.imperfect_fits and self.structure != "clips":
             raise UsageError("imperfect_fits", "are of clips alone", got=f"structure {self.structure}", remedy="clips")
+        if self.crowd in (1, 2) or (self.crowd and self.structure == "pairs"):
+            got = f"{self.crowd}, {self.structure}"
+            raise UsageError("crowd", "is out of range", expected="0, or 3 to 9 people, not in pairs", got=got)
         if self.validation + self.test > 1:
             got = f"{self.validation} and {self.test}"
             raise UsageError("validation, test", "are out of range", expected="together 0 to 1", got=got)

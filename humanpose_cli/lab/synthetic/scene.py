@@ -374,6 +374,7 @@ class SceneOptions:
     picture_share  of scenes before a given image, where there are any
     damage      strength of blur, noise and the like: 0 for none
     turn_poses  radians: poses that stand for themselves (pairs) are turned on their spot by up to this, each anew
+    framed      how many people the camera frames: the first ones
     """
 
     size: tuple[int, int] = (256, 256)
@@ -384,6 +385,7 @@ class SceneOptions:
     cards: float = 0.06
     damage: float = 1.0
     turn_poses: float = math.pi
+    framed: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -418,7 +420,7 @@ def sample_scene(
 ) -> SceneDescription:
     """Put people on a stage at random; `random` decides everything.
 
-    actors  the first is framed by the camera, with all of their frames; the others stand around. All performances
+    actors  the first are framed by the camera, with all of their frames; the others stand around. All performances
             have the same number of frames. UsageError where they do not, or without actors.
     """
     options = options or SceneOptions()
@@ -429,7 +431,7 @@ def sample_scene(
     if len(actors[0].performance) > 1:
         # A person who moves through an enlarged image would be outside of it in some frames.
         framing = replace(framing, enlarged=(1.02, 1.25))
-    camera = sample_camera(random, joints[0], options.size, framing)
+    camera = sample_camera(random, np.concatenate(joints[: options.framed]), options.size, framing)
     background = sample_background(random, images, options.picture_share)
     lens = camera.position - joints[0].mean(0)
     lighting = sample_lighting(random, math.atan2(lens[0], lens[2]), indoor=background.indoor)

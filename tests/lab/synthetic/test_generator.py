@@ -191,6 +191,21 @@ def test_each_image_of_a_pair_tells_its_own_activity_and_nobody_sits_on_air(monk
     assert all(pose.family != "chair" for pose in drawn.values())
 
 
+def test_crowds_are_three_people_or_more_and_all_framed():
+    made = source(count=8, size=64, crowd=5, in_front=0.0)
+    counts, centres = [], []
+    for group in made.groups():
+        (sample,) = made.read(group)
+        counts.append(len(sample.people))
+        boxes = np.array([person.box for person in sample.people])
+        centres.append((boxes[:, :2] + boxes[:, 2:]).mean(0) / 2 / 64)
+    # Somebody behind others leaves no number.
+    assert max(counts) <= 5
+    assert np.mean(counts) > 2.5
+    assert np.abs(np.mean(centres, 0) - 0.5).max() < 0.2
+    assert len(made._cast(np.random.default_rng(0), 0, "train")[0]) >= 3
+
+
 def test_clips_move_on_from_frame_to_frame():
     made = source(count=12, structure="clips", clip_length=6)
     assert len(made.groups()) == 2
@@ -224,6 +239,9 @@ def test_errors_of_fits_change_slowly_along_a_clip():
         {"imperfect_fits": True},
         {"validation": 0.7, "test": 0.5},
         {"companions": 2.0},
+        {"crowd": 2},
+        {"crowd": 10},
+        {"crowd": 4, "structure": "pairs"},
         {"frame_rate": 0.0},
     ],
 )
