@@ -277,7 +277,7 @@ class Follower:
         return propose_by_multipose(self._pool, pyramid, [(window, side)])
 
     def _changed(self, pyramid: Pyramid, window: Region) -> bool:
-        """Whether a window changed where nobody is followed; if so, the next look is compared with this one."""
+        """Whether a window changed beside the people followed; if so, the next look is compared with this one."""
         colours = pyramid.crop(window, _LAYOUT_SIDE, pad=cv2.BORDER_CONSTANT)
         layout = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
         before = self._looks.get(window)
