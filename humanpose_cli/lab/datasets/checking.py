@@ -84,11 +84,15 @@ def _labels_of_image(sample: Sample) -> Iterator[str]:
     yield from (name for name, value in labels.items() if value is not None)
 
 
-_ARRAYS = ("box", "head_box", "area", "poses", "betas", "trans", "segment_scales", "surface_points", "mask")
+_OF_PERSON = (
+    *("occlusion", "box", "head_box", "area", "poses", "betas", "more_betas", "trans", "segment_scales"),
+    *("vertices", "surface_points", "mask"),
+)
 
 
 def _labels_of_person(person: Person) -> Iterator[str]:
-    yield from (name for name in _ARRAYS if getattr(person, name) is not None)
+    yield from (name for name in _OF_PERSON if getattr(person, name) is not None)
+    yield from ("kid",) if person.kid else ()
     for kind in ("keypoints", "joints"):
         yield from (f"{kind}/{name}" for name, points in getattr(person, kind).items() if points[:, -1].any())
 

@@ -103,20 +103,29 @@ def label_values(sample: Sample) -> Iterator[tuple[str, Array | float]]:
         yield from _of_person(person)
 
 
+_NUMBERS = {
+    "betas": "betas",
+    "more_betas": "more_betas",
+    "area": "area (px²)",
+    "occlusion": "occlusion (percent)",
+}  # labels of a person whose numbers are of one kind → their names with units
+_METRES = ("trans", "vertices")  # labels of a person in metres
+
+
 def _of_person(person: Person) -> Iterator[tuple[str, Array | float]]:
     if person.poses is not None:
         angles = np.linalg.norm(np.reshape(person.poses, (-1, 3)), axis=1)
         yield "poses/root angle (rad)", angles[:1]
         yield "poses/joint angles (rad)", angles[1:]
-    if person.betas is not None:
-        yield "betas", person.betas
-    if person.trans is not None:
-        yield from _by_axis("trans", person.trans[None], "m")
+    for label, name in _NUMBERS.items():
+        if (values := getattr(person, label)) is not None:
+            yield name, values
+    for label in _METRES:
+        if (points := getattr(person, label)) is not None:
+            yield from _by_axis(label, np.atleast_2d(points), "m")
     if person.box is not None:
         yield "box/width (px)", person.box[2] - person.box[0]
         yield "box/height (px)", person.box[3] - person.box[1]
-    if person.area is not None:
-        yield "area (px²)", person.area
     if person.surface_points is not None:
         yield "surface points of a person", float(len(person.surface_points))
     for kind, labels, unit in (("keypoints", person.keypoints, "px"), ("joints", person.joints, "m")):
@@ -192,13 +201,14 @@ def label_distances(
 
 def posed_joints(model: Body, person: Person) -> Array | None:
     """smpl24's joints (24, 4) of a person's parameters, metres in camera axes and 1; None where one is missing."""
-    if person.poses is None or person.betas is None or person.trans is None:
+    shape = person.shape(model.shape_count)
+    if person.poses is None or shape is None or person.trans is None:
         return None
-    poses, betas, trans = (_tensor(values) for values in (person.poses, person.betas, person.trans))
+    poses, betas, trans = (_tensor(values) for values in (person.poses, shape, person.trans))
     scales = None if person.segment_scales is None else _tensor(person.segment_scales)[None]
     with torch.no_grad():
         rotations = axis_angle_to_matrix(poses.unflatten(0, (-1, 3)))[None]
-        body = model.pose(rotations, betas[None, : model.shape_count], trans[None], scales, vertices=False)
+        body = model.pose(rotations, betas[None], trans[None], scales, vertices=False)
     return np.pad(body.joints[0].double().numpy(), ((0, 0), (0, 1)), constant_values=1)
 
 
@@ -217,20 +227,18 @@ def _common_joints(first: str, second: str) -> tuple[list[int], list[int]]:
 
 # Digest
 
-DIGEST_COVERS = (
-    "of each group its name, its pairs by protocol and split, and of its samples in the adapter's order: name, size, "
-    "sequence, frame, splits, focal, principal_point, frame_rate, world_to_camera, crowd_index, and of the people in "
-    "their order: identity, clothing, activity, gender, body, crowd, box, head_box, area, poses, betas, trans, "
-    "segment_scales, keypoints, joints, surface_points; numbers rounded to 1/1024, groups in the order of their names; "
-    "no image, mask or label map"
-)
 _OF_SAMPLE = (
     *("name", "size", "sequence", "frame", "splits", "focal", "principal_point", "frame_rate"),
     *("world_to_camera", "crowd_index"),
 )
 _OF_PERSON = (
-    *("identity", "clothing", "activity", "gender", "body", "crowd", "box", "head_box", "area", "poses"),
-    *("betas", "trans", "segment_scales", "keypoints", "joints", "surface_points"),
+    *("identity", "clothing", "activity", "gender", "body", "crowd", "kid", "occlusion", "box", "head_box", "area"),
+    *("poses", "betas", "more_betas", "trans", "segment_scales", "keypoints", "joints", "vertices", "surface_points"),
+)
+DIGEST_COVERS = (
+    "of each group its name, its pairs by protocol and split, and of its samples in the adapter's order: "
+    f"{', '.join(_OF_SAMPLE)}, and of the people in their order: {', '.join(_OF_PERSON)}; numbers rounded to "
+    "1/1024, groups in the order of their names; no image, mask or label map"
 )
 _GRID = 1024.0  # a power of two: decimals of the owners' files are no ties between its points
 _LIMIT = 2.0**62

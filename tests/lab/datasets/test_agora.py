@@ -52,6 +52,10 @@ def test_joints_are_where_the_camera_sees_them(whole: Path) -> None:
 def test_the_check_counts_it(whole: Path) -> None:
     check = checked("agora", whole)
     assert total_of(check) == {"groups": 3, "images": 3, "people": 6}
+    labels = {name: check.total.labels[f"people/{name}"] for name in ("vertices", "occlusion", "kid")}
+    assert labels == {"vertices": 6, "occlusion": 6, "kid": 1}
+    assert check.ranges["vertices x (m)"].summary()["count"] == 6 * 6890
+    assert check.ranges["occlusion (percent)"].summary()["max"] == 100
 
 
 def test_who_counts_and_who_is_a_child(whole: Path) -> None:

@@ -22,8 +22,10 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Sample
 from humanpose_cli.lab.datasets.bedlam import BedlamSource
+from humanpose_cli.lab.datasets.checking import check_dataset
 from humanpose_cli.lab.datasets.common import SequenceOptions, project_points
 from humanpose_cli.lab.datasets.estimators import SourceTools
+from humanpose_cli.lab.datasets.label_statistics import Pairing
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 
@@ -173,6 +175,11 @@ def test_bodies_have_all_their_shape_components(tree: Path, model_fields: dict[s
     (note,) = source.notes
     assert note.startswith("BEDLAM: the joints of 7 bodies lie 0.00 pixels (median) from the owners' gtkps, ")
     assert float(note.split("gtkps, ")[1].split()[0]) > 0.2
+    check = check_dataset(SourceRequest("bedlam", tree, models=(path,)))
+    assert not check.problems
+    apart = check.distances[Pairing("body", "keypoints/smpl24")].summary()
+    assert (apart["count"], apart["max"]) == (24 * len(NAMES), pytest.approx(0, abs=1e-3))
+    assert check.total.labels["people/more_betas"] == len(NAMES)
 
 
 @pytest.mark.slow
