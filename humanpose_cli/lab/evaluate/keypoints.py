@@ -49,6 +49,7 @@ from humanpose_cli.lab.evaluate.people import PeopleSelection, image_clusters
 from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
 from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
+from humanpose_cli.lab.evaluate.weights import network_facts
 from humanpose_cli.lab.metrics.keypoints import (
     THRESHOLDS,
     ImageMatches,
@@ -437,6 +438,7 @@ def evaluate_keypoints(
                 record = fit_row(fitter, cache, row)
                 return record, np.arange(len(record))
 
+            facts |= network_facts(fitter, cache, rows)
             evaluated = _evaluated(cache, rows, fit, fitter.body, skeleton, *watch)
     metrics = {name: keypoints.metrics() for name, keypoints in evaluated.items()}
     facts["people"] = sum(image.people for image in evaluated["fits"].matches)

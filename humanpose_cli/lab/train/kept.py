@@ -33,7 +33,7 @@ def kept_text(training: Mapping[str, Any]) -> str:
         shown = f" of {value:.4g}" if isinstance(value, int | float) else ""
         where = validation_text(training.get("validation", {}))
         return f"{unit} {step:,} of {of:,}, chosen by {metric}{shown} on {where}"
-    return f"{unit} {step:,} of {of:,}, " + ("the last" if step == of else "the last that was done")
+    return f"{unit} {step:,} of {of:,}, " + ("the last" if step == of else "the last that was validated")
 
 
 def validation_text(validation: Mapping[str, Any]) -> str:

@@ -10,8 +10,11 @@ import pytest
 import torch
 from helpers.painted_people import painted_cache
 
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions, NetworkOptions
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache, open_cache
-from humanpose_cli.lab.evaluate.weights import checkpoints_facts, overlaps, weights_facts
+from humanpose_cli.lab.evaluate.weights import checkpoints_facts, network_facts, overlaps, weights_facts
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_header, write_weights
 
 KEPT = {"rule": "best", "criterion": "error", "value": 1.5}
@@ -63,6 +66,20 @@ def test_the_segmenter_before_a_network_is_named_too(tmp_path: Path, cache: Cach
     assert facts["checkpoint"].startswith("step 40 of 40, the last; segmenter: step 30 of 40, chosen by error")
     assert facts["segmenter"].startswith("nbf, 30 steps, SHA-256 ")
     assert facts["caution"].startswith("the weights were chosen on 1 of the 1 images")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("named", "files"), [("", ["nbf-proxy", "segmenter"]), ("nbf-parts", ["nbf-parts", "segmenter"])]
+)
+def test_the_network_of_fits_is_named_with_its_segmenter(cache: Cache, given: str, network: str) -> None:
+    with Fitter(FitOptions(method="nbf", network=NetworkOptions(given))) as fitter:
+        facts = network_facts(fitter, cache, np.array([10]))
+    expected = [digest_of(find_weights(name))[:16] for name in (network, "segmenter")]
+    assert facts["network"] == "+".join(expected)
+    assert [facts[name].split()[-1] for name in ("weights", "segmenter") if name in facts] == expected
+    with Fitter(FitOptions(method="keypoints")) as fitter:
+        assert network_facts(fitter, cache, np.array([10])) == {}
 
 
 @pytest.mark.parametrize(
