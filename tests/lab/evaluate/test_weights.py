@@ -69,9 +69,7 @@ def test_the_segmenter_before_a_network_is_named_too(tmp_path: Path, cache: Cach
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("named", "files"), [("", ["nbf-proxy", "segmenter"]), ("nbf-parts", ["nbf-parts", "segmenter"])]
-)
+@pytest.mark.parametrize(("given", "network"), [("", "nbf-proxy"), ("nbf-parts", "nbf-parts")])
 def test_the_network_of_fits_is_named_with_its_segmenter(cache: Cache, given: str, network: str) -> None:
     with Fitter(FitOptions(method="nbf", network=NetworkOptions(given))) as fitter:
         facts = network_facts(fitter, cache, np.array([10]))
@@ -107,8 +105,8 @@ def test_an_ablation_names_the_checkpoints_of_its_trainings(cache: Cache) -> Non
     last = {"of": 30, "kept": {"rule": "last"}}
     headers = [header(cache, **last), header(cache, **last), header(cache, **last, steps=12)]
     assert checkpoints_facts(headers, cache, np.array([4])) == {
-        "checkpoints": "step 30 of 30, the last (2 trainings); step 12 of 30, the last that was done; no held-out data "
-        "chose them"
+        "checkpoints": "step 30 of 30, the last (2 trainings); step 12 of 30, the last that was validated; no held-out "
+        "data chose them"
     }
     assert "learned from 1 of the 1 images" in checkpoints_facts(headers, cache, np.array([0]))["caution"]
     assert checkpoints_facts([], cache, np.array([0])) == {}
