@@ -28,7 +28,7 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
-from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, validation_cautions, validation_text
+from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
 from humanpose_cli.lab.train.processes import Processes, counted_activations, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
 from humanpose_cli.networks.precision import BFLOAT16_FROM
@@ -246,16 +246,8 @@ class _Loop:
 
     def plot(self) -> None:
         """losses.png, of what the history has until now."""
-        options, kept = self.options, self.kept_text
-        described = self.recipe.describe()
-        counts = (f"{described[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(described.get(unit), int))
-        learned = next(counts, "the recipe's examples") + f" of {described.get('data', 'the recipe')}"
-        caption = [
-            f"Training losses: means over {options.log_every:,} steps, batches of {options.batch_size} of {learned}.",
-            f"Held-out metrics: {validation_text(self.recipe.validation_data)}.",
-            *([f"Kept weights (dashed line): {kept}."] if kept else []),
-            *(caution[0].upper() + caution[1:] + "." for caution in validation_cautions(self.recipe.validation_data)),
-        ]
+        o, recipe = self.options, self.recipe
+        caption = plot_caption(recipe.describe(), o.log_every, o.batch_size, recipe.validation_data, self.kept_text)
         self.history.plot(self.folder / "losses.png", self.recipe.criterion, self.kept_step, caption)
 
     @property
