@@ -145,6 +145,11 @@ class Fitter:
         """Digest and precision of the body network, wherever its file lies; empty without one."""
         return "" if self._network is None else self._network.label
 
+    @property
+    def network_files(self) -> tuple[Path, ...]:
+        """Weights of the body network and, where it takes one from another file, of its segmenter; () without one."""
+        return () if self._network is None else self._network.files
+
     def fit(
         self,
         source: Source,

@@ -61,6 +61,9 @@ class PeopleNetwork:
 
     method  decides the kind of network; InputError for weights of another kind
     body    the one that is fitted; InputError where the network was trained with another
+
+    files   its weights and, where it sees body parts of another file's segmenter, those
+    label   digests of the files, and the precision
     """
 
     def __init__(
@@ -79,12 +82,12 @@ class PeopleNetwork:
         if header.model != self._model:
             remedy = f"`method={header.model}`" if header.model in _METHODS and method != "register" else ""
             raise InputError(self._path, "holds another model", expected=self._model, got=header.model, remedy=remedy)
-        self.label = digest_of(self._path)[:16]
+        self.files: tuple[Path, ...] = (self._path,)
         if self._model == nbf.MODEL:
             config = config_of(header, self._path)
             if config.inputs.segmented and config.segmenter is None:
-                self.label += f"+{digest_of(self._segmenter or shipped_weights(SHIPPED_SEGMENTER))[:16]}"
-        self.label += precision_label(precision)
+                self.files += (self._segmenter or shipped_weights(SHIPPED_SEGMENTER),)
+        self.label = "+".join(digest_of(path)[:16] for path in self.files) + precision_label(precision)
         if options != NetworkOptions() or body.name != "default":
             _ = self.network  # errors of the user's files are raised before anything is fitted
 

@@ -371,6 +371,14 @@ class Cache:
         return self._file.ragged("sequences/pictures", self._sequence_rows[name])
 
     @cached_property
+    def sequence_numbers(self) -> NDArray[np.int64]:
+        """The number of each image's sequence in `sequences`; −1 for images without one."""
+        numbers = np.full(len(self), -1, np.int64)
+        for number, name in enumerate(self.sequences):
+            numbers[self.sequence(name)] = number
+        return numbers
+
+    @cached_property
     def groups(self) -> Mapping[str, range]:
         """Name of each group of images that belong together → their rows."""
         starts, counts = self._file.numbers("groups/first_picture"), self._file.numbers("groups/picture_count")

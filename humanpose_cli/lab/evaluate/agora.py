@@ -92,9 +92,11 @@ def measure_images(
     progress: Progress = no_progress,
 ) -> EvaluatedImages:
     """Errors of what `fit` finds in each image (row of an image → the people there), of which `body` is the model."""
-    if selection.joints not in (None, "smpl24") or selection.root not in (None, "hips") or selection.visible:
+    others = selection.regressor, selection.smplx_to_smpl, selection.visible
+    if selection.joints not in (None, "smpl24") or selection.root not in (None, "hips") or any(others):
         problem = "are AGORA's own: smpl24 about the hips' middle, of all people who count"
-        raise UsageError("joints, root or visible", problem, remedy="leave them out")
+        options = "joints, root, regressor, smplx_to_smpl and visible"
+        raise UsageError("joints and people", problem, remedy=f"leave out {options}")
     cache = open_cache(selection.data)
     rows = cache.rows(*selection.protocol_and_split())
     rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows

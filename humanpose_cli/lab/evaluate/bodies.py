@@ -28,7 +28,6 @@ from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.networks import SHIPPED_NETWORK
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 from humanpose_cli.fitting.people import DetectedPeople, PeopleSource
 from humanpose_cli.fitting.result import Fit
@@ -64,7 +63,7 @@ from humanpose_cli.lab.evaluate.report import (
     quartiles,
     worst_contact_sheet,
 )
-from humanpose_cli.lab.evaluate.weights import weights_facts
+from humanpose_cli.lab.evaluate.weights import network_facts, weights_facts
 from humanpose_cli.lab.metrics.bodies import SHARES, Bodies, BodyErrors, class_f1, confusion, mean_of_visible
 from humanpose_cli.lab.metrics.joints import RootName
 from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
@@ -73,7 +72,7 @@ from humanpose_cli.lab.recipes.nbf.recipe import Batch, crop_errors
 from humanpose_cli.lab.train.recipe import held_out_batches
 from humanpose_cli.models.nbf.body import BodyParameters
 from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_input
-from humanpose_cli.networks.weights import find_weights, shipped_weights
+from humanpose_cli.networks.weights import find_weights
 
 CropSource = Literal["labels", "segmenter"]
 """Where body parts come from: the true ones, or a segmenter's. Other inputs know no difference."""
@@ -383,12 +382,8 @@ def evaluate_fits(
 
         def facts() -> dict[str, Any]:
             described = {**selection.facts(), "method": options.method, "detector": detections}
-            if not fitter.network_identity:
-                return described
-            named = options.network.weights
-            path = find_weights(named) if named else shipped_weights(SHIPPED_NETWORK)
             images = cache.rows(*selection.protocol_and_split()) if people is None else people.people.images
-            return {**described, "network": fitter.network_identity, **weights_facts(path, cache, images)}
+            return {**described, **network_facts(fitter, cache, images)}
 
         if people is None:
             images = measure_images(selection, fit, fitter.body, stop=stop, progress=progress)

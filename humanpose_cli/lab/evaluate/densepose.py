@@ -363,7 +363,7 @@ def _predictions(
         yield _surfaces_of_dump(inputs.densepose, cache, rows), facts
         return
     source: dict[str, Any] = {"detections": inputs.detections, "predictions": inputs.predictions}
-    with fits_of_images(cache, options, device, **source, threads=inputs.threads) as fits:
+    with fits_of_images(cache, rows, options, device, **source, threads=inputs.threads) as fits:
 
         def surfaces(row: int) -> list[FoundSurface]:
             fit, (width, height) = fits.of(row), cache.images["size"][row]

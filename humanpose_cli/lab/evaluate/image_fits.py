@@ -26,6 +26,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
 from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
+from humanpose_cli.lab.evaluate.weights import network_facts
 
 Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
 """Row of an image → the fit file that is about it, and the rows of its people; None: no person was found."""
@@ -43,6 +44,7 @@ class ImageFits:
 @contextmanager
 def fits_of_images(
     cache: Cache,
+    rows: NDArray[np.integer],
     options: FitOptions,
     device: str,
     *,
@@ -52,6 +54,7 @@ def fits_of_images(
 ) -> Iterator[ImageFits]:
     """Context: the fits in `predictions` where that is given, else those that `hpc fit` makes, each on request.
 
+    rows  of the images that are evaluated
     UsageError for detections "boxes": average precision is about who is found.
     """
     if predictions is not None:
@@ -71,7 +74,8 @@ def fits_of_images(
             record = fit_row(fitter, cache, row)
             return record, np.arange(len(record))
 
-        yield ImageFits(fit, fitter.body, {"method": options.method, "detector": detections})
+        facts = {"method": options.method, "detector": detections, **network_facts(fitter, cache, rows)}
+        yield ImageFits(fit, fitter.body, facts)
 
 
 @torch.no_grad()

@@ -398,7 +398,7 @@ def evaluate_keypoints(
     rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
     facts: dict[str, Any] = {**selection.facts(), "joints": f"{skeleton.name}, in the image", "images": len(rows)}
     source: dict[str, Any] = {"detections": detections, "predictions": predictions, "threads": threads}
-    with fits_of_images(cache, options, device, **source) as fits:
+    with fits_of_images(cache, rows, options, device, **source) as fits:
         facts |= fits.facts
         evaluated = _evaluated(cache, rows, fits, skeleton, progress, stop)
     metrics = {name: keypoints.metrics() for name, keypoints in evaluated.items()}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, sequences_of_images
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.report import Cell, Table, interval_note
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.joints import JointSet
@@ -198,7 +198,7 @@ def _about_root(points: Floats, root: list[int]) -> Floats:
 def _tracks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Each person in each sequence: indices among `rows`, by frame, and the frames."""
     table, cache = people.people, people.people.cache
-    sequence = sequences_of_images(cache)
+    sequence = cache.sequence_numbers
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
     frames = np.asarray(cache.images["frame"][table.images[rows]], np.int64)
     keys: dict[tuple[int, str], list[int]] = {}

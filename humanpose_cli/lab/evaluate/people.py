@@ -18,7 +18,7 @@ from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import load_body, load_models, model_for
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import H36M17, SMPL24
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.samples import split_name
@@ -245,8 +245,10 @@ class PeopleSelection:
     def people(self, *needs: str, joints: JointSet = SMPL24_JOINTS) -> EvaluatedPeople:
         """People with the labels that are needed, and with bodies or measured joints that are known.
 
-        InputError where a label is missing, or the model of somebody's body.
+        InputError where a label is missing, or the model of somebody's body; UsageError for AGORA's vertices.
         """
+        if self.body_vertices is not None:
+            raise UsageError("body_vertices", "is for AGORA alone", remedy="leave it out")
         people, body = self.labelled("measured" if joints.measured else "poses", *needs), load_body(self.body)
         rigs, rig = self._rigs(people, body, required=not joints.measured)
         count, shape = len(people), _shapes(people)
@@ -358,18 +360,10 @@ def clusters_of(people: People) -> Clusters:
 
 def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
     """Images (N,) by their sequence where all have one, else each by itself."""
-    sequences = sequences_of_images(cache)[rows]
+    sequences = cache.sequence_numbers[rows]
     if len(rows) and (sequences >= 0).all():
         return Clusters("sequences", sequences)
     return Clusters("images", np.asarray(rows, np.int64))
-
-
-def sequences_of_images(cache: Cache) -> NDArray[np.int64]:
-    """The number of each image's sequence in `cache.sequences`; −1 for images without one."""
-    numbers = np.full(len(cache), -1, np.int64)
-    for number, name in enumerate(cache.sequences):
-        numbers[cache.sequence(name)] = number
-    return numbers
 
 
 def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -198,7 +198,8 @@ def measure_reposing(
 ) -> EvaluatedReposing:
     """Every method on every pair.
 
-    distances  name → how far images are apart by the features of a network
+    distances  name → a further measure of two images (1, 3, H, W), −1 to 1: distances by the features of a network,
+               similarities that a protocol has
     joints     estimator of the pose in an image, for the pose AUC
     """
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.recipes.people import usual_protocol
@@ -35,6 +36,14 @@ def weights_facts(
     facts[CHECKPOINT] = "; segmenter: ".join(kept)
     cautions = dict.fromkeys(text for header in headers.values() for text in overlaps(header, cache, images))
     return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts
+
+
+def network_facts(fitter: Fitter, cache: Cache, images: NDArray[np.integer]) -> dict[str, Any]:
+    """Likewise, about the body network that a fitter uses; nothing if it uses none."""
+    if not fitter.network_files:
+        return {}
+    path, *segmenter = fitter.network_files
+    return {"network": fitter.network_identity, **weights_facts(path, cache, images, *segmenter)}
 
 
 def _identity(header: WeightsHeader, path: Path) -> str:

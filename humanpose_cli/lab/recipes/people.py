@@ -229,8 +229,7 @@ def validation_facts(
         "split": split,
         "apart": split == "train",
     }
-    sequences = _sequence_numbers(cache)
-    shared = np.intersect1d(sequences[train], sequences[held])
+    shared = np.intersect1d(cache.sequence_numbers[train], cache.sequence_numbers[held])
     if count := int((shared >= 0).sum()):
         facts["shared_sequences"] = count
     return facts
@@ -239,14 +238,6 @@ def validation_facts(
 def validation_of_people(train: People, held: People, protocol: str, limit: int) -> dict[str, Any]:
     """`validation_facts` of people; limit  the number that are measured at most"""
     return validation_facts(train.cache, protocol, train.images, held.images, min(len(held), limit))
-
-
-def _sequence_numbers(cache: Cache) -> NDArray[np.int64]:
-    """The sequence of each image; −1 for none."""
-    numbers = np.full(len(cache), -1)
-    for number, name in enumerate(cache.sequences):
-        numbers[cache.sequence(name)] = number
-    return numbers
 
 
 def _apart(people: People) -> NDArray[np.bool_]:

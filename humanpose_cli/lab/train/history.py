@@ -64,11 +64,11 @@ class TrainingHistory:
         names = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
         return [name for name in names if name not in ("step", "epoch", "kind", "learning_rate", "seconds")]
 
-    def plot(self, path: Path, criterion: str, kept: int, caption: Sequence[str]) -> None:
+    def plot(self, path: Path, criterion: str, kept: int | None, caption: Sequence[str]) -> None:
         """An image of the losses, of the terms that they are made of, and of the metrics of the held-out data, the
         criterion first, each with a scale of its own; what has no line yet is left out.
 
-        kept     step of the weights that are kept, which every panel marks
+        kept     step of the weights that are kept, which every panel marks; None where there are none yet
         caption  sentences below the panels: what was measured on which data
         """
         from matplotlib.figure import Figure
@@ -91,7 +91,8 @@ class TrainingHistory:
             self._draw(panel, kind, name)
             if name == criterion and kind == "validation":
                 panel.set_title(f"{panel.get_title()} (the criterion)", fontsize=10)
-            panel.axvline(kept, color="0.4", linestyle="--", linewidth=0.9, label="kept weights")
+            if kept is not None:
+                panel.axvline(kept, color="0.4", linestyle="--", linewidth=0.9, label="kept weights")
             panel.grid(alpha=0.3, which="both")
         for panel in axes[len(shown) :]:
             panel.set_axis_off()

@@ -33,7 +33,7 @@ def kept_text(training: Mapping[str, Any]) -> str:
         shown = f" of {value:.4g}" if isinstance(value, int | float) else ""
         where = validation_text(training.get("validation", {}))
         return f"{unit} {step:,} of {of:,}, chosen by {metric}{shown} on {where}"
-    return f"{unit} {step:,} of {of:,}, " + ("the last" if step == of else "the last that was done")
+    return f"{unit} {step:,} of {of:,}, " + ("the last" if step == of else "the last that was validated")
 
 
 def validation_text(validation: Mapping[str, Any]) -> str:
@@ -59,3 +59,20 @@ def validation_cautions(validation: Mapping[str, Any]) -> list[str]:
     if shared := validation.get("shared_sequences"):
         cautions.append(f"{shared:,} sequences are both learned from and validated on: the metrics are too good")
     return cautions
+
+
+def plot_caption(
+    described: Mapping[str, Any], log_every: int, batch_size: int, validation: Mapping[str, Any], kept: str
+) -> list[str]:
+    """Sentences below the plot of a training: what was measured on which data, and which weights are kept.
+
+    described  the recipe's description; kept  the kept weights' `kept_text`, "" before there are any
+    """
+    counts = (f"{described[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(described.get(unit), int))
+    learned = next(counts, "the recipe's examples") + f" of {described.get('data', 'the recipe')}"
+    return [
+        f"Training losses: means over {log_every:,} steps or fewer, batches of {batch_size} of {learned}.",
+        f"Held-out metrics: {validation_text(validation)}.",
+        *([f"Kept weights (dashed line): {kept}."] if kept else []),
+        *(caution[0].upper() + caution[1:] + "." for caution in validation_cautions(validation)),
+    ]

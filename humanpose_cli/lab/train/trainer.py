@@ -28,7 +28,7 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
-from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, validation_cautions, validation_text
+from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
 from humanpose_cli.lab.train.processes import Processes, counted_activations, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
 from humanpose_cli.networks.precision import BFLOAT16_FROM
@@ -46,7 +46,8 @@ class TrainResult:
 
     finished  whether all steps were done or patience ended them; False: interrupted, and resumable
     metrics   of the last validation; best the best criterion, at best_step
-    kept      which weights are to be used, and how they were chosen; cautions about the metrics
+    kept      which weights are to be used, and how they were chosen, "" before the first validation; cautions about
+              the metrics
     activation_mib  what the first step kept for its gradients, at most of its phases; None where it was never measured
     unit      of step and steps
     """
@@ -245,18 +246,23 @@ class _Loop:
 
     def plot(self) -> None:
         """losses.png, of what the history has until now."""
-        p, options = self.progress, self.options
-        kept = p.best_step if options.keep == "best" else p.step
-        described = self.recipe.describe()
-        counts = (f"{described[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(described.get(unit), int))
-        learned = next(counts, "the recipe's examples") + f" of {described.get('data', 'the recipe')}"
-        caption = [
-            f"Training losses: means over {options.log_every:,} steps, batches of {options.batch_size} of {learned}.",
-            f"Held-out metrics: {validation_text(self.recipe.validation_data)}.",
-            f"Kept weights (dashed line): {kept_text(self.training_of(options.keep, kept, p.best))}.",
-            *(caution[0].upper() + caution[1:] + "." for caution in validation_cautions(self.recipe.validation_data)),
-        ]
-        self.history.plot(self.folder / "losses.png", self.recipe.criterion, kept, caption)
+        o, recipe = self.options, self.recipe
+        caption = plot_caption(recipe.describe(), o.log_every, o.batch_size, recipe.validation_data, self.kept_text)
+        self.history.plot(self.folder / "losses.png", self.recipe.criterion, self.kept_step, caption)
+
+    @property
+    def kept_step(self) -> int | None:
+        """Of the weights in the file to use; None before the first validation, which writes it."""
+        steps, _ = self.history.column("validation", self.recipe.criterion)
+        if not steps:
+            return None
+        return self.progress.best_step if self.options.keep == "best" else steps[-1]
+
+    @property
+    def kept_text(self) -> str:
+        """How that step was chosen; "" before the first validation."""
+        step = self.kept_step
+        return "" if step is None else kept_text(self.training_of(self.options.keep, step, self.progress.best))
 
     def write(self, progress: TrainProgress, randoms: Mapping[str, Any]) -> None:
         """The checkpoint of the model's present state, and the seconds of the run until now."""
@@ -486,11 +492,10 @@ class _Loop:
         outputs = tuple(self.folder / name for name in WRITTEN if (self.folder / name).exists())
         mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
         activations = max(mib, default=None)
-        keep = self.options.keep
-        kept = kept_text(self.training_of(keep, p.best_step if keep == "best" else p.step, p.best))
+        kept = self.kept_text
         return TrainResult(
             *(p.step, self.steps, finished, self.seconds, p.best, p.best_step, self.metrics, outputs, activations),
-            kept=f"{KEPT_FILE[keep]}: {kept}",
+            kept=f"{KEPT_FILE[self.options.keep]}: {kept}" if kept else "",
             cautions=tuple(validation_cautions(self.recipe.validation_data)),
         )
 

@@ -19,6 +19,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.datasets.agora import AgoraSource
 from humanpose_cli.lab.evaluate.bodies import evaluate_fits, evaluate_predictions
+from humanpose_cli.lab.evaluate.comparison import compare_predictions
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.report import Report
 
@@ -114,8 +115,9 @@ def test_another_body_has_no_error_of_vertices(files: dict[str, Path]) -> None:
 
 @pytest.mark.slow
 def test_what_does_not_fit_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="joints, root or visible: are AGORA's own"):
-        evaluated(files, joints="lsp14")
+    for chosen in ({"joints": "lsp14"}, {"regressor": tmp_path / "J.npy"}, {"visible": 0.5}):
+        with pytest.raises(UsageError, match="joints and people: are AGORA's own"):
+            evaluated(files, **chosen)
     np.save(tmp_path / "v.npy", np.array([7000]))
     with pytest.raises(InputError, match="lists no vertices of SMPL"):
         evaluated({**files, "vertices": tmp_path / "v.npy"})
@@ -125,6 +127,9 @@ def test_what_does_not_fit_is_refused(files: dict[str, Path], tmp_path: Path) ->
         evaluate_predictions(selection, files["predictions"], "default", **watch, match="tracks")
     with pytest.raises(UsageError, match="detector: gives the people, and AGORA's figures are of finding them"):
         evaluate_fits(selection, FitOptions(), "cpu", **watch, detections="boxes")
+    both = [files["predictions"], tmp_path / "v.npy"]
+    with pytest.raises(UsageError, match="data: are AGORA, whose figures are not of single people"):
+        compare_predictions(selection, both, tmp_path, **watch)
 
 
 @pytest.mark.slow

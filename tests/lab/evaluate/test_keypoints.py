@@ -147,6 +147,10 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     assert report.metrics["oks_ap"].value == report.metrics["pck_20"].value == 0
     with pytest.raises(UsageError, match="finds no people"):
         evaluate_keypoints(selection, FitOptions(), "cpu", detections="boxes")
+    one = replace(selection, limit=1)
+    for method, named in (("nbf", {"network", "weights", "checkpoint"}), ("keypoints", set())):
+        report = evaluate_keypoints(one, FitOptions(method=method), "cpu", detections="fast")
+        assert {"network", "weights", "checkpoint"}.intersection(report.facts) == named
 
 
 def test_areas_that_are_not_known_are_those_of_most_people(tmp_path: Path) -> None:

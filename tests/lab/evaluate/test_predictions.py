@@ -13,7 +13,7 @@ from helpers.clip_people import FOCAL, FRAMES, SIZE, clip_cache, truth
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.options import FitOptions
@@ -53,6 +53,9 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
     report = evaluated(cache, tmp_path)
     assert report.facts["found"] == "6 (75.0 %)"
     assert report.metrics["mpjpe_mm"].value < 25
+    selection = PeopleSelection(cache, body_vertices=tmp_path / "body_verts_smpl.npy")
+    with pytest.raises(UsageError, match="body_vertices: is for AGORA alone"):
+        evaluate_predictions(selection, tmp_path, "default", no_progress, lambda: False)
     alone = evaluated(cache, tmp_path / "clip1.pkl")
     assert alone.facts["found"] == "2 (25.0 %)"
 

@@ -10,8 +10,11 @@ import pytest
 import torch
 from helpers.painted_people import painted_cache
 
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions, NetworkOptions
+from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache, open_cache
-from humanpose_cli.lab.evaluate.weights import checkpoints_facts, overlaps, weights_facts
+from humanpose_cli.lab.evaluate.weights import checkpoints_facts, network_facts, overlaps, weights_facts
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_header, write_weights
 
 KEPT = {"rule": "best", "criterion": "error", "value": 1.5}
@@ -65,6 +68,18 @@ def test_the_segmenter_before_a_network_is_named_too(tmp_path: Path, cache: Cach
     assert facts["caution"].startswith("the weights were chosen on 1 of the 1 images")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("given", "network"), [("", "nbf-proxy"), ("nbf-parts", "nbf-parts")])
+def test_the_network_of_fits_is_named_with_its_segmenter(cache: Cache, given: str, network: str) -> None:
+    with Fitter(FitOptions(method="nbf", network=NetworkOptions(given))) as fitter:
+        facts = network_facts(fitter, cache, np.array([10]))
+    expected = [digest_of(find_weights(name))[:16] for name in (network, "segmenter")]
+    assert facts["network"] == "+".join(expected)
+    assert [facts[name].split()[-1] for name in ("weights", "segmenter") if name in facts] == expected
+    with Fitter(FitOptions(method="keypoints")) as fitter:
+        assert network_facts(fitter, cache, np.array([10])) == {}
+
+
 @pytest.mark.parametrize(
     ("training", "images", "begins"),
     [
@@ -90,8 +105,8 @@ def test_an_ablation_names_the_checkpoints_of_its_trainings(cache: Cache) -> Non
     last = {"of": 30, "kept": {"rule": "last"}}
     headers = [header(cache, **last), header(cache, **last), header(cache, **last, steps=12)]
     assert checkpoints_facts(headers, cache, np.array([4])) == {
-        "checkpoints": "step 30 of 30, the last (2 trainings); step 12 of 30, the last that was done; no held-out data "
-        "chose them"
+        "checkpoints": "step 30 of 30, the last (2 trainings); step 12 of 30, the last that was validated; no held-out "
+        "data chose them"
     }
     assert "learned from 1 of the 1 images" in checkpoints_facts(headers, cache, np.array([0]))["caution"]
     assert checkpoints_facts([], cache, np.array([0])) == {}

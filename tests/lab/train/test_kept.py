@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from humanpose_cli.lab.train.kept import kept_text, validation_cautions, validation_text
+from humanpose_cli.lab.train.kept import kept_text, plot_caption, validation_cautions, validation_text
 
 VALIDATION = {
     "count": 1280,
@@ -26,7 +26,7 @@ BEST = {"rule": "best", "criterion": "pa_mpjpe_mm", "value": 81.23456}
         ({"steps": 4000}, "step 4000; how it was chosen is not recorded"),
         ({}, "step ?; how it was chosen is not recorded"),
         ({"steps": 4000, "of": 4000, "kept": {"rule": "last"}}, "step 4,000 of 4,000, the last"),
-        ({"steps": 12, "of": 4000, "kept": {"rule": "last"}}, "step 12 of 4,000, the last that was done"),
+        ({"steps": 12, "of": 4000, "kept": {"rule": "last"}}, "step 12 of 4,000, the last that was validated"),
         (
             {"steps": 30, "of": 40, "kept": BEST, "validation": VALIDATION},
             "step 30 of 40, chosen by pa_mpjpe_mm of 81.23 on 1,280 people of nbf/validation (up3d, digest "
@@ -57,3 +57,16 @@ def test_few_people_and_shared_sequences_are_reported() -> None:
         "validations are on 9 people: these figures mean little",
         "2 sequences are both learned from and validated on: the metrics are too good",
     ]
+
+
+def test_a_plot_says_what_was_measured_on_which_data() -> None:
+    described = {"people": 2500, "data": "up3d"}
+    assert plot_caption(described, 50, 32, {"count": 1, "unit": "people"}, "step 5 of 9, the last") == [
+        "Training losses: means over 50 steps or fewer, batches of 32 of 2,500 people of up3d.",
+        "Held-out metrics: 1 person.",
+        "Kept weights (dashed line): step 5 of 9, the last.",
+        "Validations are on 1 person: these figures mean little.",
+    ]
+    made = plot_caption({}, 50, 32, {}, "")
+    assert made[0].endswith("the recipe's examples of the recipe.")
+    assert len(made) == 2  # no weights are kept yet

@@ -278,8 +278,17 @@ def test_validation_may_come_between_epochs(tmp_path):
 def test_time_limits_leave_a_run_to_go_on_with(tmp_path):
     first = run(tmp_path, options=replace(OPTIONS, minutes=1e-9))
     assert not first.finished
-    assert first.step == 1
+    assert (first.step, first.kept) == (1, "")
     assert run(tmp_path).finished
+
+
+@pytest.mark.parametrize("options", [OPTIONS, OPTIONS_LAST])
+def test_an_interrupted_run_names_the_step_of_the_weights_that_are_written(tmp_path, options):
+    result = run(tmp_path, options=replace(options, validate_every=5), until=7)
+    assert (result.finished, result.step) == (False, 7)
+    file, text = result.kept.split(": ")
+    assert read_weights(tmp_path / file)[1].training["steps"] == 5
+    assert text.startswith("step 5 of 24, ")
 
 
 def test_a_loss_that_explodes_is_said_in_a_sentence(tmp_path):
