@@ -206,4 +206,4 @@ def agora_report(
     protocol = protocol or PROTOCOLS["agora-smpl"]
     tables.append(protocol.table({"this evaluation": metrics}, cache.header, selection.full_split()))
     facts = {**facts, "joints": "smpl24, root hips", "truth": "the owners' joints and vertices", "images": images}
-    return Report("Bodies found in images", {**facts, "protocol": protocol.text}, metrics, tables)
+    return Report("Bodies found in images", {**facts, **protocol.facts}, metrics, tables)

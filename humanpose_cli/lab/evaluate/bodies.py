@@ -482,7 +482,7 @@ def fits_report(
     of_all = body_metrics(evaluated.of_all, people.clusters.taken(np.concatenate((evaluated.found, missed))))
     tables = _tables(errors, metrics, people.joints.root_name, of_all)
     if protocol is not None:
-        facts = {**facts, "protocol": protocol.text}
+        facts = {**facts, **protocol.facts}
         of_found = {"this evaluation, of those found": {**metrics, **evaluated.movement}}
         tables.insert(1, protocol.table(of_found, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}

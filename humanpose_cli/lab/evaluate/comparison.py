@@ -96,7 +96,7 @@ def comparison_report(
         rows.append([name, 100 * len(one.found) / max(len(people), 1), *figures])
     note = f"Means over the {len(common)} people that every method found, of {len(people)}."
     methods = Table("methods", "Methods", ("method", "found %", *METRICS), rows, (0, 1, *[2] * len(METRICS)), [note])
-    facts = dict(facts) if protocol is None else {**facts, "protocol": protocol.text}
+    facts = dict(facts) if protocol is None else {**facts, **protocol.facts}
     metrics = {f"{metric}_{name}": summary for (name, metric), summary in differences.items()}
     tables = [methods, _differences(differences, first, clusters.text), figures_table(means, digits=3)]
     plot_differences(ensure_folder(folder) / PLOT, differences, means, first)

@@ -155,7 +155,7 @@ def evaluate_regressor(
     ours: list[str | float] = ["this network", *(summary.value for summary in metrics.values())]
     tables = [Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), [ours], 1, [note]), figures]
     if protocol is not None:
-        facts["protocol"] = protocol.text
+        facts |= protocol.facts
         split = selection.full_split() if joints.skeleton == H36M17 else ""
         tables.insert(1, protocol.table({"this network": metrics}, cache.header, split))
     return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(evaluated, joints, pose, errors))

@@ -328,7 +328,7 @@ def evaluate_densepose(
     if protocol is None:
         return report
     tables = [*report.tables, protocol.table(metrics, cache.header, selection.full_split())]
-    return replace(report, facts={**facts, "protocol": protocol.text}, tables=tables)
+    return replace(report, facts={**facts, **protocol.facts}, tables=tables)
 
 
 def _charts(body: Body, inputs: SurfaceInputs, cache: Cache) -> SurfaceCharts | None:

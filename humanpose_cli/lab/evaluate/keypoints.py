@@ -409,7 +409,7 @@ def evaluate_keypoints(
     names = cache.images["name"][rows]
     split = selection.full_split() if all(str(name).startswith(protocol.names) for name in names) else ""
     tables = [*report.tables, protocol.table(metrics, cache.header, split)]
-    return replace(report, facts={**facts, "protocol": protocol.text}, tables=tables)
+    return replace(report, facts={**facts, **protocol.facts}, tables=tables)
 
 
 def _evaluated(

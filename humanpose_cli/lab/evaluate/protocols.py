@@ -8,6 +8,7 @@ docs/reference/protocols.md lists them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from math import isnan
@@ -73,6 +74,11 @@ class Protocol:
     def text(self) -> str:
         """For reports."""
         return f"{self.name}, version {self.version}, after {self.evaluator.text}"
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Lines of a report: the protocol, and a digest of all that defines it and of the published figures."""
+        return {"protocol": self.text, "protocol digest": hashlib.sha256(repr(self).encode()).hexdigest()[:16]}
 
     @property
     def decides(self) -> Mapping[str, Any]:

@@ -463,7 +463,7 @@ def reposing_report(
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]
     facts = {**facts, "pairs": len(evaluated.clusters)}
     if protocol is not None and header is not None:
-        facts["protocol"] = protocol.text
+        facts |= protocol.facts
         tables.insert(1, protocol.table(means, header, split))
     headings = ["input", "target", *names]
     images = {"pairs.jpg": (side_by_side(evaluated, headings), f"Columns: {'; '.join(headings)}")}

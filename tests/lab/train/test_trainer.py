@@ -258,6 +258,11 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.slow
+def test_patience_does_not_go_with_the_last_step():
+    with pytest.raises(UsageError, match="held-out data choose the last step"):
+        replace(OPTIONS, keep="last", patience=3)
+
+
 def test_patience_ends_a_run_and_the_best_weights_stay(tmp_path):
     recipe = LineRecipe()
     recipe.worse_after = 2
