@@ -28,6 +28,7 @@ from humanpose_cli.detect.search import (
     similarity_of_points,
 )
 from humanpose_cli.detect.second_look import Unfitted, search_twice
+from humanpose_cli.detect.shared_joints import hide_shared_joints
 from humanpose_cli.detect.tracking import Follower
 from humanpose_cli.io.video import prefetch
 
@@ -70,7 +71,8 @@ class PersonDetector:
                 return self._people(pyramid, find(self._pool, pyramid, self._scheme), self._scheme)
             found = search_twice(self._pool, pyramid, self._scheme)
             people = [p for shown, some in found.people for p in self._people(shown, some, self._scheme)]
-            return [*sorted(people, key=lambda person: -person.area), *map(_without_body, found.unfitted)]
+            people = hide_shared_joints(sorted(people, key=lambda person: -person.area))
+            return [*people, *map(_without_body, found.unfitted)]
 
     def track(
         self,

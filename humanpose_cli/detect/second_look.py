@@ -9,8 +9,10 @@ people, do not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -57,6 +59,7 @@ class SecondLookOptions:
                     BlazePose heavy's, and the constant: log-odds that it is a person and the pose theirs
     person, listed  these log-odds from which a candidate is a person, and from which it is listed without a body
     listed_score    MultiPose's score from which a person whom no candidate explains is listed
+    group_reach     sides of the larger region within which two people are a group, which is searched again in any case
     rounds          searches at most with people painted over, each behind those whom the one before found
     views           windows that MultiPose gets in these searches, as shares of the longer side, and their sides in
                     pixels of its input; it knows people at the edges better in a window that is wider than the image
@@ -79,6 +82,7 @@ class SecondLookOptions:
     person: float = 0.5
     listed: float = -0.3
     listed_score: float = 0.35
+    group_reach: float = 0.5
     rounds: int = 3
     views: tuple[tuple[float, int], ...] = ((1.3, 512), (0.6, 384))
     thunder_reaches: tuple[float, float] = (1.0, 1.15)
@@ -124,12 +128,12 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
     found = [(pyramid, people_of(certain))]
     doubtful = _doubtful(people, scored)
     proposals = [proposal for proposal in proposals if proposal.multipose]
-    if not doubtful and all(_explained(proposal, people) for proposal in proposals):
+    if not doubtful and not _grouped(people) and all(_explained(proposal, people) for proposal in proposals):
         return Found(found, [])
     new, rest = _confirmed(_agreement(pool, pyramid, doubtful))
     found.append((pyramid, people_of(new)))
     people += [candidate for candidate, _ in new]
-    for _ in range(_OPTIONS.rounds if people else 0):
+    for _ in range(_OPTIONS.rounds if people or proposals else 0):
         # Behind the people found so far, the proposals of all searches may show somebody.
         behind = painted_over(pyramid, people)
         views = [(w, size) for share, size in _OPTIONS.views for w in windows_over(*pyramid.size, (share,))]
@@ -143,6 +147,15 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
         found.append((behind, people_of(new)))
         people += [candidate for candidate, _ in new]
     return Found(found, _unfitted(people, rest, proposals, pyramid))
+
+
+def _grouped(people: Sequence[Candidate]) -> bool:
+    """Whether two people are so near each other that somebody may be hidden behind them."""
+    regions = [person.region for person in people]
+    return any(
+        math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.group_reach * max(a.side, b.side)
+        for a, b in combinations(regions, 2)
+    )
 
 
 def _explained(proposal: Proposal, people: Sequence[Candidate]) -> bool:
@@ -237,6 +250,8 @@ def painted_over(pyramid: Pyramid, people: Sequence[Candidate]) -> Pyramid:
     """The image with people painted over by their blurred surroundings: the pixels of their masks near their limbs,
     since masks sometimes show two people.
     """
+    if not people:
+        return pyramid
 
     def paint(image: np.ndarray, to_base: Affine2D) -> np.ndarray:
         size = image.shape[1], image.shape[0]
