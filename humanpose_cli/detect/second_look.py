@@ -57,7 +57,9 @@ class SecondLookOptions:
     doubtful        log-odds from which a candidate is looked at by the other networks
     odds, thunder, heavy, bias  weights of its log-odds, of the logits of its pose's similarity to Thunder's and to
                     BlazePose heavy's, and the constant: log-odds that it is a person and the pose theirs
-    person, listed  these log-odds from which a candidate is a person, and from which it is listed without a body
+    person          these log-odds from which a candidate is a person beside others
+    alone           the same where nobody is certain; networks agree on animals, too: a tiger has 2.4, a dog 0.9
+    listed          log-odds from which a candidate is listed without a body
     listed_score    MultiPose's score from which a person whom no candidate explains is listed
     group_reach     sides of the larger region within which two people are a group, which is searched again in any case
     rounds          searches at most with people painted over, each behind those whom the one before found
@@ -80,7 +82,8 @@ class SecondLookOptions:
     heavy: float = 0.4
     bias: float = 0.3
     person: float = 0.5
-    listed: float = -0.3
+    alone: float = 2.5
+    listed: float = 0.0
     listed_score: float = 0.35
     group_reach: float = 0.5
     rounds: int = 3
@@ -130,7 +133,7 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
     proposals = [proposal for proposal in proposals if proposal.multipose]
     if not doubtful and not _grouped(people) and all(_explained(proposal, people) for proposal in proposals):
         return Found(found, [])
-    new, rest = _confirmed(_agreement(pool, pyramid, doubtful))
+    new, rest = _confirmed(people, _agreement(pool, pyramid, doubtful))
     found.append((pyramid, people_of(new)))
     people += [candidate for candidate, _ in new]
     for _ in range(_OPTIONS.rounds if people or proposals else 0):
@@ -140,7 +143,7 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
         proposals = [p for p in proposals if not _explained(p, people)]
         proposals += propose_by_multipose(pool, behind, views)
         scored = scored_candidates(pool, behind, scheme, proposals)
-        new, more = _confirmed(_agreement(pool, behind, _doubtful(people, scored)))
+        new, more = _confirmed(people, _agreement(pool, behind, _doubtful(people, scored)))
         rest += more
         if not new:
             break
@@ -168,11 +171,12 @@ def _doubtful(people: Sequence[Candidate], scored: Scored) -> Scored:
     return [(c, odds) for c, odds in worth if not any(alike(c, p) or within_mask(c, p) for p in people)]
 
 
-def _confirmed(scored: Scored) -> tuple[Scored, Scored]:
-    """The people among candidates, without second poses of one person, and the rest that may be some."""
+def _confirmed(people: Sequence[Candidate], scored: Scored) -> tuple[Scored, Scored]:
+    """Further people among candidates, without second poses of one person, and the rest that may be some."""
+    limit = _OPTIONS.person if people else _OPTIONS.alone
     distinct = distinct_people(scored)
-    new = [(c, odds) for c, odds in distinct if odds > _OPTIONS.person]
-    return new, [(c, odds) for c, odds in distinct if _OPTIONS.listed < odds <= _OPTIONS.person]
+    new = [(c, odds) for c, odds in distinct if odds > limit]
+    return new, [(c, odds) for c, odds in distinct if _OPTIONS.listed < odds <= limit]
 
 
 def _agreement(pool: ModelPool, pyramid: Pyramid, scored: Scored) -> Scored:

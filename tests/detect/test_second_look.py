@@ -145,6 +145,16 @@ def test_people_in_doubt_and_behind_others_are_found_in_turn(monkeypatch) -> Non
     assert found.unfitted == []
 
 
+def test_where_nobody_is_certain_a_candidate_must_be_clearer(monkeypatch) -> None:
+    one, other = person_at(300), person_at(700)
+    doubtful = [(one, 0.9), (other, 0.8)]
+    found, _ = found_by(monkeypatch, [], doubtful, agreed=lambda odds: OPTIONS.alone + odds - 0.91)
+    assert names(found, one, other) == [[], []]
+    assert [u.reason for u in found.unfitted] == ["pose not certain"] * 2
+    found, _ = found_by(monkeypatch, [], doubtful, [(other, 0.8)], [], agreed=lambda odds: OPTIONS.alone + odds - 0.89)
+    assert names(found, one, other) == [[], [0], [1]]
+
+
 def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     one, unclear, unlikely = person_at(300), person_at(700), person_at(1000)
     touching = candidate(observed(moved(standing(300, 300), 55, 0), Region(355.0, 300.0, 400.0)))
