@@ -140,7 +140,7 @@ class FitWork:
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median confidence of the bodies, 0 to 1.", True),
         ("doubtful", "doubtful", "Why a body may be plainly wrong; its overlay says so too.", False, True),
-        ("not_fitted", "not fitted", "How many were seen that no body could be fitted to, and why.", True, True, True),
+        ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
         ("accepted", "accepted", _ACCEPTED, False, False, True),
     ),
     tunes=True,

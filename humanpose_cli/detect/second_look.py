@@ -56,11 +56,11 @@ class SecondLookOptions:
     doubtful        log-odds from which a candidate is looked at by the other networks
     odds, thunder, heavy, bias  weights of its log-odds, of the logits of its pose's similarity to Thunder's and to
                     BlazePose heavy's, and the constant: log-odds that it is a person and the pose theirs
-    person          these log-odds from which a candidate is a person beside others
-    alone           the same where nobody is certain; networks agree on animals, too: a tiger has 2.4, a dog 0.9
+    person          these log-odds from which a candidate is a person, if it touches one who was found
+    alone           the same of others; networks agree on animals and clamps, too: a tiger has 2.4, a clamp 1.3
     listed          log-odds from which a candidate is listed without a body
     listed_score    MultiPose's score from which a person whom no candidate explains is listed
-    same_place, same_size  share of the regions' side and ratio of their sides by which MultiPose's region may differ
+    max_shift, max_ratio  share of the regions' side and ratio of their sides by which MultiPose's region may differ
                     from that of the person whom it shows: in ten real images at most .036 and 1.18
     part_size       side of a region within a person's that may show a part of them, in sides of theirs
     rounds          searches at most with people painted over, each behind those whom the one before found
@@ -86,8 +86,8 @@ class SecondLookOptions:
     alone: float = 2.5
     listed: float = 0.0
     listed_score: float = 0.35
-    same_place: float = 0.08
-    same_size: float = 1.4
+    max_shift: float = 0.08
+    max_ratio: float = 1.4
     part_size: float = 0.6
     rounds: int = 3
     views: tuple[tuple[float, int], ...] = ((1.3, 512), (0.6, 384))
@@ -155,14 +155,12 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
 def _unexplained(proposals: Sequence[Proposal], people: Sequence[Candidate]) -> list[Proposal]:
     """The proposals of MultiPose that show none of the people, nor a part of one."""
     regions = [person.region for person in people]
-    return [p for p in proposals if not any(_same_place(p.region, r) or _part_of(p.region, r) for r in regions)]
+    return [p for p in proposals if not any(_matches(p.region, r) or _part_of(p.region, r) for r in regions)]
 
 
-def _same_place(region: Region, person: Region) -> bool:
-    near = math.hypot(region.x - person.x, region.y - person.y) < _OPTIONS.same_place * math.sqrt(
-        region.side * person.side
-    )
-    return near and abs(math.log(region.side / person.side)) < math.log(_OPTIONS.same_size)
+def _matches(region: Region, person: Region) -> bool:
+    apart, side = math.hypot(region.x - person.x, region.y - person.y), math.sqrt(region.side * person.side)
+    return apart < _OPTIONS.max_shift * side and abs(math.log(region.side / person.side)) < math.log(_OPTIONS.max_ratio)
 
 
 def _part_of(region: Region, person: Region) -> bool:
@@ -179,10 +177,19 @@ def _doubtful(people: Sequence[Candidate], scored: Scored) -> Scored:
 
 def _confirmed(people: Sequence[Candidate], scored: Scored) -> tuple[Scored, Scored]:
     """Further people among candidates, without second poses of one person, and the rest that may be some."""
-    limit = _OPTIONS.person if people else _OPTIONS.alone
-    distinct = distinct_people(scored)
-    new = [(c, odds) for c, odds in distinct if odds > limit]
-    return new, [(c, odds) for c, odds in distinct if _OPTIONS.listed < odds <= limit]
+    new, rest = [], []
+    for candidate, odds in distinct_people(scored):
+        beside = any(_touch(candidate.region, person.region) for person in people)
+        if odds > (_OPTIONS.person if beside else _OPTIONS.alone):
+            new.append((candidate, odds))
+        elif odds > _OPTIONS.listed:
+            rest.append((candidate, odds))
+    return new, rest
+
+
+def _touch(a: Region, b: Region) -> bool:
+    """Whether the circles around two bodies overlap."""
+    return math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.body_size * (a.side + b.side) / 2
 
 
 def _agreement(pool: ModelPool, pyramid: Pyramid, scored: Scored) -> Scored:
@@ -194,9 +201,9 @@ def _agreement(pool: ModelPool, pyramid: Pyramid, scored: Scored) -> Scored:
     looked = []
     for row, (candidate, odds) in enumerate(scored):
         side, points = _OPTIONS.body_size * candidate.region.side, mean_points(candidate.passes)
-        (seen,) = heavy[row]
-        confidences = mean_confidence(candidate.passes), seen.confidence
-        by_heavy = similarity(points, seen.points, side, confidences)
+        (observed,) = heavy[row]
+        confidences = mean_confidence(candidate.passes), observed.confidence
+        by_heavy = similarity(points, observed.points, side, confidences)
         by_thunder = float(np.mean([_similarity(candidate, pose, side) for pose in upright[2 * row : 2 * row + 2]]))
         votes = _OPTIONS.thunder * _odds(by_thunder) + _OPTIONS.heavy * _odds(by_heavy)
         looked.append((candidate, _OPTIONS.odds * odds + votes + _OPTIONS.bias))
@@ -231,9 +238,9 @@ def _unfitted(
     for candidate in candidates:
         box = combine(candidate.passes, *pyramid.size, candidate.probability, masked=False).box
         listed.append(Unfitted(box, candidate.probability, _reason(candidate, people, pyramid)))
-    known = [*people, *candidates]
+    shown = [*people, *candidates]
     for proposal in sorted(proposals, key=lambda p: -p.score):
-        if proposal.score < _OPTIONS.listed_score or any(about(proposal.region, k.region) for k in known):
+        if proposal.score < _OPTIONS.listed_score or any(about(proposal.region, k.region) for k in shown):
             continue
         region, half = proposal.region, _OPTIONS.body_size * proposal.region.side / 2
         corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])

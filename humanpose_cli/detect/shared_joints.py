@@ -47,10 +47,10 @@ def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]
         reach = _OPTIONS.reach * min(size[a], size[b])
         for others in (np.array(_JOINTS), _MIRROR):
             near = np.linalg.norm(points[a][_JOINTS] - points[b][others], axis=1) < reach
-            sure, other_sure = confidence[a][_JOINTS], confidence[b][others]
-            shared = near & (np.minimum(sure, other_sure) >= _OPTIONS.min_confidence)
-            hidden[a][np.array(_JOINTS)[shared & (sure < other_sure)]] = True
-            hidden[b][others[shared & (sure > other_sure)]] = True
+            claimed, theirs = confidence[a][_JOINTS], confidence[b][others]
+            shared = near & (np.minimum(claimed, theirs) >= _OPTIONS.min_confidence)
+            hidden[a][np.array(_JOINTS)[shared & (claimed < theirs)]] = True
+            hidden[b][others[shared & (claimed > theirs)]] = True
     return [_without(person, rows) if rows.any() else person for person, rows in zip(people, hidden, strict=True)]
 
 

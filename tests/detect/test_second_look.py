@@ -7,15 +7,21 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from helpers.landmark_passes import candidate, moved, observed, standing
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.detect import second_look
 from humanpose_cli.detect.fusion import UprightPose
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
-from humanpose_cli.detect.search import SCHEMES
+from humanpose_cli.detect.search import SCHEMES, search
 from humanpose_cli.detect.second_look import Found, painted_over, search_twice
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.surfaces import Surface
 
 SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
 GREEN, RED = np.array([40, 160, 60]), np.array([220, 30, 30])
@@ -151,13 +157,21 @@ def test_people_in_doubt_and_behind_others_are_found_in_turn(monkeypatch) -> Non
 
 
 def test_where_nobody_is_certain_a_candidate_must_be_clearer(monkeypatch) -> None:
-    one, other = person_at(300), person_at(700)
+    one, other = person_at(300), person_at(600)
     doubtful = [(one, 0.9), (other, 0.8)]
     found, _ = found_by(monkeypatch, [], doubtful, [], agreed=lambda odds: OPTIONS.alone + odds - 0.91)
     assert names(found, one, other) == [[]]
     assert [u.reason for u in found.unfitted] == ["pose not certain"] * 2
     found, _ = found_by(monkeypatch, [], doubtful, [(other, 0.8)], [], agreed=lambda odds: OPTIONS.alone + odds - 0.89)
     assert names(found, one, other) == [[], [0], [1]]
+
+
+@pytest.mark.parametrize(("distance", "added"), [(319, True), (321, False)])
+def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, added) -> None:
+    one, other = person_at(300), person_at(300 + distance)
+    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [])
+    assert names(found, one, other) == ([[0], [1]] if added else [[0]])
+    assert len(found.unfitted) == (not added)
 
 
 def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
@@ -177,3 +191,37 @@ def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     by_multipose = next(u for u in found.unfitted if u.probability == 0.4)
     np.testing.assert_allclose(by_multipose.box, [40, 260, 120, 340])
     assert all((u.box[2:] > u.box[:2]).all() for u in found.unfitted)
+
+
+@pytest.fixture(scope="module")
+def one_behind_the_other() -> tuple[np.ndarray, np.ndarray]:
+    """An image of a body with another one half hidden behind it, and their landmarks (2, 33, 2)."""
+    body = default_body()
+    turns = torch.zeros(2, len(SMPL24), 3)
+    for person, (left, right) in enumerate(((-1.2, 1.2), (0.6, -0.3))):
+        turns[person, SMPL24.indices(("left_shoulder", "right_shoulder")), 2] = torch.tensor([left, right])
+    rotations = axis_angle_to_matrix(turns)
+    rotations[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    betas, trans = torch.zeros(2, body.shape_count), torch.tensor([[0.0, -0.05, 3.6], [0.4, -0.05, 4.8]])
+    posed = body.pose(rotations, betas, trans)
+    assert posed.vertices is not None
+    view = Camera(900.0, (320.0, 300.0), (640, 600))
+    tones = ((0.75, 0.6, 0.5), (0.35, 0.45, 0.7))
+    surfaces = [Surface(vertices, body.faces, tone) for vertices, tone in zip(posed.vertices, tones, strict=True)]
+    drawn = render_people(surfaces, view)
+    y, x = np.mgrid[:600, :640]
+    background = np.stack([90 + 40 * np.sin(x / 90), 110 + 30 * np.cos(y / 70), 120 + 0 * x], axis=-1)
+    alpha = drawn[..., 3:]
+    image = (background * (1 - alpha) + 255 * drawn[..., :3] * alpha).round().astype(np.uint8)
+    return image, view.project(body.pose_landmarks("blazepose33", posed, betas).numpy())
+
+
+@pytest.mark.slow
+def test_somebody_half_hidden_behind_another_person_is_found(thorough, one_behind_the_other) -> None:
+    image, truth = one_behind_the_other
+    people = thorough.detect(image)
+    assert [person.not_fitted for person in people] == ["", ""]
+    for person, points in zip(people, truth, strict=True):  # the one in front is larger
+        assert np.median(np.linalg.norm(person.keypoints[:, :2] - points, axis=1)) < 6
+    with ModelPool(1) as pool:
+        assert len(search(pool, Pyramid(image), SCHEMES["thorough"])) == 1  # as it was without a second look
