@@ -56,14 +56,14 @@ class SecondLookOptions:
     doubtful        log-odds from which a candidate is looked at by the other networks
     odds, thunder, heavy, bias  weights of its log-odds, of the logits of its pose's similarity to Thunder's and to
                     BlazePose heavy's, and the constant: log-odds that it is a person and the pose theirs
-    person          these log-odds from which a candidate is a person, if it touches one who was found
-    alone           the same of others; networks agree on animals and clamps, too: a tiger has 2.4, a clamp 1.3
-    listed          log-odds from which a candidate is listed without a body
-    listed_score    MultiPose's score from which a person whom no candidate explains is listed
+    isolated        what these log-odds of a candidate lose if it touches none of the people found: the networks agree
+                    on things that resemble people, too, and without it a dog has 0.9, a clamp 1.3, a tiger 2.4
+    person, listed  log-odds from which a candidate is a person, and from which it is listed without a body
+    listed_score    MultiPose's score from which a person without a candidate is listed
     max_shift, max_ratio  share of the regions' side and ratio of their sides by which MultiPose's region may differ
-                    from that of the person whom it shows: in ten real images at most .036 and 1.18
+                    from that of the person in it: in ten real images at most .036 and 1.18
     part_size       side of a region within a person's that may show a part of them, in sides of theirs
-    rounds          searches at most with people painted over, each behind those whom the one before found
+    rounds          searches at most with people painted over, each behind those that the one before found
     views           windows that MultiPose gets in these searches, as shares of the longer side, and their sides in
                     pixels of its input; it knows people at the edges better in a window that is wider than the image
     thunder_reaches sides of Thunder's two crops in sides of the region; the second is mirrored
@@ -82,9 +82,9 @@ class SecondLookOptions:
     thunder: float = 0.7
     heavy: float = 0.4
     bias: float = 0.3
+    isolated: float = 2.0
     person: float = 0.5
-    alone: float = 2.5
-    listed: float = 0.0
+    listed: float = -0.5
     listed_score: float = 0.35
     max_shift: float = 0.08
     max_ratio: float = 1.4
@@ -126,7 +126,10 @@ Scored = list[tuple[Candidate, float]]
 
 
 def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
-    """All people in an image: `search.search`, and a second look where that leaves something unexplained."""
+    """All people in an image: `search.search`, and a second look.
+
+    Where the first search explains everything, that is MultiPose's one look behind the people found.
+    """
     proposals = propose_everywhere(pool, pyramid, scheme)
     scored = scored_candidates(pool, pyramid, scheme, proposals)
     certain = accepted(scheme, scored)
@@ -137,11 +140,16 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
     if new:
         found.append((pyramid, people_of(new)))
         people += [candidate for candidate, _ in new]
-    for _ in range(_OPTIONS.rounds if new or rest or _unexplained(proposals, people) else 0):
+    for _ in range(_OPTIONS.rounds):
         # Behind the people found so far, the proposals of all searches may show somebody.
         behind = painted_over(pyramid, people)
-        views = [(w, size) for share, size in _OPTIONS.views for w in windows_over(*pyramid.size, (share,))]
-        proposals = [*_unexplained(proposals, people), *propose_by_multipose(pool, behind, views)]
+        wide, *closer = (
+            [(window, size) for window in windows_over(*pyramid.size, (share,))] for share, size in _OPTIONS.views
+        )
+        proposals = [*_unexplained(proposals, people), *propose_by_multipose(pool, behind, wide)]
+        if not new and not rest and not _unexplained(proposals, people):
+            break
+        proposals += propose_by_multipose(pool, behind, [view for views in closer for view in views])
         scored = scored_candidates(pool, behind, scheme, proposals)
         new, more = _confirmed(people, _agreement(pool, behind, _doubtful(people, scored)))
         rest += more
@@ -177,14 +185,13 @@ def _doubtful(people: Sequence[Candidate], scored: Scored) -> Scored:
 
 def _confirmed(people: Sequence[Candidate], scored: Scored) -> tuple[Scored, Scored]:
     """Further people among candidates, without second poses of one person, and the rest that may be some."""
-    new, rest = [], []
-    for candidate, odds in distinct_people(scored):
+    adjusted = []
+    for candidate, odds in scored:
         beside = any(_touch(candidate.region, person.region) for person in people)
-        if odds > (_OPTIONS.person if beside else _OPTIONS.alone):
-            new.append((candidate, odds))
-        elif odds > _OPTIONS.listed:
-            rest.append((candidate, odds))
-    return new, rest
+        adjusted.append((candidate, odds if beside else odds - _OPTIONS.isolated))
+    distinct = distinct_people(adjusted)
+    new = [(c, odds) for c, odds in distinct if odds > _OPTIONS.person]
+    return new, [(c, odds) for c, odds in distinct if _OPTIONS.listed < odds <= _OPTIONS.person]
 
 
 def _touch(a: Region, b: Region) -> bool:
@@ -231,7 +238,7 @@ def _similarity(candidate: Candidate, pose: UprightPose, side: float) -> float:
 def _unfitted(
     people: Sequence[Candidate], rest: Scored, proposals: Sequence[Proposal], pyramid: Pyramid
 ) -> list[Unfitted]:
-    """The candidates that no later search confirmed, and the people whom MultiPose alone finds."""
+    """The candidates that no later search confirmed, and the people that MultiPose alone finds."""
     lasting = [(c, odds) for c, odds in rest if not any(alike(c, p) for p in people)]
     candidates = people_of(distinct_people(lasting))
     listed = []

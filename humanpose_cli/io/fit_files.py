@@ -183,7 +183,7 @@ class UnfittedDetection:
 
     frame   index of the frame
     box     x0 y0 x1 y1 pixels
-    score   0–1: probability that it is a person whom a body could be fitted to
+    score   0–1: probability that it is a person and the pose found theirs
     reason  why there is no body, such as "hidden by another person"
     """
 

@@ -158,20 +158,24 @@ def test_people_in_doubt_and_behind_others_are_found_in_turn(monkeypatch) -> Non
 
 def test_where_nobody_is_certain_a_candidate_must_be_clearer(monkeypatch) -> None:
     one, other = person_at(300), person_at(600)
-    doubtful = [(one, 0.9), (other, 0.8)]
-    found, _ = found_by(monkeypatch, [], doubtful, [], agreed=lambda odds: OPTIONS.alone + odds - 0.91)
+    doubtful, needed = [(one, 0.9), (other, 0.8)], OPTIONS.person + OPTIONS.isolated
+    found, _ = found_by(monkeypatch, [], doubtful, [], agreed=lambda odds: needed + odds - 0.91)
     assert names(found, one, other) == [[]]
     assert [u.reason for u in found.unfitted] == ["pose not certain"] * 2
-    found, _ = found_by(monkeypatch, [], doubtful, [(other, 0.8)], [], agreed=lambda odds: OPTIONS.alone + odds - 0.89)
+    expected = [1 / (1 + np.exp(0.01 - OPTIONS.person)), 1 / (1 + np.exp(0.11 - OPTIONS.person))]
+    np.testing.assert_allclose([u.probability for u in found.unfitted], expected)
+    found, _ = found_by(monkeypatch, [], doubtful, [(other, 0.8)], [], agreed=lambda odds: needed + odds - 0.89)
     assert names(found, one, other) == [[], [0], [1]]
 
 
 @pytest.mark.parametrize(("distance", "added"), [(319, True), (321, False)])
 def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, added) -> None:
     one, other = person_at(300), person_at(300 + distance)
-    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [])
+    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.0)
     assert names(found, one, other) == ([[0], [1]] if added else [[0]])
     assert len(found.unfitted) == (not added)
+    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 0.4)
+    assert len(found.unfitted) == added
 
 
 def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
@@ -179,10 +183,12 @@ def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     touching = candidate(observed(moved(standing(300, 300), 55, 0), Region(355.0, 300.0, 400.0)))
     tiny = candidate(observed(0.1 * standing(0, 0) + [900, 80], Region(900.0, 80.0, 40.0)))
     outside = person_at(1230)
-    rest = [(c, 0.2) for c in (unclear, touching, tiny, outside)]
     lone = Proposal(Region(80.0, 300.0, 100.0), 0.4, 0, multipose=True)
     faint = Proposal(Region(500.0, 500.0, 100.0), 0.3, 0, multipose=True)
-    found, _ = found_by(monkeypatch, [lone, faint], [(one, 4.0), (unlikely, -1.0), *rest], [])
+    looks = {unlikely: 0.9, unclear: 2.2, touching: 0.2, tiny: 2.2, outside: 2.2}
+    doubtful = [(c, 0.1 + 0.01 * row) for row, c in enumerate(looks)]
+    by_odds = {odds: looks[c] for c, odds in doubtful}
+    found, _ = found_by(monkeypatch, [lone, faint], [(one, 4.0), *doubtful], [], agreed=by_odds.__getitem__)
     assert names(found, one) == [[0]]
     reasons = {round(float(u.box[[0, 2]].mean())): u.reason for u in found.unfitted}
     assert sorted(reasons.values()) == sorted(
