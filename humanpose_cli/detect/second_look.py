@@ -218,7 +218,7 @@ def _agreement(pool: ModelPool, pyramid: Pyramid, scored: Scored) -> Scored:
 
 
 def _odds(share: float) -> float:
-    return logit(min(share, 0.98))
+    return logit(min(share, 0.98))  # above, poses differ by less than their noise
 
 
 def _views_of_thunder(candidate: Candidate) -> list[CropView]:
@@ -253,9 +253,9 @@ def _unfitted(
         corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
         box = np.clip(corners, 0, [*pyramid.size, *pyramid.size]).astype(np.float32)
         overlaps = [box_overlap(box, other.box) for other in listed]
-        if max(overlaps, default=0.0) < 0.5 and (box[2:] > box[:2]).all():
+        if max(overlaps, default=0.0) < 0.5:
             listed.append(Unfitted(box, proposal.score, "pose not certain"))
-    return listed
+    return [unfitted for unfitted in listed if (unfitted.box[2:] > unfitted.box[:2]).all()]
 
 
 def _reason(candidate: Candidate, people: Sequence[Candidate], pyramid: Pyramid) -> str:

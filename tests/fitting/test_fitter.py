@@ -8,6 +8,7 @@ from helpers.known_people import KnownPeople, true_person
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting import people
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.evidence import distance_of
 from humanpose_cli.fitting.fitter import Fitter
@@ -243,3 +244,13 @@ def test_the_overlay_shows_who_is_not_fitted(clip_frames):
     assert changed[:, :60].any()
     assert not changed[112:].any()
     assert 0 < changed[60:105, 60].sum() < 45  # dashes on the right side of the box
+
+
+def test_a_pose_network_of_the_users_does_not_look_at_who_is_not_fitted(clip, clip_frames, monkeypatch):
+    person, other = true_person(clip, 0), without_body("too small", 20)
+    looked_at = []
+    monkeypatch.setattr(people, "use_pose_model", lambda pool, model, pixels, found: looked_at.extend(found) or found)
+    source = people.PosedPeople(KnownPeople({0: [person, other]}), model=None)
+    assert source.in_image(Frame(0, "a.png", clip_frames[0])) == [person, other]
+    assert looked_at == [person]
+    source.close()
