@@ -55,7 +55,7 @@ def find(count: int, mode: str, seed: int = 2025) -> Found:
     people, detections = [], []
     with PersonDetector(mode) as detector:  # type: ignore[arg-type]
         for person in render_population(count, seed, "held_out"):
-            found = detector.detect(person.image)
+            found = [detection for detection in detector.detect(person.image) if not detection.not_fitted]
             if found:
                 people.append(person)
                 detections.append(max(found, key=lambda d: overlap(d, person)))

@@ -122,7 +122,10 @@ class FitWork:
 
     def rows(self, fit: FitRecord) -> dict[str, Any]:
         """What only the JSON document says of an item."""
-        return {"rows": list(fit.documents())} if self.session.json else {}
+        if not self.session.json:
+            return {}
+        unfitted = [detection.document() for detection in fit.unfitted]
+        return {"rows": list(fit.documents()), **({"unfitted": unfitted} if unfitted else {})}
 
     def recall(self, item: Item, entry: Entry) -> dict[str, Any]:
         """The same of one that an earlier run has fitted."""
@@ -137,6 +140,7 @@ class FitWork:
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median confidence of the bodies, 0 to 1.", True),
         ("doubtful", "doubtful", "Why a body may be plainly wrong; its overlay says so too.", False, True),
+        ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
         ("accepted", "accepted", _ACCEPTED, False, False, True),
     ),
     tunes=True,

@@ -27,6 +27,8 @@ from humanpose_cli.detect.search import (
     search_largest,
     similarity_of_points,
 )
+from humanpose_cli.detect.second_look import Unfitted, search_twice
+from humanpose_cli.detect.shared_joints import hide_shared_joints
 from humanpose_cli.detect.tracking import Follower
 from humanpose_cli.io.video import prefetch
 
@@ -51,11 +53,12 @@ class PersonDetector:
         if mode not in get_args(Mode):
             raise UsageError("detector", "unknown mode", expected=", ".join(get_args(Mode)), got=repr(mode))
         self._scheme = SCHEMES["fast" if mode == "fast" else "thorough"]
-        self._search = search_largest if mode == "largest" else search
+        self._mode = mode
         self._pool, self._device = ModelPool(threads or default_threads(), partial(PoseModels, device)), device
 
     def detect(self, image: np.ndarray) -> list[DetectedPerson]:
-        """All people in an image (H, W, 3) uint8 that is independent of the one before, largest box first.
+        """All people in an image (H, W, 3) uint8 that is independent of the one before, largest box first; in mode
+        'thorough' behind them the detections without a body (`DetectedPerson.not_fitted`).
 
         Images with a side below 16 pixels show no person. InputError for other arrays.
         """
@@ -63,7 +66,13 @@ class PersonDetector:
             return []
         with asking(self._device):
             pyramid = Pyramid(image)
-            return self._people(pyramid, self._search(self._pool, pyramid, self._scheme), self._scheme)
+            if self._mode != "thorough":
+                find = search if self._mode == "fast" else search_largest
+                return self._people(pyramid, find(self._pool, pyramid, self._scheme), self._scheme)
+            found = search_twice(self._pool, pyramid, self._scheme)
+            people = [p for shown, some in found.people for p in self._people(shown, some, self._scheme)]
+            people = hide_shared_joints(sorted(people, key=lambda person: -person.area))
+            return [*people, *map(_without_body, found.unfitted)]
 
     def track(
         self,
@@ -123,6 +132,15 @@ class PersonDetector:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _without_body(unfitted: Unfitted) -> DetectedPerson:
+    """A detection without keypoints."""
+    count = len(BLAZEPOSE33)
+    rows, spread = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+    return DetectedPerson(
+        unfitted.box, rows, None, spread, None, None, unfitted.probability, not_fitted=unfitted.reason
+    )
 
 
 def _too_small(image: np.ndarray) -> bool:

@@ -57,6 +57,7 @@ class DetectedPerson:
     frame, track  index of the frame in its sequence, and track id
     interpolated  nothing was detected in this frame: the row lies between the frames before and after
     estimate      of a body network; None without one, or if the network lacks its input
+    not_fitted    why no body can be fitted, such as "hidden by another person"; "" where one can
     """
 
     box: np.ndarray
@@ -72,6 +73,7 @@ class DetectedPerson:
     track: int = 0
     interpolated: bool = False
     estimate: BodyEstimate | None = None
+    not_fitted: str = ""
 
     @property
     def area(self) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -88,6 +89,22 @@ class Pyramid:
         self._base = image if self._base_scale == 1 else _shrunk(image, self._base_scale)
         self._levels: dict[int, np.ndarray] = {0: self._base}
         self._lock = threading.Lock()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image, pixels."""
+        return self.width, self.height
+
+    def repainted(self, paint: Callable[[np.ndarray, Affine2D], np.ndarray]) -> Pyramid:
+        """The same image with other pixels: `paint` gets its largest copy and the map from the image's pixels to that
+        copy's, and returns a copy of the same size.
+        """
+        height, width = self._base.shape[:2]
+        to_base = Affine2D(np.array([[width / self.width, 0.0, 0.0], [0.0, height / self.height, 0.0]]))
+        other = copy.copy(self)
+        other._base = paint(self._base, to_base)
+        other._levels, other._lock = {0: other._base}, threading.Lock()
+        return other
 
     def crop(self, region: Region, size: int, *, mirror: bool = False, pad: int = cv2.BORDER_REPLICATE) -> np.ndarray:
         """(size, size, 3) uint8: the region, upright, mirrored left to right if requested.

@@ -181,11 +181,12 @@ def _near(a: Region, b: Region) -> bool:
 
 def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> float:
     """The best score of MultiPose's regions near the candidate's; poses may differ where BlazePose's is unsteady."""
-    near = (p.score for p in proposals if p.multipose and _about(p.region, candidate.region))
+    near = (p.score for p in proposals if p.multipose and about(p.region, candidate.region))
     return max(near, default=0.0)
 
 
-def _about(a: Region, b: Region) -> bool:
+def about(a: Region, b: Region) -> bool:
+    """Whether two regions may show one person: nearly the same size and, within a right angle, orientation."""
     side = math.sqrt(a.side * b.side)
     close = math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.max_distance * side
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
@@ -250,15 +251,16 @@ class PersonScore:
         return (
             self.bias
             + self.support * math.log(min(max(e.support, 1), 12))
-            + self.score * _logit(e.score)
-            + self.presence * _logit(e.presence)
+            + self.score * logit(e.score)
+            + self.presence * logit(e.presence)
             - self.steadiness * math.log(max(e.instability, 0.002))
             + self.turn * e.turn
-            + _OPTIONS.multipose_weight * max(_logit(e.multipose) - _logit(_OPTIONS.multipose_zero), 0.0)
+            + _OPTIONS.multipose_weight * max(logit(e.multipose) - logit(_OPTIONS.multipose_zero), 0.0)
         )
 
 
-def _logit(share: float) -> float:
+def logit(share: float) -> float:
+    """Log-odds of a probability, of at most 0.999 and at least 0.02."""
     share = min(max(share, 0.02), 0.999)
     return math.log(share / (1 - share))
 
@@ -289,7 +291,7 @@ def distinct_people(scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Can
     kept: list[tuple[Candidate, float]] = []
     for candidate, log_odds in sorted(scored, key=lambda pair: -pair[1]):
         repeated = any(
-            _alike(candidate, other) or (log_odds < better - _OPTIONS.weaker_by and _within_mask(candidate, other))
+            alike(candidate, other) or (log_odds < better - _OPTIONS.weaker_by and within_mask(candidate, other))
             for other, better in kept
         )
         if not repeated:
@@ -297,7 +299,7 @@ def distinct_people(scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Can
     return kept
 
 
-def _alike(a: Candidate, b: Candidate) -> bool:
+def alike(a: Candidate, b: Candidate) -> bool:
     """Whether the joints that both show agree; legs beyond the image's edge are not known."""
     points = mean_points(a.passes), mean_points(b.passes)
     confidences = mean_confidence(a.passes), mean_confidence(b.passes)
@@ -305,7 +307,7 @@ def _alike(a: Candidate, b: Candidate) -> bool:
     return similarity(*points, side, confidences) > _OPTIONS.same_refined
 
 
-def _within_mask(candidate: Candidate, other: Candidate) -> bool:
+def within_mask(candidate: Candidate, other: Candidate) -> bool:
     """Whether most of the visible joints of a candidate lie on another person."""
     mask = mean_mask(other.passes, other.passes[0].region)
     size = len(mask.crop)
@@ -396,9 +398,15 @@ def search(
 
     skip  whether a proposed region need not be followed, such as that of a person who is tracked already
     """
+    proposed = [p for p in propose_everywhere(pool, pyramid, scheme) if not skip(p.region)]
+    return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, proposed)))
+
+
+def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Proposal]:
+    """The proposals of detector and MultiPose in all windows of the scheme."""
     windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _OPTIONS.window_overhang)
-    proposals = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    return search_in(pool, pyramid, scheme, windows, proposals, skip)
+    found = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
+    return [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *found]
 
 
 def search_largest(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Candidate]:
@@ -414,29 +422,29 @@ def search_largest(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Ca
     full_views = [view for view in views if view[0].side >= longest]
     proposals = propose_by_multipose(pool, pyramid, full_views)
     detected = propose(pool, pyramid, large, PROPOSAL_THRESHOLD)
-    scored = _scored(pool, pyramid, scheme, [*detected, *proposals])
-    people = _accepted(scheme, scored)
+    scored = scored_candidates(pool, pyramid, scheme, [*detected, *proposals])
+    people = accepted(scheme, scored)
     if people and _clear(people, scored, proposals):
-        return _people(people)
+        return people_of(people)
     # Else the others too; windows are numbered through, because a candidate's support counts distinct ones.
     proposals += propose_by_multipose(pool, pyramid, [view for view in views if view not in full_views])
     more = propose(pool, pyramid, [window for window in windows if window not in large], PROPOSAL_THRESHOLD)
     detected += [replace(p, window=len(large) + p.window) for p in more]
-    return _people(_accepted(scheme, _scored(pool, pyramid, scheme, [*detected, *proposals])))
+    return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, [*detected, *proposals])))
 
 
 def _clear(
     people: Sequence[tuple[Candidate, float]], scored: Sequence[tuple[Candidate, float]], proposals: Sequence[Proposal]
 ) -> bool:
     """Whether the largest of the people is certainly one, and nothing else looks like a person."""
-    accepted = [candidate for candidate, _ in people]
+    certain = [candidate for candidate, _ in people]
     _, log_odds = max(people, key=lambda pair: pair[0].region.side)
     if log_odds <= _OPTIONS.beyond_doubt:
         return False
-    if not all(any(_about(proposal.region, c.region) for c in accepted) for proposal in proposals):
+    if not all(any(about(proposal.region, c.region) for c in certain) for proposal in proposals):
         return False
-    others = [candidate for candidate, _ in scored if candidate not in accepted]
-    return all(any(_alike(other, c) or _within_mask(other, c) for c in accepted) for other in others)
+    others = [candidate for candidate, _ in scored if candidate not in certain]
+    return all(any(alike(other, c) or within_mask(other, c) for c in certain) for other in others)
 
 
 def search_in(
@@ -451,10 +459,11 @@ def search_in(
     first.
     """
     proposed = [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *proposals]
-    return _people(_accepted(scheme, _scored(pool, pyramid, scheme, [p for p in proposed if not skip(p.region)])))
+    proposed = [p for p in proposed if not skip(p.region)]
+    return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, proposed)))
 
 
-def _scored(
+def scored_candidates(
     pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposals: Sequence[Proposal]
 ) -> list[tuple[Candidate, float]]:
     """Refined candidates of the proposals, those that are plausible, with their log-odds."""
@@ -464,9 +473,11 @@ def _scored(
     return [(c, scheme.refined.log_odds(refined_features(c))) for c in refined]
 
 
-def _accepted(scheme: Scheme, scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
+def accepted(scheme: Scheme, scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
+    """The distinct people among scored candidates."""
     return distinct_people([(c, log_odds) for c, log_odds in scored if log_odds > scheme.refined.threshold])
 
 
-def _people(accepted: Sequence[tuple[Candidate, float]]) -> list[Candidate]:
-    return [replace(c, probability=1 / (1 + math.exp(-log_odds))) for c, log_odds in accepted]
+def people_of(scored: Sequence[tuple[Candidate, float]]) -> list[Candidate]:
+    """Candidates with the probabilities of their log-odds."""
+    return [replace(c, probability=1 / (1 + math.exp(-log_odds))) for c, log_odds in scored]

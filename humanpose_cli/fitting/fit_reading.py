@@ -186,6 +186,9 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     for name in ("camera_unknown", "damaged"):  # indices of frames
         if isinstance(recorded := options.get(name), list):
             options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in recorded]
+    if fit.unfitted:
+        kept = [replace(u, frame=int(frame_of[u.frame])) for u in fit.unfitted if frame_of[u.frame] >= 0]
+        options["not_fitted"] = [detection.document() for detection in kept]
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
     rows = {name: getattr(fit, name) for name in ROW_COLUMNS} | {"frame_index": frame_of[fit.frame_index]}
     found = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)

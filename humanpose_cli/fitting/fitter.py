@@ -46,9 +46,10 @@ from humanpose_cli.fitting.options import (
 )
 from humanpose_cli.fitting.people import PeopleSource, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.records import empty_record, fit_record, joined
+from humanpose_cli.fitting.records import empty_record, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks, frame_times, largest_tracks
+from humanpose_cli.io.fit_files import UnfittedDetection
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
 from humanpose_cli.io.video import prefetch
@@ -266,7 +267,7 @@ class Fitter:
 
     def _detect(self, frame: Frame, options: FitOptions) -> list[DetectedPerson]:
         people = self._people.in_image(frame)
-        return people[:1] if options.people == "largest" else people
+        return [p for p in people if not p.not_fitted][:1] if options.people == "largest" else people
 
     def prepare(self, items: Sequence[InputItem], progress: Progress = no_progress) -> Mapping[Path, float]:
         """Detect and fit the people of several images together; `fit` of each image then returns at once.
@@ -295,8 +296,11 @@ class Fitter:
         """Independent images and their people: one solve for all of them. No pixels are kept."""
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
+        unfitted: list[list[UnfittedDetection]] = []
         estimates = Estimates(self._network, independent=True)
-        for index, (frame, detected) in enumerate(images):
+        for index, (frame, found) in enumerate(images):
+            detected = [person for person in found if not person.not_fitted]
+            unfitted.append([unfitted_detection(person) for person in found if person.not_fitted])
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
@@ -307,7 +311,7 @@ class Fitter:
             rows = [row for row, person in enumerate(people) if person.frame == index]
             bodies = None if solved is None or not rows else solved.rows(rows)
             detections = tuple(replace(people[row], frame=0) for row in rows)
-            fit = self._record(detections, [camera], bodies, options)
+            fit = self._record(detections, [camera], bodies, options, unfitted=unfitted[index])
             # With one frame and ids in order, its rows are in the order of its people.
             fits.append(replace(fit, detections=detections))
         return fits
@@ -431,6 +435,7 @@ class Fitter:
         options: FitOptions,
         frame_rate: float | None = None,
         frame_times: Sequence[float] | None = None,
+        unfitted: Sequence[UnfittedDetection] = (),
     ) -> Fit:
         """The fit of rows in frames; `bodies` is None if there are no rows."""
         # The body by its name: the path of its file differs between machines, and outputs must not.
@@ -446,6 +451,7 @@ class Fitter:
                 **({} if precision == "full" else {"precision": precision}),
                 "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.solved],
                 "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
+                **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
             },
             "frame_rate": frame_rate or 0.0,
             "frame_times": frame_times,

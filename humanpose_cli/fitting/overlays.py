@@ -20,7 +20,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoCodec, VideoWriter, prefetch
-from humanpose_cli.rendering.overlay import draw_label, draw_overlay
+from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
 from humanpose_cli.rendering.side_view import SideView
 
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
@@ -57,12 +57,14 @@ def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[in
 def overlay_image(
     body: Body, record: FitRecord, pixels: np.ndarray, frame: int = 0, *, side: SideView | None = None
 ) -> np.ndarray:
-    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful fits are labelled.
+    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful fits are labelled, and
+    detections without a body have a dashed box.
 
     side  draws the same bodies from the side, too, to the right of the image, as high and at most as wide
     """
     rows = record.rows_for(frame)
-    if not len(rows) and side is None:
+    unfitted = [detection for detection in record.unfitted if detection.frame == frame]
+    if not len(rows) and not unfitted and side is None:
         return pixels
     vertices, colours = body_vertices(body, record, rows), record.track_id[rows].tolist()
     drawn = draw_overlay(pixels, vertices, body.faces, record.camera(frame), track_ids=colours)
@@ -70,6 +72,9 @@ def overlay_image(
     for row in rows:
         if doubts[row]:
             draw_label(drawn, f"doubtful: {doubts[row]}", record.boxes[row, :2].tolist())
+    for detection in unfitted:
+        draw_dashed_box(drawn, detection.box)
+        draw_label(drawn, f"not fitted: {detection.reason}", detection.box[:2])
     if side is None:
         return drawn
     height, width = pixels.shape[:2]

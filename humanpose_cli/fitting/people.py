@@ -247,7 +247,10 @@ class PosedPeople(PeopleSource):
         return self._source.at_once
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_image(frame))
+        found = self._source.in_image(frame)
+        people = [person for person in found if not person.not_fitted]
+        posed = use_pose_model(self._pool, self._model, frame.pixels, people)
+        return [*posed, *(person for person in found if person.not_fitted)]
 
     def in_sequence(
         self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.io.fit_files import COLUMNS, FitRecord
+from humanpose_cli.io.fit_files import COLUMNS, FitRecord, UnfittedDetection
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:
@@ -66,6 +68,12 @@ def fit_record(
     )
 
 
+def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:
+    """Of a person in frame 0 without a body; rounded to hundredths."""
+    x0, y0, x1, y1 = (round(float(value), 2) for value in person.box)
+    return UnfittedDetection(0, (x0, y0, x1, y1), round(person.score, 2), person.not_fitted)
+
+
 def body_columns(
     fit: FitRecord, body: Body, rotations: Tensor, betas: Tensor, trans: Tensor, scales: Tensor
 ) -> tuple[dict[str, Any], np.ndarray]:
@@ -101,17 +109,23 @@ def joined(fits: Sequence[Fit]) -> Fit:
         first += len(fit.tracks)
     together = {name: np.concatenate(arrays) for name, arrays in columns.items()}
     last = fits[-1]
-    return Fit.build(**together, gender=last.gender, body=last.body, options=last.options)
+    options = {name: value for name, value in last.options.items() if name != "not_fitted"}
+    unfitted = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]
+    if unfitted:
+        options["not_fitted"] = [detection.document() for detection in unfitted]
+    return Fit.build(**together, gender=last.gender, body=last.body, options=options)
 
 
 def record_summary(record: FitRecord) -> dict[str, Any]:
     """What a line of a table says of a record: people, frames, doubts, and the median reprojection error and
     confidence of rows that are not interpolated.
 
-    doubtful  such as "hips not visible"; of several people with their numbers; "" where no fit is doubtful
+    doubtful    such as "hips not visible"; of several people with their numbers; "" where no fit is doubtful
+    not_fitted  such as "2 hidden by another person"; missing where every detection has a body
     """
     tracks, detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track in tracks if (doubt := doubt_of_track(record, track))}
+    reasons = Counter(detection.reason for detection in record.unfitted)
     named = [doubt if len(tracks) == 1 else f"person {track}: {doubt}" for track, doubt in doubts.items()]
     return {
         "people": len(tracks),
@@ -119,4 +133,5 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         "error_px": float(np.median(record.reprojection_error[detected])) if detected.any() else None,
         "confidence": float(np.median(record.confidence[detected])) if detected.any() else None,
         "doubtful": "; ".join(named),
+        **({"not_fitted": "; ".join(f"{n} {reason}" for reason, n in reasons.items())} if reasons else {}),
     }

@@ -64,6 +64,7 @@ def check_fit(record: FitRecord) -> None:
     if record.skeleton != SMPL24.name:
         raise InputError("skeleton", "is unknown", expected=SMPL24.name, got=record.skeleton)
     _check_times(record)
+    _check_unfitted(record)
 
 
 def _check_shapes(record: FitRecord) -> None:
@@ -143,11 +144,57 @@ def _check_times(record: FitRecord) -> None:
     check_limits("frame_times", times)
 
 
+def _check_unfitted(record: FitRecord) -> None:
+    listed = record.options.get(_NOT_FITTED, [])
+    if not isinstance(listed, list):
+        raise InputError(_NOT_FITTED, "is no list", expected="a list of detections", got=type(listed).__name__)
+    for number, entry in enumerate(listed):
+        if not _is_unfitted(entry, record.frame_count):
+            expected = f"frame 0–{record.frame_count - 1}, box x0 y0 x1 y1 in pixels, score 0–1 and reason"
+            raise InputError(_NOT_FITTED, "holds no detection", expected=expected, got=f"entry {number}: {entry}"[:200])
+
+
+def _is_unfitted(entry: Any, frame_count: int) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("reason"), str):
+        return False
+    frame, box, score = (entry.get(name, "") for name in ("frame", "box", "score"))
+    if not _are_numbers([frame, score]) or not isinstance(box, list) or len(box) != 4 or not _are_numbers(box):
+        return False
+    x0, y0, x1, y1 = box
+    return isinstance(frame, int) and 0 <= frame < frame_count and 0 <= score <= 1 and x0 <= x1 and y0 <= y1
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    low, high = (getattr(LIMITS["principal_point"], name) for name in ("low", "high"))
+    return all(isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high for v in values)
+
+
 FIT_SUFFIX = ".fit.npz"
 SCHEMA_VERSION = 1
 
+_NOT_FITTED = "not_fitted"  # of `options`
 _SCALARS = ("frame_rate", "gender", "body", "skeleton", "options")
 _MAKE_AGAIN = "copy it again or make it again with hpc fit"
+
+
+@dataclass(frozen=True)
+class UnfittedDetection:
+    """Somebody, or something like a person, that was detected in a frame and has no body.
+
+    frame   index of the frame
+    box     x0 y0 x1 y1 pixels
+    score   0–1: probability that it is a person and the pose found theirs
+    reason  why there is no body, such as "hidden by another person"
+    """
+
+    frame: int
+    box: tuple[float, float, float, float]
+    score: float
+    reason: str
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**vars(self), "box": list(self.box)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +230,7 @@ class FitRecord:
     skeleton          of the joints' arrays: "smpl24"
     options           what the fit was made with, as JSON values; of a sequence also the indices of frames whose
                       camera's motion is not known (camera_unknown), and of those damaged in the file (damaged).
+                      not_fitted: detections without a body, see `unfitted`.
                       upright: whether the world is one whose y axis is known to point down, as of programs that know
                       their world; else it is that of the first camera of each shot
     """
@@ -268,6 +316,12 @@ class FitRecord:
     def frame_count(self) -> int:
         """Number of frames."""
         return len(self.frame_names)
+
+    @property
+    def unfitted(self) -> tuple[UnfittedDetection, ...]:
+        """Detections without a body, by frame; those of single images alone are listed."""
+        listed = sorted(self.options.get(_NOT_FITTED, []), key=lambda entry: entry["frame"])
+        return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in listed)
 
     def seconds(self, frame_rate: float) -> np.ndarray:
         """(F,) float64 when each frame was taken, from the first on.

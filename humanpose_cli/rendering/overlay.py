@@ -95,6 +95,22 @@ def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
     np.copyto(image, np.minimum(mixed, np.float32(255)), casting="unsafe")
 
 
+_DASH, _GAP = 0.02, 0.012  # of dashed lines, of the image's longer side
+
+
+def draw_dashed_box(image: NDArray[np.uint8], box: Sequence[float]) -> None:
+    """Draw a thin dashed box x0 y0 x1 y1 (pixels) into an image (H, W, 3), in place; parts outside it are cut off."""
+    longest = max(image.shape[:2])
+    dash, period = max(2.0, _DASH * longest), max(4.0, (_DASH + _GAP) * longest)
+    x0, y0, x1, y1 = np.clip(box, 0, (np.array(image.shape[1::-1]) - 1).tolist() * 2)
+    for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
+        first, along = np.asarray(start), np.asarray(end) - start
+        length = max(float(np.linalg.norm(along)), 1e-6)
+        for at in np.arange(0, length, period):
+            a, b = (np.rint(first + along * min(at + reach, length) / length).astype(int) for reach in (0, dash))
+            cv2.line(image, a.tolist(), b.tolist(), (255, 214, 64), max(1, round(longest / 900)), cv2.LINE_AA)
+
+
 def draw_label(image: NDArray[np.uint8], text: str, corner: Sequence[float]) -> None:
     """Write a line of text on a dark ground into an image (H, W, 3), in place.
 

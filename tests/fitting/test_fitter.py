@@ -7,12 +7,14 @@ from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting import people
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.evidence import distance_of
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import overlay_image
-from humanpose_cli.fitting.records import record_summary
+from humanpose_cli.fitting.records import joined, record_summary
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.metrics.bodies import mpjpe
 
@@ -205,3 +207,50 @@ def test_the_largest_person_of_a_sequence_is_one_person(clip, clip_frames, known
     assert (record.tracks, whole) == ([0], [0, 1, 2, 3])
     assert np.ptp(record.joints2d[:, 0, 0]) < 100  # nobody jumped
     assert len(image) == len(image.detections) == 1
+
+
+def without_body(reason, left):
+    """A detection without a body, so many pixels from the left edge."""
+    rows, spread = np.zeros((33, 3), np.float32), np.zeros(33, np.float32)
+    box = np.array([left, 10, left + 40, 110.126], np.float32)
+    return DetectedPerson(box, rows, None, spread, None, None, 0.4, not_fitted=reason)
+
+
+def test_who_cannot_be_fitted_is_listed_and_changes_no_body(clip, clip_frames):
+    person = true_person(clip, 0)
+    others = [without_body("too small", 20), without_body("hidden by another person", 80)]
+    with Fitter(people_source=KnownPeople({0: [person]})) as fitter:
+        alone = fitter.fit_image(clip_frames[0])
+    with Fitter(people_source=KnownPeople({0: [person, *others]})) as fitter:
+        fitted = fitter.fit_image(clip_frames[0])
+        both = joined([alone, fitted])
+        largest = fitter.fit_image(clip_frames[0], people="largest")
+    np.testing.assert_array_equal(fitted.poses, alone.poses)
+    small, hidden = fitted.unfitted
+    assert small.document() == {"frame": 0, "box": [20.0, 10.0, 60.0, 110.13], "score": 0.4, "reason": "too small"}
+    assert [detection.frame for detection in both.unfitted] == [1, 1]
+    assert joined([fitted, alone]).unfitted == (small, hidden)
+    assert record_summary(fitted)["not_fitted"] == "1 too small; 1 hidden by another person"
+    assert "not_fitted" not in record_summary(alone)
+    assert alone.unfitted == largest.unfitted == ()
+    assert "not_fitted" not in alone.options
+
+
+def test_the_overlay_shows_who_is_not_fitted(clip_frames):
+    with Fitter(people_source=KnownPeople({0: [without_body("too small", 20)]})) as fitter:
+        fitted = fitter.fit_image(clip_frames[0])
+        drawn = overlay_image(fitter.body, fitted, clip_frames[0])
+    changed = (drawn != clip_frames[0]).any(-1)
+    assert changed[:, :60].any()
+    assert not changed[112:].any()
+    assert 0 < changed[60:105, 60].sum() < 45  # dashes on the right side of the box
+
+
+def test_a_pose_network_of_the_users_does_not_look_at_who_is_not_fitted(clip, clip_frames, monkeypatch):
+    person, other = true_person(clip, 0), without_body("too small", 20)
+    looked_at = []
+    monkeypatch.setattr(people, "use_pose_model", lambda pool, model, pixels, found: looked_at.extend(found) or found)
+    source = people.PosedPeople(KnownPeople({0: [person, other]}), model=None)
+    assert source.in_image(Frame(0, "a.png", clip_frames[0])) == [person, other]
+    assert looked_at == [person]
+    source.close()

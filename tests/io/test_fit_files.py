@@ -278,3 +278,40 @@ def test_size_of_a_row():
     many = FitRecord.build(**values(tracks=[0] * 1000, frames=list(range(1000)), frame_count=1000))
     size = sum(getattr(many, name).nbytes for name in COLUMNS)
     assert size / 1000 < 2048
+
+
+BALL = {"frame": 1, "box": [10.0, 20.0, 60.5, 200.0], "score": 0.4, "reason": "hidden by another person"}
+
+
+def test_detections_without_a_body_come_back_by_frame(tmp_path):
+    first = {**BALL, "frame": 0, "reason": "too small"}
+    listed = record(options={"people": "all", "not_fitted": [BALL, first]})
+    write_fit(tmp_path / "x.fit.npz", listed)
+    unfitted = read_fit(tmp_path / "x.fit.npz").unfitted
+    assert [detection.document() for detection in unfitted] == [first, BALL]
+    assert unfitted[1].box == (10.0, 20.0, 60.5, 200.0)
+    assert record().unfitted == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "nobody",
+        [3],
+        [{**BALL, "frame": 2}],
+        [{**BALL, "frame": -1}],
+        [{**BALL, "frame": 0.5}],
+        [{**BALL, "frame": True}],
+        [{**BALL, "score": 1.5}],
+        [{**BALL, "score": None}],
+        [{**BALL, "box": [60, 20, 10, 200]}],
+        [{**BALL, "box": [10, 20, 60]}],
+        [{**BALL, "box": [10, 20, 60, float("nan")]}],
+        [{**BALL, "box": [10, 20, 60, 1e9]}],
+        [BALL, {**BALL, "reason": 7}],
+        [{name: value for name, value in BALL.items() if name != "reason"}],
+    ],
+)
+def test_detections_that_are_none_are_refused(wrong):
+    with pytest.raises(InputError, match="not_fitted"):
+        record(options={"not_fitted": wrong})

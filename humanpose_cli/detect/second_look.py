@@ -1,0 +1,327 @@
+"""A second look at single images: for people behind those who were found, and at candidates in doubt.
+
+A pass of the landmark model shows the person who stands out in its crop: beside or behind somebody else it follows the
+wrong one, however good the proposal is. Where the first search leaves something unexplained, the people found are
+painted over with their surroundings, and the image is searched again. Candidates that are not certain are looked at by
+Thunder and BlazePose heavy. Networks that see a person agree on the pose; those that see a pattern, or limbs of two
+people, do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
+from humanpose_cli.core.crop import Affine2D, box_overlap
+from humanpose_cli.detect.fusion import UprightPose, observe_upright
+from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.person import (
+    CropView,
+    combine,
+    mean_confidence,
+    mean_mask,
+    mean_points,
+    observe_jittered,
+)
+from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
+from humanpose_cli.detect.search import (
+    BODY,
+    Candidate,
+    Scheme,
+    about,
+    accepted,
+    alike,
+    distinct_people,
+    logit,
+    people_of,
+    propose_everywhere,
+    scored_candidates,
+    similarity,
+    similarity_of_points,
+    within_mask,
+)
+
+_SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
+
+
+@dataclass(frozen=True)
+class SecondLookOptions:
+    """When and how an image is looked at again, and which candidates are people then.
+
+    doubtful        log-odds from which a candidate is looked at by the other networks
+    odds, thunder, heavy, bias  weights of its log-odds, of the logits of its pose's similarity to Thunder's and to
+                    BlazePose heavy's, and the constant: log-odds that it is a person and the pose theirs
+    isolated        what these log-odds of a candidate lose if it touches none of the people found: the networks agree
+                    on things that resemble people, too, and without it a dog has 0.9, a clamp 1.3, a tiger 2.4
+    person, listed  log-odds from which a candidate is a person, and from which it is listed without a body
+    listed_score    MultiPose's score from which a person without a candidate is listed
+    max_shift, max_ratio  share of the regions' side and ratio of their sides by which MultiPose's region may differ
+                    from that of the person in it: in ten real images at most .036 and 1.18
+    part_size       side of a region within a person's that may show a part of them, in sides of theirs
+    rounds          searches at most with people painted over, each behind those that the one before found
+    views           windows that MultiPose gets in these searches, as shares of the longer side, and their sides in
+                    pixels of its input; it knows people at the edges better in a window that is wider than the image
+    thunder_reaches sides of Thunder's two crops in sides of the region; the second is mirrored
+    body_size       size of a person in sides of their region
+    limb_width      share of the region's side: width of the limbs that are painted over, where the mask shows them;
+                    head_radius the same of the head
+    min_mask        0..1, of the mask's pixels that are painted over
+    surroundings    share of the longer side: standard deviation of the blur that fills them
+    edge            pixels of the same of the edges between both
+    min_side        pixels of a region that shows enough of a person to fit a body
+    touching        similarity to a person found from which a candidate is said to be hidden by them
+    """
+
+    doubtful: float = -3.0
+    odds: float = 0.3
+    thunder: float = 0.7
+    heavy: float = 0.4
+    bias: float = 0.3
+    isolated: float = 2.0
+    person: float = 0.5
+    listed: float = -0.5
+    listed_score: float = 0.35
+    max_shift: float = 0.08
+    max_ratio: float = 1.4
+    part_size: float = 0.6
+    rounds: int = 3
+    views: tuple[tuple[float, int], ...] = ((1.3, 512), (0.6, 384))
+    thunder_reaches: tuple[float, float] = (1.0, 1.15)
+    body_size: float = 0.8
+    limb_width: float = 0.075
+    head_radius: float = 0.07
+    min_mask: float = 0.4
+    surroundings: float = 0.04
+    edge: float = 1.5
+    min_side: float = 48.0
+    touching: float = 0.1
+
+
+_OPTIONS = SecondLookOptions()
+
+
+@dataclass(frozen=True, eq=False)
+class Unfitted:
+    """Somebody without a body: box (4,) x0 y0 x1 y1 pixels, probability 0..1 that it is a person, and the reason."""
+
+    box: np.ndarray
+    probability: float
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Who was found: people by the image, or the repainted one, that shows them to the networks; and the others."""
+
+    people: list[tuple[Pyramid, list[Candidate]]]
+    unfitted: list[Unfitted]
+
+
+Scored = list[tuple[Candidate, float]]
+
+
+def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
+    """All people in an image: `search.search`, and a second look.
+
+    Where the first search explains everything, that is MultiPose's one look behind the people found.
+    """
+    proposals = propose_everywhere(pool, pyramid, scheme)
+    scored = scored_candidates(pool, pyramid, scheme, proposals)
+    certain = accepted(scheme, scored)
+    people = [candidate for candidate, _ in certain]
+    found = [(pyramid, people_of(certain))]
+    proposals = [proposal for proposal in proposals if proposal.multipose]
+    new, rest = _confirmed(people, _agreement(pool, pyramid, _doubtful(people, scored)))
+    if new:
+        found.append((pyramid, people_of(new)))
+        people += [candidate for candidate, _ in new]
+    for _ in range(_OPTIONS.rounds):
+        # Behind the people found so far, the proposals of all searches may show somebody.
+        behind = painted_over(pyramid, people)
+        wide, *closer = (
+            [(window, size) for window in windows_over(*pyramid.size, (share,))] for share, size in _OPTIONS.views
+        )
+        proposals = [*_unexplained(proposals, people), *propose_by_multipose(pool, behind, wide)]
+        if not new and not rest and not _unexplained(proposals, people):
+            break
+        proposals += propose_by_multipose(pool, behind, [view for views in closer for view in views])
+        scored = scored_candidates(pool, behind, scheme, proposals)
+        new, more = _confirmed(people, _agreement(pool, behind, _doubtful(people, scored)))
+        rest += more
+        if not new:
+            break
+        found.append((behind, people_of(new)))
+        people += [candidate for candidate, _ in new]
+    return Found(found, _unfitted(people, rest, _unexplained(proposals, people), pyramid))
+
+
+def _unexplained(proposals: Sequence[Proposal], people: Sequence[Candidate]) -> list[Proposal]:
+    """The proposals of MultiPose that show none of the people, nor a part of one."""
+    regions = [person.region for person in people]
+    return [p for p in proposals if not any(_matches(p.region, r) or _part_of(p.region, r) for r in regions)]
+
+
+def _matches(region: Region, person: Region) -> bool:
+    apart, side = math.hypot(region.x - person.x, region.y - person.y), math.sqrt(region.side * person.side)
+    return apart < _OPTIONS.max_shift * side and abs(math.log(region.side / person.side)) < math.log(_OPTIONS.max_ratio)
+
+
+def _part_of(region: Region, person: Region) -> bool:
+    """Windows that cut a person off show a smaller one."""
+    inside = math.hypot(region.x - person.x, region.y - person.y) < person.side / 2
+    return inside and region.side < _OPTIONS.part_size * person.side
+
+
+def _doubtful(people: Sequence[Candidate], scored: Scored) -> Scored:
+    """The candidates that are worth a look and none of the people."""
+    worth = [(c, odds) for c, odds in scored if odds > _OPTIONS.doubtful]
+    return [(c, odds) for c, odds in worth if not any(alike(c, p) or within_mask(c, p) for p in people)]
+
+
+def _confirmed(people: Sequence[Candidate], scored: Scored) -> tuple[Scored, Scored]:
+    """Further people among candidates, without second poses of one person, and the rest that may be some."""
+    adjusted = []
+    for candidate, odds in scored:
+        beside = any(_touch(candidate.region, person.region) for person in people)
+        adjusted.append((candidate, odds if beside else odds - _OPTIONS.isolated))
+    distinct = distinct_people(adjusted)
+    new = [(c, odds) for c, odds in distinct if odds > _OPTIONS.person]
+    return new, [(c, odds) for c, odds in distinct if _OPTIONS.listed < odds <= _OPTIONS.person]
+
+
+def _touch(a: Region, b: Region) -> bool:
+    """Whether the circles around two bodies overlap."""
+    return math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.body_size * (a.side + b.side) / 2
+
+
+def _agreement(pool: ModelPool, pyramid: Pyramid, scored: Scored) -> Scored:
+    """Candidates with the log-odds that they are people and the poses theirs, by the poses of the other networks."""
+    views = [view for candidate, _ in scored for view in _views_of_thunder(candidate)]
+    regions = [candidate.region for candidate, _ in scored]
+    heavy = observe_jittered(pool, pyramid, regions, 0, "blazepose-heavy", masks=False)
+    upright = observe_upright(pool, pyramid, views)
+    looked = []
+    for row, (candidate, odds) in enumerate(scored):
+        side, points = _OPTIONS.body_size * candidate.region.side, mean_points(candidate.passes)
+        (observed,) = heavy[row]
+        confidences = mean_confidence(candidate.passes), observed.confidence
+        by_heavy = similarity(points, observed.points, side, confidences)
+        by_thunder = float(np.mean([_similarity(candidate, pose, side) for pose in upright[2 * row : 2 * row + 2]]))
+        votes = _OPTIONS.thunder * _odds(by_thunder) + _OPTIONS.heavy * _odds(by_heavy)
+        looked.append((candidate, _OPTIONS.odds * odds + votes + _OPTIONS.bias))
+    return looked
+
+
+def _odds(share: float) -> float:
+    return logit(min(share, 0.98))  # above, poses differ by less than their noise
+
+
+def _views_of_thunder(candidate: Candidate) -> list[CropView]:
+    """Turned as the candidate is: Thunder knows upright people."""
+    plain, wider = (replace(candidate.region, side=r * candidate.region.side) for r in _OPTIONS.thunder_reaches)
+    return [CropView(plain), CropView(wider, mirror=True)]
+
+
+def _similarity(candidate: Candidate, pose: UprightPose, side: float) -> float:
+    """Of a candidate's pose to Thunder's, by the joints that both show; left and right may be swapped."""
+    points, confidence = mean_points(candidate.passes)[_SHARED], mean_confidence(candidate.passes)[_SHARED]
+    weights = np.sqrt(confidence * np.clip(pose.score, 0, 1)) + 0.02
+    mirror = list(COCO17.mirror)
+    return max(similarity_of_points(pose.points, points[rows], side, weights) for rows in (slice(None), mirror))
+
+
+def _unfitted(
+    people: Sequence[Candidate], rest: Scored, proposals: Sequence[Proposal], pyramid: Pyramid
+) -> list[Unfitted]:
+    """The candidates that no later search confirmed, and the people that MultiPose alone finds."""
+    lasting = [(c, odds) for c, odds in rest if not any(alike(c, p) for p in people)]
+    candidates = people_of(distinct_people(lasting))
+    listed = []
+    for candidate in candidates:
+        box = combine(candidate.passes, *pyramid.size, candidate.probability, masked=False).box
+        listed.append(Unfitted(box, candidate.probability, _reason(candidate, people, pyramid)))
+    shown = [*people, *candidates]
+    for proposal in sorted(proposals, key=lambda p: -p.score):
+        if proposal.score < _OPTIONS.listed_score or any(about(proposal.region, k.region) for k in shown):
+            continue
+        region, half = proposal.region, _OPTIONS.body_size * proposal.region.side / 2
+        corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
+        box = np.clip(corners, 0, [*pyramid.size, *pyramid.size]).astype(np.float32)
+        overlaps = [box_overlap(box, other.box) for other in listed]
+        if max(overlaps, default=0.0) < 0.5:
+            listed.append(Unfitted(box, proposal.score, "pose not certain"))
+    return [unfitted for unfitted in listed if (unfitted.box[2:] > unfitted.box[:2]).all()]
+
+
+def _reason(candidate: Candidate, people: Sequence[Candidate], pyramid: Pyramid) -> str:
+    points = mean_points(candidate.passes)
+    inside = ((points[BODY] >= 0) & (points[BODY] < pyramid.size)).all(1)
+    if candidate.region.side < _OPTIONS.min_side:
+        return "too small"
+    if inside.mean() < 0.5:
+        return "mostly outside the image"
+    if any(similarity(mean_points(p.passes), points, p.region.side) > _OPTIONS.touching for p in people):
+        return "hidden by another person"
+    return "pose not certain"
+
+
+def painted_over(pyramid: Pyramid, people: Sequence[Candidate]) -> Pyramid:
+    """The image with people painted over by their blurred surroundings: the pixels of their masks near their limbs,
+    since masks sometimes show two people.
+    """
+    if not people:
+        return pyramid
+
+    def paint(image: np.ndarray, to_base: Affine2D) -> np.ndarray:
+        size = image.shape[1], image.shape[0]
+        area = np.zeros(image.shape[:2], np.float32)
+        for person in people:
+            mask = mean_mask(person.passes, person.passes[0].region).in_view(to_base, size)
+            scale = person.region.side * size[0] / pyramid.width
+            limbs = _limb_area(to_base.points(mean_points(person.passes)), scale, size)
+            area = np.maximum(area, (mask > _OPTIONS.min_mask) & limbs)
+        # Blurred in a small copy: the surroundings have no details.
+        shrink = max(1, max(size) // 256)
+        small = max(1, size[0] // shrink), max(1, size[1] // shrink)
+        shown = 1 - cv2.resize(area, small, interpolation=cv2.INTER_AREA)
+        colours = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32) * shown[..., None]
+        sigma = _OPTIONS.surroundings * max(small)
+        total, weight = (cv2.GaussianBlur(values, (0, 0), sigma) for values in (colours, shown))
+        around = cv2.resize(total / np.maximum(weight, 1e-3)[..., None], size, interpolation=cv2.INTER_LINEAR)
+        share = cv2.GaussianBlur(area, (0, 0), _OPTIONS.edge)[..., None]
+        return np.clip(image * (1 - share) + around * share, 0, 255).astype(np.uint8)
+
+    return pyramid.repainted(paint)
+
+
+_LIMBS = [
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("left", "right")
+    for a, b in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("ankle", "foot_index"))
+]
+_TRUNK = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
+
+
+def _limb_area(points: np.ndarray, side: float, size: tuple[int, int]) -> np.ndarray:
+    """(height, width) bool: a generous figure of a pose (33, 2) pixels whose region has a side of so many pixels."""
+    area = np.zeros(size[::-1], np.uint8)
+    width = max(3, round(_OPTIONS.limb_width * side) + 4)
+    pixels = np.clip(np.rint(points), -10 * max(size), 10 * max(size)).astype(np.int32)
+
+    def at(name: str) -> np.ndarray:
+        return pixels[BLAZEPOSE33.index(name)]
+
+    for start, end in _LIMBS:
+        cv2.line(area, at(start).tolist(), at(end).tolist(), 1, width)
+    trunk = np.stack([at(name) for name in _TRUNK])
+    cv2.fillPoly(area, [trunk], 1)
+    cv2.polylines(area, [trunk], True, 1, width)
+    neck = ((trunk[0] + trunk[1]) // 2).tolist()
+    cv2.line(area, at("nose").tolist(), neck, 1, width)
+    cv2.circle(area, at("nose").tolist(), max(2, round(_OPTIONS.head_radius * side)), 1, -1)
+    return area > 0

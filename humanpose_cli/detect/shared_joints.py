@@ -1,0 +1,66 @@
+"""Joints that two people share: a network that does not find a hidden limb often reports the neighbour's.
+
+Where the same joint of two people is at one place, one of them shows it and the other borrowed it. In rendered crowds,
+the owner is the one whose networks are more confident of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.person import DetectedPerson
+
+
+@dataclass(frozen=True)
+class SharedJointOptions:
+    """Which joints are shared.
+
+    reach           share of the smaller person's size within which two joints are at one place
+    min_confidence  0..1, of joints that both people claim
+    """
+
+    reach: float = 0.05
+    min_confidence: float = 0.3
+
+
+_OPTIONS = SharedJointOptions()
+_JOINTS = BLAZEPOSE33.indices(
+    [f"{s}_{j}" for s in ("left", "right") for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")]
+)
+_MIRROR = np.array(BLAZEPOSE33.mirror)[_JOINTS]
+_FOLLOWERS = {"wrist": ("pinky", "index", "thumb"), "ankle": ("heel", "foot_index")}  # landmarks beyond a joint
+
+
+def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
+    """The same people; a joint that another person claims with more confidence has a confidence of 0, and so have the
+    landmarks of its hand or foot. Left and right may be swapped between two people.
+    """
+    hidden = [np.zeros(len(BLAZEPOSE33), bool) for _ in people]
+    points, confidence = ([person.keypoints[:, part] for person in people] for part in (slice(0, 2), 2))
+    size = [float(np.ptp(rows, axis=0).max()) for rows in points]
+    for a, b in combinations(range(len(people)), 2):
+        reach = _OPTIONS.reach * min(size[a], size[b])
+        for others in (np.array(_JOINTS), _MIRROR):
+            near = np.linalg.norm(points[a][_JOINTS] - points[b][others], axis=1) < reach
+            claimed, theirs = confidence[a][_JOINTS], confidence[b][others]
+            shared = near & (np.minimum(claimed, theirs) >= _OPTIONS.min_confidence)
+            hidden[a][np.array(_JOINTS)[shared & (claimed < theirs)]] = True
+            hidden[b][others[shared & (claimed > theirs)]] = True
+    return [_without(person, rows) if rows.any() else person for person, rows in zip(people, hidden, strict=True)]
+
+
+def _without(person: DetectedPerson, hidden: np.ndarray) -> DetectedPerson:
+    """The person with these landmarks (33,) bool, and what follows them, hidden."""
+    rows = hidden.copy()
+    for side in ("left", "right"):
+        for joint, followers in _FOLLOWERS.items():
+            if hidden[BLAZEPOSE33.index(f"{side}_{joint}")]:
+                rows[BLAZEPOSE33.indices([f"{side}_{name}" for name in followers])] = True
+    keypoints = person.keypoints.copy()
+    keypoints[rows, 2] = 0
+    return replace(person, keypoints=keypoints)

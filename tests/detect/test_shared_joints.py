@@ -1,0 +1,66 @@
+"""Joints that two people claim belong to the one who is more confident of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from helpers.landmark_passes import moved, observed, standing
+
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.person import DetectedPerson, combine
+from humanpose_cli.detect.shared_joints import hide_shared_joints
+
+WRIST, KNEE = BLAZEPOSE33.index("left_wrist"), BLAZEPOSE33.index("right_knee")
+HAND = BLAZEPOSE33.indices(["left_wrist", "left_pinky", "left_index", "left_thumb"])
+
+
+def person(points: np.ndarray, **confidence: float) -> DetectedPerson:
+    """Sure of all joints but those named."""
+    sure = np.full(33, 0.9)
+    for name, value in confidence.items():
+        sure[BLAZEPOSE33.index(name)] = value
+    return combine([observed(points, confidence=sure)], 1200, 600, 0.9, masked=False)
+
+
+def hidden(people: list[DetectedPerson]) -> list[set[int]]:
+    after = hide_shared_joints(people)
+    return [
+        set(np.flatnonzero(new.keypoints[:, 2] != old.keypoints[:, 2])) for old, new in zip(people, after, strict=True)
+    ]
+
+
+def beside(distance: float, joint: int = WRIST, of: int = WRIST) -> np.ndarray:
+    """Somebody 500 pixels to the right whose joint is so far from the other's."""
+    points = moved(standing(), 500, 0)
+    points[joint] = standing()[of] + [distance, 0]
+    return points
+
+
+def test_a_joint_belongs_to_the_person_who_is_more_confident() -> None:
+    owner, borrower = person(standing()), person(beside(4), left_wrist=0.6)
+    assert hidden([owner, borrower]) == [set(), set(HAND)]
+    assert hidden([borrower, owner]) == [set(HAND), set()]
+    unsure = person(standing(), left_wrist=0.5)
+    assert hidden([unsure, borrower]) == [set(HAND), set()]
+    changed = hide_shared_joints([owner, borrower])[1]
+    np.testing.assert_array_equal(changed.keypoints[:, :2], borrower.keypoints[:, :2])
+    assert (changed.keypoints[HAND, 2] == 0).all()
+
+
+def test_swapped_sides_share_and_other_joints_do_not() -> None:
+    owner = person(standing())
+    left = BLAZEPOSE33.index("left_knee")
+    assert hidden([owner, person(beside(4, left, KNEE), left_knee=0.6)]) == [set(), {left}]
+    ear = BLAZEPOSE33.index("right_ear")
+    assert hidden([owner, person(beside(0, ear, ear), right_ear=0.6)]) == [set(), set()]
+    elbow = BLAZEPOSE33.index("right_elbow")
+    assert hidden([owner, person(beside(4, elbow, KNEE), right_elbow=0.6)]) == [set(), set()]
+
+
+def test_distant_joints_and_those_that_nobody_claims_are_left() -> None:
+    owner = person(standing())
+    size = np.ptp(standing(), axis=0).max()
+    assert hidden([owner, person(beside(0.049 * size), left_wrist=0.6)])[1]
+    assert hidden([owner, person(beside(0.051 * size), left_wrist=0.6)]) == [set(), set()]
+    assert hidden([owner, person(beside(4), left_wrist=0.2)]) == [set(), set()]
+    assert hidden([owner]) == [set()]
+    assert hidden([]) == []
