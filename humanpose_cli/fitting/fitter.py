@@ -32,6 +32,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.evidence import distance_of
+from humanpose_cli.fitting.ground import PeopleOnGround, before_camera
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import observations_of, rows_by_evidence, sequence_observations
@@ -40,6 +41,7 @@ from humanpose_cli.fitting.options import (
     EvidenceFiles,
     FitMethod,
     FitOptions,
+    GroundOptions,
     NetworkOptions,
     PeopleChoice,
     check_registration,
@@ -290,13 +292,17 @@ class Fitter:
         """Independent images and their people: one solve for all of them. No pixels are kept."""
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
+        known: list[bool] = []  # whether the focal length of each image is
         estimates = Estimates(self._network, independent=True)
         for index, (frame, detected) in enumerate(images):
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
+            known.append(bool(options.focal or frame.focal))
         people = [replace(row, estimate=estimate) for row, estimate in zip(people, estimates.all(), strict=True)]
         solved = self._solve(people, cameras) if people else None
+        if solved is not None and options.ground.use and not options.network_alone:
+            solved, cameras = self._on_common_ground(people, solved, cameras, known, options.ground)
         fits = []
         for index, camera in enumerate(cameras):
             rows = [row for row, person in enumerate(people) if person.frame == index]
@@ -306,6 +312,45 @@ class Fitter:
             # With one frame and ids in order, its rows are in the order of its people.
             fits.append(replace(fit, detections=detections))
         return fits
+
+    def _on_common_ground(
+        self,
+        people: Sequence[DetectedPerson],
+        solved: KeypointFit,
+        cameras: Sequence[FrameCamera],
+        known: Sequence[bool],
+        options: GroundOptions,
+    ) -> tuple[KeypointFit, list[FrameCamera]]:
+        """Bodies of images where several people stand on one ground, and their cameras.
+
+        known  whether the focal length of each image is; where it is not and the ground determines it, the image's
+               people are solved again
+        """
+        rows = [[row for row, person in enumerate(people) if person.frame == index] for index in range(len(cameras))]
+        several = [index for index in range(len(cameras)) if len(rows[index]) >= options.people]
+        people, cameras = list(people), list(cameras)
+
+        def on_ground(index: int) -> PeopleOnGround:
+            return PeopleOnGround(self.body, solved.rows(rows[index]), cameras[index].camera, options)
+
+        again: list[int] = []
+        for index in several:
+            if known[index] or (lens := on_ground(index).focal()) is None:
+                continue
+            before, after = cameras[index].camera, replace(cameras[index].camera, focal=lens.pixels)
+            cameras[index] = replace(cameras[index], camera=after, focal_people=lens.people)
+            for row in rows[index]:
+                people[row] = before_camera(people[row], before, after)
+            again += rows[index]
+        if again:
+            solved = solved.changed(again, self._solve([people[row] for row in again], cameras))
+        for index in several:
+            placed = on_ground(index)
+            if (ground := placed.find(focal_known=True)) is not None:
+                plane = (*ground.up.tolist(), ground.height)
+                cameras[index] = replace(cameras[index], ground=plane)
+                solved = solved.changed(rows[index], placed.placed(ground))
+        return solved, cameras
 
     def fit_sequence(
         self,
