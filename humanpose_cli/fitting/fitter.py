@@ -37,11 +37,11 @@ from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import observations_of, rows_by_evidence, sequence_observations
 from humanpose_cli.fitting.options import (
+    CommonGroundOptions,
     DetectorMode,
     EvidenceFiles,
     FitMethod,
     FitOptions,
-    GroundOptions,
     NetworkOptions,
     PeopleChoice,
     check_registration,
@@ -292,17 +292,17 @@ class Fitter:
         """Independent images and their people: one solve for all of them. No pixels are kept."""
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
-        known: list[bool] = []  # whether the focal length of each image is
+        fixed_focal: list[bool] = []  # whether the focal length of each image is given
         estimates = Estimates(self._network, independent=True)
         for index, (frame, detected) in enumerate(images):
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
-            known.append(bool(options.focal or frame.focal))
+            fixed_focal.append(bool(options.focal or frame.focal))
         people = [replace(row, estimate=estimate) for row, estimate in zip(people, estimates.all(), strict=True)]
         solved = self._solve(people, cameras) if people else None
         if solved is not None and options.ground.use and not options.network_alone:
-            solved, cameras = self._on_common_ground(people, solved, cameras, known, options.ground)
+            solved, cameras = self._on_common_ground(people, solved, cameras, fixed_focal, options.ground)
         fits = []
         for index, camera in enumerate(cameras):
             rows = [row for row, person in enumerate(people) if person.frame == index]
@@ -318,13 +318,13 @@ class Fitter:
         people: Sequence[DetectedPerson],
         solved: KeypointFit,
         cameras: Sequence[FrameCamera],
-        known: Sequence[bool],
-        options: GroundOptions,
+        fixed_focal: Sequence[bool],
+        options: CommonGroundOptions,
     ) -> tuple[KeypointFit, list[FrameCamera]]:
         """Bodies of images where several people stand on one ground, and their cameras.
 
-        known  whether the focal length of each image is; where it is not and the ground determines it, the image's
-               people are solved again
+        fixed_focal  whether the focal length of each image is given; where it is not and the ground determines it, the
+                     image's people are solved again
         """
         rows = [[row for row, person in enumerate(people) if person.frame == index] for index in range(len(cameras))]
         several = [index for index in range(len(cameras)) if len(rows[index]) >= options.people]
@@ -335,7 +335,7 @@ class Fitter:
 
         again: list[int] = []
         for index in several:
-            if known[index] or (lens := on_ground(index).focal()) is None:
+            if fixed_focal[index] or (lens := on_ground(index).focal()) is None:
                 continue
             before, after = cameras[index].camera, replace(cameras[index].camera, focal=lens.pixels)
             cameras[index] = replace(cameras[index], camera=after, focal_people=lens.people)
@@ -346,7 +346,7 @@ class Fitter:
             solved = solved.changed(again, self._solve([people[row] for row in again], cameras))
         for index in several:
             placed = on_ground(index)
-            if (ground := placed.find(focal_known=True)) is not None:
+            if (ground := placed.find(fixed_focal=True)) is not None:
                 plane = (*ground.up.tolist(), ground.height)
                 cameras[index] = replace(cameras[index], ground=plane)
                 solved = solved.changed(rows[index], placed.placed(ground))

@@ -24,7 +24,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.evidence import viewing_pixel
 from humanpose_cli.fitting.keypoints import KeypointFit
-from humanpose_cli.fitting.options import GroundOptions
+from humanpose_cli.fitting.options import CommonGroundOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, viewing_rotation
 
 Array = NDArray[np.float64]
@@ -33,7 +33,7 @@ _STARTS = np.radians((0.0, 12.0, 25.0, 40.0))  # tilts that the search starts fr
 _ITERATIONS, _DAMPING, _MAX_DAMPING = 60, 1e-3, 1e9
 _CONVERGED = 1e-10  # step of a parameter
 _DIFFERENCE = 1e-6  # of a parameter, for derivatives
-_KNOWN = 1e-9  # standard deviation of a known logarithm
+_FIXED = 1e-9  # standard deviation of a logarithm that is given
 _MIN_DESCENT = 1e-5  # of a viewing ray that meets the ground
 _ANKLES = SMPL24.indices(("left_ankle", "right_ankle"))
 
@@ -91,15 +91,15 @@ def up_of_camera(tilt: float, roll: float) -> Array:
     return np.array((-np.sin(roll) * np.cos(tilt), -np.cos(roll) * np.cos(tilt), -np.sin(tilt)))
 
 
-def find_ground(people: Uprights, camera: Camera, options: GroundOptions, *, focal_known: bool) -> Ground | None:
+def find_ground(people: Uprights, camera: Camera, options: CommonGroundOptions, *, fixed_focal: bool) -> Ground | None:
     """The plane under people of one image, by robust least squares; None if fewer than two agree on one.
 
-    camera       one camera; its focal length is the known or else the most probable one
-    focal_known  whether it stays
+    camera       one camera; its focal length is the given or else the most probable one
+    fixed_focal  whether it stays
     """
     if len(people.lengths) < 2:
         return None
-    problem = _GroundProblem(people, camera, options, _KNOWN if focal_known else options.focal_noise)
+    problem = _GroundProblem(people, camera, options, _FIXED if fixed_focal else options.focal_noise)
     starts = [np.array((0.0, tilt, 0.0, np.log(options.camera_height))) for tilt in _STARTS]
     parameters, _ = min((problem.solve(start) for start in starts), key=lambda end: end[1])
     standing = np.linalg.norm(problem.residuals(parameters), axis=1) < options.robust
@@ -120,7 +120,7 @@ def find_ground(people: Uprights, camera: Camera, options: GroundOptions, *, foc
 class _GroundProblem:
     """Least squares over four parameters: log of the focal length's factor, tilt, roll, log of the height."""
 
-    def __init__(self, people: Uprights, camera: Camera, options: GroundOptions, focal_noise: float) -> None:
+    def __init__(self, people: Uprights, camera: Camera, options: CommonGroundOptions, focal_noise: float) -> None:
         self._people, self._options = people, options
         self._focal, self._centre = float(camera.focal), np.array(camera.principal_point, np.float64)
         lines = people.necks - people.soles
@@ -198,7 +198,7 @@ class PeopleOnGround:
     below its feet is for the others to say.
     """
 
-    def __init__(self, body: Body, bodies: KeypointFit, camera: Camera, options: GroundOptions) -> None:
+    def __init__(self, body: Body, bodies: KeypointFit, camera: Camera, options: CommonGroundOptions) -> None:
         self._bodies, self._camera, self._options = bodies, camera, options
         betas = torch.from_numpy(bodies.betas)
         rest = _line(body, torch.eye(3).expand(len(betas), len(SMPL24), 3, 3), betas, torch.zeros(len(betas), 3))
@@ -218,12 +218,12 @@ class PeopleOnGround:
             & (bodies.joint_confidence[:, _ANKLES].min(1) > options.min_confidence)
         )
 
-    def find(self, *, focal_known: bool) -> Ground | None:
+    def find(self, *, fixed_focal: bool) -> Ground | None:
         """The ground under enough people; None without. `standing` has a row for each body."""
         rows = np.flatnonzero(self.upright)
         if len(rows) < self._options.people:
             return None
-        ground = find_ground(self._uprights.rows(rows), self._camera, self._options, focal_known=focal_known)
+        ground = find_ground(self._uprights.rows(rows), self._camera, self._options, fixed_focal=fixed_focal)
         if ground is None or ground.standing.sum() < self._options.people:
             return None
         standing = np.zeros(len(self.upright), bool)
@@ -232,7 +232,7 @@ class PeopleOnGround:
 
     def focal(self) -> FocalFromGround | None:
         """The focal length, where the ground makes it clearly less uncertain than it was."""
-        ground = self.find(focal_known=False)
+        ground = self.find(fixed_focal=False)
         if ground is None or ground.focal_deviation >= self._options.max_focal_noise:
             return None
         return FocalFromGround(ground.focal, int(ground.standing.sum()))

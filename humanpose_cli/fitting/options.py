@@ -106,7 +106,7 @@ class KeypointFitOptions(Options):
 
 
 @dataclass(frozen=True)
-class GroundOptions(Options):
+class CommonGroundOptions(Options):
     """How the ground under several people of an image is found, and what it decides.
 
     Noise levels of rendered people who stand and walk, 102 in 60 scenes: 0.08, 0.09 and 0.09, and a lean of 0.8 times
@@ -224,7 +224,7 @@ class FitOptions(Options):
     )
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
-    ground: GroundOptions = option(GroundOptions(), "The ground under several people of an image.")
+    ground: CommonGroundOptions = option(CommonGroundOptions(), "The ground under several people of an image.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

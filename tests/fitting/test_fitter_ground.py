@@ -11,7 +11,7 @@ from helpers.known_people import KnownPeople
 from helpers.standing_people import SPOTS, StandingPeople
 
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.options import FitOptions, GroundOptions
+from humanpose_cli.fitting.options import CommonGroundOptions, FitOptions
 from humanpose_cli.fitting.records import joined
 from humanpose_cli.fitting.result import Fit
 
@@ -42,7 +42,7 @@ def test_the_ground_under_a_crowd_gives_focal_length_plane_and_distances(crowd):
     assert angle(crowd) < 5
     depth, true = crowd.joints3d[:, 0, 2], CROWD.bodies.joints3d[:, 0, 2]
     spread = np.std(np.log(depth / true))
-    switched_off = fitted(CROWD, FitOptions(focal=800.0, ground=GroundOptions(use=False))).joints3d[:, 0, 2]
+    switched_off = fitted(CROWD, FitOptions(focal=800.0, ground=CommonGroundOptions(use=False))).joints3d[:, 0, 2]
     assert spread < 0.5 * np.std(np.log(switched_off / true))
     assert crowd.row_document(0)["ground"]["focal_people"] == 5
 
@@ -57,7 +57,7 @@ def test_a_known_focal_length_stays_with_the_ground(options, exif):
 
 def test_two_people_a_level_camera_and_the_switch_keep_the_default():
     pair = fitted(replace(CROWD, spots=SPOTS[:2]))
-    off = fitted(CROWD, FitOptions(ground=GroundOptions(use=False)))
+    off = fitted(CROWD, FitOptions(ground=CommonGroundOptions(use=False)))
     for fit in (pair, off):
         assert fit.focal[0] == pytest.approx(DEFAULT_FOCAL)
         assert fit.ground is fit.focal_people is None
