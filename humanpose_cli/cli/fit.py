@@ -118,6 +118,11 @@ class FitWork:
             quick = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
             remedy = "; `detector=thorough` searches longer" if self.fitter.options.detector in quick else ""
             self.session.reporter.info(f"{item.short}: no person was found{remedy}")
+        if fit.focal_people is not None and (found := fit.focal_people.max(initial=0)) > 0:
+            focal = fit.focal[fit.focal_people.argmax()]
+            self.session.reporter.info(
+                f"{item.short}: focal length {focal:,.0f} px, from the ground under {found} people"
+            )
         return Outcome(outputs, summary, self.rows(fit))
 
     def rows(self, fit: FitRecord) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's
 def on_the_ground(fit: Fit, body: Body) -> Fit:
     """The same bodies before the same cameras, in a world whose y axis points down and whose ground is y = 0.
 
+    Of images whose ground is known (`FitRecord.ground`), it is that. Else:
     A camera at the origin, as each shot's first one is but in fits of programs that know a world, is above or below it
     then. The ground is below the soles of the largest person among those with detected feet, or among all people if no
     feet are detected. An upright world (`FitRecord.options`) keeps its axes; in others the camera is taken as level if
@@ -39,6 +40,9 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
         rows = np.flatnonzero(fit.shot_id[fit.frame_index] == shot)
         if not len(rows):
             continue
+        if fit.ground is not None and (plane := fit.ground[frames[0]].astype(np.float64)).any():
+            _stand(cameras, frames, -torch.from_numpy(plane[:3]), plane[3])
+            continue
         with_feet = rows[has_feet[rows]]
         down = torch.tensor((0.0, 1.0, 0.0))
         if len(with_feet):
@@ -47,10 +51,15 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
                 down = tilt_of(world_vertices(fit, _few(with_feet), body), body)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
         height = float((world_vertices(fit, _few(largest), body) @ down).max(1).values.quantile(_LOWEST))
-        turn = turn_between(down.double(), torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()
-        cameras[frames, :3, :3] = cameras[frames, :3, :3] @ turn.T
-        cameras[frames, :3, 3] += height * cameras[frames, :3, 1]
+        _stand(cameras, frames, down.double(), height)
     return replace(fit, world_to_camera=cameras.astype(fit.world_to_camera.dtype))
+
+
+def _stand(cameras: np.ndarray, frames: np.ndarray, down: Tensor, height: float) -> None:
+    """Gives frames' world_to_camera (F, 4, 4), in place, a world whose ground is the plane down · x = height so far."""
+    turn = turn_between(down, torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()
+    cameras[frames, :3, :3] = cameras[frames, :3, :3] @ turn.T
+    cameras[frames, :3, 3] += height * cameras[frames, :3, 1]
 
 
 def world_vertices(fit: Fit, rows: np.ndarray, body: Body) -> Tensor:

@@ -26,7 +26,7 @@ from humanpose_cli.fitting.joints import fit_joints
 from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl, world_motion_to_camera
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
+from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, open_inputs, printable
@@ -205,6 +205,8 @@ def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[
     values |= {"frame_names": frames.names, "image_size": frames.sizes}
     if not fit.options.get("upright"):
         values["world_to_camera"] = _before_first_cameras(fit, source)
+    if fit.ground is not None:
+        values |= {name: getattr(fit, name)[source] for name in GROUND_COLUMNS}
     if fit.frame_times is not None and (frame_of[source] == np.arange(len(frames))).all():
         values["frame_times"] = fit.frame_times[source] - fit.frame_times[source[0]]
     return values

@@ -32,10 +32,12 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.evidence import distance_of
+from humanpose_cli.fitting.ground import PeopleOnGround, before_camera
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import observations_of, rows_by_evidence, sequence_observations
 from humanpose_cli.fitting.options import (
+    CommonGroundOptions,
     DetectorMode,
     EvidenceFiles,
     FitMethod,
@@ -297,6 +299,7 @@ class Fitter:
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
         unfitted: list[list[UnfittedDetection]] = []
+        fixed_focal: list[bool] = []  # whether the focal length of each image is given
         estimates = Estimates(self._network, independent=True)
         for index, (frame, found) in enumerate(images):
             detected = [person for person in found if not person.not_fitted]
@@ -304,8 +307,11 @@ class Fitter:
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
+            fixed_focal.append(bool(options.focal or frame.focal))
         people = [replace(row, estimate=estimate) for row, estimate in zip(people, estimates.all(), strict=True)]
         solved = self._solve(people, cameras) if people else None
+        if solved is not None and options.ground.use and not options.network_alone:
+            solved, cameras = self._on_common_ground(people, solved, cameras, fixed_focal, options.ground)
         fits = []
         for index, camera in enumerate(cameras):
             rows = [row for row, person in enumerate(people) if person.frame == index]
@@ -315,6 +321,45 @@ class Fitter:
             # With one frame and ids in order, its rows are in the order of its people.
             fits.append(replace(fit, detections=detections))
         return fits
+
+    def _on_common_ground(
+        self,
+        people: Sequence[DetectedPerson],
+        solved: KeypointFit,
+        cameras: Sequence[FrameCamera],
+        fixed_focal: Sequence[bool],
+        options: CommonGroundOptions,
+    ) -> tuple[KeypointFit, list[FrameCamera]]:
+        """Bodies of images where several people stand on one ground, and their cameras.
+
+        fixed_focal  whether the focal length of each image is given; where it is not and the ground determines it, the
+                     image's people are solved again
+        """
+        rows = [[row for row, person in enumerate(people) if person.frame == index] for index in range(len(cameras))]
+        several = [index for index in range(len(cameras)) if len(rows[index]) >= options.people]
+        people, cameras = list(people), list(cameras)
+
+        def on_ground(index: int) -> PeopleOnGround:
+            return PeopleOnGround(self.body, solved.rows(rows[index]), cameras[index].camera, options)
+
+        again: list[int] = []
+        for index in several:
+            if fixed_focal[index] or (lens := on_ground(index).focal()) is None:
+                continue
+            before, after = cameras[index].camera, replace(cameras[index].camera, focal=lens.pixels)
+            cameras[index] = replace(cameras[index], camera=after, focal_people=lens.people)
+            for row in rows[index]:
+                people[row] = before_camera(people[row], before, after)
+            again += rows[index]
+        if again:
+            solved = solved.changed(again, self._solve([people[row] for row in again], cameras))
+        for index in several:
+            placed = on_ground(index)
+            if (ground := placed.find(fixed_focal=True)) is not None:
+                plane = (*ground.up.tolist(), ground.height)
+                cameras[index] = replace(cameras[index], ground=plane)
+                solved = solved.changed(rows[index], placed.placed(ground))
+        return solved, cameras
 
     def fit_sequence(
         self,

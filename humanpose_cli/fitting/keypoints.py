@@ -78,6 +78,13 @@ class KeypointFit:
         """The bodies of some rows, in that order."""
         return KeypointFit(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
+    def changed(self, index: Sequence[int], bodies: KeypointFit) -> KeypointFit:
+        """The bodies with others in some rows."""
+        columns = {f.name: getattr(self, f.name).copy() for f in fields(self)}
+        for name, values in columns.items():
+            values[list(index)] = getattr(bodies, name)
+        return KeypointFit(**columns)
+
 
 class _Chunk(NamedTuple):
     """Some rows between two stages of the solver.

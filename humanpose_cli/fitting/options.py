@@ -106,6 +106,39 @@ class KeypointFitOptions(Options):
 
 
 @dataclass(frozen=True)
+class CommonGroundOptions(Options):
+    """How the ground under several people of an image is found, and what it decides.
+
+    Noise levels of rendered people who stand and walk, 102 in 60 scenes: 0.08, 0.09 and 0.09, and a lean of 0.8 times
+    the true one.
+    """
+
+    use: bool = option(True, "Place people who stand in one image on common ground, with the focal length it shows.")
+    people: int = option(3, "Fewest people who agree on the ground.", minimum=2)
+    min_stretch: float = option(0.93, "A standing body's length from soles to neck, as a share of its full length.")
+    max_bend: float = option(21.0, "Largest angle between a standing body's trunk and legs.", unit="degrees", above=0)
+    min_confidence: float = option(0.4, "Lowest confidence of a standing body's ankles.", minimum=0, maximum=1)
+    stature_noise: float = option(0.07, "Noise of a body's length in the image, as natural logarithm.", above=0)
+    direction_noise: float = option(0.09, "Noise of a body's direction in the image.", unit="radians", above=0)
+    lean_noise: float = option(0.1, "Noise of a body's lean along the viewing ray, as cosine.", above=0)
+    lean_share: float = option(0.8, "Share of that lean that fits show.", above=0)
+    robust: float = option(
+        3.0, "A person who is so far off does not stand on the ground.", unit="noise levels", above=0
+    )
+    focal_noise: float = option(0.35, "Noise of an unknown focal length, as natural logarithm.", above=0)
+    max_focal_noise: float = option(
+        0.24, "The same with the ground, below which the focal length follows from it; 0: never.", minimum=0
+    )
+    tilt: float = option(10.0, "Most probable tilt of a camera, downwards.", unit="degrees")
+    tilt_noise: float = option(20.0, "Its standard deviation.", unit="degrees", above=0)
+    roll_noise: float = option(5.0, "Standard deviation of a camera's roll.", unit="degrees", above=0)
+    camera_height: float = option(1.8, "Most probable height of a camera above the ground.", unit="metres", above=0)
+    height_noise: float = option(0.7, "Its standard deviation, as natural logarithm.", above=0)
+    depth_share: float = option(0.8, "Share of the way from a fitted distance to the ground's.", minimum=0, maximum=1)
+    smallest: float = option(0.5, "Size of the smallest child, as a share of the fitted body's.", above=0, maximum=1)
+
+
+@dataclass(frozen=True)
 class NetworkOptions(Options):
     """Which body network."""
 
@@ -179,7 +212,8 @@ class FitOptions(Options):
         "Focal length.",
         unit="pixels",
         above=0,
-        unset="from EXIF, else 0.9 times the longer side; in images more where a person would be nearer than 2 m",
+        unset="from EXIF, else 0.9 times the longer side; in images more where a person would be nearer than 2 m, or "
+        "from the ground under several people where that determines it",
     )
     method: FitMethod = option(
         "auto",
@@ -190,6 +224,7 @@ class FitOptions(Options):
     )
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
+    ground: CommonGroundOptions = option(CommonGroundOptions(), "The ground under several people of an image.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,7 @@ from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.io.fit_files import COLUMNS, FitRecord, UnfittedDetection
+from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, FitRecord, UnfittedDetection
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:
@@ -64,6 +64,7 @@ def fit_record(
         focal=[f.camera.focal for f in frames],
         principal_point=np.reshape([f.camera.principal_point for f in frames], (len(frames), 2)),
         world_to_camera=np.stack([f.world_to_camera for f in frames]),
+        **_grounds(frames),
         **of_file,
     )
 
@@ -72,6 +73,16 @@ def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:
     """Of a person in frame 0 without a body; rounded to hundredths."""
     x0, y0, x1, y1 = (round(float(value), 2) for value in person.box)
     return UnfittedDetection(0, (x0, y0, x1, y1), round(person.score, 2), person.not_fitted)
+
+
+def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
+    """The optional columns of the ground, where one is known."""
+    if all(f.ground is None for f in frames):
+        return {}
+    return {
+        "ground": [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames],
+        "focal_people": [f.focal_people for f in frames],
+    }
 
 
 def body_columns(
@@ -107,7 +118,12 @@ def joined(fits: Sequence[Fit]) -> Fit:
         columns["frame_index"][number] = fit.frame_index + number
         columns["shot_id"][number] = fit.shot_id + number
         first += len(fit.tracks)
-    together = {name: np.concatenate(arrays) for name, arrays in columns.items()}
+    together: dict[str, Any] = {name: np.concatenate(arrays) for name, arrays in columns.items()}
+    if any(fit.ground is not None for fit in fits):
+        for name, width in GROUND_COLUMNS.items():
+            parts = (getattr(fit, name) for fit in fits)
+            unknown = (np.zeros((fit.frame_count, *width)) for fit in fits)
+            together[name] = np.concatenate([u if p is None else p for p, u in zip(parts, unknown, strict=True)])
     last = fits[-1]
     options = {name: value for name, value in last.options.items() if name != "not_fitted"}
     unfitted = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]

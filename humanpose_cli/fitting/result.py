@@ -36,6 +36,7 @@ from humanpose_cli.io.pose_files.target_pose import AXES
 from humanpose_cli.io.video import VideoCodec
 
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
+_EQUAL = 1e-6  # difference of segments' scales
 _MAX_LISTED = 12  # people that a notebook lists
 
 
@@ -266,7 +267,10 @@ class Fit(FitRecord):
         betas = self.betas[rows].mean(0)
         with torch.no_grad():
             rest = self.body_model(body).rest_joints(torch.from_numpy(betas)[None])[0].numpy()
-        pelvis_of_frame = self.joints3d[held, SMPL24.index("pelvis")] - world_to_camera[:, :3, 3]
+        # AMASS has no sizes beside betas. A body that is scaled as a whole looks the same nearer or farther away.
+        scales = self.segment_scales[held]
+        size = np.where(np.ptp(scales, axis=1) < _EQUAL, scales[:, 0], 1.0)[:, None]
+        pelvis_of_frame = self.joints3d[held, SMPL24.index("pelvis")] / size - world_to_camera[:, :3, 3]
         pelvis = (turn @ pelvis_of_frame[..., None])[..., 0]
         world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
         return {

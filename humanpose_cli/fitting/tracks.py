@@ -27,6 +27,8 @@ class FrameCamera:
     shot     number of the shot it belongs to, from 0
     turn     rotation and zoom since the first frame of the shot
     damaged  whether the file is damaged there
+    ground   up (camera axes) and height in metres of the camera above the ground; None if it is not known
+    focal_people  how many people the ground is under that the focal length follows from; 0: from elsewhere
     """
 
     name: str
@@ -35,6 +37,8 @@ class FrameCamera:
     shot: int = 0
     turn: CameraPose = STILL
     damaged: bool = False
+    ground: tuple[float, float, float, float] | None = None
+    focal_people: int = 0
 
     @property
     def world_to_camera(self) -> np.ndarray:

@@ -50,6 +50,9 @@ COLUMNS: dict[str, tuple[tuple[str | int, ...], str]] = {
     "joint_confidence": (("N", _J), "<f4"),
     "reprojection_error": (("N",), "<f4"),
 }
+# Of images with a ground under several people: name → sizes behind the F frames. Others have none of them.
+GROUND_COLUMNS: dict[str, tuple[int, ...]] = {"ground": (4,), "focal_people": ()}
+_GROUND_TYPES = {"ground": "<f4", "focal_people": "<i4"}
 ROW_COLUMNS = tuple(name for name, (shape, _) in COLUMNS.items() if shape[0] == "N")
 
 _ROTATION_TOLERANCE = 1e-3
@@ -65,6 +68,7 @@ def check_fit(record: FitRecord) -> None:
         raise InputError("skeleton", "is unknown", expected=SMPL24.name, got=record.skeleton)
     _check_times(record)
     _check_unfitted(record)
+    _check_ground(record)
 
 
 def _check_shapes(record: FitRecord) -> None:
@@ -169,6 +173,29 @@ def _are_numbers(values: Sequence[Any]) -> bool:
     return all(isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high for v in values)
 
 
+def _check_ground(record: FitRecord) -> None:
+    if record.ground is None and record.focal_people is None:
+        return
+    for name, sizes in GROUND_COLUMNS.items():
+        array, shape = getattr(record, name), (record.frame_count, *sizes)
+        dtype = np.dtype(_GROUND_TYPES[name])
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
+            got = f"{getattr(array, 'shape', '')} {getattr(array, 'dtype', type(array).__name__)}"
+            raise InputError(name, "has the wrong shape or type", expected=f"{shape} {dtype.name}", got=got)
+    ground, people = record.ground, record.focal_people
+    assert ground is not None
+    assert people is not None
+    check_limits("ground", ground)
+    length = np.linalg.norm(ground[:, :3].astype(np.float64), axis=1)
+    unknown = (ground == 0).all(1)
+    wrong = ~unknown & ((np.abs(length - 1) > _ROTATION_TOLERANCE) | (ground[:, 3] <= 0))
+    if wrong.any():
+        expected = "a unit vector and a height above 0, or zeros"
+        raise InputError("ground", "is no plane below the camera", expected=expected, got=_first_row(wrong))
+    if (people < 0).any():
+        raise InputError("focal_people", "is negative", got=_first_row(people < 0))
+
+
 FIT_SUFFIX = ".fit.npz"
 SCHEMA_VERSION = 1
 
@@ -223,6 +250,11 @@ class FitRecord:
     focal             (F,) float32 pixels
     principal_point   (F, 2) float32 pixels
     world_to_camera   (F, 4, 4) float32 rigid; the identity where the camera's motion is unknown
+    ground            (F, 4) float32 of images: up in camera axes and the camera's height in metres above the ground
+                      that several people stand on, up · x = −height; zeros where it is unknown; None if it is nowhere
+                      known
+    focal_people      (F,) int32: how many people the ground is under that the focal length was found from; 0 where it
+                      is the user's, EXIF's or the default; None with `ground`
     Whole file:
     frame_rate        frames a second, on average; 0 if unknown
     frame_times       (F,) float64 seconds from the first frame, rising, of a video; None if unknown
@@ -257,6 +289,8 @@ class FitRecord:
     reprojection_error: np.ndarray
     frame_rate: float = 0.0
     frame_times: np.ndarray | None = None
+    ground: np.ndarray | None = None
+    focal_people: np.ndarray | None = None
     gender: str = "neutral"
     body: str = "default"
     skeleton: str = SMPL24.name
@@ -276,6 +310,9 @@ class FitRecord:
             values[name] = _cast(name, values[name])
         if values.get("frame_times") is not None:
             values["frame_times"] = np.asarray(values["frame_times"], np.float64)
+        for name, dtype in _GROUND_TYPES.items():
+            if values.get(name) is not None:
+                values[name] = np.ascontiguousarray(values[name], dtype)
         order = np.lexsort((values["frame_index"], values["track_id"]))
         for name in ROW_COLUMNS:
             if len(values[name]) == len(order):  # a wrong length is refused below, with its name
@@ -383,7 +420,7 @@ class FitRecord:
         """A row as JSON values; joints and keypoints by name, numbers rounded to 1e-5."""
         frame = int(self.frame_index[row])
         joints, keypoints = SMPL24.joint_names, BLAZEPOSE33.joint_names
-        return {
+        document = {
             "track_id": int(self.track_id[row]),
             "frame_index": frame,
             "frame_name": str(self.frame_names[frame]),
@@ -401,6 +438,10 @@ class FitRecord:
             "joint_confidence": dict(zip(joints, _plain(self.joint_confidence[row]), strict=True)),
             "keypoints2d": dict(zip(keypoints, _plain(self.keypoints2d[row]), strict=True)),
         }
+        if self.ground is not None and self.focal_people is not None and self.ground[frame].any():
+            *up, height = _plain(self.ground[frame])
+            document["ground"] = {"up": up, "height": height, "focal_people": int(self.focal_people[frame])}
+        return document
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """All rows as JSON values, by frame, then track."""
@@ -432,6 +473,9 @@ def fit_bytes(fit: FitRecord) -> bytes:
     arrays["frame_rate"] = np.array(fit.frame_rate, "<f8")
     if fit.frame_times is not None:
         arrays["frame_times"] = fit.frame_times.astype("<f8")
+    for name, dtype in _GROUND_TYPES.items():
+        if (values := getattr(fit, name)) is not None:
+            arrays[name] = values.astype(dtype)
     for name in ("gender", "body", "skeleton"):
         arrays[name] = np.array(getattr(fit, name))
     arrays["schema_version"] = np.array(SCHEMA_VERSION, "<i4")
@@ -447,7 +491,7 @@ def read_fit(path: Path | str) -> FitRecord:
     a newer version of this program.
     """
     _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
-    arrays = read_npz(path, {*COLUMNS, *_SCALARS, "frame_times"})
+    arrays = read_npz(path, {*COLUMNS, *_SCALARS, *GROUND_COLUMNS, "frame_times"})
     missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
@@ -458,7 +502,10 @@ def read_fit(path: Path | str) -> FitRecord:
         times = arrays.get("frame_times")  # files of images and old ones have none
         if times is not None and times.dtype.kind == "f":
             times = np.ascontiguousarray(times, np.float64)
-        return FitRecord(**columns, **scalars, frame_times=times)
+        ground: dict[str, Any] = {
+            name: _narrowed(name, arrays[name], _GROUND_TYPES[name]) for name in GROUND_COLUMNS & arrays.keys()
+        }
+        return FitRecord(**columns, **scalars, **ground, frame_times=times)
     except InputError as error:
         problem = f"{error.subject} {error.problem}"
         raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error
@@ -496,7 +543,11 @@ def _options(text: str) -> dict[str, Any]:
 
 def _as_declared(name: str, stored: np.ndarray) -> np.ndarray:
     """Other programs may have stored wider numbers of the same kind, or in the other byte order."""
-    declared = np.dtype(COLUMNS[name][1])
+    return _narrowed(name, stored, COLUMNS[name][1])
+
+
+def _narrowed(name: str, stored: np.ndarray, dtype: str) -> np.ndarray:
+    declared = np.dtype(dtype)
     if declared.kind == "U" or stored.dtype.kind != declared.kind:
         return stored
     with np.errstate(over="ignore"):  # becomes infinite, which is refused by name

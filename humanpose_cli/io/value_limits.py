@@ -43,6 +43,7 @@ LIMITS: Mapping[str, Limit] = {
     "focal": Limit(0.01, 1e7, "pixels"),  # a thousand times the longer side of a large image
     "principal_point": Limit(-1e7, 1e7, "pixels"),  # images may be parts of larger ones
     "world_to_camera": Limit(-1e8, 1e8),  # metres of coordinates on maps, which stay below 1e7
+    "ground": Limit(-_DISTANCE, _DISTANCE, "metres"),
     "confidence": Limit(0, 1),
     "joint_confidence": Limit(0, 1),
     "frame": Limit(0, 1e7),  # four days of video

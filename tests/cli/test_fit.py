@@ -15,6 +15,7 @@ import skimage.data
 import torch
 from helpers.blind_detector import BlindDetector
 from helpers.deform_weights import bent_pose, deform_weights
+from helpers.standing_people import StandingPeople
 
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
@@ -408,6 +409,20 @@ def test_repose_looks_longer_for_people_in_photographs_than_in_driving_videos(
         assert (ran.code, says in ran.err) == (3, True), ran.err
         assert BlindDetector.modes == [mode]
         BlindDetector.modes.clear()
+
+
+def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
+    class Crowd(BlindDetector):
+        def detect(self, pixels):
+            return StandingPeople(tilt=0.6, height=5.0, focal=800.0).detected()
+
+    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", Crowd)
+    write_image(tmp_path / "crowd.png", np.zeros((960, 1280, 3), np.uint8))
+    line = ("fit", str(tmp_path / "crowd.png"), "--out", str(tmp_path), "--no-overlay", "--method", "keypoints")
+    ran = hpc(*line)
+    focal = read_fit(tmp_path / "crowd.png.fit.npz").focal[0]
+    assert f"crowd.png: focal length {focal:,.0f} px, from the ground under 6 people" in ran.err
+    assert "from the ground" not in hpc(*line, "--set", "ground.use=false", "--overwrite").err
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_columns_of_fit_files():
     assert list(described)[: len(declared)] == list(declared)
     record = fit_files.FitRecord.empty([], np.zeros((0, 2)), [])
     with np.load(io.BytesIO(fit_files.fit_bytes(record))) as stored:
-        assert {*stored, "frame_times"} == set(described)
+        assert {*stored, "frame_times", *fit_files.GROUND_COLUMNS} == set(described)
         others = {name: stored[name] for name in stored if name not in declared}
     stored_like = {name: [shape_text(array.shape), type_text(array.dtype)] for name, array in others.items()}
     assert stored_like == {name: described[name] for name in others}

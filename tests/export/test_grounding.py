@@ -9,6 +9,7 @@ import pytest
 import torch
 import trimesh
 from helpers.moving_people import FRAMES, moving_people, world_joints
+from helpers.standing_people import StandingPeople
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
@@ -63,6 +64,20 @@ def test_an_upright_world_stays_upright_whoever_leans_in_it():
     lowest = frame_surfaces(upright, 0, body)[0][:, 1].min()
     assert np.abs(world_joints(grounded) - (world_joints(upright) - (0, lowest, 0))).max() < 1e-5
     assert (grounded.joints3d == fit.joints3d).all()
+
+
+def test_the_ground_under_several_people_is_the_worlds_and_who_is_above_it_stays_there():
+    people = StandingPeople(raised=(0, 0.5))
+    rows, count = vars(people.bodies), len(people.spots)
+    plane = [[*people.up, people.height]]
+    fit = Fit.empty(["a.jpg"], [(1280, 960)], [people.focal], ground=plane, focal_people=[0])
+    bodies = {"track_id": np.arange(count), "frame_index": np.zeros(count), "interpolated": np.zeros(count, bool)}
+    unused = {"keypoints2d": np.zeros((count, 33, 3)), "boxes": np.zeros((count, 4))}
+    columns = {name: getattr(fit, name) for name in (*COLUMNS, "ground", "focal_people")}
+    fit = Fit.build(**{**columns, **rows, **bodies, **unused})
+    grounded = on_the_ground(fit, default_body())
+    heights = [mesh[:, 1].min() for mesh in frame_surfaces(grounded, 0, default_body()).values()]
+    np.testing.assert_allclose(heights, [0, 0.5] * 3, atol=1e-4)
 
 
 def turn_of(fit: Fit) -> np.ndarray:

@@ -82,6 +82,19 @@ def test_times_of_frames_come_back_and_files_without_have_even_ones(tmp_path):
     assert record(frame_rate=0.0).seconds(10).tolist() == [0, 0.1]
 
 
+GROUND = {"ground": [[0, -0.75, -0.6614378, 2.5], [0, 0, 0, 0]], "focal_people": [4, 0]}
+
+
+def test_the_ground_of_images_comes_back_and_stands_in_their_rows(tmp_path):
+    grounded = record(**GROUND)
+    write_fit(tmp_path / "x.fit.npz", grounded)
+    assert same(read_fit(tmp_path / "x.fit.npz"), grounded)
+    with np.load(tmp_path / "x.fit.npz") as file:
+        assert set(file) == FILE_FIELDS | set(GROUND)
+    said = {"up": [0.0, -0.75, -0.66144], "height": 2.5, "focal_people": 4}
+    assert [row.get("ground") for row in grounded.documents()] == [said, None, None]
+
+
 def test_build_sorts_rows_by_track_then_frame():
     shuffled = values(tracks=(5, 0, 5, 0), frames=(1, 1, 0, 0))
     built = FitRecord.build(**shuffled)
@@ -143,6 +156,12 @@ def test_a_row_as_json_names_its_joints():
         ({"frame_times": [0.0, float("nan")]}, "frame_times.*do not rise"),
         ({"frame_times": [0.0]}, r"frame_times.*\(2,\) float64.*\(1,\)"),
         ({"skeleton": "coco17"}, "skeleton"),
+        ({**GROUND, "ground": [[0, -1, 0, -2.0]] * 2}, "ground.*no plane below the camera.*row 0"),
+        ({**GROUND, "ground": [[0, -0.5, 0, 2.0]] * 2}, "ground.*no plane below the camera.*row 0"),
+        ({**GROUND, "ground": [[0, -1, 0, 2e6]] * 2}, "ground.*-100000 to 100000 metres, found 2e"),
+        ({**GROUND, "ground": [[0, -1, 0, 2.0]]}, r"ground.*\(2, 4\) float32.*\(1, 4\)"),
+        ({**GROUND, "focal_people": [-1, 0]}, "focal_people.*negative.*row 0"),
+        ({"ground": GROUND["ground"]}, r"focal_people.*\(2,\) int32.*NoneType"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_by_name(changes, told):
