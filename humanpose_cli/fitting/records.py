@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,15 @@ def body_columns(
     return columns, np.linalg.norm(cameras.project(landmarks) - fit.keypoints2d[..., :2], axis=-1)
 
 
+def confident(fit: Fit, minimum: float) -> Fit:
+    """The fit without the people whose confidence is below `minimum`; `options` has their number as `left_out`."""
+    if not minimum:
+        return fit
+    kept = [person.id for person in fit.people if person.confidence >= minimum]
+    left_out = len(fit.tracks) - len(kept)
+    return replace(fit.select(np.isin(fit.track_id, kept)), options={**fit.options, "left_out": left_out})
+
+
 def joined(fits: Sequence[Fit]) -> Fit:
     """Fits of independent images as one, a frame and a shot each; people are numbered through."""
     columns: dict[str, list[np.ndarray]] = {name: [getattr(fit, name) for fit in fits] for name in COLUMNS}
@@ -101,14 +111,18 @@ def joined(fits: Sequence[Fit]) -> Fit:
         first += len(fit.tracks)
     together = {name: np.concatenate(arrays) for name, arrays in columns.items()}
     last = fits[-1]
-    return Fit.build(**together, gender=last.gender, body=last.body, options=last.options)
+    options = dict(last.options)
+    if "left_out" in options:
+        options["left_out"] = sum(fit.options["left_out"] for fit in fits)
+    return Fit.build(**together, gender=last.gender, body=last.body, options=options)
 
 
 def record_summary(record: FitRecord) -> dict[str, Any]:
     """What a line of a table says of a record: people, frames, doubts, and the median reprojection error and
     confidence of rows that are not interpolated.
 
-    doubtful  such as "hips not visible"; of several people with their numbers; "" where no fit is doubtful
+    doubtful  such as "left leg hidden, guessed"; of several people with their numbers; "" where no fit is doubtful
+    left_out  people below the minimum confidence; only where there is one
     """
     tracks, detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track in tracks if (doubt := doubt_of_track(record, track))}
@@ -119,4 +133,5 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         "error_px": float(np.median(record.reprojection_error[detected])) if detected.any() else None,
         "confidence": float(np.median(record.confidence[detected])) if detected.any() else None,
         "doubtful": "; ".join(named),
+        **({"left_out": left_out} if (left_out := record.options.get("left_out")) is not None else {}),
     }

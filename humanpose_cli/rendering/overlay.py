@@ -56,7 +56,13 @@ _LINE_WIDTH = 0.0025  # of the skeleton, of the image's longer side
 
 
 def draw_overlay(
-    image: NDArray[np.uint8], vertices: Tensor, faces: Tensor, camera: Camera, *, track_ids: Sequence[int] | None = None
+    image: NDArray[np.uint8],
+    vertices: Tensor,
+    faces: Tensor,
+    camera: Camera,
+    *,
+    track_ids: Sequence[int] | None = None,
+    hatched: Tensor | None = None,
 ) -> NDArray[np.uint8]:
     """The photo (H, W, 3) uint8 RGB with everyone's body drawn over it, as a new image.
 
@@ -64,6 +70,7 @@ def draw_overlay(
     faces            (F, 3) int32
     camera           the photo's
     track_ids        (P,) decide the colours; without them the row number does
+    hatched          (P, V) bool: what is drawn in stripes, such as limbs that are guesses; None for nothing
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
@@ -73,8 +80,8 @@ def draw_overlay(
     drawn = np.array(image, copy=True, order="C")
     # Rows with values that are not finite (nobody could place this body) draw nothing.
     surfaces = [
-        Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)))
-        for body, track in zip(vertices, ids, strict=True)
+        Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)), hatched=stripes)
+        for body, track, stripes in zip(vertices, ids, [None] * len(ids) if hatched is None else hatched, strict=True)
         if bool(torch.isfinite(body).all())
     ]
     scene = Scene(surfaces, replace(camera, size=drawn.shape[1::-1]))
