@@ -58,7 +58,7 @@ _PRIOR = option("--prior none|pose|gmm:FILE|vposer:FILE", "With --refine: its po
 _ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
 _FAIL_IF_DOUBTFUL = option(
     "--fail-if-doubtful",
-    "Count an image or video with a doubtful body as partly done, with exit code 4; its files are written all the same.",
+    "Count images and videos with a doubtful body as partly done, exit code 4. Their files are written all the same.",
 )
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 

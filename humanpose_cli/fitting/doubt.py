@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.io.fit_files import FitRecord
 
-_MIN_CONFIDENCE = 0.5  # of a person: fewer than half of the limbs' joints are expected within 10 cm
-_MIN_LIMB_CONFIDENCE = 0.5  # of the least certain joint of a limb, which is then more likely wrong than right
+# Of 20 photographs and 120 frames of a plainly visible man, confidences are 0.64 or more, and 1 % of his limbs are below
+# the second; of rendered crowds 51 % of the limbs are, of which 4 of 5 are wrong.
+_MIN_CONFIDENCE = 0.4  # of a person
+_MIN_LIMB_CONFIDENCE = 0.3  # of the less certain of a limb's two joints
 _MAX_ERROR = 0.03  # of the diagonal of the person's box; of whole people in sharp photographs at most 0.012
 _MIN_VISIBILITY = 0.5  # of a landmark
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
@@ -39,20 +42,20 @@ class LimbDoubt(NamedTuple):
 
 
 def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
-    """For each row the limbs with a joint of a confidence below 0.5, and those that the image does not show.
+    """For each row the limbs with a joint of a confidence below 0.3, and those that the image does not show.
 
     A limb is hidden if its last landmark, wrist or ankle, and the one before have a confidence below 0.5 or lie outside
     the image. Rows that are interpolated, or without any keypoints, have no such limbs: nothing is known about theirs.
     """
     visible = _visible(record)
-    known = (record.keypoints2d[..., 2] > 0).any(1) & ~record.interpolated
+    known: NDArray[Any] = (record.keypoints2d[..., 2] > 0).any(1) & ~record.interpolated
     doubts: list[list[LimbDoubt]] = [[] for _ in range(len(record))]
     for limb, joints in _OF_LIMB.items():
         for side in ("left", "right"):
             names = [f"{side}_{joint}" for joint in joints]
-            hidden = ~visible[:, BLAZEPOSE33.indices(names)].any(1)
+            hidden = np.logical_not(visible[:, BLAZEPOSE33.indices(names)].any(1))
             confidence = record.joint_confidence[:, SMPL24.indices(names)].min(1)
-            for row in np.flatnonzero(known & (hidden | (confidence < _MIN_LIMB_CONFIDENCE))):
+            for row in np.flatnonzero(known & (hidden | (confidence < _MIN_LIMB_CONFIDENCE))).tolist():
                 doubts[row].append(LimbDoubt(side, limb, bool(hidden[row])))
     return doubts
 
@@ -85,7 +88,7 @@ def row_doubts(record: FitRecord) -> list[str]:
     """
     unknown = (record.keypoints2d[..., 2] <= 0).all(1)
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
-    reasons = (
+    reasons: tuple[tuple[str, Any], ...] = (
         ("not detected here", record.interpolated),
         ("hips not visible", ~_visible(record)[:, _HIPS].any(1) & ~unknown),
         ("low confidence", record.confidence < _MIN_CONFIDENCE),

@@ -190,8 +190,9 @@ class FitOptions(Options):
     )
     min_confidence: float = option(
         0.0,
-        "Leave out people of less confidence: the share of a person's limb joints expected within 10 cm; in sequences the "
-        "median over the frames that they were detected in.",
+        "Leave out people of less confidence, which is the share of a person's limb joints expected within 10 cm; in "
+        "sequences its median over the frames that they were detected in.",
+        value="X",
         minimum=0,
         maximum=1,
     )

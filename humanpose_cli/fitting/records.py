@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
@@ -15,6 +16,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubt_of_track
+from humanpose_cli.fitting.evidence import joint_evidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -65,6 +67,16 @@ def fit_record(
         world_to_camera=np.stack([f.world_to_camera for f in frames]),
         **of_file,
     )
+
+
+def joint_visibility(record: FitRecord) -> NDArray[np.float32]:
+    """(N, 24) 0..1: how visible the landmarks that locate each joint are, wherever the fit has it.
+
+    Of rows without keypoints, as other programs' fits are, their confidence.
+    """
+    visible = joint_evidence(BLAZEPOSE33, torch.from_numpy(record.keypoints2d[..., 2])).numpy()
+    known = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
+    return np.where(known, visible, record.joint_confidence)
 
 
 def body_columns(

@@ -133,7 +133,6 @@ class Scene:
             light *= np.float32(0.1) + np.float32(0.9) * interpolated[..., :1].cpu().numpy()
         return Layer((colour[..., :3] * light).mean(0), alpha)
 
-
     def _hatch(self, i: int, raster: Raster, layer: Layer, part: Box) -> Layer:
         """The layer, which shows the part `part` of the image, with gaps where one surface is hatched."""
         surface = self.surfaces[i]

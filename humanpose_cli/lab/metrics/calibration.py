@@ -23,26 +23,26 @@ class Reliability(NamedTuple):
 
     confidence: NDArray[np.float64]
     right: NDArray[np.float64]
-    count: NDArray[np.int64]
+    number: NDArray[np.int64]
 
     @property
     def expected_error(self) -> float:
         """Expected calibration error: mean distance of the two, weighted by the bins' numbers (Guo et al. 2017, eq. 3);
         NaN without predictions.
         """
-        if not self.count.sum():
+        if not self.number.sum():
             return float("nan")
-        return float(np.nansum(self.count * np.abs(self.confidence - self.right)) / self.count.sum())
+        return float(np.nansum(self.number * np.abs(self.confidence - self.right)) / self.number.sum())
 
 
 def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Reliability:
     """The reliability diagram of predictions; a confidence of 1 is in the last bin."""
     values, true = _pair(confidence, right)
     member = np.minimum((values * bins).astype(np.int64), bins - 1)
-    count = np.bincount(member, minlength=bins)
+    number = np.bincount(member, minlength=bins)
     with np.errstate(invalid="ignore"):
-        means = [np.bincount(member, weights=each, minlength=bins) / count for each in (values, true.astype(float))]
-    return Reliability(*means, count)
+        means = [np.bincount(member, weights=each, minlength=bins) / number for each in (values, true.astype(float))]
+    return Reliability(means[0], means[1], number)
 
 
 def wrong_auc(confidence: ArrayLike, right: ArrayLike) -> float:
