@@ -35,25 +35,26 @@ class JointNoise(NamedTuple):
 
 # Of a joint's log odds to be right: what a factor e of each noise level takes away, the level that stands for an
 # unknown one, and the log odds at a noise of 1 m in all three. Printed by tools/build_confidence.py.
-_SLOPES = (1.16, 0.45, 0.67)
-_USUAL = (0.030, 0.037, 0.042)
+_SLOPES = (1.30, 0.25, 0.63)
+_USUAL = (0.030, 0.036, 0.040)
 _BASE = {
-    "pelvis": -5.7,
-    "hip": -5.7,
-    "knee": -7.3,
+    "pelvis": -5.5,
+    "hip": -5.5,
+    "knee": -7.2,
     "ankle": -8.0,
-    "foot": -8.0,
-    "spine1": -5.7,
-    "spine2": -5.6,
-    "spine3": -6.5,
-    "neck": -7.6,
-    "head": -7.7,
-    "collar": -7.4,
-    "shoulder": -7.3,
-    "elbow": -7.2,
-    "wrist": -7.3,
-    "hand": -7.3,
+    "foot": -7.9,
+    "spine1": -5.3,
+    "spine2": -5.1,
+    "spine3": -6.1,
+    "neck": -7.4,
+    "head": -7.4,
+    "collar": -7.1,
+    "shoulder": -7.0,
+    "elbow": -7.1,
+    "wrist": -7.4,
+    "hand": -7.2,
 }
+_PREDICTED = 3.0  # times a posterior of the fit is what a network predicts of joints that are right as often
 FINEST = 0.003  # metres: smaller noise is not told apart
 
 
@@ -112,9 +113,12 @@ def explained_confidence(
     """
     sigma = landmark_variance(BLAZEPOSE33, confidence.clamp(0, 1).double()).sqrt()
     away = noise_of_joints(BLAZEPOSE33, (apart * depth / focal).double().clamp_min(1e-9))
-    # Mean absolute errors, across in a plane's two axes together and along the ray, as σ of three axes.
-    expected = None if predicted is None else (2 * (0.8 * predicted[..., 0]) ** 2 + (1.25 * predicted[..., 1]) ** 2)
-    posterior = (away.square() + (_USUAL[0] ** 2 if expected is None else expected.double())).sqrt()
+    expected = torch.full_like(away, _USUAL[0])
+    if predicted is not None:
+        # Mean absolute errors, across in a plane's two axes together and along the ray, as σ of three axes.
+        across, along = (predicted.double() / _PREDICTED).unbind(-1)
+        expected = (2 * (0.8 * across).square() + (1.25 * along).square()).sqrt()
+    posterior = (away.square() + expected.square()).sqrt()
     landmarks = noise_of_joints(BLAZEPOSE33, sigma)
     visible = (confidence > 0).any(-1, keepdim=True)
     noise = JointNoise(posterior, landmarks, torch.full_like(landmarks, torch.nan))

@@ -372,10 +372,12 @@ def _joint_confidence(
     all_joints = LandmarkRig(body, body.landmarks(skeleton.name), SMPL24.joint_names, free_columns=1)
 
     def posterior(rows: Tensor) -> Tensor:
-        part = state.rows(rows)
-        return posterior_noise(problem.select(rows).linearise(part), all_joints, part)
+        block = full_blocks(rows)
+        part = state.rows(block)
+        return posterior_noise(problem.select(block).linearise(part), all_joints, part)[: len(rows)]
 
-    chunks = torch.arange(len(observations)).split(problem.options.chunk)
+    size = problem.options.chunk + -problem.options.chunk % BLOCK
+    chunks = torch.arange(len(observations)).split(size)
     metres = state.root[:, 2:] / (evidence.focal[:, None] * evidence.pixel_weights)
     noise = JointNoise(
         torch.cat(in_parallel(posterior, chunks, threads)) if len(observations) else metres.new_zeros(0, len(SMPL24)),

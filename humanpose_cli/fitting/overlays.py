@@ -80,7 +80,7 @@ def overlay_image(
     drawn = draw_overlay(pixels, vertices, body.faces, record.camera(frame), **look)
     for box, doubt in zip(shown.boxes, row_doubts(shown), strict=True):
         if doubt:
-            draw_label(drawn, f"doubtful: {doubt}", box[:2].tolist())
+            draw_label(drawn, f"doubtful: {doubt}".replace("; ", "\n"), box[:2].tolist())
     if side is None:
         return drawn
     height, width = pixels.shape[:2]

@@ -103,19 +103,24 @@ def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
 
 
 def draw_label(image: NDArray[np.uint8], text: str, corner: Sequence[float]) -> None:
-    """Write a line of text on a dark ground into an image (H, W, 3), in place.
+    """Write lines of text on a dark ground into an image (H, W, 3), in place.
 
     corner  (x, y) pixels of the upper left corner; moved so that the text is inside the image
     """
     height, width = image.shape[:2]
     scale = max(0.4, max(height, width) / 1200)
-    (long, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    edge = below
+    lines = text.split("\n")
+    sizes = [cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1) for line in lines]
+    edge = below = sizes[0][1]
+    long, high = max(size[0] for size, _ in sizes), sizes[0][0][1]
+    step = high + 2 * below
+    tall = (len(lines) - 1) * step + high + below + 2 * edge
     x = int(np.clip(corner[0], 0, max(0, width - long - 2 * edge)))
-    y = int(np.clip(corner[1], 0, max(0, height - high - below - 2 * edge)))
-    cv2.rectangle(image, (x, y), (x + long + 2 * edge, y + high + below + 2 * edge), (32, 32, 32), -1)
-    at = (x + edge, y + edge + high)
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 214, 64), max(1, round(scale)), cv2.LINE_AA)
+    y = int(np.clip(corner[1], 0, max(0, height - tall)))
+    cv2.rectangle(image, (x, y), (x + long + 2 * edge, y + tall), (32, 32, 32), -1)
+    look = cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 214, 64), max(1, round(scale)), cv2.LINE_AA
+    for number, line in enumerate(lines):
+        cv2.putText(image, line, (x + edge, y + edge + high + number * step), *look)
 
 
 def draw_keypoints(

@@ -1,4 +1,4 @@
-"""Confidence of joints and people from what was seen of them."""
+"""Which landmarks tell of which joints."""
 
 import pytest
 import torch
@@ -31,10 +31,3 @@ def test_one_good_landmark_of_the_head_is_enough():
     joints = joint_evidence(BLAZEPOSE33, evidence)[0]
     assert joints[SMPL24.index("head")] == pytest.approx(0.8)
     assert joints.sum() == pytest.approx(0.8)
-
-
-def test_people_are_the_mean_of_their_limbs():
-    joints = torch.zeros(2, 24)
-    joints[1, SMPL24.indices(("left_wrist", "right_wrist", "left_knee"))] = 1
-    joints[:, SMPL24.index("head")] = 1
-    assert person_confidence(joints).tolist() == pytest.approx([0, 0.25])
