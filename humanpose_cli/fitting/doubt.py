@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.io.fit_files import FitRecord
 
-# Of a plainly visible man (20 photographs, 120 frames of videos), confidences are 0.58 or more, and 2 % of the limbs are
-# below 0.25. Of rendered crowds half of the limbs are below that, and 82 % of these are wrong.
+# A plainly visible man has 0.58 or more, and 3 % of his limbs in 20 photographs, 1 % in 120 frames of videos, are below
+# 0.25. Of rendered crowds half of the limbs are below that, and 82 % of these are wrong.
 _MIN_CONFIDENCE = 0.4  # of a person
 _MIN_LIMB_CONFIDENCE = 0.25  # of the less certain of a limb's two joints
 _MAX_ERROR = 0.03  # of the diagonal of the person's box; of whole people in sharp photographs at most 0.012

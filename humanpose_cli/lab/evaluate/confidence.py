@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.report import Cell, Table
 from humanpose_cli.lab.metrics.bodies import Bodies
@@ -69,18 +69,33 @@ def joint_confidences(
     rigs: Sequence[Body],
     confidence: Sequence[NDArray[np.floating] | None],
 ) -> JointConfidences | None:
-    """Of the people in some rows, whose bodies were found; None if no confidence or no true body is known."""
-    numbers = people.rig[rows].tolist()
-    known = [row for row, each in enumerate(confidence) if each is not None and numbers[row] >= 0]
+    """Of the people in some rows, whose bodies were found; None if no confidence or nothing true is known.
+
+    The truth is the data set's own joints where these were measured, else the joints of the true bodies.
+    """
+    known = [row for row, each in enumerate(confidence) if each is not None]
     if not known:
         return None
-    joints, true = [], []
     with torch.no_grad():
-        for row in known:
-            joints.append(predicted.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy())
-            rig = people.rigs[numbers[row]]
-            true.append(people.bodies.taken([int(rows[row])]).posed(rig, vertices=False).joints[0].numpy())
-    return JointConfidences.of(np.array([confidence[row] for row in known]), np.stack(joints), np.stack(true))
+        joints = [predicted.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy() for row in known]
+        true = _true_joints(people, rows[known])
+    found = JointConfidences.of(np.array([confidence[row] for row in known]), np.stack(joints), true)
+    return found if np.isfinite(found.error).any() else None
+
+
+def _true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, 24, 3) metres, NaN where not known."""
+    true = np.full((len(rows), len(SMPL24), 3), np.nan)
+    if people.joints.measured:
+        shared = [name for name in H36M17.joint_names if name in SMPL24]
+        labels = np.asarray(people.people.column(f"joints/{H36M17.name}"), np.float64)[rows][:, H36M17.indices(shared)]
+        true[:, SMPL24.indices(shared)] = np.where(np.nan_to_num(labels[..., 3:]) > 0, labels[..., :3], np.nan)
+        return true
+    for at, (row, number) in enumerate(zip(rows.tolist(), people.rig[rows].tolist(), strict=True)):
+        if number >= 0:
+            posed = people.bodies.taken([row]).posed(people.rigs[number], vertices=False)
+            true[at] = posed.joints[0].numpy()
+    return true
 
 
 def confidence_table(measured: JointConfidences) -> Table:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.lab.evaluate.bodies import fits_report, measure_fits
-from humanpose_cli.lab.evaluate.confidence import JointConfidences, confidence_table, reliability_diagram
+from humanpose_cli.lab.evaluate.confidence import (
+    JointConfidences,
+    confidence_table,
+    joint_confidences,
+    reliability_diagram,
+)
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import FoundBody
+from humanpose_cli.lab.metrics.bodies import Bodies
 
 
 def of_one_person(**changed: tuple[float, float]) -> JointConfidences:
@@ -51,6 +60,30 @@ def test_the_table_has_what_the_figures_give():
     assert diagram.dtype == np.uint8
     assert diagram.shape[2] == 3
     assert np.ptp(diagram) > 200
+
+
+def test_measured_joints_are_the_truth_where_there_are_some():
+    """Of a laboratory: joints of the same names count, those without confidence do not."""
+    body = default_body()
+    bodies = Bodies(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10), torch.zeros(1, 3))
+    joints = bodies.posed(body, vertices=False).joints[0].numpy()
+    labels = np.zeros((1, len(H36M17), 4))
+    for row, name in enumerate(H36M17.joint_names):
+        if name in SMPL24:
+            labels[0, row] = (*joints[SMPL24.index(name)] + 1.0, 1.0)
+    labels[0, H36M17.index("left_knee"), 0] += 0.3
+    labels[0, H36M17.index("left_wrist"), 3] = 0
+    measured = SimpleNamespace(
+        joints=SimpleNamespace(measured=True), people=SimpleNamespace(column={"joints/h36m17": labels}.__getitem__)
+    )
+    rows = np.array([0])
+    found = joint_confidences(measured, rows, bodies, (body,), [np.full(24, 0.7)])
+    _, right = found.of_joints()
+    assert (len(right), int((~right).sum())) == (11, 1)
+    assert len(found.of_limbs()[1]) == 3
+    assert joint_confidences(measured, rows, bodies, (body,), [None]) is None
+    labels[..., 3] = 0
+    assert joint_confidences(measured, rows, bodies, (body,), [np.full(24, 0.7)]) is None
 
 
 def test_a_report_has_them_where_fits_give_confidences(tmp_path):
