@@ -62,8 +62,8 @@ def probability_right(noise: JointNoise) -> Tensor:
     """(N, 24) 0..1: the probability that a joint is within 10 cm, the pelvis on the true one."""
     logits = torch.tensor([_BASE[unsided(name)] for name in SMPL24.joint_names], dtype=torch.float64)
     for slope, usual, values in zip(_SLOPES, _USUAL, noise, strict=True):
-        known = torch.where(values.isnan(), usual, values.double()).clamp(FINEST, CAP)
-        logits = logits - slope * known.log()
+        level = torch.where(values.isnan(), usual, values.double()).clamp(FINEST, CAP)
+        logits = logits - slope * level.log()
     return torch.sigmoid(logits)
 
 

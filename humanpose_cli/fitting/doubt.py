@@ -48,14 +48,14 @@ def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
     the image. Rows that are interpolated, or without any keypoints, have no such limbs: nothing is known about theirs.
     """
     visible = _visible(record)
-    known: NDArray[Any] = (record.keypoints2d[..., 2] > 0).any(1) & ~record.interpolated
+    detected: NDArray[Any] = (record.keypoints2d[..., 2] > 0).any(1) & ~record.interpolated
     doubts: list[list[LimbDoubt]] = [[] for _ in range(len(record))]
     for limb, joints in _OF_LIMB.items():
         for side in ("left", "right"):
             names = [f"{side}_{joint}" for joint in joints]
             hidden = np.logical_not(visible[:, BLAZEPOSE33.indices(names)].any(1))
             confidence = record.joint_confidence[:, SMPL24.indices(names)].min(1)
-            for row in np.flatnonzero(known & (hidden | (confidence < _MIN_LIMB_CONFIDENCE))).tolist():
+            for row in np.flatnonzero(detected & (hidden | (confidence < _MIN_LIMB_CONFIDENCE))).tolist():
                 doubts[row].append(LimbDoubt(side, limb, bool(hidden[row])))
     return doubts
 

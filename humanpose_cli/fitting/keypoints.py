@@ -386,8 +386,8 @@ def _joint_confidence(
     )
     if observations.world_spread is not None:
         spread = observations.world_spread
-        known = (spread > 0) & (spread < NO_EVIDENCE)  # of a single pass there is none
-        noise = noise._replace(depth=noise_of_joints(skeleton, torch.where(known, spread, torch.nan)))
+        finite = (spread > 0) & (spread < NO_EVIDENCE)  # of a single pass there is none
+        noise = noise._replace(depth=noise_of_joints(skeleton, torch.where(finite, spread, torch.nan)))
     return torch.where((evidence.confidence > 0).any(-1, keepdim=True), probability_right(noise), 0.0)
 
 

@@ -75,8 +75,8 @@ def joint_visibility(record: FitRecord) -> NDArray[np.float32]:
     Of rows without keypoints, as other programs' fits are, their confidence.
     """
     visible = joint_evidence(BLAZEPOSE33, torch.from_numpy(record.keypoints2d[..., 2])).numpy()
-    known = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
-    return np.where(known, visible, record.joint_confidence)
+    detected = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
+    return np.where(detected, visible, record.joint_confidence)
 
 
 def body_columns(

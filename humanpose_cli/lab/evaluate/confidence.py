@@ -51,15 +51,15 @@ class JointConfidences:
 
     def of_joints(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Confidence of each joint, and whether it is right."""
-        known = np.isfinite(self.confidence + self.error)
-        return self.confidence[known], self.error[known] <= RIGHT_WITHIN
+        finite = np.isfinite(self.confidence + self.error)
+        return self.confidence[finite], self.error[finite] <= RIGHT_WITHIN
 
     def of_limbs(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Confidence of the less certain of a limb's two joints, as `doubtful` has it, and whether both are right."""
         pairs = np.array([[_JOINTS.index(name) for name in names] for names in _LIMBS.values()])
         confidence, error = self.confidence[:, pairs].min(-1), self.error[:, pairs].max(-1)
-        known = np.isfinite(confidence + error)
-        return confidence[known], error[known] <= RIGHT_WITHIN
+        finite = np.isfinite(confidence + error)
+        return confidence[finite], error[finite] <= RIGHT_WITHIN
 
 
 def joint_confidences(
@@ -73,13 +73,13 @@ def joint_confidences(
 
     The truth is the data set's own joints where these were measured, else the joints of the true bodies.
     """
-    known = [row for row, each in enumerate(confidence) if each is not None]
-    if not known:
+    rated = [row for row, each in enumerate(confidence) if each is not None]
+    if not rated:
         return None
     with torch.no_grad():
-        joints = [predicted.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy() for row in known]
-        true = _true_joints(people, rows[known])
-    found = JointConfidences.of(np.array([confidence[row] for row in known]), np.stack(joints), true)
+        joints = [predicted.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy() for row in rated]
+        true = _true_joints(people, rows[rated])
+    found = JointConfidences.of(np.array([confidence[row] for row in rated]), np.stack(joints), true)
     return found if np.isfinite(found.error).any() else None
 
 

@@ -1,4 +1,4 @@
-"""Whether confidences can be believed: calibration, and how well they tell right from wrong predictions.
+"""Whether confidences can be believed: calibration, and how well they separate right from wrong predictions.
 
 `confidence` (N,) 0..1 is the predicted probability of being right, `right` (N,) bool what came true.
 """
