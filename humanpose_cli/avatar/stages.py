@@ -63,7 +63,7 @@ class FittedPerson:
     betas            (S,); trans (3,) metres
     camera           the photo's
     segment_scales   (24,) or None for 1
-    joint_confidence (24,) 0…1 or None for 1: limbs of low confidence neither hide others nor give a texture
+    joint_visibility (24,) 0…1 or None for 1: hidden limbs neither hide others nor give a texture
     keypoints2d      (33, 3) the detector's x, y pixels of the photo and confidence, or None
     """
 
@@ -72,7 +72,7 @@ class FittedPerson:
     trans: NDArray[np.floating]
     camera: Camera
     segment_scales: NDArray[np.floating] | None = None
-    joint_confidence: NDArray[np.floating] | None = None
+    joint_visibility: NDArray[np.floating] | None = None
     keypoints2d: NDArray[np.floating] | None = None
 
 
@@ -227,7 +227,7 @@ def align(photographed: PhotographedPerson, body: Body, options: MeshOptions) ->
     posed = shaped.pose(rotations, trans)
     pixels_per_metre = view.focal / max(float(posed[:, 2].mean()), 0.1)
     vertices, mask, others, stray = posed, photographed.mask, photographed.others, None
-    reliable = standing = fit.joint_confidence
+    reliable = standing = fit.joint_visibility
     if fit.keypoints2d is not None:
         # Once more, as the scaled head has its landmarks elsewhere.
         landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view, options.alignment)
@@ -252,15 +252,15 @@ def align(photographed: PhotographedPerson, body: Body, options: MeshOptions) ->
     )
 
 
-def reliable_vertices(body: Body, joint_confidence: NDArray[np.floating] | None, min_confidence: float) -> Tensor:
+def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None, min_confidence: float) -> Tensor:
     """Share (V,) of each vertex that belongs to parts whose two ends both have `min_confidence`.
 
-    joint_confidence  (24,) 0…1, or None for 1
+    joint_visibility  (24,) 0…1, or None for 1
     """
     bones = body.bone_indices.long()
-    if joint_confidence is None:
+    if joint_visibility is None:
         return torch.ones(len(bones), device=bones.device)
-    reliable = np.asarray(joint_confidence) >= min_confidence
+    reliable = np.asarray(joint_visibility) >= min_confidence
     trunk = SMPL24.indices(TRUNK)
     # A trunk cut by the image's edge is still visible where it is in the image.
     reliable[trunk] |= reliable[trunk].any()

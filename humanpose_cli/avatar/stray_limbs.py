@@ -41,20 +41,20 @@ def stray_joints(stray: Mask) -> list[str]:
     return list(dict.fromkeys(filter(None, map(_joint_of, np.array(BLAZEPOSE33.joint_names)[stray].tolist()))))
 
 
-def without_strays(joint_confidence: NDArray[np.floating] | None, stray: Mask) -> NDArray[np.float32]:
-    """Confidences (24,) of the joints: 0 for those whose limb is elsewhere, and what hangs from them, else as given.
+def without_strays(joint_visibility: NDArray[np.floating] | None, stray: Mask) -> NDArray[np.float32]:
+    """Visibility (24,) of the joints: 0 for those whose limb is elsewhere, and what hangs from them, else as given.
 
-    joint_confidence  (24,) 0…1, or None for 1; stray (33,) bool: landmarks of limbs that are elsewhere
+    joint_visibility  (24,) 0…1, or None for 1; stray (33,) bool: landmarks of limbs that are elsewhere
     """
-    confidence = np.ones(len(SMPL24), np.float32)
-    if joint_confidence is not None:
-        confidence[:] = joint_confidence
+    visibility = np.ones(len(SMPL24), np.float32)
+    if joint_visibility is not None:
+        visibility[:] = joint_visibility
     gone = set(stray_joints(stray))
     for row, (name, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parent_names, strict=True)):
         if name in gone or parent in gone:  # parents come first
             gone.add(name)
-            confidence[row] = 0
-    return confidence
+            visibility[row] = 0
+    return visibility
 
 
 def image_of_strays(keypoints: Array, stray: Mask, confident: Mask, size: tuple[int, int], radius: float) -> Mask:

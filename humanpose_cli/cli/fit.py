@@ -56,6 +56,10 @@ _SEQUENCE = option(
 _REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
 _PRIOR = option("--prior none|pose|gmm:FILE|vposer:FILE", "With --refine: its pose prior, as in hpc refine.")
 _ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
+_FAIL_IF_DOUBTFUL = option(
+    "--fail-if-doubtful",
+    "Count images and videos with a doubtful body as partly done, exit code 4. Their files are written all the same.",
+)
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
@@ -79,6 +83,7 @@ class FitWork:
     make: Callable[[], Fitter]
     video_codec: Literal["h264", "vp9"]
     side_view: bool = False
+    fail_if_doubtful: bool = False
     refiner: Refiner | None = None
     displacement_frames: int = 100
 
@@ -123,14 +128,24 @@ class FitWork:
             self.session.reporter.info(
                 f"{item.short}: focal length {focal:,.0f} px, from the ground under {found} people"
             )
-        return Outcome(outputs, summary, self.rows(fit))
+        if left_out := summary.get("left_out"):
+            people = "1 person" if left_out == 1 else f"{left_out} people"
+            self.session.reporter.info(f"{item.short}: {people} below `min_confidence` left out")
+        problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
+        return Outcome(outputs, summary, self.rows(fit), problem)
 
     def rows(self, fit: FitRecord) -> dict[str, Any]:
-        """What only the JSON document says of an item."""
+        """What only the JSON document says of an item: its rows, each with why it is doubtful, and detections without a
+        body.
+        """
+        from humanpose_cli.fitting.doubt import row_doubts  # which needs no torch
+
         if not self.session.json:
             return {}
+        rows = zip(fit.documents(), row_doubts(fit), strict=True)
         unfitted = [detection.document() for detection in fit.unfitted]
-        return {"rows": list(fit.documents()), **({"unfitted": unfitted} if unfitted else {})}
+        described = {"rows": [{**row, "doubtful": doubt} for row, doubt in rows]}
+        return {**described, "unfitted": unfitted} if unfitted else described
 
     def recall(self, item: Item, entry: Entry) -> dict[str, Any]:
         """The same of one that an earlier run has fitted."""
@@ -143,8 +158,8 @@ class FitWork:
     columns=(
         ("people", "people", "How many were found."),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
-        ("confidence", "confidence", "Median confidence of the bodies, 0 to 1.", True),
-        ("doubtful", "doubtful", "Why a body may be plainly wrong; its overlay says so too.", False, True),
+        ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
+        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay shows it.", False, True),
         ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
         ("accepted", "accepted", _ACCEPTED, False, False, True),
     ),
@@ -158,6 +173,7 @@ class FitWork:
         "hpc fit photos/ --out fits --overwrite",
         "hpc fit photo.jpg --method deform-and-learn --weights runs/deform --side-view",
         "hpc fit --items photos.txt --dry-run",
+        "hpc fit photos/ --min-confidence 0.4 --fail-if-doubtful",
         "hpc fit photo.jpg -o photo.fit.npz --no-overlay --json",
     ),
 )
@@ -172,12 +188,14 @@ def fit(
     detector: Annotated[Literal["auto", "thorough", "fast"], of(FitOptions, "detector")] = "auto",
     body: BodyOption = "default",
     focal: Focal = None,
+    min_confidence: Annotated[float, of(FitOptions, "min_confidence")] = 0.0,
     *,
     evidence: EvidenceFlags,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
     prior: Annotated[str, _PRIOR] = "pose",
     displacements: DisplacementFlags,
+    fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
     side_view: SideView = False,
     out: OutOrFile = Path("hpc-out/fit"),
@@ -213,7 +231,7 @@ def fit(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
     )
     network = NetworkOptions(weights, segmenter)
-    options = session.tune(FitOptions(body, people, detector, focal, method=method, network=network))
+    options = session.tune(FitOptions(body, people, detector, focal, method, min_confidence, network))
     for name in filter(None, (weights, segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
@@ -239,7 +257,8 @@ def fit(
             loading.join()  # so that it is no part of the first item's seconds
             return made
 
-        work = FitWork(session, out, make, video_codec, side_view, refiner, displacements.displacement_frames)
+        drawn, kept = (video_codec, side_view), displacements.displacement_frames
+        work = FitWork(session, out, make, *drawn, fail_if_doubtful, refiner, kept)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFlags()
         usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
@@ -249,6 +268,8 @@ def fit(
         recorded["weights"] = recorded.pop("network")  # as the flag is called
         if side_view:  # not recorded otherwise: results of versions that had no such option are still known
             recorded["side_view"] = True
+        if fail_if_doubtful:
+            recorded["fail_if_doubtful"] = True
         if refiner is not None:
             recorded["refine"] = {**refiner.identity, **displacements.recorded}
         recall = work.recall if session.json else None

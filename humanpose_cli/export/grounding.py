@@ -17,9 +17,10 @@ from humanpose_cli.avatar.ground import tilt_of, turn_between
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.records import joint_visibility
 from humanpose_cli.fitting.result import Fit
 
-_MAX_BODIES, _MIN_CONFIDENCE = 24, 0.5  # bodies of a shot that are measured, and the minimum confidence of their ankles
+_MAX_BODIES, _MIN_CONFIDENCE = 24, 0.5  # bodies of a shot that are measured, and the minimum visibility of their ankles
 _LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's: some frames are wrong, some leaps
 
 
@@ -32,7 +33,7 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
     feet are detected. An upright world (`FitRecord.options`) keeps its axes; in others the camera is taken as level if
     no feet are detected or no person stands. Shots without people are not changed.
     """
-    feet = fit.joint_confidence[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
+    feet = joint_visibility(fit)[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
     has_feet = np.min(feet, 1) > _MIN_CONFIDENCE
     cameras = fit.world_to_camera.astype(np.float64)
     for shot in np.unique(fit.shot_id):

@@ -1,7 +1,7 @@
 """What the keypoint fit compares a body with, and where it starts.
 
-The noise of landmarks in metres at the person's distance; the confidence of fitted joints and people; a closed-form
-position before the camera; and, from observations, the weights and the starting states of the solver. Several starts
+The noise of landmarks in metres at the person's distance; the landmarks that locate each joint; a closed-form position
+before the camera; and, from observations, the weights and the starting states of the solver. Several starts
 per row go through the first stage together and the best one survives: the detector's depth, its mirror image
 along the viewing ray (depth read the wrong way round), and upright neutral poses.
 """
@@ -50,6 +50,12 @@ def landmark_noise(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     return visible, torch.maximum(hidden, visible)
 
 
+def landmark_variance(skeleton: Skeleton, confidence: Tensor) -> Tensor:
+    """(N, L) square metres, between that of visible and that of hidden landmarks, by their confidence (N, L)."""
+    visible, hidden = landmark_noise(skeleton)
+    return confidence * visible**2 + (1 - confidence) * hidden**2
+
+
 # The landmarks that locate a joint, without their side; the most confident of each group in parentheses counts.
 _WITNESSES: dict[str, tuple[tuple[str, ...], ...]] = {
     "pelvis": (("left_hip",), ("right_hip",)),
@@ -68,7 +74,6 @@ _WITNESSES: dict[str, tuple[tuple[str, ...], ...]] = {
     "wrist": (("wrist",),),
     "hand": (("index", "pinky", "wrist"), ("wrist",)),
 }
-_PERSON_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 
 def _on_side(name: str, side: str, skeleton: Skeleton) -> str | None:
@@ -94,40 +99,15 @@ def witnesses(skeleton: Skeleton) -> tuple[tuple[tuple[int, ...], ...], ...]:
     return tuple(table)
 
 
-def joint_confidence(skeleton: Skeleton, evidence: Tensor) -> Tensor:
-    """(N, L) evidence of landmarks, 0..1 → (N, 24): the weakest of the groups of witnesses of each joint."""
+def joint_evidence(skeleton: Skeleton, evidence: Tensor) -> Tensor:
+    """(N, L) evidence of landmarks, larger for better → (N, 24): the weakest of the groups of witnesses of each joint;
+    0 without any.
+    """
     columns = []
     for groups in witnesses(skeleton):
         best = [evidence[:, list(group)].amax(-1) for group in groups]
         columns.append(torch.stack(best, -1).amin(-1) if best else torch.zeros_like(evidence[:, 0]))
     return torch.stack(columns, -1)
-
-
-def person_confidence(joints: Tensor) -> Tensor:
-    """(N, 24) → (N,): mean over shoulders, elbows, wrists, hips, knees and ankles."""
-    rows = [SMPL24.index(f"{side}_{name}") for name in _PERSON_JOINTS for side in ("left", "right")]
-    return joints[:, rows].mean(-1)
-
-
-_TRUSTED = 3.0  # noise levels of a landmark's distance at which it counts half
-_LANDMARK_NOISE = 0.03  # metres
-
-
-def explained_confidence(confidence: Tensor, apart: Tensor, depth: Tensor, focal: Tensor) -> Tensor:
-    """(N, 24): the detector's confidence (N, 33) of `blazepose33`, as far as bodies explain the landmarks.
-
-    apart, depth, focal  as `landmark_agreement` takes them
-    """
-    return joint_confidence(BLAZEPOSE33, confidence.clamp(0, 1) * landmark_agreement(apart, depth, focal))
-
-
-def landmark_agreement(apart: Tensor, depth: Tensor, focal: Tensor) -> Tensor:
-    """0..1, how well bodies explain landmarks: ½ where they are 9 cm off at the body's depth.
-
-    apart (..., L) pixels between landmarks and projected body, depth (..., L) or (..., 1) metres, focal (..., 1) pixels
-    """
-    usual = _TRUSTED * _LANDMARK_NOISE * focal / depth.clamp_min(0.1)
-    return 1 / (1 + (apart / usual).square())
 
 
 _MIN_DEPTH = 0.3  # metres from the camera to the nearest landmark
@@ -285,11 +265,11 @@ def _start(rig: LandmarkRig, rotations: Tensor, observations: KeypointObservatio
 
 def _pixel_weights(observations: KeypointObservations, depth: Tensor, options: KeypointFitOptions) -> Tensor:
     """(N, L) 1 / σ in pixels: the noise in metres at the person's distance, and the detector's own spread."""
-    visible, hidden = landmark_noise(observations.names)
     confidence = observations.confidence
-    variance = confidence * visible**2 + (1 - confidence) * hidden**2
     pixels_per_metre = options.landmark_noise * observations.focal / depth
-    variance = variance * pixels_per_metre.square()[:, None] + options.min_noise**2
+    variance = (
+        landmark_variance(observations.names, confidence) * pixels_per_metre.square()[:, None] + options.min_noise**2
+    )
     if observations.spread is not None:
         variance = variance + observations.spread.square()
     return torch.where(confidence > 0, variance.rsqrt(), 0.0)
@@ -355,7 +335,7 @@ def _uprightness(observations: KeypointObservations) -> Tensor:
 
 def _hidden_limbs(skeleton: Skeleton, confidence: Tensor) -> Tensor:
     """(N, 24) 0..1: how little is visible of what a limb's joint moves; zero for the trunk."""
-    joints = joint_confidence(skeleton, confidence)
+    joints = joint_evidence(skeleton, confidence)
     hidden = torch.zeros_like(joints)
     for column, joint in enumerate(SMPL24.joint_names):
         side, _, name = joint.partition("_")

@@ -48,7 +48,7 @@ from humanpose_cli.fitting.options import (
 )
 from humanpose_cli.fitting.people import PeopleSource, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.records import empty_record, fit_record, joined, unfitted_detection
+from humanpose_cli.fitting.records import confident, empty_record, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks, frame_times, largest_tracks
 from humanpose_cli.io.fit_files import UnfittedDetection
@@ -95,6 +95,7 @@ class Fitter:
         body: str | Body | None = None,
         detector: DetectorMode | None = None,
         focal: float | None = None,
+        min_confidence: float | None = None,
         weights: str | Path = "",
         segmenter: str | Path = "",
         boxes: Path | str | None = None,
@@ -110,6 +111,7 @@ class Fitter:
         refine: FitChange | None = None,
     ) -> None:
         changes: dict[str, Any] = {"people": people, "method": method, "detector": detector, "focal": focal}
+        changes["min_confidence"] = min_confidence
         changes["body"] = body.name if isinstance(body, Body) else body
         changes["network"] = NetworkOptions(str(weights), str(segmenter)) if weights or segmenter else None
         changes = {name: value for name, value in changes.items() if value is not None}
@@ -319,7 +321,7 @@ class Fitter:
             detections = tuple(replace(people[row], frame=0) for row in rows)
             fit = self._record(detections, [camera], bodies, options, unfitted=unfitted[index])
             # With one frame and ids in order, its rows are in the order of its people.
-            fits.append(replace(fit, detections=detections))
+            fits.append(confident(replace(fit, detections=detections), options.min_confidence))
         return fits
 
     def _on_common_ground(
@@ -430,7 +432,8 @@ class Fitter:
         if not options.network_alone:
             people = complete_tracks(people, seconds)
         solved = self._solve(people, cameras, solving, sequence=True) if people else None
-        return self._record(people, cameras, solved, options, frame_rate, seconds if timed else None)
+        fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None)
+        return confident(fit, options.min_confidence)
 
     def _camera(self, frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:
         camera = Camera.of_image(frame.size, options.focal or frame.focal or None, frame.principal_point)

@@ -17,9 +17,16 @@ from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.fitting.evidence import gather_evidence, joint_confidence, limb_fallback, person_confidence
+from humanpose_cli.fitting.confidence import (
+    JointNoise,
+    noise_of_joints,
+    person_confidence,
+    posterior_noise,
+    probability_right,
+)
+from humanpose_cli.fitting.evidence import gather_evidence, joint_evidence, limb_fallback
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
-from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.observations import NO_EVIDENCE, KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import (
     PREDICTED_JOINTS,
@@ -31,7 +38,7 @@ from humanpose_cli.fitting.problem import (
     common_shapes,
     shape_evidence,
 )
-from humanpose_cli.fitting.residuals import FitState, robust_scale
+from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.sequences import between, key_frames, solve_person
 from humanpose_cli.fitting.solver import BLOCK, NormalEquations, full_blocks, in_parallel, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -53,8 +60,8 @@ class KeypointFit:
     segment_scales      (N, 24)
     joints3d            (N, 24, 3) metres, camera axes
     joints2d            (N, 24, 2) pixels
-    confidence          (N,) 0..1
-    joint_confidence    (N, 24) 0..1
+    confidence          (N,) 0..1: the mean of the next over the 12 joints of arms and legs
+    joint_confidence    (N, 24) 0..1: the probability that a joint is within 10 cm of the true one, pelvis on pelvis
     reprojection_error  (N,) pixels: median over the landmarks of a confidence above one half, else over all that were
                         used; NaN without any
     """
@@ -124,7 +131,7 @@ def fit_keypoints(
             problem, state = _joined(in_parallel(_solve_finely, chunks, threads))
         else:
             problem, state = _solve_motion(rig, observations, options, threads, progress)
-        return _report(observations, problem, state).rows(slice(count))
+        return _report(body, observations, problem, state, threads).rows(slice(count))
 
 
 def _rig(body: Body, observations: KeypointObservations, options: KeypointFitOptions) -> LandmarkRig:
@@ -332,21 +339,21 @@ def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointPr
     joints, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
     about_pelvis = posed.joints[:, joints] - posed.joints[:, pelvis, None]
     positions = torch.lerp(about_pelvis, lifted.joints.double(), options.lifted_share) @ evidence.to_ray.mT
-    certain = joint_confidence(skeleton, confidence) > 0
+    certain = joint_evidence(skeleton, confidence) > 0
     visible = (certain[:, joints] & certain[:, pelvis, None])[..., None]
     weights = torch.where(visible, 1 / options.lifted_noise, 0.0).expand_as(positions)
     return problem.changed(positions=positions, position_weights=weights)
 
 
-def _report(observations: KeypointObservations, problem: KeypointProblem, state: FitState) -> KeypointFit:
+def _report(
+    body: Body, observations: KeypointObservations, problem: KeypointProblem, state: FitState, threads: int
+) -> KeypointFit:
     """The bodies of solved rows, with how well they explain the landmarks."""
     rig, evidence = problem.rig, problem.evidence
     posed = rig.pose(state.rotations, state.root, state.betas)
     landmarks = project(posed.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
     error = (landmarks - evidence.pixels).norm(dim=-1)
-    # A landmark counts as far as the body agrees with it.
-    _, agreement = robust_scale((error * evidence.pixel_weights).square(), problem.options.robust_2d)
-    joints = joint_confidence(rig.landmark_skeleton, observations.confidence * agreement)
+    joints = _joint_confidence(body, observations, problem, state, threads)
     pelvis = rig.skeleton.index("pelvis")
     values = {
         "poses": matrix_to_axis_angle(state.rotations).flatten(1),
@@ -360,6 +367,35 @@ def _report(observations: KeypointObservations, problem: KeypointProblem, state:
         "reprojection_error": _median_error(error, observations.confidence, evidence.pixel_weights > 0),
     }
     return KeypointFit(**{name: value.float().numpy() for name, value in values.items()})
+
+
+def _joint_confidence(
+    body: Body, observations: KeypointObservations, problem: KeypointProblem, state: FitState, threads: int
+) -> Tensor:
+    """(N, 24), from the posterior of the fit, the weights of the landmarks and the spread of the world landmarks; 0 for
+    rows without a landmark.
+    """
+    skeleton, evidence = problem.rig.landmark_skeleton, problem.evidence
+    all_joints = LandmarkRig(body, body.landmarks(skeleton.name), SMPL24.joint_names, free_columns=1)
+
+    def posterior(rows: Tensor) -> Tensor:
+        block = full_blocks(rows)
+        part = state.rows(block)
+        return posterior_noise(problem.select(block).linearise(part), all_joints, part)[: len(rows)]
+
+    size = problem.options.chunk + -problem.options.chunk % BLOCK
+    chunks = torch.arange(len(observations)).split(size)
+    metres = state.root[:, 2:] / (evidence.focal[:, None] * evidence.pixel_weights)
+    noise = JointNoise(
+        torch.cat(in_parallel(posterior, chunks, threads)) if len(observations) else metres.new_zeros(0, len(SMPL24)),
+        noise_of_joints(skeleton, metres),
+        torch.full((len(observations), len(SMPL24)), torch.nan, dtype=torch.float64),
+    )
+    if observations.world_spread is not None:
+        spread = observations.world_spread
+        finite = (spread > 0) & (spread < NO_EVIDENCE)  # of a single pass there is none
+        noise = noise._replace(depth=noise_of_joints(skeleton, torch.where(finite, spread, torch.nan)))
+    return torch.where((evidence.confidence > 0).any(-1, keepdim=True), probability_right(noise), 0.0)
 
 
 def _median_error(error: Tensor, confidence: Tensor, used: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.evidence import explained_confidence, person_confidence
+from humanpose_cli.fitting.confidence import explained_confidence, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, FitMethod, NetworkOptions
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -208,7 +208,7 @@ def _explained(
     landmarks: torch.Tensor, people: Sequence[DetectedPerson], camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Median distance (N,) in pixels of the body's landmarks (N, 33, 3) from the detector's, and each joint's
-    confidence (N, 24): the detector's if the body agrees; the person's score without landmarks.
+    confidence (N, 24); the person's score without landmarks.
     """
     count = len(people)
     error, joint_scores = torch.full((count,), torch.nan), torch.zeros(count, len(SMPL24))
@@ -222,5 +222,7 @@ def _explained(
         confident = keypoints[:, 2] > 0.5
         error[row] = apart[confident].median() if confident.any() else apart.median()
         depth = landmarks[row, :, 2]
-        joint_scores[row] = explained_confidence(keypoints[None, :, 2], apart, depth, camera.focal[row])[0]
+        noise = None if s.estimate is None or s.estimate.noise is None else torch.from_numpy(s.estimate.noise)[None]
+        found = keypoints[None, :, 2], apart[None], depth[None], camera.focal[row]
+        joint_scores[row] = explained_confidence(*found, noise)[0]
     return error, joint_scores

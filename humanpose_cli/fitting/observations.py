@@ -22,7 +22,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 _PREDICTION = ("predicted_poses", "predicted_betas", "predicted_joints", "predicted_noise")
 _MAX_PIXEL = 1e6  # beyond this a coordinate is a broken number, not a position near an image
-_NO_EVIDENCE = 1e3  # metres: noise of world landmarks and estimates that a row lacks
+NO_EVIDENCE = 1e3  # metres: noise of world landmarks and estimates that a row lacks
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,13 +222,13 @@ def observations_of(people: Sequence[DetectedPerson], cameras: Sequence[FrameCam
         nearest = _nearest(has_world)
         values["world"] = [people[row].world for row in nearest]
         values["world_spread"] = np.array([people[row].world_spread for row in nearest], np.float64)
-        values["world_spread"][~has_world] = _NO_EVIDENCE
+        values["world_spread"][~has_world] = NO_EVIDENCE
     has_estimate = np.array([_has_noise(person) for person in people])
     if has_estimate.any():
         estimates = [people[row].estimate for row in _nearest(has_estimate)]
         for name in ("poses", "betas", "joints", "noise"):
             values[f"predicted_{name}"] = np.stack([getattr(estimate, name) for estimate in estimates])
-        values["predicted_noise"][~has_estimate] = _NO_EVIDENCE
+        values["predicted_noise"][~has_estimate] = NO_EVIDENCE
     return KeypointObservations(**values)
 
 

@@ -222,6 +222,14 @@ class FitOptions(Options):
         "without it unless `weights` names one. deform-and-learn: the one forward pass of `weights`. "
         "register: optimisation, or that forward pass, then onto the surface points of `densepose`.",
     )
+    min_confidence: float = option(
+        0.0,
+        "Leave out people of less confidence, which is the share of a person's limb joints expected within 10 cm; in "
+        "sequences its median over the frames that they were detected in.",
+        value="X",
+        minimum=0,
+        maximum=1,
+    )
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
     ground: CommonGroundOptions = option(CommonGroundOptions(), "The ground under several people of an image.")
@@ -259,7 +267,10 @@ class FitOptions(Options):
             names = (SHIPPED_NETWORK, SHIPPED_SEGMENTER) if self.uses_network else ()
             network = "+".join(digest_of(shipped_weights(name))[:16] for name in names)
         digests = {name: file_digest(path) for name, path in files.items()}
-        return {**asdict(self), **digests, "body": body_identity(self.body), "network": network}
+        values = {**asdict(self), **digests, "body": body_identity(self.body), "network": network}
+        if not self.min_confidence:  # so that results of versions that had no such option are still known
+            del values["min_confidence"]
+        return values
 
 
 def check_registration(

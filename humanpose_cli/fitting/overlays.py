@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.doubt import row_doubts
+from humanpose_cli.fitting.doubt import limb_doubts, row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
@@ -40,6 +41,15 @@ def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
     return posed.vertices
 
 
+def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
+    """(N, V) bool: the vertices of each row's doubtful limbs."""
+    parts = torch.zeros(len(record), len(SMPL24), dtype=torch.bool)
+    for row, doubts in enumerate(limb_doubts(record)):
+        for doubt in doubts:
+            parts[row, doubt.parts] = True
+    return parts[:, body.part_labels.long().cpu()]
+
+
 def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
     """Bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
 
@@ -57,8 +67,8 @@ def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[in
 def overlay_image(
     body: Body, record: FitRecord, pixels: np.ndarray, frame: int = 0, *, side: SideView | None = None
 ) -> np.ndarray:
-    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful fits are labelled, and
-    detections without a body have a dashed box.
+    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful fits are labelled, their
+    doubtful limbs hatched, and detections without a body have a dashed box.
 
     side  draws the same bodies from the side, too, to the right of the image, as high and at most as wide
     """
@@ -66,21 +76,19 @@ def overlay_image(
     unfitted = [detection for detection in record.unfitted if detection.frame == frame]
     if not len(rows) and not unfitted and side is None:
         return pixels
-    vertices, colours = body_vertices(body, record, rows), record.track_id[rows].tolist()
-    drawn = draw_overlay(pixels, vertices, body.faces, record.camera(frame), track_ids=colours)
-    doubts = row_doubts(record)
-    for row in rows:
-        if doubts[row]:
-            draw_label(drawn, f"doubtful: {doubts[row]}", record.boxes[row, :2].tolist())
+    shown, vertices = record.select(rows), body_vertices(body, record, rows)
+    look: dict[str, Any] = {"track_ids": shown.track_id.tolist(), "hatched": doubtful_parts(body, shown)}
+    drawn = draw_overlay(pixels, vertices, body.faces, record.camera(frame), **look)
+    for box, doubt in zip(shown.boxes, row_doubts(shown), strict=True):
+        if doubt:
+            draw_label(drawn, f"doubtful: {doubt}".replace("; ", "\n"), box[:2].tolist())
     for detection in unfitted:
         draw_dashed_box(drawn, detection.box)
         draw_label(drawn, f"not fitted: {detection.reason}", detection.box[:2])
     if side is None:
         return drawn
     height, width = pixels.shape[:2]
-    return np.concatenate(
-        (drawn, side.draw((min(width, height), height), vertices, body.faces, track_ids=colours)), axis=1
-    )
+    return np.concatenate((drawn, side.draw((min(width, height), height), vertices, body.faces, **look)), axis=1)
 
 
 def side_view(record: FitRecord, frame: int = 0) -> SideView:

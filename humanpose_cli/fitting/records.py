@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
@@ -16,6 +17,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubt_of_track
+from humanpose_cli.fitting.evidence import joint_evidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -85,6 +87,16 @@ def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
     }
 
 
+def joint_visibility(record: FitRecord) -> NDArray[np.float32]:
+    """(N, 24) 0..1: how visible the landmarks that locate each joint are, wherever the fit has it.
+
+    Of rows without keypoints, as other programs' fits are, their confidence.
+    """
+    visible = joint_evidence(BLAZEPOSE33, torch.from_numpy(record.keypoints2d[..., 2])).numpy()
+    detected = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
+    return np.where(detected, visible, record.joint_confidence)
+
+
 def body_columns(
     fit: FitRecord, body: Body, rotations: Tensor, betas: Tensor, trans: Tensor, scales: Tensor
 ) -> tuple[dict[str, Any], np.ndarray]:
@@ -109,6 +121,15 @@ def body_columns(
     return columns, np.linalg.norm(cameras.project(landmarks) - fit.keypoints2d[..., :2], axis=-1)
 
 
+def confident(fit: Fit, minimum: float) -> Fit:
+    """The fit without the people whose confidence is below `minimum`; `options` has their number as `left_out`."""
+    if not minimum:
+        return fit
+    kept = [person.id for person in fit.people if person.confidence >= minimum]
+    left_out = len(fit.tracks) - len(kept)
+    return replace(fit.select(np.isin(fit.track_id, kept)), options={**fit.options, "left_out": left_out})
+
+
 def joined(fits: Sequence[Fit]) -> Fit:
     """Fits of independent images as one, a frame and a shot each; people are numbered through."""
     columns: dict[str, list[np.ndarray]] = {name: [getattr(fit, name) for fit in fits] for name in COLUMNS}
@@ -129,6 +150,8 @@ def joined(fits: Sequence[Fit]) -> Fit:
     unfitted = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]
     if unfitted:
         options["not_fitted"] = [detection.document() for detection in unfitted]
+    if "left_out" in options:
+        options["left_out"] = sum(fit.options["left_out"] for fit in fits)
     return Fit.build(**together, gender=last.gender, body=last.body, options=options)
 
 
@@ -136,8 +159,9 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
     """What a line of a table says of a record: people, frames, doubts, and the median reprojection error and
     confidence of rows that are not interpolated.
 
-    doubtful    such as "hips not visible"; of several people with their numbers; "" where no fit is doubtful
+    doubtful    such as "left leg hidden, guessed"; of several people with their numbers; "" where no fit is doubtful
     not_fitted  such as "2 hidden by another person"; missing where every detection has a body
+    left_out    people below the minimum confidence; only where there is one
     """
     tracks, detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track in tracks if (doubt := doubt_of_track(record, track))}
@@ -150,4 +174,5 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         "confidence": float(np.median(record.confidence[detected])) if detected.any() else None,
         "doubtful": "; ".join(named),
         **({"not_fitted": "; ".join(f"{n} {reason}" for reason, n in reasons.items())} if reasons else {}),
+        **({"left_out": left_out} if (left_out := record.options.get("left_out")) is not None else {}),
     }

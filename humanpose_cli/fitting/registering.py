@@ -22,7 +22,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.evidence import explained_confidence, person_confidence
+from humanpose_cli.fitting.confidence import explained_confidence, person_confidence
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation

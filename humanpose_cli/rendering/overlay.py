@@ -56,7 +56,13 @@ _LINE_WIDTH = 0.0025  # of the skeleton, of the image's longer side
 
 
 def draw_overlay(
-    image: NDArray[np.uint8], vertices: Tensor, faces: Tensor, camera: Camera, *, track_ids: Sequence[int] | None = None
+    image: NDArray[np.uint8],
+    vertices: Tensor,
+    faces: Tensor,
+    camera: Camera,
+    *,
+    track_ids: Sequence[int] | None = None,
+    hatched: Tensor | None = None,
 ) -> NDArray[np.uint8]:
     """The photo (H, W, 3) uint8 RGB with everyone's body drawn over it, as a new image.
 
@@ -64,6 +70,7 @@ def draw_overlay(
     faces            (F, 3) int32
     camera           the photo's
     track_ids        (P,) decide the colours; without them the row number does
+    hatched          (P, V) bool: what is drawn in stripes, such as limbs that are guesses; None for nothing
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
@@ -73,8 +80,8 @@ def draw_overlay(
     drawn = np.array(image, copy=True, order="C")
     # Rows with values that are not finite (nobody could place this body) draw nothing.
     surfaces = [
-        Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)))
-        for body, track in zip(vertices, ids, strict=True)
+        Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)), hatched=stripes)
+        for body, track, stripes in zip(vertices, ids, [None] * len(ids) if hatched is None else hatched, strict=True)
         if bool(torch.isfinite(body).all())
     ]
     scene = Scene(surfaces, replace(camera, size=drawn.shape[1::-1]))
@@ -112,19 +119,24 @@ def draw_dashed_box(image: NDArray[np.uint8], box: Sequence[float]) -> None:
 
 
 def draw_label(image: NDArray[np.uint8], text: str, corner: Sequence[float]) -> None:
-    """Write a line of text on a dark ground into an image (H, W, 3), in place.
+    """Write lines of text on a dark ground into an image (H, W, 3), in place.
 
     corner  (x, y) pixels of the upper left corner; moved so that the text is inside the image
     """
     height, width = image.shape[:2]
     scale = max(0.4, max(height, width) / 1200)
-    (long, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    edge = below
+    lines = text.split("\n")
+    sizes = [cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1) for line in lines]
+    edge = below = sizes[0][1]
+    long, high = max(size[0] for size, _ in sizes), sizes[0][0][1]
+    step = high + 2 * below
+    tall = (len(lines) - 1) * step + high + below + 2 * edge
     x = int(np.clip(corner[0], 0, max(0, width - long - 2 * edge)))
-    y = int(np.clip(corner[1], 0, max(0, height - high - below - 2 * edge)))
-    cv2.rectangle(image, (x, y), (x + long + 2 * edge, y + high + below + 2 * edge), (32, 32, 32), -1)
-    at = (x + edge, y + edge + high)
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 214, 64), max(1, round(scale)), cv2.LINE_AA)
+    y = int(np.clip(corner[1], 0, max(0, height - tall)))
+    cv2.rectangle(image, (x, y), (x + long + 2 * edge, y + tall), (32, 32, 32), -1)
+    look = cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 214, 64), max(1, round(scale)), cv2.LINE_AA
+    for number, line in enumerate(lines):
+        cv2.putText(image, line, (x + edge, y + edge + high + number * step), *look)
 
 
 def draw_keypoints(

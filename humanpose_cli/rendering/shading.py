@@ -31,6 +31,10 @@ Array = NDArray[np.float32]
 # Samples of one rasteriser call: bounds memory on images of any size (about 40 bytes a sample).
 _MAX_SAMPLES = 8_400_000
 
+_STRIPES = 90  # diagonal stripes of hatched surfaces along the image's longer side, with as wide gaps
+_MIN_STRIPE = 3  # pixels
+_GAP = 0.2  # share of the colour that is left in the gaps, so that the outline stays visible
+
 
 class Layer(NamedTuple):
     """Part of an image: colour (h, w, 3) already multiplied by alpha, alpha (h, w) in 0…1."""
@@ -97,7 +101,8 @@ class Scene:
         for mesh, i in enumerate(present):
             region = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
             inside = Raster(*(values[:, rows, columns] for values in raster))
-            layer = self._shade(i, inside._replace(face=merged.faces_of(inside.face, mesh)))
+            samples = inside._replace(face=merged.faces_of(inside.face, mesh))
+            layer = self._hatch(i, samples, self._shade(i, samples), self.boxes[i].intersect(tile))
             # A sample shows one surface, so what they show adds up.
             result.colour[region] += layer.colour
             result.alpha[region] += layer.alpha
@@ -127,6 +132,25 @@ class Scene:
         elif surface.lit and interpolated is not None:
             light *= np.float32(0.1) + np.float32(0.9) * interpolated[..., :1].cpu().numpy()
         return Layer((colour[..., :3] * light).mean(0), alpha)
+
+    def _hatch(self, i: int, raster: Raster, layer: Layer, part: Box) -> Layer:
+        """The layer, which shows the part `part` of the image, with gaps where one surface is hatched."""
+        surface = self.surfaces[i]
+        if surface.hatched is None or not bool(surface.hatched.any()):
+            return layer
+        share = interpolate(raster, surface.faces, surface.hatched.float()[None, :, None].contiguous())
+        hatched = average_samples(share, self.samples)[0, ..., 0].cpu().numpy() > layer.alpha / 2
+        kept = np.where(hatched & stripe_gaps(part, self.camera.size), np.float32(_GAP), np.float32(1))
+        return Layer(layer.colour * kept[..., None], layer.alpha * kept)
+
+
+def stripe_gaps(part: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(h, w) which pixels of a part of an image of `size` (width, height) lie between stripes: they are where they are
+    in the image, whatever the part.
+    """
+    width = max(_MIN_STRIPE, round(max(size) / _STRIPES / 2))
+    rows, columns = np.ogrid[part.y0 : part.y1, part.x0 : part.x1]
+    return np.asarray((rows + columns) // width % 2 == 1)
 
 
 def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:

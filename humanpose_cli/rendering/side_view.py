@@ -46,7 +46,13 @@ class SideView:
         return cls((x, y, z), (depth / _FILL, height / _FILL))
 
     def draw(
-        self, size: tuple[int, int], vertices: Tensor, faces: Tensor, *, track_ids: Sequence[int] | None = None
+        self,
+        size: tuple[int, int],
+        vertices: Tensor,
+        faces: Tensor,
+        *,
+        track_ids: Sequence[int] | None = None,
+        hatched: Tensor | None = None,
     ) -> NDArray[np.uint8]:
         """The image (H, W, 3) of `size` (width, height); other arguments as of `draw_overlay`."""
         x, y, z = (vertices - vertices.new_tensor(self.centre)).unbind(-1)
@@ -54,4 +60,5 @@ class SideView:
         pixels = min(side / 2 / reach for side, reach in zip(size, self.reach, strict=True))  # of a metre
         blank = np.full((size[1], size[0], 3), _GREY, np.uint8)
         camera = Camera.of_image(size, pixels * distance)
-        return draw_overlay(blank, torch.stack((z, y, distance - x), -1), faces, camera, track_ids=track_ids)
+        turned = torch.stack((z, y, distance - x), -1)
+        return draw_overlay(blank, turned, faces, camera, track_ids=track_ids, hatched=hatched)

@@ -41,6 +41,7 @@ class Surface:
     texture   replaces the colour
     lit       shade by the light; False draws colours unchanged (textures with light baked in)
     brightness  (V,) factors on a texture, in place of the light; None for none
+    hatched     (V,) bool: drawn in diagonal stripes with gaps between them; None for nowhere
     """
 
     vertices: Tensor
@@ -49,6 +50,7 @@ class Surface:
     texture: Texture | None = None
     lit: bool = True
     brightness: Tensor | None = None
+    hatched: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.vertices.ndim != 2 or self.vertices.shape[-1] != 3:

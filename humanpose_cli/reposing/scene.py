@@ -22,6 +22,7 @@ from humanpose_cli.core.options import option
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.records import joint_visibility
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
@@ -262,6 +263,6 @@ def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
         record.trans[row],
         record.camera(int(record.frame_index[row])),
         record.segment_scales[row],
-        record.joint_confidence[row],
+        joint_visibility(record.select([row]))[0],
         record.keypoints2d[row],
     )

@@ -140,7 +140,7 @@ def test_half_a_person_has_legs_of_their_clothes(stage: Stage) -> None:
     torso[:95] = False
     half[torso] = (200, 30, 30)
     unseen = np.where(np.isin(np.arange(24), [1, 2, 4, 5, 7, 8, 10, 11]), 0.0, 1.0)
-    person = replace(reposer_view, joint_confidence=unseen)
+    person = replace(reposer_view, joint_visibility=unseen)
     reposer = MeshReposer(half, mask, person, stage.body)
     drawn = reposer.render(rotations, torch.tensor([0.0, -0.7, 2.6]))
     assert any("made up" in warning for warning in drawn.warnings)

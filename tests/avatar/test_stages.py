@@ -128,7 +128,7 @@ def test_light_is_taken_off_a_copy_and_leaves_parts_of_unknown_position_out(
     assert np.ptp(bright) > 0.02
     confidence = np.ones(24)
     confidence[SMPL24.index("left_knee")] = 0
-    fit = replace(photographed.fit, joint_confidence=confidence)
+    fit = replace(photographed.fit, joint_visibility=confidence)
     partial = bake(dress(align(replace(photographed, fit=fit), stage.body, OPTIONS), OPTIONS), OPTIONS)
     labels = stage.body.part_labels.numpy()
     texels = partial.dressed.texels

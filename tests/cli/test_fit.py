@@ -351,9 +351,36 @@ def test_a_fit_into_one_file(hpc, photos, tmp_path):
     assert ran.code == 0, ran.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npz", "x.overlay.jpg"]
     (item,) = json.loads(ran.out)["items"]
-    assert (item["people"], item["doubtful"]) == (1, "")
+    assert (item["people"], "both legs hidden, guessed" in item["doubtful"]) == (1, True)
     refused = hpc("fit", str(photos / "astronaut.png"), "-o", str(tmp_path / "x.png"))
     assert (refused.code, "--out: is no name of a fit" in refused.err) == (2, True)
+
+
+def test_doubtful_bodies_can_fail_and_unsure_people_be_left_out(hpc, photos, tmp_path):
+    """The photograph's legs are outside: it counts as partly done, for reruns too, and its files are written."""
+    write_image(tmp_path / "bust.png", read_image(photos / "astronaut.png").pixels[:170])
+    line = ("fit", str(tmp_path / "bust.png"), "--detector", "fast", "--no-overlay", "--json", "--out")
+    failing = (*line, str(tmp_path / "a"), "--fail-if-doubtful")
+    for error in ("doubtful: ", "doubtful: "):
+        ran = hpc(*failing)
+        (item,) = json.loads(ran.out)["items"]
+        assert (ran.code, item["status"], item["people"]) == (4, "partial", 1), ran.err
+        assert item["error"].startswith(error)
+        assert "both legs hidden, guessed" in item["doubtful"]
+        assert item["doubtful"] in item["error"]
+    assert read_fit(tmp_path / "a" / "bust.png.fit.npz").tracks == [0]
+    refused = hpc(*line, str(tmp_path / "a"))
+    assert (refused.code, "fail-if-doubtful" in refused.err) == (2, True), refused.err
+    passing = hpc(*line, str(tmp_path / "b"))
+    (item,) = json.loads(passing.out)["items"]
+    assert (passing.code, item["rows"][0]["doubtful"]) == (0, item["doubtful"])
+    empty = (*line, str(tmp_path / "c"), "--min-confidence", "0.99", "--fail-if-doubtful")
+    for status in ("success", "skipped"):
+        ran = hpc(*empty)
+        (item,) = json.loads(ran.out)["items"]
+        assert (ran.code, item["status"], item["people"], item["left_out"]) == (0, status, 0, 1)
+    assert len(read_fit(tmp_path / "c" / "bust.png.fit.npz")) == 0
+    assert hpc(*line, str(tmp_path / "c"), "--min-confidence", "1.5").code == 2
 
 
 def test_results_beside_their_inputs_are_not_taken_for_inputs(hpc, tmp_path):

@@ -1,10 +1,10 @@
-"""Confidence of joints and people from what was seen of them."""
+"""Which landmarks tell of which joints."""
 
 import pytest
 import torch
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
-from humanpose_cli.fitting.evidence import joint_confidence, person_confidence, witnesses
+from humanpose_cli.fitting.evidence import joint_evidence, witnesses
 
 
 @pytest.mark.parametrize("skeleton", [BLAZEPOSE33, COCO17, H36M17, REPOSING19])
@@ -20,7 +20,7 @@ def test_every_joint_has_witnesses_on_its_own_side(skeleton: Skeleton):
 def test_a_hidden_landmark_takes_its_joints_along_and_no_others():
     evidence = torch.ones(1, 33)
     evidence[0, BLAZEPOSE33.index("left_ankle")] = 0.2
-    joints = joint_confidence(BLAZEPOSE33, evidence)[0]
+    joints = joint_evidence(BLAZEPOSE33, evidence)[0]
     low = {name for name, value in zip(SMPL24.joint_names, joints.tolist(), strict=True) if value < 1}
     assert low == {"left_ankle", "left_foot"}
 
@@ -28,13 +28,6 @@ def test_a_hidden_landmark_takes_its_joints_along_and_no_others():
 def test_one_good_landmark_of_the_head_is_enough():
     evidence = torch.zeros(1, 33)
     evidence[0, BLAZEPOSE33.index("right_ear")] = 0.8
-    joints = joint_confidence(BLAZEPOSE33, evidence)[0]
+    joints = joint_evidence(BLAZEPOSE33, evidence)[0]
     assert joints[SMPL24.index("head")] == pytest.approx(0.8)
     assert joints.sum() == pytest.approx(0.8)
-
-
-def test_people_are_the_mean_of_their_limbs():
-    joints = torch.zeros(2, 24)
-    joints[1, SMPL24.indices(("left_wrist", "right_wrist", "left_knee"))] = 1
-    joints[:, SMPL24.index("head")] = 1
-    assert person_confidence(joints).tolist() == pytest.approx([0, 0.25])

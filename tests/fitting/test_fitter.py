@@ -169,6 +169,30 @@ def test_filled_frames_do_not_count_in_what_is_said_of_a_fit(clip, clip_frames, 
     assert row_doubts(record) == ["", "not detected here", "not detected here", ""]
 
 
+def test_people_below_the_minimum_confidence_are_left_out(clip, clip_frames):
+    """In an image and in a sequence, where the median counts; the others keep their numbers."""
+    sure, hidden = true_person(clip, 0), true_person(clip, 3, shift=200)
+    hidden = replace(hidden, keypoints=hidden.keypoints * np.float32([1, 1, 0.1]), world=None, world_spread=None)
+    known = KnownPeople({t: [hidden, sure] for t in range(2)})
+    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+        everybody = fitter.fit_image(clip_frames[0])
+        low, high = sorted(everybody.confidence.tolist())
+        minimum = (low + high) / 2
+    with Fitter(FitOptions(focal=clip.focal), min_confidence=minimum, people_source=known) as fitter:
+        image = fitter.fit_image(clip_frames[0])
+        sequence = fitter.fit_sequence(Frame(t, str(t), clip_frames[t]) for t in range(2))
+        identity = fitter.identity
+    (kept,) = np.flatnonzero(everybody.confidence > minimum)
+    assert image.tracks == [kept]
+    assert image.options["left_out"] == record_summary(image)["left_out"] == 1
+    np.testing.assert_array_equal(image.joints3d, everybody.joints3d[[kept]])
+    assert len(image.detections) == 1
+    assert (len(sequence.tracks), len(sequence), sequence.options["left_out"]) == (1, 2, 1)
+    assert "left_out" not in record_summary(everybody)
+    assert identity["min_confidence"] == minimum
+    assert "min_confidence" not in FitOptions().identity({})
+
+
 def test_rows_do_not_depend_on_who_else_is_in_the_image(clip, clip_frames):
     """Alone and beside somebody, a person gets the same body (design section 9: 1e-5)."""
     one, other = true_person(clip, 0), true_person(clip, 3, shift=200)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from helpers.known_people import KnownPeople, true_person
 
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.overlays import overlay_image, side_view
+from humanpose_cli.fitting.overlays import body_vertices, doubtful_parts, overlay_image, side_view
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.video import VideoReader
 
@@ -49,6 +50,28 @@ def test_a_frame_without_people_has_an_empty_view(fit, clip_frames):
     width = clip_frames[0].shape[1]
     np.testing.assert_array_equal(image[:, :width], clip_frames[0])
     assert (image[:, width:] == image[0, -1]).all()
+
+
+def test_a_doubtful_limb_is_hatched_and_no_other_surface(fit, clip_frames):
+    sure = replace(fit, joint_confidence=np.ones_like(fit.joint_confidence))
+    confidence = np.ones_like(fit.joint_confidence)
+    confidence[1, SMPL24.index("left_wrist")] = 0.1
+    unsure, body = replace(fit, joint_confidence=confidence), fit.body_model()
+    parts = doubtful_parts(body, unsure)
+    arm = np.isin(
+        body.part_labels.numpy(), SMPL24.indices([f"left_{n}" for n in ("shoulder", "elbow", "wrist", "hand")])
+    )
+    np.testing.assert_array_equal(parts.numpy(), [np.zeros_like(arm), arm, np.zeros_like(arm)])
+    assert not doubtful_parts(body, sure).any()
+    frame = clip_frames[1]
+    changed = (overlay_image(body, unsure, frame, 1) != overlay_image(body, sure, frame, 1)).any(-1)
+    x, y = fit.camera(1).project(body_vertices(body, fit, np.array([1]))[0].numpy()[arm]).T
+    label = fit.boxes[1, :2].astype(int)
+    below = changed.copy()
+    below[: label[1] + 30] = False  # the label says what is doubtful
+    rows, columns = np.nonzero(below)
+    assert len(rows)
+    assert ((columns > x.min() - 2) & (columns < x.max() + 2) & (rows > y.min() - 2) & (rows < y.max() + 2)).all()
 
 
 def test_the_overlay_of_a_sequence_is_a_wider_video(fit, clip_frames, tmp_path):

@@ -51,6 +51,35 @@ def test_colours_follow_the_track_not_the_row() -> None:
     assert abs(one[60, 50].astype(int) - one[60, 110]).max() > 20
 
 
+def test_what_is_hatched_has_stripes_and_the_rest_none(photo: np.ndarray) -> None:
+    """Of two squares the left one is hatched: stripes as without, gaps that the photo shows through, at an angle."""
+    grey = np.full((240, 320, 3), 127, np.uint8)
+    camera = Camera(400.0, (160.0, 120.0), (320, 240))
+    bodies = people((-0.3, 2.0), (0.3, 2.0))
+    hatched = torch.tensor([[True] * 4, [False] * 4])
+    plain, drawn = draw_overlay(grey, bodies, FACES, camera), draw_overlay(grey, bodies, FACES, camera, hatched=hatched)
+    np.testing.assert_array_equal(drawn[:, 160:], plain[:, 160:])
+    left = slice(90, 150), slice(70, 130)
+    stripe = (drawn[left] == plain[left]).all(-1)
+    assert stripe.mean() == pytest.approx(0.5, abs=0.1)
+    # The gaps are between: a fifth of the colour is left.
+    expected = 127 + 0.2 * (plain[left].astype(float) - 127)
+    assert np.abs(drawn[left] - expected)[~stripe].max() <= 1
+    # The pattern moves one column to the left from row to row.
+    np.testing.assert_array_equal(stripe[1:, :-1], stripe[:-1, 1:])
+
+
+def test_the_boundary_of_a_hatched_part_is_on_the_surface() -> None:
+    """A square whose right vertices are hatched: its left half is plain."""
+    grey = np.full((240, 320, 3), 127, np.uint8)
+    camera = Camera(800.0, (160.0, 120.0), (320, 240))
+    body, hatched = people((0.0, 2.0)), torch.tensor([[False, True, True, False]])
+    plain, drawn = draw_overlay(grey, body, FACES, camera), draw_overlay(grey, body, FACES, camera, hatched=hatched)
+    changed = (plain != drawn).any(-1)
+    assert not changed[:, :159].any()
+    assert changed[60:180, 162:238].mean() == pytest.approx(0.5, abs=0.1)
+
+
 def test_palette_is_stable_and_distinct() -> None:
     colours = np.stack([person_colour(i) for i in range(60)])
     assert colours.min() >= 0

@@ -1,5 +1,7 @@
 """Drawing surfaces: silhouettes, depth order, smooth edges, textures, things behind the camera."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -84,7 +86,9 @@ def test_the_edge_where_three_surfaces_meet_is_exact(order: tuple[int, int, int]
 
 
 def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    surfaces = [flat(2.0, (1.0, 0.0, 0.0)), flat(3.0, (0.0, 1.0, 0.0), x=0.3)]
+    hatched = flat(3.0, (0.0, 1.0, 0.0), x=0.3)
+    hatched = replace(hatched, hatched=torch.ones(len(hatched.vertices), dtype=torch.bool))
+    surfaces = [flat(2.0, (1.0, 0.0, 0.0)), hatched]
     whole = render_people(surfaces, VIEW)
     monkeypatch.setattr("humanpose_cli.rendering.shading._MAX_SAMPLES", 1500)
     np.testing.assert_allclose(render_people(surfaces, VIEW), whole, atol=1e-6)

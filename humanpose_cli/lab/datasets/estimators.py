@@ -57,10 +57,13 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
     name  of the image or sequence, which makes a track's number an identity
     """
     rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
+    from humanpose_cli.fitting.records import joint_visibility
+
+    visibility = joint_visibility(record)
     areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)
     people = []
     for row in (rows[i] for i in np.argsort(-areas, kind="stable")):
-        confidence = record.joint_confidence[row][:, None]
+        confidence, visible = record.joint_confidence[row][:, None], visibility[row][:, None]
         person = Person(
             identity=f"{name}/{record.track_id[row]}" if name else "",
             gender=record.gender,
@@ -70,7 +73,7 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
             betas=record.betas[row],
             trans=record.trans[row],
             segment_scales=record.segment_scales[row],
-            keypoints={SMPL24.name: np.concatenate((record.joints2d[row], confidence), 1)},
+            keypoints={SMPL24.name: np.concatenate((record.joints2d[row], visible), 1)},
             joints={SMPL24.name: np.concatenate((record.joints3d[row], confidence), 1)},
             detected=record.keypoints2d[row],
         )

@@ -39,6 +39,12 @@ from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets.mpi_inf_3dhp import SCENES, MpiInf3dhpSource
 from humanpose_cli.lab.evaluate.agora import agora_report, is_agora, measure_images
+from humanpose_cli.lab.evaluate.confidence import (
+    JointConfidences,
+    confidence_table,
+    joint_confidences,
+    reliability_diagram,
+)
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
@@ -144,6 +150,7 @@ class EvaluatedFits:
     bodies  what was found; rigs the model of each
     stand_in  errors of an upright person in the place of each of the others, with no joint correct
     movement  figures of sequences, see `movement_summaries`
+    confidence  of the joints, beside their errors; None where no confidence is known
     """
 
     found: NDArray[np.int64]
@@ -152,6 +159,7 @@ class EvaluatedFits:
     rigs: tuple[Body, ...]
     stand_in: BodyErrors
     movement: Mapping[str, Summary] = field(default_factory=dict)
+    confidence: JointConfidences | None = None
 
     @property
     def of_all(self) -> BodyErrors:
@@ -213,7 +221,8 @@ def measure_fits(
             options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
-    return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving)
+    confidence = joint_confidences(people, rows, predicted, rigs, [one.confidence for one in bodies])
+    return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving, confidence)
 
 
 def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:
@@ -490,6 +499,10 @@ def fits_report(
     tables += _groups(people, evaluated)
     if evaluated.movement:
         tables.insert(1, movement_table(evaluated.movement))
+    if evaluated.confidence is not None:
+        tables.append(confidence_table(evaluated.confidence))
+        text = "Reliability: the share of joints and limbs that are right, against their confidence"
+        images["reliability.png"] = reliability_diagram(evaluated.confidence), text
     return Report("Fitted bodies", facts, metrics, tables, images)
 
 

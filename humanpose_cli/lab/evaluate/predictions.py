@@ -49,6 +49,7 @@ class FoundBody(NamedTuple):
     joints  skeleton and (J, 3) metres in camera axes, where there are no body parameters
     world   world to camera (4, 4), where that is known
     track   who this is in a sequence, by the program that found them; "" where it does not say
+    confidence  (24,) of the joints, 0..1; None where the program gives none
     """
 
     poses: NDArray[Any]
@@ -60,6 +61,7 @@ class FoundBody(NamedTuple):
     joints: tuple[str, NDArray[Any]] | None = None
     world: NDArray[Any] | None = None
     track: str = ""
+    confidence: NDArray[Any] | None = None
 
 
 Fits = Callable[[int], list[FoundBody]]
@@ -201,6 +203,7 @@ def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
             record.boxes[i],
             world=None if still else record.world_to_camera[record.frame_index[i]],
             track=f"{id(record)}/{record.track_id[i]}" if len(record.frame_names) > 1 else "",
+            confidence=record.joint_confidence[i] if record.keypoints2d[i, :, 2].any() else None,
         )
         for i in rows
     ]

@@ -105,7 +105,7 @@ def test_fits_say_who_is_where(tmp_path: Path) -> None:
     person = sample.people[0]
     assert (person.identity, person.body, person.gender) == ("a.jpg/1", "smpl", "female")
     np.testing.assert_array_equal(person.fit_betas, person.betas)
-    np.testing.assert_allclose(person.keypoints["smpl24"][0], [4, 4, 0.7])
+    np.testing.assert_allclose(person.keypoints["smpl24"][0], [4, 4, 0.5])  # how visible it is
     np.testing.assert_allclose(person.joints["smpl24"][0], [1, 1, 1, 0.7])
     assert person.detected is not None
     assert person.detected.shape == (33, 3)

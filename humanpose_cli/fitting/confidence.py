@@ -1,0 +1,129 @@
+"""How probable it is that a fitted joint is right: the confidence of joints and people.
+
+A joint is right if it is within 10 cm of the true one, the pelvis on the true pelvis. The probability is a logistic
+regression on the logarithms of three noise levels, which `tools/build_confidence.py` fits on rendered crowds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
+from humanpose_cli.fitting.evidence import joint_evidence, landmark_variance
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.solver import NormalEquations
+
+CAP = 0.5  # metres: noise of landmarks that are not visible, and the largest that is told apart
+
+
+class JointNoise(NamedTuple):
+    """What is known about the errors of 24 joints of N people: standard deviations (N, 24) in metres, NaN: not known.
+
+    posterior  of the joint about the pelvis, from the fit's equations or as a network predicts it
+    landmarks  of the landmarks that locate the joint, the least certain of its witnesses
+    depth      of these landmarks' positions in space over the detector's passes
+    """
+
+    posterior: Tensor
+    landmarks: Tensor
+    depth: Tensor
+
+
+# Of a joint's log odds to be right: what a factor e of each noise level takes away, the level that stands for an
+# unknown one, and the log odds at a noise of 1 m in all three. Printed by tools/build_confidence.py.
+_SLOPES = (1.30, 0.25, 0.63)
+_USUAL = (0.030, 0.036, 0.040)
+_BASE = {
+    "pelvis": -5.5,
+    "hip": -5.5,
+    "knee": -7.2,
+    "ankle": -8.0,
+    "foot": -7.9,
+    "spine1": -5.3,
+    "spine2": -5.1,
+    "spine3": -6.1,
+    "neck": -7.4,
+    "head": -7.4,
+    "collar": -7.1,
+    "shoulder": -7.0,
+    "elbow": -7.1,
+    "wrist": -7.4,
+    "hand": -7.2,
+}
+_PREDICTED = 3.0  # times a posterior of the fit is what a network predicts of joints that are right as often
+FINEST = 0.003  # metres: smaller noise is not told apart
+
+
+def probability_right(noise: JointNoise) -> Tensor:
+    """(N, 24) 0..1: the probability that a joint is within 10 cm, the pelvis on the true one."""
+    logits = torch.tensor([_BASE[unsided(name)] for name in SMPL24.joint_names], dtype=torch.float64)
+    for slope, usual, values in zip(_SLOPES, _USUAL, noise, strict=True):
+        level = torch.where(values.isnan(), usual, values.double()).clamp(FINEST, CAP)
+        logits = logits - slope * level.log()
+    return torch.sigmoid(logits)
+
+
+def person_confidence(joints: Tensor) -> Tensor:
+    """(N, 24) confidences → (N,): mean over shoulders, elbows, wrists, hips, knees and ankles, which is the share of
+    them that is expected to be right.
+    """
+    names = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    return joints[:, [SMPL24.index(f"{side}_{name}") for name in names for side in ("left", "right")]].mean(-1)
+
+
+def posterior_noise(equations: NormalEquations, rig: LandmarkRig, state: FitState) -> Tensor:
+    """(N, 24) metres: standard deviation of each joint about the pelvis, of all axes together.
+
+    The inverse of the Gauss-Newton matrix at the minimum is the covariance of the parameters (Laplace's approximation).
+
+    equations  of the fit at `state`, over the parameters of `rig`, whose points end with all joints of SMPL24
+    """
+    jacobian = rig.pose(state.rotations, state.root, state.betas, jacobian=True).jacobian
+    assert jacobian is not None
+    joints = jacobian[:, :, -len(SMPL24) :]
+    about_pelvis = (joints - joints[:, :, [SMPL24.index("pelvis")]]).flatten(1, 2)  # (N, 72, P)
+    diagonal = equations.hessian.diagonal(dim1=-2, dim2=-1)
+    # A tiny ridge: parameters that nothing constrains, such as the scale without world landmarks, would be singular.
+    factor, failed = torch.linalg.cholesky_ex(
+        equations.hessian + torch.diag_embed(1e-9 * diagonal.amax(-1, keepdim=True).expand_as(diagonal) + 1e-12)
+    )
+    factor = torch.where((failed == 0)[:, None, None], factor, torch.eye(factor.shape[-1], dtype=factor.dtype))
+    whitened = torch.linalg.solve_triangular(factor, about_pelvis.mT, upper=False)
+    deviation = whitened.square().sum(1).unflatten(-1, (3, len(SMPL24))).sum(1).sqrt()
+    return torch.where((failed == 0)[:, None], deviation, torch.inf)
+
+
+def noise_of_joints(skeleton: Skeleton, noise: Tensor) -> Tensor:
+    """(N, L) noise of landmarks → (N, 24): that of each joint's least certain witness; infinite without one."""
+    return 1 / joint_evidence(skeleton, 1 / noise.clamp_min(1e-9))
+
+
+def explained_confidence(
+    confidence: Tensor, apart: Tensor, depth: Tensor, focal: Tensor, predicted: Tensor | None = None
+) -> Tensor:
+    """(N, 24): confidence of bodies that are not fitted to the landmarks that the detector found.
+
+    confidence  (N, 33) of the landmarks; apart (N, 33) pixels between them and the projected body, which count as noise
+    depth       (N, 33) or (N, 1) metres of the body; focal (N, 1) pixels
+    predicted   (N, 24, 2) metres: expected absolute error of each joint across and along the viewing ray
+    """
+    sigma = landmark_variance(BLAZEPOSE33, confidence.clamp(0, 1).double()).sqrt()
+    away = noise_of_joints(BLAZEPOSE33, (apart * depth / focal).double().clamp_min(1e-9))
+    expected = torch.full_like(away, _USUAL[0])
+    if predicted is not None:
+        # Mean absolute errors, across in a plane's two axes together and along the ray, as σ of three axes.
+        across, along = (predicted.double() / _PREDICTED).unbind(-1)
+        expected = (2 * (0.8 * across).square() + (1.25 * along).square()).sqrt()
+    posterior = (away.square() + expected.square()).sqrt()
+    landmarks = noise_of_joints(BLAZEPOSE33, sigma)
+    visible = (confidence > 0).any(-1, keepdim=True)
+    noise = JointNoise(posterior, landmarks, torch.full_like(landmarks, torch.nan))
+    return torch.where(visible, probability_right(noise), 0.0)
+
+
+def unsided(joint: str) -> str:
+    return joint.removeprefix("left_").removeprefix("right_")

@@ -1,0 +1,140 @@
+"""Whether the confidences of fits can be believed: reliability, and how well they find wrong joints and limbs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople
+from humanpose_cli.lab.evaluate.report import Cell, Table
+from humanpose_cli.lab.metrics.bodies import Bodies
+from humanpose_cli.lab.metrics.calibration import false_alarms, reliability, wrong_auc
+
+RIGHT_WITHIN = 0.1
+"""Metres, the pelvis on the true one. Joints farther off are wrong; confidence is the probability that one is not."""
+
+_JOINTS = [
+    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+]
+_LIMBS = {
+    f"{side} {limb}": (f"{side}_{upper}", f"{side}_{lower}")
+    for limb, upper, lower in (("arm", "elbow", "wrist"), ("leg", "knee", "ankle"))
+    for side in ("left", "right")
+}
+
+
+@dataclass(frozen=True)
+class JointConfidences:
+    """Confidence and truth of the 12 joints of limbs of N people: confidence (N, 12), error (N, 12) metres about the
+    pelvis; NaN where not known.
+    """
+
+    confidence: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, confidence: NDArray[np.floating], joints: NDArray[np.floating], true: NDArray[np.floating]
+    ) -> JointConfidences:
+        """From columns of all joints of SMPL24: confidence (N, 24), joints and truth (N, 24, 3) metres."""
+        rows, pelvis = list(SMPL24.indices(_JOINTS)), SMPL24.index("pelvis")
+        away = (joints - joints[:, [pelvis]]) - (true - true[:, [pelvis]])
+        return cls(
+            np.asarray(confidence, np.float64)[:, rows], np.linalg.norm(away[:, rows], axis=-1).astype(np.float64)
+        )
+
+    def of_joints(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Confidence of each joint, and whether it is right."""
+        finite = np.isfinite(self.confidence + self.error)
+        return self.confidence[finite], self.error[finite] <= RIGHT_WITHIN
+
+    def of_limbs(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Confidence of the less certain of a limb's two joints, as `doubtful` has it, and whether both are right."""
+        pairs = np.array([[_JOINTS.index(name) for name in names] for names in _LIMBS.values()])
+        confidence, error = self.confidence[:, pairs].min(-1), self.error[:, pairs].max(-1)
+        finite = np.isfinite(confidence + error)
+        return confidence[finite], error[finite] <= RIGHT_WITHIN
+
+
+def joint_confidences(
+    people: EvaluatedPeople,
+    rows: NDArray[np.int64],
+    predicted: Bodies,
+    rigs: Sequence[Body],
+    confidence: Sequence[NDArray[np.floating] | None],
+) -> JointConfidences | None:
+    """Of the people in some rows, whose bodies were found; None if no confidence or nothing true is known.
+
+    The truth is the data set's own joints where these were measured, else the joints of the true bodies.
+    """
+    rated = [row for row, each in enumerate(confidence) if each is not None]
+    if not rated:
+        return None
+    with torch.no_grad():
+        joints = [predicted.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy() for row in rated]
+        true = _true_joints(people, rows[rated])
+    found = JointConfidences.of(np.array([confidence[row] for row in rated]), np.stack(joints), true)
+    return found if np.isfinite(found.error).any() else None
+
+
+def _true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, 24, 3) metres, NaN where not known."""
+    true = np.full((len(rows), len(SMPL24), 3), np.nan)
+    if people.joints.measured:
+        shared = [name for name in H36M17.joint_names if name in SMPL24]
+        labels = np.asarray(people.people.column(f"joints/{H36M17.name}"), np.float64)[rows][:, H36M17.indices(shared)]
+        true[:, SMPL24.indices(shared)] = np.where(np.nan_to_num(labels[..., 3:]) > 0, labels[..., :3], np.nan)
+        return true
+    for at, (row, number) in enumerate(zip(rows.tolist(), people.rig[rows].tolist(), strict=True)):
+        if number >= 0:
+            posed = people.bodies.taken([row]).posed(people.rigs[number], vertices=False)
+            true[at] = posed.joints[0].numpy()
+    return true
+
+
+def confidence_table(measured: JointConfidences) -> Table:
+    """Calibration and detection of wrong joints and limbs, and the reliability diagram of joints as numbers."""
+    rows: list[list[Cell]] = []
+    for what, (confidence, right) in (("joints", measured.of_joints()), ("limbs", measured.of_limbs())):
+        share, threshold = false_alarms(confidence, right)
+        error = reliability(confidence, right).expected_error
+        wrong = float((~right).mean()) if len(right) else float("nan")
+        rows.append([what, len(right), wrong, error, wrong_auc(confidence, right), share, threshold])
+    columns = ("what", "n", "wrong", "calibration error", "AUC", "false alarms", "threshold")
+    notes = [
+        f"Wrong: off by more than {100 * RIGHT_WITHIN:.0f} cm, the pelvis on the true one; of a limb its elbow or "
+        "wrist, or its knee or ankle. AUC: of finding the wrong ones by low confidence. False alarms: of the right, "
+        "the share below the threshold that catches 90 % of the wrong ones.",
+    ]
+    return Table("confidence", "Confidence", columns, rows, (0, 0, 3, 3, 3, 3, 3), notes=notes)
+
+
+def reliability_diagram(measured: JointConfidences) -> NDArray[np.uint8]:
+    """(H, W, 3): of joints and of limbs, the share that is right against the confidence, and how many have it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), dpi=110, layout="constrained")
+    panel, counts = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
+    panel.plot((0, 1), (0, 1), color="grey", linestyle="--", linewidth=0.8)
+    for what, (confidence, right) in (("joints", measured.of_joints()), ("limbs", measured.of_limbs())):
+        bins = reliability(confidence, right)
+        filled = bins.number > 0
+        panel.plot(bins.confidence[filled], bins.right[filled], marker="o", label=what)
+        counts.hist(confidence, bins=20, range=(0, 1), histtype="step")
+    panel.set_ylabel(f"share within {100 * RIGHT_WITHIN:.0f} cm")
+    panel.set_ylim(0, 1)
+    panel.legend()
+    panel.grid(alpha=0.3)
+    counts.set_xlabel("confidence")
+    counts.set_ylabel("number")
+    counts.set_xlim(0, 1)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])

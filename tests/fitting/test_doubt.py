@@ -1,0 +1,82 @@
+"""Which limbs are doubtful, and how they are named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.fit_values import record
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.fitting.doubt import doubt_of_track, limb_doubts, row_doubts
+from humanpose_cli.io.fit_files import FitRecord
+
+
+def people(*changes: dict) -> FitRecord:
+    """A track, all certain and visible but for each frame's changes: joint → confidence, landmark → (x, y, c)."""
+    count = len(changes)
+    keypoints = np.tile(np.array([320.0, 240.0, 0.9]), (count, 33, 1))
+    joints = np.full((count, 24), 0.8)
+    for row, changed in enumerate(changes):
+        for name, value in changed.items():
+            if isinstance(value, tuple):
+                keypoints[row, BLAZEPOSE33.index(name)] = value
+            else:
+                joints[row, SMPL24.index(name)] = value
+    columns = {
+        "poses": np.zeros((count, 72)), "betas": np.zeros((count, 10)), "trans": np.ones((count, 3)),
+        "segment_scales": np.ones((count, 24)), "joints3d": np.ones((count, 24, 3)),
+        "joints2d": np.ones((count, 24, 2)),
+        "boxes": [[10.0, 20.0, 210.0, 420.0]] * count, "confidence": np.full(count, 0.8),
+        "reprojection_error": np.ones(count), "interpolated": [False] * count, "track_id": [0] * count,
+        "frame_index": np.arange(count), "frame_names": [str(row) for row in range(count)], "shot_id": [0] * count,
+        "image_size": [[640, 480]] * count, "focal": [700.0] * count, "principal_point": [[320.0, 240.0]] * count,
+        "world_to_camera": np.tile(np.eye(4), (count, 1, 1)),
+    }  # fmt: skip
+    return record(**columns, keypoints2d=keypoints, joint_confidence=joints)
+
+
+HIDDEN = (320.0, 240.0, 0.1)
+OUTSIDE = (700.0, 240.0, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({}, ""),
+        ({"left_wrist": 0.26}, ""),
+        ({"right_wrist": 0.24}, "right arm doubtful"),
+        ({"right_elbow": 0.24, "left_knee": 0.1}, "right arm doubtful; left leg doubtful"),
+        ({"left_knee": HIDDEN}, ""),  # its ankle is visible
+        ({"left_knee": HIDDEN, "left_ankle": OUTSIDE}, "left leg hidden, guessed"),
+        (
+            {"left_elbow": HIDDEN, "left_wrist": HIDDEN, "right_wrist": 0.1},
+            "left arm hidden, guessed; right arm doubtful",
+        ),
+        ({"left_ankle": 0.1, "right_ankle": 0.2}, "both legs doubtful"),
+        (
+            {name: HIDDEN for side in ("left", "right") for name in (f"{side}_hip", f"{side}_knee", f"{side}_ankle")},
+            "hips not visible; both legs hidden, guessed",
+        ),
+        ({"head": 0.0, "left_foot": 0.0, "left_hand": 0.0}, ""),
+    ],
+)
+def test_doubts_name_the_limb(changed, named):
+    assert row_doubts(people(changed, {})) == [named, ""]
+
+
+def test_a_limb_is_its_parts():
+    ((doubt,),) = limb_doubts(people({"left_knee": 0.1}))
+    assert [SMPL24.joint_names[row] for row in doubt.parts] == ["left_hip", "left_knee", "left_ankle", "left_foot"]
+
+
+def test_of_rows_without_keypoints_no_limb_is_known_to_be_wrong():
+    nothing = dict.fromkeys(BLAZEPOSE33.joint_names, (0.0, 0.0, 0.0))
+    assert limb_doubts(people(nothing | {"left_hand": 0.0, "left_wrist": (0.0, 0.0, 0.0)})) == [[]]
+
+
+def test_a_track_has_the_doubts_of_most_of_its_frames():
+    hidden = {"left_knee": HIDDEN, "left_ankle": HIDDEN}
+    mostly = people(hidden, {**hidden, "right_wrist": 0.1}, hidden, {})
+    assert doubt_of_track(mostly, 0) == "left leg hidden, guessed"
+    assert doubt_of_track(people(hidden, {}, {}), 0) == ""
+    assert doubt_of_track(people(hidden, {"right_wrist": 0.1}, {"left_wrist": 0.1}), 0) == "left leg hidden, guessed"
