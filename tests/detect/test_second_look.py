@@ -178,6 +178,14 @@ def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, a
     assert len(found.unfitted) == added
 
 
+def test_which_candidates_are_looked_at() -> None:
+    one, near, far = person_at(300), person_at(500), person_at(900)
+    scored = [(near, OPTIONS.doubtful + 0.1), (far, OPTIONS.unclear + 0.1)]
+    assert second_look._doubtful([one], scored) == scored
+    below = [(near, OPTIONS.doubtful - 0.1), (far, OPTIONS.unclear - 0.1), (person_at(305), 0.5)]
+    assert second_look._doubtful([one], below) == []
+
+
 def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     one, unclear, unlikely = person_at(300), person_at(700), person_at(1000)
     touching = candidate(observed(moved(standing(300, 300), 55, 0), Region(355.0, 300.0, 400.0)))
