@@ -86,7 +86,7 @@ class SecondLookOptions:
     bias: float = 0.3
     isolated: float = 2.0
     person: float = 0.5
-    listed: float = -0.5
+    listed: float = 0.0
     listed_score: float = 0.35
     max_shift: float = 0.08
     max_ratio: float = 1.4
