@@ -171,7 +171,7 @@ def test_where_nobody_is_certain_a_candidate_must_be_clearer(monkeypatch) -> Non
 @pytest.mark.parametrize(("distance", "added"), [(319, True), (321, False)])
 def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, added) -> None:
     one, other = person_at(300), person_at(300 + distance)
-    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.0)
+    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.1)
     assert names(found, one, other) == ([[0], [1]] if added else [[0]])
     assert len(found.unfitted) == (not added)
     found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 0.4)
