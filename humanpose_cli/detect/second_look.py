@@ -53,7 +53,8 @@ _SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
 class SecondLookOptions:
     """When and how an image is looked at again, and which candidates are people then.
 
-    doubtful        log-odds from which a candidate is looked at by the other networks
+    doubtful        log-odds from which a candidate who touches a person found is looked at by the other networks
+    unclear         the same of other candidates; it saves time where things resemble people
     odds, thunder, heavy, bias  weights of its log-odds, of the logits of its pose's similarity to Thunder's and to
                     BlazePose heavy's, and the constant: log-odds that it is a person and the pose theirs
     isolated        what these log-odds of a candidate lose if it touches none of the people found: the networks agree
@@ -78,13 +79,14 @@ class SecondLookOptions:
     """
 
     doubtful: float = -3.0
+    unclear: float = -0.5
     odds: float = 0.3
     thunder: float = 0.7
     heavy: float = 0.4
     bias: float = 0.3
     isolated: float = 2.0
     person: float = 0.5
-    listed: float = -0.5
+    listed: float = 0.0
     listed_score: float = 0.35
     max_shift: float = 0.08
     max_ratio: float = 1.4
@@ -179,7 +181,7 @@ def _part_of(region: Region, person: Region) -> bool:
 
 def _doubtful(people: Sequence[Candidate], scored: Scored) -> Scored:
     """The candidates that are worth a look and none of the people."""
-    worth = [(c, odds) for c, odds in scored if odds > _OPTIONS.doubtful]
+    worth = [(c, odds) for c, odds in scored if odds > (_OPTIONS.doubtful if _beside(c, people) else _OPTIONS.unclear)]
     return [(c, odds) for c, odds in worth if not any(alike(c, p) or within_mask(c, p) for p in people)]
 
 
@@ -187,16 +189,17 @@ def _confirmed(people: Sequence[Candidate], scored: Scored) -> tuple[Scored, Sco
     """Further people among candidates, without second poses of one person, and the rest that may be some."""
     adjusted = []
     for candidate, odds in scored:
-        beside = any(_touch(candidate.region, person.region) for person in people)
-        adjusted.append((candidate, odds if beside else odds - _OPTIONS.isolated))
+        adjusted.append((candidate, odds if _beside(candidate, people) else odds - _OPTIONS.isolated))
     distinct = distinct_people(adjusted)
     new = [(c, odds) for c, odds in distinct if odds > _OPTIONS.person]
     return new, [(c, odds) for c, odds in distinct if _OPTIONS.listed < odds <= _OPTIONS.person]
 
 
-def _touch(a: Region, b: Region) -> bool:
-    """Whether the circles around two bodies overlap."""
-    return math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.body_size * (a.side + b.side) / 2
+def _beside(candidate: Candidate, people: Sequence[Candidate]) -> bool:
+    """Whether the circles around the body of a candidate and that of a person overlap."""
+    a = candidate.region
+    regions = [person.region for person in people]
+    return any(math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.body_size * (a.side + b.side) / 2 for b in regions)
 
 
 def _agreement(pool: ModelPool, pyramid: Pyramid, scored: Scored) -> Scored:

@@ -171,11 +171,19 @@ def test_where_nobody_is_certain_a_candidate_must_be_clearer(monkeypatch) -> Non
 @pytest.mark.parametrize(("distance", "added"), [(319, True), (321, False)])
 def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, added) -> None:
     one, other = person_at(300), person_at(300 + distance)
-    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.0)
+    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.1)
     assert names(found, one, other) == ([[0], [1]] if added else [[0]])
     assert len(found.unfitted) == (not added)
     found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 0.4)
     assert len(found.unfitted) == added
+
+
+def test_which_candidates_are_looked_at() -> None:
+    one, near, far = person_at(300), person_at(500), person_at(900)
+    scored = [(near, OPTIONS.doubtful + 0.1), (far, OPTIONS.unclear + 0.1)]
+    assert second_look._doubtful([one], scored) == scored
+    below = [(near, OPTIONS.doubtful - 0.1), (far, OPTIONS.unclear - 0.1), (person_at(305), 0.5)]
+    assert second_look._doubtful([one], below) == []
 
 
 def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
