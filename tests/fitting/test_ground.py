@@ -148,7 +148,9 @@ def test_bodies_whose_pelvis_rests_elsewhere_are_scaled_about_the_camera():
 
 
 def test_who_lies_among_people_who_stand_stays_where_they_are():
-    people = StandingPeople(poses=("attention", "attention", "attention", "attention", "lying_on_back", "attention"))
+    poses, low = ["attention"] * 6, [0.0] * 6
+    poses[4], low[4] = "lying_on_back", -0.4  # in a hollow, as if they were small
+    people = StandingPeople(poses=poses, raised=low)
     fit = on_ground(people)
     assert fit.upright.all()  # the body alone does not say which way is up
     ground = fit.find(fixed_focal=True)
