@@ -66,6 +66,7 @@ class Ground:
     focal_deviation  standard deviation of the focal length's logarithm
     up_deviation     standard deviation of up, radians, about its more uncertain axis
     standing         (N,) bool: who stands on it
+    vertical         (N,) bool: whose line is along up, whatever their size
     """
 
     up: Array
@@ -74,6 +75,7 @@ class Ground:
     focal_deviation: float
     up_deviation: float
     standing: NDArray[np.bool_]
+    vertical: NDArray[np.bool_]
 
     def depth(self, pixels: Array, principal_point: tuple[float, float]) -> Array:
         """(N,) z in metres at which the rays of pixels (N, 2) meet the plane; infinite above the horizon."""
@@ -102,7 +104,8 @@ def find_ground(people: Uprights, camera: Camera, options: CommonGroundOptions, 
     problem = _GroundProblem(people, camera, options, _FIXED if fixed_focal else options.focal_noise)
     starts = [np.array((0.0, tilt, 0.0, np.log(options.camera_height))) for tilt in _STARTS]
     parameters, _ = min((problem.solve(start) for start in starts), key=lambda end: end[1])
-    standing = np.linalg.norm(problem.residuals(parameters), axis=1) < options.robust
+    residuals = problem.residuals(parameters)
+    standing = np.linalg.norm(residuals, axis=1) < options.robust
     if standing.sum() < 2:
         return None
     log_focal, tilt, roll, log_height = parameters.tolist()
@@ -114,6 +117,7 @@ def find_ground(people: Uprights, camera: Camera, options: CommonGroundOptions, 
         float(deviations[0]),
         float(max(deviations[1], deviations[2] * np.cos(tilt))),
         standing,
+        np.linalg.norm(residuals[:, 1:], axis=1) < options.robust,
     )
 
 
@@ -219,16 +223,16 @@ class PeopleOnGround:
         )
 
     def find(self, *, fixed_focal: bool) -> Ground | None:
-        """The ground under enough people; None without. `standing` has a row for each body."""
+        """The ground under enough people; None without. Its people are all bodies."""
         rows = np.flatnonzero(self.upright)
         if len(rows) < self._options.people:
             return None
         ground = find_ground(self._uprights.rows(rows), self._camera, self._options, fixed_focal=fixed_focal)
         if ground is None or ground.standing.sum() < self._options.people:
             return None
-        standing = np.zeros(len(self.upright), bool)
-        standing[rows[ground.standing]] = True
-        return replace(ground, standing=standing)
+        standing, vertical = np.zeros((2, len(self.upright)), bool)
+        standing[rows], vertical[rows] = ground.standing, ground.vertical
+        return replace(ground, standing=standing, vertical=vertical)
 
     def focal(self) -> FocalFromGround | None:
         """The focal length, where the ground makes it clearly less uncertain than it was."""
@@ -239,11 +243,11 @@ class PeopleOnGround:
 
     def placed(self, ground: Ground) -> KeypointFit:
         """The bodies with those that stand moved along their viewing rays towards the ground, and scaled with their
-        distance, so that they look the same. Upright people off the ground are children on it where it is nearer than
+        distance, so that they look the same. Vertical people off the ground are children on it where it is nearer than
         a fit of an adult; where it is farther, they stand on something else.
         """
         logs = np.log(ground.depth(self._uprights.soles, self._camera.principal_point) / self._line.sole[:, 2])
-        child = self.upright & (logs < 0) & (logs > np.log(self._options.smallest))
+        child = ground.vertical & (logs < 0) & (logs > np.log(self._options.smallest))
         moved = np.flatnonzero((ground.standing | child) & np.isfinite(logs))
         scales = np.exp(self._options.depth_share * logs[moved]).astype(np.float32)[:, None]
         bodies = self._bodies

@@ -40,6 +40,8 @@ def test_the_ground_under_a_crowd_gives_focal_length_plane_and_distances(crowd):
     assert crowd.focal_people.tolist() == [5]  # the child is outside of what sizes of adults explain
     assert abs(np.log(crowd.focal[0] / 800)) < 0.4 * abs(np.log(DEFAULT_FOCAL / 800))
     assert angle(crowd) < 5
+    np.testing.assert_allclose(crowd.camera(0).project(crowd.joints3d), crowd.joints2d, atol=0.05)
+    assert crowd.reprojection_error.max() < 3
     depth, true = crowd.joints3d[:, 0, 2], CROWD.bodies.joints3d[:, 0, 2]
     spread = np.std(np.log(depth / true))
     switched_off = fitted(CROWD, FitOptions(focal=800.0, ground=CommonGroundOptions(use=False))).joints3d[:, 0, 2]

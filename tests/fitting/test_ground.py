@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 import torch
 from helpers.standing_people import SPOTS, StandingPeople
 
-from humanpose_cli.body.body import default_body
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.fitting.ground import PeopleOnGround, Uprights, find_ground, up_of_camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.crop import Crop
+from humanpose_cli.fitting.ground import PeopleOnGround, Uprights, before_camera, find_ground, up_of_camera
+from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import CommonGroundOptions
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
 
 OPTIONS = CommonGroundOptions()
 # Priors so wide that they do not count, and leans as they are.
@@ -75,12 +79,14 @@ def test_people_on_stairs_or_in_the_air_do_not_move_the_ground():
     assert ground.height == pytest.approx(3.0, rel=0.01)
 
 
-def on_ground(people: StandingPeople, options: CommonGroundOptions = OPTIONS) -> PeopleOnGround:
-    return PeopleOnGround(default_body(), people.bodies, people.camera, options)
+def on_ground(
+    people: StandingPeople, options: CommonGroundOptions = OPTIONS, body: Body | None = None
+) -> PeopleOnGround:
+    return PeopleOnGround(body or default_body(), people.bodies, people.camera, options)
 
 
 def test_bodies_who_sit_squat_or_bend_or_hide_their_feet_do_not_stand():
-    poses = ("attention", "sitting_on_chair", "squat", "bend_forward", "kneeling", "hands_on_hips")
+    poses = ("attention", "sitting_on_chair", "squat", "bend_forward", "kneeling_one_knee", "hands_on_hips")
     people = StandingPeople(poses=poses)
     assert on_ground(people).upright.tolist() == [True, False, False, False, False, True]
     people.bodies.joint_confidence[0, SMPL24.index("left_ankle")] = 0.1
@@ -108,6 +114,13 @@ def fitted_as_adults(people: StandingPeople) -> StandingPeople:
     return people
 
 
+def joints_of(body: Body, bodies: KeypointFit) -> np.ndarray:
+    """(N, 24, 3) of the parameters."""
+    rotations = axis_angle_to_matrix(torch.from_numpy(bodies.poses).unflatten(1, (-1, 3)))
+    values = (torch.from_numpy(getattr(bodies, name)) for name in ("betas", "trans", "segment_scales"))
+    return body.pose(rotations, *values, vertices=False).joints.numpy()
+
+
 def test_children_come_nearer_to_the_ground_and_look_the_same():
     true = StandingPeople(sizes=(1, 1, 1, 0.7, 1, 1)).bodies.joints3d
     people = fitted_as_adults(StandingPeople(sizes=(1, 1, 1, 0.7, 1, 1)))
@@ -117,10 +130,56 @@ def test_children_come_nearer_to_the_ground_and_look_the_same():
     np.testing.assert_allclose(placed.joints3d[:, 0, 2] / true[:, 0, 2], 1, atol=0.06)
     np.testing.assert_allclose(people.camera.project(placed.joints3d), people.camera.project(before), atol=1e-2)
     # The parameters are those of the joints.
-    rotations = axis_angle_to_matrix(torch.from_numpy(placed.poses).unflatten(1, (-1, 3)))
-    values = (torch.from_numpy(getattr(placed, name)) for name in ("betas", "trans", "segment_scales"))
-    joints = default_body().pose(rotations, *values, vertices=False).joints.numpy()
-    np.testing.assert_allclose(joints, placed.joints3d, atol=1e-5)
+    np.testing.assert_allclose(joints_of(default_body(), placed), placed.joints3d, atol=1e-5)
+
+
+def test_bodies_whose_pelvis_rests_elsewhere_are_scaled_about_the_camera():
+    body = copy.deepcopy(default_body())
+    shift = torch.tensor((0.0, 0.2, 0.1))
+    with torch.no_grad():
+        for points in (body.template, body.joint_template, body.landmarks("blazepose33").template):
+            points += shift
+    people = fitted_as_adults(StandingPeople(sizes=(1, 1, 1, 0.7, 1, 1)))
+    people.bodies.trans[:] -= shift.numpy()
+    fit = on_ground(people, body=body)
+    placed = fit.placed(fit.find(fixed_focal=True))
+    assert placed.segment_scales[3, 0] < 0.8
+    np.testing.assert_allclose(joints_of(body, placed), placed.joints3d, atol=1e-5)
+
+
+def test_who_lies_among_people_who_stand_stays_where_they_are():
+    poses, low = ["attention"] * 6, [0.0] * 6
+    poses[4], low[4] = "lying_on_back", -0.4  # in a hollow, as if they were small
+    people = StandingPeople(poses=poses, raised=low)
+    fit = on_ground(people)
+    assert fit.upright.all()  # the body alone does not say which way is up
+    ground = fit.find(fixed_focal=True)
+    assert ground.standing.tolist() == [True, True, True, True, False, True]
+    np.testing.assert_array_equal(fit.placed(ground).trans[4], people.bodies.trans[4])
+
+
+def test_an_estimate_turns_with_the_viewing_ray():
+    """A camera that looks straight at the person sees the same body, whatever its focal length."""
+    people = StandingPeople()
+    person, before, after = people.detected()[1], people.camera, replace(people.camera, focal=1500.0)
+    random = np.random.default_rng(0)
+    poses, joints = random.normal(size=72).astype(np.float32), random.normal(size=(24, 3)).astype(np.float32)
+    crop = Crop(1.0, 0.0, (0.0, 0.0), (64, 64))
+    estimate = BodyEstimate(poses, np.zeros(10, np.float32), np.zeros(3, np.float32), joints, None, crop)
+    turned = before_camera(replace(person, estimate=estimate), before, after).estimate
+
+    def seen(estimate: BodyEstimate, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+        hips = person.keypoints[list(BLAZEPOSE33.indices(("left_hip", "right_hip"))), :2].mean(0)
+        pixel, focal, centre = (
+            torch.tensor(np.array([v]), dtype=torch.float64) for v in (hips, camera.focal, (640, 480))
+        )
+        to_ray = viewing_rotation(pixel, focal, centre)[0].mT.numpy()
+        pelvis = axis_angle_to_matrix(torch.from_numpy(estimate.poses[:3].astype(np.float64))).numpy()
+        return to_ray @ pelvis, (estimate.joints - estimate.joints[:1]) @ to_ray.T
+
+    for now, then in zip(seen(turned, after), seen(estimate, before), strict=True):
+        np.testing.assert_allclose(now, then, atol=1e-5)
+    np.testing.assert_array_equal(turned.poses[3:], poses[3:])
 
 
 def test_who_stands_higher_than_the_others_stays_where_they_are():
