@@ -115,7 +115,7 @@ def draw_dashed_box(image: NDArray[np.uint8], box: Sequence[float]) -> None:
         length = max(float(np.linalg.norm(along)), 1e-6)
         for at in np.arange(0, length, period):
             a, b = (np.rint(first + along * min(at + reach, length) / length).astype(int) for reach in (0, dash))
-            cv2.line(image, a.tolist(), b.tolist(), (255, 214, 64), max(1, round(longest / 900)), cv2.LINE_AA)
+            cv2.line(image, a.tolist(), b.tolist(), (255, 214, 64), max(1, round(longest / 900)))
 
 
 def draw_label(image: NDArray[np.uint8], text: str, corner: Sequence[float]) -> None:

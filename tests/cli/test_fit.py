@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,11 +17,14 @@ import skimage.data
 import torch
 from helpers.blind_detector import BlindDetector
 from helpers.deform_weights import bent_pose, deform_weights
+from helpers.fit_values import record
 from helpers.standing_people import StandingPeople
 
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
+from humanpose_cli.cli.fit import FitWork
 from humanpose_cli.cli.main import main
+from humanpose_cli.cli.session import Session
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising.op import interpolate
@@ -548,3 +553,13 @@ def test_register_brings_back_a_body_whose_surface_is_known(hpc, tmp_path):
     np.savez(tmp_path / "a_IUV.npz", iuv=np.zeros_like(charts, np.uint8))
     refused = hpc(*line)
     assert (refused.code, "made with other options (another --densepose)" in refused.err) == (2, True)
+
+
+def test_json_lists_detections_without_a_body(tmp_path):
+    hidden = {"frame": 1, "box": [10.0, 20.0, 60.5, 200.0], "score": 0.4, "reason": "hidden by another person"}
+    listed = record(options={"not_fitted": [hidden]})
+    json_session, plain = (cast(Session, SimpleNamespace(json=json)) for json in (True, False))
+    work = FitWork(json_session, tmp_path, hp.Fitter, "h264")
+    assert work.rows(listed) == {"rows": list(listed.documents()), "unfitted": [hidden]}
+    assert work.rows(record()) == {"rows": list(record().documents())}
+    assert FitWork(plain, tmp_path, hp.Fitter, "h264").rows(listed) == {}

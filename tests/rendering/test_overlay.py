@@ -7,7 +7,7 @@ import torch
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
+from humanpose_cli.rendering.overlay import draw_dashed_box, draw_keypoints, draw_overlay, person_colour
 
 CAMERA = Camera(200.0, (80.0, 60.0), (160, 120))
 FACES = torch.tensor([[0, 3, 2], [0, 2, 1]], dtype=torch.int32)
@@ -125,3 +125,16 @@ def test_wrong_input_is_refused(photo: np.ndarray) -> None:
         draw_overlay(photo, people((0, 2)), FACES, CAMERA, track_ids=[1, 2])
     with pytest.raises(UsageError, match="do not match the skeleton"):
         draw_keypoints(photo, np.zeros((5, 2)), COCO17, person_colour(0))
+
+
+def test_a_dashed_box_is_drawn_within_the_image() -> None:
+    image = np.zeros((300, 400, 3), np.uint8)
+    draw_dashed_box(image, (50, 60, 250, 500))
+    drawn = image.any(-1)
+    rows, columns = np.nonzero(drawn)
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (50, 250, 60, 299)
+    inside = drawn[62:298, 52:249]
+    assert not inside.any()
+    top = drawn[60, 50:251]
+    assert 0.4 < top.mean() < 0.9  # dashes, and gaps between them
+    draw_dashed_box(image, (-500, -500, -100, -100))
