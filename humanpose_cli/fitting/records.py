@@ -79,7 +79,7 @@ def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:
 
 def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
     """The optional columns of the ground, where one is known."""
-    if all(f.ground is None for f in frames):
+    if all(f.ground is None and not f.focal_people for f in frames):
         return {}
     return {
         "ground": [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames],
