@@ -80,7 +80,7 @@ def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
     assert now.document["metrics"]["pa_mpjpe_mm"]["value"] < 60  # landmarks are true there
     assert {path.name for path in out.iterdir()} == {
         *("report.md", "report.json", "run.json", "ledger.0-of-1.jsonl", "quartiles.jpg"),
-        *("worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg"),
+        *("worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg", "reliability.png"),
     }
     fits = tmp_path / "fits"
     fits.mkdir()

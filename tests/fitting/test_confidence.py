@@ -80,6 +80,10 @@ def test_the_posterior_is_that_of_samples_of_the_parameters(body: Body):
     np.testing.assert_allclose(found[below], sigma * np.hypot(arm[:, 0], arm[:, 2]), rtol=2e-3)
     others = [row for row in range(24) if row not in below]
     assert found[others].max() < 1e-3
+    # Where the whole body is does not count.
+    precision[3 * 24 : 3 * 24 + 3] = 1.0
+    free = equations._replace(hessian=torch.diag(precision)[None])
+    np.testing.assert_allclose(posterior_noise(free, rig, state)[0].numpy(), found, rtol=1e-9, atol=1e-12)
 
 
 def test_a_parameter_that_nothing_constrains_is_no_certainty(body: Body):
