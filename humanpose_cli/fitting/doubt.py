@@ -38,7 +38,7 @@ class LimbDoubt(NamedTuple):
     @property
     def reason(self) -> str:
         """What is wrong with it."""
-        return "hidden, guessed" if self.hidden else "doubtful"
+        return "hidden, guessed" if self.hidden else "uncertain"
 
 
 def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
@@ -68,7 +68,7 @@ def _visible(record: FitRecord) -> np.ndarray:
 
 
 def _named(doubts: Sequence[LimbDoubt]) -> list[str]:
-    """Such as "left arm doubtful" and "both legs hidden, guessed"."""
+    """Such as "left arm uncertain" and "both legs hidden, guessed"."""
     named = []
     for limb in _OF_LIMB:
         chosen = [doubt for doubt in doubts if doubt.limb == limb]

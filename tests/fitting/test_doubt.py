@@ -44,15 +44,15 @@ OUTSIDE = (700.0, 240.0, 0.9)
     [
         ({}, ""),
         ({"left_wrist": 0.26}, ""),
-        ({"right_wrist": 0.24}, "right arm doubtful"),
-        ({"right_elbow": 0.24, "left_knee": 0.1}, "right arm doubtful; left leg doubtful"),
+        ({"right_wrist": 0.24}, "right arm uncertain"),
+        ({"right_elbow": 0.24, "left_knee": 0.1}, "right arm uncertain; left leg uncertain"),
         ({"left_knee": HIDDEN}, ""),  # its ankle is visible
         ({"left_knee": HIDDEN, "left_ankle": OUTSIDE}, "left leg hidden, guessed"),
         (
             {"left_elbow": HIDDEN, "left_wrist": HIDDEN, "right_wrist": 0.1},
-            "left arm hidden, guessed; right arm doubtful",
+            "left arm hidden, guessed; right arm uncertain",
         ),
-        ({"left_ankle": 0.1, "right_ankle": 0.2}, "both legs doubtful"),
+        ({"left_ankle": 0.1, "right_ankle": 0.2}, "both legs uncertain"),
         (
             {name: HIDDEN for side in ("left", "right") for name in (f"{side}_hip", f"{side}_knee", f"{side}_ankle")},
             "hips not visible; both legs hidden, guessed",
