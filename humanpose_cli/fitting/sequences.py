@@ -25,7 +25,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 _HIGHEST_DAMPING = 1e6
 _WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that the next window solves anew
 _OVERLAP = 2  # solved frames at the beginning of a window: they fix position and speed
-_STANDING_SPEED = 0.6  # metres per second below which a foot stands
+_STANDING_SPEED, _STANDING_STEP = 0.6, 0.025  # metres a second, and a frame, below which a foot stands
 _SHORTEST_STAND = 0.075  # seconds
 _KEY_SPACING = 0.1  # seconds between frames that are solved alone before the others
 _ROBUST_FALL = 100.0  # `robust` of the centre of mass in flight, in the same unit: nothing moves it but gravity
@@ -135,9 +135,8 @@ def _standing(problem: KeypointProblem, motion: FramesInMotion, world: Tensor, t
     if not feet:
         return standing
     visible = problem.evidence.confidence[:, feet] > 0.5
-    slow = (
-        (world[:, feet].diff(dim=0).norm(dim=-1) < _STANDING_SPEED * time.diff()[:, None]) & visible[1:] & visible[:-1]
-    )
+    longest = (_STANDING_SPEED * time.diff()).clamp(max=_STANDING_STEP)[:, None]
+    slow = (world[:, feet].diff(dim=0).norm(dim=-1) < longest) & visible[1:] & visible[:-1]
     for column, foot in enumerate(feet):
         for start, stop in runs(slow[:, column]):
             if stop - start > 1 and time[stop] - time[start] > _SHORTEST_STAND:

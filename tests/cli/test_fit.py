@@ -28,6 +28,7 @@ from humanpose_cli.cli.session import Session
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising.op import interpolate
+from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
@@ -560,6 +561,7 @@ def test_json_lists_detections_without_a_body(tmp_path):
     listed = record(options={"not_fitted": [hidden]})
     json_session, plain = (cast(Session, SimpleNamespace(json=json)) for json in (True, False))
     work = FitWork(json_session, tmp_path, hp.Fitter, "h264")
-    assert work.rows(listed) == {"rows": list(listed.documents()), "unfitted": [hidden]}
-    assert work.rows(record()) == {"rows": list(record().documents())}
+    rows = [{**row, "doubtful": doubt} for row, doubt in zip(listed.documents(), row_doubts(listed), strict=True)]
+    assert work.rows(listed) == {"rows": rows, "unfitted": [hidden]}
+    assert work.rows(record()) == {"rows": rows}
     assert FitWork(plain, tmp_path, hp.Fitter, "h264").rows(listed) == {}

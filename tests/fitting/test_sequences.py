@@ -233,6 +233,24 @@ def test_who_is_in_the_air_falls(body, falling, monkeypatch) -> None:
 
 
 @pytest.mark.slow
+def test_feet_that_move_between_frames_far_apart_do_not_stand(body, place_bodies, monkeypatch) -> None:
+    """8 cm a frame, one frame a second: slow, but a step each."""
+    count, kept = 6, []
+    rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
+    rotations[:, 0] = BODY_FACING_CAMERA.float()
+    solve = sequences.solve_sequence
+    monkeypatch.setattr(
+        sequences, "solve_sequence", lambda problem, *rest: kept.append(problem) or solve(problem, *rest)
+    )
+    for step in (0.0, 0.08):
+        kept.clear()
+        moved = step * torch.arange(count)[:, None] * torch.tensor([1.0, 0.0, 0.0])
+        scene = place_bodies(rotations, torch.zeros(count, 10), moved=moved, across=0.0)
+        fit_keypoints(body, in_sequence(scene.observations, time=np.arange(count)), PLAIN)
+        assert bool(kept[-1].motion.standing.any()) == (step == 0)
+
+
+@pytest.mark.slow
 def test_the_motions_gradient_is_that_of_its_cost(body, falling, monkeypatch) -> None:
     """By central differences, in flight, with standing feet; no term is near a point where its weight jumps."""
     kept = []
