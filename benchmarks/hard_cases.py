@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.flight import GRAVITY
+from humanpose_cli.fitting.flight import GRAVITY, flights
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.io.images import write_image
@@ -204,17 +204,18 @@ def figures(cases: Sequence[Case], fits: Sequence[Fit]) -> dict[str, float]:
 
 
 def clip_figures(fit: Fit) -> dict[str, float]:
-    """People, frames that are filled in, and the fastest fall of a body in metres / second²."""
-    falls = []
+    """People, frames that are filled in, and the acceleration of the body in the longest flight, metres / second²."""
+    longest, fall = 0.0, 0.0
     for person in fit.people:
         rows = person.rows
         height = fit.joints3d[rows].mean(1)[:, 1].astype(float)
         time = np.asarray(fit.frame_times)[fit.frame_index[rows]]
-        span = max(int(0.5 / np.median(np.diff(time))), 4)
-        windows = range(len(height) - span)
-        falls += [2 * np.polyfit(time[k : k + span] - time[k], height[k : k + span], 2)[0] for k in windows]
+        for first, last in flights(torch.from_numpy(height), torch.from_numpy(time)):
+            if time[last] - time[first] > longest:
+                longest, part = time[last] - time[first], slice(first, last + 1)
+                fall = float(2 * np.polyfit(time[part] - time[first], height[part], 2)[0])
     lost = int(fit.interpolated.sum())
-    return {"people": len(fit.people), "frames filled": lost, f"fall of {GRAVITY} m/s²": float(max(falls, default=0.0))}
+    return {"people": len(fit.people), "frames filled": lost, f"fall, of {GRAVITY} m/s²": fall}
 
 
 def main() -> None:
