@@ -21,7 +21,7 @@ from _rendered_people import RenderedPerson, render_population
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.core.camera import Camera, project
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS, SMPL24
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.keypoints import fit_keypoints
@@ -32,10 +32,7 @@ from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.networks.weights import shipped_weights
 
-JOINTS = [
-    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
-]
-HIPS = [JOINTS.index("left_hip"), JOINTS.index("right_hip")]
+HIPS = [LIMB_JOINTS.index("left_hip"), LIMB_JOINTS.index("right_hip")]
 FAILURE = 0.15  # metres after Procrustes
 
 
@@ -143,7 +140,7 @@ def main() -> None:
     found = find(count, mode)
     observations = observations_of(found)
     truth = np.stack([p.joints.numpy() for p in found.people])
-    rows = SMPL24.indices(JOINTS)
+    rows = SMPL24.indices(LIMB_JOINTS)
     body = default_body()
     told = predictions(found)
     network = {name: np.stack([getattr(one, name) for one in told]) for name in ("poses", "betas", "trans", "joints")}
@@ -172,7 +169,7 @@ def main() -> None:
         line |= errors(joints[:, rows], truth[:, rows])
         failures = (count - len(pa) + int((pa > FAILURE).sum())) / count
         lines.append({**line, "pve_mm": 1e3 * float(vertex.mean()), "failures": failures})
-    own = (observations.world @ to_camera(observations).mT).numpy()[:, BLAZEPOSE33.indices(JOINTS)]
+    own = (observations.world @ to_camera(observations).mT).numpy()[:, BLAZEPOSE33.indices(LIMB_JOINTS)]
     pa = pa_mpjpe(own, truth[:, rows])
     theirs = {"method": "BlazePose, turned to the ray", "detector": mode, "people": count, "found": len(found.people)}
     theirs |= errors(own, truth[:, rows])

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize
 
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import LIMB_JOINTS, SMPL24
 from humanpose_cli.fitting import confidence, keypoints
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.result import Fit
@@ -32,14 +32,12 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.evaluate.confidence import RIGHT_WITHIN, JointConfidences, confidence_table, reliability_diagram
 from humanpose_cli.lab.synthetic.cameras import CameraOptions
-from humanpose_cli.lab.synthetic.generator import GROUPS_PER_IDENTITY, OUTFITS_PER_IDENTITY, SyntheticSource
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
-from humanpose_cli.lab.synthetic.scene import Actor, SceneOptions
+from humanpose_cli.lab.synthetic.scene import SceneOptions
 
 _SIZE = 384  # pixels
 _SEEDS = {"train": 101, "test": 202}
-_NEIGHBOURS, _EXTRAS = 64, 8
-_LIMBS = [f"{s}_{n}" for n in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for s in ("left", "right")]
 _FOUND_WITHIN = 0.5  # of the person's size: median distance of the limbs' joints in the image
 _RIDGE = 1.0
 
@@ -47,17 +45,8 @@ _RIDGE = 1.0
 class Crowds(SyntheticSource):
     """`SyntheticSource` with two to six people in every image."""
 
-    def _cast(self, random: np.random.Generator, number: int, split: str) -> tuple[list[Actor], list[tuple[str, str]]]:
-        count = int(random.integers(2, 7))
-        cast = [(f"{split}-{number // GROUPS_PER_IDENTITY:06d}", number % OUTFITS_PER_IDENTITY)]
-        extras = random.choice(_EXTRAS, count - 1, replace=False)
-        cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in extras]
-        actors, names = [], []
-        for role, (identity, wearing) in enumerate(cast):
-            betas, mesh = self._wardrobe(identity, wearing)
-            actors.append(Actor(mesh, betas, self._performance(random, number, split, role)))
-            names.append((identity, f"{identity}-{wearing}"))
-        return actors, names
+    def _companions(self, random: np.random.Generator) -> int:
+        return int(random.integers(1, 6))
 
     def _scene_options(self) -> SceneOptions:
         return replace(super()._scene_options(), camera=CameraOptions(fill=(0.4, 0.9), cut=0.2))
@@ -88,7 +77,7 @@ def fit_with_noise(fitter: Fitter, image: NDArray[np.uint8]) -> tuple[Fit, NDArr
 
 def matched(fit: Fit, people: list[Person]) -> list[tuple[int, int]]:
     """Pairs (row, person) whose joints are near each other in the image."""
-    limbs = list(SMPL24.indices(_LIMBS))
+    limbs = list(SMPL24.indices(LIMB_JOINTS))
     apart = np.full((len(fit), len(people)), 9.0)
     for column, person in enumerate(people):
         points = person.keypoints[SMPL24.name][limbs, :2]
@@ -154,7 +143,7 @@ def fit(path: Path, plot: Path | None) -> None:
     print("base  ", {name: round(value, 2) for name, value in base.items()})
     columns = (torch.from_numpy(noise[held_out][:, column]) for column in range(3))
     found = confidence.probability_right(confidence.JointNoise(*columns)).numpy()
-    limbs = list(SMPL24.indices(_LIMBS))
+    limbs = list(SMPL24.indices(LIMB_JOINTS))
     measured = JointConfidences(found[:, limbs], error[held_out][:, limbs])
     print(f"held out, {int(held_out.sum())} people, constants of the package")
     print(confidence_table(measured).markdown())

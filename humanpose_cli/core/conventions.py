@@ -251,6 +251,10 @@ MPII16 = _tree(
     ("left_wrist", "left_elbow"),
 )
 
+LIMB_JOINTS = tuple(
+    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+)
+"""The twelve joints of arms and legs, which all skeletons of bodies and images name alike."""
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (SMPL24, REPOSING19, H36M17, COCO17, BLAZEPOSE33)}
 """Of poses and bodies."""
 IMAGE_SKELETONS: dict[str, Skeleton] = SKELETONS | {s.name: s for s in (CROWDPOSE14, POSETRACK15, MPII16)}

@@ -37,6 +37,13 @@ class Region:
         """The same region of an image that is so many times as large."""
         return Region(factor * self.x, factor * self.y, factor * self.side, self.angle)
 
+    def is_near(self, other: Region, shift: float, ratio: float) -> bool:
+        """Whether the centres are nearer than a share of the sides' geometric mean, and the ratio of the sides is below
+        `ratio`; whatever the angles.
+        """
+        close = math.hypot(self.x - other.x, self.y - other.y) < shift * math.sqrt(self.side * other.side)
+        return close and abs(math.log(self.side / other.side)) < math.log(ratio)
+
     def to_image(self, size: int) -> Affine2D:
         """From pixels of a crop with `size` pixels a side to pixels of the image."""
         scale = self.side / size

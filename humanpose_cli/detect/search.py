@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import (
     CropView,
@@ -30,9 +30,7 @@ from humanpose_cli.detect.person import (
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose, propose_by_multipose, windows_over
 
-BODY = BLAZEPOSE33.indices(
-    ["nose"] + [f"{s}_{j}" for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for s in ("left", "right")]
-)
+BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
 _MIRROR = list(BLAZEPOSE33.mirror)
 _OKS_WIDTH = 0.07  # of the region's side: σ of the distance between two predictions of one joint
 SAME_PERSON = 0.5  # similarity of two poses from which they are predictions of one person
@@ -173,10 +171,8 @@ def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
 
 
 def _near(a: Region, b: Region) -> bool:
-    side = math.sqrt(a.side * b.side)
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
-    close = math.hypot(a.x - b.x, a.y - b.y) < 0.12 * side
-    return close and abs(math.log(a.side / b.side)) < math.log(1.25) and abs(turn) < math.radians(20)
+    return a.is_near(b, 0.12, 1.25) and abs(turn) < math.radians(20)
 
 
 def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> float:
@@ -187,10 +183,8 @@ def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> flo
 
 def about(a: Region, b: Region) -> bool:
     """Whether two regions may show one person: nearly the same size and, within a right angle, orientation."""
-    side = math.sqrt(a.side * b.side)
-    close = math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.max_distance * side
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
-    return close and abs(math.log(a.side / b.side)) < math.log(1.5) and abs(turn) < math.pi / 2
+    return a.is_near(b, _OPTIONS.max_distance, 1.5) and abs(turn) < math.pi / 2
 
 
 def _join(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -165,12 +165,11 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
 def _unexplained(proposals: Sequence[Proposal], people: Sequence[Candidate]) -> list[Proposal]:
     """The proposals of MultiPose that show none of the people, nor a part of one."""
     regions = [person.region for person in people]
-    return [p for p in proposals if not any(_matches(p.region, r) or _part_of(p.region, r) for r in regions)]
+    return [p for p in proposals if not any(_shows(p.region, r) for r in regions)]
 
 
-def _matches(region: Region, person: Region) -> bool:
-    apart, side = math.hypot(region.x - person.x, region.y - person.y), math.sqrt(region.side * person.side)
-    return apart < _OPTIONS.max_shift * side and abs(math.log(region.side / person.side)) < math.log(_OPTIONS.max_ratio)
+def _shows(region: Region, person: Region) -> bool:
+    return region.is_near(person, _OPTIONS.max_shift, _OPTIONS.max_ratio) or _part_of(region, person)
 
 
 def _part_of(region: Region, person: Region) -> bool:

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS
 from humanpose_cli.detect.person import DetectedPerson
 
 
@@ -29,9 +29,7 @@ class SharedJointOptions:
 
 
 _OPTIONS = SharedJointOptions()
-_JOINTS = BLAZEPOSE33.indices(
-    [f"{s}_{j}" for s in ("left", "right") for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")]
-)
+_JOINTS = BLAZEPOSE33.indices(LIMB_JOINTS)
 _MIRROR = np.array(BLAZEPOSE33.mirror)[_JOINTS]
 _FOLLOWERS = {"wrist": ("pinky", "index", "thumb"), "ankle": ("heel", "foot_index")}  # landmarks beyond a joint
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS, SMPL24, Skeleton
 from humanpose_cli.fitting.evidence import joint_evidence, landmark_variance
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.residuals import FitState
@@ -71,8 +71,7 @@ def person_confidence(joints: Tensor) -> Tensor:
     """(N, 24) confidences → (N,): mean over shoulders, elbows, wrists, hips, knees and ankles, which is the share of
     them that is expected to be right.
     """
-    names = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    return joints[:, [SMPL24.index(f"{side}_{name}") for name in names for side in ("left", "right")]].mean(-1)
+    return joints[:, SMPL24.indices(LIMB_JOINTS)].mean(-1)
 
 
 def posterior_noise(equations: NormalEquations, rig: LandmarkRig, state: FitState) -> Tensor:

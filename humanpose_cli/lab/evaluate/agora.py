@@ -23,7 +23,6 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.lab.cache.cache import Cache, open_cache
-from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets.agora import VERTICES, AgoraSource
 from humanpose_cli.lab.datasets.common import project_points
@@ -98,8 +97,7 @@ def measure_images(
         options = "joints, root, regressor, smplx_to_smpl and visible"
         raise UsageError("joints and people", problem, remedy=f"leave out {options}")
     cache = open_cache(selection.data)
-    rows = cache.rows(*selection.protocol_and_split())
-    rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
+    rows = selection.images(cache)
     focal, centre = (values.double().numpy() for values in cameras_of(cache, rows))
     vertices = _body_vertices(selection.body_vertices)
     counts, people = [], []

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.conventions import H36M17, LIMB_JOINTS, SMPL24
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.report import Cell, Table
 from humanpose_cli.lab.metrics.bodies import Bodies
@@ -19,9 +19,6 @@ from humanpose_cli.lab.metrics.calibration import false_alarms, reliability, wro
 RIGHT_WITHIN = 0.1
 """Metres, the pelvis on the true one. Joints farther off are wrong; confidence is the probability that one is not."""
 
-_JOINTS = [
-    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
-]
 _LIMBS = {
     f"{side} {limb}": (f"{side}_{upper}", f"{side}_{lower}")
     for limb, upper, lower in (("arm", "elbow", "wrist"), ("leg", "knee", "ankle"))
@@ -43,7 +40,7 @@ class JointConfidences:
         cls, confidence: NDArray[np.floating], joints: NDArray[np.floating], true: NDArray[np.floating]
     ) -> JointConfidences:
         """From columns of all joints of SMPL24: confidence (N, 24), joints and truth (N, 24, 3) metres."""
-        rows, pelvis = list(SMPL24.indices(_JOINTS)), SMPL24.index("pelvis")
+        rows, pelvis = list(SMPL24.indices(LIMB_JOINTS)), SMPL24.index("pelvis")
         away = (joints - joints[:, [pelvis]]) - (true - true[:, [pelvis]])
         return cls(
             np.asarray(confidence, np.float64)[:, rows], np.linalg.norm(away[:, rows], axis=-1).astype(np.float64)
@@ -56,7 +53,7 @@ class JointConfidences:
 
     def of_limbs(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Confidence of the less certain of a limb's two joints, as `doubtful` has it, and whether both are right."""
-        pairs = np.array([[_JOINTS.index(name) for name in names] for names in _LIMBS.values()])
+        pairs = np.array([[LIMB_JOINTS.index(name) for name in names] for names in _LIMBS.values()])
         confidence, error = self.confidence[:, pairs].min(-1), self.error[:, pairs].max(-1)
         finite = np.isfinite(confidence + error)
         return confidence[finite], error[finite] <= RIGHT_WITHIN

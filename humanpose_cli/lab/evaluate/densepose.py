@@ -33,7 +33,6 @@ from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import IMAGE_SUFFIXES
 from humanpose_cli.lab.cache.cache import Cache, open_cache
-from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import Detections
 from humanpose_cli.lab.evaluate.image_fits import fits_of_images, posed_rows
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise, summarise_figures
@@ -298,8 +297,7 @@ def evaluate_densepose(
     if protocol is not None and inputs.distances is None:
         remedy = "DensePose's get_eval_data.sh fetches them"
         raise UsageError("distances", "are missing", expected=f"those of {protocol.name}", remedy=remedy)
-    rows = cache.rows(*selection.protocol_and_split())
-    rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
+    rows = selection.images(cache)
     body = load_body(options.body)
     charts = _charts(body, inputs, cache)
     if inputs.distances is None:

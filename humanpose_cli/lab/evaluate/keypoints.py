@@ -37,7 +37,6 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
-from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import Detections
 from humanpose_cli.lab.evaluate.image_fits import ImageFits, fits_of_images, posed_rows
 from humanpose_cli.lab.evaluate.intervals import (
@@ -394,8 +393,7 @@ def evaluate_keypoints(
             remedy = "make it of labelled images, such as hpc preprocess coco"
             expected = f"labelled joints of {skeleton.name}"
             raise InputError(cache.path, f"lacks people/{column}", expected=expected, remedy=remedy)
-    rows = cache.rows(*selection.protocol_and_split())
-    rows = rows[spread_evenly(len(rows), selection.limit)] if selection.limit else rows
+    rows = selection.images(cache)
     facts: dict[str, Any] = {**selection.facts(), "joints": f"{skeleton.name}, in the image", "images": len(rows)}
     source: dict[str, Any] = {"detections": detections, "predictions": predictions, "threads": threads}
     with fits_of_images(cache, rows, options, device, **source) as fits:

@@ -21,6 +21,7 @@ from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.samples import split_name
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
@@ -203,6 +204,11 @@ class PeopleSelection:
         cache = open_cache(self.data)
         protocol = self.protocol or usual_protocol(cache)
         return protocol, self.split_among(cache, protocol, cache.splits.get(protocol, ()))
+
+    def images(self, cache: Cache) -> NDArray[np.int64]:
+        """Rows of the images of the split, of which `limit` are spread evenly."""
+        rows = cache.rows(*self.protocol_and_split())
+        return rows[spread_evenly(len(rows), self.limit)] if self.limit else rows
 
     def full_split(self) -> str:
         """ "protocol/split" where all of it is evaluated, else ""."""

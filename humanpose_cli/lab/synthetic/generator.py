@@ -154,9 +154,7 @@ class SyntheticSource:
         """The people of a scene and their (identity, clothing): first the one that it is about."""
         person, outfit = number // GROUPS_PER_IDENTITY, number % OUTFITS_PER_IDENTITY
         cast = [(f"{split}-{person:06d}", outfit)]
-        crowd = self.options.crowd
-        if crowd or random.random() < self.options.companions:
-            extras = int(random.integers(2, crowd)) if crowd else 1 + int(random.random() < 0.3)
+        if extras := self._companions(random):
             chosen = random.choice(_EXTRAS, extras, replace=False)
             cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in chosen]
         actors, names = [], []
@@ -165,6 +163,12 @@ class SyntheticSource:
             actors.append(Actor(mesh, betas, self._performance(random, number, split, role)))
             names.append((identity, f"{identity}-{wearing}"))
         return actors, names
+
+    def _companions(self, random: np.random.Generator) -> int:
+        """How many people there are beside the first one."""
+        if self.options.crowd:
+            return int(random.integers(2, self.options.crowd))
+        return 1 + int(random.random() < 0.3) if random.random() < self.options.companions else 0
 
     @cached_property
     def _wardrobe(self) -> Callable[[str, int], tuple[torch.Tensor, DressedMesh]]:
