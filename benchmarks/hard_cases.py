@@ -25,9 +25,11 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from bench_crowds import MIN_VISIBLE, RIGHT, Crowd, matched
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS, SMPL24
+from humanpose_cli.detect.search import BODY
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.flight import GRAVITY, flights
 from humanpose_cli.fitting.result import Fit
@@ -39,10 +41,9 @@ from humanpose_cli.lab.cache.label_maps import decode_map
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 
-LIMBS = [f"{s}_{j}" for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for s in ("left", "right")]
-SEEN = BLAZEPOSE33.indices(["nose", *LIMBS])
-BODY, HIPS = SMPL24.indices(LIMBS), [LIMBS.index("left_hip"), LIMBS.index("right_hip")]
-HEIGHT, ENOUGH, FOUND, RIGHT = 1.7, 5, 0.10, 0.08
+LIMBS = SMPL24.indices(LIMB_JOINTS)
+HIPS = [LIMB_JOINTS.index("left_hip"), LIMB_JOINTS.index("right_hip")]
+HEIGHT = 1.7  # metres
 COVERED, MOST = 0.4, 0.5  # shares of the body's area
 WRONG, MARKED = 0.1, 0.25  # metres; confidence
 Pixels = NDArray[np.uint8]
@@ -50,16 +51,10 @@ Array = NDArray[Any]
 
 
 class Case(NamedTuple):
-    """An image (H, W, 3), and of P people joints (P, 13, 2) in pixels, which are visible, height in pixels, and limb
-    joints (P, 12, 3) in camera axes, metres.
-    """
+    """An image with its people, and limb joints (P, 12, 3) of these in camera axes, metres."""
 
-    name: str
-    image: Pixels
-    points: Array
-    visible: Array
-    heights: Array
-    joints: Array
+    crowd: Crowd
+    limbs: Array
 
 
 def crowds(count: int) -> Iterator[tuple[Case, Array]]:
@@ -69,7 +64,7 @@ def crowds(count: int) -> Iterator[tuple[Case, Array]]:
     for group in source.groups():
         for sample in source.read(group):
             size, people = options.size, sample.people
-            keypoints = np.stack([person.keypoints[BLAZEPOSE33.name][SEEN] for person in people])
+            keypoints = np.stack([person.keypoints[BLAZEPOSE33.name][BODY] for person in people])
             joints = np.stack([person.joints[SMPL24.name][:, :3] for person in people])
             points = keypoints[..., :2]
             visible = (keypoints[..., 2] > 0.5) & ((points >= 0) & (points < size)).all(-1)
@@ -77,13 +72,13 @@ def crowds(count: int) -> Iterator[tuple[Case, Array]]:
             heights = sample.focal * HEIGHT / joints[:, 0, 2]
             persons = decode_map("persons", sample.maps["persons"])
             masks = np.stack([persons == 1 + place for place in range(len(people))])
-            yield Case(group.name, decode_image(sample.image), points, visible, heights, joints[:, BODY]), masks
+            yield Case(Crowd(decode_image(sample.image), points, visible, heights), joints[:, LIMBS]), masks
 
 
 def covered_frames(folder: Path, pasted: Sequence[tuple[Pixels, Array]]) -> Iterator[Case]:
     """Frames of the real videos with boxes, discs, or people (image, mask) of `pasted` over the body, in turn."""
     truth = np.load(folder / "truth.npz")
-    limbs = [truth["joint_names"].tolist().index(name) for name in LIMBS]
+    limbs = [truth["joint_names"].tolist().index(name) for name in LIMB_JOINTS]
     for number, path in enumerate(sorted(folder.glob("cam*.mp4"))):
         K, distortion, R, t = (truth[name][number].astype(float) for name in ("K", "distortion", "R", "t"))
         wanted = np.linspace(5, len(truth["joints3d"]) - 15, 5).astype(int).tolist()
@@ -98,7 +93,7 @@ def covered_frames(folder: Path, pasted: Sequence[tuple[Pixels, Array]]) -> Iter
             visible = np.concatenate([[False], ~cover[rows, columns]])  # the truth has no nose
             size = np.array([np.ptp(points, axis=0).max()])
             seen = np.concatenate([points[:1], points])
-            yield Case(f"{path.stem}-{index}", painted, seen[None], visible[None], size, joints[None])
+            yield Case(Crowd(painted, seen[None], visible[None], size), joints[None])
 
 
 def _covered(
@@ -134,7 +129,7 @@ def _covered(
 def _silhouette(points: Array, shape: tuple[int, int]) -> Array:
     """(H, W) bool: the trunk and limbs as thick lines."""
     drawn, width = np.zeros(shape, np.uint8), int(0.09 * np.ptp(points, axis=0).max())
-    place = {name: points[row].astype(int).tolist() for row, name in enumerate(LIMBS)}
+    place = {name: points[row].astype(int).tolist() for row, name in enumerate(LIMB_JOINTS)}
     for side in ("left", "right"):
         for ends in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")):
             cv2.line(drawn, *(place[f"{side}_{end}"] for end in ends), 1, width)
@@ -143,30 +138,10 @@ def _silhouette(points: Array, shape: tuple[int, int]) -> Array:
     return drawn > 0
 
 
-def matched(case: Case, fit: Fit) -> list[int | None]:
-    """The row of the fit for each person, with left and right as either."""
-    from scipy.optimize import linear_sum_assignment
-
-    found = _points(fit)
-    misses = np.full((len(case.points), len(found)), np.inf)
-    swapped = [0, *(row + (1 if row % 2 else -1) for row in range(1, len(SEEN)))]
-    for person, seen in enumerate(case.visible):
-        if seen.sum() >= 2:
-            for row, points in enumerate(found):
-                apart = [
-                    np.median(np.linalg.norm(points[order][seen] - case.points[person][seen], axis=1))
-                    for order in (list(range(len(SEEN))), swapped)
-                ]
-                misses[person, row] = min(apart) / case.heights[person]
-    pairs = zip(*linear_sum_assignment(np.minimum(misses, 1.0)), strict=True)
-    chosen = {person: row for person, row in pairs if misses[person, row] < FOUND}
-    return [chosen.get(person) for person in range(len(case.points))]
-
-
 def _points(fit: Fit) -> Array:
     """(N, 13, 2) where the fitted bodies' joints are in the image; the nose is the detector's."""
     nose = fit.keypoints2d[:, BLAZEPOSE33.index("nose"), None, :2]
-    return np.concatenate([nose, fit.joints2d[:, BODY]], axis=1)
+    return np.concatenate([nose, fit.joints2d[:, LIMBS]], axis=1)
 
 
 def figures(cases: Sequence[Case], fits: Sequence[Fit]) -> dict[str, float]:
@@ -174,24 +149,25 @@ def figures(cases: Sequence[Case], fits: Sequence[Fit]) -> dict[str, float]:
     found, right, errors, wrong, marked = [], [], [], [], []
     for case, fit in zip(cases, fits, strict=True):
         points = _points(fit)
-        for person, row in enumerate(matched(case, fit)):
-            seen = case.visible[person]
-            if seen.sum() < ENOUGH:
+        of = matched(case.crowd, points)
+        for person, seen in enumerate(case.crowd.visible):
+            if seen.sum() < MIN_VISIBLE:
                 continue
-            found.append(row is not None)
-            if row is None:
+            found.append(person in of)
+            if person not in of:
                 right += [False] * int(seen.sum())
                 continue
-            apart = np.linalg.norm(points[row] - case.points[person], axis=1) / case.heights[person]
+            row = of[person]
+            apart = np.linalg.norm(points[row] - case.crowd.joints[person], axis=1) / case.crowd.height[person]
             right += (apart < RIGHT)[seen].tolist()
-            limbs, truth = fit.joints3d[row, BODY].astype(float), case.joints[person]
+            limbs, truth = fit.joints3d[row, LIMBS].astype(float), case.limbs[person]
             known = seen[1:]
-            if known.sum() >= ENOUGH:
+            if known.sum() >= MIN_VISIBLE:
                 aligned = procrustes_align(*(torch.from_numpy(joints[known])[None] for joints in (limbs, truth)))[0]
                 errors.append(float(np.linalg.norm(aligned.numpy() - truth[known], axis=-1).mean()))
             about = [joints - joints[HIPS].mean(0) for joints in (limbs, truth)]
             wrong += (np.linalg.norm(about[0] - about[1], axis=1) > WRONG).tolist()
-            marked += (fit.joint_confidence[row, BODY] < MARKED).tolist()
+            marked += (fit.joint_confidence[row, LIMBS] < MARKED).tolist()
     off, low = np.array(wrong, bool), np.array(marked, bool)
     return {
         "people": len(found),
@@ -231,7 +207,9 @@ def main() -> None:
     rendered = list(crowds(given.crowds))
     groups = {"crowds": [case for case, _ in rendered]}
     if given.real is not None:
-        pasted = [(case.image, mask) for case, masks in rendered for mask in masks if mask.sum() > 0.02 * mask.size]
+        pasted = [
+            (case.crowd.image, mask) for case, masks in rendered for mask in masks if mask.sum() > 0.02 * mask.size
+        ]
         groups["covered"] = list(covered_frames(given.real, pasted))
     results: dict[str, dict[str, float]] = {}
     pictures: list[str] = []
@@ -239,10 +217,10 @@ def main() -> None:
         for name, cases in groups.items():
             fits = []
             for case in cases:
-                fit = fitter.fit_image(case.image)
+                fit = fitter.fit_image(case.crowd.image)
                 fits.append(fit)
                 pictures.append(f"{name}-{len(fits):02d}.jpg")
-                write_image(given.out / pictures[-1], fit.overlay(image=case.image))
+                write_image(given.out / pictures[-1], fit.overlay(image=case.crowd.image))
                 print(f"{name}: {len(fits)} of {len(cases)}", flush=True)
             results[name] = figures(cases, fits)
     if given.clip is not None:
