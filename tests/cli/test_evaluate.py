@@ -63,7 +63,7 @@ def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_
     labels = hpc(*common, "--crops", "labels", "--json")
     assert set(labels.document["metrics"]) == {
         *("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "pckh", "err_quat_rad", "mpjae_deg", "pa_mpjae_deg"),
-        *("pck_150", "auc_150", "pa_pck_150", "pa_auc_150", "pve_t_sc_mm", "pve_t_sc_true_model_mm"),
+        *("pck_150", "auc_150", "pa_pck_150", "pa_auc_150", "pve_t_sc_mm", "pve_t_sc_true_model_mm", "depth_signs"),
     }
     low, high = labels.document["metrics"]["mpjpe_mm"]["ci95"]
     assert low <= labels.document["metrics"]["mpjpe_mm"]["value"] <= high

@@ -454,6 +454,7 @@ def evaluate_crops(
 METRICS: Mapping[str, tuple[str, str, float]] = {
     "mpjpe_mm": ("mpjpe", "joints, {root}", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
+    "depth_signs": ("depth_signs", "share of limb bones with the wrong sign of depth", 1.0),
     "pve_mm": ("pve", "vertices, {root}", 1e3),
     "pa_pve_mm": ("pa_pve", "vertices after Procrustes of the joints", 1e3),
     "pckh": ("pckh", "share of joints within half a head", 1.0),

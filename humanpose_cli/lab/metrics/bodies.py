@@ -118,6 +118,20 @@ def _moved(similarity: Similarity, points: Floats) -> Floats:
     return np.asarray(similarity.apply(torch.from_numpy(points)).numpy())
 
 
+def depth_sign_errors(predicted: ArrayLike, true: ArrayLike, bones: Sequence[tuple[int, int]]) -> Floats:
+    """Share per sample of bones (rows of start and end) that point away from the camera where the true ones point
+    towards it, or the reverse: (N, J, 3) twice in camera axes → (N,) 0..1.
+
+    Joints in an image leave the sign of each bone's depth open (Lee and Chen 1985). Bones whose true ends are not
+    known are left out; NaN where none is known.
+    """
+    a, b = _pair(predicted, true, 3)
+    start, end = np.asarray(bones, int).reshape(-1, 2).T
+    depths = [points[:, end, 2] - points[:, start, 2] for points in (a, b)]
+    wrong = (np.sign(depths[0]) != np.sign(depths[1])).astype(np.float64)
+    return _finite_mean(np.where(np.isfinite(depths[0] + depths[1]), wrong, np.nan))
+
+
 def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
     """Each sample about its own origin (N, J, 3), scaled so that its bones add up to `length` (Zhou et al. 2017).
 
@@ -236,6 +250,7 @@ class BodyErrors(NamedTuple):
     angle     mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of pa_mpjpe
     pve_t_sc  vertices in the T pose after scale and translation (`pve_scaled`); pve_t_sc_true_model where the predicted
               betas are given to the true body's model
+    depth_signs  share of limb bones with the wrong sign of depth (see `depth_sign_errors`)
     """
 
     mpjpe: NDArray[np.float64]
@@ -252,6 +267,7 @@ class BodyErrors(NamedTuple):
     pa_angle: NDArray[np.float64]
     pve_t_sc: NDArray[np.float64]
     pve_t_sc_true_model: NDArray[np.float64]
+    depth_signs: NDArray[np.float64]
 
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
@@ -354,6 +370,7 @@ def _errors(
         joint_angle_error(aligned_turns, turns[1].cpu()),
         shape,
         shape_of_true_model,
+        depth_sign_errors(found, truth, joints.limb_bones),
     )
 
 

@@ -187,6 +187,14 @@ class JointSet:
         chosen = _H36M14 if set(_H36M14) <= set(self.joints) else self.joints
         return [self.points.index(name) for name in chosen]
 
+    @property
+    def limb_bones(self) -> list[tuple[int, int]]:
+        """Rows of start and end of upper and lower arms and legs: eight bones, in every set."""
+        limbs = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
+        bones = [bone for chain in limbs for bone in zip(chain, chain[1:])]
+        row = self.points.index
+        return [(row(f"{side}_{start}"), row(f"{side}_{end}")) for side in ("left", "right") for start, end in bones]
+
     def of_body(self, body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
         """Positions (B, P, 3) metres of `points`, on a body that was posed with its vertices.
 

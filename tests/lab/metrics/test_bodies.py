@@ -9,7 +9,16 @@ from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors, head_height, joint_angle_error, pve_scaled
+from humanpose_cli.lab.metrics.bodies import (
+    Bodies,
+    BodyErrors,
+    body_errors,
+    depth_sign_errors,
+    head_height,
+    joint_angle_error,
+    pve_scaled,
+)
+from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS
 
 FOCAL, CENTRE = torch.full((3,), 500.0), torch.full((3, 2), 256.0)
 
@@ -23,7 +32,7 @@ def bodies():
 
 def test_the_truth_has_no_error():
     errors = body_errors(default_body(), bodies(), bodies(), FOCAL, CENTRE)
-    for name in ("mpjpe", "pa_mpjpe", "pve", "pa_pve", "rotation", "angle", "pa_angle"):
+    for name in ("mpjpe", "pa_mpjpe", "pve", "pa_pve", "rotation", "angle", "pa_angle", "depth_signs"):
         angle = "angle" in name or name == "rotation"
         np.testing.assert_allclose(getattr(errors, name), 0, atol=2e-3 if angle else 1e-5)
     np.testing.assert_array_equal(errors.pckh, 1)
@@ -109,3 +118,18 @@ def test_parts_join_and_other_numbers_of_people_are_refused():
         body_errors(default_body(), fewer, true, FOCAL, CENTRE)
     none = Bodies(*(values[:0] for values in true))
     assert len(body_errors(default_body(), none, none, FOCAL[:0], CENTRE[:0]).mpjpe) == 0
+
+
+def test_signs_of_depth_are_those_of_bones_not_of_joints():
+    """A forearm that is bent back instead of forward is one bone of eight, and its hand's place alone does not matter."""
+    true = np.random.default_rng(3).normal(0, 0.3, (2, 24, 3))
+    elbow, wrist, knee = SMPL24.indices(("left_elbow", "left_wrist", "right_knee"))
+    predicted = true + (0.0, 0.0, 5.0)
+    assert SMPL24_JOINTS.limb_bones[1] == (elbow, wrist)
+    np.testing.assert_array_equal(depth_sign_errors(predicted, true, SMPL24_JOINTS.limb_bones), 0)
+    predicted[0, wrist, 2] = 2 * predicted[0, elbow, 2] - predicted[0, wrist, 2]
+    np.testing.assert_array_equal(depth_sign_errors(predicted, true, SMPL24_JOINTS.limb_bones), (1 / 8, 0))
+    true[0, knee] = np.nan  # thigh and shin are not known
+    np.testing.assert_allclose(depth_sign_errors(predicted, true, SMPL24_JOINTS.limb_bones), (1 / 6, 0))
+    mirrored = true * (1, 1, -1)
+    np.testing.assert_array_equal(depth_sign_errors(mirrored, true, SMPL24_JOINTS.limb_bones), 1)
