@@ -14,6 +14,7 @@ lsp14 are the joints of Leeds Sports Pose on the body itself, without a regresso
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -191,7 +192,7 @@ class JointSet:
     def limb_bones(self) -> list[tuple[int, int]]:
         """Rows of start and end of upper and lower arms and legs: eight bones, in every set."""
         limbs = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
-        bones = [bone for chain in limbs for bone in zip(chain, chain[1:])]
+        bones = [bone for chain in limbs for bone in pairwise(chain)]
         row = self.points.index
         return [(row(f"{side}_{start}"), row(f"{side}_{end}")) for side in ("left", "right") for start, end in bones]
 
