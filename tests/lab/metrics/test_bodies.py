@@ -121,10 +121,10 @@ def test_parts_join_and_other_numbers_of_people_are_refused():
 
 
 def test_signs_of_depth_are_those_of_bones_not_of_joints():
-    """A forearm that is bent back instead of forward is one bone of eight, and its hand's place alone does not matter."""
+    """A forearm that is bent back instead of forward is one bone of eight."""
     true = np.random.default_rng(3).normal(0, 0.3, (2, 24, 3))
     elbow, wrist, knee = SMPL24.indices(("left_elbow", "left_wrist", "right_knee"))
-    predicted = true + (0.0, 0.0, 5.0)
+    predicted = true + np.array((0.0, 0.0, 5.0))
     assert SMPL24_JOINTS.limb_bones[1] == (elbow, wrist)
     np.testing.assert_array_equal(depth_sign_errors(predicted, true, SMPL24_JOINTS.limb_bones), 0)
     predicted[0, wrist, 2] = 2 * predicted[0, elbow, 2] - predicted[0, wrist, 2]
