@@ -47,6 +47,14 @@ class DepthLifterOptions(Options):
         0.3, "Weight of the mean squared difference when a turned person is lifted again and turned back."
     )
     bones: float = option(10.0, "Weight of `bone_error`.")
+    turn: float = option(
+        180.0,
+        "Largest angle that people are turned by. If all observed people face the camera up to some angle, give that "
+        "angle: turned further, they show their backs, which observed people do not, and the training diverges.",
+        unit="degrees",
+        above=0,
+        maximum=180,
+    )
     pitch: float = option(
         0.15, "Standard deviation of the cameras' pitch, about whose vertical people are turned.", unit="radians"
     )

@@ -314,7 +314,7 @@ def test_the_papers_preset_is_the_papers():
     lifter = options.lifter
     assert (lifter.width, lifter.layers, lifter.learning_rate, lifter.heuristic) == (1024, 3, 2e-4, 1.0)
     assert (lifter.consistency, lifter.bones, lifter.pitch, lifter.roll, lifter.mirror) == (0, 0, 0, 0, 0)
-    assert (lifter.rescaled, options.lifter_batch, options.lifter_average) == (False, 16, 0)
+    assert (lifter.turn, lifter.rescaled, options.lifter_batch, options.lifter_average) == (180, False, 16, 0)
     for wrong in (
         {"correspondence": "densepose"},
         {"correspondence": "none", "charts": "UV_Processed.mat"},

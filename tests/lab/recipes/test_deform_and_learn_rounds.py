@@ -190,7 +190,7 @@ def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cach
     path = tmp_path / rounds.SETTINGS
     settings = json.loads(path.read_text())
     added = {"registration": ("paper", "outlier", "depths", "stiff", "falling"),
-             "lifter": ("mirror", "rescaled")}  # fmt: skip
+             "lifter": ("turn", "mirror", "rescaled")}  # fmt: skip
     for name in ("lifter_batch", "lifter_average", "handover"):
         del settings["recipe"][name]
     for name, fields in added.items():

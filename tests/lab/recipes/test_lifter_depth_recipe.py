@@ -172,6 +172,15 @@ def test_turned_people_have_the_size_of_observed_ones(rescaled):
     assert bool((others < 1e-5).all()) == rescaled
 
 
+@pytest.mark.parametrize("turn", [180.0, 60.0])
+def test_people_are_turned_by_all_angles_up_to_the_largest(turn):
+    draw = _Points(recipe().points, SMPL24, DepthLifterOptions(turn=turn))
+    random = np.random.default_rng(0)
+    yaw = np.rad2deg([draw(0, random)[1][0] for _ in range(2000)])
+    assert np.abs(yaw).max() <= turn + 1e-3
+    np.testing.assert_allclose(np.quantile(yaw, (0.1, 0.5, 0.9)) / turn, (-0.8, 0, 0.8), atol=0.07)
+
+
 def test_people_and_their_mirror_images_are_drawn():
     points = recipe().points
     drawn = {

@@ -58,7 +58,7 @@ _FORMER: Mapping[str, Any] = {
     "lifter_average": 0.995,
     "handover": "none",
     "registration": {"paper": False, "outlier": 0.0, "depths": 1.0, "stiff": 0.5, "falling": 0.5},
-    "lifter": {"mirror": 0.5, "rescaled": False},
+    "lifter": {"turn": 180.0, "mirror": 0.5, "rescaled": False},
 }  # what runs of versions were trained with that did not have these options
 _CURVES = {
     "network": "network, people held out",

@@ -37,7 +37,8 @@ class _Points:
         self.points, self.mirror, self.options = points, list(skeleton.mirror), options
 
     def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        yaw, points = random.uniform(0, 2 * math.pi), self.points[number]
+        largest = math.radians(self.options.turn)
+        yaw, points = random.uniform(-largest, largest), self.points[number]
         if random.random() < self.options.mirror:
             points = points[self.mirror] * np.array([-1, 1], np.float32)
         pitch, roll = np.array([self.options.pitch, self.options.roll]) * random.normal(size=2)
