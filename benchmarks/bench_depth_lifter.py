@@ -1,13 +1,14 @@
 """Depth lifter learned from 2-D joints alone (deform-and-learn): errors of its depths, and of registrations with them.
 
 Four lifters learn the 24 joints of 6,000 bodies each: of bodies from all sides, of bodies that mostly face the camera
-(turned by 1 radian, standard deviation), and two of bodies that are turned by up to 60 degrees, the second of which turns
-people by no more (`turn=60`). Each is evaluated on 200 bodies from the same sides, made as in bench_registration.py, in poses of other activities. `depth_error` is the mean
-error of the joints' depths about the hips, as a share of that of the mean depth, zero; `mirrored` the share of people
-whose depths are nearer to the truth with the other sign; `registration_pa_mpjpe_mm` the error after Procrustes (mean
-over bodies) of registrations from the T pose to joints and correspondences with these depths. The first lifter also
-gives the depths for registrations of 54 rendered people, who stand before a perspective camera and are partly hidden:
-`mpjpe_mm` with bones scaled to the canonical skeleton, and `pa_mpjpe_mm`.
+(turned by 1 radian, standard deviation), and two of bodies that are turned by up to 60 degrees, the second of which
+turns people by no more (`turn=60`). Each is evaluated on 200 bodies from the same sides, made as in
+bench_registration.py, in poses of other activities. `depth_error` is the mean error of the joints' depths about the
+hips, as a share of that of the mean depth, zero; `mirrored` the share of people whose depths are nearer to the truth
+with the other sign; `registration_pa_mpjpe_mm` the error after Procrustes (mean over bodies) of registrations from the
+T pose to joints and correspondences with these depths. The first lifter also gives the depths for registrations of 54
+rendered people, who stand before a perspective camera and are partly hidden: `mpjpe_mm` with bones scaled to the
+canonical skeleton, and `pa_mpjpe_mm`.
 
 Settings of the lifter follow as NAME=VALUE, and of the training as steps=N and seed=N:
 
