@@ -31,6 +31,7 @@ from humanpose_cli.detect.person import (
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
 from humanpose_cli.detect.search import (
     BODY,
+    SCHEMES,
     Candidate,
     Scheme,
     about,
@@ -53,6 +54,8 @@ _SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
 class SecondLookOptions:
     """When and how an image is looked at again, and which candidates are people then.
 
+    coarse          log-odds by which the threshold after two passes is lower than the first search's alone: people
+                    behind others, or upside down, have few windows that show them
     doubtful        log-odds from which a candidate who touches a person found is looked at by the other networks
     unclear         the same of other candidates; it saves time where things resemble people
     odds, thunder, heavy, bias  weights of its log-odds, of the logits of its pose's similarity to Thunder's and to
@@ -78,6 +81,7 @@ class SecondLookOptions:
     touching        similarity to a person found from which a candidate is said to be hidden by them
     """
 
+    coarse: float = -1.0
     doubtful: float = -3.0
     unclear: float = -0.5
     odds: float = 0.3
@@ -86,8 +90,8 @@ class SecondLookOptions:
     bias: float = 0.3
     isolated: float = 2.0
     person: float = 0.5
-    listed: float = 0.0
-    listed_score: float = 0.35
+    listed: float = -0.5
+    listed_score: float = 0.25
     max_shift: float = 0.08
     max_ratio: float = 1.4
     part_size: float = 0.6
@@ -132,16 +136,49 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
 
     Where the first search explains everything, that is MultiPose's one look behind the people found.
     """
+    scheme = _wider(scheme)
     proposals = propose_everywhere(pool, pyramid, scheme)
     scored = scored_candidates(pool, pyramid, scheme, proposals)
     certain = accepted(scheme, scored)
     people = [candidate for candidate, _ in certain]
-    found = [(pyramid, people_of(certain))]
-    proposals = [proposal for proposal in proposals if proposal.multipose]
+    found = Found([(pyramid, people_of(certain))], [])
     new, rest = _confirmed(people, _agreement(pool, pyramid, _doubtful(people, scored)))
     if new:
-        found.append((pyramid, people_of(new)))
-        people += [candidate for candidate, _ in new]
+        found.people.append((pyramid, people_of(new)))
+    proposals = [proposal for proposal in proposals if proposal.multipose]
+    behind = _search_behind(pool, pyramid, scheme, people, new, rest, proposals)
+    return Found([*found.people, *behind.people], behind.unfitted)
+
+
+def look_behind(pool: ModelPool, pyramid: Pyramid, people: Sequence[Candidate]) -> list[Candidate]:
+    """The people whom a search that found these, with masks, missed behind or beside them; the most visible first.
+
+    Where MultiPose's one look at the image without them shows nobody, that is all.
+    """
+    found = _search_behind(pool, pyramid, _wider(SCHEMES["thorough"]), people, [], [], [])
+    return [candidate for _, some in found.people for candidate in some]
+
+
+def _wider(scheme: Scheme) -> Scheme:
+    """The scheme that refines more candidates."""
+    return replace(scheme, coarse=replace(scheme.coarse, threshold=scheme.coarse.threshold + _OPTIONS.coarse))
+
+
+def _search_behind(
+    pool: ModelPool,
+    pyramid: Pyramid,
+    scheme: Scheme,
+    people: Sequence[Candidate],
+    new: Scored,
+    rest: Scored,
+    proposals: Sequence[Proposal],
+) -> Found:
+    """Who is found where people, and the new ones, are painted over.
+
+    rest  candidates of the first search in doubt; proposals  MultiPose's, of the image as it is
+    """
+    people, rest, proposals = [*people, *(candidate for candidate, _ in new)], list(rest), list(proposals)
+    found = []
     for _ in range(_OPTIONS.rounds):
         # Behind the people found so far, the proposals of all searches may show somebody.
         behind = painted_over(pyramid, people)

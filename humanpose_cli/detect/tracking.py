@@ -24,6 +24,7 @@ from humanpose_cli.detect.person import (
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
 from humanpose_cli.detect.search import SAME_PERSON, Candidate, Scheme, search, search_in, similarity
+from humanpose_cli.detect.second_look import look_behind
 
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 
@@ -200,6 +201,7 @@ class Follower:
             certain = [f.region for f in self._followed if f.confirmed and f.candidate is not None]
             found = search(self._pool, pyramid, self._tentative, lambda r: any(_near(r, c) for c in certain))
             self._add(found)
+            self._add(self._look_behind(pyramid))
         # Else around newcomers and lost people.
         fresh = sorted((p for p in proposals if not self._is_handled(p.region)), key=lambda p: -p.score)
         newcomers = fresh[: _OPTIONS.max_newcomers]
@@ -291,6 +293,13 @@ class Follower:
                 return False
         self._looks[window] = layout
         return True
+
+    def _look_behind(self, pyramid: Pyramid) -> list[Candidate]:
+        """The people whom those in this frame hide from the search."""
+        regions = [f.region for f in self._followed if f.candidate is not None]
+        passes = observe_jittered(self._pool, pyramid, regions, 0)
+        people = [Candidate(tuple(observed), coarse=tuple(observed)) for observed in passes]
+        return look_behind(self._pool, pyramid, people) if people else []
 
     def _look_again(self, pyramid: Pyramid) -> None:
         """A close look of MultiPose at uncertain candidates: two clear looks, or one and a search, confirm one."""

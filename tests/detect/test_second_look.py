@@ -18,7 +18,7 @@ from humanpose_cli.detect.fusion import UprightPose
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES, search
-from humanpose_cli.detect.second_look import Found, painted_over, search_twice
+from humanpose_cli.detect.second_look import Found, look_behind, painted_over, search_twice
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
@@ -93,21 +93,30 @@ class Scripted(ModelPool):
     """No networks: what each search finds is given."""
 
 
-def found_by(monkeypatch, proposals, *searches, agreed=lambda odds: odds) -> tuple[Found, list[Pyramid]]:
-    """`search_twice` where the searches find these candidates with log-odds, one list a search, and the other networks
-    change the log-odds by `agreed`; and the images that were searched.
+def scripted(monkeypatch, *searches, agreed=lambda odds: odds, behind=()) -> list[Pyramid]:
+    """The images searched from now on. The searches find these candidates with log-odds, one list a search, the
+    other networks change the log-odds by `agreed`, and MultiPose's proposals in the images without people are `behind`.
     """
     looked_at: list[Pyramid] = []
     script = iter(searches)
 
     def scored(pool, pyramid, scheme, proposals):
         looked_at.append(pyramid)
+        assert scheme.coarse.threshold == SCHEMES["thorough"].coarse.threshold + OPTIONS.coarse
         return list(next(script))
 
-    monkeypatch.setattr(second_look, "propose_everywhere", lambda *_: proposals)
-    monkeypatch.setattr(second_look, "propose_by_multipose", lambda *_: [])
+    monkeypatch.setattr(second_look, "propose_by_multipose", lambda *_: list(behind))
     monkeypatch.setattr(second_look, "scored_candidates", scored)
     monkeypatch.setattr(second_look, "_agreement", lambda pool, pyramid, some: [(c, agreed(o)) for c, o in some])
+    return looked_at
+
+
+def found_by(monkeypatch, proposals, *searches, agreed=lambda odds: odds) -> tuple[Found, list[Pyramid]]:
+    """`search_twice` where the searches find these candidates with log-odds, one list a search, and the other networks
+    change the log-odds by `agreed`; and the images that were searched.
+    """
+    looked_at = scripted(monkeypatch, *searches, agreed=agreed)
+    monkeypatch.setattr(second_look, "propose_everywhere", lambda *_: proposals)
     image = np.zeros((600, 1200, 3), np.uint8)
     return search_twice(Scripted(1), Pyramid(image), SCHEMES["thorough"]), looked_at
 
@@ -174,8 +183,9 @@ def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, a
     found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.1)
     assert names(found, one, other) == ([[0], [1]] if added else [[0]])
     assert len(found.unfitted) == (not added)
-    found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 0.4)
-    assert len(found.unfitted) == added
+    for odds, listed in ((0.4, added), (-0.49, added), (-0.51, False)):
+        found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda _, odds=odds: odds)
+        assert len(found.unfitted) == listed
 
 
 def test_which_candidates_are_looked_at() -> None:
@@ -192,7 +202,7 @@ def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     tiny = candidate(observed(0.1 * standing(0, 0) + [900, 80], Region(900.0, 80.0, 40.0)))
     outside = person_at(1230)
     lone = Proposal(Region(80.0, 300.0, 100.0), 0.4, 0, multipose=True)
-    faint = Proposal(Region(500.0, 500.0, 100.0), 0.3, 0, multipose=True)
+    faint = Proposal(Region(500.0, 500.0, 100.0), 0.24, 0, multipose=True)
     looks = {unlikely: 0.9, unclear: 2.2, touching: 0.2, tiny: 2.2, outside: 2.2}
     doubtful = [(c, 0.1 + 0.01 * row) for row, c in enumerate(looks)]
     by_odds = {odds: looks[c] for c, odds in doubtful}
@@ -205,6 +215,21 @@ def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     by_multipose = next(u for u in found.unfitted if u.probability == 0.4)
     np.testing.assert_allclose(by_multipose.box, [40, 260, 120, 340])
     assert all((u.box[2:] > u.box[:2]).all() for u in found.unfitted)
+
+
+def test_behind_people_of_a_frame_is_searched_where_multipose_sees_somebody(monkeypatch) -> None:
+    one, behind = person_at(300), person_at(500)
+    frame = Pyramid(np.zeros((600, 1200, 3), np.uint8))
+    looked_at = scripted(monkeypatch)
+    assert look_behind(Scripted(1), frame, [one]) == []
+    assert looked_at == []
+    lone = Proposal(Region(500.0, 300.0, 400.0), 0.4, 0, multipose=True)
+    looked_at = scripted(monkeypatch, [(one, 4.0), (behind, 0.7)], [], behind=[lone])
+    (found,) = look_behind(Scripted(1), frame, [one])
+    np.testing.assert_array_equal(found.points, behind.points)
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-0.7)))
+    assert len(looked_at) == 2
+    assert frame not in looked_at
 
 
 @pytest.fixture(scope="module")

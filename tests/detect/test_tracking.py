@@ -6,10 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.landmark_passes import candidate, observed, standing
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect import tracking
+from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.tracking import ShotDetector, TrackAssigner
+from humanpose_cli.detect.regions import Pyramid, Region
+from humanpose_cli.detect.search import SCHEMES
+from humanpose_cli.detect.tracking import Follower, FollowOptions, ShotDetector, TrackAssigner
 
 
 def person_at(x: float, y: float = 100.0, size: float = 100.0) -> DetectedPerson:
@@ -97,3 +102,29 @@ def test_frames_that_show_nothing_neither_begin_shots_nor_hide_a_cut() -> None:
     black = np.zeros((120, 160, 3), np.uint8)
     frames = [black, scene(1), scene(1), *[black + 16] * 5, scene(1, 4), black, scene(2), scene(2)]
     assert [shots.next_frame(image) for image in frames] == [0] * 10 + [1, 1]
+
+
+@pytest.mark.parametrize("in_front", [True, False])
+def test_frames_that_are_searched_are_looked_at_behind_the_people_in_them(monkeypatch, in_front: bool) -> None:
+    """No networks: each region shows a pose in its middle."""
+    front, behind = (replace(candidate(observed(standing(x))), probability=0.9) for x in (300.0, 500.0))
+    looks: list[tuple[int, int]] = []
+
+    def look_behind(pool, pyramid, people):  # in the frame of the loop below
+        looks.append((number, len(people)))
+        return [behind]
+
+    def passes(pool, pyramid, regions, *_, **__):
+        return [[observed(standing(region.x, region.y), Region(region.x, region.y, 400.0))] for region in regions]
+
+    monkeypatch.setattr(tracking, "look_behind", look_behind)
+    monkeypatch.setattr(tracking, "observe_jittered", passes)
+    monkeypatch.setattr(tracking, "search", lambda *_: [front] if in_front else [])
+    monkeypatch.setattr(tracking, "search_in", lambda *_: [])
+    monkeypatch.setattr(tracking, "propose_by_multipose", lambda *_: [])
+    follower, every = Follower(ModelPool(1), SCHEMES["fast"]), FollowOptions().key_every
+    for number in range(every + 1):
+        people = follower.next_frame(Pyramid(np.zeros((600, 800, 3), np.uint8)))
+        assert len(people) == (2 if in_front else 0)
+    # The one behind is followed from then on.
+    assert looks == ([(0, 1), (every, 2)] if in_front else [])
