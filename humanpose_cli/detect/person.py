@@ -29,6 +29,13 @@ class PersonMask:
         """(height, width) float32, 0..1, zero outside the crop."""
         return self.in_view(Affine2D.identity(), (width, height))
 
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """(N,) 0..1, of the pixels that hold points (N, 2) of the image; 0 outside the crop."""
+        pixels = np.floor(self.crop_to_image.inverse().points(points)).astype(int)
+        inside = ((pixels >= 0) & (pixels < len(self.crop))).all(1)
+        columns, rows = np.clip(pixels, 0, len(self.crop) - 1).T
+        return np.where(inside, self.crop[rows, columns] / 255, 0.0)
+
     def in_view(self, image_to_view: Affine2D, size: tuple[int, int]) -> np.ndarray:
         """(height, width) float32, 0..1, as a scaled, turned or shifted view of the image shows it.
 

@@ -304,12 +304,9 @@ def alike(a: Candidate, b: Candidate) -> bool:
 def within_mask(candidate: Candidate, other: Candidate) -> bool:
     """Whether most of the visible joints of a candidate lie on another person."""
     mask = mean_mask(other.passes, other.passes[0].region)
-    size = len(mask.crop)
-    pixels = np.floor(mask.crop_to_image.inverse().points(mean_points(candidate.passes)[BODY])).astype(int)
-    inside = ((pixels >= 0) & (pixels < size)).all(1)
-    columns, rows = np.clip(pixels, 0, size - 1).T
+    on_mask = mask.at(mean_points(candidate.passes)[BODY]) > 0.5
     weights = mean_confidence(candidate.passes)[BODY] + 0.02
-    return float(np.average(inside & (mask.crop[rows, columns] > 127), weights=weights)) > _OPTIONS.on_mask
+    return float(np.average(on_mask, weights=weights)) > _OPTIONS.on_mask
 
 
 Mode = Literal["thorough", "fast", "largest"]

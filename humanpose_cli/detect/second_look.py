@@ -90,8 +90,8 @@ class SecondLookOptions:
     bias: float = 0.3
     isolated: float = 2.0
     person: float = 0.5
-    listed: float = -0.5
-    listed_score: float = 0.25
+    listed: float = 0.0
+    listed_score: float = 0.35
     max_shift: float = 0.08
     max_ratio: float = 1.4
     part_size: float = 0.6
@@ -151,7 +151,7 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
 
 
 def look_behind(pool: ModelPool, pyramid: Pyramid, people: Sequence[Candidate]) -> list[Candidate]:
-    """The people whom a search that found these, with masks, missed behind or beside them; the most visible first.
+    """The people behind or beside these, with masks, that a search has missed.
 
     Where MultiPose's one look at the image without them shows nobody, that is all.
     """
@@ -173,7 +173,7 @@ def _search_behind(
     rest: Scored,
     proposals: Sequence[Proposal],
 ) -> Found:
-    """Who is found where people, and the new ones, are painted over.
+    """The people found where these, and the new ones, are painted over.
 
     rest  candidates of the first search in doubt; proposals  MultiPose's, of the image as it is
     """

@@ -1,7 +1,7 @@
 """Joints that two people share: a network that does not find a hidden limb often reports the neighbour's.
 
 Where the same joint of two people is at one place, one of them shows it and the other borrowed it. In rendered crowds,
-the owner is the one whose networks are more confident of it.
+the owner is the one whose networks are more confident of it, and whose mask shows it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ class SharedJointOptions:
 
     reach           share of the smaller person's size within which two joints are at one place
     min_confidence  0..1, of joints that both people claim
+    off_mask        weight of the confidence of a joint beside the person's mask, where that of one on it is 1 more
     """
 
     reach: float = 0.05
     min_confidence: float = 0.3
+    off_mask: float = 0.2
 
 
 _OPTIONS = SharedJointOptions()
@@ -35,21 +37,31 @@ _FOLLOWERS = {"wrist": ("pinky", "index", "thumb"), "ankle": ("heel", "foot_inde
 
 
 def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
-    """The same people; a joint that another person claims with more confidence has a confidence of 0, and so have the
-    landmarks of its hand or foot. Left and right may be swapped between two people.
+    """The same people; a joint that another person claims more strongly has a confidence of 0, and so have the
+    landmarks of its hand or foot. A claim is the confidence, and less of it beside the person's mask. Left and right may
+    be swapped between two people.
     """
     hidden = [np.zeros(len(BLAZEPOSE33), bool) for _ in people]
     points, confidence = ([person.keypoints[:, part] for person in people] for part in (slice(0, 2), 2))
+    claim = [_claims(person) for person in people]
     size = [float(np.ptp(rows, axis=0).max()) for rows in points]
     for a, b in combinations(range(len(people)), 2):
         reach = _OPTIONS.reach * min(size[a], size[b])
         for others in (np.array(_JOINTS), _MIRROR):
             near = np.linalg.norm(points[a][_JOINTS] - points[b][others], axis=1) < reach
-            claimed, theirs = confidence[a][_JOINTS], confidence[b][others]
-            shared = near & (np.minimum(claimed, theirs) >= _OPTIONS.min_confidence)
+            both = np.minimum(confidence[a][_JOINTS], confidence[b][others])
+            shared = near & (both >= _OPTIONS.min_confidence)
+            claimed, theirs = claim[a][_JOINTS], claim[b][others]
             hidden[a][np.array(_JOINTS)[shared & (claimed < theirs)]] = True
             hidden[b][others[shared & (claimed > theirs)]] = True
     return [_without(person, rows) if rows.any() else person for person, rows in zip(people, hidden, strict=True)]
+
+
+def _claims(person: DetectedPerson) -> np.ndarray:
+    """(33,) of each landmark; all lie on the person where there is no mask."""
+    confidence, mask = person.keypoints[:, 2], person.mask
+    on_mask = np.ones(len(confidence)) if mask is None else mask.at(person.keypoints[:, :2])
+    return confidence * (on_mask + _OPTIONS.off_mask)
 
 
 def _without(person: DetectedPerson, hidden: np.ndarray) -> DetectedPerson:

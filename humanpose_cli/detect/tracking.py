@@ -295,7 +295,7 @@ class Follower:
         return True
 
     def _look_behind(self, pyramid: Pyramid) -> list[Candidate]:
-        """The people whom those in this frame hide from the search."""
+        """The people behind or beside those in this frame."""
         regions = [f.region for f in self._followed if f.candidate is not None]
         passes = observe_jittered(self._pool, pyramid, regions, 0)
         people = [Candidate(tuple(observed), coarse=tuple(observed)) for observed in passes]

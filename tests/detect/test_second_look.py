@@ -183,7 +183,7 @@ def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, a
     found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.1)
     assert names(found, one, other) == ([[0], [1]] if added else [[0]])
     assert len(found.unfitted) == (not added)
-    for odds, listed in ((0.4, added), (-0.49, added), (-0.51, False)):
+    for odds, listed in ((0.4, added), (0.01, added), (-0.01, False)):
         found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda _, odds=odds: odds)
         assert len(found.unfitted) == listed
 
@@ -202,7 +202,7 @@ def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     tiny = candidate(observed(0.1 * standing(0, 0) + [900, 80], Region(900.0, 80.0, 40.0)))
     outside = person_at(1230)
     lone = Proposal(Region(80.0, 300.0, 100.0), 0.4, 0, multipose=True)
-    faint = Proposal(Region(500.0, 500.0, 100.0), 0.24, 0, multipose=True)
+    faint = Proposal(Region(500.0, 500.0, 100.0), 0.3, 0, multipose=True)
     looks = {unlikely: 0.9, unclear: 2.2, touching: 0.2, tiny: 2.2, outside: 2.2}
     doubtful = [(c, 0.1 + 0.01 * row) for row, c in enumerate(looks)]
     by_odds = {odds: looks[c] for c, odds in doubtful}

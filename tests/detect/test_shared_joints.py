@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from helpers.landmark_passes import moved, observed, standing
+from helpers.landmark_passes import disc_mask, moved, observed, standing
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.detect.person import DetectedPerson, combine
+from humanpose_cli.detect.person import DetectedPerson, PersonMask, combine
+from humanpose_cli.detect.regions import Region
 from humanpose_cli.detect.shared_joints import hide_shared_joints
 
 WRIST, KNEE = BLAZEPOSE33.index("left_wrist"), BLAZEPOSE33.index("right_knee")
@@ -44,6 +47,19 @@ def test_a_joint_belongs_to_the_person_who_is_more_confident() -> None:
     changed = hide_shared_joints([owner, borrower])[1]
     np.testing.assert_array_equal(changed.keypoints[:, :2], borrower.keypoints[:, :2])
     assert (changed.keypoints[HAND, 2] == 0).all()
+
+
+def test_a_joint_on_the_mask_belongs_to_them_and_not_to_somebody_more_confident() -> None:
+    owner, borrower = person(standing(), left_wrist=0.6), person(beside(4))
+    region = Region(300.0, 300.0, 512.0)
+    shown, elsewhere = (
+        PersonMask((255 * disc_mask(region, centre, 30)).astype(np.uint8), region.to_image(256))
+        for centre in (tuple(standing()[WRIST]), (100.0, 100.0))
+    )
+    assert hidden([owner, borrower]) == [set(HAND), set()]
+    owner, borrower = replace(owner, mask=shown), replace(borrower, mask=elsewhere)
+    assert hidden([owner, borrower]) == [set(), set(HAND)]
+    np.testing.assert_array_equal(shown.at(np.array([standing()[WRIST], [100, 100], [9999, 0]])), [1, 0, 0])
 
 
 def test_swapped_sides_share_and_other_joints_do_not() -> None:
