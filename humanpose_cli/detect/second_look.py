@@ -153,7 +153,7 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
 def look_behind(pool: ModelPool, pyramid: Pyramid, people: Sequence[Candidate]) -> list[Candidate]:
     """The people behind or beside these, with masks, that a search has missed.
 
-    Where MultiPose's one look at the image without them shows nobody, that is all.
+    Ends after MultiPose's one look at the image without them if that finds no person.
     """
     found = _search_behind(pool, pyramid, _wider(SCHEMES["thorough"]), people, [], [], [])
     return [candidate for _, some in found.people for candidate in some]
@@ -175,7 +175,7 @@ def _search_behind(
 ) -> Found:
     """The people found where these, and the new ones, are painted over.
 
-    rest  candidates of the first search in doubt; proposals  MultiPose's, of the image as it is
+    rest  candidates of the first search in doubt; proposals  MultiPose's, of the unpainted image
     """
     people, rest, proposals = [*people, *(candidate for candidate, _ in new)], list(rest), list(proposals)
     found = []

@@ -38,7 +38,7 @@ _FOLLOWERS = {"wrist": ("pinky", "index", "thumb"), "ankle": ("heel", "foot_inde
 
 def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
     """The same people; a joint that another person claims more strongly has a confidence of 0, and so have the
-    landmarks of its hand or foot. A claim is the confidence, and less of it beside the person's mask. Left and right may
+    landmarks of its hand or foot. A claim is the confidence, less of it beside the mask of a person. Left and right may
     be swapped between two people.
     """
     hidden = [np.zeros(len(BLAZEPOSE33), bool) for _ in people]
