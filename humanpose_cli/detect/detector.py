@@ -85,8 +85,8 @@ class PersonDetector:
         """All people in each frame (H, W, 3) uint8 of a sequence, largest box first; none in those that are None.
 
         Cheaper than `detect`: people are searched for near their position in the frame before. `TrackAssigner` numbers
-        them over the frames. People are followed a frame or two ahead of the one that is yielded, so that no thread
-        waits for another. Close it to stop early.
+        them over the frames. Frames are read, and people followed, a few frames ahead of the one that is yielded, so
+        that no thread waits for another. Close it to stop early.
 
         save_state  gets the state, as JSON values, behind every sixtieth frame; its `frames` is the number of frames
                     so far
@@ -110,12 +110,11 @@ class PersonDetector:
         masks: bool,
     ) -> Generator[tuple[Pyramid | None, list[Candidate]], None, None]:
         follower = Follower(self._pool, self._scheme, state, masks=masks)
-        for number, image in enumerate(images, first + 1):
-            pyramid = None if image is None or _too_small(image) else Pyramid(image)
-            candidates = [] if pyramid is None else follower.next_frame(pyramid)
+        pyramids = (None if image is None or _too_small(image) else Pyramid(image) for image in images)
+        for number, followed in enumerate(follower.follow(pyramids), first + 1):
             if save_state is not None and number % _STATE_EVERY == 0:
                 save_state({"frames": number, **follower.state})
-            yield pyramid, candidates
+            yield followed
 
     def _people(
         self, pyramid: Pyramid, candidates: Sequence[Candidate], scheme: Scheme, *, masked: bool = True

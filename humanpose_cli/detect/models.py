@@ -216,6 +216,9 @@ def default_threads() -> int:
     return min(4, usable_cores())
 
 
+_MAX_CALLERS = 256  # threads that wait for a pool's
+
+
 class ModelPool:
     """`threads` threads that share the models; results never depend on their number.
 
@@ -225,6 +228,9 @@ class ModelPool:
     def __init__(self, threads: int, start: Callable[[], PoseModels] = PoseModels) -> None:
         self._models = cache(start)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="detection") if threads > 1 else None
+        # A thread for each call that runs beside others and may wait for the pool: with fewer, calls within calls would
+        # wait for each other.
+        self._callers = ThreadPoolExecutor(_MAX_CALLERS) if threads > 1 else None
 
     def map(
         self, work: Callable[[PoseModels, Sequence[Item]], Sequence[Result]], items: Sequence[Item]
@@ -240,19 +246,23 @@ class ModelPool:
             results = list(self._executor.map(lambda part: work(models, part), parts))
         return [result for part in results for result in part]
 
+    def begin(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Start a call that uses the pool, in a thread of its own if there are threads; returns what waits for its
+        result. Without threads, that makes it.
+        """
+        return work if self._callers is None else self._callers.submit(work).result
+
     def together(self, first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
         """The results of two calls that use the pool, at the same time if there are threads."""
-        if self._executor is None:
-            return first(), second()
-        with ThreadPoolExecutor(1) as caller:
-            waiting = caller.submit(first)
-            landmarks = second()
-            return waiting.result(), landmarks
+        waiting = self.begin(first)
+        result = second()
+        return waiting(), result
 
     def close(self) -> None:
         """Stop the threads; a closed pool cannot be used again."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True)
+        for executor in (self._callers, self._executor):
+            if executor is not None:
+                executor.shutdown(wait=True)
 
     def __enter__(self) -> ModelPool:
         return self

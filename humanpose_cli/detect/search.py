@@ -10,7 +10,7 @@ has a false positive: a dog facing the camera, a statue, a hydrant.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -382,14 +382,13 @@ def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]
     return views
 
 
-def search(
-    pool: ModelPool, pyramid: Pyramid, scheme: Scheme, skip: Callable[[Region], bool] = lambda region: False
-) -> list[Candidate]:
-    """All people in an image, through all windows of the scheme; the likeliest first.
+def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Candidate]:
+    """All people in an image, through all windows of the scheme; the likeliest first."""
+    return search_proposed(pool, pyramid, scheme, propose_everywhere(pool, pyramid, scheme))
 
-    skip  whether a proposed region need not be followed, such as that of a person who is tracked already
-    """
-    proposed = [p for p in propose_everywhere(pool, pyramid, scheme) if not skip(p.region)]
+
+def search_proposed(pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposed: Sequence[Proposal]) -> list[Candidate]:
+    """The people in an image around proposals; the likeliest first."""
     return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, proposed)))
 
 
@@ -439,19 +438,13 @@ def _clear(
 
 
 def search_in(
-    pool: ModelPool,
-    pyramid: Pyramid,
-    scheme: Scheme,
-    windows: Sequence[Region],
-    proposals: Sequence[Proposal],
-    skip: Callable[[Region], bool] = lambda region: False,
+    pool: ModelPool, pyramid: Pyramid, scheme: Scheme, windows: Sequence[Region], proposals: Sequence[Proposal]
 ) -> list[Candidate]:
     """The people that the detector finds in the windows, or that are among MultiPose's proposals; the likeliest
     first.
     """
     proposed = [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *proposals]
-    proposed = [p for p in proposed if not skip(p.region)]
-    return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, proposed)))
+    return search_proposed(pool, pyramid, scheme, proposed)
 
 
 def scored_candidates(

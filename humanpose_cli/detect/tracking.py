@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -23,8 +24,17 @@ from humanpose_cli.detect.person import (
     observe_jittered,
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
-from humanpose_cli.detect.search import SAME_PERSON, Candidate, Scheme, search, search_in, similarity
+from humanpose_cli.detect.search import (
+    SAME_PERSON,
+    Candidate,
+    Scheme,
+    propose_everywhere,
+    search_in,
+    search_proposed,
+    similarity,
+)
 from humanpose_cli.detect.second_look import look_behind
+from humanpose_cli.detect.shots import ShotDetector
 
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 
@@ -62,6 +72,7 @@ class FollowOptions:
     close_side        pixels of MultiPose's input for these looks; close_reach: their width in sides of the region
     clear_score       MultiPose's score of a person; of a clamp that resembles one .28 to .35, of a bystander .52 to .57
     walked            share of the region's side: a candidate that moves this far while it looks like a person is one
+    ahead             frames by which looks and searches of the full image begin early: they take longer than a frame
     """
 
     min_presence: float = 0.5
@@ -91,6 +102,7 @@ class FollowOptions:
     close_reach: float = 1.6
     clear_score: float = 0.45
     walked: float = 0.5
+    ahead: int = 3
 
 
 _OPTIONS = FollowOptions()
@@ -129,6 +141,10 @@ class _Followed:
     motion: _Motion = _Motion()  # while it was followed
 
 
+Begun: TypeAlias = Callable[[], list[Proposal]]
+"""Waits for proposals that are being made, or makes them."""
+
+
 class Follower:
     """People followed from frame to frame.
 
@@ -152,6 +168,9 @@ class Follower:
         self._frame = -1
         self._size = 0
         self._looks: dict[Region, np.ndarray] = {}  # window → its layout when MultiPose looked at it last
+        # Number of a frame → what was begun for it, which depends on its pixels alone.
+        self._begun_looks: dict[int, Begun] = {}
+        self._begun_searches: dict[int, Begun] = {}
         if state is not None:
             self._frame, self._size = state["frame"], state["size"]
             self._rejected = [(Region(*region), until) for region, until in state["rejected"]]
@@ -190,17 +209,48 @@ class Follower:
             ],
         }
 
+    def follow(self, frames: Iterable[Pyramid | None]) -> Generator[tuple[Pyramid | None, list[Candidate]], None, None]:
+        """Each frame with the people and uncertain candidates in it; those that are None show none.
+
+        `state` is that behind the frame which was yielded last, though some more are read.
+        """
+        waiting: deque[Pyramid | None] = deque()
+        number = self._frame
+        for frame in frames:
+            if frame is not None:
+                number += 1
+                self._begin(number, frame)
+            waiting.append(frame)
+            if len(waiting) > _OPTIONS.ahead:
+                yield self._followed_into(waiting.popleft())
+        while waiting:
+            yield self._followed_into(waiting.popleft())
+
+    def _followed_into(self, frame: Pyramid | None) -> tuple[Pyramid | None, list[Candidate]]:
+        return frame, [] if frame is None else self.next_frame(frame)
+
+    def _begin(self, number: int, pyramid: Pyramid) -> None:
+        """Begin what can be done for a coming frame: its search, and, if its image changed so far, its look."""
+        if number % _OPTIONS.key_every == 0:
+            self._begun_searches[number] = self._pool.begin(lambda: self._propose_everywhere(pyramid))
+        view = _view_to_look_at(number, pyramid)
+        if view is not None and self._layout_if_changed(pyramid, view[0]) is not None:
+            self._begun_looks[number] = self._pool.begin(lambda: self._look_at(pyramid, view))
+
     def next_frame(self, pyramid: Pyramid) -> list[Candidate]:
         """The people and uncertain candidates in the next frame."""
         self._frame += 1
         self._rescale(max(pyramid.width, pyramid.height))
-        _, proposals = self._pool.together(lambda: self._follow(pyramid), lambda: self._look_round(pyramid))
+        look = self._look_round(pyramid)
+        _, proposals = self._pool.together(lambda: self._follow(pyramid), look)
         lost = [f.region for f in self._followed if f.missed == 1]
         # Now and then the full image, but for the regions of people who are certain.
         if self._frame % _OPTIONS.key_every == 0:
+            begun = self._begun_searches.pop(self._frame, None)
+            everywhere = self._propose_everywhere(pyramid) if begun is None else begun()
             certain = [f.region for f in self._followed if f.confirmed and f.candidate is not None]
-            found = search(self._pool, pyramid, self._tentative, lambda r: any(_near(r, c) for c in certain))
-            self._add(found)
+            proposed = [p for p in everywhere if not any(_near(p.region, c) for c in certain)]
+            self._add(search_proposed(self._pool, pyramid, self._tentative, proposed))
             self._add(self._look_behind(pyramid))
         # Else around newcomers and lost people.
         fresh = sorted((p for p in proposals if not self._is_handled(p.region)), key=lambda p: -p.score)
@@ -264,22 +314,23 @@ class Follower:
                 self._followed[self._followed.index(lost)] = best
         self._drop_duplicates()
 
-    def _look_round(self, pyramid: Pyramid) -> list[Proposal]:
-        """The people that MultiPose finds in this frame's part of the image, if it changed since the last look."""
-        turn, step = divmod(self._frame, _OPTIONS.look_every)
-        if step:
-            return []
-        size, side = (pyramid.width, pyramid.height), _OPTIONS.look_side
-        full = windows_over(*size, (1.0,))[0]
-        parts = windows_over(*size, (_OPTIONS.look_part,)) if max(size) > side else [full]
-        window = full if turn % 2 == 0 else parts[turn // 2 % len(parts)]
-        if not self._changed(pyramid, window):
-            return []
-        side = min(side, max(32 * math.ceil(window.side / 32), 256))
-        return propose_by_multipose(self._pool, pyramid, [(window, side)])
+    def _propose_everywhere(self, pyramid: Pyramid) -> list[Proposal]:
+        return propose_everywhere(self._pool, pyramid, self._tentative)
 
-    def _changed(self, pyramid: Pyramid, window: Region) -> bool:
-        """Whether a window changed where no person is followed; if so, the next look is compared with this one."""
+    def _look_round(self, pyramid: Pyramid) -> Begun:
+        """The people that MultiPose finds in this frame's part of the image, if it changed since the last look."""
+        view, begun = _view_to_look_at(self._frame, pyramid), self._begun_looks.pop(self._frame, None)
+        layout = None if view is None else self._layout_if_changed(pyramid, view[0])
+        if view is None or layout is None:
+            return list
+        self._looks[view[0]] = layout
+        return begun or (lambda: self._look_at(pyramid, view))
+
+    def _look_at(self, pyramid: Pyramid, view: tuple[Region, int]) -> list[Proposal]:
+        return propose_by_multipose(self._pool, pyramid, [view])
+
+    def _layout_if_changed(self, pyramid: Pyramid, window: Region) -> np.ndarray | None:
+        """The layout of a window, if it changed since the last look where no person is followed."""
         colours = pyramid.crop(window, _LAYOUT_SIDE, pad=cv2.BORDER_CONSTANT)
         layout = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
         before = self._looks.get(window)
@@ -290,9 +341,8 @@ class Follower:
                 free &= np.hypot(*(centres - (f.region.x, f.region.y)).T) > f.region.side / 2
             change = np.abs(layout.astype(np.float32) - before).reshape(-1)[free]
             if not (change > _OPTIONS.look_change).any():
-                return False
-        self._looks[window] = layout
-        return True
+                return None
+        return layout
 
     def _look_behind(self, pyramid: Pyramid) -> list[Candidate]:
         """The people behind or beside those in this frame."""
@@ -347,6 +397,18 @@ class Follower:
             else:
                 same.confirmed |= f.confirmed
         self._followed = [f for f in self._followed if f in kept]
+
+
+def _view_to_look_at(number: int, pyramid: Pyramid) -> tuple[Region, int] | None:
+    """The window that MultiPose looks at in a frame of that number, and the side of its input; None in most frames."""
+    turn, step = divmod(number, _OPTIONS.look_every)
+    if step:
+        return None
+    size, side = (pyramid.width, pyramid.height), _OPTIONS.look_side
+    full = windows_over(*size, (1.0,))[0]
+    parts = windows_over(*size, (_OPTIONS.look_part,)) if max(size) > side else [full]
+    window = full if turn % 2 == 0 else parts[turn // 2 % len(parts)]
+    return window, min(side, max(32 * math.ceil(window.side / 32), 256))
 
 
 def _encoded(layout: np.ndarray) -> str:
@@ -515,40 +577,3 @@ def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptio
     width = options.keypoint_width * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
     apart = np.sum((before.keypoints[shared, :2] - now.keypoints[shared, :2]) ** 2, axis=1)
     return max(overlap, float(np.exp(-apart / (2 * width**2)).mean()))
-
-
-class ShotDetector:
-    """Finds hard cuts: frames whose layout has suddenly little in common with that of the frame before.
-
-    Layouts are compared by correlation, so flashes and exposure do not count; the change must be several times
-    the usual change in the shot, so neither do fast pans. Frames without a layout, such as black ones, are skipped:
-    the frame after them is compared with the one before.
-    """
-
-    _SIZE, _MIN_SIDE = 32, 256  # pixels of a layout, and of the subsampled image that it is shrunk from
-    _CHANGE, _SUDDENNESS = 0.35, 3.0  # 1 − correlation of a cut, and its multiple of the usual change
-    _FLAT = 2.0  # grey levels of standard deviation below which a frame has no layout
-
-    def __init__(self) -> None:
-        self.shot_id = 0
-        self._before: np.ndarray | None = None
-        self._usual = 0.0
-
-    def next_frame(self, image: np.ndarray) -> int:
-        """The shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
-        # Every few pixels: the mean of all of them takes as long as following a person.
-        step = max(min(image.shape[:2]) // self._MIN_SIDE, 1)
-        small = cv2.resize(image[::step, ::step], (self._SIZE, self._SIZE), interpolation=cv2.INTER_AREA).astype(float)
-        layout = small - small.mean((0, 1))
-        if layout.std() < self._FLAT:
-            return self.shot_id
-        layout /= np.linalg.norm(layout)
-        if self._before is not None:
-            change = 1 - float((layout * self._before).sum())
-            if change > max(self._CHANGE, self._SUDDENNESS * self._usual):
-                self.shot_id += 1
-                self._usual = 0.0
-            else:
-                self._usual = max(change, 0.8 * self._usual)
-        self._before = layout
-        return self.shot_id

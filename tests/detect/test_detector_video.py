@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -80,6 +81,25 @@ def test_newcomers_are_looked_for_where_the_image_changed(fast: PersonDetector, 
         looks.clear()
         assert [len(people) for people in fast.track([*12 * [image], last])] == 13 * [1]
         assert len(looks) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, monkeypatch, threads: int) -> None:
+    """Over missing frames and other sizes, with searches and looks in many frames."""
+    (image,) = frames(rendered, [0])
+    empty = np.repeat(image[:, :1], image.shape[1], axis=1)
+    moving = list(frames(rendered, list(range(0, 36, 6))))
+    sequence = [empty, empty, *moving, None, *moving[::-1], *(cv2.resize(m, None, fx=0.7, fy=0.7) for m in moving)]
+    found = []
+    for ahead in (0, 3):
+        changed = replace(tracking._OPTIONS, ahead=ahead, key_every=5, look_every=2)
+        monkeypatch.setattr(tracking, "_OPTIONS", changed)
+        with PersonDetector("fast", threads) as follower:
+            found.append(list(follower.track(sequence)))
+    assert {len(people) for people in found[0]} == {0, 1}
+    for one_by_one, early in zip(*found, strict=True):
+        assert [person.keypoints.tobytes() for person in one_by_one] == [p.keypoints.tobytes() for p in early]
 
 
 @pytest.mark.slow

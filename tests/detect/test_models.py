@@ -135,6 +135,19 @@ def test_a_pool_passes_errors_on_and_lives() -> None:
         assert pool.map(work, [1, 2]) == [1, 2]
 
 
+def test_calls_of_a_pool_run_beside_each_other_where_there_are_threads() -> None:
+    met, ran = threading.Barrier(2), []
+    with ModelPool(2, Counter) as pool:  # type: ignore[arg-type]
+        begun = pool.begin(lambda: met.wait(5) >= 0)
+        assert pool.together(lambda: 1, lambda: met.wait(5) >= 0) == (1, True)
+        assert begun()
+    with ModelPool(1, Counter) as alone:  # type: ignore[arg-type]
+        begun = alone.begin(lambda: ran.append(1) is None)
+        assert not ran, "without threads, a call waits until its result is needed"
+        assert begun()
+        assert ran
+
+
 @pytest.mark.slow
 def test_two_threads_give_what_one_gives(astronaut: np.ndarray) -> None:
     views = jittered_views(Region(190, 540, 1350), 6)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.block_scenes import scene
 from helpers.landmark_passes import candidate, observed, standing
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -14,7 +15,7 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES
-from humanpose_cli.detect.tracking import Follower, FollowOptions, ShotDetector, TrackAssigner
+from humanpose_cli.detect.tracking import Follower, FollowOptions, TrackAssigner
 
 
 def person_at(x: float, y: float = 100.0, size: float = 100.0) -> DetectedPerson:
@@ -72,13 +73,6 @@ def test_people_without_common_keypoints_are_matched_by_their_boxes() -> None:
     assert tracks.assign([unsure]).track_ids == (0,)
 
 
-def scene(seed: int, shift: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    blocks = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    image = np.kron(blocks, np.ones((20, 20, 1), np.uint8))
-    return np.roll(image, shift, axis=1)
-
-
 def test_a_cut_starts_a_shot_and_ends_all_tracks() -> None:
     tracks = TrackAssigner()
     for frame in range(5):
@@ -86,22 +80,6 @@ def test_a_cut_starts_a_shot_and_ends_all_tracks() -> None:
         assert (ids.shot_id, ids.track_ids) == (0, (0,))
     ids = tracks.assign([person_at(10)], scene(2))
     assert (ids.shot_id, ids.track_ids) == (1, (1,))
-
-
-@pytest.mark.parametrize("gain", [0.7, 1.3])
-def test_light_noise_and_motion_are_no_cuts(gain: float) -> None:
-    shots = ShotDetector()
-    rng = np.random.default_rng(0)
-    for frame in range(10):
-        image = scene(3, 2 * frame) * (gain if frame > 5 else 1.0) + rng.normal(0, 5, (120, 160, 3))
-        assert shots.next_frame(np.clip(image, 0, 255).astype(np.uint8)) == 0
-
-
-def test_frames_that_show_nothing_neither_begin_shots_nor_hide_a_cut() -> None:
-    shots = ShotDetector()
-    black = np.zeros((120, 160, 3), np.uint8)
-    frames = [black, scene(1), scene(1), *[black + 16] * 5, scene(1, 4), black, scene(2), scene(2)]
-    assert [shots.next_frame(image) for image in frames] == [0] * 10 + [1, 1]
 
 
 @pytest.mark.parametrize("in_front", [True, False])
@@ -119,7 +97,8 @@ def test_frames_that_are_searched_are_looked_at_behind_the_people_in_them(monkey
 
     monkeypatch.setattr(tracking, "look_behind", look_behind)
     monkeypatch.setattr(tracking, "observe_jittered", passes)
-    monkeypatch.setattr(tracking, "search", lambda *_: [front] if in_front else [])
+    monkeypatch.setattr(tracking, "propose_everywhere", lambda *_: [])
+    monkeypatch.setattr(tracking, "search_proposed", lambda *_: [front] if in_front else [])
     monkeypatch.setattr(tracking, "search_in", lambda *_: [])
     monkeypatch.setattr(tracking, "propose_by_multipose", lambda *_: [])
     follower, every = Follower(ModelPool(1), SCHEMES["fast"]), FollowOptions().key_every
