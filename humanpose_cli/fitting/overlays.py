@@ -17,14 +17,16 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import limb_doubts, row_doubts
+from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.video import VideoCodec, VideoWriter, prefetch
+from humanpose_cli.io.video import VideoCodec, VideoWriter, made_ahead
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
 from humanpose_cli.rendering.side_view import SideView
 
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
+_DRAWING_THREADS = 2  # at most: the encoder is no faster, and each holds some hundred megabytes
 _BEYOND_JOINTS = 0.2  # metres that heads and hands reach beyond the joints
 
 
@@ -123,20 +125,29 @@ def overlay_video(
             views[shot] = side_view(record, frame)
         return views.get(shot)
 
-    def drawn() -> Generator[tuple[np.ndarray, Fraction | None], None, None]:
-        size: tuple[int, int] | None = None
+    def placed() -> Generator[tuple[int, Frame, SideView | None], None, None]:
         for index, frame in enumerate(frames):
-            image = overlay_image(body, record, frame.pixels, index, side=view_of(index))
-            size = size or (image.shape[1], image.shape[0])
-            if frame.damage:
-                image = image.copy()
-                draw_label(image, f"frame {frame.damage}", (0, 0))
-            yield image if image.shape[1::-1] == size else fitted_into(image, size), frame.time
+            yield index, frame, view_of(index)
 
-    rate = record.frame_rate or DEFAULT_FRAME_RATE
-    with VideoWriter(path, rate, sound=sound, codec=video_codec) as video, closing(prefetch(drawn())) as ahead:
-        for image, time in ahead:  # the next frames are drawn while one is encoded
-            video.write(image, time)
+    def drawn(item: tuple[int, Frame, SideView | None]) -> tuple[np.ndarray, Fraction | None]:
+        index, frame, side = item
+        image = overlay_image(body, record, frame.pixels, index, side=side)
+        if frame.damage:
+            image = image.copy()
+            draw_label(image, f"frame {frame.damage}", (0, 0))
+        return image, frame.time
+
+    rate, threads = record.frame_rate or DEFAULT_FRAME_RATE, min(_DRAWING_THREADS, torch.get_num_threads())
+    size: tuple[int, int] | None = None
+    # The next frames are drawn while one is encoded, each by one thread: its parts are too small to share.
+    with (
+        VideoWriter(path, rate, sound=sound, codec=video_codec) as video,
+        one_thread_each(),
+        closing(made_ahead(drawn, placed(), threads)) as ahead,
+    ):
+        for image, time in ahead:
+            size = size or (image.shape[1], image.shape[0])
+            video.write(image if image.shape[1::-1] == size else fitted_into(image, size), time)
             progress(video.frame_count, len(record.frame_names), "overlay frames")
 
 

@@ -10,8 +10,8 @@ import heapq
 import logging
 import math
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -53,6 +53,7 @@ VideoCodec = Literal["h264", "vp9"]
 _ENCODERS: dict[VideoCodec, str] = {"h264": "libx264", "vp9": "libvpx-vp9"}  # FFmpeg's names
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _log = logging.getLogger(__name__)
 
@@ -345,6 +346,25 @@ def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, N
             while (item := waiting.popleft().result()) is not end:
                 waiting.append(pool.submit(next, source, end))
                 yield cast(T, item)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def made_ahead(make: Callable[[Item], T], items: Iterable[Item], threads: int) -> Generator[T, None, None]:
+    """`make` of each item, in the order of the items, in as many threads.
+
+    Each thread has one result that waits at most. An exception is raised here, after the results of the items before
+    it. Closing the generator ends the threads; items are taken in the caller's thread, each when it is needed.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="make-ahead") as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 

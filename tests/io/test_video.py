@@ -20,7 +20,15 @@ import pytest
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
-from humanpose_cli.io.video import VideoReader, VideoWriter, count_packets, frame_list, prefetch, probe_video
+from humanpose_cli.io.video import (
+    VideoReader,
+    VideoWriter,
+    count_packets,
+    frame_list,
+    made_ahead,
+    prefetch,
+    probe_video,
+)
 
 COUNT = 8
 CODECS = ("h264", "vp9")
@@ -403,7 +411,7 @@ def test_nothing_is_said_on_the_terminal_and_nothing_stays_behind(video, tmp_pat
 
 def no_thread_left() -> bool:
     deadline = time.monotonic() + 5
-    while any(thread.name == "decode-ahead" for thread in threading.enumerate()):
+    while any(thread.name.startswith(("decode-ahead", "make-ahead")) for thread in threading.enumerate()):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.005)
@@ -461,4 +469,43 @@ def test_leaving_early_closes_the_source_and_ends_the_thread():
     for _ in prefetch(endless()):
         break
     assert closed.wait(5)
+    assert no_thread_left()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_what_threads_make_comes_in_the_order_of_the_items(threads):
+    together = threading.Barrier(threads)
+
+    def make(item):
+        if item < threads:
+            together.wait(5)  # as many are made at once as there are threads
+        return item
+
+    assert list(made_ahead(make, range(30), threads)) == list(range(30))
+    assert list(made_ahead(make, [], threads)) == []
+    assert no_thread_left()
+
+
+def test_no_more_is_made_than_the_threads_need():
+    taken = []
+
+    def items():
+        for item in range(30):
+            taken.append(item)
+            yield item
+
+    ahead = made_ahead(lambda item: item, items(), 2)
+    assert taken == []
+    for count in range(1, 11):
+        next(ahead)
+        assert len(taken) == count + 2
+    ahead.close()
+    assert no_thread_left()
+
+
+def test_what_cannot_be_made_is_raised_after_what_was_made_before_it():
+    ahead = made_ahead(lambda item: 1 / item, [2, 1, 0, 1], 2)
+    assert [next(ahead), next(ahead)] == [0.5, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
     assert no_thread_left()
