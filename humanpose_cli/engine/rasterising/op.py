@@ -149,6 +149,8 @@ class MergedMesh:
 
     def faces_of(self, face: Tensor, mesh: int) -> Tensor:
         """Face ids of the merged mesh as those of one mesh itself, −1 where that mesh is not visible; any shape."""
+        if len(self) == 1:
+            return face
         first, end = self.first_face[mesh], self.first_face[mesh + 1]
         return torch.where((face >= first) & (face < end), face - first, -1)
 
