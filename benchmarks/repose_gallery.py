@@ -1,0 +1,173 @@
+"""A gallery of reposed photographs and rendered people: every input in four poses, beside those of another version.
+
+    python benchmarks/repose_gallery.py OUT [PHOTO ...] [--rendered 8] [--before OUT] [--blind SEED]
+
+Inputs are photographs of yours, scikit-image's astronaut, and rendered people with folded arms, hands on the hips, in
+a pocket or before the face, and with neighbours (seed 41). Poses are of the shipped library, as the camera sees the
+trunk: waving and a lunge from the front, hands on the hips from the side, standing from behind. OUT/index.html shows
+them, and what OUT of another version holds beside them.
+
+`--blind` draws which of the two versions stands on the left, image by image, and writes the list of what was drawn to
+OUT/key.json and the page without names to OUT/blind.html: faults can then be counted without knowing the version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import skimage.data
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.pose_library import key_poses
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import HpcError
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.lab.cache.encoding import decode_image
+from humanpose_cli.lab.synthetic.generator import SyntheticSource
+from humanpose_cli.lab.synthetic.options import SyntheticOptions
+from humanpose_cli.lab.synthetic.poses import Performance, Pose, held_pose
+from humanpose_cli.reposing.reposer import Reposer
+
+TARGETS = {"wave": ("wave", 0), "lunge": ("lunge", 0), "side": ("hands_on_hips", 60), "behind": ("standing", 180)}
+"""Name: key pose, and degrees that it is turned away from the camera."""
+HELD = ("arms_crossed", "hands_on_hips", "hand_in_pocket", "hands_to_face", "arms_crossed", "carrying", "hand_to_chin")
+SIDE = 640  # pixels of rendered images
+Pixels = NDArray[np.uint8]
+
+
+class Input(NamedTuple):
+    """An image of the gallery."""
+
+    name: str
+    image: Pixels
+
+
+class HeldPoses(SyntheticSource):
+    """People who hold the poses of `HELD`, every second one among neighbours."""
+
+    def _performance(self, random: np.random.Generator, number: int, split: str, role: int) -> Performance:
+        if role:
+            return super()._performance(random, number, split, role)
+        name = HELD[number % len(HELD)]
+        return held_pose(Pose(key_poses().rotations[key_poses().names.index(name)], name, "upright"))
+
+    def _companions(self, random: np.random.Generator) -> int:
+        return 0
+
+
+class HeldAmongNeighbours(HeldPoses):
+    """The same among two or three neighbours who stand close."""
+
+    def _companions(self, random: np.random.Generator) -> int:
+        return int(random.integers(2, 4))
+
+
+def inputs(photos: Sequence[Path], rendered: int) -> Iterator[Input]:
+    """The gallery's images."""
+    for path in photos:
+        yield Input(path.stem, read_image(path).pixels)
+    yield Input("astronaut", skimage.data.astronaut())
+    for number in range(rendered):
+        kind, crowd = ((HeldPoses, 0), (HeldAmongNeighbours, 4))[number % 2]
+        options = SyntheticOptions(
+            count=number + 1, size=SIDE, seed=41, crowd=crowd, companions=0, in_front=0, damage=0.3, texture_size=1024
+        )
+        source = kind(options)
+        sample = next(iter(source.read(source.groups()[number])))
+        yield Input(f"rendered-{number:02d}", decode_image(sample.image))
+
+
+def target(name: str) -> RotationTarget:
+    """A key pose before the camera: body to camera axes, x right, y down."""
+    pose, turn = TARGETS[name]
+    rotations = key_poses().rotations[key_poses().names.index(pose)].clone()
+    about = axis_angle_to_matrix(torch.tensor([0.0, np.radians(turn), 0.0], dtype=rotations.dtype))
+    facing = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=rotations.dtype))
+    rotations[0] = facing @ about @ rotations[0]
+    poses = matrix_to_axis_angle(rotations).reshape(1, 3 * len(SMPL24)).numpy()
+    return RotationTarget(BodyParams(poses, np.zeros((1, 10), np.float32), np.array([[0, 0, 4]], np.float32)))
+
+
+def main() -> None:
+    """Draw all, and write the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("photos", type=Path, nargs="*")
+    parser.add_argument("--rendered", type=int, default=8)
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("--blind", type=int)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    shown: list[dict[str, Any]] = []
+    with Reposer() as reposer:
+        for item in inputs(given.photos, given.rendered):
+            write_image(given.out / f"{item.name}.jpg", item.image)
+            started = time.perf_counter()
+            try:
+                scene = reposer.read(item.image, name=item.name)
+            except HpcError as error:
+                print(f"{item.name}: {error}", flush=True)
+                shown.append({"input": item.name, "pictures": [], "warnings": [str(error)]})
+                continue
+            pictures, warnings = [], list(scene.doubts)
+            for name in TARGETS:
+                drawn = next(iter(scene.images(target(name))))
+                pictures.append(f"{item.name}.{name}.jpg")
+                write_image(given.out / pictures[-1], drawn.image)
+                warnings += [f"{name}: {warning}" for warning in drawn.warnings]
+            shown.append({"input": item.name, "pictures": pictures, "warnings": warnings})
+            print(f"{item.name}: {time.perf_counter() - started:.1f} s", flush=True)
+    (given.out / "gallery.json").write_text(json.dumps(shown, indent=1) + "\n", "utf-8")
+    (given.out / "index.html").write_text(page(shown, given.before), "utf-8")
+    if given.before is not None and given.blind is not None:
+        blind(given.out, given.before, [p for one in shown for p in one["pictures"]], given.blind)
+
+
+def page(shown: Sequence[dict[str, Any]], before: Path | None) -> str:
+    """The gallery: of each input a row, and below it the row of the other version."""
+    rows = []
+    for one in shown:
+        rows.append(f"<h2>{html.escape(one['input'])}</h2><p>{html.escape('; '.join(one['warnings']))}</p>")
+        for title, folder in (("before", before), ("now", Path())):
+            if folder is not None:
+                sources = [f"{one['input']}.jpg", *one["pictures"]]
+                places = [str((folder / name).resolve()) if title == "before" else name for name in sources]
+                images = "".join(f'<img src="{html.escape(place)}" alt="">' for place in places)
+                rows.append(f"<p>{title}<br>{images}</p>")
+    style = "img{height:300px;margin:2px}body{font:15px sans-serif}"
+    return f'<!doctype html><meta charset="utf-8"><title>Reposed</title><style>{style}</style>{"".join(rows)}'
+
+
+def blind(out: Path, before: Path, pictures: Sequence[str], seed: int) -> None:
+    """Pictures of both versions side by side in an order that is drawn; OUT/key.json says which is which."""
+    random, key, rows = np.random.default_rng(seed), {}, []
+    folder = out / "blind"
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(pictures):
+        sides = ["before", "now"] if random.random() < 0.5 else ["now", "before"]
+        if not (before / name).exists():
+            continue
+        images = [read_image((before if side == "before" else out) / name).pixels for side in sides]
+        height = 480
+        scaled = [cv2.resize(i, (round(i.shape[1] * height / i.shape[0]), height)) for i in images]
+        write_image(folder / f"{number:03d}.jpg", np.hstack(scaled))
+        key[f"{number:03d}"] = {"left": sides[0], "right": sides[1], "picture": name}
+        rows.append(f'<p>{number:03d}<br><img src="blind/{number:03d}.jpg" alt=""></p>')
+    (out / "key.json").write_text(json.dumps(key, indent=1) + "\n", "utf-8")
+    (out / "blind.html").write_text(f'<!doctype html><meta charset="utf-8">{"".join(rows)}', "utf-8")
+
+
+if __name__ == "__main__":
+    main()
