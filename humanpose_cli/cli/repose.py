@@ -17,6 +17,7 @@ from humanpose_cli.cli.options import (
     OutOrFile,
     VideoCodecOption,
     argument,
+    of,
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
@@ -24,7 +25,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.sniffing import check_readable
-from humanpose_cli.reposing.options import DrawingOptions
+from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.frame_range import FrameRange
-    from humanpose_cli.io.pose_files.target_pose import Target
+    from humanpose_cli.reposing.driving import AnyMotion
+    from humanpose_cli.reposing.options import Drivers
     from humanpose_cli.reposing.reposer import Reposer
     from humanpose_cli.reposing.result import Form
 
@@ -68,6 +70,12 @@ _BACKGROUND = option(
     "--background keep|FILE|transparent",
     "What stands behind: the photograph's own, made up where the person was; an image; nothing.",
 )
+_PERSON = option(
+    "--person ID|ID=ID|largest|all",
+    "Which person to repose: largest, all or a track id, from 0, the largest; 0=1 lets the target's person 1 drive "
+    "person 0. May be repeated. Default: largest.",
+    show_default=False,
+)
 _NUMBERED = option(
     "--numbered/--video",
     "What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
@@ -89,7 +97,7 @@ class ReposeWork:
 
     session: Session
     reposer: Reposer
-    target: Target
+    target: AnyMotion
     form: Form
     video_codec: Literal["h264", "vp9"]
     fitted: Fit | None
@@ -121,13 +129,20 @@ class ReposeWork:
         reposed.write(self.form, item.outputs, drawing, self.video_codec)
         for warning in reposed.warnings:
             reporter.warn(f"{item.short}: {warning}")
-        details = {"poses": len(self.target), "visible": reposed.visible_fraction, "warnings": reposed.warnings}
+        details = {"poses": len(self.target), "person": _ids(reposed.people)}
+        details |= {
+            "target_person": _ids(reposed.target_people),
+            "visible": reposed.visible_fraction,
+            "warnings": reposed.warnings,
+        }
         return Outcome(item.outputs, {**details, "method": ", ".join(sorted({*reposed.methods}))})
 
 
 @command(
     columns=(
         ("poses", "poses", "How many poses were drawn."),
+        ("person", "person", "Who was reposed: track ids of the photograph."),
+        ("target_person", "target person", "Whose motion they took, in the same order: track ids of the target.", True),
         ("method", "method", "How: mesh or warp3d."),
         ("visible", "visible", "Share of the body's surface that the photograph shows."),
     ),
@@ -151,6 +166,8 @@ def repose(
     skeleton: Annotated[SkeletonName | None, _SKELETON] = None,
     axes: Annotated[Axes | None, _AXES] = None,
     fit: Annotated[Path | None, _FIT] = None,
+    person: Annotated[list[str] | None, _PERSON] = None,
+    target_person: Annotated[str, of(PeopleOptions, "target_person")] = "largest",
     drawing: DrawingOptions,
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
@@ -184,7 +201,8 @@ def repose(
         check_readable(fit)
         check_fits(fit)
     check_body(body)
-    posed = _pose_of_file(pose, skeleton, axes, frames)
+    who = PeopleOptions(",".join(person or ("largest",)), target_person)
+    posed = _pose_of_file(pose, skeleton, axes, frames, who.drivers)
 
     # Only now: torch, which they load, takes seconds, and a wrong input is told before.
     from humanpose_cli.batch.items import item_of
@@ -198,7 +216,7 @@ def repose(
     from humanpose_cli.reposing.targets import read_target, target_digest
 
     fitted = load_fit(fit) if fit is not None else None
-    options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
+    options = session.tune(ReposeOptions(**vars(who), **vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, **vars(compute)) as reposer:
         target, spent = posed, 0.0
@@ -209,6 +227,7 @@ def repose(
                     pose,
                     lambda: reposer.fitter,
                     frames=parse_range(frames),
+                    drivers=options.drivers,
                     fits=fits,
                     progress=session.reporter.step,
                 )
@@ -249,15 +268,23 @@ def repose(
         )
 
 
-def _pose_of_file(pose: Path, skeleton: str | None, axes: str | None, frames: FrameRange | None) -> Target | None:
+def _ids(people: Sequence[int | None]) -> str:
+    """Track ids with commas between; empty where a target has no people."""
+    return ", ".join(str(person) for person in people if person is not None)
+
+
+def _pose_of_file(
+    pose: Path, skeleton: str | None, axes: str | None, frames: FrameRange | None, drivers: Drivers
+) -> AnyMotion | None:
     """The target of a pose file; None for images and videos, whose people have to be fitted."""
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.inputs import numbered_path, open_inputs
-    from humanpose_cli.io.pose_files import POSE_SUFFIXES, read_pose
-    from humanpose_cli.io.pose_files.target_pose import frames_of
+    from humanpose_cli.io.pose_files import POSE_SUFFIXES
 
     if pose.suffix.lower() in POSE_SUFFIXES:
-        return frames_of(read_pose(pose, skeleton, axes), parse_range(frames), pose)
+        from humanpose_cli.reposing.driving import frames_of_motion, motion_of_file
+
+        return frames_of_motion(motion_of_file(pose, skeleton, axes, drivers), parse_range(frames), pose)
     if not pose.exists() and numbered_path(pose, 0) is None:
         raise InputError(pose, "does not exist", expected="a pose file, an image or a video")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
@@ -12,15 +12,74 @@ SHIPPED = "warp3d"  # name of the reposing network that comes with the package
 MAX_SIZE = 16384  # pixels: 48-megapixel photographs twice over, and still some GB
 
 ReposeMethod = Literal["auto", "mesh", "warp3d"]
+Drivers: TypeAlias = "Literal['largest', 'all'] | int | tuple[int, ...]"
+"""Whose motion of a target is read: one person's, or that of several, by track ids."""
+
+
+@dataclass(frozen=True)
+class PeopleOptions(Options):
+    """Which people of a photograph are reposed, and which of the target they take their poses from."""
+
+    person: str = option(
+        "largest",
+        "Which person to repose: largest, all or a track id, from 0, the largest. 0=1 also names the person of the "
+        "target that drives. Several with commas between.",
+        value="ID|ID=ID|largest|all",
+    )
+    target_person: str = option(
+        "largest",
+        "Whose poses of the target are taken: largest, a track id of its fit, or all: everyone drives a person of the "
+        "photograph, in the order from left to right, the largest of those there are.",
+        value="ID|largest|all",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.target_person not in ("largest", "all") and not self.target_person.isdecimal():
+            got = repr(self.target_person)
+            raise UsageError("target_person", "is not known", expected="largest, all or a track id", got=got)
+        if self.pairs and self.target_person != "largest":
+            remedy = "leave `target_person` out"
+            raise UsageError("target_person", "is named by `person` already", got=self.target_person, remedy=remedy)
+
+    @property
+    def chosen(self) -> dict[int, int | None]:
+        """Track ids in the photograph, with those of the target where `person` names them; empty for largest and all.
+
+        UsageError for anything else.
+        """
+        if self.person in ("largest", "all"):
+            return {}
+        expected = "largest, all, track ids, or pairs such as 0=1"
+        named: dict[int, int | None] = {}
+        for part in self.person.split(","):
+            person, equals, other = part.partition("=")
+            if not person.isdecimal() or (equals and not other.isdecimal()):
+                raise UsageError("person", "is not known", expected=expected, got=repr(part))
+            if int(person) in named:
+                raise UsageError("person", "is named twice", got=repr(self.person))
+            named[int(person)] = int(other) if equals else None
+        if len({other is None for other in named.values()}) > 1:
+            raise UsageError("person", "names the target's person for some only", got=repr(self.person))
+        return named
+
+    @property
+    def pairs(self) -> dict[int, int]:
+        """The pairs among `chosen`: track ids in the photograph, and in the target."""
+        return {person: other for person, other in self.chosen.items() if other is not None}
+
+    @property
+    def drivers(self) -> Drivers:
+        """Whose motion has to be read from the target."""
+        if self.pairs:
+            return tuple(dict.fromkeys(self.pairs.values()))
+        return int(self.target_person) if self.target_person.isdecimal() else self.target_person  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
 class DrawingOptions(Options):
     """How a reposed image is drawn, beside its background."""
 
-    person: str = option(
-        "largest", "Which person to repose: largest, all or a track id, from 0, the largest.", value="ID|largest|all"
-    )
     absolute: bool = option(
         False,
         "Draw the pose at its own coordinates, which are those of the photograph's camera: of a fit, or of what hpc "
@@ -46,7 +105,5 @@ class DrawingOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.person not in ("largest", "all") and not self.person.isdecimal():
-            raise UsageError("person", "is not known", expected="largest, all or a track id", got=repr(self.person))
         if self.method == "mesh" and (self.weights != SHIPPED or self.mesh_input is not None):
             raise UsageError("weights, mesh_input", "are for `method=warp3d`")

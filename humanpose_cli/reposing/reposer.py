@@ -7,10 +7,11 @@ with Reposer(person="largest") as reposer:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,14 @@ from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.reposing.driving import TargetPeople
 from humanpose_cli.reposing.options import SHIPPED, ReposeMethod
 from humanpose_cli.reposing.result import Reposed
 from humanpose_cli.reposing.scene import POSES_ON_GPU, Backdrop, ReposeOptions, ReposingScene
 from humanpose_cli.reposing.targets import AnyTarget, read_target
+
+AnyPerson: TypeAlias = "str | int | Mapping[int, int]"
+"""People of a photograph: as `PeopleOptions.person`, an id, or ids with those of the target's people who drive them."""
 
 
 @explained(FitOptions, ReposeOptions, ComputeOptions)
@@ -44,8 +49,8 @@ class Reposer:
 
     options        all of `ReposeOptions` at once; other arguments take precedence
     people_source  finds the people, in place of our detector
-    `body` may also be a `Body`, and `background` an image. `batch_size` counts photographs that are fitted together,
-    and poses that a network draws together.
+    `body` may also be a `Body`, `background` an image, and `person` a mapping as {0: 1, 1: 0}. `batch_size` counts
+    photographs that are fitted together, and poses that a network draws together.
     """
 
     def __init__(
@@ -53,7 +58,8 @@ class Reposer:
         options: ReposeOptions | None = None,
         *,
         method: ReposeMethod | None = None,
-        person: str | int | None = None,
+        person: AnyPerson | None = None,
+        target_person: str | int | None = None,
         background: Backdrop | None = None,
         size: int | None = None,
         absolute: bool | None = None,
@@ -69,14 +75,15 @@ class Reposer:
         people_source: PeopleSource | None = None,
     ) -> None:
         chosen: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
-        chosen |= {"mesh_input": mesh_input, "person": None if person is None else str(person)}
+        chosen |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
+        chosen["target_person"] = None if target_person is None else str(target_person)
         self._plate, chosen["background"] = _plate_of(background)
         self.options = replace(
             options or ReposeOptions(), **{name: value for name, value in chosen.items() if value is not None}
         )
         self._device, self._threads, self._precision = device, threads, precision
         detector = detector or self.options.fit.detector
-        if detector == "auto" and self.options.person == "largest":
+        if detector == "auto" and self.options.person == self.options.target_person == "largest":
             detector = "largest"
         self._make_fitter = partial(
             Fitter,
@@ -106,7 +113,10 @@ class Reposer:
         weights = ""
         if self.network is not None:
             weights = digest_of(find_weights(self.options.weights))[:16] + precision_label(self._precision)
-        return {**asdict(self.options), "fit": self.fitter.identity, "weights": weights}
+        options = asdict(self.options)
+        if self.options.target_person == "largest":  # so that results of versions without the option are still known
+            del options["target_person"]
+        return {**options, "fit": self.fitter.identity, "weights": weights}
 
     def read(
         self,
@@ -115,11 +125,13 @@ class Reposer:
         name: str = "photo",
         focal: float | None = None,
         fit: Fit | None = None,
+        max_people: int | None = None,
         progress: Progress = no_progress,
     ) -> ReposingScene:
         """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those that are reposed.
 
         fit         of this photo, or of a sequence that begins with it, made before
+        max_people     number of people who are reposed: the largest of those chosen
         InputError if there are no people, or not the requested person.
         """
         if fit is None:
@@ -127,7 +139,7 @@ class Reposer:
         else:
             fitted = self._checked(fit, photo, name)
         progress(IMAGE_STEPS - 1, IMAGE_STEPS, "making textures")
-        rows = _chosen_rows(fitted, self.options.person, name)
+        rows = _chosen_rows(fitted, self.options, name)[:max_people]
         scene = ReposingScene(photo, fitted, rows, fitted.body_model(), self.options, self._plate, self.network)
         if self.network is not None:
             usual = 1 if self.network.device.type == "cpu" else POSES_ON_GPU
@@ -171,7 +183,9 @@ class Reposer:
         frames    "A:B", of a motion or a driving video
         """
         part = parse_range(frames)
-        motion = read_target(target, lambda: self.fitter, skeleton=skeleton, axes=axes, frames=part, progress=progress)
+        read = partial(read_target, skeleton=skeleton, axes=axes, frames=part, progress=progress)
+        motion = read(target, lambda: self.fitter, drivers=self.options.drivers)
+        max_people = len(motion.people) if isinstance(motion, TargetPeople) and not self.options.pairs else None
         fit = load_fit(fit) if isinstance(fit, str | Path) else fit
         if isinstance(photo, str | Path):
             photo = _one_photo(photo)
@@ -179,11 +193,14 @@ class Reposer:
             frame = next(photo.frames(ahead=0))
             if fit is None and not photo.is_sequence:
                 fit = self.fitter.fit(photo, progress=progress)
-            scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=fit, progress=progress)
+            about: dict[str, Any] = {"name": photo.label, "focal": frame.focal}
+            scene = self.read(frame.pixels, **about, fit=fit, max_people=max_people, progress=progress)
         else:
-            scene = self.read(check_image(photo), fit=fit, progress=progress)
+            scene = self.read(check_image(photo), fit=fit, max_people=max_people, progress=progress)
         reported = getattr(target, "warnings", ())  # by the reader of the target
-        return Reposed(scene, motion, [*scene.doubts, *(w for w in motion.warnings if w not in reported)])
+        left = len(scene.record) - len(scene.rows) if max_people and self.options.person == "all" else 0
+        stay = [f"the target has {max_people} to drive them: {left} of the photograph's people stay"] if left else []
+        return Reposed(scene, motion, [*scene.doubts, *stay, *(w for w in motion.warnings if w not in reported)])
 
     def __enter__(self) -> Reposer:
         return self
@@ -207,17 +224,25 @@ def _one_photo(path: str | Path) -> InputItem:
     return items[0]
 
 
-def _chosen_rows(record: Fit, person: str, name: str) -> list[int]:
+def _as_option(person: AnyPerson) -> str:
+    """People as `PeopleOptions.person` has them."""
+    if isinstance(person, Mapping):
+        return ",".join(f"{photographed}={other}" for photographed, other in person.items())
+    return str(person)
+
+
+def _chosen_rows(record: Fit, options: ReposeOptions, name: str) -> list[int]:
     if not len(record):
         raise InputError(name, "no person was found", remedy="a larger, sharper or less covered person may be")
-    if person == "all":
+    if options.person == "all":
         return list(range(len(record)))
-    if person == "largest":
+    if options.person == "largest":
         return [0]  # an image's people come with the largest first
-    if int(person) not in record.tracks:
-        expected = f"0 to {len(record) - 1}, the largest first" if len(record) > 1 else "0, the only one"
-        raise InputError(name, f"has no person {person}", expected=expected)
-    return record.rows_of(int(person)).tolist()
+    for person in options.chosen:
+        if person not in record.tracks:
+            expected = f"0 to {len(record) - 1}, the largest first" if len(record) > 1 else "0, the only one"
+            raise InputError(name, f"has no person {person}", expected=expected)
+    return [int(row) for person in options.chosen for row in record.rows_of(person)]
 
 
 @explained(FitOptions, ReposeOptions, ComputeOptions)
@@ -227,7 +252,8 @@ def repose(
     *,
     fit: Fit | str | Path | None = None,
     method: ReposeMethod = "auto",
-    person: str | int = "largest",
+    person: AnyPerson = "largest",
+    target_person: str | int = "largest",
     background: Backdrop = "keep",
     size: int | None = None,
     absolute: bool = False,
@@ -248,18 +274,20 @@ def repose(
 
     photo       a path, or (H, W, 3) uint8 RGB
     target      a pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video (a path); joints (J, 3) or
-                (T, J, 3) in metres, camera axes; a Fit, whose largest person is taken, or one of its `people`
+                (T, J, 3) in metres, camera axes; a Fit, or one of its `people`
     fit         of this photo, made before: a Fit, or a fit file's path
     skeleton, axes  of joints and pose files
     frames      "A:B", of a motion or a driving video
     progress    of the fits, True draws a bar on stderr; a function is called with (done, total or None, unit)
 
+    `person` may also be a mapping: {0: 1, 1: 0} lets the target's person 1 drive person 0, and the other way round.
     `background` may also be an image, as a path or (h, w, 3) uint8, and `body` a `Body`. Loads the
     models each time: for loops there is `hp.Reposer`.
     """
     maker = Reposer(
         method=method,
         person=person,
+        target_person=target_person,
         background=background,
         size=size,
         absolute=absolute,

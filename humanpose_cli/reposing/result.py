@@ -21,8 +21,8 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import IMAGE_SUFFIXES, TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
-from humanpose_cli.io.pose_files import Target
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
+from humanpose_cli.reposing.driving import AnyMotion
 from humanpose_cli.reposing.scene import ReposingScene
 
 Form = Literal["image", "video", "numbered"]
@@ -34,12 +34,16 @@ class Reposed:
     warnings          what may look wrong with what was drawn so far
     visible_fraction  the least share of a reposed person's surface that the photograph shows, of what was drawn so far
     methods           how each person was drawn
+    people            (P,) track ids of the people who were reposed, in the photograph
+    target_people     (P,) those whose motion they took, in the target; None where it has no people
     """
 
-    def __init__(self, scene: ReposingScene, target: Target, warnings: Sequence[str] = ()) -> None:
+    def __init__(self, scene: ReposingScene, target: AnyMotion, warnings: Sequence[str] = ()) -> None:
         self.scene, self.target, self.warnings = scene, target, list(warnings)
         self.visible_fraction = 1.0
         self.methods: tuple[str, ...] = ()
+        self.people = tuple(int(scene.record.track_id[row]) for row in scene.rows)
+        self.target_people = tuple(getattr(driver, "person", None) for driver in scene.drivers(target))
 
     def __len__(self) -> int:
         """Number of poses."""
@@ -176,7 +180,7 @@ def pose_name(target: Path) -> str:
 
 
 def repose_outputs(
-    items: Sequence[InputItem], out: Path, form: Form, target: Target, pose: str
+    items: Sequence[InputItem], out: Path, form: Form, target: AnyMotion, pose: str
 ) -> list[tuple[Path, ...]]:
     """For each photograph the files to write: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
 
@@ -212,7 +216,7 @@ def targets_folder(out: Path, target: Path) -> Path | None:
     return None if an_image else out.parent / "targets"
 
 
-def _numbered(out: Path, target: Target) -> tuple[Path, ...]:
+def _numbered(out: Path, target: AnyMotion) -> tuple[Path, ...]:
     """Files of a numbered pattern with an image's ending, or `000000.png` and on in a folder, by frame number."""
     pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"
     numbers = range(target.first_frame, target.first_frame + len(target))

@@ -31,7 +31,8 @@ from humanpose_cli.models.warp3d.generator import Warp3d
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
-from humanpose_cli.reposing.options import DrawingOptions
+from humanpose_cli.reposing.driving import AnyMotion, target_of_each
+from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
 
@@ -40,7 +41,7 @@ Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
 
 
 @dataclass(frozen=True)
-class ReposeOptions(DrawingOptions):
+class ReposeOptions(DrawingOptions, PeopleOptions):
     """What a reposed image depends on, beside the photo and the target."""
 
     background: Literal["keep", "transparent"] = option("keep", "The photo's, or none; `Reposer` also takes an image.")
@@ -166,10 +167,10 @@ class ReposingScene:
                 part[...] = np.rint(self.photo[box.slices] * share + part * (1 - share))
         return image
 
-    def images(self, target: Target) -> Iterator[ReposedImage]:
+    def images(self, target: AnyMotion) -> Iterator[ReposedImage]:
         """The image for each pose of the target, drawn one by one, or `poses_at_once`."""
         ahead: list[list[DrawnPerson]] = []
-        motions = [self._placed(target, row) for row in self.rows]
+        motions = [self._placed(*who) for who in zip(self.drivers(target), self.rows, strict=True)]
         drawers = self._drawers
         methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
         for t in range(len(target)):
@@ -191,6 +192,10 @@ class ReposingScene:
                 min(d.visible_fraction for d in drawn),
                 tuple(methods),
             )
+
+    def drivers(self, target: AnyMotion) -> list[Target]:
+        """The motion that each of the chosen people takes."""
+        return target_of_each(target, self.record, self.rows, self._options)
 
     def _drawn_mask(self, row: int) -> NDArray[np.float32]:
         """The outline (H, W) of a fitted body, for a person known by keypoints alone."""

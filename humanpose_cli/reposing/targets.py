@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,14 +40,21 @@ from humanpose_cli.io.digests import digest_of_files, file_digest
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path, open_inputs
-from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target, read_pose
+from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target
 from humanpose_cli.io.pose_files.joint_arrays import joint_target
-from humanpose_cli.io.pose_files.rotation_files import target_of_fit
-from humanpose_cli.io.pose_files.target_pose import frames_of
+from humanpose_cli.reposing.driving import (
+    AnyMotion,
+    TargetPeople,
+    checked_motion,
+    frames_of_motion,
+    motion_of_file,
+    motion_of_fit,
+)
+from humanpose_cli.reposing.options import Drivers
 
-AnyTarget: TypeAlias = "str | Path | np.ndarray | FitRecord | FitPerson | Target"
-"""A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit (its largest person is taken), a person
-of a fit, or a target that was read."""
+AnyTarget: TypeAlias = "str | Path | np.ndarray | FitRecord | FitPerson | AnyMotion"
+"""A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit, a person of a fit, or a target that
+was read."""
 
 # Beside the skeleton's own bones: what gives hips and shoulders their width and the trunk its sides.
 _CROSS_BONES = (
@@ -251,8 +258,9 @@ def _weight(skeleton: Skeleton, pair: tuple[int, int], options: RetargetOptions)
     return options.face_weight if any(part in name for part in _FACE for name in names) else 1.0
 
 
-# The largest person drives the pose; the focal length of the photograph says nothing about the target's camera.
-_DRIVING: dict[str, Any] = {"people": "largest", "focal": "auto"}
+def _driving(drivers: Drivers) -> dict[str, Any]:
+    """How a target's images are fitted: the photograph's focal length says nothing about the target's camera."""
+    return {"people": "largest" if drivers == "largest" else "all", "focal": "auto"}
 
 
 def read_target(
@@ -262,58 +270,60 @@ def read_target(
     skeleton: str | None = None,
     axes: str | None = None,
     frames: FrameRange = ALL_FRAMES,
+    drivers: Drivers = "largest",
     fits: Path | None = None,
     progress: Progress = no_progress,
-) -> Target:
+) -> AnyMotion:
     """A target in any of its forms; its `warnings` are for the user.
 
     target  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video, or frames as a folder or a
             numbered pattern (`f_%04d.png`), whose largest person is fitted; or see `AnyTarget`
     fitter  makes the fitter of images when one is needed
     frames  of a motion or a video, counted from its first; of a fit, from the first that shows the person
+    drivers whose motion is taken, of the people in a fit, an image or a video; for others than the largest, all people
+            of images and videos are fitted
     fits    folder where fits of images and videos are kept: they are made once, also by processes that run beside
     InputError for what is none of these, shows no people, or has no frame in the range.
     """
-    pose = _without_fitting(target, skeleton, axes)
+    pose = _without_fitting(target, skeleton, axes, drivers)
     if pose is not None:
-        return frames_of(pose, frames, target if isinstance(target, str | Path) else "target")
+        return frames_of_motion(pose, frames, target if isinstance(target, str | Path) else "target")
     if isinstance(target, str | Path):
-        images = _one_item(target, frames)
-        fit = _kept_fit(Path(target), images, fitter(), fits, progress)
+        fit = _kept_fit(Path(target), _one_item(target, frames), fitter(), drivers, fits, progress)
     else:
-        fit = fitter().fit(np.asarray(target), **_DRIVING, frames=frames, progress=progress)
-    if not len(fit):
-        subject = target if isinstance(target, str | Path) else "target"
-        raise InputError(subject, "shows no person whose pose could be taken", remedy="choose another target")
-    shown = int(fit.frame_index[fit.rows_of(fit.largest_track)[0]])
-    return replace(target_of_fit(fit), first_frame=frames.start + shown)
+        fit = fitter().fit(np.asarray(target), **_driving(drivers), frames=frames, progress=progress)
+    return motion_of_fit(fit, drivers, target if isinstance(target, str | Path) else "target", frames)
 
 
-def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None) -> Target | None:
+def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None, drivers: Drivers) -> AnyMotion | None:
     """The target where no fit is needed; None for images and videos."""
-    if isinstance(target, JointTarget | RotationTarget):
-        return target
-    if isinstance(target, FitPerson):
-        return target_of_fit(target.fit, target.id)
     if isinstance(target, FitRecord):
-        return target_of_fit(target)
-    if isinstance(target, str | Path):
-        return read_pose(target, skeleton, axes) if Path(target).suffix.lower() in POSE_SUFFIXES else None
-    joints = np.asarray(target)
-    return None if joints.dtype == np.uint8 else joint_target(joints, "target", skeleton, axes or "camera")
+        return motion_of_fit(target, drivers)
+    if isinstance(target, str | Path) and Path(target).suffix.lower() in POSE_SUFFIXES:
+        return motion_of_file(target, skeleton, axes, drivers)
+    if isinstance(target, FitPerson):
+        target = motion_of_fit(target.fit, target.id)
+    if isinstance(target, JointTarget | RotationTarget | TargetPeople):
+        return checked_motion(target, drivers)
+    if isinstance(target, str | Path) or np.asarray(target).dtype == np.uint8:
+        return None
+    return checked_motion(joint_target(np.asarray(target), "target", skeleton, axes or "camera"), drivers)
 
 
-def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, progress: Progress) -> FitRecord:
+def _kept_fit(
+    path: Path, images: InputItem, fitter: Fitter, drivers: Drivers, fits: Path | None, progress: Progress
+) -> FitRecord:
     """The fit of an image or a sequence, read where the folder has it; else made, while others who want it wait."""
+    driving = _driving(drivers)
     if fits is None:
-        return fitter.fit(images, **_DRIVING, progress=progress)
-    identity = {**fitter.identity, "people": "largest", "focal": None}
+        return fitter.fit(images, **driving, progress=progress)
+    identity = {**fitter.identity, "people": driving["people"], "focal": None}
     decisive = json.dumps([target_digest(path), str(images.range), identity], sort_keys=True, default=str)
     kept = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
     with folder_lock(fits):
         if not kept.exists():
             journal = journal_of(images, kept, fitter.identity)
-            write_fit(kept, fitter.fit(images, **_DRIVING, progress=progress, journal=journal))
+            write_fit(kept, fitter.fit(images, **driving, progress=progress, journal=journal))
             if journal is not None:
                 journal.remove()
     return read_fit(kept)

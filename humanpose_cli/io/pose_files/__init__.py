@@ -20,6 +20,11 @@ POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
 """Names by which a target pose is distinguished from a target image or video (lower case)."""
 
 
+def is_fit_file(path: Path | str) -> bool:
+    """Whether a pose file is a fit file, which may hold several people; InputError for a damaged archive."""
+    return Path(path).suffix.lower() == ".npz" and {"schema_version", "track_id"} <= npz_names(Path(path))
+
+
 def read_pose(
     path: Path | str, skeleton: Skeleton | str | None = None, axes: str | None = None, *, track: int | None = None
 ) -> Target:
@@ -46,11 +51,11 @@ def read_pose(
 
         return read_bvh(path, axes)
     if suffix == ".npz":
-        names = npz_names(path)
+        holds_fit = is_fit_file(path)
         # Only for these files, where they can be read: torch, which rotations need, takes seconds to import.
         from humanpose_cli.io.pose_files.rotation_files import read_amass, target_of_fit
 
-        if {"schema_version", "track_id"} <= names:
+        if holds_fit:
             return target_of_fit(read_fit(path), track, path)
         return read_amass(path, axes or "z-up")
     raise InputError(

@@ -106,4 +106,4 @@ def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "
         track = fit.largest_track
     if track not in fit.tracks:
         raise UsageError(name, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
-    return RotationTarget(fit.params.rows(fit.held_rows(track)), fit.frame_rate or None)
+    return RotationTarget(fit.params.rows(fit.held_rows(track)), fit.frame_rate or None, person=track)

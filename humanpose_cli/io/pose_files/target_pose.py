@@ -77,6 +77,7 @@ class RotationTarget:
     axes_rotation  (3, 3) float32 from the file's axes to camera axes; poses and trans already contain it
     warnings       sentences that the user should see
     first_frame    number of the first of these frames, as `frames_of` counts them
+    person         track id of a fit's person; None for a file that has no people
     """
 
     params: BodyParams
@@ -84,6 +85,7 @@ class RotationTarget:
     axes_rotation: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
     warnings: tuple[str, ...] = ()
     first_frame: int = 0
+    person: int | None = None
 
     def __len__(self) -> int:
         """Number of frames."""

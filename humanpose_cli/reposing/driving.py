@@ -1,0 +1,159 @@
+"""Which people of a target drive which people of a photograph, and their motions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.fit_files import FitRecord, read_fit
+from humanpose_cli.io.frame_range import FrameRange
+from humanpose_cli.io.pose_files import RotationTarget, Target, is_fit_file, read_pose
+from humanpose_cli.io.pose_files.target_pose import frames_of
+from humanpose_cli.reposing.options import Drivers, PeopleOptions
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TargetPeople:
+    """The motions of several people of one target, who drive a person each.
+
+    people  from left to right in the target, all of the same frames
+    areas   of their boxes, pixels, added up over all frames
+    """
+
+    people: tuple[RotationTarget, ...]
+    areas: tuple[float, ...]
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second, None where the target does not say."""
+        return self.people[0].frame_rate
+
+    @property
+    def first_frame(self) -> int:
+        """Number of the first of these frames in the target."""
+        return self.people[0].first_frame
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that the user should see."""
+        return tuple(warning for person in self.people for warning in person.warnings)
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.people[0])
+
+    def __repr__(self) -> str:
+        return f"<TargetPeople: {', '.join(str(person.person) for person in self.people)} in {len(self)} frames>"
+
+
+AnyMotion: TypeAlias = "Target | TargetPeople"
+"""One motion for all, or those of several people."""
+
+
+def motion_of_fit(
+    fit: FitRecord, drivers: Drivers, name: Path | str = "target", frames: FrameRange | None = None
+) -> AnyMotion:
+    """The motion of those people of a fit who drive.
+
+    name    of the target in errors and warnings
+    frames  of the target that were fitted, whose numbers the motion has; None: a fit read from a file, whose frames
+            count from the first that shows the people
+
+    A single person's begins with the first frame that shows them and ends with the last; that of several with those of
+    any of them: before and after, each holds the first and the last pose. InputError for an id that the fit has not.
+    """
+    from humanpose_cli.io.pose_files.rotation_files import target_of_fit  # which needs torch
+
+    if not len(fit):
+        raise InputError(name, "shows no person whose pose could be taken", remedy="choose another target")
+    several = drivers == "all" or isinstance(drivers, tuple)
+    chosen = [fit.largest_track] if drivers == "largest" else fit.tracks if drivers == "all" else drivers
+    tracks = [chosen] if isinstance(chosen, int) else list(chosen)
+    for track in tracks:
+        if track not in fit.tracks:
+            raise InputError(name, f"has no person {track}", expected=_listed(fit.tracks))
+    first = min(int(fit.frame_index[fit.rows_of(track)[0]]) for track in tracks)
+    last = max(int(fit.frame_index[fit.rows_of(track)[-1]]) for track in tracks)
+    start = 0 if frames is None else frames.start
+    motions = []
+    for track in tracks:
+        target = target_of_fit(fit, track)
+        begins = int(fit.frame_index[fit.rows_of(track)[0]])
+        held = np.clip(np.arange(first, last + 1) - begins, 0, len(target) - 1)
+        warnings = _absences(fit, track, start, several=several)
+        number = start + first if frames is not None else 0
+        motions.append(replace(target, params=target.params.rows(held), first_frame=number, warnings=warnings))
+    if not several:
+        return motions[0]
+    order = _from_left(fit, [fit.rows_of(track)[0] for track in tracks])
+    areas = np.prod(fit.boxes[:, 2:] - fit.boxes[:, :2], axis=1, dtype=np.float64)
+    sizes = tuple(float(areas[fit.rows_of(tracks[index])].sum()) for index in order)
+    return TargetPeople(tuple(motions[index] for index in order), sizes)
+
+
+def _absences(fit: FitRecord, track: int, start: int, *, several: bool) -> tuple[str, ...]:
+    """What is drawn in frames of a motion that do not show its person, as a sentence; none where all do."""
+    frames = fit.frame_index[fit.rows_of(track)]
+    absent = fit.frame_count - len(frames)
+    if not absent:
+        return ()
+    shown = f"frames {start + int(frames[0])} to {start + int(frames[-1])}"
+    rest = "before, between and after, a pose is held" if several else "the motion is these, with poses held between"
+    return (
+        f"person {track} of the target is not shown in {absent} of {fit.frame_count} frames, but in {shown}: {rest}",
+    )
+
+
+def motion_of_file(path: Path | str, skeleton: str | None, axes: str | None, drivers: Drivers) -> AnyMotion:
+    """The motion of a pose file, as `read_pose` reads it, or of those people of a fit file who drive."""
+    if is_fit_file(path):
+        return motion_of_fit(read_fit(path), drivers, path)
+    return checked_motion(read_pose(path, skeleton, axes), drivers)
+
+
+def checked_motion(motion: AnyMotion, drivers: Drivers) -> AnyMotion:
+    """The motion; UsageError if others are to drive than the one person whose motion it is."""
+    if not isinstance(motion, TargetPeople) and drivers not in ("largest", getattr(motion, "person", None)):
+        expected = "a fit, an image or a video with several people"
+        raise UsageError("target_person", "cannot be chosen: the target is one motion", expected=expected)
+    return motion
+
+
+def frames_of_motion(motion: AnyMotion, frames: FrameRange, name: Path | str) -> AnyMotion:
+    """`frames_of` of each person."""
+    if not isinstance(motion, TargetPeople):
+        return frames_of(motion, frames, name)
+    people = tuple(frames_of(person, frames, name) for person in motion.people)
+    return replace(motion, people=tuple(person for person in people if isinstance(person, RotationTarget)))
+
+
+def target_of_each(motion: AnyMotion, record: FitRecord, rows: Sequence[int], options: PeopleOptions) -> list[Target]:
+    """For each of the photograph's people, rows of its fit, the motion that they take.
+
+    Where `options` names no pairs, the largest people of the target, as many as there are rows, are paired in the order
+    from left to right: of the photograph, and of each one's first frame in the target. Rows are at most as many.
+    """
+    if not isinstance(motion, TargetPeople):
+        return [motion] * len(rows)
+    if options.pairs:
+        by_track = {person.person: person for person in motion.people}
+        return [by_track[options.pairs[int(record.track_id[row])]] for row in rows]
+    largest = sorted(np.argsort(motion.areas)[::-1][: len(rows)].tolist())
+    paired: list[Target] = [motion.people[0]] * len(rows)
+    for number, index in zip(largest, _from_left(record, rows), strict=True):
+        paired[index] = motion.people[number]
+    return paired
+
+
+def _from_left(fit: FitRecord, rows: Sequence[int]) -> list[int]:
+    """The order of rows of a fit by the middle of their boxes."""
+    return [int(index) for index in np.argsort(fit.boxes[np.asarray(rows)][:, [0, 2]].mean(1), kind="stable")]
+
+
+def _listed(tracks: Sequence[int]) -> str:
+    return f"{', '.join(map(str, tracks[:-1]))} or {tracks[-1]}" if len(tracks) > 1 else f"{tracks[0]}, the only one"

@@ -1,0 +1,139 @@
+"""People of a target that drive people of a photograph, chosen by id, by size or from left to right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.fit_files import COLUMNS, FitRecord, write_fit
+from humanpose_cli.io.frame_range import FrameRange
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.pose_files import JointTarget
+from humanpose_cli.reposing.driving import TargetPeople, motion_of_fit, target_of_each
+from humanpose_cli.reposing.options import PeopleOptions
+from humanpose_cli.reposing.targets import read_target
+
+
+def fit_of_tracks(tracks: dict[int, list[tuple[int, float, float]]], frames: int = 6) -> FitRecord:
+    """Tracks as frames, left edges and widths of their boxes in images of 100 × 100; `trans` is track, frame, 1."""
+    rows = [(track, *row) for track, shown in sorted(tracks.items()) for row in shown]
+    counts = {"N": len(rows), "F": frames}
+    sizes = {name: [counts.get(size, size) for size in shape] for name, (shape, _) in COLUMNS.items()}
+    arrays: dict[str, object] = {name: np.ones(size) for name, size in sizes.items()}
+    arrays |= {name: np.zeros(sizes[name]) for name in ("shot_id", "interpolated", "poses")}
+    arrays |= {
+        "image_size": [[100, 100]] * frames,
+        "world_to_camera": [np.eye(4)] * frames,
+        "frame_names": ["a"] * frames,
+    }
+    arrays |= {"track_id": [row[0] for row in rows], "frame_index": [row[1] for row in rows]}
+    arrays |= {"boxes": np.reshape([[left, 0, left + width, 50] for _, _, left, width in rows], (-1, 4))}
+    arrays |= {"trans": np.reshape([[track, frame, 1] for track, frame, _, _ in rows], (-1, 3))}
+    return FitRecord.build(**arrays)
+
+
+# Person 0 is the largest and on the right; person 1 comes later, on the left; person 2 is small, between them.
+THREE = {0: [(t, 60, 30) for t in range(5)], 1: [(2, 0, 20), (4, 0, 20)], 2: [(0, 40, 5)]}
+
+
+def frames_of(target):
+    """(track, frame) of each pose."""
+    return [tuple(row) for row in target.params.trans[:, :2].astype(int).tolist()]
+
+
+def test_a_motion_of_one_person_is_what_the_target_shows_of_them() -> None:
+    fit = fit_of_tracks(THREE)
+    largest, later = motion_of_fit(fit, "largest"), motion_of_fit(fit, 1, "a.mp4", FrameRange(60, 70))
+    assert frames_of(largest) == [(0, t) for t in range(5)]
+    assert (largest.person, later.person) == (0, 1)
+    assert frames_of(later) == [(1, 2), (1, 2), (1, 4)]  # held where they are not found
+    assert later.first_frame == 62
+    (warning,) = later.warnings
+    assert "person 1 of the target is not shown in 4 of 6 frames, but in frames 62 to 64" in warning
+    with pytest.raises(InputError, match=r"a\.mp4: has no person 3, expected 0, 1 or 2"):
+        motion_of_fit(fit, 3, "a.mp4")
+    with pytest.raises(InputError, match="no person 1, expected 0, the only one"):
+        motion_of_fit(fit_of_tracks({0: [(0, 0, 1)]}), (0, 1))
+    with pytest.raises(InputError, match="shows no person whose pose could be taken"):
+        motion_of_fit(fit_of_tracks({}), "largest")
+
+
+def test_motions_of_several_people_are_of_the_same_frames() -> None:
+    motion = motion_of_fit(fit_of_tracks(THREE), "all", frames=FrameRange(10))
+    assert isinstance(motion, TargetPeople)
+    assert (len(motion), motion.first_frame) == (5, 10)
+    assert [person.person for person in motion.people] == [1, 2, 0]  # from left to right
+    assert frames_of(motion.people[0]) == [(1, 2), (1, 2), (1, 2), (1, 2), (1, 4)]
+    assert frames_of(motion.people[1]) == [(2, 0)] * 5
+    pair = motion_of_fit(fit_of_tracks(THREE), (1,))
+    assert isinstance(pair, TargetPeople)
+    assert (len(pair), len(pair.people)) == (3, 1)
+
+
+def test_people_are_paired_from_left_to_right_or_as_named() -> None:
+    photo = fit_of_tracks({0: [(0, 10, 40)], 1: [(0, 55, 20)]}, frames=1)  # the larger one on the left
+    motion = motion_of_fit(fit_of_tracks(THREE), "all")
+
+    def drivers(options: PeopleOptions, rows: list[int]) -> list[int | None]:
+        return [target.person for target in target_of_each(motion, photo, rows, options)]
+
+    everyone = PeopleOptions("all", "all")
+    assert drivers(everyone, [0, 1]) == [1, 0]  # the two largest of three
+    assert drivers(everyone, [1]) == [0]
+    assert drivers(PeopleOptions("1=2,0=0"), [1, 0]) == [2, 0]
+    one = motion_of_fit(fit_of_tracks(THREE), 1)
+    assert target_of_each(one, photo, [0, 1], PeopleOptions("all", "1")) == [one, one]
+
+
+def test_what_the_options_name() -> None:
+    assert PeopleOptions("0=1,1=0").pairs == {0: 1, 1: 0}
+    assert PeopleOptions("0=1,1=1,2=0").drivers == (1, 0)
+    assert (PeopleOptions("2,0").chosen, PeopleOptions("2,0").pairs) == ({2: None, 0: None}, {})
+    assert [PeopleOptions(target_person=each).drivers for each in ("largest", "all", "4")] == ["largest", "all", 4]
+    for person in ("bob", "0=", "=1", "0=all", "largest,1", "-1", ""):
+        with pytest.raises(UsageError, match=r"^person: is not known"):
+            _ = PeopleOptions(person).pairs
+    with pytest.raises(UsageError, match="person: is named twice"):
+        PeopleOptions("0=1,0=2")
+    with pytest.raises(UsageError, match="person: names the target's person for some only"):
+        PeopleOptions("0=1,1")
+    with pytest.raises(UsageError, match="target_person: is not known"):
+        PeopleOptions(target_person="0=1")
+    with pytest.raises(UsageError, match="target_person: is named by `person` already"):
+        PeopleOptions("0=1", "all")
+
+
+def test_a_fit_of_everybody_is_made_only_where_others_than_the_largest_are_wanted(tmp_path: Path) -> None:
+    write_image(tmp_path / "pose.png", np.zeros((8, 8, 3), np.uint8))
+    asked: list[object] = []
+
+    class Fitter:
+        identity: ClassVar = {}
+
+        def fit(self, images: object, *, people: str, **_: object) -> FitRecord:
+            asked.append(people)
+            return fit_of_tracks(THREE)
+
+    for drivers in ("largest", "all", (0, 1), "largest", 2):
+        read_target(tmp_path / "pose.png", Fitter, drivers=drivers, fits=tmp_path / "targets")
+    assert asked == ["largest", "all"]
+    assert len(list((tmp_path / "targets").iterdir())) == 2
+
+
+def test_fit_files_and_motions_of_one_person(tmp_path: Path) -> None:
+    fit, joints = fit_of_tracks(THREE), JointTarget(np.zeros((1, 24, 3)), SMPL24)
+    write_fit(tmp_path / "a.fit.npz", fit)
+    both = read_target(tmp_path / "a.fit.npz", object, drivers=(0, 1), frames=FrameRange(1, 3))
+    assert [frames_of(person) for person in both.people] == [[(1, 2), (1, 2)], [(0, 1), (0, 2)]]
+    assert read_target(both, object, drivers="all") is not None
+    with pytest.raises(UsageError, match="target_person: cannot be chosen: the target is one motion"):
+        read_target(joints, object, drivers=1)
+    one = motion_of_fit(fit, 1)
+    assert len(read_target(one, object, drivers=1)) == 3
+    with pytest.raises(UsageError, match="cannot be chosen"):
+        read_target(one, object, drivers=2)
