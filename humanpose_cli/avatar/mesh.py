@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.ground import contact_shadow, ground_under, standing_height, tilt_of
 from humanpose_cli.avatar.head import head_yaw, kept_head
 from humanpose_cli.avatar.inpainting import inpaint
@@ -80,13 +81,18 @@ class DrawnPerson:
     """An image of the person in another pose.
 
     image          (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha where the background is transparent
-    warnings       sentences about what may look wrong
+    doubts         what may look wrong
     visible_fraction  share of the body's surface that the photo showed
     """
 
     image: NDArray[np.uint8]
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     visible_fraction: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The doubts as sentences."""
+        return tuple(doubt.sentence for doubt in self.doubts)
 
 
 class MeshReposer:
@@ -196,8 +202,8 @@ class MeshReposer:
             outside = self._share_outside(surfaces[0].vertices)
             plate = self.backdrop(rotations, trans)
             image = draw_person(surfaces, self.view, plate, self.options.supersampling)
-            warnings = tuple(self.warnings(rotations, trans, outside))
-        return DrawnPerson(image, warnings, self.texture.visible_fraction)
+            doubts = tuple(self.doubts(rotations, trans, outside))
+        return DrawnPerson(image, doubts, self.texture.visible_fraction)
 
     def render_all(self, poses: Sequence[tuple[Tensor, Tensor]]) -> list[DrawnPerson]:
         """The images with the person in several poses (rotations, trans)."""
@@ -277,23 +283,30 @@ class MeshReposer:
         outside = ((pixels < 0) | (pixels > self.view.size)).any(1) | (vertices[:, 2].cpu().numpy() < NEAR)
         return float(outside @ self.dressed.operator.areas / self.dressed.operator.areas.sum())
 
-    def warnings(self, rotations: Tensor, trans: Tensor, outside: float = 0.0) -> Iterator[str]:
-        """Sentences on what may look wrong in a pose. outside: share of the surface outside the photo."""
-        options, visible = self.options, self.texture.visible_fraction
-        if self.arms_over_trunk > options.max_arm_share:
-            yield (
-                f"arms cross the body in the photo (they hide {self.arms_over_trunk:.0%} of the trunk): their "
-                "image may stay on the clothes"
+    def doubts(self, rotations: Tensor, trans: Tensor, outside: float = 0.0) -> Iterator[Doubt]:
+        """What may look wrong in a pose. outside: share of the surface outside the photo."""
+        options, visible, crossed = self.options, self.texture.visible_fraction, self.arms_over_trunk
+        if crossed > options.max_arm_share:
+            sentence = (
+                f"arms cross the body in the photo (they hide {crossed:.0%} of the trunk): their image may stay on the "
+                "clothes"
             )
+            yield Doubt("arms", crossed, "arms cross the body", sentence)
         if self._stray:
-            limbs = " and ".join(f"the {joint.replace('_', ' ')}" for joint in self._stray)
-            yield f"the photo shows {limbs} elsewhere than the fit: it is made up"
+            names = [joint.replace("_", " ") for joint in self._stray]
+            sentence = (
+                f"the photo shows {' and '.join(f'the {name}' for name in names)} elsewhere than the fit: it is made up"
+            )
+            yield Doubt("stray", len(names), f"{' and '.join(names)} elsewhere", sentence)
         if visible < options.min_visible:
-            yield f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
+            sentence = f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
+            yield Doubt("hidden", 1 - visible, f"{1 - visible:.0%} hidden in the photo", sentence)
         if outside > self._outside + options.max_outside:
-            yield f"{outside:.0%} of the person leaves the image in this pose"
+            sentence = f"{outside:.0%} of the person leaves the image in this pose"
+            yield Doubt("outside", outside, "leaves the image", sentence)
         if (turn := self.turn(rotations, trans)) > options.max_turn:
-            yield f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
+            sentence = f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
+            yield Doubt("turned", turn, f"turned {turn:.0f}°", sentence)
 
 
 def cover_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

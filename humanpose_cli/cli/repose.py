@@ -76,6 +76,10 @@ _PERSON = option(
     "person 0. May be repeated. Default: largest.",
     show_default=False,
 )
+_FAIL_IF_DOUBTFUL = option(
+    "--fail-if-doubtful",
+    "Count photographs with a doubtful image as partly done, exit code 4. Their files are written all the same.",
+)
 _NUMBERED = option(
     "--numbered/--video",
     "What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
@@ -101,6 +105,7 @@ class ReposeWork:
     form: Form
     video_codec: Literal["h264", "vp9"]
     fitted: Fit | None
+    fail_if_doubtful: bool = False
 
     @property
     def fitted_share(self) -> float:
@@ -129,13 +134,17 @@ class ReposeWork:
         reposed.write(self.form, item.outputs, drawing, self.video_codec)
         for warning in reposed.warnings:
             reporter.warn(f"{item.short}: {warning}")
-        details = {"poses": len(self.target), "person": _ids(reposed.people)}
-        details |= {
+        details = {
+            "poses": len(self.target),
+            "person": _ids(reposed.people),
             "target_person": _ids(reposed.target_people),
+            "method": ", ".join(sorted({*reposed.methods})),
             "visible": reposed.visible_fraction,
+            "doubtful": reposed.doubtful,
             "warnings": reposed.warnings,
         }
-        return Outcome(item.outputs, {**details, "method": ", ".join(sorted({*reposed.methods}))})
+        problem = f"doubtful: {reposed.doubtful}" if self.fail_if_doubtful and reposed.doubtful else None
+        return Outcome(item.outputs, details, problem=problem)
 
 
 @command(
@@ -145,6 +154,7 @@ class ReposeWork:
         ("target_person", "target person", "Whose motion they took, in the same order: track ids of the target.", True),
         ("method", "method", "How: mesh or warp3d."),
         ("visible", "visible", "Share of the body's surface that the photograph shows."),
+        ("doubtful", "doubtful", "Why an image may look wrong.", False, True),
     ),
     tunes=True,
     cluster="array",
@@ -153,6 +163,7 @@ class ReposeWork:
         "hpc repose photo.jpg arms_up.npy",
         "hpc repose --input photo.jpg --target-pose dance.bvh --out dance.mp4",
         "hpc repose 'team/*.jpg' walk.npz --person all --background transparent",
+        "hpc repose photos/ clip.mp4 --target-person 1 --fail-if-doubtful",
         "hpc repose photo.jpg pose.npy --fit hpc-out/fit/photo.jpg.fit.npz -o new.png",
     ),
 )
@@ -171,6 +182,7 @@ def repose(
     drawing: DrawingOptions,
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
+    fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
     detector: Annotated[Literal["auto", "thorough", "fast"], _DETECTOR] = "auto",
     body: BodyOption = "default",
     focal: Focal = None,
@@ -251,8 +263,10 @@ def repose(
         recorded["video_codec"] = video_codec
         if background not in ("keep", "transparent"):
             recorded["background"] = file_digest(Path(background))
+        if fail_if_doubtful:
+            recorded["fail_if_doubtful"] = True
         recorded["fit"] = fit and file_digest(fit)
-        work = ReposeWork(session, reposer, target, form, video_codec, fitted)
+        work = ReposeWork(session, reposer, target, form, video_codec, fitted, fail_if_doubtful)
         one = (
             outputs[0][0] if outputs and numbered_path(out, target.first_frame) in outputs[0] else out
         )  # which has no ledger

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting.doubt import doubt_of_track
 from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.pose_files import RotationTarget, Target, is_fit_file, read_pose
@@ -85,9 +86,12 @@ def motion_of_fit(
         target = target_of_fit(fit, track)
         begins = int(fit.frame_index[fit.rows_of(track)[0]])
         held = np.clip(np.arange(first, last + 1) - begins, 0, len(target) - 1)
-        warnings = _absences(fit, track, start, several=several)
+        warnings, doubt = _absences(fit, track, start, several=several), doubt_of_track(fit, track)
+        if doubt:
+            warnings = (*warnings, f"the fit of person {track} of the target is doubtful ({doubt})")
         number = start + first if frames is not None else 0
-        motions.append(replace(target, params=target.params.rows(held), first_frame=number, warnings=warnings))
+        about: dict[str, Any] = {"first_frame": number, "warnings": warnings, "doubt": doubt}
+        motions.append(replace(target, params=target.params.rows(held), **about))
     if not several:
         return motions[0]
     order = _from_left(fit, [fit.rows_of(track)[0] for track in tracks])

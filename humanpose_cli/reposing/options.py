@@ -9,6 +9,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 
 SHIPPED = "warp3d"  # name of the reposing network that comes with the package
+MIN_STEPS = 1000  # of training; a network of fewer draws a smear where the person should be, or only the background
 MAX_SIZE = 16384  # pixels: 48-megapixel photographs twice over, and still some GB
 
 ReposeMethod = Literal["auto", "mesh", "warp3d"]
@@ -102,6 +103,8 @@ class DrawingOptions(Options):
         "Also give the network of `method=warp3d` the mesh's drawing, whose details it uses where they fit.",
         unset="if it was trained with drawings",
     )
+
+    force: bool = option(False, "Use a network that has hardly been trained.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,7 +34,7 @@ from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.reposing.driving import TargetPeople
-from humanpose_cli.reposing.options import SHIPPED, ReposeMethod
+from humanpose_cli.reposing.options import MIN_STEPS, SHIPPED, ReposeMethod
 from humanpose_cli.reposing.result import Reposed
 from humanpose_cli.reposing.scene import POSES_ON_GPU, Backdrop, ReposeOptions, ReposingScene
 from humanpose_cli.reposing.targets import AnyTarget, read_target
@@ -65,6 +65,7 @@ class Reposer:
         absolute: bool | None = None,
         weights: str | None = None,
         mesh_input: bool | None = None,
+        force: bool | None = None,
         body: str | Body | None = None,
         focal: float | None = None,
         detector: DetectorMode | None = None,
@@ -76,6 +77,7 @@ class Reposer:
     ) -> None:
         chosen: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
         chosen |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
+        chosen["force"] = force
         chosen["target_person"] = None if target_person is None else str(target_person)
         self._plate, chosen["background"] = _plate_of(background)
         self.options = replace(
@@ -100,7 +102,10 @@ class Reposer:
         self._batch_size = batch_size
         self.network: Warp3d | None = None
         if self.options.method == "warp3d":
-            self.network = load_warp3d(find_weights(self.options.weights), resolve_device(device), precision)
+            path = find_weights(self.options.weights)
+            self.network = load_warp3d(path, resolve_device(device), precision)
+            if not self.options.force:
+                _refuse_untrained(self.network, path)
 
     @cached_property
     def fitter(self) -> Fitter:
@@ -114,6 +119,7 @@ class Reposer:
         if self.network is not None:
             weights = digest_of(find_weights(self.options.weights))[:16] + precision_label(self._precision)
         options = asdict(self.options)
+        del options["force"]  # which decides whether there are images, and nothing about them
         if self.options.target_person == "largest":  # so that results of versions without the option are still known
             del options["target_person"]
         return {**options, "fit": self.fitter.identity, "weights": weights}
@@ -224,6 +230,19 @@ def _one_photo(path: str | Path) -> InputItem:
     return items[0]
 
 
+def _refuse_untrained(network: Warp3d, path: Path) -> None:
+    """UsageError for a network whose header counts fewer steps than `MIN_STEPS`, earlier trainings included."""
+    training = network.header.training
+    steps = training.get("steps")
+    if steps is None:
+        return
+    steps += sum(earlier["steps"] for earlier in training.get("began_with", ()))
+    if steps < MIN_STEPS:
+        expected, remedy = f"{MIN_STEPS:,} steps or more", "train on, or try it with `force`"
+        problem = f"has hardly been trained ({path})"
+        raise UsageError("weights", problem, expected=expected, got=f"{steps:,}", remedy=remedy)
+
+
 def _as_option(person: AnyPerson) -> str:
     """People as `PeopleOptions.person` has them."""
     if isinstance(person, Mapping):
@@ -259,6 +278,7 @@ def repose(
     absolute: bool = False,
     weights: str = SHIPPED,
     mesh_input: bool | None = None,
+    force: bool = False,
     skeleton: str | None = None,
     axes: str | None = None,
     frames: str | FrameRange | None = None,
@@ -293,6 +313,7 @@ def repose(
         absolute=absolute,
         weights=weights,
         mesh_input=mesh_input,
+        force=force,
         body=body,
         focal=focal,
         detector=detector,

@@ -22,6 +22,7 @@ from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import IMAGE_SUFFIXES, TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
+from humanpose_cli.reposing.doubt import ImageDoubts, named_doubts
 from humanpose_cli.reposing.driving import AnyMotion
 from humanpose_cli.reposing.scene import ReposingScene
 
@@ -31,7 +32,6 @@ Form = Literal["image", "video", "numbered"]
 class Reposed:
     """A photograph's people in the poses of a target; images are drawn on access.
 
-    warnings          what may look wrong with what was drawn so far
     visible_fraction  the least share of a reposed person's surface that the photograph shows, of what was drawn so far
     methods           how each person was drawn
     people            (P,) track ids of the people who were reposed, in the photograph
@@ -39,11 +39,18 @@ class Reposed:
     """
 
     def __init__(self, scene: ReposingScene, target: AnyMotion, warnings: Sequence[str] = ()) -> None:
-        self.scene, self.target, self.warnings = scene, target, list(warnings)
+        self.scene, self.target, self._warnings = scene, target, list(warnings)
+        self._doubts = ImageDoubts()
         self.visible_fraction = 1.0
         self.methods: tuple[str, ...] = ()
-        self.people = tuple(int(scene.record.track_id[row]) for row in scene.rows)
-        self.target_people = tuple(getattr(driver, "person", None) for driver in scene.drivers(target))
+        self.people = scene.people
+        drivers = scene.drivers(target)
+        self.target_people = tuple(getattr(driver, "person", None) for driver in drivers)
+        doubts = dict(zip(self.people, (getattr(driver, "doubt", "") for driver in drivers), strict=True))
+        self._fit_doubts = {
+            person: [*reasons, *([f"target: {doubts[person]}"] if doubts[person] else [])]
+            for person, reasons in scene.fit_doubts.items()
+        }
 
     def __len__(self) -> int:
         """Number of poses."""
@@ -51,15 +58,22 @@ class Reposed:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Draw one image a pose: (H, W, 3) uint8, or (H, W, 4) where the background is transparent."""
-        kinds = {_kind_of(warning) for warning in self.warnings}
         for drawn in self.scene.images(self.target):
             self.visible_fraction = min(self.visible_fraction, drawn.visible_fraction)
             self.methods = drawn.methods
-            for warning in drawn.warnings:
-                if _kind_of(warning) not in kinds:
-                    kinds.add(_kind_of(warning))
-                    self.warnings.append(warning)
+            for person, doubts in zip(self.people, drawn.doubts, strict=True):
+                self._doubts.add(person, doubts)
             yield drawn.image
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what may look wrong with what was drawn so far."""
+        return [*self._warnings, *self._doubts.sentences(several=len(self.people) > 1)]
+
+    @property
+    def doubtful(self) -> str:
+        """The same in a few words, such as "70% hidden in the photo; turned 120°"; "" where nothing is doubtful."""
+        return named_doubts({p: [*of_fits, *self._doubts.reasons(p)] for p, of_fits in self._fit_doubts.items()})
 
     @cached_property
     def images(self) -> list[np.ndarray]:
@@ -221,8 +235,3 @@ def _numbered(out: Path, target: AnyMotion) -> tuple[Path, ...]:
     pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"
     numbers = range(target.first_frame, target.first_frame + len(target))
     return tuple(path for number in numbers if (path := numbered_path(pattern, number)) is not None)
-
-
-def _kind_of(warning: str) -> str:
-    """A warning without its numbers: one turn of many degrees is one warning."""
-    return "".join(c for c in warning if not c.isdigit())

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, DrawnPerson, MeshReposer, cover_image
 from humanpose_cli.avatar.options import MeshOptions
@@ -60,15 +61,20 @@ class ReposedImage:
     """A reposed image.
 
     image     (H, W, 3) uint8, or (H, W, 4) with straight alpha where transparent
-    warnings  sentences about what may look wrong
+    doubts    (P,) of each reposed person, what may look wrong
     visible_fraction  least share of a person's surface that the photo shows
     methods   how each person was drawn
     """
 
     image: np.ndarray
-    warnings: tuple[str, ...]
+    doubts: tuple[tuple[Doubt, ...], ...]
     visible_fraction: float
     methods: tuple[Literal["mesh", "warp3d"], ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what may look wrong."""
+        return tuple(dict.fromkeys(doubt.sentence for person in self.doubts for doubt in person))
 
 
 class ReposingScene:
@@ -109,6 +115,17 @@ class ReposingScene:
         self._shadows = isinstance(plate, str)
         kept = not self.transparent and background is None
         self._in_front = self._people_in_front() if kept else []
+
+    @property
+    def people(self) -> tuple[int, ...]:
+        """Track ids of the chosen people."""
+        return tuple(int(self.record.track_id[row]) for row in self.rows)
+
+    @property
+    def fit_doubts(self) -> dict[int, list[str]]:
+        """For each of the chosen people why the fit is doubtful, as `hpc fit` has it; empty where it is not."""
+        reasons = row_doubts(self.record)
+        return {int(self.record.track_id[row]): [reasons[row]] if reasons[row] else [] for row in self.rows}
 
     @property
     def doubts(self) -> Iterator[str]:
@@ -188,7 +205,7 @@ class ReposingScene:
             depths = [float(trans[2]) for _, trans in poses]
             yield ReposedImage(
                 self._sized(self._behind_others(self._together([d.image for d in drawn], depths, plate), depths[0])),
-                tuple(dict.fromkeys(warning for d in drawn for warning in d.warnings)),
+                tuple(d.doubts for d in drawn),
                 min(d.visible_fraction for d in drawn),
                 tuple(methods),
             )

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, mesh_drawing
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.core.conventions import REPOSING19
@@ -85,7 +86,7 @@ class WarpReposer:
     def render_all(self, poses: Sequence[tuple[Tensor, Tensor]]) -> list[DrawnPerson]:
         """The images with the person in several poses (rotations, trans); the network draws all at once.
 
-        A pose outside the image leaves the background, with a warning. UsageError for poses behind the camera.
+        A pose outside the image leaves the background, and is doubtful. UsageError for poses behind the camera.
         """
         crops = [self._crops(*pose) for pose in poses]
         made = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
@@ -117,8 +118,10 @@ class WarpReposer:
     def _empty(self) -> DrawnPerson:
         nothing = np.zeros(self.photo.shape[:2], np.float32)
         empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.mesh.background)
-        warning = "the target lies outside the image: no person is drawn"
-        return DrawnPerson(empty, (warning,), self.mesh.texture.visible_fraction)
+        sentence = "the target lies outside the image: no person is drawn"
+        return DrawnPerson(
+            empty, (Doubt("outside", 1.0, "leaves the image", sentence),), self.mesh.texture.visible_fraction
+        )
 
     def _drawn(self, rotations: Tensor, trans: Tensor, crops: _Crops, made: ReposedCrop) -> DrawnPerson:
         """What the network made, put back into the photo."""
@@ -130,8 +133,8 @@ class WarpReposer:
             if made.outline is not None:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
         plate = self.mesh.backdrop(rotations, trans)
-        warnings = tuple(self.mesh.warnings(rotations, trans))
-        return DrawnPerson(self._over(colour, alpha, plate), warnings, self.mesh.texture.visible_fraction)
+        doubts = tuple(self.mesh.doubts(rotations, trans))
+        return DrawnPerson(self._over(colour, alpha, plate), doubts, self.mesh.texture.visible_fraction)
 
     @torch.no_grad()
     def _joints_and_box(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

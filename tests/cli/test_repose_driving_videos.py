@@ -18,6 +18,7 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.pose_files import JointTarget
 from humanpose_cli.reposing import targets
+from humanpose_cli.reposing.reposer import Reposer
 
 
 @pytest.fixture
@@ -98,3 +99,25 @@ def test_results_of_a_numbered_pattern_are_its_own_frames(hpc, driving, monkeypa
     assert Path("hpc-out/repose/photo.f_%04d.png").exists()
     write_image(driving / "f_0001.png", np.ones((48, 64, 3), np.uint8))
     assert "another --target-pose" in hpc(*line).err
+
+
+def test_doubtful_images_fail_if_that_is_requested(hpc, driving, monkeypatch):
+    """Their files stay, the ledger has the reason, and the exit code is that of partly done items."""
+
+    class Doubtful:
+        people, target_people, methods, visible_fraction, warnings = (0,), (None,), ("mesh",), 0.2, []
+        doubtful = "80% hidden in the photo"
+
+        def write(self, form, paths, *_):
+            write_image(paths[0], np.zeros((8, 8, 3), np.uint8))
+
+    monkeypatch.setattr(targets, "read_target", lambda *_, **__: JointTarget(np.zeros((1, len(SMPL24), 3)), SMPL24))
+    monkeypatch.setattr(ReposeWork, "prepare", lambda *_: {})
+    monkeypatch.setattr(Reposer, "repose", lambda *_, **__: Doubtful())
+    ran = hpc("repose", "photo.png", "frames", "--json")
+    assert (ran.code, ran.details["status"], ran.details["doubtful"]) == (0, "success", "80% hidden in the photo")
+    ran = hpc("repose", "photo.png", "frames", "--json", "--fail-if-doubtful", "--out", "strict")
+    assert (ran.code, ran.details["status"]) == (4, "partial")
+    assert ran.details["error"] == "doubtful: 80% hidden in the photo"
+    assert Path("strict/photo.frames.png").exists()
+    assert "80% hidden in the photo" in Path("strict/ledger.0-of-1.jsonl").read_text("utf-8")

@@ -78,6 +78,7 @@ class RotationTarget:
     warnings       sentences that the user should see
     first_frame    number of the first of these frames, as `frames_of` counts them
     person         track id of a fit's person; None for a file that has no people
+    doubt          why that fit may be wrong; "" where it is not doubtful
     """
 
     params: BodyParams
@@ -86,6 +87,7 @@ class RotationTarget:
     warnings: tuple[str, ...] = ()
     first_frame: int = 0
     person: int | None = None
+    doubt: str = ""
 
     def __len__(self) -> int:
         """Number of frames."""
