@@ -6,6 +6,7 @@ own colour, and prints and badges, as `garments` finds them, stay alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -17,7 +18,7 @@ from humanpose_cli.avatar.garments import Garments
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.relief import strand_depths
-from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, BodyTexels, parts_mask
+from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, parts_mask
 from humanpose_cli.body.texture import BakedTexture, fill_smoothly, paint_vertices
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.conventions import SMPL24
@@ -26,6 +27,7 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 _CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
+_DARK = 0.12  # neutral: shoes that the photo does not show
 _TINY = np.float32(1e-6)
 _MAX_COLOUR = 2.0  # of a surface whose light was taken off
 _DEFAULTS = MeshOptions()
@@ -48,6 +50,8 @@ def complete_texture(
     grain: float = 0.0,
     *,
     mirror_face: bool = True,
+    covered: Array | None = None,
+    shod: bool = False,
     options: MeshOptions = _DEFAULTS,
 ) -> CompleteTexture:
     """Fill what the photo does not show.
@@ -59,6 +63,8 @@ def complete_texture(
 
     grain        standard deviation, 0…1, of the noise that made-up texels get
     mirror_face  False leaves the hidden half of a profile without features
+    covered      (V,) 0…1 how far clothes cover each vertex: they have no hollows; None for nowhere
+    shod         feet are shoes: never of the skin's colour, and dark where none shows
     """
     shares = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*shares.shape, 4), np.float32)
@@ -71,7 +77,7 @@ def complete_texture(
 
     in_blocks(begin, shares.shape)
     coarse = surface.reduce(image)
-    filling = _Filling(surface, options)
+    filling = _Filling(surface, options, covered, shod)
     prints = filling.garments.prints(_straight(coarse), coarse[..., 3])
     mirrored = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]) if prints.any() else image)
     if not mirror_face:
@@ -113,10 +119,24 @@ def _straight(texture: Array) -> Array:
     return texture[..., :3] / np.maximum(texture[..., 3:], _TINY)
 
 
+class _Materials(NamedTuple):
+    """Skin and cloths of one person: centres (M, 3) of the features of their colours."""
+
+    cloth: ClothColours
+    centres: Array
+
+    def nearest(self, colours: Array) -> NDArray[np.int64]:
+        """The material (...) of each colour (..., 3)."""
+        features = self.cloth.features(colours.reshape(-1, 3))
+        away = np.stack([np.linalg.norm(features - centre, axis=1) for centre in self.centres])
+        return np.asarray(away.argmin(0).reshape(colours.shape[:-1]))
+
+
 class _Filling:
     """Colours for the hidden texels of one body, on its coarse texture (S, S)."""
 
-    def __init__(self, surface: BodyTexels, options: MeshOptions) -> None:
+    def __init__(self, surface: BodyTexels, options: MeshOptions, covered: Array | None, shod: bool) -> None:
+        self.covered, self.shod = covered, shod
         self.surface, self.options, self.cloth = surface, options.completion, options.colours
         self.garments = Garments(surface, options.garments, options.colours)
         self.plain_share, self.relief = options.garments.plain_share, options.relief
@@ -167,15 +187,32 @@ class _Filling:
             plain = self._without_detail(pattern, weight, prints)
         kept = patterned & (prints < 0.5)
         plain = np.where(kept[..., None], pattern, self._without_prints(weight, plain))
-        shown = _over(shown, surface.opposite(np.dstack((plain * weight[..., None], weight))))
-        filled = shown[..., :3] + (1 - shown[..., 3:]) * self._spread_colours(shown)
+        evidence = _over(shown, surface.opposite(np.dstack((plain * weight[..., None], weight))))
+        spread, label, materials = self._spread_colours(evidence)
+        # Only what is of the same cloth is borrowed: a hem is no mixture of two. Plain cloth borrows nothing.
+        shown = shown * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
+        shown = _over(shown, self._same_cloth(pattern, weight * kept, label))
+        filled = shown[..., :3] + (1 - shown[..., 3:]) * spread
         filled *= self._relief(colours, weight)[..., None]
         surface.coarse.bleed(filled)
         return filled
 
+    def _same_cloth(self, pattern: Array, weight: Array, label: NDArray[np.integer]) -> Array:
+        """A texture (S, S, 4), multiplied by its weight, of what lies straight through the body, where it has the same
+        label (S, S).
+        """
+        surface, result = self.surface, np.zeros((*weight.shape, 4), np.float32)
+        for one in np.unique(label[weight > 0]):
+            same = weight * (label == one)
+            result += surface.opposite(np.dstack((pattern * same[..., None], same))) * (label == one)[..., None]
+        return result
+
     def _relief(self, colours: Array, weight: Array) -> Array:
         """Brightness (S, S) of hollows, and of strands of hair as deep as those that are visible."""
         surface, result = self.surface, self.surface.hollows.copy()
+        if self.covered is not None:
+            bare = 1 - surface.coarse.interpolate(self.covered[:, None], surface.faces)[..., 0]
+            result = 1 + (result - 1) * bare
         inside = cv2.erode((weight > 0.9).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         depths = strand_depths(colours, surface.scalp & inside, surface.scalp_texels, self.relief)
         if depths is not None:
@@ -192,26 +229,24 @@ class _Filling:
         return closed.astype(np.float32) * np.float32(_MAX_COLOUR / 255)
 
     def _without_prints(self, weight: Array, plain: Array) -> Array:
-        """Colours (S, S, 3) with the garment's own colour alone on chest and hips, where most of it has one.
+        """Colours (S, S, 3) with the garment's own colour alone on the chest, where most of it has one.
 
         What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well:
         the garment's colour is that of both sides of the front, and where they have none, that of most of it.
         """
-        surface, cloth, result = self.surface, self.cloth, plain
+        surface, cloth = self.surface, self.cloth
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
-        for names in (_CHEST, ("pelvis",)):
-            region = parts_mask(part, names) & surface.coarse.covered
-            shown = region & (weight > 0.5)
-            sides = self.garments.front_sides[shown]
-            for among in (sides, np.ones_like(sides)):
-                usual = cloth.dominant(plain[shown], among)
-                if usual[among].sum() > self.plain_share * max(among.sum(), 1):
-                    certain = np.zeros(region.shape, np.float32)
-                    certain[shown] = cloth.dominant(plain[shown], among, self.options.certain)
-                    inner = cv2.erode(certain, np.ones((3, 3), np.uint8))
-                    result = np.where(region[..., None], fill_smoothly(plain, np.asarray(inner)), result)
-                    break
-        return result
+        region = parts_mask(part, _CHEST) & surface.coarse.covered
+        shown = region & (weight > 0.5)
+        sides = self.garments.front_sides[shown]
+        for among in (sides, np.ones_like(sides)):
+            usual = cloth.dominant(plain[shown], among)
+            if usual[among].sum() > self.plain_share * max(among.sum(), 1):
+                certain = np.zeros(region.shape, np.float32)
+                certain[shown] = cloth.dominant(plain[shown], among, self.options.certain)
+                inner = cv2.erode(certain, np.ones((3, 3), np.uint8))
+                return np.where(region[..., None], fill_smoothly(plain, np.asarray(inner)), plain)
+        return plain
 
     def _without_detail(self, colours: Array, weight: Array, prints: Array) -> Array:
         """The colours (S, S, 3) without small things, letters and folds, and without prints."""
@@ -220,8 +255,8 @@ class _Filling:
         eight_bit = (np.clip(filled, 0, 1) * 255 + 0.5).astype(np.uint8)
         return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
 
-    def _spread_colours(self, shown: Array) -> Array:
-        """Colours everywhere (S, S, 3) from texels with weight: harmonic over the surface, hair and face apart.
+    def _spread_colours(self, shown: Array) -> tuple[Array, NDArray[np.int64], _Materials]:
+        """Colours everywhere (S, S, 3) from texels with weight, and of which of the materials (S, S) they are.
 
         Skin and cloths do not blend: each material is spread by itself, as is its share, and the largest share shows.
         Where they change are cuffs, hems and waists.
@@ -234,41 +269,60 @@ class _Filling:
         feet = parts_mask(surface.part_labels, FEET)
         if _share(surface, feet, visible) >= options.min_feet:
             groups[feet] = 3
+        elif self.shod:
+            groups[feet], values[feet] = 3, _DARK
+            data[feet] = operator.areas[feet] / options.follow**2
         tone = skin_tone(surface, values, visible, options.min_skin, self.cloth)
-        materials = self._materials(values[visible > 0.5], tone)
+        materials = self._materials(values, visible > 0.5, tone)
         for part, part_visible in [] if tone is None else self._bare_parts(values, visible, tone):
             missing = part & (part_visible < 0.05)
             values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / options.follow**2
             # Guessed skin ends at its part's border, as under a sleeve or a collar.
             groups[part] = 2
         if data.sum() == 0:
-            return np.full((*shown.shape[:2], 3), 0.5, np.float32)
+            grey = np.full((*shown.shape[:2], 3), 0.5, np.float32)
+            return grey, np.zeros(grey.shape[:2], np.int64), materials
         for part, colour in _limb_colours(surface, values, visible):
             missing = part & (visible < 0.05)
             values[missing] = colour
             data[missing] = options.inherited_weight * operator.areas[missing] / options.follow**2
-        # One field a material: its colours times its share, and the share itself.
-        features = self.cloth.features(values)
-        nearest = np.linalg.norm(features[:, None] - materials, axis=2).argmin(1)
-        one_hot = np.eye(len(materials))[nearest][..., None]
-        columns = (one_hot * np.column_stack((values, np.ones(len(values))))[:, None]).reshape(len(values), -1)
-        mean = (columns * data[:, None]).sum(0) / data.sum()
-        field = operator.spread(data, columns, operator.areas * 1e-3, mean, groups, leak=0.002)
+        members = np.eye(len(materials.centres))[materials.nearest(values)]
+        if self.shod and tone is not None:
+            data[feet & (members[:, 0] > 0)] = 0  # skin beside a shoe is no leather
+        # Where a material is: its share goes round trunk and limbs, so that hems and cuffs keep their height.
+        rest = (members * data[:, None]).sum(0) / data.sum()
+        shares = surface.around.spread(data, members, operator.areas * 1e-3, rest, groups, leak=0.002)
+        # What it looks like there: its colour nearby, further away its usual one.
+        usual = _usual_colours(values, members > 0, data > 0.5 * operator.areas / options.follow**2)
+        columns = (members[..., None] * np.column_stack((values, np.ones(len(values))))[:, None]).reshape(
+            len(values), -1
+        )
+        rest = np.column_stack((usual, np.ones(len(usual)))).ravel()
+        field = operator.spread(data, columns, operator.areas / options.usual_colour**2, rest, groups, leak=0.002)
+        leading = surface.coarse.interpolate(shares.astype(np.float32), surface.faces).argmax(2)
         layers = surface.coarse.interpolate(field.astype(np.float32), surface.faces)
-        layers = layers.reshape(*shown.shape[:2], len(materials), 4)
-        shares = layers[..., 3]
-        leading = np.clip((shares - shares.max(2, keepdims=True)) / options.hem + 1, 0, 1)[..., None]
-        return np.asarray((_straight(layers) * leading).sum(2) / leading.sum(2))
+        layers = _straight(layers.reshape(*leading.shape, -1, 4))
+        return np.take_along_axis(layers, leading[..., None, None], 2)[..., 0, :], leading, materials
 
-    def _materials(self, colours: Array, tone: Array | None) -> Array:
-        """The features of skin and cloths (M, 3): of a tone (3,), and of clusters of visible colours (N, 3)."""
-        found = [] if tone is None else list(self.cloth.features(tone[None]))
-        centres, sizes = self.cloth.centres(self.cloth.features(colours))
-        for row in np.argsort(-sizes, kind="stable"):
-            new = all(np.linalg.norm(centres[row] - one) > self.cloth.same for one in found)
-            if new and sizes[row] > self.options.min_material * len(colours):
-                found.append(centres[row])
-        return np.array(found or [np.zeros(3)])
+    def _materials(self, colours: Array, shown: Mask, tone: Array | None) -> _Materials:
+        """Skin, whose tone (3,) is known, and clusters of visible colours (V, 3).
+
+        A shirt and trousers may differ less than one cloth in light and shadow does: each has clusters of its own.
+        """
+        options, labels = self.options, self.surface.part_labels
+        cloth = replace(self.cloth, brightness=options.cloth_brightness)
+        found = [] if tone is None else list(cloth.features(tone[None]))
+        hair = self.surface.hair
+        for names in (None, ("neck", "head"), TRUNK + SLEEVES, LEGS, FEET):
+            zone = shown & (hair if names is None else parts_mask(labels, names) & ~hair)
+            centres, sizes = cloth.centres(cloth.features(colours[zone]))
+            apart = [options.other_cloth if names == LEGS else cloth.same] * len(found)
+            for row in np.argsort(-sizes, kind="stable"):
+                away = np.array([np.linalg.norm(centres[row] - one) for one in found])
+                limits = apart + [cloth.same] * (len(found) - len(apart))
+                if sizes[row] > options.min_material * sizes.sum() and (away > limits).all():
+                    found.append(centres[row])
+        return _Materials(cloth, np.array(found or [np.zeros(3)]))
 
     def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
         """Face and hands that were not visible, with how visible (V,) they were: they are taken for skin.
@@ -323,6 +377,16 @@ def _limb_colours(surface: BodyTexels, colour: Array, visible: Array) -> list[tu
         if above >= 0 and shown.any():
             guesses.append((parts[row], np.median(colour[shown], axis=0)))
     return guesses
+
+
+def _usual_colours(values: Array, members: Mask, certain: Mask) -> Array:
+    """The usual colour (M, 3) of vertices (V, 3) of each material, `members` (V, M): of `certain` ones (V,), if any."""
+    usual = np.full((members.shape[1], 3), 0.5)
+    for row, mine in enumerate(members.T):
+        chosen = mine & certain if (mine & certain).any() else mine
+        if chosen.any():
+            usual[row] = np.median(values[chosen], axis=0)
+    return usual
 
 
 def _share(surface: BodyTexels, part: Mask, visible: Array) -> float:

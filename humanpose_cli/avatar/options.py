@@ -79,12 +79,42 @@ class ShoeOptions(Options):
     brightness_ratio: float = option(
         1.6, "Factor by which a shoe is brighter or darker than skin in a photograph without colours.", above=1
     )
+    bare_share: float = option(0.7, "Share of a foot in the skin's colour that is bare.", minimum=0, maximum=1)
     leather: float = option(0.003, "Thickness around the toes.", unit="metres", above=0)
     instep: float = option(0.03, "Length behind the toes that becomes smooth with them.", unit="metres", above=0)
     min_vertices: int = option(12, "Minimum number of vertices of a foot with toes.", minimum=1)
     rounds: tuple[int, int] = option(
         (50, 2), "Rounds of averaging each vertex's neighbours, for the usual shape and for the person's.", minimum=0
     )
+
+
+@dataclass(frozen=True)
+class LimbOptions(Options):
+    """Which pixels show arms before the body, and which no hand."""
+
+    uncertainty: tuple[float, float] = option(
+        (0.015, 0.035), "Distances from a forearm within which pixels show it, and may.", unit="metres", above=0
+    )
+    before: float = option(0.02, "Depth by which a forearm lies before the body.", unit="metres", minimum=0)
+    skin_reach: float = option(0.1, "Distance in which skin on clothes is the arm's.", unit="metres", minimum=0)
+    around: float = option(0.05, "Width of the surroundings of a hand.", unit="metres", above=0)
+    surrounded: float = option(0.6, "Share of a pocket's surroundings that are the person.", minimum=0, maximum=1)
+    like_cloth: float = option(0.7, "Share of a hand's image that is as its surroundings.", minimum=0, maximum=1)
+    min_pixels: int = option(12, "Minimum number of pixels of a hand.", minimum=1)
+
+
+@dataclass(frozen=True)
+class ClothOptions(Options):
+    """Which form close clothes have over the body."""
+
+    slice: float = option(0.02, "Height of the slices whose outlines are bridged.", unit="metres", above=0)
+    fade: float = option(0.04, "Way from shoulders, crotch and ankles over which it begins.", unit="metres", above=0)
+    span: float = option(0.2, "Length of hollows that cloth spans along a limb.", unit="metres", above=0)
+    max_gap: float = option(0.06, "Maximum distance of cloth that spans a hollow.", unit="metres", minimum=0)
+    normal_reach: float = option(0.04, "Way over which the cloth's normals average.", unit="metres", above=0)
+    min_visible: float = option(0.1, "Visible share of a part that decides whether it is bare.", minimum=0, maximum=1)
+    bare_share: float = option(0.5, "Share of skin on a bare part.", minimum=0, maximum=1)
+    softness: float = option(0.012, "Way along the surface that the result averages.", unit="metres", above=0)
 
 
 @dataclass(frozen=True)
@@ -268,9 +298,17 @@ class CompletionOptions(Options):
         0.05, "Weight of a colour from further up the body, against a visible one.", above=0
     )
     min_material: float = option(
-        0.04, "Share of the visible surface from which a material counts.", minimum=0, maximum=1
+        0.08, "Share of head, trunk and arms, legs or feet from which a material counts.", minimum=0, maximum=1
     )
-    hem: float = option(0.06, "Lead of a material's share where it alone shows.", above=0)
+    usual_colour: float = option(
+        0.3, "Way along the surface over which colours become the usual one of their cloth.", unit="metres", above=0
+    )
+    cloth_brightness: float = option(
+        0.5, "Weight of the logarithm of brightness among colours whose light was taken off.", minimum=0
+    )
+    other_cloth: float = option(
+        0.15, "Distance of the legs' colours from which they are other cloth than the trunk's.", above=0
+    )
     pattern: InpaintOptions = option(
         InpaintOptions(offsets=25, choice_pixels=900), "How a pattern, which is small and repeats, goes on."
     )
@@ -312,6 +350,8 @@ class MeshOptions(Options):
     alignment: AlignmentOptions = option(AlignmentOptions(), "Moving the surface under the keypoints.")
     shoes: ShoeOptions = option(ShoeOptions(), "Shoes on feet.")
     silhouette: SilhouetteOptions = option(SilhouetteOptions(), "Widening the body to the mask.")
+    limbs: LimbOptions = option(LimbOptions(), "Arms before the body, and hands in pockets.")
+    cloth: ClothOptions = option(ClothOptions(), "The form of close clothes.")
     loose: LooseClothOptions = option(LooseClothOptions(), "Clothes beside the body.")
     light: LightOptions = option(LightOptions(), "The photograph's light.")
     colours: ClothColours = option(ClothColours(), "Comparing colours.")

@@ -5,7 +5,7 @@ The body's feet are bare. A photograph of shoes, wrapped around them, would show
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,7 +15,6 @@ from scipy.spatial import ConvexHull, cKDTree
 from torch import Tensor
 
 from humanpose_cli.avatar.colours import skin_hued
-from humanpose_cli.avatar.completion import skin_tone
 from humanpose_cli.avatar.loose import PhotoCrop
 from humanpose_cli.avatar.options import MeshOptions, ShoeOptions
 from humanpose_cli.avatar.surface import FEET, BodyTexels, parts_mask
@@ -25,52 +24,48 @@ from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
 
-# What decides about shoes, the first that shows enough of its surface: bare legs end in bare feet.
-_DECISIVE = (FEET, ("left_knee", "right_knee"), ("left_hip", "right_hip"))
-
 _cached_shoes: WeakKeyDictionary[Body, dict[ShoeOptions, NDArray[np.float64]]] = WeakKeyDictionary()
 
 
-def wears_shoes(
-    surface: BodyTexels, vertices: Tensor, faces: Tensor, crop: PhotoCrop, mesh_options: MeshOptions
-) -> bool:
-    """Whether feet, or else shins, or else thighs, have another colour in a photo than the person's skin.
+class VertexColours(NamedTuple):
+    """What a photograph shows of a body's vertices: colours (V, 3) in 0…1, and whether (V,) it shows them."""
+
+    colour: Array
+    shown: NDArray[np.bool_]
+
+
+def vertex_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: ShoeOptions) -> VertexColours:
+    """The pixels that vertices lie in.
 
     vertices  (V, 3) metres, camera axes: the body's surface as it lies over the photo
     faces     (F, 3) those of parts of known position
-
-    Where no skin shows, whatever has not a hue of skin is a shoe, and in photos without colours everything is; so is
-    everything where the photo shows no legs.
     """
-    options, cloth = mesh_options.shoes, mesh_options.colours
-    colour, shown = _vertex_colours(vertices, faces, crop, options)
-    areas = surface.operator.areas
-    for names in _DECISIVE:
-        part = parts_mask(surface.part_labels, names)
-        if areas[part & shown].sum() >= options.min_visible * areas[part].sum():
-            break
-    else:
-        return True
-    worn = np.median(colour[part & shown], axis=0)[None]
-    tone = skin_tone(surface, colour, shown, mesh_options.completion.min_skin, cloth)
-    if tone is None:
-        return not skin_hued(worn)[0]
-    if cloth.grey(colour[shown]):
-        return bool(abs(np.log(max(worn.mean(), 0.01) / max(tone.mean(), 0.01))) > np.log(options.brightness_ratio))
-    return bool(np.linalg.norm(cloth.features(worn) - cloth.features(tone[None])) > cloth.same)
-
-
-def _vertex_colours(
-    vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: ShoeOptions
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Colours (V, 3) in 0…1 of the pixels that vertices lie in, and whether (V,) these show them."""
     depth = rasterise_view(vertices[None], faces, crop.view).depth[0].cpu().numpy()
     columns, rows = np.floor(crop.view.project(vertices).cpu().numpy()).T
     inside = (columns >= 0) & (rows >= 0) & (columns < depth.shape[1]) & (rows < depth.shape[0])
     inside[np.setdiff1d(np.arange(len(inside)), faces.cpu().numpy())] = False
     at = tuple(np.where(inside, values, 0).astype(np.int64) for values in (rows, columns))
     near = vertices[:, 2].cpu().numpy() < depth[at] + options.depth_tolerance
-    return crop.pixels[at] / 255, inside & near & (crop.mask[at] > options.min_mask)
+    return VertexColours(crop.pixels[at] / 255, inside & near & (crop.mask[at] > options.min_mask))
+
+
+def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None, mesh_options: MeshOptions) -> bool:
+    """Whether feet wear shoes: unless most of what a photo shows of them has the colour of skin, tone (3,).
+
+    Where no skin shows, whatever has not a hue of skin is a shoe, and in photos without colours everything is.
+    """
+    options, cloth = mesh_options.shoes, mesh_options.colours
+    areas, feet = surface.operator.areas, parts_mask(surface.part_labels, FEET)
+    colour = visible.colour[feet & visible.shown]
+    if areas[feet & visible.shown].sum() < options.min_visible * areas[feet].sum():
+        return True
+    if tone is None:
+        return not skin_hued(np.median(colour, axis=0)[None])[0]
+    if cloth.grey(visible.colour[visible.shown]):
+        bright = np.median(colour, axis=0).mean()
+        return bool(abs(np.log(max(bright, 0.01) / max(tone.mean(), 0.01))) > np.log(options.brightness_ratio))
+    away = np.linalg.norm(cloth.features(colour) - cloth.features(tone[None]), axis=1)
+    return bool((away < cloth.same).mean() < options.bare_share)
 
 
 def shoe_offsets(body: Body, rest: NDArray[np.floating], options: ShoeOptions) -> NDArray[np.float32]:

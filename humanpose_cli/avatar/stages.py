@@ -25,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.completion import CompleteTexture, complete_texture
+from humanpose_cli.avatar.cloth import Worn, cloth_form, clothed_parts
+from humanpose_cli.avatar.completion import CompleteTexture, complete_texture, skin_tone
 from humanpose_cli.avatar.dressing import (
     DetectedLandmarks,
     DressedBody,
@@ -35,9 +36,10 @@ from humanpose_cli.avatar.dressing import (
 )
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of
+from humanpose_cli.avatar.limbs import PartsInPhoto
 from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.shoes import shoe_offsets, wears_shoes
+from humanpose_cli.avatar.shoes import shoe_offsets, vertex_colours, wears_shoes
 from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
 from humanpose_cli.avatar.surface import TRUNK, BodyTexels, body_texels
 from humanpose_cli.body.body import Body
@@ -47,7 +49,6 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
 Array = NDArray[np.float32]
@@ -158,6 +159,7 @@ class Dressed:
     vertices  (V, 3) metres, camera axes: its surface as it lies over the photo
     texels    of the body's texture, as fine as the photo
     loose     skirts, coats and hair beside the body; None without
+    worn      what clothes and shoes cover
     """
 
     aligned: Aligned
@@ -165,6 +167,7 @@ class Dressed:
     vertices: Tensor
     texels: BodyTexels
     loose: LooseCloth | None
+    worn: Worn
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,12 +278,12 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     body, posed, vertices = aligned.body, aligned.posed, aligned.vertices
     size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre)
     texels = body_texels(body.body, size, options.relief)
-    if wears_shoes(texels, vertices, aligned.reliable_faces, aligned.crop, options):
-        offsets = shoe_offsets(body.body, body.rest().cpu().numpy(), options.shoes)
-        body = replace(body, offsets=torch.from_numpy(offsets).to(posed))
-        moved = vertices - posed
-        posed = body.pose(aligned.rotations, aligned.trans)
-        vertices = posed + moved
+    worn = what_is_worn(aligned, texels, options)
+    aligned = replace(aligned, reliable=aligned.reliable * torch.from_numpy(~worn.pocketed).to(aligned.reliable))
+    body = _with_clothes(body, worn, options)
+    moved = vertices - posed
+    posed = body.pose(aligned.rotations, aligned.trans)
+    vertices = posed + moved
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
     view = aligned.crop.view.scaled(min(1.0, options.silhouette.outline_height / aligned.height_pixels))
     displacements = silhouette_displacements(
@@ -296,16 +299,41 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
     loose = loose_cloth(body, aligned.rotations, aligned.trans, vertices, aligned.crop, options.loose)
-    return Dressed(aligned, body, vertices, texels, loose)
+    return Dressed(aligned, body, vertices, texels, loose, worn)
+
+
+def what_is_worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
+    """Which parts the photo shows clothed, with shoes or in pockets."""
+    body, faces, crop = aligned.body.body, aligned.reliable_faces, aligned.crop
+    visible = vertex_colours(aligned.vertices, faces, crop, options.shoes)
+    tone = skin_tone(texels, visible.colour, visible.shown, options.completion.min_skin, options.colours)
+    in_front = PartsInPhoto(body, aligned.vertices, faces, crop)
+    pocketed = in_front.pocketed(tone, aligned.pixels_per_metre, options.colours, options.limbs)
+    parts, shod = clothed_parts(texels, visible, tone, options), wears_shoes(texels, visible, tone, options)
+    return Worn(tone, parts, shod, pocketed)
+
+
+def _with_clothes(body: DressedBody, worn: Worn, options: MeshOptions) -> DressedBody:
+    """A body with the form of close clothes, and of shoes."""
+    share, form = worn.share(body.body), cloth_form(body.body, options.cloth)
+    offsets = share[:, None] * form.offsets * (body.height / 1.7)
+    if worn.shod:
+        offsets = offsets + shoe_offsets(body.body, body.rest().cpu().numpy(), options.shoes)
+    cloth, mixed = (torch.from_numpy(values).to(body.rest_directions) for values in (form.directions, share[:, None]))
+    directions = torch.nn.functional.normalize(body.rest_directions.lerp(cloth, mixed), dim=-1)
+    return replace(body, offsets=torch.from_numpy(offsets).to(directions), rest_directions=directions)
 
 
 def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     """Look up the photo's colours for each texel that it shows, with how far they can be trusted."""
     aligned, body, vertices = dressed.aligned, dressed.body.body, dressed.vertices
     crop = aligned.crop
-    raster = rasterise_view(vertices[None], aligned.reliable_faces, crop.view)
-    depth = raster.depth[0].cpu().numpy()
+    in_front, worn = PartsInPhoto(body, vertices, aligned.reliable_faces, crop), dressed.worn
+    depth = in_front.depth
     trust = pixel_trust(crop.mask, depth, max(1.5, options.mask_margin * aligned.height_pixels))
+    trust *= in_front.trust_near_forearms(
+        worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs
+    )
     source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
@@ -352,7 +380,15 @@ def complete(lit: Lit, options: MeshOptions) -> Completed:
     dressed = lit.dressed
     yaw = head_yaw(dressed.body.posed(dressed.aligned.rotations, dressed.aligned.trans))
     mirror_face = not shows_half_a_face(yaw, options.head)
-    texture = complete_texture(dressed.texels, lit.texture, lit.grain, mirror_face=mirror_face, options=options)
+    texture = complete_texture(
+        dressed.texels,
+        lit.texture,
+        lit.grain,
+        mirror_face=mirror_face,
+        covered=dressed.worn.covered(dressed.body.body),
+        shod=dressed.worn.shod,
+        options=options,
+    )
     return Completed(dressed, lit.light, texture, yaw)
 
 

@@ -40,6 +40,8 @@ Mask = NDArray[np.bool_]
 TRUNK = ("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
 FOREARMS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("elbow", "wrist", "hand"))
 HANDS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("wrist", "hand"))
+SLEEVES = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "elbow"))
+LEGS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee"))
 FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("ankle", "foot"))
 # Parts whose back looks like their front where clothes go round; heads, hands and feet do not.
 _FLAT = ("pelvis", "spine1", "spine2", "spine3", "collar", "shoulder", "elbow", "hip", "knee")
@@ -99,7 +101,8 @@ class SurfaceOperator:
     """
 
     def __init__(self, vertices: Array, faces: NDArray[np.integer]) -> None:
-        corners = np.asarray(vertices, np.float64)[faces]
+        self._vertices = np.asarray(vertices, np.float64)
+        corners = self._vertices[faces]
         count = len(vertices)
         a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
         double_area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -116,6 +119,15 @@ class SurfaceOperator:
         self.edges = np.stack((self.rows, self.columns)).astype(np.int64).tobytes()
         self.areas = np.bincount(faces.ravel(), np.repeat(double_area / 6, 3), count) + 1e-12
         self.count = count
+
+    def around(self, axes: Array, along: float) -> SurfaceOperator:
+        """The same with less stiffness along axes (V, 3), unit vectors, of which the share `along` is left."""
+        one, other = self.rows, self.columns
+        way, axis = self._vertices[other] - self._vertices[one], axes[one] + axes[other]
+        product = (way * axis).sum(1) ** 2 / np.maximum((way**2).sum(1) * (axis**2).sum(1), 1e-18)
+        changed = copy(self)
+        changed.weights = self.weights * (along + (1 - along) * (1 - product))
+        return changed
 
     def stiffness(self, cut: NDArray[np.integer] | None = None, leak: float = 0.0) -> sparse.csc_matrix:
         """K (V, V); with `cut` (V,) groups, connections between groups are weakened to `leak`."""
@@ -172,6 +184,7 @@ _IMAGE = 768
 # Colours without detail are handled in a texture of this size.
 _COARSE = 512
 _MANY = 2048  # texels along each side: more take hundreds of megabytes
+_ALONG = 0.02  # of a hem's stiffness
 _SOFT_BORDER = 2.0  # coarse texels
 
 _cached_texels: WeakKeyDictionary[Body, dict[tuple[int, ReliefOptions], BodyTexels]] = WeakKeyDictionary()
@@ -211,6 +224,7 @@ class BodyTexels:
         self.rows: NDArray[np.int64] = body.faces.cpu().numpy().astype(np.int64)
         self.rest: Array = body.template.cpu().numpy().astype(np.float64)
         self.operator = SurfaceOperator(self.rest, self.rows)
+        self.around = self.operator.around(_limb_axes(body.part_labels.cpu().numpy()), _ALONG)
         self.texels_per_metre = float(np.sqrt(self.coarse.covered.sum() / self.operator.areas.sum()))
         self.part_labels = body.part_labels.cpu().numpy()
         self.hair, self.face = scalp_and_face(body)
@@ -284,6 +298,15 @@ class BodyTexels:
         """A coarse texture, its islands bled, at the fine size."""
         size = self.fine.size
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, *image.shape[2:])
+
+
+def _limb_axes(part_labels: NDArray[np.integer]) -> Array:
+    """The way (V, 3) along trunk and legs, and along arms, of a body that rests with its arms stretched aside; zero on
+    head, neck, hands and feet, whose clothes end anywhere.
+    """
+    groups = limb_groups()[part_labels]
+    axes = np.eye(3)[np.where((groups == 1) | (groups == 2), 0, 1)]
+    return axes * flat_parts(part_labels)[:, None]
 
 
 def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:

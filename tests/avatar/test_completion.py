@@ -130,6 +130,51 @@ def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: Bod
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trousers", [(0.55, 0.5, 0.3), (0.25, 0.45, 0.72)], ids=["brown", "a like blue"])
+def test_hems_go_round_the_body_at_the_height_that_was_seen(stage: Stage, surface: BodyTexels, trousers) -> None:
+    x, y, z = stage.body.template.numpy().T
+    pelvis = part(stage, "pelvis")
+    hem = float(np.median(y[pelvis]))
+    sides = tuple(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee"))
+    below = part(stage, "pelvis", *sides) & (y < hem)
+    colours = dressed_colours(stage)
+    colours[below] = trousers
+    seen, covered = z > np.median(z[pelvis]), np.ones(len(x), np.float32)
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, seen), covered=covered).image)
+    back = ~seen & part(stage, "pelvis", "spine1", *sides) & (np.abs(x) < 0.3)
+    shirt, cloth = np.float32(CLOTH), np.float32(trousers)
+    nearer = np.linalg.norm(got - cloth, axis=1) < np.linalg.norm(got - shirt, axis=1)
+    clear = np.minimum(*(np.linalg.norm(got - one, axis=1) for one in (cloth, shirt))) < 0.1
+    off = np.abs(y - hem) > 0.03
+    assert (nearer == below)[back & off].mean() > 0.97
+    assert clear[back & off].mean() > 0.98, "no mixture of the two"
+
+
+@pytest.mark.slow
+def test_hidden_shoes_are_dark_and_never_of_the_skins_colour(stage: Stage, surface: BodyTexels) -> None:
+    feet = part(stage, "left_ankle", "right_ankle", "left_foot", "right_foot")
+    colours, legs = dressed_colours(stage), part(stage, "left_knee", "right_knee", "left_hip", "right_hip")
+    colours[legs] = SKIN
+    got = {
+        shod: on_vertices(surface, complete_texture(surface, baked(surface, colours, ~feet), shod=shod).image)[feet]
+        for shod in (True, False)
+    }
+    assert got[True].max(1).mean() < 0.2
+    np.testing.assert_allclose(np.median(got[False], axis=0), SKIN, atol=0.15)
+
+
+@pytest.mark.slow
+def test_covered_surfaces_have_no_hollows(stage: Stage, surface: BodyTexels) -> None:
+    colours = np.tile(np.array(CLOTH, np.float32), (len(stage.body.template), 1))
+    seen, trunk = stage.body.template.numpy()[:, 2] > 0.02, part(stage, "pelvis", "left_hip", "right_hip")
+    spread = []
+    for covered in (None, np.ones(len(colours), np.float32)):
+        whole = complete_texture(surface, baked(surface, colours, seen), covered=covered)
+        spread.append(np.ptp(on_vertices(surface, whole.image)[trunk & ~seen], axis=0).max())
+    assert spread[1] < 0.02 < spread[0]
+
+
+@pytest.mark.slow
 def test_unseen_legs_and_back_wear_what_was_seen(stage: Stage, surface: BodyTexels) -> None:
     normal_z = stage.body.template.numpy()[:, 2]
     legs = part(stage, *(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee", "ankle", "foot")))

@@ -1,0 +1,164 @@
+"""The surface of close clothes: a shirt and trousers bridge the hollows of the body that they lie on.
+
+The fitted body is bare. A photograph of clothes, wrapped around it, would show buttocks, navel and shoulder blades
+through them. Cloth that goes round the trunk or a leg is under tension there: at each height its outline is about the
+convex hull of what it encloses, and from one height to the next it hangs from what stands out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import grey_closing, map_coordinates
+from scipy.spatial import ConvexHull
+
+from humanpose_cli.avatar.colours import skin_hued
+from humanpose_cli.avatar.options import ClothOptions, MeshOptions
+from humanpose_cli.avatar.shoes import VertexColours
+from humanpose_cli.avatar.surface import FEET, HANDS, TRUNK, BodyTexels, SurfaceOperator, parts_mask
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.rendering.surfaces import vertex_normals
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+_cached_forms: WeakKeyDictionary[Body, dict[ClothOptions, ClothForm]] = WeakKeyDictionary()
+_BARE = ("neck", "head", *HANDS, *FEET)
+_HIPS, _LEGS = ("left_hip", "right_hip"), ("hip", "knee")
+_DIRECTIONS = 96  # around a tube
+_PASSES = 3
+
+
+class ClothForm(NamedTuple):
+    """Close clothes over a resting body: offsets (V, 3) metres, and the directions (V, 3) that the surface then has."""
+
+    offsets: NDArray[np.float32]
+    directions: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Worn:
+    """What somebody wears in a photo.
+
+    tone      (3,) of the skin, as the photo has it; None where it is not known
+    parts     (24,) 0 or 1: the parts that clothes cover; shod: whether the feet wear shoes
+    pocketed  (V,) bool: vertices of hands that are in pockets
+    """
+
+    tone: Array | None
+    parts: NDArray[np.float32]
+    shod: bool
+    pocketed: Mask
+
+    def share(self, body: Body) -> NDArray[np.float32]:
+        """How far (V,) 0…1 each vertex moves with covered parts."""
+        weights, bones = body.bone_weights.cpu().numpy(), body.bone_indices.cpu().numpy().astype(np.int64)
+        return np.asarray((weights * self.parts[bones]).sum(1), np.float32)
+
+    def covered(self, body: Body) -> NDArray[np.float32]:
+        """How far (V,) 0…1 clothes or shoes cover each vertex."""
+        feet = parts_mask(body.part_labels.cpu().numpy(), FEET)
+        return np.where(feet, np.float32(self.shod), self.share(body))
+
+
+def cloth_form(body: Body, options: ClothOptions) -> ClothForm:
+    """Where close clothes lie over the body's usual shape: horizontally away from the axes of trunk and legs; as the
+    body itself on head, neck, arms and feet.
+
+    Made once per body: people differ from its usual shape by less than clothes do.
+    """
+    made = _cached_forms.setdefault(body, {})
+    if options not in made:
+        rest, labels = body.template.cpu().numpy().astype(np.float64), body.part_labels.cpu().numpy()
+        cloth = rest.copy()
+        for rows in _tubes(rest, labels):
+            cloth[rows] = _bridged(rest[rows], options)
+        operator = SurfaceOperator(rest, body.faces.cpu().numpy().astype(np.int64))
+        offsets = _softened(operator, rest, cloth, options.softness)
+        normals = vertex_normals(torch.from_numpy(rest + offsets), body.faces.cpu()).numpy()
+        data, nothing = operator.areas / options.normal_reach**2, np.full(operator.count, 1e-9)
+        smooth = operator.spread(data, normals, nothing, np.zeros(3))
+        smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-9)
+        made[options] = ClothForm(offsets.astype(np.float32), smooth.astype(np.float32))
+    return made[options]
+
+
+def clothed_parts(
+    surface: BodyTexels, visible: VertexColours, tone: Array | None, options: MeshOptions
+) -> NDArray[np.float32]:
+    """Whether (24,) clothes cover each part: not where most of what it shows has the skin's colour, tone (3,).
+
+    Parts that show nothing are as the part above them, heads, hands and feet bare. Without skin to compare with, all
+    parts are clothed.
+    """
+    bare = np.zeros(len(visible.shown), bool)
+    if tone is not None:
+        away = options.colours.features(visible.colour) - options.colours.features(tone[None])
+        bare = (np.linalg.norm(away, axis=1) < options.colours.same) & skin_hued(visible.colour)
+    covered, areas = np.ones(len(SMPL24), np.float32), surface.operator.areas
+    for row, (name, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parents, strict=True)):  # parents come first
+        part = surface.part_labels == row
+        in_photo = part & visible.shown
+        if name in _BARE:
+            covered[row] = 0
+        elif areas[in_photo].sum() >= options.cloth.min_visible * areas[part].sum():
+            covered[row] = areas[in_photo & bare].sum() < options.cloth.bare_share * areas[in_photo].sum()
+        elif parent >= 0:
+            covered[row] = covered[parent]
+    return covered
+
+
+def _softened(operator: SurfaceOperator, rest: Array, cloth: Array, reach: float) -> Array:
+    """Offsets (V, 3) about as those from a resting surface to the cloth (V, 3) over it, smooth over some metres."""
+    data, nothing, offsets = operator.areas / reach**2, np.full(operator.count, 1e-9), np.zeros_like(rest)
+    wanted = cloth - rest
+    for _ in range(_PASSES):  # what smoothing takes off narrow hollows is added again
+        offsets += operator.spread(data, wanted - offsets, nothing, np.zeros(3))
+    return offsets
+
+
+def _tubes(rest: Array, labels: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """Vertices of the trunk down to where the legs part, and of each leg below it, of a resting body (V, 3)."""
+    crotch = rest[parts_mask(labels, ("pelvis",)), 1].min()
+    trunk = parts_mask(labels, TRUNK) | (parts_mask(labels, _HIPS) & (rest[:, 1] >= crotch))
+    legs = [parts_mask(labels, tuple(f"{side}_{part}" for part in _LEGS)) for side in ("left", "right")]
+    return [np.flatnonzero(some) for some in (trunk, *(leg & (rest[:, 1] < crotch) for leg in legs)) if some.any()]
+
+
+def _bridged(points: Array, options: ClothOptions) -> Array:
+    """Points (N, 3) of an upright tube moved outward onto the cloth around it; less near the tube's ends."""
+    height = points[:, 1]
+    count = max(2, int(np.ptp(height) / options.slice) + 1)
+    levels = np.linspace(height.min(), height.max(), count)
+    angles = np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS)
+    axis, radius = np.zeros((count, 2)), np.zeros((count, _DIRECTIONS))
+    for row, level in enumerate(levels):
+        near = points[np.abs(height - level) <= 1.2 * options.slice][:, [0, 2]]
+        axis[row] = (near.max(0) + near.min(0)) / 2
+        radius[row] = _hull_radius(near - axis[row], angles)
+    # What is hollow along the tube, as the small of the back is, is spanned as well.
+    length = max(1, round(options.span / options.slice))
+    radius = grey_closing(np.pad(radius, ((length, length), (0, 0)), "edge"), (length, 1))[length:-length]
+    position = (height - levels[0]) / (levels[1] - levels[0])
+    centre = np.stack([np.interp(height, levels, axis[:, k]) for k in (0, 1)], 1)
+    away = points[:, [0, 2]] - centre
+    distance = np.linalg.norm(away, axis=1)
+    turn = np.arctan2(away[:, 1], away[:, 0]) % (2 * np.pi) * (_DIRECTIONS / (2 * np.pi))
+    cloth = map_coordinates(np.column_stack((radius, radius[:, :1])), (position, turn), order=1, mode="nearest")
+    fade = np.clip(np.minimum(height - levels[0], levels[-1] - height) / options.fade, 0, 1)
+    moved, gap = points.copy(), fade * np.clip(cloth - distance, 0, options.max_gap)
+    moved[:, [0, 2]] += away * (gap / np.maximum(distance, 1e-9))[:, None]
+    return moved
+
+
+def _hull_radius(points: Array, angles: Array) -> Array:
+    """Distance from the origin to the convex hull of points (N, 2) about it, in directions (A,)."""
+    hull = ConvexHull(points).equations  # n · x + d ≤ 0 inside
+    towards = np.stack((np.cos(angles), np.sin(angles)), 1) @ hull[:, :2].T
+    return np.where(towards > 1e-9, -hull[:, 2] / np.maximum(towards, 1e-9), np.inf).min(1)
