@@ -25,9 +25,9 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
-from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.observations import KeypointObservations, OtherView
 from humanpose_cli.fitting.options import KeypointFitOptions
-from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination
+from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, ViewEvidence, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import viewing_rotation
 
@@ -211,9 +211,12 @@ def gather_evidence(
     # Limbs that nothing shows fall back on the predicted pose, else on the neutral one.
     predicted = observations.predicted_rotations
     fallback = rotations_to_angles(neutral_rotations() if predicted is None else predicted)
+    anywhere = confidence
+    for view in observations.views:
+        anywhere = anywhere.maximum(view.confidence)
     evidence = FitEvidence(
         pixels=observations.keypoints,
-        pixel_weights=_pixel_weights(observations, starts[0].root[:, 2], options),
+        pixel_weights=_pixel_weights(observations, confidence, observations.focal, starts[0].root[:, 2], options),
         focal=observations.focal,
         centre=observations.principal_point,
         bones=bones,
@@ -222,15 +225,28 @@ def gather_evidence(
         upright=_uprightness(observations) / options.lean_noise,
         positions=positions,
         position_weights=position_weights,
-        confidence=confidence,
+        confidence=anywhere,
         shape=shape,
         shape_sigma=shape_sigma,
         fallback=fallback.expand(rows, -1, -1),
-        fallback_weights=_hidden_limbs(skeleton, confidence) / options.fallback_noise,
+        fallback_weights=_hidden_limbs(skeleton, anywhere) / options.fallback_noise,
         betas=torch.zeros(rows, rig.shape_count, dtype=torch.float64),
         beta_sigma=torch.full((rows, rig.shape_count), options.shape_noise, dtype=torch.float64),
+        views=tuple(_other_view(view, observations, starts[0].root, options) for view in observations.views),
     )
     return evidence, starts
+
+
+def _other_view(
+    view: OtherView, observations: KeypointObservations, root: Tensor, options: KeypointFitOptions
+) -> ViewEvidence:
+    """What another camera shows of people whose pelvis is at root (N, 3)."""
+    depth = ((view.rotation @ root[..., None]).squeeze(-1) + view.translation)[:, 2].clamp_min(_MIN_DEPTH)
+    confidence = torch.where(view.confidence >= options.min_confidence, view.confidence, 0.0)
+    weights = _pixel_weights(observations, confidence, view.focal, depth, options)
+    return ViewEvidence(
+        view.rotation, view.translation, view.focal, view.principal_point, view.keypoints, weights
+    )
 
 
 def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_camera: Tensor) -> Iterator[Tensor]:
@@ -263,10 +279,11 @@ def _start(rig: LandmarkRig, rotations: Tensor, observations: KeypointObservatio
     return FitState(rotations, root, betas, rotations.new_zeros(rows, 1))
 
 
-def _pixel_weights(observations: KeypointObservations, depth: Tensor, options: KeypointFitOptions) -> Tensor:
+def _pixel_weights(
+    observations: KeypointObservations, confidence: Tensor, focal: Tensor, depth: Tensor, options: KeypointFitOptions
+) -> Tensor:
     """(N, L) 1 / σ in pixels: the noise in metres at the person's distance, and the detector's own spread."""
-    confidence = observations.confidence
-    pixels_per_metre = options.landmark_noise * observations.focal / depth
+    pixels_per_metre = options.landmark_noise * focal / depth
     variance = (
         landmark_variance(observations.names, confidence) * pixels_per_metre.square()[:, None] + options.min_noise**2
     )

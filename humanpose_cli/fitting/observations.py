@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,26 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 _PREDICTION = ("predicted_poses", "predicted_betas", "predicted_joints", "predicted_noise")
 _MAX_PIXEL = 1e6  # beyond this a coordinate is a broken number, not a position near an image
 NO_EVIDENCE = 1e3  # metres: noise of world landmarks and estimates that a row lacks
+
+
+class OtherView(NamedTuple):
+    """The landmarks that another camera shows of the same N rows, at the same moments; tensors, double.
+
+    keypoints        (N, L, 2) pixels; confidence (N, L) 0..1, zero where it shows nothing
+    focal            (N,) pixels; principal_point (N, 2) pixels
+    rotation         (N, 3, 3) and translation (N, 3) metres: axes of the first camera to this one's
+    """
+
+    keypoints: Tensor
+    confidence: Tensor
+    focal: Tensor
+    principal_point: Tensor
+    rotation: Tensor
+    translation: Tensor
+
+    def rows(self, index: slice | Tensor) -> OtherView:
+        """Those of some rows."""
+        return OtherView(*(values[index] for values in self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +69,7 @@ class KeypointObservations:
                      one motion, or several if frames are missing. Needs shape_group and time. None: nothing moves
     time             (N,) seconds, when each row's frame was taken; rises with the frames of a person
     world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
+    views            of other cameras; a row may be seen by these alone, with a confidence of zero here
 
     A landmark whose confidence, position or world position is NaN or infinite counts as not visible. Arrays of other
     shapes, and cameras that are not positive and finite, raise InputError.
@@ -71,11 +92,12 @@ class KeypointObservations:
     predicted_betas: Tensor | None = None
     predicted_joints: Tensor | None = None
     predicted_noise: Tensor | None = None
+    views: tuple[OtherView, ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "skeleton" or value is None:
+            if field.name in ("skeleton", "views") or value is None:
                 continue
             dtype = torch.int64 if field.name in ("shape_group", "frame") else torch.float64
             tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
@@ -104,7 +126,7 @@ class KeypointObservations:
         """The observations of some rows."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         chosen: dict[str, Any] = {name: v[index] for name, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **chosen)
+        return replace(self, **chosen, views=tuple(view.rows(index) for view in self.views))
 
     def _check_shapes(self) -> None:
         if self.keypoints.ndim != 3 or self.keypoints.shape[2] != 2:

@@ -126,6 +126,25 @@ def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
     return matrix
 
 
+class ViewEvidence(NamedTuple):
+    """What another camera shows of N rows, as `FitEvidence` has it of the first one; all double.
+
+    rotation (N, 3, 3) and translation (N, 3) metres: axes of the first camera to this one's
+    focal (N,), centre (N, 2); pixels (N, L, 2), pixel_weights (N, L) = 1 / σ, zero where it shows nothing
+    """
+
+    rotation: Tensor
+    translation: Tensor
+    focal: Tensor
+    centre: Tensor
+    pixels: Tensor
+    pixel_weights: Tensor
+
+    def rows(self, index: Tensor | slice) -> ViewEvidence:
+        """Some rows."""
+        return ViewEvidence(*(values[index] for values in self))
+
+
 @dataclass(frozen=True)
 class FitEvidence:
     """The evidence of N rows as the solver compares it with a body: values and 1 / σ; all double.
@@ -142,6 +161,7 @@ class FitEvidence:
     confidence (N, L) of the landmarks, zero where one is not used
     fallback (N, 24, 3) angles, fallback_weights (N, 24) = 1 / σ
     betas (N, S), beta_sigma (N, S): centre and width of the shape prior
+    views of other cameras at the same moments, the same number for all rows
     """
 
     pixels: Tensor
@@ -161,18 +181,23 @@ class FitEvidence:
     fallback_weights: Tensor
     betas: Tensor
     beta_sigma: Tensor
+    views: tuple[ViewEvidence, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def rows(self, index: Tensor | slice) -> FitEvidence:
         """Some rows."""
-        return FitEvidence(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        views = tuple(view.rows(index) for view in values.pop("views"))
+        return FitEvidence(**{name: column[index] for name, column in values.items()}, views=views)
 
     @classmethod
     def joined(cls, parts: Sequence[FitEvidence]) -> FitEvidence:
         """The rows of several, one after the other."""
-        return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+        names = [f.name for f in fields(cls) if f.name != "views"]
+        views = tuple(cat_rows(same) for same in zip(*(part.views for part in parts), strict=True))
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, views=views)
 
 
 class KeypointProblem:
@@ -219,6 +244,7 @@ class KeypointProblem:
         ]
         if len(self._predicted):
             terms.append(self._positions(posed.points, jacobian))
+        terms += [self._other_view(view, posed.points, jacobian) for view in self.evidence.views]
         equations = accumulate(terms)
         self._add_angles(equations, state)
         evidence = self.evidence
@@ -238,6 +264,15 @@ class KeypointProblem:
             (evidence.pixels, evidence.pixel_weights),
             self.options.robust_2d,
         )
+
+    def _other_view(self, view: ViewEvidence, points: Tensor, jacobian: Tensor) -> Rows:
+        """The landmarks before another camera."""
+        landmarks = slice(0, self.rig.landmark_count)
+        moved = points[:, landmarks] @ view.rotation.mT + view.translation[:, None]
+        J = jacobian[:, :, landmarks]
+        turned = (view.rotation @ J.flatten(2)).view(J.shape)
+        camera, target = (view.focal, view.centre), (view.pixels, view.pixel_weights)
+        return projection_rows(moved, turned, camera, target, self.options.robust_2d)
 
     def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
         """World landmarks: vectors between landmarks, on the axes of the viewing ray, up to their scale."""

@@ -1,0 +1,232 @@
+"""One body per person from all cameras that show them: the keypoint fit with the evidence of every view.
+
+The fit works in the axes of the camera that shows the person best; what the others show are further rows of the same
+least-squares problem, robust as all others, so that a view in which a joint is wrong loses weight by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
+from humanpose_cli.fitting.observations import NO_EVIDENCE, KeypointObservations, OtherView
+from humanpose_cli.fitting.options import KeypointFitOptions
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.views.cameras import ViewCamera
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.tracks import Array, ViewTrack
+
+_MAX_GAP = 2.0  # seconds that nobody shows the person, and the body still follows from before and after
+_UNKNOWN_LEAN = 10.0  # radians: several cameras show the lean of a body, which needs no expectation then
+
+
+@dataclass(frozen=True, eq=False)
+class PersonEvidence:
+    """One person in the frames of a take that some camera shows, and the gaps between: N rows, V views.
+
+    frames     (N,) numbers of the take's frames; times (N,) seconds on the take's clock
+    known      (V, N) whether a view shows them
+    keypoints  (V, N, 33, 3) pixels and confidence, zero where unknown
+    tracks     in the views
+    """
+
+    frames: NDArray[Any]
+    times: Array
+    known: NDArray[np.bool_]
+    keypoints: Array
+    tracks: list[ViewTrack]
+
+    @property
+    def best_view(self) -> int:
+        """The view with the most confident keypoints."""
+        return int(self.keypoints[..., 2].sum((1, 2)).argmax())
+
+    @property
+    def views(self) -> list[int]:
+        """Those that show the person."""
+        return np.flatnonzero(self.known.any(1)).tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class PersonBodies:
+    """The bodies of one person, a row for each of N frames, in the take's axes.
+
+    evidence    what they were fitted to
+    fit         rows, whose poses and joints are in the take's axes
+    landmarks   (N, 33, 3) metres, take's axes
+    """
+
+    evidence: PersonEvidence
+    fit: KeypointFit
+    landmarks: Array
+
+
+def gather_person(tracks: Sequence[ViewTrack], times: Array, views: int) -> PersonEvidence | None:
+    """What the views show of a person in the take's frames, at `times` (F,); None if in none of them."""
+    known = np.zeros((views, len(times)), bool)
+    keypoints = np.zeros((views, len(times), len(BLAZEPOSE33), 3))
+    for track in tracks:
+        # A photograph's moment is that of all others.
+        moments = track.at(times if len(times) > 1 or len(track) > 1 else track.times)
+        fresh = moments.known & ~known[track.view]
+        known[track.view] |= fresh
+        keypoints[track.view][fresh] = moments.keypoints[fresh]
+    anywhere = np.flatnonzero(known.any(0))
+    if not len(anywhere):
+        return None
+    frames = [anywhere[:1]]
+    for before, after in itertools.pairwise(anywhere):
+        between = np.arange(before + 1, after + 1)
+        frames.append(between if times[after] - times[before] <= _MAX_GAP else between[-1:])
+    rows = np.concatenate(frames)
+    return PersonEvidence(rows, times[rows], known[:, rows], keypoints[:, rows], list(tracks))
+
+
+def solve_person(
+    body: Body,
+    evidence: PersonEvidence,
+    fits: Sequence[Fit],
+    cameras: Sequence[ViewCamera],
+    options: ViewsOptions,
+    keypoint_options: KeypointFitOptions,
+    before: PersonBodies | None = None,
+    progress: Progress = no_progress,
+) -> PersonBodies:
+    """The bodies of one person that all cameras agree on.
+
+    fits    of the single views, whose poses are the start
+    before  a solution with other cameras, which is the start then
+    """
+    best = evidence.best_view
+    main = cameras[best]
+    if before is None:
+        start = _single_view(evidence, fits[best], best)
+    else:
+        start = _turned(before.fit, main.rotation, main.translation, body)
+    seen = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
+    seen = replace(seen, shape_noise=options.shape_noise, shape_evidence=options.shape_evidence)
+    count = len(evidence.frames)
+    sequence: dict[str, Any] = {}
+    if count > 1:
+        sequence = {"shape_group": np.zeros(count), "frame": evidence.frames, "time": evidence.times}
+    observations = KeypointObservations(
+        keypoints=evidence.keypoints[best, ..., :2],
+        confidence=evidence.keypoints[best, ..., 2],
+        focal=np.full(count, main.focal),
+        principal_point=np.tile(main.principal_point, (count, 1)),
+        image_size=np.tile(main.size, (count, 1)),
+        predicted_poses=start.poses,
+        predicted_betas=start.betas,
+        predicted_joints=start.joints3d,
+        predicted_noise=np.full((count, len(SMPL24), 2), NO_EVIDENCE),
+        views=tuple(_other_view(evidence, cameras[view], main, view) for view in evidence.views if view != best),
+        **sequence,
+    )
+    solved = fit_keypoints(body, observations, seen, progress)
+    turn, shift = main.rotation.T, -main.rotation.T @ main.translation
+    fit = _turned(solved, turn, shift, body)
+    return PersonBodies(evidence, fit, landmarks_of(body, fit))
+
+
+def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCamera) -> PersonBodies:
+    """The bodies of someone whom one camera alone shows: those of its own fit, in the take's axes."""
+    single = _single_view(evidence, fit, evidence.best_view)
+    moved = _turned(single, camera.rotation.T, -camera.rotation.T @ camera.translation, body)
+    return PersonBodies(evidence, moved, landmarks_of(body, moved))
+
+
+def _other_view(evidence: PersonEvidence, camera: ViewCamera, main: ViewCamera, view: int) -> OtherView:
+    count = len(evidence.frames)
+    turn = camera.rotation @ main.rotation.T
+    values = (
+        evidence.keypoints[view, ..., :2],
+        evidence.keypoints[view, ..., 2],
+        np.full(count, camera.focal),
+        np.tile(camera.principal_point, (count, 1)),
+        np.tile(turn, (count, 1, 1)),
+        np.tile(camera.translation - turn @ main.translation, (count, 1)),
+    )
+    return OtherView(*(torch.from_numpy(np.ascontiguousarray(value, np.float64)) for value in values))
+
+
+def _single_view(evidence: PersonEvidence, fit: Fit, view: int) -> KeypointFit:
+    """The rows of a single view's fit that are nearest in time to the evidence's."""
+    tracks = [track for track in evidence.tracks if track.view == view]
+    rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
+    nearest = (
+        rows[np.abs(evidence.times[:, None] - times).argmin(1)]
+        if len(rows) > 1
+        else np.repeat(rows, len(evidence.times))
+    )
+    names = ("poses", "betas", "trans", "segment_scales", "joints3d", "joints2d")
+    values = {name: getattr(fit, name)[nearest] for name in names}
+    return KeypointFit(
+        **values,
+        confidence=fit.confidence[nearest],
+        joint_confidence=fit.joint_confidence[nearest],
+        reprojection_error=fit.reprojection_error[nearest],
+    )
+
+
+def _turned(fit: KeypointFit, rotation: Array, shift: Array, body: Body) -> KeypointFit:
+    """The bodies in other axes, x ↦ rotation x + shift; their pixels stay."""
+    turn = torch.from_numpy(rotation)
+    poses = torch.from_numpy(fit.poses.astype(np.float64))
+    root = matrix_to_axis_angle(turn @ axis_angle_to_matrix(poses[:, :3]))
+    joints = fit.joints3d.astype(np.float64) @ rotation.T + shift
+    with torch.no_grad():
+        rest = body.rest_joints(torch.from_numpy(fit.betas)).numpy()[:, SMPL24.index("pelvis")]
+    return replace(
+        fit,
+        poses=torch.cat((root, poses[:, 3:]), 1).float().numpy(),
+        joints3d=joints.astype(np.float32),
+        trans=(joints[:, SMPL24.index("pelvis")] - rest).astype(np.float32),
+    )
+
+
+def landmarks_of(body: Body, fit: KeypointFit) -> Array:
+    """(N, 33, 3) metres: BlazePose's landmarks on the bodies."""
+    poses, betas, trans, scales = (
+        torch.from_numpy(np.asarray(values, np.float32))
+        for values in (fit.poses, fit.betas, fit.trans, fit.segment_scales)
+    )
+    parts: list[Tensor] = []
+    with torch.no_grad():
+        for rows in torch.arange(len(poses)).split(256):
+            rotations = axis_angle_to_matrix(poses[rows].unflatten(1, (len(SMPL24), 3)))
+            posed = body.pose(rotations, betas[rows], trans[rows], scales[rows], vertices=False)
+            parts.append(body.pose_landmarks(BLAZEPOSE33.name, posed, betas[rows]))
+    return torch.cat(parts).double().numpy()
+
+
+def view_errors(person: PersonBodies, cameras: Sequence[ViewCamera]) -> tuple[Array, Array]:
+    """How well each view agrees with the bodies: errors (V, N) in pixels, the median over confident landmarks, and
+    weights (V, N) 0..1 that its landmarks have in the fit (Geman and McClure); zero where it does not show the person.
+    """
+    evidence = person.evidence
+    errors, weights = np.zeros(evidence.known.shape), np.zeros(evidence.known.shape)
+    for view in evidence.views:
+        camera, keypoints = cameras[view], evidence.keypoints[view]
+        apart = np.linalg.norm(camera.project(person.landmarks) - keypoints[..., :2], axis=-1)
+        used = keypoints[..., 2] > 0.5
+        used = np.where(used.any(1, keepdims=True), used, keypoints[..., 2] > 0)
+        depth = camera.to_camera(person.landmarks[:, :1])[..., 2].clip(0.1)
+        # In noise levels of a confident landmark, about 2 cm, of which three count half.
+        levels = apart * depth / camera.focal / 0.02
+        shown = evidence.known[view] & used.any(1)
+        masked = np.where(used, apart, np.nan)[shown]
+        errors[view, shown] = np.nanmedian(masked, axis=1)
+        weights[view, shown] = np.nanmean(np.where(used, 9 / (9 + levels**2), np.nan)[shown], axis=1)
+    return errors, weights

@@ -1,0 +1,295 @@
+"""Cameras from the people they show: bundle adjustment over focal lengths, poses and clocks, with points eliminated.
+
+At every step the landmarks of all moments are triangulated linearly from the cameras that show them, so that the only
+unknowns are the cameras'. Residuals are, in standard deviations: distances of landmarks from the triangulated points in
+each image (Huber), changes of bones' lengths between moments, the length of legs, which sets the scale, and focal
+lengths about the usual one. Without the elimination, as a sparse problem over all points, the same minimum is not
+reached from starts as far away as single views give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.camera import default_focal
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.tracks import LANDMARKS, Array
+
+_NEAR = 0.1  # metres: nothing is nearer to a camera
+_TRANSLATION_UNIT = 3.0  # metres that a unit of the solver's parameters moves a camera
+_CLOCK_NOISE = 0.03  # seconds between the clocks as the joints and as the landmarks have them
+_BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which it costs no more
+_GIVEN = 1e-4  # standard deviation of the logarithm of a focal length that is given
+# Standard deviation of a focal length's logarithm about the one before bodies are known: their proportions are a guess.
+_REFINED_FOCAL = 0.01
+_EVALUATIONS = 60
+
+_NAMES = [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]
+_CHAINS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "hip"))
+_BONES = np.array(
+    [
+        *([_NAMES.index(f"{side}_{end}") for end in ends] for side in ("left", "right") for ends in _CHAINS),
+        *([_NAMES.index(f"{side}_{end}") for side in ("left", "right")] for end in ("shoulder", "hip")),
+    ]
+)
+_LEGS = [row for row, (start, _) in enumerate(_BONES) if _NAMES[start].endswith(("hip", "knee"))][:4]
+
+
+@dataclass(frozen=True)
+class ViewCamera:
+    """One camera of a take, which stands still.
+
+    rotation (3, 3), translation (3,) metres: take's axes to camera axes, x ↦ rotation x + translation
+    focal, principal_point, size  pixels; size is (width, height)
+    focal_given  whether the focal length is the user's, EXIF's or a calibration's
+    offset       seconds that its clock is ahead of the take's
+    """
+
+    rotation: Array
+    translation: Array
+    focal: float
+    principal_point: tuple[float, float]
+    size: tuple[int, int]
+    focal_given: bool = False
+    offset: float = 0.0
+
+    def to_camera(self, points: Array) -> Array:
+        """Points (..., 3) in take's axes → camera axes."""
+        return points @ self.rotation.T + self.translation
+
+    def project(self, points: Array) -> Array:
+        """Points (..., 3) metres in take's axes → pixels (..., 2)."""
+        seen = self.to_camera(points)
+        return self.focal * seen[..., :2] / seen[..., 2:].clip(_NEAR) + np.asarray(self.principal_point)
+
+    @property
+    def centre(self) -> Array:
+        """(3,) metres: where it stands, take's axes."""
+        return -self.rotation.T @ self.translation
+
+    @property
+    def matrix(self) -> Array:
+        """(4, 4) take's axes to camera axes."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = self.rotation, self.translation
+        return matrix
+
+
+class ViewSamples(NamedTuple):
+    """One person at K moments before V cameras.
+
+    points    (V, K, L, 2) pixels of `LANDMARKS`
+    weights   (V, K, L) confidence, zero where a camera does not show it
+    speeds    (V, K, L, 2) pixels a second
+    heights   (V,) the person's height in each image, pixels
+    leg       metres from hip to ankle along the bones, of the single fits
+    """
+
+    points: Array
+    weights: Array
+    speeds: Array
+    heights: Array
+    leg: float
+
+
+def triangulate(matrices: Array, points: Array, weights: Array) -> Array:
+    """Points (N, 3) nearest to rays, by linear least squares.
+
+    matrices (V, 3, 4) of the cameras, points (V, N, 2) image coordinates for a focal length of 1, weights (V, N)
+    """
+    rows = points[..., None] * matrices[:, None, None, 2] - matrices[:, None, :2]  # (V, N, 2, 4)
+    rows = (rows * weights[..., None, None]).transpose(1, 0, 2, 3).reshape(points.shape[1], -1, 4)
+    A, b = rows[..., :3], -rows[..., 3:]
+    normal = A.transpose(0, 2, 1) @ A + 1e-9 * np.eye(3)
+    return np.asarray(np.linalg.solve(normal, A.transpose(0, 2, 1) @ b)[..., 0])
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedCameras:
+    """The cameras after adjustment.
+
+    cameras  in the order of the input
+    error    (V,) pixels: median distance of confident landmarks from the triangulated points
+    """
+
+    cameras: list[ViewCamera]
+    error: Array
+
+
+class _Adjustment:
+    """The residuals of all people before cameras of which the first one stays."""
+
+    def __init__(
+        self,
+        cameras: Sequence[ViewCamera],
+        people: Sequence[ViewSamples],
+        options: ViewsOptions,
+        *,
+        poses_given: bool,
+        clocks: bool,
+    ) -> None:
+        self.start, self.people, self.options = list(cameras), people, options
+        self.usual = np.array([default_focal(*camera.size) for camera in cameras])
+        moving = 0 if poses_given else len(cameras) - 1
+        self.clocks = len(cameras) - 1 if clocks else 0
+        self.size = len(cameras) + 6 * moving + self.clocks
+        self.poses_given = poses_given
+
+    def cameras(self, x: Array) -> list[ViewCamera]:
+        """The cameras that parameters stand for."""
+        count = len(self.start)
+        focals, rest = np.exp(x[:count]), x[count:]
+        poses = rest[: len(rest) - self.clocks].reshape(-1, 6)
+        offsets = np.concatenate(([0.0], rest[len(rest) - self.clocks :])) if self.clocks else np.zeros(count)
+        changed = []
+        for number, camera in enumerate(self.start):
+            rotation, translation = camera.rotation, camera.translation
+            if number and not self.poses_given:
+                turn, shift = poses[number - 1, :3], poses[number - 1, 3:]
+                rotation = Rotation.from_rotvec(turn).as_matrix() @ rotation
+                translation = translation + _TRANSLATION_UNIT * shift
+            changed.append(
+                replace(
+                    camera,
+                    rotation=rotation,
+                    translation=translation,
+                    focal=float(camera.focal * focals[number]),
+                    offset=float(camera.offset + offsets[number]),
+                )
+            )
+        return changed
+
+    def triangulated(self, cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array]:
+        """Landmarks (K, L, 3) in take's axes, and the pixels (V, K, L, 2) they come from, at the cameras' clocks."""
+        shifts = np.array([c.offset - s.offset for c, s in zip(cameras, self.start, strict=True)])
+        pixels = person.points + shifts[:, None, None, None] * person.speeds
+        centres = np.array([camera.principal_point for camera in cameras])
+        focals = np.array([camera.focal for camera in cameras])
+        flat = ((pixels - centres[:, None, None]) / focals[:, None, None, None]).reshape(len(cameras), -1, 2)
+        matrices = np.stack([camera.matrix[:3] for camera in cameras])
+        points = triangulate(matrices, flat, person.weights.reshape(len(cameras), -1))
+        return points.reshape(*person.weights.shape[1:], 3), pixels
+
+    def residuals(self, x: Array) -> Array:
+        """All of them, in standard deviations."""
+        cameras, parts = self.cameras(x), []
+        for person in self.people:
+            points, pixels = self.triangulated(cameras, person)
+            several = (person.weights > 0).sum(0) >= 2
+            for number, camera in enumerate(cameras):
+                sigma = self.options.keypoint_noise * person.heights[number]
+                error = (camera.project(points) - pixels[number]) / sigma
+                share = np.sqrt(person.weights[number] * several)
+                parts.append((error * (_huber(error, self.options.robust) * share)[..., None]).ravel())
+                parts.append(10 * np.minimum(camera.to_camera(points)[..., 2] - 0.5, 0).ravel() * several.ravel())
+            parts.append(self._bones(points, several, person.leg))
+        deviation = np.where([camera.focal_given for camera in self.start], _GIVEN, self.options.focal_noise)
+        logs = np.log([camera.focal for camera in cameras]) - np.log(self._expected())
+        moments = sum(person.weights.shape[1] for person in self.people)
+        parts.append(logs / deviation * np.sqrt(0.5 * moments))
+        if self.clocks:
+            parts.append(x[-self.clocks :] / _CLOCK_NOISE)
+        return np.concatenate(parts)
+
+    def _expected(self) -> Array:
+        given = np.array([camera.focal_given for camera in self.start])
+        return np.where(given, [camera.focal for camera in self.start], self.usual)
+
+    def _bones(self, points: Array, several: NDArray[np.bool_], leg: float) -> Array:
+        """Changes of bones' lengths, and the difference of the legs from the length `leg`."""
+        ends = points[:, _BONES]  # (K, B, 2, 3)
+        lengths = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
+        known = several[:, _BONES].all(-1)
+        usual = np.array(
+            [np.median(column[k]) if k.any() else 0.0 for column, k in zip(lengths.T, known.T, strict=True)]
+        )
+        changes = (lengths / np.maximum(usual, 1e-3) - 1) / self.options.bone_noise
+        changes = np.clip(changes, -_BONE_OUTLIER, _BONE_OUTLIER)
+        parts = [(changes * known).ravel() / np.sqrt(2)]
+        if known[:, _LEGS].any(0).all():
+            parts.append(np.array([np.log(usual[_LEGS].sum() / 2 / leg) / self.options.size_noise]))
+        return np.concatenate(parts)
+
+
+def _huber(error: Array, limit: float) -> Array:
+    """Factors that make squares of errors (..., 2) beyond `limit` grow as the errors do."""
+    length = np.linalg.norm(error, axis=-1)
+    beyond = np.sqrt(np.maximum(2 * limit * length - limit**2, 0)) / np.maximum(length, 1e-9)
+    return np.where(length > limit, beyond, 1.0)
+
+
+def adjust_cameras(
+    cameras: Sequence[ViewCamera],
+    people: Sequence[ViewSamples],
+    options: ViewsOptions,
+    *,
+    poses_given: bool = False,
+    clocks: bool = True,
+) -> SolvedCameras:
+    """The cameras that best explain the landmarks of all people, from a start; the first one keeps its pose.
+
+    poses_given  whether rotations and translations stay, as of a calibration
+    clocks       whether offsets of the clocks are adjusted, too
+    """
+    problem = _Adjustment(cameras, people, options, poses_given=poses_given, clocks=clocks)
+    start = np.zeros(problem.size)
+    found = least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS)
+    solved = problem.cameras(found.x)
+    distances: list[list[Array]] = [[] for _ in cameras]
+    for person in people:
+        points, pixels = problem.triangulated(solved, person)
+        several = (person.weights > 0).sum(0) >= 2
+        for number, camera in enumerate(solved):
+            apart = np.linalg.norm(camera.project(points) - pixels[number], axis=-1)
+            distances[number].append(apart[several & (person.weights[number] > 0.5)])
+    error = [float(np.median(np.concatenate(d))) if sum(map(len, d)) else np.nan for d in distances]
+    return SolvedCameras(solved, np.array(error))
+
+
+def resect_cameras(
+    cameras: Sequence[ViewCamera], points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
+) -> list[ViewCamera]:
+    """Poses and focal lengths that best show known points, each camera by itself; the first one's pose becomes that of
+    the take's axes again.
+
+    points  of each person (K, L, 3) metres in take's axes, of `LANDMARKS`
+    """
+    changed = [_resected(camera, number, points, people, options) for number, camera in enumerate(cameras)]
+    turn, shift = changed[0].rotation.T, changed[0].translation
+    return [
+        replace(c, rotation=c.rotation @ turn, translation=c.translation - c.rotation @ turn @ shift) for c in changed
+    ]
+
+
+def _resected(
+    camera: ViewCamera, number: int, points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
+) -> ViewCamera:
+    deviation = _GIVEN if camera.focal_given else _REFINED_FOCAL
+    moments = sum(len(of_person) for of_person in points)
+
+    def moved(x: Array) -> ViewCamera:
+        rotation = Rotation.from_rotvec(x[:3]).as_matrix() @ camera.rotation
+        translation = camera.translation + _TRANSLATION_UNIT * x[3:6]
+        return replace(camera, rotation=rotation, translation=translation, focal=float(camera.focal * np.exp(x[6])))
+
+    def residuals(x: Array) -> Array:
+        changed, parts = moved(x), []
+        for of_person, person in zip(points, people, strict=True):
+            sigma = options.keypoint_noise * person.heights[number]
+            error = (changed.project(of_person) - person.points[number]) / sigma
+            factor = _huber(error, options.robust) * np.sqrt(person.weights[number])
+            parts.append((error * factor[..., None]).ravel())
+        focal = x[6:] / deviation * np.sqrt(0.5 * moments)
+        return np.concatenate((*parts, focal))
+
+    if not any((person.weights[number] > 0).any() for person in people):
+        return camera
+    return moved(least_squares(residuals, np.zeros(7), x_scale="jac", max_nfev=_EVALUATIONS).x)

@@ -1,0 +1,215 @@
+"""Who is who in several cameras, and roughly how the cameras stand to each other.
+
+A pair of tracks that may be one person proposes how two cameras stand: the rotation between their joints about the
+pelvis, and the translation between their pelvises. The proposal under which the most people of the two cameras agree in
+pose and position wins. Cameras are joined along the best proposals; who is matched in one pair of cameras is the same
+person in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.relative import Agreement, agreement, clock_offset, shared_times
+from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
+
+_PELVIS = SMPL24.index("pelvis")
+_LATERAL = 0.6  # metres beside the expected position, at which a person's distance counts twice
+_DIRECT = 1e-6  # seconds of overlap with which a single moment counts
+
+
+class Proposal(NamedTuple):
+    """How the second of two cameras may stand to the first, and who is who then.
+
+    rotation (3, 3), translation (3,) metres: axes of the first camera to those of the second
+    offset   seconds that the second clock is ahead
+    pairs    (track of the first, track of the second, distance in metres), one a person
+    score    how much agrees: larger is better
+    flipped  whether the pair that proposes it agrees better as a mirror image
+    """
+
+    rotation: Array
+    translation: Array
+    offset: float
+    pairs: list[tuple[int, int, float]]
+    score: float
+    flipped: bool
+
+
+@dataclass(frozen=True, eq=False)
+class RelatedViews:
+    """How V views hang together.
+
+    poses    (rotation, translation) of each, axes of the first view to its own; None for one that shares nobody
+    offsets  (V,) seconds that each clock is ahead of the first one's
+    people   tracks of each person, by view
+    flipped  views that show a mirror image of what others show
+    """
+
+    poses: list[tuple[Array, Array] | None]
+    offsets: list[float]
+    people: list[list[ViewTrack]]
+    flipped: list[int]
+
+
+def relate_views(
+    views: Sequence[Sequence[ViewTrack]], options: ViewsOptions, offsets: Sequence[float | None] | None = None
+) -> RelatedViews:
+    """Poses, clocks and people of the views.
+
+    views    tracks of each, on its own clock
+    offsets  seconds that each clock is ahead of the first one's, where they are given
+    """
+    given = list(offsets) if offsets is not None else [None] * len(views)
+    found: dict[tuple[int, int], Proposal] = {}
+    for first, second in combinations(range(len(views)), 2):
+        ahead, before = given[second], given[first]
+        offset = None if ahead is None or before is None else ahead - before
+        best = propose(views[first], views[second], options, offset)
+        if best is not None:
+            found[first, second] = best
+    poses: list[tuple[Array, Array] | None] = [None] * len(views)
+    clocks = [0.0 if value is None else float(value) for value in given]
+    poses[0] = (np.eye(3), np.zeros(3))
+    flipped = _flipped(found, len(views))
+    used: list[tuple[int, int]] = []
+    # Prim's algorithm: the best proposal between a camera that stands and one that does not yet.
+    while candidates := [
+        edge for edge in found if (poses[edge[0]] is None) != (poses[edge[1]] is None) and not set(edge) & set(flipped)
+    ]:
+        first, second = max(candidates, key=lambda edge: found[edge].score)
+        known, new = (first, second) if poses[second] is None else (second, first)
+        step = found[first, second] if known == first else _reversed(found[first, second])
+        stands = poses[known]
+        assert stands is not None
+        poses[new] = (step.rotation @ stands[0], step.rotation @ stands[1] + step.translation)
+        clocks[new] = clocks[known] + step.offset if given[new] is None else clocks[new]
+        used.append((first, second))
+    standing = {edge: one for edge, one in found.items() if poses[edge[0]] is not None and poses[edge[1]] is not None}
+    on_one_clock = [[track.moved(clocks[number]) for track in tracks] for number, tracks in enumerate(views)]
+    kept = [tracks if poses[number] is not None else [] for number, tracks in enumerate(on_one_clock)]
+    return RelatedViews(poses, clocks, _united(kept, standing), flipped)
+
+
+def _flipped(found: dict[tuple[int, int], Proposal], count: int) -> list[int]:
+    """Views all of whose proposals are mirror images, though others' are not."""
+    wrong = []
+    for view in range(count):
+        own = [one.flipped for edge, one in found.items() if view in edge]
+        others = [one.flipped for edge, one in found.items() if view not in edge]
+        # Of two views, it is the second that is called reversed.
+        if own and all(own) and (not all(others) if others else view == count - 1):
+            wrong.append(view)
+    return wrong
+
+
+def _reversed(one: Proposal) -> Proposal:
+    rotation = one.rotation.T
+    pairs = [(b, a, distance) for a, b, distance in one.pairs]
+    return one._replace(rotation=rotation, translation=-rotation @ one.translation, offset=-one.offset, pairs=pairs)
+
+
+def propose(
+    first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float | None = None
+) -> Proposal | None:
+    """How the second camera stands to the first; None where nobody is in both.
+
+    offset  of the second clock, where it is known
+    """
+    if not first or not second:
+        return None
+    if offset is None:
+        offset = clock_offset(first, second, options)
+    agreements = {
+        (a, b): found
+        for a, one in enumerate(first)
+        for b, other in enumerate(second)
+        if (found := agreement(one, other, options, offset=offset)) is not None
+    }
+    best: Proposal | None = None
+    for (a, b), found in agreements.items():
+        if found.distance > options.max_disagreement and not found.flipped:
+            continue
+        translation = _translation(first[a], second[b].moved(offset), found.rotation)
+        pairs = _matched(first, second, agreements, (found.rotation, translation, offset), options)
+        score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
+        if best is None or score > best.score:
+            best = Proposal(found.rotation, translation, offset, pairs, score, found.flipped)
+    return best if best is not None and best.pairs else None
+
+
+def _moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
+    """Joints (K, 24, 3) of two tracks at the times that both show."""
+    if len(first) == 1 and len(second) == 1:
+        return first.joints, second.joints
+    times = shared_times(first, second)
+    one, other = first.at(times), second.at(times)
+    known = one.known & other.known
+    return one.joints[known], other.joints[known]
+
+
+def _translation(first: ViewTrack, second: ViewTrack, rotation: Array) -> Array:
+    a, b = _moments(first, second)
+    return np.asarray(np.median(b[:, _PELVIS] - a[:, _PELVIS] @ rotation.T, axis=0))
+
+
+def _matched(
+    first: Sequence[ViewTrack],
+    second: Sequence[ViewTrack],
+    agreements: dict[tuple[int, int], Agreement],
+    pose: tuple[Array, Array, float],
+    options: ViewsOptions,
+) -> list[tuple[int, int, float]]:
+    """Pairs of tracks that agree under one pose of the second camera, and how far apart they are."""
+    rotation, translation, offset = pose
+    cost = np.full((len(first), len(second)), np.inf)
+    for i, j in agreements:
+        a, b = _moments(first[i], second[j].moved(offset))
+        turned = about_pelvis(a) @ rotation.T
+        posture = float(np.linalg.norm(turned - about_pelvis(b), axis=-1).mean())
+        cost[i, j] = posture * (1 + (_beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS]) / _LATERAL) ** 2)
+    usable = np.where(cost <= options.max_disagreement, cost, 1e3)
+    rows, columns = linear_sum_assignment(usable)
+    return [(int(i), int(j), float(cost[i, j])) for i, j in zip(rows, columns, strict=True) if usable[i, j] < 1e3]
+
+
+def _beside(expected: Array, found: Array) -> float:
+    """Metres between positions (K, 3) across the viewing rays: distances of single views are uncertain."""
+    rays = found / np.linalg.norm(found, axis=-1, keepdims=True)
+    along = (expected * rays).sum(-1, keepdims=True) * rays
+    return float(np.median(np.linalg.norm(expected - along, axis=-1)))
+
+
+def _united(views: Sequence[Sequence[ViewTrack]], found: dict[tuple[int, int], Proposal]) -> list[list[ViewTrack]]:
+    """Tracks that are one person, the most alike first; a person has one track at a time in each view."""
+    group = {(view, index): {(view, index)} for view, tracks in enumerate(views) for index in range(len(tracks))}
+    pairs = sorted(
+        (distance, (first, i), (second, j)) for (first, second), one in found.items() for i, j, distance in one.pairs
+    )
+    for _, a, b in pairs:
+        if group[a] is group[b]:
+            continue
+        together = group[a] | group[b]
+        if not _simultaneous(views, together):
+            for member in together:
+                group[member] = together
+    people = {id(members): [views[view][index] for view, index in sorted(members)] for members in group.values()}
+    return sorted(people.values(), key=lambda tracks: (-len({t.view for t in tracks}), -sum(map(len, tracks))))
+
+
+def _simultaneous(views: Sequence[Sequence[ViewTrack]], members: set[tuple[int, int]]) -> bool:
+    """Whether two of some tracks are of one view at one time."""
+    for one, other in combinations(sorted(members), 2):
+        if one[0] == other[0]:
+            a, b = views[one[0]][one[1]], views[other[0]][other[1]]
+            if a.times[0] <= b.times[-1] and b.times[0] <= a.times[-1]:
+                return True
+    return False

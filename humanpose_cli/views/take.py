@@ -1,0 +1,251 @@
+"""A take: several cameras of the same people at the same time, put together from the fits of the single cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.fitting.options import KeypointFitOptions
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.views.bodies import (
+    PersonBodies,
+    PersonEvidence,
+    gather_person,
+    moved_person,
+    solve_person,
+)
+from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, resect_cameras
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.people import RelatedViews, relate_views
+from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, frame_times, tracks_of
+
+_LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
+_SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landmark's speed is taken
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """What the cameras of a take have in common.
+
+    cameras   of the views that are used, the first one's axes being the take's
+    used      numbers of these views among the input's
+    times     (F,) seconds of the take's frames, those of the first camera
+    people    bodies of each person
+    messages  sentences about views that are left out, or add little
+    """
+
+    cameras: list[ViewCamera]
+    used: list[int]
+    times: Array
+    people: list[PersonBodies]
+    messages: list[str] = field(default_factory=list)
+
+
+def solve_take(
+    fits: Sequence[Fit],
+    names: Sequence[str],
+    body: Body,
+    *,
+    options: ViewsOptions | None = None,
+    keypoint_options: KeypointFitOptions | None = None,
+    given: Sequence[ViewCamera] | None = None,
+    offsets: Sequence[float | None] | None = None,
+    progress: Progress = no_progress,
+) -> Take:
+    """Cameras and bodies of a take.
+
+    fits     of the single cameras
+    names    of the cameras, for messages
+    given    their calibrated cameras; None: nothing is known of them
+    offsets  seconds that each clock is ahead of the first one's; None where unknown
+    InputError where no two views show the same person.
+    """
+    options = options or ViewsOptions()
+    views = [tracks_of(fit, number) for number, fit in enumerate(fits)]
+    related = relate_views(views, options, offsets)
+    used = [number for number, pose in enumerate(related.poses) if pose is not None and (views[number] or number == 0)]
+    messages = _left_out(related, views, names)
+    if len(used) < 2:
+        remedy = "film the same people at the same time, or fit the videos without `views`"
+        raise InputError(", ".join(names), "share nobody", expected="two views of one person", remedy=remedy)
+    cameras = _start_cameras(fits, related, used, given)
+    times = frame_times(fits[used[0]])
+    people = [replace_views(tracks, used) for tracks in related.people if tracks]
+    shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
+    samples = _samples(shared, len(used), options)
+    moving = any(len(track) > 1 for tracks in shared for track in tracks)
+    clocks = moving and offsets is None
+    solved = adjust_cameras(cameras, samples, options, poses_given=given is not None, clocks=clocks)
+    shifts = [after.offset - before.offset for after, before in zip(solved.cameras, cameras, strict=True)]
+    people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
+    evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
+    chosen = [fits[number] for number in used]
+    cameras, bodies = _bodies(
+        body, evidence, chosen, solved.cameras, options, keypoint_options, given is None, progress
+    )
+    messages += _parallel(cameras, bodies, [names[number] for number in used], options)
+    return Take(cameras, used, times, bodies, messages)
+
+
+def _left_out(related: RelatedViews, views: Sequence[Sequence[ViewTrack]], names: Sequence[str]) -> list[str]:
+    messages = []
+    for number, pose in enumerate(related.poses):
+        if number in related.flipped:
+            messages.append(f"{names[number]} is a mirror image of what the others show: it is left out")
+        elif not views[number]:
+            messages.append(f"{names[number]} shows nobody: it is left out")
+        elif pose is None:
+            messages.append(f"{names[number]} shares nobody with the other views: it is left out")
+    return messages
+
+
+def replace_views(tracks: Sequence[ViewTrack], used: Sequence[int]) -> list[ViewTrack]:
+    """The tracks with their views counted among those that are used."""
+    return [replace(track, view=used.index(track.view)) for track in tracks if track.view in used]
+
+
+def _start_cameras(
+    fits: Sequence[Fit], related: RelatedViews, used: Sequence[int], given: Sequence[ViewCamera] | None
+) -> list[ViewCamera]:
+    cameras = []
+    for number in used:
+        offset = related.offsets[number]
+        if given is not None:
+            cameras.append(replace(given[number], offset=offset))
+            continue
+        pose, fit = related.poses[number], fits[number]
+        assert pose is not None
+        camera = fit.camera(0)
+        known = bool(fit.options.get("focal"))
+        cameras.append(ViewCamera(*pose, camera.focal, camera.principal_point, camera.size, known, offset))
+    return cameras
+
+
+def _placing(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
+    """The people who place the cameras: for each view those of its people whom the most views show."""
+    shown = [{track.view for track in tracks} for tracks in people]
+    largest = {view: max(len(views) for views in shown if view in views) for view in set().union(*shown)}
+    return [
+        tracks
+        for tracks, views in zip(people, shown, strict=True)
+        if any(len(views) == largest[view] for view in views)
+    ]
+
+
+def _samples(people: Sequence[Sequence[ViewTrack]], views: int, options: ViewsOptions) -> list[ViewSamples]:
+    """Moments of each person that two views or more show, spread over the take."""
+    count = max(options.samples // max(len(people), 1), 1)
+    return [_sampled(tracks, views, count, options.min_confidence) for tracks in people]
+
+
+def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence: float) -> ViewSamples:
+    every = np.unique(np.concatenate([track.times for track in tracks]))
+    if all(len(track) == 1 for track in tracks):
+        every = every[:1]
+    seen = np.zeros((views, len(every)), bool)
+    for track in tracks:
+        seen[track.view] |= track.at(every).known if len(every) > 1 else True
+    several = every[seen.sum(0) >= 2]
+    chosen = (
+        several[np.unique(np.linspace(0, len(several) - 1, count).round().astype(int))] if len(several) else every[:1]
+    )
+    points = np.zeros((views, len(chosen), len(LANDMARKS), 2))
+    weights, speeds = np.zeros(points.shape[:3]), np.zeros_like(points)
+    heights, legs = np.ones(views), []
+    for track in tracks:
+        at = chosen if len(track) > 1 else track.times
+        moments = track.at(at)
+        landmarks = moments.keypoints[:, list(LANDMARKS)]
+        confident = np.where(landmarks[..., 2] >= min_confidence, landmarks[..., 2], 0.0) * moments.known[:, None]
+        fresh = (confident > 0).any(1) & (weights[track.view] == 0).all(1)
+        points[track.view][fresh], weights[track.view][fresh] = landmarks[fresh, :, :2], confident[fresh]
+        sides = [track.at(at + step) for step in (-_SPEED_STEP, _SPEED_STEP)]
+        moving = fresh & sides[0].known & sides[1].known
+        change = sides[1].keypoints[:, list(LANDMARKS), :2] - sides[0].keypoints[:, list(LANDMARKS), :2]
+        speeds[track.view][moving] = change[moving] / (2 * _SPEED_STEP)
+        heights[track.view] = max(heights[track.view], track.height)
+        legs.append((len(track), _leg_length(track)))
+    lengths = np.array(legs)
+    return ViewSamples(points, weights, speeds, heights, float(np.average(lengths[:, 1], weights=lengths[:, 0])))
+
+
+def _leg_length(track: ViewTrack) -> float:
+    bones = [
+        track.joints[:, a] - track.joints[:, b] for hip, knee, ankle in _LEG for a, b in ((hip, knee), (knee, ankle))
+    ]
+    return float(np.median(sum(np.linalg.norm(bone, axis=-1) for bone in bones)) / 2)
+
+
+def _bodies(
+    body: Body,
+    evidence: Sequence[PersonEvidence],
+    fits: Sequence[Fit],
+    cameras: list[ViewCamera],
+    options: ViewsOptions,
+    keypoint_options: KeypointFitOptions | None,
+    refined: bool,
+    progress: Progress,
+) -> tuple[list[ViewCamera], list[PersonBodies]]:
+    """Bodies of all people; cameras are refined with them, if they are not given."""
+    fitting = keypoint_options or KeypointFitOptions()
+    rounds = 1 + (options.refinements if refined else 0)
+    people: list[PersonBodies | None] = [None] * len(evidence)
+    for number in range(rounds):
+        report = part_of(progress, number / rounds, (number + 1) / rounds)
+        if number:
+            cameras = _with_bodies(cameras, [one for one in people if one is not None], options)
+        for index, one in enumerate(evidence):
+            if len(one.views) < 2:
+                view = one.best_view
+                people[index] = moved_person(body, one, fits[view], cameras[view])
+            else:
+                people[index] = solve_person(body, one, fits, cameras, options, fitting, people[index], report)
+    return cameras, [one for one in people if one is not None]
+
+
+def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies], options: ViewsOptions) -> list[ViewCamera]:
+    points, samples = [], []
+    for person in people:
+        evidence = person.evidence
+        if len(evidence.views) < 2:
+            continue
+        several = np.flatnonzero(evidence.known.sum(0) >= 2)
+        rows = several[np.unique(np.linspace(0, len(several) - 1, options.samples).round().astype(int))]
+        keypoints = evidence.keypoints[:, rows][:, :, list(LANDMARKS)]
+        weights = np.where(keypoints[..., 2] >= options.min_confidence, keypoints[..., 2], 0.0)
+        heights = np.ones(len(cameras))
+        for track in evidence.tracks:
+            heights[track.view] = max(heights[track.view], track.height)
+        points.append(person.landmarks[rows][:, list(LANDMARKS)])
+        samples.append(ViewSamples(keypoints[..., :2], weights, np.zeros_like(keypoints[..., :2]), heights, 0.0))
+    return resect_cameras(cameras, points, samples, options)
+
+
+def _parallel(
+    cameras: Sequence[ViewCamera], people: Sequence[PersonBodies], names: Sequence[str], options: ViewsOptions
+) -> list[str]:
+    """A sentence for each camera from whose direction another one looks, too."""
+    messages = []
+    middles = [person.landmarks.mean((0, 1)) for person in people if len(person.evidence.views) > 1]
+    if not middles:
+        return []
+    middle = np.mean(middles, axis=0)
+    rays = np.stack([camera.centre - middle for camera in cameras])
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    angles = np.degrees(np.arccos(np.clip(rays @ rays.T, -1, 1)))
+    for later in range(1, len(cameras)):
+        angle, other = min((angles[later, earlier], earlier) for earlier in range(later))
+        if angle < options.min_angle:
+            messages.append(f"{names[later]} looks {angle:.0f}° beside {names[other]}: they add little depth")
+    return messages
+
+
+Index = NDArray[Any]

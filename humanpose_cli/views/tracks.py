@@ -1,0 +1,135 @@
+"""What the fit of one camera knows of each person, on that camera's clock: the input of everything in this room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.io.fit_files import FitRecord
+
+Array = NDArray[np.float64]
+
+_MAX_GAP = 0.25  # seconds between two frames of a track that are interpolated
+_MOMENT = 1e-3  # seconds by which a time may lie beside a frame and still be that frame
+_DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
+
+
+class Moments(NamedTuple):
+    """A person in one camera at K times.
+
+    known      (K,) whether the camera shows them then
+    keypoints  (K, 33, 3) x, y pixels and confidence, zero where unknown
+    joints     (K, 24, 3) metres, camera axes, of the single camera's fit
+    """
+
+    known: NDArray[np.bool_]
+    keypoints: Array
+    joints: Array
+
+
+@dataclass(frozen=True, eq=False)
+class ViewTrack:
+    """One person in the frames of one camera that show them, T of them.
+
+    view       number of the camera; track: the person's number in its fit
+    rows       (T,) rows of its fit
+    times      (T,) seconds, rising, on the clock that the take's cameras have in common
+    keypoints  (T, 33, 3) x, y pixels and confidence 0..1
+    joints     (T, 24, 3) metres, camera axes
+    """
+
+    view: int
+    track: int
+    rows: NDArray[Any]
+    times: Array
+    keypoints: Array
+    joints: Array
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def height(self) -> float:
+        """Median height in pixels of the box of the confident keypoints."""
+        points, confident = self.keypoints[..., :2], self.keypoints[..., 2] > 0.3
+        shown = confident.sum(1) >= 2
+        if not shown.any():
+            return 1.0
+        tall = np.where(confident[..., None], points, np.nan)[shown]
+        return float(max(np.median(np.nanmax(tall, 1)[:, 1] - np.nanmin(tall, 1)[:, 1]), 1.0))
+
+    def moved(self, offset: float) -> ViewTrack:
+        """The same with a clock that shows `offset` seconds less."""
+        return replace(self, times=self.times - offset)
+
+    def at(self, times: Array) -> Moments:
+        """Keypoints and joints at some times (K,), linear between frames that are at most 0.25 s apart."""
+        after = np.searchsorted(self.times, times - _MOMENT).clip(0, len(self) - 1)
+        exact = np.abs(self.times[after] - times) <= _MOMENT
+        before = np.where(exact, after, (after - 1).clip(0))
+        gap = self.times[after] - self.times[before]
+        inside = (self.times[before] <= times) & (times <= self.times[after]) & (gap <= _MAX_GAP)
+        known = exact | inside
+        share = np.where(gap > 0, (times - self.times[before]) / np.where(gap > 0, gap, 1), 0.0).clip(0, 1)[
+            :, None, None
+        ]
+        low, high = self.keypoints[before], self.keypoints[after]
+        keypoints = (1 - share) * low + share * high
+        keypoints[..., 2] = np.minimum(low[..., 2], high[..., 2])
+        joints = (1 - share) * self.joints[before] + share * self.joints[after]
+        return Moments(known, np.where(known[:, None, None], keypoints, 0.0), joints)
+
+
+def frame_times(fit: FitRecord) -> Array:
+    """(F,) seconds of a fit's frames on the camera's own clock, from 0."""
+    if fit.frame_times is not None:
+        return np.asarray(fit.frame_times, np.float64)
+    return np.arange(fit.frame_count) / (fit.frame_rate or _DEFAULT_FRAME_RATE)
+
+
+def tracks_of(fit: FitRecord, view: int) -> list[ViewTrack]:
+    """The people of one camera's fit, those in most frames first; frames that were filled in are left out."""
+    times, tracks = frame_times(fit), []
+    for track in fit.tracks:
+        rows = fit.rows_of(track)
+        rows = rows[~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]
+        if len(rows):
+            seconds = times[fit.frame_index[rows]]
+            keypoints, joints = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
+            tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints))
+    return sorted(tracks, key=lambda track: -len(track))
+
+
+def about_pelvis(joints: Array) -> Array:
+    """(..., 24, 3) joints about the pelvis."""
+    return joints - joints[..., SMPL24.index("pelvis"), None, :]
+
+
+def mirrored(joints: Array) -> Array:
+    """(..., 24, 3) joints as a mirror image shows them: x reversed, left and right exchanged."""
+    return (joints * np.array((-1.0, 1.0, 1.0)))[..., list(SMPL24.mirror), :]
+
+
+def mean_height(tracks: Sequence[ViewTrack]) -> float:
+    """Pixels: the mean of the tracks' heights by their lengths; 1 without any."""
+    lengths = np.array([len(track) for track in tracks], np.float64)
+    return float(np.average([track.height for track in tracks], weights=lengths)) if len(tracks) else 1.0
+
+
+LANDMARKS = BLAZEPOSE33.indices(
+    [
+        "nose",
+        *(f"{side}_ear" for side in ("left", "right")),
+        *(
+            f"{side}_{name}"
+            for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "foot_index")
+            for side in ("left", "right")
+        ),
+    ]
+)
+"""Rows of BlazePose's landmarks that place cameras: those of the hands and of the face jitter."""
