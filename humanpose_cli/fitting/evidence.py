@@ -244,9 +244,7 @@ def _other_view(
     depth = ((view.rotation @ root[..., None]).squeeze(-1) + view.translation)[:, 2].clamp_min(_MIN_DEPTH)
     confidence = torch.where(view.confidence >= options.min_confidence, view.confidence, 0.0)
     weights = _pixel_weights(observations, confidence, view.focal, depth, options)
-    return ViewEvidence(
-        view.rotation, view.translation, view.focal, view.principal_point, view.keypoints, weights
-    )
+    return ViewEvidence(view.rotation, view.translation, view.focal, view.principal_point, view.keypoints, weights)
 
 
 def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_camera: Tensor) -> Iterator[Tensor]:

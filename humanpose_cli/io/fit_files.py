@@ -22,6 +22,8 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
+from humanpose_cli.io.take_views import TakeViews, check_views, views_of_arrays
 from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
 
 Record = TypeVar("Record", bound="FitRecord")
@@ -69,6 +71,8 @@ def check_fit(record: FitRecord) -> None:
     _check_times(record)
     _check_unfitted(record)
     _check_ground(record)
+    if record.views is not None:
+        check_views(record.views, len(record), record.frame_count)
 
 
 def _check_shapes(record: FitRecord) -> None:
@@ -197,7 +201,8 @@ def _check_ground(record: FitRecord) -> None:
 
 
 FIT_SUFFIX = ".fit.npz"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_WITHOUT_VIEWS = 1  # the schema version of files of one camera, which older versions of this program read, too
 
 _NOT_FITTED = "not_fitted"  # of `options`
 _SCALARS = ("frame_rate", "gender", "body", "skeleton", "options")
@@ -255,6 +260,8 @@ class FitRecord:
                       known
     focal_people      (F,) int32: how many people the ground is under that the focal length was found from; 0 where it
                       is the user's, EXIF's or the default; None with `ground`
+    Several cameras:
+    views             of a take: what each camera shows of the rows; None for one camera
     Whole file:
     frame_rate        frames a second, on average; 0 if unknown
     frame_times       (F,) float64 seconds from the first frame, rising, of a video; None if unknown
@@ -291,6 +298,7 @@ class FitRecord:
     frame_times: np.ndarray | None = None
     ground: np.ndarray | None = None
     focal_people: np.ndarray | None = None
+    views: TakeViews | None = None
     gender: str = "neutral"
     body: str = "default"
     skeleton: str = SMPL24.name
@@ -314,6 +322,8 @@ class FitRecord:
             if values.get(name) is not None:
                 values[name] = np.ascontiguousarray(values[name], dtype)
         order = np.lexsort((values["frame_index"], values["track_id"]))
+        if values.get("views") is not None:
+            values["views"] = values["views"].rows(order)
         for name in ROW_COLUMNS:
             if len(values[name]) == len(order):  # a wrong length is refused below, with its name
                 values[name] = values[name][order]
@@ -413,8 +423,9 @@ class FitRecord:
 
     def select(self: Record, rows: np.ndarray | Sequence[int]) -> Record:
         """The record with these rows only (numbers, or a mask), all frames kept."""
-        chosen = np.arange(len(self))[np.asarray(rows)] if len(rows) else np.zeros(0, int)
-        return replace(self, **{name: getattr(self, name)[np.sort(chosen)] for name in ROW_COLUMNS})
+        chosen = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
+        views = None if self.views is None else self.views.rows(chosen)
+        return replace(self, **{name: getattr(self, name)[chosen] for name in ROW_COLUMNS}, views=views)
 
     def row_document(self, row: int) -> dict[str, Any]:
         """A row as JSON values; joints and keypoints by name, numbers rounded to 1e-5."""
@@ -478,7 +489,9 @@ def fit_bytes(fit: FitRecord) -> bytes:
             arrays[name] = values.astype(dtype)
     for name in ("gender", "body", "skeleton"):
         arrays[name] = np.array(getattr(fit, name))
-    arrays["schema_version"] = np.array(SCHEMA_VERSION, "<i4")
+    if fit.views is not None:
+        arrays |= fit.views.arrays()
+    arrays["schema_version"] = np.array(_WITHOUT_VIEWS if fit.views is None else SCHEMA_VERSION, "<i4")
     options = json.dumps(dict(fit.options), ensure_ascii=False, sort_keys=True, allow_nan=False)
     arrays["options"] = np.array(options)
     return npz_bytes(arrays)
@@ -491,7 +504,7 @@ def read_fit(path: Path | str) -> FitRecord:
     a newer version of this program.
     """
     _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
-    arrays = read_npz(path, {*COLUMNS, *_SCALARS, *GROUND_COLUMNS, "frame_times"})
+    arrays = read_npz(path, {*COLUMNS, *_SCALARS, *GROUND_COLUMNS, *VIEW_ARRAYS, "frame_times"})
     missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
@@ -505,7 +518,7 @@ def read_fit(path: Path | str) -> FitRecord:
         ground: dict[str, Any] = {
             name: _narrowed(name, arrays[name], _GROUND_TYPES[name]) for name in GROUND_COLUMNS & arrays.keys()
         }
-        return FitRecord(**columns, **scalars, **ground, frame_times=times)
+        return FitRecord(**columns, **scalars, **ground, frame_times=times, views=views_of_arrays(arrays))
     except InputError as error:
         problem = f"{error.subject} {error.problem}"
         raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error
@@ -514,12 +527,12 @@ def read_fit(path: Path | str) -> FitRecord:
 def _check_version(path: Path | str, stored: np.ndarray | None) -> None:
     if stored is None or stored.shape != () or stored.dtype.kind not in "iu":
         raise InputError(path, "is no fit file", expected="NAME.fit.npz with a schema version", remedy=_MAKE_AGAIN)
-    version, expected = int(stored), f"schema version {SCHEMA_VERSION}"
+    version, expected = int(stored), f"schema version {_WITHOUT_VIEWS} to {SCHEMA_VERSION}"
     if version > SCHEMA_VERSION:
         remedy = "run pip install --upgrade humanpose-cli"
         problem = "was written by a newer version of this program"
         raise InputError(path, problem, expected=expected, got=str(version), remedy=remedy)
-    if version < SCHEMA_VERSION:
+    if version < _WITHOUT_VIEWS:
         raise InputError(path, f"has the unknown schema version {version}", expected=expected, remedy=_MAKE_AGAIN)
 
 
