@@ -48,7 +48,7 @@ def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
     the image. Rows that are interpolated, or without any keypoints, have no such limbs: nothing is known about theirs.
     """
     visible = _visible(record)
-    detected: NDArray[Any] = (record.keypoints2d[..., 2] > 0).any(1) & ~record.interpolated
+    detected: NDArray[Any] = ~_without_keypoints(record) & ~record.interpolated
     doubts: list[list[LimbDoubt]] = [[] for _ in range(len(record))]
     for limb, joints in _OF_LIMB.items():
         for side in ("left", "right"):
@@ -61,10 +61,23 @@ def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
 
 
 def _visible(record: FitRecord) -> np.ndarray:
-    """(N, 33) whether landmarks are confident and inside the image."""
-    points, size = record.keypoints2d, record.image_size[record.frame_index][:, None]
-    inside = (points[..., :2] >= 0).all(-1) & (points[..., :2] < size).all(-1)
-    return np.asarray(inside & (points[..., 2] >= _MIN_VISIBILITY))
+    """(N, 33) whether landmarks are confident and inside the image; of a take inside that of any view."""
+    if record.views is not None:
+        sizes = record.views.image_size[:, None, None]
+        return np.asarray(_inside(record.views.keypoints2d, sizes).any(0))
+    return _inside(record.keypoints2d, record.image_size[record.frame_index][:, None])
+
+
+def _inside(points: NDArray[Any], size: NDArray[Any]) -> NDArray[np.bool_]:
+    within = (points[..., :2] >= 0).all(-1) & (points[..., :2] < size).all(-1)
+    return np.asarray(within & (points[..., 2] >= _MIN_VISIBILITY))
+
+
+def _without_keypoints(record: FitRecord) -> NDArray[np.bool_]:
+    """(N,) rows that no detector's landmarks come with, in any view."""
+    if record.views is not None:
+        return np.asarray((record.views.keypoints2d[..., 2] <= 0).all((0, 2)))
+    return np.asarray((record.keypoints2d[..., 2] <= 0).all(1))
 
 
 def _named(doubts: Sequence[LimbDoubt]) -> list[str]:
@@ -86,7 +99,7 @@ def row_doubts(record: FitRecord) -> list[str]:
     Without hips in the image nothing says how the trunk leans and where the legs are. Of rows without any keypoints,
     as other programs' fits are, that is not known.
     """
-    unknown = (record.keypoints2d[..., 2] <= 0).all(1)
+    unknown = _without_keypoints(record)
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
     reasons: tuple[tuple[str, Any], ...] = (
         ("not detected here", record.interpolated),

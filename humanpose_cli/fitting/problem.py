@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -216,7 +216,7 @@ class KeypointProblem:
         """The same problem for some rows."""
         return KeypointProblem(self.rig, self.evidence.rows(rows), self.options)
 
-    def changed(self, **evidence: Tensor) -> KeypointProblem:
+    def changed(self, **evidence: Any) -> KeypointProblem:
         """The same problem with some fields of its evidence replaced."""
         return KeypointProblem(self.rig, replace(self.evidence, **evidence), self.options)
 

@@ -38,6 +38,7 @@ from humanpose_cli.io.video import VideoCodec
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
 _EQUAL = 1e-6  # difference of segments' scales
 _MAX_LISTED = 12  # people that a notebook lists
+_NEAR, _FAR = 0.1, 1e6  # metres before a camera, and pixels beside its image, of what it may show
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +47,12 @@ class FrameSource:
 
     items  independent images, one a frame, or one image or sequence
     array  (F, H, W, 3) uint8, in place of items
+    order  numbers of the source's frames in the order of the fit's, rising; −1 for none, which is black. None: all
     """
 
     items: tuple[InputItem, ...] = ()
     array: np.ndarray | None = None
+    order: tuple[int, ...] | None = None
 
     @property
     def is_sequence(self) -> bool:
@@ -72,15 +75,29 @@ class FrameSource:
 
     def frames(self) -> Generator[Frame, None, None]:
         """All frames, in order; close it to stop early."""
-        if self.array is not None:
+        if self.order is not None:
+            yield from self._in_order(self.order)
+        elif self.array is not None:
             yield from (Frame(index, f"{index:06d}", pixels) for index, pixels in enumerate(self.array))
-            return
-        for item in self.items:
-            with closing(item.frames()) as frames:
-                yield from frames
+        else:
+            for item in self.items:
+                with closing(item.frames()) as frames:
+                    yield from frames
+
+    def _in_order(self, order: tuple[int, ...]) -> Generator[Frame, None, None]:
+        with closing(replace(self, order=None).frames()) as frames:
+            shown, number = next(frames), 0
+            black = replace(shown, pixels=np.zeros_like(shown.pixels), time=None, damage="")
+            for wanted in order:
+                while number < wanted:
+                    shown, number = next(frames), number + 1
+                yield black if wanted < 0 else replace(shown, time=None)
 
     def frame(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 of one frame of the fit; InputError if its file is gone."""
+        if self.order is not None:
+            pixels = replace(self, order=None).frame(max(self.order[index], 0))
+            return np.zeros_like(pixels) if self.order[index] < 0 else pixels
         if self.array is not None:
             return self.array[index]
         item = self.items[index if len(self.items) > 1 else 0]
@@ -160,11 +177,13 @@ class Fit(FitRecord):
     detections  of one image, row by row; of sequences none are kept
     images      where the frames are; None for a fit read from a file
     model       the body that was fitted; None for a fit read from a file
+    sources     of a take, where the frames of each view are, as `images`
     """
 
     detections: tuple[DetectedPerson, ...] = ()
     images: FrameSource | None = None
     model: Body | None = None
+    sources: tuple[FrameSource | None, ...] = ()
 
     @property
     def people(self) -> tuple[FitPerson, ...]:
@@ -176,6 +195,51 @@ class Fit(FitRecord):
         chosen = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
         kept = tuple(self.detections[row] for row in chosen) if self.detections else ()
         return replace(super().select(rows), detections=kept)
+
+    def view(self, view: int | str) -> Fit:
+        """The fit of one camera of a take, as if it had no others: in that camera's axes, with the rows that it shows.
+
+        view  number or name. UsageError if the fit is of one camera, InputError if there is no such view
+        """
+        if self.views is None:
+            raise UsageError("view", "is of takes of several cameras", got="a fit of one camera")
+        number = self.views.index(view)
+        frame, matrix = self.views.frame[number], self.views.from_first[number].astype(np.float64)
+        joints = self.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        camera = self.views.camera(number)
+        pixels = camera.project(joints)
+        inside = ((joints[..., 2] > _NEAR) & (pixels >= 0).all(-1) & (pixels < camera.size).all(-1)).any(1)
+        shown = np.asarray((frame[self.frame_index] >= 0) & (joints[..., 2] > _NEAR).all(1))
+        shown &= inside | (self.views.keypoints2d[number, ..., 2] > 0).any(1)
+        pelvis = SMPL24.index("pelvis")
+        rest = self.joints3d[:, pelvis].astype(np.float64) - self.trans
+        root = torch.from_numpy(matrix[:3, :3]) @ axis_angle_to_matrix(torch.from_numpy(self.poses[:, :3]).double())
+        poses = np.concatenate((matrix_to_axis_angle(root).numpy(), self.poses[:, 3:]), 1)
+        count, source = self.frame_count, self.sources[number] if self.sources else None
+        known = np.asarray((self.views.keypoints2d[number, ..., 2] > 0).any(1))
+        low, high = np.clip(pixels, 0, camera.size).min(1), np.clip(pixels, 0, camera.size).max(1)
+        whole = replace(
+            self,
+            views=None,
+            sources=(),
+            detections=(),
+            images=None if source is None else replace(source, order=tuple(frame.tolist())),
+            frame_names=np.array([f"{max(index, 0):06d}" for index in frame]),
+            image_size=np.tile(self.views.image_size[number], (count, 1)),
+            focal=np.full(count, self.views.focal[number]),
+            principal_point=np.tile(self.views.principal_point[number], (count, 1)),
+            world_to_camera=(matrix @ self.world_to_camera.astype(np.float64)).astype(np.float32),
+            poses=poses.astype(np.float32),
+            trans=(joints[:, pelvis] - rest).astype(np.float32),
+            joints3d=joints.astype(np.float32),
+            joints2d=pixels.clip(-_FAR, _FAR).astype(np.float32),
+            keypoints2d=self.views.keypoints2d[number],
+            boxes=np.where(known[:, None], self.views.boxes[number], np.concatenate((low, high), 1)).astype(np.float32),
+            reprojection_error=self.views.reprojection_error[number],
+            ground=None,
+            focal_people=None,
+        )
+        return whole.select(np.flatnonzero(shown))
 
     def body_model(self, body: Body | None = None) -> Body:
         """The body of the fit; UnavailableError where only its name is known.

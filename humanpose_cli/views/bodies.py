@@ -118,23 +118,21 @@ def solve_person(
     seen = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
     seen = replace(seen, shape_noise=options.shape_noise, shape_evidence=options.shape_evidence)
     count = len(evidence.frames)
-    sequence: dict[str, Any] = {}
+    values: dict[str, Any] = {
+        "keypoints": evidence.keypoints[best, ..., :2],
+        "confidence": evidence.keypoints[best, ..., 2],
+        "focal": np.full(count, main.focal),
+        "principal_point": np.tile(main.principal_point, (count, 1)),
+        "image_size": np.tile(main.size, (count, 1)),
+        "predicted_poses": start.poses,
+        "predicted_betas": start.betas,
+        "predicted_joints": start.joints3d,
+        "predicted_noise": np.full((count, len(SMPL24), 2), NO_EVIDENCE),
+        "views": tuple(_other_view(evidence, cameras[view], main, view) for view in evidence.views if view != best),
+    }
     if count > 1:
-        sequence = {"shape_group": np.zeros(count), "frame": evidence.frames, "time": evidence.times}
-    observations = KeypointObservations(
-        keypoints=evidence.keypoints[best, ..., :2],
-        confidence=evidence.keypoints[best, ..., 2],
-        focal=np.full(count, main.focal),
-        principal_point=np.tile(main.principal_point, (count, 1)),
-        image_size=np.tile(main.size, (count, 1)),
-        predicted_poses=start.poses,
-        predicted_betas=start.betas,
-        predicted_joints=start.joints3d,
-        predicted_noise=np.full((count, len(SMPL24), 2), NO_EVIDENCE),
-        views=tuple(_other_view(evidence, cameras[view], main, view) for view in evidence.views if view != best),
-        **sequence,
-    )
-    solved = fit_keypoints(body, observations, seen, progress)
+        values |= {"shape_group": np.zeros(count), "frame": evidence.frames, "time": evidence.times}
+    solved = fit_keypoints(body, KeypointObservations(**values), seen, progress)
     turn, shift = main.rotation.T, -main.rotation.T @ main.translation
     fit = _turned(solved, turn, shift, body)
     return PersonBodies(evidence, fit, landmarks_of(body, fit))

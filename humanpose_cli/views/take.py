@@ -240,11 +240,14 @@ def _parallel(
     middle = np.mean(middles, axis=0)
     rays = np.stack([camera.centre - middle for camera in cameras])
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    angles = np.degrees(np.arccos(np.clip(rays @ rays.T, -1, 1)))
+    # Rays of cameras that face each other are parallel, too.
+    angles = np.degrees(np.arccos(np.clip(np.abs(rays @ rays.T), 0, 1)))
     for later in range(1, len(cameras)):
         angle, other = min((angles[later, earlier], earlier) for earlier in range(later))
         if angle < options.min_angle:
-            messages.append(f"{names[later]} looks {angle:.0f}° beside {names[other]}: they add little depth")
+            messages.append(
+                f"{names[later]} and {names[other]} look along nearly one line ({angle:.0f}°): together they show little depth"
+            )
     return messages
 
 

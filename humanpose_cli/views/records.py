@@ -1,0 +1,155 @@
+"""The fit of a take: rows in the axes of the first camera, and what each view shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.grounding import on_the_ground
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.take_views import TakeViews
+from humanpose_cli.views.bodies import PersonBodies, view_errors
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.take import Take
+from humanpose_cli.views.tracks import Array, frame_times
+
+_PELVIS = SMPL24.index("pelvis")
+
+
+def take_fit(
+    take: Take,
+    fits: Sequence[Fit],
+    names: Sequence[str],
+    body: Body,
+    options: ViewsOptions,
+    height: float | None = None,
+) -> Fit:
+    """The fit of a take, in a world whose y axis points down and whose ground is y = 0.
+
+    fits, names  of all views of the input, of which `take.used` are used
+    height       metres of the largest person, standing; None leaves the size that the body's shapes suggest
+    """
+    chosen = [fits[number] for number in take.used]
+    first, scale = chosen[0], 1.0
+    if height is not None and take.people:
+        scale = height / standing_height(body, take.people[0])
+    parts = [_rows(person, track, take, chosen, body, scale) for track, person in enumerate(take.people)]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    of_views = {name: columns.pop(name).swapaxes(0, 1) for name in list(columns) if name.startswith("view_")}
+    views = TakeViews.build(
+        names=[names[number] for number in take.used],
+        image_size=[camera.size for camera in take.cameras],
+        focal=[camera.focal for camera in take.cameras],
+        principal_point=[camera.principal_point for camera in take.cameras],
+        from_first=[_scaled(camera.matrix, scale) for camera in take.cameras],
+        offset=[camera.offset for camera in take.cameras],
+        frame=[
+            _nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(chosen, take.cameras, strict=True)
+        ],
+        **{name.removeprefix("view_"): values for name, values in of_views.items()},
+    )
+    count, camera = first.frame_count, take.cameras[0]
+    fit = Fit.build(
+        **columns,
+        views=views,
+        frame_names=first.frame_names,
+        shot_id=np.zeros(count),
+        image_size=first.image_size,
+        focal=np.full(count, camera.focal),
+        principal_point=np.tile(camera.principal_point, (count, 1)),
+        world_to_camera=np.tile(np.eye(4), (count, 1, 1)),
+        frame_rate=first.frame_rate,
+        frame_times=first.frame_times,
+        gender=first.gender,
+        body=first.body,
+        options={**_without_frames(first.options), "views": asdict(options), "messages": take.messages},
+        images=first.images,
+        sources=tuple(fit.images for fit in chosen),
+        model=body,
+    )
+    upright = on_the_ground(fit, body)
+    return replace(upright, options={**fit.options, "upright": True})
+
+
+def standing_height(body: Body, person: PersonBodies) -> float:
+    """Metres from the soles to the crown of a person's body at rest."""
+    betas = torch.from_numpy(person.fit.betas[:1])
+    with torch.no_grad():
+        heights = body.rest(betas).vertices[0, :, 1]
+    return float(heights.max() - heights.min())
+
+
+def _without_frames(options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in ("camera_unknown", "damaged", "not_fitted")}
+
+
+def _scaled(matrix: Array, scale: float) -> Array:
+    scaled = matrix.copy()
+    scaled[:3, 3] *= scale
+    return scaled
+
+
+def _nearest_frames(fit: Fit, offset: float, times: Array) -> Array:
+    """(F,) the frame of a view nearest to each time of the take; −1 where it has none within a frame."""
+    own = frame_times(fit) - offset
+    if len(own) == 1:
+        return np.zeros(len(times), int)
+    nearest = np.abs(own - times[:, None]).argmin(1)
+    away = np.abs(own[nearest] - times)
+    return np.where(away <= np.diff(own).max(), nearest, -1)
+
+
+def _rows(
+    person: PersonBodies, track: int, take: Take, fits: Sequence[Fit], body: Body, scale: float
+) -> dict[str, np.ndarray]:
+    """The columns of one person; those of views begin with `view_` and have the rows first."""
+    evidence, fit, count = person.evidence, person.fit, len(person.evidence.frames)
+    joints = fit.joints3d.astype(np.float64) * scale
+    rest = fit.joints3d[:, _PELVIS].astype(np.float64) - fit.trans
+    errors, weights = view_errors(person, take.cameras)
+    shown = np.where(evidence.known, errors, np.nan)
+    boxes = np.stack([_boxes(person, view, fits[view], take) for view in range(len(take.cameras))])
+    pixels = take.cameras[0].project(joints / scale)
+    inside = np.clip(pixels, 0, take.cameras[0].size)
+    projected = np.concatenate((inside.min(1), inside.max(1)), 1)
+    median = np.zeros(count)
+    seen = evidence.known.any(0)
+    median[seen] = np.nanmedian(shown[:, seen], axis=0)
+    return {
+        "track_id": np.full(count, track),
+        "frame_index": evidence.frames,
+        "interpolated": ~seen,
+        "poses": fit.poses,
+        "betas": fit.betas,
+        "trans": joints[:, _PELVIS] - rest,
+        "segment_scales": fit.segment_scales * np.float32(scale),
+        "joints3d": joints,
+        "joints2d": pixels.clip(-1e6, 1e6),
+        "keypoints2d": evidence.keypoints[0],
+        "boxes": np.where(evidence.known[0][:, None], boxes[0], projected),
+        "confidence": fit.confidence,
+        "joint_confidence": fit.joint_confidence,
+        "reprojection_error": np.nan_to_num(median),
+        "view_keypoints2d": evidence.keypoints.swapaxes(0, 1),
+        "view_boxes": boxes.swapaxes(0, 1),
+        "view_reprojection_error": errors.T,
+        "view_weight": weights.T,
+    }
+
+
+def _boxes(person: PersonBodies, view: int, fit: Fit, take: Take) -> Array:
+    """(N, 4) boxes of a view's own fit nearest in time; zeros where it does not show the person."""
+    evidence = person.evidence
+    boxes = np.zeros((len(evidence.frames), 4))
+    tracks = [track for track in evidence.tracks if track.view == view]
+    if tracks and evidence.known[view].any():
+        rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
+        nearest = rows[np.abs(evidence.times[:, None] - times).argmin(1)] if len(rows) > 1 else rows.repeat(len(boxes))
+        boxes = np.where(evidence.known[view][:, None], fit.boxes[nearest], 0.0)
+    return boxes
