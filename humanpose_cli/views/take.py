@@ -246,7 +246,7 @@ def _parallel(
         angle, other = min((angles[later, earlier], earlier) for earlier in range(later))
         if angle < options.min_angle:
             messages.append(
-                f"{names[later]} and {names[other]} look along nearly one line ({angle:.0f}°): together they show little depth"
+                f"{names[later]} and {names[other]} look along one line to {angle:.0f}°: they show little depth"
             )
     return messages
 

@@ -1,0 +1,114 @@
+"""The fit of a take from its videos or photographs: each view by itself, then all together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from humanpose_cli.core.errors import HpcError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.fitting.detection_journal import journal_of
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.io.inputs import InputItem, escaped
+from humanpose_cli.views.cameras import ViewCamera
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.records import take_fit
+from humanpose_cli.views.take import Take, solve_take
+
+_SINGLE = 0.85  # fraction of the work on a take that is done when its views are fitted by themselves
+
+
+@dataclass(frozen=True)
+class TakeInput:
+    """The views of one take.
+
+    key    of the item in a batch: also the beginning of its files' names
+    views  the videos, folders of frames, or photographs of one moment
+    error  what is wrong with it already
+    """
+
+    key: str
+    views: tuple[InputItem, ...]
+    error: HpcError | None = None
+
+    is_sequence = True  # its images are never looked at together with those of other items
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of all views."""
+        return tuple(path for view in self.views for path in view.files)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the views: their files' or folders' names, with those of the folders above where they are alike."""
+        names = [view.path.name for view in self.views]
+        return names if len(set(names)) == len(names) else [view.key for view in self.views]
+
+
+def take_outputs(take: TakeInput, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
+    """The files of a take in a folder: its fit and cameras, and of each view a fit and an overlay."""
+    base = out / take.key
+    named = [f"{take.key}.{escaped(name)}" for name in take.names]
+    views = [out / f"{name}{FIT_SUFFIX}" for name in named]
+    ends = [".overlay.mp4" if view.kind != "image" else ".overlay.jpg" for view in take.views]
+    drawn = [out / f"{name}{end}" for name, end in zip(named, ends, strict=True)] if overlay else []
+    return (base.with_name(f"{take.key}{FIT_SUFFIX}"), out / f"{take.key}.cameras.png", *views, *drawn)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTake:
+    """A take with its fit."""
+
+    take: Take
+    fit: Fit
+
+
+def fit_views(
+    fitter: Fitter,
+    views: Sequence[InputItem],
+    names: Sequence[str],
+    *,
+    options: ViewsOptions | None = None,
+    given: Sequence[ViewCamera] | None = None,
+    offsets: Sequence[float | None] | None = None,
+    height: float | None = None,
+    journals: Sequence[Path] = (),
+    progress: Progress = no_progress,
+) -> FittedTake:
+    """Everyone in the views of one take.
+
+    names     of the views, all different
+    given     their cameras, where they are calibrated; offsets: seconds that each clock is ahead of the first one's
+    height    metres of the largest person; None: as the bodies' shapes suggest
+    journals  fit files of the views, beside which the people found are kept until all is done; () keeps nothing
+    InputError where no two views show the same person, UsageError for fewer than two views.
+    """
+    if len(views) < 2:
+        remedy = "name two videos or more, or a folder of them"
+        raise UsageError("views", "are too few", expected="two cameras or more", got=str(len(views)), remedy=remedy)
+    options = options or ViewsOptions()
+    fits, kept = [], []
+    for number, view in enumerate(views):
+        share = part_of(progress, _SINGLE * number / len(views), _SINGLE * (number + 1) / len(views))
+        journal = journal_of(view, journals[number], fitter.identity) if journals else None
+        fits.append(fitter.fit(view, people="all", progress=share, journal=journal))
+        kept += [journal] if journal is not None else []
+    together = part_of(progress, _SINGLE, 1)
+    together(0, None, "putting the views together")
+    take = solve_take(
+        fits,
+        names,
+        fitter.body,
+        options=options,
+        keypoint_options=fitter.options.keypoints,
+        given=given,
+        offsets=offsets,
+        progress=together,
+    )
+    fit = take_fit(take, fits, names, fitter.body, options, height)
+    for journal in kept:
+        journal.remove()
+    return FittedTake(take, fit)
