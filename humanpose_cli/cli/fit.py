@@ -24,6 +24,7 @@ from humanpose_cli.cli.options import (
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.takes import TakeWork, ViewsFlags, find_takes
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import (
@@ -162,6 +163,7 @@ class FitWork:
         ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay shows it.", False, True),
         ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
         ("accepted", "accepted", _ACCEPTED, False, False, True),
+        ("views", "views", "With --views: how many cameras were used.", False, False, True),
     ),
     tunes=True,
     cluster="array",
@@ -175,6 +177,7 @@ class FitWork:
         "hpc fit --items photos.txt --dry-run",
         "hpc fit photos/ --min-confidence 0.4 --fail-if-doubtful",
         "hpc fit photo.jpg -o photo.fit.npz --no-overlay --json",
+        "hpc fit cam1.mp4 cam2.mp4 cam3.mp4 --views --height 1.78 --out take1",
     ),
 )
 def fit(
@@ -195,6 +198,7 @@ def fit(
     refine: Annotated[bool, _REFINE] = False,
     prior: Annotated[str, _PRIOR] = "pose",
     displacements: DisplacementFlags,
+    views: ViewsFlags,
     fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
     side_view: SideView = False,
@@ -224,11 +228,19 @@ def fit(
     if displacements.save_displacements and not refine:
         raise UsageError("save_displacements", "is of no use without `refine`")
     check_side_view(side_view=side_view, overlay=overlay)
+    views.check()
+    if views.views and (refine or side_view or people == "largest"):
+        raise UsageError("views", "do not go together with `refine`, `side_view` and `people=largest`")
     check_body(body)
     refinement = check_refinement(prior, refine=refine)
     prior_file(prior)
-    found = flags.inputs(
-        session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
+    takes = find_takes(session, flags, inputs or (), out, frames=parse_range(frames)) if views.views else []
+    found = (
+        ()
+        if takes
+        else flags.inputs(
+            session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
+        )
     )
     network = NetworkOptions(weights, segmenter)
     options = session.tune(FitOptions(body, people, detector, focal, method, min_confidence, network))
@@ -270,6 +282,18 @@ def fit(
             recorded["side_view"] = True
         if fail_if_doubtful:
             recorded["fail_if_doubtful"] = True
+        if takes:
+            from humanpose_cli.batch.items import Item
+            from humanpose_cli.views.fitting import take_outputs
+            from humanpose_cli.views.options import ViewsOptions
+
+            recorded |= views.recorded
+            together = TakeWork(session, work.fitter, ViewsOptions(), views, overlay, video_codec, fail_if_doubtful)
+            each = [
+                Item(take.key, take.files, take.key, None, take_outputs(take, out, overlay=overlay), take, take.error)
+                for take in takes
+            ]
+            return flags.run(session, each, together, out, recorded)
         if refiner is not None:
             recorded["refine"] = {**refiner.identity, **displacements.recorded}
         recall = work.recall if session.json else None

@@ -183,7 +183,7 @@ class _Adjustment:
         cameras, parts = self.cameras(x), []
         for person in self.people:
             points, pixels = self.triangulated(cameras, person)
-            several = (person.weights > 0).sum(0) >= 2
+            several = np.asarray((person.weights > 0).sum(0) >= 2)
             for number, camera in enumerate(cameras):
                 sigma = self.options.keypoint_noise * person.heights[number]
                 error = (camera.project(points) - pixels[number]) / sigma
@@ -207,7 +207,7 @@ class _Adjustment:
         """Changes of bones' lengths, and the difference of the legs from the length `leg`."""
         ends = points[:, _BONES]  # (K, B, 2, 3)
         lengths = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
-        known = several[:, _BONES].all(-1)
+        known = np.asarray(several[:, _BONES].all(-1))
         usual = np.array(
             [np.median(column[k]) if k.any() else 0.0 for column, k in zip(lengths.T, known.T, strict=True)]
         )
@@ -246,7 +246,7 @@ def adjust_cameras(
     distances: list[list[Array]] = [[] for _ in cameras]
     for person in people:
         points, pixels = problem.triangulated(solved, person)
-        several = (person.weights > 0).sum(0) >= 2
+        several = np.asarray((person.weights > 0).sum(0) >= 2)
         for number, camera in enumerate(solved):
             apart = np.linalg.norm(camera.project(points) - pixels[number], axis=-1)
             distances[number].append(apart[several & (person.weights[number] > 0.5)])

@@ -130,7 +130,7 @@ class _Samples(NamedTuple):
 
 
 def _sampled(track: ViewTrack, begin: float) -> _Samples:
-    times = begin + _STEP * np.arange(int((track.times[-1] - begin) / _STEP) + 1)
+    times = np.asarray(begin + _STEP * np.arange(int((track.times[-1] - begin) / _STEP) + 1), np.float64)
     moments = track.at(times)
     joints = np.where(moments.known[:, None, None], about_pelvis(moments.joints), 0.0)
     return _Samples(joints, moments.known.astype(np.float64), np.square(joints).sum((1, 2)))

@@ -1,0 +1,177 @@
+"""`hpc fit --views`: the videos of several cameras as one fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from humanpose_cli.cli.options import BatchFlags, option
+from humanpose_cli.cli.session import Session
+from humanpose_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.fitting.fitter import Fitter
+    from humanpose_cli.io.frame_range import FrameRange
+    from humanpose_cli.views.fitting import TakeInput
+    from humanpose_cli.views.options import ViewsOptions
+
+_PANEL = "Several cameras"
+_VIEWS = option(
+    "--views",
+    "The inputs are cameras that film the same people at the same time: fit them as one. Of folders, each is a take.",
+    _PANEL,
+)
+_HEIGHT = option("--height METRES", "Height of the largest person, which sets the scale.", _PANEL, show_default=False)
+_OFFSETS = option(
+    "--offsets SECONDS,SECONDS,…",
+    "How far each camera's clock is ahead of the first one's, which has 0. Default: found from the movements.",
+    _PANEL,
+    show_default=False,
+)
+_LOWEST, _HIGHEST = 0.5, 2.6  # metres of a person
+
+
+@dataclass(frozen=True)
+class ViewsFlags:
+    """Several cameras, as one parameter."""
+
+    views: Annotated[bool, _VIEWS] = False
+    height: Annotated[float | None, _HEIGHT] = None
+    offsets: Annotated[str | None, _OFFSETS] = None
+
+    def check(self) -> None:
+        """UsageError for options without `views`, and for values out of range."""
+        if not self.views:
+            for name, value in vars(self).items():
+                if value:
+                    raise UsageError(name, "is of no use without `views`")
+        if self.height is not None and not _LOWEST <= self.height <= _HIGHEST:
+            raise UsageError("height", "is out of range", expected="0.5 to 2.6 metres", got=f"{self.height:g}")
+        self.seconds(0)
+
+    def seconds(self, count: int) -> list[float] | None:
+        """The offsets of the cameras; UsageError where they are no numbers, or not as many as cameras (0: any)."""
+        if self.offsets is None:
+            return None
+        try:
+            values = [float(text) for text in self.offsets.split(",")]
+        except ValueError:
+            values = [math.nan]
+        if not all(map(math.isfinite, values)) or (count and len(values) != count):
+            expected = f"{count or 'a'} number{'s' if count else ''} for each camera, such as 0,0.25"
+            raise UsageError("offsets", "cannot be read", expected=expected, got=self.offsets)
+        return [value - values[0] for value in values]
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a ledger knows of it: nothing of fits of single cameras, as in earlier runs."""
+        return {"views": True, "height": self.height, "offsets": self.offsets} if self.views else {}
+
+
+def find_takes(
+    session: Session, flags: BatchFlags, inputs: Sequence[str], out: Path, *, frames: FrameRange
+) -> list[TakeInput]:
+    """The takes that arguments name: each folder of several videos, sequences or images is one; all others are one."""
+    from humanpose_cli.io.inputs import escaped
+    from humanpose_cli.views.fitting import TakeInput
+
+    takes: list[TakeInput] = []
+    loose: list[str] = []
+    for argument in [*inputs, *flags.listed()]:
+        folder = Path(argument)
+        if not folder.is_dir():
+            loose.append(argument)
+            continue
+        found = flags.inputs(session, [argument], out, sequence=None, frames=frames)
+        if len(found) == 1 and found[0].kind == "frames" and found[0].path == folder:
+            loose.append(argument)  # one camera's frames
+            continue
+        takes.append(TakeInput(escaped(folder.resolve().name), tuple(found)))
+    if loose:
+        found = flags.inputs(session, loose, out, sequence=None, frames=frames)
+        error = next((view.error for view in found if view.error is not None), None)
+        takes.insert(0, TakeInput("take", tuple(found), error))
+    if not takes:
+        raise UsageError("input", "is missing", expected="two videos or more, or a folder of them")
+    return takes
+
+
+@dataclass
+class TakeWork:
+    """What a batch does with its takes."""
+
+    session: Session
+    fitter: Fitter
+    options: ViewsOptions
+    flags: ViewsFlags
+    overlay: bool
+    video_codec: Any
+    fail_if_doubtful: bool
+
+    def __call__(self, item: Item) -> Outcome:
+        """Fit one, and write its files."""
+        from humanpose_cli.batch.runner import Outcome
+        from humanpose_cli.core.progress import part_of
+        from humanpose_cli.fitting.records import record_summary
+        from humanpose_cli.io.images import write_image
+        from humanpose_cli.views.fitting import fit_views
+        from humanpose_cli.views.plan import draw_plan
+
+        take: TakeInput = item.payload
+        reporter = self.session.reporter
+        count = len(take.views)
+        fit_path, plan_path, *others = item.outputs
+        paths, overlays = others[:count], others[count:]
+        fitted = fit_views(
+            self.fitter,
+            take.views,
+            take.names,
+            options=self.options,
+            offsets=self.flags.seconds(count),
+            height=self.flags.height,
+            journals=paths,
+            progress=part_of(reporter.step, 0, 0.8),
+        )
+        fit, used = fitted.fit, fitted.take.used
+        for message in fitted.take.messages:
+            reporter.warn(f"{item.short}: {message}")
+        fit.save(fit_path)
+        write_image(plan_path, draw_plan(fit))
+        written = [fit_path, plan_path]
+        for place, number in enumerate(used):
+            view = fit.view(place)
+            written.append(view.save(paths[number]))
+            if self.overlay:
+                share = part_of(reporter.step, 0.8 + 0.2 * place / len(used), 0.8 + 0.2 * (place + 1) / len(used))
+                written.append(view.save_overlay(overlays[number], share, video_codec=self.video_codec))
+        summary = {**record_summary(fit), "views": len(used)}
+        problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
+        return Outcome(tuple(written), summary, {"cameras": camera_documents(fitted.fit)}, problem)
+
+
+def camera_documents(fit: Any) -> list[dict[str, Any]]:
+    """The cameras of a take as JSON values, with how well each agrees with the bodies."""
+    import numpy as np
+
+    views, documents = fit.views, []
+    for number, name in enumerate(views.names.tolist()):
+        shown = (views.keypoints2d[number, ..., 2] > 0).any(1)
+        matrix = views.from_first[number].astype(np.float64) @ fit.world_to_camera[0].astype(np.float64)
+        documents.append(
+            {
+                "name": name,
+                "focal": round(float(views.focal[number]), 3),
+                "offset": round(float(views.offset[number]), 5),
+                "world_to_camera": np.round(matrix, 6).tolist(),
+                "error_px": round(float(np.median(views.reprojection_error[number][shown])), 3)
+                if shown.any()
+                else None,
+                "weight": round(float(views.weight[number][shown].mean()), 4) if shown.any() else 0.0,
+            }
+        )
+    return documents
