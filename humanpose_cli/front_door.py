@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.device import ComputeOptions, Precision
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.fitting.fitter import Fitter, Source
@@ -25,12 +26,14 @@ from humanpose_cli.fitting.options import (
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import removed_on_failure, write_together
-from humanpose_cli.io.frame_range import FrameRange
+from humanpose_cli.io.frame_range import FrameRange, parse_range
+from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.refining.correspondences import charted_points
 from humanpose_cli.refining.displacements import refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, check_refinement
 from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.views.fitting import TakeInput, fit_views
 
 
 @explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
@@ -54,6 +57,9 @@ def fit(
     segmenter: str | Path = "",
     refine: bool = False,
     prior: str = "pose",
+    views: bool = False,
+    height: float | None = None,
+    offsets: Sequence[float] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
@@ -66,11 +72,19 @@ def fit(
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
     refine     move the bodies onto the pixels afterwards, as `hp.refine` does
     prior      of that refinement, as `hp.refine` takes it
+    views      the paths are cameras that film the same people at the same time: one fit of all, whose `view(name)` is
+               that of one camera; `fit.options["messages"]` says which are left out
+    height     of takes of several views: metres of the largest person, which sets the scale
+    offsets    of such takes: seconds that each camera's clock is ahead of the first one's; None: found
     progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
 
     `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
     """
     refinement, refiner = check_refinement(prior, refine=refine), None
+    if views and (refine or people != "all"):
+        raise UsageError("views", "do not go together with `refine` and `people=largest`")
+    if not views and (height is not None or offsets is not None):
+        raise UsageError("height, offsets", "are of no use without `views`")
     with ExitStack() as stack:
         if refine:
             refiner = stack.enter_context(Refiner(refinement, threads=threads, device=device, precision=precision))
@@ -95,7 +109,25 @@ def fit(
                 refine=None if refiner is None else refiner.refine,
             )
         )
+        if views:
+            return _fit_views(fitter, source, frames, height, offsets, progress)
         return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
+
+
+def _fit_views(
+    fitter: Fitter,
+    source: Source,
+    frames: str | FrameRange | None,
+    height: float | None,
+    offsets: Sequence[float] | None,
+    progress: bool | Progress | None,
+) -> Fit:
+    paths = [source] if isinstance(source, str | Path) else list(source) if isinstance(source, list | tuple) else []
+    if not paths or not all(isinstance(path, str | Path) for path in paths):
+        raise UsageError("source", "names no views", expected="paths of videos, or of a folder of them")
+    take = TakeInput("take", tuple(open_inputs(paths, frames=parse_range(frames))))
+    with progress_of(progress) as report:
+        return fit_views(fitter, take.views, take.names, height=height, offsets=offsets, progress=report).fit
 
 
 @explained(RefineOptions, EvidenceFiles, ComputeOptions)

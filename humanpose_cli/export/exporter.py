@@ -21,10 +21,10 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.gltf import glb_bytes
+from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.export.meshes import frame_surfaces, materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
 from humanpose_cli.export.usd import write_usd
-from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import (
@@ -188,7 +188,7 @@ def export_fit(
     formats     keys of `FORMATS`, or their names with commas between them
     frame_rate  frame rate of a fit that has none; None: 25
     world       camera: the fit's own, of its first frame's camera where no other is known; ground: see
-                `fitting.grounding.on_the_ground`
+                `export.grounding.on_the_ground`
     textures    of tracks, (H, W, 3 or 4) uint8, v down; other tracks have the colours of overlays
     body        of the fit, where it came from a file of a SMPL fit
 

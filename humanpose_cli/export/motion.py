@@ -1,7 +1,7 @@
 """The people of a fit as rigged bodies that move in one world: what every animation format is written from.
 
 World axes here are y up: x right, y up, z towards the first camera. A fit's world is its first camera's, with that at
-the origin and its own up, or stands on the ground (`fitting.grounding`).
+the origin and its own up, or stands on the ground (`export.grounding`).
 
 A bone's frame at rest is the body's rest frame moved to its joint: inverse bind matrices are translations. With the
 body's rest rotations Q and absolute part rotations R, a bone is turned by R Q (`PosedBody.linear` without its scale),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.fitting.grounding import on_the_ground
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.take_views import TakeViews
 from humanpose_cli.views.bodies import PersonBodies, view_errors
@@ -20,6 +19,10 @@ from humanpose_cli.views.take import Take
 from humanpose_cli.views.tracks import Array, frame_times
 
 _PELVIS = SMPL24.index("pelvis")
+_SOLES = BLAZEPOSE33.indices([f"{side}_{end}" for side in ("left", "right") for end in ("heel", "foot_index")])
+_LOWEST = (
+    0.8  # quantile of the soles' heights, downwards, that is the ground's: some people leap, some frames are wrong
+)
 
 
 def take_fit(
@@ -55,7 +58,8 @@ def take_fit(
         **{name.removeprefix("view_"): values for name, values in of_views.items()},
     )
     count, camera = first.frame_count, take.cameras[0]
-    fit = Fit.build(
+    made = {**_without_frames(first.options), "views": asdict(options), "messages": take.messages, "upright": True}
+    return Fit.build(
         **columns,
         views=views,
         frame_names=first.frame_names,
@@ -63,18 +67,46 @@ def take_fit(
         image_size=first.image_size,
         focal=np.full(count, camera.focal),
         principal_point=np.tile(camera.principal_point, (count, 1)),
-        world_to_camera=np.tile(np.eye(4), (count, 1, 1)),
+        world_to_camera=np.tile(_world_to_first(take.people, scale), (count, 1, 1)),
         frame_rate=first.frame_rate,
         frame_times=first.frame_times,
         gender=first.gender,
         body=first.body,
-        options={**_without_frames(first.options), "views": asdict(options), "messages": take.messages},
+        options={
+            **_without_frames(first.options),
+            "views": asdict(options),
+            "messages": take.messages,
+            "upright": True,
+        },
         images=first.images,
         sources=tuple(fit.images for fit in chosen),
         model=body,
     )
-    upright = on_the_ground(fit, body)
-    return replace(upright, options={**fit.options, "upright": True})
+
+
+def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
+    """(4, 4): the world, whose y axis points down from people's necks to their ankles and whose ground is y = 0, below
+    the first person, to the first camera's axes.
+    """
+    matrix = np.eye(4)
+    if not people:
+        return matrix
+    necks, ankles = (
+        np.concatenate([person.fit.joints3d[:, list(rows)].mean(1) for person in people]).astype(np.float64)
+        for rows in (SMPL24.indices(("neck",)), SMPL24.indices(("left_ankle", "right_ankle")))
+    )
+    lines = ankles - necks
+    down = np.median(lines / np.linalg.norm(lines, axis=1, keepdims=True), axis=0)
+    down /= np.linalg.norm(down)
+    ahead = np.array((0.0, 0.0, 1.0)) - down[2] * down
+    ahead = np.array((0.0, -1.0, 0.0)) + down[1] * down if np.linalg.norm(ahead) < 0.1 else ahead
+    ahead /= np.linalg.norm(ahead)
+    rotation = np.stack((np.cross(down, ahead), down, ahead), 1)  # columns: the world's axes
+    soles = np.concatenate([person.landmarks[:, list(_SOLES)] @ down for person in people]) * scale
+    origin = people[0].fit.joints3d[0, _PELVIS].astype(np.float64) * scale
+    origin += (np.quantile(soles.max(1), _LOWEST) - origin @ down) * down
+    matrix[:3, :3], matrix[:3, 3] = rotation, origin
+    return matrix
 
 
 def standing_height(body: Body, person: PersonBodies) -> float:

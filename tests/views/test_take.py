@@ -1,0 +1,139 @@
+"""Takes with known truth: cameras, clocks, people and bodies."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.filmed_people import RATE, camera_at, film
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.similarity import procrustes_align
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.records import take_fit
+from humanpose_cli.views.take import solve_take
+
+NAMES = ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
+THREE = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
+ONE_PERSON = ((0, (0.0, 0.0)),)
+TWO_PEOPLE = ((0, (-0.6, 0.0)), (3, (0.7, 0.3)))
+
+
+def solved(filmed, **options):
+    return solve_take(filmed.fits, NAMES[: len(filmed.fits)], default_body(), **options)
+
+
+def apart(take, filmed):
+    """Mean distance in metres of all joints of all people after one similarity, where two cameras or more show them."""
+    best = np.inf
+    for order in (filmed.joints, filmed.joints[::-1]):
+        found, true = [], []
+        for person, joints in zip(take.people, order, strict=True):
+            several = person.evidence.known.sum(0) >= 2
+            found.append(person.fit.joints3d[several].reshape(-1, 3).astype(float))
+            true.append(joints[person.evidence.frames[several]].reshape(-1, 3))
+        pair = [torch.from_numpy(np.concatenate(points))[None] for points in (found, true)]
+        best = min(best, float((procrustes_align(*pair) - pair[1]).norm(dim=-1).mean()))
+    return best
+
+
+def angles(take, filmed):
+    """Degrees by which each camera's rotation from the first one is wrong."""
+    wrong = []
+    for found, true in zip(take.cameras, filmed.cameras, strict=True):
+        relative = [c.rotation @ first.rotation.T for c, first in ((found, take.cameras[0]), (true, filmed.cameras[0]))]
+        cosine = (np.trace(relative[0] @ relative[1].T) - 1) / 2
+        wrong.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    return wrong
+
+
+@pytest.mark.slow
+def test_two_people_before_three_unknown_cameras():
+    filmed = film(THREE, TWO_PEOPLE)
+    take = solved(filmed)
+    assert take.messages == []
+    assert [len(person.evidence.views) for person in take.people] == [3, 3]
+    assert max(angles(take, filmed)) < 1.5
+    for found, true in zip(take.cameras, filmed.cameras, strict=True):
+        assert found.focal == pytest.approx(true.focal, rel=0.1)
+    assert apart(take, filmed) < 0.015
+
+
+@pytest.mark.slow
+def test_clocks_differ_by_parts_of_a_frame():
+    filmed = film(THREE[:2], ONE_PERSON, frames=60, offsets=(0.0, 0.45))
+    take = solved(filmed)
+    assert take.cameras[1].offset == pytest.approx(0.45, abs=0.5 / RATE)
+    assert apart(take, filmed) < 0.03
+
+
+@pytest.mark.slow
+def test_someone_whom_one_camera_alone_shows_stays():
+    filmed = film(THREE, TWO_PEOPLE, hidden=((1, 1), (2, 1)))
+    take = solved(filmed)
+    assert sorted(len(person.evidence.views) for person in take.people) == [1, 3]
+
+
+def test_views_that_show_nobody_or_are_mirrored_are_left_out():
+    filmed = film([*THREE, camera_at(40)], ONE_PERSON, hidden=((3, 0),))
+    options = ViewsOptions(refinements=0)
+    take = solved(filmed, options=options)
+    assert take.used == [0, 1, 2]
+    assert take.messages == ["d.mp4 shows nobody: it is left out"]
+
+
+def test_a_mirrored_view_is_left_out():
+    from humanpose_cli.core.conventions import BLAZEPOSE33
+    from humanpose_cli.views.tracks import mirrored
+
+    filmed = film(THREE, ONE_PERSON)
+    fit = filmed.fits[2]
+    keypoints = fit.keypoints2d[:, list(BLAZEPOSE33.mirror)].copy()
+    keypoints[..., 0] = fit.image_size[0, 0] - keypoints[..., 0]
+    reflected = np.ascontiguousarray(mirrored(fit.joints3d.astype(float)), np.float32)
+    object.__setattr__(fit, "joints3d", reflected)
+    object.__setattr__(fit, "keypoints2d", np.ascontiguousarray(keypoints))
+    take = solved(filmed, options=ViewsOptions(refinements=0))
+    assert take.used == [0, 1]
+    assert take.messages == ["c.mp4 is a mirror image of what the others show: it is left out"]
+
+
+def test_views_of_different_people_are_refused():
+    filmed = film(THREE[:2], TWO_PEOPLE, hidden=((0, 0), (1, 1)))
+    with pytest.raises(InputError, match="share nobody"):
+        solved(filmed, options=ViewsOptions(max_disagreement=0.05))
+
+
+def test_cameras_that_look_along_one_line_are_named():
+    filmed = film([camera_at(0), camera_at(5)], ONE_PERSON)
+    take = solved(filmed, options=ViewsOptions(refinements=0))
+    assert len(take.messages) == 1
+    assert "a.mp4" in take.messages[0]
+    assert "little depth" in take.messages[0]
+
+
+@pytest.mark.slow
+def test_the_fit_of_a_take_holds_every_view(tmp_path):
+    from humanpose_cli.fitting.result import load_fit
+
+    filmed = film(THREE, ONE_PERSON, frames=20)
+    body, options = default_body(), ViewsOptions(refinements=0)
+    fit = take_fit(solved(filmed, options=options), filmed.fits, NAMES[:3], body, options, height=1.9)
+    stored = load_fit(fit.save(tmp_path / "take.fit.npz"))
+    assert stored.views is not None
+    assert stored.views.names.tolist() == NAMES[:3]
+    assert np.ptp(body.rest(torch.from_numpy(fit.betas[:1])).vertices[0, :, 1].numpy()) * fit.segment_scales[
+        0, 0
+    ] == pytest.approx(1.9, abs=1e-3)
+    for number, camera in enumerate(THREE):
+        view = stored.view(number)
+        seen = view.world_to_camera[0, :3, :3] @ (0, 1, 0)
+        np.testing.assert_allclose(seen, camera.rotation @ (0, 1, 0), atol=0.1)  # y points down in the world
+        errors = np.linalg.norm(view.joints2d[:, 4] - filmed.fits[number].keypoints2d[:, 25, :2], axis=-1)
+        assert np.median(errors) < 25
+        np.testing.assert_allclose(
+            view.joints3d,
+            stored.joints3d @ stored.views.from_first[number, :3, :3].T + stored.views.from_first[number, :3, 3],
+            atol=1e-4,
+        )
+    with pytest.raises(InputError, match="there is no z"):
+        stored.view("z")
