@@ -72,12 +72,7 @@ def take_fit(
         frame_times=first.frame_times,
         gender=first.gender,
         body=first.body,
-        options={
-            **_without_frames(first.options),
-            "views": asdict(options),
-            "messages": take.messages,
-            "upright": True,
-        },
+        options=made,
         images=first.images,
         sources=tuple(fit.images for fit in chosen),
         model=body,

@@ -228,8 +228,8 @@ class TestReading:
         return read_fit(tmp_path / "x.fit.npz")
 
     def test_a_newer_version_is_refused_with_the_way_out(self, tmp_path, arrays):
-        with pytest.raises(InputError, match=r"newer version.*2.*--upgrade"):
-            self.read(tmp_path, {**arrays, "schema_version": np.array(2)})
+        with pytest.raises(InputError, match=r"newer version.*3.*--upgrade"):
+            self.read(tmp_path, {**arrays, "schema_version": np.array(3)})
 
     def test_an_unknown_version_is_refused(self, tmp_path, arrays):
         with pytest.raises(InputError, match=r"unknown schema version 0.*schema version 1"):

@@ -1,0 +1,95 @@
+"""The views of a take in fit files: round trip, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.fit_values import record
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.fit_files import fit_bytes, read_fit, write_fit
+from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.take_views import ARRAYS, TakeViews
+
+ROWS, FRAMES = 3, 2  # of `record`
+
+
+def views(**changes) -> TakeViews:
+    matrix = np.tile(np.eye(4), (2, 1, 1))
+    matrix[1, :3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
+    values = {
+        "names": ["left.mp4", "right.mp4"],
+        "image_size": [(640, 480), (1920, 1080)],
+        "focal": [600, 1700],
+        "principal_point": [(320, 240), (960, 540)],
+        "from_first": matrix,
+        "offset": [0.0, 0.25],
+        "frame": [[0, 1], [-1, 0]],
+        "keypoints2d": np.linspace(0, 1, 2 * ROWS * 33 * 3).reshape(2, ROWS, 33, 3),
+        "boxes": np.tile([0, 1, 2, 3], (2, ROWS, 1)),
+        "reprojection_error": np.arange(2 * ROWS).reshape(2, ROWS),
+        "weight": np.full((2, ROWS), 0.5),
+    }
+    return TakeViews.build(**{**values, **changes})
+
+
+def test_what_is_written_is_read(tmp_path):
+    fit = record(views=views())
+    write_fit(tmp_path / "take.fit.npz", fit)
+    stored = read_fit(tmp_path / "take.fit.npz")
+    assert fit_bytes(stored) == fit_bytes(fit)
+    assert stored.views is not None
+    for name in vars(stored.views):
+        np.testing.assert_array_equal(getattr(stored.views, name), getattr(fit.views, name))
+    assert int(read_npz(tmp_path / "take.fit.npz", {"schema_version"})["schema_version"]) == 2
+
+
+def test_fits_of_one_camera_stay_files_that_older_versions_read(tmp_path):
+    write_fit(tmp_path / "one.fit.npz", record())
+    arrays = read_npz(tmp_path / "one.fit.npz", {"schema_version", *ARRAYS})
+    assert arrays.keys() == {"schema_version"}
+    assert int(arrays["schema_version"]) == 1
+
+
+def test_rows_are_sorted_and_selected_with_the_fit():
+    fit = record(views=views(reprojection_error=[[1, 2, 3], [4, 5, 6]]), track_id=[2, 0, 0], frame_index=[1, 0, 1])
+    np.testing.assert_array_equal(fit.views.reprojection_error, [[2, 3, 1], [5, 6, 4]])
+    np.testing.assert_array_equal(fit.select([2]).views.reprojection_error, [[1], [4]])
+
+
+def test_views_have_names_and_numbers():
+    assert views().index("right.mp4") == views().index(1) == views().index("1") == 1
+    with pytest.raises(InputError, match=r"there is no 2, expected left.mp4, right.mp4"):
+        views().index(2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"names": ["a", "a"]}, "do not name two views"),
+        ({"focal": [600, 0]}, "focal"),
+        ({"from_first": np.tile(2 * np.eye(4), (2, 1, 1))}, "not a rigid motion"),
+        ({"from_first": np.flip(views().from_first, 0)}, "does not begin with the first camera"),
+        ({"weight": np.full((2, ROWS), 1.5)}, "view_weight: holds impossible values"),
+        ({"frame": [[0, 1], [-2, 0]]}, "view_frame: holds impossible values"),
+        ({"boxes": np.zeros((2, ROWS + 1, 4))}, "view_boxes: has the wrong shape"),
+        ({"offset": [0, np.nan]}, "view_offset: holds values that are not finite"),
+    ],
+)
+def test_impossible_views_are_refused(changes, problem):
+    with pytest.raises(InputError, match=problem):
+        record(views=views(**changes))
+
+
+def test_a_part_of_the_views_is_refused(tmp_path):
+    write_fit(tmp_path / "take.fit.npz", record(views=views()))
+    with np.load(tmp_path / "take.fit.npz") as file:
+        arrays = {name: file[name] for name in file.files if name != "view_weight"}
+    np.savez(tmp_path / "part.fit.npz", **arrays)
+    with pytest.raises(InputError, match="views lack weight"):
+        read_fit(tmp_path / "part.fit.npz")
+
+
+def test_replacing_views_is_checked():
+    with pytest.raises(InputError, match="do not name two views"):
+        replace(record(views=views()), views=views(names=["b", "b"]))
