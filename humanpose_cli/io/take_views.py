@@ -92,7 +92,7 @@ class TakeViews:
 
     def rows(self, index: np.ndarray) -> TakeViews:
         """The views of some rows of the fit."""
-        return replace(self, **{name: getattr(self, name)[:, index] for name in _OF_ROWS})
+        return replace(self, **{name: np.ascontiguousarray(getattr(self, name)[:, index]) for name in _OF_ROWS})
 
     def arrays(self) -> dict[str, np.ndarray]:
         """By their names in a fit file."""

@@ -72,7 +72,7 @@ def test_views_have_names_and_numbers():
         ({"from_first": np.flip(views().from_first, 0)}, "does not begin with the first camera"),
         ({"weight": np.full((2, ROWS), 1.5)}, "view_weight: holds impossible values"),
         ({"frame": [[0, 1], [-2, 0]]}, "view_frame: holds impossible values"),
-        ({"boxes": np.zeros((2, ROWS + 1, 4))}, "view_boxes: has the wrong shape"),
+        ({"boxes": np.zeros((2, ROWS, 5))}, "view_boxes: has the wrong shape"),
         ({"offset": [0, np.nan]}, "view_offset: holds values that are not finite"),
     ],
 )
