@@ -82,14 +82,18 @@ def find_takes(
 
     takes: list[TakeInput] = []
     loose: list[str] = []
-    for argument in [*inputs, *flags.listed()]:
+    arguments = [*inputs, *flags.listed()]
+    for argument in arguments:
         folder = Path(argument)
         if not folder.is_dir():
             loose.append(argument)
             continue
         found = flags.inputs(session, [argument], out, sequence=None, frames=frames)
-        if len(found) == 1 and found[0].kind == "frames" and found[0].path == folder:
-            loose.append(argument)  # one camera's frames
+        if len(found) == 1 and len(arguments) == 1:
+            # Images of one folder are one camera's frames, but photographs of one moment if there is no other camera.
+            found = flags.inputs(session, [argument], out, sequence=False, frames=frames)
+        if len(found) == 1:
+            loose.append(argument)
             continue
         takes.append(TakeInput(escaped(folder.resolve().name), tuple(found)))
     if loose:
