@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from helpers import calibration_files as calibrations
 from helpers import dataset_files as trees
 from helpers import humaneva_tree as humaneva
 from helpers.agora_tree import frame_bytes
@@ -34,6 +35,8 @@ from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.motion import person_motion
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.result import load_fit
+from humanpose_cli.io.calibrations import read_calibration as read_cameras_of_views
+from humanpose_cli.io.calibrations import write_calibration
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseDump
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
@@ -221,6 +224,12 @@ def ssp3d_labels(path: Path) -> None:
     np.savez_compressed(path, fnames=np.array(["a.png", "b.png"]), genders=np.array(["m", "f"]), **numbers)
 
 
+def cameras_json(path: Path) -> None:
+    """What a file of Pose2Sim becomes."""
+    calibrations.write_pose2sim(path)
+    write_calibration(path, read_cameras_of_views(path).cameras.values())
+
+
 def every_sample(path: Path) -> None:
     cache = open_cache(path)
     for row in range(len(cache)):
@@ -288,6 +297,14 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "camera.xml": (camera, read_rich_camera),
     "frame.pkl": (lambda path: path.write_bytes(frame_bytes({"a": [1.0, 2.0], "b": [["x"], []]})), read_pickle),
     "labels.npz": (ssp3d_labels, read_labels),
+    "Calib.toml": (calibrations.write_pose2sim, read_cameras_of_views),
+    "Calib.qca.txt": (calibrations.write_qualisys, read_cameras_of_views),
+    "cameras.json": (cameras_json, read_cameras_of_views),
+    "stereo.xml": (calibrations.write_stereo, read_cameras_of_views),
+    "multiview.yml": (calibrations.write_multiview, read_cameras_of_views),
+    "multi.yml": (calibrations.write_ccalib, read_cameras_of_views),
+    "intri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
+    "extri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
     "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
 }
 

@@ -1,0 +1,71 @@
+"""Calibration files of several cameras: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, OpenCV, EasyMocap, Qualisys.
+
+`read_calibration` distinguishes them by their contents. All cameras come out in metres, world to camera axes x right,
+y down, z forward, with (0, 0) at the corner of the first pixel: OpenCV, whose first pixel's centre is (0, 0), has
+principal points that are half a pixel less.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.calibrations.cameras import (
+    CalibratedCamera,
+    Calibration,
+    MatchedCameras,
+    matched_cameras,
+    undistorted,
+)
+from humanpose_cli.io.calibrations.cameras_json import read_json_calibration, write_calibration
+from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
+from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
+from humanpose_cli.io.calibrations.toml_files import read_toml_calibration
+from humanpose_cli.io.text_files import read_json_object, read_text
+
+__all__ = [
+    "CalibratedCamera",
+    "Calibration",
+    "MatchedCameras",
+    "matched_cameras",
+    "read_calibration",
+    "undistorted",
+    "write_calibration",
+]
+
+_REMEDY = "docs/reference/files.md lists the calibration files that are read"
+
+
+def read_calibration(path: Path | str) -> Calibration:
+    """The cameras of a calibration file, or of a folder with EasyMocap's intri.yml and extri.yml.
+
+    InputError for what is none or damaged, for lenses and cameras that are impossible, and for equal names.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_easymocap_folder(path)
+    text = read_text(path, kind="calibration", remedy=_REMEDY)
+    start = text.lstrip()
+    if not start:
+        raise InputError(path, "is empty", expected="a calibration file", remedy=_REMEDY)
+    if start.startswith("%YAML"):
+        return read_opencv_calibration(path, text)
+    if start.startswith("<"):
+        return _read_xml(path, text)
+    if start.startswith("{"):
+        return read_json_calibration(path, read_json_object(path, remedy=_REMEDY))
+    return read_toml_calibration(path, text)
+
+
+def _read_xml(path: Path, text: str) -> Calibration:
+    try:
+        root = ElementTree.fromstring(path.read_bytes())
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an unknown encoding
+        raise InputError(path, f"is no readable XML ({error})", remedy="export or download it again") from error
+    if root.tag == "opencv_storage":
+        return read_opencv_calibration(path, text)
+    if root.find(".//cameras/camera") is None:
+        expected = "OpenCV's or Qualisys' XML"
+        raise InputError(path, "is no calibration file", expected=expected, got=f"<{root.tag[:40]}>", remedy=_REMEDY)
+    return read_qualisys_calibration(path, root)

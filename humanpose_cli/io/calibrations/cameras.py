@@ -1,0 +1,259 @@
+"""Cameras with lenses and poses, as calibration files hold them, and the same for each video of a take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
+
+from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.io.checks import checked_array
+from humanpose_cli.io.value_limits import LIMITS, check_image_sizes
+
+Array = NDArray[np.float64]
+
+CENTRES_FROM_CORNER = 0.5
+"""What OpenCV's principal points lack: they count from the first pixel's centre, this package from its corner."""
+UNITS: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+"""Units of length → metres."""
+_LENGTHS = (0, 4, 5, 8, 12, 14)  # of OpenCV's distortion vectors
+_MAX_DISTORTION = 1e6  # rational models have hundreds; beyond it, numbers are damaged
+_ROTATION_TOLERANCE = 1e-3
+_SKEW_TOLERANCE = 1e-6  # of the focal length
+_MAX_APART = 50.0  # metres between two cameras of one take: larger numbers are millimetres
+_SOLVER = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)  # evaluations, pixels
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedCamera:
+    """One camera that stands still.
+
+    name         as the file has it
+    size         (width, height) of its images in pixels; None where the file does not have it
+    matrix       (3, 3) pixels: focal lengths and principal point, (0, 0) at the corner of the first pixel
+    distortion   (D,) k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]] of OpenCV; zeros for a pinhole camera
+    rotation     (3, 3) world axes to camera axes (x right, y down, z forward)
+    translation  (3,) metres: x ↦ rotation x + translation
+    """
+
+    name: str
+    size: tuple[int, int] | None
+    matrix: Array
+    distortion: Array
+    rotation: Array
+    translation: Array
+
+    @property
+    def centre(self) -> Array:
+        """(3,) metres: where it stands, world axes."""
+        return -self.rotation.T @ self.translation
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The cameras of one calibration file, in metres.
+
+    cameras  by name, in the file's order
+    unit     of the file's lengths: m, cm or mm
+    up       the world's axis that points up; None where the format leaves it open
+    notes    what the file leaves open and how it was read, a sentence each
+    """
+
+    cameras: Mapping[str, CalibratedCamera]
+    unit: str
+    up: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+class MatchedCameras(NamedTuple):
+    """The camera of each video, in the videos' order.
+
+    note  a sentence if they were matched by their order, not by names; else empty
+    """
+
+    cameras: list[CalibratedCamera]
+    note: str = ""
+
+
+def build_camera(
+    path: Path,
+    name: Any,
+    *,
+    size: Any,
+    matrix: Any,
+    distortion: Any,
+    rotation: Any,
+    translation: Any,
+    centre_offset: float = CENTRES_FROM_CORNER,
+) -> CalibratedCamera:
+    """A camera of a file's values, in the file's unit of length; InputError names the field that is wrong.
+
+    size           width, height, numbers that are whole; None where it is unknown
+    distortion     None or empty for none
+    rotation       (3, 3), or (3,) axis-angle in radians
+    centre_offset  pixels to add to the principal point: 0.5 where the first pixel's centre is (0, 0)
+    """
+    where = f"{path} (camera {name})"
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(path, "holds a camera without a name", expected="text", got=repr(name)[:40])
+    intrinsic = _numbers(matrix, f"{where}: matrix", (3, 3), largest=LIMITS["focal"].high)
+    _check_intrinsic(f"{where}: matrix", intrinsic)
+    intrinsic[:2, 2] += centre_offset
+    bent = _numbers([] if distortion is None else distortion, f"{where}: distortion", (None,), largest=_MAX_DISTORTION)
+    if bent.size not in _LENGTHS:
+        expected = "4, 5, 8, 12 or 14 numbers, as OpenCV orders them"
+        raise InputError(f"{where}: distortion", "is of another model", expected=expected, got=str(bent.size))
+    return CalibratedCamera(
+        name,
+        None if size is None else _size(f"{where}: size", size),
+        intrinsic,
+        bent if bent.size else np.zeros(5),
+        _rotation(f"{where}: rotation", rotation),
+        _numbers(translation, f"{where}: translation", (3,), largest=LIMITS["world_to_camera"].high),
+    )
+
+
+def _numbers(value: Any, where: str, shape: Sequence[int | None] | None, *, largest: float | None = None) -> Array:
+    """Numbers of a file, nested lists or an array, as a checked array; flat where `shape` has one side."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:  # lists of unequal lengths
+        raise InputError(where, "is damaged", expected="numbers", got=reason_of(error)[:80]) from error
+    if array.size and array.dtype.kind not in "iuf":
+        raise InputError(where, "is damaged", expected="numbers", got=repr(value)[:40])
+    array = array.astype(np.float64)
+    return checked_array(array.ravel() if shape and len(shape) == 1 else array, where, shape, largest=largest)
+
+
+def _check_intrinsic(where: str, matrix: Array) -> None:
+    fx, fy = matrix[0, 0], matrix[1, 1]
+    lowest = LIMITS["focal"].low
+    if not (fx >= lowest and fy >= lowest and np.array_equal(matrix[2], (0, 0, 1)) and matrix[1, 0] == 0):
+        got = " ".join(f"{number:g}" for number in matrix.ravel())
+        raise InputError(where, "is no camera matrix", expected="fx 0 cx 0 fy cy 0 0 1 with positive fx, fy", got=got)
+    if abs(matrix[0, 1]) > _SKEW_TOLERANCE * fx:
+        remedy = "calibrate without skew, which OpenCV's model does not have"
+        raise InputError(where, "has skewed pixels", expected="0", got=f"{matrix[0, 1]:g}", remedy=remedy)
+
+
+def _size(where: str, size: Any) -> tuple[int, int]:
+    sides = _numbers(size, where, (2,))
+    if not np.array_equal(sides, np.round(sides)):
+        raise InputError(where, "is no image size", expected="whole numbers of pixels", got=str(sides.tolist()))
+    check_image_sizes(sides[None], where)
+    return int(sides[0]), int(sides[1])
+
+
+def _rotation(where: str, rotation: Any) -> Array:
+    array = _numbers(rotation, where, None, largest=1e3)
+    if array.size == 3:
+        return np.asarray(cv2.Rodrigues(array.reshape(3))[0], np.float64)
+    if array.size != 9:
+        raise InputError(where, "has the wrong shape", expected="3 × 3 or 3 numbers", got=str(array.shape))
+    matrix = array.reshape(3, 3)
+    error = np.abs(matrix @ matrix.T - np.eye(3)).max()
+    if error > _ROTATION_TOLERANCE or np.linalg.det(matrix) < 0:
+        found = "a reflection" if error <= _ROTATION_TOLERANCE else f"columns off by {error:.3g}"
+        raise InputError(where, "is no rotation", expected="an orthogonal matrix, determinant 1", got=found)
+    return matrix
+
+
+def build_calibration(
+    path: Path,
+    cameras: Iterable[CalibratedCamera],
+    unit: str | None,
+    up: str | None = None,
+    notes: Sequence[str] = (),
+) -> Calibration:
+    """Cameras in a file's unit of length → a calibration in metres; InputError for no cameras and for equal names.
+
+    unit  of `UNITS`; None where the file does not say: millimetres if two cameras are more than 50 units apart, as
+          cameras of one take never are in metres, else metres; a note says so
+    """
+    by_name: dict[str, CalibratedCamera] = {}
+    for camera in cameras:
+        if camera.name.casefold() in map(str.casefold, by_name):
+            raise InputError(path, f"holds two cameras named {camera.name}", remedy="give each camera another name")
+        by_name[camera.name] = camera
+    if not by_name:
+        raise InputError(path, "holds no cameras")
+    if unit is None:
+        apart = float(pdist(np.stack([camera.centre for camera in by_name.values()])).max(initial=0.0))
+        unit = "mm" if apart > _MAX_APART else "m"
+        name = {"mm": "millimetres", "m": "metres"}[unit]
+        notes = (
+            *notes,
+            f"{path}: the file does not say its unit of length; cameras up to {apart:.4g} apart are read as {name}",
+        )
+    scale = UNITS[unit]
+    if scale != 1:
+        by_name = {name: replace(c, translation=c.translation * scale) for name, c in by_name.items()}
+    return Calibration(by_name, unit, up, tuple(notes))
+
+
+def undistorted(points: NDArray[Any], camera: CalibratedCamera) -> Array:
+    """Pixels (..., 2) of a camera's images → where a pinhole camera with its matrix shows the same points.
+
+    The inverse of OpenCV's projection, solved to a billionth of a pixel where the model can be inverted. It may be
+    wrong far outside of the image, where the distortion folds.
+    """
+    pixels = np.asarray(points, np.float64)
+    if not camera.distortion.any() or not pixels.size:
+        return pixels.copy()
+    flat = np.ascontiguousarray(pixels.reshape(-1, 1, 2))
+    found = cv2.undistortPoints(flat, camera.matrix, camera.distortion, P=camera.matrix, criteria=_SOLVER)
+    return np.asarray(found, np.float64).reshape(pixels.shape)
+
+
+def matched_cameras(calibration: Calibration, names: Sequence[str]) -> MatchedCameras:
+    """The camera of each of several videos.
+
+    names  of the videos' files, with or without suffix and folder
+
+    A camera belongs to the video of its name, ignoring case and suffix; else to the one video whose name contains its
+    name, where a number matches as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`. If no name
+    matches and there are as many videos as cameras, they are matched in order, and a note says so. Cameras without a
+    video are left out. InputError for a video without a camera or with several, and for a camera with several videos.
+    """
+    stems = [_stem(name) for name in names]
+    cameras = list(calibration.cameras.values())
+    equal = [[c for c in cameras if c.name.casefold() in keys] for keys in stems]
+    taken = {camera.name for candidates in equal for camera in candidates}
+    found = [
+        same or [c for c in cameras if c.name not in taken and _contains(keys[-1], c.name)]
+        for same, keys in zip(equal, stems, strict=True)
+    ]
+    chosen = [candidates[0] for candidates in found if len(candidates) == 1]
+    if len(chosen) == len(names) == len({camera.name for camera in chosen}):
+        return MatchedCameras(chosen)
+    if not any(found) and len(names) == len(cameras):
+        pairs = ", ".join(f"{name} is {camera.name}" for name, camera in zip(names, cameras, strict=True))
+        return MatchedCameras(cameras, f"the videos' names do not match the cameras', so their order decides: {pairs}")
+    raise InputError(
+        "calibration",
+        "does not match the videos",
+        expected=f"a video of each name of the cameras {', '.join(calibration.cameras)}",
+        got=", ".join(map(str, names)),
+        remedy="name the videos after the cameras",
+    )
+
+
+def _stem(name: str) -> tuple[str, str]:
+    """File name with and without its suffix, for comparison."""
+    path = PurePath(name)
+    return path.name.casefold(), path.stem.casefold()
+
+
+def _contains(stem: str, name: str) -> bool:
+    """Whether a video's name contains a camera's, numbers as a whole."""
+    name = name.casefold()
+    before = r"(?<!\d)" if name[0].isdecimal() else ""
+    after = r"(?!\d)" if name[-1].isdecimal() else ""
+    return re.search(f"{before}{re.escape(name)}{after}", stem) is not None

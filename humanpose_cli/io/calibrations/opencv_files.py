@@ -1,0 +1,221 @@
+"""Calibrations in OpenCV's FileStorage, YAML or XML, and EasyMocap's pair of them.
+
+Which of these a file is, its names tell:
+
+EasyMocap      `names`, and of each name K_, dist_ or D_, H_, W_ (intri.yml), R_ axis-angle or Rot_ (3, 3), T_
+               (extri.yml): easymocap/mytools/camera_utils.py, zju3dv/EasyMocap@0ebb1d25. T is in metres:
+               quickstart/calibration.md, chingswy/easymocap-public-doc@04066cf4
+multi-view     `Ks`, `distortions`, `rvecs`, `Ts`, `image_sizes`, `cam_ids`, `is_fisheye` of
+               samples/python/multiview_calibration.py, opencv/opencv@053a9a18
+ccalib         `nCameras`, camera_matrix_N, camera_distortion_N, camera_pose_N (4, 4) of
+               modules/ccalib/src/multicalib.cpp, opencv/opencv_contrib@0184e33d
+stereo         K1 D1 K2 D2 R T as stereoCalibrate returns them: x_2 = R x_1 + T, the first camera's axes are the
+               world's. Also M1 and M2, as samples/cpp/stereo_calib.cpp writes them, opencv/opencv@03bb7dbc
+
+Units of all but EasyMocap's are those of the board. No axis is up: the world's axes are the board's or a camera's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.io.calibrations.cameras import (
+    CalibratedCamera,
+    Calibration,
+    build_calibration,
+    build_camera,
+)
+from humanpose_cli.io.text_files import read_text
+
+_PAIR = ("intri", "extri")
+_MAX_NUMBERS = 100_000  # of one matrix that is read: thousands of cameras
+_EXPECTED = "EasyMocap's names, K_ and R_, OpenCV's K1 D1 K2 D2 R T, or the results of its multi-view calibrations"
+
+
+class _Storage:
+    """The values of one FileStorage, or of several that complement each other."""
+
+    def __init__(self, path: Path, *texts: str) -> None:
+        self.path = path
+        self._files = [_parsed(path, text) for text in texts]
+
+    def __contains__(self, name: str) -> bool:
+        return self._node(name) is not None
+
+    def _node(self, *names: str) -> Any:
+        """The node of the first of several names that is there; None if none is."""
+        for name in names:
+            for file in self._files:
+                if not (node := file.getNode(name)).empty():
+                    return node
+        return None
+
+    def numbers(self, *names: str, count: int | None = None) -> NDArray[np.float64]:
+        """The numbers of a matrix, a sequence or a number, flat; InputError if they are missing or not `count`."""
+        node = self._node(*names)
+        if node is None:
+            found = ", ".join(key for file in self._files for key in file.root().keys())  # noqa: SIM118
+            raise InputError(self.path, f"lacks {names[0]}", expected=_EXPECTED, got=found[:120])
+        where = f"{self.path} ({names[0]})"
+        data = node.getNode("data") if node.isMap() else node
+        items = [data] if data.isReal() or data.isInt() else _items(data)
+        if len(items) > _MAX_NUMBERS or not all(item.isReal() or item.isInt() for item in items):
+            raise InputError(where, "is damaged", expected="a matrix of numbers")
+        if count is not None and len(items) != count:
+            raise InputError(where, "has the wrong size", expected=f"{count} numbers", got=str(len(items)))
+        return np.array([item.real() for item in items], np.float64)
+
+    def optional(self, *names: str, count: int | None = None) -> NDArray[np.float64] | None:
+        """The same; None if they are missing."""
+        return None if self._node(*names) is None else self.numbers(*names, count=count)
+
+    def texts(self, name: str) -> list[str]:
+        """The texts of a sequence; whole numbers become text, too."""
+        items = _items(self._node(name))
+        if not all(item.isString() or item.isInt() for item in items):
+            raise InputError(f"{self.path} ({name})", "is damaged", expected="a list of names")
+        return [item.string() if item.isString() else str(int(item.real())) for item in items]
+
+    def text(self, name: str) -> str:
+        """A text; empty if it is missing."""
+        node = self._node(name)
+        return node.string() if node is not None and node.isString() else ""
+
+
+def _parsed(path: Path, text: str) -> Any:
+    try:
+        file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+        opened = file.isOpened()
+        file.root().keys()
+    except (cv2.error, SystemError, ValueError) as error:  # its constructor fails as SystemError
+        cause = error.__cause__ or error
+        raise InputError(path, "is no OpenCV FileStorage that can be read", got=reason_of(cause)[:120]) from error
+    if not opened:
+        raise InputError(path, "is no OpenCV FileStorage that can be read")
+    return file
+
+
+def _items(node: Any) -> list[Any]:
+    if node is None or not node.isSeq() or node.size() > _MAX_NUMBERS:
+        return []
+    return [node.at(index) for index in range(node.size())]
+
+
+def read_opencv_calibration(path: Path, text: str) -> Calibration:
+    """A calibration of the text of a FileStorage; of EasyMocap's files, the other one is read beside it.
+
+    InputError if it is damaged or of another layout.
+    """
+    storage = _Storage(path, text)
+    if "names" in storage:
+        return _easymocap(_with_partner(path, text))
+    if "Ks" in storage and "rvecs" in storage:
+        cameras = _multiview(storage)
+    elif "nCameras" in storage:
+        cameras = _ccalib(storage)
+    else:
+        cameras = _stereo(storage)
+    return build_calibration(path, cameras, unit=None)
+
+
+def read_easymocap_folder(folder: Path) -> Calibration:
+    """intri.yml and extri.yml of a folder. InputError if one is missing or damaged."""
+    return _easymocap(_Storage(folder, *(read_text(folder / f"{name}.yml", kind="calibration") for name in _PAIR)))
+
+
+def _with_partner(path: Path, text: str) -> _Storage:
+    """The storage of intri.yml and extri.yml, given one of them; of another file, itself."""
+    partners = [path.with_name(name + path.suffix) for name in _PAIR if name != path.stem]
+    if len(partners) == len(_PAIR) or not partners[0].is_file():
+        return _Storage(path, text)
+    return _Storage(path, text, read_text(partners[0], kind="calibration"))
+
+
+def _easymocap(storage: _Storage) -> Calibration:
+    def camera(name: str) -> CalibratedCamera:
+        size = [storage.optional(f"{side}_{name}", count=1) for side in "WH"]
+        sides = [float(side[0]) for side in size if side is not None and side[0] > 0]  # EasyMocap has −1 for unknown
+        return build_camera(
+            storage.path,
+            name,
+            size=sides if len(sides) == 2 else None,
+            matrix=storage.numbers(f"K_{name}", count=9).reshape(3, 3),
+            distortion=storage.optional(f"dist_{name}", f"D_{name}"),
+            rotation=storage.numbers(f"R_{name}", f"Rot_{name}"),
+            translation=storage.numbers(f"T_{name}", count=3),
+        )
+
+    return build_calibration(storage.path, map(camera, storage.texts("names")), "m")
+
+
+def _multiview(storage: _Storage) -> Iterator[CalibratedCamera]:
+    matrices = storage.numbers("Ks")
+    count = len(matrices) // 9
+    names: Sequence[str] = storage.text("cam_ids").split(",") if storage.text("cam_ids") else _numbered(count, 0)
+    sizes = storage.optional("image_sizes", count=2 * count)
+    distortions = storage.numbers("distortions")
+    poses = storage.numbers("rvecs", count=3 * count), storage.numbers("Ts", count=3 * count)
+    fisheye = storage.optional("is_fisheye")
+    if len(matrices) % 9 or not count or len(distortions) % count or len(names) != count:
+        got = f"{len(matrices)} numbers of Ks, {len(distortions)} distortions, {len(names)} names"
+        raise InputError(storage.path, "holds unequal numbers of cameras", got=got)
+    if fisheye is not None and fisheye.any():
+        raise InputError(
+            storage.path, "has fisheye lenses, which are not supported", remedy="undistort the videos first"
+        )
+    for row, name in enumerate(names):
+        yield build_camera(
+            storage.path,
+            name.strip(),
+            size=None if sizes is None else sizes.reshape(count, 2)[row],
+            matrix=matrices.reshape(count, 3, 3)[row],
+            distortion=distortions.reshape(count, -1)[row],
+            rotation=poses[0].reshape(count, 3)[row],
+            translation=poses[1].reshape(count, 3)[row],
+        )
+
+
+def _ccalib(storage: _Storage) -> Iterator[CalibratedCamera]:
+    (number,) = storage.numbers("nCameras", count=1)
+    if not 1 <= number <= _MAX_NUMBERS:
+        raise InputError(f"{storage.path} (nCameras)", "is damaged", expected="1 or more", got=f"{number:g}")
+    for name in _numbered(int(number), 0):
+        if f"xi_{name}" in storage:
+            problem, remedy = "has omnidirectional lenses, which are not supported", "undistort the videos first"
+            raise InputError(storage.path, problem, remedy=remedy)
+        pose = storage.numbers(f"camera_pose_{name}", count=16).reshape(4, 4)
+        yield build_camera(
+            storage.path,
+            name,
+            size=None,
+            matrix=storage.numbers(f"camera_matrix_{name}", count=9).reshape(3, 3),
+            distortion=storage.numbers(f"camera_distortion_{name}"),
+            rotation=pose[:3, :3],
+            translation=pose[:3, 3],
+        )
+
+
+def _stereo(storage: _Storage) -> Iterator[CalibratedCamera]:
+    size = storage.optional("image_size", "imageSize", count=2)
+    poses = {"1": (np.eye(3), np.zeros(3)), "2": (storage.numbers("R"), storage.numbers("T", count=3))}
+    for name, (rotation, translation) in poses.items():
+        yield build_camera(
+            storage.path,
+            name,
+            size=size,
+            matrix=storage.numbers(f"K{name}", f"M{name}", count=9).reshape(3, 3),
+            distortion=storage.optional(f"D{name}"),
+            rotation=rotation,
+            translation=translation,
+        )
+
+
+def _numbered(count: int, first: int) -> list[str]:
+    return [str(number) for number in range(first, first + count)]

@@ -1,0 +1,92 @@
+"""Calibrations of Pose2Sim, Anipose and FreeMoCap: TOML with a table for each camera.
+
+A table has `name`, `size` (width, height), `matrix` (3, 3), `distortions` (k1 k2 p1 p2 [k3]), `rotation` (axis-angle,
+world to camera, as cv2.Rodrigues reads it) and `translation`, camera axes of OpenCV; `[metadata]` is no camera.
+
+Pose2Sim   `toml_write` of Pose2Sim/calibration.py: metres, `fisheye = false` in every table. Its world has z up:
+           results are turned from z up to y up (`zup2yup`). perfanalytics/pose2sim@003a7ada
+Anipose    `Camera.get_dict` of aniposelib/cameras.py: the unit of the board's squares, which its documentation has in
+           millimetres; no axis is up. lambdaloop/aniposelib@00a2ac87
+FreeMoCap  the same, and `[metadata]` with `charuco_square_size` ("in millimeters (or your preferred unity of length)";
+           1 if the user did not say) and `groundplane_calibration`: true where the board lay on the ground, z up.
+           freemocap/freemocap@ddf6f4f2, whose later versions have the latter
+
+Files of Pose2Sim that were converted from Qualisys' have distortions divided by 64, that is almost none (see
+`qualisys`); nothing in them tells it, so they are read as they are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.calibrations.cameras import (
+    UNITS,
+    CalibratedCamera,
+    Calibration,
+    build_calibration,
+    build_camera,
+)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_FIELDS = ("matrix", "rotation", "translation")
+
+
+def read_toml_calibration(path: Path, text: str) -> Calibration:
+    """A calibration of TOML text; InputError if it is none.
+
+    `unit = "m"`, "cm" or "mm" in `[metadata]`, which no program writes, says what the file leaves open.
+    """
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        got = str(error)[:120] if isinstance(error, tomllib.TOMLDecodeError) else "tables or numbers without end"
+        raise InputError(path, "is no calibration file that can be read", expected="TOML", got=got) from error
+    tables = {key: table for key, table in document.items() if isinstance(table, dict) and "matrix" in table}
+    if not tables:
+        raise InputError(path, "holds no cameras", expected="tables with name, matrix, rotation and translation")
+    metadata = document.get("metadata", {})
+    metadata = metadata if isinstance(metadata, dict) else {}
+    cameras = [_camera(path, key, table) for key, table in tables.items()]
+    # Pose2Sim alone writes it for lenses that are none.
+    of_pose2sim = all(table.get("fisheye") is False for table in tables.values()) and "error" in metadata
+    up = "z" if of_pose2sim or metadata.get("groundplane_calibration") is True else None
+    notes = []
+    if metadata.get("charuco_square_size") == 1:
+        notes.append(
+            f"{path}: the board's squares had no size when the cameras were calibrated; their scale is unknown"
+        )
+    return build_calibration(path, cameras, _unit(path, metadata, of_pose2sim=of_pose2sim), up, notes)
+
+
+def _unit(path: Path, metadata: Mapping[str, Any], *, of_pose2sim: bool) -> str | None:
+    unit = metadata.get("unit", "m" if of_pose2sim else None)
+    if unit is not None and (not isinstance(unit, str) or unit not in UNITS):
+        raise InputError(f"{path} (unit)", "is unknown", expected=", ".join(UNITS), got=repr(unit)[:40])
+    return unit
+
+
+def _camera(path: Path, key: str, table: Mapping[str, Any]) -> CalibratedCamera:
+    name = table.get("name", key)
+    if missing := [field for field in _FIELDS if field not in table]:
+        remedy = "calibrate the cameras' poses too" if "rotation" in missing else ""
+        raise InputError(f"{path} (camera {name})", f"lacks {', '.join(missing)}", remedy=remedy)
+    if table.get("fisheye", False) is not False:
+        problem, expected = "has a fisheye lens, which is not supported", "OpenCV's model with k1 k2 p1 p2 k3"
+        raise InputError(f"{path} (camera {name})", problem, expected=expected, remedy="undistort its video first")
+    return build_camera(
+        path,
+        name if isinstance(name, str) else str(name),
+        size=table.get("size"),
+        matrix=table["matrix"],
+        distortion=table.get("distortions"),
+        rotation=table["rotation"],
+        translation=table["translation"],
+    )

@@ -1,0 +1,227 @@
+"""Our own calibration file, videos' cameras, undistorted points, and files that are no calibration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import cv2
+import numpy as np
+import pytest
+from helpers import calibration_files as files
+from helpers.calibration_files import POINTS, RIG
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.calibrations import (
+    CalibratedCamera,
+    Calibration,
+    matched_cameras,
+    read_calibration,
+    undistorted,
+    write_calibration,
+)
+
+
+@pytest.fixture
+def cameras(tmp_path) -> list[CalibratedCamera]:
+    files.write_pose2sim(tmp_path / "Calib.toml")
+    return list(read_calibration(tmp_path / "Calib.toml").cameras.values())
+
+
+# cameras.json
+
+
+def test_what_is_written_is_read_back_exactly_and_gives_the_same_bytes(tmp_path, cameras):
+    cameras[1] = replace(cameras[1], size=None, name="Kamera zwölf")
+    path, again = tmp_path / "cameras.json", tmp_path / "again.json"
+    write_calibration(path, cameras)
+    calibration = read_calibration(path)
+    assert (calibration.unit, calibration.up, calibration.notes) == ("m", "z", ())
+    for camera, expected in zip(calibration.cameras.values(), cameras, strict=True):
+        for field in fields(camera):
+            np.testing.assert_array_equal(getattr(camera, field.name), getattr(expected, field.name))
+    write_calibration(again, calibration.cameras.values())
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_what_would_not_be_read_is_not_written(tmp_path, cameras):
+    wrong = replace(cameras[0], rotation=np.diag([1.0, 1.0, -1.0]))
+    for written, problem in (([wrong], "is no rotation"), ([cameras[0]] * 2, "two cameras named"), ([], "no cameras")):
+        with pytest.raises(InputError, match=problem):
+            write_calibration(tmp_path / "cameras.json", written)
+    assert not (tmp_path / "cameras.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("schema_version", 2, "is of another version, expected 1, found 2; update"),
+        ("format", "other", "is no calibration file"),
+        ("unit", "ft", "is damaged"),
+        ("cameras", {}, "is damaged"),
+        ("cameras", [7], "is damaged"),
+        ("cameras", [{"name": "a"}], "holds a camera without size, matrix"),
+    ],
+)
+def test_a_damaged_file(tmp_path, cameras, key, value, problem):
+    path = tmp_path / "cameras.json"
+    write_calibration(path, cameras)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(InputError, match=problem):
+        read_calibration(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("matrix", np.zeros((3, 3)).tolist(), "matrix: is no camera matrix"),
+        ("matrix", [[900, 0, 3], [0, -900, 4], [0, 0, 1]], "matrix: is no camera matrix"),
+        ("matrix", [[900, 0, 3], [0, 900, 4], [0, 0, 2]], "matrix: is no camera matrix"),
+        ("matrix", [[900, 5, 3], [0, 900, 4], [0, 0, 1]], "matrix: has skewed pixels"),
+        ("matrix", [[900, 0], [0, 900]], "matrix: has the wrong shape"),
+        ("matrix", [[900, 0, 3], [0, 900], [0, 0, 1]], "matrix: is damaged"),
+        ("matrix", "large", "matrix: is damaged"),
+        ("distortion", [0.1, 0.2], "distortion: is of another model, expected 4, 5, 8, 12 or 14"),
+        ("distortion", [0.1, 0, 0, 1e9], "distortion: holds an impossible value"),
+        ("rotation", (1.01 * np.eye(3)).tolist(), "rotation: is no rotation"),
+        ("rotation", np.diag([1, 1, -1]).tolist(), "rotation: is no rotation.*a reflection"),
+        ("rotation", [1, 0], "rotation: has the wrong shape"),
+        ("translation", [1, 2], "translation: has the wrong shape"),
+        ("translation", [1, 2, float("nan")], "translation: holds values that are not finite"),
+        ("size", [1280, 720.5], "size: is no image size"),
+        ("size", [0, 720], "size: image_size holds impossible values"),
+        ("name", " ", "camera without a name"),
+        ("name", 5, "camera without a name"),
+        ("name", "CAM02", "holds two cameras named cam02"),
+    ],
+)
+def test_an_impossible_camera(tmp_path, cameras, field, value, problem):
+    path = tmp_path / "cameras.json"
+    write_calibration(path, cameras)
+    document = json.loads(path.read_text())
+    document["cameras"][0][field] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=problem):
+        read_calibration(path)
+
+
+# Files of others
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty"),
+        ("a = 1", "holds no cameras"),
+        ("cameras: none", "is no calibration file that can be read, expected TOML"),
+        ("%YAML:1.0\n---\nK: [1, 2", "is no OpenCV FileStorage that can be read"),
+        ("%YAML:1.0\n---\nK: 3\n", "lacks R, expected EasyMocap's names"),
+        ("%YAML:1.0\n---\nR: [a, b]\nT: 3\n", r"\(R\): is damaged"),
+        ("%YAML:1.0\n---\nnames: [a, 2.5]\n", r"\(names\): is damaged"),
+        ("%YAML:1.0\n---\nnames: []\n", "holds no cameras"),
+        ("%YAML:1.0\n---\nnCameras: 0\n", "is damaged, expected 1 or more"),
+        ("<a><b/></a>", "is no calibration file, expected OpenCV's or Qualisys' XML, found <a>"),
+        ("<a><b></a>", "is no readable XML"),
+        ("<a><cameras><camera serial='3'/></cameras></a>", "lacks intrinsic"),
+        ("<a><cameras><camera active='0'/></cameras></a>", "holds no cameras"),
+        ('{"a": 1}', "is no calibration file"),
+        ("{", "is no JSON"),
+        ("[c]\nmatrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "lacks rotation, translation; calibrate"),
+        ("[c]\nmatrix = 1\nrotation = 1\ntranslation = 1\n[metadata]\nunit = 'ft'", "matrix: has the wrong shape"),
+    ],
+)
+def test_a_file_that_is_no_calibration(tmp_path, text, problem):
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(InputError, match=problem):
+        read_calibration(tmp_path / "x.toml")
+
+
+def test_files_that_are_no_text_or_not_there(tmp_path):
+    (tmp_path / "x.toml").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    with pytest.raises(InputError, match="is no calibration file, found an image"):
+        read_calibration(tmp_path / "x.toml")
+    with pytest.raises(InputError, match="does not exist"):
+        read_calibration(tmp_path / "y.toml")
+
+
+def test_an_unknown_unit(tmp_path):
+    files.write_toml(tmp_path / "x.toml", metadata="unit = 'ft'")
+    with pytest.raises(InputError, match=r"\(unit\): is unknown, expected m, cm, mm, found 'ft'"):
+        read_calibration(tmp_path / "x.toml")
+
+
+# Videos
+
+
+def calibration_of(*names: str) -> Calibration:
+    camera = CalibratedCamera("", None, np.eye(3), np.zeros(5), np.eye(3), np.zeros(3))
+    return Calibration({name: replace(camera, name=name) for name in names}, "m")
+
+
+@pytest.mark.parametrize(
+    ("cameras", "videos", "expected"),
+    [
+        (["cam1", "cam2"], ["cam2.mp4", "CAM1.MOV"], ["cam2", "cam1"]),
+        (["Cam1.mp4", "cam2.mp4"], ["take/cam2.mp4", "take/cam1.mp4"], ["cam2.mp4", "Cam1.mp4"]),
+        (["cam1", "cam2", "cam3"], ["cam3.mp4", "cam1.mp4"], ["cam3", "cam1"]),
+        (["26580", "26578"], ["Miqus_26578.avi", "Miqus_26580.avi"], ["26578", "26580"]),
+        (["1", "2"], ["view_2.mp4", "view_1.mp4"], ["2", "1"]),
+        (["1", "12"], ["view_12.mp4", "view_1.mp4"], ["12", "1"]),
+        (["cam", "cam_left"], ["cam_left.mp4", "cam.mp4"], ["cam_left", "cam"]),
+    ],
+)
+def test_videos_have_the_cameras_of_their_names(cameras, videos, expected):
+    matched = matched_cameras(calibration_of(*cameras), videos)
+    assert [camera.name for camera in matched.cameras] == expected
+    assert matched.note == ""
+
+
+def test_videos_of_other_names_have_the_cameras_in_order(cameras):
+    matched = matched_cameras(calibration_of("1", "2"), ["left.mp4", "right.mp4"])
+    assert [camera.name for camera in matched.cameras] == ["1", "2"]
+    assert matched.note.endswith("their order decides: left.mp4 is 1, right.mp4 is 2")
+
+
+@pytest.mark.parametrize(
+    ("cameras", "videos"),
+    [
+        (["1", "2", "3"], ["left.mp4", "right.mp4"]),  # no name matches, and the numbers differ
+        (["cam1", "cam2"], ["cam1.mp4", "other.mp4"]),
+        (["cam1", "cam2"], ["a/cam1.mp4", "b/cam1.mp4"]),
+        (["a", "b"], ["take_a_1.mp4", "take_a_2.mp4"]),
+        (["left", "up"], ["left_up.mp4", "other.mp4"]),
+        (["cam1"], ["cam1.mp4", "cam2.mp4"]),
+    ],
+)
+def test_ambiguous_names_are_refused_with_all_of_them(cameras, videos):
+    with pytest.raises(InputError, match=f"expected .*{', '.join(cameras)}, found {', '.join(videos)}; name"):
+        matched_cameras(calibration_of(*cameras), videos)
+
+
+# Lenses
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_undistorted_points_are_those_of_a_pinhole(cameras, number):
+    camera, distorting = cameras[number], RIG[number]
+    shown = POINTS @ camera.rotation.T + camera.translation
+    pinhole = shown @ camera.matrix.T
+    np.testing.assert_allclose(
+        undistorted(distorting.pixels(POINTS), camera), pinhole[:, :2] / pinhole[:, 2:], atol=1e-7
+    )
+
+
+def test_undistorted_keeps_shapes_and_inverts_opencv_s_projection_up_to_the_border(cameras):
+    corners = np.array([[[0.0, 0.0], [1280, 0]], [[0, 720], [1280, 720]]])
+    straight = undistorted(corners, cameras[0])
+    assert straight.shape == (2, 2, 2)
+    rays = np.linalg.solve(cameras[0].matrix, np.append(straight.reshape(-1, 2), np.ones((4, 1)), 1).T).T
+    back, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), cameras[0].matrix, cameras[0].distortion)
+    np.testing.assert_allclose(back.reshape(2, 2, 2), corners, atol=1e-7)
+    assert np.abs(straight - corners).max() > 5
+    assert undistorted(np.zeros((0, 33, 2)), cameras[0]).shape == (0, 33, 2)
+
+
+def test_a_pinhole_s_points_stay_as_they_are(cameras):
+    points = np.random.default_rng(0).uniform(0, 700, (5, 2))
+    np.testing.assert_array_equal(undistorted(points, cameras[2]), points)

@@ -1,0 +1,204 @@
+"""Every layout of calibration files gives cameras that show points where OpenCV shows them, in metres."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from helpers import calibration_files as files
+from helpers.calibration_files import POINTS, RIG
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.calibrations import CalibratedCamera, read_calibration
+
+NAMES = [camera.name for camera in RIG]
+SIZES = [camera.size for camera in RIG]
+
+
+def pixels(camera: CalibratedCamera, points: np.ndarray) -> np.ndarray:
+    """Where a camera that was read shows points (N, 3)."""
+    rvec = cv2.Rodrigues(camera.rotation)[0]
+    return cv2.projectPoints(points, rvec, camera.translation, camera.matrix, camera.distortion)[0][:, 0]
+
+
+def assert_shows_the_same(camera: CalibratedCamera, expected, points: np.ndarray = POINTS) -> None:
+    np.testing.assert_allclose(pixels(camera, points), expected.pixels(POINTS), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "unit", "up", "sizes"),
+    [
+        ("Calib.toml", files.write_pose2sim, "m", "z", SIZES),
+        ("cal.yaml", files.write_multiview, "m", None, SIZES),
+        ("multi.xml", files.write_ccalib, "m", None, [None] * 3),
+        ("Calib.qca.txt", files.write_qualisys, "mm", "z", SIZES),
+    ],
+)
+def test_a_file_of_three_cameras(tmp_path, name, write, unit, up, sizes):
+    write(tmp_path / name)
+    calibration = read_calibration(tmp_path / name)
+    assert (calibration.unit, calibration.up) == (unit, up)
+    assert [camera.size for camera in calibration.cameras.values()] == sizes
+    assert list(calibration.cameras) == (["0", "1", "2"] if name == "multi.xml" else NAMES)
+    assert bool(calibration.notes) == (up is None)  # the unit of OpenCV's files is a guess
+    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
+        assert_shows_the_same(camera, expected)
+        np.testing.assert_allclose(camera.centre, -expected.rotation.T @ expected.translation, atol=1e-9)
+
+
+# Anipose and FreeMoCap
+
+
+@pytest.mark.parametrize(
+    ("metadata", "up"),
+    [
+        ("adjusted = false\nerror = 0.4", None),
+        ("charuco_square_size = 58.0\ngroundplane_calibration = false", None),
+        ("charuco_square_size = 58.0\ngroundplane_calibration = true", "z"),
+    ],
+)
+def test_millimetres_are_recognised_by_the_distances_of_the_cameras(tmp_path, metadata, up):
+    files.write_toml(tmp_path / "calibration.toml", unit=1000, metadata=metadata)
+    calibration = read_calibration(tmp_path / "calibration.toml")
+    assert (calibration.unit, calibration.up) == ("mm", up)
+    assert "read as millimetres" in calibration.notes[0]
+    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
+        assert_shows_the_same(camera, expected)
+
+
+def test_a_unit_in_the_metadata_decides(tmp_path):
+    files.write_toml(tmp_path / "calibration.toml", unit=100, metadata='unit = "cm"')
+    calibration = read_calibration(tmp_path / "calibration.toml")
+    assert (calibration.unit, calibration.notes) == ("cm", ())
+    assert_shows_the_same(calibration.cameras["cam02"], RIG[1])
+
+
+def test_squares_without_a_size_leave_the_scale_unknown(tmp_path):
+    files.write_toml(tmp_path / "calibration.toml", unit=20, metadata="charuco_square_size = 1")
+    assert "their scale is unknown" in read_calibration(tmp_path / "calibration.toml").notes[0]
+
+
+def test_a_table_without_a_name_has_its_key(tmp_path):
+    files.write_toml(tmp_path / "calibration.toml")
+    text = (tmp_path / "calibration.toml").read_text()
+    (tmp_path / "calibration.toml").write_text(text.replace('name = "cam01"\n', ""))
+    assert list(read_calibration(tmp_path / "calibration.toml").cameras) == ["cam_0", "cam02", "cam03"]
+
+
+# EasyMocap
+
+
+@pytest.mark.parametrize("name", ["", "intri.yml", "extri.yml"])
+def test_easymocap_s_folder_and_either_file(tmp_path, name):
+    files.write_easymocap(tmp_path)
+    calibration = read_calibration(tmp_path / name)
+    assert (calibration.unit, calibration.up, calibration.notes) == ("m", None, ())
+    assert list(calibration.cameras) == NAMES
+    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
+        assert_shows_the_same(camera, expected)
+        assert camera.size == expected.size
+
+
+def test_easymocap_without_sizes_and_with_numbers_as_names(tmp_path):
+    start = "%YAML:1.0\n---\nnames:\n  - 3\n"
+    (tmp_path / "intri.yml").write_text(start + files.opencv_matrix("K_3", RIG[0].matrix))
+    pose = files.opencv_matrix("Rot_3", RIG[0].rotation) + files.opencv_matrix("T_3", RIG[0].translation)
+    (tmp_path / "extri.yml").write_text(start + pose)
+    camera = read_calibration(tmp_path).cameras["3"]
+    assert (camera.size, camera.distortion.any()) == (None, False)
+    np.testing.assert_allclose(camera.rotation, RIG[0].rotation, atol=1e-12)
+
+
+def test_easymocap_s_file_without_the_other_one(tmp_path):
+    files.write_easymocap(tmp_path)
+    (tmp_path / "extri.yml").unlink()
+    with pytest.raises(InputError, match="lacks R_cam01"):
+        read_calibration(tmp_path / "intri.yml")
+    with pytest.raises(InputError, match=r"extri\.yml: does not exist"):
+        read_calibration(tmp_path)
+
+
+# OpenCV
+
+
+@pytest.mark.parametrize("suffix", [".yml", ".xml"])
+@pytest.mark.parametrize(("unit", "matrix", "name"), [(1, "K", "m"), (1000, "M", "mm")])
+def test_a_pair_of_stereo_calibrate(tmp_path, suffix, unit, matrix, name):
+    path = tmp_path / f"stereo{suffix}"
+    files.write_stereo(path, unit=unit, matrix=matrix)
+    calibration = read_calibration(path)
+    assert (list(calibration.cameras), calibration.unit, calibration.up) == (["1", "2"], name, None)
+    first = POINTS @ RIG[0].rotation.T + RIG[0].translation  # the world's axes are the first camera's
+    for camera, expected in zip(calibration.cameras.values(), RIG, strict=False):
+        assert_shows_the_same(camera, expected, first)
+
+
+def test_lenses_that_are_no_pinholes_are_refused(tmp_path):
+    files.write_toml(tmp_path / "fisheye.toml", fisheye="fisheye = true\n")
+    files.write_ccalib(tmp_path / "omni.xml")
+    text = (tmp_path / "omni.xml").read_text()
+    (tmp_path / "omni.xml").write_text(text.replace("<meanReprojectError>", "<xi_1>1.2</xi_1><meanReprojectError>"))
+    files.write_multiview(tmp_path / "fisheye.yml")
+    text = (tmp_path / "fisheye.yml").read_text()
+    (tmp_path / "fisheye.yml").write_text(text.replace("[ 0, 0, 0 ]", "[ 0, 1, 0 ]"))
+    for name in ("fisheye.toml", "omni.xml", "fisheye.yml"):
+        with pytest.raises(InputError, match=r"which (is|are) not supported"):
+            read_calibration(tmp_path / name)
+
+
+# Qualisys
+
+
+def test_videos_of_a_part_of_the_sensor(tmp_path):
+    files.write_qualisys(tmp_path / "Calib.qca.txt", crop=(32, 10))
+    for camera, expected in zip(read_calibration(tmp_path / "Calib.qca.txt").cameras.values(), RIG, strict=True):
+        assert_shows_the_same(camera, expected)
+        assert camera.size == expected.size
+
+
+# The first camera of Pose2Sim/Demo_SinglePerson/calibration/Calib.qca.txt, perfanalytics/pose2sim@e270c6d1.
+POSE2SIM = """<calibration><cameras><camera active="1" model="none" serial="cam01" viewrotation="0">
+<fov_video bottom="1919" left="0" right="1087" top="0"/>
+<transform r11="0.5536380477336265" r12="0.8046719867383512" r13="0.2144479094331626" r21="-0.4345300743838753"
+r22="0.05946489349975602" r23="0.8986921279821063" r31="0.7104002579937896" r32="-0.5907342212870501"
+r33="0.3825762057979294" x="1460.2323709212087" y="-1909.1590482454608" z="1896.5058524092062"/>
+<intrinsic centerPointU="34110.316406" centerPointV="60680.792969" focalLengthU="107599.671875"
+focalLengthV="107588.828125" radialDistortion1="-0.046183" radialDistortion2="0.139983" radialDistortion3="0"
+sensorMaxU="69568" sensorMaxV="122816" skew="0" tangentalDistortion1="0.000608" tangentalDistortion2="0.00069"/>
+</camera></cameras></calibration>"""
+
+
+def test_a_camera_of_pose2sim_s_example_as_pose2sim_converts_it(tmp_path):
+    """Calib_qualisys.toml of its S00_Demo_Session, perfanalytics/pose2sim@a948c205; there, distortions are a 64th."""
+    (tmp_path / "Calib.qca.txt").write_text(POSE2SIM)
+    camera = read_calibration(tmp_path / "Calib.qca.txt").cameras["cam01"]
+    assert camera.size == (1088, 1920)
+    converted = [[1681.244873046875, 0, 532.97369384375], [0, 1681.075439453125, 948.137390140625], [0, 0, 1]]
+    np.testing.assert_allclose(camera.matrix, converted, atol=1e-9)
+    np.testing.assert_allclose(camera.distortion / 64, [-0.000721609375, 0.002187234375, 9.5e-06, 1.078125e-05, 0])
+    np.testing.assert_allclose(
+        cv2.Rodrigues(camera.rotation)[0].ravel(), [1.68827548, 1.04832205, -0.41955852], atol=1e-8
+    )
+    np.testing.assert_allclose(camera.translation, [0.32110489, 0.95633206, 2.89071305], atol=1e-8)
+
+
+# A camera of IMOVE-23 as tests/test_eval_imove.py of flodelaplace/HumanCalib@fe12dbf2 has it.
+IMOVE = """<calibration><cameras><camera active="1" serial="22" viewrotation="270" static_boxes="">
+<transform x="1037.91" y="-69.4007" z="8188.1" r11="0.37971" r12="-0.0322406" r13="0.924544"
+ r21="-0.0679489" r22="-0.997665" r23="-0.00688382" r31="0.922609" r32="-0.0597996" r33="-0.380985"/>
+<intrinsic focallength="4.59107e-41" sensorMinU="0" sensorMaxU="1920" sensorMinV="0" sensorMaxV="1080"
+ focalLengthU="2139.87" focalLengthV="2138.55" centerPointU="967.724" centerPointV="518.245" skew="0"
+ radialDistortion1="-0.0749605" radialDistortion2="0.0126639" radialDistortion3="0.242452"
+ tangentalDistortion1="-0.000283447" tangentalDistortion2="0.00165544"/></camera></cameras></calibration>"""
+
+
+def test_a_file_in_pixels_maps_the_world_to_the_camera(tmp_path):
+    """Of its cameras HumanCalib says: 2.16 to 2.56 m above the ground; k1 k2 p1 p2 k3."""
+    (tmp_path / "calibration.txt").write_text(IMOVE)
+    calibration = read_calibration(tmp_path / "calibration.txt")
+    camera = calibration.cameras["22"]
+    assert (camera.size, camera.matrix[0, 0]) == ((1920, 1080), 2139.87)
+    np.testing.assert_array_equal(camera.distortion, [-0.0749605, 0.0126639, -0.000283447, 0.00165544, 0.242452])
+    np.testing.assert_allclose(camera.translation, [1.03791, -0.0694007, 8.1881])
+    assert 2.155 < camera.centre[2] < 2.565
+    assert "shown turned (22 by 270°)" in calibration.notes[0]
