@@ -95,8 +95,8 @@ def _parsed(path: Path, text: str) -> Any:
         opened = file.isOpened()
         file.root().keys()
     except (cv2.error, SystemError, ValueError) as error:  # its constructor fails as SystemError
-        cause = error.__cause__ or error
-        raise InputError(path, "is no OpenCV FileStorage that can be read", got=reason_of(cause)[:120]) from error
+        reason = reason_of(error.__cause__ or error).rpartition("in function '")[2]  # where OpenCV's reason ends
+        raise InputError(path, "is no OpenCV FileStorage that can be read", got=reason[:120]) from error
     if not opened:
         raise InputError(path, "is no OpenCV FileStorage that can be read")
     return file

@@ -72,7 +72,7 @@ class Lens:
 
 
 @dataclass(frozen=True, eq=False)
-class CalibratedCamera:
+class LabCamera:
     """A lens and where it stands: x_camera = rotation · x_world + translation (metres)."""
 
     lens: Lens

@@ -35,8 +35,8 @@ from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import (
-    CalibratedCamera,
     CropOptions,
+    LabCamera,
     Lens,
     PinholeView,
     Shot,
@@ -69,7 +69,7 @@ _H36M17_ROWS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 _MATLAB_TO_CORNER = -0.5  # the owners' code is MATLAB's, whose first pixel has its centre at (1, 1)
 
 
-def read_cameras(path: Path) -> Mapping[tuple[int, str], CalibratedCamera]:
+def read_cameras(path: Path) -> Mapping[tuple[int, str], LabCamera]:
     """(number of the subject, camera) → camera, from metadata.xml.
 
     Its field w0 holds 300 numbers: 4 cameras × 11 subjects × (three angles of R = R_x R_y R_z, position in
@@ -91,7 +91,7 @@ def read_cameras(path: Path) -> Mapping[tuple[int, str], CalibratedCamera]:
         for subject in range(1, _METADATA_SUBJECTS + 1):
             angles, position = extrinsics[row, subject - 1, :3], extrinsics[row, subject - 1, 3:] / 1000
             rotation = Rotation.from_euler("XYZ", angles).as_matrix()
-            cameras[subject, name] = CalibratedCamera(lenses[row], rotation, -rotation @ position)
+            cameras[subject, name] = LabCamera(lenses[row], rotation, -rotation @ position)
     return cameras
 
 
@@ -246,7 +246,7 @@ class H36mSource(FolderSource):
         return {**results, **({"bodies_by": {"name": "MoSh"}} if self.options.mosh else self._fitter_info())}
 
     @cached_property
-    def _cameras(self) -> Mapping[tuple[int, str], CalibratedCamera]:
+    def _cameras(self) -> Mapping[tuple[int, str], LabCamera]:
         return read_cameras(first_existing(*(self.root / name for name in _METADATA)))
 
     # Listing
@@ -361,7 +361,7 @@ class H36mSource(FolderSource):
             del splits["p2"]
         return splits
 
-    def _joints(self, view: _View, camera: CalibratedCamera) -> Array:
+    def _joints(self, view: _View, camera: LabCamera) -> Array:
         """(frames, 17, 4) metres in camera axes, all known."""
         path = self._pose_file(view)
         joints = read_joints(path)
@@ -411,7 +411,7 @@ class H36mSource(FolderSource):
             yield frame, pixels
 
     def _maps(
-        self, view: _View, frame: int, camera: CalibratedCamera, pinhole: PinholeView, size: tuple[int, int]
+        self, view: _View, frame: int, camera: LabCamera, pinhole: PinholeView, size: tuple[int, int]
     ) -> Mapping[str, bytes]:
         """DensePose's output on this frame of that size, where the user has it."""
         if self.options.densepose is None:

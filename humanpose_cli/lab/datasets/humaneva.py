@@ -29,8 +29,8 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import option
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import (
-    CalibratedCamera,
     CropOptions,
+    LabCamera,
     Lens,
     Shot,
     with_fitted_bodies,
@@ -62,7 +62,7 @@ _MARKERS: tuple[tuple[str, ...], ...] = (
 )
 
 
-def read_calibration(path: Path) -> CalibratedCamera:
+def read_calibration(path: Path) -> LabCamera:
     """A .cal file, a number a line: focal lengths, principal point, skew, k1 k2 p1 p2 k3, R by rows, t in millimetres.
 
     x_camera = R x_world + t; the returned camera is in metres.
@@ -73,7 +73,7 @@ def read_calibration(path: Path) -> CalibratedCamera:
     rotation = numbers[10:19].reshape(3, 3)
     check_rotations(rotation, f"{path}, lines 11 to 19")
     lens = Lens((fx, fy), centre, (k1, k2, k3), (p1, p2), skew=skew)
-    return CalibratedCamera(lens, rotation, numbers[19:] / 1000)
+    return LabCamera(lens, rotation, numbers[19:] / 1000)
 
 
 def _numbers(path: Path, count: int) -> Array:

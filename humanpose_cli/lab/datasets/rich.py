@@ -35,7 +35,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_joints
+from humanpose_cli.lab.datasets.calibrated import CropOptions, LabCamera, Lens, Shot, with_joints
 from humanpose_cli.lab.datasets.common import FolderSource, body_to_camera, check_rotations, first_existing
 from humanpose_cli.lab.datasets.reading import image_pixels, list_folders, read_pickle
 
@@ -236,7 +236,7 @@ class RichSource(FolderSource):
                 splits={"rich": split_name(taken.split)},
             )
 
-    def _body(self, taken: _Camera, frame: int, number: str, camera: CalibratedCamera) -> _Body:
+    def _body(self, taken: _Camera, frame: int, number: str, camera: LabCamera) -> _Body:
         path = self._bodies(taken.split) / taken.folder / f"{frame:05d}" / f"{number}.pkl"
         stored = read_pickle(path)
         root, body = array_field(stored, "global_orient", path, (1, 3)), array_field(stored, "body_pose", path, (1, 63))
@@ -275,7 +275,7 @@ class _Body:
     around: Array
 
 
-def read_rich_camera(path: Path) -> CalibratedCamera:
+def read_rich_camera(path: Path) -> LabCamera:
     """A camera of scan_calibration: OpenCV's XML with CameraMatrix (3 × 4, metres), Intrinsics (3 × 3), Distortion.
 
     The distortion is OpenCV's k1, k2, p1, p2, k3; rational models are refused. InputError names the damaged field.
@@ -296,7 +296,7 @@ def read_rich_camera(path: Path) -> CalibratedCamera:
     centre = (float(intrinsic[2]) + _CENTRES_FROM_CORNER, float(intrinsic[5]) + _CENTRES_FROM_CORNER)
     lens = Lens((float(intrinsic[0]), float(intrinsic[4])), centre, (k1, k2, k3), (p1, p2))
     check_rotations(placing[:, :3], f"{path} (CameraMatrix)")
-    return CalibratedCamera(lens, placing[:, :3], placing[:, 3])
+    return LabCamera(lens, placing[:, :3], placing[:, 3])
 
 
 def _matrix(path: Path, tree: ElementTree.Element, name: str, count: int | None) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.lab.datasets.calibrated import (
-    CalibratedCamera,
+    LabCamera,
     Lens,
     PinholeView,
     full_view,
@@ -55,7 +55,7 @@ def test_skew_shears_x_by_y():
 
 def test_a_camera_knows_where_it_stands():
     turn = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
-    camera = CalibratedCamera(H36M_LENS, turn, np.array([1.0, 2, 3]))
+    camera = LabCamera(H36M_LENS, turn, np.array([1.0, 2, 3]))
     np.testing.assert_allclose(camera.to_camera(np.array([[10.0, 20, 30]])), [[31, 12, 23]])
 
 
