@@ -168,6 +168,7 @@ def calibration_of(*names: str) -> Calibration:
         (["1", "2"], ["view_2.mp4", "view_1.mp4"], ["2", "1"]),
         (["1", "12"], ["view_12.mp4", "view_1.mp4"], ["12", "1"]),
         (["cam", "cam_left"], ["cam_left.mp4", "cam.mp4"], ["cam_left", "cam"]),
+        (["cam", "left"], ["cam.mp4", "cam_left.mp4"], ["cam", "left"]),
     ],
 )
 def test_videos_have_the_cameras_of_their_names(cameras, videos, expected):
@@ -220,6 +221,14 @@ def test_undistorted_keeps_shapes_and_inverts_opencv_s_projection_up_to_the_bord
     np.testing.assert_allclose(back.reshape(2, 2, 2), corners, atol=1e-7)
     assert np.abs(straight - corners).max() > 5
     assert undistorted(np.zeros((0, 33, 2)), cameras[0]).shape == (0, 33, 2)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_one_focal_length_for_both_directions(cameras, number):
+    camera = cameras[number]
+    shown = POINTS @ camera.rotation.T + camera.translation
+    expected = 1000 * shown[:, :2] / shown[:, 2:] + camera.matrix[:2, 2]
+    np.testing.assert_allclose(undistorted(RIG[number].pixels(POINTS), camera, focal=1000), expected, atol=1e-7)
 
 
 def test_a_pinhole_s_points_stay_as_they_are(cameras):

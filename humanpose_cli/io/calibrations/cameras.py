@@ -198,17 +198,22 @@ def build_calibration(
     return Calibration(by_name, unit, up, tuple(notes))
 
 
-def undistorted(points: NDArray[Any], camera: CalibratedCamera) -> Array:
-    """Pixels (..., 2) of a camera's images → where a pinhole camera with its matrix shows the same points.
+def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | None = None) -> Array:
+    """Pixels (..., 2) of a camera's images → where a pinhole camera with its principal point shows the same points.
+
+    focal  pixels, the pinhole camera's focal length in both directions; None: those of `camera.matrix`
 
     The inverse of OpenCV's projection, solved to a billionth of a pixel where the model can be inverted. It may be
     wrong far outside of the image, where the distortion folds.
     """
     pixels = np.asarray(points, np.float64)
-    if not camera.distortion.any() or not pixels.size:
+    pinhole = camera.matrix.copy()
+    if focal is not None:
+        pinhole[0, 0] = pinhole[1, 1] = focal
+    if not pixels.size or (not camera.distortion.any() and np.array_equal(pinhole, camera.matrix)):
         return pixels.copy()
     flat = np.ascontiguousarray(pixels.reshape(-1, 1, 2))
-    found = cv2.undistortPoints(flat, camera.matrix, camera.distortion, P=camera.matrix, criteria=_SOLVER)
+    found = cv2.undistortPoints(flat, camera.matrix, camera.distortion, P=pinhole, criteria=_SOLVER)
     return np.asarray(found, np.float64).reshape(pixels.shape)
 
 
