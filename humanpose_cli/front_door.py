@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from humanpose_cli.fitting.options import (
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import removed_on_failure, write_together
+from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.refining.correspondences import charted_points
@@ -60,6 +62,7 @@ def fit(
     views: bool = False,
     height: float | None = None,
     offsets: Sequence[float] | None = None,
+    calibration: Path | str | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
@@ -75,6 +78,7 @@ def fit(
     views      the paths are cameras that film the same people at the same time: one fit of all, whose `view(name)` is
                that of one camera; `fit.options["messages"]` says which are left out
     height     of takes of several views: metres of the largest person, which sets the scale
+    calibration  of such takes: the calibration file of their cameras; None: they are found
     offsets    of such takes: seconds that each camera's clock is ahead of the first one's; None: found
     progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
 
@@ -83,8 +87,8 @@ def fit(
     refinement, refiner = check_refinement(prior, refine=refine), None
     if views and (refine or people != "all"):
         raise UsageError("views", "do not go together with `refine` and `people=largest`")
-    if not views and (height is not None or offsets is not None):
-        raise UsageError("height, offsets", "are of no use without `views`")
+    if not views and (height is not None or offsets is not None or calibration is not None):
+        raise UsageError("height, offsets, calibration", "are of no use without `views`")
     with ExitStack() as stack:
         if refine:
             refiner = stack.enter_context(Refiner(refinement, threads=threads, device=device, precision=precision))
@@ -110,7 +114,9 @@ def fit(
             )
         )
         if views:
-            return _fit_views(fitter, source, frames, height, offsets, progress)
+            known = None if calibration is None else read_calibration(calibration)
+            chosen = {"height": height, "offsets": offsets, "calibration": known}
+            return _fit_views(fitter, source, frames, chosen, progress)
         return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
 
 
@@ -118,8 +124,7 @@ def _fit_views(
     fitter: Fitter,
     source: Source,
     frames: str | FrameRange | None,
-    height: float | None,
-    offsets: Sequence[float] | None,
+    chosen: Mapping[str, Any],
     progress: bool | Progress | None,
 ) -> Fit:
     paths = [source] if isinstance(source, str | Path) else list(source) if isinstance(source, list | tuple) else []
@@ -127,7 +132,7 @@ def _fit_views(
         raise UsageError("source", "names no views", expected="paths of videos, or of a folder of them")
     take = TakeInput("take", tuple(open_inputs(paths, frames=parse_range(frames))))
     with progress_of(progress) as report:
-        return fit_views(fitter, take.views, take.names, height=height, offsets=offsets, progress=report).fit
+        return fit_views(fitter, take.views, take.names, **chosen, progress=report).fit
 
 
 @explained(RefineOptions, EvidenceFiles, ComputeOptions)

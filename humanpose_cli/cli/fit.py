@@ -288,7 +288,9 @@ def fit(
             from humanpose_cli.views.options import ViewsOptions
 
             recorded |= views.recorded
-            together = TakeWork(session, work.fitter, ViewsOptions(), views, overlay, video_codec, fail_if_doubtful)
+            together = TakeWork(
+                session, out, takes[0], work.fitter, ViewsOptions(), views, overlay, video_codec, fail_if_doubtful
+            )
             each = [
                 Item(take.key, take.files, take.key, None, take_outputs(take, out, overlay=overlay), take, take.error)
                 for take in takes

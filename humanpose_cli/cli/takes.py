@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.fitter import Fitter
+    from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.frame_range import FrameRange
     from humanpose_cli.views.fitting import TakeInput
     from humanpose_cli.views.options import ViewsOptions
@@ -33,6 +34,18 @@ _OFFSETS = option(
     _PANEL,
     show_default=False,
 )
+_CALIBRATION = option(
+    "--calibration FILE",
+    "The cameras: cameras.json as this command writes it, a .toml of Pose2Sim, Anipose or FreeMoCap, OpenCV's .yml or "
+    ".xml, a folder of EasyMocap's intri.yml and extri.yml, or Qualisys' export. Default: found from the people.",
+    _PANEL,
+    show_default=False,
+)
+_SAME = option(
+    "--same-cameras",
+    "All takes have the cameras of the first one, which are kept in OUT/cameras.json.",
+    _PANEL,
+)
 _LOWEST, _HIGHEST = 0.5, 2.6  # metres of a person
 
 
@@ -43,6 +56,8 @@ class ViewsFlags:
     views: Annotated[bool, _VIEWS] = False
     height: Annotated[float | None, _HEIGHT] = None
     offsets: Annotated[str | None, _OFFSETS] = None
+    calibration: Annotated[Path | None, _CALIBRATION] = None
+    same_cameras: Annotated[bool, _SAME] = False
 
     def check(self) -> None:
         """UsageError for options without `views`, and for values out of range."""
@@ -52,6 +67,8 @@ class ViewsFlags:
                     raise UsageError(name, "is of no use without `views`")
         if self.height is not None and not _LOWEST <= self.height <= _HIGHEST:
             raise UsageError("height", "is out of range", expected="0.5 to 2.6 metres", got=f"{self.height:g}")
+        if self.calibration is not None and (self.same_cameras or self.height is not None):
+            raise UsageError("calibration", "does not go together with `same_cameras` and `height`")
         self.seconds(0)
 
     def seconds(self, count: int) -> list[float] | None:
@@ -70,7 +87,16 @@ class ViewsFlags:
     @property
     def recorded(self) -> dict[str, Any]:
         """What a ledger knows of it: nothing of fits of single cameras, as in earlier runs."""
-        return {"views": True, "height": self.height, "offsets": self.offsets} if self.views else {}
+        if not self.views:
+            return {}
+        from humanpose_cli.io.digests import digest_of_files
+
+        found: dict[str, Any] = {"views": True, "height": self.height, "offsets": self.offsets}
+        if self.calibration is not None:
+            folder = self.calibration.is_dir()
+            files = sorted(self.calibration.glob("*.yml")) if folder else [self.calibration]
+            found["calibration"] = digest_of_files(files)
+        return {**found, "same_cameras": True} if self.same_cameras else found
 
 
 def find_takes(
@@ -107,9 +133,14 @@ def find_takes(
 
 @dataclass
 class TakeWork:
-    """What a batch does with its takes."""
+    """What a batch does with its takes.
+
+    first  the first take, whose cameras all have with `same_cameras`
+    """
 
     session: Session
+    out: Path
+    first: TakeInput
     fitter: Fitter
     options: ViewsOptions
     flags: ViewsFlags
@@ -122,14 +153,16 @@ class TakeWork:
         from humanpose_cli.batch.runner import Outcome
         from humanpose_cli.core.progress import part_of
         from humanpose_cli.fitting.records import record_summary
+        from humanpose_cli.io.calibrations import write_calibration
         from humanpose_cli.io.images import write_image
+        from humanpose_cli.views.calibrated import calibration_of
         from humanpose_cli.views.fitting import fit_views
         from humanpose_cli.views.plan import draw_plan
 
         take: TakeInput = item.payload
         reporter = self.session.reporter
         count = len(take.views)
-        fit_path, plan_path, *others = item.outputs
+        fit_path, cameras_path, plan_path, *others = item.outputs
         paths, overlays = others[:count], others[count:]
         fitted = fit_views(
             self.fitter,
@@ -137,7 +170,8 @@ class TakeWork:
             take.names,
             options=self.options,
             offsets=self.flags.seconds(count),
-            height=self.flags.height,
+            calibration=self.calibration(),
+            height=None if self.flags.same_cameras else self.flags.height,
             journals=paths,
             progress=part_of(reporter.step, 0, 0.8),
         )
@@ -145,8 +179,9 @@ class TakeWork:
         for message in fitted.take.messages:
             reporter.warn(f"{item.short}: {message}")
         fit.save(fit_path)
+        write_calibration(cameras_path, calibration_of(fit))
         write_image(plan_path, draw_plan(fit))
-        written = [fit_path, plan_path]
+        written = [fit_path, cameras_path, plan_path]
         for place, number in enumerate(used):
             view = fit.view(place)
             written.append(view.save(paths[number]))
@@ -156,6 +191,26 @@ class TakeWork:
         summary = {**record_summary(fit), "views": len(used)}
         problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
         return Outcome(tuple(written), summary, {"cameras": camera_documents(fitted.fit)}, problem)
+
+    def calibration(self) -> Calibration | None:
+        """The user's calibration, or that of the first take, which the first process that needs it makes."""
+        from humanpose_cli.io.atomic import folder_lock
+        from humanpose_cli.io.calibrations import read_calibration, write_calibration
+        from humanpose_cli.views.calibrated import calibration_of
+        from humanpose_cli.views.fitting import fit_views
+
+        if self.flags.calibration is not None:
+            return read_calibration(self.flags.calibration)
+        if not self.flags.same_cameras:
+            return None
+        path = self.out / "cameras.json"
+        with folder_lock(self.out):
+            if not path.exists():
+                offsets = self.flags.seconds(len(self.first.views))
+                chosen: dict[str, Any] = {"options": self.options, "offsets": offsets, "height": self.flags.height}
+                made = fit_views(self.fitter, self.first.views, self.first.names, **chosen)
+                write_calibration(path, calibration_of(made.fit))
+        return read_calibration(path)
 
 
 def camera_documents(fit: Any) -> list[dict[str, Any]]:

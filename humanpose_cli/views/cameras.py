@@ -49,7 +49,7 @@ class ViewCamera:
 
     rotation (3, 3), translation (3,) metres: take's axes to camera axes, x ↦ rotation x + translation
     focal, principal_point, size  pixels; size is (width, height)
-    focal_given  whether the focal length is the user's, EXIF's or a calibration's
+    fixed_focal  whether the focal length is the user's, EXIF's or a calibration's
     offset       seconds that its clock is ahead of the take's
     """
 
@@ -58,7 +58,7 @@ class ViewCamera:
     focal: float
     principal_point: tuple[float, float]
     size: tuple[int, int]
-    focal_given: bool = False
+    fixed_focal: bool = False
     offset: float = 0.0
 
     def to_camera(self, points: Array) -> Array:
@@ -133,15 +133,15 @@ class _Adjustment:
         people: Sequence[ViewSamples],
         options: ViewsOptions,
         *,
-        poses_given: bool,
+        fixed_poses: bool,
         clocks: bool,
     ) -> None:
         self.start, self.people, self.options = list(cameras), people, options
         self.usual = np.array([default_focal(*camera.size) for camera in cameras])
-        moving = 0 if poses_given else len(cameras) - 1
+        moving = 0 if fixed_poses else len(cameras) - 1
         self.clocks = len(cameras) - 1 if clocks else 0
         self.size = len(cameras) + 6 * moving + self.clocks
-        self.poses_given = poses_given
+        self.fixed_poses = fixed_poses
 
     def cameras(self, x: Array) -> list[ViewCamera]:
         """The cameras that parameters stand for."""
@@ -152,7 +152,7 @@ class _Adjustment:
         changed = []
         for number, camera in enumerate(self.start):
             rotation, translation = camera.rotation, camera.translation
-            if number and not self.poses_given:
+            if number and not self.fixed_poses:
                 turn, shift = poses[number - 1, :3], poses[number - 1, 3:]
                 rotation = Rotation.from_rotvec(turn).as_matrix() @ rotation
                 translation = translation + _TRANSLATION_UNIT * shift
@@ -191,7 +191,7 @@ class _Adjustment:
                 parts.append((error * (_huber(error, self.options.robust) * share)[..., None]).ravel())
                 parts.append(10 * np.minimum(camera.to_camera(points)[..., 2] - 0.5, 0).ravel() * several.ravel())
             parts.append(self._bones(points, several, person.leg))
-        deviation = np.where([camera.focal_given for camera in self.start], _GIVEN, self.options.focal_noise)
+        deviation = np.where([camera.fixed_focal for camera in self.start], _GIVEN, self.options.focal_noise)
         logs = np.log([camera.focal for camera in cameras]) - np.log(self._expected())
         moments = sum(person.weights.shape[1] for person in self.people)
         parts.append(logs / deviation * np.sqrt(0.5 * moments))
@@ -200,7 +200,7 @@ class _Adjustment:
         return np.concatenate(parts)
 
     def _expected(self) -> Array:
-        given = np.array([camera.focal_given for camera in self.start])
+        given = np.array([camera.fixed_focal for camera in self.start])
         return np.where(given, [camera.focal for camera in self.start], self.usual)
 
     def _bones(self, points: Array, several: NDArray[np.bool_], leg: float) -> Array:
@@ -231,15 +231,15 @@ def adjust_cameras(
     people: Sequence[ViewSamples],
     options: ViewsOptions,
     *,
-    poses_given: bool = False,
+    fixed_poses: bool = False,
     clocks: bool = True,
 ) -> SolvedCameras:
     """The cameras that best explain the landmarks of all people, from a start; the first one keeps its pose.
 
-    poses_given  whether rotations and translations stay, as of a calibration
+    fixed_poses  whether rotations and translations stay, as of a calibration
     clocks       whether offsets of the clocks are adjusted, too
     """
-    problem = _Adjustment(cameras, people, options, poses_given=poses_given, clocks=clocks)
+    problem = _Adjustment(cameras, people, options, fixed_poses=fixed_poses, clocks=clocks)
     start = np.zeros(problem.size)
     found = least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS)
     solved = problem.cameras(found.x)
@@ -272,7 +272,7 @@ def resect_cameras(
 def _resected(
     camera: ViewCamera, number: int, points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
 ) -> ViewCamera:
-    deviation = _GIVEN if camera.focal_given else _REFINED_FOCAL
+    deviation = _GIVEN if camera.fixed_focal else _REFINED_FOCAL
     moments = sum(len(of_person) for of_person in points)
 
     def moved(x: Array) -> ViewCamera:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from humanpose_cli.core.errors import HpcError, UsageError
@@ -11,9 +11,10 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.calibrations import Calibration
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.inputs import InputItem, escaped
-from humanpose_cli.views.cameras import ViewCamera
+from humanpose_cli.views.calibrated import calibrated_views
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.records import take_fit
 from humanpose_cli.views.take import Take, solve_take
@@ -50,12 +51,12 @@ class TakeInput:
 
 def take_outputs(take: TakeInput, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
     """The files of a take in a folder: its fit and cameras, and of each view a fit and an overlay."""
-    base = out / take.key
     named = [f"{take.key}.{escaped(name)}" for name in take.names]
     views = [out / f"{name}{FIT_SUFFIX}" for name in named]
     ends = [".overlay.mp4" if view.kind != "image" else ".overlay.jpg" for view in take.views]
     drawn = [out / f"{name}{end}" for name, end in zip(named, ends, strict=True)] if overlay else []
-    return (base.with_name(f"{take.key}{FIT_SUFFIX}"), out / f"{take.key}.cameras.png", *views, *drawn)
+    files = [out / f"{take.key}{ending}" for ending in (FIT_SUFFIX, ".cameras.json", ".cameras.png")]
+    return (*files, *views, *drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ def fit_views(
     names: Sequence[str],
     *,
     options: ViewsOptions | None = None,
-    given: Sequence[ViewCamera] | None = None,
+    calibration: Calibration | None = None,
     offsets: Sequence[float | None] | None = None,
     height: float | None = None,
     journals: Sequence[Path] = (),
@@ -81,11 +82,14 @@ def fit_views(
     """Everyone in the views of one take.
 
     names     of the views, all different
-    given     their cameras, where they are calibrated; offsets: seconds that each clock is ahead of the first one's
-    height    metres of the largest person; None: as the bodies' shapes suggest
+    calibration  of their cameras, which then stay as they are; offsets: seconds that each clock is ahead of the first
+                 one's
+    height    metres of the largest person; None: as the bodies' shapes suggest, or the calibration says
     journals  fit files of the views, beside which the people found are kept until all is done; () keeps nothing
     InputError where no two views show the same person, UsageError for fewer than two views.
     """
+    if calibration is not None and height is not None:
+        raise UsageError("height", "does not go together with a calibration, which has the scale")
     if len(views) < 2:
         remedy = "name two videos or more, or a folder of them"
         raise UsageError("views", "are too few", expected="two cameras or more", got=str(len(views)), remedy=remedy)
@@ -98,17 +102,26 @@ def fit_views(
         kept += [journal] if journal is not None else []
     together = part_of(progress, _SINGLE, 1)
     together(0, None, "putting the views together")
+    calibrated = None
+    if calibration is not None:
+        sizes = [(int(width), int(height)) for width, height in (one.image_size[0] for one in fits)]
+        calibrated = calibrated_views(calibration, names, sizes)
+        fits = calibrated.pinhole(fits)
     take = solve_take(
         fits,
         names,
         fitter.body,
         options=options,
         keypoint_options=fitter.options.keypoints,
-        given=given,
+        calibrated=None if calibrated is None else calibrated.views,
         offsets=offsets,
         progress=together,
     )
-    fit = take_fit(take, fits, names, fitter.body, options, height)
+    to_first = None
+    if calibrated is not None:
+        take = replace(take, messages=[*calibrated.notes, *take.messages])
+        to_first = calibrated.to_first if take.used[0] == 0 else None
+    fit = take_fit(take, fits, names, fitter.body, options, height, to_first)
     for journal in kept:
         journal.remove()
     return FittedTake(take, fit)

@@ -32,11 +32,13 @@ def take_fit(
     body: Body,
     options: ViewsOptions,
     height: float | None = None,
+    to_first: Array | None = None,
 ) -> Fit:
     """The fit of a take, in a world whose y axis points down and whose ground is y = 0.
 
     fits, names  of all views of the input, of which `take.used` are used
     height       metres of the largest person, standing; None leaves the size that the body's shapes suggest
+    to_first     (4, 4) a calibration's world, whose y axis points down, to the first camera's axes; None: found
     """
     chosen = [fits[number] for number in take.used]
     first, scale = chosen[0], 1.0
@@ -67,7 +69,7 @@ def take_fit(
         image_size=first.image_size,
         focal=np.full(count, camera.focal),
         principal_point=np.tile(camera.principal_point, (count, 1)),
-        world_to_camera=np.tile(_world_to_first(take.people, scale), (count, 1, 1)),
+        world_to_camera=np.tile(_world_to_first(take.people, scale) if to_first is None else to_first, (count, 1, 1)),
         frame_rate=first.frame_rate,
         frame_times=first.frame_times,
         gender=first.gender,

@@ -56,7 +56,7 @@ def solve_take(
     *,
     options: ViewsOptions | None = None,
     keypoint_options: KeypointFitOptions | None = None,
-    given: Sequence[ViewCamera] | None = None,
+    calibrated: Sequence[ViewCamera] | None = None,
     offsets: Sequence[float | None] | None = None,
     progress: Progress = no_progress,
 ) -> Take:
@@ -64,7 +64,7 @@ def solve_take(
 
     fits     of the single cameras
     names    of the cameras, for messages
-    given    their calibrated cameras; None: nothing is known of them
+    calibrated  their cameras, the first one's axes being the take's; None: nothing is known of them
     offsets  seconds that each clock is ahead of the first one's; None where unknown
     InputError where no two views show the same person.
     """
@@ -76,20 +76,20 @@ def solve_take(
     if len(used) < 2:
         remedy = "film the same people at the same time, or fit the videos without `views`"
         raise InputError(", ".join(names), "share nobody", expected="two views of one person", remedy=remedy)
-    cameras = _start_cameras(fits, related, used, given)
+    cameras = _start_cameras(fits, related, used, calibrated)
     times = frame_times(fits[used[0]])
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
     shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
     samples = _samples(shared, len(used), options)
     moving = any(len(track) > 1 for tracks in shared for track in tracks)
     clocks = moving and offsets is None
-    solved = adjust_cameras(cameras, samples, options, poses_given=given is not None, clocks=clocks)
+    solved = adjust_cameras(cameras, samples, options, fixed_poses=calibrated is not None, clocks=clocks)
     shifts = [after.offset - before.offset for after, before in zip(solved.cameras, cameras, strict=True)]
     people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
     evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
     chosen = [fits[number] for number in used]
     cameras, bodies = _bodies(
-        body, evidence, chosen, solved.cameras, options, keypoint_options, given is None, progress
+        body, evidence, chosen, solved.cameras, options, keypoint_options, calibrated is None, progress
     )
     messages += _parallel(cameras, bodies, [names[number] for number in used], options)
     return Take(cameras, used, times, bodies, messages)
@@ -113,13 +113,13 @@ def replace_views(tracks: Sequence[ViewTrack], used: Sequence[int]) -> list[View
 
 
 def _start_cameras(
-    fits: Sequence[Fit], related: RelatedViews, used: Sequence[int], given: Sequence[ViewCamera] | None
+    fits: Sequence[Fit], related: RelatedViews, used: Sequence[int], calibrated: Sequence[ViewCamera] | None
 ) -> list[ViewCamera]:
     cameras = []
     for number in used:
         offset = related.offsets[number]
-        if given is not None:
-            cameras.append(replace(given[number], offset=offset))
+        if calibrated is not None:
+            cameras.append(replace(calibrated[number], offset=offset))
             continue
         pose, fit = related.poses[number], fits[number]
         assert pose is not None

@@ -1,0 +1,96 @@
+"""Calibrated cameras for the views of a take, and a take's cameras as a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras, undistorted
+from humanpose_cli.views.cameras import ViewCamera
+from humanpose_cli.views.tracks import Array
+
+# Axes of a world whose z axis points up, in one whose y axis points down.
+_Z_UP = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
+_SAME_SHAPE = 0.01  # difference of two ratios of width to height
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedViews:
+    """The calibrated camera of each view.
+
+    cameras  of the calibration, scaled to the views' images
+    views    the same without distortion, the first one's axes being the take's
+    to_first (4, 4) a world whose y axis points down to the first camera's axes; None where up is not known
+    notes    sentences for the user
+    """
+
+    cameras: list[CalibratedCamera]
+    views: list[ViewCamera]
+    to_first: Array | None
+    notes: tuple[str, ...]
+
+    def pinhole(self, fits: Sequence[Fit]) -> list[Fit]:
+        """Fits of the single views whose keypoints are those of cameras without distortion."""
+        changed = []
+        for fit, camera, view in zip(fits, self.cameras, self.views, strict=True):
+            keypoints = fit.keypoints2d.copy()
+            keypoints[..., :2] = undistorted(fit.keypoints2d[..., :2], camera, view.focal).astype(np.float32)
+            changed.append(replace(fit, keypoints2d=keypoints))
+        return changed
+
+
+def calibrated_views(
+    calibration: Calibration, names: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> CalibratedViews:
+    """The cameras of views by their names; InputError where a camera is missing, or its images have another shape.
+
+    sizes  (width, height) of the views' images
+    """
+    matched = matched_cameras(calibration, names)
+    cameras = [_sized(camera, size, name) for camera, size, name in zip(matched.cameras, sizes, names, strict=True)]
+    first = cameras[0]
+    views = []
+    for camera, size in zip(cameras, sizes, strict=True):
+        turn = camera.rotation @ first.rotation.T
+        centre = (float(camera.matrix[0, 2]), float(camera.matrix[1, 2]))
+        shift = camera.translation - turn @ first.translation
+        views.append(ViewCamera(turn, shift, float(camera.matrix[0, 0]), centre, size, fixed_focal=True))
+    to_first = None
+    if calibration.up == "z":
+        to_first = np.eye(4)
+        to_first[:3, :3], to_first[:3, 3] = first.rotation @ _Z_UP.T, first.translation
+    notes = [*calibration.notes, *([matched.note] if matched.note else [])]
+    if any(camera.distortion.any() for camera in cameras):
+        notes.append("lens distortion is taken off the keypoints; overlays show cameras without distortion")
+    return CalibratedViews(cameras, views, to_first, tuple(notes))
+
+
+def _sized(camera: CalibratedCamera, size: tuple[int, int], name: str) -> CalibratedCamera:
+    """The camera for images of another resolution but the same shape."""
+    if camera.size is None or camera.size == size:
+        return replace(camera, size=size)
+    if abs(camera.size[0] / camera.size[1] - size[0] / size[1]) > _SAME_SHAPE:
+        expected, got = ("{} × {} pixels".format(*one) for one in (camera.size, size))
+        raise InputError(name, f"is not what camera {camera.name} was calibrated for", expected=expected, got=got)
+    matrix = camera.matrix.copy()
+    matrix[:2] *= size[0] / camera.size[0]
+    return replace(camera, size=size, matrix=matrix)
+
+
+def calibration_of(fit: Fit) -> list[CalibratedCamera]:
+    """The cameras of a take in a world whose z axis points up, as `write_calibration` takes them."""
+    assert fit.views is not None
+    cameras = []
+    to_first = fit.world_to_camera[0].astype(np.float64)
+    for number, name in enumerate(fit.views.names.tolist()):
+        matrix = fit.views.from_first[number].astype(np.float64) @ to_first
+        focal, (x, y) = float(fit.views.focal[number]), fit.views.principal_point[number].tolist()
+        width, height = fit.views.image_size[number].tolist()
+        intrinsic = np.array(((focal, 0.0, x), (0.0, focal, y), (0.0, 0.0, 1.0)))
+        rotation = matrix[:3, :3] @ _Z_UP
+        cameras.append(CalibratedCamera(name, (width, height), intrinsic, np.zeros(5), rotation, matrix[:3, 3]))
+    return cameras
