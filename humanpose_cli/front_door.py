@@ -114,8 +114,8 @@ def fit(
             )
         )
         if views:
-            known = None if calibration is None else read_calibration(calibration)
-            chosen = {"height": height, "offsets": offsets, "calibration": known}
+            calibrated = None if calibration is None else read_calibration(calibration)
+            chosen = {"height": height, "offsets": offsets, "calibration": calibrated}
             return _fit_views(fitter, source, frames, chosen, progress)
         return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
 

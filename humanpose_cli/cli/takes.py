@@ -27,7 +27,12 @@ _VIEWS = option(
     "The inputs are cameras that film the same people at the same time: fit them as one. Of folders, each is a take.",
     _PANEL,
 )
-_HEIGHT = option("--height METRES", "Height of the largest person, which sets the scale.", _PANEL, show_default=False)
+_HEIGHT = option(
+    "--height METRES",
+    "Height of the largest person, which sets the scale. Default: as the fits of the single cameras suggest.",
+    _PANEL,
+    show_default=False,
+)
 _OFFSETS = option(
     "--offsets SECONDS,SECONDS,…",
     "How far each camera's clock is ahead of the first one's, which has 0. Default: found from the movements.",
@@ -182,11 +187,11 @@ class TakeWork:
         write_calibration(cameras_path, calibration_of(fit))
         write_image(plan_path, draw_plan(fit))
         written = [fit_path, cameras_path, plan_path]
-        for place, number in enumerate(used):
-            view = fit.view(place)
+        for index, number in enumerate(used):
+            view = fit.view(index)
             written.append(view.save(paths[number]))
             if self.overlay:
-                share = part_of(reporter.step, 0.8 + 0.2 * place / len(used), 0.8 + 0.2 * (place + 1) / len(used))
+                share = part_of(reporter.step, 0.8 + 0.2 * index / len(used), 0.8 + 0.2 * (index + 1) / len(used))
                 written.append(view.save_overlay(overlays[number], share, video_codec=self.video_codec))
         summary = {**record_summary(fit), "views": len(used)}
         problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None

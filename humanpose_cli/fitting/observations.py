@@ -69,7 +69,7 @@ class KeypointObservations:
                      one motion, or several if frames are missing. Needs shape_group and time. None: nothing moves
     time             (N,) seconds, when each row's frame was taken; rises with the frames of a person
     world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
-    views            of other cameras; a row may be seen by these alone, with a confidence of zero here
+    views            of other cameras; these alone may show a row, with a confidence of zero here
 
     A landmark whose confidence, position or world position is NaN or infinite counts as not visible. Arrays of other
     shapes, and cameras that are not positive and finite, raise InputError.

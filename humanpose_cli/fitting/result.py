@@ -216,9 +216,9 @@ class Fit(FitRecord):
         root = torch.from_numpy(matrix[:3, :3]) @ axis_angle_to_matrix(torch.from_numpy(self.poses[:, :3]).double())
         poses = np.concatenate((matrix_to_axis_angle(root).numpy(), self.poses[:, 3:]), 1)
         count, source = self.frame_count, self.sources[number] if self.sources else None
-        known = np.asarray((self.views.keypoints2d[number, ..., 2] > 0).any(1))
+        detected = np.asarray((self.views.keypoints2d[number, ..., 2] > 0).any(1))
         low, high = np.clip(pixels, 0, camera.size).min(1), np.clip(pixels, 0, camera.size).max(1)
-        whole = replace(
+        complete = replace(
             self,
             views=None,
             sources=(),
@@ -234,12 +234,14 @@ class Fit(FitRecord):
             joints3d=joints.astype(np.float32),
             joints2d=pixels.clip(-_FAR, _FAR).astype(np.float32),
             keypoints2d=self.views.keypoints2d[number],
-            boxes=np.where(known[:, None], self.views.boxes[number], np.concatenate((low, high), 1)).astype(np.float32),
+            boxes=np.where(detected[:, None], self.views.boxes[number], np.concatenate((low, high), 1)).astype(
+                np.float32
+            ),
             reprojection_error=self.views.reprojection_error[number],
             ground=None,
             focal_people=None,
         )
-        return whole.select(np.flatnonzero(shown))
+        return complete.select(np.flatnonzero(shown))
 
     def body_model(self, body: Body | None = None) -> Body:
         """The body of the fit; UnavailableError where only its name is known.

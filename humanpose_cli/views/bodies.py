@@ -37,14 +37,14 @@ class PersonEvidence:
     """One person in the frames of a take that some camera shows, and the gaps between: N rows, V views.
 
     frames     (N,) numbers of the take's frames; times (N,) seconds on the take's clock
-    known      (V, N) whether a view shows them
+    shown      (V, N) whether a view shows them
     keypoints  (V, N, 33, 3) pixels and confidence, zero where unknown
     tracks     in the views
     """
 
     frames: NDArray[Any]
     times: Array
-    known: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
     keypoints: Array
     tracks: list[ViewTrack]
 
@@ -56,7 +56,7 @@ class PersonEvidence:
     @property
     def views(self) -> list[int]:
         """Those that show the person."""
-        return np.flatnonzero(self.known.any(1)).tolist()
+        return np.flatnonzero(self.shown.any(1)).tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +75,15 @@ class PersonBodies:
 
 def gather_person(tracks: Sequence[ViewTrack], times: Array, views: int) -> PersonEvidence | None:
     """What the views show of a person in the take's frames, at `times` (F,); None if in none of them."""
-    known = np.zeros((views, len(times)), bool)
+    shown = np.zeros((views, len(times)), bool)
     keypoints = np.zeros((views, len(times), len(BLAZEPOSE33), 3))
     for track in tracks:
         # A photograph's moment is that of all others.
         moments = track.at(times if len(times) > 1 or len(track) > 1 else track.times)
-        fresh = moments.known & ~known[track.view]
-        known[track.view] |= fresh
+        fresh = moments.shown & ~shown[track.view]
+        shown[track.view] |= fresh
         keypoints[track.view][fresh] = moments.keypoints[fresh]
-    anywhere = np.flatnonzero(known.any(0))
+    anywhere = np.flatnonzero(shown.any(0))
     if not len(anywhere):
         return None
     frames = [anywhere[:1]]
@@ -91,7 +91,7 @@ def gather_person(tracks: Sequence[ViewTrack], times: Array, views: int) -> Pers
         between = np.arange(before + 1, after + 1)
         frames.append(between if times[after] - times[before] <= _MAX_GAP else between[-1:])
     rows = np.concatenate(frames)
-    return PersonEvidence(rows, times[rows], known[:, rows], keypoints[:, rows], list(tracks))
+    return PersonEvidence(rows, times[rows], shown[:, rows], keypoints[:, rows], list(tracks))
 
 
 def solve_person(
@@ -115,8 +115,8 @@ def solve_person(
         start = _single_view(evidence, fits[best], best)
     else:
         start = _turned(before.fit, main.rotation, main.translation, body)
-    seen = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
-    seen = replace(seen, shape_noise=options.shape_noise, shape_evidence=options.shape_evidence)
+    fitting = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
+    fitting = replace(fitting, shape_noise=options.shape_noise, shape_evidence=options.shape_evidence)
     count = len(evidence.frames)
     values: dict[str, Any] = {
         "keypoints": evidence.keypoints[best, ..., :2],
@@ -132,14 +132,14 @@ def solve_person(
     }
     if count > 1:
         values |= {"shape_group": np.zeros(count), "frame": evidence.frames, "time": evidence.times}
-    solved = fit_keypoints(body, KeypointObservations(**values), seen, progress)
+    solved = fit_keypoints(body, KeypointObservations(**values), fitting, progress)
     turn, shift = main.rotation.T, -main.rotation.T @ main.translation
     fit = _turned(solved, turn, shift, body)
     return PersonBodies(evidence, fit, landmarks_of(body, fit))
 
 
 def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCamera) -> PersonBodies:
-    """The bodies of someone whom one camera alone shows: those of its own fit, in the take's axes."""
+    """The bodies of someone that one camera alone shows: those of its own fit, in the take's axes."""
     single = _single_view(evidence, fit, evidence.best_view)
     moved = _turned(single, camera.rotation.T, -camera.rotation.T @ camera.translation, body)
     return PersonBodies(evidence, moved, landmarks_of(body, moved))
@@ -214,7 +214,7 @@ def view_errors(person: PersonBodies, cameras: Sequence[ViewCamera]) -> tuple[Ar
     weights (V, N) 0..1 that its landmarks have in the fit (Geman and McClure); zero where it does not show the person.
     """
     evidence = person.evidence
-    errors, weights = np.zeros(evidence.known.shape), np.zeros(evidence.known.shape)
+    errors, weights = np.zeros(evidence.shown.shape), np.zeros(evidence.shown.shape)
     for view in evidence.views:
         camera, keypoints = cameras[view], evidence.keypoints[view]
         apart = np.linalg.norm(camera.project(person.landmarks) - keypoints[..., :2], axis=-1)
@@ -223,7 +223,7 @@ def view_errors(person: PersonBodies, cameras: Sequence[ViewCamera]) -> tuple[Ar
         depth = camera.to_camera(person.landmarks[:, :1])[..., 2].clip(0.1)
         # In noise levels of a confident landmark, about 2 cm, of which three count half.
         levels = apart * depth / camera.focal / 0.02
-        shown = evidence.known[view] & used.any(1)
+        shown = evidence.shown[view] & used.any(1)
         masked = np.where(used, apart, np.nan)[shown]
         errors[view, shown] = np.nanmedian(masked, axis=1)
         weights[view, shown] = np.nanmean(np.where(used, 9 / (9 + levels**2), np.nan)[shown], axis=1)

@@ -27,8 +27,8 @@ _NEAR = 0.1  # metres: nothing is nearer to a camera
 _TRANSLATION_UNIT = 3.0  # metres that a unit of the solver's parameters moves a camera
 _CLOCK_NOISE = 0.03  # seconds between the clocks as the joints and as the landmarks have them
 _BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which it costs no more
-_GIVEN = 1e-4  # standard deviation of the logarithm of a focal length that is given
-# Standard deviation of a focal length's logarithm about the one before bodies are known: their proportions are a guess.
+_FIXED = 1e-4  # standard deviation of the logarithm of a focal length that is given
+# Standard deviation of a focal length's logarithm about the one before the bodies': their proportions are a guess.
 _REFINED_FOCAL = 0.01
 _EVALUATIONS = 60
 
@@ -67,8 +67,8 @@ class ViewCamera:
 
     def project(self, points: Array) -> Array:
         """Points (..., 3) metres in take's axes → pixels (..., 2)."""
-        seen = self.to_camera(points)
-        return self.focal * seen[..., :2] / seen[..., 2:].clip(_NEAR) + np.asarray(self.principal_point)
+        before = self.to_camera(points)
+        return self.focal * before[..., :2] / before[..., 2:].clip(_NEAR) + np.asarray(self.principal_point)
 
     @property
     def centre(self) -> Array:
@@ -191,7 +191,7 @@ class _Adjustment:
                 parts.append((error * (_huber(error, self.options.robust) * share)[..., None]).ravel())
                 parts.append(10 * np.minimum(camera.to_camera(points)[..., 2] - 0.5, 0).ravel() * several.ravel())
             parts.append(self._bones(points, several, person.leg))
-        deviation = np.where([camera.fixed_focal for camera in self.start], _GIVEN, self.options.focal_noise)
+        deviation = np.where([camera.fixed_focal for camera in self.start], _FIXED, self.options.focal_noise)
         logs = np.log([camera.focal for camera in cameras]) - np.log(self._expected())
         moments = sum(person.weights.shape[1] for person in self.people)
         parts.append(logs / deviation * np.sqrt(0.5 * moments))
@@ -200,21 +200,21 @@ class _Adjustment:
         return np.concatenate(parts)
 
     def _expected(self) -> Array:
-        given = np.array([camera.fixed_focal for camera in self.start])
-        return np.where(given, [camera.focal for camera in self.start], self.usual)
+        fixed = np.array([camera.fixed_focal for camera in self.start])
+        return np.where(fixed, [camera.focal for camera in self.start], self.usual)
 
     def _bones(self, points: Array, several: NDArray[np.bool_], leg: float) -> Array:
         """Changes of bones' lengths, and the difference of the legs from the length `leg`."""
         ends = points[:, _BONES]  # (K, B, 2, 3)
         lengths = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
-        known = np.asarray(several[:, _BONES].all(-1))
+        complete = np.asarray(several[:, _BONES].all(-1))
         usual = np.array(
-            [np.median(column[k]) if k.any() else 0.0 for column, k in zip(lengths.T, known.T, strict=True)]
+            [np.median(column[k]) if k.any() else 0.0 for column, k in zip(lengths.T, complete.T, strict=True)]
         )
         changes = (lengths / np.maximum(usual, 1e-3) - 1) / self.options.bone_noise
         changes = np.clip(changes, -_BONE_OUTLIER, _BONE_OUTLIER)
-        parts = [(changes * known).ravel() / np.sqrt(2)]
-        if known[:, _LEGS].any(0).all():
+        parts = [(changes * complete).ravel() / np.sqrt(2)]
+        if complete[:, _LEGS].any(0).all():
             parts.append(np.array([np.log(usual[_LEGS].sum() / 2 / leg) / self.options.size_noise]))
         return np.concatenate(parts)
 
@@ -257,7 +257,7 @@ def adjust_cameras(
 def resect_cameras(
     cameras: Sequence[ViewCamera], points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
 ) -> list[ViewCamera]:
-    """Poses and focal lengths that best show known points, each camera by itself; the first one's pose becomes that of
+    """Poses and focal lengths that best show given points, each camera by itself; the first one's pose becomes that of
     the take's axes again.
 
     points  of each person (K, L, 3) metres in take's axes, of `LANDMARKS`
@@ -272,7 +272,7 @@ def resect_cameras(
 def _resected(
     camera: ViewCamera, number: int, points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
 ) -> ViewCamera:
-    deviation = _GIVEN if camera.fixed_focal else _REFINED_FOCAL
+    deviation = _FIXED if camera.fixed_focal else _REFINED_FOCAL
     moments = sum(len(of_person) for of_person in points)
 
     def moved(x: Array) -> ViewCamera:

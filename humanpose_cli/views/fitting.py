@@ -82,7 +82,7 @@ def fit_views(
     """Everyone in the views of one take.
 
     names     of the views, all different
-    calibration  of their cameras, which then stay as they are; offsets: seconds that each clock is ahead of the first
+    calibration  of their cameras, which are not changed then; offsets: seconds that each clock is ahead of the first
                  one's
     height    metres of the largest person; None: as the bodies' shapes suggest, or the calibration says
     journals  fit files of the views, beside which the people found are kept until all is done; () keeps nothing

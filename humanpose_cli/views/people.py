@@ -26,7 +26,7 @@ _LATERAL = 0.6  # metres beside the expected position, at which a person's dista
 _DIRECT = 1e-6  # seconds of overlap with which a single moment counts
 
 
-class Proposal(NamedTuple):
+class PairPose(NamedTuple):
     """How the second of two cameras may stand to the first, and who is who then.
 
     rotation (3, 3), translation (3,) metres: axes of the first camera to those of the second
@@ -48,7 +48,7 @@ class Proposal(NamedTuple):
 class RelatedViews:
     """How V views hang together.
 
-    poses    (rotation, translation) of each, axes of the first view to its own; None for one that shares nobody
+    poses    (rotation, translation) of each, axes of the first view to its own; None for one that shares no person
     offsets  (V,) seconds that each clock is ahead of the first one's
     people   tracks of each person, by view
     flipped  views that show a mirror image of what others show
@@ -68,16 +68,16 @@ def relate_views(
     views    tracks of each, on its own clock
     offsets  seconds that each clock is ahead of the first one's, where they are given
     """
-    given = list(offsets) if offsets is not None else [None] * len(views)
-    found: dict[tuple[int, int], Proposal] = {}
+    fixed = list(offsets) if offsets is not None else [None] * len(views)
+    found: dict[tuple[int, int], PairPose] = {}
     for first, second in combinations(range(len(views)), 2):
-        ahead, before = given[second], given[first]
+        ahead, before = fixed[second], fixed[first]
         offset = None if ahead is None or before is None else ahead - before
         best = propose(views[first], views[second], options, offset)
         if best is not None:
             found[first, second] = best
     poses: list[tuple[Array, Array] | None] = [None] * len(views)
-    clocks = [0.0 if value is None else float(value) for value in given]
+    clocks = [0.0 if value is None else float(value) for value in fixed]
     poses[0] = (np.eye(3), np.zeros(3))
     flipped = _flipped(found, len(views))
     used: list[tuple[int, int]] = []
@@ -86,12 +86,12 @@ def relate_views(
         edge for edge in found if (poses[edge[0]] is None) != (poses[edge[1]] is None) and not set(edge) & set(flipped)
     ]:
         first, second = max(candidates, key=lambda edge: found[edge].score)
-        known, new = (first, second) if poses[second] is None else (second, first)
-        step = found[first, second] if known == first else _reversed(found[first, second])
-        stands = poses[known]
-        assert stands is not None
-        poses[new] = (step.rotation @ stands[0], step.rotation @ stands[1] + step.translation)
-        clocks[new] = clocks[known] + step.offset if given[new] is None else clocks[new]
+        old, new = (first, second) if poses[second] is None else (second, first)
+        step = found[first, second] if old == first else _reversed(found[first, second])
+        pose = poses[old]
+        assert pose is not None
+        poses[new] = (step.rotation @ pose[0], step.rotation @ pose[1] + step.translation)
+        clocks[new] = clocks[old] + step.offset if fixed[new] is None else clocks[new]
         used.append((first, second))
     standing = {edge: one for edge, one in found.items() if poses[edge[0]] is not None and poses[edge[1]] is not None}
     on_one_clock = [[track.moved(clocks[number]) for track in tracks] for number, tracks in enumerate(views)]
@@ -99,19 +99,19 @@ def relate_views(
     return RelatedViews(poses, clocks, _united(kept, standing), flipped)
 
 
-def _flipped(found: dict[tuple[int, int], Proposal], count: int) -> list[int]:
+def _flipped(found: dict[tuple[int, int], PairPose], count: int) -> list[int]:
     """Views all of whose proposals are mirror images, though others' are not."""
     wrong = []
     for view in range(count):
-        own = [one.flipped for edge, one in found.items() if view in edge]
+        of_view = [one.flipped for edge, one in found.items() if view in edge]
         others = [one.flipped for edge, one in found.items() if view not in edge]
         # Of two views, it is the second that is called reversed.
-        if own and all(own) and (not all(others) if others else view == count - 1):
+        if of_view and all(of_view) and (not all(others) if others else view == count - 1):
             wrong.append(view)
     return wrong
 
 
-def _reversed(one: Proposal) -> Proposal:
+def _reversed(one: PairPose) -> PairPose:
     rotation = one.rotation.T
     pairs = [(b, a, distance) for a, b, distance in one.pairs]
     return one._replace(rotation=rotation, translation=-rotation @ one.translation, offset=-one.offset, pairs=pairs)
@@ -119,8 +119,8 @@ def _reversed(one: Proposal) -> Proposal:
 
 def propose(
     first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float | None = None
-) -> Proposal | None:
-    """How the second camera stands to the first; None where nobody is in both.
+) -> PairPose | None:
+    """How the second camera stands to the first; None where no person is in both.
 
     offset  of the second clock, where it is known
     """
@@ -134,7 +134,7 @@ def propose(
         for b, other in enumerate(second)
         if (found := agreement(one, other, options, offset=offset)) is not None
     }
-    best: Proposal | None = None
+    best: PairPose | None = None
     for (a, b), found in agreements.items():
         if found.distance > options.max_disagreement and not found.flipped:
             continue
@@ -142,7 +142,7 @@ def propose(
         pairs = _matched(first, second, agreements, (found.rotation, translation, offset), options)
         score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
         if best is None or score > best.score:
-            best = Proposal(found.rotation, translation, offset, pairs, score, found.flipped)
+            best = PairPose(found.rotation, translation, offset, pairs, score, found.flipped)
     return best if best is not None and best.pairs else None
 
 
@@ -152,8 +152,8 @@ def _moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
         return first.joints, second.joints
     times = shared_times(first, second)
     one, other = first.at(times), second.at(times)
-    known = one.known & other.known
-    return one.joints[known], other.joints[known]
+    shown = one.shown & other.shown
+    return one.joints[shown], other.joints[shown]
 
 
 def _translation(first: ViewTrack, second: ViewTrack, rotation: Array) -> Array:
@@ -188,7 +188,7 @@ def _beside(expected: Array, found: Array) -> float:
     return float(np.median(np.linalg.norm(expected - along, axis=-1)))
 
 
-def _united(views: Sequence[Sequence[ViewTrack]], found: dict[tuple[int, int], Proposal]) -> list[list[ViewTrack]]:
+def _united(views: Sequence[Sequence[ViewTrack]], found: dict[tuple[int, int], PairPose]) -> list[list[ViewTrack]]:
     """Tracks that are one person, the most alike first; a person has one track at a time in each view."""
     group = {(view, index): {(view, index)} for view, tracks in enumerate(views) for index in range(len(tracks))}
     pairs = sorted(

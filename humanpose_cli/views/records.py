@@ -126,12 +126,12 @@ def _scaled(matrix: Array, scale: float) -> Array:
 
 def _nearest_frames(fit: Fit, offset: float, times: Array) -> Array:
     """(F,) the frame of a view nearest to each time of the take; −1 where it has none within a frame."""
-    own = frame_times(fit) - offset
-    if len(own) == 1:
+    recorded = frame_times(fit) - offset
+    if len(recorded) == 1:
         return np.zeros(len(times), int)
-    nearest = np.abs(own - times[:, None]).argmin(1)
-    away = np.abs(own[nearest] - times)
-    return np.where(away <= np.diff(own).max(), nearest, -1)
+    nearest = np.abs(recorded - times[:, None]).argmin(1)
+    away = np.abs(recorded[nearest] - times)
+    return np.where(away <= np.diff(recorded).max(), nearest, -1)
 
 
 def _rows(
@@ -142,18 +142,18 @@ def _rows(
     joints = fit.joints3d.astype(np.float64) * scale
     rest = fit.joints3d[:, _PELVIS].astype(np.float64) - fit.trans
     errors, weights = view_errors(person, take.cameras)
-    shown = np.where(evidence.known, errors, np.nan)
+    shown = np.where(evidence.shown, errors, np.nan)
     boxes = np.stack([_boxes(person, view, fits[view], take) for view in range(len(take.cameras))])
     pixels = take.cameras[0].project(joints / scale)
     inside = np.clip(pixels, 0, take.cameras[0].size)
     projected = np.concatenate((inside.min(1), inside.max(1)), 1)
     median = np.zeros(count)
-    seen = evidence.known.any(0)
-    median[seen] = np.nanmedian(shown[:, seen], axis=0)
+    visible = evidence.shown.any(0)
+    median[visible] = np.nanmedian(shown[:, visible], axis=0)
     return {
         "track_id": np.full(count, track),
         "frame_index": evidence.frames,
-        "interpolated": ~seen,
+        "interpolated": ~visible,
         "poses": fit.poses,
         "betas": fit.betas,
         "trans": joints[:, _PELVIS] - rest,
@@ -161,7 +161,7 @@ def _rows(
         "joints3d": joints,
         "joints2d": pixels.clip(-1e6, 1e6),
         "keypoints2d": evidence.keypoints[0],
-        "boxes": np.where(evidence.known[0][:, None], boxes[0], projected),
+        "boxes": np.where(evidence.shown[0][:, None], boxes[0], projected),
         "confidence": fit.confidence,
         "joint_confidence": fit.joint_confidence,
         "reprojection_error": np.nan_to_num(median),
@@ -177,8 +177,8 @@ def _boxes(person: PersonBodies, view: int, fit: Fit, take: Take) -> Array:
     evidence = person.evidence
     boxes = np.zeros((len(evidence.frames), 4))
     tracks = [track for track in evidence.tracks if track.view == view]
-    if tracks and evidence.known[view].any():
+    if tracks and evidence.shown[view].any():
         rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
         nearest = rows[np.abs(evidence.times[:, None] - times).argmin(1)] if len(rows) > 1 else rows.repeat(len(boxes))
-        boxes = np.where(evidence.known[view][:, None], fit.boxes[nearest], 0.0)
+        boxes = np.where(evidence.shown[view][:, None], fit.boxes[nearest], 0.0)
     return boxes

@@ -77,11 +77,11 @@ def _agreement(first: ViewTrack, second: ViewTrack, options: ViewsOptions, offse
     moved = second.moved(offset)
     shared = shared_times(first, moved)
     one, other = first.at(shared), moved.at(shared)
-    known = one.known & other.known
-    overlap = float(known.sum() * _STEP)
+    shown = one.shown & other.shown
+    overlap = float(shown.sum() * _STEP)
     if overlap < _MIN_OVERLAP - 2 * _STEP:
         return None
-    a, b = about_pelvis(one.joints[known]), about_pelvis(other.joints[known])
+    a, b = about_pelvis(one.joints[shown]), about_pelvis(other.joints[shown])
     rotation = best_rotation(a, b)
     return Agreement(_apart(a, b, rotation), rotation, offset, overlap)
 
@@ -102,11 +102,11 @@ def _best_offset(first: ViewTrack, second: ViewTrack, limit: float) -> float | N
     """
     begin = min(first.times[0], second.times[0])
     a, b = _sampled(first, begin), _sampled(second, begin)
-    length = next_fast_len(len(a.known) + len(b.known))
+    length = next_fast_len(len(a.shown) + len(b.shown))
     # Sums over the frames that both show, for every shift: of products of joints, of squares, of frames.
     products = _correlate(a.joints, b.joints, length)  # (lags, 3, 3)
-    squares = _shifted_sums(a.squares, b.known, length) + _shifted_sums(b.squares, a.known, length, swapped=True)
-    frames = _shifted_sums(a.known, b.known, length)
+    squares = _shifted_sums(a.squares, b.shown, length) + _shifted_sums(b.squares, a.shown, length, swapped=True)
+    frames = _shifted_sums(a.shown, b.shown, length)
     lags = np.fft.fftfreq(length, 1 / length).round().astype(int)
     values = np.linalg.svd(products, compute_uv=False)
     values[:, 2] *= np.sign(np.linalg.det(products))
@@ -122,18 +122,18 @@ def _best_offset(first: ViewTrack, second: ViewTrack, limit: float) -> float | N
 
 
 class _Samples(NamedTuple):
-    """Joints (K, 24, 3) about the pelvis at even times, zero where unknown; known (K,) 0 or 1; squares (K,)."""
+    """Joints (K, 24, 3) about the pelvis at even times, zero where unknown; shown (K,) 0 or 1; squares (K,)."""
 
     joints: Array
-    known: Array
+    shown: Array
     squares: Array
 
 
 def _sampled(track: ViewTrack, begin: float) -> _Samples:
     times = np.asarray(begin + _STEP * np.arange(int((track.times[-1] - begin) / _STEP) + 1), np.float64)
     moments = track.at(times)
-    joints = np.where(moments.known[:, None, None], about_pelvis(moments.joints), 0.0)
-    return _Samples(joints, moments.known.astype(np.float64), np.square(joints).sum((1, 2)))
+    joints = np.where(moments.shown[:, None, None], about_pelvis(moments.joints), 0.0)
+    return _Samples(joints, moments.shown.astype(np.float64), np.square(joints).sum((1, 2)))
 
 
 def _correlate(a: Array, b: Array, length: int) -> Array:

@@ -64,7 +64,7 @@ def solve_take(
 
     fits     of the single cameras
     names    of the cameras, for messages
-    calibrated  their cameras, the first one's axes being the take's; None: nothing is known of them
+    calibrated  their cameras, the first one's axes being the take's; None: they are found
     offsets  seconds that each clock is ahead of the first one's; None where unknown
     InputError where no two views show the same person.
     """
@@ -75,7 +75,7 @@ def solve_take(
     messages = _left_out(related, views, names)
     if len(used) < 2:
         remedy = "film the same people at the same time, or fit the videos without `views`"
-        raise InputError(", ".join(names), "share nobody", expected="two views of one person", remedy=remedy)
+        raise InputError(", ".join(names), "share no person", expected="two views of one person", remedy=remedy)
     cameras = _start_cameras(fits, related, used, calibrated)
     times = frame_times(fits[used[0]])
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
@@ -101,9 +101,9 @@ def _left_out(related: RelatedViews, views: Sequence[Sequence[ViewTrack]], names
         if number in related.flipped:
             messages.append(f"{names[number]} is a mirror image of what the others show: it is left out")
         elif not views[number]:
-            messages.append(f"{names[number]} shows nobody: it is left out")
+            messages.append(f"{names[number]} shows no person: it is left out")
         elif pose is None:
-            messages.append(f"{names[number]} shares nobody with the other views: it is left out")
+            messages.append(f"{names[number]} shares no person with the other views: it is left out")
     return messages
 
 
@@ -124,13 +124,13 @@ def _start_cameras(
         pose, fit = related.poses[number], fits[number]
         assert pose is not None
         camera = fit.camera(0)
-        known = bool(fit.options.get("focal"))
-        cameras.append(ViewCamera(*pose, camera.focal, camera.principal_point, camera.size, known, offset))
+        fixed = bool(fit.options.get("focal"))
+        cameras.append(ViewCamera(*pose, camera.focal, camera.principal_point, camera.size, fixed, offset))
     return cameras
 
 
 def _placing(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
-    """The people who place the cameras: for each view those of its people whom the most views show."""
+    """The people who place the cameras: for each view those of its people that the most views show."""
     shown = [{track.view for track in tracks} for tracks in people]
     largest = {view: max(len(views) for views in shown if view in views) for view in set().union(*shown)}
     return [
@@ -150,10 +150,10 @@ def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence
     every = np.unique(np.concatenate([track.times for track in tracks]))
     if all(len(track) == 1 for track in tracks):
         every = every[:1]
-    seen = np.zeros((views, len(every)), bool)
+    visible = np.zeros((views, len(every)), bool)
     for track in tracks:
-        seen[track.view] |= track.at(every).known if len(every) > 1 else True
-    several = every[seen.sum(0) >= 2]
+        visible[track.view] |= track.at(every).shown if len(every) > 1 else True
+    several = every[visible.sum(0) >= 2]
     chosen = (
         several[np.unique(np.linspace(0, len(several) - 1, count).round().astype(int))] if len(several) else every[:1]
     )
@@ -164,11 +164,11 @@ def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence
         at = chosen if len(track) > 1 else track.times
         moments = track.at(at)
         landmarks = moments.keypoints[:, list(LANDMARKS)]
-        confident = np.where(landmarks[..., 2] >= min_confidence, landmarks[..., 2], 0.0) * moments.known[:, None]
+        confident = np.where(landmarks[..., 2] >= min_confidence, landmarks[..., 2], 0.0) * moments.shown[:, None]
         fresh = (confident > 0).any(1) & (weights[track.view] == 0).all(1)
         points[track.view][fresh], weights[track.view][fresh] = landmarks[fresh, :, :2], confident[fresh]
         sides = [track.at(at + step) for step in (-_SPEED_STEP, _SPEED_STEP)]
-        moving = fresh & sides[0].known & sides[1].known
+        moving = fresh & sides[0].shown & sides[1].shown
         change = sides[1].keypoints[:, list(LANDMARKS), :2] - sides[0].keypoints[:, list(LANDMARKS), :2]
         speeds[track.view][moving] = change[moving] / (2 * _SPEED_STEP)
         heights[track.view] = max(heights[track.view], track.height)
@@ -217,7 +217,7 @@ def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies], opti
         evidence = person.evidence
         if len(evidence.views) < 2:
             continue
-        several = np.flatnonzero(evidence.known.sum(0) >= 2)
+        several = np.flatnonzero(evidence.shown.sum(0) >= 2)
         rows = several[np.unique(np.linspace(0, len(several) - 1, options.samples).round().astype(int))]
         keypoints = evidence.keypoints[:, rows][:, :, list(LANDMARKS)]
         weights = np.where(keypoints[..., 2] >= options.min_confidence, keypoints[..., 2], 0.0)

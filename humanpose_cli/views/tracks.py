@@ -22,12 +22,12 @@ _DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
 class Moments(NamedTuple):
     """A person in one camera at K times.
 
-    known      (K,) whether the camera shows them then
+    shown      (K,) whether the camera shows them then
     keypoints  (K, 33, 3) x, y pixels and confidence, zero where unknown
     joints     (K, 24, 3) metres, camera axes, of the single camera's fit
     """
 
-    known: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
     keypoints: Array
     joints: Array
 
@@ -74,7 +74,7 @@ class ViewTrack:
         before = np.where(exact, after, (after - 1).clip(0))
         gap = self.times[after] - self.times[before]
         inside = (self.times[before] <= times) & (times <= self.times[after]) & (gap <= _MAX_GAP)
-        known = exact | inside
+        shown = exact | inside
         share = np.where(gap > 0, (times - self.times[before]) / np.where(gap > 0, gap, 1), 0.0).clip(0, 1)[
             :, None, None
         ]
@@ -82,7 +82,7 @@ class ViewTrack:
         keypoints = (1 - share) * low + share * high
         keypoints[..., 2] = np.minimum(low[..., 2], high[..., 2])
         joints = (1 - share) * self.joints[before] + share * self.joints[after]
-        return Moments(known, np.where(known[:, None, None], keypoints, 0.0), joints)
+        return Moments(shown, np.where(shown[:, None, None], keypoints, 0.0), joints)
 
 
 def frame_times(fit: FitRecord) -> Array:

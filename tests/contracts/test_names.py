@@ -38,6 +38,7 @@ ALLOWED = {
     "own_too": "an option in headers of weights",
     "most_roll": "an option in headers of weights",
     "LeastSquaresProblem": "the field's name",
+    "least_squares": "of scipy",
     "place_about_pixels": "the verb: to put something at a position",
     "place_before_camera": "the verb: to put something at a position",
     "place_in_image": "the verb: to put something at a position",

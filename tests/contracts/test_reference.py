@@ -14,7 +14,7 @@ from humanpose_cli.batch import ledger
 from humanpose_cli.batch.items import UNSHARDED
 from humanpose_cli.body.parts import PART_MAPS
 from humanpose_cli.core.conventions import SKELETONS, SMPL24
-from humanpose_cli.io import fit_files
+from humanpose_cli.io import fit_files, take_views
 from humanpose_cli.io.value_limits import LIMITS
 from humanpose_cli.lab.cache import schema
 from humanpose_cli.lab.evaluate import bodies, keypoints, movement, refine
@@ -106,6 +106,15 @@ def test_columns_of_fit_files():
     assert stored_like == {name: described[name] for name in others}
     expected = [[f"`{name}`", f"{limit.low:.6g}", f"{limit.high:.6g}", limit.unit] for name, limit in LIMITS.items()]
     assert limits[2:] == expected
+
+
+def test_columns_of_views():
+    (columns,) = tables("files.md", "### Views of a take")
+    described = {row[0].strip("`"): row[1:3] for row in columns[2:]}
+    declared = take_views.COLUMNS.items()
+    assert described == {
+        take_views.PREFIX + name: [shape_text(shape), type_text(dtype)] for name, (shape, dtype) in declared
+    }
 
 
 def test_values_of_ledgers_and_runs():

@@ -35,7 +35,7 @@ def camera_at(angle: float, distance: float = 4.5, focal: float = 1100.0, height
 
 @dataclass(frozen=True)
 class Filmed:
-    """A take with known truth.
+    """A take with shown truth.
 
     fits     of the single cameras; cameras: the true ones, world to camera; offsets: seconds of their clocks
     joints   (P, F, 24, 3) metres in the world, at the frames of the first camera

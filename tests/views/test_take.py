@@ -1,4 +1,4 @@
-"""Takes with known truth: cameras, clocks, people and bodies."""
+"""Takes with shown truth: cameras, clocks, people and bodies."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def apart(take, filmed):
     for order in (filmed.joints, filmed.joints[::-1]):
         found, true = [], []
         for person, joints in zip(take.people, order, strict=True):
-            several = person.evidence.known.sum(0) >= 2
+            several = person.evidence.shown.sum(0) >= 2
             found.append(person.fit.joints3d[several].reshape(-1, 3).astype(float))
             true.append(joints[person.evidence.frames[several]].reshape(-1, 3))
         pair = [torch.from_numpy(np.concatenate(points))[None] for points in (found, true)]
@@ -78,7 +78,7 @@ def test_views_that_show_nobody_or_are_mirrored_are_left_out():
     options = ViewsOptions(refinements=0)
     take = solved(filmed, options=options)
     assert take.used == [0, 1, 2]
-    assert take.messages == ["d.mp4 shows nobody: it is left out"]
+    assert take.messages == ["d.mp4 shows no person: it is left out"]
 
 
 def test_a_mirrored_view_is_left_out():
@@ -99,7 +99,7 @@ def test_a_mirrored_view_is_left_out():
 
 def test_views_of_different_people_are_refused():
     filmed = film(THREE[:2], TWO_PEOPLE, hidden=((0, 0), (1, 1)))
-    with pytest.raises(InputError, match="share nobody"):
+    with pytest.raises(InputError, match="share no person"):
         solved(filmed, options=ViewsOptions(max_disagreement=0.05))
 
 

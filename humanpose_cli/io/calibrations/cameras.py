@@ -95,7 +95,7 @@ def build_camera(
 ) -> CalibratedCamera:
     """A camera of a file's values, in the file's unit of length; InputError names the field that is wrong.
 
-    size           width, height, numbers that are whole; None where it is unknown
+    size           width, height, integers; None where it is unknown
     distortion     None or empty for none
     rotation       (3, 3), or (3,) axis-angle in radians
     centre_offset  pixels to add to the principal point: 0.5 where the first pixel's centre is (0, 0)

@@ -1,6 +1,6 @@
 """Calibrations in OpenCV's FileStorage, YAML or XML, and EasyMocap's pair of them.
 
-Which of these a file is, its names tell:
+The names distinguish these files:
 
 EasyMocap      `names`, and of each name K_, dist_ or D_, H_, W_ (intri.yml), R_ axis-angle or Rot_ (3, 3), T_
                (extri.yml): easymocap/mytools/camera_utils.py, zju3dv/EasyMocap@0ebb1d25. T is in metres:

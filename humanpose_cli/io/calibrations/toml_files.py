@@ -12,7 +12,7 @@ FreeMoCap  the same, and `[metadata]` with `charuco_square_size` ("in millimeter
            freemocap/freemocap@ddf6f4f2, whose later versions have the latter
 
 Files of Pose2Sim that were converted from Qualisys' have distortions divided by 64, that is almost none (see
-`qualisys`); nothing in them tells it, so they are read as they are.
+`qualisys`); such files cannot be recognised and are read unchanged.
 """
 
 from __future__ import annotations
