@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -170,6 +171,15 @@ class MeshReposer:
             return pool.submit(inpaint, self.photo, self.hole, others, self.options.inpainting)
         finally:
             pool.shutdown(wait=False)
+
+    def reframed(self, view: Camera, background: NDArray[np.uint8] | None) -> MeshReposer:
+        """The same person drawn into another frame: the photo's camera with another principal point and size.
+
+        background  (h, w, 3) of the frame; None for transparent
+        """
+        other = copy(self)
+        other.view, other.__dict__["background"] = view, background
+        return other
 
     @property
     def silhouette(self) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from humanpose_cli.reposing.driving import AnyMotion
     from humanpose_cli.reposing.options import Drivers
     from humanpose_cli.reposing.reposer import Reposer
-    from humanpose_cli.reposing.result import Form
+    from humanpose_cli.reposing.result import Form, Reposed
 
 SkeletonName = Literal["smpl24", "reposing19", "h36m17", "coco17", "blazepose33"]
 Axes = Literal["camera", "y-up", "z-up"]
@@ -141,6 +141,7 @@ class ReposeWork:
             "method": ", ".join(sorted({*reposed.methods})),
             "visible": reposed.visible_fraction,
             "doubtful": reposed.doubtful,
+            **({"moved": moved} if (moved := _moved(reposed)) else {}),
             "warnings": reposed.warnings,
         }
         problem = f"doubtful: {reposed.doubtful}" if self.fail_if_doubtful and reposed.doubtful else None
@@ -155,6 +156,7 @@ class ReposeWork:
         ("method", "method", "How: mesh or warp3d."),
         ("visible", "visible", "Share of the body's surface that the photograph shows."),
         ("doubtful", "doubtful", "Why an image may look wrong.", False, True),
+        ("moved", "moved", "How a person was moved along the ground to stay in the image.", True, False, True),
     ),
     tunes=True,
     cluster="array",
@@ -164,6 +166,7 @@ class ReposeWork:
         "hpc repose --input photo.jpg --target-pose dance.bvh --out dance.mp4",
         "hpc repose 'team/*.jpg' walk.npz --person all --background transparent",
         "hpc repose photos/ clip.mp4 --target-person 1 --fail-if-doubtful",
+        "hpc repose photo.jpg jump.bvh --canvas fit",
         "hpc repose photo.jpg pose.npy --fit hpc-out/fit/photo.jpg.fit.npz -o new.png",
     ),
 )
@@ -285,6 +288,12 @@ def repose(
 def _ids(people: Sequence[int | None]) -> str:
     """Track ids with commas between; empty where a target has no people."""
     return ", ".join(str(person) for person in people if person is not None)
+
+
+def _moved(reposed: Reposed) -> str:
+    """How people were moved inwards; empty if no person was."""
+    moved = zip(reposed.people, reposed.moved, strict=True)
+    return "; ".join(f"person {person} by {shift}" for person, shift in moved if shift)
 
 
 def _pose_of_file(

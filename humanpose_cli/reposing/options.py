@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -10,6 +11,7 @@ from humanpose_cli.core.options import Options, option
 
 SHIPPED = "warp3d"  # name of the reposing network that comes with the package
 MIN_STEPS = 1000  # of training; a network of fewer draws a smear where the person should be, or only the background
+MIN_SIZE = 16  # pixels
 MAX_SIZE = 16384  # pixels: 48-megapixel photographs twice over, and still some GB
 
 ReposeMethod = Literal["auto", "mesh", "warp3d"]
@@ -88,7 +90,13 @@ class DrawingOptions(Options):
         unset="at the person's position",
     )
     size: int | None = option(
-        None, "Longer side of the result.", unit="pixels", minimum=16, maximum=MAX_SIZE, unset="the photograph's"
+        None, "Longer side of the result.", unit="pixels", minimum=MIN_SIZE, maximum=MAX_SIZE, unset="the photograph's"
+    )
+    canvas: str = option(
+        "keep",
+        "The part of the scene that the image shows. keep: the photograph's; a person who crosses its edge is moved "
+        "inwards where possible. fit: grown so that the whole person is inside, in all poses. Or a size in pixels.",
+        value="keep|fit|WxH",
     )
     method: ReposeMethod = option(
         "auto",
@@ -108,5 +116,17 @@ class DrawingOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _ = self.canvas_choice
         if self.method == "mesh" and (self.weights != SHIPPED or self.mesh_input is not None):
             raise UsageError("weights, mesh_input", "are for `method=warp3d`")
+
+    @property
+    def canvas_choice(self) -> str | tuple[int, int]:
+        """ "keep", "fit", or a width and height in pixels; UsageError for anything else."""
+        if self.canvas in ("keep", "fit"):
+            return self.canvas
+        sizes = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", self.canvas.lower())
+        expected = f"keep, fit, or W×H of {MIN_SIZE} to {MAX_SIZE} pixels"
+        if sizes is None or not all(MIN_SIZE <= int(size) <= MAX_SIZE for size in sizes.groups()):
+            raise UsageError("canvas", "is not known", expected=expected, got=repr(self.canvas))
+        return int(sizes[1]), int(sizes[2])

@@ -62,6 +62,7 @@ class Reposer:
         target_person: str | int | None = None,
         background: Backdrop | None = None,
         size: int | None = None,
+        canvas: str | None = None,
         absolute: bool | None = None,
         weights: str | None = None,
         mesh_input: bool | None = None,
@@ -77,7 +78,7 @@ class Reposer:
     ) -> None:
         chosen: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
         chosen |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
-        chosen["force"] = force
+        chosen |= {"force": force, "canvas": canvas}
         chosen["target_person"] = None if target_person is None else str(target_person)
         self._plate, chosen["background"] = _plate_of(background)
         self.options = replace(
@@ -120,8 +121,10 @@ class Reposer:
             weights = digest_of(find_weights(self.options.weights))[:16] + precision_label(self._precision)
         options = asdict(self.options)
         del options["force"]  # which decides whether there are images, and nothing about them
-        if self.options.target_person == "largest":  # so that results of versions without the option are still known
-            del options["target_person"]
+        # So that results of versions without these options are still known.
+        for name, usual in (("target_person", "largest"), ("canvas", "keep")):
+            if options[name] == usual:
+                del options[name]
         return {**options, "fit": self.fitter.identity, "weights": weights}
 
     def read(
@@ -275,6 +278,7 @@ def repose(
     target_person: str | int = "largest",
     background: Backdrop = "keep",
     size: int | None = None,
+    canvas: str = "keep",
     absolute: bool = False,
     weights: str = SHIPPED,
     mesh_input: bool | None = None,
@@ -310,6 +314,7 @@ def repose(
         target_person=target_person,
         background=background,
         size=size,
+        canvas=canvas,
         absolute=absolute,
         weights=weights,
         mesh_input=mesh_input,

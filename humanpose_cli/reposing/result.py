@@ -35,6 +35,7 @@ class Reposed:
     visible_fraction  the least share of a reposed person's surface that the photograph shows, of what was drawn so far
     methods           how each person was drawn
     people            (P,) track ids of the people who were reposed, in the photograph
+    moved             (P,) how each was moved along the ground to stay in the image, such as "0.31 m to the left"
     target_people     (P,) those whose motion they took, in the target; None where it has no people
     """
 
@@ -44,6 +45,7 @@ class Reposed:
         self.visible_fraction = 1.0
         self.methods: tuple[str, ...] = ()
         self.people = scene.people
+        self.moved: tuple[str, ...] = ("",) * len(self.people)
         drivers = scene.drivers(target)
         self.target_people = tuple(getattr(driver, "person", None) for driver in drivers)
         doubts = dict(zip(self.people, (getattr(driver, "doubt", "") for driver in drivers), strict=True))
@@ -61,6 +63,7 @@ class Reposed:
         for drawn in self.scene.images(self.target):
             self.visible_fraction = min(self.visible_fraction, drawn.visible_fraction)
             self.methods = drawn.methods
+            self.moved = tuple(map(str, drawn.moved))
             for person, doubts in zip(self.people, drawn.doubts, strict=True):
                 self._doubts.add(person, doubts)
             yield drawn.image

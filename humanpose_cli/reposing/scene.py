@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -32,6 +33,17 @@ from humanpose_cli.models.warp3d.generator import Warp3d
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
+from humanpose_cli.reposing.canvas import (
+    CanvasOptions,
+    Shift,
+    box_of_people,
+    canvas_of,
+    continued,
+    moved_along_ground,
+    placed,
+    shift_inwards,
+    view_of,
+)
 from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 from humanpose_cli.reposing.targets import motion_on
@@ -48,6 +60,7 @@ class ReposeOptions(DrawingOptions, PeopleOptions):
     background: Literal["keep", "transparent"] = option("keep", "The photo's, or none; `Reposer` also takes an image.")
     fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
+    frame: CanvasOptions = option(CanvasOptions(), "How the image grows, and people are moved inwards.")
     in_front: float = option(
         0.9, "Distance of people who stay in front of the reposed one, in distances of that person.", above=0, maximum=1
     )
@@ -64,12 +77,14 @@ class ReposedImage:
     doubts    (P,) of each reposed person, what may look wrong
     visible_fraction  least share of a person's surface that the photo shows
     methods   how each person was drawn
+    moved     (P,) how each person was moved along the ground to stay in the image
     """
 
     image: np.ndarray
     doubts: tuple[tuple[Doubt, ...], ...]
     visible_fraction: float
     methods: tuple[Literal["mesh", "warp3d"], ...]
+    moved: tuple[Shift, ...]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -111,6 +126,7 @@ class ReposingScene:
                 WarpReposer(mesh, person, network, mesh_input=options.mesh_input)
                 for mesh, person in zip(self.meshes, people, strict=True)
             ]
+        self._backdrop = plate
         self._plate = None if alone else self._common_plate(plate)
         self._shadows = isinstance(plate, str)
         kept = not self.transparent and background is None
@@ -186,11 +202,50 @@ class ReposingScene:
 
     def images(self, target: AnyMotion) -> Iterator[ReposedImage]:
         """The image for each pose of the target, drawn one by one, or `poses_at_once`."""
-        ahead: list[list[DrawnPerson]] = []
         motions = [self._placed(*who) for who in zip(self.drivers(target), self.rows, strict=True)]
+        choice, frame = self._options.canvas_choice, self._options.frame
+        moved, scene = [Shift()] * len(motions), self
+        if choice != "keep":
+            person = box_of_people(zip(self.meshes, motions, strict=True), frame)
+            scene = self._on(canvas_of(choice, self.photo.shape[1::-1], person, frame))
+        elif not self._options.absolute:
+            moved = [shift_inwards(mesh, motion, frame) for mesh, motion in zip(self.meshes, motions, strict=True)]
+            motions = [moved_along_ground(*each) for each in zip(self.meshes, motions, moved, strict=True)]
+        yield from scene._images(motions, tuple(moved))
+
+    def _on(self, canvas: Box) -> ReposingScene:
+        """The same people and background on a canvas, a rectangle in pixels of the photo."""
+        other = copy(self)
+        avoid = self._mask_of_all(range(len(self._people))) > 0.3
+        other.photo = np.asarray(placed(self.photo, canvas), np.uint8)
+
+        def extended(plate: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+            if plate is None:
+                return None
+            if isinstance(self._backdrop, np.ndarray):
+                return cover_image(self._backdrop, canvas.shape)
+            return continued(plate, canvas, avoid, self._options.frame, self._options.mesh.inpainting)
+
+        other.meshes = [mesh.reframed(view_of(canvas, mesh.view), extended(mesh.background)) for mesh in self.meshes]
+        other._drawers = [
+            mesh if isinstance(drawer, MeshReposer) else drawer.reframed(mesh)
+            for drawer, mesh in zip(self._drawers, other.meshes, strict=True)
+        ]
+        other._plate = extended(self._plate)
+        other._in_front = []
+        for distance, box, alpha in self._in_front:
+            shown = box.intersect(canvas)
+            if not shown.empty:
+                part = Box(*np.subtract(shown, (canvas.x0, canvas.y0) * 2).tolist())
+                other._in_front.append((distance, part, alpha[shown.slices_in(box)]))
+        return other
+
+    def _images(self, motions: Sequence[BodyParams], moved: tuple[Shift, ...]) -> Iterator[ReposedImage]:
+        """The image for each pose of motions that are placed, one for each chosen person."""
+        ahead: list[list[DrawnPerson]] = []
         drawers = self._drawers
         methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
-        for t in range(len(target)):
+        for t in range(len(motions[0])):
             poses = [(m.rotations[t], m.trans[t]) for m in motions]
             if t % self.poses_at_once == 0:
                 coming = slice(t, t + self.poses_at_once)
@@ -208,6 +263,7 @@ class ReposingScene:
                 tuple(d.doubts for d in drawn),
                 min(d.visible_fraction for d in drawn),
                 tuple(methods),
+                moved,
             )
 
     def drivers(self, target: AnyMotion) -> list[Target]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +17,7 @@ from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, mesh_drawing
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.core.conventions import REPOSING19
-from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.core.crop import Affine2D, Crop, crop_around_box
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.models.warp3d.config import FILL
 from humanpose_cli.models.warp3d.generator import CropToRepose, ReposedCrop, Warp3d, frame_joints
@@ -65,9 +66,20 @@ class WarpReposer:
     ) -> None:
         self.use_mask, self.options = use_mask, options
         self.mesh_input = network.learned_drawings if mesh_input is None else mesh_input
-        self.mesh, self.person, self.network = mesh, person, network
+        self.mesh, self.person, self.network, self.frame = mesh, person, network, mesh
         self.photo, self.body = mesh.photo, mesh.body
         self.rotations, self.trans = mesh.rotations, mesh.trans
+
+    def reframed(self, frame: MeshReposer) -> WarpReposer:
+        """The same person drawn into another frame, that of the mesh; see `MeshReposer.reframed`."""
+        other = copy(self)
+        other.frame = frame
+        return other
+
+    @property
+    def _offset(self) -> NDArray[np.float64]:
+        """Where (x, y) the photo's first pixel is in the frame."""
+        return np.subtract(self.frame.view.principal_point, self.mesh.view.principal_point)
 
     @cached_property
     def _silhouette(self) -> NDArray[np.float32] | None:
@@ -98,8 +110,8 @@ class WarpReposer:
     def _crops(self, rotations: Tensor, trans: Tensor) -> _Crops | None:
         """The network's input, and where its output belongs; None for poses outside the image."""
         joints, boxes = zip(self._source, self._joints_and_box(rotations, trans), strict=True)
-        height, width = self.photo.shape[:2]
-        if np.isfinite(boxes[1]).all() and ((boxes[1][2:] < 0) | (boxes[1][:2] > (width, height))).any():
+        low, high = boxes[1].reshape(2, 2) + self._offset  # pixels of the frame
+        if np.isfinite(boxes[1]).all() and ((high < 0) | (low > self.frame.view.size)).any():
             return None
         squares = self._squares(boxes)
         before, after = (self._crop(square) for square in squares)
@@ -116,8 +128,8 @@ class WarpReposer:
         return _Crops(request, after, finer)
 
     def _empty(self) -> DrawnPerson:
-        nothing = np.zeros(self.photo.shape[:2], np.float32)
-        empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.mesh.background)
+        nothing = np.zeros(self.frame.view.size[::-1], np.float32)
+        empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.frame.background)
         sentence = "the target lies outside the image: no person is drawn"
         return DrawnPerson(
             empty, (Doubt("outside", 1.0, "leaves the image", sentence),), self.mesh.texture.visible_fraction
@@ -132,7 +144,7 @@ class WarpReposer:
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
             if made.outline is not None:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
-        plate = self.mesh.backdrop(rotations, trans)
+        plate = self.frame.backdrop(rotations, trans)
         doubts = tuple(self.mesh.doubts(rotations, trans))
         return DrawnPerson(self._over(colour, alpha, plate), doubts, self.mesh.texture.visible_fraction)
 
@@ -168,12 +180,11 @@ class WarpReposer:
         return crop_around_box(square, times * self.network.config.size, fill=FILL)
 
     def _back(self, crop: Crop, values: NDArray) -> NDArray[np.float32]:
-        """A crop's image or mask where it belongs in the photo, (H, W[, C]) float32; 0 elsewhere."""
-        height, width = self.photo.shape[:2]
+        """A crop's image or mask where it belongs in the frame, (H, W[, C]) float32; 0 elsewhere."""
         flags = cv2.INTER_CUBIC if values.ndim == 3 else cv2.INTER_LINEAR
         border = cv2.BORDER_REPLICATE if values.ndim == 3 else cv2.BORDER_CONSTANT
-        back = crop.affine.inverse()
-        return back.warp(values.astype(np.float32), (width, height), flags, border_mode=border)
+        back = Affine2D(np.column_stack((np.eye(2), self._offset))) @ crop.affine.inverse()
+        return back.warp(values.astype(np.float32), self.frame.view.size, flags, border_mode=border)
 
     @staticmethod
     def _over(

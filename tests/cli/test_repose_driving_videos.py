@@ -105,7 +105,7 @@ def test_doubtful_images_fail_if_that_is_requested(hpc, driving, monkeypatch):
     """Their files stay, the ledger has the reason, and the exit code is that of partly done items."""
 
     class Doubtful:
-        people, target_people, methods, visible_fraction, warnings = (0,), (None,), ("mesh",), 0.2, []
+        people, target_people, methods, visible_fraction, warnings, moved = (0,), (None,), ("mesh",), 0.2, [], ("",)
         doubtful = "80% hidden in the photo"
 
         def write(self, form, paths, *_):

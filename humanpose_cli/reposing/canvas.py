@@ -1,0 +1,249 @@
+"""The part of the plane that a reposed image shows: the photograph's own frame, one grown round the person, or a size.
+
+A canvas moves the principal point of the photograph's camera and changes no other number, so the fit stays valid. Where
+it is larger than the photograph, the background is continued with copies of the rest (`avatar.inpainting`) up to a
+distance, and beyond that with its mirror image, which blurs.
+
+In the photograph's own frame a person who crosses the edge in a pose is first moved along the ground. A point p moved
+by s along a unit vector d is to the right of the column L if f (p_x + s d_x) ≥ (L − c_x) (p_z + s d_z), which is linear
+in s: the allowed s of all points are an interval, and the shift nearest to 0 in it is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.avatar.inpainting import inpaint
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.options import InpaintOptions
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.options import Options, option
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.rendering.boxes import NEAR, Box
+
+
+@dataclass(frozen=True)
+class CanvasOptions(Options):
+    """How an image grows, and how far people are moved to stay in it."""
+
+    margin: float = option(0.04, "Room round the person, in longer sides of the person's box.", minimum=0)
+    max_growth: float = option(1.5, "Maximum growth at each side, in longer sides of the photograph.", minimum=0)
+    reach: float = option(0.5, "Distance up to which the background is continued sharply, in the same.", above=0)
+    blur: float = option(0.03, "Blur beyond that, in the same.", minimum=0)
+    max_cut: float = option(0.003, "Share of the points beyond a side that counts as inside.", minimum=0)
+    max_away: float = option(
+        0.4, "Maximum distance that a person is moved away, in distances of the camera.", minimum=0
+    )
+
+
+_DEFAULTS = CanvasOptions()
+
+
+class Shift(NamedTuple):
+    """Metres that a person was moved along the ground, to the right and away from the camera."""
+
+    right: float = 0.0
+    away: float = 0.0
+
+    def __str__(self) -> str:
+        parts = [f"{abs(self.right):.2f} m to the {'right' if self.right > 0 else 'left'}"] if self.right else []
+        return ", ".join([*parts, *([f"{self.away:.2f} m back"] if self.away else [])])
+
+
+def points_of(mesh: MeshReposer, motion: BodyParams) -> Iterator[NDArray[np.float32]]:
+    """For each pose the points (V, 3) of the person's surfaces, metres, camera axes."""
+    loose = mesh.avatar.dressed.loose
+    with torch.no_grad():
+        for pose in zip(motion.rotations.to(mesh.rotations), motion.trans.to(mesh.trans), strict=True):
+            surfaces = [mesh.dressed.pose(*pose)]
+            if loose is not None:
+                surfaces.append(loose.pose(mesh.dressed.posed(*pose)))
+            yield torch.cat(surfaces).cpu().numpy()
+
+
+def box_of_people(people: Iterable[tuple[MeshReposer, BodyParams]], options: CanvasOptions = _DEFAULTS) -> Box:
+    """The rectangle, in pixels of the photograph, of all poses of some people, with a margin; empty without points."""
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for mesh, motion in people:
+        for points in points_of(mesh, motion):
+            near = points[points[:, 2] > NEAR]
+            if len(near):
+                pixels = mesh.view.project(near)
+                low, high = np.minimum(low, pixels.min(0)), np.maximum(high, pixels.max(0))
+    if not (high > low).all():
+        return Box(0, 0, 0, 0)
+    margin = options.margin * float((high - low).max())
+    limit = 1e6  # pixels; of points close to the camera
+    low, high = np.clip(np.floor(low - margin), -limit, limit), np.clip(np.ceil(high + margin), -limit, limit)
+    return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+
+
+def canvas_of(
+    choice: str | tuple[int, int], size: tuple[int, int], person: Box, options: CanvasOptions = _DEFAULTS
+) -> Box:
+    """The rectangle that is drawn, in pixels of the photograph, which is `size` (width, height).
+
+    choice  "keep", "fit", or a width and height: with the person inside, or their head if they are too tall, and as
+            much as possible of the photograph, or all of it in the middle
+    person  the rectangle of the reposed people
+    """
+    photo = Box(0, 0, *size)
+    if choice == "keep" or person.empty:
+        return photo
+    if choice == "fit":
+        growth = round(options.max_growth * max(size))
+        return photo.union(person).intersect(Box(-growth, -growth, size[0] + growth, size[1] + growth))
+    assert isinstance(choice, tuple)
+    starts = []
+    for axis in (0, 1):
+        length, low, high = choice[axis], person[axis], person[axis + 2]
+        if high - low >= length:
+            starts.append(low if axis else (low + high - length) // 2)  # the head, not the feet
+        else:
+            starts.append(min(max((size[axis] - length) // 2, high - length), low))
+    return Box(starts[0], starts[1], starts[0] + choice[0], starts[1] + choice[1])
+
+
+def view_of(canvas: Box, camera: Camera) -> Camera:
+    """The photograph's camera with the canvas as its image."""
+    x, y = camera.principal_point
+    height, width = canvas.shape
+    return replace(camera, principal_point=(x - canvas.x0, y - canvas.y0), size=(width, height))
+
+
+def placed(values: NDArray[np.generic], canvas: Box) -> NDArray[np.generic]:
+    """An array (H, W, ...) of the photograph on the canvas, 0 around it."""
+    photo = Box(0, 0, values.shape[1], values.shape[0])
+    common, result = photo.intersect(canvas), np.zeros((*canvas.shape, *values.shape[2:]), values.dtype)
+    if not common.empty:
+        result[common.slices_in(canvas)] = values[common.slices]
+    return result
+
+
+def continued(
+    plate: NDArray[np.uint8],
+    canvas: Box,
+    avoid: NDArray[np.bool_],
+    options: CanvasOptions = _DEFAULTS,
+    inpainting: InpaintOptions | None = None,
+) -> NDArray[np.uint8]:
+    """The background (H, W, 3) of a photograph on the canvas, made up around it.
+
+    avoid  (H, W): pixels that must not be repeated, such as people
+    """
+    size = plate.shape[1::-1]
+    photo, reach = Box(0, 0, *size), round(options.reach * max(size))
+    # 1. Near the photograph, copies of its regions.
+    near = canvas.union(photo).intersect(Box(-reach, -reach, size[0] + reach, size[1] + reach))
+    image = np.asarray(placed(plate, near), np.uint8)
+    hole = np.ones(near.shape, bool)
+    hole[photo.slices_in(near)] = False
+    image = inpaint(image, hole, np.asarray(placed(avoid, near), bool), inpainting or InpaintOptions())
+    common = near.intersect(canvas)
+    if common == canvas:
+        return np.ascontiguousarray(image[common.slices_in(near)])
+    # 2. Beyond, the mirror image, which blurs with the distance.
+    sides = (near.y0 - canvas.y0, canvas.y1 - near.y1), (near.x0 - canvas.x0, canvas.x1 - near.x1)
+    growth = [(max(before, 0), max(after, 0)) for before, after in sides]
+    mirrored = np.pad(image, (*growth, (0, 0)), mode="reflect")
+    inside = np.pad(np.ones(near.shape, np.uint8), growth)
+    away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    sigma = max(options.blur * max(size), 0.1)
+    share = np.clip(away / (4 * sigma), 0, 1)[..., None]
+    blurred = cv2.GaussianBlur(mirrored, (0, 0), sigma)
+    image = (mirrored * (1 - share) + blurred * share + 0.5).astype(np.uint8)
+    everything = near.union(canvas)
+    return np.ascontiguousarray(image[canvas.slices_in(everything)])
+
+
+def shift_inwards(mesh: MeshReposer, motion: BodyParams, options: CanvasOptions = _DEFAULTS) -> Shift:
+    """How a person is moved along the ground so that no pose crosses an edge that the photographed person does not.
+
+    Feet that the photograph shows above its lower edge stay above it: the person is moved back. Sideways the person is
+    moved if all of the motion is then between the edges; 0 where that is not possible.
+    """
+    right, away = _axes(mesh.down)
+    width, height = mesh.view.size
+    cut = _edges_crossed([mesh.dressed.pose(mesh.rotations, mesh.trans).cpu().numpy()], mesh.view, options)
+    crossed = _edges_crossed(points_of(mesh, motion), mesh.view, options)
+    back = 0.0
+    if crossed.bottom and not cut.bottom:
+        room = height * (1 - options.margin / 4)
+        bound = max(_bound(points, away, mesh.view, 1, room, -1) for points in points_of(mesh, motion))
+        distance = float(motion.trans[:, 2].min())
+        back = bound if 0 < bound <= options.max_away * distance else 0.0
+    moved = _moved(motion, away, back)
+    if back:
+        crossed = _edges_crossed(points_of(mesh, moved), mesh.view, options)
+    if not ((crossed.left and not cut.left) or (crossed.right and not cut.right)):
+        return Shift(0.0, back)
+    margin = options.margin / 4 * width
+    low, high = -math.inf, math.inf
+    for points in points_of(mesh, moved):
+        low = low if cut.left else max(low, _bound(points, right, mesh.view, 0, margin, 1))
+        high = high if cut.right else min(high, -_bound(points, -right, mesh.view, 0, width - margin, -1))
+    return Shift(min(max(0.0, low), high) if low <= high else 0.0, back)
+
+
+def moved_along_ground(mesh: MeshReposer, motion: BodyParams, shift: Shift) -> BodyParams:
+    """The motion, moved."""
+    right, away = _axes(mesh.down)
+    return _moved(_moved(motion, right, shift.right), away, shift.away)
+
+
+def _moved(motion: BodyParams, direction: NDArray[np.float64], metres: float) -> BodyParams:
+    if not metres:
+        return motion
+    trans = motion.trans + motion.trans.new_tensor((metres * direction).tolist())
+    return BodyParams.from_rotations(motion.rotations, motion.betas, trans, motion.segment_scales)
+
+
+def _axes(down: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Unit vectors (3,) along the ground: to the right of the image, and away from the camera."""
+    below = down.double().cpu().numpy()
+    right = np.cross(below, (0.0, 0.0, 1.0))
+    right /= np.linalg.norm(right)
+    return right, np.cross(right, below)
+
+
+class _Edges(NamedTuple):
+    left: bool
+    right: bool
+    bottom: bool
+
+
+def _edges_crossed(poses: Iterable[NDArray[np.float32]], view: Camera, options: CanvasOptions) -> _Edges:
+    """Which edges of the image any of some surfaces (V, 3) crosses with more than a few points."""
+    crossed = np.zeros(3, bool)
+    for points in poses:
+        pixels = view.project(points[points[:, 2] > NEAR])
+        if len(pixels):
+            beyond = np.stack((pixels[:, 0] < 0, pixels[:, 0] > view.size[0], pixels[:, 1] > view.size[1]))
+            crossed |= beyond.mean(1) > options.max_cut
+    return _Edges(*crossed.tolist())
+
+
+def _bound(
+    points: NDArray[np.float32], direction: NDArray[np.float64], view: Camera, axis: int, limit: float, sign: int
+) -> float:
+    """The smallest s for which all points (V, 3) + s · direction are on the right side of a line of the image.
+
+    axis   0 for a column, 1 for a row; limit: its pixel
+    sign   1: at or beyond the line, -1: at or before it
+    Infinite where moving on does not help.
+    """
+    slope = (limit - view.principal_point[axis]) / view.focal
+    gain = sign * (direction[axis] - slope * direction[2])
+    needed = sign * (slope * points[:, 2].astype(np.float64) - points[:, axis])
+    if gain <= 1e-9:
+        return -math.inf if (needed <= 0).all() else math.inf
+    return float((needed / gain).max())

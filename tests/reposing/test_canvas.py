@@ -1,0 +1,81 @@
+"""Canvases: which rectangle is drawn, what stands on it, and how far people are moved inwards."""
+
+import numpy as np
+import pytest
+
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.rendering.boxes import Box
+from humanpose_cli.reposing.canvas import CanvasOptions, Shift, _bound, canvas_of, continued, placed, view_of
+from humanpose_cli.reposing.options import DrawingOptions
+
+PHOTO = (200, 100)
+
+
+@pytest.mark.parametrize(
+    ("choice", "person", "expected"),
+    [
+        ("keep", Box(-50, 0, 250, 90), Box(0, 0, 200, 100)),
+        ("fit", Box(20, 10, 60, 90), Box(0, 0, 200, 100)),
+        ("fit", Box(-30, -20, 60, 130), Box(-30, -20, 200, 130)),
+        ("fit", Box(-900, 0, 60, 90), Box(-300, 0, 200, 100)),  # grown by 1.5 longer sides at most
+        ((100, 100), Box(20, 10, 60, 90), Box(20, 0, 120, 100)),  # the person inside, else the middle
+        ((100, 100), Box(150, 10, 220, 90), Box(120, 0, 220, 100)),
+        ((300, 200), Box(20, 10, 60, 90), Box(-50, -50, 250, 150)),
+        ((100, 50), Box(20, 10, 60, 90), Box(20, 10, 120, 60)),  # too tall: the head
+        ((100, 50), Box(0, 0, 0, 0), Box(0, 0, 200, 100)),  # no person
+    ],
+)
+def test_the_canvas_holds_the_person(choice, person, expected):
+    assert canvas_of(choice, PHOTO, person) == expected
+
+
+def test_a_point_stays_at_its_pixel_of_the_scene():
+    camera, canvas = Camera(300.0, (100.0, 50.0), PHOTO), Box(-30, -20, 210, 130)
+    view, points = view_of(canvas, camera), np.random.default_rng(0).uniform((-1, -1, 2), (1, 1, 5), (9, 3))
+    assert view.size == (240, 150)
+    np.testing.assert_allclose(view.project(points), camera.project(points) + np.array((30, 20)))
+
+
+def test_the_photograph_stands_unchanged_on_its_canvas():
+    photo = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    # As far as copies reach, and beyond, where the mirror image takes over.
+    for canvas in (Box(-20, -10, 90, 80), Box(-70, -10, 170, 150), Box(10, 5, 60, 90)):
+        image = continued(photo, canvas, np.zeros((60, 80), bool))
+        assert image.shape == (*canvas.shape, 3)
+        common = Box(1, 1, 79, 59).intersect(canvas)  # seams are mended in the pixels at its edge
+        np.testing.assert_array_equal(image[common.slices_in(canvas)], photo[common.slices])
+    np.testing.assert_array_equal(placed(photo, Box(-5, 0, 3, 60))[:, 5:], photo[:, :3])
+    assert not placed(photo, Box(-5, 0, 3, 60))[:, :5].any()
+
+
+def test_a_moved_point_reaches_the_line():
+    """Moving along the ground by the bound puts the outermost point onto the line, by less beyond it."""
+    view = Camera(300.0, (100.0, 50.0), PHOTO)
+    points = np.random.default_rng(2).uniform((-2, -1, 3), (1, 1, 5), (50, 3)).astype(np.float32)
+    right = np.array((1.0, 0.0, 0.0))
+    shift = _bound(points, right, view, 0, 10.0, 1)
+    assert view.project(points + shift * right)[:, 0].min() == pytest.approx(10.0, abs=1e-3)
+    away = np.array((0.0, 0.0, 1.0))
+    back = _bound(points, away, view, 1, 90.0, -1)
+    assert view.project(points + back * away)[:, 1].max() == pytest.approx(90.0, abs=1e-3)
+
+
+def test_shifts_are_sentences():
+    assert str(Shift(-0.312)) == "0.31 m to the left"
+    assert str(Shift(0.2, 0.5)) == "0.20 m to the right, 0.50 m back"
+    assert str(Shift()) == ""
+    assert CanvasOptions().max_growth == 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"), [("keep", "keep"), ("fit", "fit"), ("640x480", (640, 480)), ("64×48", (64, 48))]
+)
+def test_canvases_are_named(text, choice):
+    assert DrawingOptions(canvas=text).canvas_choice == choice
+
+
+@pytest.mark.parametrize("text", ["", "large", "640", "0x10", "8x8", "99999x10"])
+def test_other_canvases_are_refused(text):
+    with pytest.raises(UsageError, match=r"canvas: is not known, expected keep, fit, or W×H of 16 to 16384 pixels"):
+        DrawingOptions(canvas=text)
