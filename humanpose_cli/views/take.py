@@ -28,6 +28,7 @@ from humanpose_cli.views.people import RelatedViews, relate_views
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, frame_times, tracks_of
 
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
+_MAX_TURN = 2.0  # degrees that a camera on a stand seems to turn
 _SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landmark's speed is taken
 
 
@@ -69,10 +70,11 @@ def solve_take(
     InputError where no two views show the same person.
     """
     options = options or ViewsOptions()
-    views = [tracks_of(fit, number) for number, fit in enumerate(fits)]
+    still = [_turn(fit) < _MAX_TURN for fit in fits]
+    views = [tracks_of(fit, number) if still[number] else [] for number, fit in enumerate(fits)]
     related = relate_views(views, options, offsets)
     used = [number for number, pose in enumerate(related.poses) if pose is not None and (views[number] or number == 0)]
-    messages = _left_out(related, views, names)
+    messages = _left_out(related, views, names, still)
     if len(used) < 2:
         remedy = "film the same people at the same time, or fit the videos without `views`"
         raise InputError(", ".join(names), "share no person", expected="two views of one person", remedy=remedy)
@@ -95,11 +97,22 @@ def solve_take(
     return Take(cameras, used, times, bodies, messages)
 
 
-def _left_out(related: RelatedViews, views: Sequence[Sequence[ViewTrack]], names: Sequence[str]) -> list[str]:
+def _turn(fit: Fit) -> float:
+    """Degrees that a camera turns at most from its first frame on."""
+    first, rotations = fit.world_to_camera[0, :3, :3], fit.world_to_camera[:, :3, :3]
+    cosines = (np.einsum("fij,ij->f", rotations, first).astype(np.float64) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
+
+
+def _left_out(
+    related: RelatedViews, views: Sequence[Sequence[ViewTrack]], names: Sequence[str], still: Sequence[bool]
+) -> list[str]:
     messages = []
     for number, pose in enumerate(related.poses):
         if number in related.flipped:
             messages.append(f"{names[number]} is a mirror image of what the others show: it is left out")
+        elif not still[number]:
+            messages.append(f"{names[number]} is from a camera that turns: it is left out")
         elif not views[number]:
             messages.append(f"{names[number]} shows no person: it is left out")
         elif pose is None:

@@ -1,5 +1,7 @@
 """Takes with shown truth: cameras, clocks, people and bodies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,18 @@ def test_views_that_show_nobody_or_are_mirrored_are_left_out():
     take = solved(filmed, options=options)
     assert take.used == [0, 1, 2]
     assert take.messages == ["d.mp4 shows no person: it is left out"]
+
+
+def test_a_camera_that_turns_is_left_out():
+    filmed = film(THREE, ONE_PERSON)
+    angle = np.radians(np.linspace(0, 5, len(filmed.fits[2].world_to_camera)))
+    turning = np.tile(np.eye(4, dtype=np.float32), (len(angle), 1, 1))
+    turning[:, 0, 0] = turning[:, 2, 2] = np.cos(angle)
+    turning[:, 0, 2], turning[:, 2, 0] = np.sin(angle), -np.sin(angle)
+    filmed.fits[2] = replace(filmed.fits[2], world_to_camera=turning)
+    take = solved(filmed, options=ViewsOptions(refinements=0))
+    assert take.used == [0, 1]
+    assert take.messages == ["c.mp4 is from a camera that turns: it is left out"]
 
 
 def test_a_mirrored_view_is_left_out():
