@@ -263,9 +263,14 @@ def resect_cameras(
     points  of each person (K, L, 3) metres in take's axes, of `LANDMARKS`
     """
     changed = [_resected(camera, number, points, people, options) for number, camera in enumerate(cameras)]
-    turn, shift = changed[0].rotation.T, changed[0].translation
+    return in_axes_of_first(changed)
+
+
+def in_axes_of_first(cameras: Sequence[ViewCamera]) -> list[ViewCamera]:
+    """The cameras in the axes of the first one."""
+    turn, shift = cameras[0].rotation.T, cameras[0].translation
     return [
-        replace(c, rotation=c.rotation @ turn, translation=c.translation - c.rotation @ turn @ shift) for c in changed
+        replace(c, rotation=c.rotation @ turn, translation=c.translation - c.rotation @ turn @ shift) for c in cameras
     ]
 
 

@@ -48,7 +48,8 @@ class PairPose(NamedTuple):
 class RelatedViews:
     """How V views hang together.
 
-    poses    (rotation, translation) of each, axes of the first view to its own; None for one that shares no person
+    poses    (rotation, translation) of each, axes of the first usable view to its own; None for one that shares no
+             person
     offsets  (V,) seconds that each clock is ahead of the first one's
     people   tracks of each person, by view
     flipped  views that show a mirror image of what others show
@@ -78,8 +79,9 @@ def relate_views(
             found[first, second] = best
     poses: list[tuple[Array, Array] | None] = [None] * len(views)
     clocks = [0.0 if value is None else float(value) for value in fixed]
-    poses[0] = (np.eye(3), np.zeros(3))
     flipped = _flipped(found, len(views))
+    root = next((number for number, tracks in enumerate(views) if tracks and number not in flipped), 0)
+    poses[root] = (np.eye(3), np.zeros(3))
     used: list[tuple[int, int]] = []
     # Prim's algorithm: the best proposal between a camera that stands and one that does not yet.
     while candidates := [

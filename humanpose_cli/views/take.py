@@ -22,7 +22,7 @@ from humanpose_cli.views.bodies import (
     moved_person,
     solve_person,
 )
-from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, resect_cameras
+from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import RelatedViews, relate_views
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, frame_times, tracks_of
@@ -73,13 +73,13 @@ def solve_take(
     still = [_turn(fit) < _MAX_TURN for fit in fits]
     views = [tracks_of(fit, number) if still[number] else [] for number, fit in enumerate(fits)]
     related = relate_views(views, options, offsets)
-    used = [number for number, pose in enumerate(related.poses) if pose is not None and (views[number] or number == 0)]
+    used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     messages = _left_out(related, views, names, still)
     if len(used) < 2:
         remedy = "film the same people at the same time, or fit the videos without `views`"
         raise InputError(", ".join(names), "share no person", expected="two views of one person", remedy=remedy)
     cameras = _start_cameras(fits, related, used, calibrated)
-    times = frame_times(fits[used[0]])
+    times = frame_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
     shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
     samples = _samples(shared, len(used), options)
@@ -139,7 +139,7 @@ def _start_cameras(
         camera = fit.camera(0)
         fixed = bool(fit.options.get("focal"))
         cameras.append(ViewCamera(*pose, camera.focal, camera.principal_point, camera.size, fixed, offset))
-    return cameras
+    return in_axes_of_first(cameras)
 
 
 def _placing(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:

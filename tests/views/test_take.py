@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.filmed_people import RATE, camera_at, film
+from helpers.filmed_people import RATE, Filmed, camera_at, film
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError
@@ -93,6 +93,16 @@ def test_a_camera_that_turns_is_left_out():
     take = solved(filmed, options=ViewsOptions(refinements=0))
     assert take.used == [0, 1]
     assert take.messages == ["c.mp4 is from a camera that turns: it is left out"]
+
+
+def test_the_first_view_may_show_no_person():
+    filmed = film(THREE, ONE_PERSON, hidden=((0, 0),))
+    take = solved(filmed, options=ViewsOptions(refinements=0))
+    assert take.used == [1, 2]
+    np.testing.assert_array_equal(take.cameras[0].rotation, np.eye(3))
+    calibrated = solved(filmed, options=ViewsOptions(refinements=0), calibrated=THREE)
+    np.testing.assert_allclose(calibrated.cameras[0].matrix, np.eye(4), atol=1e-9)
+    assert max(angles(calibrated, Filmed(filmed.fits[1:], THREE[1:], filmed.joints))) < 1e-5
 
 
 def test_a_mirrored_view_is_left_out():
