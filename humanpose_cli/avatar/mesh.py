@@ -132,7 +132,8 @@ class MeshReposer:
             dressed = dress(aligned, self.options)
             self.avatar = complete(take_light_off(bake(dressed, self.options), self.options), self.options)
             self.dressed, self.texture = dressed.body, self.avatar.texture
-            self.arms_over_trunk = arms_over_trunk(body, dressed.vertices, aligned.crop.view)
+            # Of the body itself: close clothes reach as far out as arms that hang beside them.
+            self.arms_over_trunk = arms_over_trunk(body, aligned.posed, aligned.crop.view)
             vertices, ground = self.dressed.pose(self.rotations, self.trans), self.options.ground
             self.down = tilt_of(vertices[None], body, aligned.standing, ground)
             self.ground = standing_height(vertices, body, aligned.standing, self.down, ground)

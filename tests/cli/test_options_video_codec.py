@@ -43,8 +43,12 @@ def written(path: Path) -> tuple[str, int]:
 
 def reposed(reposer, photo, target, **_):
     """Grey images in place of people in other poses."""
-    drawn = SimpleNamespace(image=np.full((48, 64, 3), 90, np.uint8), visible_fraction=1.0, methods=(), warnings=())
-    return Reposed(SimpleNamespace(images=lambda target: [drawn] * len(target), transparent=False), target)
+    drawn = SimpleNamespace(
+        image=np.full((48, 64, 3), 90, np.uint8), visible_fraction=1.0, methods=(), doubts=(), moved=()
+    )
+    images = {"images": lambda target: [drawn] * len(target), "transparent": False}
+    scene = SimpleNamespace(people=(), fit_doubts={}, drivers=lambda target: [], **images)
+    return Reposed(scene, target)
 
 
 @pytest.mark.slow
