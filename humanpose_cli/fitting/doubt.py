@@ -61,7 +61,11 @@ def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
 
 
 def _visible(record: FitRecord) -> np.ndarray:
-    """(N, 33) whether landmarks are confident and inside the image; of a take inside that of any view."""
+    """(N, 33) whether landmarks are confident and inside the image; of a take inside that of any view. Of one view of a
+    take all are: what it hides, the others show.
+    """
+    if record.options.get("of_take"):
+        return np.ones(record.keypoints2d.shape[:2], bool)
     if record.views is not None:
         sizes = record.views.image_size[:, None, None]
         return np.asarray(_inside(record.views.keypoints2d, sizes).any(0))

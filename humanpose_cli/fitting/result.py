@@ -240,6 +240,7 @@ class Fit(FitRecord):
             reprojection_error=self.views.reprojection_error[number],
             ground=None,
             focal_people=None,
+            options={**self.options, "of_take": True},
         )
         return complete.select(np.flatnonzero(shown))
 

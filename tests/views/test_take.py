@@ -8,7 +8,9 @@ import torch
 from helpers.filmed_people import RATE, Filmed, camera_at, film
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.records import take_fit
@@ -106,7 +108,6 @@ def test_the_first_view_may_show_no_person():
 
 
 def test_a_mirrored_view_is_left_out():
-    from humanpose_cli.core.conventions import BLAZEPOSE33
     from humanpose_cli.views.tracks import mirrored
 
     filmed = film(THREE, ONE_PERSON)
@@ -159,5 +160,9 @@ def test_the_fit_of_a_take_holds_every_view(tmp_path):
             stored.joints3d @ stored.views.from_first[number, :3, :3].T + stored.views.from_first[number, :3, 3],
             atol=1e-4,
         )
+        # A view that hides a leg does not doubt it: the others show it.
+        hiding = view.keypoints2d.copy()
+        hiding[:, BLAZEPOSE33.indices(("left_knee", "left_ankle")), 2] = 0
+        assert set(row_doubts(replace(view, keypoints2d=hiding))) == set(row_doubts(view))
     with pytest.raises(InputError, match="there is no z"):
         stored.view("z")
