@@ -33,6 +33,7 @@ Mask = NDArray[np.bool_]
 # Normals are averaged over about this distance (metres): fingers, ears and noses then move as one.
 _NORMAL_REACH = 0.025
 _USUAL_HEIGHT = 1.7  # metres: of the person that lengths of the options are for
+_ON_FACE = [name for name in FACE13.joint_names if name in BLAZEPOSE33]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +80,9 @@ class DressedBody:
         """Where the displacements point in that pose: (V, 3) unit vectors."""
         return self._turned(self._bones(self.posed(rotations, trans)))
 
-    def landmarks(self, name: str, rotations: Tensor, trans: Tensor) -> Tensor:
-        """Positions (L, 3) metres of a landmark set in that pose, on the body without clothes."""
-        return self.body.pose_landmarks(name, self.posed(rotations, trans), self.betas)[0]
+    def landmark_points(self, rotations: Tensor, trans: Tensor) -> Tensor:
+        """BlazePose's landmarks (33, 3) metres of the body without clothes, those of the face as anatomy has them."""
+        return landmark_points(self.body, self.posed(rotations, trans), self.betas)[0]
 
     def rest(self) -> Tensor:
         """Vertices (V, 3) metres of the resting body without clothes."""
@@ -108,11 +109,47 @@ class DressedBody:
         return torch.nn.functional.normalize((bones @ self.rest_directions[..., None])[..., 0], dim=-1)
 
 
-class DetectedLandmarks:
-    """The body's detected points, and how far from where the body has them: metres in the image plane.
+def landmark_points(body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
+    """BlazePose's landmarks (B, 33, 3) metres of posed bodies, those of the face as anatomy has them."""
+    # BlazePose's own offsets are for fitting.
+    points = body.pose_landmarks(BLAZEPOSE33.name, posed, betas)
+    on_face = body.pose_landmarks(FACE13.name, posed, betas)[:, FACE13.indices(_ON_FACE)]
+    points[:, BLAZEPOSE33.indices(_ON_FACE)] = on_face
+    return points
 
-    face       points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
-    limbs      points (M, 3) and shifts (M, 2) of all others
+
+class LandmarkShifts:
+    """How far landmarks of a posed body are from where they belong: metres in the image plane.
+
+    face   points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
+    limbs  points (M, 3) and shifts (M, 2) of all others
+
+    points    (33, 3) metres, camera axes, of the body, as `landmark_points` has them
+    shifts    (33, 2) metres
+    followed  (33,) bool: landmarks whose shift counts
+    """
+
+    def __init__(self, points: Tensor, shifts: Tensor, followed: Tensor) -> None:
+        on_face = torch.zeros_like(followed)
+        on_face[BLAZEPOSE33.indices(_ON_FACE)] = True
+        self.points, self.shifts, self.followed = points, shifts, followed
+        self.face, self.limbs = ((points[rows], shifts[rows]) for rows in (followed & on_face, followed & ~on_face))
+
+    def head(self, scales: tuple[float, float]) -> Similarity | None:
+        """The similarity in the image plane (z stays 0) that brings the face to where it belongs, its scale limited."""
+        points, shift = self.face
+        if len(points) < 4:
+            return None
+        before, after = _flat(points), _flat(points) + torch.nn.functional.pad(shift, (0, 1)).double()
+        fitted = fit_similarity(before, after)
+        limited = fitted._replace(scale=fitted.scale.clamp(*scales))
+        # About the middle of the face, which a limited scale must not move.
+        return limited._replace(translation=limited.translation + (after - limited.apply(before)).mean(0))
+
+
+class DetectedLandmarks(LandmarkShifts):
+    """The same for where a detector found the landmarks.
+
     confident  (33,) bool: detected with confidence
     stray      (33,) bool: on a limb that is elsewhere than the body has it, see `AlignmentOptions`; not where a
                landmark may be the other side's, nor where so many are off that the body as a whole is wrong
@@ -130,16 +167,12 @@ class DetectedLandmarks:
         options: AlignmentOptions,
     ) -> None:
         detections = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)
-        # Points of the face come from FACE13, where anatomy has them; BlazePose's own offsets are for fitting.
-        names = [name for name in FACE13.joint_names if name in BLAZEPOSE33]
-        face = BLAZEPOSE33.indices(names)
-        points = dressed.landmarks(BLAZEPOSE33.name, rotations, trans)
-        points[face] = dressed.landmarks(FACE13.name, rotations, trans)[FACE13.indices(names)]
+        points = dressed.landmark_points(rotations, trans)
         pixels, metres = view.project(points), points[:, 2:] / view.focal
         shift = (detections[:, :2] - pixels) * metres
         confident = torch.isfinite(detections).all(1) & (detections[:, 2] >= options.min_confidence)
         confident &= points[:, 2] > 0.1
-        max_shift = options.max_shift * dressed.height / _USUAL_HEIGHT
+        max_shift = options.limit(dressed.height)
         near = confident & (shift.norm(dim=1) < max_shift)
         self.confident = confident.cpu().numpy()
         # What is far from its own landmark, and from the other side's, is on a limb that is elsewhere.
@@ -148,30 +181,19 @@ class DetectedLandmarks:
         self.stray = stray.cpu().numpy() & LIMB_LANDMARKS
         if self.stray.sum() > options.max_stray_share * (self.confident & LIMB_LANDMARKS).sum():
             self.stray[:] = False
-        on_face = torch.zeros_like(near)
-        on_face[face] = True
-        self.face, self.limbs = ((points[rows], shift[rows]) for rows in (near & on_face, near & ~on_face))
-
-    def head(self) -> Similarity | None:
-        """The similarity in the image plane (z stays 0) that brings the face to where it was detected."""
-        points, shift = self.face
-        if len(points) < 4:
-            return None
-        return fit_similarity(_flat(points), _flat(points) + torch.nn.functional.pad(shift, (0, 1)).double())
+        super().__init__(points, shift, near)
 
 
 def head_scale(landmarks: DetectedLandmarks, options: AlignmentOptions) -> float:
     """Size of the person's head relative to the body's; 1 where the face was not detected."""
-    similarity = landmarks.head()
-    if similarity is None:
-        return 1.0
-    return float(similarity.scale.clamp(*options.head_scales))
+    similarity = landmarks.head(options.head_scales)
+    return 1.0 if similarity is None else float(similarity.scale)
 
 
 def align_to_keypoints(
-    vertices: Tensor, dressed: DressedBody, landmarks: DetectedLandmarks, options: AlignmentOptions
+    vertices: Tensor, dressed: DressedBody, landmarks: LandmarkShifts, options: AlignmentOptions
 ) -> Tensor:
-    """The posed surface (V, 3) metres, camera axes, moved in the image plane towards the detected landmarks."""
+    """The posed surface (V, 3) metres, camera axes, moved in the image plane as its landmarks are."""
     operator = dressed.operator
     data, values = np.zeros(operator.count), np.zeros((operator.count, 2))
     for point, shift in zip(*landmarks.limbs, strict=True):
@@ -180,11 +202,11 @@ def align_to_keypoints(
         weight = options.pull * operator.areas[near] / operator.areas[near].sum()
         data[near] += weight
         values[near] += weight[:, None] * shift.cpu().numpy()
-    similarity = landmarks.head()
+    similarity = landmarks.head(options.head_scales)
     if similarity is not None:
         head = parts_mask(dressed.body.part_labels.cpu().numpy(), ("head",))
         points = _flat(vertices[torch.from_numpy(head)])
-        moved = similarity._replace(scale=similarity.scale.clamp(*options.head_scales)).apply(points) - points
+        moved = similarity.apply(points) - points
         data[head] += options.pull
         values[head] += options.pull * moved[:, :2].cpu().numpy()
     if not data.any():

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from humanpose_cli.avatar.doubts import Doubt
+from humanpose_cli.avatar.dressing import LandmarkShifts, align_to_keypoints
 from humanpose_cli.avatar.ground import contact_shadow, ground_under, standing_height, tilt_of
 from humanpose_cli.avatar.head import head_yaw, kept_head
 from humanpose_cli.avatar.inpainting import inpaint
@@ -96,6 +98,14 @@ class DrawnPerson:
         return tuple(doubt.sentence for doubt in self.doubts)
 
 
+class TargetPose(NamedTuple):
+    """A pose to draw: rotations (24, 3, 3) relative to parents, trans (3,) metres; shifts of `MeshReposer.surfaces`."""
+
+    rotations: Tensor
+    trans: Tensor
+    shifts: Tensor | None = None
+
+
 class MeshReposer:
     """One person of one photo, ready to be drawn in any pose. The texture is baked once, at construction, by the stages
     of `avatar.stages`, of which `avatar` is the last.
@@ -139,21 +149,45 @@ class MeshReposer:
             self.ground = standing_height(vertices, body, aligned.standing, self.down, ground)
             self._outside = self._share_outside(vertices)
 
-    def surfaces(self, rotations: Tensor, trans: Tensor, image: NDArray[np.float32] | None = None) -> list[Surface]:
+    def surfaces(
+        self,
+        rotations: Tensor,
+        trans: Tensor,
+        image: NDArray[np.float32] | None = None,
+        shifts: Tensor | None = None,
+    ) -> list[Surface]:
         """The dressed body and the cloth beside it in a pose, with their textures.
 
-        image  in place of the texture (S, S, C)
+        image   in place of the texture (S, S, C)
+        shifts  (33, 2) metres in the image plane: of landmarks, see `reposing.keypoint_shifts`
         """
         vertices, faces = self.dressed.pose(rotations, trans), self.body.faces
+        moved = torch.zeros_like(vertices) if shifts is None else self._moved(vertices, rotations, trans, shifts)
+        vertices = vertices + moved
         texture = Texture(self.texture.image if image is None else image, self.body.uv, self.body.uv_faces)
         bright = self.avatar.light.on(vertex_normals(vertices, faces)) if image is None else None
         drawn = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
         loose = self.avatar.dressed.loose
         if loose is not None:
-            sheet, faces = loose.pose(self.dressed.posed(rotations, trans)), loose.faces
+            sheet, faces = loose.pose(self.dressed.posed(rotations, trans)) + moved[self._beneath_cloth], loose.faces
             colours = loose.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
             drawn.append(Surface(sheet, faces, texture=Texture(colours, loose.uv, faces), lit=False))
         return drawn
+
+    def _moved(self, vertices: Tensor, rotations: Tensor, trans: Tensor, shifts: Tensor) -> Tensor:
+        """How far (V, 3) metres the shifts of landmarks move the surface; they do not scale the head."""
+        points, shifts = self.dressed.landmark_points(rotations, trans), shifts.to(vertices)
+        landmarks = LandmarkShifts(points, shifts, torch.isfinite(shifts).all(1))
+        options = replace(self.options.alignment, head_scales=(1.0, 1.0))
+        return align_to_keypoints(vertices, self.dressed, landmarks, options) - vertices
+
+    @cached_property
+    def _beneath_cloth(self) -> Tensor:
+        """The vertex (N,) of the body that is nearest to each point of the cloth beside it, at rest."""
+        loose = self.avatar.dressed.loose
+        assert loose is not None
+        nearest = KDTree(self.dressed.rest().cpu().numpy()).query(loose.rest.cpu().numpy())[1]
+        return torch.from_numpy(nearest).to(self.trans.device)
 
     @cached_property
     def background(self) -> NDArray[np.uint8] | None:
@@ -198,26 +232,27 @@ class MeshReposer:
         away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
         return (away <= radius) & ~others
 
-    def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
+    def render(self, rotations: Tensor, trans: Tensor | None = None, shifts: Tensor | None = None) -> DrawnPerson:
         """The image with the person in another pose.
 
         rotations  (24, 3, 3) relative to parents, the pelvis mapping body to camera axes
         trans      (3,) metres; None: the pelvis stays where it is in the photo
+        shifts     as of `surfaces`
         """
         with torch.no_grad():
             rotations = rotations.to(self.rotations)
             trans = self.trans if trans is None else trans.to(self.trans)
             yaw = head_yaw(self.dressed.posed(rotations, trans))
             rotations = kept_head(rotations, yaw, self.avatar.head_yaw, self.options.head)
-            surfaces = self.surfaces(rotations, trans)
+            surfaces = self.surfaces(rotations, trans, shifts=shifts)
             outside = self._share_outside(surfaces[0].vertices)
             plate = self.backdrop(rotations, trans)
             image = draw_person(surfaces, self.view, plate, self.options.supersampling)
             doubts = tuple(self.doubts(rotations, trans, outside))
         return DrawnPerson(image, doubts, self.texture.visible_fraction)
 
-    def render_all(self, poses: Sequence[tuple[Tensor, Tensor]]) -> list[DrawnPerson]:
-        """The images with the person in several poses (rotations, trans)."""
+    def render_all(self, poses: Sequence[TargetPose]) -> list[DrawnPerson]:
+        """The images with the person in several poses."""
         return [self.render(*pose) for pose in poses]
 
     def set_down(self, rotations: Tensor, trans: Tensor, frame_rate: float) -> Tensor:

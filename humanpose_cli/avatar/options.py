@@ -31,6 +31,11 @@ class AlignmentOptions(Options):
     head_scales: tuple[float, float] = option(
         (0.85, 1.25), "Smallest and largest size of the head relative to the fitted body's.", above=0
     )
+    frames: float = option(2.0, "Standard deviation over which a motion's shifts are averaged.", unit="frames", above=0)
+
+    def limit(self, height: float) -> float:
+        """`max_shift` for a person of that height, metres."""
+        return self.max_shift * height / 1.7
 
 
 @dataclass(frozen=True)

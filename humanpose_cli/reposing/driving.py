@@ -91,7 +91,7 @@ def motion_of_fit(
             warnings = (*warnings, f"the fit of person {track} of the target is doubtful ({doubt})")
         number = start + first if frames is not None else 0
         about: dict[str, Any] = {"first_frame": number, "warnings": warnings, "doubt": doubt}
-        motions.append(replace(target, params=target.params.rows(held), **about))
+        motions.append(replace(target.rows(held), **about))
     if not several:
         return motions[0]
     order = _from_left(fit, [fit.rows_of(track)[0] for track in tracks])

@@ -11,10 +11,11 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.mesh import Background, DrawnPerson, MeshReposer, cover_image
+from humanpose_cli.avatar.mesh import Background, DrawnPerson, MeshReposer, TargetPose, cover_image
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.body.body import Body
@@ -45,6 +46,7 @@ from humanpose_cli.reposing.canvas import (
     view_of,
 )
 from humanpose_cli.reposing.driving import AnyMotion, target_of_each
+from humanpose_cli.reposing.keypoint_shifts import keypoint_shifts
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
@@ -202,7 +204,10 @@ class ReposingScene:
 
     def images(self, target: AnyMotion) -> Iterator[ReposedImage]:
         """The image for each pose of the target, drawn one by one, or `poses_at_once`."""
-        motions = [self._placed(*who) for who in zip(self.drivers(target), self.rows, strict=True)]
+        drivers = self.drivers(target)
+        motions = [self._placed(*who) for who in zip(drivers, self.rows, strict=True)]
+        alignment = self._options.mesh.alignment
+        shifts = [keypoint_shifts(*who, self._body, alignment) for who in zip(drivers, motions, strict=True)]
         choice, frame = self._options.canvas_choice, self._options.frame
         moved, scene = [Shift()] * len(motions), self
         if choice != "keep":
@@ -211,7 +216,7 @@ class ReposingScene:
         elif not self._options.absolute:
             moved = [shift_inwards(mesh, motion, frame) for mesh, motion in zip(self.meshes, motions, strict=True)]
             motions = [moved_along_ground(*each) for each in zip(self.meshes, motions, moved, strict=True)]
-        yield from scene._images(motions, tuple(moved))
+        yield from scene._images(motions, shifts, tuple(moved))
 
     def _on(self, canvas: Box) -> ReposingScene:
         """The same people and background on a canvas, a rectangle in pixels of the photo."""
@@ -240,8 +245,10 @@ class ReposingScene:
                 other._in_front.append((distance, part, alpha[shown.slices_in(box)]))
         return other
 
-    def _images(self, motions: Sequence[BodyParams], moved: tuple[Shift, ...]) -> Iterator[ReposedImage]:
-        """The image for each pose of motions that are placed, one for each chosen person."""
+    def _images(
+        self, motions: Sequence[BodyParams], shifts: Sequence[Sequence[Tensor | None]], moved: tuple[Shift, ...]
+    ) -> Iterator[ReposedImage]:
+        """The image for each pose of motions that are placed, one for each chosen person; shifts of their landmarks."""
         ahead: list[list[DrawnPerson]] = []
         drawers = self._drawers
         methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
@@ -250,8 +257,10 @@ class ReposingScene:
             if t % self.poses_at_once == 0:
                 coming = slice(t, t + self.poses_at_once)
                 ahead = [
-                    d.render_all(list(zip(m.rotations[coming], m.trans[coming], strict=True)))
-                    for d, m in zip(drawers, motions, strict=True)
+                    d.render_all(
+                        [TargetPose(*p) for p in zip(m.rotations[coming], m.trans[coming], s[coming], strict=True)]
+                    )
+                    for d, m, s in zip(drawers, motions, shifts, strict=True)
                 ]
             drawn = [of_person[t % self.poses_at_once] for of_person in ahead]
             plate = self._plate

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.doubts import Doubt
-from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, mesh_drawing
+from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, TargetPose, mesh_drawing
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Affine2D, Crop, crop_around_box
@@ -93,17 +93,17 @@ class WarpReposer:
 
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
         """The image with the person in another pose; see `MeshReposer.render` and `render_all`."""
-        return self.render_all([(rotations, self.trans if trans is None else trans)])[0]
+        return self.render_all([TargetPose(rotations, self.trans if trans is None else trans)])[0]
 
-    def render_all(self, poses: Sequence[tuple[Tensor, Tensor]]) -> list[DrawnPerson]:
-        """The images with the person in several poses (rotations, trans); the network draws all at once.
+    def render_all(self, poses: Sequence[TargetPose]) -> list[DrawnPerson]:
+        """The images with the person in several poses, whose shifts are ignored; the network draws all at once.
 
         A pose outside the image leaves the background, and is doubtful. UsageError for poses behind the camera.
         """
-        crops = [self._crops(*pose) for pose in poses]
+        crops = [self._crops(pose.rotations, pose.trans) for pose in poses]
         made = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
         return [
-            self._empty() if crop is None else self._drawn(*pose, crop, next(made))
+            self._empty() if crop is None else self._drawn(pose.rotations, pose.trans, crop, next(made))
             for pose, crop in zip(poses, crops, strict=True)
         ]
 

@@ -124,10 +124,9 @@ def test_displacements_turn_with_the_body(stage: Stage) -> None:
 
 def keypoints_of(dressed: DressedBody, rotations: torch.Tensor, shift: tuple[float, float], scale: float) -> np.ndarray:
     """Pixels and confidence of the body's own landmarks, its face enlarged about its middle, all shifted."""
-    points = VIEW.project(dressed.landmarks(BLAZEPOSE33.name, rotations, PLACE))
-    face = [name for name in FACE13.joint_names if name in BLAZEPOSE33]
-    exact = VIEW.project(dressed.landmarks(FACE13.name, rotations, PLACE))[FACE13.indices(face)]
-    points[BLAZEPOSE33.indices(face)] = exact.mean(0) + scale * (exact - exact.mean(0))
+    points = VIEW.project(dressed.landmark_points(rotations, PLACE))
+    face = BLAZEPOSE33.indices([name for name in FACE13.joint_names if name in BLAZEPOSE33])
+    points[face] = points[face].mean(0) + scale * (points[face] - points[face].mean(0))
     shifted = points + torch.tensor(shift)
     return torch.cat((shifted, torch.ones(len(points), 1)), 1).numpy()
 
@@ -155,6 +154,18 @@ def test_head_takes_the_size_of_the_face(dressed: DressedBody) -> None:
             assert abs(head_scale(seen, options) - expected) < 0.02
         else:
             assert head_scale(seen, options) <= expected
+
+
+def test_a_face_of_limited_size_stays_where_it_is(dressed: DressedBody) -> None:
+    """The middle of a face that is far too large, or may not grow at all, is where it was detected."""
+    rotations, options = pose(**STANDING), AlignmentOptions()
+    for scale, scales in ((3.0, options.head_scales), (1.1, (1.0, 1.0))):
+        keypoints = keypoints_of(dressed, rotations, (4.0, 2.0), scale)
+        points = DetectedLandmarks(dressed, rotations, PLACE, keypoints, VIEW, options)
+        head, (before, shifts) = points.head(scales), points.face
+        assert head is not None
+        moved = head.apply(torch.nn.functional.pad(before[:, :2], (0, 1)).double())[:, :2]
+        np.testing.assert_allclose(moved.mean(0), (before[:, :2] + shifts).mean(0), atol=1e-6)
 
 
 def test_unseen_keypoints_move_nothing(dressed: DressedBody) -> None:

@@ -88,6 +88,20 @@ def test_other_pose_looks_like_the_true_image(
     assert ssim(drawn, truth)[true_mask > 0.5].mean() > 0.8
 
 
+def test_shifted_landmarks_move_the_drawn_person(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+    """The surface moves by what its landmarks do, and by nothing where none is known."""
+    reposer = scene[3]
+    rotations, trans = reposer.rotations, reposer.trans
+    before, sheets = reposer.surfaces(rotations, trans)[0].vertices, len(reposer.surfaces(rotations, trans))
+    known = reposer.surfaces(rotations, trans, shifts=torch.tensor([[0.02, -0.01]]).expand(33, 2))
+    assert len(known) == sheets
+    moved = (known[0].vertices - before).numpy()
+    np.testing.assert_allclose(np.median(moved, axis=0), (0.02, -0.01, 0), atol=1e-3)
+    np.testing.assert_array_equal(moved[:, 2], 0)
+    unknown = reposer.surfaces(rotations, trans, shifts=torch.full((33, 2), torch.nan))
+    np.testing.assert_array_equal(unknown[0].vertices, before)
+
+
 def test_nothing_of_the_person_is_left_behind(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     stage, photo, mask, reposer = scene
     background = reposer.background

@@ -27,7 +27,7 @@ OPTIONS = MeshOptions(texture_size=512, grain=False)
 
 def keypoints_of(stage: Stage, aligned: Aligned, shift: float = 0.0) -> np.ndarray:
     """The body's own landmarks (33, 3), moved to the right by some pixels."""
-    points = aligned.body.landmarks(BLAZEPOSE33.name, aligned.rotations, aligned.trans)
+    points = aligned.body.landmark_points(aligned.rotations, aligned.trans)
     pixels = stage.view.project(points) + torch.tensor([shift, 0.0])
     return torch.cat((pixels, torch.ones(33, 1)), 1).numpy()
 

@@ -76,7 +76,7 @@ def strays_of(stage: Stage, keypoints: np.ndarray) -> set[str]:
 @pytest.mark.slow
 def test_what_may_be_the_other_side_or_a_wrong_body_is_no_stray_limb(stage: Stage) -> None:
     dressed = DressedBody.of(stage.body, torch.zeros(10))
-    points = stage.view.project(dressed.landmarks(BLAZEPOSE33.name, pose(**STANDING), stage.trans))
+    points = stage.view.project(dressed.landmark_points(pose(**STANDING), stage.trans))
     keypoints = torch.cat((points, torch.ones(33, 1)), 1).numpy()
     assert not strays_of(stage, keypoints)
     moved = keypoints.copy()

@@ -12,7 +12,7 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.npz_files import npz_names, read_npz
-from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget, check_axes
+from humanpose_cli.io.pose_files.target_pose import AXES, DetectedKeypoints, RotationTarget, check_axes
 from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 _BODY = 66  # pelvis and 21 body joints, the same in SMPL-H, SMPL-X and SMPL
@@ -106,4 +106,7 @@ def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "
         track = fit.largest_track
     if track not in fit.tracks:
         raise UsageError(name, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
-    return RotationTarget(fit.params.rows(fit.held_rows(track)), fit.frame_rate or None, person=track)
+    rows = fit.held_rows(track)
+    frames = fit.frame_index[rows]
+    detected = DetectedKeypoints(fit.keypoints2d[rows], fit.focal[frames], fit.principal_point[frames], fit.body)
+    return RotationTarget(fit.params.rows(rows), fit.frame_rate or None, person=track, detected=detected)

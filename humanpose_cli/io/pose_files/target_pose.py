@@ -67,6 +67,30 @@ class JointTarget:
         return _described(self, f"joints of {self.skeleton.name}")
 
 
+@dataclass(frozen=True, eq=False)
+class DetectedKeypoints:
+    """What a detector found of a fitted person in T frames.
+
+    keypoints        (T, 33, 3) x, y pixels and confidence (blazepose33)
+    focal            (T,) pixels; principal_point (T, 2) pixels: of the camera
+    body             name of the body model that was fitted
+    """
+
+    keypoints: np.ndarray
+    focal: np.ndarray
+    principal_point: np.ndarray
+    body: str
+
+    def rows(self, index: slice | np.ndarray) -> DetectedKeypoints:
+        """Those of some frames."""
+        return replace(
+            self,
+            keypoints=self.keypoints[index],
+            focal=self.focal[index],
+            principal_point=self.principal_point[index],
+        )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class RotationTarget:
     """A pose or a motion of T frames as rotations of SMPL's joints.
@@ -79,6 +103,7 @@ class RotationTarget:
     first_frame    number of the first of these frames, as `frames_of` counts them
     person         track id of a fit's person; None for a file that has no people
     doubt          why that fit may be wrong; "" where it is not doubtful
+    detected       the keypoints that were fitted; None for a file that has none
     """
 
     params: BodyParams
@@ -88,6 +113,12 @@ class RotationTarget:
     first_frame: int = 0
     person: int | None = None
     doubt: str = ""
+    detected: DetectedKeypoints | None = None
+
+    def rows(self, index: slice | np.ndarray) -> RotationTarget:
+        """The motion of some frames; everything else stays."""
+        detected = None if self.detected is None else self.detected.rows(index)
+        return replace(self, params=self.params.rows(index), detected=detected)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -114,4 +145,4 @@ def frames_of(target: Target, frames: FrameRange, name: Path | str = "target") -
     first = target.first_frame + frames.start
     if isinstance(target, JointTarget):
         return replace(target, joints=target.joints[rows], first_frame=first)
-    return replace(target, params=target.params.rows(rows), first_frame=first)
+    return replace(target.rows(rows), first_frame=first)

@@ -1,0 +1,68 @@
+"""How far a target's detected keypoints lie from its fitted body, so that the reposed body follows them as well.
+
+A fit leaves some pixels between its landmarks and the detector's. The photographed person is drawn with the same
+differences, scaled to their height: the result then matches the target's image more closely than the fit does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+from humanpose_cli.avatar.dressing import landmark_points
+from humanpose_cli.avatar.options import AlignmentOptions
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.io.pose_files import RotationTarget, Target
+
+_CHUNK = 256  # frames posed together: bounds memory
+
+
+def keypoint_shifts(
+    target: Target, motion: BodyParams, body: Body, options: AlignmentOptions
+) -> tuple[Tensor | None, ...]:
+    """For each of T frames how far each landmark is to be moved: (33, 2) metres in the image plane, NaN where it is
+    not; None where a target has no keypoints, or was fitted with another body model.
+
+    motion  the target's poses on the photographed person's body, whose size the shifts have
+    Of motions the shifts are averaged over `options.frames` and fade where a landmark is not detected.
+    """
+    detected = target.detected if isinstance(target, RotationTarget) else None
+    if not isinstance(target, RotationTarget) or detected is None or detected.body != body.name:
+        return (None,) * len(motion)
+    params = target.params.tensors()
+    parts = []
+    with torch.no_grad():
+        for rows in torch.arange(len(params)).split(_CHUNK):
+            some = params.rows(rows)
+            posed = body.pose(some.rotations, some.betas, some.trans, some.segment_scales, vertices=False)
+            parts.append(landmark_points(body, posed, some.betas))
+        heights = [_height(body, betas) for betas in (params.betas[:1], motion.betas[:1].to(params.betas))]
+    points = torch.cat(parts)
+    keypoints = torch.from_numpy(np.asarray(detected.keypoints, np.float32))
+    focal = torch.from_numpy(np.asarray(detected.focal, np.float32))
+    camera = Camera(focal, torch.from_numpy(np.asarray(detected.principal_point, np.float32)))
+    shift = (keypoints[..., :2] - camera.project(points)) * points[..., 2:] / focal[:, None, None]
+    followed = torch.isfinite(keypoints).all(-1) & (keypoints[..., 2] >= options.min_confidence)
+    followed &= (points[..., 2] > 0.1) & (shift.norm(dim=-1) < options.limit(heights[0]))
+    # The photographed person may be drawn from another side, as where the way down differs.
+    turn = motion.rotations[:, 0].to(shift) @ params.rotations[:, 0].mT
+    solid = torch.nn.functional.pad(torch.where(followed[..., None], shift, 0.0), (0, 1))
+    moved = (solid @ turn.mT)[..., :2] * (heights[1] / heights[0])
+    if len(moved) > 1:
+        smooth = gaussian_filter1d(moved.numpy(), options.frames, axis=0, mode="nearest")
+        share = gaussian_filter1d(followed.numpy().astype(np.float32), options.frames, axis=0, mode="nearest")
+        moved, followed = torch.from_numpy(smooth), torch.from_numpy(share > 0.01)
+    moved[~followed] = torch.nan
+    assert moved.shape[1:] == (len(BLAZEPOSE33), 2)
+    return tuple(moved)
+
+
+def _height(body: Body, betas: Tensor) -> float:
+    """Metres, of the resting body."""
+    y = body.rest(betas).vertices[0, :, 1]
+    return float(y.max() - y.min())
