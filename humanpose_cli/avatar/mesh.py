@@ -37,7 +37,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.boxes import NEAR
+from humanpose_cli.rendering.boxes import NEAR, Box
 from humanpose_cli.rendering.shading import Scene, rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 
@@ -242,8 +242,7 @@ class MeshReposer:
         with torch.no_grad():
             rotations = rotations.to(self.rotations)
             trans = self.trans if trans is None else trans.to(self.trans)
-            yaw = head_yaw(self.dressed.posed(rotations, trans))
-            rotations = kept_head(rotations, yaw, self.avatar.head_yaw, self.options.head)
+            rotations = self._with_kept_head(rotations, trans)
             surfaces = self.surfaces(rotations, trans, shifts=shifts)
             outside = self._share_outside(surfaces[0].vertices)
             plate = self.backdrop(rotations, trans)
@@ -254,6 +253,23 @@ class MeshReposer:
     def render_all(self, poses: Sequence[TargetPose]) -> list[DrawnPerson]:
         """The images with the person in several poses."""
         return [self.render(*pose) for pose in poses]
+
+    def depth(self, pose: TargetPose) -> NDArray[np.float32]:
+        """Metres (H, W) along the camera's axis of what `render` draws; 0 where nothing is drawn."""
+        with torch.no_grad():
+            rotations, trans = pose.rotations.to(self.rotations), pose.trans.to(self.trans)
+            nearest = np.full(self.view.size[::-1], np.inf, np.float32)
+            for surface in self.surfaces(self._with_kept_head(rotations, trans), trans, shifts=pose.shifts):
+                raster = rasterise_view(surface.vertices[None], surface.faces, self.view)
+                np.minimum(nearest, raster.depth[0].cpu().numpy(), out=nearest)
+        # Pixels that the surface covers in part have the depth of their neighbours.
+        around = cv2.erode(nearest, np.ones((3, 3), np.uint8))
+        nearest = np.where(np.isfinite(nearest), nearest, around)
+        return np.where(np.isfinite(nearest), nearest, 0).astype(np.float32)
+
+    def _with_kept_head(self, rotations: Tensor, trans: Tensor) -> Tensor:
+        yaw = head_yaw(self.dressed.posed(rotations, trans))
+        return kept_head(rotations, yaw, self.avatar.head_yaw, self.options.head)
 
     def set_down(self, rotations: Tensor, trans: Tensor, frame_rate: float) -> Tensor:
         """The translations (T, 3) that put a motion onto the photo's ground: what touches the motion's own ground (see
@@ -293,17 +309,21 @@ class MeshReposer:
 
     def shadowed(self, plate: NDArray[np.uint8], rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
         """The photo's background (H, W, 3), darkened in a copy where the pose's feet stand on the ground."""
-        with torch.no_grad():
-            vertices = self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans))
-        if self.ground is None:
-            return plate
-        shadow = contact_shadow(vertices, self.ground, self.view, self.down, self.options.ground)
+        shadow = self.shadow(rotations, trans)
         if shadow is None:
             return plate
         box, light = shadow
         darker = plate.copy()
         darker[box.slices] = (plate[box.slices] * light[..., None] + np.float32(0.5)).astype(np.uint8)
         return darker
+
+    def shadow(self, rotations: Tensor, trans: Tensor) -> tuple[Box, NDArray[np.float32]] | None:
+        """Where the feet of a pose darken the ground, and the share of light that it keeps; see `contact_shadow`."""
+        if self.ground is None:
+            return None
+        with torch.no_grad():
+            vertices = self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans))
+        return contact_shadow(vertices, self.ground, self.view, self.down, self.options.ground)
 
     def turn(self, rotations: Tensor, trans: Tensor) -> float:
         """Degrees between the sides of the trunk that face the camera in the photo and in the target."""

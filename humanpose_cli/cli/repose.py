@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -131,7 +132,8 @@ class ReposeWork:
         read = part_of(reporter.step, 0, self.fitted_share)
         drawing = part_of(reporter.step, self.fitted_share, 1)
         reposed = self.reposer.repose(item.payload, self.target, fit=self.fitted, progress=read)
-        reposed.write(self.form, item.outputs, drawing, self.video_codec)
+        images = len(self.target) if self.form == "numbered" else 1
+        reposed.write(self.form, item.outputs[:images], drawing, self.video_codec)
         for warning in reposed.warnings:
             reporter.warn(f"{item.short}: {warning}")
         details = {
@@ -167,6 +169,7 @@ class ReposeWork:
         "hpc repose 'team/*.jpg' walk.npz --person all --background transparent",
         "hpc repose photos/ clip.mp4 --target-person 1 --fail-if-doubtful",
         "hpc repose photo.jpg jump.bvh --canvas fit",
+        "hpc repose photo.jpg pose.npy --layers",
         "hpc repose photo.jpg pose.npy --fit hpc-out/fit/photo.jpg.fit.npz -o new.png",
     ),
 )
@@ -226,7 +229,7 @@ def repose(
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.inputs import numbered_path
     from humanpose_cli.reposing.reposer import Reposer
-    from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs, targets_folder
+    from humanpose_cli.reposing.result import files_of_layers, form_of, pose_name, repose_outputs, targets_folder
     from humanpose_cli.reposing.scene import ReposeOptions
     from humanpose_cli.reposing.targets import read_target, target_digest
 
@@ -254,6 +257,11 @@ def repose(
             session.reporter.info("the target is one pose: one image is written")
         name = pose_name(pose)
         outputs = repose_outputs(list(found), out, form, target, name)
+        if options.layers:
+            transparent = background == "transparent"
+            outputs = [
+                (*paths, *chain(*files_of_layers(form, paths, target, transparent=transparent))) for paths in outputs
+            ]
         part = f", frames {frames}" if frames is not None and form == "numbered" else ""  # of a shot made in parts
         items = [
             replace(item_of(source, paths), key=f"{source.key} as {name}{part}")

@@ -1,4 +1,4 @@
-"""Writing OpenEXR images: half floats in scan lines, ZIP compression, linear light, premultiplied alpha.
+"""Writing OpenEXR images: scan lines, ZIP compression; images as half floats, linear light, premultiplied alpha.
 
 Source: OpenEXR's file layout, openexr.com/en/latest/OpenEXRFileLayout.html.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 
-_MAGIC, _VERSION, _HALF, _ZIP = 20000630, 2, 1, 3
+_MAGIC, _VERSION, _HALF, _FLOAT, _ZIP = 20000630, 2, 1, 2, 3
 _LINES = 16  # of a chunk with ZIP compression
 
 
@@ -19,7 +20,8 @@ def linear_light(values: np.ndarray) -> np.ndarray:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-_LINEAR = linear_light(np.arange(256) / 255).astype(np.float32)
+LINEAR = linear_light(np.arange(256) / 255).astype(np.float32)
+"""`linear_light` of the 256 levels of 8 bits."""
 
 
 def exr_bytes(pixels: np.ndarray) -> bytes:
@@ -28,19 +30,30 @@ def exr_bytes(pixels: np.ndarray) -> bytes:
     Channels are R, G, B and A, or Y; colours are multiplied by alpha, as EXR has them.
     """
     layers = pixels[..., None] if pixels.ndim == 2 else pixels
-    colour = _LINEAR[layers[..., :3]]
+    colour = LINEAR[layers[..., :3]]
     names = ["Y"] if pixels.ndim == 2 else ["R", "G", "B"]
     if layers.shape[-1] == 4:
         alpha = layers[..., 3:].astype(np.float32) / 255
         colour, names = np.concatenate((colour * alpha, alpha), -1), [*names, "A"]
-    height, width = pixels.shape[:2]
-    order = sorted(range(len(names)), key=names.__getitem__)
-    lines = np.ascontiguousarray(colour[..., order].transpose(0, 2, 1), "<f2")  # (H, C, W)
-    channels = b"".join(struct.pack("<2sIB3xII", names[i].encode(), _HALF, 0, 1, 1) for i in order) + b"\0"
+    return exr_of_channels({name: colour[..., index].astype(np.float16) for index, name in enumerate(names)})
+
+
+def exr_of_channels(channels: Mapping[str, np.ndarray]) -> bytes:
+    """An EXR file's bytes. channels (H, W) float16 or float32 by name; those of a layer are called LAYER.R, ….
+
+    Names of 31 characters at most.
+    """
+    ordered = [(name, np.ascontiguousarray(channels[name])) for name in sorted(channels)]
+    height, width = ordered[0][1].shape
+    kinds = {"float16": _HALF, "float32": _FLOAT}
+    listed = b"".join(
+        name.encode() + b"\0" + struct.pack("<IB3xII", kinds[str(values.dtype)], 0, 1, 1) for name, values in ordered
+    )
+    lines = np.concatenate([values.astype(values.dtype.newbyteorder("<")).view(np.uint8) for _, values in ordered], 1)
     window = struct.pack("<4i", 0, 0, width - 1, height - 1)
     head = struct.pack("<II", _MAGIC, _VERSION) + b"".join(
         (
-            _attribute("channels", "chlist", channels),
+            _attribute("channels", "chlist", listed + b"\0"),
             _attribute("compression", "compression", bytes([_ZIP])),
             _attribute("dataWindow", "box2i", window),
             _attribute("displayWindow", "box2i", window),

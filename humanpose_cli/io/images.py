@@ -469,7 +469,7 @@ def encode_image(
     text: Mapping[str, str] | None = None,
     photograph: bool = False,
 ) -> bytes:
-    """An image file's bytes. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8.
+    """An image file's bytes. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8; PNG takes (H, W) uint16.
 
     suffix says the format: .jpg, .png, .webp, .tif, .bmp, .exr (half floats, linear light); quality 1–100 is for JPEG
     and WebP. JPEG keeps full colour resolution. text is written into a PNG, see `png_text`. As a photograph, PNG takes
@@ -480,7 +480,8 @@ def encode_image(
     if suffix.lower() not in WRITTEN_SUFFIXES:
         named = suffix or "a name without an ending"
         raise UsageError(named, "is no image format that can be written", expected=", ".join((*_WRITERS, ".exr")))
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+    eight_bits = pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and pixels.ndim == 2 and kind == "PNG")
+    if not eight_bits or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise UsageError("image", "cannot be written", expected="(H, W, 3) uint8", got=f"{pixels.shape} {pixels.dtype}")
     if suffix.lower() == ".exr":
         return exr_bytes(pixels)

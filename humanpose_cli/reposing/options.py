@@ -112,6 +112,11 @@ class DrawingOptions(Options):
         unset="if it was trained with drawings",
     )
 
+    layers: bool = option(
+        False,
+        "Also write what each image consists of, for compositing: person, shadow, background, people in front, matte "
+        "and depth, as a multi-layer EXR file and as PNG files.",
+    )
     force: bool = option(False, "Use a network that has hardly been trained.")
 
     def __post_init__(self) -> None:

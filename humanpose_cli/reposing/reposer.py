@@ -66,6 +66,7 @@ class Reposer:
         absolute: bool | None = None,
         weights: str | None = None,
         mesh_input: bool | None = None,
+        layers: bool | None = None,
         force: bool | None = None,
         body: str | Body | None = None,
         focal: float | None = None,
@@ -78,7 +79,7 @@ class Reposer:
     ) -> None:
         chosen: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
         chosen |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
-        chosen |= {"force": force, "canvas": canvas}
+        chosen |= {"force": force, "canvas": canvas, "layers": layers}
         chosen["target_person"] = None if target_person is None else str(target_person)
         self._plate, chosen["background"] = _plate_of(background)
         self.options = replace(
@@ -122,7 +123,7 @@ class Reposer:
         options = asdict(self.options)
         del options["force"]  # which decides whether there are images, and nothing about them
         # So that results of versions without these options are still known.
-        for name, usual in (("target_person", "largest"), ("canvas", "keep")):
+        for name, usual in (("target_person", "largest"), ("canvas", "keep"), ("layers", False)):
             if options[name] == usual:
                 del options[name]
         return {**options, "fit": self.fitter.identity, "weights": weights}
@@ -282,6 +283,7 @@ def repose(
     absolute: bool = False,
     weights: str = SHIPPED,
     mesh_input: bool | None = None,
+    layers: bool = False,
     force: bool = False,
     skeleton: str | None = None,
     axes: str | None = None,
@@ -318,6 +320,7 @@ def repose(
         absolute=absolute,
         weights=weights,
         mesh_input=mesh_input,
+        layers=layers,
         force=force,
         body=body,
         focal=focal,

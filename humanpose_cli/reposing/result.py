@@ -24,7 +24,8 @@ from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
 from humanpose_cli.reposing.doubt import ImageDoubts, named_doubts
 from humanpose_cli.reposing.driving import AnyMotion
-from humanpose_cli.reposing.scene import ReposingScene
+from humanpose_cli.reposing.layers import Layers, layer_files, write_layers
+from humanpose_cli.reposing.scene import ReposedImage, ReposingScene
 
 Form = Literal["image", "video", "numbered"]
 
@@ -60,13 +61,17 @@ class Reposed:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Draw one image a pose: (H, W, 3) uint8, or (H, W, 4) where the background is transparent."""
+        return (drawn.image for drawn in self.drawn())
+
+    def drawn(self) -> Iterator[ReposedImage]:
+        """Draw one image a pose, with its layers where they are requested."""
         for drawn in self.scene.images(self.target):
             self.visible_fraction = min(self.visible_fraction, drawn.visible_fraction)
             self.methods = drawn.methods
             self.moved = tuple(map(str, drawn.moved))
             for person, doubts in zip(self.people, drawn.doubts, strict=True):
                 self._doubts.add(person, doubts)
-            yield drawn.image
+            yield drawn
 
     @property
     def warnings(self) -> list[str]:
@@ -82,6 +87,14 @@ class Reposed:
     def images(self) -> list[np.ndarray]:
         """All images, kept in memory."""
         return list(self)
+
+    @property
+    def layers(self) -> Layers:
+        """What the first image consists of, for compositing; UsageError unless `layers=True` was requested."""
+        layers = next(self.drawn()).layers
+        if layers is None:
+            raise UsageError("layers", "were not requested", remedy="hp.repose(…, layers=True)")
+        return layers
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -111,29 +124,40 @@ class Reposed:
         progress: Progress = no_progress,
         video_codec: VideoCodec = "h264",
     ) -> tuple[Path, ...]:
-        """As `save`, into named files."""
+        """As `save`, into named files, and layers into those of `files_of_layers`; gives the paths without them."""
         if form == "image" and len(self) > 1:
             raise UsageError(paths[0], f"is one image for {len(self)} poses", remedy=_MANY)
         if form == "video":
             rate = self.target.frame_rate or DEFAULT_FRAME_RATE
             _refuse_transparent_video(self.scene.transparent)
             with VideoWriter(paths[0], rate, codec=video_codec) as video:
-                for done, image in enumerate(self._drawn(), 1):
+                for done, (image, layers, files) in enumerate(self._to_write(form, paths), 1):
                     video.write(image)
+                    if layers is not None:
+                        write_layers(layers, image, files)
                     progress(done, len(self), "frames")
             return tuple(paths)
-        for done, (path, image) in enumerate(zip(paths, self._drawn(), strict=True), 1):
+        for done, (path, (image, layers, files)) in enumerate(zip(paths, self._to_write(form, paths), strict=True), 1):
             write_image(path, image, photograph=True)
+            if layers is not None:
+                write_layers(layers, image, files)
             if len(self) > 1:
                 progress(done, len(self), "frames")
         return tuple(paths)
 
-    def _drawn(self) -> Iterable[np.ndarray]:
-        """The images, drawn anew only where they are not cached."""
+    def _to_write(
+        self, form: Form, paths: Sequence[Path]
+    ) -> Iterable[tuple[np.ndarray, Layers | None, tuple[Path, ...]]]:
+        """The images, drawn anew only where they are not cached, their layers and the files of these."""
         cached = self.__dict__
+        if self.scene.layered:
+            files = files_of_layers(form, paths, self.target, transparent=self.scene.transparent)
+            return ((drawn.image, drawn.layers, names) for drawn, names in zip(self.drawn(), files, strict=True))
         if "images" in cached:
-            return cached["images"]
-        return [cached["image"]] if "image" in cached and len(self) == 1 else self
+            return ((image, None, ()) for image in cached["images"])
+        if "image" in cached and len(self) == 1:
+            return [(cached["image"], None, ())]
+        return ((image, None, ()) for image in self)
 
     def __repr__(self) -> str:
         return f"<Reposed: {len(self)} {'image' if len(self) == 1 else 'images'}>"
@@ -220,6 +244,17 @@ def repose_outputs(
         return [_numbered(base, target) for base in bases]
     ending = ".png" if form == "image" else ".mp4"
     return [(base.with_name(base.name + ending),) for base in bases]
+
+
+def files_of_layers(
+    form: Form, paths: Sequence[Path], target: AnyMotion, *, transparent: bool
+) -> list[tuple[Path, ...]]:
+    """For each pose of a target the files of its layers, as `layer_files` has them; those of a video stand in a folder
+    that is called as the video is.
+    """
+    if form == "video":
+        paths = _numbered(paths[0].with_suffix(""), target)
+    return [layer_files(path, numbered=form != "image", transparent=transparent) for path in paths]
 
 
 def targets_folder(out: Path, target: Path) -> Path | None:

@@ -47,6 +47,7 @@ from humanpose_cli.reposing.canvas import (
 )
 from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.keypoint_shifts import keypoint_shifts
+from humanpose_cli.reposing.layers import Layers, lay_over
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
@@ -80,6 +81,7 @@ class ReposedImage:
     visible_fraction  least share of a person's surface that the photo shows
     methods   how each person was drawn
     moved     (P,) how each person was moved along the ground to stay in the image
+    layers    what the image consists of; None unless `DrawingOptions.layers`
     """
 
     image: np.ndarray
@@ -87,6 +89,7 @@ class ReposedImage:
     visible_fraction: float
     methods: tuple[Literal["mesh", "warp3d"], ...]
     moved: tuple[Shift, ...]
+    layers: Layers | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -133,6 +136,11 @@ class ReposingScene:
         self._shadows = isinstance(plate, str)
         kept = not self.transparent and background is None
         self._in_front = self._people_in_front() if kept else []
+
+    @property
+    def layered(self) -> bool:
+        """Whether images come with their layers."""
+        return self._options.layers
 
     @property
     def people(self) -> tuple[int, ...]:
@@ -253,7 +261,7 @@ class ReposingScene:
         drawers = self._drawers
         methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
         for t in range(len(motions[0])):
-            poses = [(m.rotations[t], m.trans[t]) for m in motions]
+            poses = [TargetPose(m.rotations[t], m.trans[t], s[t]) for m, s in zip(motions, shifts, strict=True)]
             if t % self.poses_at_once == 0:
                 coming = slice(t, t + self.poses_at_once)
                 ahead = [
@@ -265,15 +273,60 @@ class ReposingScene:
             drawn = [of_person[t % self.poses_at_once] for of_person in ahead]
             plate = self._plate
             for mesh, pose in zip(self.meshes, poses, strict=True):
-                plate = mesh.shadowed(plate, *pose) if plate is not None and self._shadows else plate
-            depths = [float(trans[2]) for _, trans in poses]
+                if plate is not None and self._shadows:
+                    plate = mesh.shadowed(plate, pose.rotations, pose.trans)
+            depths = [float(pose.trans[2]) for pose in poses]
+            shadow = self._shadow(poses) if self.transparent else None
+            image = self._behind_others(self._together([d.image for d in drawn], depths, plate, shadow), depths[0])
             yield ReposedImage(
-                self._sized(self._behind_others(self._together([d.image for d in drawn], depths, plate), depths[0])),
+                self._sized(image),
                 tuple(d.doubts for d in drawn),
                 min(d.visible_fraction for d in drawn),
                 tuple(methods),
                 moved,
+                self._layers(poses) if self._options.layers else None,
             )
+
+    def _layers(self, poses: Sequence[TargetPose]) -> Layers:
+        """What the image of a pose of each chosen person consists of."""
+        shape = self.photo.shape[:2]
+        person, nearest = np.zeros((*shape, 4), np.float32), np.full(shape, np.inf, np.float32)
+        for index in np.argsort([float(pose.trans[2]) for pose in poses])[::-1]:
+            pose, mesh, drawer = poses[index], self.meshes[index], self._drawers[index]
+            bare = mesh.reframed(mesh.view, None)
+            alone = bare if isinstance(drawer, MeshReposer) else drawer.reframed(bare)
+            lay_over(person, alone.render_all([pose])[0].image.astype(np.float32))
+            depth = mesh.depth(pose)
+            np.minimum(nearest, np.where(depth > 0, depth, np.inf), out=nearest)
+        front = self._front(float(poses[0].trans[2]))
+        layers = Layers(
+            np.rint(person).astype(np.uint8),
+            self._shadow(poses),
+            self.meshes[0].background if len(poses) == 1 else self._plate,
+            front,
+            (person[..., 3] / 255 * (1 - front[..., 3] / np.float32(255))).astype(np.float32),
+            np.where((person[..., 3] > 0) & np.isfinite(nearest), nearest, 0).astype(np.float32),
+        )
+        size = self._size
+        return layers if size is None else layers.sized(size)
+
+    def _shadow(self, poses: Sequence[TargetPose]) -> NDArray[np.float32]:
+        """Share (H, W) of the light that the people's shadows take; 0 before an image of the user's."""
+        light = np.ones(self.photo.shape[:2], np.float32)
+        for mesh, pose in zip(self.meshes, poses, strict=True):
+            shadow = mesh.shadow(pose.rotations, pose.trans) if self._shadows else None
+            if shadow is not None:
+                box, share = shadow
+                light[box.slices] *= share
+        return 1 - light
+
+    def _front(self, distance: float) -> NDArray[np.uint8]:
+        """The photo's people (H, W, 4), straight alpha, who stand nearer than the redrawn one."""
+        front = np.zeros((*self.photo.shape[:2], 4), np.float32)
+        for nearer, box, alpha in self._in_front:
+            if nearer < distance:
+                lay_over(front[box.slices], np.dstack((self.photo[box.slices], alpha)).astype(np.float32))
+        return np.rint(front).astype(np.uint8)
 
     def drivers(self, target: AnyMotion) -> list[Target]:
         """The motion that each of the chosen people takes."""
@@ -313,34 +366,41 @@ class ReposingScene:
         others = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
         return inpaint(self.photo, gone, (others > 0.5) & ~gone, self._options.mesh.inpainting)
 
-    def _together(self, layers: Sequence[np.ndarray], depths: Sequence[float], plate: np.ndarray | None) -> np.ndarray:
-        """Layers (H, W, 4) over the plate, the farthest person first."""
-        if len(layers) == 1:
+    def _together(
+        self,
+        layers: Sequence[np.ndarray],
+        depths: Sequence[float],
+        plate: np.ndarray | None,
+        shadow: NDArray[np.float32] | None,
+    ) -> np.ndarray:
+        """Layers (H, W, 4) over the plate, or the shadow of a transparent image, the farthest person first."""
+        if len(layers) == 1 and shadow is None:
             return layers[0]
         height, width = self.photo.shape[:2]
         image = np.zeros((height, width, 4), np.float32)
         if plate is not None:
             image[..., :3], image[..., 3] = plate, 255
+        elif shadow is not None:
+            image[..., 3] = 255 * shadow
         for index in np.argsort(depths)[::-1]:
-            _lay_over(image, layers[index].astype(np.float32))
+            lay_over(image, layers[index].astype(np.float32))
         rounded = np.clip(image + 0.5, 0, 255).astype(np.uint8)
         return rounded if plate is None else rounded[..., :3]
 
+    @property
+    def _size(self) -> tuple[int, int] | None:
+        """Width and height of the results where they differ from what is drawn."""
+        size, (height, width) = self._options.size, self.photo.shape[:2]
+        if size is None or max(height, width) == size:
+            return None
+        scale = size / max(height, width)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
     def _sized(self, image: np.ndarray) -> np.ndarray:
-        size = self._options.size
-        if size is None or max(image.shape[:2]) == size:
+        size = self._size
+        if size is None:
             return image
-        scale = size / max(image.shape[:2])
-        new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-        return cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-
-
-def _lay_over(below: np.ndarray, above: np.ndarray) -> None:
-    """Straight-alpha compositing in place; (H, W, 4) float32, 0…255."""
-    a, b = above[..., 3:] / 255, below[..., 3:] / 255
-    alpha = a + b * (1 - a)
-    below[..., :3] = (above[..., :3] * a + below[..., :3] * b * (1 - a)) / np.maximum(alpha, 1e-6)
-    below[..., 3:] = alpha * 255
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC)
 
 
 def _fitted_person(record: FitRecord, row: int) -> FittedPerson:

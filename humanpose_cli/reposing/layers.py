@@ -1,0 +1,136 @@
+"""The layers of a reposed image, for compositing: person, shadow, background, people in front, matte and depth.
+
+In display values (sRGB) the image is exactly
+
+    front over (person over background · (1 − shadow))
+
+with straight alpha. EXR files hold linear light and premultiplied alpha, where soft edges and shadows differ slightly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.io.exr import LINEAR, exr_of_channels
+from humanpose_cli.io.images import encode_image
+
+Image8 = NDArray[np.uint8]
+_EXPONENT = 2.2  # of a display, about: what a factor of display values is in linear light
+_MILLIMETRES = 65535  # the largest depth that a 16-bit PNG holds
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """What a reposed image consists of.
+
+    person      (H, W, 4) uint8 sRGB, straight alpha: the reposed people
+    shadow      (H, W) float32: share of the light that their shadows take
+    background  (H, W, 3) uint8 sRGB: the scene without them; None for a transparent one
+    front       (H, W, 4) uint8: the photograph's people who stand before them
+    matte       (H, W) float32, 0…1: where the reposed people are visible, less where somebody stands before them
+    depth       (H, W) float32 metres along the camera's axis of the reposed people; 0 where there is none
+    """
+
+    person: Image8
+    shadow: NDArray[np.float32]
+    background: Image8 | None
+    front: Image8
+    matte: NDArray[np.float32]
+    depth: NDArray[np.float32]
+
+    def composed(self) -> Image8:
+        """The image (H, W, 3), or (H, W, 4) with straight alpha where the background is transparent."""
+        base = np.zeros((*self.shadow.shape, 4), np.float32)
+        if self.background is None:
+            base[..., 3] = 255 * self.shadow
+        else:
+            base[..., :3], base[..., 3] = self.background * (1 - self.shadow[..., None]), 255
+        for layer in (self.person, self.front):
+            lay_over(base, layer.astype(np.float32))
+        rounded = np.clip(base + 0.5, 0, 255).astype(np.uint8)
+        return rounded if self.background is None else rounded[..., :3]
+
+    def sized(self, size: tuple[int, int]) -> Layers:
+        """The same at (width, height) pixels."""
+        scale = size[0] / self.shadow.shape[1]
+        flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+
+        def resized(values: NDArray[Any] | None, name: str) -> Any:
+            if values is None:
+                return None
+            if values.ndim == 3 and values.shape[2] == 4:  # colours count as much as they are visible
+                solid = values.astype(np.float32)
+                solid[..., :3] *= solid[..., 3:] / np.float32(255)
+                small = cv2.resize(solid, size, interpolation=flags)
+                small[..., :3] *= np.float32(255) / np.maximum(small[..., 3:], np.float32(1e-6))
+                return np.clip(small + 0.5, 0, 255).astype(np.uint8)
+            return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST if name == "depth" else flags)
+
+        return Layers(**{field.name: resized(getattr(self, field.name), field.name) for field in fields(self)})
+
+    def exr(self, image: Image8) -> bytes:
+        """A multi-layer EXR file's bytes: the image as R, G, B (and A), and person.R, shadow.A, … depth.Z.
+
+        Half floats, depth in 32 bits.
+        """
+        linear = (1 - self.shadow) ** _EXPONENT
+        channels = {**_colours("", image), **_colours("person.", self.person), **_colours("front.", self.front)}
+        channels |= {"shadow.A": np.float16(1 - linear), "matte.A": np.float16(self.matte), "depth.Z": self.depth}
+        if self.background is not None:
+            channels |= _colours("background.", self.background)
+        return exr_of_channels(channels)
+
+    def pngs(self) -> dict[str, bytes]:
+        """PNG files' bytes by layer: shadow and matte as grey levels, depth as 16-bit millimetres, at most 65.5 m."""
+        grey = {name: np.rint(255 * getattr(self, name)).astype(np.uint8) for name in ("shadow", "matte")}
+        images: dict[str, NDArray[Any]] = {"person": self.person, "front": self.front, **grey}
+        images["depth"] = np.rint(np.clip(1000 * self.depth, 0, _MILLIMETRES)).astype(np.uint16)
+        if self.background is not None:
+            images["background"] = self.background
+        return {name: encode_image(pixels, ".png", photograph=True) for name, pixels in images.items()}
+
+
+def layer_files(image: Path, *, numbered: bool, transparent: bool) -> tuple[Path, ...]:
+    """The files that `write_layers` writes for an image: beside it NAME.layers.exr and NAME.person.png, …; of numbered
+    images in their folder `layers` NAME.exr and NAME.png in a folder for each layer.
+    """
+    names = [field.name for field in fields(Layers) if not (transparent and field.name == "background")]
+    if numbered:
+        folder = image.parent / "layers"
+        return (folder / f"{image.stem}.exr", *(folder / name / f"{image.stem}.png" for name in names))
+    return (image.with_name(f"{image.stem}.layers.exr"), *(image.with_name(f"{image.stem}.{n}.png") for n in names))
+
+
+def write_layers(layers: Layers, image: Image8, files: tuple[Path, ...]) -> None:
+    """Write the files of `layer_files`."""
+    pngs = layers.pngs()
+    names = [field.name for field in fields(layers) if field.name in pngs]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for path, data in zip(files, (layers.exr(image), *(pngs[name] for name in names)), strict=True):
+        write_bytes(path, data)
+
+
+def lay_over(below: NDArray[np.float32], above: NDArray[np.float32]) -> None:
+    """Compositing in place, straight alpha; (H, W, 4) in 0…255."""
+    a, b = above[..., 3:] / 255, below[..., 3:] / 255
+    alpha = a + b * (1 - a)
+    below[..., :3] = (above[..., :3] * a + below[..., :3] * b * (1 - a)) / np.maximum(alpha, 1e-6)
+    below[..., 3:] = alpha * 255
+
+
+def _colours(layer: str, pixels: Image8) -> dict[str, NDArray[Any]]:
+    """Channels of an image (H, W, 3) or (H, W, 4): linear light, multiplied by alpha."""
+    colour = LINEAR[pixels[..., :3]]
+    if pixels.shape[2] == 3:
+        return {f"{layer}{name}": np.float16(colour[..., c]) for c, name in enumerate("RGB")}
+    alpha = pixels[..., 3].astype(np.float32) / 255
+    channels = {f"{layer}{name}": np.float16(colour[..., c] * alpha) for c, name in enumerate("RGB")}
+    return {**channels, f"{layer}A": np.float16(alpha)}
