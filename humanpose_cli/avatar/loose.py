@@ -1,9 +1,8 @@
-"""Skirts, coats and hair: what a photograph shows of a person beside their body, as a sheet that moves with it.
+"""Cloth and hair beside the body, without skirts: a sheet that moves with the body.
 
-A body that is widened to its silhouette cannot wear a skirt, nor hair that falls beside the neck. The pixels of the
+A body that is widened to its silhouette has no open jacket, nor hair that falls beside the neck. The pixels of the
 mask that the body leaves open become a triangle mesh of their own at the depth of the surface around them. Its points
-move with bones by linear blend skinning; their weights are those of the surface, spread over the sheet, so that a
-skirt's middle follows both legs.
+move with bones by linear blend skinning; their weights are those of the surface, spread over the sheet.
 """
 
 from __future__ import annotations
@@ -44,6 +43,10 @@ class PhotoCrop(NamedTuple):
     box: Box
     mask: Array
     others: Mask
+
+    def without(self, pixels: Mask) -> PhotoCrop:
+        """The same where these pixels (h, w) do not show the person."""
+        return self._replace(mask=np.where(pixels, np.float32(0), self.mask))
 
 
 def crop_photo(
@@ -170,8 +173,7 @@ def _loose_pixels(
     loose = person & ~covered & (arm_share < options.max_arm_share)
     away = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 5) * metres
     loose &= away <= options.max_distance
-    gap = _leg_gap(covered, legs)
-    loose &= ~gap | _skirt(person, gap, metres, options)
+    loose &= ~_leg_gap(covered, legs)
     # No slivers and no small pieces: those are errors of the mask.
     width = options.min_width
     wide = cv2.morphologyEx(loose.astype(np.uint8), cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
@@ -190,18 +192,6 @@ def _leg_gap(covered: Mask, legs: Array) -> Mask:
         a, b = sorted((np.flatnonzero(leg[row]) for leg in (left, right)), key=np.mean)
         gap[row, a[-1] + 1 : b[0]] = True
     return gap & ~covered
-
-
-def _skirt(person: Mask, gap: Mask, metres: float, options: LooseClothOptions) -> Mask:
-    """The part of the gap between the legs, from its top down, that is filled as a skirt fills it."""
-    rows = np.flatnonzero(gap.any(1))
-    if not len(rows):
-        return gap
-    empty = np.flatnonzero((gap & person)[rows].sum(1) < options.skirt_fill * gap[rows].sum(1))
-    hem = rows[empty[0]] if len(empty) else rows[-1] + 1
-    skirt = gap.copy()
-    skirt[hem:] = False
-    return skirt & (hem - rows[0] >= options.min_skirt / metres)
 
 
 def _grid(region: Mask, person: Array) -> tuple[Array, Array, NDArray[np.int32]]:

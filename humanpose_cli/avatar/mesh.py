@@ -167,7 +167,11 @@ class MeshReposer:
         texture = Texture(self.texture.image if image is None else image, self.body.uv, self.body.uv_faces)
         bright = self.avatar.light.on(vertex_normals(vertices, faces)) if image is None else None
         drawn = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
-        loose = self.avatar.dressed.loose
+        skirt, loose = self.avatar.dressed.skirt, self.avatar.dressed.loose
+        if skirt is not None:
+            tube, faces = skirt.pose(self.dressed.posed(rotations, trans)) + moved.mean(0), skirt.faces
+            colours = skirt.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
+            drawn.append(Surface(tube, faces, texture=Texture(colours, skirt.uv, faces), lit=False))
         if loose is not None:
             sheet, faces = loose.pose(self.dressed.posed(rotations, trans)) + moved[self._beneath_cloth], loose.faces
             colours = loose.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)

@@ -139,10 +139,36 @@ class LooseClothOptions(Options):
         0.1, "Maximum share of an arm's bones: sleeves belong to the body.", minimum=0, maximum=1
     )
     min_volume: float = option(0.75, "Minimum volume of a blended bone's unit cube: others do not invert.", above=0)
-    skirt_fill: float = option(
-        0.75, "Share of a row of the gap between the legs that is the person's in a skirt.", minimum=0, maximum=1
+
+
+@dataclass(frozen=True)
+class SkirtOptions(Options):
+    """How skirts, dresses and long coats are recognised, and made as a tube round both legs."""
+
+    spacing: float = option(0.02, "Distance of rings along the legs.", unit="metres", above=0)
+    around: int = option(96, "Points of a ring.", minimum=8)
+    above: float = option(0.08, "Length above the hip joints.", unit="metres", above=0)
+    ease: float = option(0.006, "Distance from the body.", unit="metres", minimum=0)
+    sharpness: float = option(
+        0.03, "Distance over which a ring goes from one leg to the other.", unit="metres", above=0
     )
-    min_skirt: float = option(0.12, "Minimum length of a skirt between the legs.", unit="metres", minimum=0)
+    min_length: float = option(0.2, "Minimum length of what only a skirt can be.", unit="metres", above=0)
+    max_holes: float = option(
+        0.08, "Maximum share of the line from leg to leg that is background.", minimum=0, maximum=1
+    )
+    min_gap: float = option(0.03, "Minimum distance of the legs, where cloth between them is a skirt's.", unit="metres")
+    loose: float = option(0.45, "Width that only a skirt has beyond the legs, in widths of these.", above=0)
+    min_loose: float = option(0.12, "Minimum of that width.", unit="metres", above=0)
+    narrower: float = option(0.8, "Width below a hem, in widths of the cloth above it.", above=0, maximum=1)
+    compared: float = option(0.12, "Length above and below the hem whose colours are compared.", unit="metres", above=0)
+    same_below: float = option(
+        0.4, "Share of the legs below that has the cloth's colour where it is no hem.", minimum=0, maximum=1
+    )
+    max_width: float = option(0.8, "Maximum distance of an edge from the legs.", unit="metres", above=0)
+    edge: float = option(0.016, "Width of the mask's edge without trust, in heights of the person.", minimum=0)
+    uneven: float = option(
+        0.35, "Share of the length, from the hem up, that may show what is below it.", minimum=0, maximum=1
+    )
 
 
 @dataclass(frozen=True)
@@ -358,6 +384,7 @@ class MeshOptions(Options):
     limbs: LimbOptions = option(LimbOptions(), "Arms before the body, and hands in pockets.")
     cloth: ClothOptions = option(ClothOptions(), "The form of close clothes.")
     loose: LooseClothOptions = option(LooseClothOptions(), "Clothes beside the body.")
+    skirt: SkirtOptions = option(SkirtOptions(), "Skirts, dresses and long coats.")
     light: LightOptions = option(LightOptions(), "The photograph's light.")
     colours: ClothColours = option(ClothColours(), "Comparing colours.")
     garments: GarmentOptions = option(GarmentOptions(), "Recognising garments.")

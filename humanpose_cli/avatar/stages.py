@@ -40,8 +40,9 @@ from humanpose_cli.avatar.limbs import PartsInPhoto
 from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.shoes import shoe_offsets, vertex_colours, wears_shoes
+from humanpose_cli.avatar.skirt import SkirtTube, make_skirt, skirt_region
 from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
-from humanpose_cli.avatar.surface import TRUNK, BodyTexels, body_texels
+from humanpose_cli.avatar.surface import FEET, TRUNK, BodyTexels, body_texels
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
@@ -158,7 +159,8 @@ class Dressed:
     body      the body with shoes, and widened to the mask, in any pose
     vertices  (V, 3) metres, camera axes: its surface as it lies over the photo
     texels    of the body's texture, as fine as the photo
-    loose     skirts, coats and hair beside the body; None without
+    skirt     a tube round both legs; None without
+    loose     other clothes and hair beside the body; None without
     worn      what clothes and shoes cover
     """
 
@@ -166,6 +168,7 @@ class Dressed:
     body: DressedBody
     vertices: Tensor
     texels: BodyTexels
+    skirt: SkirtTube | None
     loose: LooseCloth | None
     worn: Worn
 
@@ -284,6 +287,10 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     moved = vertices - posed
     posed = body.pose(aligned.rotations, aligned.trans)
     vertices = posed + moved
+    reliable = (aligned.reliable > 0.5).cpu().numpy()
+    pose = (aligned.rotations, aligned.trans)
+    region = skirt_region(body.posed(*pose), body, vertices, aligned.crop, reliable, options.skirt, options.colours)
+    blocked = aligned.crop.others if region is None else aligned.crop.others | region.pixels
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
     view = aligned.crop.view.scaled(min(1.0, options.silhouette.outline_height / aligned.height_pixels))
     displacements = silhouette_displacements(
@@ -291,15 +298,27 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
         vertices,
         body.directions(aligned.rotations, aligned.trans),
         cv2.resize(aligned.crop.mask, view.size, interpolation=cv2.INTER_AREA),
-        cv2.resize(aligned.crop.others.astype(np.uint8), view.size, interpolation=cv2.INTER_NEAREST) > 0,
+        cv2.resize(blocked.astype(np.uint8), view.size, interpolation=cv2.INTER_NEAREST) > 0,
         view,
-        reliable=(aligned.reliable > 0.5).cpu().numpy(),
+        reliable=reliable,
         options=options.silhouette,
     )
     body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
-    loose = loose_cloth(body, aligned.rotations, aligned.trans, vertices, aligned.crop, options.loose)
-    return Dressed(aligned, body, vertices, texels, loose, worn)
+    skirt = (
+        None
+        if region is None
+        else make_skirt(region, body, *pose, vertices, aligned.crop, options.skirt, options.colours)
+    )
+    beside = aligned.crop if region is None else aligned.crop.without(_around(region.pixels, options))
+    loose = loose_cloth(body, *pose, vertices, beside, options.loose)
+    return Dressed(aligned, body, vertices, texels, skirt, loose, worn)
+
+
+def _around(pixels: NDArray[np.bool_], options: MeshOptions) -> NDArray[np.bool_]:
+    """Pixels (h, w), and those beside them that a tube's hem of one height does not reach."""
+    width = 2 * round(2 * options.hole_margin * pixels.shape[0]) + 1
+    return cv2.dilate(pixels.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
 
 
 def what_is_worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
@@ -334,6 +353,8 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     trust *= in_front.trust_near_forearms(
         worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs
     )
+    if dressed.skirt is not None:  # a foot that the fit has above the hem
+        trust[dressed.skirt.pixels & in_front.shows(FEET)] = 0
     source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)

@@ -61,12 +61,10 @@ class Shift(NamedTuple):
 
 def points_of(mesh: MeshReposer, motion: BodyParams) -> Iterator[NDArray[np.float32]]:
     """For each pose the points (V, 3) of the person's surfaces, metres, camera axes."""
-    loose = mesh.avatar.dressed.loose
+    beside = [cloth for cloth in (mesh.avatar.dressed.skirt, mesh.avatar.dressed.loose) if cloth is not None]
     with torch.no_grad():
         for pose in zip(motion.rotations.to(mesh.rotations), motion.trans.to(mesh.trans), strict=True):
-            surfaces = [mesh.dressed.pose(*pose)]
-            if loose is not None:
-                surfaces.append(loose.pose(mesh.dressed.posed(*pose)))
+            surfaces = [mesh.dressed.pose(*pose), *(cloth.pose(mesh.dressed.posed(*pose)) for cloth in beside)]
             yield torch.cat(surfaces).cpu().numpy()
 
 
