@@ -152,7 +152,7 @@ class SkirtOptions(Options):
     sharpness: float = option(
         0.03, "Distance over which a ring goes from one leg to the other.", unit="metres", above=0
     )
-    min_length: float = option(0.2, "Minimum length of what only a skirt can be.", unit="metres", above=0)
+    min_length: float = option(0.22, "Minimum length of what only a skirt can be.", unit="metres", above=0)
     max_holes: float = option(
         0.08, "Maximum share of the line from leg to leg that is background.", minimum=0, maximum=1
     )

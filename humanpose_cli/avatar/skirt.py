@@ -365,7 +365,7 @@ def _image_of(
     pixels = crop.view.project(grid.reshape(-1, 3)) - 0.5
     colours = look_up(crop.pixels.astype(np.float32) / np.float32(255), pixels[:, 0], pixels[:, 1])
     trust = look_up(_trust(dressed, vertices, crop, options), pixels[:, 0], pixels[:, 1], cv2.BORDER_CONSTANT)
-    weight = (np.clip((facing - 0.2) / 0.3, 0, 1) * trust.reshape(facing.shape)).astype(np.float32)
+    weight = (np.clip((facing - 0.1) / 0.2, 0, 1) * trust.reshape(facing.shape)).astype(np.float32)
     weight *= ~_below_hem(colours.reshape(*facing.shape, 3), weight, crop, region, options, cloth)
     front = np.dstack((colours.reshape(*facing.shape, 3) * weight[..., None], weight))
     # What is behind takes the colour of the point before it, at the mirror image of its angle about the image's x axis.
@@ -388,7 +388,7 @@ def _below_hem(
 ) -> Mask:
     """Texels (h, w) near the hem that show legs or shoes: a hem is not at one height all round.
 
-    They are nearer to the colours of the person below the skirt than to those of the skirt further up.
+    They are none of the colours of the skirt further up, and nearer to those of the person below it.
     """
     height = colours.shape[0]
     down = (np.arange(height) + 0.5) / height
@@ -406,7 +406,7 @@ def _below_hem(
         np.linalg.norm(cloth.features(colours[low])[:, None] - some[None], axis=2).min(1) for some in samples
     )
     result = np.zeros(weight.shape, np.uint8)
-    result[low] = below < above
+    result[low] = (below < above) & (above > cloth.same / 2)
     return cv2.dilate(result, np.ones((5, 5), np.uint8)) > 0
 
 
