@@ -48,7 +48,7 @@ from humanpose_cli.reposing.canvas import (
 )
 from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
-from humanpose_cli.reposing.segmentation import Claim, Segmentation, SegmentationOptions
+from humanpose_cli.reposing.segmentation import Claim, PeopleMap, SegmentationOptions
 from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
 
@@ -176,7 +176,7 @@ class ReposingScene:
         return self._segmentation.mask(row)
 
     @cached_property
-    def _segmentation(self) -> Segmentation:
+    def _segmentation(self) -> PeopleMap:
         """Who is where in the photograph."""
         size, claims = self.photo.shape[:2], []
         for row, person in enumerate(self._people):
@@ -184,16 +184,16 @@ class ReposingScene:
             surface, camera = self._surface(row)
             depth = rasterise_view(surface.vertices[None], surface.faces, camera).depth[0].cpu().numpy()
             claims.append(Claim.of(mask, depth))
-        return Segmentation.of(claims, size, self._options.segmentation)
+        return PeopleMap.of(claims, size, self._options.segmentation)
 
     def _before_hidden(self, mesh: MeshReposer) -> MeshReposer:
-        """A person before a background that has whom they hid."""
+        """A person before a background that has the neighbours behind them."""
         if mesh.background is None or not (hidden := self._segmentation.hidden(mesh.hole, self.rows)):
             return mesh
         return mesh.reframed(mesh.view, self._with_hidden(mesh.background, hidden))
 
     def _with_hidden(self, plate: NDArray[np.uint8], hidden: dict[int, NDArray[np.bool_]]) -> NDArray[np.uint8]:
-        """A background (H, W, 3) with the people whom the redrawn ones hid, see `Segmentation.hidden`, textured."""
+        """A background (H, W, 3) with textured neighbours in the pixels of `PeopleMap.hidden`."""
         for row, pixels in hidden.items():
             if self.record.confidence[row] >= self._options.segmentation.min_confidence:
                 neighbour = self._mesh(row, "transparent")

@@ -1,4 +1,4 @@
-"""Which pixel of a photograph shows which person: one map for everybody.
+"""Which pixel of a photograph shows which person: one map for all people.
 
 A person's mask is made from a crop of its own, so that masks of people who touch claim the same pixels. Each such pixel
 goes to one of them: the masks say how sure they are, and the fitted bodies who stands nearer. Whatever a person's mask
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.rendering.boxes import Box
 
-NOBODY = -1
+BACKGROUND = -1
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Claim:
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
+class PeopleMap:
     """Who is where in a photograph.
 
     claims  of the people, by row of the fit
-    labels  (H, W) the row of the person whom a pixel shows; `NOBODY` for none
+    labels  (H, W) the row of the person that a pixel shows; `BACKGROUND` for none
     """
 
     claims: tuple[Claim, ...]
@@ -92,43 +92,43 @@ class Segmentation:
     @classmethod
     def of(
         cls, claims: Sequence[Claim], size: tuple[int, int], options: SegmentationOptions | None = None
-    ) -> Segmentation:
+    ) -> PeopleMap:
         """size: height and width of the photograph."""
         options = options or SegmentationOptions()
         return cls(tuple(claims), label_people(claims, size, options), options)
 
     def mask(self, row: int) -> NDArray[np.float32]:
         """(H, W) 0…1 where one person is: their mask without the pixels that are somebody else's."""
-        claim, whole = self.claims[row], np.zeros(self.labels.shape, np.float32)
+        claim, padded = self.claims[row], np.zeros(self.labels.shape, np.float32)
         label = self.labels[claim.box.slices]
-        whole[claim.box.slices] = np.where((label == row) | (label == NOBODY), claim.mask, np.float32(0))
-        return whole
+        padded[claim.box.slices] = np.where((label == row) | (label == BACKGROUND), claim.mask, np.float32(0))
+        return padded
 
     def hidden(self, hole: NDArray[np.bool_], rows: Collection[int]) -> dict[int, NDArray[np.bool_]]:
-        """Whom a hole (H, W) hides that people `rows` leave: rows of the others, nearest last, and pixels (H, W).
+        """Who is behind a hole (H, W) that people `rows` leave: rows of the others, nearest last, and pixels (H, W).
 
         The pixels are those of the hole that the other's body covers, where they are connected with pixels that show
-        them. A body whose own pixels are few is nobody to complete.
+        them. A body of which less than half is visible is not completed.
         """
         found: list[tuple[float, int, NDArray[np.bool_]]] = []
         for row, claim in enumerate(self.claims):
             body, shown = claim.body, self.labels[claim.box.slices] == row
             if row in rows or (shown & body).sum() < 0.5 * body.sum():
                 continue
-            behind = hole[claim.box.slices] & body & np.isin(self.labels[claim.box.slices], [*rows, NOBODY])
+            behind = hole[claim.box.slices] & body & np.isin(self.labels[claim.box.slices], [*rows, BACKGROUND])
             _, pieces = cv2.connectedComponents((behind | shown).astype(np.uint8))
             behind &= np.isin(pieces, np.unique(pieces[shown]))
             if behind.sum() > self.options.min_hidden * body.sum():
-                whole = np.zeros(self.labels.shape, bool)
-                whole[claim.box.slices] = behind
-                found.append((float(np.median(claim.depth[body])), row, whole))
+                padded = np.zeros(self.labels.shape, bool)
+                padded[claim.box.slices] = behind
+                found.append((float(np.median(claim.depth[body])), row, padded))
         return {row: pixels for _, row, pixels in sorted(found, key=lambda one: -one[0])}
 
 
 def label_people(
     claims: Sequence[Claim], size: tuple[int, int], options: SegmentationOptions | None = None
 ) -> NDArray[np.int16]:
-    """The index (H, W) of the claim that each pixel belongs to, `NOBODY` where no mask is `min_mask`.
+    """The index (H, W) of the claim that each pixel belongs to, `BACKGROUND` where no mask is `min_mask`.
 
     size  height and width
     """
@@ -139,7 +139,7 @@ def label_people(
         for piece, box in _loose_pieces(labels, index, claim, options):
             instead = _likeliest(rest, size, options, box)
             region = labels[box.slices]
-            others = piece & (instead != NOBODY)
+            others = piece & (instead != BACKGROUND)
             region[others] = instead[others]
     return labels
 
@@ -149,7 +149,7 @@ def _likeliest(
 ) -> NDArray[np.int16]:
     """The claim with the highest score in a part of the image, its whole by default; the first of equals."""
     part = part or Box(0, 0, size[1], size[0])
-    labels = np.full(part.shape, NOBODY, np.int16)
+    labels = np.full(part.shape, BACKGROUND, np.int16)
     best, nearest = np.zeros(part.shape, np.float32), np.full(part.shape, np.inf, np.float32)
     shared = [(index, claim, claim.box.intersect(part)) for index, claim in enumerate(claims) if claim is not None]
     shared = [(index, claim, box) for index, claim, box in shared if not box.empty]
@@ -174,13 +174,13 @@ def _loose_pieces(
     labels: NDArray[np.int16], index: int, claim: Claim, options: SegmentationOptions
 ) -> Iterator[tuple[NDArray[np.bool_], Box]]:
     """Parts (h, w) of a person's pixels in their boxes that are not connected with the person's body."""
-    own = labels[claim.box.slices] == index
+    held = labels[claim.box.slices] == index
     body = claim.body
-    if not (own & body).any():
+    if not (held & body).any():
         return
     away = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5)
     near = away <= options.reach * claim.height
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(own.astype(np.uint8))
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(held.astype(np.uint8))
     touching = np.zeros(count, bool)
     touching[np.unique(pieces[near])] = True
     for piece in np.flatnonzero(~touching[1:]) + 1:

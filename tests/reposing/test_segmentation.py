@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humanpose_cli.reposing.segmentation import NOBODY, Claim, Segmentation, SegmentationOptions, label_people
+from humanpose_cli.reposing.segmentation import BACKGROUND, Claim, PeopleMap, SegmentationOptions, label_people
 
 SIZE = (80, 120)
 EXACT = SegmentationOptions(blur=0)
@@ -32,7 +32,7 @@ LEFT, RIGHT = disc(45, 40), disc(75, 40)
 @pytest.mark.parametrize("nearer", [0, 1])
 def test_pixels_that_two_equal_masks_claim_show_the_nearer_body(nearer):
     claims = [claim(LEFT, 2.0 + (nearer == 1)), claim(RIGHT, 2.0 + (nearer == 0))]
-    expected = np.full(SIZE, NOBODY)
+    expected = np.full(SIZE, BACKGROUND)
     for index, where in sorted(enumerate((LEFT, RIGHT)), key=lambda one: one[0] == nearer):
         expected[where] = index
     assert np.array_equal(label_people(claims, SIZE, EXACT), expected)
@@ -65,30 +65,32 @@ def test_a_piece_far_from_its_body_is_that_of_whoever_else_claims_it():
 def test_masks_are_divided_and_soft_where_nobody_else_is():
     """One person's mask is theirs as it was made; together no pixel is anybody's twice."""
     soft = np.where(LEFT, np.float32(0.9), np.float32(0.1))
-    one = Segmentation.of([Claim.of(soft, np.full(SIZE, np.inf, np.float32))], SIZE)
+    one = PeopleMap.of([Claim.of(soft, np.full(SIZE, np.inf, np.float32))], SIZE)
     assert np.array_equal(one.mask(0), soft)
-    two = Segmentation.of([claim(LEFT, 2), claim(RIGHT, 3)], SIZE, EXACT)
+    two = PeopleMap.of([claim(LEFT, 2), claim(RIGHT, 3)], SIZE, EXACT)
     assert np.array_equal(two.mask(0) > 0, LEFT)
     assert np.array_equal(two.mask(1) > 0, RIGHT & ~LEFT)
 
 
 def test_what_a_hole_hides_of_a_neighbour_is_where_their_body_goes_on():
-    two = Segmentation.of([claim(LEFT, 2), claim(RIGHT & ~LEFT, 3, body=RIGHT)], SIZE, EXACT)
+    two = PeopleMap.of([claim(LEFT, 2), claim(RIGHT & ~LEFT, 3, body=RIGHT)], SIZE, EXACT)
     hidden = two.hidden(LEFT, [0])
     assert list(hidden) == [1]
     assert np.array_equal(hidden[1], LEFT & RIGHT)
+    assert np.array_equal(two.hidden(np.ones(SIZE, bool), [0])[1], LEFT & RIGHT)  # what shows them stays
     assert two.hidden(LEFT, [0, 1]) == {}
     assert two.hidden(disc(20, 40, 5), [0]) == {}
 
 
 def test_hidden_neighbours_come_with_the_nearest_last():
     claims = [claim(LEFT, 2), claim(RIGHT & ~LEFT, 3, body=RIGHT), claim(disc(45, 70) & ~LEFT, 4, body=disc(45, 70))]
-    assert list(Segmentation.of(claims, SIZE, EXACT).hidden(LEFT, [0])) == [2, 1]
+    assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT, [0])) == [2, 1]
 
 
 def test_a_neighbour_of_whom_little_is_seen_is_not_completed():
-    seen = RIGHT & bar((0, 80), (92, 120))
-    assert (
-        Segmentation.of([claim(LEFT | RIGHT & ~seen, 2), claim(seen, 3, body=RIGHT)], SIZE, EXACT).hidden(LEFT, [0])
-        == {}
-    )
+    seen = RIGHT & bar((0, 80), (80, 120))
+    claims = [claim(LEFT | RIGHT & ~seen, 2), claim(seen, 3, body=RIGHT)]
+    assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT | RIGHT, [0])) == []
+    seen = RIGHT & bar((0, 80), (70, 120))
+    claims = [claim(LEFT | RIGHT & ~seen, 2), claim(seen, 3, body=RIGHT)]
+    assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT | RIGHT, [0])) == [1]
