@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -19,6 +20,7 @@ from humanpose_cli.avatar.mesh import Background, DrawnPerson, MeshReposer, Targ
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import option
@@ -32,7 +34,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.pose_files import Target
 from humanpose_cli.models.warp3d.generator import Warp3d
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.shading import rasterise_view, render_people
 from humanpose_cli.rendering.surfaces import Surface
 from humanpose_cli.reposing.canvas import (
     CanvasOptions,
@@ -49,6 +51,7 @@ from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.keypoint_shifts import keypoint_shifts
 from humanpose_cli.reposing.layers import Layers, lay_over
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
+from humanpose_cli.reposing.segmentation import Claim, PeopleMap, SegmentationOptions
 from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
 
@@ -64,6 +67,7 @@ class ReposeOptions(DrawingOptions, PeopleOptions):
     fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
     frame: CanvasOptions = option(CanvasOptions(), "How the image grows, and people are moved inwards.")
+    segmentation: SegmentationOptions = option(SegmentationOptions(), "Who is where in the photo.")
     in_front: float = option(
         0.9, "Distance of people who stay in front of the reposed one, in distances of that person.", above=0, maximum=1
     )
@@ -124,6 +128,8 @@ class ReposingScene:
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
         behind = plate if alone else "transparent"
         self.meshes = [self._mesh(row, behind) for row in self.rows]
+        if alone and isinstance(plate, str) and plate == "keep":
+            self.meshes = [self._before_hidden(mesh) for mesh in self.meshes]
         self._drawers: list[MeshReposer | WarpReposer] = list(self.meshes)
         if network is not None:
             people = [_fitted_person(self.record, row) for row in self.rows]
@@ -177,9 +183,34 @@ class ReposingScene:
 
     def _mask(self, row: int) -> NDArray[np.float32]:
         """Where one person is, (H, W) 0…1. Made on demand: a crowd's masks would not fit beside a large photo."""
-        height, width = self.photo.shape[:2]
-        mask = self._people[row].mask
-        return self._drawn_mask(row) if mask is None else mask.in_image(height, width)
+        return self._segmentation.mask(row)
+
+    @cached_property
+    def _segmentation(self) -> PeopleMap:
+        """Who is where in the photograph."""
+        size, claims = self.photo.shape[:2], []
+        for row, person in enumerate(self._people):
+            mask = self._drawn_mask(row) if person.mask is None else person.mask.in_image(*size)
+            surface, camera = self._surface(row)
+            depth = rasterise_view(surface.vertices[None], surface.faces, camera).depth[0].cpu().numpy()
+            claims.append(Claim.of(mask, depth))
+        return PeopleMap.of(claims, size, self._options.segmentation)
+
+    def _before_hidden(self, mesh: MeshReposer) -> MeshReposer:
+        """A person before a background that has the neighbours behind them."""
+        if mesh.background is None or not (hidden := self._segmentation.hidden(mesh.hole, self.rows)):
+            return mesh
+        return mesh.reframed(mesh.view, self._with_hidden(mesh.background, hidden))
+
+    def _with_hidden(self, plate: NDArray[np.uint8], hidden: dict[int, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+        """A background (H, W, 3) with textured neighbours in the pixels of `PeopleMap.hidden`."""
+        for row, pixels in hidden.items():
+            if self.record.confidence[row] >= self._options.segmentation.min_confidence:
+                neighbour = self._mesh(row, "transparent")
+                drawn = neighbour.render(neighbour.rotations).image
+                share = (drawn[..., 3] / np.float32(255) * pixels)[..., None]
+                plate = np.rint(drawn[..., :3] * share + plate * (1 - share)).astype(np.uint8)
+        return plate
 
     def _mask_of_all(self, rows: Iterable[int]) -> NDArray[np.float32]:
         together = np.zeros(self.photo.shape[:2], np.float32)
@@ -334,9 +365,13 @@ class ReposingScene:
 
     def _drawn_mask(self, row: int) -> NDArray[np.float32]:
         """The outline (H, W) of a fitted body, for a person known by keypoints alone."""
-        surface = Surface(body_vertices(self._body, self.record, np.array([row]))[0], self._body.faces)
-        camera = replace(self.record.camera(int(self.record.frame_index[row])), size=self.photo.shape[1::-1])
+        surface, camera = self._surface(row)
         return render_people([surface], camera)[..., 3]
+
+    def _surface(self, row: int) -> tuple[Surface, Camera]:
+        """A fitted body and the photo's camera."""
+        camera = replace(self.record.camera(int(self.record.frame_index[row])), size=self.photo.shape[1::-1])
+        return Surface(body_vertices(self._body, self.record, np.array([row]))[0], self._body.faces), camera
 
     def _placed(self, target: Target, row: int) -> BodyParams:
         """The target's T poses of one person, torch tensors."""
@@ -364,7 +399,8 @@ class ReposingScene:
             return None
         gone = np.logical_or.reduce([reposer.hole for reposer in self.meshes])
         others = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
-        return inpaint(self.photo, gone, (others > 0.5) & ~gone, self._options.mesh.inpainting)
+        made_up = inpaint(self.photo, gone, (others > 0.5) & ~gone, self._options.mesh.inpainting)
+        return self._with_hidden(made_up, self._segmentation.hidden(gone, self.rows))
 
     def _together(
         self,

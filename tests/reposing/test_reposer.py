@@ -20,6 +20,7 @@ from humanpose_cli.io.pose_files.target_pose import frames_of
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
 from humanpose_cli.reposing.scene import ReposeOptions
+from humanpose_cli.reposing.segmentation import SegmentationOptions
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +102,27 @@ def test_who_stands_nearer_stays_in_front(clip, clip_frames, meshes_made_once):
         (past,) = reposer.read(photo, fit=replace(fit, trans=distances)).images(target)
     assert np.array_equal(before.image[mask], photo[mask])
     assert np.mean(np.any(past.image != photo, 2)[mask]) > 0.03
+
+
+def test_a_neighbour_whom_the_person_hid_is_completed_by_their_own_body(clip, clip_frames):
+    """Nearer to the photograph without the person than the background alone; their visible pixels stay."""
+    person, neighbour = true_person(clip, 0, shift=50), true_person(clip, 0)
+    size = clip_frames[0].shape[:2]
+    front, behind = (who.mask.in_image(*size) > 0.5 for who in (person, neighbour))
+    photo = clip_frames[0].copy()
+    photo[front] = np.roll(clip_frames[0], 50, 1)[front]
+    crop = neighbour.mask.crop.copy()
+    crop[: size[0], : size[1]][front] = 0
+    neighbour = replace(neighbour, mask=replace(neighbour.mask, crop=crop))
+    plates = []
+    for confidence in (0.4, 1.0):  # which completes them, and which nobody has
+        segmentation = SegmentationOptions(min_confidence=confidence)
+        with reposer_of(clip, [person, neighbour], segmentation=segmentation) as reposer:
+            plates.append(reposer.read(photo).meshes[0].background)
+    hidden = behind & front
+    errors = [np.abs(plate[hidden].astype(float) - clip_frames[0][hidden]).mean() for plate in plates]
+    assert errors[0] < 0.8 * errors[1]
+    assert np.array_equal(plates[0][behind & ~front], photo[behind & ~front])
 
 
 def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):

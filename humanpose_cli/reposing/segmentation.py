@@ -1,0 +1,189 @@
+"""Which pixel of a photograph shows which person: one map for all people.
+
+A person's mask is made from a crop of its own, so that masks of people who touch claim the same pixels. Each such pixel
+goes to one of them: the masks say how sure they are, and the fitted bodies who stands nearer. Whatever a person's mask
+holds is connected with their body, limbs that reach in front of others too: a piece that is not is somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.options import Options, option
+from humanpose_cli.rendering.boxes import Box
+
+BACKGROUND = -1
+
+
+@dataclass(frozen=True)
+class SegmentationOptions(Options):
+    """How the pixels that several people's masks claim are divided."""
+
+    min_mask: float = option(0.3, "Mask of a pixel that may show a person.", above=0, below=1)
+    body_weight: float = option(
+        0.5, "Mask that the nearest fitted body at a pixel counts as, beside the mask's own value.", minimum=0
+    )
+    blur: float = option(
+        0.02, "Standard deviation of a body's outline, a fit's error.", unit="of the person's height", minimum=0
+    )
+    reach: float = option(
+        0.03,
+        "Distance from a person's body that a piece of their mask may have.",
+        unit="of the person's height",
+        minimum=0,
+    )
+    min_confidence: float = option(
+        0.4, "Confidence of the fit of a neighbour whose hidden part is completed.", minimum=0, maximum=1
+    )
+    min_hidden: float = option(
+        0.02, "Share of a neighbour's body that is completed where the person stood before it.", minimum=0, maximum=1
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What says that a part of a photograph shows a person.
+
+    box    the part; everything outside it shows somebody else
+    mask   (h, w) float32 in it, 0…1
+    depth  (h, w) float32 in it, metres: of the fitted body's surface, infinite where it is not
+    """
+
+    box: Box
+    mask: NDArray[np.float32]
+    depth: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.float32], depth: NDArray[np.float32]) -> Claim:
+        """The part of whole images (H, W) that says something."""
+        x, y, width, height = cv2.boundingRect(((mask > 0) | np.isfinite(depth)).astype(np.uint8))
+        box = Box(x, y, x + width, y + height)
+        return cls(box, mask[box.slices].copy(), depth[box.slices].copy())
+
+    @property
+    def body(self) -> NDArray[np.bool_]:
+        """(h, w) where the fitted body is."""
+        return np.isfinite(self.depth)
+
+    @property
+    def height(self) -> int:
+        """Longer side of the fitted body, in pixels; of the mask for none."""
+        _, _, width, height = cv2.boundingRect(self.body.astype(np.uint8))
+        return max(width, height) or max(self.box.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class PeopleMap:
+    """Who is where in a photograph.
+
+    claims  of the people, by row of the fit
+    labels  (H, W) the row of the person that a pixel shows; `BACKGROUND` for none
+    """
+
+    claims: tuple[Claim, ...]
+    labels: NDArray[np.int16]
+    options: SegmentationOptions = field(default_factory=SegmentationOptions)
+
+    @classmethod
+    def of(
+        cls, claims: Sequence[Claim], size: tuple[int, int], options: SegmentationOptions | None = None
+    ) -> PeopleMap:
+        """size: height and width of the photograph."""
+        options = options or SegmentationOptions()
+        return cls(tuple(claims), label_people(claims, size, options), options)
+
+    def mask(self, row: int) -> NDArray[np.float32]:
+        """(H, W) 0…1 where one person is: their mask without the pixels that are somebody else's."""
+        claim, padded = self.claims[row], np.zeros(self.labels.shape, np.float32)
+        label = self.labels[claim.box.slices]
+        padded[claim.box.slices] = np.where((label == row) | (label == BACKGROUND), claim.mask, np.float32(0))
+        return padded
+
+    def hidden(self, hole: NDArray[np.bool_], rows: Collection[int]) -> dict[int, NDArray[np.bool_]]:
+        """Who is behind a hole (H, W) that people `rows` leave: rows of the others, nearest last, and pixels (H, W).
+
+        The pixels are those of the hole that the other's body covers, where they are connected with pixels that show
+        them. A body of which less than half is visible is not completed.
+        """
+        found: list[tuple[float, int, NDArray[np.bool_]]] = []
+        for row, claim in enumerate(self.claims):
+            body, shown = claim.body, self.labels[claim.box.slices] == row
+            if row in rows or (shown & body).sum() < 0.5 * body.sum():
+                continue
+            behind = hole[claim.box.slices] & body & np.isin(self.labels[claim.box.slices], [*rows, BACKGROUND])
+            _, pieces = cv2.connectedComponents((behind | shown).astype(np.uint8))
+            behind &= np.isin(pieces, np.unique(pieces[shown]))
+            if behind.sum() > self.options.min_hidden * body.sum():
+                padded = np.zeros(self.labels.shape, bool)
+                padded[claim.box.slices] = behind
+                found.append((float(np.median(claim.depth[body])), row, padded))
+        return {row: pixels for _, row, pixels in sorted(found, key=lambda one: -one[0])}
+
+
+def label_people(
+    claims: Sequence[Claim], size: tuple[int, int], options: SegmentationOptions | None = None
+) -> NDArray[np.int16]:
+    """The index (H, W) of the claim that each pixel belongs to, `BACKGROUND` where no mask is `min_mask`.
+
+    size  height and width
+    """
+    options = options or SegmentationOptions()
+    labels = _likeliest(claims, size, options)
+    for index, claim in enumerate(claims):
+        rest = [None if other == index else claim for other, claim in enumerate(claims)]
+        for piece, box in _loose_pieces(labels, index, claim, options):
+            instead = _likeliest(rest, size, options, box)
+            region = labels[box.slices]
+            others = piece & (instead != BACKGROUND)
+            region[others] = instead[others]
+    return labels
+
+
+def _likeliest(
+    claims: Sequence[Claim | None], size: tuple[int, int], options: SegmentationOptions, part: Box | None = None
+) -> NDArray[np.int16]:
+    """The claim with the highest score in a part of the image, its whole by default; the first of equals."""
+    part = part or Box(0, 0, size[1], size[0])
+    labels = np.full(part.shape, BACKGROUND, np.int16)
+    best, nearest = np.zeros(part.shape, np.float32), np.full(part.shape, np.inf, np.float32)
+    shared = [(index, claim, claim.box.intersect(part)) for index, claim in enumerate(claims) if claim is not None]
+    shared = [(index, claim, box) for index, claim, box in shared if not box.empty]
+    for _, claim, box in shared:
+        region = nearest[box.slices_in(part)]
+        np.minimum(region, claim.depth[box.slices_in(claim.box)], out=region)
+    for index, claim, box in shared:
+        inside, here = box.slices_in(claim.box), box.slices_in(part)
+        depth, mask = claim.depth[inside], claim.mask[inside]
+        first = (np.isfinite(depth) & (depth <= nearest[here])).astype(np.float32)
+        radius = options.blur * claim.height
+        if radius:
+            first = np.asarray(cv2.GaussianBlur(first, (0, 0), radius), np.float32)
+        score = np.where(mask >= options.min_mask, mask + options.body_weight * first, np.float32(0))
+        better = score > best[here]
+        best[here][better] = score[better]
+        labels[here][better] = index
+    return labels
+
+
+def _loose_pieces(
+    labels: NDArray[np.int16], index: int, claim: Claim, options: SegmentationOptions
+) -> Iterator[tuple[NDArray[np.bool_], Box]]:
+    """Parts (h, w) of a person's pixels in their boxes that are not connected with the person's body."""
+    held = labels[claim.box.slices] == index
+    body = claim.body
+    if not (held & body).any():
+        return
+    away = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5)
+    near = away <= options.reach * claim.height
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(held.astype(np.uint8))
+    touching = np.zeros(count, bool)
+    touching[np.unique(pieces[near])] = True
+    for piece in np.flatnonzero(~touching[1:]) + 1:
+        x, y, width, height = (int(value) for value in stats[piece, :4])
+        left, top = claim.box.x0 + x, claim.box.y0 + y
+        yield pieces[y : y + height, x : x + width] == piece, Box(left, top, left + width, top + height)

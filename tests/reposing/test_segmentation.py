@@ -1,0 +1,96 @@
+"""Who is where in a photograph: discs and bars whose owners and depths are known."""
+
+import numpy as np
+import pytest
+
+from humanpose_cli.reposing.segmentation import BACKGROUND, Claim, PeopleMap, SegmentationOptions, label_people
+
+SIZE = (80, 120)
+EXACT = SegmentationOptions(blur=0)
+
+
+def disc(x, y, radius=25):
+    ys, xs = np.mgrid[: SIZE[0], : SIZE[1]]
+    return (xs - x) ** 2 + (ys - y) ** 2 <= radius**2
+
+
+def bar(rows, columns):
+    where = np.zeros(SIZE, bool)
+    where[slice(*rows), slice(*columns)] = True
+    return where
+
+
+def claim(shown, depth, body=None, value=0.9):
+    """Somebody whose mask has a value where they are shown, and a flat body at a depth."""
+    body = shown if body is None else body
+    return Claim.of(np.where(shown, np.float32(value), 0), np.where(body, np.float32(depth), np.inf))
+
+
+LEFT, RIGHT = disc(45, 40), disc(75, 40)
+
+
+@pytest.mark.parametrize("nearer", [0, 1])
+def test_pixels_that_two_equal_masks_claim_show_the_nearer_body(nearer):
+    claims = [claim(LEFT, 2.0 + (nearer == 1)), claim(RIGHT, 2.0 + (nearer == 0))]
+    expected = np.full(SIZE, BACKGROUND)
+    for index, where in sorted(enumerate((LEFT, RIGHT)), key=lambda one: one[0] == nearer):
+        expected[where] = index
+    assert np.array_equal(label_people(claims, SIZE, EXACT), expected)
+
+
+def test_a_surer_mask_outweighs_a_nearer_body():
+    claims = [claim(LEFT, 2, value=0.35), claim(RIGHT, 3)]
+    assert np.array_equal(label_people(claims, SIZE, EXACT) == 1, RIGHT)
+
+
+def test_a_limb_before_another_person_is_its_owners_and_whole():
+    """Also where the other's mask is as sure."""
+    arm = bar((36, 44), (60, 96))
+    labels = label_people([claim(LEFT | arm, 2), claim(RIGHT, 3)], SIZE, EXACT)
+    assert np.array_equal(labels == 0, LEFT | arm)
+    assert np.array_equal(labels == 1, RIGHT & ~LEFT & ~arm)
+
+
+def test_a_piece_far_from_its_body_is_that_of_whoever_else_claims_it():
+    """A person's mask that holds a neighbour's boot; where nobody else claims it, it stays."""
+    boot, alone = bar((50, 58), (85, 93)), bar((2, 8), (2, 8))
+    body = disc(45, 40, 12)
+    first = Claim.of(np.where(body | boot | alone, np.float32(0.95), 0), np.where(body, np.float32(2), np.inf))
+    second = claim(RIGHT, 3, body=disc(75, 40, 10), value=0.6)
+    labels = label_people([first, second], SIZE, EXACT)
+    assert (labels[boot & RIGHT] == 1).all()
+    assert (labels[alone] == 0).all()
+
+
+def test_masks_are_divided_and_soft_where_nobody_else_is():
+    """One person's mask is theirs as it was made; together no pixel is anybody's twice."""
+    soft = np.where(LEFT, np.float32(0.9), np.float32(0.1))
+    one = PeopleMap.of([Claim.of(soft, np.full(SIZE, np.inf, np.float32))], SIZE)
+    assert np.array_equal(one.mask(0), soft)
+    two = PeopleMap.of([claim(LEFT, 2), claim(RIGHT, 3)], SIZE, EXACT)
+    assert np.array_equal(two.mask(0) > 0, LEFT)
+    assert np.array_equal(two.mask(1) > 0, RIGHT & ~LEFT)
+
+
+def test_what_a_hole_hides_of_a_neighbour_is_where_their_body_goes_on():
+    two = PeopleMap.of([claim(LEFT, 2), claim(RIGHT & ~LEFT, 3, body=RIGHT)], SIZE, EXACT)
+    hidden = two.hidden(LEFT, [0])
+    assert list(hidden) == [1]
+    assert np.array_equal(hidden[1], LEFT & RIGHT)
+    assert np.array_equal(two.hidden(np.ones(SIZE, bool), [0])[1], LEFT & RIGHT)  # what shows them stays
+    assert two.hidden(LEFT, [0, 1]) == {}
+    assert two.hidden(disc(20, 40, 5), [0]) == {}
+
+
+def test_hidden_neighbours_come_with_the_nearest_last():
+    claims = [claim(LEFT, 2), claim(RIGHT & ~LEFT, 3, body=RIGHT), claim(disc(45, 70) & ~LEFT, 4, body=disc(45, 70))]
+    assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT, [0])) == [2, 1]
+
+
+def test_a_neighbour_of_whom_little_is_seen_is_not_completed():
+    seen = RIGHT & bar((0, 80), (80, 120))
+    claims = [claim(LEFT | RIGHT & ~seen, 2), claim(seen, 3, body=RIGHT)]
+    assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT | RIGHT, [0])) == []
+    seen = RIGHT & bar((0, 80), (70, 120))
+    claims = [claim(LEFT | RIGHT & ~seen, 2), claim(seen, 3, body=RIGHT)]
+    assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT | RIGHT, [0])) == [1]
