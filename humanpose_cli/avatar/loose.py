@@ -136,7 +136,7 @@ def loose_cloth(
     if loose is None:
         return None
     tucked = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=options.overlap) > 0
-    x, y, faces = _grid(loose | (tucked & covered), person)
+    x, y, faces = pixel_mesh(loose | (tucked & covered), person)
     # The sheet's points before the camera, less the shift.
     bones, z, moved = (look_up(np.ascontiguousarray(layer), x - 0.5, y - 0.5) for layer in (weights, depth, moved))
     z = z[:, 0] + options.tuck
@@ -194,7 +194,7 @@ def _leg_gap(covered: Mask, legs: Array) -> Mask:
     return gap & ~covered
 
 
-def _grid(region: Mask, person: Array) -> tuple[Array, Array, NDArray[np.int32]]:
+def pixel_mesh(region: Mask, person: Array) -> tuple[Array, Array, NDArray[np.int32]]:
     """Points x, y (N,) in pixels and triangles (M, 3) over the region, whose border is drawn onto the mask's edge."""
     height, width = region.shape
     corner = np.zeros((height + 1, width + 1), bool)

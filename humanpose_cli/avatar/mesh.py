@@ -22,6 +22,7 @@ from humanpose_cli.avatar.ground import contact_shadow, ground_under, standing_h
 from humanpose_cli.avatar.head import head_yaw, kept_head
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.props import find_props
 from humanpose_cli.avatar.stages import (
     FittedPerson,
     PhotographedPerson,
@@ -42,6 +43,7 @@ from humanpose_cli.rendering.shading import Scene, rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 
 Background = Literal["keep", "transparent"]
+Props = Literal["carry", "keep", "remove"]
 
 
 def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
@@ -115,6 +117,8 @@ class MeshReposer:
     others       masks (H, W) of the other people in the photo
     background   'keep' the photo's, made up behind the person; 'transparent'; or an image (h, w, 3) uint8, which is
                  scaled and cropped to the photo's size
+    props        'carry' moves long things with the hands that hold them, 'keep' leaves them in the background, 'remove'
+                 makes up the background there
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class MeshReposer:
         *,
         others: Sequence[NDArray[np.floating]] = (),
         background: Background | NDArray[np.uint8] = "keep",
+        props: Props = "carry",
         options: MeshOptions | None = None,
     ) -> None:
         if isinstance(background, str) and background not in ("keep", "transparent"):
@@ -138,6 +143,8 @@ class MeshReposer:
             aligned = align(photographed, body, self.options)
             self.rotations, self.trans, self._stray = aligned.rotations, aligned.trans, aligned.stray
             self._height_pixels = aligned.height_pixels
+            found = find_props(photographed, aligned, self.options.props) if props != "keep" else ()
+            self._gone, self.props = [prop.pixels for prop in found], found if props == "carry" else ()
             self._made_up = self._begin_background()
             dressed = dress(aligned, self.options)
             self.avatar = complete(take_light_off(bake(dressed, self.options), self.options), self.options)
@@ -172,6 +179,10 @@ class MeshReposer:
             tube, faces = skirt.pose(self.dressed.posed(rotations, trans)) + moved.mean(0), skirt.faces
             colours = skirt.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
             drawn.append(Surface(tube, faces, texture=Texture(colours, skirt.uv, faces), lit=False))
+        for prop in self.props:
+            thing = prop.pose(self.dressed.posed(rotations, trans)) + moved[self._hands[prop.side]].mean(0)
+            colours = prop.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
+            drawn.append(Surface(thing, prop.faces, texture=Texture(colours, prop.uv, prop.faces), lit=False))
         if loose is not None:
             sheet, faces = loose.pose(self.dressed.posed(rotations, trans)) + moved[self._beneath_cloth], loose.faces
             colours = loose.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
@@ -184,6 +195,12 @@ class MeshReposer:
         landmarks = LandmarkShifts(points, shifts, torch.isfinite(shifts).all(1))
         options = replace(self.options.alignment, head_scales=(1.0, 1.0))
         return align_to_keypoints(vertices, self.dressed, landmarks, options) - vertices
+
+    @cached_property
+    def _hands(self) -> dict[str, Tensor]:
+        """The vertices of each hand."""
+        labels = self.body.part_labels
+        return {side: (labels == SMPL24.index(f"{side}_hand")).nonzero()[:, 0] for side in ("left", "right")}
 
     @cached_property
     def _beneath_cloth(self) -> Tensor:
@@ -234,7 +251,10 @@ class MeshReposer:
             return person
         others = (self.others > 0.5) & ~person
         away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
-        return (away <= radius) & ~others
+        hole = (away <= radius) & ~others
+        for pixels in self._gone:
+            hole |= (cv2.dilate(pixels.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & (self.others <= 0.5)
+        return hole
 
     def render(self, rotations: Tensor, trans: Tensor | None = None, shifts: Tensor | None = None) -> DrawnPerson:
         """The image with the person in another pose.
@@ -368,6 +388,9 @@ class MeshReposer:
                 f"the photo shows {' and '.join(f'the {name}' for name in names)} elsewhere than the fit: it is made up"
             )
             yield Doubt("stray", len(names), f"{' and '.join(names)} elsewhere", sentence)
+        for prop in self.props:
+            sentence = f"a thing of {prop.length:.1f} m in the {prop.side} hand is drawn with the hand; see `props`"
+            yield Doubt("props", prop.length, f"thing in the {prop.side} hand", sentence)
         if visible < options.min_visible:
             sentence = f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
             yield Doubt("hidden", 1 - visible, f"{1 - visible:.0%} hidden in the photo", sentence)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.mesh import Props
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
@@ -66,6 +67,7 @@ class Reposer:
         absolute: bool | None = None,
         weights: str | None = None,
         mesh_input: bool | None = None,
+        props: Props | None = None,
         layers: bool | None = None,
         force: bool | None = None,
         body: str | Body | None = None,
@@ -79,7 +81,7 @@ class Reposer:
     ) -> None:
         chosen: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
         chosen |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
-        chosen |= {"force": force, "canvas": canvas, "layers": layers}
+        chosen |= {"force": force, "canvas": canvas, "props": props, "layers": layers}
         chosen["target_person"] = None if target_person is None else str(target_person)
         self._plate, chosen["background"] = _plate_of(background)
         self.options = replace(
@@ -123,7 +125,7 @@ class Reposer:
         options = asdict(self.options)
         del options["force"]  # which decides whether there are images, and nothing about them
         # So that results of versions without these options are still known.
-        for name, usual in (("target_person", "largest"), ("canvas", "keep"), ("layers", False)):
+        for name, usual in (("target_person", "largest"), ("canvas", "keep"), ("props", "carry"), ("layers", False)):
             if options[name] == usual:
                 del options[name]
         return {**options, "fit": self.fitter.identity, "weights": weights}
@@ -283,6 +285,7 @@ def repose(
     absolute: bool = False,
     weights: str = SHIPPED,
     mesh_input: bool | None = None,
+    props: Props = "carry",
     layers: bool = False,
     force: bool = False,
     skeleton: str | None = None,
@@ -320,6 +323,7 @@ def repose(
         absolute=absolute,
         weights=weights,
         mesh_input=mesh_input,
+        props=props,
         layers=layers,
         force=force,
         body=body,

@@ -178,6 +178,7 @@ class ReposingScene:
             self._body,
             others=[others],
             background=background,
+            props=self._options.props if row in self.rows else "keep",
             options=self._options.mesh,
         )
 
