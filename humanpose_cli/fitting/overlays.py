@@ -26,7 +26,7 @@ from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_ov
 from humanpose_cli.rendering.side_view import SideView
 
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
-_DRAWING_THREADS = 2  # at most: the encoder is no faster, and each holds some hundred megabytes
+DRAWING_THREADS = 2  # at most: the encoder is no faster, and each holds some hundred megabytes
 _BEYOND_JOINTS = 0.2  # metres that heads and hands reach beyond the joints
 
 
@@ -137,7 +137,7 @@ def overlay_video(
             draw_label(image, f"frame {frame.damage}", (0, 0))
         return image, frame.time
 
-    rate, threads = record.frame_rate or DEFAULT_FRAME_RATE, min(_DRAWING_THREADS, torch.get_num_threads())
+    rate, threads = record.frame_rate or DEFAULT_FRAME_RATE, min(DRAWING_THREADS, torch.get_num_threads())
     size: tuple[int, int] | None = None
     # The next frames are drawn while one is encoded, each by one thread: its parts are too small to share.
     with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,13 +27,15 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import option
 from humanpose_cli.fitting.doubt import row_doubts
+from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.options import FitOptions
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, DRAWING_THREADS, body_vertices
 from humanpose_cli.fitting.records import joint_visibility
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.pose_files import Target
+from humanpose_cli.io.video import made_ahead
 from humanpose_cli.models.warp3d.generator import Warp3d
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.rendering.shading import rasterise_view, render_people
@@ -289,35 +293,56 @@ class ReposingScene:
         self, motions: Sequence[BodyParams], shifts: Sequence[Sequence[Tensor | None]], moved: tuple[Shift, ...]
     ) -> Iterator[ReposedImage]:
         """The image for each pose of motions that are placed, one for each chosen person; shifts of their landmarks."""
-        ahead: list[list[DrawnPerson]] = []
-        drawers = self._drawers
-        methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
-        for t in range(len(motions[0])):
-            poses = [TargetPose(m.rotations[t], m.trans[t], s[t]) for m, s in zip(motions, shifts, strict=True)]
-            if t % self.poses_at_once == 0:
-                coming = slice(t, t + self.poses_at_once)
-                ahead = [
-                    d.render_all(
-                        [TargetPose(*p) for p in zip(m.rotations[coming], m.trans[coming], s[coming], strict=True)]
-                    )
-                    for d, m, s in zip(drawers, motions, shifts, strict=True)
-                ]
-            drawn = [of_person[t % self.poses_at_once] for of_person in ahead]
-            plate = self._plate
-            for mesh, pose in zip(self.meshes, poses, strict=True):
-                if plate is not None and self._shadows:
-                    plate = mesh.shadowed(plate, pose.rotations, pose.trans)
-            depths = [float(pose.trans[2]) for pose in poses]
-            shadow = self._shadow(poses) if self.transparent else None
-            image = self._behind_others(self._together([d.image for d in drawn], depths, plate, shadow), depths[0])
-            yield ReposedImage(
-                self._sized(image),
-                tuple(d.doubts for d in drawn),
-                min(d.visible_fraction for d in drawn),
-                tuple(methods),
-                moved,
-                self._layers(poses) if self._options.layers else None,
-            )
+        count, drawers = len(motions[0]), self._drawers
+
+        def poses_of(t: int) -> list[TargetPose]:
+            return [TargetPose(m.rotations[t], m.trans[t], s[t]) for m, s in zip(motions, shifts, strict=True)]
+
+        def drawn(t: int) -> ReposedImage:
+            poses = poses_of(t)
+            people = [drawer.render_all([pose])[0] for drawer, pose in zip(drawers, poses, strict=True)]
+            return self._composed(poses, people, moved)
+
+        threads = min(DRAWING_THREADS, torch.get_num_threads())
+        if (
+            self.poses_at_once == 1
+            and min(count, threads) > 1
+            and not any(mesh.rotations.is_cuda for mesh in self.meshes)
+        ):
+            for mesh in self.meshes:
+                _ = mesh.background  # made once, before threads ask for it
+            # The next images are drawn while one is encoded, each by one thread: its parts are too small to share.
+            with one_thread_each(), closing(made_ahead(drawn, range(count), threads)) as ahead:
+                yield from ahead
+            return
+        for start in range(0, count, self.poses_at_once):
+            together = [poses_of(t) for t in range(start, min(start + self.poses_at_once, count))]
+            people = [
+                drawer.render_all(list(poses))
+                for drawer, poses in zip(drawers, zip(*together, strict=True), strict=True)
+            ]
+            for poses, of_pose in zip(together, zip(*people, strict=True), strict=True):
+                yield self._composed(poses, of_pose, moved)
+
+    def _composed(
+        self, poses: Sequence[TargetPose], people: Sequence[DrawnPerson], moved: tuple[Shift, ...]
+    ) -> ReposedImage:
+        """The image of people who are drawn, one for each pose."""
+        plate = self._plate
+        for mesh, pose in zip(self.meshes, poses, strict=True):
+            if plate is not None and self._shadows:
+                plate = mesh.shadowed(plate, pose.rotations, pose.trans)
+        depths = [float(pose.trans[2]) for pose in poses]
+        shadow = self._shadow(poses) if self.transparent else None
+        image = self._together([person.image for person in people], depths, plate, shadow)
+        return ReposedImage(
+            self._sized(self._behind_others(image, depths[0])),
+            tuple(person.doubts for person in people),
+            min(person.visible_fraction for person in people),
+            tuple("mesh" if isinstance(drawer, MeshReposer) else "warp3d" for drawer in self._drawers),
+            moved,
+            self._layers(poses) if self._options.layers else None,
+        )
 
     def _layers(self, poses: Sequence[TargetPose]) -> Layers:
         """What the image of a pose of each chosen person consists of."""
