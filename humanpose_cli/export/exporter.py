@@ -242,8 +242,8 @@ def _bvh(task: Export) -> list[Path]:
 
 def _glb(task: Export) -> list[Path]:
     path, fit = task.path(".glb"), task.fit
-    camera = CameraPath.of(fit)
-    data = glb_bytes(task.body, task.people, camera, seconds=fit.seconds(fit.frame_rate), textures=task.textures)
+    cameras = CameraPath.all_of(fit)
+    data = glb_bytes(task.body, task.people, cameras, seconds=fit.seconds(fit.frame_rate), textures=task.textures)
     write_bytes(path, data)
     return [path]
 
@@ -253,8 +253,8 @@ def _usd(task: Export) -> list[Path]:
     names, images = task.images(path.parent, task.stem)
     codes = fit.seconds(fit.frame_rate) * fit.frame_rate
     with removed_on_failure([*images]), atomic_path(path) as temporary:
-        camera = CameraPath.of(fit)
-        write_usd(temporary, task.body, task.people, camera, codes, frame_rate=fit.frame_rate, textures=names)
+        cameras = CameraPath.all_of(fit)
+        write_usd(temporary, task.body, task.people, cameras, codes, frame_rate=fit.frame_rate, textures=names)
         write_together(images)
     return [path, *images]
 

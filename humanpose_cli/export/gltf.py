@@ -1,4 +1,4 @@
-"""People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the camera.
+"""People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the cameras.
 
 Metres, y up, seconds; a person is a node `personN` with a skin over 24 joints named as in smpl24. The joints' own
 transforms are the first frame's pose; an animation `motion` moves them where there are several frames. A person who is
@@ -159,13 +159,14 @@ class _Animation:
 def glb_bytes(
     body: Body,
     people: Sequence[PersonMotion],
-    camera: CameraPath,
+    cameras: Mapping[str, CameraPath],
     *,
     seconds: Array,
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
 ) -> bytes:
-    """The people and the camera as one file.
+    """The people and the cameras as one file.
 
+    cameras   by name
     body      that the people have
     seconds   (F,) when each frame is shown, rising from 0
     textures  of tracks, (H, W, 3 or 4) uint8, v down; people without one have the colour that overlays give them
@@ -178,7 +179,7 @@ def glb_bytes(
     roots: list[int] = []
     for person in people:
         roots += _add_person(document, animation, body, surface, person, seconds, textures or {})
-    roots.append(_add_camera(document, animation, camera, seconds))
+    roots += [_add_camera(document, animation, name, camera, seconds) for name, camera in cameras.items()]
     if animation.channels:
         document.add("animations", {"name": "motion", "samplers": animation.samplers, "channels": animation.channels})
     rate = float((len(seconds) - 1) / seconds[-1]) if len(seconds) > 1 else 0.0
@@ -266,7 +267,7 @@ def _add_mesh(
     return document.add("meshes", {"name": person.name, "primitives": [primitive]})
 
 
-def _add_camera(document: _Document, animation: _Animation, camera: CameraPath, seconds: Array) -> int:
+def _add_camera(document: _Document, animation: _Animation, name: str, camera: CameraPath, seconds: Array) -> int:
     """The first frame's view; glTF knows neither zoom nor principal points, which stand in `extras`."""
     width, height = camera.size[0].tolist()
     focal = float(camera.focal[0])
@@ -277,7 +278,7 @@ def _add_camera(document: _Document, animation: _Animation, camera: CameraPath, 
     node = document.add(
         "nodes",
         {
-            "name": "camera",
+            "name": name,
             "camera": number,
             "translation": camera.positions[0].tolist(),
             "rotation": turns[0].tolist(),

@@ -138,12 +138,40 @@ class CameraPath:
     centre: Array
 
     @classmethod
-    def of(cls, fit: Fit) -> CameraPath:
-        """The cameras of all frames."""
-        turn = fit.world_to_camera[:, :3, :3].astype(np.float64).transpose(0, 2, 1)
-        positions = -np.einsum("fij,fj->fi", turn, fit.world_to_camera[:, :3, 3].astype(np.float64)) @ TO_Y_UP.T
-        centre, focal = fit.principal_point.astype(np.float64), fit.focal.astype(np.float64)
-        return cls(TO_Y_UP @ turn @ TO_Y_UP, positions, focal, fit.image_size.astype(np.int64), centre)
+    def all_of(cls, fit: Fit) -> dict[str, CameraPath]:
+        """The camera of a fit, called `camera`, in all frames; of a take those of its views, by their names."""
+        to_camera = fit.world_to_camera.astype(np.float64)
+        if fit.views is None:
+            return {"camera": cls._of(to_camera, fit.focal, fit.image_size, fit.principal_point)}
+        count = len(to_camera)
+        return {
+            name: cls._of(
+                matrix.astype(np.float64) @ to_camera,
+                np.full(count, focal),
+                np.tile(size, (count, 1)),
+                np.tile(centre, (count, 1)),
+            )
+            for name, matrix, focal, size, centre in zip(
+                fit.views.names.tolist(),
+                fit.views.from_first,
+                fit.views.focal,
+                fit.views.image_size,
+                fit.views.principal_point,
+                strict=True,
+            )
+        }
+
+    @classmethod
+    def _of(cls, to_camera: Array, focal: Array, size: Array, centre: Array) -> CameraPath:
+        turn = to_camera[:, :3, :3].transpose(0, 2, 1)
+        positions = -np.einsum("fij,fj->fi", turn, to_camera[:, :3, 3]) @ TO_Y_UP.T
+        return cls(
+            TO_Y_UP @ turn @ TO_Y_UP,
+            positions,
+            np.asarray(focal, np.float64),
+            np.asarray(size, np.int64),
+            np.asarray(centre, np.float64),
+        )
 
     @property
     def is_moving(self) -> bool:

@@ -1,4 +1,4 @@
-"""People as USD: UsdSkel skeletons, skinned meshes and animations, and the camera; needs usd-core (extra `usd`).
+"""People as USD: UsdSkel skeletons, skinned meshes and animations, and cameras; needs usd-core (extra `usd`).
 
 Metres, y up, a time code a frame. A person who is not in all frames is invisible in the others.
 
@@ -42,13 +42,13 @@ def write_usd(
     path: Path | str,
     body: Body,
     people: Sequence[PersonMotion],
-    camera: CameraPath,
+    cameras: Mapping[str, CameraPath],
     codes: NDArray[np.float64],
     *,
     frame_rate: float,
     textures: Mapping[int, str] | None = None,
 ) -> None:
-    """Write the people and the camera as one binary file.
+    """Write the people and the cameras, by name, as one binary file.
 
     path        of a file that may be half written, as `atomic_path` gives it
     codes       (F,) time code of each frame, from 0; f for frame f where the frames are evenly apart
@@ -72,7 +72,8 @@ def write_usd(
     stage.SetDefaultPrim(root.GetPrim())
     for person in people:
         _add_person(stage, body, person, codes, (textures or {}).get(person.track))
-    _add_camera(stage, camera, codes)
+    for name, camera in cameras.items():
+        _add_camera(stage, name, camera, codes)
     try:
         if escaped(str(path)) == str(path):
             layer.Export(str(path), args={"format": "usdc"})
@@ -176,11 +177,11 @@ def _material(stage: Any, path: str, colour: Any, texture: str | None) -> Any:
     return material
 
 
-def _add_camera(stage: Any, camera: CameraPath, codes: NDArray[np.float64]) -> None:
+def _add_camera(stage: Any, name: str, camera: CameraPath, codes: NDArray[np.float64]) -> None:
     """Position, direction, zoom and principal point of every frame, the last two as lens and aperture."""
-    from pxr import Gf, UsdGeom
+    from pxr import Gf, Tf, UsdGeom
 
-    prim = UsdGeom.Camera.Define(stage, "/people/camera")
+    prim = UsdGeom.Camera.Define(stage, f"/people/{Tf.MakeValidIdentifier(name)}")
     prim.CreateHorizontalApertureAttr(_APERTURE)
     prim.CreateClippingRangeAttr(Gf.Vec2f(_NEAR, _FAR))
     transform = prim.AddTransformOp()

@@ -84,7 +84,9 @@ def view(
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
     fit = on_the_ground(replace(fit, model=body, frame_rate=rate), body)
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    glb = glb_bytes(body, people, CameraPath.of(fit), seconds=fit.seconds(rate), textures=checked_textures(textures))
+    glb = glb_bytes(
+        body, people, CameraPath.all_of(fit), seconds=fit.seconds(rate), textures=checked_textures(textures)
+    )
     images = _frames(fit, frames)
     element = "" if images is None else _frames_element(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")

@@ -19,6 +19,7 @@ from helpers.moving_people import FRAMES, PRESENT, moving_people, world_joints
 from scipy.spatial.transform import Rotation, Slerp
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.export.exporter import FORMATS, export_fit, parse_formats
@@ -28,6 +29,7 @@ from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.pose_files.bvh import read_bvh_motion
+from humanpose_cli.io.take_views import TakeViews
 
 FIT = moving_people()
 JOINTS = world_joints(FIT)
@@ -148,6 +150,59 @@ def test_the_camera_of_glb_projects_as_the_fits(files):
         own = FIT.joints3d[row]
         assert np.abs(x - (600 * own[:, 0] / own[:, 2] + 327)).max() < 1e-2
         assert np.abs(y - (600 * own[:, 1] / own[:, 2] + 237)).max() < 1e-2
+
+
+def take() -> Fit:
+    """The fit as a take of two views, the second turned, moved and with another lens."""
+    matrix = np.tile(np.eye(4), (2, 1, 1))
+    matrix[1, :3, :3] = Rotation.from_rotvec((0.1, -0.9, 0.05)).as_matrix()
+    matrix[1, :3, 3] = (2.0, 0.1, 1.5)
+    rows = len(FIT)
+    views = TakeViews.build(
+        names=["left.mp4", "right side.mp4"],
+        image_size=[FIT.image_size[0], (1920, 1080)],
+        focal=[FIT.focal[0], 1700],
+        principal_point=[FIT.principal_point[0], (960, 540)],
+        from_first=matrix,
+        offset=[0.0, 0.25],
+        frame=np.tile(np.arange(FIT.frame_count), (2, 1)),
+        keypoints2d=np.zeros((2, rows, 33, 3)),
+        boxes=np.zeros((2, rows, 4)),
+        reprojection_error=np.zeros((2, rows)),
+        weight=np.zeros((2, rows)),
+    )
+    return replace(FIT, views=views)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["glb", "usd"])
+def test_a_take_has_the_cameras_of_all_views(tmp_path, kind):
+    """Through each exported camera the joints are where the view's own fit has them."""
+    fit = take()
+    export_fit(fit, tmp_path / "take", [kind])
+    row = row_of(0, 0)
+    if kind == "glb":
+        glb = Glb(tmp_path / "take.glb")
+        assert [glb.gltf.nodes[glb.names[name]].camera for name in fit.views.names] == [0, 1]
+        view = np.linalg.inv(glb.world(glb.names["right side.mp4"], 0))
+        lens = glb.gltf.cameras[1]
+        focal = 1080 / 2 / np.tan(lens.perspective.yfov / 2)
+    else:
+        usd = pytest.importorskip("pxr.Usd")
+        geom = pytest.importorskip("pxr.UsdGeom")
+        stage = usd.Stage.Open(str(tmp_path / "take.usd"))
+        cameras = [prim for prim in stage.Traverse() if prim.IsA(geom.Camera)]
+        assert [prim.GetName() for prim in cameras] == ["left_mp4", "right_side_mp4"]
+        placed = geom.Xformable(cameras[1]).ComputeLocalToWorldTransform(0)
+        view = np.linalg.inv(np.array(placed).T)
+        camera = geom.Camera(cameras[1])
+        focal = camera.GetFocalLengthAttr().Get(0) / camera.GetHorizontalApertureAttr().Get() * 1920
+    points = JOINTS[row] @ view[:3, :3].T + view[:3, 3]
+    pixels = np.stack((points[:, 0], -points[:, 1]), 1) / -points[:, 2:] * focal + (960, 540)
+    expected = Camera(1700.0, (960.0, 540.0)).project(
+        fit.joints3d[row] @ fit.views.from_first[1][:3, :3].T + fit.views.from_first[1][:3, 3]
+    )
+    assert np.abs(pixels - expected).max() < 0.1
 
 
 @pytest.mark.slow
