@@ -1,7 +1,8 @@
 """A head keeps the side that the photograph shows, as far as the neck lets it.
 
 A face in profile that is turned to the camera would be made of mirrored halves. So a target's head is turned back,
-about its own axis, towards the view that the photograph had of it. Heads that are turned away stay so.
+about its own axis, towards the view that the photograph had of it, and away from the camera where the photograph has
+no face. Heads that are turned away stay so.
 """
 
 from __future__ import annotations
@@ -31,21 +32,42 @@ def shows_half_a_face(photo_yaw: float, options: HeadOptions = _DEFAULTS) -> boo
     return abs(math.degrees(photo_yaw)) > options.profile
 
 
+def shows_face(yaw: float, options: HeadOptions = _DEFAULTS) -> bool:
+    """Whether a head that is seen from there shows any of its face."""
+    return abs(math.degrees(yaw)) < options.face
+
+
 def kept_head(rotations: Tensor, yaw: float, photo_yaw: float, options: HeadOptions = _DEFAULTS) -> Tensor:
     """Rotations (24, 3, 3) relative to parents whose head is turned towards the view of it that the photo has.
 
     yaw, photo_yaw  `head_yaw` of the pose and of the photo
     """
+    if not shows_face(photo_yaw, options):
+        return _turned_by(rotations, -_away(math.degrees(yaw), options), options)
     apart = math.degrees(math.remainder(photo_yaw - yaw, 2 * math.pi))
     free = options.free_profile if shows_half_a_face(photo_yaw, options) else options.free
     amount = min(max(abs(apart) - free, 0.0), options.max_turn)
     start, end = options.fade
     amount *= min(max((end - abs(apart)) / (end - start), 0.0), 1.0)
-    if amount == 0:
-        return rotations
     # A head that turns right is seen from further left.
-    angle = -math.copysign(math.radians(amount), apart)
-    turned = rotations.clone()
+    return _turned_by(rotations, -math.copysign(amount, apart), options)
+
+
+def _away(yaw: float, options: HeadOptions) -> float:
+    """Degrees by which a head that is seen from there turns its face away, which the photograph does not show.
+
+    To its right where it faces the camera, and nowhere with a jump: in motions the head must not flip.
+    """
+    start, end = options.fade
+    share = min(max((yaw + 45.0) / 45.0, -1.0), 1.0)
+    return options.max_turn * share * min(max((end - abs(yaw)) / (end - start), 0.0), 1.0)
+
+
+def _turned_by(rotations: Tensor, degrees: float, options: HeadOptions) -> Tensor:
+    """Rotations (24, 3, 3) with neck and head turned; those given for no turn."""
+    if degrees == 0:
+        return rotations
+    angle, turned = math.radians(degrees), rotations.clone()
     for joint, share in ((_NECK, options.neck_share), (_HEAD, 1 - options.neck_share)):
         turned[joint] = rotations[joint] @ _about_y(share * angle).to(rotations)
     return turned

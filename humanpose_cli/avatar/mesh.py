@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
@@ -19,7 +20,7 @@ from torch import Tensor
 from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.dressing import LandmarkShifts, align_to_keypoints
 from humanpose_cli.avatar.ground import contact_shadow, ground_under, standing_height, tilt_of
-from humanpose_cli.avatar.head import head_yaw, kept_head
+from humanpose_cli.avatar.head import head_yaw, kept_head, shows_face
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.props import find_props
@@ -391,6 +392,10 @@ class MeshReposer:
         for prop in self.props:
             sentence = f"a thing of {prop.length:.1f} m in the {prop.side} hand is drawn with the hand; see `props`"
             yield Doubt("props", prop.length, f"thing in the {prop.side} hand", sentence)
+        yaw = head_yaw(self.dressed.posed(rotations, trans))
+        if shows_face(yaw, options.head) and not shows_face(self.avatar.head_yaw, options.head):
+            sentence = "the photo does not show the face: it is made up without features"
+            yield Doubt("face", math.pi - abs(yaw), "no face in the photo", sentence)
         if visible < options.min_visible:
             sentence = f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
             yield Doubt("hidden", 1 - visible, f"{1 - visible:.0%} hidden in the photo", sentence)

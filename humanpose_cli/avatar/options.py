@@ -254,6 +254,7 @@ class HeadOptions(Options):
         unit="degrees",
         above=0,
     )
+    face: float = option(110.0, "Turn from which no face is visible.", unit="degrees", above=0)
     profile: float = option(45.0, "Turn that hides one half of the face in the photograph.", unit="degrees", above=0)
     neck_share: float = option(0.4, "Share of the turn that the neck gives.", minimum=0, maximum=1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.repose_stage import Stage, pose
 
-from humanpose_cli.avatar.head import head_yaw, kept_head
+from humanpose_cli.avatar.head import head_yaw, kept_head, shows_face
 
 
 def yaw_of(stage: Stage, rotations: torch.Tensor) -> float:
@@ -28,14 +28,23 @@ def test_a_profile_turned_to_the_camera_stays_half_a_profile(stage: Stage, side:
     assert changed == [12, 15]  # neck and head
 
 
-@pytest.mark.parametrize("photo", [0.5, -0.5, math.pi, -2.7])
-def test_small_turns_and_turned_backs_stay(stage: Stage, photo: float) -> None:
-    target = pose()
+@pytest.mark.parametrize(("photo", "turn"), [(0.5, 0.0), (-0.5, 0.0), (math.pi, math.pi), (-2.7, 2.9), (0.3, math.pi)])
+def test_small_turns_and_turned_backs_stay(stage: Stage, photo: float, turn: float) -> None:
+    target = pose(turn)
     assert kept_head(target, yaw_of(stage, target), photo) is target
 
 
+@pytest.mark.parametrize("photo", [math.pi, -2.7, 2.2])
+def test_a_face_that_no_photo_shows_is_turned_away(stage: Stage, photo: float) -> None:
+    target = pose()
+    kept = yaw_of(stage, kept_head(target, yaw_of(stage, target), photo))
+    assert kept == pytest.approx(math.radians(55), abs=0.03)
+    assert not shows_face(photo)
+    assert shows_face(0.5)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("photo", [0.2, 1.4])
+@pytest.mark.parametrize("photo", [0.2, 1.4, math.pi])
 def test_it_never_jumps_as_the_target_turns(stage: Stage, photo: float) -> None:
     kept = []
     for degrees in range(-180, 181, 5):
