@@ -33,7 +33,7 @@ def shows_half_a_face(photo_yaw: float, options: HeadOptions = _DEFAULTS) -> boo
 
 
 def shows_face(yaw: float, options: HeadOptions = _DEFAULTS) -> bool:
-    """Whether a head that is seen from there shows any of its face."""
+    """Whether a head at this `head_yaw` shows any of its face."""
     return abs(math.degrees(yaw)) < options.face
 
 
@@ -54,7 +54,7 @@ def kept_head(rotations: Tensor, yaw: float, photo_yaw: float, options: HeadOpti
 
 
 def _away(yaw: float, options: HeadOptions) -> float:
-    """Degrees by which a head that is seen from there turns its face away, which the photograph does not show.
+    """Degrees by which a head at this `head_yaw` turns a face away that the photograph does not show.
 
     To its right where it faces the camera, and nowhere with a jump: in motions the head must not flip.
     """
