@@ -1,14 +1,16 @@
 """A gallery of reposed photographs and rendered people: every input in four poses, beside those of another version.
 
-    python benchmarks/repose_gallery.py OUT [PHOTO ...] [--rendered 8] [--before OUT] [--blind SEED]
+    python benchmarks/repose_gallery.py OUT [PHOTO ...] [--rendered 8] [--before OUT] [--blind SEED] [--sheets FOLDER]
 
-Inputs are photographs of yours, scikit-image's astronaut, and rendered people with folded arms, hands on the hips, in
-a pocket or before the face, and with neighbours (seed 41). Poses are of the shipped library, as the camera sees the
-trunk: waving and a lunge from the front, hands on the hips from the side, standing from behind. OUT/index.html shows
-them, and what OUT of another version holds beside them.
+Inputs are photographs of yours, scikit-image's astronaut and photographer, and rendered people with folded arms, hands
+on the hips, in a pocket or before the face, and with neighbours (seed 41). Poses are of the shipped library, as the
+camera sees the trunk: waving and a lunge from the front, hands on the hips from the side, standing from behind.
+OUT/index.html shows them, and what OUT of another version holds beside them.
 
 `--blind` draws which of the two versions stands on the left, image by image, and writes the list of what was drawn to
 OUT/key.json and the page without names to OUT/blind.html: faults can then be counted without knowing the version.
+`--sheets` writes an image of each input's row, cut to the person's surroundings, with the row of the other version
+above it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 import skimage.data
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import SMPL24
@@ -38,12 +41,15 @@ from humanpose_cli.lab.cache.encoding import decode_image
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.synthetic.poses import Performance, Pose, held_pose
+from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.reposing.reposer import Reposer
+from humanpose_cli.reposing.scene import ReposingScene
 
 TARGETS = {"wave": ("wave", 0), "lunge": ("lunge", 0), "side": ("hands_on_hips", 60), "behind": ("standing", 180)}
 """Name: key pose, and degrees that it is turned away from the camera."""
 HELD = ("arms_crossed", "hands_on_hips", "hand_in_pocket", "hands_to_face", "arms_crossed", "carrying", "hand_to_chin")
 SIDE = 640  # pixels of rendered images
+CELL = 160  # pixels of an image on a sheet
 Pixels = NDArray[np.uint8]
 
 
@@ -79,6 +85,7 @@ def inputs(photos: Sequence[Path], rendered: int) -> Iterator[Input]:
     for path in photos:
         yield Input(path.stem, read_image(path).pixels)
     yield Input("astronaut", skimage.data.astronaut())
+    yield Input("photographer", cv2.cvtColor(skimage.data.camera(), cv2.COLOR_GRAY2RGB))
     for number in range(rendered):
         kind, crowd = ((HeldPoses, 0), (HeldAmongNeighbours, 4))[number % 2]
         options = SyntheticOptions(
@@ -108,6 +115,7 @@ def main() -> None:
     parser.add_argument("--rendered", type=int, default=8)
     parser.add_argument("--before", type=Path)
     parser.add_argument("--blind", type=int)
+    parser.add_argument("--sheets", type=Path)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     shown: list[dict[str, Any]] = []
@@ -119,7 +127,9 @@ def main() -> None:
                 scene = reposer.read(item.image, name=item.name)
             except HpcError as error:
                 print(f"{item.name}: {error}", flush=True)
-                shown.append({"input": item.name, "pictures": [], "warnings": [str(error)]})
+                height, width = item.image.shape[:2]
+                everything = [0, 0, width, height]
+                shown.append({"input": item.name, "pictures": [], "warnings": [str(error)], "part": everything})
                 continue
             pictures, warnings = [], list(scene.doubts)
             for name in TARGETS:
@@ -127,12 +137,47 @@ def main() -> None:
                 pictures.append(f"{item.name}.{name}.jpg")
                 write_image(given.out / pictures[-1], drawn.image)
                 warnings += [f"{name}: {warning}" for warning in drawn.warnings]
-            shown.append({"input": item.name, "pictures": pictures, "warnings": warnings})
+            part = [int(edge) for edge in _surroundings(scene)]
+            shown.append({"input": item.name, "pictures": pictures, "warnings": warnings, "part": part})
             print(f"{item.name}: {time.perf_counter() - started:.1f} s", flush=True)
     (given.out / "gallery.json").write_text(json.dumps(shown, indent=1) + "\n", "utf-8")
     (given.out / "index.html").write_text(page(shown, given.before), "utf-8")
+    if given.sheets is not None:
+        sheets(given.out, given.before, shown, given.sheets)
     if given.before is not None and given.blind is not None:
         blind(given.out, given.before, [p for one in shown for p in one["pictures"]], given.blind)
+
+
+def _surroundings(scene: ReposingScene) -> Box:
+    """The square about the reposed person, with room for raised arms, as far as the image reaches."""
+    x0, y0, x1, y1 = scene.record.boxes[scene.rows[0]]
+    reach, x, y = 0.75 * max(x1 - x0, y1 - y0), (x0 + x1) / 2, (y0 + y1) / 2
+    square = Box(int(x - reach), int(y - reach), int(x + reach), int(y + reach))
+    return square.intersect(Box(0, 0, scene.photo.shape[1], scene.photo.shape[0]))
+
+
+def sheets(out: Path, before: Path | None, shown: Sequence[dict[str, Any]], folder: Path) -> None:
+    """An image of each input and its poses, below those of the other version: FOLDER/INPUT.webp."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in shown:
+        if not one["pictures"]:
+            continue
+        names, part = [f"{one['input']}.jpg", *one["pictures"]], Box(*one["part"])
+        folders = [each for each in (before, out) if each is not None and (each / names[1]).exists()]
+        rows = [[read_image(each / name).pixels[part.slices] for name in names] for each in folders]
+        image = np.concatenate([np.concatenate([_cell(cell) for cell in row], 1) for row in rows])
+        Image.fromarray(image).save(folder / f"{one['input']}.webp", quality=70, method=6)
+
+
+def _cell(image: Pixels) -> Pixels:
+    """The image in the middle of a grey square."""
+    scale = CELL / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    square = np.full((CELL, CELL, 3), 96, np.uint8)
+    top, left = (CELL - size[1]) // 2, (CELL - size[0]) // 2
+    square[top : top + size[1], left : left + size[0]] = small
+    return square
 
 
 def page(shown: Sequence[dict[str, Any]], before: Path | None) -> str:
