@@ -93,7 +93,9 @@ def inputs(photos: Sequence[Path], rendered: int) -> Iterator[Input]:
         )
         source = kind(options)
         sample = next(iter(source.read(source.groups()[number])))
-        yield Input(f"rendered-{number:02d}", decode_image(sample.image))
+        image = decode_image(sample.image)
+        assert image is not None
+        yield Input(f"rendered-{number:02d}", image)
 
 
 def target(name: str) -> RotationTarget:
