@@ -1,4 +1,4 @@
-"""The sound of one video as a stream of another, an MP4 that is being written."""
+"""The sound of videos: as a stream of another one, an MP4 that is being written, and as samples."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 _COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 """Codecs that players take in an MP4; others are encoded anew."""
@@ -114,3 +116,30 @@ class Sound:
     def __exit__(self, *_: object) -> None:
         self._parts.close()
         self._input.close()
+
+
+def read_sound(path: Path, rate: int, seconds: float) -> tuple[NDArray[np.float32], float] | None:
+    """The first seconds of a video's sound: mono samples (N,) at `rate` per second, and the seconds of the first sample
+    after the first video frame; None for a file without sound that can be read.
+    """
+    try:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            if not container.streams.audio or not container.streams.video:
+                return None
+            stream, resampler = container.streams.audio[0], av.AudioResampler("flt", "mono", rate)
+            parts: list[NDArray[np.float32]] = []
+            start: float | None = None
+            for frame in container.decode(stream):
+                start = float(frame.time or 0) if start is None else start
+                parts += [resampled.to_ndarray()[0] for resampled in resampler.resample(frame)]
+                if sum(map(len, parts)) > rate * seconds:
+                    break
+            parts += [resampled.to_ndarray()[0] for resampled in resampler.resample(None)]
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            first = next(container.decode(container.streams.video[0]), None)
+    except (av.FFmpegError, ValueError) as error:
+        _log.info("%s: its sound cannot be read: %s", path, error)
+        return None
+    if not parts or start is None or first is None:
+        return None
+    return np.concatenate(parts)[: round(rate * seconds)].astype(np.float32), start - float(first.time or 0)

@@ -13,10 +13,12 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.calibrations import Calibration
 from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.io.frame_range import ALL_FRAMES
 from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.views.calibrated import calibrated_views
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.records import take_fit
+from humanpose_cli.views.sound import heard_offsets
 from humanpose_cli.views.take import Take, solve_take
 
 _SINGLE = 0.85  # fraction of the work on a take that is done when its views are fitted by themselves
@@ -107,6 +109,9 @@ def fit_views(
         sizes = [(int(width), int(height)) for width, height in (one.image_size[0] for one in fits)]
         calibrated = calibrated_views(calibration, names, sizes)
         fits = calibrated.pinhole(fits)
+    heard: list[float | None] = [None] * len(views)
+    if offsets is None and all(view.range == ALL_FRAMES for view in views):
+        heard = heard_offsets([view.path if view.kind == "video" else None for view in views], options)
     take = solve_take(
         fits,
         names,
@@ -115,6 +120,7 @@ def fit_views(
         keypoint_options=fitter.options.keypoints,
         calibrated=None if calibrated is None else calibrated.views,
         offsets=offsets,
+        heard=heard,
         progress=together,
     )
     to_first = None

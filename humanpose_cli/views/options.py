@@ -28,6 +28,14 @@ class ViewsOptions(Options):
     max_offset: float = option(
         10.0, "Largest difference of two cameras' clocks that is looked for.", unit="seconds", minimum=0
     )
+    sound_peak: float = option(
+        2.0, "Likeness of two recordings at one shift, in the largest of the others, that gives the clocks.", above=1
+    )
+    sound_score: float = option(
+        0.7,
+        "Agreement of the movements at the sound's shift, in the best agreement, that confirms it.",
+        above=0,
+    )
     max_disagreement: float = option(
         0.16, "Mean distance of two views' joints about the pelvis beyond which they show two people.", unit="metres"
     )

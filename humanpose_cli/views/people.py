@@ -101,6 +101,25 @@ def relate_views(
     return RelatedViews(poses, clocks, _united(kept, standing), flipped)
 
 
+def likely_offsets(
+    views: Sequence[Sequence[ViewTrack]], heard: Sequence[float | None], options: ViewsOptions
+) -> list[float | None] | None:
+    """What of the offsets by sound agrees with the people's movements; None if nothing does.
+
+    heard  seconds that each clock is ahead of the first one's; None where it is not known
+    """
+    result: list[float | None] = []
+    for number, offset in enumerate(heard):
+        if number == 0 or offset is None:
+            result.append(0.0 if number == 0 else None)
+            continue
+        by_motion = propose(views[0], views[number], options)
+        by_sound = propose(views[0], views[number], options, offset)
+        agrees = by_sound is not None and (by_motion is None or by_sound.score >= options.sound_score * by_motion.score)
+        result.append(offset if agrees else None)
+    return result if any(value is not None for value in result[1:]) else None
+
+
 def _flipped(found: dict[tuple[int, int], PairPose], count: int) -> list[int]:
     """Views all of whose proposals are mirror images, though others' are not."""
     wrong = []

@@ -24,7 +24,7 @@ from humanpose_cli.views.bodies import (
 )
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.people import RelatedViews, relate_views
+from humanpose_cli.views.people import RelatedViews, likely_offsets, relate_views
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, frame_times, tracks_of
 
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
@@ -59,6 +59,7 @@ def solve_take(
     keypoint_options: KeypointFitOptions | None = None,
     calibrated: Sequence[ViewCamera] | None = None,
     offsets: Sequence[float | None] | None = None,
+    heard: Sequence[float | None] = (),
     progress: Progress = no_progress,
 ) -> Take:
     """Cameras and bodies of a take.
@@ -67,12 +68,13 @@ def solve_take(
     names    of the cameras, for messages
     calibrated  their cameras, the first one's axes being the take's; None: they are found
     offsets  seconds that each clock is ahead of the first one's; None where unknown
+    heard    the same by the cameras' sound, which holds unless the people's movements contradict it
     InputError where no two views show the same person.
     """
     options = options or ViewsOptions()
     still = [_turn(fit) < _MAX_TURN for fit in fits]
     views = [tracks_of(fit, number) if still[number] else [] for number, fit in enumerate(fits)]
-    related = relate_views(views, options, offsets)
+    related = relate_views(views, options, offsets if offsets is not None else likely_offsets(views, heard, options))
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     messages = _left_out(related, views, names, still)
     if len(used) < 2:
