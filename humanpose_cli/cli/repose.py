@@ -88,8 +88,7 @@ _NUMBERED = option(
 )
 _DETECTOR = option(
     "--detector",
-    "How hard to look for people. auto: in images until it is clear who is largest, thorough "
-    "if others are wanted; fast in driving videos.",
+    "How hard to look for people; auto is thorough in images, fast in driving videos.",
 )
 
 

@@ -24,7 +24,6 @@ from humanpose_cli.detect.search import (
     Mode,
     Scheme,
     search,
-    search_largest,
     similarity_of_points,
 )
 from humanpose_cli.detect.second_look import Unfitted, search_twice
@@ -42,8 +41,7 @@ _MIN_PRESENCE = 0.5  # of the landmark model in the crop of a person
 class PersonDetector:
     """Finds people in images; a context manager that frees its models at the end.
 
-    mode     'thorough' for stills, 'fast' for video; 'largest' is thorough until it is clear who is largest, and may
-             miss small people then
+    mode     'thorough' for stills, 'fast' for video
     threads  model instances that run at once (None: as many as there are cores, four at most); the result does not
              depend on it
     device   of the networks: auto, cpu or cuda:N
@@ -52,7 +50,7 @@ class PersonDetector:
     def __init__(self, mode: Mode = "thorough", threads: int | None = None, device: str = "auto") -> None:
         if mode not in get_args(Mode):
             raise UsageError("detector", "unknown mode", expected=", ".join(get_args(Mode)), got=repr(mode))
-        self._scheme = SCHEMES["fast" if mode == "fast" else "thorough"]
+        self._scheme = SCHEMES[mode]
         self._mode = mode
         self._pool, self._device = ModelPool(threads or default_threads(), partial(PoseModels, device)), device
 
@@ -66,9 +64,8 @@ class PersonDetector:
             return []
         with asking(self._device):
             pyramid = Pyramid(image)
-            if self._mode != "thorough":
-                find = search if self._mode == "fast" else search_largest
-                return self._people(pyramid, find(self._pool, pyramid, self._scheme), self._scheme)
+            if self._mode == "fast":
+                return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
             found = search_twice(self._pool, pyramid, self._scheme)
             people = [p for shown, some in found.people for p in self._people(shown, some, self._scheme)]
             people = hide_shared_joints(sorted(people, key=lambda person: -person.area))

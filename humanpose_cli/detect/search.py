@@ -50,8 +50,6 @@ class SearchOptions:
                       highest on 22 images without people
     on_mask           share of a candidate's joints on another person's mask from which it is no second person, if its
                       log-odds are lower by weaker_by
-    large_window      share of the longer side of windows that show every person who may be the largest
-    beyond_doubt      log-odds of a person that end the search for the largest; from 1.1 on a candidate is accepted
     """
 
     first_presence: float = 0.3
@@ -64,8 +62,6 @@ class SearchOptions:
     multipose_zero: float = 0.1
     on_mask: float = 0.7
     weaker_by: float = 1.0
-    large_window: float = 0.6
-    beyond_doubt: float = 2.5
 
 
 _OPTIONS = SearchOptions()
@@ -309,7 +305,7 @@ def within_mask(candidate: Candidate, other: Candidate) -> bool:
     return float(np.average(on_mask, weights=weights)) > _OPTIONS.on_mask
 
 
-Mode = Literal["thorough", "fast", "largest"]
+Mode = Literal["thorough", "fast"]
 
 
 @dataclass(frozen=True)
@@ -397,44 +393,6 @@ def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> lis
     windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _OPTIONS.window_overhang)
     found = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
     return [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *found]
-
-
-def search_largest(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Candidate]:
-    """As `search`, but smaller windows are skipped if large windows show beyond doubt who is largest.
-
-    That takes about a third of the time; small people in none of the large windows may be missed then.
-    """
-    longest = max(pyramid.width, pyramid.height)
-    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _OPTIONS.window_overhang)
-    views = multipose_views(pyramid, scheme)
-    # First the large windows alone.
-    large = [window for window in windows if window.side >= _OPTIONS.large_window * longest]
-    full_views = [view for view in views if view[0].side >= longest]
-    proposals = propose_by_multipose(pool, pyramid, full_views)
-    detected = propose(pool, pyramid, large, PROPOSAL_THRESHOLD)
-    scored = scored_candidates(pool, pyramid, scheme, [*detected, *proposals])
-    people = accepted(scheme, scored)
-    if people and _clear(people, scored, proposals):
-        return people_of(people)
-    # Else the others too; windows are numbered through, because a candidate's support counts distinct ones.
-    proposals += propose_by_multipose(pool, pyramid, [view for view in views if view not in full_views])
-    more = propose(pool, pyramid, [window for window in windows if window not in large], PROPOSAL_THRESHOLD)
-    detected += [replace(p, window=len(large) + p.window) for p in more]
-    return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, [*detected, *proposals])))
-
-
-def _clear(
-    people: Sequence[tuple[Candidate, float]], scored: Sequence[tuple[Candidate, float]], proposals: Sequence[Proposal]
-) -> bool:
-    """Whether the largest of the people is certainly one, and nothing else looks like a person."""
-    certain = [candidate for candidate, _ in people]
-    _, log_odds = max(people, key=lambda pair: pair[0].region.side)
-    if log_odds <= _OPTIONS.beyond_doubt:
-        return False
-    if not all(any(about(proposal.region, c.region) for c in certain) for proposal in proposals):
-        return False
-    others = [candidate for candidate, _ in scored if candidate not in certain]
-    return all(any(alike(other, c) or within_mask(other, c) for c in certain) for other in others)
 
 
 def search_in(

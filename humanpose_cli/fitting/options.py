@@ -22,7 +22,7 @@ FitMethod = Literal["auto", "keypoints", "nbf", "deform-and-learn", "register"]
 PA-MPJPE by less than 1 mm (four real views)."""
 
 PeopleChoice = Literal["all", "largest"]
-DetectorMode = Literal["auto", "thorough", "fast", "largest"]
+DetectorMode = Literal["auto", "thorough", "fast"]
 """largest: as auto, but the search in images stops when the largest person is clear, and may miss small people."""
 
 SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"

@@ -30,7 +30,7 @@ from humanpose_cli.io.inputs import Frame
 
 _MIN_KEYPOINTS = 4  # of a fit's person, for whom a mask is made again
 # Jittered views of a person known from a file, beside the first; their means are steadier.
-_VIEWS = {"auto": 8, "thorough": 8, "fast": 2, "largest": 8}
+_VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
 
 
 FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson]], None, None]
@@ -122,8 +122,7 @@ def people_of_fit(
 class DetectedPeople(PeopleSource):
     """The package's detector; its models load when the first image or sequence needs them.
 
-    mode     'thorough', 'fast', or 'auto': thorough for images, fast for sequences; 'largest': as auto, but images as
-             `PersonDetector` searches them in that mode
+    mode     'thorough', 'fast', or 'auto': thorough for images, fast for sequences
     threads  None: as many as there are cores (four at most)
     device   of the networks: auto, cpu or cuda:N
     """
@@ -138,9 +137,7 @@ class DetectedPeople(PeopleSource):
         return images_at_once(self._device)
 
     def _detector(self, default: Literal["thorough", "fast"]) -> PersonDetector:
-        mode: Mode = self._mode if self._mode in ("thorough", "fast") else default
-        if self._mode == "largest" and default == "thorough":
-            mode = "largest"
+        mode: Mode = default if self._mode == "auto" else self._mode
         with self._lock:
             if mode not in self._detectors:
                 self._detectors[mode] = PersonDetector(mode, self._threads, self._device)

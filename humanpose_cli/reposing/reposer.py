@@ -88,9 +88,6 @@ class Reposer:
             options or ReposeOptions(), **{name: value for name, value in chosen.items() if value is not None}
         )
         self._device, self._threads, self._precision = device, threads, precision
-        detector = detector or self.options.fit.detector
-        if detector == "auto" and self.options.person == self.options.target_person == "largest":
-            detector = "largest"
         self._make_fitter = partial(
             Fitter,
             self.options.fit,

@@ -419,8 +419,7 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
 @pytest.mark.parametrize(
     ("options", "in_photograph", "in_video"),
     [
-        ((), "largest", "fast"),
-        (("--person", "all"), "thorough", "fast"),
+        ((), "thorough", "fast"),
         (("--detector", "fast"), "fast", "fast"),
         (("--detector", "thorough"), *["thorough"] * 2),
     ],

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import cv2
 import numpy as np
 import pytest
 import skimage.data
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.detect import search
 from humanpose_cli.detect.detector import PersonDetector
-from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose
 
 pytestmark = pytest.mark.slow
 
@@ -44,65 +38,11 @@ def test_the_astronaut_is_found_where_she_is(astronaut_found: DetectedPerson, as
     assert y1 == astronaut.shape[0]
 
 
-def recorded_windows(patch: pytest.MonkeyPatch) -> list[Region]:
-    """The windows that detectors search from now on."""
-    searched: list[Region] = []
-
-    def propose_and_note(pool: ModelPool, pyramid: Pyramid, some: Sequence[Region], threshold: float) -> list[Proposal]:
-        searched.extend(some)
-        return propose(pool, pyramid, some, threshold)
-
-    patch.setattr(search, "propose", propose_and_note)
-    return searched
-
-
-@pytest.fixture(scope="module")
-def thorough_search(thorough: PersonDetector, astronaut: np.ndarray) -> tuple[list[DetectedPerson], int]:
-    """What the thorough detector finds of the astronaut, in how many windows; it takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        windows = recorded_windows(patch)
-        return thorough.detect(astronaut), len(windows)
-
-
 def test_the_thorough_scheme_finds_the_same_person_once(
-    thorough_search: tuple[list[DetectedPerson], int], astronaut_found: DetectedPerson
+    thorough: PersonDetector, astronaut: np.ndarray, astronaut_found: DetectedPerson
 ) -> None:
-    (person,), _ = thorough_search
+    (person,) = thorough.detect(astronaut)
     assert np.abs(at(person, "nose") - at(astronaut_found, "nose")).max() < 6
-
-
-def test_who_is_largest_is_the_same_person_in_a_fraction_of_the_windows(
-    thorough_search: tuple[list[DetectedPerson], int], astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (expected,), many = thorough_search
-    windows = recorded_windows(monkeypatch)
-    with PersonDetector("largest", threads=2) as detector:
-        (person,) = detector.detect(astronaut)
-    np.testing.assert_allclose(person.keypoints, expected.keypoints, atol=1e-3)
-    assert 0 < len(windows) < many / 4
-
-
-def test_all_windows_are_looked_through_where_nobody_is_surely_the_largest(
-    thorough: PersonDetector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photo = cv2.cvtColor(skimage.data.camera(), cv2.COLOR_GRAY2RGB)  # a man with a tripod: 1.7 of the 2.5 wanted
-    followed: list[Sequence[Proposal]] = []
-
-    def follow(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal]) -> list[search.Candidate]:
-        followed.append(proposals)
-        return search_candidates(pool, pyramid, proposals)
-
-    search_candidates = search.candidates_from
-    monkeypatch.setattr(search, "candidates_from", follow)
-    known = thorough.detect(photo)
-    with PersonDetector("largest", threads=2) as detector:
-        people = detector.detect(photo)
-    everything, first, again = followed
-    assert len(first) < len(everything)
-    assert again == everything
-    assert len(people) == len(known) > 0
-    for one, other in zip(people, known, strict=True):
-        np.testing.assert_allclose(one.keypoints, other.keypoints, atol=1e-3)
 
 
 def test_a_known_body_is_seen_in_its_place(rendered_found: DetectedPerson, rendered) -> None:
@@ -261,5 +201,5 @@ def test_other_arrays_are_refused(fast: PersonDetector, image: np.ndarray) -> No
 
 
 def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(UsageError, match="thorough, fast, largest"):
+    with pytest.raises(UsageError, match="thorough, fast"):
         PersonDetector("slow")  # type: ignore[arg-type]
