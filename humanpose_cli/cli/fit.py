@@ -229,8 +229,8 @@ def fit(
         raise UsageError("save_displacements", "is of no use without `refine`")
     check_side_view(side_view=side_view, overlay=overlay)
     views.check()
-    if views.views and (refine or side_view or people == "largest"):
-        raise UsageError("views", "do not go together with `refine`, `side_view` and `people=largest`")
+    if views.views and (displacements.save_displacements or side_view or people == "largest"):
+        raise UsageError("views", "do not go together with `save_displacements`, `side_view` and `people=largest`")
     check_body(body)
     refinement = check_refinement(prior, refine=refine)
     prior_file(prior)
@@ -282,22 +282,21 @@ def fit(
             recorded["side_view"] = True
         if fail_if_doubtful:
             recorded["fail_if_doubtful"] = True
+        if refiner is not None:
+            recorded["refine"] = {**refiner.identity, **displacements.recorded}
         if takes:
             from humanpose_cli.batch.items import Item
             from humanpose_cli.views.fitting import take_outputs
             from humanpose_cli.views.options import ViewsOptions
 
             recorded |= views.recorded
-            together = TakeWork(
-                session, out, takes[0], work.fitter, ViewsOptions(), views, overlay, video_codec, fail_if_doubtful
-            )
+            written = overlay, video_codec, fail_if_doubtful
+            together = TakeWork(session, out, takes[0], work.fitter, ViewsOptions(), views, *written, refiner)
             each = [
                 Item(take.key, take.files, take.key, None, take_outputs(take, out, overlay=overlay), take, take.error)
                 for take in takes
             ]
             return flags.run(session, each, together, out, recorded)
-        if refiner is not None:
-            recorded["refine"] = {**refiner.identity, **displacements.recorded}
         recall = work.recall if session.json else None
         readable = any(item.error is None for item in items)  # else no network is loaded
         return flags.run(

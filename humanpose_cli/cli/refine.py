@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.options import (
     BatchFlags,
@@ -26,9 +26,16 @@ from humanpose_cli.cli.options import (
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.takes import write_views
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
+from humanpose_cli.core.progress import Progress, part_of
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
+
+if TYPE_CHECKING:
+    from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.io.video import VideoCodec
+    from humanpose_cli.refining.refiner import Refiner
 
 _FITS = argument(
     "FITS...",
@@ -80,6 +87,7 @@ _PAGE = option(
     examples=(
         "hpc refine clip.mp4.fit.npz --frames clip.mp4",
         "hpc refine fits/ --frames clips/ --out refined",
+        "hpc refine take.fit.npz --frames cam1.mp4 --frames cam2.mp4",
         "hpc refine clip.mp4.fit.npz --frames clip.mp4 --save-displacements",
         "hpc refine clip.mp4.fit.npz --frames clip.mp4 --compare flow/ --truth truth.fit.npz",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
@@ -115,7 +123,8 @@ def refine(
     Writes a fit file (NAME.fit.npz), an overlay, a page (NAME.refined.html), and the texture of each person
     (NAME.person0.texture.png) for each fit; with --save-displacements also NAME.displacements.npz, and a contact sheet
     of each person (NAME.person0.displacements.jpg). A body is moved only where its silhouette overlaps the person
-    better so, and only as far; the fit file records where and how far.
+    better so, and only as far; the fit file records where and how far. The fit of a take of several cameras is refined
+    with the pixels of all of them, where --frames names each.
     """
     from humanpose_cli.body.model_files import prior_file
     from humanpose_cli.networks.weights import find_weights
@@ -176,6 +185,17 @@ def refine(
             if "refinement" in fit.options:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             step = session.reporter.step
+            if fit.views is not None:
+                of_one = {"save_displacements": displacements.save_displacements, "side_view": side_view}
+                _check_of_take({**of_one, "compare": compare, "truth": truth})
+                drawn: dict[str, Any] = {
+                    "texture": texture,
+                    "overlay": overlay,
+                    "page": page,
+                    "video_codec": video_codec,
+                }
+                refined, outputs = _refine_take(refiner, fit, item.outputs[0], **drawn, progress=step)
+                return Outcome(outputs, refined_summary(refined))
             made: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
             made |= {"side_view": side_view, "displacement_frames": displacements.displacement_frames}
             made["beside"] = task.read_beside(fit, body, smplx=smplx)
@@ -189,6 +209,33 @@ def refine(
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)
+
+
+def _check_of_take(options: dict[str, Any]) -> None:
+    """UsageError for options of fits of one camera."""
+    for name, value in options.items():
+        if value:
+            remedy = "the fit file of one of its views"
+            raise UsageError(name, "is of one camera", got="a take of several", remedy=remedy)
+
+
+def _refine_take(
+    refiner: Refiner,
+    fit: Fit,
+    path: Path,
+    *,
+    texture: Path | None,
+    overlay: bool,
+    page: bool,
+    video_codec: VideoCodec,
+    progress: Progress,
+) -> tuple[Fit, tuple[Path, ...]]:
+    """Refine a take, and write its fit to `path` and those of its views beside it; returns the fit and all files."""
+    from humanpose_cli.refining.items import refine_fit
+
+    refined, outputs = refine_fit(refiner, fit, (path,), texture=texture, progress=part_of(progress, 0, 0.8))
+    drawn: dict[str, Any] = {"overlay": overlay, "video_codec": video_codec, "progress": part_of(progress, 0.8, 1)}
+    return refined, (*outputs, *write_views(refined, path, fit if page else None, **drawn))
 
 
 def _recorded_if_used(compare: Sequence[Path], truth: Path | None, *, side_view: bool) -> dict[str, Any]:

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from humanpose_cli.cli.options import BatchFlags, option
 from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.fitter import Fitter
+    from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.frame_range import FrameRange
+    from humanpose_cli.io.video import VideoCodec
+    from humanpose_cli.refining.refiner import Refiner
     from humanpose_cli.views.fitting import TakeInput
     from humanpose_cli.views.options import ViewsOptions
 
@@ -152,11 +156,11 @@ class TakeWork:
     overlay: bool
     video_codec: Any
     fail_if_doubtful: bool
+    refiner: Refiner | None = None
 
     def __call__(self, item: Item) -> Outcome:
         """Fit one, and write its files."""
         from humanpose_cli.batch.runner import Outcome
-        from humanpose_cli.core.progress import part_of
         from humanpose_cli.fitting.records import record_summary
         from humanpose_cli.io.calibrations import write_calibration
         from humanpose_cli.io.images import write_image
@@ -168,7 +172,7 @@ class TakeWork:
         reporter = self.session.reporter
         count = len(take.views)
         fit_path, cameras_path, plan_path, *others = item.outputs
-        paths, overlays = others[:count], others[count:]
+        single, rest = (0.4, 0.75) if self.refiner is not None else (0.8, 0.8)
         fitted = fit_views(
             self.fitter,
             take.views,
@@ -177,23 +181,26 @@ class TakeWork:
             offsets=self.flags.seconds(count),
             calibration=self.calibration(),
             height=None if self.flags.same_cameras else self.flags.height,
-            journals=paths,
-            progress=part_of(reporter.step, 0, 0.8),
+            journals=others[:count],
+            progress=part_of(reporter.step, 0, single),
         )
-        fit, used = fitted.fit, fitted.take.used
+        fit, before, written = fitted.fit, None, [fit_path, cameras_path, plan_path]
         for message in fitted.take.messages:
             reporter.warn(f"{item.short}: {message}")
-        fit.save(fit_path)
+        if self.refiner is None:
+            fit.save(fit_path)
+        else:
+            from humanpose_cli.refining.items import refine_fit
+
+            before = fit
+            fit, refined = refine_fit(self.refiner, fit, (fit_path,), progress=part_of(reporter.step, single, rest))
+            written += refined[1:]
         write_calibration(cameras_path, calibration_of(fit))
         write_image(plan_path, draw_plan(fit))
-        written = [fit_path, cameras_path, plan_path]
-        for index, number in enumerate(used):
-            view = fit.view(index)
-            written.append(view.save(paths[number]))
-            if self.overlay:
-                share = part_of(reporter.step, 0.8 + 0.2 * index / len(used), 0.8 + 0.2 * (index + 1) / len(used))
-                written.append(view.save_overlay(overlays[number], share, video_codec=self.video_codec))
-        summary = {**record_summary(fit), "views": len(used)}
+        drawing = part_of(reporter.step, rest, 1)
+        drawn: dict[str, Any] = {"overlay": self.overlay, "video_codec": self.video_codec, "progress": drawing}
+        written += write_views(fit, fit_path, before, **drawn)
+        summary = {**record_summary(fit), "views": len(fitted.take.used)}
         problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
         return Outcome(tuple(written), summary, {"cameras": camera_documents(fitted.fit)}, problem)
 
@@ -216,6 +223,45 @@ class TakeWork:
                 made = fit_views(self.fitter, self.first.views, self.first.names, **chosen)
                 write_calibration(path, calibration_of(made.fit))
         return read_calibration(path)
+
+
+def write_views(
+    fit: Fit,
+    path: Path,
+    before: Fit | None = None,
+    *,
+    overlay: bool = True,
+    video_codec: VideoCodec = "h264",
+    progress: Progress = no_progress,
+) -> list[Path]:
+    """Write of each view of a take its fit, its overlay, and the page that compares it with the fit before refinement.
+
+    path    of the take's fit file; before: None without pages
+    """
+    import numpy as np
+
+    from humanpose_cli.refining.frames import FitFrames
+    from humanpose_cli.refining.items import page_path, write_refined_page
+    from humanpose_cli.views.fitting import view_outputs
+    from humanpose_cli.views.plan import draw_plan
+
+    assert fit.views is not None
+    written, plan = [], None if before is None else draw_plan(fit)
+    filmed = np.flatnonzero((fit.views.frame >= 0).any(1)).tolist()
+    for index, number in enumerate(filmed):
+        share = part_of(progress, index / len(filmed), (index + 1) / len(filmed))
+        view, name = fit.view(number), str(fit.views.names[number])
+        assert view.images is not None
+        fit_path, overlay_path = view_outputs(path, name, sequence=view.images.is_sequence)
+        written.append(view.save(fit_path))
+        if overlay:
+            written.append(view.save_overlay(overlay_path, part_of(share, 0, 0.6), video_codec=video_codec))
+        if before is not None:
+            frames, page = FitFrames(view, view.images, in_order=True), page_path(fit_path)
+            shown: dict[str, Any] = {"title": f"{name}, refined", "plan": plan, "progress": part_of(share, 0.6, 1)}
+            write_refined_page(page, before.view(number), view, frames, **shown)
+            written.append(page)
+    return written
 
 
 def camera_documents(fit: Any) -> list[dict[str, Any]]:

@@ -44,6 +44,11 @@ _TIMELINE = (  # of pages with several frames
     '<div class=bar><button id=play aria-label="play">▶</button>'
     '<input id=frame type=range min=0 value=0 aria-label="frame">\n<span id=name></span></div>\n'
 )
+_PLAN = (
+    '<figure class=sideview><img src="{}" alt="from above" style=width:420px>'
+    "<figcaption>Cameras and people from above, with a grid of metres</figcaption></figure>\n"
+)
+_PLAN_BUDGET = 60_000  # bytes
 _MOVED = 0.1  # of the refinement, from which a chart shows that it was kept
 
 
@@ -107,6 +112,7 @@ def write_comparison_page(
     *,
     truth: Fit | None = None,
     title: str = "",
+    plan: NDArray[np.uint8] | None = None,
     progress: Progress = no_progress,
 ) -> None:
     """Write the page completely or not at all.
@@ -116,6 +122,7 @@ def write_comparison_page(
             `options["refinement"]` says of accepted frames is shown
     frames  pairs of a frame's number in the first fit and its pixels (H, W, 3), in order; they are not kept
     truth   the true bodies, which errors are of; matched likewise
+    plan    (H, W, 3) of a take: its cameras and people from above
 
     UsageError where a fit shows none of the people.
     """
@@ -138,7 +145,7 @@ def write_comparison_page(
         "count": first.frame_count,
         "tracks": [track.document() for track in tracks],
     }
-    text = _page(title or Path(path).stem, shown, true, tracks, json_script(data), len(images))
+    text = _page(title or Path(path).stem, shown, true, tracks, json_script(data), len(images), plan)
     write_text(path, text)
 
 
@@ -319,7 +326,13 @@ def _overlay(shown: _Shown, first: Fit, small: NDArray[np.uint8], frame: int, bo
 
 
 def _page(
-    title: str, shown: Sequence[_Shown], true: _Shown | None, tracks: Sequence[_Track], data: str, image_count: int
+    title: str,
+    shown: Sequence[_Shown],
+    true: _Shown | None,
+    tracks: Sequence[_Track],
+    data: str,
+    image_count: int,
+    plan: NDArray[np.uint8] | None,
 ) -> str:
     fit = shown[0].fit
     kept = np.concatenate([track.accepted for track in tracks]) if tracks else np.zeros(0)
@@ -332,6 +345,8 @@ def _page(
     colours = "".join(f"--c{number}:{css_colour(each.colour)};" for number, each in enumerate(drawn))
     style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("css", "js"))
     viewer = _viewer(drawn, timeline=image_count > 1) if image_count else "<p>No person was found.</p>\n"
+    if plan is not None:
+        viewer += _PLAN.format(data_uri(jpeg_within(plan, _PLAN_BUDGET), "image/jpeg"))
     content = viewer + "".join(_section(track, shown, fit.frame_count) for track in tracks)
     content += f"{data}<script>\n{script}</script>"
     return html_page(title, summary, f":root{{{colours}}}\n{style}", content)

@@ -124,8 +124,9 @@ def read_fits(
 
     body    of the record. SMPL's parameters need `smpl:FILE`, the model file that the user has
     frames  what the fits were made of: paths or inputs, which the record can read again, or a list. It then has just
-            these frames, and a file of ours those from its first to its last. Without them the file must hold the
-            images' sizes, as most do
+            these frames, and a file of ours those from its first to its last; of a take, the inputs of all views, or
+            what the first camera filmed, whose fit it then is. Without them the file must hold the images' sizes, as
+            most do
     camera  for AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world) of all frames, or the fit file, of all
             frames or some, whose AMASS export it is; for other files it must be None
     smplx   for GVHMR: the user's SMPL-X model file, which its shapes and translations belong to
@@ -139,6 +140,8 @@ def read_fits(
     model = body if isinstance(body, Body) else load_body(body)
     if _is_fit_file(path):
         fit = _read_fit_file(path, model)
+        if fit.views is not None and not isinstance(frames, FrameList | None) and len(frames) > 1:
+            return on_views(fit, frames, path)
         return fit if frames is None else on_frames(fit, frames, path)
     foreign = read_foreign(path)
     if foreign is not None and camera is not None:
@@ -182,7 +185,7 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     start, stop = int(frame_of[present].min()), int(frame_of[present].max()) + 1
     listed_part, frame_of = listed.part(start, stop), frame_of - start
     values = _columns_of_part(fit, frame_of, listed_part)
-    options = dict(fit.options)
+    options = {**fit.options, **({"of_take": True} if fit.views is not None else {})}
     for name in ("camera_unknown", "damaged"):  # indices of frames
         if isinstance(recorded := options.get(name), list):
             options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in recorded]
@@ -194,6 +197,35 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     found = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
     return replace(found, model=fit.model, images=images, detections=fit.detections)
+
+
+def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") -> Fit:
+    """A take that can read the pixels of its views again, from inputs that have the views' names.
+
+    path  what errors call the fit
+    InputError for views without an input, and for inputs that lack their frames or have another size.
+    """
+    assert fit.views is not None
+    views, found = fit.views, {item.key: item for item in inputs} | {item.path.name: item for item in inputs}
+    names = views.names.tolist()
+    if missing := [name for name in names if name not in found]:
+        got = ", ".join(item.key for item in inputs[:_NAMED])
+        raise InputError(path, f"lacks the frames of {', '.join(missing)}", expected=", ".join(names), got=got)
+    sources = []
+    for number, name in enumerate(names):
+        listed, item = list_frames([found[name]]), found[name]
+        shown = np.flatnonzero(views.frame[number] >= 0)
+        wanted, position = views.frame_names[number, shown].tolist(), views.frame[number, shown]
+        there = listed.names.tolist()
+        start = there.index(wanted[0]) - int(position[0]) if wanted and wanted[0] in there else 0
+        if [there[start + index] if start + index < len(there) else "" for index in position] != wanted:
+            raise InputError(item.path, "lacks frames of the fit", remedy="give the inputs that the take was made from")
+        if tuple(views.image_size[number].tolist()) != tuple(listed.sizes[0].tolist()):
+            _refuse_size(path, views.image_size[number], listed, 0)
+        source = FrameSource((item,))
+        sources.append(source.part(start, len(there)) if item.is_sequence else source)
+    images = sources[0].part(0, fit.frame_count) if sources[0].is_sequence else sources[0]
+    return replace(fit, images=images, sources=tuple(sources))
 
 
 def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[str, np.ndarray]:

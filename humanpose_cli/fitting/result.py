@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,7 +47,7 @@ class FrameSource:
 
     items  independent images, one a frame, or one image or sequence
     array  (F, H, W, 3) uint8, in place of items
-    order  numbers of the source's frames in the order of the fit's, rising; −1 for none, which is black. None: all
+    order  numbers of the source's frames that are the fit's, rising. None: all
     """
 
     items: tuple[InputItem, ...] = ()
@@ -86,18 +86,19 @@ class FrameSource:
 
     def _in_order(self, order: tuple[int, ...]) -> Generator[Frame, None, None]:
         with closing(replace(self, order=None).frames()) as frames:
-            shown, number = next(frames), 0
-            black = replace(shown, pixels=np.zeros_like(shown.pixels), time=None, damage="")
-            for wanted in order:
-                while number < wanted:
-                    shown, number = next(frames), number + 1
-                yield black if wanted < 0 else replace(shown, time=None)
+            wanted = iter(order)
+            number = next(wanted, None)
+            for position, frame in enumerate(frames):
+                if position == number:
+                    yield replace(frame, time=None)
+                    number = next(wanted, None)
+                if number is None:
+                    return
 
     def frame(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 of one frame of the fit; InputError if its file is gone."""
         if self.order is not None:
-            pixels = replace(self, order=None).frame(max(self.order[index], 0))
-            return np.zeros_like(pixels) if self.order[index] < 0 else pixels
+            return replace(self, order=None).frame(self.order[index])
         if self.array is not None:
             return self.array[index]
         item = self.items[index if len(self.items) > 1 else 0]
@@ -197,52 +198,62 @@ class Fit(FitRecord):
         return replace(super().select(rows), detections=kept)
 
     def view(self, view: int | str) -> Fit:
-        """The fit of one camera of a take, as if it had no others: in that camera's axes, with the rows that it shows.
+        """The fit of one camera of a take, as if it had no others: in that camera's axes, with the rows that it shows
+        and those of its frames that are nearest to the take's.
 
-        view  number or name. UsageError if the fit is of one camera, InputError if there is no such view
+        view  number or name. UsageError if the fit is of one camera, InputError if there is no such view, or it filmed
+              at other times than the first one
         """
         if self.views is None:
             raise UsageError("view", "is of takes of several cameras", got="a fit of one camera")
         number = self.views.index(view)
-        frame, matrix = self.views.frame[number], self.views.from_first[number].astype(np.float64)
-        joints = self.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-        camera = self.views.camera(number)
-        pixels = camera.project(joints)
-        inside = ((joints[..., 2] > _NEAR) & (pixels >= 0).all(-1) & (pixels < camera.size).all(-1)).any(1)
-        shown = np.asarray((frame[self.frame_index] >= 0) & (joints[..., 2] > _NEAR).all(1))
-        shown &= inside | (self.views.keypoints2d[number, ..., 2] > 0).any(1)
+        frame, camera = self.views.frame[number], self.views.camera(number)
+        # A camera that is slower than the first one shows several frames of the take in one of its own.
+        kept = np.flatnonzero((frame >= 0) & np.insert(np.diff(frame) != 0, 0, True))
+        if not len(kept):
+            raise InputError(str(self.views.names[number]), "has no frame at the times of the first camera's")
+        matrix = self.views.from_first[number].astype(np.float64)
+        before = self.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        pixels = camera.project(before)
+        inside = ((before[..., 2] > _NEAR) & (pixels >= 0).all(-1) & (pixels < camera.size).all(-1)).any(1)
+        inside |= (self.views.keypoints2d[number, ..., 2] > 0).any(1)
+        rows = np.flatnonzero(np.isin(self.frame_index, kept) & (before[..., 2] > _NEAR).all(1) & inside)
+        shown, joints, pixels, count = self.select(rows), before[rows], pixels[rows], len(kept)
+        views = shown.views
+        assert views is not None
         pelvis = SMPL24.index("pelvis")
-        rest = self.joints3d[:, pelvis].astype(np.float64) - self.trans
-        root = torch.from_numpy(matrix[:3, :3]) @ axis_angle_to_matrix(torch.from_numpy(self.poses[:, :3]).double())
-        poses = np.concatenate((matrix_to_axis_angle(root).numpy(), self.poses[:, 3:]), 1)
-        count, source = self.frame_count, self.sources[number] if self.sources else None
-        detected = np.asarray((self.views.keypoints2d[number, ..., 2] > 0).any(1))
-        low, high = np.clip(pixels, 0, camera.size).min(1), np.clip(pixels, 0, camera.size).max(1)
-        complete = replace(
-            self,
+        rest = shown.joints3d[:, pelvis].astype(np.float64) - shown.trans
+        root = torch.from_numpy(matrix[:3, :3]) @ axis_angle_to_matrix(torch.from_numpy(shown.poses[:, :3]).double())
+        detected = np.asarray((views.keypoints2d[number, ..., 2] > 0).any(1))
+        projected = np.clip(pixels, 0, camera.size)
+        boxes = np.concatenate((projected.min(1), projected.max(1)), 1)
+        source = self.sources[number] if self.sources else None
+        return replace(
+            shown,
             views=None,
             sources=(),
             detections=(),
-            images=None if source is None else replace(source, order=tuple(frame.tolist())),
-            frame_names=np.array([f"{max(index, 0):06d}" for index in frame]),
-            image_size=np.tile(self.views.image_size[number], (count, 1)),
-            focal=np.full(count, self.views.focal[number]),
-            principal_point=np.tile(self.views.principal_point[number], (count, 1)),
-            world_to_camera=(matrix @ self.world_to_camera.astype(np.float64)).astype(np.float32),
-            poses=poses.astype(np.float32),
+            images=None if source is None else replace(source, order=tuple(frame[kept].tolist())),
+            frame_names=views.frame_names[number, kept],
+            frame_times=None if self.frame_times is None else self.frame_times[kept] - self.frame_times[kept[0]],
+            frame_rate=self.frame_rate * (count - 1) / float(kept[-1] - kept[0]) if count > 1 else self.frame_rate,
+            frame_index=np.searchsorted(kept, shown.frame_index).astype(np.int32),
+            shot_id=self.shot_id[kept],
+            image_size=np.tile(views.image_size[number], (count, 1)),
+            focal=np.full(count, views.focal[number]),
+            principal_point=np.tile(views.principal_point[number], (count, 1)),
+            world_to_camera=(matrix @ self.world_to_camera[kept].astype(np.float64)).astype(np.float32),
+            poses=np.concatenate((matrix_to_axis_angle(root).numpy(), shown.poses[:, 3:]), 1).astype(np.float32),
             trans=(joints[:, pelvis] - rest).astype(np.float32),
             joints3d=joints.astype(np.float32),
             joints2d=pixels.clip(-_FAR, _FAR).astype(np.float32),
-            keypoints2d=self.views.keypoints2d[number],
-            boxes=np.where(detected[:, None], self.views.boxes[number], np.concatenate((low, high), 1)).astype(
-                np.float32
-            ),
-            reprojection_error=self.views.reprojection_error[number],
+            keypoints2d=views.keypoints2d[number],
+            boxes=np.where(detected[:, None], views.boxes[number], boxes).astype(np.float32),
+            reprojection_error=views.reprojection_error[number],
             ground=None,
             focal_people=None,
-            options={**self.options, "of_take": True},
+            options=_options_of_view(self.options, shown, kept),
         )
-        return complete.select(np.flatnonzero(shown))
 
     def body_model(self, body: Body | None = None) -> Body:
         """The body of the fit; UnavailableError where only its name is known.
@@ -371,6 +382,25 @@ class Fit(FitRecord):
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         png = base64.b64encode(encode_image(small, ".png")).decode("ascii")
         return summary + f'<img alt="overlay" src="data:image/png;base64,{png}">'
+
+
+def _options_of_view(options: Mapping[str, Any], shown: FitRecord, kept: np.ndarray) -> dict[str, Any]:
+    """The options of a take for one of its cameras: what a refinement reports is of its rows and frames.
+
+    shown  the rows that the camera shows, at the take's frames; kept (F,) those of the take's frames that it has
+    """
+    made = {**options, "of_take": True}
+    report = made.get("refinement")
+    if report is None:
+        return made
+    tracks = {}
+    for track in shown.tracks:
+        frames = shown.frame_index[shown.rows_of(track)]
+        of_take = report["tracks"][str(track)]
+        rows = np.flatnonzero(np.isin(of_take["frames"], frames))
+        tracks[str(track)] = {name: [values[row] for row in rows] for name, values in of_take.items()}
+        tracks[str(track)]["frames"] = np.searchsorted(kept, frames).tolist()
+    return made | {"refinement": {**report, "tracks": tracks}}
 
 
 def load_fit(path: Path | str) -> Fit:

@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, tuple[tuple[str | int, ...], str]] = {
     "from_first": (("V", 4, 4), "<f4"),
     "offset": (("V",), "<f8"),
     "frame": (("V", "F"), "<i4"),
+    "frame_names": (("V", "F"), "<U"),
     "keypoints2d": (("V", "N", len(BLAZEPOSE33), 3), "<f4"),
     "boxes": (("V", "N", 4), "<f4"),
     "reprojection_error": (("V", "N"), "<f4"),
@@ -43,7 +44,9 @@ class TakeViews:
     principal_point     (V, 2) float32 pixels
     from_first          (V, 4, 4) float32 rigid: axes of the first camera to those of each
     offset              (V,) float64 seconds that each camera's clock is ahead of the first one's
-    frame               (V, F) int32: the frame of each video that is nearest to each frame of the fit; −1 for none
+    frame               (V, F) int32: which of the frames that were fitted of a video is nearest to each frame of the
+                        fit; −1 for none
+    frame_names         (V, F) str: its file's name, or its number in the video; "" for none
     keypoints2d         (V, N, 33, 3) float32: x, y in pixels and confidence 0–1; zeros where a view shows nothing
     boxes               (V, N, 4) float32 x0 y0 x1 y1 in pixels; zeros where it shows nothing
     reprojection_error  (V, N) float32 pixels: median over the landmarks that a view shows; 0 where it shows nothing
@@ -57,6 +60,7 @@ class TakeViews:
     from_first: np.ndarray
     offset: np.ndarray
     frame: np.ndarray
+    frame_names: np.ndarray
     keypoints2d: np.ndarray
     boxes: np.ndarray
     reprojection_error: np.ndarray

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fitting.fit_reading import items_of, on_frames
+from humanpose_cli.fitting.fit_reading import items_of, on_frames, on_views
 from humanpose_cli.fitting.fitter import check_image
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.fit_files import FitRecord
@@ -82,6 +82,12 @@ class FitFrames:
         return pixels
 
 
+def _on_views(fit: Fit, frames: str | Path | Sequence[str | Path] | np.ndarray | InputItem) -> Fit:
+    if isinstance(frames, np.ndarray):
+        raise UsageError("frames", "are of one camera", expected="the inputs of all views of the take")
+    return on_views(fit, items_of(frames))
+
+
 AnyFrames: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem | FitFrames | None"
 """A video, a folder, images, (F, H, W, 3) uint8, or frames that were found before; None: where the fit came from."""
 
@@ -89,11 +95,17 @@ AnyFrames: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputIt
 def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
     """A fit on those of the frames that it knows, and these frames.
 
-    InputError where frames of the fit are missing, UsageError for None with a fit that came from a file.
+    InputError where frames of the fit are missing, UsageError for None with a fit that came from a file, and for a take
+    without the frames of all its views.
     """
     if isinstance(frames, FitFrames):
         return fit, frames
-    if isinstance(frames, np.ndarray):
+    if fit.views is not None:
+        count = len(fit.views)
+        fit = fit if frames is None else _on_views(fit, frames)
+        if len(fit.sources) != count:
+            raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass those of every view")
+    elif isinstance(frames, np.ndarray):
         fit = replace(fit, images=FitFrames.of(fit, frames).source)
     elif frames is not None:
         fit = on_frames(fit, items_of(frames, sequence=True if fit.frame_count > 1 else None))

@@ -285,20 +285,30 @@ def refine_fit(
             drawing = part_of(progress, 0.75 + share * number, 0.75 + share * (number + 1))
             if path.name.endswith(PAGE_SUFFIX):
                 title = f"{_stem(outputs[0])}, refined"
-                _write_page(path, fit, refined, beside or PageFits(), frames, title, drawing)
+                write_refined_page(path, fit, refined, frames, beside=beside, title=title, progress=drawing)
             else:
                 refined.save_overlay(path, drawing, video_codec=video_codec, from_the_side=side_view)
     return refined, (outputs[0], *made, *drawn, *((fields,) if fields else ()), *sheets)
 
 
-def _write_page(
-    path: Path, fit: Fit, refined: Fit, beside: PageFits, frames: FitFrames, title: str, progress: Progress
+def write_refined_page(
+    path: Path,
+    fit: Fit,
+    refined: Fit,
+    frames: FitFrames,
+    *,
+    beside: PageFits | None = None,
+    title: str = "",
+    plan: NDArray[np.uint8] | None = None,
+    progress: Progress = no_progress,
 ) -> None:
-    """The page that compares a fit with its refinement, and with others."""
+    """The page that compares a fit with its refinement, and with others; `plan` as `write_comparison_page` takes it."""
+    beside = beside or PageFits()
     after = fit_label(refined, path) if beside.others else "after"
     others = {name if name != after else f"{name}, other": other for name, other in beside.others.items()}
     compared = {"before": fit, after: refined, **others}
-    write_comparison_page(path, compared, frames.read(), truth=beside.truth, title=title, progress=progress)
+    shown: dict[str, Any] = {"truth": beside.truth, "title": title, "plan": plan, "progress": progress}
+    write_comparison_page(path, compared, frames.read(), **shown)
 
 
 def refinement_hint(fit: Fit) -> str:

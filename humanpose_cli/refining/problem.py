@@ -50,6 +50,30 @@ _STEPS, _STEPS_WIDENED = 8, 4
 _ROOT = slice(3 * len(SMPL24), _POSE)
 
 
+class ViewTargets(NamedTuple):
+    """What another camera of a take pulls N rows to, as `AlignmentEvidence` has it of the first one; double.
+
+    rotation (3, 3), translation (3,) metres: axes of the first camera to this one's
+    focal, centre, pixels, weights and counts as there; weights are zero where it shows nothing
+    """
+
+    rotation: Tensor
+    translation: Tensor
+    focal: Tensor
+    centre: Tensor
+    pixels: Tensor
+    weights: Tensor
+    counts: Tensor
+
+    def window(self, start: int, stop: int) -> ViewTargets:
+        """Rows start ≤ row < stop."""
+        return ViewTargets(self.rotation, self.translation, *(values[start:stop] for values in self[2:]))
+
+    def moved(self, points: Tensor) -> Tensor:
+        """Points (N, M, 3) in this camera's axes."""
+        return points @ self.rotation.mT + self.translation
+
+
 @dataclass(frozen=True, eq=False)
 class AlignmentEvidence:
     """What N rows of one track, in the order of their frames, are pulled to; double.
@@ -61,6 +85,7 @@ class AlignmentEvidence:
     segment_scales (N, 24) of that fit, which stay
     triples (T, 3) int64 rows that follow each other directly, one frame apart, in one shot
     bend (T, 3) weights of a triple's values, whose sum is their acceleration, 1 / seconds²
+    views of other cameras at the same moments
     """
 
     pixels: Tensor
@@ -77,6 +102,7 @@ class AlignmentEvidence:
     segment_scales: Tensor
     triples: Tensor
     bend: Tensor
+    views: tuple[ViewTargets, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -84,9 +110,10 @@ class AlignmentEvidence:
     def window(self, start: int, stop: int) -> AlignmentEvidence:
         """Rows start ≤ row < stop."""
         inside = ((self.triples >= start) & (self.triples < stop)).all(1)
-        rows = {f.name: getattr(self, f.name) for f in fields(self)}
-        parts = {name: value[start:stop] for name, value in rows.items() if name not in ("triples", "bend")}
-        return AlignmentEvidence(**parts, triples=self.triples[inside] - start, bend=self.bend[inside])
+        rows = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("triples", "bend", "views")}
+        parts = {name: value[start:stop] for name, value in rows.items()}
+        views = tuple(view.window(start, stop) for view in self.views)
+        return AlignmentEvidence(**parts, triples=self.triples[inside] - start, bend=self.bend[inside], views=views)
 
 
 class _Linearised(NamedTuple):
@@ -164,7 +191,8 @@ class AlignmentProblem:
         joint_J = J[:, :, count:]
         camera, target = (evidence.focal, evidence.centre), (evidence.pixels, evidence.weights)
         dense = projection_rows(points, J[:, :, :count], camera, target, self._robust, evidence.counts)
-        equations = accumulate([dense, self._depths(joints, joint_J)])
+        views = [self._view(view, points, J[:, :, :count]) for view in evidence.views]
+        equations = accumulate([dense, *views, self._depths(joints, joint_J)])
         away = matrix_to_axis_angle(evidence.rotations.mT @ state.rotations)[:, 1:]  # the pelvis turns freely
         add_diagonal(equations, away.flatten(1), evidence.rotation_noise[:, 1:].repeat_interleave(3, 1), 3)
         nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
@@ -178,6 +206,12 @@ class AlignmentProblem:
             fallback=(torch.zeros_like(joints), torch.zeros_like(joints[..., 0])),
         )
         return equations, joints, joint_J
+
+    def _view(self, view: ViewTargets, points: Tensor, jacobian: Tensor) -> Rows:
+        """Dense reprojection before another camera."""
+        turned = (view.rotation @ jacobian.flatten(2)).view(jacobian.shape)
+        camera, target = (view.focal, view.centre), (view.pixels, view.weights)
+        return projection_rows(view.moved(points), turned, camera, target, self._robust, view.counts)
 
     def _depths(self, joints: Tensor, jacobian: Tensor) -> Rows:
         """Depths about the pelvis against the anchor's."""
@@ -224,9 +258,13 @@ class AlignmentProblem:
             evidence = self.evidence.window(start, start + _WINDOW)
             some = state.rows(slice(start, start + _WINDOW))
             posed = self.rig.pose(some.rotations, some.root, some.betas, evidence.segment_scales)
-            drawn = project(posed.points[:, self._surface], evidence.focal, evidence.centre)
-            apart = (drawn - evidence.pixels[:, self._surface]).norm(dim=-1) * evidence.weights[:, self._surface]
-            found.append(apart[evidence.counts[:, self._surface] > 0])
+            points = posed.points[:, self._surface]
+            cameras: list[tuple[AlignmentEvidence | ViewTargets, Tensor]] = [(evidence, points)]
+            cameras += [(view, view.moved(points)) for view in evidence.views]
+            for camera, there in cameras:
+                drawn = project(there, camera.focal, camera.centre)
+                apart = (drawn - camera.pixels[:, self._surface]).norm(dim=-1) * camera.weights[:, self._surface]
+                found.append(apart[camera.counts[:, self._surface] > 0])
         distances = torch.cat(found)
         return float(np.quantile(distances.numpy(), 0.9)) if len(distances) else 0.0
 

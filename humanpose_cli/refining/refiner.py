@@ -62,10 +62,12 @@ from humanpose_cli.refining.options import AlignmentWeights, CorrespondenceKind,
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
+    ViewTargets,
     alignment_rig,
     independent_counts,
 )
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
+from humanpose_cli.views.records import with_view_errors
 
 TEXELS = 512  # of a person's texture, along each side
 SHIPPED_REFINER = "refiner"
@@ -87,6 +89,26 @@ def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
 OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView], Displacements, Tensor], None]
 """Called with rows (P,) of a fit, their crops, the displacements from the fit to the photographs, and where the bodies
 are drawn (P, 1, S, S), frame by frame, in batches."""
+
+
+class _Camera(NamedTuple):
+    """One camera of a fit, the only one or one of a take.
+
+    fit     as this camera shows it, in its axes
+    rows    (R,) of the fit of all cameras, which its rows are
+    frames  of the camera
+    to_camera  (4, 4) axes of the first camera to its own
+    """
+
+    fit: Fit
+    rows: NDArray[np.integer]
+    frames: FitFrames
+    to_camera: NDArray[np.float64]
+
+    def vertices(self, body: Body, moved: Fit, rows: NDArray[np.integer]) -> Tensor:
+        """The surfaces (P, V, 3) of some of its rows in another fit of all cameras, metres in its axes."""
+        matrix = torch.from_numpy(self.to_camera).float()
+        return body_vertices(body, moved, self.rows[rows]) @ matrix[:3, :3].mT + matrix[:3, 3]
 
 
 class FramePeople(NamedTuple):
@@ -196,14 +218,15 @@ class Refiner:
         """The texture of every track, (512, 512, 4) uint8: colours and how far they are known."""
         body = fit.body_model(body)
         texels = TexelMap(body.uv, body.uv_faces, TEXELS)
-        chosen = _texture_rows(fit, self.options.texture_frames)
         samples = {track: TextureSamples(TEXELS) for track in fit.tracks}
-        for people in self._people(fit, frames, body, progress, "frames for textures", chosen):
-            for i, mask in enumerate(self._masks(fit, people)):
-                row = people.rows[i]
-                if chosen[row]:
-                    baked = bake_view(people.views[i], body, people.vertices[i], mask, texels)
-                    samples[int(fit.track_id[row])].add(baked)
+        for camera, report in _with_progress(_cameras(fit, frames), progress):
+            chosen = _texture_rows(camera.fit, self.options.texture_frames)
+            for people in self._people(camera, body, report, "frames for textures", chosen):
+                for i, mask in enumerate(self._masks(camera.fit, people)):
+                    row = people.rows[i]
+                    if chosen[row]:
+                        baked = bake_view(people.views[i], body, people.vertices[i], mask, texels)
+                        samples[int(camera.fit.track_id[row])].add(baked)
         return {track: taken.texture(texels.covered) for track, taken in samples.items()}
 
     def refine(
@@ -219,13 +242,14 @@ class Refiner:
     ) -> Fit:
         """The fit with every person moved onto the pixels if that aligns better; `options` report what was accepted.
 
-        frames    those of the fit, see `AnyFrames`
+        frames    those of the fit, see `AnyFrames`; of a take None, for the fit knows them, or those of each view
         body      of the fit, if it came from a file
         textures  as `textures` returns them; None: made from the frames
         rebake    make given textures anew from the frames after the first round, as those are that are not given
         on_displacements  receives those of the first round
 
-        A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
+        A fit without keypoints, as other programs' are, gets those of the landmark model around its joints. Of a take
+        all cameras' pixels count; `on_displacements` and a surface are of fits of one camera.
         """
         body, found = fit.body_model(body) if len(fit) else body, frames_of_fit(fit, frames)
         options: dict[str, Any] = {"textures": textures, "rebake": rebake, "on_displacements": on_displacements}
@@ -246,7 +270,10 @@ class Refiner:
         if not len(fit):
             return Alignment(fit, fit, np.zeros((0, 3)))
         body = fit.body_model(body)
-        if not fit.keypoints2d[..., 2].any():
+        if fit.views is not None and (on_displacements is not None or self._surface is not None):
+            got = "a take of several cameras"
+            raise UsageError("densepose" if self._surface else "save_displacements", "is of one camera", got=got)
+        if fit.views is None and not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
             fit = _with_bodies(fit, body, _state(fit))
         rebake = self.needs_textures and (rebake or textures is None)
@@ -264,31 +291,34 @@ class Refiner:
                 textures = self.textures(moved, frames, body=body)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
             noise = self.options.weights.keypoint_noise if self.options.with_keypoints else np.inf
-            pulls = _keypoint_pulls(fit, rig, len(surface), noise)
-            if self._surface is not None:
-                _pull_to_vertices(moved, body, self._surface, surface, rig, pulls, self.options.weights)
-            if self._correspondence is not None:
-                people = self._people(moved, frames, body, reading, f"frames of round {number}")
-                keep = on_displacements if number == 1 else None
-                self._pull_to_photographs(moved, people, body, surface, rig, textures or {}, pulls, keep)
+            pulled = []
+            for camera, report in _with_progress(_cameras(moved, frames), reading):
+                pulls = _keypoint_pulls(camera.fit, rig, len(surface), noise)
+                if self._surface is not None:
+                    _pull_to_vertices(camera.fit, body, self._surface, surface, rig, pulls, self.options.weights)
+                if self._correspondence is not None:
+                    people = self._people(camera, body, report, f"frames of round {number}")
+                    keep = on_displacements if number == 1 else None
+                    self._pull_to_photographs(camera.fit, people, body, surface, rig, textures or {}, pulls, keep)
+                pulled.append((camera, pulls))
             solving = part_of(progress, start + 0.6 * share, start + share)
-            moved = self._solved(fit, moved, body, rig, pulls, anchor, solving)
+            moved = self._solved(fit, moved, body, rig, pulled, anchor, solving)
         return Alignment(fit, moved, self._overlaps(fit, moved, frames, body, part_of(progress, 0.8, 1)))
 
     def _people(
         self,
-        fit: Fit,
-        frames: FitFrames,
+        camera: _Camera,
         body: Body,
         progress: Progress,
         what: str,
         wanted: NDArray[np.bool_] | None = None,
     ) -> Iterator[FramePeople]:
-        """The frames with people, one after the other.
+        """A camera's frames with people, one after the other.
 
-        wanted  (N,) rows; frames without any of them are left out
+        wanted  (R,) rows; frames without any of them are left out
         """
-        with closing(frames.read()) as reading:
+        fit = camera.fit
+        with closing(camera.frames.read()) as reading:
             for done, (frame, pixels) in enumerate(reading, 1):
                 rows = fit.rows_for(frame)
                 if len(rows) and (wanted is None or wanted[rows].any()):
@@ -345,7 +375,7 @@ class Refiner:
         start: Fit,
         body: Body,
         rig: LandmarkRig,
-        pulls: Pulls,
+        pulled: Sequence[tuple[_Camera, Pulls]],
         anchor: AnchorNoise,
         progress: Progress,
     ) -> Fit:
@@ -357,7 +387,7 @@ class Refiner:
             report = part_of(progress, aligned / len(fit), (aligned + len(rows)) / len(fit))
             report(0, len(rows), "frames aligned")
             aligned += len(rows)
-            evidence = _evidence(fit, rows, pulls, anchor)
+            evidence = _evidence(fit, rows, pulled, anchor)
             problem = AlignmentProblem(rig, evidence, self.options.weights, prior=self._prior)
             with one_thread_each():
                 solved = problem.solve_in_windows(state.rows(rows), report)
@@ -368,15 +398,20 @@ class Refiner:
     def _overlaps(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
         """(N, 3) overlap with the silhouette at the fit, halfway, and at the moved bodies; NaN without a mask."""
         half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
-        overlaps = np.full((len(fit), 3), np.nan)
-        for people in self._people(fit, frames, body, progress, "frames compared"):
-            cameras = [view.camera for view in people.views]
-            ways = [people.vertices, *(body_vertices(body, each, people.rows) for each in (half, moved))]
-            drawn = [render_bodies(body, each, cameras, self.options.size).mask[:, 0].numpy() for each in ways]
-            for i, mask in enumerate(self._masks(fit, people)):
-                if mask is not None:
-                    overlaps[people.rows[i]] = [overlap(mask, each[i], people.views[i].hidden) for each in drawn]
-        return overlaps
+        cameras = _cameras(fit, frames)
+        overlaps = np.full((len(cameras), len(fit), 3), np.nan)
+        for number, (camera, report) in enumerate(_with_progress(cameras, progress)):
+            for people in self._people(camera, body, report, "frames compared"):
+                drawn_by = [view.camera for view in people.views]
+                ways = [people.vertices, *(camera.vertices(body, each, people.rows) for each in (half, moved))]
+                drawn = [render_bodies(body, each, drawn_by, self.options.size).mask[:, 0].numpy() for each in ways]
+                for i, mask in enumerate(self._masks(camera.fit, people)):
+                    if mask is not None:
+                        found = [overlap(mask, each[i], people.views[i].hidden) for each in drawn]
+                        overlaps[number, camera.rows[people.rows[i]]] = found
+        measured = np.isfinite(overlaps).all(-1).sum(0)
+        mean = np.nansum(overlaps, axis=0) / np.maximum(measured, 1)[:, None]
+        return np.where(measured[:, None] > 0, mean, np.nan)
 
     def accept(self, aligned: Alignment, body: Body | None = None) -> Fit:
         """As much of the way to the moved bodies as aligns better.
@@ -433,6 +468,27 @@ def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]
             waiting.clear()
     if waiting:
         yield joined()
+
+
+def _cameras(fit: Fit, frames: FitFrames) -> list[_Camera]:
+    """The cameras of a fit: one with these frames, or those of a take with theirs."""
+    if fit.views is None:
+        return [_Camera(fit, np.arange(len(fit)), frames, np.eye(4))]
+    row_of = {key: row for row, key in enumerate(zip(fit.track_id.tolist(), fit.frame_index.tolist(), strict=True))}
+    cameras = []
+    for number, matrix in enumerate(fit.views.from_first.astype(np.float64)):
+        shown = fit.view(number)
+        rows = [row_of[key] for key in zip(shown.track_id.tolist(), shown.frame_index.tolist(), strict=True)]
+        assert shown.images is not None
+        of_view = FitFrames(shown, shown.images, in_order=True)
+        cameras.append(_Camera(shown, np.array(rows, int), of_view, matrix))
+    return cameras
+
+
+def _with_progress(cameras: Sequence[_Camera], progress: Progress) -> Iterator[tuple[_Camera, Progress]]:
+    """Each camera with its share of the progress."""
+    for number, camera in enumerate(cameras):
+        yield camera, part_of(progress, number / len(cameras), (number + 1) / len(cameras))
 
 
 def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
@@ -532,8 +588,10 @@ def _pull_to_vertices(
             pulls.counts[row, points] = independent_counts(rig, points, shown, weights.surface_correlation)[0]
 
 
-def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: Pulls, noise: AnchorNoise) -> AlignmentEvidence:
-    """The evidence of one track's rows."""
+def _evidence(
+    fit: Fit, rows: NDArray[np.integer], pulled: Sequence[tuple[_Camera, Pulls]], noise: AnchorNoise
+) -> AlignmentEvidence:
+    """The evidence of one track's rows, with what each camera pulls them to."""
     frames = fit.frame_index[rows].astype(np.int64)
     # Triples of consecutive frames of one shot, whose accelerations count.
     first = np.arange(max(len(rows) - 2, 0))
@@ -546,10 +604,21 @@ def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: Pulls, noise: AnchorNo
     def tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).double()
 
+    main, *others = (
+        (camera, [tensor(values[rows]) for values in _of_all_rows(pulls, camera.rows, len(fit))])
+        for camera, pulls in pulled
+    )
+    pixels, weights, counts = main[1]
+    views = []
+    for camera, targets in others:
+        matrix = tensor(camera.to_camera)
+        focal, centre = (tensor(values[:1]) for values in (camera.fit.focal, camera.fit.principal_point))
+        lens = (focal.expand(len(rows)), centre.expand(len(rows), 2))
+        views.append(ViewTargets(matrix[:3, :3], matrix[:3, 3], *lens, *targets))
     return AlignmentEvidence(
-        pixels=tensor(pulls.pixels[rows]),
-        weights=tensor(pulls.weights[rows]),
-        counts=tensor(pulls.counts[rows]),
+        pixels=pixels,
+        weights=weights,
+        counts=counts,
         focal=tensor(fit.focal[frames]),
         centre=tensor(fit.principal_point[frames]),
         rotations=anchor.rotations,
@@ -561,7 +630,18 @@ def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: Pulls, noise: AnchorNo
         segment_scales=tensor(fit.segment_scales[rows]),
         triples=triples,
         bend=bend,
+        views=tuple(views),
     )
+
+
+def _of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
+    """Pulls of some rows among all of a fit, the others without any."""
+    if len(rows) == count:
+        return pulls
+    spread = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))
+    for values, found in zip(spread, pulls, strict=True):
+        values[rows] = found
+    return spread
 
 
 def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
@@ -576,7 +656,7 @@ def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
     rows = chosen.any(1)
     median = fit.reprojection_error.copy()
     median[rows] = np.nanmedian(np.where(chosen, error, np.nan)[rows], axis=1)
-    return replace(fit, **columns, reprojection_error=median)
+    return with_view_errors(replace(fit, **columns, reprojection_error=median), body)
 
 
 def _mixed(fit: Fit, moved: Fit, body: Body, share: NDArray[Any]) -> Fit:

@@ -24,6 +24,7 @@ from humanpose_cli.fitting.observations import NO_EVIDENCE, KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.views.cameras import ViewCamera
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import Array, ViewTrack
@@ -194,7 +195,7 @@ def _turned(fit: KeypointFit, rotation: Array, shift: Array, body: Body) -> Keyp
     )
 
 
-def landmarks_of(body: Body, fit: KeypointFit) -> Array:
+def landmarks_of(body: Body, fit: KeypointFit | FitRecord) -> Array:
     """(N, 33, 3) metres: BlazePose's landmarks on the bodies."""
     poses, betas, trans, scales = (
         torch.from_numpy(np.asarray(values, np.float32))
@@ -207,24 +208,3 @@ def landmarks_of(body: Body, fit: KeypointFit) -> Array:
             posed = body.pose(rotations, betas[rows], trans[rows], scales[rows], vertices=False)
             parts.append(body.pose_landmarks(BLAZEPOSE33.name, posed, betas[rows]))
     return torch.cat(parts).double().numpy()
-
-
-def view_errors(person: PersonBodies, cameras: Sequence[ViewCamera]) -> tuple[Array, Array]:
-    """How well each view agrees with the bodies: errors (V, N) in pixels, the median over confident landmarks, and
-    weights (V, N) 0..1 that its landmarks have in the fit (Geman and McClure); zero where it does not show the person.
-    """
-    evidence = person.evidence
-    errors, weights = np.zeros(evidence.shown.shape), np.zeros(evidence.shown.shape)
-    for view in evidence.views:
-        camera, keypoints = cameras[view], evidence.keypoints[view]
-        apart = np.linalg.norm(camera.project(person.landmarks) - keypoints[..., :2], axis=-1)
-        used = keypoints[..., 2] > 0.5
-        used = np.where(used.any(1, keepdims=True), used, keypoints[..., 2] > 0)
-        depth = camera.to_camera(person.landmarks[:, :1])[..., 2].clip(0.1)
-        # In noise levels of a confident landmark, about 2 cm, of which three count half.
-        levels = apart * depth / camera.focal / 0.02
-        shown = evidence.shown[view] & used.any(1)
-        masked = np.where(used, apart, np.nan)[shown]
-        errors[view, shown] = np.nanmedian(masked, axis=1)
-        weights[view, shown] = np.nanmean(np.where(used, 9 / (9 + levels**2), np.nan)[shown], axis=1)
-    return errors, weights

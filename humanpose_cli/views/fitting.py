@@ -52,13 +52,20 @@ class TakeInput:
 
 
 def take_outputs(take: TakeInput, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
-    """The files of a take in a folder: its fit and cameras, and of each view a fit and an overlay."""
-    named = [f"{take.key}.{escaped(name)}" for name in take.names]
-    views = [out / f"{name}{FIT_SUFFIX}" for name in named]
-    ends = [".overlay.mp4" if view.kind != "image" else ".overlay.jpg" for view in take.views]
-    drawn = [out / f"{name}{end}" for name, end in zip(named, ends, strict=True)] if overlay else []
-    files = [out / f"{take.key}{ending}" for ending in (FIT_SUFFIX, ".cameras.json", ".cameras.png")]
-    return (*files, *views, *drawn)
+    """The files of a take in a folder: its fit and cameras, then of each view a fit, then of each an overlay."""
+    fit, *cameras = (out / f"{take.key}{ending}" for ending in (FIT_SUFFIX, ".cameras.json", ".cameras.png"))
+    views = [
+        view_outputs(fit, name, sequence=view.kind != "image")
+        for name, view in zip(take.names, take.views, strict=True)
+    ]
+    fits, drawn = zip(*views, strict=True)
+    return (fit, *cameras, *fits, *(drawn if overlay else ()))
+
+
+def view_outputs(take: Path, name: str, *, sequence: bool) -> tuple[Path, Path]:
+    """The fit file and the overlay of a view, beside the fit file of its take."""
+    stem = f"{take.name.removesuffix('.npz').removesuffix('.fit')}.{escaped(name)}"
+    return take.with_name(stem + FIT_SUFFIX), take.with_name(f"{stem}.overlay.{'mp4' if sequence else 'jpg'}")
 
 
 @dataclass(frozen=True, eq=False)

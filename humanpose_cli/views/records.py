@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,17 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.take_views import TakeViews
-from humanpose_cli.views.bodies import PersonBodies, view_errors
+from humanpose_cli.views.bodies import PersonBodies, landmarks_of
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.take import Take
 from humanpose_cli.views.tracks import Array, frame_times
 
 _PELVIS = SMPL24.index("pelvis")
 _SOLES = BLAZEPOSE33.indices([f"{side}_{end}" for side in ("left", "right") for end in ("heel", "foot_index")])
+_CONFIDENT = 0.5  # landmarks that the error of a view is of, if there are any
+_NEAREST = 0.1  # metres
+_LANDMARK_NOISE = 0.02  # metres: noise level of a confident landmark
+_HALF_WEIGHT = 3.0  # noise levels at which a landmark counts half
 _LOWEST = (
     0.8  # quantile of the soles' heights, downwards, that is the ground's: some people leap, some frames are wrong
 )
@@ -44,6 +48,7 @@ def take_fit(
     first, scale = chosen[0], 1.0
     if height is not None and take.people:
         scale = height / standing_height(body, take.people[0])
+    frames = [_nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(chosen, take.cameras, strict=True)]
     parts = [_rows(person, track, take, chosen, body, scale) for track, person in enumerate(take.people)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
     of_views = {name: columns.pop(name).swapaxes(0, 1) for name in list(columns) if name.startswith("view_")}
@@ -54,14 +59,13 @@ def take_fit(
         principal_point=[camera.principal_point for camera in take.cameras],
         from_first=[_scaled(camera.matrix, scale) for camera in take.cameras],
         offset=[camera.offset for camera in take.cameras],
-        frame=[
-            _nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(chosen, take.cameras, strict=True)
-        ],
+        frame=frames,
+        frame_names=[np.where(each >= 0, fit.frame_names[each], "") for fit, each in zip(chosen, frames, strict=True)],
         **{name.removeprefix("view_"): values for name, values in of_views.items()},
     )
     count, camera = first.frame_count, take.cameras[0]
     made = {**_without_frames(first.options), "views": asdict(options), "messages": take.messages, "upright": True}
-    return Fit.build(
+    fit = Fit.build(
         **columns,
         views=views,
         frame_names=first.frame_names,
@@ -79,6 +83,36 @@ def take_fit(
         sources=tuple(fit.images for fit in chosen),
         model=body,
     )
+    return with_view_errors(fit, body)
+
+
+def with_view_errors(fit: Fit, body: Body) -> Fit:
+    """A fit whose views have the reprojection errors and weights of its bodies, and its rows the median error of the
+    views that show them; a fit of one camera as it is.
+
+    The weight is that of a landmark in the solver (Geman and McClure), 0 to 1, averaged over a view's landmarks.
+    """
+    if fit.views is None:
+        return fit
+    views, landmarks = fit.views, landmarks_of(body, fit)
+    errors, weights = (np.full((len(views), len(fit)), np.nan) for _ in range(2))
+    for number, matrix in enumerate(views.from_first.astype(np.float64)):
+        keypoints = views.keypoints2d[number].astype(np.float64)
+        points = landmarks @ matrix[:3, :3].T + matrix[:3, 3]
+        apart = np.linalg.norm(views.camera(number).project(points) - keypoints[..., :2], axis=-1)
+        used = keypoints[..., 2] > _CONFIDENT
+        used = np.where(used.any(1, keepdims=True), used, keypoints[..., 2] > 0)
+        shown = used.any(1)
+        levels = apart * points[:, :1, 2].clip(_NEAREST) / views.focal[number] / _LANDMARK_NOISE
+        weight = _HALF_WEIGHT**2 / (_HALF_WEIGHT**2 + levels**2)
+        errors[number, shown] = np.nanmedian(np.where(used, apart, np.nan)[shown], axis=1)
+        weights[number, shown] = np.nanmean(np.where(used, weight, np.nan)[shown], axis=1)
+    median = np.zeros(len(fit))
+    visible = np.isfinite(errors).any(0)
+    median[visible] = np.nanmedian(errors[:, visible], axis=0)
+    known = [np.nan_to_num(values).astype(np.float32) for values in (errors, weights)]
+    views = replace(views, reprojection_error=known[0], weight=known[1])
+    return replace(fit, views=views, reprojection_error=median.astype(np.float32))
 
 
 def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
@@ -141,19 +175,15 @@ def _rows(
     evidence, fit, count = person.evidence, person.fit, len(person.evidence.frames)
     joints = fit.joints3d.astype(np.float64) * scale
     rest = fit.joints3d[:, _PELVIS].astype(np.float64) - fit.trans
-    errors, weights = view_errors(person, take.cameras)
-    shown = np.where(evidence.shown, errors, np.nan)
     boxes = np.stack([_boxes(person, view, fits[view], take) for view in range(len(take.cameras))])
     pixels = take.cameras[0].project(joints / scale)
     inside = np.clip(pixels, 0, take.cameras[0].size)
     projected = np.concatenate((inside.min(1), inside.max(1)), 1)
-    median = np.zeros(count)
-    visible = evidence.shown.any(0)
-    median[visible] = np.nanmedian(shown[:, visible], axis=0)
+    of_views = np.zeros((count, len(take.cameras)))  # until the bodies are in their places
     return {
         "track_id": np.full(count, track),
         "frame_index": evidence.frames,
-        "interpolated": ~visible,
+        "interpolated": ~evidence.shown.any(0),
         "poses": fit.poses,
         "betas": fit.betas,
         "trans": joints[:, _PELVIS] - rest,
@@ -164,11 +194,11 @@ def _rows(
         "boxes": np.where(evidence.shown[0][:, None], boxes[0], projected),
         "confidence": fit.confidence,
         "joint_confidence": fit.joint_confidence,
-        "reprojection_error": np.nan_to_num(median),
+        "reprojection_error": np.zeros(count),
         "view_keypoints2d": evidence.keypoints.swapaxes(0, 1),
         "view_boxes": boxes.swapaxes(0, 1),
-        "view_reprojection_error": errors.T,
-        "view_weight": weights.T,
+        "view_reprojection_error": of_views,
+        "view_weight": of_views,
     }
 
 

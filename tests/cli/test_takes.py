@@ -46,7 +46,8 @@ def test_folders_of_frames_are_one_take_together(hpc, tmp_path):
         (("--offsets", "0,1"), "--offsets: is of no use without --views"),
         (("--views", "--height", "9"), "--height: is out of range, expected 0.5 to 2.6 metres, found 9"),
         (("--views", "--offsets", "0,x"), "--offsets: cannot be read"),
-        (("--views", "--refine"), "--views: do not go together with"),
+        (("--views", "--side-view"), "--views: do not go together with"),
+        (("--views", "--refine", "--save-displacements"), "--views: do not go together with"),
     ],
 )
 def test_what_does_not_go_together_is_refused(hpc, tmp_path, arguments, message):

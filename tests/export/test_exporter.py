@@ -166,6 +166,7 @@ def take() -> Fit:
         from_first=matrix,
         offset=[0.0, 0.25],
         frame=np.tile(np.arange(FIT.frame_count), (2, 1)),
+        frame_names=np.tile(FIT.frame_names, (2, 1)),
         keypoints2d=np.zeros((2, rows, 33, 3)),
         boxes=np.zeros((2, rows, 4)),
         reprojection_error=np.zeros((2, rows)),

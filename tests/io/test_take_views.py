@@ -25,6 +25,7 @@ def views(**changes) -> TakeViews:
         "from_first": matrix,
         "offset": [0.0, 0.25],
         "frame": [[0, 1], [-1, 0]],
+        "frame_names": [["000000", "000001"], ["", "000000"]],
         "keypoints2d": np.linspace(0, 1, 2 * ROWS * 33 * 3).reshape(2, ROWS, 33, 3),
         "boxes": np.tile([0, 1, 2, 3], (2, ROWS, 1)),
         "reprojection_error": np.arange(2 * ROWS).reshape(2, ROWS),

@@ -1,7 +1,10 @@
 """The alignment problem: its derivatives, the banded step against a dense one, recovery, windows, what holds it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from helpers.walking_take import TURN
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.residuals import FitState, retract_state
@@ -12,6 +15,7 @@ from humanpose_cli.refining.options import AlignmentWeights
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
+    ViewTargets,
     _chain_step,
     alignment_rig,
     independent_counts,
@@ -32,9 +36,12 @@ def state_of(walk, rotations=None) -> FitState:
 
 
 def problem_of(
-    rig, walk, start: FitState, weights=None, sigma: float = 4.0, rotation_noise: float = 0.4
+    rig, walk, start: FitState, weights=None, sigma: float = 4.0, rotation_noise: float = 0.4, views: int = 0
 ) -> AlignmentProblem:
-    """The true points as targets; the anchor is where the solver starts."""
+    """The true points as targets; the anchor is where the solver starts.
+
+    views  number of cameras beside the first one, that look from the right
+    """
     true, begin = rig.pose(*state_of(walk)[:3]), rig.pose(*start[:3])
     points = true.points[:, : rig.landmark_count]
     count = len(points)
@@ -55,6 +62,12 @@ def problem_of(
         triples=rows,
         bend=torch.tensor([[1.0, -2.0, 1.0]]).double().repeat(count - 2, 1) / 0.04**2,
     )
+    matrix = torch.from_numpy(TURN)
+    there = points @ matrix[:3, :3].mT + matrix[:3, 3]
+    camera = evidence.focal, evidence.centre
+    target = 500 * there[..., :2] / there[..., 2:] + 160, evidence.weights, evidence.counts
+    right = ViewTargets(matrix[:3, :3], matrix[:3, 3], *camera, *target)
+    evidence = replace(evidence, views=(right,) * views)
     return AlignmentProblem(rig, evidence, weights or AlignmentWeights(), prior=None)
 
 
@@ -68,9 +81,11 @@ QUADRATIC = AlignmentWeights(robust_2d=1e4, robust_acceleration=1e4, acceleratio
 
 
 @pytest.mark.slow
-def test_the_gradient_is_that_of_the_cost(rig, walk):
+@pytest.mark.parametrize("views", [0, 1])
+def test_the_gradient_is_that_of_the_cost(rig, walk, views):
     """Of the terms without robust weights, for which Gauss-Newton's gradient is exact."""
-    problem, state = problem_of(rig, walk, perturbed(walk, 0.02), QUADRATIC), perturbed(walk, 0.03, seed=1)
+    problem = problem_of(rig, walk, perturbed(walk, 0.02), QUADRATIC, views=views)
+    state = perturbed(walk, 0.03, seed=1)
     at = problem._linearise(state, NOBODY)
     random = torch.Generator().manual_seed(2)
     for _ in range(3):
@@ -112,6 +127,23 @@ def test_dense_displacements_bring_the_body_back(rig, walk):
     solved = problem_of(rig, walk, start).solve_in_windows(start)
     assert image_error(rig, walk, start) > 0.05
     assert image_error(rig, walk, solved) < 0.02
+
+
+@pytest.mark.slow
+def test_another_camera_shows_the_depth(rig, walk):
+    farther = state_of(walk)
+    farther = farther._replace(root=farther.root * 1.06)
+    alone, together = (problem_of(rig, walk, farther, views=views).solve_in_windows(farther) for views in (0, 1))
+    true = state_of(walk).root
+    assert (alone.root - true).norm(dim=-1).min() > 0.1
+    assert (together.root - true).norm(dim=-1).max() < 0.02
+
+
+def test_windows_hold_the_other_cameras_rows(rig, walk):
+    evidence = problem_of(rig, walk, state_of(walk), views=2).evidence
+    for view in evidence.window(1, 3).views:
+        assert torch.equal(view.pixels, evidence.views[0].pixels[1:3])
+        assert torch.equal(view.rotation, evidence.views[0].rotation)
 
 
 @pytest.mark.slow
