@@ -36,7 +36,8 @@ from humanpose_cli.refining.correspondences import SurfacePoints
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.problem import alignment_rig
-from humanpose_cli.refining.refiner import Refiner, rig_points
+from humanpose_cli.refining.pulls import rig_points
+from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
 _MEDIAN = float(np.sqrt(2 * np.log(2)))  # of Rayleigh's distribution with σ = 1: length of an error in the plane

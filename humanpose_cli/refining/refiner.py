@@ -42,12 +42,12 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.sequences import second_differences
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
 from humanpose_cli.refining.anchor import AnchorNoise, Keypoints, anchor_noise
+from humanpose_cli.refining.cameras import FitCamera, cameras_of, with_progress
 from humanpose_cli.refining.correspondences import (
     Correspondence,
     Displacements,
@@ -58,7 +58,7 @@ from humanpose_cli.refining.correspondences import (
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.keypoints import detected_keypoints
-from humanpose_cli.refining.options import AlignmentWeights, CorrespondenceKind, RefineOptions
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
@@ -66,7 +66,8 @@ from humanpose_cli.refining.problem import (
     alignment_rig,
     independent_counts,
 )
-from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
+from humanpose_cli.refining.pulls import Pulls, fit_state, keypoint_pulls, of_all_rows, pull_to_vertices, rig_points
+from humanpose_cli.rendering.body_maps import render_bodies
 from humanpose_cli.views.records import with_view_errors
 
 TEXELS = 512  # of a person's texture, along each side
@@ -91,26 +92,6 @@ OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView]
 are drawn (P, 1, S, S), frame by frame, in batches."""
 
 
-class _Camera(NamedTuple):
-    """One camera of a fit, the only one or one of a take.
-
-    fit     as this camera shows it, in its axes
-    rows    (R,) of the fit of all cameras, which its rows are
-    frames  of the camera
-    to_camera  (4, 4) axes of the first camera to its own
-    """
-
-    fit: Fit
-    rows: NDArray[np.integer]
-    frames: FitFrames
-    to_camera: NDArray[np.float64]
-
-    def vertices(self, body: Body, moved: Fit, rows: NDArray[np.integer]) -> Tensor:
-        """The surfaces (P, V, 3) of some of its rows in another fit of all cameras, metres in its axes."""
-        matrix = torch.from_numpy(self.to_camera).float()
-        return body_vertices(body, moved, self.rows[rows]) @ matrix[:3, :3].mT + matrix[:3, 3]
-
-
 class FramePeople(NamedTuple):
     """The people of a frame: their rows in the fit, surfaces (P, V, 3) and crops, and the frame's pixels."""
 
@@ -118,16 +99,6 @@ class FramePeople(NamedTuple):
     vertices: Tensor
     views: list[PersonView]
     pixels: NDArray[np.uint8]
-
-
-class Pulls(NamedTuple):
-    """Targets of the alignment rig's points: pixels (N, M, 2) of the frame, weights (N, M) = 1 / σ, and how many
-    independent points each stands for, counts (N, M).
-    """
-
-    pixels: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    counts: NDArray[np.float64]
 
 
 class Alignment(NamedTuple):
@@ -219,7 +190,7 @@ class Refiner:
         body = fit.body_model(body)
         texels = TexelMap(body.uv, body.uv_faces, TEXELS)
         samples = {track: TextureSamples(TEXELS) for track in fit.tracks}
-        for camera, report in _with_progress(_cameras(fit, frames), progress):
+        for camera, report in with_progress(cameras_of(fit, frames), progress):
             chosen = _texture_rows(camera.fit, self.options.texture_frames)
             for people in self._people(camera, body, report, "frames for textures", chosen):
                 for i, mask in enumerate(self._masks(camera.fit, people)):
@@ -275,7 +246,7 @@ class Refiner:
             raise UsageError("densepose" if self._surface else "save_displacements", "is of one camera", got=got)
         if fit.views is None and not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
-            fit = _with_bodies(fit, body, _state(fit))
+            fit = _with_bodies(fit, body, fit_state(fit))
         rebake = self.needs_textures and (rebake or textures is None)
         if textures is None and self.needs_textures:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
@@ -292,10 +263,10 @@ class Refiner:
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
             noise = self.options.weights.keypoint_noise if self.options.with_keypoints else np.inf
             pulled = []
-            for camera, report in _with_progress(_cameras(moved, frames), reading):
-                pulls = _keypoint_pulls(camera.fit, rig, len(surface), noise)
+            for camera, report in with_progress(cameras_of(moved, frames), reading):
+                pulls = keypoint_pulls(camera.fit, rig, len(surface), noise)
                 if self._surface is not None:
-                    _pull_to_vertices(camera.fit, body, self._surface, surface, rig, pulls, self.options.weights)
+                    pull_to_vertices(camera.fit, body, self._surface, surface, rig, pulls, self.options.weights)
                 if self._correspondence is not None:
                     people = self._people(camera, body, report, f"frames of round {number}")
                     keep = on_displacements if number == 1 else None
@@ -307,7 +278,7 @@ class Refiner:
 
     def _people(
         self,
-        camera: _Camera,
+        camera: FitCamera,
         body: Body,
         progress: Progress,
         what: str,
@@ -375,12 +346,12 @@ class Refiner:
         start: Fit,
         body: Body,
         rig: LandmarkRig,
-        pulled: Sequence[tuple[_Camera, Pulls]],
+        pulled: Sequence[tuple[FitCamera, Pulls]],
         anchor: AnchorNoise,
         progress: Progress,
     ) -> Fit:
         """Every track solved; `fit` is the anchor, `start` the solver's first state."""
-        state = _state(start)
+        state = fit_state(start)
         aligned = 0
         for track in fit.tracks:
             rows = fit.rows_of(track)
@@ -398,9 +369,9 @@ class Refiner:
     def _overlaps(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
         """(N, 3) overlap with the silhouette at the fit, halfway, and at the moved bodies; NaN without a mask."""
         half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
-        cameras = _cameras(fit, frames)
+        cameras = cameras_of(fit, frames)
         overlaps = np.full((len(cameras), len(fit), 3), np.nan)
-        for number, (camera, report) in enumerate(_with_progress(cameras, progress)):
+        for number, (camera, report) in enumerate(with_progress(cameras, progress)):
             for people in self._people(camera, body, report, "frames compared"):
                 drawn_by = [view.camera for view in people.views]
                 ways = [people.vertices, *(camera.vertices(body, each, people.rows) for each in (half, moved))]
@@ -470,27 +441,6 @@ def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]
         yield joined()
 
 
-def _cameras(fit: Fit, frames: FitFrames) -> list[_Camera]:
-    """The cameras of a fit: one with these frames, or those of a take with theirs."""
-    if fit.views is None:
-        return [_Camera(fit, np.arange(len(fit)), frames, np.eye(4))]
-    row_of = {key: row for row, key in enumerate(zip(fit.track_id.tolist(), fit.frame_index.tolist(), strict=True))}
-    cameras = []
-    for number, matrix in enumerate(fit.views.from_first.astype(np.float64)):
-        shown = fit.view(number)
-        rows = [row_of[key] for key in zip(shown.track_id.tolist(), shown.frame_index.tolist(), strict=True)]
-        assert shown.images is not None
-        of_view = FitFrames(shown, shown.images, in_order=True)
-        cameras.append(_Camera(shown, np.array(rows, int), of_view, matrix))
-    return cameras
-
-
-def _with_progress(cameras: Sequence[_Camera], progress: Progress) -> Iterator[tuple[_Camera, Progress]]:
-    """Each camera with its share of the progress."""
-    for number, camera in enumerate(cameras):
-        yield camera, part_of(progress, number / len(cameras), (number + 1) / len(cameras))
-
-
 def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
     """(N,) the rows that textures are made from: of each track at most so many, spread over its frames."""
     chosen = np.zeros(len(fit), bool)
@@ -500,39 +450,10 @@ def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def _state(fit: FitRecord) -> FitState:
-    """The rows of a fit as states of the solver."""
-    rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses).double().view(len(fit), -1, 3))
-    root, betas = torch.from_numpy(fit.joints3d[:, 0]).double(), torch.from_numpy(fit.betas).double()
-    return FitState(rotations, root, betas, torch.zeros(len(fit), 1, dtype=torch.float64))
-
-
-def rig_points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
-    """(R, M, 3) metres, camera axes, the rig's points of some rows."""
-    state, scales = _state(fit.select(rows)), torch.from_numpy(fit.segment_scales[rows]).double()
-    return rig.pose(state.rotations, state.root, state.betas, scales).points
-
-
-def _keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pulls:
-    """Pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the other points
-    are not pulled.
-
-    noise  in pixels of a crop of 256; infinite: no pull
-    """
-    count, points = len(fit), rig.landmark_count
-    pulls = Pulls(np.zeros((count, points, 2)), np.zeros((count, points)), np.zeros((count, points)))
-    height = np.maximum(fit.boxes[:, 2:] - fit.boxes[:, :2], 1).max(1)
-    sigma = noise * height / (BODY_FILL * 256)
-    pulls.pixels[:, first:] = fit.keypoints2d[..., :2]
-    pulls.weights[:, first:] = fit.keypoints2d[..., 2] / sigma[:, None]
-    pulls.counts[:, first:] = 1
-    return pulls
-
-
 def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions) -> AnchorNoise:
     """How far off the fit's rows may be, by its keypoints, if they count: the rig's landmarks from `first` on."""
-    weights, state = options.weights, _state(fit)
-    pulls = _keypoint_pulls(fit, rig, first, weights.landmark_noise if options.with_keypoints else np.inf)
+    weights, state = options.weights, fit_state(fit)
+    pulls = keypoint_pulls(fit, rig, first, weights.landmark_noise if options.with_keypoints else np.inf)
     detected = torch.from_numpy(pulls.weights[:, first:] > 0).double()
     landmarks = slice(first, rig.landmark_count)
     pulls.counts[:, landmarks] = independent_counts(rig, landmarks, detected, weights.landmark_correlation)
@@ -552,44 +473,8 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     return noise
 
 
-def _pull_to_vertices(
-    fit: Fit,
-    body: Body,
-    charted: SurfaceSource,
-    surface: SurfacePoints,
-    rig: LandmarkRig,
-    pulls: Pulls,
-    weights: AlignmentWeights,
-) -> None:
-    """Pulls surface points by the shifts between the vertices around them and the pixels that show these, in place.
-
-    A pixel belongs to the person in whose box it lies, of several to the one whose
-    vertex is nearest for their size.
-    """
-    points = slice(0, len(surface))
-    for frame in np.unique(fit.frame_index).tolist():
-        rows, camera = fit.rows_for(frame), fit.camera(frame)
-        width, height = fit.image_size[frame].tolist()
-        pixels, vertices = charted(str(fit.frame_names[frame]), (width, height))
-        if not len(pixels):
-            continue
-        shift = pixels - camera.project(body_vertices(body, fit, rows)[:, vertices].double().numpy())  # (P, M, 2)
-        boxes = fit.boxes[rows][:, None]
-        size = np.maximum(boxes[..., 2:] - boxes[..., :2], 1).max(-1)
-        inside = ((pixels >= boxes[..., :2]) & (pixels <= boxes[..., 2:])).all(-1)
-        nearest = np.where(inside, np.linalg.norm(shift, axis=-1) / size, np.inf).argmin(0)
-        drawn = camera.project(rig_points(fit, rows, rig)[:, points].numpy())
-        for i, row in enumerate(rows):
-            of_person = inside[i] & (nearest == i)
-            moved, found = surface.means(vertices[of_person], shift[i, of_person])
-            pulls.pixels[row, points] = drawn[i] + moved
-            pulls.weights[row, points] = found * BODY_FILL * 256 / (weights.densepose_noise * size[i])
-            shown = torch.from_numpy(found[None]).double()
-            pulls.counts[row, points] = independent_counts(rig, points, shown, weights.surface_correlation)[0]
-
-
 def _evidence(
-    fit: Fit, rows: NDArray[np.integer], pulled: Sequence[tuple[_Camera, Pulls]], noise: AnchorNoise
+    fit: Fit, rows: NDArray[np.integer], pulled: Sequence[tuple[FitCamera, Pulls]], noise: AnchorNoise
 ) -> AlignmentEvidence:
     """The evidence of one track's rows, with what each camera pulls them to."""
     frames = fit.frame_index[rows].astype(np.int64)
@@ -599,13 +484,13 @@ def _evidence(
     follow = (frames[first + 2] - frames[first] == 2) & (shots[first + 2] == shots[first])
     triples = torch.from_numpy(first[follow])[:, None] + torch.arange(3)
     bend = second_differences(torch.from_numpy(fit.seconds(DEFAULT_FRAME_RATE)[frames]))[torch.from_numpy(follow)]
-    anchor = _state(fit.select(rows))
+    anchor = fit_state(fit.select(rows))
 
     def tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).double()
 
     main, *others = (
-        (camera, [tensor(values[rows]) for values in _of_all_rows(pulls, camera.rows, len(fit))])
+        (camera, [tensor(values[rows]) for values in of_all_rows(pulls, camera.rows, len(fit))])
         for camera, pulls in pulled
     )
     pixels, weights, counts = main[1]
@@ -634,16 +519,6 @@ def _evidence(
     )
 
 
-def _of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
-    """Pulls of some rows among all of a fit, the others without any."""
-    if len(rows) == count:
-        return pulls
-    spread = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))
-    for values, found in zip(spread, pulls, strict=True):
-        values[rows] = found
-    return spread
-
-
 def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
     """The fit with the bodies of a state."""
     betas = state.betas.float()
@@ -663,7 +538,7 @@ def _mixed(fit: Fit, moved: Fit, body: Body, share: NDArray[Any]) -> Fit:
     """Bodies between two fits: share (N,) 0 is the first, 1 the second. One shape a track."""
     if not (share > 0).any():
         return fit
-    first, second = _state(fit), _state(moved)
+    first, second = fit_state(fit), fit_state(moved)
     part = torch.from_numpy(share)[:, None]
     turn = matrix_to_axis_angle(first.rotations.mT @ second.rotations)
     rotations = first.rotations @ axis_angle_to_matrix(turn * part[..., None])

@@ -88,7 +88,7 @@ def take_fit(
 
 def with_view_errors(fit: Fit, body: Body) -> Fit:
     """A fit whose views have the reprojection errors and weights of its bodies, and its rows the median error of the
-    views that show them; a fit of one camera as it is.
+    views that show them; a fit of one camera does not change.
 
     The weight is that of a landmark in the solver (Geman and McClure), 0 to 1, averaged over a view's landmarks.
     """
@@ -110,8 +110,8 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
     median = np.zeros(len(fit))
     visible = np.isfinite(errors).any(0)
     median[visible] = np.nanmedian(errors[:, visible], axis=0)
-    known = [np.nan_to_num(values).astype(np.float32) for values in (errors, weights)]
-    views = replace(views, reprojection_error=known[0], weight=known[1])
+    error, weight = (np.nan_to_num(values).astype(np.float32) for values in (errors, weights))
+    views = replace(views, reprojection_error=error, weight=weight)
     return replace(fit, views=views, reprojection_error=median.astype(np.float32))
 
 

@@ -14,7 +14,8 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.refining.correspondences import Displacements, SurfacePoints
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import RefineOptions
-from humanpose_cli.refining.refiner import FramePeople, OnDisplacements, Pulls, Refiner, rig_points
+from humanpose_cli.refining.pulls import Pulls, rig_points
+from humanpose_cli.refining.refiner import FramePeople, OnDisplacements, Refiner
 from humanpose_cli.rendering.body_maps import render_bodies
 
 _NOISE = 0.5  # pixels of a crop

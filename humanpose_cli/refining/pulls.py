@@ -1,0 +1,107 @@
+"""What pulls the points of the alignment rig in one camera: keypoints, and pixels that show known vertices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.refining.correspondences import SurfacePoints, SurfaceSource
+from humanpose_cli.refining.options import AlignmentWeights
+from humanpose_cli.refining.problem import independent_counts
+from humanpose_cli.rendering.body_maps import BODY_FILL
+
+
+class Pulls(NamedTuple):
+    """Targets of the alignment rig's points: pixels (N, M, 2) of the frame, weights (N, M) = 1 / σ, and how many
+    independent points each stands for, counts (N, M).
+    """
+
+    pixels: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.float64]
+
+
+def fit_state(fit: FitRecord) -> FitState:
+    """The rows of a fit as states of the solver."""
+    rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses).double().view(len(fit), -1, 3))
+    root, betas = torch.from_numpy(fit.joints3d[:, 0]).double(), torch.from_numpy(fit.betas).double()
+    return FitState(rotations, root, betas, torch.zeros(len(fit), 1, dtype=torch.float64))
+
+
+def rig_points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
+    """(R, M, 3) metres, camera axes, the rig's points of some rows."""
+    state, scales = fit_state(fit.select(rows)), torch.from_numpy(fit.segment_scales[rows]).double()
+    return rig.pose(state.rotations, state.root, state.betas, scales).points
+
+
+def keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pulls:
+    """Pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the other points
+    are not pulled.
+
+    noise  in pixels of a crop of 256; infinite: no pull
+    """
+    count, points = len(fit), rig.landmark_count
+    pulls = Pulls(np.zeros((count, points, 2)), np.zeros((count, points)), np.zeros((count, points)))
+    height = np.maximum(fit.boxes[:, 2:] - fit.boxes[:, :2], 1).max(1)
+    sigma = noise * height / (BODY_FILL * 256)
+    pulls.pixels[:, first:] = fit.keypoints2d[..., :2]
+    pulls.weights[:, first:] = fit.keypoints2d[..., 2] / sigma[:, None]
+    pulls.counts[:, first:] = 1
+    return pulls
+
+
+def pull_to_vertices(
+    fit: Fit,
+    body: Body,
+    charted: SurfaceSource,
+    surface: SurfacePoints,
+    rig: LandmarkRig,
+    pulls: Pulls,
+    weights: AlignmentWeights,
+) -> None:
+    """Pulls surface points by the shifts between the vertices around them and the pixels that show these, in place.
+
+    A pixel belongs to the person in whose box it lies, of several to the one whose
+    vertex is nearest for their size.
+    """
+    points = slice(0, len(surface))
+    for frame in np.unique(fit.frame_index).tolist():
+        rows, camera = fit.rows_for(frame), fit.camera(frame)
+        width, height = fit.image_size[frame].tolist()
+        pixels, vertices = charted(str(fit.frame_names[frame]), (width, height))
+        if not len(pixels):
+            continue
+        shift = pixels - camera.project(body_vertices(body, fit, rows)[:, vertices].double().numpy())  # (P, M, 2)
+        boxes = fit.boxes[rows][:, None]
+        size = np.maximum(boxes[..., 2:] - boxes[..., :2], 1).max(-1)
+        inside = ((pixels >= boxes[..., :2]) & (pixels <= boxes[..., 2:])).all(-1)
+        nearest = np.where(inside, np.linalg.norm(shift, axis=-1) / size, np.inf).argmin(0)
+        drawn = camera.project(rig_points(fit, rows, rig)[:, points].numpy())
+        for i, row in enumerate(rows):
+            of_person = inside[i] & (nearest == i)
+            moved, found = surface.means(vertices[of_person], shift[i, of_person])
+            pulls.pixels[row, points] = drawn[i] + moved
+            pulls.weights[row, points] = found * BODY_FILL * 256 / (weights.densepose_noise * size[i])
+            shown = torch.from_numpy(found[None]).double()
+            pulls.counts[row, points] = independent_counts(rig, points, shown, weights.surface_correlation)[0]
+
+
+def of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
+    """Pulls of some rows among all of a fit, the others without any."""
+    if len(rows) == count:
+        return pulls
+    spread = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))
+    for values, found in zip(spread, pulls, strict=True):
+        values[rows] = found
+    return spread
