@@ -46,6 +46,12 @@ _PAIRS = option(
     "--pairs", "Pairs of images: one person, clothing and background, two poses. Default: single images.", _OF_SYNTHETIC
 )
 _CLIPS = option("--clips LENGTH", "Clips of LENGTH frames. Default: single images.", _OF_SYNTHETIC)
+_VIEWS = option(
+    "--views",
+    "Each folder of your own images is a take: what several cameras filmed at the same time, or photographs of one "
+    "moment. Bodies that two cameras or more show, as hpc fit --views finds them, are the labels.",
+    _OF_SETS,
+)
 _FITS = option("--fits FOLDER", "Fit files of hpc fit for these images. Default: none.", _OF_SETS)
 _DENSEPOSE = option("--densepose PATH", "DensePose's output for these images. Default: none.", _OF_SETS)
 _MODELS = option(
@@ -116,6 +122,7 @@ class DatasetFlags:
 
     fits: Annotated[Path | None, _FITS] = None
     densepose: Annotated[Path | None, _DENSEPOSE] = None
+    views: Annotated[bool, _VIEWS] = False
     model: Annotated[list[Path] | None, _MODELS] = None
     fit: Annotated[bool, _FIT] = True
     body: Annotated[str, _BODY] = "default"
@@ -127,7 +134,7 @@ class DatasetFlags:
     def options(self) -> dict[str, Any]:
         """Those that are the source's own and were given, by name."""
         paths = {"fits": str(self.fits or ""), "densepose": str(self.densepose or "")}
-        named = {**paths, "allow_missing": self.allow_missing, "split": self.split or ""}
+        named = {**paths, "allow_missing": self.allow_missing, "split": self.split or "", "views": self.views}
         return {name: value for name, value in named.items() if value}
 
 
@@ -145,6 +152,7 @@ class DatasetFlags:
         "hpc preprocess synthetic --pairs --count 2000 --out pairs",
         "hpc preprocess images photos --fits hpc-out/fit --out mine",
         "hpc preprocess images photos --items chosen.txt --dry-run",
+        "hpc preprocess images takes --views --split test --out takes.cache",
         "hpc preprocess 3dpw data/3DPW --model SMPL_MALE.pkl --model SMPL_FEMALE.pkl --set every=10",
         "hpc preprocess 3dpw --check data/3DPW",
     ),

@@ -17,13 +17,14 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import SMPL24, skeleton_by_name
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.inputs import Frame
+from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.lab.cache.samples import Person
 
 if TYPE_CHECKING:
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.joints import JointFit
     from humanpose_cli.fitting.options import FitOptions, PeopleChoice
+    from humanpose_cli.fitting.result import Fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,17 +34,20 @@ class EstimatedImage:
     people           the largest first, with boxes and the estimator's other predictions
     focal            pixels: the camera in whose axes the people are given; None if there are none
     principal_point  (2,) pixels; None for the centre
+    world_to_camera  (3, 4) of a take of several cameras, whose world is known; None of others
     """
 
     people: Sequence[Person] = ()
     focal: float | None = None
     principal_point: tuple[float, float] | None = None
+    world_to_camera: NDArray[Any] | None = None
 
     @classmethod
     def of_fit(cls, record: FitRecord, frame: int, name: str = "") -> EstimatedImage:
         """What a fit says of one frame (0 … F−1); see `people_of_fit`."""
         x, y = record.principal_point[frame]
-        return cls(people_of_fit(record, frame, name), float(record.focal[frame]), (float(x), float(y)))
+        world = record.world_to_camera[frame, :3] if record.options.get("of_take") else None
+        return cls(people_of_fit(record, frame, name), float(record.focal[frame]), (float(x), float(y)), world)
 
     def person(self, **facts: str) -> Person:
         """The first of the people, or a person without labels, with further names."""
@@ -110,17 +114,27 @@ class FitEstimator:
         sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
         single_person  True: only the person that the images are about
         """
+        people: PeopleChoice | None = "largest" if single_person else None
+        if not sequence:
+            fits = (self._loaded.fit_image(pixels, people=people) for pixels in images)
+            return [EstimatedImage.of_fit(fit, 0) for fit in fits]
+        frames = (Frame(i, f"{i:06d}", pixels) for i, pixels in enumerate(images))
+        record = self._loaded.fit_sequence(frames, people=people)
+        return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
+
+    def estimate_take(self, views: Sequence[InputItem], names: Sequence[str]) -> Fit:
+        """The people that several cameras filmed at the same time; names: of the views. Errors as `fit_views`."""
+        from humanpose_cli.views.fitting import fit_views
+
+        return fit_views(self._loaded, views, names).fit
+
+    @property
+    def _loaded(self) -> Fitter:
         from humanpose_cli.fitting.fitter import Fitter
 
         if self._fitter is None:
             self._fitter = Fitter(self.options, device=self.device, threads=1)
-        people: PeopleChoice | None = "largest" if single_person else None
-        if not sequence:
-            fits = (self._fitter.fit_image(pixels, people=people) for pixels in images)
-            return [EstimatedImage.of_fit(fit, 0) for fit in fits]
-        frames = (Frame(i, f"{i:06d}", pixels) for i, pixels in enumerate(images))
-        record = self._fitter.fit_sequence(frames, people=people)
-        return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
+        return self._fitter
 
 
 class BodyJointFitter:

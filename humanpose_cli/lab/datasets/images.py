@@ -1,7 +1,7 @@
 """The user's images: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
 
-Layout: data/README.md. A group is an image or one sequence. Without fits, an estimator that is passed in finds the
-people; without that, they are those of a DensePose dump, if there is one.
+Layout: data/README.md. A group is an image, one sequence, or a take of several cameras. Without fits, an estimator that
+is passed in finds the people; without that, they are those of a DensePose dump, if there is one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from humanpose_cli.core.options import option
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
-from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, InputItem, open_inputs, printable
+from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, InputItem, escaped, open_inputs, printable
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clipped_box
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
@@ -34,6 +34,9 @@ from humanpose_cli.lab.datasets.reading import (
     video_frames,
 )
 
+if TYPE_CHECKING:
+    from humanpose_cli.fitting.result import Fit
+
 
 @dataclass(frozen=True)
 class ImagesOptions(SequenceOptions):
@@ -43,6 +46,11 @@ class ImagesOptions(SequenceOptions):
     densepose: str | None = option(None, "Folder or dump file.", unset="none")
     sequence: bool | None = option(
         None, "Whether the images of each folder are one sequence.", unset="as `hpc fit` decides"
+    )
+    views: bool = option(
+        False,
+        "Whether each folder holds a take: what several cameras filmed at the same time, or photographs of one moment. "
+        "Bodies that two cameras or more show are the labels of each image.",
     )
     split: str = option(
         "train", "The split that all images belong to, of the protocol images: train, validation or test."
@@ -84,6 +92,8 @@ class ImagesSource(FolderSource):
         )
         items: Sequence[InputItem] = list(inputs)
         notes += inputs.messages
+        if self.options.views:
+            return self._takes(items, notes)
         if self._fits is not None:
             remedy = f"run hpc fit {self.root} --out {self._fits}, or go without them: `allow_missing`"
             fits = [(item, self._fit_file(item.key)) for item in items]
@@ -92,13 +102,45 @@ class ImagesSource(FolderSource):
             notes.append(f"{self.root}: the samples have no poses; give the folder that hpc fit made: `fits`")
         return [self._group(item) for item in items]
 
+    def _takes(self, items: Sequence[InputItem], notes: list[str]) -> list[Group]:
+        """A group for each folder of cameras."""
+        folders: dict[str, list[InputItem]] = {}
+        for item in items:
+            folders.setdefault(item.key.rpartition("/")[0], []).append(item)
+        alone = [folder or str(self.root) for folder, views in folders.items() if len(views) < 2]
+        if alone:
+            expected = "two cameras or more in each folder"
+            raise InputError(self.root / alone[0], "holds what one camera shows", expected=expected)
+        groups = []
+        for folder, views in folders.items():
+            name = Path(folder or self.root).name
+            parts = [self._group(item) for item in views]
+            key = {"views": parts, "inputs": views}
+            files = [path for part in parts for path in part.files]
+            if self._fits is not None:
+                files.append(self._take_file(name))
+            groups.append(Group(folder or name, sum(part.count for part in parts), key=key, files=files))
+        if self._fits is not None:
+            takes = [(group, group.files[-1]) for group in groups]
+            remedy = f"run hpc fit --views, with --out {self._fits}, or go without them: `allow_missing`"
+            self._present(takes, self._fits, "fit files", notes, remedy)
+        elif self.tools.estimator is None:
+            notes.append(f"{self.root}: the samples have no poses; give the folder that hpc fit --views made: `fits`")
+        return groups
+
+    def _take_file(self, name: str) -> Path:
+        """Of a folder's take; `hpc fit` calls one whose cameras were named one by one `take`."""
+        assert self._fits is not None
+        named, single = (self._fits / f"{escaped(each)}{FIT_SUFFIX}" for each in (name, "take"))
+        return single if single.is_file() and not named.is_file() else named
+
     def _group(self, item: InputItem) -> Group:
         if item.error is not None:
             raise item.error
         count = video_frame_count(item.path) if item.kind == "video" else len(item.files)
         files = [str(path.relative_to(self.root)) for path in item.files]
         key = {"kind": item.kind, "files": files, "count": count}
-        fit = [self._fit_file(item.key)] if self._fits is not None else []
+        fit = [self._fit_file(item.key)] if self._fits is not None and not self.options.views else []
         read = (*item.files, *(path for path in fit if path.is_file()))
         return Group(item.key, len(self.options.every_nth(count)), key=key, files=read)
 
@@ -107,7 +149,41 @@ class ImagesSource(FolderSource):
         return self._fits / f"{key}{FIT_SUFFIX}"
 
     def read(self, group: Group) -> Iterator[Sample]:
-        estimates = self._estimates(group)
+        if not self.options.views:
+            yield from self._samples(group, self._estimates(group))
+            return
+        take = self._take(group)
+        if take is not None and take.views is not None:
+            # A body that one camera alone shows is no better than its fit to that camera.
+            take = take.select(np.flatnonzero((take.views.keypoints2d[..., 2] > 0).any(2).sum(0) >= 2))
+        for view in group.key["views"]:
+            name = view.name.rpartition("/")[2]
+            if take is None or take.views is None or name not in take.views.names:
+                yield from self._samples(
+                    view, [EstimatedImage()] * view.count
+                )  # a camera that shows none of the people
+            else:
+                yield from self._samples(view, _Fits(take.view(name), group.files[-1], view, of=group.name))
+
+    def _take(self, group: Group) -> Fit | None:
+        """The fit of a take, from its file or by the estimator; None without either."""
+        if self._fits is None:
+            estimator, inputs = self.tools.estimator, group.key["inputs"]
+            return None if estimator is None else estimator.estimate_take(inputs, [item.path.name for item in inputs])
+        from humanpose_cli.fitting.result import load_fit
+
+        path = Path(group.files[-1])
+        if not path.is_file():
+            return None
+        take = load_fit(path)
+        names = {item.path.name for item in group.key["inputs"]}
+        if take.views is None or not names & set(take.views.names.tolist()):
+            got = "one camera" if take.views is None else ", ".join(take.views.names.tolist())
+            raise InputError(path, "is of other cameras", expected=", ".join(sorted(names)), got=got)
+        return take
+
+    def _samples(self, group: Group, estimates: _Fits | Sequence[EstimatedImage]) -> Iterator[Sample]:
+        """Those of an image or sequence."""
         sequence = group.key["kind"] != "image"
         for number, (frame, name, image) in enumerate(self._images(group)):
             estimated = estimates.at(name, image) if isinstance(estimates, _Fits) else estimates[number]
@@ -128,6 +204,7 @@ class ImagesSource(FolderSource):
                 maps,
                 sequence=group.name if sequence else "",
                 frame=frame,
+                world_to_camera=estimated.world_to_camera,
                 splits={self.name: split_name(self.options.split)},
             )
 
@@ -135,7 +212,7 @@ class ImagesSource(FolderSource):
         """From the fit file or from the estimator; empty without either."""
         path = None if self._fits is None else self._fit_file(group.name)
         if path is not None and path.is_file():
-            return _Fits(path, group)
+            return _Fits(read_fit(path), path, group)
         if path is not None or self.tools.estimator is None:
             return [EstimatedImage()] * group.count
         pixels: Iterator[NDArray[np.uint8]] = (decoded(image) for _, _, image in self._images(group))
@@ -155,11 +232,13 @@ class ImagesSource(FolderSource):
 
 
 class _Fits:
-    """The fit file of an image or sequence. InputError if it belongs to another one."""
+    """The fit of an image or sequence. InputError if it belongs to another one.
 
-    def __init__(self, path: Path, group: Group) -> None:
-        self.path, self.group = path, group.name
-        self.record: FitRecord = read_fit(path)
+    path  of its file, for messages; of: whose people they are, of one take in all views the same
+    """
+
+    def __init__(self, record: FitRecord, path: Path, group: Group, of: str = "") -> None:
+        self.path, self.group, self.record = path, of or group.name, record
         self.frames = {str(name): frame for frame, name in enumerate(self.record.frame_names)}
         if group.key["kind"] == "video":
             names = {f"{frame:06d}" for frame in range(group.key["count"])}

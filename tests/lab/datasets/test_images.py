@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,11 @@ from helpers.paper_datasets import Estimator, assert_travels, image, write
 from PIL import Image
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.densepose_files import DensePoseDump
-from humanpose_cli.io.fit_files import FitRecord, write_fit
+from humanpose_cli.io.fit_files import COLUMNS, FitRecord, write_fit
+from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.take_views import TakeViews
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.lab.cache.label_maps import decode_map
 from humanpose_cli.lab.cache.samples import Sample
@@ -313,3 +318,80 @@ def test_the_check_counts_it(tmp_path: Path) -> None:
     assert total_of(check) == {"groups": 3, "images": 5, "sequences": 1}
     assert images_of(check) == {"images/train": 5}
     assert check.agrees
+
+
+# Takes: two photographs of a moment, of one person whom both show and of another whom the second one alone shows.
+
+
+def take_of(names: list[str]) -> Fit:
+    one = fit_of(["a.jpg"], [(0, 0), (1, 0)])
+    keypoints = np.full((2, 2, 33, 3), 0.5)
+    keypoints[0, 1] = 0
+    matrix = np.tile(np.eye(4), (2, 1, 1))
+    matrix[1, :3, 3] = (0.25, 0, 0)
+    views = TakeViews.build(
+        names=names,
+        image_size=[SIZE, SIZE],
+        focal=[33.0, 44.0],
+        principal_point=[(9.0, 16.0), (10.0, 15.0)],
+        from_first=matrix,
+        offset=[0.0, 0.0],
+        frame=[[0], [0]],
+        frame_names=[["a.jpg"], ["b.jpg"]],
+        keypoints2d=keypoints,
+        boxes=np.tile([1.0, 1, 9, 9], (2, 2, 1)),
+        reprojection_error=np.zeros((2, 2)),
+        weight=np.ones((2, 2)),
+    )
+    world = np.eye(4, dtype=np.float32)[None]
+    world[0, 2, 3] = 3
+    columns = {name: getattr(one, name) for name in COLUMNS}
+    return Fit.build(**{**columns, "world_to_camera": world}, gender="female", body="smpl-female", views=views)
+
+
+def takes(root: Path) -> Path:
+    for name in ("a.jpg", "b.jpg"):
+        write(root / f"jump/{name}", image(SIZE, 10))
+    return root
+
+
+class TakeEstimator(Estimator):
+    def estimate_take(self, views: Sequence[InputItem], names: Sequence[str]) -> Fit:
+        assert [view.path.name for view in views] == list(names)
+        return take_of(list(names))
+
+
+@pytest.mark.parametrize("by", ["files", "estimator"])
+def test_a_take_labels_all_of_its_views(tmp_path: Path, by: str) -> None:
+    options, tools = ImagesOptions(views=True, sequence=False, split="test"), SourceTools(TakeEstimator())
+    if by == "files":
+        (tmp_path / "out").mkdir()
+        take_of(["a.jpg", "b.jpg"]).save(tmp_path / "out/jump.fit.npz")
+        options, tools = replace(options, fits=str(tmp_path / "out")), SourceTools()
+    source = ImagesSource(takes(tmp_path / "in"), options, tools)
+    ((name, (first, second)),) = by_name(source).items()
+    assert (name, first.name, second.name) == ("jump", "jump/a.jpg", "jump/b.jpg")
+    assert [[person.identity for person in sample.people] for sample in (first, second)] == [["jump/0"]] * 2
+    assert (first.focal, second.focal) == (33.0, 44.0)
+    assert second.principal_point == (10.0, 15.0)
+    seen = [person.joints["smpl24"][0, :3] for person in (first.people[0], second.people[0])]  # type: ignore[index]
+    np.testing.assert_allclose(seen[1] - seen[0], (0.25, 0, 0), atol=1e-6)
+    np.testing.assert_allclose(second.world_to_camera, [[1, 0, 0, 0.25], [0, 1, 0, 0], [0, 0, 1, 3]], atol=1e-6)
+    assert second.splits == {"images": "test"}
+
+
+def test_takes_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    options = ImagesOptions(views=True, sequence=False)
+    source = ImagesSource(takes(tmp_path / "in"), options)
+    assert any("hpc fit --views" in note for note in source.notes)
+    assert [len(sample.people) for sample in by_name(source)["jump"]] == [0, 0]
+    (tmp_path / "out").mkdir()
+    given = replace(options, fits=str(tmp_path / "out"))
+    with pytest.raises(InputError, match="names 1 fit files that are not there"):
+        ImagesSource(tmp_path / "in", given).groups()
+    take_of(["c.jpg", "d.jpg"]).save(tmp_path / "out/take.fit.npz")
+    with pytest.raises(InputError, match=r"is of other cameras, expected a\.jpg, b\.jpg, found c\.jpg, d\.jpg"):
+        by_name(ImagesSource(tmp_path / "in", given))
+    write(tmp_path / "in/alone/a.jpg", image(SIZE, 10))
+    with pytest.raises(InputError, match="alone: holds what one camera shows, expected two cameras or more"):
+        ImagesSource(tmp_path / "in", options).groups()
