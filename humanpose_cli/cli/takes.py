@@ -238,8 +238,6 @@ def write_views(
 
     path    of the take's fit file; before: None without pages
     """
-    import numpy as np
-
     from humanpose_cli.refining.frames import FitFrames
     from humanpose_cli.refining.items import page_path, write_refined_page
     from humanpose_cli.views.fitting import view_outputs
@@ -247,9 +245,9 @@ def write_views(
 
     assert fit.views is not None
     written, plan = [], None if before is None else draw_plan(fit)
-    filmed = np.flatnonzero((fit.views.frame >= 0).any(1)).tolist()
-    for index, number in enumerate(filmed):
-        share = part_of(progress, index / len(filmed), (index + 1) / len(filmed))
+    shown = fit.views.with_frames
+    for index, number in enumerate(shown):
+        share = part_of(progress, index / len(shown), (index + 1) / len(shown))
         view, name = fit.view(number), str(fit.views.names[number])
         assert view.images is not None
         fit_path, overlay_path = view_outputs(path, name, sequence=view.images.is_sequence)
@@ -258,8 +256,8 @@ def write_views(
             written.append(view.save_overlay(overlay_path, part_of(share, 0, 0.6), video_codec=video_codec))
         if before is not None:
             frames, page = FitFrames(view, view.images, in_order=True), page_path(fit_path)
-            shown: dict[str, Any] = {"title": f"{name}, refined", "plan": plan, "progress": part_of(share, 0.6, 1)}
-            write_refined_page(page, before.view(number), view, frames, **shown)
+            described: dict[str, Any] = {"title": f"{name}, refined", "plan": plan, "progress": part_of(share, 0.6, 1)}
+            write_refined_page(page, before.view(number), view, frames, **described)
             written.append(page)
     return written
 

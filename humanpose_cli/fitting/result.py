@@ -197,6 +197,16 @@ class Fit(FitRecord):
         kept = tuple(self.detections[row] for row in chosen) if self.detections else ()
         return replace(super().select(rows), detections=kept)
 
+    def shown_by(self, view: int) -> np.ndarray:
+        """(R,) the rows that one camera of a take shows, by its number, in the frames that are its own."""
+        assert self.views is not None
+        camera, matrix = self.views.camera(view), self.views.from_first[view].astype(np.float64)
+        joints = self.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        pixels, ahead = camera.project(joints), joints[..., 2] > _NEAR
+        inside = (ahead & (pixels >= 0).all(-1) & (pixels < camera.size).all(-1)).any(1)
+        inside |= (self.views.keypoints2d[view, ..., 2] > 0).any(1)
+        return np.flatnonzero(np.isin(self.frame_index, self.views.distinct_frames(view)) & ahead.all(1) & inside)
+
     def view(self, view: int | str) -> Fit:
         """The fit of one camera of a take, as if it had no others: in that camera's axes, with the rows that it shows
         and those of its frames that are nearest to the take's.
@@ -207,19 +217,13 @@ class Fit(FitRecord):
         if self.views is None:
             raise UsageError("view", "is of takes of several cameras", got="a fit of one camera")
         number = self.views.index(view)
-        frame, camera = self.views.frame[number], self.views.camera(number)
-        # A camera that is slower than the first one shows several frames of the take in one of its own.
-        kept = np.flatnonzero((frame >= 0) & np.insert(np.diff(frame) != 0, 0, True))
+        kept, camera = self.views.distinct_frames(number), self.views.camera(number)
         if not len(kept):
             raise InputError(str(self.views.names[number]), "has no frame at the times of the first camera's")
         matrix = self.views.from_first[number].astype(np.float64)
-        before = self.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-        pixels = camera.project(before)
-        inside = ((before[..., 2] > _NEAR) & (pixels >= 0).all(-1) & (pixels < camera.size).all(-1)).any(1)
-        inside |= (self.views.keypoints2d[number, ..., 2] > 0).any(1)
-        rows = np.flatnonzero(np.isin(self.frame_index, kept) & (before[..., 2] > _NEAR).all(1) & inside)
-        shown, joints, pixels, count = self.select(rows), before[rows], pixels[rows], len(kept)
-        views = shown.views
+        shown, count = self.select(self.shown_by(number)), len(kept)
+        joints = shown.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        pixels, views = camera.project(joints), shown.views
         assert views is not None
         pelvis = SMPL24.index("pelvis")
         rest = shown.joints3d[:, pelvis].astype(np.float64) - shown.trans
@@ -233,7 +237,7 @@ class Fit(FitRecord):
             views=None,
             sources=(),
             detections=(),
-            images=None if source is None else replace(source, order=tuple(frame[kept].tolist())),
+            images=None if source is None else replace(source, order=tuple(views.frame[number, kept].tolist())),
             frame_names=views.frame_names[number, kept],
             frame_times=None if self.frame_times is None else self.frame_times[kept] - self.frame_times[kept[0]],
             frame_rate=self.frame_rate * (count - 1) / float(kept[-1] - kept[0]) if count > 1 else self.frame_rate,

@@ -88,6 +88,18 @@ class TakeViews:
             return int(view)
         raise InputError("view", f"there is no {view}", expected=", ".join(names))
 
+    def distinct_frames(self, view: int) -> np.ndarray:
+        """(K,) those of the fit's frames of which a view has one of its own: a camera that is slower than the first one
+        shows several of them in one.
+        """
+        frame = self.frame[view]
+        return np.flatnonzero((frame >= 0) & np.insert(np.diff(frame) != 0, 0, True))
+
+    @property
+    def with_frames(self) -> list[int]:
+        """The numbers of those that filmed at some of the fit's times."""
+        return np.flatnonzero((self.frame >= 0).any(1)).tolist()
+
     def camera(self, view: int) -> Camera:
         """One camera."""
         x, y = self.principal_point[view].tolist()

@@ -17,7 +17,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.refining.frames import FitFrames
 
 
-class FitCamera(NamedTuple):
+class CameraFit(NamedTuple):
     """One camera of a fit, the only one or one of a take.
 
     fit     as this camera shows it, in its axes
@@ -37,22 +37,20 @@ class FitCamera(NamedTuple):
         return body_vertices(body, moved, self.rows[rows]) @ matrix[:3, :3].mT + matrix[:3, 3]
 
 
-def cameras_of(fit: Fit, frames: FitFrames) -> list[FitCamera]:
+def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
     """The cameras of a fit: one with these frames, or those of a take with theirs."""
     if fit.views is None:
-        return [FitCamera(fit, np.arange(len(fit)), frames, np.eye(4))]
-    row_of = {key: row for row, key in enumerate(zip(fit.track_id.tolist(), fit.frame_index.tolist(), strict=True))}
+        return [CameraFit(fit, np.arange(len(fit)), frames, np.eye(4))]
     cameras = []
-    for number, matrix in enumerate(fit.views.from_first.astype(np.float64)):
-        shown = fit.view(number)
-        rows = [row_of[key] for key in zip(shown.track_id.tolist(), shown.frame_index.tolist(), strict=True)]
+    for number in fit.views.with_frames:
+        shown, rows = fit.view(number), fit.shown_by(number)
         assert shown.images is not None
         of_view = FitFrames(shown, shown.images, in_order=True)
-        cameras.append(FitCamera(shown, np.array(rows, int), of_view, matrix))
+        cameras.append(CameraFit(shown, rows, of_view, fit.views.from_first[number].astype(np.float64)))
     return cameras
 
 
-def with_progress(cameras: Sequence[FitCamera], progress: Progress) -> Iterator[tuple[FitCamera, Progress]]:
+def with_progress(cameras: Sequence[CameraFit], progress: Progress) -> Iterator[tuple[CameraFit, Progress]]:
     """Each camera with its share of the progress."""
     for number, camera in enumerate(cameras):
         yield camera, part_of(progress, number / len(cameras), (number + 1) / len(cameras))

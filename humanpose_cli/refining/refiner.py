@@ -47,7 +47,7 @@ from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
 from humanpose_cli.refining.anchor import AnchorNoise, Keypoints, anchor_noise
-from humanpose_cli.refining.cameras import FitCamera, cameras_of, with_progress
+from humanpose_cli.refining.cameras import CameraFit, cameras_of, with_progress
 from humanpose_cli.refining.correspondences import (
     Correspondence,
     Displacements,
@@ -278,7 +278,7 @@ class Refiner:
 
     def _people(
         self,
-        camera: FitCamera,
+        camera: CameraFit,
         body: Body,
         progress: Progress,
         what: str,
@@ -346,7 +346,7 @@ class Refiner:
         start: Fit,
         body: Body,
         rig: LandmarkRig,
-        pulled: Sequence[tuple[FitCamera, Pulls]],
+        pulled: Sequence[tuple[CameraFit, Pulls]],
         anchor: AnchorNoise,
         progress: Progress,
     ) -> Fit:
@@ -474,7 +474,7 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
 
 
 def _evidence(
-    fit: Fit, rows: NDArray[np.integer], pulled: Sequence[tuple[FitCamera, Pulls]], noise: AnchorNoise
+    fit: Fit, rows: NDArray[np.integer], pulled: Sequence[tuple[CameraFit, Pulls]], noise: AnchorNoise
 ) -> AlignmentEvidence:
     """The evidence of one track's rows, with what each camera pulls them to."""
     frames = fit.frame_index[rows].astype(np.int64)

@@ -11,6 +11,7 @@ from humanpose_cli.fitting.fit_reading import on_views
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.refining.cameras import cameras_of
 from humanpose_cli.refining.frames import frames_of_fit
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.refiner import Refiner
@@ -44,6 +45,7 @@ def test_what_is_kept_is_reported_of_each_view(walk):
     take = walking_take(walk, farther=0.01)
     views = replace(take.views, frame=np.array([[0, 1, 2, 3, 4], [-1, 0, 0, 1, 1]], np.int32))
     take = replace(take, views=views)
+    assert [camera.rows.tolist() for camera in cameras_of(*frames_of_fit(take, None))] == [[0, 1, 2, 3, 4], [1, 3]]
     with Refiner(QUICK) as refiner:
         refined = refiner.refine(take)
     assert refined.options["refinement"]["tracks"]["0"]["frames"] == [0, 1, 2, 3, 4]
@@ -67,6 +69,8 @@ def test_a_slower_camera_has_its_own_frames(walk):
     missing = replace(take.views, frame=np.array([[0, 1, 2, 3, 4], [-1] * 5], np.int32))
     with pytest.raises(InputError, match="has no frame at the times"):
         replace(take, views=missing).view(1)
+    alone = replace(take, views=missing)
+    assert [camera.fit.focal[0] for camera in cameras_of(*frames_of_fit(alone, None))] == [500.0]
 
 
 def test_a_take_finds_the_frames_of_its_views(walk, tmp_path):
