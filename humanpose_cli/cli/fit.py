@@ -28,6 +28,7 @@ from humanpose_cli.cli.takes import TakeWork, ViewsFlags, find_takes
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import (
+    DetectorMode,
     EvidenceFiles,
     FitMethod,
     FitOptions,
@@ -188,7 +189,7 @@ def fit(
     weights: Annotated[str, of(NetworkOptions, "weights")] = "",
     segmenter: Annotated[str, of(NetworkOptions, "segmenter")] = "",
     people: Annotated[PeopleChoice, of(FitOptions, "people")] = "all",
-    detector: Annotated[Literal["auto", "thorough", "fast"], of(FitOptions, "detector")] = "auto",
+    detector: Annotated[DetectorMode, of(FitOptions, "detector")] = "auto",
     body: BodyOption = "default",
     focal: Focal = None,
     min_confidence: Annotated[float, of(FitOptions, "min_confidence")] = 0.0,

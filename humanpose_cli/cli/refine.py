@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,13 +29,16 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.cli.takes import write_views
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
-from humanpose_cli.core.progress import Progress, part_of
+from humanpose_cli.core.progress import part_of
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 
 if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.video import VideoCodec
+    from humanpose_cli.refining.items import FitWithFrames
     from humanpose_cli.refining.refiner import Refiner
 
 _FITS = argument(
@@ -71,6 +75,73 @@ _TRUTH = option(
 _PAGE = option(
     "--page/--no-page", "Write one HTML page a clip that shows the bodies and their errors before and after."
 )
+
+
+@dataclass
+class RefineWork:
+    """What a batch does with its fits.
+
+    body, camera, smplx  with which their files are read, as `read_fits` takes them
+    """
+
+    session: Session
+    refiner: Refiner
+    body: str
+    camera: Path | None
+    smplx: Path | None
+    texture: Path | None
+    overlay: bool
+    page: bool
+    side_view: bool
+    video_codec: VideoCodec
+    displacements: DisplacementFlags
+
+    def __call__(self, item: Item) -> Outcome:
+        """Refine one, and write its files."""
+        from humanpose_cli.batch.runner import Outcome
+        from humanpose_cli.refining.items import refine_fit, refined_summary, refinement_hint
+
+        task: FitWithFrames = item.payload
+        fit = task.read(self.body, camera=self.camera, smplx=self.smplx)
+        if "refinement" in fit.options:
+            self.session.reporter.info(f"{item.short}: refined before; refining it again changes little")
+        if fit.views is not None:
+            return self._take(fit, task)
+        refined, outputs = refine_fit(
+            self.refiner,
+            fit,
+            item.outputs,
+            texture=self.texture,
+            displacement_frames=self.displacements.displacement_frames,
+            beside=task.read_beside(fit, self.body, smplx=self.smplx),
+            video_codec=self.video_codec,
+            side_view=self.side_view,
+            progress=self.session.reporter.step,
+        )
+        self.session.reporter.info_once(refinement_hint(refined))
+        return Outcome(outputs, refined_summary(refined))
+
+    def _take(self, fit: Fit, task: FitWithFrames) -> Outcome:
+        """The same of a take of several cameras. UsageError for options of fits of one camera."""
+        from humanpose_cli.batch.runner import Outcome
+        from humanpose_cli.refining.items import refine_fit, refined_summary
+
+        of_one = {"save_displacements": self.displacements.save_displacements, "side_view": self.side_view}
+        of_one |= {"compare": bool(task.compared), "truth": task.truth is not None}
+        for name in filter(of_one.__getitem__, of_one):
+            remedy = "the fit file of one of its views"
+            raise UsageError(name, "is of one camera", got="a take of several", remedy=remedy)
+        step, path = self.session.reporter.step, task.outputs[0]
+        refined, outputs = refine_fit(self.refiner, fit, (path,), texture=self.texture, progress=part_of(step, 0, 0.8))
+        views = write_views(
+            refined,
+            path,
+            fit if self.page else None,
+            overlay=self.overlay,
+            video_codec=self.video_codec,
+            progress=part_of(step, 0.8, 1),
+        )
+        return Outcome((*outputs, *views), refined_summary(refined))
 
 
 @command(
@@ -145,19 +216,12 @@ def refine(
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.body.smpl import load_body
     from humanpose_cli.fitting.options import body_identity, check_charts
     from humanpose_cli.fitting.registering import points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
-    from humanpose_cli.refining.items import (
-        FitWithFrames,
-        fits_with_frames,
-        refine_fit,
-        refined_summary,
-        refinement_hint,
-    )
+    from humanpose_cli.refining.items import fits_with_frames
     from humanpose_cli.refining.refiner import Refiner
 
     options = session.tune(RefineOptions(correspondence, prior=prior))
@@ -179,63 +243,14 @@ def refine(
         if displacements.save_displacements:
             refiner.check_displacements()
 
-        def work(item: Item) -> Outcome:
-            task: FitWithFrames = item.payload
-            fit = task.read(body, camera=camera, smplx=smplx)
-            if "refinement" in fit.options:
-                session.reporter.info(f"{item.short}: refined before; refining it again changes little")
-            step = session.reporter.step
-            if fit.views is not None:
-                of_one = {"save_displacements": displacements.save_displacements, "side_view": side_view}
-                _check_of_take({**of_one, "compare": compare, "truth": truth})
-                drawn: dict[str, Any] = {
-                    "texture": texture,
-                    "overlay": overlay,
-                    "page": page,
-                    "video_codec": video_codec,
-                }
-                refined, outputs = _refine_take(refiner, fit, item.outputs[0], **drawn, progress=step)
-                return Outcome(outputs, refined_summary(refined))
-            made: dict[str, Any] = {"texture": texture, "video_codec": video_codec, "progress": step}
-            made |= {"side_view": side_view, "displacement_frames": displacements.displacement_frames}
-            made["beside"] = task.read_beside(fit, body, smplx=smplx)
-            refined, outputs = refine_fit(refiner, fit, item.outputs, **made)
-            session.reporter.info_once(refinement_hint(refined))
-            return Outcome(outputs, refined_summary(refined))
-
+        read = body, camera, smplx
+        work = RefineWork(session, refiner, *read, texture, overlay, page, side_view, video_codec, displacements)
         recorded: dict[str, Any] = {**refiner.identity, **points, **displacements.recorded}
         recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
         recorded |= _recorded_if_used(compare or (), truth, side_view=side_view)
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)
-
-
-def _check_of_take(options: dict[str, Any]) -> None:
-    """UsageError for options of fits of one camera."""
-    for name, value in options.items():
-        if value:
-            remedy = "the fit file of one of its views"
-            raise UsageError(name, "is of one camera", got="a take of several", remedy=remedy)
-
-
-def _refine_take(
-    refiner: Refiner,
-    fit: Fit,
-    path: Path,
-    *,
-    texture: Path | None,
-    overlay: bool,
-    page: bool,
-    video_codec: VideoCodec,
-    progress: Progress,
-) -> tuple[Fit, tuple[Path, ...]]:
-    """Refine a take, and write its fit to `path` and those of its views beside it; returns the fit and all files."""
-    from humanpose_cli.refining.items import refine_fit
-
-    refined, outputs = refine_fit(refiner, fit, (path,), texture=texture, progress=part_of(progress, 0, 0.8))
-    drawn: dict[str, Any] = {"overlay": overlay, "video_codec": video_codec, "progress": part_of(progress, 0.8, 1)}
-    return refined, (*outputs, *write_views(refined, path, fit if page else None, **drawn))
 
 
 def _recorded_if_used(compare: Sequence[Path], truth: Path | None, *, side_view: bool) -> dict[str, Any]:

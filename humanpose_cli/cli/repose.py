@@ -24,7 +24,7 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import FitOptions
+from humanpose_cli.fitting.options import DetectorMode, FitOptions
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 
@@ -85,10 +85,6 @@ _NUMBERED = option(
     "--numbered/--video",
     "What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
     show_default=False,
-)
-_DETECTOR = option(
-    "--detector",
-    "How hard to look for people; auto is thorough in images, fast in driving videos.",
 )
 
 
@@ -188,7 +184,7 @@ def repose(
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
     fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
-    detector: Annotated[Literal["auto", "thorough", "fast"], _DETECTOR] = "auto",
+    detector: Annotated[DetectorMode, of(FitOptions, "detector")] = "auto",
     body: BodyOption = "default",
     focal: Focal = None,
     out: OutOrFile = Path("hpc-out/repose"),

@@ -115,13 +115,12 @@ class ImagesSource(FolderSource):
         for folder, views in folders.items():
             name = Path(folder or self.root).name
             parts = [self._group(item) for item in views]
-            key = {"views": parts, "inputs": views}
-            files = [path for part in parts for path in part.files]
-            if self._fits is not None:
-                files.append(self._take_file(name))
+            fit = None if self._fits is None else self._take_file(name)
+            key = {"views": parts, "inputs": views, "fit": fit}
+            files = [*(path for part in parts for path in part.files), *([fit] if fit is not None else [])]
             groups.append(Group(folder or name, sum(part.count for part in parts), key=key, files=files))
         if self._fits is not None:
-            takes = [(group, group.files[-1]) for group in groups]
+            takes = [(group, group.key["fit"]) for group in groups]
             remedy = f"run hpc fit --views, with --out {self._fits}, or go without them: `allow_missing`"
             self._present(takes, self._fits, "fit files", notes, remedy)
         elif self.tools.estimator is None:
@@ -152,35 +151,35 @@ class ImagesSource(FolderSource):
         if not self.options.views:
             yield from self._samples(group, self._estimates(group))
             return
-        take = self._take(group)
-        if take is not None and take.views is not None:
-            # A body that one camera alone shows is no better than its fit to that camera.
-            take = take.select(np.flatnonzero((take.views.keypoints2d[..., 2] > 0).any(2).sum(0) >= 2))
+        shown = self._views_of_take(group)
         for view in group.key["views"]:
-            name = view.name.rpartition("/")[2]
-            if take is None or take.views is None or name not in take.views.names:
-                yield from self._samples(
-                    view, [EstimatedImage()] * view.count
-                )  # a camera that shows none of the people
-            else:
-                yield from self._samples(view, _Fits(take.view(name), group.files[-1], view, of=group.name))
+            fit = shown.get(view.name.rpartition("/")[2])
+            path = group.key["fit"] or view.name
+            people = [EstimatedImage()] * view.count if fit is None else _Fits(fit, path, view, of=group.name)
+            yield from self._samples(view, people)
 
-    def _take(self, group: Group) -> Fit | None:
-        """The fit of a take, from its file or by the estimator; None without either."""
-        if self._fits is None:
-            estimator, inputs = self.tools.estimator, group.key["inputs"]
-            return None if estimator is None else estimator.estimate_take(inputs, [item.path.name for item in inputs])
-        from humanpose_cli.fitting.result import load_fit
+    def _views_of_take(self, group: Group) -> dict[str, Fit]:
+        """The fits of a take's cameras by their names: from its file, or by the estimator; none without either, and of
+        cameras that show none of the people. A body that one camera alone shows is left out: it is no better than its
+        fit to that camera.
+        """
+        path, names = group.key["fit"], [item.path.name for item in group.key["inputs"]]
+        if path is None and self.tools.estimator is not None:
+            take = self.tools.estimator.estimate_take(group.key["inputs"], names)
+        elif path is not None and path.is_file():
+            from humanpose_cli.fitting.result import load_fit
 
-        path = Path(group.files[-1])
-        if not path.is_file():
-            return None
-        take = load_fit(path)
-        names = {item.path.name for item in group.key["inputs"]}
-        if take.views is None or not names & set(take.views.names.tolist()):
-            got = "one camera" if take.views is None else ", ".join(take.views.names.tolist())
+            take = load_fit(path)
+        else:
+            return {}
+        found = [] if take.views is None else take.views.names.tolist()
+        if not set(names) & set(found):
+            got = ", ".join(found) or "one camera"
             raise InputError(path, "is of other cameras", expected=", ".join(sorted(names)), got=got)
-        return take
+        assert take.views is not None
+        several = (take.views.keypoints2d[..., 2] > 0).any(2).sum(0) >= 2
+        shown = take.select(np.flatnonzero(several))
+        return {found[number]: shown.view(number) for number in take.views.with_frames}
 
     def _samples(self, group: Group, estimates: _Fits | Sequence[EstimatedImage]) -> Iterator[Sample]:
         """Those of an image or sequence."""
