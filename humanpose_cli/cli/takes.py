@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.frame_range import FrameRange
+    from humanpose_cli.io.inputs import InputItem
     from humanpose_cli.io.video import VideoCodec
     from humanpose_cli.refining.refiner import Refiner
-    from humanpose_cli.views.fitting import TakeInput
+    from humanpose_cli.views.inputs import TakeInput
     from humanpose_cli.views.options import ViewsOptions
 
 _PANEL = "Several cameras"
@@ -46,7 +48,8 @@ _OFFSETS = option(
 _CALIBRATION = option(
     "--calibration FILE",
     "The cameras: cameras.json as this command writes it, a .toml of Pose2Sim, Anipose or FreeMoCap, OpenCV's .yml or "
-    ".xml, a folder of EasyMocap's intri.yml and extri.yml, or Qualisys' export. Default: found from the people.",
+    ".xml, a folder of EasyMocap's intri.yml and extri.yml, Qualisys' export, or "
+    "the files of Human3.6M and MPI-INF-3DHP. Default: found from the people.",
     _PANEL,
     show_default=False,
 )
@@ -109,13 +112,16 @@ class ViewsFlags:
 
 
 def find_takes(
-    session: Session, flags: BatchFlags, inputs: Sequence[str], out: Path, *, frames: FrameRange
+    session: Session, flags: BatchFlags, views: ViewsFlags, inputs: Sequence[str], out: Path, *, frames: FrameRange
 ) -> list[TakeInput]:
-    """The takes that arguments name: each folder of several videos, sequences or images is one; all others are one."""
-    from humanpose_cli.io.inputs import escaped
-    from humanpose_cli.views.fitting import TakeInput
+    """The takes that arguments name: each folder of several videos, sequences or images is one; all others are one.
 
-    takes: list[TakeInput] = []
+    With a calibration, videos of one camera belong to different takes, see `takes_of`.
+    """
+    from humanpose_cli.io.calibrations import read_calibration
+    from humanpose_cli.views.inputs import TakeInput, separate_takes
+
+    folders: dict[Path, list[InputItem]] = {}
     loose: list[str] = []
     arguments = [*inputs, *flags.listed()]
     for argument in arguments:
@@ -130,14 +136,32 @@ def find_takes(
         if len(found) == 1:
             loose.append(argument)
             continue
-        takes.append(TakeInput(escaped(folder.resolve().name), tuple(found)))
+        folders[folder.resolve()] = found
+    takes = [TakeInput(name, tuple(folders[folder])) for folder, name in _names_of(folders).items()]
     if loose:
         found = flags.inputs(session, loose, out, sequence=None, frames=frames)
         error = next((view.error for view in found if view.error is not None), None)
         takes.insert(0, TakeInput("take", tuple(found), error))
     if not takes:
         raise UsageError("input", "is missing", expected="two videos or more, or a folder of them")
-    return takes
+    if views.calibration is None:
+        return takes
+    calibration = read_calibration(views.calibration)
+    return [part for take in takes for part in separate_takes(take, calibration)]
+
+
+def _names_of(folders: Iterable[Path]) -> dict[Path, str]:
+    """The folders' names, with those of the folders above where they are alike."""
+    from humanpose_cli.io.inputs import escaped
+
+    names = {folder: folder.name for folder in folders}
+    above = {folder: folder.parent for folder in names}
+    while len(set(names.values())) < len(names):
+        counts = Counter(names.values())
+        for folder, name in names.items():
+            if counts[name] > 1:
+                names[folder], above[folder] = f"{above[folder].name}/{name}", above[folder].parent
+    return {folder: escaped(name) for folder, name in names.items()}
 
 
 @dataclass
@@ -240,7 +264,7 @@ def write_views(
     """
     from humanpose_cli.refining.frames import FitFrames
     from humanpose_cli.refining.items import page_path, write_refined_page
-    from humanpose_cli.views.fitting import view_outputs
+    from humanpose_cli.views.inputs import view_outputs
     from humanpose_cli.views.plan import draw_plan
 
     assert fit.views is not None

@@ -2,8 +2,8 @@
 
 A pair of tracks that may be one person proposes how two cameras stand: the rotation between their joints about the
 pelvis, and the translation between their pelvises. The proposal under which the most people of the two cameras agree in
-pose and position wins. Cameras are joined along the best proposals; who is matched in one pair of cameras is the same
-person in all.
+pose, position and the colours of their clothes wins. Cameras are joined along the best proposals; who is matched in one
+pair of cameras is the same person in all.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.detect.clothes import colour_difference
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.relative import Agreement, agreement, clock_offset, shared_times
 from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
 
 _PELVIS = SMPL24.index("pelvis")
 _LATERAL = 0.6  # metres beside the expected position, at which a person's distance counts twice
+_LIGHTNESS = 0.4  # weight of lightness: cameras are exposed differently
+_CLOTHES = 0.25  # logarithm of the factor by which clothes change a distance, at most
 _DIRECT = 1e-6  # seconds of overlap with which a single moment counts
 
 
@@ -196,10 +199,21 @@ def _matched(
         a, b = _moments(first[i], second[j].moved(offset))
         turned = about_pelvis(a) @ rotation.T
         posture = float(np.linalg.norm(turned - about_pelvis(b), axis=-1).mean())
-        cost[i, j] = posture * (1 + (_beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS]) / _LATERAL) ** 2)
+        beside = _beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS])
+        cost[i, j] = posture * (1 + (beside / _LATERAL) ** 2) * _dressed_alike(first[i], second[j], options)
     usable = np.where(cost <= options.max_disagreement, cost, 1e3)
     rows, columns = linear_sum_assignment(usable)
     return [(int(i), int(j), float(cost[i, j])) for i, j in zip(rows, columns, strict=True) if usable[i, j] < 1e3]
+
+
+def _dressed_alike(first: ViewTrack, second: ViewTrack, options: ViewsOptions) -> float:
+    """A factor of their distance: below 1 for clothes of like colours, above for others; 1 where they are not known."""
+    if first.clothes is None or second.clothes is None:
+        return 1.0
+    difference = colour_difference(first.clothes, second.clothes, _LIGHTNESS)
+    if difference is None:
+        return 1.0
+    return float(np.exp(np.clip((difference / options.clothes_difference - 1) * _CLOTHES, -_CLOTHES, _CLOTHES)))
 
 
 def _beside(expected: Array, found: Array) -> float:
