@@ -39,7 +39,6 @@ from humanpose_cli.fitting.options import (
 )
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.refining.options import check_refinement
-from humanpose_cli.views.options import ViewsOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -246,9 +245,7 @@ def fit(
     )
     network = NetworkOptions(weights, segmenter)
     options = session.tune(FitOptions(body, people, detector, focal, method, min_confidence, network), without="views")
-    view_options = session.tune_part("views", ViewsOptions())
-    if view_options != ViewsOptions() and not views.views:
-        raise UsageError("setting views", "is of no use without `views`")
+    view_options = views.options(session)
     for name in filter(None, (weights, segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]

@@ -71,6 +71,15 @@ class ViewsFlags:
     calibration: Annotated[Path | None, _CALIBRATION] = None
     same_cameras: Annotated[bool, _SAME] = False
 
+    def options(self, session: Session) -> ViewsOptions:
+        """With the user's settings `views.…`; UsageError for these without `views`."""
+        from humanpose_cli.views.options import ViewsOptions
+
+        chosen = session.tune_part("views", ViewsOptions())
+        if not self.views and chosen != ViewsOptions():
+            raise UsageError("setting views", "is of no use without `views`")
+        return chosen
+
     def check(self) -> None:
         """UsageError for options without `views`, and for values out of range."""
         if not self.views:
@@ -121,7 +130,7 @@ def find_takes(
     from humanpose_cli.io.calibrations import read_calibration
     from humanpose_cli.views.inputs import TakeInput, separate_takes
 
-    folders: dict[Path, list[InputItem]] = {}
+    folders: dict[Path, Sequence[InputItem]] = {}
     loose: list[str] = []
     arguments = [*inputs, *flags.listed()]
     for argument in arguments:

@@ -100,9 +100,9 @@ def solve_take(
 
 
 def moves(fit: Fit, max_turn: float) -> bool:
-    """Whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks, by its background.
+    """Whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks.
 
-    A camera that moves sideways seems to turn; one that moves forward seems to zoom.
+    By its background: a camera that moves sideways seems to turn, one that moves forward seems to zoom.
     """
     first, rotations = fit.world_to_camera[0, :3, :3], fit.world_to_camera[:, :3, :3]
     cosines = (np.einsum("fij,ij->f", rotations, first).astype(np.float64) - 1) / 2
