@@ -28,6 +28,9 @@ class ViewsOptions(Options):
     max_offset: float = option(
         10.0, "Largest difference of two cameras' clocks that is looked for.", unit="seconds", minimum=0
     )
+    clear_clock: float = option(
+        0.15, "How much more movements must speak for a difference of clocks than for none, in nats.", minimum=0
+    )
     sound_peak: float = option(
         2.0, "Likeness of two recordings at one shift, in the largest of the others, that gives the clocks.", above=1
     )

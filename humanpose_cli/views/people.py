@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.detect.clothes import colour_difference
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.relative import Agreement, agreement, clock_offset, shared_times
+from humanpose_cli.views.relative import Agreement, agreement, clock_evidence, common_clocks, shared_times
 from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
 
 _PELVIS = SMPL24.index("pelvis")
@@ -72,16 +72,18 @@ def relate_views(
     views    tracks of each, on its own clock
     offsets  seconds that each clock is ahead of the first one's, where they are given
     """
+    pairs = list(combinations(range(len(views)), 2))
     fixed = list(offsets) if offsets is not None else [None] * len(views)
+    clocks = [0.0 if value is None else float(value) for value in fixed]
+    if any(value is None for value in fixed) and any(len(track) > 1 for tracks in views for track in tracks):
+        evidence = {(a, b): clock_evidence(views[a], views[b], options) for a, b in pairs}
+        clocks = common_clocks(evidence, fixed, options.clear_clock)
     found: dict[tuple[int, int], PairPose] = {}
-    for first, second in combinations(range(len(views)), 2):
-        ahead, before = fixed[second], fixed[first]
-        offset = None if ahead is None or before is None else ahead - before
-        best = propose(views[first], views[second], options, offset)
+    for first, second in pairs:
+        best = propose(views[first], views[second], options, clocks[second] - clocks[first])
         if best is not None:
             found[first, second] = best
     poses: list[tuple[Array, Array] | None] = [None] * len(views)
-    clocks = [0.0 if value is None else float(value) for value in fixed]
     flipped = _flipped(found, len(views))
     root = next((number for number, tracks in enumerate(views) if tracks and number not in flipped), 0)
     poses[root] = (np.eye(3), np.zeros(3))
@@ -96,7 +98,6 @@ def relate_views(
         pose = poses[old]
         assert pose is not None
         poses[new] = (step.rotation @ pose[0], step.rotation @ pose[1] + step.translation)
-        clocks[new] = clocks[old] + step.offset if fixed[new] is None else clocks[new]
         used.append((first, second))
     standing = {edge: one for edge, one in found.items() if poses[edge[0]] is not None and poses[edge[1]] is not None}
     on_one_clock = [[track.moved(clocks[number]) for track in tracks] for number, tracks in enumerate(views)]
@@ -116,8 +117,9 @@ def likely_offsets(
         if number == 0 or offset is None:
             result.append(0.0 if number == 0 else None)
             continue
-        by_motion = propose(views[0], views[number], options)
-        by_sound = propose(views[0], views[number], options, offset)
+        evidence = {(0, 1): clock_evidence(views[0], views[number], options)}
+        _, likely = common_clocks(evidence, (0.0, None), options.clear_clock)
+        by_motion, by_sound = (propose(views[0], views[number], options, clock) for clock in (likely, offset))
         agrees = by_sound is not None and (by_motion is None or by_sound.score >= options.sound_score * by_motion.score)
         result.append(offset if agrees else None)
     return result if any(value is not None for value in result[1:]) else None
@@ -142,21 +144,18 @@ def _reversed(one: PairPose) -> PairPose:
 
 
 def propose(
-    first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float | None = None
+    first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float
 ) -> PairPose | None:
-    """How the second camera stands to the first; None where no person is in both.
-
-    offset  of the second clock, where it is known
+    """How the second camera stands to the first, whose clock is `offset` seconds behind; None where no person is in
+    both.
     """
     if not first or not second:
         return None
-    if offset is None:
-        offset = clock_offset(first, second, options)
     agreements = {
         (a, b): found
         for a, one in enumerate(first)
         for b, other in enumerate(second)
-        if (found := agreement(one, other, options, offset=offset)) is not None
+        if (found := agreement(one, other, offset)) is not None
     }
     best: PairPose | None = None
     for (a, b), found in agreements.items():
