@@ -30,6 +30,7 @@ from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, frame_times,
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
+_SMALL_SHIFT, _CLOCK_ROUNDS = 0.01, 5  # seconds of a clock's change; adjustments, at most
 _SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landmark's speed is taken
 
 
@@ -83,20 +84,30 @@ def solve_take(
     cameras = _start_cameras(fits, related, used, calibrated)
     times = frame_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
-    shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
-    samples = _samples(shared, len(used), options)
-    moving = any(len(track) > 1 for tracks in shared for track in tracks)
-    clocks = moving and offsets is None
-    solved = adjust_cameras(cameras, samples, options, fixed_poses=calibrated is not None, clocks=clocks)
-    shifts = [after.offset - before.offset for after, before in zip(solved.cameras, cameras, strict=True)]
-    people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
+    cameras, people = _adjusted(cameras, people, options, fixed_poses=calibrated is not None, clocks=offsets is None)
     evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
     chosen = [fits[number] for number in used]
-    cameras, bodies = _bodies(
-        body, evidence, chosen, solved.cameras, options, keypoint_options, calibrated is None, progress
-    )
+    cameras, bodies = _bodies(body, evidence, chosen, cameras, options, keypoint_options, calibrated is None, progress)
     messages += _parallel(cameras, bodies, [names[number] for number in used], options)
     return Take(cameras, used, times, bodies, messages)
+
+
+def _adjusted(
+    cameras: list[ViewCamera], people: list[list[ViewTrack]], options: ViewsOptions, *, fixed_poses: bool, clocks: bool
+) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
+    """The cameras after bundle adjustment, and the people on their clocks."""
+    for _ in range(_CLOCK_ROUNDS):
+        shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
+        moving = any(len(track) > 1 for tracks in shared for track in tracks)
+        samples = _samples(shared, len(cameras), options)
+        solved = adjust_cameras(cameras, samples, options, fixed_poses=fixed_poses, clocks=clocks and moving).cameras
+        shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
+        people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
+        cameras = solved
+        # Within an adjustment landmarks move at constant speeds: only for small changes of a clock.
+        if max(map(abs, shifts)) < _SMALL_SHIFT:
+            break
+    return cameras, people
 
 
 def moves(fit: Fit, max_turn: float) -> bool:
