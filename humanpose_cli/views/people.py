@@ -19,11 +19,18 @@ from scipy.optimize import linear_sum_assignment
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.detect.clothes import colour_difference
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.relative import Agreement, agreement, clock_evidence, common_clocks, shared_times
+from humanpose_cli.views.relative import (
+    Agreement,
+    agreement,
+    best_rotation,
+    clock_evidence,
+    likely_clocks,
+    shared_times,
+)
 from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
 
 _PELVIS = SMPL24.index("pelvis")
-_LATERAL = 0.6  # metres beside the expected position, at which a person's distance counts twice
+_LATERAL, _ROUGHLY = 0.6, 3.0  # metres beside the expected position; times as much for a first match
 _LIGHTNESS = 0.4  # weight of lightness: cameras are exposed differently
 _CLOTHES = 0.25  # logarithm of the factor by which clothes change a distance, at most
 _DIRECT = 1e-6  # seconds of overlap with which a single moment counts
@@ -74,15 +81,12 @@ def relate_views(
     """
     pairs = list(combinations(range(len(views)), 2))
     fixed = list(offsets) if offsets is not None else [None] * len(views)
-    clocks = [0.0 if value is None else float(value) for value in fixed]
+    alternatives = [([0.0 if value is None else float(value) for value in fixed], 1.0)]
     if any(value is None for value in fixed) and any(len(track) > 1 for tracks in views for track in tracks):
         evidence = {(a, b): clock_evidence(views[a], views[b], options) for a, b in pairs}
-        clocks = common_clocks(evidence, fixed, options.clear_clock)
-    found: dict[tuple[int, int], PairPose] = {}
-    for first, second in pairs:
-        best = propose(views[first], views[second], options, clocks[second] - clocks[first])
-        if best is not None:
-            found[first, second] = best
+        alternatives = likely_clocks(evidence, fixed, options.clear_clock)
+    results = [(clocks, speaks, _proposals(views, clocks, options)) for clocks, speaks in alternatives]
+    clocks, _, found = max(results, key=lambda result: result[1] * _alike(result[2], options))
     poses: list[tuple[Array, Array] | None] = [None] * len(views)
     flipped = _flipped(found, len(views))
     root = next((number for number, tracks in enumerate(views) if tracks and number not in flipped), 0)
@@ -105,6 +109,19 @@ def relate_views(
     return RelatedViews(poses, clocks, _united(kept, standing), flipped)
 
 
+def _proposals(
+    views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], options: ViewsOptions
+) -> dict[tuple[int, int], PairPose]:
+    pairs = combinations(range(len(views)), 2)
+    proposals = {(a, b): propose(views[a], views[b], options, clocks[b] - clocks[a]) for a, b in pairs}
+    return {pair: proposal for pair, proposal in proposals.items() if proposal is not None}
+
+
+def _alike(proposals: dict[tuple[int, int], PairPose], options: ViewsOptions) -> float:
+    """How many people are in two views, and how well they agree: a person counts as one where no joint is apart."""
+    return sum(1 - distance / options.max_disagreement for one in proposals.values() for _, _, distance in one.pairs)
+
+
 def likely_offsets(
     views: Sequence[Sequence[ViewTrack]], heard: Sequence[float | None], options: ViewsOptions
 ) -> list[float | None] | None:
@@ -118,7 +135,7 @@ def likely_offsets(
             result.append(0.0 if number == 0 else None)
             continue
         evidence = {(0, 1): clock_evidence(views[0], views[number], options)}
-        _, likely = common_clocks(evidence, (0.0, None), options.clear_clock)
+        ((_, likely), _), *_ = likely_clocks(evidence, (0.0, None), options.clear_clock)
         by_motion, by_sound = (propose(views[0], views[number], options, clock) for clock in (likely, offset))
         agrees = by_sound is not None and (by_motion is None or by_sound.score >= options.sound_score * by_motion.score)
         result.append(offset if agrees else None)
@@ -161,11 +178,15 @@ def propose(
     for (a, b), found in agreements.items():
         if found.distance > options.max_disagreement and not found.flipped:
             continue
-        translation = _translation(first[a], second[b].moved(offset), found.rotation)
-        pairs = _matched(first, second, agreements, (found.rotation, translation, offset), options)
-        score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
-        if best is None or score > best.score:
-            best = PairPose(found.rotation, translation, offset, pairs, score, found.flipped)
+        pose = _pose_of([(first[a], second[b])], offset)
+        # Others stand aside of where one person's pose expects them: its errors of rotation grow with the distance.
+        roughly = _matched(first, second, agreements, pose, options, _ROUGHLY * _LATERAL)
+        poses = [pose, _pose_of([(first[i], second[j]) for i, j, _ in roughly], offset)] if roughly else [pose]
+        for chosen in poses:
+            pairs = _matched(first, second, agreements, chosen, options)
+            score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
+            if best is None or score > best.score:
+                best = PairPose(*chosen, pairs, score, found.flipped)
     return best if best is not None and best.pairs else None
 
 
@@ -179,9 +200,14 @@ def _moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
     return one.joints[shown], other.joints[shown]
 
 
-def _translation(first: ViewTrack, second: ViewTrack, rotation: Array) -> Array:
-    a, b = _moments(first, second)
-    return np.asarray(np.median(b[:, _PELVIS] - a[:, _PELVIS] @ rotation.T, axis=0))
+def _pose_of(pairs: Sequence[tuple[ViewTrack, ViewTrack]], offset: float) -> tuple[Array, Array, float]:
+    """Rotation and translation to the second camera by people whom both show, and its clock's offset."""
+    a, b = (
+        np.concatenate(joints)
+        for joints in zip(*(_moments(one, other.moved(offset)) for one, other in pairs), strict=True)
+    )
+    rotation = best_rotation(about_pelvis(a), about_pelvis(b))
+    return rotation, np.asarray(np.median(b[:, _PELVIS] - a[:, _PELVIS] @ rotation.T, axis=0)), offset
 
 
 def _matched(
@@ -190,8 +216,12 @@ def _matched(
     agreements: dict[tuple[int, int], Agreement],
     pose: tuple[Array, Array, float],
     options: ViewsOptions,
+    lateral: float = _LATERAL,
 ) -> list[tuple[int, int, float]]:
-    """Pairs of tracks that agree under one pose of the second camera, and how far apart they are."""
+    """Pairs of tracks that agree under one pose of the second camera, and how far apart they are.
+
+    lateral  metres beside the expected position at which a person's distance counts twice
+    """
     rotation, translation, offset = pose
     cost = np.full((len(first), len(second)), np.inf)
     for i, j in agreements:
@@ -199,7 +229,7 @@ def _matched(
         turned = about_pelvis(a) @ rotation.T
         posture = float(np.linalg.norm(turned - about_pelvis(b), axis=-1).mean())
         beside = _beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS])
-        cost[i, j] = posture * (1 + (beside / _LATERAL) ** 2) * _dressed_alike(first[i], second[j], options)
+        cost[i, j] = posture * (1 + (beside / lateral) ** 2) * _dressed_alike(first[i], second[j], options)
     usable = np.where(cost <= options.max_disagreement, cost, 1e3)
     rows, columns = linear_sum_assignment(usable)
     return [(int(i), int(j), float(cost[i, j])) for i, j in zip(rows, columns, strict=True) if usable[i, j] < 1e3]

@@ -30,6 +30,7 @@ _MIRROR = 0.75  # times the distance of the joints as they are: below it the mir
 _CLOCK_TRACKS = 4  # of each camera, the longest, that tell its clock
 _LARGEST_CORRELATION = 0.99
 _CLOCK_ROUNDS = 2
+_ALTERNATIVES, _NEARLY = 3, 0.6  # clocks that are compared further; share of the most that speaks for any of them
 _ENDS = [
     f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 ]
@@ -167,47 +168,70 @@ def _movement_evidence(first: ViewTrack, second: ViewTrack, reach: int) -> Array
     return result
 
 
-def common_clocks(
+def likely_clocks(
     evidence: Mapping[tuple[int, int], Array], fixed: Sequence[float | None], clear: float
-) -> list[float]:
-    """Seconds that the clock of each of V views is ahead of the first one's: those for which most speaks in all pairs.
+) -> list[tuple[list[float], float]]:
+    """Seconds that the clocks of V views are ahead of the first one's, and how much speaks for them in all pairs: those
+    for which most does, then others for which nearly as much does.
 
     evidence  of pairs of views, the lower number first, as `clock_evidence` has it
     fixed     what is known of them; clear: how much more must speak for a difference than for none
     """
-    clocks: list[float | None] = list(fixed)
-    if all(value is None for value in clocks):
-        clocks[0] = 0.0
-    open_views = [view for view, value in enumerate(clocks) if value is None]
+    clocks = _Clocks(evidence, fixed, clear)
+    found: dict[tuple[float, ...], float] = {}
+    for start in range(_ALTERNATIVES):
+        values = clocks.solved(start)
+        found.setdefault(tuple(round(value, 3) for value in values), clocks.total(values))
+    most = max(found.values())
+    likely = {values: score for values, score in found.items() if score >= _NEARLY * most}
+    return [(list(values), likely[values]) for values in sorted(likely, key=lambda values: -likely[values])]
 
-    def total(view: int) -> tuple[Array, float]:
-        """How much speaks for each clock of a view, about that of the first view that has one, and that one."""
+
+class _Clocks:
+    """The clocks of several views, solved one after the other and then each again, given all others."""
+
+    def __init__(self, evidence: Mapping[tuple[int, int], Array], fixed: Sequence[float | None], clear: float) -> None:
+        self.evidence, self.clear = evidence, clear
+        self.fixed = [0.0, *fixed[1:]] if all(value is None for value in fixed) else list(fixed)
+        self.reach = len(next(iter(evidence.values()))) // 2
+
+    def solved(self, start: int) -> list[float]:
+        """The clocks, of which the one that is solved first has the peak of number `start` of its evidence."""
+        clocks = list(self.fixed)
+        missing = [view for view, value in enumerate(clocks) if value is None]
+        rank = start
+        while missing:
+            peaks_of = {view: self._peaks(clocks, view) for view in missing}
+            view = max(missing, key=lambda number: peaks_of[number][0][0])
+            clocks[view] = peaks_of[view][min(rank, len(peaks_of[view]) - 1)][1]
+            missing.remove(view)
+            rank = 0
+        for _ in range(_CLOCK_ROUNDS):
+            for view, value in enumerate(self.fixed):
+                if value is None:
+                    before, peaks = clocks[view] or 0.0, self._peaks(clocks, view)
+                    clocks[view] = min((clock for _, clock in peaks), key=lambda clock: abs(clock - before))
+        return [0.0 if value is None else value for value in clocks]
+
+    def total(self, clocks: Sequence[float]) -> float:
+        """How much speaks for all clocks."""
+        steps = np.arange(-self.reach, self.reach + 1) * STEP
+        return float(sum(np.interp(clocks[b] - clocks[a], steps, curve) for (a, b), curve in self.evidence.items()))
+
+    def _peaks(self, clocks: Sequence[float | None], view: int) -> list[tuple[float, float]]:
+        """How much speaks for the clocks of a view for which most does, given those of others, and these clocks."""
         others = [(other, value) for other, value in enumerate(clocks) if value is not None and other != view]
-        middle = others[0][1]
-        curve = np.zeros_like(next(iter(evidence.values())))
+        middle, reach = others[0][1], self.reach
+        curve = np.zeros(2 * reach + 1)
         for other, value in others:
-            of_pair = evidence[other, view] if other < view else evidence[view, other][::-1]
-            curve += _shifted(of_pair, value - middle)
-        return curve, middle
-
-    def best(view: int) -> tuple[float, float]:
-        """How much speaks for the best clock of a view, and that clock."""
-        curve, middle = total(view)
-        reach = len(curve) // 2
-        peak = int(curve.argmax())
-        if curve[peak] < curve[reach] + clear:
-            return float(curve[reach]), middle
-        return float(curve[peak]), middle + STEP * (peak - reach + _vertex(curve, peak))
-
-    for _ in open_views:
-        missing = [view for view in open_views if clocks[view] is None]
-        scores = {view: best(view) for view in missing}
-        chosen = max(missing, key=lambda view: scores[view][0])
-        clocks[chosen] = scores[chosen][1]
-    for _ in range(_CLOCK_ROUNDS):
-        for view in open_views:
-            clocks[view] = best(view)[1]
-    return [0.0 if value is None else float(value) for value in clocks]
+            pair = self.evidence[other, view] if other < view else self.evidence[view, other][::-1]
+            curve += _shifted(pair, value - middle)
+        rising = np.concatenate(([True], curve[1:] > curve[:-1]))
+        falling = np.concatenate((curve[:-1] >= curve[1:], [True]))
+        peaks = sorted(np.flatnonzero(rising & falling).tolist(), key=lambda peak: -curve[peak])[:_ALTERNATIVES]
+        found = [(float(curve[peak]), middle + STEP * (peak - reach + _vertex(curve, peak))) for peak in peaks]
+        unclear = curve[peaks[0]] < curve[reach] + self.clear
+        return [(float(curve[reach]), middle), *found] if unclear else found
 
 
 def _shifted(curve: Array, offset: float) -> Array:
