@@ -8,7 +8,7 @@ pair of cameras is the same person in all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -43,7 +43,6 @@ class PairPose(NamedTuple):
     offset   seconds that the second clock is ahead
     pairs    (track of the first, track of the second, distance in metres), one a person
     score    how much agrees: larger is better
-    flipped  whether the pair that proposes it agrees better as a mirror image
     """
 
     rotation: Array
@@ -51,7 +50,6 @@ class PairPose(NamedTuple):
     offset: float
     pairs: list[tuple[int, int, float]]
     score: float
-    flipped: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ def relate_views(
     results = [(clocks, speaks, _proposals(views, clocks, options)) for clocks, speaks in alternatives]
     clocks, _, found = max(results, key=lambda result: result[1] * _alike(result[2], options))
     poses: list[tuple[Array, Array] | None] = [None] * len(views)
-    flipped = _flipped(found, len(views))
+    flipped = _flipped(_mirrored_pairs(views, clocks), len(views))
     root = next((number for number, tracks in enumerate(views) if tracks and number not in flipped), 0)
     poses[root] = (np.eye(3), np.zeros(3))
     used: list[tuple[int, int]] = []
@@ -142,12 +140,24 @@ def likely_offsets(
     return result if any(value is not None for value in result[1:]) else None
 
 
-def _flipped(found: dict[tuple[int, int], PairPose], count: int) -> list[int]:
-    """Views all of whose proposals are mirror images, though others' are not."""
+def _mirrored_pairs(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float]) -> dict[tuple[int, int], bool]:
+    """Whether two views show somebody as mirror images; none where nobody in the one is like anybody in the other."""
+    mirror: dict[tuple[int, int], bool] = {}
+    for first, second in combinations(range(len(views)), 2):
+        offset = clocks[second] - clocks[first]
+        pairs = (agreement(one, other, offset) for one in views[first] for other in views[second])
+        best = max((found for found in pairs if found is not None), key=lambda found: found.alike, default=None)
+        if best is not None and best.alike > 0:
+            mirror[first, second] = best.flipped
+    return mirror
+
+
+def _flipped(mirror: Mapping[tuple[int, int], bool], count: int) -> list[int]:
+    """Views that are mirror images of all others, though others are none of each other."""
     wrong = []
     for view in range(count):
-        of_view = [one.flipped for edge, one in found.items() if view in edge]
-        others = [one.flipped for edge, one in found.items() if view not in edge]
+        of_view = [flipped for edge, flipped in mirror.items() if view in edge]
+        others = [flipped for edge, flipped in mirror.items() if view not in edge]
         # Of two views, it is the second that is called reversed.
         if of_view and all(of_view) and (not all(others) if others else view == count - 1):
             wrong.append(view)
@@ -172,11 +182,11 @@ def propose(
         (a, b): found
         for a, one in enumerate(first)
         for b, other in enumerate(second)
-        if (found := agreement(one, other, offset)) is not None
+        if (found := agreement(one, other, offset)) is not None and not found.flipped
     }
     best: PairPose | None = None
     for (a, b), found in agreements.items():
-        if found.distance > options.max_disagreement and not found.flipped:
+        if found.distance > options.max_disagreement:
             continue
         pose = _pose_of([(first[a], second[b])], offset)
         # Others stand aside of where one person's pose expects them: its errors of rotation grow with the distance.
@@ -186,7 +196,7 @@ def propose(
             pairs = _matched(first, second, agreements, chosen, options)
             score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
             if best is None or score > best.score:
-                best = PairPose(*chosen, pairs, score, found.flipped)
+                best = PairPose(*chosen, pairs, score)
     return best if best is not None and best.pairs else None
 
 

@@ -26,7 +26,11 @@ STEP = 1 / 60
 """Seconds between the samples that clocks are compared on."""
 _MIN_OVERLAP = 0.4  # seconds that two tracks must share
 _DEPENDENT = 0.3  # seconds of an overlap that are explained by chance: a rotation and a shift fit any short movement
-_MIRROR = 0.75  # times the distance of the joints as they are: below it the mirror image is the right one
+# Of one moment, times the distance of the joints as they are: below it the mirror image is the right one. Of movements,
+# how much better they correlate with the mirror image's; those of one person correlate by 0.4 to 0.97.
+_MIRROR, _MIRROR_CORRELATION = 0.75, 0.35
+_MIRROR_EVIDENCE = 2.0  # times as much must speak for a clock as a mirror image shows it
+_NEAREST = 1e-3  # metres between the joints of two views that are the same
 _CLOCK_TRACKS = 4  # of each camera, the longest, that tell its clock
 _LARGEST_CORRELATION = 0.99
 _CLOCK_ROUNDS = 2
@@ -43,13 +47,17 @@ class Agreement(NamedTuple):
     distance  metres: mean distance of the joints about the pelvis after the best rotation
     rotation  (3, 3) axes of the first camera to those of the second
     overlap   seconds that both show; 0 for one moment
+    correlation  of their movements about the mean posture, −1 to 1; 0 for one moment
     flipped   whether one of the two is a mirror image
+    alike     how well they agree as they are, or mirrored where `flipped`; 0 for not at all
     """
 
     distance: float
     rotation: Array
     overlap: float
+    correlation: float = 0.0
     flipped: bool = False
+    alike: float = 0.0
 
 
 def best_rotation(source: Array, target: Array) -> Array:
@@ -72,7 +80,14 @@ def agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement |
     if found is None:
         return None
     reversed_ = _agreement(first, replace(second, joints=mirrored(second.joints)), offset)
-    return found._replace(flipped=reversed_ is not None and reversed_.distance < _MIRROR * found.distance)
+    assert reversed_ is not None  # for both share the same time
+    if found.overlap:
+        flipped = reversed_.correlation > max(found.correlation, 0.0) + _MIRROR_CORRELATION
+        alike = found.overlap * max((reversed_ if flipped else found).correlation, 0.0)
+    else:
+        flipped = reversed_.distance < _MIRROR * found.distance
+        alike = 1 / max((reversed_ if flipped else found).distance, _NEAREST)
+    return found._replace(flipped=flipped, alike=alike)
 
 
 def _agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement | None:
@@ -89,7 +104,10 @@ def _agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement 
         return None
     a, b = about_pelvis(one.joints[shown]), about_pelvis(other.joints[shown])
     rotation = best_rotation(a, b)
-    return Agreement(_apart(a, b, rotation), rotation, overlap)
+    moves, others = (values[:, _MOVING] - values[:, _MOVING].mean(0) for values in (a @ rotation.T, b))
+    spread = float(np.sqrt(np.square(moves).sum() * np.square(others).sum()))
+    correlation = float((moves * others).sum()) / max(spread, 1e-9)
+    return Agreement(_apart(a, b, rotation), rotation, overlap, correlation)
 
 
 def _apart(a: Array, b: Array, rotation: Array) -> float:
@@ -108,6 +126,13 @@ def clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack], opti
     The likelihood of the movements of the people who then are one and the same best, in nats per second of a common
     duration; 0 where nothing moves. M steps are `options.max_offset`.
     """
+    plain = _clock_evidence(first, second, options)
+    # Somebody in a mirror has the same clock.
+    mirror = _clock_evidence(first, [replace(t, joints=mirrored(t.joints)) for t in second], options)
+    return mirror if mirror.max() > _MIRROR_EVIDENCE * plain.max() else plain
+
+
+def _clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions) -> Array:
     reach = round(options.max_offset / STEP)
     one, other = (sorted((t for t in tracks if len(t) > 1), key=len)[-_CLOCK_TRACKS:] for tracks in (first, second))
     if not one or not other:
