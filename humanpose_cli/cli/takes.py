@@ -220,6 +220,8 @@ class TakeWork:
         fit, before, written = fitted.fit, None, [fit_path, cameras_path, plan_path]
         for message in fitted.take.messages:
             reporter.warn(f"{item.short}: {message}")
+        if (scale := fit.options["scale"])["source"] == "bodies":
+            reporter.info_once(f"sizes are those of usual adults, ±{scale['uncertainty']:.0%}; --height sets the scale")
         if self.refiner is None:
             fit.save(fit_path)
         else:
@@ -233,9 +235,10 @@ class TakeWork:
         drawing = part_of(reporter.step, rest, 1)
         drawn: dict[str, Any] = {"overlay": self.overlay, "video_codec": self.video_codec, "progress": drawing}
         written += write_views(fit, fit_path, before, **drawn)
+        documents = {"cameras": camera_documents(fitted.fit)}
         summary = {**record_summary(fit), "views": len(fitted.take.used)}
         problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
-        return Outcome(tuple(written), summary, {"cameras": camera_documents(fitted.fit)}, problem)
+        return Outcome(tuple(written), summary, {**documents, "scale": scale}, problem)
 
     def calibration(self) -> Calibration | None:
         """The user's calibration, or that of the first take, which the first process that needs it makes."""

@@ -94,7 +94,7 @@ def fit_views(
     if calibrated is not None:
         take = replace(take, messages=[*calibrated.notes, *take.messages])
         to_first = calibrated.to_first if take.used[0] == 0 else None
-    fit = take_fit(take, fits, names, fitter.body, options, height, to_first)
+    fit = take_fit(take, fits, names, fitter.body, options, height, to_first, calibrated=calibrated is not None)
     for journal in kept:
         journal.remove()
     return FittedTake(take, fit)

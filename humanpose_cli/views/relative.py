@@ -206,7 +206,8 @@ def likely_clocks(
     found: dict[tuple[float, ...], float] = {}
     for start in range(_ALTERNATIVES):
         values = clocks.solved(start)
-        found.setdefault(tuple(round(value, 3) for value in values), clocks.total(values))
+        # Rounded, so that what speaks alike keeps its order.
+        found.setdefault(tuple(round(value, 3) for value in values), round(clocks.total(values), 6))
     most = max(found.values())
     likely = {values: score for values, score in found.items() if score >= _NEARLY * most}
     return [(list(values), likely[values]) for values in sorted(likely, key=lambda values: -likely[values])]

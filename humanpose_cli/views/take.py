@@ -80,7 +80,7 @@ def solve_take(
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     messages = _left_out(related, views, names, still)
     if len(used) < 2:
-        raise _too_few(names, still, messages)
+        raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.flipped))
     cameras = _start_cameras(fits, related, used, calibrated)
     times = frame_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
@@ -123,15 +123,11 @@ def moves(fit: Fit, max_turn: float) -> bool:
     return turned > max_turn or zoomed > _MAX_ZOOM or walked > _MAX_WALK
 
 
-def _too_few(names: Sequence[str], still: Sequence[bool], messages: Sequence[str]) -> InputError:
-    """Fewer than two views are left."""
-    expected = "two views of one person"
-    if sum(still) < 2:
-        remedy = "put the cameras on stands, raise views.max_turn, or fit the videos without `views`"
-        problem = "are from cameras that move" if not any(still) else "; ".join(messages)
-        return InputError(", ".join(names), problem, expected=expected, remedy=remedy)
-    remedy = "film the same people at the same time, or fit the videos without `views`"
-    return InputError(", ".join(names), "share no person", expected=expected, remedy=remedy)
+def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:
+    """Fewer than two views are left; `explained`: for the reasons that the messages have."""
+    problem = "leave fewer than two views: " + "; ".join(messages) if explained else "share no person"
+    remedy = "film the same people at the same time from stands, or fit the videos without `views`"
+    return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
 
 
 def _left_out(

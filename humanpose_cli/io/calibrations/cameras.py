@@ -244,7 +244,7 @@ def matched_cameras(calibration: Calibration, names: Sequence[str]) -> MatchedCa
         "calibration",
         "does not match the videos",
         expected=f"a video of each name of the cameras {listed}",
-        got=", ".join(PurePath(name).name for name in names),
+        got=", ".join(map(str, names)),
         remedy="name the videos after the cameras",
     )
 

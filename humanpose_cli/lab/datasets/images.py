@@ -124,7 +124,8 @@ class ImagesSource(FolderSource):
             whole = TakeInput(folder or self.root.name, tuple(views))
             for take in [whole] if calibration is None else separate_takes(whole, read_calibration(calibration)):
                 parts = [self._group(item) for item in take.views]
-                fit = None if self._fits is None else self._take_file(Path(take.key).name)
+                name = Path(whole.key).name + take.key.removeprefix(whole.key)
+                fit = None if self._fits is None else self._take_file(name)
                 key = {"views": parts, "take": take, "fit": fit, "calibration": calibration}
                 files = [path for part in parts for path in part.files]
                 files += [path for path in (fit, calibration) if path is not None]
