@@ -325,7 +325,7 @@ def test_the_check_counts_it(tmp_path: Path) -> None:
 
 
 def take_of(names: list[str]) -> Fit:
-    one = fit_of(["a.jpg"], [(0, 0), (1, 0)])
+    one = fit_of(names[:1], [(0, 0), (1, 0)])
     keypoints = np.full((2, 2, 33, 3), 0.5)
     keypoints[0, 1] = 0
     matrix = np.tile(np.eye(4), (2, 1, 1))
@@ -338,7 +338,7 @@ def take_of(names: list[str]) -> Fit:
         from_first=matrix,
         offset=[0.0, 0.0],
         frame=[[0], [0]],
-        frame_names=[["a.jpg"], ["b.jpg"]],
+        frame_names=[[name] for name in names],
         keypoints2d=keypoints,
         boxes=np.tile([1.0, 1, 9, 9], (2, 2, 1)),
         reprojection_error=np.zeros((2, 2)),
