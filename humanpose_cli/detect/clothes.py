@@ -1,4 +1,4 @@
-"""Colours of people's clothes, which tell people apart where shape and movement do not."""
+"""Colours of people's clothes, by which people are distinguished where shape and movement are alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.detect.person import DetectedPerson
 
-# Spots of the body whose colours tell people apart: each the mean of places between pairs of landmarks, on both sides.
+# Spots of the body whose colours distinguish people: each the mean of places between pairs of landmarks, on both sides.
 _SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
     (("{}_shoulder", "{}_hip", 0.25), ("{}_shoulder", "{}_hip", 0.45)),
     (("{}_shoulder", "{}_hip", 0.75),),

@@ -86,7 +86,7 @@ class TrackLinker:
         return numbers
 
     def clothes(self, tracks: Sequence[int | None]) -> dict[int, NDArray[np.float64]]:
-        """Number of a person → the colours (6, 4) of their clothes, of rows that nobody covers if there are any.
+        """Number of a person → the colours (6, 4) of their clothes, of uncovered rows if there are any.
 
         tracks  what `tracks` returned
         """

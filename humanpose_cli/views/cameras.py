@@ -3,9 +3,8 @@
 At every step the landmarks of all moments are triangulated linearly from the cameras that show them, so that the only
 unknowns are the cameras'. Residuals are, in standard deviations: distances of landmarks from the triangulated points in
 each image (Huber), changes of bones' lengths between moments, the length of legs, which sets the scale, and focal
-lengths about the usual one. Radial distortion follows in a second pass, where landmarks determine it. Without the
-elimination, as a sparse problem over all points, the same minimum is not reached from starts as far away as single
-views give.
+lengths about the usual one. Without the elimination, as a sparse problem over all points, the same minimum is not
+reached from starts as far away as single views give.
 """
 
 from __future__ import annotations
@@ -32,9 +31,6 @@ _FIXED = 1e-4  # standard deviation of the logarithm of a focal length that is g
 # Standard deviation of a focal length's logarithm about the one before the bodies': their proportions are a guess.
 _REFINED_FOCAL = 0.01
 _EVALUATIONS = 60
-_LENS_NOISE = 0.2  # standard deviation of k1
-_ROOT_STEPS = 6  # of Newton's method
-_FOLD = 0.1  # least slope of distorted radii: where it is zero, the image folds
 
 _NAMES = [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]
 _CHAINS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "hip"))
@@ -55,7 +51,6 @@ class ViewCamera:
     focal, principal_point, size  pixels; size is (width, height)
     fixed_focal  whether the focal length is the user's, EXIF's or a calibration's
     offset       seconds that its clock is ahead of the take's
-    k1           OpenCV's first coefficient of radial distortion, which is taken off the pixels of `project`
     """
 
     rotation: Array
@@ -65,7 +60,6 @@ class ViewCamera:
     size: tuple[int, int]
     fixed_focal: bool = False
     offset: float = 0.0
-    k1: float = 0.0
 
     def to_camera(self, points: Array) -> Array:
         """Points (..., 3) in take's axes → camera axes."""
@@ -87,18 +81,6 @@ class ViewCamera:
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = self.rotation, self.translation
         return matrix
-
-    def undistorted(self, pixels: Array) -> Array:
-        """Pixels (..., 2) of its images → where the camera without distortion shows the same."""
-        if not self.k1:
-            return pixels
-        flat = (pixels - np.asarray(self.principal_point)) / self.focal
-        radius = np.linalg.norm(flat, axis=-1, keepdims=True)
-        found = radius
-        for _ in range(_ROOT_STEPS):
-            slope = np.maximum(1 + 3 * self.k1 * found**2, _FOLD)
-            found = found - (found * (1 + self.k1 * found**2) - radius) / slope
-        return np.asarray(self.principal_point) + self.focal * flat * found / np.maximum(radius, 1e-9)
 
 
 class ViewSamples(NamedTuple):
@@ -153,24 +135,20 @@ class _Adjustment:
         *,
         fixed_poses: bool,
         clocks: bool,
-        lenses: bool,
     ) -> None:
         self.start, self.people, self.options = list(cameras), people, options
         self.usual = np.array([default_focal(*camera.size) for camera in cameras])
         moving = 0 if fixed_poses else len(cameras) - 1
         self.clocks = len(cameras) - 1 if clocks else 0
-        self.lenses = len(cameras) if lenses else 0
-        self.size = len(cameras) + 6 * moving + self.clocks + self.lenses
+        self.size = len(cameras) + 6 * moving + self.clocks
         self.fixed_poses = fixed_poses
 
     def cameras(self, x: Array) -> list[ViewCamera]:
         """The cameras that parameters stand for."""
         count = len(self.start)
-        focals, poses, clocks, lenses = np.split(
-            x, np.cumsum((count, self.size - count - self.clocks - self.lenses, self.clocks))
-        )
-        poses = poses.reshape(-1, 6)
-        offsets = np.concatenate(([0.0], clocks)) if self.clocks else np.zeros(count)
+        focals, rest = np.exp(x[:count]), x[count:]
+        poses = rest[: len(rest) - self.clocks].reshape(-1, 6)
+        offsets = np.concatenate(([0.0], rest[len(rest) - self.clocks :])) if self.clocks else np.zeros(count)
         changed = []
         for number, camera in enumerate(self.start):
             rotation, translation = camera.rotation, camera.translation
@@ -183,9 +161,8 @@ class _Adjustment:
                     camera,
                     rotation=rotation,
                     translation=translation,
-                    focal=float(camera.focal * np.exp(focals[number])),
+                    focal=float(camera.focal * focals[number]),
                     offset=float(camera.offset + offsets[number]),
-                    k1=float(camera.k1 + (lenses[number] if self.lenses else 0.0)),
                 )
             )
         return changed
@@ -193,8 +170,7 @@ class _Adjustment:
     def triangulated(self, cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array]:
         """Landmarks (K, L, 3) in take's axes, and the pixels (V, K, L, 2) they come from, at the cameras' clocks."""
         shifts = np.array([c.offset - s.offset for c, s in zip(cameras, self.start, strict=True)])
-        moved = person.points + shifts[:, None, None, None] * person.speeds
-        pixels = np.stack([camera.undistorted(of_camera) for camera, of_camera in zip(cameras, moved, strict=True)])
+        pixels = person.points + shifts[:, None, None, None] * person.speeds
         centres = np.array([camera.principal_point for camera in cameras])
         focals = np.array([camera.focal for camera in cameras])
         flat = ((pixels - centres[:, None, None]) / focals[:, None, None, None]).reshape(len(cameras), -1, 2)
@@ -220,9 +196,7 @@ class _Adjustment:
         moments = sum(person.weights.shape[1] for person in self.people)
         parts.append(logs / deviation * np.sqrt(0.5 * moments))
         if self.clocks:
-            parts.append(x[self.size - self.clocks - self.lenses : self.size - self.lenses] / _CLOCK_NOISE)
-        if self.lenses:
-            parts.append(x[-self.lenses :] / _LENS_NOISE)
+            parts.append(x[-self.clocks :] / _CLOCK_NOISE)
         return np.concatenate(parts)
 
     def _expected(self) -> Array:
@@ -265,7 +239,7 @@ def adjust_cameras(
     fixed_poses  whether rotations and translations stay, as of a calibration
     clocks       whether offsets of the clocks are adjusted, too
     """
-    problem = _Adjustment(cameras, people, options, fixed_poses=fixed_poses, clocks=clocks, lenses=False)
+    problem = _Adjustment(cameras, people, options, fixed_poses=fixed_poses, clocks=clocks)
     start = np.zeros(problem.size)
     found = least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS)
     solved = problem.cameras(found.x)

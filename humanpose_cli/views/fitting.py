@@ -23,7 +23,7 @@ from humanpose_cli.views.take import Take, solve_take
 _SINGLE = 0.85  # fraction of the work on a take that is done when its views are fitted by themselves
 
 
-def _places(views: Sequence[InputItem], names: Sequence[str]) -> list[str]:
+def _paths(views: Sequence[InputItem], names: Sequence[str]) -> list[str]:
     """The views' names with their folders, by which some cameras are found."""
     return [str(view.path.absolute().parent / name) for view, name in zip(views, names, strict=True)]
 
@@ -74,7 +74,7 @@ def fit_views(
     calibrated = None
     if calibration is not None:
         sizes = [(int(width), int(height)) for width, height in (one.image_size[0] for one in fits)]
-        calibrated = calibrated_views(calibration, _places(views, names), sizes)
+        calibrated = calibrated_views(calibration, _paths(views, names), sizes)
         fits = calibrated.pinhole(fits)
     heard: list[float | None] = [None] * len(views)
     if offsets is None and all(view.range == ALL_FRAMES for view in views):

@@ -141,7 +141,7 @@ def likely_offsets(
 
 
 def _mirrored_pairs(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float]) -> dict[tuple[int, int], bool]:
-    """Whether two views show somebody as mirror images; none where nobody in the one is like anybody in the other."""
+    """Whether two views show a person as mirror images; none where they have no person in common."""
     mirror: dict[tuple[int, int], bool] = {}
     for first, second in combinations(range(len(views)), 2):
         offset = clocks[second] - clocks[first]
@@ -211,7 +211,7 @@ def _moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
 
 
 def _pose_of(pairs: Sequence[tuple[ViewTrack, ViewTrack]], offset: float) -> tuple[Array, Array, float]:
-    """Rotation and translation to the second camera by people whom both show, and its clock's offset."""
+    """Rotation and translation to the second camera by people that both show, and its clock's offset."""
     a, b = (
         np.concatenate(joints)
         for joints in zip(*(_moments(one, other.moved(offset)) for one, other in pairs), strict=True)

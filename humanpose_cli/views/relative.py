@@ -49,7 +49,7 @@ class Agreement(NamedTuple):
     overlap   seconds that both show; 0 for one moment
     correlation  of their movements about the mean posture, −1 to 1; 0 for one moment
     flipped   whether one of the two is a mirror image
-    alike     how well they agree as they are, or mirrored where `flipped`; 0 for not at all
+    alike     how well they agree, mirrored where `flipped`; 0 for not at all
     """
 
     distance: float
@@ -208,8 +208,8 @@ def likely_clocks(
         values = clocks.solved(start)
         # Rounded, so that what speaks alike keeps its order.
         found.setdefault(tuple(round(value, 3) for value in values), round(clocks.total(values), 6))
-    most = max(found.values())
-    likely = {values: score for values, score in found.items() if score >= _NEARLY * most}
+    largest = max(found.values())
+    likely = {values: score for values, score in found.items() if score >= _NEARLY * largest}
     return [(list(values), likely[values]) for values in sorted(likely, key=lambda values: -likely[values])]
 
 

@@ -121,10 +121,12 @@ class ImagesSource(FolderSource):
         groups = []
         for folder, views in folders.items():
             calibration = self._calibration(folder)
-            whole = TakeInput(folder or self.root.name, tuple(views))
-            for take in [whole] if calibration is None else separate_takes(whole, read_calibration(calibration)):
+            all_views = TakeInput(folder or self.root.name, tuple(views))
+            for take in (
+                [all_views] if calibration is None else separate_takes(all_views, read_calibration(calibration))
+            ):
                 parts = [self._group(item) for item in take.views]
-                name = Path(whole.key).name + take.key.removeprefix(whole.key)
+                name = Path(all_views.key).name + take.key.removeprefix(all_views.key)
                 fit = None if self._fits is None else self._take_file(name)
                 key = {"views": parts, "take": take, "fit": fit, "calibration": calibration}
                 files = [path for part in parts for path in part.files]
@@ -144,8 +146,7 @@ class ImagesSource(FolderSource):
         if name is None or Path(name).exists():
             return None if name is None else Path(name)
         above = [self.root / folder, *(self.root / folder).parents]
-        places = [place / name for place in above[: above.index(self.root) + 1]]
-        return first_existing(*places)
+        return first_existing(*(parent / name for parent in above[: above.index(self.root) + 1]))
 
     def _take_file(self, name: str) -> Path:
         """Of a folder's take; `hpc fit` calls one whose cameras were named one by one `take`."""
