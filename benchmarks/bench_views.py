@@ -16,7 +16,6 @@ import json
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,7 +218,7 @@ def takes(count: int, seed: int) -> Iterator[tuple[RenderedTake, Fit]]:
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 2026
-    started, scores = time.perf_counter(), []
+    scores = []
     for number, (take, fit) in enumerate(takes(count, seed)):
         scores.append(score(take, fit))
         print(number, {k: round(v, 3) for k, v in scores[-1].items()}, fit.options["messages"], file=sys.stderr)
@@ -234,7 +233,6 @@ def main() -> None:
         "focal_error": round(float(table["focal"].mean()), 3),
         "takes_with_two_people": int((table["people"] == 2).sum()),
         "switched_views_of_people": f"{int(table['switched'].sum())} of {int(table['views_of_people'].sum())}",
-        "seconds_per_take": round((time.perf_counter() - started) / count, 1),
     }
     print(json.dumps(row))
 
