@@ -35,7 +35,8 @@ from humanpose_cli.refining.displacements import refine_with_displacements, shee
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, check_refinement
 from humanpose_cli.refining.refiner import Refiner
-from humanpose_cli.views.fitting import TakeInput, fit_views
+from humanpose_cli.views.fitting import fit_views
+from humanpose_cli.views.inputs import TakeInput
 
 
 @explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)

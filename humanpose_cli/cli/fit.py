@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -235,7 +235,7 @@ def fit(
     check_body(body)
     refinement = check_refinement(prior, refine=refine)
     prior_file(prior)
-    takes = find_takes(session, flags, inputs or (), out, frames=parse_range(frames)) if views.views else []
+    takes = find_takes(session, flags, views, inputs or (), out, frames=parse_range(frames)) if views.views else []
     found = (
         ()
         if takes
@@ -244,7 +244,8 @@ def fit(
         )
     )
     network = NetworkOptions(weights, segmenter)
-    options = session.tune(FitOptions(body, people, detector, focal, method, min_confidence, network))
+    options = session.tune(FitOptions(body, people, detector, focal, method, min_confidence, network), without="views")
+    view_options = views.options(session)
     for name in filter(None, (weights, segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
@@ -287,12 +288,11 @@ def fit(
             recorded["refine"] = {**refiner.identity, **displacements.recorded}
         if takes:
             from humanpose_cli.batch.items import Item
-            from humanpose_cli.views.fitting import take_outputs
-            from humanpose_cli.views.options import ViewsOptions
+            from humanpose_cli.views.inputs import take_outputs
 
-            recorded |= views.recorded
+            recorded |= {**views.recorded, "views": asdict(view_options)}
             written = overlay, video_codec, fail_if_doubtful
-            together = TakeWork(session, out, takes[0], work.fitter, ViewsOptions(), views, *written, refiner)
+            together = TakeWork(session, out, takes[0], work.fitter, view_options, views, *written, refiner)
             each = [
                 Item(take.key, take.files, take.key, None, take_outputs(take, out, overlay=overlay), take, take.error)
                 for take in takes

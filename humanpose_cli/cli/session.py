@@ -112,9 +112,18 @@ class Session:
         for message in messages:
             self.reporter.info(message)
 
-    def tune(self, options: Options) -> Options:
-        """The dataclass of a command's deeper options with the user's settings in it."""
-        return apply_settings(options, self.settings)
+    def tune(self, options: Options, *, without: str = "") -> Options:
+        """The dataclass of a command's deeper options with the user's settings in it.
+
+        without  the name of a part whose settings are not among them, see `tune_part`
+        """
+        rest = {key: value for key, value in self.settings.items() if not without or not key.startswith(f"{without}.")}
+        return apply_settings(options, rest)
+
+    def tune_part(self, name: str, options: Options) -> Options:
+        """The same of options that are no part of the others: those of the settings that begin with `name.`."""
+        part = {key.removeprefix(f"{name}."): v for key, v in self.settings.items() if key.startswith(f"{name}.")}
+        return apply_settings(options, part)
 
     @contextmanager
     def item(self, name: str, *, grace: float | None = None, more: int = 0) -> Iterator[None]:

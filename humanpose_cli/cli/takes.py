@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.frame_range import FrameRange
+    from humanpose_cli.io.inputs import InputItem
     from humanpose_cli.io.video import VideoCodec
     from humanpose_cli.refining.refiner import Refiner
-    from humanpose_cli.views.fitting import TakeInput
+    from humanpose_cli.views.inputs import TakeInput
     from humanpose_cli.views.options import ViewsOptions
 
 _PANEL = "Several cameras"
@@ -46,7 +48,8 @@ _OFFSETS = option(
 _CALIBRATION = option(
     "--calibration FILE",
     "The cameras: cameras.json as this command writes it, a .toml of Pose2Sim, Anipose or FreeMoCap, OpenCV's .yml or "
-    ".xml, a folder of EasyMocap's intri.yml and extri.yml, or Qualisys' export. Default: found from the people.",
+    ".xml, a folder of EasyMocap's intri.yml and extri.yml, Qualisys' export, or "
+    "the files of Human3.6M and MPI-INF-3DHP. Default: found from the people.",
     _PANEL,
     show_default=False,
 )
@@ -67,6 +70,15 @@ class ViewsFlags:
     offsets: Annotated[str | None, _OFFSETS] = None
     calibration: Annotated[Path | None, _CALIBRATION] = None
     same_cameras: Annotated[bool, _SAME] = False
+
+    def options(self, session: Session) -> ViewsOptions:
+        """With the user's settings `views.…`; UsageError for these without `views`."""
+        from humanpose_cli.views.options import ViewsOptions
+
+        chosen = session.tune_part("views", ViewsOptions())
+        if not self.views and chosen != ViewsOptions():
+            raise UsageError("setting views", "is of no use without `views`")
+        return chosen
 
     def check(self) -> None:
         """UsageError for options without `views`, and for values out of range."""
@@ -109,13 +121,16 @@ class ViewsFlags:
 
 
 def find_takes(
-    session: Session, flags: BatchFlags, inputs: Sequence[str], out: Path, *, frames: FrameRange
+    session: Session, flags: BatchFlags, views: ViewsFlags, inputs: Sequence[str], out: Path, *, frames: FrameRange
 ) -> list[TakeInput]:
-    """The takes that arguments name: each folder of several videos, sequences or images is one; all others are one."""
-    from humanpose_cli.io.inputs import escaped
-    from humanpose_cli.views.fitting import TakeInput
+    """The takes that arguments name: each folder of several videos, sequences or images is one; all others are one.
 
-    takes: list[TakeInput] = []
+    With a calibration, videos of one camera belong to different takes, see `takes_of`.
+    """
+    from humanpose_cli.io.calibrations import read_calibration
+    from humanpose_cli.views.inputs import TakeInput, separate_takes
+
+    folders: dict[Path, Sequence[InputItem]] = {}
     loose: list[str] = []
     arguments = [*inputs, *flags.listed()]
     for argument in arguments:
@@ -130,14 +145,32 @@ def find_takes(
         if len(found) == 1:
             loose.append(argument)
             continue
-        takes.append(TakeInput(escaped(folder.resolve().name), tuple(found)))
+        folders[folder.resolve()] = found
+    takes = [TakeInput(name, tuple(folders[folder])) for folder, name in _names_of(folders).items()]
     if loose:
         found = flags.inputs(session, loose, out, sequence=None, frames=frames)
         error = next((view.error for view in found if view.error is not None), None)
         takes.insert(0, TakeInput("take", tuple(found), error))
     if not takes:
         raise UsageError("input", "is missing", expected="two videos or more, or a folder of them")
-    return takes
+    if views.calibration is None:
+        return takes
+    calibration = read_calibration(views.calibration)
+    return [part for take in takes for part in separate_takes(take, calibration)]
+
+
+def _names_of(folders: Iterable[Path]) -> dict[Path, str]:
+    """The folders' names, with those of the folders above where they are alike."""
+    from humanpose_cli.io.inputs import escaped
+
+    names = {folder: folder.name for folder in folders}
+    above = {folder: folder.parent for folder in names}
+    while len(set(names.values())) < len(names):
+        counts = Counter(names.values())
+        for folder, name in names.items():
+            if counts[name] > 1:
+                names[folder], above[folder] = f"{above[folder].name}/{name}", above[folder].parent
+    return {folder: escaped(name) for folder, name in names.items()}
 
 
 @dataclass
@@ -187,6 +220,8 @@ class TakeWork:
         fit, before, written = fitted.fit, None, [fit_path, cameras_path, plan_path]
         for message in fitted.take.messages:
             reporter.warn(f"{item.short}: {message}")
+        if (scale := fit.options["scale"])["source"] == "bodies":
+            reporter.info_once(f"sizes are those of usual adults, ±{scale['uncertainty']:.0%}; --height sets the scale")
         if self.refiner is None:
             fit.save(fit_path)
         else:
@@ -200,9 +235,10 @@ class TakeWork:
         drawing = part_of(reporter.step, rest, 1)
         drawn: dict[str, Any] = {"overlay": self.overlay, "video_codec": self.video_codec, "progress": drawing}
         written += write_views(fit, fit_path, before, **drawn)
+        documents = {"cameras": camera_documents(fitted.fit)}
         summary = {**record_summary(fit), "views": len(fitted.take.used)}
         problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
-        return Outcome(tuple(written), summary, {"cameras": camera_documents(fitted.fit)}, problem)
+        return Outcome(tuple(written), summary, {**documents, "scale": scale}, problem)
 
     def calibration(self) -> Calibration | None:
         """The user's calibration, or that of the first take, which the first process that needs it makes."""
@@ -240,7 +276,7 @@ def write_views(
     """
     from humanpose_cli.refining.frames import FitFrames
     from humanpose_cli.refining.items import page_path, write_refined_page
-    from humanpose_cli.views.fitting import view_outputs
+    from humanpose_cli.views.inputs import view_outputs
     from humanpose_cli.views.plan import draw_plan
 
     assert fit.views is not None

@@ -9,7 +9,7 @@ background moves with its depth, which the residual shows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,6 +21,8 @@ _SIDE = 480  # pixels of the longer side of the shrunken frames
 _CORNERS = 160
 _MIN_CORNERS = 12  # below, no pose is solved for
 _STILL = 0.25  # pixels of median movement, at that size, below which a camera stands still
+_SMOOTHING = 2.0  # pixels
+_CELL = 9  # pixels: one of so many, across and down, is compared, that with the steepest slope
 _MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
 _BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
@@ -32,11 +34,14 @@ _NO_ZOOM = 0.003  # change of the focal length that is none
 class CameraPose:
     """A camera's turn from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the factor
     on its focal length, and whether the background determines them.
+
+    walks  whether it does not because the camera moves from its spot: things behind each other move differently
     """
 
     rotation: NDArray[np.float64]
     zoom: float = 1.0
     solved: bool = True
+    walks: bool = False
 
 
 STILL = CameraPose(np.eye(3))
@@ -54,6 +59,8 @@ class CameraMotion:
         self._before: NDArray[np.uint8] | None = None
         self._key_points = self._points = np.zeros((0, 2), np.float32)
         self._key_camera = 1.0, np.zeros(2)
+        self._textured = np.zeros(0, np.int64)
+        self._key_values = self._key_slopes = np.zeros(0, np.float32)
         self._found = 0
 
     def next_frame(
@@ -72,23 +79,48 @@ class CameraMotion:
         if self._before is not None:
             self._follow(grey)
             self._pose = self._solve(focal, centre)
-        people = [np.asarray(box) * scale for box in boxes]
+        outside = _outside(grey.shape, [np.asarray(box) * scale for box in boxes])
+        if self._before is not None and not self._same_as_key() and self._unchanged(grey, outside, focal, centre):
+            self._pose = self._at_key()
         if self._before is None or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
-            self._renew(grey, people)
+            self._renew(grey, outside)
             self._key_camera = focal, centre
         self._before = grey
         return self._pose
 
-    def _renew(self, grey: NDArray[np.uint8], boxes: Sequence[NDArray[np.float64]]) -> None:
+    def _at_key(self) -> CameraPose:
+        return CameraPose(self._key_pose.rotation, self._key_pose.zoom)
+
+    def _same_as_key(self) -> bool:
+        same = self._pose.rotation is self._key_pose.rotation and self._pose.zoom == self._key_pose.zoom
+        return same and self._pose.solved
+
+    def _unchanged(
+        self, grey: NDArray[np.uint8], outside: NDArray[np.bool_], focal: float, centre: NDArray[np.float64]
+    ) -> bool:
+        """Whether the background's pixels are the key frame's, where its corners say that they are not.
+
+        Corners of a plain background get lost, and those that stay may be on things that move.
+        """
+        key_focal, key_centre = self._key_camera
+        background = outside.ravel()[self._textured]
+        if focal != key_focal or not np.array_equal(centre, key_centre) or 2 * background.sum() <= len(background):
+            return False
+        changes = np.square(_smooth(grey).ravel()[self._textured] - self._key_values)
+        # A shift of s pixels changes a pixel by s times its slope; what moves before the background is not the median.
+        slopes = float(np.median(self._key_slopes[background])) / 2
+        return float(np.median(changes[background])) < _STILL**2 * slopes
+
+    def _renew(self, grey: NDArray[np.uint8], outside: NDArray[np.bool_]) -> None:
         """This frame becomes the key frame."""
-        mask = np.full(grey.shape, 255, np.uint8)
-        for x0, y0, x1, y1 in boxes:
-            margin = 0.1 * (y1 - y0)
-            low = max(int(y0 - margin), 0), max(int(x0 - margin), 0)
-            mask[low[0] : int(y1 + margin), low[1] : int(x1 + margin)] = 0
-        corners = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.01, 7, mask=mask)
+        corners = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.01, 7, mask=np.where(outside, 255, 0).astype(np.uint8))
         self._points = np.zeros((0, 2), np.float32) if corners is None else np.asarray(corners[:, 0], np.float32)
         self._key_points, self._key_pose = self._points, self._pose
+        smooth = _smooth(grey)
+        slopes = np.asarray(sum(np.square(cv2.Sobel(smooth, cv2.CV_32F, x, 1 - x) / 8) for x in (0, 1)))
+        steepest = slopes == cv2.dilate(slopes, np.ones((_CELL, _CELL), np.uint8))
+        self._textured = np.flatnonzero(outside & steepest & (slopes > 0))
+        self._key_values, self._key_slopes = smooth.ravel()[self._textured], slopes.ravel()[self._textured]
         self._found = len(self._points)
 
     def _follow(self, grey: NDArray[np.uint8]) -> None:
@@ -123,9 +155,23 @@ class CameraMotion:
             weights = 1 / (1 + (missed / tolerance) ** 2) ** 2
             turned_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
         if np.median(missed) > _MAX_RESIDUAL:
-            return unsolved
+            return replace(unsolved, walks=True)
         zoom = turned_focal / key_focal if abs(turned_focal / key_focal - 1) > _NO_ZOOM else 1.0
         return CameraPose(turn @ self._key_pose.rotation, self._key_pose.zoom * zoom)
+
+
+def _outside(shape: tuple[int, ...], boxes: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """(H, W) what lies outside of people's boxes, with a margin."""
+    outside = np.ones(shape, bool)
+    for x0, y0, x1, y1 in boxes:
+        margin = 0.1 * (y1 - y0)
+        low = max(int(y0 - margin), 0), max(int(x0 - margin), 0)
+        outside[low[0] : int(y1 + margin), low[1] : int(x1 + margin)] = False
+    return outside
+
+
+def _smooth(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _SMOOTHING))
 
 
 def _grey(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

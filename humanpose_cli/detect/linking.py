@@ -12,27 +12,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.detect.clothes import body_colours, colour_difference, median_colours
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.tracking import FrameIds, TrackAssigner
 
-# Spots of the body whose colours tell people apart: each the mean of places between pairs of landmarks, on both sides.
-_SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
-    (("{}_shoulder", "{}_hip", 0.25), ("{}_shoulder", "{}_hip", 0.45)),
-    (("{}_shoulder", "{}_hip", 0.75),),
-    (("{}_shoulder", "{}_elbow", 0.5),),
-    (("{}_hip", "{}_knee", 0.5),),
-    (("{}_knee", "{}_ankle", 0.5),),
-    (("{}_ear", "{}_ear", 0.0),),
-)
-_PATCH = 0.02  # of the person's height
-_MIN_CONFIDENCE = 0.3
 _COVERED = 0.4  # of the smaller box within the other: colours there may be the other person's
 _BRIEF = 15  # frames: a shorter track, most of it within another's box, mixes two people who cross
 _CLEAR_FRAMES = 40  # frames nearest to an end of a track that tell its colours
+_LIGHTNESS = 0.7  # weight of lightness in differences of colour
 _USUAL_DIFFERENCE, _DIFFERENCE_SCALE = 14.0, 3.0  # of one person's colours (ΔE), where it is as likely somebody else
 _BEFORE = 1.5  # log-odds of pieces that were one track to be one person
 _SPEED_FRAMES = 10  # frames at an end that tell the speed there
@@ -95,34 +85,26 @@ class TrackLinker:
                 numbers[row] = number
         return numbers
 
+    def clothes(self, tracks: Sequence[int | None]) -> dict[int, NDArray[np.float64]]:
+        """Number of a person → the colours (6, 4) of their clothes, of uncovered rows if there are any.
+
+        tracks  what `tracks` returned
+        """
+        covered = _covered(self._rows)
+        rows_of: dict[int, list[int]] = {}
+        for row, number in enumerate(tracks):
+            if number is not None:
+                rows_of.setdefault(number, []).append(row)
+        result = {}
+        for number, rows in rows_of.items():
+            clear = [row for row in rows if not covered[row]] or rows
+            result[number] = median_colours([self._rows[row].colours for row in clear])
+        return result
+
 
 def _scaled(person: DetectedPerson, scale: float) -> DetectedPerson:
     factor = np.array([scale, scale, 1], np.float32)
     return replace(person, box=(scale * person.box).astype(np.float32), keypoints=factor * person.keypoints)
-
-
-def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(6, 4) mean CIELAB colour and weight 0..1 of the chest, belly, upper arms, thighs, shins and head."""
-    colours = np.zeros((len(_SPOTS), 4), np.float32)
-    radius = max(int(_PATCH * (person.box[3] - person.box[1])), 1)
-    height, width = image.shape[:2]
-    for row, spot in enumerate(_SPOTS):
-        found = []
-        for start, end, share in spot:
-            for side in ("left", "right"):
-                names = [start.format(side), end.format(side)]
-                if not all(name in person.skeleton for name in names):
-                    continue
-                a, b = person.keypoints[person.skeleton.indices(names)]
-                x, y = (int(v) for v in (1 - share) * a[:2] + share * b[:2])
-                if min(a[2], b[2]) > _MIN_CONFIDENCE and radius <= x < width - radius and radius <= y < height - radius:
-                    patch = image[y - radius : y + radius + 1, x - radius : x + radius + 1]
-                    found.append((*patch.reshape(-1, 3).mean(0), min(a[2], b[2])))
-        if found:
-            colours[row] = np.average(found, axis=0)
-    lab = cv2.cvtColor((colours[None, :, :3] / np.float32(255)).astype(np.float32), cv2.COLOR_RGB2LAB)
-    colours[:, :3] = lab[0]
-    return colours
 
 
 def _covered(rows: Sequence[_Row]) -> NDArray[np.bool_]:
@@ -213,9 +195,8 @@ def _links(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> dict[int, i
     ends = []
     for piece in pieces:
         rows_of_piece = [rows[index] for index in piece]
-        ends.append(
-            _Piece(rows_of_piece, _colours(rows_of_piece[:_CLEAR_FRAMES]), _colours(rows_of_piece[-_CLEAR_FRAMES:]))
-        )
+        both = (rows_of_piece[:_CLEAR_FRAMES], rows_of_piece[-_CLEAR_FRAMES:])
+        ends.append(_Piece(rows_of_piece, *(median_colours([row.colours for row in end]) for end in both)))
     odds = np.zeros((count, count))
     for i, before in enumerate(ends):
         for j, after in enumerate(ends):
@@ -258,21 +239,7 @@ def _middle(row: _Row) -> NDArray[np.float64]:
 
 def _likeness(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Log-odds of two people's colours (spots, 4) to be one person's, −4 to 4; 0 where nothing can be compared."""
-    weight = np.sqrt(a[:, 3] * b[:, 3])
-    if weight.sum() < 0.5:
+    difference = colour_difference(a, b, _LIGHTNESS)
+    if difference is None:
         return 0.0
-    # Light changes with the place more than colour does.
-    apart = np.linalg.norm((a[:, :3] - b[:, :3]) * [0.7, 1, 1], axis=1)
-    difference = float((weight * np.minimum(apart, 40)).sum() / weight.sum())
     return float(np.clip((_USUAL_DIFFERENCE - difference) / _DIFFERENCE_SCALE, -4, 4))
-
-
-def _colours(rows: Sequence[_Row]) -> NDArray[np.float64]:
-    """(spots, 4) median colour over rows and mean weight."""
-    stacked = np.stack([row.colours for row in rows]).astype(np.float64)
-    ends = np.where(stacked[..., 3:] > 0, stacked[..., :3], np.nan)
-    weight = stacked[..., 3].mean(0)
-    median = np.zeros((len(weight), 3))
-    some = weight > 0
-    median[some] = np.nanmedian(ends[:, some], axis=0)
-    return np.concatenate([median, weight[:, None]], axis=1)

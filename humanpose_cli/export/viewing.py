@@ -33,7 +33,16 @@ from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, json_script, reduced
+from humanpose_cli.rendering.html_page import (
+    css_colour,
+    data_uri,
+    html_page,
+    jpeg_within,
+    json_script,
+    plan_figure,
+    reduced,
+)
+from humanpose_cli.views.plan import draw_plan
 
 DATA = Path(__file__).parent / "data"
 _VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and rate factor: about 1 MB in 20 s
@@ -95,6 +104,7 @@ def view(
     content = (
         f"<div class=panes><div id=stage></div>{element and f'<div id=frames>{element}</div>'}</div>\n"
         f"{_controls(fit)}\n"
+        f"{'' if fit.views is None else plan_figure(draw_plan(fit))}"
         f"{json_script(_document(fit))}"
         f'<script type="text/plain" id="people3d">{packed}</script>\n'
         f'<script type="text/plain" id="three">{library}</script>\n'

@@ -27,7 +27,15 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, dr
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.io.atomic import write_text
-from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, json_script, reduced
+from humanpose_cli.rendering.html_page import (
+    css_colour,
+    data_uri,
+    html_page,
+    jpeg_within,
+    json_script,
+    plan_figure,
+    reduced,
+)
 from humanpose_cli.rendering.overlay import draw_overlay
 
 Floats = NDArray[np.float64]
@@ -44,11 +52,6 @@ _TIMELINE = (  # of pages with several frames
     '<div class=bar><button id=play aria-label="play">▶</button>'
     '<input id=frame type=range min=0 value=0 aria-label="frame">\n<span id=name></span></div>\n'
 )
-_PLAN = (
-    '<figure class=sideview><img src="{}" alt="from above" style=width:420px>'
-    "<figcaption>Cameras and people from above, with a grid of metres</figcaption></figure>\n"
-)
-_PLAN_BUDGET = 60_000  # bytes
 _MOVED = 0.1  # of the refinement, from which a chart shows that it was kept
 
 
@@ -346,7 +349,7 @@ def _page(
     style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("css", "js"))
     viewer = _viewer(drawn, timeline=image_count > 1) if image_count else "<p>No person was found.</p>\n"
     if plan is not None:
-        viewer += _PLAN.format(data_uri(jpeg_within(plan, _PLAN_BUDGET), "image/jpeg"))
+        viewer += plan_figure(plan)
     content = viewer + "".join(_section(track, shown, fit.frame_count) for track in tracks)
     content += f"{data}<script>\n{script}</script>"
     return html_page(title, summary, f":root{{{colours}}}\n{style}", content)

@@ -27,6 +27,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.camera_motion import CameraMotion
+from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
@@ -301,10 +302,12 @@ class Fitter:
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
         unfitted: list[list[UnfittedDetection]] = []
+        clothes: list[dict[int, np.ndarray]] = []
         fixed_focal: list[bool] = []  # whether the focal length of each image is given
         estimates = Estimates(self._network, independent=True)
         for index, (frame, found) in enumerate(images):
             detected = [person for person in found if not person.not_fitted]
+            clothes.append({track: body_colours(person, frame.pixels) for track, person in enumerate(detected)})
             unfitted.append([unfitted_detection(person) for person in found if person.not_fitted])
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
@@ -321,7 +324,8 @@ class Fitter:
             detections = tuple(replace(people[row], frame=0) for row in rows)
             fit = self._record(detections, [camera], bodies, options, unfitted=unfitted[index])
             # With one frame and ids in order, its rows are in the order of its people.
-            fits.append(confident(replace(fit, detections=detections), options.min_confidence))
+            fit = replace(fit, detections=detections, clothes=clothes[index])
+            fits.append(confident(fit, options.min_confidence))
         return fits
 
     def _on_common_ground(
@@ -419,9 +423,10 @@ class Fitter:
         solving = part_of(progress, _DETECTED, 1)
         solving(0, None, "fitting bodies")
         # Only now is it known which tracks are one person, and which are no person.
+        numbers = tracks.tracks()
         people = [
             replace(row, estimate=estimate, track=track)
-            for row, estimate, track in zip(people, estimates.all(), tracks.tracks(), strict=True)
+            for row, estimate, track in zip(people, estimates.all(), numbers, strict=True)
             if track is not None
         ]
         if options.people == "largest":
@@ -433,7 +438,7 @@ class Fitter:
             people = complete_tracks(people, seconds)
         solved = self._solve(people, cameras, solving, sequence=True) if people else None
         fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None)
-        return confident(fit, options.min_confidence)
+        return confident(replace(fit, clothes=tracks.clothes(numbers)), options.min_confidence)
 
     def _camera(self, frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:
         camera = Camera.of_image(frame.size, options.focal or frame.focal or None, frame.principal_point)
@@ -488,6 +493,7 @@ class Fitter:
         """The fit of rows in frames; `bodies` is None if there are no rows."""
         # The body by its name: the path of its file differs between machines, and outputs must not.
         name = self.body.name
+        walks = [row for row, camera in enumerate(cameras) if camera.turn.walks]
         precision = "full" if self._network is None else self._network.precision
         values = {
             "body": name,
@@ -498,6 +504,7 @@ class Fitter:
                 "network": self.network_identity,
                 **({} if precision == "full" else {"precision": precision}),
                 "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.solved],
+                **({"camera_walks": walks} if walks else {}),
                 "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
                 **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
             },

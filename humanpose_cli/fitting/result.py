@@ -12,7 +12,7 @@ import base64
 import html
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +179,15 @@ class Fit(FitRecord):
     images      where the frames are; None for a fit read from a file
     model       the body that was fitted; None for a fit read from a file
     sources     of a take, where the frames of each view are, as `images`
+    clothes     of each person by number, colours (6, 4) as `detect.clothes.median_colours` has them; {} for a fit read
+                from a file
     """
 
     detections: tuple[DetectedPerson, ...] = ()
     images: FrameSource | None = None
     model: Body | None = None
     sources: tuple[FrameSource | None, ...] = ()
+    clothes: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def people(self) -> tuple[FitPerson, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from humanpose_cli.rendering.overlay import person_colour
 
 _QUALITIES = (82, 70, 55, 40, 25)
+_PLAN_BYTES = 60_000
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c1e21;--dim:#5c6470;--ground:#fff;--panel:#f2f4f6;--line:#d5dae0}
@@ -77,3 +78,13 @@ def jpeg_within(image: NDArray[np.uint8], budget: int) -> bytes:
         if max(image.shape[:2]) < 64:
             return encoded.tobytes()
         image = np.asarray(cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA))
+
+
+def plan_figure(plan: NDArray[np.uint8]) -> str:
+    """The plan (H, W, 3) of a take, its cameras and people from above, as a figure of a page."""
+    image = data_uri(jpeg_within(plan, _PLAN_BYTES), "image/jpeg")
+    caption = "Cameras and people from above, with a grid of metres"
+    return (
+        f'<figure class=sideview><img src="{image}" alt="from above" style=width:420px>'
+        f"<figcaption>{caption}</figcaption></figure>\n"
+    )

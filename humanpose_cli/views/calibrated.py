@@ -44,14 +44,14 @@ class CalibratedViews:
 
 
 def calibrated_views(
-    calibration: Calibration, names: Sequence[str], sizes: Sequence[tuple[int, int]]
+    calibration: Calibration, paths: Sequence[str], sizes: Sequence[tuple[int, int]]
 ) -> CalibratedViews:
     """The cameras of views by their names; InputError where a camera is missing, or its images have another shape.
 
-    sizes  (width, height) of the views' images
+    paths  of the views' videos, by whose names and folders cameras are found; sizes: (width, height) of their images
     """
-    matched = matched_cameras(calibration, names)
-    cameras = [_sized(camera, size, name) for camera, size, name in zip(matched.cameras, sizes, names, strict=True)]
+    matched = matched_cameras(calibration, paths)
+    cameras = [_sized(camera, size, path) for camera, size, path in zip(matched.cameras, sizes, paths, strict=True)]
     first = cameras[0]
     views = []
     for camera, size in zip(cameras, sizes, strict=True):

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from humanpose_cli.core.errors import HpcError, UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.calibrations import Calibration
-from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.frame_range import ALL_FRAMES
-from humanpose_cli.io.inputs import InputItem, escaped
+from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.views.calibrated import calibrated_views
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.records import take_fit
@@ -24,48 +23,9 @@ from humanpose_cli.views.take import Take, solve_take
 _SINGLE = 0.85  # fraction of the work on a take that is done when its views are fitted by themselves
 
 
-@dataclass(frozen=True)
-class TakeInput:
-    """The views of one take.
-
-    key    of the item in a batch: also the beginning of its files' names
-    views  the videos, folders of frames, or photographs of one moment
-    error  what is wrong with it already
-    """
-
-    key: str
-    views: tuple[InputItem, ...]
-    error: HpcError | None = None
-
-    is_sequence = True  # its images are never looked at together with those of other items
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files of all views."""
-        return tuple(path for view in self.views for path in view.files)
-
-    @property
-    def names(self) -> list[str]:
-        """Of the views: their files' or folders' names, with those of the folders above where they are alike."""
-        names = [view.path.name for view in self.views]
-        return names if len(set(names)) == len(names) else [view.key for view in self.views]
-
-
-def take_outputs(take: TakeInput, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
-    """The files of a take in a folder: its fit and cameras, then of each view a fit, then of each an overlay."""
-    fit, *cameras = (out / f"{take.key}{ending}" for ending in (FIT_SUFFIX, ".cameras.json", ".cameras.png"))
-    views = [
-        view_outputs(fit, name, sequence=view.kind != "image")
-        for name, view in zip(take.names, take.views, strict=True)
-    ]
-    fits, drawn = zip(*views, strict=True)
-    return (fit, *cameras, *fits, *(drawn if overlay else ()))
-
-
-def view_outputs(take: Path, name: str, *, sequence: bool) -> tuple[Path, Path]:
-    """The fit file and the overlay of a view, beside the fit file of its take."""
-    stem = f"{take.name.removesuffix('.npz').removesuffix('.fit')}.{escaped(name)}"
-    return take.with_name(stem + FIT_SUFFIX), take.with_name(f"{stem}.overlay.{'mp4' if sequence else 'jpg'}")
+def _paths(views: Sequence[InputItem], names: Sequence[str]) -> list[str]:
+    """The views' names with their folders, by which some cameras are found."""
+    return [str(view.path.absolute().parent / name) for view, name in zip(views, names, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +74,7 @@ def fit_views(
     calibrated = None
     if calibration is not None:
         sizes = [(int(width), int(height)) for width, height in (one.image_size[0] for one in fits)]
-        calibrated = calibrated_views(calibration, names, sizes)
+        calibrated = calibrated_views(calibration, _paths(views, names), sizes)
         fits = calibrated.pinhole(fits)
     heard: list[float | None] = [None] * len(views)
     if offsets is None and all(view.range == ALL_FRAMES for view in views):
@@ -134,7 +94,7 @@ def fit_views(
     if calibrated is not None:
         take = replace(take, messages=[*calibrated.notes, *take.messages])
         to_first = calibrated.to_first if take.used[0] == 0 else None
-    fit = take_fit(take, fits, names, fitter.body, options, height, to_first)
+    fit = take_fit(take, fits, names, fitter.body, options, height, to_first, calibrated=calibrated is not None)
     for journal in kept:
         journal.remove()
     return FittedTake(take, fit)

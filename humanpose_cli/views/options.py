@@ -28,6 +28,9 @@ class ViewsOptions(Options):
     max_offset: float = option(
         10.0, "Largest difference of two cameras' clocks that is looked for.", unit="seconds", minimum=0
     )
+    clear_clock: float = option(
+        0.15, "How much more movements must speak for a difference of clocks than for none, in nats.", minimum=0
+    )
     sound_peak: float = option(
         2.0, "Likeness of two recordings at one shift, in the largest of the others, that gives the clocks.", above=1
     )
@@ -39,8 +42,14 @@ class ViewsOptions(Options):
     max_disagreement: float = option(
         0.16, "Mean distance of two views' joints about the pelvis beyond which they show two people.", unit="metres"
     )
+    clothes_difference: float = option(
+        18.0, "Difference of colours (CIELAB) beyond which clothes speak against one person in two views.", above=0
+    )
     min_angle: float = option(
         12.0, "Two cameras whose viewing directions differ by less add little depth.", unit="degrees", minimum=0
+    )
+    max_turn: float = option(
+        1.5, "A camera that turns further, zooms or walks during a take is left out.", unit="degrees", minimum=0
     )
     refinements: int = option(2, "How often cameras and bodies are refined together.", minimum=0)
     shape_noise: float = option(1.5, "Standard deviation of the body's shape components.", above=0)

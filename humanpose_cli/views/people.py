@@ -2,13 +2,13 @@
 
 A pair of tracks that may be one person proposes how two cameras stand: the rotation between their joints about the
 pelvis, and the translation between their pelvises. The proposal under which the most people of the two cameras agree in
-pose and position wins. Cameras are joined along the best proposals; who is matched in one pair of cameras is the same
-person in all.
+pose, position and the colours of their clothes wins. Cameras are joined along the best proposals; who is matched in one
+pair of cameras is the same person in all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -17,12 +17,22 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.detect.clothes import colour_difference
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.relative import Agreement, agreement, clock_offset, shared_times
+from humanpose_cli.views.relative import (
+    Agreement,
+    agreement,
+    best_rotation,
+    clock_evidence,
+    likely_clocks,
+    shared_times,
+)
 from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
 
 _PELVIS = SMPL24.index("pelvis")
-_LATERAL = 0.6  # metres beside the expected position, at which a person's distance counts twice
+_LATERAL, _ROUGHLY = 0.6, 3.0  # metres beside the expected position; times as much for a first match
+_LIGHTNESS = 0.4  # weight of lightness: cameras are exposed differently
+_CLOTHES = 0.25  # logarithm of the factor by which clothes change a distance, at most
 _DIRECT = 1e-6  # seconds of overlap with which a single moment counts
 
 
@@ -33,7 +43,6 @@ class PairPose(NamedTuple):
     offset   seconds that the second clock is ahead
     pairs    (track of the first, track of the second, distance in metres), one a person
     score    how much agrees: larger is better
-    flipped  whether the pair that proposes it agrees better as a mirror image
     """
 
     rotation: Array
@@ -41,7 +50,6 @@ class PairPose(NamedTuple):
     offset: float
     pairs: list[tuple[int, int, float]]
     score: float
-    flipped: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +77,16 @@ def relate_views(
     views    tracks of each, on its own clock
     offsets  seconds that each clock is ahead of the first one's, where they are given
     """
+    pairs = list(combinations(range(len(views)), 2))
     fixed = list(offsets) if offsets is not None else [None] * len(views)
-    found: dict[tuple[int, int], PairPose] = {}
-    for first, second in combinations(range(len(views)), 2):
-        ahead, before = fixed[second], fixed[first]
-        offset = None if ahead is None or before is None else ahead - before
-        best = propose(views[first], views[second], options, offset)
-        if best is not None:
-            found[first, second] = best
+    alternatives = [([0.0 if value is None else float(value) for value in fixed], 1.0)]
+    if any(value is None for value in fixed) and any(len(track) > 1 for tracks in views for track in tracks):
+        evidence = {(a, b): clock_evidence(views[a], views[b], options) for a, b in pairs}
+        alternatives = likely_clocks(evidence, fixed, options.clear_clock)
+    results = [(clocks, speaks, _proposals(views, clocks, options)) for clocks, speaks in alternatives]
+    clocks, _, found = max(results, key=lambda result: result[1] * _alike(result[2], options))
     poses: list[tuple[Array, Array] | None] = [None] * len(views)
-    clocks = [0.0 if value is None else float(value) for value in fixed]
-    flipped = _flipped(found, len(views))
+    flipped = _flipped(_mirrored_pairs(views, clocks), len(views))
     root = next((number for number, tracks in enumerate(views) if tracks and number not in flipped), 0)
     poses[root] = (np.eye(3), np.zeros(3))
     used: list[tuple[int, int]] = []
@@ -93,12 +100,24 @@ def relate_views(
         pose = poses[old]
         assert pose is not None
         poses[new] = (step.rotation @ pose[0], step.rotation @ pose[1] + step.translation)
-        clocks[new] = clocks[old] + step.offset if fixed[new] is None else clocks[new]
         used.append((first, second))
     standing = {edge: one for edge, one in found.items() if poses[edge[0]] is not None and poses[edge[1]] is not None}
     on_one_clock = [[track.moved(clocks[number]) for track in tracks] for number, tracks in enumerate(views)]
     kept = [tracks if poses[number] is not None else [] for number, tracks in enumerate(on_one_clock)]
     return RelatedViews(poses, clocks, _united(kept, standing), flipped)
+
+
+def _proposals(
+    views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], options: ViewsOptions
+) -> dict[tuple[int, int], PairPose]:
+    pairs = combinations(range(len(views)), 2)
+    proposals = {(a, b): propose(views[a], views[b], options, clocks[b] - clocks[a]) for a, b in pairs}
+    return {pair: proposal for pair, proposal in proposals.items() if proposal is not None}
+
+
+def _alike(proposals: dict[tuple[int, int], PairPose], options: ViewsOptions) -> float:
+    """How many people are in two views, and how well they agree: a person counts as one where no joint is apart."""
+    return sum(1 - distance / options.max_disagreement for one in proposals.values() for _, _, distance in one.pairs)
 
 
 def likely_offsets(
@@ -113,19 +132,32 @@ def likely_offsets(
         if number == 0 or offset is None:
             result.append(0.0 if number == 0 else None)
             continue
-        by_motion = propose(views[0], views[number], options)
-        by_sound = propose(views[0], views[number], options, offset)
+        evidence = {(0, 1): clock_evidence(views[0], views[number], options)}
+        ((_, likely), _), *_ = likely_clocks(evidence, (0.0, None), options.clear_clock)
+        by_motion, by_sound = (propose(views[0], views[number], options, clock) for clock in (likely, offset))
         agrees = by_sound is not None and (by_motion is None or by_sound.score >= options.sound_score * by_motion.score)
         result.append(offset if agrees else None)
     return result if any(value is not None for value in result[1:]) else None
 
 
-def _flipped(found: dict[tuple[int, int], PairPose], count: int) -> list[int]:
-    """Views all of whose proposals are mirror images, though others' are not."""
+def _mirrored_pairs(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float]) -> dict[tuple[int, int], bool]:
+    """Whether two views show a person as mirror images; none where they have no person in common."""
+    mirror: dict[tuple[int, int], bool] = {}
+    for first, second in combinations(range(len(views)), 2):
+        offset = clocks[second] - clocks[first]
+        pairs = (agreement(one, other, offset) for one in views[first] for other in views[second])
+        best = max((found for found in pairs if found is not None), key=lambda found: found.alike, default=None)
+        if best is not None and best.alike > 0:
+            mirror[first, second] = best.flipped
+    return mirror
+
+
+def _flipped(mirror: Mapping[tuple[int, int], bool], count: int) -> list[int]:
+    """Views that are mirror images of all others, though others are none of each other."""
     wrong = []
     for view in range(count):
-        of_view = [one.flipped for edge, one in found.items() if view in edge]
-        others = [one.flipped for edge, one in found.items() if view not in edge]
+        of_view = [flipped for edge, flipped in mirror.items() if view in edge]
+        others = [flipped for edge, flipped in mirror.items() if view not in edge]
         # Of two views, it is the second that is called reversed.
         if of_view and all(of_view) and (not all(others) if others else view == count - 1):
             wrong.append(view)
@@ -139,31 +171,32 @@ def _reversed(one: PairPose) -> PairPose:
 
 
 def propose(
-    first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float | None = None
+    first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float
 ) -> PairPose | None:
-    """How the second camera stands to the first; None where no person is in both.
-
-    offset  of the second clock, where it is known
+    """How the second camera stands to the first, whose clock is `offset` seconds behind; None where no person is in
+    both.
     """
     if not first or not second:
         return None
-    if offset is None:
-        offset = clock_offset(first, second, options)
     agreements = {
         (a, b): found
         for a, one in enumerate(first)
         for b, other in enumerate(second)
-        if (found := agreement(one, other, options, offset=offset)) is not None
+        if (found := agreement(one, other, offset)) is not None and not found.flipped
     }
     best: PairPose | None = None
     for (a, b), found in agreements.items():
-        if found.distance > options.max_disagreement and not found.flipped:
+        if found.distance > options.max_disagreement:
             continue
-        translation = _translation(first[a], second[b].moved(offset), found.rotation)
-        pairs = _matched(first, second, agreements, (found.rotation, translation, offset), options)
-        score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
-        if best is None or score > best.score:
-            best = PairPose(found.rotation, translation, offset, pairs, score, found.flipped)
+        pose = _pose_of([(first[a], second[b])], offset)
+        # Others stand aside of where one person's pose expects them: its errors of rotation grow with the distance.
+        roughly = _matched(first, second, agreements, pose, options, _ROUGHLY * _LATERAL)
+        poses = [pose, _pose_of([(first[i], second[j]) for i, j, _ in roughly], offset)] if roughly else [pose]
+        for chosen in poses:
+            pairs = _matched(first, second, agreements, chosen, options)
+            score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
+            if best is None or score > best.score:
+                best = PairPose(*chosen, pairs, score)
     return best if best is not None and best.pairs else None
 
 
@@ -177,9 +210,14 @@ def _moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
     return one.joints[shown], other.joints[shown]
 
 
-def _translation(first: ViewTrack, second: ViewTrack, rotation: Array) -> Array:
-    a, b = _moments(first, second)
-    return np.asarray(np.median(b[:, _PELVIS] - a[:, _PELVIS] @ rotation.T, axis=0))
+def _pose_of(pairs: Sequence[tuple[ViewTrack, ViewTrack]], offset: float) -> tuple[Array, Array, float]:
+    """Rotation and translation to the second camera by people that both show, and its clock's offset."""
+    a, b = (
+        np.concatenate(joints)
+        for joints in zip(*(_moments(one, other.moved(offset)) for one, other in pairs), strict=True)
+    )
+    rotation = best_rotation(about_pelvis(a), about_pelvis(b))
+    return rotation, np.asarray(np.median(b[:, _PELVIS] - a[:, _PELVIS] @ rotation.T, axis=0)), offset
 
 
 def _matched(
@@ -188,18 +226,33 @@ def _matched(
     agreements: dict[tuple[int, int], Agreement],
     pose: tuple[Array, Array, float],
     options: ViewsOptions,
+    lateral: float = _LATERAL,
 ) -> list[tuple[int, int, float]]:
-    """Pairs of tracks that agree under one pose of the second camera, and how far apart they are."""
+    """Pairs of tracks that agree under one pose of the second camera, and how far apart they are.
+
+    lateral  metres beside the expected position at which a person's distance counts twice
+    """
     rotation, translation, offset = pose
     cost = np.full((len(first), len(second)), np.inf)
     for i, j in agreements:
         a, b = _moments(first[i], second[j].moved(offset))
         turned = about_pelvis(a) @ rotation.T
         posture = float(np.linalg.norm(turned - about_pelvis(b), axis=-1).mean())
-        cost[i, j] = posture * (1 + (_beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS]) / _LATERAL) ** 2)
+        beside = _beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS])
+        cost[i, j] = posture * (1 + (beside / lateral) ** 2) * _dressed_alike(first[i], second[j], options)
     usable = np.where(cost <= options.max_disagreement, cost, 1e3)
     rows, columns = linear_sum_assignment(usable)
     return [(int(i), int(j), float(cost[i, j])) for i, j in zip(rows, columns, strict=True) if usable[i, j] < 1e3]
+
+
+def _dressed_alike(first: ViewTrack, second: ViewTrack, options: ViewsOptions) -> float:
+    """A factor of their distance: below 1 for clothes of like colours, above for others; 1 where they are not known."""
+    if first.clothes is None or second.clothes is None:
+        return 1.0
+    difference = colour_difference(first.clothes, second.clothes, _LIGHTNESS)
+    if difference is None:
+        return 1.0
+    return float(np.exp(np.clip((difference / options.clothes_difference - 1) * _CLOTHES, -_CLOTHES, _CLOTHES)))
 
 
 def _beside(expected: Array, found: Array) -> float:

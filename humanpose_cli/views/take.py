@@ -28,7 +28,9 @@ from humanpose_cli.views.people import RelatedViews, likely_offsets, relate_view
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, frame_times, tracks_of
 
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
-_MAX_TURN = 2.0  # degrees that a camera on a stand seems to turn
+_MAX_ZOOM = 0.03  # change of a focal length, as a share of it
+_MAX_WALK = 0.1  # share of a camera's frames
+_SMALL_SHIFT, _CLOCK_ROUNDS = 0.01, 5  # seconds of a clock's change; adjustments, at most
 _SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landmark's speed is taken
 
 
@@ -72,38 +74,60 @@ def solve_take(
     InputError where no two views show the same person.
     """
     options = options or ViewsOptions()
-    still = [_turn(fit) < _MAX_TURN for fit in fits]
+    still = [not moves(fit, options.max_turn) for fit in fits]
     views = [tracks_of(fit, number) if still[number] else [] for number, fit in enumerate(fits)]
     related = relate_views(views, options, offsets if offsets is not None else likely_offsets(views, heard, options))
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     messages = _left_out(related, views, names, still)
     if len(used) < 2:
-        remedy = "film the same people at the same time, or fit the videos without `views`"
-        raise InputError(", ".join(names), "share no person", expected="two views of one person", remedy=remedy)
+        raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.flipped))
     cameras = _start_cameras(fits, related, used, calibrated)
     times = frame_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
-    shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
-    samples = _samples(shared, len(used), options)
-    moving = any(len(track) > 1 for tracks in shared for track in tracks)
-    clocks = moving and offsets is None
-    solved = adjust_cameras(cameras, samples, options, fixed_poses=calibrated is not None, clocks=clocks)
-    shifts = [after.offset - before.offset for after, before in zip(solved.cameras, cameras, strict=True)]
-    people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
+    cameras, people = _adjusted(cameras, people, options, fixed_poses=calibrated is not None, clocks=offsets is None)
     evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
     chosen = [fits[number] for number in used]
-    cameras, bodies = _bodies(
-        body, evidence, chosen, solved.cameras, options, keypoint_options, calibrated is None, progress
-    )
+    cameras, bodies = _bodies(body, evidence, chosen, cameras, options, keypoint_options, calibrated is None, progress)
     messages += _parallel(cameras, bodies, [names[number] for number in used], options)
     return Take(cameras, used, times, bodies, messages)
 
 
-def _turn(fit: Fit) -> float:
-    """Degrees that a camera turns at most from its first frame on."""
+def _adjusted(
+    cameras: list[ViewCamera], people: list[list[ViewTrack]], options: ViewsOptions, *, fixed_poses: bool, clocks: bool
+) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
+    """The cameras after bundle adjustment, and the people on their clocks."""
+    for _ in range(_CLOCK_ROUNDS):
+        shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
+        moving = any(len(track) > 1 for tracks in shared for track in tracks)
+        samples = _samples(shared, len(cameras), options)
+        solved = adjust_cameras(cameras, samples, options, fixed_poses=fixed_poses, clocks=clocks and moving).cameras
+        shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
+        people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
+        cameras = solved
+        # Within an adjustment landmarks move at constant speeds: only for small changes of a clock.
+        if max(map(abs, shifts)) < _SMALL_SHIFT:
+            break
+    return cameras, people
+
+
+def moves(fit: Fit, max_turn: float) -> bool:
+    """Whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks.
+
+    By its background: a camera that moves sideways seems to turn, one that moves forward seems to zoom.
+    """
     first, rotations = fit.world_to_camera[0, :3, :3], fit.world_to_camera[:, :3, :3]
     cosines = (np.einsum("fij,ij->f", rotations, first).astype(np.float64) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
+    turned = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
+    zoomed = float(np.ptp(fit.focal) / fit.focal[0])
+    walked = len(fit.options.get("camera_walks", ())) / fit.frame_count
+    return turned > max_turn or zoomed > _MAX_ZOOM or walked > _MAX_WALK
+
+
+def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:
+    """Fewer than two views are left; `explained`: for the reasons that the messages have."""
+    problem = "leave fewer than two views: " + "; ".join(messages) if explained else "share no person"
+    remedy = "film the same people at the same time from stands, or fit the videos without `views`"
+    return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
 
 
 def _left_out(
@@ -114,7 +138,7 @@ def _left_out(
         if number in related.flipped:
             messages.append(f"{names[number]} is a mirror image of what the others show: it is left out")
         elif not still[number]:
-            messages.append(f"{names[number]} is from a camera that turns: it is left out")
+            messages.append(f"{names[number]} is from a camera that moves: it is left out")
         elif not views[number]:
             messages.append(f"{names[number]} shows no person: it is left out")
         elif pose is None:

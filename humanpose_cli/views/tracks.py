@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import FitRecord
 
 Array = NDArray[np.float64]
@@ -41,6 +42,7 @@ class ViewTrack:
     times      (T,) seconds, rising, on the clock that the take's cameras have in common
     keypoints  (T, 33, 3) x, y pixels and confidence 0..1
     joints     (T, 24, 3) metres, camera axes
+    clothes    (6, 4) colours and weights of the clothes; None where they are not known
     """
 
     view: int
@@ -49,6 +51,7 @@ class ViewTrack:
     times: Array
     keypoints: Array
     joints: Array
+    clothes: Array | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -92,7 +95,7 @@ def frame_times(fit: FitRecord) -> Array:
     return np.arange(fit.frame_count) / (fit.frame_rate or _DEFAULT_FRAME_RATE)
 
 
-def tracks_of(fit: FitRecord, view: int) -> list[ViewTrack]:
+def tracks_of(fit: Fit, view: int) -> list[ViewTrack]:
     """The people of one camera's fit, those in most frames first; frames that were filled in are left out."""
     times, tracks = frame_times(fit), []
     for track in fit.tracks:
@@ -101,7 +104,7 @@ def tracks_of(fit: FitRecord, view: int) -> list[ViewTrack]:
         if len(rows):
             seconds = times[fit.frame_index[rows]]
             keypoints, joints = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
-            tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints))
+            tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints, fit.clothes.get(track)))
     return sorted(tracks, key=lambda track: -len(track))
 
 

@@ -98,6 +98,47 @@ def test_people_who_move_are_not_the_background(scene: np.ndarray) -> None:
     assert all((pose.rotation == np.eye(3)).all() for pose in poses)
 
 
+def test_a_plain_background_outweighs_what_moves_before_it() -> None:
+    """A soft field without corners, and a person whom no box surrounds: all corners are theirs."""
+    random = np.random.default_rng(3)
+    field = cv2.resize(random.integers(100, 140, (9, 12, 3), dtype=np.uint8), SIZE, interpolation=cv2.INTER_CUBIC)
+    patch = random.integers(0, 255, (20, 8, 3), dtype=np.uint8).repeat(10, 0).repeat(10, 1)
+    frames = [field.copy() for _ in range(10)]
+    for t, frame in enumerate(frames):
+        frame[200:400, 100 + 8 * t : 180 + 8 * t] = patch
+    for pose in followed(frames):
+        assert (pose.rotation == np.eye(3)).all()
+        assert pose.zoom == 1
+        assert pose.solved
+
+
+def room(scene: np.ndarray, centre: tuple[float, float, float]) -> np.ndarray:
+    """What a camera sees that looks along z at a wall at 6 m, on a floor 1.5 m below it and between two more walls."""
+    x, y = np.meshgrid(np.arange(SIZE[0]) + 0.5 - SIZE[0] / 2, np.arange(SIZE[1]) + 0.5 - SIZE[1] / 2)
+    rays = np.stack((x / FOCAL, y / FOCAL, np.ones_like(x)), -1)
+    image, nearest = np.zeros((SIZE[1], SIZE[0], 3), np.uint8), np.full(x.shape, np.inf)
+    for axis, place in ((1, 1.5), (2, 6.0), (0, -3.0), (0, 3.0)):
+        depth = (place - centre[axis]) / np.where(rays[..., axis] == 0, 1e-9, rays[..., axis])
+        points = np.asarray(centre) + depth[..., None] * rays
+        u, v = (np.asarray(100 * points[..., other] + 700, np.float32) for other in range(3) if other != axis)
+        nearer = (depth > 0) & (depth < nearest)
+        image[nearer] = cv2.remap(scene, u % 1900, v % 1400, cv2.INTER_LINEAR)[nearer]
+        nearest = np.where(nearer, depth, nearest)
+    return image
+
+
+@pytest.mark.slow
+def test_a_camera_that_walks_is_found(scene: np.ndarray) -> None:
+    """Sideways: what is near moves more than what is far. Forward, it looks like a zoom."""
+    sideways = followed([room(scene, (0.04 * t, 0, 0)) for t in range(25)])
+    assert sum(pose.walks for pose in sideways) > 5
+    assert not any(pose.walks and pose.solved for pose in sideways)
+    forward = followed([room(scene, (0, 0, 0.06 * t)) for t in range(25)])
+    assert max(pose.zoom for pose in forward) > 1.1
+    turning = followed([view(scene, turn(0, 0.012 * t, 0)) for t in range(14)])
+    assert not any(pose.walks for pose in turning)
+
+
 def test_without_a_background_nothing_is_known() -> None:
     first, *others = followed([np.full((480, 640, 3), 128, np.uint8)] * 3)
     assert first.solved

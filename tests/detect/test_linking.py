@@ -7,33 +7,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from helpers.coloured_figures import BLUE, GREY, RED, frame_of, person_at
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.detect.linking import TrackLinker, _Row, body_colours
-from humanpose_cli.detect.person import DetectedPerson
-
-RED, BLUE, GREY = (200, 40, 40), (40, 60, 200), (120, 120, 120)
-
-
-def person_at(x: float, **changes: object) -> DetectedPerson:
-    """80 pixels tall with its feet at 120; joints on two columns, 10 and 20 pixels from the left."""
-    heights = {"shoulder": 18, "elbow": 30, "wrist": 42, "hip": 45, "knee": 62, "ankle": 76, "ear": 5}
-    rows = np.zeros((len(BLAZEPOSE33), 3), np.float32)
-    for row, name in enumerate(BLAZEPOSE33.joint_names):
-        side, _, joint = name.partition("_")
-        rows[row] = x + (20 if side == "left" else 10), 40 + heights.get(joint, 5), 1.0
-    box = np.array([x, 40, x + 30, 120], np.float32)
-    spread = np.ones(len(BLAZEPOSE33), np.float32)
-    return replace(DetectedPerson(box, rows, None, spread, None, None, 1.0), **changes)  # type: ignore[arg-type]
-
-
-def frame_of(*people: tuple[float, tuple[int, int, int]], seed: int = 0) -> np.ndarray:
-    """An image (160, 480, 3) with a coloured figure for each, the first in front."""
-    random = np.random.default_rng(seed)
-    image = cv2.resize(random.integers(0, 255, (8, 24, 3), dtype=np.uint8), (480, 160))
-    for x, colour in reversed(people):
-        cv2.rectangle(image, (int(x), 40), (int(x) + 30, 120), colour, -1)
-    return image
+from humanpose_cli.detect.linking import TrackLinker, _Row
 
 
 def numbers(frames: list[list[tuple[float, tuple[int, int, int]]]]) -> list[int | None]:
@@ -114,15 +90,6 @@ def test_a_mixture_at_a_crossing_does_not_keep_the_pieces_of_a_person_apart() ->
     walk(1, range(32, 37), (344, 645), (366, 1037), 50)
     walk(2, range(72, 100), (673, 935), (798, 1155), 66)
     assert linker.tracks() == [0] * 99 + [1] * (32 + 5 + 28)
-
-
-def test_colours_are_those_of_the_spots() -> None:
-    colours = body_colours(person_at(100), frame_of((100, RED)))
-    lab = cv2.cvtColor(np.float32([[RED]]) / 255, cv2.COLOR_RGB2LAB)[0, 0]
-    assert np.allclose(colours[:5, :3], lab, atol=0.5)
-    assert (colours[:5, 3] == 1).all()
-    outside = body_colours(person_at(-200), frame_of())
-    assert (outside[:, 3] == 0).all()
 
 
 def test_a_size_that_changes_changes_nobody() -> None:

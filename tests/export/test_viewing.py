@@ -11,13 +11,16 @@ import shutil
 import subprocess
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from helpers.moving_people import FRAMES, moving_people
+from helpers.walking_take import walking_take
 
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.export.viewing import view
 from humanpose_cli.fitting.result import FrameSource
+from humanpose_cli.views.plan import draw_plan
 
 FIT = moving_people()
 PIXELS = np.tile(np.arange(FRAMES, dtype=np.uint8)[:, None, None, None] * 40, (1, 480, 640, 3))
@@ -66,6 +69,15 @@ def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_take_is_shown_from_above(text, walk):
+    assert "from above" not in text
+    page = view(walking_take(walk)).text
+    figure = re.search(r'<figure class=sideview><img src="data:image/jpeg;base64,([^"]+)" alt="from above"', page)
+    plan = cv2.imdecode(np.frombuffer(base64.b64decode(figure[1]), np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(plan.astype(int) - draw_plan(walking_take(walk))[..., ::-1]).mean() < 1
+
+
 def test_a_notebook_shows_the_page_in_a_frame(text):
     page = view(FIT)
     shown = page._repr_html_()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -75,13 +75,14 @@ def film(
     noise: float = 0.5,
     lean: float = 6.0,
     hidden: Sequence[tuple[int, int]] = (),
+    clothes: Sequence[tuple[float, float, float]] = (),
     seed: int = 0,
 ) -> Filmed:
     """Fits of single cameras whose bodies lean in depth by `lean` degrees, as those of one camera do.
 
     people   clip of the pose library and position on the floor of each
     offsets  seconds that the cameras' clocks are ahead; noise: pixels of the keypoints
-    hidden   (view, person) that a camera does not show
+    hidden   (view, person) that a camera does not show; clothes: CIELAB colour of each person
     """
     random, fits = np.random.default_rng(seed), []
     offsets = list(offsets) or [0.0] * len(cameras)
@@ -90,12 +91,10 @@ def film(
     for view, camera in enumerate(cameras):
         # A clock that is ahead shows a later time at the same moment: frame k was taken at k / RATE − offset.
         times = start + np.arange(frames) / RATE - offsets[view]
-        rows = [
-            _row(camera, number, place, times, random, noise, lean)
-            for person, (number, place) in enumerate(people)
-            if (view, person) not in hidden
-        ]
-        fits.append(_fit(camera, rows, frames))
+        shown = [person for person in range(len(people)) if (view, person) not in hidden]
+        rows = [_row(camera, *people[person], times, random, noise, lean) for person in shown]
+        colours = {track: np.tile((*clothes[person], 1.0), (6, 1)) for track, person in enumerate(shown) if clothes}
+        fits.append(replace(_fit(camera, rows, frames), clothes=colours))
     return Filmed(fits, list(cameras), np.stack(truth), offsets)
 
 

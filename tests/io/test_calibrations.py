@@ -120,7 +120,7 @@ def test_an_impossible_camera(tmp_path, cameras, field, value, problem):
         ("%YAML:1.0\n---\nnames: [a, 2.5]\n", r"\(names\): is damaged"),
         ("%YAML:1.0\n---\nnames: []\n", "holds no cameras"),
         ("%YAML:1.0\n---\nnCameras: 0\n", "is damaged, expected 1 or more"),
-        ("<a><b/></a>", "is no calibration file, expected OpenCV's or Qualisys' XML, found <a>"),
+        ("<a><b/></a>", "is no calibration file, expected OpenCV's, Qualisys' or Human3.6M's XML, found <a>"),
         ("<a><b></a>", "is no readable XML"),
         ("<a><cameras><camera serial='3'/></cameras></a>", "lacks intrinsic"),
         ("<a><cameras><camera active='0'/></cameras></a>", "holds no cameras"),

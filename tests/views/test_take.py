@@ -83,6 +83,18 @@ def test_sound_gives_the_clocks_unless_movements_contradict_it():
     assert heard.cameras[1].offset == pytest.approx(0.45, abs=0.5 / RATE)
 
 
+def test_clothes_tell_who_it_is_where_two_move_alike():
+    """The second camera shows one of two who move in step: by movement it may be either."""
+    step = ((0, (-0.6, 0.0)), (0, (0.7, 0.3)))
+    red, blue = (50.0, 60.0, 40.0), (40.0, 10.0, -50.0)
+    for hidden, colours in ((0, (red, blue)), (1, (red, blue)), (0, (blue, red)), (1, (blue, red))):
+        filmed = film(THREE[:2], step, hidden=((1, hidden),), clothes=colours)
+        take = solved(filmed, options=ViewsOptions(refinements=0))
+        both = next(person for person in take.people if len(person.evidence.views) == 2)
+        first = next(track for track in both.evidence.tracks if track.view == 0)
+        assert first.track == 1 - hidden
+
+
 @pytest.mark.slow
 def test_someone_whom_one_camera_alone_shows_stays():
     filmed = film(THREE, TWO_PEOPLE, hidden=((1, 1), (2, 1)))
@@ -98,16 +110,46 @@ def test_views_that_show_nobody_or_are_mirrored_are_left_out():
     assert take.messages == ["d.mp4 shows no person: it is left out"]
 
 
-def test_a_camera_that_turns_is_left_out():
+def turning(fit, degrees):
+    """The fit of a camera that turns by so much in the end."""
+    angle = np.radians(np.linspace(0, degrees, len(fit.world_to_camera)))
+    matrices = np.tile(np.eye(4, dtype=np.float32), (len(angle), 1, 1))
+    matrices[:, 0, 0] = matrices[:, 2, 2] = np.cos(angle)
+    matrices[:, 0, 2], matrices[:, 2, 0] = np.sin(angle), -np.sin(angle)
+    return replace(fit, world_to_camera=matrices)
+
+
+def zooming(fit, factor):
+    return replace(fit, focal=(fit.focal * np.linspace(1, factor, len(fit.focal))).astype(np.float32))
+
+
+def walking(fit, frames):
+    return replace(fit, options={**fit.options, "camera_walks": list(range(frames))})
+
+
+@pytest.mark.parametrize("change", [(turning, 2.0), (zooming, 1.05), (walking, 10)], ids=["turns", "zooms", "walks"])
+def test_a_camera_that_moves_is_left_out(change):
+    moving, much = change
     filmed = film(THREE, ONE_PERSON)
-    angle = np.radians(np.linspace(0, 5, len(filmed.fits[2].world_to_camera)))
-    turning = np.tile(np.eye(4, dtype=np.float32), (len(angle), 1, 1))
-    turning[:, 0, 0] = turning[:, 2, 2] = np.cos(angle)
-    turning[:, 0, 2], turning[:, 2, 0] = np.sin(angle), -np.sin(angle)
-    filmed.fits[2] = replace(filmed.fits[2], world_to_camera=turning)
+    still = filmed.fits[2]
+    filmed.fits[2] = moving(still, much)
     take = solved(filmed, options=ViewsOptions(refinements=0))
     assert take.used == [0, 1]
-    assert take.messages == ["c.mp4 is from a camera that turns: it is left out"]
+    assert take.messages == ["c.mp4 is from a camera that moves: it is left out"]
+    filmed.fits[2] = turning(still, 1.0)
+    assert solved(filmed, options=ViewsOptions(refinements=0)).used == [0, 1, 2]
+
+
+def test_cameras_that_all_move_are_refused():
+    filmed = film(THREE[:2], ONE_PERSON)
+    filmed.fits[1] = turning(filmed.fits[1], 5)
+    with pytest.raises(InputError, match=r"b\.mp4 is from a camera that moves"):
+        solved(filmed)
+    filmed.fits[0] = zooming(filmed.fits[0], 1.2)
+    with pytest.raises(
+        InputError, match=r"fewer than two views: a\.mp4 is from a camera that moves: it is left out; b\.mp4"
+    ):
+        solved(filmed)
 
 
 def test_the_first_view_may_show_no_person():

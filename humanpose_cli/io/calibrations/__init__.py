@@ -1,4 +1,5 @@
-"""Calibration files of several cameras: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, OpenCV, EasyMocap, Qualisys.
+"""Calibration files of several cameras: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, OpenCV, EasyMocap, Qualisys, and
+those of Human3.6M and MPI-INF-3DHP.
 
 `read_calibration` distinguishes them by their contents. All cameras come out in metres, world to camera axes x right,
 y down, z forward, with (0, 0) at the corner of the first pixel: OpenCV, whose first pixel's centre is (0, 0), has
@@ -16,9 +17,15 @@ from humanpose_cli.io.calibrations.cameras import (
     Calibration,
     MatchedCameras,
     matched_cameras,
+    takes_of,
     undistorted,
 )
 from humanpose_cli.io.calibrations.cameras_json import read_json_calibration, write_calibration
+from humanpose_cli.io.calibrations.laboratories import (
+    SKELETOOL,
+    read_h36m_calibration,
+    read_skeletool_calibration,
+)
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.toml_files import read_toml_calibration
@@ -30,6 +37,7 @@ __all__ = [
     "MatchedCameras",
     "matched_cameras",
     "read_calibration",
+    "takes_of",
     "undistorted",
     "write_calibration",
 ]
@@ -53,6 +61,8 @@ def read_calibration(path: Path | str) -> Calibration:
         return read_opencv_calibration(path, text)
     if start.startswith("<"):
         return _read_xml(path, text)
+    if start.startswith(SKELETOOL):
+        return read_skeletool_calibration(path, start)
     if start.startswith("{"):
         return read_json_calibration(path, read_json_object(path, remedy=_REMEDY))
     return read_toml_calibration(path, text)
@@ -65,7 +75,9 @@ def _read_xml(path: Path, text: str) -> Calibration:
         raise InputError(path, f"is no readable XML ({error})", remedy="export or download it again") from error
     if root.tag == "opencv_storage":
         return read_opencv_calibration(path, text)
+    if root.find("w0") is not None:
+        return read_h36m_calibration(path, root)
     if root.find(".//cameras/camera") is None:
-        expected = "OpenCV's or Qualisys' XML"
+        expected = "OpenCV's, Qualisys' or Human3.6M's XML"
         raise InputError(path, "is no calibration file", expected=expected, got=f"<{root.tag[:40]}>", remedy=_REMEDY)
     return read_qualisys_calibration(path, root)

@@ -28,6 +28,7 @@ _MAX_DISTORTION = 1e6  # rational models have hundreds; beyond it, numbers are d
 _ROTATION_TOLERANCE = 1e-3
 _SKEW_TOLERANCE = 1e-6  # of the focal length
 _MAX_APART = 50.0  # metres between two cameras of one take: larger numbers are millimetres
+_LISTED = 8  # cameras that a message names
 _SOLVER = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)  # evaluations, pixels
 
 
@@ -220,45 +221,74 @@ def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | N
 def matched_cameras(calibration: Calibration, names: Sequence[str]) -> MatchedCameras:
     """The camera of each of several videos.
 
-    names  of the videos' files, with or without suffix and folder
+    names  of the videos' files, with or without suffix and folders
 
     A camera belongs to the video of its name, ignoring case and suffix; else to the one video whose name contains its
-    name, where a number matches as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`. If no name
-    matches and there are as many videos as cameras, they are matched in order, and a note says so. Cameras without a
-    video are left out. InputError for a video without a camera or with several, and for a camera with several videos.
+    name, where a number matches as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`. A camera S1/cam2
+    belongs to a video with cam2 in its name and S1 among its folders. If no name matches and there are as many videos
+    as cameras, they are matched in order, and a note says so. Cameras without a video are left out. InputError for a
+    video without a camera or with several, and for a camera with several videos.
     """
-    stems = [_stem(name) for name in names]
     cameras = list(calibration.cameras.values())
-    equal = [[c for c in cameras if c.name.casefold() in keys] for keys in stems]
-    taken = {camera.name for candidates in equal for camera in candidates}
-    found = [
-        same or [c for c in cameras if c.name not in taken and _contains(keys[-1], c.name)]
-        for same, keys in zip(equal, stems, strict=True)
-    ]
+    found = _candidates(calibration, names)
     chosen = [candidates[0] for candidates in found if len(candidates) == 1]
     if len(chosen) == len(names) == len({camera.name for camera in chosen}):
         return MatchedCameras(chosen)
     if not any(found) and len(names) == len(cameras):
-        pairs = ", ".join(f"{name} is {camera.name}" for name, camera in zip(names, cameras, strict=True))
+        pairs = ", ".join(
+            f"{PurePath(name).name} is {camera.name}" for name, camera in zip(names, cameras, strict=True)
+        )
         return MatchedCameras(cameras, f"the videos' names do not match the cameras', so their order decides: {pairs}")
+    listed = ", ".join(list(calibration.cameras)[:_LISTED]) + (", …" if len(cameras) > _LISTED else "")
     raise InputError(
         "calibration",
         "does not match the videos",
-        expected=f"a video of each name of the cameras {', '.join(calibration.cameras)}",
+        expected=f"a video of each name of the cameras {listed}",
         got=", ".join(map(str, names)),
         remedy="name the videos after the cameras",
     )
 
 
-def _stem(name: str) -> tuple[str, str]:
-    """File name with and without its suffix, for comparison."""
-    path = PurePath(name)
-    return path.name.casefold(), path.stem.casefold()
+def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[int]]:
+    """Rows of a folder's videos by take, where each camera has several: those whose names differ by their camera's.
+
+    names  of the videos' files
+
+    `Walking 1.cam2.mp4` belongs to the take `Walking 1`. One take, of no name, where each camera has one video, or a
+    video has no camera.
+    """
+    found = _candidates(calibration, names)
+    if any(len(candidates) != 1 for candidates in found):
+        return {"": list(range(len(names)))}
+    cameras = [candidates[0].name for candidates in found]
+    if len(set(cameras)) == len(cameras):
+        return {"": list(range(len(names)))}
+    takes: dict[str, list[int]] = {}
+    for row, (name, camera) in enumerate(zip(names, cameras, strict=True)):
+        stem, last = PurePath(name).stem, camera.rpartition("/")[2]
+        at = [match.span() for match in re.finditer(_pattern(last.casefold()), stem.casefold())][-1]
+        takes.setdefault((stem[: at[0]] + stem[at[1] :]).strip(" ._-"), []).append(row)
+    return takes
 
 
-def _contains(stem: str, name: str) -> bool:
-    """Whether a video's name contains a camera's, numbers as a whole."""
-    name = name.casefold()
-    before = r"(?<!\d)" if name[0].isdecimal() else ""
-    after = r"(?!\d)" if name[-1].isdecimal() else ""
-    return re.search(f"{before}{re.escape(name)}{after}", stem) is not None
+def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[CalibratedCamera]]:
+    """The cameras that each video may be of."""
+    cameras = list(calibration.cameras.values())
+    paths = [PurePath(name.casefold()) for name in names]
+    equal = [[c for c in cameras if c.name.casefold() in (path.name, path.stem)] for path in paths]
+    taken = {camera.name for candidates in equal for camera in candidates}
+    return [
+        same or [c for c in cameras if c.name not in taken and _belongs(path, c.name)]
+        for same, path in zip(equal, paths, strict=True)
+    ]
+
+
+def _belongs(path: PurePath, camera: str) -> bool:
+    """Whether a video's name contains a camera's, numbers as a whole, and its folders those before it."""
+    *folders, name = camera.casefold().split("/")
+    return re.search(_pattern(name), path.stem) is not None and set(folders) <= set(path.parts[:-1])
+
+
+def _pattern(name: str) -> str:
+    before, after = (r"(?<!\d)", r"(?!\d)")
+    return f"{before if name[:1].isdecimal() else ''}{re.escape(name)}{after if name[-1:].isdecimal() else ''}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,11 +123,15 @@ class FitEstimator:
         record = self._loaded.fit_sequence(frames, people=people)
         return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
 
-    def estimate_take(self, views: Sequence[InputItem], names: Sequence[str]) -> Fit:
-        """The people that several cameras filmed at the same time; names: of the views. Errors as `fit_views`."""
+    def estimate_take(self, views: Sequence[InputItem], names: Sequence[str], calibration: Path | None = None) -> Fit:
+        """The people that several cameras filmed at the same time; names: of the views; calibration: file of their
+        cameras. Errors as `fit_views` and `read_calibration`.
+        """
+        from humanpose_cli.io.calibrations import read_calibration
         from humanpose_cli.views.fitting import fit_views
 
-        return fit_views(self._loaded, views, names).fit
+        cameras = None if calibration is None else read_calibration(calibration)
+        return fit_views(self._loaded, views, names, calibration=cameras).fit
 
     @property
     def _loaded(self) -> Fitter:

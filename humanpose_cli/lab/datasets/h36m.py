@@ -30,6 +30,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.calibrations.laboratories import H36M_CAMERAS, H36M_FIRST_PIXEL, h36m_numbers, h36m_rotation
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
@@ -55,49 +56,37 @@ from humanpose_cli.lab.datasets.reading import image_pixels, read_pickle, video_
 # fits (HMR, mmhuman3d, VIBE).
 
 Array = NDArray[Any]
-CAMERAS = ("54138969", "55011271", "58860488", "60457274")
+CAMERAS = H36M_CAMERAS
 """In the order of metadata.xml and of the fits' cam0 to cam3."""
 SIZES = ((1000, 1000), (1000, 1002))
 """Of the videos, which differ between cameras and, within a camera, between actions of S7."""
 FRAME_RATE = 50.0
 MOSH_EVERY = 5
 """The fits have a row for every fifth frame of the videos (50 a second), and none after their end."""
-_METADATA_SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
 _JOINTS = 32
 # Rows of the 32 joints (of which many are doubled) in the order of h36m17.
 _H36M17_ROWS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
-_MATLAB_TO_CORNER = -0.5  # the owners' code is MATLAB's, whose first pixel has its centre at (1, 1)
 
 
 def read_cameras(path: Path) -> Mapping[tuple[int, str], LabCamera]:
-    """(number of the subject, camera) → camera, from metadata.xml.
-
-    Its field w0 holds 300 numbers: 4 cameras × 11 subjects × (three angles of R = R_x R_y R_z, position in
-    millimetres), then 4 cameras × (two focal lengths, principal point, k1 k2 k3, p1 p2); x_camera = R (x − position).
-    """
+    """(number of the subject, camera) → camera, from metadata.xml."""
     existing_file(path, "Human3.6M's metadata.xml, which is part of the owners' code")
     try:
-        text = ElementTree.parse(path).getroot().findtext("w0", "")
-        numbers = np.array([float(number) for number in text.strip().strip("[]").split()])
+        root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an unknown encoding
         raise InputError(path, f"is no readable metadata.xml ({error})") from error
-    count = len(CAMERAS) * (_METADATA_SUBJECTS * 6 + 9)
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise InputError(path, "has an unusable field w0", expected=f"{count} numbers", got=str(len(numbers)))
-    extrinsics = numbers[: len(CAMERAS) * _METADATA_SUBJECTS * 6].reshape(len(CAMERAS), _METADATA_SUBJECTS, 6)
-    lenses = [_lens(row) for row in numbers[extrinsics.size :].reshape(len(CAMERAS), 9)]
+    extrinsics, lenses = h36m_numbers(path, root)
     cameras = {}
-    for row, name in enumerate(CAMERAS):
-        for subject in range(1, _METADATA_SUBJECTS + 1):
-            angles, position = extrinsics[row, subject - 1, :3], extrinsics[row, subject - 1, 3:] / 1000
-            rotation = Rotation.from_euler("XYZ", angles).as_matrix()
-            cameras[subject, name] = LabCamera(lenses[row], rotation, -rotation @ position)
+    for name, poses, lens in zip(CAMERAS, extrinsics, lenses, strict=True):
+        for subject, pose in enumerate(poses, 1):
+            rotation = h36m_rotation(pose[:3])
+            cameras[subject, name] = LabCamera(_lens(lens), rotation, -rotation @ pose[3:] / 1000)
     return cameras
 
 
 def _lens(row: Array) -> Lens:
     fx, fy, cx, cy, k1, k2, k3, p1, p2 = (float(number) for number in row)
-    centre = (cx + _MATLAB_TO_CORNER, cy + _MATLAB_TO_CORNER)
+    centre = (cx + H36M_FIRST_PIXEL, cy + H36M_FIRST_PIXEL)
     return Lens((fx, fy), centre, (k1, k2, k3), (p1, p2), tangential_gain=1.0)
 
 

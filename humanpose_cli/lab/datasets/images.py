@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import option
+from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, InputItem, escaped, open_inputs, printable
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clipped_box
+from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clipped_box, first_existing
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
@@ -33,6 +34,7 @@ from humanpose_cli.lab.datasets.reading import (
     video_frame_count,
     video_frames,
 )
+from humanpose_cli.views.inputs import TakeInput, separate_takes
 
 if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit
@@ -51,6 +53,11 @@ class ImagesOptions(SequenceOptions):
         False,
         "Whether each folder holds a take: what several cameras filmed at the same time, or photographs of one moment. "
         "Bodies that two cameras or more show are the labels of each image.",
+    )
+    calibration: str | None = option(
+        None,
+        "Calibration file of the takes' cameras, or the name of one in each take's folder or in one above it.",
+        unset="found from the people",
     )
     split: str = option(
         "train", "The split that all images belong to, of the protocol images: train, validation or test."
@@ -113,12 +120,18 @@ class ImagesSource(FolderSource):
             raise InputError(self.root / alone[0], "holds what one camera shows", expected=expected)
         groups = []
         for folder, views in folders.items():
-            name = Path(folder or self.root).name
-            parts = [self._group(item) for item in views]
-            fit = None if self._fits is None else self._take_file(name)
-            key = {"views": parts, "inputs": views, "fit": fit}
-            files = [*(path for part in parts for path in part.files), *([fit] if fit is not None else [])]
-            groups.append(Group(folder or name, sum(part.count for part in parts), key=key, files=files))
+            calibration = self._calibration(folder)
+            all_views = TakeInput(folder or self.root.name, tuple(views))
+            for take in (
+                [all_views] if calibration is None else separate_takes(all_views, read_calibration(calibration))
+            ):
+                parts = [self._group(item) for item in take.views]
+                name = Path(all_views.key).name + take.key.removeprefix(all_views.key)
+                fit = None if self._fits is None else self._take_file(name)
+                key = {"views": parts, "take": take, "fit": fit, "calibration": calibration}
+                files = [path for part in parts for path in part.files]
+                files += [path for path in (fit, calibration) if path is not None]
+                groups.append(Group(take.key, sum(part.count for part in parts), key=key, files=files))
         if self._fits is not None:
             takes = [(group, group.key["fit"]) for group in groups]
             remedy = f"run hpc fit --views, with --out {self._fits}, or go without them: `allow_missing`"
@@ -126,6 +139,14 @@ class ImagesSource(FolderSource):
         elif self.tools.estimator is None:
             notes.append(f"{self.root}: the samples have no poses; give the folder that hpc fit --views made: `fits`")
         return groups
+
+    def _calibration(self, folder: str) -> Path | None:
+        """The file with the cameras of a folder's takes."""
+        name = self.options.calibration
+        if name is None or Path(name).exists():
+            return None if name is None else Path(name)
+        above = [self.root / folder, *(self.root / folder).parents]
+        return first_existing(*(parent / name for parent in above[: above.index(self.root) + 1]))
 
     def _take_file(self, name: str) -> Path:
         """Of a folder's take; `hpc fit` calls one whose cameras were named one by one `take`."""
@@ -163,9 +184,10 @@ class ImagesSource(FolderSource):
         cameras that show none of the people. A body that one camera alone shows is left out: it is no better than its
         fit to that camera.
         """
-        path, names = group.key["fit"], [item.path.name for item in group.key["inputs"]]
+        path, views = group.key["fit"], group.key["take"].views
+        names = [view.path.name for view in views]
         if path is None and self.tools.estimator is not None:
-            take = self.tools.estimator.estimate_take(group.key["inputs"], names)
+            take = self.tools.estimator.estimate_take(views, names, group.key["calibration"])
         elif path is not None and path.is_file():
             from humanpose_cli.fitting.result import load_fit
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.calibrations import CalibratedCamera, write_calibration
 from humanpose_cli.io.densepose_files import DensePoseDump
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord, write_fit
 from humanpose_cli.io.inputs import InputItem
@@ -324,7 +325,7 @@ def test_the_check_counts_it(tmp_path: Path) -> None:
 
 
 def take_of(names: list[str]) -> Fit:
-    one = fit_of(["a.jpg"], [(0, 0), (1, 0)])
+    one = fit_of(names[:1], [(0, 0), (1, 0)])
     keypoints = np.full((2, 2, 33, 3), 0.5)
     keypoints[0, 1] = 0
     matrix = np.tile(np.eye(4), (2, 1, 1))
@@ -337,7 +338,7 @@ def take_of(names: list[str]) -> Fit:
         from_first=matrix,
         offset=[0.0, 0.0],
         frame=[[0], [0]],
-        frame_names=[["a.jpg"], ["b.jpg"]],
+        frame_names=[[name] for name in names],
         keypoints2d=keypoints,
         boxes=np.tile([1.0, 1, 9, 9], (2, 2, 1)),
         reprojection_error=np.zeros((2, 2)),
@@ -356,7 +357,12 @@ def takes(root: Path) -> Path:
 
 
 class TakeEstimator(Estimator):
-    def estimate_take(self, views: Sequence[InputItem], names: Sequence[str]) -> Fit:
+    def __init__(self) -> None:
+        super().__init__()
+        self.calibrations: list[Path | None] = []
+
+    def estimate_take(self, views: Sequence[InputItem], names: Sequence[str], calibration: Path | None = None) -> Fit:
+        self.calibrations.append(calibration)
         assert [view.path.name for view in views] == list(names)
         return take_of(list(names))
 
@@ -378,6 +384,30 @@ def test_a_take_labels_all_of_its_views(tmp_path: Path, by: str) -> None:
     np.testing.assert_allclose(seen[1] - seen[0], (0.25, 0, 0), atol=1e-6)
     np.testing.assert_allclose(second.world_to_camera, [[1, 0, 0, 0.25], [0, 1, 0, 0], [0, 0, 1, 3]], atol=1e-6)
     assert second.splits == {"images": "test"}
+
+
+def test_videos_of_one_camera_are_of_several_takes(tmp_path: Path) -> None:
+    """As in the laboratories' folders, whose file of cameras lies above them."""
+    for take in ("leap", "run"):
+        for camera in ("c1", "c2"):
+            write(tmp_path / f"S1/jump/{take}.{camera}.jpg", image(SIZE, 10))
+    cameras = [
+        CalibratedCamera(name, SIZE, np.diag((30.0, 30.0, 1.0)), np.zeros(5), np.eye(3), np.zeros(3))
+        for name in ("c1", "c2")
+    ]
+    write_calibration(tmp_path / "S1/cameras.json", cameras)
+    estimator = TakeEstimator()
+    options = ImagesOptions(views=True, sequence=False, calibration="cameras.json")
+    source = ImagesSource(tmp_path, options, SourceTools(estimator))
+    found = by_name(source)
+    assert {name: [sample.name for sample in samples] for name, samples in found.items()} == {
+        "S1/jump/leap": ["S1/jump/leap.c1.jpg", "S1/jump/leap.c2.jpg"],
+        "S1/jump/run": ["S1/jump/run.c1.jpg", "S1/jump/run.c2.jpg"],
+    }
+    assert estimator.calibrations == [tmp_path / "S1/cameras.json"] * 2
+    missing = ImagesSource(tmp_path, replace(options, calibration="none.json"), SourceTools(estimator))
+    with pytest.raises(InputError, match=r"none\.json: does not exist"):
+        missing.groups()
 
 
 def test_takes_that_do_not_fit_are_named(tmp_path: Path) -> None:

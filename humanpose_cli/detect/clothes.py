@@ -1,0 +1,72 @@
+"""Colours of people's clothes, by which people are distinguished where shape and movement are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.detect.person import DetectedPerson
+
+# Spots of the body whose colours distinguish people: each the mean of places between pairs of landmarks, on both sides.
+_SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
+    (("{}_shoulder", "{}_hip", 0.25), ("{}_shoulder", "{}_hip", 0.45)),
+    (("{}_shoulder", "{}_hip", 0.75),),
+    (("{}_shoulder", "{}_elbow", 0.5),),
+    (("{}_hip", "{}_knee", 0.5),),
+    (("{}_knee", "{}_ankle", 0.5),),
+    (("{}_ear", "{}_ear", 0.0),),
+)
+_PATCH = 0.02  # of the person's height
+_MIN_CONFIDENCE = 0.3
+_MIN_WEIGHT = 0.5  # of all spots together: less cannot be compared
+_LARGEST = 40.0  # ΔE of a spot that counts: beyond, it is something else than cloth
+
+
+def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(6, 4) mean CIELAB colour and weight 0..1 of the chest, belly, upper arms, thighs, shins and head."""
+    colours = np.zeros((len(_SPOTS), 4), np.float32)
+    radius = max(int(_PATCH * (person.box[3] - person.box[1])), 1)
+    height, width = image.shape[:2]
+    for row, spot in enumerate(_SPOTS):
+        found = []
+        for start, end, share in spot:
+            for side in ("left", "right"):
+                names = [start.format(side), end.format(side)]
+                if not all(name in person.skeleton for name in names):
+                    continue
+                a, b = person.keypoints[person.skeleton.indices(names)]
+                x, y = (int(v) for v in (1 - share) * a[:2] + share * b[:2])
+                if min(a[2], b[2]) > _MIN_CONFIDENCE and radius <= x < width - radius and radius <= y < height - radius:
+                    patch = image[y - radius : y + radius + 1, x - radius : x + radius + 1]
+                    found.append((*patch.reshape(-1, 3).mean(0), min(a[2], b[2])))
+        if found:
+            colours[row] = np.average(found, axis=0)
+    lab = cv2.cvtColor((colours[None, :, :3] / np.float32(255)).astype(np.float32), cv2.COLOR_RGB2LAB)
+    colours[:, :3] = lab[0]
+    return colours
+
+
+def median_colours(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """(6, 4) median colour over several images of a person, at least one, and mean weight."""
+    stacked = np.stack(rows).astype(np.float64)
+    shown = np.where(stacked[..., 3:] > 0, stacked[..., :3], np.nan)
+    weight = stacked[..., 3].mean(0)
+    median = np.zeros((len(weight), 3))
+    some = weight > 0
+    median[some] = np.nanmedian(shown[:, some], axis=0)
+    return np.concatenate([median, weight[:, None]], axis=1)
+
+
+def colour_difference(a: NDArray[np.floating], b: NDArray[np.floating], lightness: float) -> float | None:
+    """ΔE between the colours (6, 4) of two people, 0 to 40; None where too little can be compared.
+
+    lightness  weight of CIELAB's L, below 1: light changes with the place, and with the camera, more than colour does
+    """
+    weight = np.sqrt(a[:, 3] * b[:, 3])
+    if weight.sum() < _MIN_WEIGHT:
+        return None
+    apart = np.linalg.norm((a[:, :3] - b[:, :3]) * [lightness, 1, 1], axis=1)
+    return float((weight * np.minimum(apart, _LARGEST)).sum() / weight.sum())

@@ -1,0 +1,101 @@
+"""Files of Human3.6M and MPI-INF-3DHP as calibrations, and the takes of folders with many videos of each camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.dataset_files import write_metadata
+from helpers.h36m_tree import SMALL_LENS
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.calibrations import matched_cameras, read_calibration, takes_of
+from humanpose_cli.io.calibrations.laboratories import H36M_CAMERAS
+from humanpose_cli.lab.datasets.h36m import read_cameras
+
+POINTS = np.array([[0.1, -0.2, 0.0], [-0.4, 0.3, 1.1], [0.2, 0.5, 1.7]])
+SKELETOOL = """Skeletool Camera Calibration File V1.0
+name          0
+  sensor      10 10
+  size        2048 2048
+  animated    0
+  intrinsic   1497.5 0 1024.5 0 0 1497 1051 0 0 0 1 0 0 0 0 1
+  extrinsic   1 0 0 -562.5 0 1 0 1398 0 0 1 3852 0 0 0 1
+  radial      0
+name          12
+  sensor      10 10
+  size        2048 2048
+  animated    0
+  intrinsic   1495 0 983 0 0 1497 1014 0 0 0 1 0 0 0 0 1
+  extrinsic   0 0 1 50 0 1 0 1400 -1 0 0 3500 0 0 0 1
+  radial      0
+"""
+
+
+def test_human36m_has_a_camera_of_each_subject(tmp_path: Path) -> None:
+    write_metadata(tmp_path / "metadata.xml")
+    calibration = read_calibration(tmp_path / "metadata.xml")
+    assert len(calibration.cameras) == 44
+    assert (calibration.unit, calibration.up) == ("mm", "z")
+    for (subject, name), expected in read_cameras(tmp_path / "metadata.xml").items():
+        camera = calibration.cameras[f"S{subject}/{name}"]
+        np.testing.assert_allclose(camera.rotation, expected.rotation, atol=1e-12)
+        np.testing.assert_allclose(camera.translation, expected.translation, atol=1e-12)
+        np.testing.assert_allclose(camera.matrix[[0, 1], [0, 1]], expected.lens.focal)
+        np.testing.assert_allclose(camera.matrix[:2, 2], expected.lens.principal_point)
+    k1, k2, k3, p1, p2 = SMALL_LENS[4:]
+    np.testing.assert_allclose(calibration.cameras["S1/54138969"].distortion, [k1, k2, p1, p2, k3])
+
+
+def test_a_camera_is_found_by_the_subject_s_folder(tmp_path: Path) -> None:
+    write_metadata(tmp_path / "metadata.xml")
+    calibration = read_calibration(tmp_path / "metadata.xml")
+    videos = [f"/data/S8/Videos/Walking 1.{name}.mp4" for name in H36M_CAMERAS]
+    found = matched_cameras(calibration, videos)
+    assert [camera.name for camera in found.cameras] == [f"S8/{name}" for name in H36M_CAMERAS]
+    with pytest.raises(InputError, match=r"does not match the videos, .* found /data/Walking 1\.54138969\.mp4"):
+        matched_cameras(calibration, ["/data/Walking 1.54138969.mp4", "/data/Walking 1.55011271.mp4"])
+
+
+def test_videos_of_a_camera_belong_to_takes(tmp_path: Path) -> None:
+    (tmp_path / "c").write_text(SKELETOOL)
+    calibration = read_calibration(tmp_path / "c")
+    names = ["a_video_0.avi", "a_video_12.avi", "b_video_0.avi", "b_video_12.avi"]
+    assert takes_of(calibration, names) == {"a_video": [0, 1], "b_video": [2, 3]}
+    assert takes_of(calibration, names[:2]) == {"": [0, 1]}
+    assert takes_of(calibration, [*names, "other.avi"]) == {"": [0, 1, 2, 3, 4]}
+
+
+def test_mpi_inf_3dhp_s_cameras_are_in_metres(tmp_path: Path) -> None:
+    (tmp_path / "camera.calibration").write_text(SKELETOOL)
+    calibration = read_calibration(tmp_path / "camera.calibration")
+    assert list(calibration.cameras) == ["0", "12"]
+    camera = calibration.cameras["12"]
+    assert camera.size == (2048, 2048)
+    np.testing.assert_allclose(camera.matrix, [[1495, 0, 983.5], [0, 1497, 1014.5], [0, 0, 1]])
+    expected = np.stack((POINTS[:, 2] + 0.05, POINTS[:, 1] + 1.4, 3.5 - POINTS[:, 0]), 1)
+    np.testing.assert_allclose(POINTS @ camera.rotation.T + camera.translation, expected)
+    assert not camera.distortion.any()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("name          0", "nome 0", "is damaged, expected name, after the first line, found nome"),
+        ("  size        2048 2048\n", "", "lacks size of camera 0"),
+        ("1497.5 0 1024.5", "1497.5 x 1024.5", r"\(camera 0\): intrinsic: is damaged, expected 16 numbers"),
+        ("  radial      0", "  radial      0.1", r"\(camera 0\): radial: is of another model, expected 0"),
+        ("1 0 0 -562.5", "2 0 0 -562.5", "is no rotation"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    (tmp_path / "c").write_text(SKELETOOL.replace(old, new, 1))
+    with pytest.raises(InputError, match=problem):
+        read_calibration(tmp_path / "c")
+
+
+def test_a_metadata_file_without_numbers(tmp_path: Path) -> None:
+    (tmp_path / "m.xml").write_text("<a><w0>[1 2 3]</w0></a>")
+    with pytest.raises(InputError, match="unusable field w0, expected 300 numbers, found 3"):
+        read_calibration(tmp_path / "m.xml")

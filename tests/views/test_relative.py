@@ -1,0 +1,73 @@
+"""Clocks and mirror images by people's movements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.filmed_people import RATE, camera_at, film
+
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.relative import STEP, agreement, clock_evidence, likely_clocks
+from humanpose_cli.views.tracks import ViewTrack, mirrored, tracks_of
+
+CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
+OFFSETS = (0.0, 0.45, -0.3)
+OPTIONS = ViewsOptions(max_offset=2.0)
+
+
+@pytest.fixture(scope="module")
+def views() -> list[list[ViewTrack]]:
+    filmed = film(CAMERAS, ((0, (-0.6, 0.0)), (3, (0.7, 0.3))), frames=70, offsets=OFFSETS)
+    return [tracks_of(fit, number) for number, fit in enumerate(filmed.fits)]
+
+
+def evidence_of(views: list[list[ViewTrack]]) -> dict[tuple[int, int], np.ndarray]:
+    return {(a, b): clock_evidence(views[a], views[b], OPTIONS) for a, b in ((0, 1), (0, 2), (1, 2))}
+
+
+def test_the_most_speaks_for_the_true_clocks(views: list[list[ViewTrack]]) -> None:
+    evidence = evidence_of(views)
+    for (a, b), curve in evidence.items():
+        found = (int(curve.argmax()) - len(curve) // 2) * STEP
+        assert found == pytest.approx(OFFSETS[b] - OFFSETS[a], abs=1.5 / RATE)
+    (clocks, speaks), *others = likely_clocks(evidence, [None] * 3, 0.15)
+    assert clocks == pytest.approx(OFFSETS, abs=1.0 / RATE)
+    assert all(less < speaks for _, less in others)
+
+
+def test_given_clocks_stay_and_lead_to_the_others(views: list[list[ViewTrack]]) -> None:
+    evidence = evidence_of(views)
+    (clocks, _), *_ = likely_clocks(evidence, (0.0, None, -0.3), 0.15)
+    assert clocks[2] == -0.3
+    assert clocks[1] == pytest.approx(OFFSETS[1], abs=1.0 / RATE)
+
+
+def test_a_pair_that_tells_nothing_gets_its_clock_from_the_others(views: list[list[ViewTrack]]) -> None:
+    evidence = evidence_of(views)
+    evidence[1, 2] = np.zeros_like(evidence[1, 2])
+    (clocks, _), *_ = likely_clocks(evidence, [None] * 3, 0.15)
+    assert clocks == pytest.approx(OFFSETS, abs=1.0 / RATE)
+
+
+def test_who_stands_still_tells_no_clock(views: list[list[ViewTrack]]) -> None:
+    still = [[replace(t, joints=np.tile(t.joints[:1], (len(t), 1, 1))) for t in tracks] for tracks in views]
+    curve = clock_evidence(still[0], still[1], OPTIONS)
+    np.testing.assert_allclose(curve, 0, atol=1e-6)
+    ((first, second), _), *_ = likely_clocks({(0, 1): curve}, (None, None), 0.15)
+    assert (first, second) == (0.0, 0.0)
+
+
+def test_a_mirror_image_is_recognised_by_its_movements(views: list[list[ViewTrack]]) -> None:
+    one, other = views[0][0], views[1][0]
+    reflected = replace(other, joints=mirrored(other.joints))
+    as_it_is, turned = (agreement(one, track, OFFSETS[1]) for track in (other, reflected))
+    assert as_it_is is not None
+    assert turned is not None
+    assert not as_it_is.flipped
+    assert turned.flipped
+    assert turned.alike == pytest.approx(as_it_is.alike, rel=0.2)
+    assert as_it_is.correlation > 0.8 > 0.2 > turned.correlation
+    curve = clock_evidence([one], [reflected], OPTIONS)
+    assert (int(curve.argmax()) - len(curve) // 2) * STEP == pytest.approx(OFFSETS[1], abs=1.5 / RATE)
