@@ -31,10 +31,10 @@ _DEPENDENT = 0.3  # seconds of an overlap that are explained by chance: a rotati
 _MIRROR, _MIRROR_CORRELATION = 0.75, 0.35
 _MIRROR_EVIDENCE = 2.0  # times as much must speak for a clock as a mirror image shows it
 _NEAREST = 1e-3  # metres between the joints of two views that are the same
-_CLOCK_TRACKS = 4  # of each camera, the longest, that tell its clock
+_CLOCK_TRACKS = 4  # of each camera, the longest, whose movements are compared
 _LARGEST_CORRELATION = 0.99
 _CLOCK_ROUNDS = 2
-_ALTERNATIVES, _NEARLY = 3, 0.6  # clocks that are compared further; share of the most that speaks for any of them
+_ALTERNATIVES, _NEARLY = 3, 0.6  # sets of clocks that are compared further, and the least share of the largest evidence
 _ENDS = [
     f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 ]
@@ -123,11 +123,11 @@ def shared_times(first: ViewTrack, second: ViewTrack, step: float = STEP) -> Arr
 def clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions) -> Array:
     """(2 M + 1,) how much speaks for each difference of two clocks, the second being ahead by −M to M times `STEP`.
 
-    The likelihood of the movements of the people who then are one and the same best, in nats per second of a common
-    duration; 0 where nothing moves. M steps are `options.max_offset`.
+    Summed over the people whose movements correlate best: −log(1 − ρ²), for a correlation of ρ, times the seconds that
+    both cameras show; 0 where nothing moves. M steps are `options.max_offset`.
     """
     plain = _clock_evidence(first, second, options)
-    # Somebody in a mirror has the same clock.
+    # A mirror image has the same clock.
     mirror = _clock_evidence(first, [replace(t, joints=mirrored(t.joints)) for t in second], options)
     return mirror if mirror.max() > _MIRROR_EVIDENCE * plain.max() else plain
 
@@ -164,21 +164,27 @@ def _movement_evidence(first: ViewTrack, second: ViewTrack, reach: int) -> Array
     a, b = _sampled(first, begin), _sampled(second, begin)
     length = next_fast_len(len(a.shown) + len(b.shown))
 
-    def over_shifts(of_a: Array, of_b: Array) -> Array:
-        """For each shift the sum over k of a[k + shift] b[k], of values or of arrays that go together."""
-        spectra = (rfft(values, length, axis=0) for values in (of_a, of_b))
-        one, other = spectra
-        return np.asarray(irfft(one * other.conj(), length, axis=0))
+    shifts = np.fft.fftfreq(length, 1 / length).round().astype(int)
+    inside = np.abs(shifts) <= reach
 
+    def spectrum(values: Array) -> Array:
+        return np.asarray(rfft(values, length, axis=0))
+
+    def over_shifts(products: Array) -> Array:
+        """For each shift within reach the sum over k of a[k + shift] b[k], of a's spectrum times b's conjugate one."""
+        return np.asarray(irfft(products, length, axis=0))[inside]
+
+    shown_a, joints_a, squares_a = (spectrum(values) for values in (a.shown, a.joints, a.squares))
+    shown_b, joints_b, squares_b = (spectrum(values).conj() for values in (b.shown, b.joints, b.squares))
     # Sums over the frames that both show: of frames, of joints, of squares, and of products of joints.
-    frames = np.maximum(over_shifts(a.shown, b.shown), 0)
+    frames = np.maximum(over_shifts(shown_a * shown_b), 0)
     count = np.maximum(frames, 1)
-    sum_a, sum_b = over_shifts(a.joints, b.shown[:, None, None]), over_shifts(a.shown[:, None, None], b.joints)
-    spectra = [rfft(samples.joints, length, axis=0) for samples in (a, b)]
-    products = np.asarray(irfft(np.einsum("kni,knj->kij", spectra[1].conj(), spectra[0]), length, axis=0))
+    sum_a = over_shifts(joints_a * shown_b[:, None, None])
+    sum_b = over_shifts(shown_a[:, None, None] * joints_b)
+    products = over_shifts(np.einsum("kni,knj->kij", joints_b, joints_a))
     means = np.einsum("sni,snj->sij", sum_b, sum_a) / count[:, None, None]
-    spread_a = over_shifts(a.squares, b.shown) - np.square(sum_a).sum((1, 2)) / count
-    spread_b = over_shifts(a.shown, b.squares) - np.square(sum_b).sum((1, 2)) / count
+    spread_a = over_shifts(squares_a * shown_b) - np.square(sum_a).sum((1, 2)) / count
+    spread_b = over_shifts(shown_a * squares_b) - np.square(sum_b).sum((1, 2)) / count
     u, _, vt = np.linalg.svd(products)
     u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
     common = np.einsum("sij,sij->s", u @ vt, products - means)
@@ -186,10 +192,8 @@ def _movement_evidence(first: ViewTrack, second: ViewTrack, reach: int) -> Array
     explained = -np.log1p(-np.square(np.clip(correlation, 0, _LARGEST_CORRELATION)))
     seconds = frames * STEP
     evidence = np.where(seconds >= _MIN_OVERLAP, np.maximum(seconds - _DEPENDENT, 0) * explained, 0.0)
-    shifts = np.fft.fftfreq(length, 1 / length).round().astype(int)
-    inside = np.abs(shifts) <= reach
     result = np.zeros(2 * reach + 1)
-    result[reach - shifts[inside]] = evidence[inside]
+    result[reach - shifts[inside]] = evidence
     return result
 
 
@@ -205,9 +209,10 @@ def likely_clocks(
     clocks = _Clocks(evidence, fixed, clear)
     found: dict[tuple[float, ...], float] = {}
     for start in range(_ALTERNATIVES):
-        values = clocks.solved(start)
-        # Rounded, so that what speaks alike keeps its order.
-        found.setdefault(tuple(round(value, 3) for value in values), round(clocks.total(values), 6))
+        solved = clocks.solved(start)
+        # Rounded, so that equal sets are one and equal evidence keeps its order.
+        values = (round(a, 3) if b is None else b for a, b in zip(solved, clocks.fixed, strict=True))
+        found.setdefault(tuple(values), round(clocks.total(solved), 6))
     largest = max(found.values())
     likely = {values: score for values, score in found.items() if score >= _NEARLY * largest}
     return [(list(values), likely[values]) for values in sorted(likely, key=lambda values: -likely[values])]
