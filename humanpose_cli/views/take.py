@@ -74,11 +74,11 @@ def solve_take(
     InputError where no two views show the same person.
     """
     options = options or ViewsOptions()
-    still = [not moves(fit, options.max_turn) for fit in fits]
+    still = [not _is_cut(fit) and not moves(fit, options.max_turn) for fit in fits]
     views = [tracks_of(fit, number) if still[number] else [] for number, fit in enumerate(fits)]
     related = relate_views(views, options, offsets if offsets is not None else likely_offsets(views, heard, options))
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
-    messages = _left_out(related, views, names, still)
+    messages = _left_out(related, fits, names, still)
     if len(used) < 2:
         raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.flipped))
     cameras = _start_cameras(fits, related, used, calibrated)
@@ -110,6 +110,11 @@ def _adjusted(
     return cameras, people
 
 
+def _is_cut(fit: Fit) -> bool:
+    """Whether its frames are of several shots: a push looks like a cut."""
+    return bool(np.ptp(fit.shot_id))
+
+
 def moves(fit: Fit, max_turn: float) -> bool:
     """Whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks.
 
@@ -130,16 +135,16 @@ def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) 
     return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
 
 
-def _left_out(
-    related: RelatedViews, views: Sequence[Sequence[ViewTrack]], names: Sequence[str], still: Sequence[bool]
-) -> list[str]:
+def _left_out(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], still: Sequence[bool]) -> list[str]:
     messages = []
     for number, pose in enumerate(related.poses):
         if number in related.flipped:
             messages.append(f"{names[number]} is a mirror image of what the others show: it is left out")
+        elif _is_cut(fits[number]):
+            messages.append(f"{names[number]} has cuts, or its camera was pushed: it is left out")
         elif not still[number]:
             messages.append(f"{names[number]} is from a camera that moves: it is left out")
-        elif not views[number]:
+        elif not len(fits[number]):
             messages.append(f"{names[number]} shows no person: it is left out")
         elif pose is None:
             messages.append(f"{names[number]} shares no person with the other views: it is left out")

@@ -140,6 +140,16 @@ def test_a_camera_that_moves_is_left_out(change):
     assert solved(filmed, options=ViewsOptions(refinements=0)).used == [0, 1, 2]
 
 
+def test_a_view_with_cuts_is_left_out():
+    """A camera that is pushed shows another image at once, as a cut does."""
+    filmed = film(THREE, ONE_PERSON)
+    shots = np.repeat([0, 1], len(filmed.fits[1].shot_id) // 2).astype(np.int32)
+    filmed.fits[1] = replace(filmed.fits[1], shot_id=shots)
+    take = solved(filmed, options=ViewsOptions(refinements=0))
+    assert take.used == [0, 2]
+    assert take.messages == ["b.mp4 has cuts, or its camera was pushed: it is left out"]
+
+
 def test_cameras_that_all_move_are_refused():
     filmed = film(THREE[:2], ONE_PERSON)
     filmed.fits[1] = turning(filmed.fits[1], 5)
