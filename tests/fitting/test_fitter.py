@@ -7,6 +7,7 @@ from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting import people
 from humanpose_cli.fitting.doubt import row_doubts
@@ -191,6 +192,18 @@ def test_people_below_the_minimum_confidence_are_left_out(clip, clip_frames):
     assert "left_out" not in record_summary(everybody)
     assert identity["min_confidence"] == minimum
     assert "min_confidence" not in FitOptions().identity({})
+
+
+def test_images_and_sequences_have_the_colours_of_clothes(clip, clip_frames):
+    one, other = true_person(clip, 0), true_person(clip, 3, shift=200)
+    with Fitter(FitOptions(focal=clip.focal), people_source=KnownPeople({t: [one, other] for t in range(2)})) as fitter:
+        image = fitter.fit_image(clip_frames[0])
+        sequence = fitter.fit_sequence(Frame(t, str(t), clip_frames[0]) for t in range(2))
+    for number, person in enumerate(image.detections):
+        np.testing.assert_array_equal(image.clothes[number], body_colours(person, clip_frames[0]))
+    assert sorted(sequence.clothes) == sequence.tracks == [0, 1]
+    for colours in sequence.clothes.values():  # the medians of two equal frames
+        assert any(np.allclose(colours, found, atol=1e-4) for found in image.clothes.values())
 
 
 def test_rows_do_not_depend_on_who_else_is_in_the_image(clip, clip_frames):
