@@ -65,6 +65,17 @@ def test_videos_of_a_camera_belong_to_takes(tmp_path: Path) -> None:
     assert takes_of(calibration, names) == {"a_video": [0, 1], "b_video": [2, 3]}
     assert takes_of(calibration, names[:2]) == {"": [0, 1]}
     assert takes_of(calibration, [*names, "other.avi"]) == {"": [0, 1, 2, 3, 4]}
+    streets = ["Straße_0.avi", "Straße_12.avi", "Weg_0.avi", "Weg_12.avi"]
+    assert takes_of(calibration, streets) == {"Straße": [0, 1], "Weg": [2, 3]}
+
+
+def test_videos_that_have_the_cameras_whole_names_are_one_take(tmp_path: Path) -> None:
+    """As cameras.json names cameras: of two folders' videos nothing says which belong together."""
+    (tmp_path / "c").write_text(
+        SKELETOOL.replace("name          0", "name  a.mp4").replace("name          12", "name  b.mp4")
+    )
+    calibration = read_calibration(tmp_path / "c")
+    assert takes_of(calibration, ["a.mp4", "b.mp4", "a.mp4", "b.mp4"]) == {"": [0, 1, 2, 3]}
 
 
 def test_mpi_inf_3dhp_s_cameras_are_in_metres(tmp_path: Path) -> None:

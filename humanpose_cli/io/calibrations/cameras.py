@@ -265,10 +265,15 @@ def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[i
         return {"": list(range(len(names)))}
     takes: dict[str, list[int]] = {}
     for row, (name, camera) in enumerate(zip(names, cameras, strict=True)):
-        stem, last = PurePath(name).stem, camera.rpartition("/")[2]
-        at = [match.span() for match in re.finditer(_pattern(last.casefold()), stem.casefold())][-1]
-        takes.setdefault((stem[: at[0]] + stem[at[1] :]).strip(" ._-"), []).append(row)
+        takes.setdefault(_without_camera(PurePath(name).stem, camera.rpartition("/")[2]), []).append(row)
     return takes
+
+
+def _without_camera(stem: str, camera: str) -> str:
+    """What is left of a video's name; "" of one that is the camera's."""
+    # Not of case-folded names, which may be longer.
+    found = list(re.finditer(_pattern(camera), stem, re.IGNORECASE))
+    return (stem[: found[-1].start()] + stem[found[-1].end() :]).strip(" ._-") if found else ""
 
 
 def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[CalibratedCamera]]:
@@ -290,5 +295,7 @@ def _belongs(path: PurePath, camera: str) -> bool:
 
 
 def _pattern(name: str) -> str:
-    before, after = (r"(?<!\d)", r"(?!\d)")
-    return f"{before if name[:1].isdecimal() else ''}{re.escape(name)}{after if name[-1:].isdecimal() else ''}"
+    """A regular expression for a camera's name, numbers as a whole."""
+    before = r"(?<!\d)" if name[:1].isdecimal() else ""
+    after = r"(?!\d)" if name[-1:].isdecimal() else ""
+    return f"{before}{re.escape(name)}{after}"
