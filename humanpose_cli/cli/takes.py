@@ -48,8 +48,8 @@ _OFFSETS = option(
 _CALIBRATION = option(
     "--calibration FILE",
     "The cameras: cameras.json as this command writes it, a .toml of Pose2Sim, Anipose or FreeMoCap, OpenCV's .yml or "
-    ".xml, a folder of EasyMocap's intri.yml and extri.yml, Qualisys' export, or "
-    "the files of Human3.6M and MPI-INF-3DHP. Default: found from the people.",
+    ".xml, a folder of EasyMocap's intri.yml and extri.yml, Qualisys' export, or the "
+    "files of Human3.6M and MPI-INF-3DHP. Default: found from the people.",
     _PANEL,
     show_default=False,
 )
@@ -235,10 +235,10 @@ class TakeWork:
         drawing = part_of(reporter.step, rest, 1)
         drawn: dict[str, Any] = {"overlay": self.overlay, "video_codec": self.video_codec, "progress": drawing}
         written += write_views(fit, fit_path, before, **drawn)
-        documents = {"cameras": camera_documents(fitted.fit)}
+        documents = {"cameras": camera_documents(fitted.fit), "scale": scale}
         summary = {**record_summary(fit), "views": len(fitted.take.used)}
         problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
-        return Outcome(tuple(written), summary, {**documents, "scale": scale}, problem)
+        return Outcome(tuple(written), summary, documents, problem)
 
     def calibration(self) -> Calibration | None:
         """The user's calibration, or that of the first take, which the first process that needs it makes."""

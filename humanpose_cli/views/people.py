@@ -83,13 +83,13 @@ def relate_views(
     if any(value is None for value in fixed) and any(len(track) > 1 for tracks in views for track in tracks):
         evidence = {(a, b): clock_evidence(views[a], views[b], options) for a, b in pairs}
         alternatives = likely_clocks(evidence, fixed, options.clear_clock)
-    results = [(clocks, speaks, _proposals(views, clocks, options)) for clocks, speaks in alternatives]
-    clocks, _, found = max(results, key=lambda result: result[1] * _alike(result[2], options))
+    results = [(clocks, speaks, _compared(views, clocks, options)) for clocks, speaks in alternatives]
+    clocks, _, compared = max(results, key=lambda result: result[1] * _alike(result[2].proposals, options))
+    found = compared.proposals
     poses: list[tuple[Array, Array] | None] = [None] * len(views)
-    flipped = _flipped(_mirrored_pairs(views, clocks), len(views))
+    flipped = _flipped(compared.mirror, len(views))
     root = next((number for number, tracks in enumerate(views) if tracks and number not in flipped), 0)
     poses[root] = (np.eye(3), np.zeros(3))
-    used: list[tuple[int, int]] = []
     # Prim's algorithm: the best proposal between a camera that stands and one that does not yet.
     while candidates := [
         edge for edge in found if (poses[edge[0]] is None) != (poses[edge[1]] is None) and not set(edge) & set(flipped)
@@ -100,19 +100,35 @@ def relate_views(
         pose = poses[old]
         assert pose is not None
         poses[new] = (step.rotation @ pose[0], step.rotation @ pose[1] + step.translation)
-        used.append((first, second))
     standing = {edge: one for edge, one in found.items() if poses[edge[0]] is not None and poses[edge[1]] is not None}
     on_one_clock = [[track.moved(clocks[number]) for track in tracks] for number, tracks in enumerate(views)]
     kept = [tracks if poses[number] is not None else [] for number, tracks in enumerate(on_one_clock)]
     return RelatedViews(poses, clocks, _united(kept, standing), flipped)
 
 
-def _proposals(
-    views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], options: ViewsOptions
-) -> dict[tuple[int, int], PairPose]:
-    pairs = combinations(range(len(views)), 2)
-    proposals = {(a, b): propose(views[a], views[b], options, clocks[b] - clocks[a]) for a, b in pairs}
-    return {pair: proposal for pair, proposal in proposals.items() if proposal is not None}
+class _Compared(NamedTuple):
+    """Pairs of views under one set of clocks.
+
+    proposals  of those that show a person in common
+    mirror     whether their people agree best as mirror images; without pairs whose people are not alike
+    """
+
+    proposals: dict[tuple[int, int], PairPose]
+    mirror: dict[tuple[int, int], bool]
+
+
+def _compared(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], options: ViewsOptions) -> _Compared:
+    compared = _Compared({}, {})
+    for first, second in combinations(range(len(views)), 2):
+        offset = clocks[second] - clocks[first]
+        agreements = _agreements(views[first], views[second], offset)
+        proposal = _proposed(views[first], views[second], agreements, options, offset)
+        if proposal is not None:
+            compared.proposals[first, second] = proposal
+        best = max(agreements.values(), key=lambda found: found.alike, default=None)
+        if best is not None and best.alike > 0:
+            compared.mirror[first, second] = best.flipped
+    return compared
 
 
 def _alike(proposals: dict[tuple[int, int], PairPose], options: ViewsOptions) -> float:
@@ -140,18 +156,6 @@ def likely_offsets(
     return result if any(value is not None for value in result[1:]) else None
 
 
-def _mirrored_pairs(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float]) -> dict[tuple[int, int], bool]:
-    """Whether two views show a person as mirror images; none where they have no person in common."""
-    mirror: dict[tuple[int, int], bool] = {}
-    for first, second in combinations(range(len(views)), 2):
-        offset = clocks[second] - clocks[first]
-        pairs = (agreement(one, other, offset) for one in views[first] for other in views[second])
-        best = max((found for found in pairs if found is not None), key=lambda found: found.alike, default=None)
-        if best is not None and best.alike > 0:
-            mirror[first, second] = best.flipped
-    return mirror
-
-
 def _flipped(mirror: Mapping[tuple[int, int], bool], count: int) -> list[int]:
     """Views that are mirror images of all others, though others are none of each other."""
     wrong = []
@@ -176,14 +180,29 @@ def propose(
     """How the second camera stands to the first, whose clock is `offset` seconds behind; None where no person is in
     both.
     """
-    if not first or not second:
-        return None
-    agreements = {
+    return _proposed(first, second, _agreements(first, second, offset), options, offset)
+
+
+def _agreements(
+    first: Sequence[ViewTrack], second: Sequence[ViewTrack], offset: float
+) -> dict[tuple[int, int], Agreement]:
+    """Of all pairs of tracks that share enough time."""
+    return {
         (a, b): found
         for a, one in enumerate(first)
         for b, other in enumerate(second)
-        if (found := agreement(one, other, offset)) is not None and not found.flipped
+        if (found := agreement(one, other, offset)) is not None
     }
+
+
+def _proposed(
+    first: Sequence[ViewTrack],
+    second: Sequence[ViewTrack],
+    every: Mapping[tuple[int, int], Agreement],
+    options: ViewsOptions,
+    offset: float,
+) -> PairPose | None:
+    agreements = {pair: found for pair, found in every.items() if not found.flipped}
     best: PairPose | None = None
     for (a, b), found in agreements.items():
         if found.distance > options.max_disagreement:
@@ -223,7 +242,7 @@ def _pose_of(pairs: Sequence[tuple[ViewTrack, ViewTrack]], offset: float) -> tup
 def _matched(
     first: Sequence[ViewTrack],
     second: Sequence[ViewTrack],
-    agreements: dict[tuple[int, int], Agreement],
+    agreements: Mapping[tuple[int, int], Agreement],
     pose: tuple[Array, Array, float],
     options: ViewsOptions,
     lateral: float = _LATERAL,

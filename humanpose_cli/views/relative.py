@@ -45,7 +45,6 @@ class Agreement(NamedTuple):
     """How well a person of one camera is one of another.
 
     distance  metres: mean distance of the joints about the pelvis after the best rotation
-    rotation  (3, 3) axes of the first camera to those of the second
     overlap   seconds that both show; 0 for one moment
     correlation  of their movements about the mean posture, −1 to 1; 0 for one moment
     flipped   whether one of the two is a mirror image
@@ -53,7 +52,6 @@ class Agreement(NamedTuple):
     """
 
     distance: float
-    rotation: Array
     overlap: float
     correlation: float = 0.0
     flipped: bool = False
@@ -62,11 +60,7 @@ class Agreement(NamedTuple):
 
 def best_rotation(source: Array, target: Array) -> Array:
     """(3, 3): the rotation that best turns points (..., 3) into others."""
-    return _rotation_of(target.reshape(-1, 3).T @ source.reshape(-1, 3))
-
-
-def _rotation_of(covariance: Array) -> Array:
-    u, _, vt = np.linalg.svd(covariance)
+    u, _, vt = np.linalg.svd(target.reshape(-1, 3).T @ source.reshape(-1, 3))
     sign = np.sign(np.linalg.det(u @ vt))
     return np.asarray(u @ np.diag((1.0, 1.0, sign)) @ vt)
 
@@ -94,7 +88,7 @@ def _agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement 
     if len(first) == 1 and len(second) == 1:
         pairs = about_pelvis(first.joints), about_pelvis(second.joints)
         rotation = best_rotation(*pairs)
-        return Agreement(_apart(*pairs, rotation), rotation, 0.0)
+        return Agreement(_apart(*pairs, rotation), 0.0)
     moved = second.moved(offset)
     shared = shared_times(first, moved)
     one, other = first.at(shared), moved.at(shared)
@@ -107,7 +101,7 @@ def _agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement 
     moves, others = (values[:, _MOVING] - values[:, _MOVING].mean(0) for values in (a @ rotation.T, b))
     spread = float(np.sqrt(np.square(moves).sum() * np.square(others).sum()))
     correlation = float((moves * others).sum()) / max(spread, 1e-9)
-    return Agreement(_apart(a, b, rotation), rotation, overlap, correlation)
+    return Agreement(_apart(a, b, rotation), overlap, correlation)
 
 
 def _apart(a: Array, b: Array, rotation: Array) -> float:

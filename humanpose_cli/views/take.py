@@ -74,7 +74,7 @@ def solve_take(
     InputError where no two views show the same person.
     """
     options = options or ViewsOptions()
-    still = [not _is_cut(fit) and not moves(fit, options.max_turn) for fit in fits]
+    still = [not _is_cut(fit) and not _moves(fit, options.max_turn) for fit in fits]
     views = [tracks_of(fit, number) if still[number] else [] for number, fit in enumerate(fits)]
     related = relate_views(views, options, offsets if offsets is not None else likely_offsets(views, heard, options))
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
@@ -115,7 +115,7 @@ def _is_cut(fit: Fit) -> bool:
     return bool(np.ptp(fit.shot_id))
 
 
-def moves(fit: Fit, max_turn: float) -> bool:
+def _moves(fit: Fit, max_turn: float) -> bool:
     """Whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks.
 
     By its background: a camera that moves sideways seems to turn, one that moves forward seems to zoom.
