@@ -30,6 +30,7 @@ from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import Array, ViewTrack
 
 _MAX_GAP = 2.0  # seconds that nobody shows the person, and the body still follows from before and after
+_PELVIS = SMPL24.index("pelvis")
 _UNKNOWN_LEAN = 10.0  # radians: several cameras show the lean of a body, which needs no expectation then
 
 
@@ -140,9 +141,17 @@ def solve_person(
 
 
 def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCamera) -> PersonBodies:
-    """The bodies of someone that one camera alone shows: those of its own fit, in the take's axes."""
-    single = _single_view(evidence, fit, evidence.best_view)
-    moved = _turned(single, camera.rotation.T, -camera.rotation.T @ camera.translation, body)
+    """The bodies of someone that one camera alone shows: those of its own fit, in the take's axes.
+
+    The take's camera may have another lens than the fit's: bodies keep their size and place in the image.
+    """
+    single, before = _single_view(evidence, fit, evidence.best_view), fit.camera(0)
+    pelvis = single.joints3d[:, _PELVIS].astype(np.float64)
+    depth = pelvis[:, 2:] * camera.focal / before.focal
+    beside = (before.project(pelvis) - np.asarray(camera.principal_point)) / camera.focal * depth
+    shift = (np.concatenate((beside, depth), 1) - pelvis).astype(np.float32)
+    placed = replace(single, joints3d=single.joints3d + shift[:, None], trans=single.trans + shift)
+    moved = _turned(placed, camera.rotation.T, -camera.rotation.T @ camera.translation, body)
     return PersonBodies(evidence, moved, landmarks_of(body, moved))
 
 
@@ -186,12 +195,12 @@ def _turned(fit: KeypointFit, rotation: Array, shift: Array, body: Body) -> Keyp
     root = matrix_to_axis_angle(turn @ axis_angle_to_matrix(poses[:, :3]))
     joints = fit.joints3d.astype(np.float64) @ rotation.T + shift
     with torch.no_grad():
-        rest = body.rest_joints(torch.from_numpy(fit.betas)).numpy()[:, SMPL24.index("pelvis")]
+        rest = body.rest_joints(torch.from_numpy(fit.betas)).numpy()[:, _PELVIS]
     return replace(
         fit,
         poses=torch.cat((root, poses[:, 3:]), 1).float().numpy(),
         joints3d=joints.astype(np.float32),
-        trans=(joints[:, SMPL24.index("pelvis")] - rest).astype(np.float32),
+        trans=(joints[:, _PELVIS] - rest).astype(np.float32),
     )
 
 
