@@ -25,7 +25,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.rendering.stage import Stage
-from humanpose_cli.rendering.surfaces import Surface, Texture
+from humanpose_cli.rendering.surfaces import Surface
 
 FRAME = 40  # of the videos from which the photographs come
 SIZE, TEXT = (240, 330), 25  # of a panel, width and height in pixels; height of letters
@@ -107,18 +107,18 @@ def reposed_rows(front: Image8) -> tuple[Image.Image, Image.Image]:
 def refined_row(folder: Path, work: Path) -> Image.Image:
     """A part of a frame with the body before and after refinement, and the person with their texture."""
     clip = folder / "cam04.mp4"
-    after, texels = fitted(clip, work)
+    after, textures = fitted(clip, work)
     body = after.body_model()
     (item,) = open_inputs([clip])
-    before = on_frames(load_fit(work / "unrefined.npz"), [item])
+    before = on_frames(load_fit(work / f"{clip.stem}.unrefined.npz"), [item])
     assert after.images is not None
     photo = after.images.frame(REFINED_FRAME)
     panels = [(panel(photo, REFINED_PART), "video")]
     for fit, label in ((before, "hpc fit"), (after, "hpc refine")):
         panels.append((panel(overlaid(fit, body, photo, REFINED_FRAME), REFINED_PART), label))
-    vertices = on_stage(after, body)[REFINED_FRAME]
-    texture = Texture(texels[..., :3].copy(), body.uv, body.uv_faces)
-    surface = Surface(vertices, body.faces, texture=texture, lit=False)
+    track = after.largest_track
+    vertices = on_stage(after, body)[track][REFINED_FRAME]
+    surface = Surface(vertices, body.faces, texture=textures[track], lit=False)
     panels.append((Stage.around(vertices, SIZE, IN_3D).draw([surface]), "its texture"))
     return row_of(panels, TEXT)
 

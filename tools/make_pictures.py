@@ -2,15 +2,17 @@
 
     python tools/make_pictures.py FOLDER             docs/assets/hero.webp, clip.webp and balance.mp4
     python tools/make_pictures.py FOLDER --guides    docs/assets/guides/*.webp
+    python tools/make_pictures.py FOLDER --first     docs/assets/flip.webp and repose.webp, which README shows first
 
-FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim (BSD-3, see NOTICE), which is not
-part of this project. The clip is fitted and refined first: two minutes on two cores. `--work` keeps those results for
+FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim, and for `--first` flip.mp4 of that
+of Sports2D (both BSD-3, see NOTICE), which are not part of this project. The clip is fitted and refined first: two minutes on two cores. `--work` keeps those results for
 the next run.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +20,7 @@ from tempfile import TemporaryDirectory
 import av
 import cv2
 import numpy as np
+import skimage.data
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -30,10 +33,11 @@ from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.export.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.fit_reading import on_frames
+from humanpose_cli.fitting.options import PeopleChoice
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.refining.frames import FitFrames
@@ -55,31 +59,41 @@ NOISE = 11.0  # of the video, of 255
 CLIP_QUALITY = 48
 DEMO_SIZE, DEMO_STEP, DEMO_RATE, DEMO_QUALITY = (464, 600), 3, 20, 31  # every third frame of 60 a second, at its speed
 LABEL = (125, 133, 144)
+FLIP_SIZE, FLIP_CROP = (400, 331), (280, 0, 1480, 994)  # of a panel; of the video's frames as CROP
+FLIP_FRAMES, FLIP_AZIMUTH, FLIP_QUALITY = range(116, 208, 4), -40.0, 42
+REPOSED_SIDE = 300  # pixels of a panel
+REPOSED = (("wave", 25.0), ("hands_on_hips", 0.0), ("hands_on_hips", -25.0))  # key pose, degrees about the vertical
 
 
-def fitted(clip: Path, work: Path) -> tuple[Fit, Image8]:
-    """The refined fit of the largest person and their texture, from `work` if they are there."""
-    fit_path, texture_path = work / "fit.npz", work / "texture.png"
+def fitted(clip: Path, work: Path, people: PeopleChoice = "largest") -> tuple[Fit, dict[int, Texture]]:
+    """The refined fit of a clip and the texture of each track, from `work` if they are there."""
+    fit_path = work / f"{clip.stem}.fit.npz"
     (item,) = open_inputs([clip])
-    if not texture_path.exists():
-        first = hp.fit(clip, people="largest")
-        first.save(work / "unrefined.npz")
+    if not fit_path.exists():
+        first = hp.fit(clip, people=people)
+        first.save(work / f"{clip.stem}.unrefined.npz")
         assert first.images is not None
         frames = FitFrames(first, first.images, in_order=True)
         with Refiner() as refiner:
             textures = refiner.textures(first, frames)
-            refiner.refine(first, frames, textures=textures).save(fit_path)
-        texture_path.write_bytes(texture_png(textures[first.largest_track], first.body))
+            refined = refiner.refine(first, frames, textures=textures)
+        for track, texture in textures.items():
+            (work / f"{clip.stem}.{track}.png").write_bytes(texture_png(texture, first.body))
+        refined.save(fit_path)
     fit = on_frames(load_fit(fit_path), [item])
     body = fit.body_model()
     covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
-    return replace(fit, model=body), read_texture(texture_path, covered, body.name)
+    painted = {}
+    for track in fit.tracks:
+        texture = read_texture(work / f"{clip.stem}.{track}.png", covered, body.name)
+        painted[track] = Texture(texture[..., :3].copy(), body.uv, body.uv_faces)
+    return replace(fit, model=body), painted
 
 
-def on_stage(fit: Fit, body: Body) -> Tensor:
-    """The person's surfaces (T, V, 3) in a world with a floor."""
+def on_stage(fit: Fit, body: Body) -> dict[int, Tensor]:
+    """The surfaces (R, V, 3) of each track's rows in a world with a floor."""
     grounded = on_the_ground(fit, body)
-    return world_vertices(grounded, grounded.rows_of(grounded.largest_track), body)
+    return {track: world_vertices(grounded, grounded.rows_of(track), body) for track in grounded.tracks}
 
 
 def overlaid(fit: Fit, body: Body, pixels: Image8, frame: int) -> Image8:
@@ -88,18 +102,24 @@ def overlaid(fit: Fit, body: Body, pixels: Image8, frame: int) -> Image8:
     return draw_overlay(pixels, body_vertices(body, fit, rows), body.faces, fit.camera(frame))
 
 
-def reposed(pixels: Image8) -> Image8:
-    """The person of a frame in a key pose, their back to the camera as in the frame."""
-    rotations = key_poses()[HERO_POSE].clone()
-    rotations[0] = torch.diag(torch.tensor([-1.0, -1.0, 1.0])) @ rotations[0]
-    pose = BodyParams(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 10)), np.zeros((1, 3)))
+def reposed(pixels: Image8, targets: Sequence[tuple[str, float]]) -> list[Image8]:
+    """The person of an image in key poses, turned by degrees about the vertical; 0 faces the camera."""
+    images = []
     with hp.Reposer(person="largest") as reposer:
-        return next(iter(reposer.read(pixels).images(RotationTarget(pose)))).image
+        scene = reposer.read(pixels)
+        for name, degrees in targets:
+            rotations = key_poses()[name].clone()
+            turn = axis_angle_to_matrix(torch.tensor([0.0, np.deg2rad(degrees), 0.0], dtype=rotations.dtype))
+            rotations[0] = torch.diag(rotations.new_tensor([1.0, -1.0, -1.0])) @ turn @ rotations[0]
+            poses = matrix_to_axis_angle(rotations).reshape(1, -1).numpy()
+            target = RotationTarget(BodyParams(poses, np.zeros((1, 10)), np.zeros((1, 3))))
+            images.append(next(iter(scene.images(target))).image)
+    return images
 
 
-def cropped(pixels: Image8, size: tuple[int, int]) -> Image8:
+def cropped(pixels: Image8, size: tuple[int, int], crop: tuple[int, int, int, int] = CROP) -> Image8:
     """The part of a frame that the pictures show."""
-    left, top, right, bottom = CROP
+    left, top, right, bottom = crop
     return cv2.resize(pixels[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
 
 
@@ -141,6 +161,39 @@ def write_demo_clip(video: Path, path: Path) -> None:
         container.mux(stream.encode())
 
 
+def write_animation(frames: list[Image.Image], path: Path, quality: int) -> None:
+    """An animated image that repeats."""
+    motion = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / CLIP_RATE), "loop": 0}
+    frames[0].save(path, quality=quality, method=6, minimize_size=True, **motion)
+
+
+def make_first_pictures(folder: Path, out: Path, work: Path) -> None:
+    """The back flip, over its frames and in 3-D, and the astronaut in other poses."""
+    fit, textures = fitted(folder / "flip.mp4", work, "all")
+    body = fit.body_model()
+    surfaces = on_stage(fit, body)
+    rows = {track: dict(zip(fit.frame_index[fit.rows_of(track)].tolist(), surfaces[track])) for track in fit.tracks}
+    jumper = [rows[fit.largest_track][frame] for frame in FLIP_FRAMES]
+    stage = Stage.around(torch.stack(jumper), FLIP_SIZE, FLIP_AZIMUTH)
+    frames, over = [], None
+    assert fit.images is not None
+    for frame in FLIP_FRAMES:
+        drawn = cropped(overlaid(fit, body, fit.images.frame(frame), frame), FLIP_SIZE, FLIP_CROP)
+        over = drawn if over is None else without_noise(over, drawn)
+        people = [
+            Surface(rows[track][frame], body.faces, texture=textures[track], lit=False)
+            for track in fit.tracks
+            if frame in rows[track]
+        ]
+        frames.append(row_of([(over, "one telephone"), (stage.draw(people), "textured 3-D")], 20))
+    write_animation(frames, out / "flip.webp", FLIP_QUALITY)
+    photo = skimage.data.astronaut()
+    panels = [(photo, "photo"), *((image, "reposed") for image in reposed(photo, REPOSED))]
+    side = (REPOSED_SIDE, REPOSED_SIDE)
+    small = [(cv2.resize(image, side, interpolation=cv2.INTER_AREA), label) for image, label in panels]
+    row_of(small, 22).save(out / "repose.webp", quality=82, alpha_quality=80, method=6)
+
+
 def main() -> None:
     """Make the images of the README and the clip, or the images of the guides."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -148,6 +201,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "assets")
     parser.add_argument("--work", type=Path, help="keep the fit and the texture here")
     parser.add_argument("--guides", action="store_true", help="make the images of docs/guides")
+    parser.add_argument("--first", action="store_true", help="make the images that README shows first")
     arguments = parser.parse_args()
     if arguments.guides:
         from guide_pictures import make_guide_pictures
@@ -158,17 +212,19 @@ def main() -> None:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         arguments.out.mkdir(parents=True, exist_ok=True)
+        if arguments.first:
+            make_first_pictures(arguments.folder, arguments.out, work)
+            return
         write_demo_clip(arguments.folder / CLIP, arguments.out / "balance.mp4")
-        fit, texture = fitted(arguments.folder / CLIP, work)
-    body = fit.body_model()
-    surfaces = on_stage(fit, body)
-    painted = Texture(texture[..., :3].copy(), body.uv, body.uv_faces)
+        fit, textures = fitted(arguments.folder / CLIP, work)
+    body, track = fit.body_model(), fit.largest_track
+    surfaces = on_stage(fit, body)[track]
 
     def plain(vertices: Tensor) -> Surface:
         return Surface(vertices, body.faces, tuple(person_colour(0)))
 
     def textured(vertices: Tensor) -> Surface:
-        return Surface(vertices, body.faces, texture=painted, lit=False)
+        return Surface(vertices, body.faces, texture=textures[track], lit=False)
 
     assert fit.images is not None
     photo, vertices = fit.images.frame(HERO_FRAME), surfaces[HERO_FRAME]
@@ -178,7 +234,7 @@ def main() -> None:
         (cropped(overlaid(fit, body, photo, HERO_FRAME), HERO_SIZE), "fitted body"),
         (stages[0].draw([plain(vertices)]), "from the side"),
         (stages[1].draw([textured(vertices)]), "textured 3-D"),
-        (cropped(reposed(photo), HERO_SIZE), "reposed"),
+        (cropped(reposed(photo, [(HERO_POSE, 180.0)])[0], HERO_SIZE), "reposed"),
     ]
     row_of(panels, 28).save(arguments.out / "hero.webp", quality=87, alpha_quality=80, method=6)
 
@@ -191,8 +247,7 @@ def main() -> None:
         over = drawn if over is None else without_noise(over, drawn)
         side, around = stages[0].draw([plain(surfaces[number])]), stages[1].draw([textured(surfaces[number])])
         frames.append(row_of([(over, "video"), (side, "from the side"), (around, "textured 3-D")], 20))
-    motion = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / CLIP_RATE), "loop": 0}
-    frames[0].save(arguments.out / "clip.webp", quality=CLIP_QUALITY, method=6, minimize_size=True, **motion)
+    write_animation(frames, arguments.out / "clip.webp", CLIP_QUALITY)
 
 
 if __name__ == "__main__":
