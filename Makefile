@@ -4,9 +4,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DEV := .venv/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-TORCH_INDEX := https://download.pytorch.org/whl
-comma := ,
+TORCH_BUILDS := https://download.pytorch.org/whl
+TORCH_BUILD ?=
+TORCH ?= torch
+VERSIONS ?= newest
 LOCK_PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 PYTEST_ARGS ?=
 # glibc keeps what is freed, and asks the system for new pages less often: a tenth of the time of tests with images.
@@ -16,9 +19,7 @@ PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=8388608 MALLOC_TRIM_THRESHOLD
   -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 # pip's own progress in a terminal; in a log, a line for each package that is downloaded. Errors are on stderr.
-# torch's index holds torch and some copies of other packages: only torch is looked up in it.
 define pip_install
-export PIP_EXTRA_INDEX_URL='$(if $(findstring --no-deps,$(1)),$(PIP_EXTRA_INDEX_URL),$(filter-out $(TORCH_INDEX)%,$(PIP_EXTRA_INDEX_URL)))'; \
 if [ -t 1 ]; then $(PIP) install -c constraints.txt $(1); else \
   { $(PIP) install --progress-bar off -c constraints.txt $(1); echo "exit $$?"; } | while read -r word rest; do \
     case "$$word $$rest" in \
@@ -29,22 +30,32 @@ if [ -t 1 ]; then $(PIP) install -c constraints.txt $(1); else \
     esac; done; fi
 endef
 
-# What is expected. Outside of Linux torch has no CUDA packages.
-CPU_BUILD := $(or $(findstring $(TORCH_INDEX)/cpu,$(PIP_EXTRA_INDEX_URL)),$(filter-out Linux,$(shell uname -s)))
-SIZE := $(strip $(if $(CPU_BUILD),about 0.7 GB to download and 2.6 GB on disk the first time$(comma) 3 minutes at 100 Mbit/s,\
-  about 3.2 GB to download and 7 GB on disk the first time$(comma) 6 minutes at 100 Mbit/s))
-CUDA_HINT := $(if $(CPU_BUILD)$(PIP_EXTRA_INDEX_URL)$(shell command -v nvidia-smi 2>/dev/null),true,echo 'No NVIDIA GPU was found. \
-  To spare 2.5 GB of CUDA packages: make install PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)/cpu')
+# Sets `torch` to what pip installs first: on Linux without an NVIDIA driver the build without CUDA, from torch's index.
+# That also holds copies of other packages, so only torch is looked up in it. The alarm ends a name server's silence.
+define choose_torch
+build='$(TORCH_BUILD)'; \
+if [ -z "$$build" ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+  if ($(PYTHON) -c 'import signal, urllib.request as u; signal.alarm(5); u.urlopen("$(TORCH_BUILDS)/cpu/torch/")') \
+    >/dev/null 2>&1; then build=cpu; echo "No NVIDIA driver was found: torch's CPU build is installed." \
+      'Another one: make $(or $(MAKECMDGOALS),install) TORCH_BUILD=cu130'; \
+  else echo "No NVIDIA driver was found, but torch's CPU builds cannot be reached:" \
+      "pip's own index is used ($(TORCH_BUILDS)/cpu does not answer)"; fi; \
+fi; \
+case "$$build" in ''|pip) torch='$(TORCH)';; *) torch="--index-url $(TORCH_BUILDS)/$$build $(TORCH)";; esac
+endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick check site bench lock
+.PHONY: help install demo test quick check fresh site bench lock
 
 help:
-	@echo 'make install   the package and its tools into .venv, at the versions of constraints.txt'
+	@echo 'make install   hpc into .venv, at the versions of constraints.txt; TORCH_BUILD=cpu, cu130 or pip chooses'
+	@echo '               a build of torch, otherwise the CPU build is taken where there is no NVIDIA driver'
 	@echo 'make demo      fits, views and reposes example people; a page shows them, demo/index.html'
-	@echo 'make test      the tests; PYTEST_ARGS="-k ledger" chooses some'
+	@echo 'make test      the tests; PYTEST_ARGS="-k ledger" chooses some. This and what follows adds tools to .venv'
 	@echo 'make quick     the tests without the mark slow, in under a minute'
 	@echo 'make check     style, types and layers'
+	@echo 'make fresh     the wheel of the last commit, installed with the newest packages and tried, in a new environment;'
+	@echo '               VERSIONS=lowest: with the oldest that pyproject.toml allows'
 	@echo 'make site      the documentation as a site in site/; every warning is an error'
 	@echo 'make bench     the figures of benchmarks/RESULTS.md, measured on this machine'
 	@echo 'make lock      constraints.txt anew; needs $(LOCK_PYTHONS)'
@@ -57,27 +68,34 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf .venv  # none yet, half made, or moved here
 	@test -d .venv || $(PYTHON) -m venv .venv || \
 	  { rm -rf .venv; echo "$(PYTHON): cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
-	@echo 'Installing into .venv: $(SIZE).'
-	@$(CUDA_HINT)
-	@case "$(PIP_EXTRA_INDEX_URL)" in *$(TORCH_INDEX)*) $(call pip_install,--no-deps torch);; esac
-	@$(call pip_install,-e '.[dev]')
+	@echo 'Installing into .venv: 0.7 GB to download and 2 GB on disk; with CUDA 3.2 GB and 6 GB'
+	@$(choose_torch); $(call pip_install,--no-deps $$torch)
+	@$(call pip_install,-e .)
 	@touch $@
 	@echo 'Installed. Next: make demo, or . .venv/bin/activate and hpc --help'
+
+$(DEV): $(INSTALLED)
+	@echo 'Installing what tests and checks need into .venv'
+	@$(call pip_install,-e '.[dev]')
+	@touch $@
 
 demo: $(INSTALLED)
 	@$(BIN)/hpc demo --out demo --clip docs/assets/balance.mp4
 
-test: $(INSTALLED)
+test: $(DEV)
 	$(PYTEST) $(PYTEST_ARGS)
 
-quick: $(INSTALLED)
+quick: $(DEV)
 	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
 
-check: $(INSTALLED)
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+fresh:
+	@$(choose_torch); $(PYTHON) tools/check_distributions.py --wheel-only --versions $(VERSIONS) --torch "$$torch"
 
 .venv/.site: $(INSTALLED)
 	@$(call pip_install,-e '.[docs]')
@@ -86,7 +104,7 @@ check: $(INSTALLED)
 site: .venv/.site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-bench: $(INSTALLED)
+bench: $(DEV)
 	$(BIN)/python benchmarks/run.py
 
 lock:

@@ -3,11 +3,14 @@
     python tools/check_distributions.py                                  with the interpreter that runs it
     python tools/check_distributions.py python3.10 python3.14            with others
     python tools/check_distributions.py --out dist --tag v1.0.0          what a release uploads
+    python tools/check_distributions.py --wheel-only                     the wheel alone, with pip: `make fresh`
+    python tools/check_distributions.py --wheel-only --versions lowest   with the oldest packages that it allows
 
 Both are built from the committed files alone, the wheel also from the source distribution: both wheels must hold the
 same. Then `twine check --strict`, the limits of the package index, and for each interpreter a virtual environment in a
-temporary folder: `pip install` of the wheel, `hpc doctor`, a fit and a reposed image of a photograph, and the import.
-It needs `pip install build twine`; pip's own variables, such as PIP_EXTRA_INDEX_URL, hold for the environments too.
+temporary folder: `pip install` of the wheel with the newest packages, `hpc doctor`, a fit and a reposed image of a
+photograph, a fit of ten frames of a video and its export, and the import. Needs `pip install build twine`; pip's own
+variables, such as PIP_EXTRA_INDEX_URL, hold for the environments too.
 """
 
 from __future__ import annotations
@@ -25,6 +28,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WHEEL, MAX_SOURCE = 90 * 10**6, 100 * 10**6  # bytes; the package index takes files of 100 MB
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+CLIP = ROOT / "docs" / "assets" / "balance.mp4"
+OUTPUTS = (
+    *("fits/astronaut.png.fit.npz", "fits/astronaut.png.overlay.jpg", "fits/balance.mp4.fit.npz"),
+    *("fits/balance.mp4.overlay.mp4", "reposed.png", "exports/balance.mp4.glb", "exports/balance.mp4.person0.bvh"),
+)
 FIND_PHOTO = "import importlib.util as u, pathlib as p; print(p.Path(u.find_spec('skimage').origin).parent / 'data')"
 IMPORT = "import humanpose_cli as hp; print(hp.__version__, hp.__file__); hp.load_fit('fits/astronaut.png.fit.npz')"
 
@@ -49,17 +57,30 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return found
 
 
+def checkout(scratch: Path) -> Path:
+    """The files of HEAD in a new folder."""
+    run("git", "archive", "--prefix=checkout/", f"--output={scratch / 'head.tar'}", "HEAD", cwd=ROOT)
+    return unpacked(scratch / "head.tar", scratch / "head")
+
+
 def build(out: Path, scratch: Path) -> tuple[Path, Path]:
     """Wheel and source distribution of HEAD; SystemExit where the wheel of the source distribution differs."""
-    run("git", "archive", "--prefix=checkout/", f"--output={scratch / 'head.tar'}", "HEAD", cwd=ROOT)
-    checkout = unpacked(scratch / "head.tar", scratch / "head")
-    run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", out, checkout)
+    run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", out, checkout(scratch))
     (wheel,), (source,) = out.glob("*.whl"), out.glob("*.tar.gz")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", scratch / "again", unpacked(source, scratch / "source"))
     (again,) = (scratch / "again").glob("*.whl")
     if different := sorted(set(contents(wheel).items()) ^ set(contents(again).items())):
         raise SystemExit(f"the wheel of the source distribution differs: {sorted({name for name, _ in different})}")
     return wheel, source
+
+
+def build_wheel(scratch: Path) -> Path:
+    """The wheel of HEAD, made by the pip of a new environment."""
+    run(sys.executable, "-m", "venv", scratch / "builder")
+    pip = (scratch / "builder" / SCRIPTS / "python", "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", scratch / "dist", checkout(scratch))
+    (wheel,) = (scratch / "dist").glob("*.whl")
+    return wheel
 
 
 def contents(wheel: Path) -> dict[str, int]:
@@ -84,23 +105,48 @@ def check_tag(tag: str, wheel: Path) -> None:
         raise SystemExit(f"versions differ: {found}")
 
 
-def try_wheel(python: str, wheel: Path, folder: Path) -> None:
-    """Installs the wheel for an interpreter in a new folder, and uses it there."""
+def lowest_versions(wheel: Path) -> str:
+    """Constraints that hold what the wheel requires, without extras, at the lowest versions that it allows."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        about = archive.read(name).decode("utf-8")
+    required = [line for line in re.findall(r"^Requires-Dist: (.*)$", about, re.MULTILINE) if "extra ==" not in line]
+    bounds = [re.match(r"([\w.-]+)(?:\[.*\])?\s*(?:<[^,]*,)?>=([\w.]+)", line) for line in required]
+    if None in bounds:
+        raise SystemExit(f"{required[bounds.index(None)]}: has no lowest version")
+    return "".join(f"{bound[1]}=={bound[2]}\n" for bound in bounds if bound)
+
+
+def try_wheel(python: str, wheel: Path, folder: Path, versions: str = "newest", torch: str = "") -> None:
+    """Install the wheel for an interpreter in a new folder, and use it there.
+
+    versions  newest or lowest, of the packages that it requires
+    torch     arguments with which pip installs torch before them
+    """
     run(python, "-m", "venv", folder / "venv")
     inside, hpc = (folder / "venv" / SCRIPTS / name for name in ("python", "hpc"))
-    run(inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    pip: tuple[str | Path, ...] = (inside, "-m", "pip", "--disable-pip-version-check")
+    install = (*pip, "install", "--quiet")
+    if versions == "lowest":
+        (folder / "lowest.txt").write_text(lowest_versions(wheel), encoding="utf-8")
+        install = (*install, "--only-binary=:all:", "--constraint", folder / "lowest.txt")
+    if torch:
+        run(*install, "--no-deps", *torch.split())
+    run(*install, wheel)
+    print(" ".join(run(*pip, "freeze").split("\n")))
     photo = Path(run(inside, "-c", FIND_PHOTO).strip()) / "astronaut.png"
     steps: list[tuple[str | Path, ...]] = [
         (hpc, "--version"),
         (hpc, "doctor"),
         (hpc, "fit", photo, "--out", "fits"),
         (hpc, "repose", "--input", photo, "--target-pose", "fits/astronaut.png.fit.npz", "-o", "reposed.png"),
+        (hpc, "fit", CLIP, "--frames", "0:10", "--out", "fits"),
+        (hpc, "export", "fits/balance.mp4.fit.npz", "--format", "glb,bvh", "--out", "exports"),
         (inside, "-c", IMPORT),
     ]
     for step in steps:
         print(run(*step, cwd=folder))
-    made = [folder / "fits" / "astronaut.png.overlay.jpg", folder / "reposed.png"]
-    if missing := [path.name for path in made if not path.is_file()]:
+    if missing := [name for name in OUTPUTS if not (folder / name).is_file() or not (folder / name).stat().st_size]:
         raise SystemExit(f"{python}: {', '.join(missing)} was not written")
 
 
@@ -110,11 +156,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="an empty folder for wheel and source distribution, which are kept")
     parser.add_argument("--tag", help="the tag of a release, such as v1.0.0")
     parser.add_argument("--wheel", type=Path, help="try this wheel; build and check nothing")
+    parser.add_argument("--wheel-only", action="store_true", help="build the wheel alone, with pip; check nothing else")
+    parser.add_argument("--versions", choices=("newest", "lowest"), default="newest", help="of the required packages")
+    parser.add_argument("--torch", default="", help='what pip installs first, such as "--index-url URL torch"')
     arguments = parser.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # Windows' code pages lack letters
     with tempfile.TemporaryDirectory(prefix="distributions-") as name:
         scratch = Path(name).resolve()
-        if (wheel := arguments.wheel) is None:
+        wheel = build_wheel(scratch) if arguments.wheel_only else arguments.wheel
+        if wheel is None:
             wheel, source = build(arguments.out or scratch / "dist", scratch)
             run(sys.executable, "-m", "twine", "check", "--strict", wheel, source)
             check_sizes(wheel, source)
@@ -122,7 +172,7 @@ def main() -> None:
                 check_tag(arguments.tag, wheel)
         for number, python in enumerate(arguments.pythons):
             (scratch / f"user{number}").mkdir()
-            try_wheel(python, wheel.resolve(), scratch / f"user{number}")
+            try_wheel(python, wheel.resolve(), scratch / f"user{number}", arguments.versions, arguments.torch)
 
 
 if __name__ == "__main__":

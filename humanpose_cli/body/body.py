@@ -18,6 +18,7 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.engine.skinning.op import blend_shapes, forward_kinematics, pose_vertices, skin_vertices
 
 Floats = NDArray[np.float32]
@@ -348,15 +349,13 @@ def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
     UnavailableError if the file is missing, InputError if it belongs to another version of the package.
     """
     if not path.exists():
-        raise UnavailableError(path, f"the {what} is missing", remedy="reinstall humanpose-cli")
+        raise UnavailableError(path, f"the {what} is missing", remedy=reinstall_line())
     with np.load(path, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}
     stored_version = int(stored["schema_version"])
     if stored_version != version:
         problem = f"is a {what} of another version"
-        raise InputError(
-            path, problem, expected=str(version), got=str(stored_version), remedy="reinstall humanpose-cli"
-        )
+        raise InputError(path, problem, expected=str(version), got=str(stored_version), remedy=reinstall_line())
     return stored
 
 

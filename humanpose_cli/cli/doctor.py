@@ -25,7 +25,7 @@ from humanpose_cli.batch.runner import explain
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, shell_word
-from humanpose_cli.core.extras import EXTRAS, remedy_of
+from humanpose_cli.core.extras import EXTRAS, reinstall_line, remedy_of
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
 
@@ -204,14 +204,16 @@ def _detector() -> str:
 def _video() -> str:
     import av
 
-    from humanpose_cli.io.video import available_codecs
+    from humanpose_cli.io.video import available_codecs, self_test
 
     codecs = available_codecs()
     if not codecs:
         raise UnavailableError("PyAV", "has no encoder for videos")
+    for codec in codecs:
+        self_test(codec)
     library = ".".join(map(str, av.library_versions["libavcodec"]))
     default = "" if "h264" in codecs else f", give --video-codec {codecs[0]}"
-    return f"PyAV {av.__version__} with libavcodec {library}, writes {' and '.join(codecs)}{default}"
+    return f"PyAV {av.__version__} with libavcodec {library}, writes and reads {' and '.join(codecs)}{default}"
 
 
 def _cache_folder() -> str:
@@ -251,14 +253,6 @@ def _upgrade(distribution: str) -> str:
     return f"{shell_word(sys.executable)} -m pip install --upgrade {distribution}"
 
 
-def _restore_data() -> str:
-    """The line that brings back files which are part of this package."""
-    root = Path(__file__).resolve().parents[2]
-    if (root / ".git").exists():
-        return f"git -C {shell_word(root)} checkout -- humanpose_cli"
-    return _reinstall("humanpose-cli")
-
-
 def _import_check(module: str, distribution: str) -> Check:
     return Check(distribution, partial(_module, module, distribution), _reinstall(distribution))
 
@@ -283,9 +277,9 @@ CHECKS = (
     _import_check("PIL", "pillow"),
     Check("processors", _processors, ""),
     Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", needed=False),
-    Check("default body", _body, _restore_data()),
-    Check("pose library", _pose_library, _restore_data()),
-    Check("weights", _weights, _restore_data()),
+    Check("default body", _body, reinstall_line()),
+    Check("pose library", _pose_library, reinstall_line()),
+    Check("weights", _weights, reinstall_line()),
     Check("engine", _engine, _reinstall("warp-lang"), needed=False),
     Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), needed=False),
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),

@@ -1,11 +1,16 @@
-"""What a plain install leaves out: the extras that users choose, as in `pip install "humanpose-cli[train]"`."""
+"""What a plain install leaves out, the extras, as in `pip install "humanpose-cli[train]"`; how to install it again."""
 
 from __future__ import annotations
 
+import json
+import sys
+from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
-from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.core.errors import UnavailableError, shell_word
 
 
 class Extra(NamedTuple):
@@ -37,3 +42,18 @@ def require_extra(extra: str) -> None:
     if find_spec(needed.module) is None:
         problem = f"is not installed, and {needed.purpose} need it"
         raise UnavailableError(needed.distribution, problem, remedy=remedy_of(extra))
+
+
+def reinstall_line() -> str:
+    """The line that brings back files of this package, from where they came."""
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        return f"git -C {shell_word(root)} checkout -- humanpose_cli"
+    # PEP 610: pip notes where it took the package from, unless that was an index.
+    distribution = next(iter(metadata.distributions(name="humanpose-cli")), None)
+    origin = json.loads((distribution and distribution.read_text("direct_url.json")) or "{}")
+    url, repository = origin.get("url", ""), origin.get("vcs_info")
+    if not url or (url.startswith("file:") and not Path(unquote(urlsplit(url).path)).exists()):
+        return "install humanpose-cli again, from where you took it"
+    source = f"{repository['vcs']}+{url}@{repository['commit_id']}" if repository else url
+    return f"{shell_word(sys.executable)} -m pip install --force-reinstall --no-deps {shell_word(source)}"

@@ -18,6 +18,7 @@ import numpy as np
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.detect.runtime import run_network, runtime_device
 
 DETECTOR_SIZE, LANDMARK_SIZE = 224, 256  # pixels of the models' square inputs
@@ -207,7 +208,7 @@ def self_test() -> str:
     values = np.concatenate([landmarks.points.ravel(), landmarks.world.ravel(), landmarks.visibility, landmarks.inside])
     plausible = len(detections) > 0 and np.isfinite(values).all() and 0 <= landmarks.presence <= 1
     if not plausible or landmarks.mask is None or landmarks.mask.min() < 0 or landmarks.mask.max() > 1:
-        raise UnavailableError("pose networks", "give values out of range", remedy="reinstall humanpose-cli")
+        raise UnavailableError("pose networks", "give values out of range", remedy=reinstall_line())
     return models.device
 
 

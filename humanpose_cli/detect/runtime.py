@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
+from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.io.digests import digest_of
 
 PoseNetworkName = Literal[
@@ -45,7 +46,6 @@ POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
 # Their masks, which take up to half of their time, are computed where asked for.
 _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
-_REINSTALL = "reinstall humanpose-cli"
 _ERRORS_ONLY = 3
 _MAX_THREADS = 32
 _MAX_BATCH = 256  # images of a batch on a GPU
@@ -134,11 +134,11 @@ def _session(name: PoseNetworkName, device: str) -> Any:
 def _start(name: PoseNetworkName, device: str) -> Any:
     path = POSE_NETWORKS[name]
     if not path.is_file():
-        raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=_REINSTALL)
+        raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=reinstall_line())
     expected, found = POSE_NETWORK_DIGESTS[name], digest_of(path)
     if found != expected:
-        raise InputError(path, "is damaged", expected=f"SHA-256 {expected}", got=found, remedy=_REINSTALL)
-    return start_session(path, device, remedy=_REINSTALL)
+        raise InputError(path, "is damaged", expected=f"SHA-256 {expected}", got=found, remedy=reinstall_line())
+    return start_session(path, device, remedy=reinstall_line())
 
 
 def start_session(path: Path, device: str, *, remedy: str = "") -> Any:

@@ -12,6 +12,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.io.containers import open_container
+
 _COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 """Codecs that players take in an MP4; others are encoded anew."""
 _USUAL_RATE = 48000  # samples a second, of sound at rates that AAC does not know
@@ -45,7 +47,7 @@ class Sound:
 
     def __init__(self, path: Path, output: Any, start: Fraction) -> None:
         self._path, self._output, self._start = path, output, start
-        self._input: Any = av.open(f"file:{path}", metadata_errors="replace")
+        self._input = open_container(path)
         source = self._input.streams.best("audio")
         context: Any = None if source is None else source.codec_context
         if context is None:
@@ -123,7 +125,7 @@ def read_sound(path: Path, rate: int, seconds: float) -> tuple[NDArray[np.float3
     after the first video frame; None for a file without sound that can be read.
     """
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with open_container(path) as container:
             if not container.streams.audio or not container.streams.video:
                 return None
             stream, resampler = container.streams.audio[0], av.AudioResampler("flt", "mono", rate)
@@ -135,7 +137,7 @@ def read_sound(path: Path, rate: int, seconds: float) -> tuple[NDArray[np.float3
                 if sum(map(len, parts)) > rate * seconds:
                     break
             parts += [resampled.to_ndarray()[0] for resampled in resampler.resample(None)]
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with open_container(path) as container:
             first = next(container.decode(container.streams.video[0]), None)
     except (av.FFmpegError, ValueError) as error:
         _log.info("%s: its sound cannot be read: %s", path, error)

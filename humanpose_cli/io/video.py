@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import av
@@ -24,6 +25,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.io.containers import open_container
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.sniffing import describe_file, file_kind
 from humanpose_cli.io.sound import Sound
@@ -46,6 +48,7 @@ if hasattr(Interpolation, "BITEXACT"):
 _LENGTH_IN_HEADER = frozenset({"matroska,webm", "avi", "flv", "asf"})  # containers whose header has the duration
 _LENGTH_TOLERANCE = 0.5  # seconds
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
+_CODING_LOSS = 6.0  # of 255, the mean difference that coding the frames of the self-test may cause
 _TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
 
 VideoCodec = Literal["h264", "vp9"]
@@ -77,8 +80,7 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
     """The container and its first video stream that is no cover image. InputError where there is none."""
     file_kind(path)  # tells missing and forbidden files apart
     try:
-        # `file:`: FFmpeg takes names with a colon for protocols.
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        container = open_container(path)
     except av.FFmpegError as error:
         raise _no_frame(path, error.strerror or "") from error
     with container:
@@ -529,3 +531,21 @@ class VideoWriter:
             finally:
                 if self._container is not None:
                     self._container.close()
+
+
+def self_test(codec: VideoCodec) -> None:
+    """Write a video and read it again. UnavailableError unless it has the frames that were written, at their times."""
+    written = np.full((4, 48, 64, 3), (200, 120, 40), np.uint8)
+    written[..., :32, 1] = np.arange(50, 250, 50)[:, None, None]  # the left half's green tells the frames apart
+    times = [Fraction(n, 25) for n in (0, 1, 2, 5)]
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "test.mp4")
+        with VideoWriter(path, 25, codec=codec) as writer:
+            for pixels, time in zip(written, times, strict=True):
+                writer.write(pixels, time)
+        frames = list(VideoReader(path).frames())
+    if [(frame.time, frame.pixels.shape) for frame in frames] != [(time, written.shape[1:]) for time in times]:
+        raise UnavailableError("PyAV", f"reads frames of other times or sizes than it wrote in {codec}")
+    error = np.abs(np.stack([frame.pixels for frame in frames]) - written.astype(float)).mean()
+    if error > _CODING_LOSS:
+        raise UnavailableError("PyAV", f"reads other colours than it wrote in {codec}, off by {error:.0f} of 255")

@@ -26,6 +26,7 @@ import platformdirs
 from safetensors import SafetensorError, safe_open
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError, reason_of
+from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.detect.runtime import POSE_NETWORK_DIGESTS, POSE_NETWORKS, PoseNetworkName
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 from humanpose_cli.io.digests import digest_of
@@ -157,7 +158,7 @@ def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path) -> InputError:
-    remedy = "reinstall humanpose-cli" if _PACKAGE in path.resolve().parents else "copy it again"
+    remedy = reinstall_line() if _PACKAGE in path.resolve().parents else "copy it again"
     return InputError(path, "is damaged: its numbers are not those that were saved", remedy=remedy)
 
 
@@ -261,7 +262,7 @@ class WeightsEntry:
     def verify(self) -> None:
         """InputError where the file differs from the table, UnavailableError where there is none."""
         if not self.path.is_file():
-            remedy = "reinstall humanpose-cli" if self.shipped else f"hpc weights fetch {self.name}"
+            remedy = reinstall_line() if self.shipped else f"hpc weights fetch {self.name}"
             raise UnavailableError(self.name, "is not here", expected=str(self.path), remedy=remedy)
         _check(self, digest_of(self.path), str(self.path))
 
@@ -274,7 +275,7 @@ class WeightsEntry:
             self.verify()
             return self.path
         if self.shipped:
-            raise UnavailableError(self.name, "is missing from the package", remedy="reinstall humanpose-cli")
+            raise UnavailableError(self.name, "is missing from the package", remedy=reinstall_line())
         import urllib.error
         import urllib.request
 
@@ -301,7 +302,7 @@ class WeightsEntry:
 
 def _check(entry: WeightsEntry, digest: str, where: str) -> None:
     if not digest.startswith(entry.digest):
-        remedy = "reinstall humanpose-cli" if entry.shipped else f"remove it, then hpc weights fetch {entry.name}"
+        remedy = reinstall_line() if entry.shipped else f"remove it, then hpc weights fetch {entry.name}"
         raise InputError(
             where, "is damaged or another file", expected=f"SHA-256 {entry.digest}…", got=digest, remedy=remedy
         )
@@ -390,7 +391,7 @@ def shipped_weights(name: str) -> Path:
     """A shipped file; UnavailableError where the package lacks it."""
     entry = WEIGHTS[name]
     if not entry.path.is_file():
-        raise UnavailableError(name, "is missing from the package", remedy="reinstall humanpose-cli")
+        raise UnavailableError(name, "is missing from the package", remedy=reinstall_line())
     return entry.path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from humanpose_cli.body import body as module
 from humanpose_cli.body.body import FACE13, Body, PosedBody, default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.core.extras import reinstall_line
 
 LANDMARK_SETS = (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
 MIRROR_X = torch.tensor([-1.0, 1.0, 1.0])
@@ -220,7 +222,7 @@ def test_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "DATA", tmp_path)
     module._arrays.cache_clear()
     try:
-        with pytest.raises(UnavailableError, match="reinstall"):
+        with pytest.raises(UnavailableError, match=re.escape(reinstall_line())):
             default_body()
     finally:
         module._arrays.cache_clear()

@@ -235,12 +235,23 @@ def test_a_folder_that_cannot_be_written_is_found(hpc, monkeypatch, tmp_path):
 
 
 def test_the_codecs_of_videos_are_told(monkeypatch):
-    assert doctor_checks._video().endswith(", writes h264 and vp9")
+    assert doctor_checks._video().endswith(", writes and reads h264 and vp9")
     monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
-    assert doctor_checks._video().endswith(", writes vp9, give --video-codec vp9")
+    assert doctor_checks._video().endswith(", writes and reads vp9, give --video-codec vp9")
     monkeypatch.setattr(av, "codecs_available", set())
     with pytest.raises(UnavailableError, match="has no encoder for videos"):
         doctor_checks._video()
+
+
+def test_a_version_that_reads_no_video_is_found(hpc, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise TypeError("open() got an unexpected keyword argument")
+
+    monkeypatch.setattr("humanpose_cli.io.video.open_container", refuse)
+    monkeypatch.setattr(doctor_checks, "CHECKS", tuple(check for check in CHECKS if check.name == "video"))
+    ran = hpc("doctor", "--json")
+    assert (ran.code, ran.details["status"]) == (5, "error")
+    assert "open() got an unexpected keyword argument" in ran.details["found"]
 
 
 def test_a_full_disk_is_found(monkeypatch, tmp_path):

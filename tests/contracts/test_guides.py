@@ -22,7 +22,6 @@ NAMES = [path.stem for path in GUIDES]
 OTHERS = {
     "--install-completion",
     "--help",
-    "--force-reinstall",
     "--index-url",
     "--no-binary",
     "--array",

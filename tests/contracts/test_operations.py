@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ def test_the_workflow_runs_the_make_targets_on_every_python():
     classifiers = re.findall(r'Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text("utf-8"))
     assert re.findall(r'"(.*?)"', pythons) == classifiers
     targets = set(re.findall(r"run: make (\w+)", WORKFLOW))
-    assert targets == {"install", "check", "site", "test"}
+    assert targets == {"install", "check", "fresh", "site", "test"}
     assert targets <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
@@ -58,63 +59,118 @@ def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
     assert "replacing crashed worker" not in done.stdout
 
 
-_PIP = """#!/bin/sh
-test "$3" = --version && exit 0
-echo "$PIP_EXTRA_INDEX_URL | $*" >> pip.log
+_PYTHON = """#!/bin/sh
+case "$*" in
+  *--version) exit 0 ;;
+  *urlopen*) exit ${ANSWER:-1} ;;
+  -c*) exit 0 ;;
+  "-m pip"*) ;;
+  *) echo "$*" >> calls.log; exit 0 ;;
+esac
+echo "${*#*install }" >> calls.log
 printf 'Collecting torch==2.13.0\\n  Downloading torch-2.13.0.whl.metadata (5 kB)\\n'
 printf '  Downloading torch-2.13.0.whl (190 MB)\\nInstalling collected packages: torch, numpy\\n'
 test -z "$PIP_FAILS" || { echo "ERROR: no space left" >&2; exit 1; }
 """
+_PIP = "--progress-bar off -c constraints.txt"
 
 
 @pytest.fixture
-def make_install(tmp_path):
-    """Runs `make install` beside a pip that only writes what it is called with; gives the run and these lines."""
+def make(tmp_path):
+    """Runs `make` beside programs that only write how they are called; gives the run and these lines.
+
+    On Linux without NVIDIA's driver, and without torch's index unless ANSWER is 0.
+    """
     (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
     for name in ("pyproject.toml", "constraints.txt"):
         (tmp_path / name).touch()
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(_PIP)
-    python.chmod(0o755)
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    programs = {
+        "python": _PYTHON,
+        "hpc": "#!/bin/sh",
+        "ruff": "",
+        "mypy": "",
+        "lint-imports": "",
+        "uname": "echo Linux",
+    }
+    for name, text in programs.items():
+        (binaries / name).write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}\n")
+        (binaries / name).chmod(0o755)
+    for name in ("sh", "echo", "expr", "getconf", "test", "touch"):  # and nothing else, such as nvidia-smi
+        (binaries / name).symlink_to(shutil.which(name))
 
-    def run(**variables: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
-        line = ["make", "install", f"PYTHON={sys.executable}"]
-        ran = subprocess.run(line, cwd=tmp_path, env=environment | variables, capture_output=True, text=True)
-        return ran, (tmp_path / "pip.log").read_text().splitlines()
+    def run(*arguments: str, **variables: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        log = tmp_path / "calls.log"
+        log.write_text("")
+        line = [shutil.which("make"), *arguments, "PYTHON=.venv/bin/python"]
+        environment = {"PATH": str(binaries)} | variables
+        ran = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return ran, log.read_text().splitlines()
 
     return run
 
 
 @pytest.mark.posix("make")
 @pytest.mark.slow
-def test_an_installation_shows_a_line_for_each_package(make_install):
-    ran, calls = make_install()
+def test_the_demo_installs_the_product_and_the_tests_their_tools(make):
+    ran, calls = make("demo")
     assert ran.returncode == 0, ran.stderr
+    assert calls == [f"{_PIP} --no-deps torch", f"{_PIP} -e ."]
     lines = ran.stdout.splitlines()
-    assert re.match(r"Installing into \.venv: about [\d.]+ GB to download", lines[0])
-    assert lines[-3:-1] == ["Downloading torch-2.13.0.whl (190 MB)", "Installing 2 packages"]
-    assert len(calls) == 1
-    assert calls[0].endswith("-c constraints.txt -e .[dev]")
+    assert re.match(r"Installing into \.venv: [\d.]+ GB to download", lines[0])
+    assert lines[2:4] == ["Downloading torch-2.13.0.whl (190 MB)", "Installing 2 packages"]
+    _, calls = make("check")
+    assert calls == [f"{_PIP} -e .[dev]"]
+    assert [make(target)[1] for target in ("install", "demo", "check")] == [[], [], []]
 
 
 @pytest.mark.posix("make")
 @pytest.mark.slow
-def test_only_torch_is_looked_up_in_its_index(make_install):
-    index = "https://download.pytorch.org/whl/cpu"
-    ran, (torch, rest) = make_install(PIP_EXTRA_INDEX_URL=f"https://example.org/simple {index}")
+def test_without_a_driver_the_cpu_build_of_torch_is_taken(make):
+    """Only torch is looked up in its index; a line says what is taken, and how to choose another build."""
+    index = "--index-url https://download.pytorch.org/whl"
+    ran, calls = make("install", ANSWER="0")
+    assert calls == [f"{_PIP} --no-deps {index}/cpu torch", f"{_PIP} -e ."]
+    assert "CPU build is installed. Another one: make install TORCH_BUILD=cu130\n" in ran.stdout
+
+
+@pytest.mark.posix("make")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variables", "torch", "told"),
+    [
+        ({}, "torch", "cannot be reached"),
+        ({"TORCH_BUILD": "pip", "ANSWER": "0"}, "torch", ""),
+        ({"TORCH_BUILD": "cu130"}, "--index-url https://download.pytorch.org/whl/cu130 torch", ""),
+        (
+            {"TORCH": "torch==2.13.0", "ANSWER": "0"},
+            "--index-url https://download.pytorch.org/whl/cpu torch==2.13.0",
+            "CPU",
+        ),
+    ],
+)
+def test_which_torch_is_installed_first(make, variables, torch, told):
+    ran, calls = make("fresh", **variables)
     assert ran.returncode == 0, ran.stderr
-    assert torch.startswith(f"https://example.org/simple {index} | ")
-    assert torch.endswith("-c constraints.txt --no-deps torch")
-    assert rest.startswith("https://example.org/simple | ")
-    assert "NVIDIA" not in ran.stdout
+    assert calls == [f"tools/check_distributions.py --wheel-only --versions newest --torch {torch}"]
+    assert told in ran.stdout
+    assert told or not ran.stdout
 
 
 @pytest.mark.posix("make")
 @pytest.mark.slow
-def test_an_installation_fails_with_pip(make_install, tmp_path):
-    ran, _ = make_install(PIP_FAILS="1")
+def test_a_driver_brings_torch_from_the_index_of_pip(make, tmp_path):
+    (tmp_path / ".venv" / "bin" / "nvidia-smi").symlink_to(shutil.which("true"))
+    ran, calls = make("fresh", "VERSIONS=lowest", ANSWER="0")
+    assert calls == ["tools/check_distributions.py --wheel-only --versions lowest --torch torch"]
+    assert ran.stdout == ""
+
+
+@pytest.mark.posix("make")
+@pytest.mark.slow
+def test_an_installation_fails_with_pip(make, tmp_path):
+    ran, _ = make("install", PIP_FAILS="1")
     assert ran.returncode != 0
     assert "no space left" in ran.stderr
     assert not (tmp_path / ".venv" / ".installed").exists()

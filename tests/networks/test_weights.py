@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from helpers.prior_files import vposer_tensors, write_vposer
 from safetensors.torch import save, save_file
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.networks import weights
 from humanpose_cli.networks.weights import (
@@ -134,7 +136,7 @@ def test_damage_in_the_package_calls_for_a_new_installation(tmp_path, state, mon
     monkeypatch.setattr(weights, "_PACKAGE", tmp_path)
     write_weights(tmp_path / "w.safetensors", state, HEADER)
     flip_bits(tmp_path / "w.safetensors", 1)
-    with pytest.raises(InputError, match=r"is damaged: .*; reinstall humanpose-cli$"):
+    with pytest.raises(InputError, match=rf"is damaged: .*; {re.escape(reinstall_line())}$"):
         read_weights(tmp_path / "w.safetensors")
 
 
