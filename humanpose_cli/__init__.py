@@ -5,7 +5,7 @@
     fit = hp.fit("photo.jpg")                     # pose and shape of all people
     fit.overlay()                                 # (H, W, 3) uint8: the bodies over the photograph
     fit = hp.refine(fit)                          # moved onto the pixels
-    hp.view(fit)                                  # in 3-D, in a notebook
+    hp.view(fit)                                  # in 3-D with the textures, in a notebook
     hp.repose("photo.jpg", "arms_up.npy").save("arms_up.png")
 
 Nothing heavy is loaded before the first use. The command line is `hpc`.

@@ -167,7 +167,8 @@ def refine(
     body            needed for a SMPL fit that came from a file
     progress        True draws a bar on stderr; a function is called with (done, total or None, unit)
 
-    `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns.
+    `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns, and
+    `refined.textures` the textures, if images were compared.
     """
     loaded, found = frames_of_fit(fit_of(fit), frames)
     options, surface = RefineOptions(correspondence, prior=prior), None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import re
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.io.fit_files import ROW_COLUMNS
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.refining.items import refine_fit
 from humanpose_cli.reposing.targets import read_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meshes_made_once")]
@@ -73,6 +76,56 @@ def test_a_photograph(fit, photo):
     overlay = fit.overlay()
     assert overlay.shape == (256, 256, 3)
     assert (overlay != read_image(photo).pixels).any(2).mean() > 0.2
+
+
+def test_joints_by_name(fit):
+    (person,) = fit.people
+    assert fit.joint_names == SMPL24.joint_names
+    np.testing.assert_array_equal(person.joint("left_wrist"), fit.joints3d[:, SMPL24.index("left_wrist")])
+    with pytest.raises(hp.UsageError, match=r"joint: is not known, expected pelvis, left_hip, .*, found nose"):
+        person.joint("nose")
+
+
+def glb_of(page) -> bytes:
+    packed = re.search(r'id="people3d">(.*?)</script>', page.text, re.DOTALL)[1]
+    return gzip.decompress(base64.b64decode(packed))
+
+
+def has_texture(glb: bytes) -> bool:
+    return b"baseColorTexture" in glb
+
+
+def test_a_refined_fit_has_its_textures_in_pages_and_files(fit, photo, tmp_path):
+    """Those that `hpc refine` writes beside it, also after it was saved and loaded."""
+    refined = hp.refine(fit, device="cpu", threads=1)
+    assert {track: (image.shape, image.dtype) for track, image in refined.textures.items()} == {
+        0: ((512, 512, 4), np.uint8)
+    }
+    saved, written = refined.save(tmp_path / "a.fit.npz"), tmp_path / "cli" / "a.fit.npz"
+    with hp.Refiner(device="cpu", threads=1) as refiner:
+        _, files = refine_fit(refiner, fit, [written])
+    assert [path.name for path in files] == ["a.fit.npz", "a.person0.texture.png"]
+    for path in files:
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+    assert has_texture(glb_of(hp.view(refined)))
+    glb = glb_of(hp.view(saved))
+    assert has_texture(glb)
+    assert glb_of(hp.view(hp.load_fit(saved))) == glb
+    assert not has_texture(glb_of(hp.view(refined, textures={})))
+    assert not has_texture(glb_of(hp.view(fit)))
+    assert has_texture(glb_of(hp.view(fit, textures="frames")))
+    with pytest.raises(hp.UsageError, match="cannot be made of frames that are not given"):
+        hp.view(saved, textures="frames")
+    for source, textured in ((refined, True), (saved, True), (fit, False)):
+        exported = hp.export_fit(source, tmp_path / "out", "glb")
+        assert has_texture(exported[0].read_bytes()) is textured
+    exported = hp.export_fit(saved, tmp_path / "out", "glb", frames=photo, textures="frames")
+    assert has_texture(exported[0].read_bytes())
+    exported = hp.export_fit(refined, tmp_path / "out", "glb", textures={})
+    assert not has_texture(exported[0].read_bytes())
+    other = np.full((8, 8, 3), 9, np.uint8)
+    exported = hp.export_fit(fit, tmp_path / "out", "glb", textures={0: other})
+    assert has_texture(exported[0].read_bytes())
 
 
 def test_dir_lists_the_public_names():

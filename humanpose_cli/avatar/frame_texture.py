@@ -84,6 +84,11 @@ def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uin
     return np.rint(np.clip(filled, 0, 1) * 255).astype(np.uint8)
 
 
+def texture_path(fit: Path, track: int) -> Path:
+    """Where the texture of a track lies beside its fit file: `clip.mp4.person0.texture.png`."""
+    return fit.with_name(f"{fit.name.removesuffix('.npz').removesuffix('.fit')}.person{track}.texture.png")
+
+
 def texture_png(texture: NDArray[np.uint8], body: str) -> bytes:
     """A texture (size, size, 4) as a PNG that has the name of its body."""
     return encode_image(texture, ".png", text={_BODY: body})

@@ -64,8 +64,9 @@ def export(
     """Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.
 
     A clip makes NAME.glb, NAME.usd and NAME.json with all people and the camera, NAME.person0.bvh and
-    NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. Lengths are in
-    metres. AMASS is z up, JSON has camera axes, all others are y up.
+    NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. Beside NAME.glb and
+    NAME.usd lies NAME.blender.py, which opens them in Blender with the clip's frame rate, range and camera, before the
+    frames if --frames names them. Lengths are in metres. AMASS is z up, JSON has camera axes, all others are y up.
     """
     found = inputs.found(session, flags, out)
 
@@ -102,9 +103,9 @@ def export(
         written = task.write((kind,))
         if kind in ("glb", "usd") and not task.textures:
             session.reporter.info_once(_NO_TEXTURES)
-        if kind == "glb" and (count := task.fit.frame_count) > 1:
+        if kind in ("glb", "usd") and (count := task.fit.frame_count) > 1:
             rate = f"{task.fit.frame_rate:g} frames/s"
-            session.reporter.info(f"{name}: {count} frames at {rate}; set this rate in Blender before the import")
+            session.reporter.info_once(f"{name}: {count} frames at {rate}; {written[-1].name} opens them in Blender")
         details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(written)}
         return Outcome(written, details)
 

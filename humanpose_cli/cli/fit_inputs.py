@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _FRAMES = option(
     "--frames INPUT",
     "The video, folder, image or glob pattern that the fits were made of, for --texture frames; hpc view also shows "
-    "them. May be repeated. Default: none.",
+    "them, and hpc export names them as the background of Blender's camera. May be repeated. Default: none.",
     show_default=False,
 )
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
@@ -69,7 +69,7 @@ class FitInputs:
             items.append(Item(name, files, str(path), path.parent, made, payload=(path, sources), error=error))
         return items
 
-    def read(self, session: Session, item: Item) -> tuple[Fit, FitFrames | None, dict[int, NDArray[np.uint8]]]:
+    def read(self, session: Session, item: Item) -> tuple[Fit, FitFrames | None, Mapping[int, NDArray[np.uint8]]]:
         """The fit, its frames where they are given, and the textures of its tracks."""
         from humanpose_cli.core.progress import part_of
         from humanpose_cli.export.exporter import chosen_people, textures_of_fit
@@ -81,7 +81,7 @@ class FitInputs:
         fit = chosen_people(fit, self.person)
         images = None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
         baking = part_of(session.reporter.step, 0, TEXTURED)
-        return fit, images, textures_of_fit(path, fit, self.texture, images, baking)
+        return fit, images, textures_of_fit(fit, self.texture, images, baking)
 
     def identity(self) -> dict[str, Any]:
         """What of these options decides the results, for the ledger."""

@@ -231,7 +231,7 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
     if len(result.items) > 1:
         parts.append(_text(_summary(result, columns, labels)))
     if written := [output for item in result.items if item.status is not Status.PLANNED for output in item.outputs]:
-        parts.append(_text(_where(written)))
+        parts.append(_text(_where([*dict.fromkeys(written)])))
     return _drawn(*parts)
 
 

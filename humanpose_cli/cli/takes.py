@@ -274,6 +274,7 @@ def write_views(
 
     path    of the take's fit file; before: None without pages
     """
+    from humanpose_cli.io.fit_files import write_fit
     from humanpose_cli.refining.frames import FitFrames
     from humanpose_cli.refining.items import page_path, write_refined_page
     from humanpose_cli.views.inputs import view_outputs
@@ -287,7 +288,8 @@ def write_views(
         view, name = fit.view(number), str(fit.views.names[number])
         assert view.images is not None
         fit_path, overlay_path = view_outputs(path, name, sequence=view.images.is_sequence)
-        written.append(view.save(fit_path))
+        write_fit(fit_path, view)
+        written.append(fit_path)
         if overlay:
             written.append(view.save_overlay(overlay_path, part_of(share, 0, 0.6), video_codec=video_codec))
         if before is not None:

@@ -250,7 +250,7 @@ def _in_3d(work: _Work, film: _Fitted) -> Section:
     source, fitted = shell_word(name), shell_word(f"{name}.fit.npz")
     assert fit.images is not None
     images = FitFrames(fit, fit.images, in_order=True)
-    textures = textures_of_fit(film.path, fit, "frames", images, work.part(0.0, 0.6).progress)
+    textures = textures_of_fit(fit, "frames", images, work.part(0.0, 0.6).progress)
     progress = work.part(0.6, 1.0).progress
     page = view(fit, images, title=name, textures=textures, video_codec=work.video_codec, progress=progress)
     page.save(work.path(f"{name}.html"))

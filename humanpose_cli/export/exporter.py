@@ -8,17 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.frame_texture import read_texture
+from humanpose_cli.avatar.frame_texture import read_texture, texture_path
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.grounding import on_the_ground
@@ -30,7 +31,6 @@ from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import (
     atomic_path,
     removed_on_failure,
-    write_bytes,
     write_json,
     write_npz,
     write_together,
@@ -38,13 +38,17 @@ from humanpose_cli.io.atomic import (
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
-from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.items import read_textures, texture_path
+from humanpose_cli.refining.frames import AnyFrames, FitFrames
+from humanpose_cli.refining.items import read_textures
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 
 World = Literal["camera", "ground"]
 """Which world positions are in."""
+
+Textures: TypeAlias = Mapping[int, NDArray[np.uint8]] | str | Path | None
+"""Of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; a file or folder as
+`refining.items.read_textures` takes them; None: the fit's own, or those beside the file that it was read from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ class Export:
                 with suppress(OSError):  # it is none of those with a file a frame, or holds others
                     self.path(f".{name}").rmdir()
                 raise
-        return tuple(written)
+        return tuple(dict.fromkeys(written))
 
     def path(self, ending: str) -> Path:
         """A file beside the others."""
@@ -130,38 +134,48 @@ def chosen_people(fit: Fit, person: str) -> Fit:
 
 
 def textures_of_fit(
-    path: Path, fit: Fit, texture: str | None = None, frames: FitFrames | None = None, progress: Progress = no_progress
-) -> dict[int, NDArray[np.uint8]]:
-    """Textures of a fit's tracks, (512, 512, 4) uint8.
+    fit: Fit, textures: Textures = None, frames: FitFrames | None = None, progress: Progress = no_progress
+) -> Mapping[int, NDArray[np.uint8]]:
+    """Textures of a fit's tracks, (H, W, 3 or 4) uint8.
 
-    path     of the fit file
-    texture  a file or folder as `refining.items.read_textures` takes them; `frames`: made from them; None: those beside
-             the fit file, for tracks that have one
-    UsageError where there are no frames to make them from.
+    textures  see `Textures`; for tracks that have one
+
+    UsageError where they are no images, or there are no frames to make them from.
     """
-    if texture == "frames":
+    if textures == "frames":
         if frames is None:
             raise UsageError("texture", "cannot be made of frames that are not given", remedy="name them with `frames`")
         with Refiner(RefineOptions("flow")) as refiner:
             return refiner.textures(fit, frames, progress=progress)
-    if texture is not None:
-        return read_textures(Path(texture), fit, path)
-    found = [track for track in fit.tracks if os.path.isfile(texture_path(path, track))]  # a name may be too long
+    if isinstance(textures, str | Path):
+        return read_textures(Path(textures), fit, fit.path or Path("fit"))
+    if textures is not None or fit.textures or fit.path is None:
+        return _checked(fit.textures if textures is None else textures)
+    beside = {track: texture_path(fit.path, track) for track in fit.tracks}
+    found = {track: path for track, path in beside.items() if os.path.isfile(path)}  # a name may be too long
     if not found:
         return {}
     body = fit.body_model()
     covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
-    return {track: read_texture(texture_path(path, track), covered, body.name) for track in found}
+    return {track: read_texture(path, covered, body.name) for track, path in found.items()}
 
 
-def checked_textures(textures: Mapping[int, Any] | None) -> Mapping[int, NDArray[np.uint8]]:
-    """The textures that a caller gives; UsageError where one is not (H, W, 3 or 4) uint8."""
-    for track, texture in (textures or {}).items():
+def _checked(textures: Mapping[int, Any]) -> Mapping[int, NDArray[np.uint8]]:
+    for track, texture in textures.items():
         shape, kind = np.shape(texture), getattr(texture, "dtype", type(texture).__name__)
         if kind != np.uint8 or len(shape) != 3 or shape[2] not in (3, 4):
             got = f"{shape} {kind} for person {track}"
             raise UsageError("textures", "are no images", expected="(H, W, 3 or 4) uint8", got=got)
-    return textures or {}
+    return textures
+
+
+def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
+    """Those given, else those that the fit knows. InputError where frames of the fit are missing."""
+    if isinstance(frames, FitFrames):
+        return frames
+    if frames is not None:
+        return FitFrames.of(fit, frames)
+    return None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
 
 
 def check_frame_rate(frame_rate: float | None) -> None:
@@ -177,7 +191,8 @@ def export_fit(
     *,
     frame_rate: float | None = None,
     world: World = "camera",
-    textures: Mapping[int, NDArray[np.uint8]] | None = None,
+    textures: Textures = None,
+    frames: AnyFrames = None,
     body: Body | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Path, ...]:
@@ -189,15 +204,17 @@ def export_fit(
     frame_rate  frame rate of a fit that has none; None: 25
     world       camera: the fit's own, of its first frame's camera where no other is known; ground: see
                 `export.grounding.on_the_ground`
-    textures    of tracks, (H, W, 3 or 4) uint8, v down; other tracks have the colours of overlays
+    textures    of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: those of the refinement,
+                also where they lie beside the fit file. People without one have the colours of overlays: {} for all
+    frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: where the Fit came from
     body        of the fit, where it came from a file of a SMPL fit
 
     UsageError for formats, a world or a rate that there is not; UnavailableError if `usd` is requested and usd-core
     is not installed.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
-    task = export_of(fit, base, frame_rate=frame_rate, world=world, textures=textures, body=body, progress=progress)
-    return task.write(names)
+    shared: dict[str, Any] = {"textures": textures, "frames": frames, "body": body, "progress": progress}
+    return export_of(fit, base, frame_rate=frame_rate, world=world, **shared).write(names)
 
 
 def export_of(
@@ -206,8 +223,9 @@ def export_of(
     *,
     frame_rate: float | None,
     world: World,
-    textures: Mapping[int, NDArray[np.uint8]] | None,
+    textures: Textures,
     progress: Progress,
+    frames: AnyFrames = None,
     body: Body | None = None,
 ) -> Export:
     """What all formats share of a fit: its world, and the motion of all people in it. Arguments as `export_fit`."""
@@ -217,9 +235,11 @@ def export_of(
     fit = fit_of(fit)
     body = fit.body_model(body)
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
+    found = available_frames(fit, frames)
+    fit = fit if found is None else replace(fit, images=found.source)
+    used = {t: image for t, image in textures_of_fit(fit, textures, found, progress).items() if t in fit.tracks}
     if world == "ground":
         fit = on_the_ground(fit, body)
-    used = {track: texture for track, texture in checked_textures(textures).items() if track in fit.tracks}
     people = [person_motion(fit, track, body) for track in fit.tracks]
     return Export(fit, body, Path(base), people, used, progress)
 
@@ -244,19 +264,22 @@ def _glb(task: Export) -> list[Path]:
     path, fit = task.path(".glb"), task.fit
     cameras = CameraPath.all_of(fit)
     data = glb_bytes(task.body, task.people, cameras, seconds=fit.seconds(fit.frame_rate), textures=task.textures)
-    write_bytes(path, data)
-    return [path]
+    beside = {task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
+    with removed_on_failure([*beside]):
+        write_together({**beside, path: data})
+    return [path, *beside]
 
 
 def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
     names, images = task.images(path.parent, task.stem)
     codes = fit.seconds(fit.frame_rate) * fit.frame_rate
-    with removed_on_failure([*images]), atomic_path(path) as temporary:
+    beside = {**images, task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
+    with removed_on_failure([*beside]), atomic_path(path) as temporary:
         cameras = CameraPath.all_of(fit)
         write_usd(temporary, task.body, task.people, cameras, codes, frame_rate=fit.frame_rate, textures=names)
-        write_together(images)
-    return [path, *images]
+        write_together(beside)
+    return [path, *beside]
 
 
 def _json(task: Export) -> list[Path]:

@@ -181,7 +181,8 @@ def _add_camera(stage: Any, name: str, camera: CameraPath, codes: NDArray[np.flo
     """Position, direction, zoom and principal point of every frame, the last two as lens and aperture."""
     from pxr import Gf, Tf, UsdGeom
 
-    prim = UsdGeom.Camera.Define(stage, f"/people/{Tf.MakeValidIdentifier(name)}")
+    identifier = Tf.MakeValidIdentifier(f"_{name}" if name[:1].isdigit() else name)  # which would lose the digit
+    prim = UsdGeom.Camera.Define(stage, f"/people/{identifier}")
     prim.CreateHorizontalApertureAttr(_APERTURE)
     prim.CreateClippingRangeAttr(Gf.Vec2f(_NEAR, _FAR))
     transform = prim.AddTransformOp()

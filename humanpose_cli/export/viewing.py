@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import gzip
 import html
-from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,11 +19,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.export.exporter import checked_textures
+from humanpose_cli.export.exporter import Textures, available_frames, textures_of_fit
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
@@ -32,7 +30,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.video import VideoCodec, VideoWriter
-from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.frames import AnyFrames, FitFrames
 from humanpose_cli.rendering.html_page import (
     css_colour,
     data_uri,
@@ -50,11 +48,14 @@ _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _HEIGHT = 560  # of the page in a notebook, pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ViewPage:
     """The page's text; a notebook shows it."""
 
     text: str
+
+    def __repr__(self) -> str:
+        return f'<ViewPage: {len(self.text) / 1e6:.1f} MB; save("NAME.html") writes it>'
 
     def save(self, path: Path | str) -> Path:
         """Write it atomically."""
@@ -69,10 +70,10 @@ class ViewPage:
 
 def view(
     fit: Fit | str | Path,
-    frames: str | Path | Sequence[str | Path] | np.ndarray | FitFrames | None = None,
+    frames: AnyFrames = None,
     *,
     title: str = "",
-    textures: Mapping[int, NDArray[np.uint8]] | None = None,
+    textures: Textures = None,
     body: Body | None = None,
     video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
@@ -83,7 +84,8 @@ def view(
     frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: where the Fit came from; a
               Fit from a file is shown without
     title     its heading; "": what the fit holds
-    textures  of tracks, (H, W, 3 or 4) uint8, v down; others have the colours of overlays
+    textures  of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: those of the refinement,
+              also where they lie beside the fit file. People without one have the colours of overlays: {} for all
     body      of the fit, where it came from a file of a SMPL fit
     video_codec  of the frames' video
     InputError where frames of the fit are missing.
@@ -91,12 +93,12 @@ def view(
     fit = fit_of(fit)
     body = fit.body_model(body)
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
-    fit = on_the_ground(replace(fit, model=body, frame_rate=rate), body)
+    fit = replace(fit, model=body, frame_rate=rate)
+    images = available_frames(fit, frames)
+    shown = textures_of_fit(fit, textures, images, progress)
+    fit = on_the_ground(fit, body)
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    glb = glb_bytes(
-        body, people, CameraPath.all_of(fit), seconds=fit.seconds(rate), textures=checked_textures(textures)
-    )
-    images = _frames(fit, frames)
+    glb = glb_bytes(body, people, CameraPath.all_of(fit), seconds=fit.seconds(rate), textures=shown)
     element = "" if images is None else _frames_element(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     packed = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
@@ -112,14 +114,6 @@ def view(
         f"{(DATA / 'viewer.js').read_text('utf-8')}</script>"
     )
     return ViewPage(html_page(title or "Fit", facts, (DATA / "viewer.css").read_text("utf-8"), content))
-
-
-def _frames(fit: Fit, frames: Any) -> FitFrames | None:
-    if isinstance(frames, FitFrames):
-        return frames
-    if frames is not None:
-        return FitFrames.of(fit, frames)
-    return None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
 
 
 def _frames_element(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Progress) -> str:

@@ -150,7 +150,7 @@ def read_fits(
         check_model(path, foreign, model.name, smplx)  # before the frames are counted
     listed, images = (frames, None) if isinstance(frames, FrameList | None) else (list_frames(frames), tuple(frames))
     fit = _amass(path, model, listed, camera) if foreign is None else _completed(path, foreign, model, listed, smplx)
-    return fit if images is None else replace(fit, images=FrameSource(images))
+    return replace(fit, path=path, images=None if images is None else FrameSource(images))
 
 
 def _is_fit_file(path: Path) -> bool:
@@ -196,7 +196,9 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     rows = {name: getattr(fit, name) for name in ROW_COLUMNS} | {"frame_index": frame_of[fit.frame_index]}
     found = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
-    return replace(found, model=fit.model, images=images, detections=fit.detections)
+    return replace(
+        found, model=fit.model, images=images, detections=fit.detections, textures=fit.textures, path=fit.path
+    )
 
 
 def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") -> Fit:

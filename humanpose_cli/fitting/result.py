@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 
+from humanpose_cli.avatar.frame_texture import texture_path, texture_png
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
@@ -28,7 +29,8 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubt_of_track
 from humanpose_cli.fitting.overlays import overlay_image, overlay_video, side_view
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
+from humanpose_cli.io.atomic import removed_on_failure, write_together
+from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import encode_image, write_image
 from humanpose_cli.io.inputs import Frame, InputItem
@@ -141,8 +143,15 @@ class FitPerson:
 
     @property
     def joints3d(self) -> np.ndarray:
-        """(R, 24, 3) metres, camera axes, in the order of `smpl24`."""
+        """(R, 24, 3) metres, camera axes, in the order of `Fit.joint_names`."""
         return self.fit.joints3d[self.rows]
+
+    def joint(self, name: str) -> np.ndarray:
+        """(R, 3) metres, camera axes, of one joint, such as "left_wrist". UsageError names those that there are."""
+        names = self.fit.joint_names
+        if name not in names:
+            raise UsageError("joint", "is not known", expected=", ".join(names), got=str(name))
+        return self.joints3d[:, names.index(name)]
 
     @property
     def joints2d(self) -> np.ndarray:
@@ -181,6 +190,9 @@ class Fit(FitRecord):
     sources     of a take, where the frames of each view are, as `images`
     clothes     of each person by number, colours (6, 4) as `detect.clothes.median_colours` has them; {} for a fit read
                 from a file
+    textures    of each person by number, (512, 512, 4) uint8, of a refined fit; {} for a fit read from a file, beside
+                which they lie
+    path        the file that it was read from
     """
 
     detections: tuple[DetectedPerson, ...] = ()
@@ -188,6 +200,13 @@ class Fit(FitRecord):
     model: Body | None = None
     sources: tuple[FrameSource | None, ...] = ()
     clothes: Mapping[int, np.ndarray] = field(default_factory=dict)
+    textures: Mapping[int, np.ndarray] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The 24 joints of `joints3d` and `joints2d`, in order."""
+        return SMPL24.joint_names
 
     @property
     def people(self) -> tuple[FitPerson, ...]:
@@ -303,9 +322,12 @@ class Fit(FitRecord):
         return overlay_image(self.body_model(body), self, pixels, frame, side=side)
 
     def save(self, path: Path | str) -> Path:
-        """Write the fit file completely or not at all; `load_fit` reads it."""
-        write_fit(path, self)
-        return Path(path)
+        """Write the fit file, and its textures beside it, completely or not at all; `load_fit` reads it."""
+        path = Path(path)
+        images = {texture_path(path, track): texture_png(image, self.body) for track, image in self.textures.items()}
+        with removed_on_failure([*images]):
+            write_together({**images, path: fit_bytes(self)})
+        return path
 
     def save_overlay(
         self,
@@ -413,7 +435,7 @@ def _options_of_view(options: Mapping[str, Any], shown: FitRecord, kept: np.ndar
 def load_fit(path: Path | str) -> Fit:
     """Read a fit file; it knows no pixels: give frames to `overlay` as `image`. Errors as `read_fit`."""
     record = read_fit(path)
-    return Fit(**{name: getattr(record, name) for name in FitRecord.__dataclass_fields__})
+    return Fit(**{name: getattr(record, name) for name in FitRecord.__dataclass_fields__}, path=Path(path))
 
 
 def fit_of(fit: Fit | str | Path) -> Fit:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.frame_texture import read_texture, texture_png
+from humanpose_cli.avatar.frame_texture import read_texture, texture_path, texture_png
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
@@ -197,11 +197,6 @@ def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, InputError | None]
             found.append((escaped(path.name), path, None))
     protect(path for _, path, _ in found)
     return found
-
-
-def texture_path(fit: Path, track: int) -> Path:
-    """Where the texture of a track lies beside its fit file: `clip.mp4.person0.texture.png`."""
-    return fit.with_name(f"{_stem(fit)}.person{track}.texture.png")
 
 
 def page_path(fit: Path) -> Path:

@@ -250,6 +250,7 @@ class Refiner:
         rebake = self.needs_textures and (rebake or textures is None)
         if textures is None and self.needs_textures:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
+        fit = fit if textures is None else replace(fit, textures=textures)
         surface = SurfacePoints(body, self.options.points)
         rig = alignment_rig(body, surface.landmarks)
         anchor = _anchor_noise(fit, rig, len(surface), self.options)

@@ -63,7 +63,7 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
     ran = hpc(*line, "--format", "glb,bvh,obj,ply")
     assert ran.code == 0, ran.err
     assert [[Path(path).name for path in item["outputs"]] for item in ran.document["items"]] == [
-        ["a.png.glb"],
+        ["a.png.glb", "a.png.blender.py"],
         ["a.png.person0.bvh", "a.png.person1.bvh"],
         ["a.png.obj", "a.png.mtl", "a.png.person1.png"],
         ["a.png.ply"],
@@ -85,13 +85,30 @@ def test_formats_one_after_another_stand_beside_each_other(hpc, fits, tmp_path, 
     count(fit_reading, "read_fits")
     count(exporter, "on_the_ground")
     line = ("export", str(fits), "--out", str(tmp_path / "out"), "--world", "ground", "--json")
-    assert names(hpc(*line)) == ["a.png.glb"]
+    assert names(hpc(*line)) == ["a.png.glb", "a.png.blender.py"]
     ran = hpc(*line, "--format", "glb,json,ply")
     assert [item["status"] for item in ran.document["items"]] == ["skipped", "success", "success"]
     assert called == 2 * ["read_fits", "on_the_ground"]
     refused = hpc(*line, "--format", "json", "--frame-rate", "30")
     assert refused.code == 2
     assert "a.png.fit.npz as json made with other options" in refused.err
+
+
+def test_the_frames_are_the_background_in_blender(hpc, fits, tmp_path):
+    """Also of what was exported without them before, and the script replaces no input."""
+    write_image(tmp_path / "shot" / "a.png", np.zeros((64, 64, 3), np.uint8))
+    script = tmp_path / "out" / "a.png.blender.py"
+    line = ("export", str(fits / "a.png.fit.npz"), "--json", "--out")
+    assert hpc(*line, str(script.parent)).code == 0
+    assert "shot" not in script.read_text("utf-8")
+    ran = hpc(*line, str(script.parent), "--frames", str(tmp_path / "shot" / "a.png"))
+    assert (ran.code, names(ran)) == (0, ["a.png.glb", "a.png.blender.py"]), ran.err
+    assert "('../shot/a.png', 'FILE', 0)" in script.read_text("utf-8")
+    os.link(fits / "a.png.fit.npz", tmp_path / "b.blender.py")
+    refused = hpc(*line, str(tmp_path / "b.glb"))
+    assert "would replace the input" in refused.err + refused.out
+    assert (tmp_path / "b.blender.py").read_bytes() == (fits / "a.png.fit.npz").read_bytes()
+    assert not (tmp_path / "b.glb").exists()
 
 
 def test_one_file_tells_its_format(hpc, fits, tmp_path):
@@ -162,11 +179,12 @@ def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     }
     np.savez(tmp_path / "SMPLX.npz", **model)
     line = ("--body", "smpl:SMPL_NEUTRAL.pkl", "--out", "out", "--json")
-    assert names(hpc("export", "tram", *line)) == ["tram.glb"]
+    assert names(hpc("export", "tram", *line)) == ["tram.glb", "tram.blender.py"]
     refused = hpc("export", "hmr4d_results.pt", *line)
     assert (refused.code, "--smplx" in refused.details["error"]) == (2, True)
     line += ("--smplx", "SMPLX.npz", "--overwrite")
-    assert names(hpc("export", "hmr4d_results.pt", *line)) == ["hmr4d_results.pt.glb"]
+    written = ["hmr4d_results.pt.glb", "hmr4d_results.pt.blender.py"]
+    assert names(hpc("export", "hmr4d_results.pt", *line)) == written
     assert names(hpc("view", "hmr4d_results.pt", *line)) == ["hmr4d_results.pt.html"]
     np.save(tmp_path / "tram/camera.npy", {"img_focal": 1.0})
     damaged = hpc("export", "tram", *line)
@@ -184,14 +202,16 @@ def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
     assert ran.code == 0, ran.err
     names = {Path(path).name for item in ran.document["items"] for path in item["outputs"]}
     shown = r"lat\xe9in.jpg"
-    assert names == {f"{shown}.{ending}" for ending in ("obj", "mtl", "person1.png", "usd", "glb")}
+    assert names == {f"{shown}.{ending}" for ending in ("obj", "mtl", "person1.png", "usd", "glb", "blender.py")}
     assert f"mtllib {shown}.mtl" in (out / f"{shown}.obj").read_text("utf-8")
     assert f"map_Kd {shown}.person1.png" in (out / f"{shown}.mtl").read_text("utf-8")
     assert (out / f"{shown}.usd").read_bytes().startswith(b"PXR-USDC")
     assert json.loads((out / "run.json").read_bytes())["arguments"][1] == str(fit)
     own = tmp_path / os.fsdecode(b"l\xe9.usd")  # a file of the user's too, and what it refers to is in UTF-8
     ran = hpc("export", str(fit), "--out", str(own), "--json")
-    assert [Path(path).name for path in ran.details["outputs"]] == [own.name, r"l\xe9.person1.png"]
+    assert [Path(path).name for path in ran.details["outputs"]] == [
+        *(own.name, r"l\xe9.person1.png", f"{own.stem}.blender.py")
+    ]
     assert own.exists()
     page = tmp_path / f"{raw}.html"
     assert hpc("view", str(fit), "--out", str(page)).code == 0
@@ -230,5 +250,5 @@ def test_a_name_with_no_space_for_an_ending_fails_alone(hpc, fits, tmp_path):
     )
     assert words in found[name]["error"]
     assert [Path(path).name for item in ran.document["items"] for path in item["outputs"]] == [
-        *("a.png.person0.amass.npz", "a.png.glb", "n" * 240 + ".glb")
+        *("a.png.person0.amass.npz", "a.png.glb", "a.png.blender.py", "n" * 240 + ".glb", "n" * 240 + ".blender.py")
     ]

@@ -157,14 +157,15 @@ def test_a_terminal_with_no_room_for_a_table_gets_lines(monkeypatch):
 
 
 def test_long_names_stay_whole(monkeypatch):
-    outputs = ("hpc-out/fit/a long folder name/another one/picture number one.jpg.fit.npz",) * 2
+    names = [f"picture number {number}.jpg.fit.npz" for number in ("one", "two")]
+    outputs = tuple(f"hpc-out/fit/a long folder name/another one/{name}" for name in names)
     item = ItemResult("a long folder name/another one/picture.jpg", Status.SUCCESS, outputs, 3.0)
     for width, row in ((40, "{}  done\n  seconds: 3.0\n"), (80, "{}   done         3.0\n")):
         monkeypatch.setenv("COLUMNS", str(width))
         text = table((item,))
         assert row.format(item.input) in text
-        folder, name = outputs[0].rsplit("/", 1)
-        assert text.splitlines()[-3:] == [f"results in {folder}:", *[f"  {name}"] * 2]  # no line is broken
+        folder = outputs[0].rpartition("/")[0]
+        assert text.splitlines()[-3:] == [f"results in {folder}:", *(f"  {name}" for name in names)]  # none is broken
 
 
 def test_cells_and_results_are_relative_and_the_folder_of_results_is_named_once(monkeypatch, tmp_path):
@@ -182,7 +183,7 @@ def test_cells_and_results_are_relative_and_the_folder_of_results_is_named_once(
     piped = table((done, failed), terminal=False)  # of programs, which need the paths
     assert "/data/photos/a.jpg" in piped
     assert error in piped
-    (one,) = [line for line in table((replace(done, outputs=("x/a.npz",)),)).splitlines() if "npz" in line]
+    (one,) = [line for line in table((replace(done, outputs=("x/a.npz",)),) * 2).splitlines() if "npz" in line]
     assert one == "result: x/a.npz"
 
 

@@ -49,6 +49,7 @@ def files(tmp_path_factory) -> Path:
     written = export_fit(FIT, base, formats, textures={0: TEXTURE}, body=default_body())
     assert all(path.stat().st_size for path in written)
     assert sorted(path.relative_to(base.parent).as_posix() for path in written if path.parent == base.parent) == [
+        "clip.mp4.blender.py",
         "clip.mp4.glb",
         "clip.mp4.json",
         *(f"clip.mp4.person{track}.{ending}" for track in PRESENT for ending in ("amass.npz", "bvh")),
@@ -206,6 +207,15 @@ def test_a_take_has_the_cameras_of_all_views(tmp_path, kind):
     assert np.abs(pixels - expected).max() < 0.1
 
 
+def test_cameras_whose_names_begin_with_digits_are_all_in_usd(tmp_path):
+    usd = pytest.importorskip("pxr.Usd", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+    fit = take()
+    fit = replace(fit, views=replace(fit.views, names=np.array(["1.mp4", "2.mp4"])))
+    export_fit(fit, tmp_path / "take", ["usd"])
+    stage = usd.Stage.Open(str(tmp_path / "take.usd"))
+    assert {"_1_mp4", "_2_mp4"} < {prim.GetName() for prim in stage.Traverse()}
+
+
 @pytest.mark.slow
 def test_glb_is_as_the_official_validator_wants_it(files):
     if shutil.which("node") is None:
@@ -305,7 +315,7 @@ def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
     pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
     from pxr import Usd, UsdGeom, UsdSkel, UsdValidation
 
-    path, image = export_fit(FIT, tmp_path / "clip", ["usd"], textures={0: TEXTURE})
+    path, image, _ = export_fit(FIT, tmp_path / "clip", ["usd"], textures={0: TEXTURE})
     assert image.name == "clip.person0.png"
     stage = Usd.Stage.Open(str(path))
     validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
@@ -323,7 +333,7 @@ def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
     assert [seen.ComputeVisibility(frame) == "inherited" for frame in range(FRAMES)] == [
         frame in PRESENT[2] for frame in range(FRAMES)
     ]
-    (varying,) = export_fit(VARYING, tmp_path / "varying", ["usd"])
+    varying, _ = export_fit(VARYING, tmp_path / "varying", ["usd"])
     timed = Usd.Stage.Open(str(varying))
     motion = UsdSkel.Animation(timed.GetPrimAtPath("/people/person0/skeleton/motion"))
     assert motion.GetTranslationsAttr().GetTimeSamples() == pytest.approx((25 * TIMES).tolist())
@@ -347,7 +357,9 @@ def test_a_usd_file_that_cannot_be_written_is_told_and_leaves_no_images(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("kind", "failing"), [("amass", 2), ("bvh", 2), ("obj", 4), ("ply", 2), ("usd", 2)])
+@pytest.mark.parametrize(
+    ("kind", "failing"), [("amass", 2), ("bvh", 2), ("glb", 2), ("obj", 4), ("ply", 2), ("usd", 3)]
+)
 def test_what_fails_after_some_of_its_files_leaves_none(tmp_path, monkeypatch, kind, failing):
     """Each on the disk by itself, and another person's, frame's or texture's beside it."""
     if kind == "usd":
@@ -382,7 +394,8 @@ def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
     surface = frame_surfaces(image, 0, default_body())[2]
     assert np.abs(glb.skinned(2, 0.0).min(0) - surface.min(0)).max() < 1e-5
     nobody = export_fit(image.select([]), tmp_path / "b.jpg", formats)
-    assert {path.name for path in nobody} == {"b.jpg.glb", "b.jpg.json"} == {path.name for path in tmp_path.glob("b.*")}
+    names = {"b.jpg.glb", "b.jpg.blender.py", "b.jpg.json"}
+    assert {path.name for path in nobody} == names == {path.name for path in tmp_path.glob("b.*")}
     assert [node.name for node in Glb(tmp_path / "b.jpg.glb").gltf.nodes] == ["camera"]
 
 

@@ -69,7 +69,6 @@ def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_take_is_shown_from_above(text, walk):
     assert "from above" not in text
     page = view(walking_take(walk)).text
@@ -82,6 +81,7 @@ def test_a_notebook_shows_the_page_in_a_frame(text):
     page = view(FIT)
     shown = page._repr_html_()
     assert html.unescape(re.search(r'srcdoc="([^"]*)"', shown)[1]) == page.text
+    assert repr(page) == f'<ViewPage: {len(page.text) / 1e6:.1f} MB; save("NAME.html") writes it>'
 
 
 def test_a_browser_shows_the_page(text, tmp_path):
