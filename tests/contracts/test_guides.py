@@ -120,3 +120,9 @@ def test_the_guide_of_scripts_lists_what_tables_call_a_status() -> None:
     text = (ROOT / "docs" / "guides" / "scripts.md").read_text("utf-8")
     assert [row for row in rows if row not in text] == []
     assert len(rows) == 6
+
+
+@pytest.mark.parametrize("word", ["fbx", "webcam", "colab"])
+def test_what_people_search_for_has_a_heading(word: str) -> None:
+    headings = [line for path in GUIDES for line in re.findall(r"^## .*", path.read_text("utf-8"), re.MULTILINE)]
+    assert [heading for heading in headings if word in heading.lower()]
