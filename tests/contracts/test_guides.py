@@ -126,3 +126,13 @@ def test_the_guide_of_scripts_lists_what_tables_call_a_status() -> None:
 def test_what_people_search_for_has_a_heading(word: str) -> None:
     headings = [line for path in GUIDES for line in re.findall(r"^## .*", path.read_text("utf-8"), re.MULTILINE)]
     assert [heading for heading in headings if word in heading.lower()]
+
+
+def test_the_first_example_is_of_a_person_from_head_to_feet() -> None:
+    """Nothing about it is doubtful; see tools/guide_pictures.py."""
+    first = (ROOT / "docs" / "guides" / "fit.md").read_text("utf-8").split("\n## ")[1]
+    header, row = re.search(r"^(input .*)\n(photo\.jpg .*)", first, re.MULTILINE).groups()
+    column = slice(header.index("doubtful"), header.index("seconds"))
+    assert row[column].strip() == ""
+    (image,) = re.findall(r"!\[A photograph of .* from head to feet; .*\]\((.*)\)", first)
+    assert (ROOT / "docs" / "guides" / image).is_file()
