@@ -29,7 +29,7 @@ from humanpose_cli.rendering.surfaces import Surface, Texture
 
 FRAME = 40  # of the videos from which the photographs come
 FIRST_FRAME, FIRST, FIRST_SIZE = 0, (150, 270, 690, 1230), (200, 356)  # of cam01, its part, and a panel of it
-SIZE, TEXT = (240, 330), 25  # of a panel, width and height in pixels; height of letters
+SIZE, TEXT, FIRST_TEXT = (240, 330), 25, 16  # of a panel, width and height in pixels; height of letters
 QUALITY = 80
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # a person who looks at the camera
 # Parts of the photographs that are shown or fitted alone: left, top, right, bottom.
@@ -77,9 +77,8 @@ def first_row(frame: Image8) -> Image.Image:
     photo = np.ascontiguousarray(frame[top:bottom, left:right])
     both = hp.fit(photo).overlay(from_the_side=True)
     panels = {"photo.jpg": photo, "overlay": both[:, : photo.shape[1]], "from the side": both[:, photo.shape[1] :]}
-    return row_of(
-        [(cv2.resize(each, FIRST_SIZE, interpolation=cv2.INTER_AREA), name) for name, each in panels.items()], TEXT
-    )
+    resized = [(cv2.resize(each, FIRST_SIZE, interpolation=cv2.INTER_AREA), name) for name, each in panels.items()]
+    return row_of(resized, FIRST_TEXT)
 
 
 def fit_row(front: Image8, behind: Image8, beside: Image8) -> Image.Image:
