@@ -1,4 +1,4 @@
-"""What makes the tests fast, and what ends them if a worker dies.
+"""What makes the tests fast, what ends them if a worker dies, and what they say at the end.
 
 Modules, tests and their parameters stay to the end: the garbage collector need not look through them every time.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,17 @@ def pytest_collection_finish() -> None:
 def pytest_handlecrashitem(crashitem: str) -> None:
     """End the run if a worker dies: xdist replaces it, and a corrupted heap would kill ten workers one by one."""
     pytest.exit(f"{crashitem}: the worker that ran this test died", returncode=1)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line how many tests were skipped for which reasons."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        reasons[re.sub(r"could not import '([\w.]+)'.*", r"\1 is not installed", reason)] += 1
+    if reasons:
+        text = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"{reasons.total()} skipped: {text}; -rs lists them")
 
 
 @pytest.fixture(scope="session", autouse=True)

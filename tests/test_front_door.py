@@ -45,14 +45,13 @@ def fit(photo) -> hp.Fit:
 
 def test_the_import_loads_nothing_heavy_and_names_what_there_is():
     code = (
-        "import sys, time; started = time.process_time(); import humanpose_cli as hp; "
-        "took = time.process_time() - started; "
+        "import sys; import humanpose_cli as hp; "
         f"loaded = [name for name in {HEAVY.split()} if name in sys.modules]; "
         "missing = set(hp.__all__) - set(dir(hp)); "
-        "print(loaded, missing, took < 0.1)"
+        "print(loaded, missing)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[] set() True"
+    assert done.stdout.strip() == "[] set()"
 
 
 def test_names_are_functions_and_classes_whatever_was_imported_before():

@@ -1,4 +1,4 @@
-"""The images of docs/guides: fit.webp, repose.webp, repose-limits.webp and refine.webp; see make_pictures.py.
+"""The images of docs/guides but for view.webp and displacements.webp; see make_pictures.py.
 
 view.webp is a screenshot of the page that `hpc view` makes of the refined fit of cam04.mp4.
 """
@@ -28,7 +28,8 @@ from humanpose_cli.rendering.stage import Stage
 from humanpose_cli.rendering.surfaces import Surface
 
 FRAME = 40  # of the videos from which the photographs come
-SIZE, TEXT = (240, 330), 25  # of a panel, width and height in pixels; height of letters
+FIRST_FRAME, FIRST, FIRST_SIZE = 0, (150, 270, 690, 1230), (200, 356)  # of cam01, its part, and a panel of it
+SIZE, TEXT, FIRST_TEXT = (240, 330), 25, 16  # of a panel, width and height in pixels; height of letters
 QUALITY = 80
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # a person who looks at the camera
 # Parts of the photographs that are shown or fitted alone: left, top, right, bottom.
@@ -48,10 +49,10 @@ def target(name: str, degrees: float) -> RotationTarget:
     return RotationTarget(BodyParams(pose, np.zeros((1, 10)), np.zeros((1, 3))))
 
 
-def photograph(clip: Path) -> Image8:
+def photograph(clip: Path, frame: int = FRAME) -> Image8:
     """One frame of a video."""
     (item,) = open_inputs([clip])
-    return next(islice(item.frames(ahead=0), FRAME, None)).pixels
+    return next(islice(item.frames(ahead=0), frame, None)).pixels
 
 
 def panel(pixels: Image8, part: tuple[int, int, int, int]) -> Image8:
@@ -68,6 +69,16 @@ def panel(pixels: Image8, part: tuple[int, int, int, int]) -> Image8:
 def labelled(pixels: Image8) -> Image8:
     """The overlay that `hpc fit` writes, with its labels of doubtful fits."""
     return hp.fit(pixels).overlay()
+
+
+def first_row(frame: Image8) -> Image.Image:
+    """A person from head to feet, the overlay of the fit, and the body from the side."""
+    left, top, right, bottom = FIRST
+    photo = np.ascontiguousarray(frame[top:bottom, left:right])
+    both = hp.fit(photo).overlay(from_the_side=True)
+    panels = {"photo.jpg": photo, "overlay": both[:, : photo.shape[1]], "from the side": both[:, photo.shape[1] :]}
+    resized = [(cv2.resize(each, FIRST_SIZE, interpolation=cv2.INTER_AREA), name) for name, each in panels.items()]
+    return row_of(resized, FIRST_TEXT)
 
 
 def fit_row(front: Image8, behind: Image8, beside: Image8) -> Image.Image:
@@ -124,10 +135,10 @@ def refined_row(folder: Path, work: Path) -> Image.Image:
 
 
 def make_guide_pictures(folder: Path, out: Path, work: Path | None) -> None:
-    """Write the four images to `out`/guides."""
+    """Write the five images to `out`/guides."""
     (out / "guides").mkdir(parents=True, exist_ok=True)
     beside, front, behind = (photograph(folder / f"cam0{number}.mp4") for number in (1, 2, 4))
-    images = {"fit": fit_row(front, behind, beside)}
+    images = {"first": first_row(photograph(folder / "cam01.mp4", FIRST_FRAME)), "fit": fit_row(front, behind, beside)}
     images["repose"], images["repose-limits"] = reposed_rows(front)
     with TemporaryDirectory() as temporary:
         kept = work or Path(temporary)

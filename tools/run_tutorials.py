@@ -31,7 +31,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tutorials"
-LONGEST = 900  # seconds that a cell may take
+LONGEST = 1800  # seconds that a cell may take, on a busy machine too
 QUALITY, COLOURS = 66, 32  # of JPEG; of PNG
 LARGEST_PREVIEW = 340  # longer side of the overlays that notebooks show beside a table, pixels
 STOP_AT_FAILING_COMMANDS = """

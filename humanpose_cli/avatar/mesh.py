@@ -400,7 +400,7 @@ class MeshReposer:
             sentence = f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
             yield Doubt("hidden", 1 - visible, f"{1 - visible:.0%} hidden in the photo", sentence)
         if outside > self._outside + options.max_outside:
-            sentence = f"{outside:.0%} of the person leaves the image in this pose"
+            sentence = f"{outside:.0%} of the person leaves the image in this pose; `canvas=fit` grows it"
             yield Doubt("outside", outside, "leaves the image", sentence)
         if (turn := self.turn(rotations, trans)) > options.max_turn:
             sentence = f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"

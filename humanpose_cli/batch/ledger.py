@@ -19,6 +19,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -198,13 +199,15 @@ class Ledger:
 
     Opening makes the folder, refuses a second process for the same shard, or for a part of another number of shards,
     if the file system supports locks (UsageError), refuses symbolic links, removes what killed writers left, and writes
-    the line that keeps this run's options. `history` is what all ledgers of the folder held before.
+    the line that keeps this run's options. `history` is what all ledgers of the folder held before. A run that is
+    refused leaves no new ledger.
     """
 
     def __init__(self, folder: Path, command: str, options: Mapping[str, Any], shard: Shard = UNSHARDED) -> None:
         self.folder, self.command, self.shard = folder, command, shard
         self.digest = options_digest(options)
         self.path = folder / f"ledger.{shard.file_part}.jsonl"
+        self._new = False  # whether this process made the file, and no item is recorded in it
         record = run_record_path(folder, shard)
         refuse_input(record)
         refuse_link(record)
@@ -222,13 +225,19 @@ class Ledger:
             run = {"kind": "run", "digest": self.digest, "options": dict(options), "command": command}
             self._append({**run, "turn": self.history.turn + 1})
         except BaseException:
-            self._file.close()
+            self._close(refused=True)
             raise
 
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        self._close(refused=kind is not None and issubclass(kind, UsageError))
+
+    def _close(self, *, refused: bool) -> None:
+        if refused and self._new:
+            with suppress(OSError):  # Windows removes no file that is open
+                self.path.unlink()
         self._file.close()
 
     def record(self, item: Item, mark: Fingerprint, result: ItemResult) -> Entry:
@@ -236,6 +245,7 @@ class Ledger:
 
         UnavailableError also where the ledger was removed or replaced meanwhile, and with it most likely the results.
         """
+        self._new = False
         entry = Entry(
             command=self.command,
             path=item.key,
@@ -280,6 +290,7 @@ class Ledger:
                 f"another process is running part {self.shard} here",
                 remedy="wait for it, or give each process its own `shard=i/N` or `out`",
             )
+        self._new = self.path.stat().st_size == 0
         # Of two processes that start at once, at least one finds the other, because each locks its file before.
         for path in sorted(self.folder.glob("ledger.*-of-*.jsonl")):
             index, _, count = path.name.split(".")[1].partition("-of-")

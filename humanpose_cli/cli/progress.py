@@ -197,21 +197,22 @@ class BarDisplay:
 
 
 class LineDisplay:
-    """A line such as `fit: 42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames` every `every` seconds.
+    """A line such as `fit: 42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames` every few seconds.
 
-    write  writes a line
+    write    writes a line
+    spacing  seconds until the next one
     """
 
     def __init__(
-        self, write: Callable[[str], None], label: str, run: RunProgress, every: float, clock: Clock = time.monotonic
+        self, write: Callable[[str], None], label: str, run: RunProgress, spacing: Clock, clock: Clock = time.monotonic
     ) -> None:
         self._write, self._label, self._run = write, label, run
-        self._every, self._clock = every, clock
-        self._due = clock() + every
+        self._spacing, self._clock = spacing, clock
+        self._due = clock() + spacing()
 
     def changed(self) -> None:
         if (now := self._clock()) >= self._due:
-            self._due = now + self._every
+            self._due = now + self._spacing()
             self._write(f"{self._label}: {self._run.text()}")
 
     def item_started(self) -> None:

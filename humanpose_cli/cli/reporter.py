@@ -3,9 +3,9 @@
 Library code never prints. It raises, returns, or logs under `humanpose_cli`; log records are shown here: INFO as a
 message, WARNING as a warning, once. What other libraries log or warn about is shown with `--verbose` only.
 
-Progress counts the items and the work inside them. It is a rich bar in a terminal, and elsewhere a line every few
-seconds; a thread keeps it coming while the work reports nothing. With --log-json all of it is one JSON object a line
-instead: `time`, `command`, `level` and `event`, and what belongs to the event:
+Progress counts the items and the work inside them. It is a rich bar in a terminal, and elsewhere a line every five
+seconds, after the first minute every 30; a thread keeps it coming while the work reports nothing. With --log-json it is
+one JSON object a line instead: `time`, `command`, `level` and `event`, and what belongs to the event:
 
     message   message
     start     total: items
@@ -41,6 +41,7 @@ _PACKAGE = "humanpose_cli"
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
 _STYLES = {"error": "bold red", "warning": "bold yellow"}
 _LONGEST_SILENCE = 5.0  # seconds, after which a line says what is being done
+_FIRST, _LATER = 60.0, 30.0  # seconds of a run's beginning, and between two lines after it
 _CODES = {"error": 31, "warning": 33}  # the same colours without rich, whose import costs 0.1 s
 
 
@@ -88,7 +89,7 @@ class Reporter(BatchProgress):
     quiet     write errors only
     verbose   write debug messages, other libraries' warnings, and tracebacks too
     log_json  write JSON objects in place of text
-    interval  seconds between two lines of progress where there is no terminal
+    interval  seconds between two lines of progress where there is no terminal, in the first minute
     brief     what became of an item in a few words, from its details; with it, each item is listed when it is done
     clock     seconds
     """
@@ -204,7 +205,7 @@ class Reporter(BatchProgress):
             elif self.draws:
                 self._display = BarDisplay(self.stream, self.label, self._run)
             else:
-                self._display = LineDisplay(self._write_line, self.label, self._run, self.interval, self._clock)
+                self._display = LineDisplay(self._write_line, self.label, self._run, self._spacing, self._clock)
 
     def preparing(self, names: Collection[str]) -> None:
         """Work on several items together begins."""
@@ -276,7 +277,7 @@ class Reporter(BatchProgress):
         with self._lock:
             if self._display is not None:
                 self._display.changed()
-            elif self.quiet or self._paused or self._clock() - self._wrote < _LONGEST_SILENCE:
+            elif self.quiet or self._paused or self._clock() - self._wrote < max(_LONGEST_SILENCE, self._spacing()):
                 return
             elif self.draws and not self.log_json:
                 self._display = BarDisplay(self.stream, self.label, self._run)
@@ -284,6 +285,11 @@ class Reporter(BatchProgress):
                 self._write(f"{self.label}: {self._run.work}, {interval(self._clock() - self._begun)} so far")
 
     # Within
+
+    def _spacing(self) -> float:
+        """Seconds between two lines of progress."""
+        late = self._clock() - self._begun >= _FIRST and not self.log_json and not self.draws
+        return max(self.interval, _LATER) if late else self.interval
 
     def _keep_showing(self) -> None:
         """The thread that shows progress while the work reports none."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import sys
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,11 +29,7 @@ import typer
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import changed
 from humanpose_cli.io.sniffing import reading_error, refuse_pipes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from humanpose_cli.io.text_files import parse_toml
 
 Options = TypeVar("Options")
 _META = "humanpose_cli.settings"
@@ -106,15 +101,11 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
     """
     refuse_pipes(path)
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-        repr(document)  # fails here and not in an error's sentence: hexadecimal numbers of any length are parsed
+        document = parse_toml(path.read_text("utf-8"))
     except OSError as error:
         raise reading_error(path, error) from error
-    except (ValueError, RecursionError) as error:
-        found = "tables nested too deep" if isinstance(error, RecursionError) else "a number of thousands of digits"
-        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
-            found = str(error)
-        raise InputError(path, "is not a TOML file that can be read", got=found) from error
+    except ValueError as error:
+        raise InputError(path, "is not a TOML file that can be read", got=str(error)) from error
     return _for_command(document, command.split(), [name.split() for name in commands])
 
 

@@ -12,7 +12,7 @@ from humanpose_cli.cli.settings import apply_settings, field_names, nearest
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UsageError, shell_word
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
-from humanpose_cli.lab.recipes.registry import MODELS
+from humanpose_cli.lab.recipes.registry import MODELS, ModelEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,8 +147,19 @@ def train(
             progress=session.reporter.step,
             stop=lambda: session.stop.requested,
         )
-    use = entry.use.format(run=shell_word(folder), data=shell_word(data[0] if data else "")) if result.finished else ""
+    use = _use(entry, folder, data[0] if data else "") if entry.use and result.finished else ""
     return _result(session, model, folder, recipe.criterion, result, use)
+
+
+def _use(entry: ModelEntry, folder: Path, data: Path | str) -> str:
+    """A message with the command that shows what the weights of a run do."""
+    from humanpose_cli.networks.weights import find_weights, read_header, trainings_of
+
+    command = entry.use.format(run=shell_word(folder), data=shell_word(data))
+    trainings = trainings_of(read_header(find_weights(folder)))
+    if sum(training.get("steps", 0) for training in trainings) < entry.min_steps:
+        return f"to use these weights, of fewer than {entry.min_steps:,} training steps: {command} --force"
+    return f"to use these weights: {command}"
 
 
 def _plan_lines(
@@ -196,7 +207,7 @@ def _planned(
 
 
 def _result(session: Session, model: str, folder: Path, criterion: str, result: Any, use: str) -> CommandResult:
-    """use: the command that shows what the weights do, "" for none."""
+    """use: the message about the command that shows what the weights do, "" for none."""
     details = {
         "steps": result.step,
         "steps_in_all": result.steps,
@@ -211,7 +222,7 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
         "cautions": list(result.cautions),
     }
     outputs = tuple(str(path) for path in result.outputs)
-    messages = (result.kept, *result.cautions, *((f"to use these weights: {use}",) if use else ()))
+    messages = (result.kept, *result.cautions, *((use,) if use else ()))
     status, code = Status.SUCCESS, ExitCode.OK
     if not result.finished:
         messages = (f"{folder}: {result.step} of {result.steps} {result.unit} are done; the same command continues",)

@@ -96,12 +96,16 @@ class Export:
         return names, {folder / name: encode_image(image, ".png") for name, image in pixels.items()}
 
 
+_FBX = "export glb, which Blender turns into FBX, or bvh for the motion alone"
+
+
 def parse_formats(text: str) -> tuple[str, ...]:
     """Names of `FORMATS` with commas between them; UsageError for another name or none."""
     names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
-        raise UsageError("format", "is unknown", expected=",".join(FORMATS), got=", ".join(unknown) or "nothing")
+        got, remedy = ", ".join(unknown) or "nothing", _FBX if "fbx" in unknown else ""
+        raise UsageError("format", "is unknown", expected=",".join(FORMATS), got=got, remedy=remedy)
     return names
 
 
@@ -119,7 +123,7 @@ def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str
     if kind not in ONE_FILE or tuple(formats or (kind,)) != (kind,):
         expected = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
         problem = "cannot be one file for these formats" if kind in FORMATS else f"is no file that is written: .{kind}"
-        raise UsageError("out", problem, expected=expected, got=str(out))
+        raise UsageError("out", problem, expected=expected, got=str(out), remedy=_FBX if kind == "fbx" else "")
     return lambda _: out.with_suffix(""), (kind,)
 
 

@@ -1,13 +1,21 @@
-"""Text and JSON of others: an error names the file, and the line where it is wrong."""
+"""Text, JSON and TOML of others: an error names the file, and the line where it is wrong."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_DEEPEST = 50  # tables and arrays inside one another; how many Python can walk differs between its versions
 
 
 def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
@@ -40,4 +48,24 @@ def json_object(path: Path, document: Any) -> dict[str, Any]:
     """The document of a file, which must be an object: InputError else."""
     if not isinstance(document, dict):
         raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)
+    return document
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """A TOML document. ValueError says in a line why there is none, or none that an error's sentence could quote."""
+    try:
+        document = tomllib.loads(text)
+        level: list[Any] = [document]
+        for _ in range(_DEEPEST):
+            values = (value for table in level for value in (table.values() if isinstance(table, dict) else table))
+            level = [value for value in values if isinstance(value, dict | list)]
+        if level:
+            raise RecursionError
+        repr(document)  # fails for a hexadecimal number, which may have any length
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("tables nested too deep") from None
+    except ValueError:
+        raise ValueError("a number of thousands of digits") from None
     return document

@@ -130,7 +130,7 @@ class WarpReposer:
     def _empty(self) -> DrawnPerson:
         nothing = np.zeros(self.frame.view.size[::-1], np.float32)
         empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.frame.background)
-        sentence = "the target lies outside the image: no person is drawn"
+        sentence = "the target lies outside the image: no person is drawn; `canvas=fit` grows it"
         return DrawnPerson(
             empty, (Doubt("outside", 1.0, "leaves the image", sentence),), self.mesh.texture.visible_fraction
         )

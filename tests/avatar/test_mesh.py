@@ -201,7 +201,8 @@ def test_what_leaves_the_image_is_said(scene: tuple[Stage, np.ndarray, np.ndarra
     room = float(((width - centre) / focal * z - x).min())
     for beyond, said in ((0.08, True), (-0.02, False)):
         warnings = reposer.render(rotations, stage.trans + torch.tensor([room + beyond, 0.0, 0.0])).warnings
-        assert any("of the person leaves the image" in warning for warning in warnings) == said
+        sentence = "of the person leaves the image in this pose; `canvas=fit` grows it"
+        assert any(sentence in warning for warning in warnings) == said
 
 
 def test_nobody_in_the_mask_still_gives_a_image(stage: Stage) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,8 +179,29 @@ def test_parts_that_share_items_do_not_run_at_once(tmp_path, first, second):
     words = f"running part {first} here, which shares items with part {second}; wait for it"
     with Ledger(tmp_path, "fit", {}, first), pytest.raises(UsageError, match=words):
         Ledger(tmp_path, "fit", {}, second)
+    assert [path.name for path in tmp_path.iterdir()] == [f"ledger.{first.file_part}.jsonl"]
     with Ledger(tmp_path, "fit", {}, second):
         pass
+
+
+@pytest.mark.posix("open files are not removed on Windows")
+def test_what_is_refused_leaves_no_ledger_and_what_was_there(tmp_path):
+    def refused(shard, *items):
+        with suppress(UsageError), Ledger(tmp_path, "fit", {}, shard) as ledger:
+            for item in items:
+                ledger.record(item, Fingerprint(1, 1), ItemResult(item.key, Status.SUCCESS))
+            raise UsageError("out", "is something else's")
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    assert refused(Shard(0, 2)) == []
+    with Ledger(tmp_path, "fit", {}, Shard(0, 2)):
+        pass
+    assert refused(Shard(0, 2)) == refused(Shard(1, 2)) == ["ledger.0-of-2.jsonl"]
+    assert refused(Shard(1, 2), Item("a", ())) == ["ledger.0-of-2.jsonl", "ledger.1-of-2.jsonl"]
+    (tmp_path / "ledger.0-of-2.jsonl").write_text('{"schema": 99, "kind": "item"}\n')
+    with pytest.raises(InputError, match="newer version"):
+        Ledger(tmp_path, "fit", {})
+    assert not (tmp_path / "ledger.0-of-1.jsonl").exists()
 
 
 @pytest.mark.posix("needs flock")

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from helpers.patience import PATIENCE
 
 from humanpose_cli.batch.ledger import read_history
 from humanpose_cli.batch.signals import StopSignals
@@ -51,7 +53,8 @@ items = [Item(key, ()) for key in "abc"]
 def abandon(number):
     print(f"abandoned {number}", flush=True)
 
-with StopSignals(grace=0.5, hard_limit=1.5, on_abandon=abandon) as stop:
+grace = 900.0 if manner == "finishes" else 0.5
+with StopSignals(grace=grace, hard_limit=1.5 if manner == "stuck" else 900.0, on_abandon=abandon) as stop:
     result = run_items(items, worker, Batch("fit", out), stop=stop)
 print(json_text(result), flush=True)
 sys.exit(result.exit_code)
@@ -66,8 +69,8 @@ def run(out: Path, manner: str, *signals: int) -> tuple[int, str]:
     assert process.stdout.readline() == "working\n"
     for number in signals:
         process.send_signal(number)
-        threading.Event().wait(0.1)
-    output, errors = process.communicate(timeout=30)
+        time.sleep(0.1)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in errors
     return process.returncode, output
 
@@ -126,7 +129,7 @@ def sleep():
     print("working", flush=True)
     time.sleep(60)
 
-with StopSignals(grace=10) as stop:
+with StopSignals(grace=900.0, hard_limit=1000.0) as stop:
     child = multiprocessing.get_context("fork").Process(target=sleep, daemon=True)
     with stop.item():
         child.start()
@@ -145,7 +148,7 @@ def test_a_ctrl_c_that_forked_children_hear_too_counts_once_and_is_the_parents(t
         assert process.stdout is not None
         assert process.stdout.readline() == "working\n"
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (0, "finished True []\n")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import linear_recipe, small_slurm
+from helpers.patience import PATIENCE, wait_until
 
 from humanpose_cli.batch.slurm import CommandJob, SlurmJobs, SlurmSettings, read_report, submit
 from humanpose_cli.cli.cluster import without_cluster_flags
@@ -44,7 +45,7 @@ shard = Shard.parse(sys.argv[sys.argv.index("--shard") + 1]) if "--shard" in sys
 def worker(item):
     mark = folder / f"killed-{shard.file_part}"
     slow = manner == "slow" or (manner == "slow-once" and "SLURM_RESTART_COUNT" not in os.environ)
-    time.sleep(60.0 if slow and item.key > "b" else 0.02)
+    time.sleep(PATIENCE if slow and item.key > "b" else 0.02)
     if manner == "killed" and item.key > "b" and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -78,10 +79,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def wait(jobs: SlurmJobs) -> None:
-    end = time.monotonic() + 120
-    while jobs.states() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not jobs.states()
+    wait_until(lambda: not jobs.states())
 
 
 def outcomes(out: Path) -> Counter[str]:
@@ -93,13 +91,11 @@ ALL = {f"{letter}{number}": 1 for letter in "abcd" for number in range(3)}
 
 
 def wait_for_items(out: Path, count: int) -> None:
-    end = time.monotonic() + 60
-    while sum(outcomes(out).values()) < count and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: sum(outcomes(out).values()) >= count)
 
 
 def start(folder: Path, manner: str, shards: int = 3, **options: str) -> SlurmJobs:
-    (folder / "batch.py").write_text(BATCH)
+    (folder / "batch.py").write_text(BATCH.replace("PATIENCE", repr(PATIENCE)))
     line = (sys.executable, str(folder / "batch.py"), str(folder), manner)
     settings = SlurmSettings(shards, {"mem": "10", **options})
     return submit("test", line, folder / "out", settings, ("--dry-run", "--json"))

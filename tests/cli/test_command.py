@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from helpers import probe_commands
+from helpers.patience import PATIENCE
 
 from humanpose_cli.batch.items import Shard
 from humanpose_cli.batch.resuming import Batch
@@ -269,7 +270,7 @@ def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code, faul
     process = hpc_process("probe", "--fault", fault, "--json")
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert '"status": "interrupted"' in out
     assert err.count("\n") == 1
@@ -292,7 +293,7 @@ def test_a_command_that_is_stuck_in_native_code_leaves_the_terminal_in_order():
         while more := os.read(screen, 4096):
             shown += more
     os.close(screen)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert '"status": "interrupted"' in out
     assert shown.rindex(b"\x1b[?25l") < shown.rindex(b"\x1b[?25h")  # hidden, and shown again
@@ -327,7 +328,7 @@ def test_a_reader_that_goes_away_is_no_failure():
         os.close(reader)
         process = hpc_process(*arguments, stdout=writer)
         os.close(writer)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, err) == (0, told)
 
 
@@ -346,7 +347,7 @@ def test_no_file_of_ours_takes_the_place_of_a_closed_stream(tmp_path):
 def test_a_full_disk_behind_stdout_is_told(line):
     with open("/dev/full", "w") as full:
         process = hpc_process(*line, stdout=full)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 5
     assert err == "error: stdout: cannot be written, found No space left on device; write it elsewhere\n"
 
@@ -357,7 +358,7 @@ def test_a_full_disk_behind_stdout_is_told(line):
 def test_a_full_disk_behind_stderr_is_no_failure():
     with open("/dev/full", "w") as full:
         process = hpc_process("probe", "a", "--fault", "talk", stderr=full)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 
@@ -371,20 +372,20 @@ def test_an_empty_out_is_refused(hpc):
 def test_names_that_the_terminal_cannot_show_are_escaped():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     process = hpc_process("probe", "Zoë.jpg", "--json", env=environment)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert "Zo\\u00eb.jpg" in out
     process = hpc_process("probe", "Zoë.jpg", env=environment)
-    assert "Zo\\xeb.jpg" in process.communicate(timeout=30)[0]
+    assert "Zo\\xeb.jpg" in process.communicate(timeout=PATIENCE)[0]
 
 
 @pytest.mark.slow
 def test_completion_offers_commands_and_options():
     environment = {**os.environ, "_HPC_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
     process = hpc_process(env={**environment, "COMP_WORDS": "hpc "})
-    assert {"doctor", "probe", "tuned"} <= set(process.communicate(timeout=30)[0].split())
+    assert {"doctor", "probe", "tuned"} <= set(process.communicate(timeout=PATIENCE)[0].split())
     process = hpc_process(env={**environment, "COMP_WORDS": "hpc probe --sh", "COMP_CWORD": "2"})
-    assert process.communicate(timeout=30)[0].split() == ["--shard"]
+    assert process.communicate(timeout=PATIENCE)[0].split() == ["--shard"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import skimage.data
+from helpers.patience import PATIENCE, wait_until
 
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.cache import open_cache
@@ -155,11 +156,9 @@ def test_an_interrupted_run_leaves_whole_files(tmp_path):
     command += ["--shard-size", "4", "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
-    deadline = time.monotonic() + 90
-    while not list(tmp_path.glob("shard-*.h5")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: list(tmp_path.glob("shard-*.h5")))
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143, said
     assert b"what is finished is kept" in said
     whole = sorted(tmp_path.glob("shard-*.h5"))

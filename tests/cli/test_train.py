@@ -7,17 +7,25 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from helpers.painted_people import painted_cache
+from helpers.patience import PATIENCE, wait_until
+from helpers.posed_people import PosedPeople
+from helpers.warp3d_poses import MINI
 
+from humanpose_cli.body.body import default_body
 from humanpose_cli.cli.command import flags_of
+from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.recipes.registry import MODELS
+from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dTraining
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
+from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.networks.weights import read_header
 
 pytestmark = pytest.mark.slow
@@ -57,6 +65,25 @@ def test_a_model_is_trained_and_a_rerun_keeps_it(hpc, cache, tmp_path):
     other = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "2")
     assert other.code == 3
     assert "another epochs" in other.err
+
+
+def test_the_command_for_weights_of_few_steps_is_one_that_works(hpc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build_cache(PosedPeople(), tmp_path / "pairs")
+    options = Warp3dTraining(MINI, perceptual="pixels", adversarial_weight=0.0)
+    monkeypatch.setitem(WARP3D_PRESETS, "mini", (options, TrainOptions(steps=1, batch_size=2, workers=0)))
+    ran = hpc("train", "warp3d", "--data", "pairs", "--out", "run", "--preset", "mini", "--json")
+    assert ran.code == 0, ran.err
+    words, command = ran.document["messages"][-1].split(": hpc ")
+    assert words == "to use these weights, of fewer than 1,000 training steps"
+    assert command == "repose photo.jpg pose.npy --method warp3d --weights run --force"
+    write_image(tmp_path / "photo.jpg", np.zeros((64, 64, 3), np.uint8))
+    np.save("pose.npy", default_body().pose(torch.eye(3).repeat(1, 24, 1, 1), torch.zeros(1, 10)).joints[0].numpy())
+    used = hpc(*command.split())
+    assert used.code == 3
+    assert "photo.jpg: no person was found" in used.err
+    refused = hpc(*command.removesuffix(" --force").split())
+    assert (refused.code, "has hardly been trained" in refused.err) == (2, True)
 
 
 def test_the_lifter_needs_no_data(hpc, tmp_path):
@@ -157,11 +184,8 @@ def begun(cache, out, *more):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        if (out / "metrics.jsonl").exists() and len((out / "metrics.jsonl").read_text().splitlines()) > 3:
-            break
-        time.sleep(0.05)
+    history = out / "metrics.jsonl"
+    wait_until(lambda: process.poll() is not None or (history.exists() and history.read_text().count("\n") > 3))
     return process, command
 
 
@@ -172,7 +196,7 @@ def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
     out = tmp_path / "run"
     process, command = begun(cache, out, "--workers", workers)
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143, said
     assert b"the same command continues" in said
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -194,10 +218,7 @@ def test_a_folder_is_one_trainings_until_it_is_killed(hpc, cache, tmp_path):
     process.wait()
     again = hpc(*command, "--minutes", "0.0001")
     assert again.code == 0, again.err
-    deadline = time.monotonic() + 30
-    while any(map(runs, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(runs, workers))
+    wait_until(lambda: not any(map(runs, workers)))
     process.communicate()
 
 

@@ -44,14 +44,17 @@ FREE = {
 }
 """SPDX identifiers of licences that allow commercial use."""
 
-REVIEWED = {
-    "protobuf": "3-Clause BSD License",
-    "usd-core": "LicenseRef-TOST-1.0",  # Apache-2.0 with another section on trademarks
-    # What torch requires where it has CUDA:
-    r"nvidia-.+": "LicenseRef-NVIDIA-Proprietary",  # allows commercial use, and redistribution inside applications
-    "cuda-toolkit": "",  # holds no files
-    "triton": "",  # LICENSE: MIT
-}
+REVIEWED = (
+    ("protobuf", "3-Clause BSD License"),
+    ("usd-core", "LicenseRef-TOST-1.0"),  # Apache-2.0 with another section on trademarks
+    # What torch requires where it has CUDA. NVIDIA's agreements allow commercial use, and distribution of the libraries
+    # inside applications; NOTICE says so.
+    (r"nvidia-.+", "LicenseRef-NVIDIA-Proprietary"),
+    (r"nvidia-.+", "NVIDIA Proprietary Software"),  # the same agreements, as older packages and cuSPARSELt state them
+    (r"nvidia-nvtx", "Apache 2.0"),  # its classifier still says proprietary; its licence file is Apache's
+    ("cuda-toolkit", ""),  # holds no files
+    ("triton", ""),  # LICENSE: MIT
+)
 """Patterns of names, and what the metadata state, of distributions whose licence files a person has read."""
 
 DISTRIBUTIONS = {
@@ -91,7 +94,7 @@ def licence_problem(name: str, about: Any) -> str:
     approved = [each for each in classifiers if each.startswith("License :: OSI Approved :: ")]
     if approved == classifiers and (approved or (identifiers and identifiers <= FREE)):
         return ""
-    if any(re.fullmatch(pattern, name) and stated == read for pattern, read in REVIEWED.items()):
+    if any(re.fullmatch(pattern, name) and stated == read for pattern, read in REVIEWED):
         return ""
     return f"{name}: {', '.join((stated[:80], *classifiers)).strip(', ') or 'states no licence'}"
 
@@ -138,6 +141,30 @@ def test_which_licences_pass(stated, allowed):
     for name, value in stated.items():
         about[name] = value
     assert (licence_problem("anything", about) == "") == allowed
+
+
+_PROPRIETARY = ("Classifier", "License :: Other/Proprietary License")
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "allowed"),
+    [
+        ("nvidia-cublas", [("License-Expression", "LicenseRef-NVIDIA-Proprietary")], True),
+        ("nvidia-cufft", [("License", "LicenseRef-NVIDIA-Proprietary"), _PROPRIETARY], True),
+        ("nvidia-cusparselt-cu13", [("License", "NVIDIA Proprietary Software")], True),
+        ("nvidia-nvtx", [("License", "Apache 2.0"), _PROPRIETARY], True),
+        ("nvidia-nvtx-cu12", [("License", "NVIDIA Proprietary Software"), _PROPRIETARY], True),
+        ("nvidia-other", [("License", "NVIDIA Evaluation Licence"), _PROPRIETARY], False),
+        ("other", [("License", "NVIDIA Proprietary Software")], False),
+        ("other", [("License", "Apache 2.0"), _PROPRIETARY], False),
+    ],
+)
+def test_which_licences_of_cuda_packages_pass(name, stated, allowed):
+    """As torch's CUDA builds bring them; no machine without them need install gigabytes to know."""
+    about = Message()
+    for field, value in stated:
+        about[field] = value
+    assert (licence_problem(name, about) == "") == allowed
 
 
 def test_a_reviewed_licence_that_changed_is_reviewed_again():

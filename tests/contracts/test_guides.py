@@ -14,6 +14,7 @@ import pytest
 from helpers.python_sources import ROOT, modules
 
 from humanpose_cli.cli.command import build_command
+from humanpose_cli.cli.render import _LABELS
 from humanpose_cli.cli.table import command_names
 
 GUIDES = sorted(path for path in (ROOT / "docs" / "guides").glob("*.md") if path.name != "index.md")
@@ -103,3 +104,34 @@ def test_the_checks_find_what_they_should() -> None:
     assert messages(table) == ["a … b", "c: d"]
     assert not_printed("holiday.jpg: matches no file") == ["holiday.jpg"]
     assert not_printed("breaks off after frame … of") == []
+
+
+def test_the_guide_of_scripts_lists_what_tables_call_a_status() -> None:
+    labels = {name: build_command(name, lambda invocation: 0).info.labels for name in command_names()}
+    rows = []
+    for status, usual in _LABELS.items():
+        named: dict[str, list[str]] = {}
+        for name, words in labels.items():
+            if (word := words.get(status, usual)) != usual:
+                named.setdefault(word, []).append(name)
+        others = "; ".join(f"{', '.join(names)}: {word}" for word, names in named.items())
+        rows.append(f"| `{status.value}` | {usual} | {others} |".replace("|  |", "| |"))
+    text = (ROOT / "docs" / "guides" / "scripts.md").read_text("utf-8")
+    assert [row for row in rows if row not in text] == []
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize("word", ["fbx", "webcam", "colab"])
+def test_what_people_search_for_has_a_heading(word: str) -> None:
+    headings = [line for path in GUIDES for line in re.findall(r"^## .*", path.read_text("utf-8"), re.MULTILINE)]
+    assert [heading for heading in headings if word in heading.lower()]
+
+
+def test_the_first_example_is_of_a_person_from_head_to_feet() -> None:
+    """Nothing about it is doubtful; see tools/guide_pictures.py."""
+    first = (ROOT / "docs" / "guides" / "fit.md").read_text("utf-8").split("\n## ")[1]
+    header, row = re.search(r"^(input .*)\n(photo\.jpg .*)", first, re.MULTILINE).groups()
+    column = slice(header.index("doubtful"), header.index("seconds"))
+    assert row[column].strip() == ""
+    (image,) = re.findall(r"!\[A photograph of .* from head to feet; .*\]\((.*)\)", first)
+    assert (ROOT / "docs" / "guides" / image).is_file()

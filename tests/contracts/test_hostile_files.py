@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.calibration_files import write_toml
 from safetensors.torch import save
 
 from humanpose_cli.body.smpl import load_smpl
@@ -17,6 +18,7 @@ from humanpose_cli.cli.main import main
 from humanpose_cli.cli.settings import read_config
 from humanpose_cli.core.errors import InputError, UnavailableError, one_line
 from humanpose_cli.fitting.result import load_fit
+from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
 from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.fit_files import read_fit
@@ -39,12 +41,20 @@ def fit_with_nested_options(path: Path) -> None:
         np.savez(path, **{**file, "options": np.array(NESTED)})
 
 
+def calibration_with_nested_unit(path: Path) -> None:
+    write_toml(path)
+    headers = "".join(f"[[{'.'.join(['metadata', 'unit', *'a' * depth])}]]\n" for depth in range(600))
+    path.write_text(path.read_text() + headers)
+
+
 @pytest.mark.parametrize(
     ("name", "write", "read"),
     [
         ("x.json", lambda path: path.write_text(NESTED), read_keypoints),
         ("x.json", lambda path: path.write_text(NESTED), read_json_object),
         ("x.toml", lambda path: path.write_text(f"a = {NESTED}"), lambda path: read_config(path, "fit", ["fit"])),
+        ("x.toml", lambda path: path.write_text(f"[metadata]\nunit = {NESTED}"), read_calibration),
+        ("x.toml", calibration_with_nested_unit, read_calibration),
         ("x.fit.npz", fit_with_nested_options, read_fit),
         (
             "x.safetensors",

@@ -1,4 +1,4 @@
-"""The workflow and the Dockerfiles name what there is: Pythons, make targets, files. A dead worker ends a test run."""
+"""The workflow and the Dockerfiles name what there is: Pythons, make targets, files. How a run of the tests ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers.python_sources import ROOT
@@ -37,6 +38,46 @@ def test_what_the_dockerfiles_copy_is_there_and_not_left_out(path):
     assert all("/tmp/.cache" in line for line in runs) or "/tmp/.cache" not in text
 
 
+LIMIT = re.compile(r"timeout=[\d.]+|\.(?:wait|join|get|result|communicate|alarm)\([\d.]+\)|monotonic\(\) \+ [\d.]+")
+
+
+def test_limits_of_waiting_tests_are_those_of_the_helper():
+    """A number that is ample on a quiet machine fails on a busy one."""
+    assert LIMIT.search("process.communicate(timeout=30)")
+    assert LIMIT.search("closed.wait(5)")
+    assert LIMIT.search("until = time.monotonic() + 0.5")
+    sources = {
+        path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py") if path.name != Path(__file__).name
+    }
+    assert [f"{path.name}: {found[0]}" for path, text in sources.items() for found in LIMIT.finditer(text)] == []
+
+
+def run_tests(folder: Path, workers: int) -> subprocess.CompletedProcess[str]:
+    """A run of the tests of a folder with this project's conftest."""
+    options = ("-q", "-n", str(workers), "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", folder)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    line = [sys.executable, "-m", "pytest", *options, folder]
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_says_in_one_line_what_was_skipped_and_why(tmp_path, workers):
+    (tmp_path / "test_skipped.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.parametrize('number', range(3))\n"
+        "def test_gpu(number): pytest.skip('no CUDA device on this machine')\n"
+        "def test_import(): pytest.importorskip('no_such_module')\n"
+        "def test_run(): pass\n",
+        "utf-8",
+    )
+    lines = run_tests(tmp_path, workers).stdout.splitlines()
+    told = "4 skipped: no CUDA device on this machine (3), no_such_module is not installed (1); -rs lists them"
+    assert [line for line in lines if " skipped: " in line] == [told]
+    (tmp_path / "test_skipped.py").write_text("def test_run(): pass\n", "utf-8")
+    assert "skipped" not in run_tests(tmp_path, workers).stdout
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
     (tmp_path / "test_crash.py").write_text(
@@ -46,14 +87,7 @@ def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
         "def test_other(number): time.sleep(0.1)\n",
         "utf-8",
     )
-    options = ("-n", "1", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, tmp_path],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
-        capture_output=True,
-        text=True,
-    )
+    done = run_tests(tmp_path, 1)
     assert done.returncode == 1
     assert "test_crash.py::test_crash: the worker that ran this test died" in done.stdout.splitlines()[-1]
     assert "replacing crashed worker" not in done.stdout

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.core.extras import reinstall_line
@@ -140,8 +141,8 @@ def test_a_pool_passes_errors_on_and_lives() -> None:
 def test_calls_of_a_pool_run_beside_each_other_where_there_are_threads() -> None:
     met, ran = threading.Barrier(2), []
     with ModelPool(2, Counter) as pool:  # type: ignore[arg-type]
-        begun = pool.begin(lambda: met.wait(5) >= 0)
-        assert pool.together(lambda: 1, lambda: met.wait(5) >= 0) == (1, True)
+        begun = pool.begin(lambda: met.wait(PATIENCE) >= 0)
+        assert pool.together(lambda: 1, lambda: met.wait(PATIENCE) >= 0) == (1, True)
         assert begun()
     with ModelPool(1, Counter) as alone:  # type: ignore[arg-type]
         begun = alone.begin(lambda: ran.append(1) is None)
@@ -303,7 +304,7 @@ def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
         name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
     }
     home = {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    subprocess.run([sys.executable, "-c", code], env=mine | home, check=True, timeout=100)
+    subprocess.run([sys.executable, "-c", code], env=mine | home, check=True, timeout=PATIENCE)
     assert list(tmp_path.iterdir()) == []
 
 

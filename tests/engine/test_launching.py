@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.fresh_process import run_fresh
+from helpers.patience import PATIENCE
 from helpers.raster_cases import sphere
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
@@ -84,7 +85,7 @@ def python(*arguments: str | Path, **environment: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=PATIENCE,
     )
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers.patience import PATIENCE
 from helpers.skinning_cases import PARENTS, random_body
 from helpers.warping_cases import random_case
 from torch import Tensor
@@ -51,6 +52,6 @@ def test_data_loaders_workers_run_kernels_as_their_parent_does(method):
         pytest.skip(f"no {method} on this system")
     bodies = PosedAndWarped()
     expected = [bodies[index] for index in range(4)]  # the kernels run here first
-    loader = DataLoader(bodies, batch_size=None, num_workers=1, multiprocessing_context=method, timeout=60)
+    loader = DataLoader(bodies, batch_size=None, num_workers=1, multiprocessing_context=method, timeout=PATIENCE)
     for found, wanted in zip(loader, expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))

@@ -401,8 +401,9 @@ def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
 
 @pytest.mark.parametrize("text", ["fbx", "", "glb,,x"])
 def test_unknown_formats_are_refused(text):
-    with pytest.raises(UsageError, match="amass"):
+    with pytest.raises(UsageError, match="amass") as refused:
         parse_formats(text)
+    assert ("; export glb, which Blender turns into FBX" in str(refused.value)) == (text == "fbx")
     assert parse_formats(" GLB,bvh,glb") == ("glb", "bvh")
 
 

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from helpers.patience import PATIENCE
+
 
 def run_fresh(code: str, cache: Path | None = None, **environment: str) -> CompletedProcess[str]:
     """Run a program in a process that has begun nothing of Warp's yet; what it printed comes back.
@@ -22,7 +24,7 @@ def run_fresh(code: str, cache: Path | None = None, **environment: str) -> Compl
         streams = [Path(folder, name) for name in ("stdout", "stderr")]
         process = context.Process(target=_run, args=(code, environment, streams))
         process.start()
-        process.join(100)
+        process.join(PATIENCE)
         if process.exitcode is None:
             process.kill()
             raise AssertionError("waited too long")

@@ -87,7 +87,7 @@ def probe(
     if fault in ("wait", "threads"):
         sys.stdout.write("waiting\n")
         sys.stdout.flush()
-        time.sleep(60)
+        time.sleep(900)  # it is killed meanwhile
     if fault == "stuck":  # minutes of native code, which no signal interrupts
         with session.item("a.jpg"), session.stop.item():
             session.reporter.info("waiting")

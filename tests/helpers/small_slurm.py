@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from helpers.patience import PATIENCE
+
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue")
 NODES = ("n1", "n2", "n3")
-PATIENCE = 30.0
+GRACE = 5.0  # seconds before a program is killed that was told to end
 
 CONFIGURATION = """
 ClusterName=test
@@ -108,7 +110,7 @@ def program(command: list[str]) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -116,7 +118,7 @@ def program(command: list[str]) -> Iterator[None]:
 
 def end_jobs() -> None:
     """Kill what a failed test has left, so that no process stays."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         listed = subprocess.run(["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=False)
         if not listed.stdout.strip():

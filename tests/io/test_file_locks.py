@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.patience import PATIENCE
 
 from humanpose_cli.io import atomic, file_locks
 from humanpose_cli.io.atomic import folder_lock, remove_abandoned, write_text
@@ -98,9 +100,9 @@ def test_folders_are_locked_by_a_file_on_windows(windows, tmp_path):
     with folder_lock(tmp_path / "fits"):
         thread = threading.Thread(target=wait)
         thread.start()
-        thread.join(0.2)
+        time.sleep(0.2)
         order.append("first")
-    thread.join(10)
+    thread.join(PATIENCE)
     assert order == ["first", "second"]
     assert [path.name for path in (tmp_path / "fits").iterdir()] == [".hpc.lock"]
 

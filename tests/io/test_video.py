@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
@@ -431,7 +432,7 @@ def test_the_self_test_compares_what_is_read_with_what_was_written(monkeypatch, 
 
 
 def no_thread_left() -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while any(thread.name.startswith(("decode-ahead", "make-ahead")) for thread in threading.enumerate()):
         if time.monotonic() > deadline:
             return False
@@ -489,7 +490,7 @@ def test_leaving_early_closes_the_source_and_ends_the_thread():
 
     for _ in prefetch(endless()):
         break
-    assert closed.wait(5)
+    assert closed.wait(PATIENCE)
     assert no_thread_left()
 
 
@@ -499,7 +500,7 @@ def test_what_threads_make_comes_in_the_order_of_the_items(threads):
 
     def make(item):
         if item < threads:
-            together.wait(5)  # as many are made at once as there are threads
+            together.wait(PATIENCE)  # as many are made at once as there are threads
         return item
 
     assert list(made_ahead(make, range(30), threads)) == list(range(30))

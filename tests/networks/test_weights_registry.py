@@ -8,8 +8,9 @@ import pytest
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.io.digests import digest_of
+from humanpose_cli.lab.train.kept import kept_text
 from humanpose_cli.networks import weights as registry
-from humanpose_cli.networks.weights import WEIGHTS, WeightsEntry, find_weights, shipped_weights
+from humanpose_cli.networks.weights import WEIGHTS, WeightsEntry, find_weights, read_header, shipped_weights
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,17 @@ def test_all_that_is_shipped_is_there_and_whole():
         entry.verify()
         assert len(entry.digest) == 64
         assert find_weights(entry.name) == shipped_weights(entry.name) == entry.path
+
+
+def test_headers_of_shipped_networks_say_how_their_step_was_chosen():
+    ours = [entry.path for entry in WEIGHTS.values() if entry.shipped and entry.path.suffix == ".safetensors"]
+    assert len(ours) == 6
+    for path in ours:
+        training = read_header(path).training
+        assert training["steps"] <= training["of"]
+        assert training["kept"]["rule"] in ("best", "last", "unrecorded")
+        assert training["kept"]["rule"] != "last" or training["steps"] == training["of"]
+        assert "how it was chosen" not in kept_text(training)
 
 
 def test_downloads_are_checked_kept_and_not_repeated(served, folder):

@@ -17,7 +17,6 @@ Files of Pose2Sim that were converted from Qualisys' have distortions divided by
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,7 @@ from humanpose_cli.io.calibrations.cameras import (
     build_calibration,
     build_camera,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from humanpose_cli.io.text_files import parse_toml
 
 _FIELDS = ("matrix", "rotation", "translation")
 
@@ -45,9 +40,9 @@ def read_toml_calibration(path: Path, text: str) -> Calibration:
     `unit = "m"`, "cm" or "mm" in `[metadata]`, which no program writes, says what the file leaves open.
     """
     try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        got = str(error)[:120] if isinstance(error, tomllib.TOMLDecodeError) else "tables or numbers without end"
+        document = parse_toml(text)
+    except ValueError as error:
+        got = str(error)[:120]
         raise InputError(path, "is no calibration file that can be read", expected="TOML", got=got) from error
     tables = {key: table for key, table in document.items() if isinstance(table, dict) and "matrix" in table}
     if not tables:

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.reposing.options import MIN_STEPS
 
 if TYPE_CHECKING:
     from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
@@ -23,6 +24,7 @@ class ModelEntry:
     presets  name → (the recipe's options, the loop's)
     needs_data  False: the recipe makes its own examples and takes None for the cache
     use      the command that shows what the weights do; {run} and {data} stand for the folders
+    min_steps  of training, earlier ones included, for which that command takes weights without --force
     several  whether the recipe takes a list of caches
     rounds   whether `lab.recipes.NAME.rounds` trains what `make` gives, in the place of the common loop
     """
@@ -33,6 +35,7 @@ class ModelEntry:
     help: str
     needs_data: bool = True
     use: str = ""
+    min_steps: int = 0
     several: bool = False
     rounds: bool = False
 
@@ -109,6 +112,7 @@ _ENTRIES = (
         "WARP3D_PRESETS",
         "a person in another pose, from pairs or clips",
         use="hpc repose photo.jpg pose.npy --method warp3d --weights {run}",
+        min_steps=MIN_STEPS,
     ),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}

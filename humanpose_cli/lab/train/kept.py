@@ -3,7 +3,8 @@
 The header of a weights file has, in `training`, the `steps` that its weights were trained for, the number of all steps
 (`of`), and
 
-    kept        {"rule": "last"} or {"rule": "best", "criterion": a metric, "value": of these weights}
+    kept        {"rule": "last"}, {"rule": "best", "criterion": a metric, "value": of these weights}, or, of trainings
+                before there was a choice, {"rule": "unrecorded", "criterion": the metric that may have chosen them}
     validation  what the metrics are of; see `Recipe.validation_data`
 
 Files of earlier versions have none of these three.
@@ -33,6 +34,9 @@ def kept_text(training: Mapping[str, Any]) -> str:
         shown = f" of {value:.4g}" if isinstance(value, int | float) else ""
         where = validation_text(training.get("validation", {}))
         return f"{unit} {step:,} of {of:,}, chosen by {metric}{shown} on {where}"
+    if kept.get("rule") == "unrecorded":
+        end = ", the last" if step == of else ""
+        return f"{unit} {step:,} of {of:,}{end}; whether {kept.get('criterion')} chose it is not recorded"
     return f"{unit} {step:,} of {of:,}, " + ("the last" if step == of else "the last that was validated")
 
 

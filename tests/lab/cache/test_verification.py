@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.cache_source import SmallSource, all_samples, assert_same, jpeg
+from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.building import build_cache, write_index
@@ -329,10 +330,10 @@ def test_readers_in_several_processes(original, method):
     for row in rows:
         assert_same(cache.sample(row), samples[row])
     for _ in processes:
-        for row, data in zip(rows, results.get(timeout=60), strict=True):
+        for row, data in zip(rows, results.get(timeout=PATIENCE), strict=True):
             assert_same(pickle.loads(data), samples[row])
     for process in processes:
-        process.join(30)
+        process.join(PATIENCE)
         assert process.exitcode == 0
 
 

@@ -17,6 +17,7 @@ VALIDATION = {
     "split": "validation",
     "apart": False,
 }
+UNRECORDED = {"rule": "unrecorded", "criterion": "pa_mpjpe_mm"}
 BEST = {"rule": "best", "criterion": "pa_mpjpe_mm", "value": 81.23456}
 
 
@@ -27,6 +28,14 @@ BEST = {"rule": "best", "criterion": "pa_mpjpe_mm", "value": 81.23456}
         ({}, "step ?; how it was chosen is not recorded"),
         ({"steps": 4000, "of": 4000, "kept": {"rule": "last"}}, "step 4,000 of 4,000, the last"),
         ({"steps": 12, "of": 4000, "kept": {"rule": "last"}}, "step 12 of 4,000, the last that was validated"),
+        (
+            {"steps": 12, "of": 4000, "kept": UNRECORDED},
+            "step 12 of 4,000; whether pa_mpjpe_mm chose it is not recorded",
+        ),
+        (
+            {"steps": 4000, "of": 4000, "kept": UNRECORDED},
+            "step 4,000 of 4,000, the last; whether pa_mpjpe_mm chose it is not recorded",
+        ),
         (
             {"steps": 30, "of": 40, "kept": BEST, "validation": VALIDATION},
             "step 30 of 40, chosen by pa_mpjpe_mm of 81.23 on 1,280 people of nbf/validation (up3d, digest "

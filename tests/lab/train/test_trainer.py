@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers import HELPERS
 from helpers.linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
+from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
@@ -214,9 +215,9 @@ def test_a_folder_is_of_one_training_at_a_time(tmp_path):
     """A child that the training forked, as a loader's worker, may outlive it without keeping the folder."""
     kept = []
     with only_training(tmp_path / "run", Processes()):
-        kept.append(subprocess.Popen(["sleep", "60"]))
+        kept.append(subprocess.Popen(["sleep", str(PATIENCE)]))
         context = multiprocessing.get_context("fork")
-        kept.append(context.Process(target=time.sleep, args=(60,), daemon=True))
+        kept.append(context.Process(target=time.sleep, args=(PATIENCE,), daemon=True))
         kept[1].start()
         with pytest.raises(UsageError, match="run: another process is running a training here; wait for it"):
             run(tmp_path / "run")
@@ -416,7 +417,7 @@ def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
     run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
     script, log = HELPERS / "linear_recipe.py", tmp_path / "log"
     line = [sys.executable, script, "group", tmp_path / "two", log, "11"]
-    told = subprocess.run(line, stdout=subprocess.PIPE, check=True, timeout=100).stdout
+    told = subprocess.run(line, stdout=subprocess.PIPE, check=True, timeout=PATIENCE).stdout
     killed, step, again = json.loads(told)
     assert killed == [1, -signal.SIGKILL]
     lost = "training: lost another of its processes; the same command continues from the last checkpoint"
