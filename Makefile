@@ -65,7 +65,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo 'Installed. Next: make demo, or . .venv/bin/activate and hpc --help'
 
 demo: $(INSTALLED)
-	@$(BIN)/hpc demo --out demo --clip docs/assets/balance.mp4
+	@$(BIN)/hpc demo --out demo
 
 test: $(INSTALLED)
 	$(PYTEST) $(PYTEST_ARGS)

@@ -1,6 +1,6 @@
-"""The images of the README and of the guides, and the clip that `make demo` shows, from videos of a man who balances.
+"""The images of the README and of the guides, and the clip of `hpc demo`, from videos of a man who balances.
 
-    python tools/make_pictures.py FOLDER             docs/assets/hero.webp, clip.webp and balance.mp4
+    python tools/make_pictures.py FOLDER             docs/assets/hero.webp and clip.webp, and the demo's clip
     python tools/make_pictures.py FOLDER --guides    docs/assets/guides/*.webp
 
 FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim (BSD-3, see NOTICE), which is not
@@ -28,6 +28,7 @@ from humanpose_cli.avatar.frame_texture import read_texture, texture_png
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.demo.show import CLIP as DEMO_CLIP
 from humanpose_cli.export.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.overlays import body_vertices
@@ -128,7 +129,7 @@ def without_noise(shown: Image8, pixels: Image8) -> Image8:
 
 
 def write_demo_clip(video: Path, path: Path) -> None:
-    """The clip of `make demo`: the cropped video, encoded slowly for few bytes."""
+    """The clip of `hpc demo`: the cropped video, encoded slowly for few bytes."""
     with av.open(str(path), "w") as container:
         options = {"crf": str(DEMO_QUALITY), "preset": "veryslow", "tune": "film"}
         stream = container.add_stream("libx264", rate=DEMO_RATE, options=options)
@@ -158,7 +159,7 @@ def main() -> None:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        write_demo_clip(arguments.folder / CLIP, arguments.out / "balance.mp4")
+        write_demo_clip(arguments.folder / CLIP, DEMO_CLIP)
         fit, texture = fitted(arguments.folder / CLIP, work)
     body = fit.body_model()
     surfaces = on_stage(fit, body)
