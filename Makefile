@@ -80,7 +80,7 @@ $(DEV): $(INSTALLED)
 	@touch $@
 
 demo: $(INSTALLED)
-	@$(BIN)/hpc demo --out demo --clip docs/assets/balance.mp4
+	@$(BIN)/hpc demo --out demo
 
 test: $(DEV)
 	$(PYTEST) $(PYTEST_ARGS)

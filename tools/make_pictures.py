@@ -1,12 +1,12 @@
-"""The images of the README and of the guides, and the clip that `make demo` shows, from videos of a man who balances.
+"""The images of the README and of the guides, and the clip of `hpc demo`, from videos of a man who balances.
 
-    python tools/make_pictures.py FOLDER             docs/assets/hero.webp, clip.webp and balance.mp4
+    python tools/make_pictures.py FOLDER             docs/assets/hero.webp and clip.webp, and the demo's clip
     python tools/make_pictures.py FOLDER --guides    docs/assets/guides/*.webp
     python tools/make_pictures.py FOLDER --first     docs/assets/flip.webp and repose.webp, which README shows first
 
 FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim, and for `--first` flip.mp4 of that
-of Sports2D (both BSD-3, see NOTICE), which are not part of this project. The clip is fitted and refined first: two minutes on two cores. `--work` keeps those results for
-the next run.
+of Sports2D (both BSD-3, see NOTICE), which are not part of this project. The clip is fitted and refined first: two
+minutes on two cores. `--work` keeps those results for the next run.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from humanpose_cli.avatar.frame_texture import read_texture, texture_png
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.demo.show import CLIP as DEMO_CLIP
 from humanpose_cli.export.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.options import PeopleChoice
@@ -148,7 +149,7 @@ def without_noise(shown: Image8, pixels: Image8) -> Image8:
 
 
 def write_demo_clip(video: Path, path: Path) -> None:
-    """The clip of `make demo`: the cropped video, encoded slowly for few bytes."""
+    """The clip of `hpc demo`: the cropped video, encoded slowly for few bytes."""
     with av.open(str(path), "w") as container:
         options = {"crf": str(DEMO_QUALITY), "preset": "veryslow", "tune": "film"}
         stream = container.add_stream("libx264", rate=DEMO_RATE, options=options)
@@ -172,7 +173,8 @@ def make_first_pictures(folder: Path, out: Path, work: Path) -> None:
     fit, textures = fitted(folder / "flip.mp4", work, "all")
     body = fit.body_model()
     surfaces = on_stage(fit, body)
-    rows = {track: dict(zip(fit.frame_index[fit.rows_of(track)].tolist(), surfaces[track])) for track in fit.tracks}
+    shown = {track: fit.frame_index[fit.rows_of(track)].tolist() for track in fit.tracks}
+    rows = {track: dict(zip(shown[track], surfaces[track], strict=True)) for track in fit.tracks}
     jumper = [rows[fit.largest_track][frame] for frame in FLIP_FRAMES]
     stage = Stage.around(torch.stack(jumper), FLIP_SIZE, FLIP_AZIMUTH)
     frames, over = [], None
@@ -215,7 +217,7 @@ def main() -> None:
         if arguments.first:
             make_first_pictures(arguments.folder, arguments.out, work)
             return
-        write_demo_clip(arguments.folder / CLIP, arguments.out / "balance.mp4")
+        write_demo_clip(arguments.folder / CLIP, DEMO_CLIP)
         fit, textures = fitted(arguments.folder / CLIP, work)
     body, track = fit.body_model(), fit.largest_track
     surfaces = on_stage(fit, body)[track]

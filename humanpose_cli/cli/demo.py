@@ -10,7 +10,9 @@ from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 _CLIP = option(
-    "--clip FILE", "A video of a person to show first. Default: the drawn clip with known truth.", show_default=False
+    "--clip FILE",
+    "A video of a person, shown first. Default: the package's, of a man who balances.",
+    show_default=False,
 )
 
 
@@ -34,7 +36,8 @@ def demo(
 ) -> CommandResult:
     """Fit, view and repose example people, and show the results on a page.
 
-    Prints the errors of the fit of a drawn clip, and the similarity of a reposed frame to the true image of its pose.
+    Says where each image is as soon as it is written. Prints the errors of the fit of a drawn clip, and the similarity
+    of a reposed frame to the true image of its pose.
     The page, index.html, names the command that makes each result.
     """
     import shutil
@@ -47,13 +50,21 @@ def demo(
     if clip is not None:
         probe_video(clip)  # now, for torch takes seconds to import
 
-    from humanpose_cli.demo.show import NEXT, run_demo
+    from humanpose_cli.demo.show import CLIP, NEXT, run_demo
     from humanpose_cli.io.atomic import ensure_folder
 
     started = time.perf_counter()
     with session.item("demo"):
-        folder, step = ensure_folder(out), session.reporter.step
-        made = run_demo(folder, step, clip=clip, device=device, threads=threads, video_codec=video_codec)
+        folder, reporter = ensure_folder(out), session.reporter
+        made = run_demo(
+            folder,
+            reporter.step,
+            clip=clip or CLIP,
+            wrote=lambda path: reporter.info(str(path)),
+            device=device,
+            threads=threads,
+            video_codec=video_codec,
+        )
     similarity = {"ssim_reposed": made.ssim_reposed, "ssim_copied": made.ssim_copied}
     outputs = tuple(str(path) for path in made.outputs)
     details = {**asdict(made.errors), **similarity}

@@ -18,7 +18,7 @@ section p{margin:.2rem 0 .9rem;max-width:46rem}
 .row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
 figure{margin:0;flex:var(--shape,1) 1 calc(var(--shape,1)*9rem);min-width:min(100%,calc(var(--shape,1)*10.5rem));
 max-width:max(50%,calc(var(--shape,1)*18rem))}
-figure.page{flex-basis:100%;max-width:none}img,video{width:100%;display:block;border-radius:6px;background:var(--panel)}
+figure.page{flex-basis:100%;max-width:none}img,video{width:100%;aspect-ratio:var(--shape);display:block;border-radius:6px;background:var(--panel)}
 iframe{width:100%;height:34rem;border:1px solid var(--line);border-radius:6px;display:block;background:var(--ground)}
 figcaption{font-size:.85rem;color:var(--dim);margin-top:.35rem}
 table{border-collapse:collapse;margin:1rem 0}td{padding:.2rem 1.2rem .2rem 0}
@@ -103,7 +103,7 @@ def _figure(figure: Figure) -> str:
         shown = f'<video src="{file}" controls loop muted autoplay playsinline></video>'
     elif figure.file.endswith(".html"):
         kind = " class=page"
-        shown = f'<iframe src="{file}#play" title="{caption}"></iframe>'
+        shown = f'<iframe src="{file}#play" title="{caption}" loading="lazy"></iframe>'
         caption = f'<a href="{file}">{caption}</a>'
     else:
         shown = f'<a href="{file}"><img src="{file}" alt="{caption}" loading="lazy"></a>'

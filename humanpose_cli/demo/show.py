@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ NEXT = (
 )
 """Commands for a photograph of the user's, in the folder of the demo."""
 
+CLIP = Path(__file__).parent / "data" / "balance.mp4"
+"""A man who balances, filmed from behind."""
+
 _MOTION, _MOTION_FRAMES = "directing_traffic_01", slice(0, 90, 2)
 _POSES = ("hands_on_hips", "arms_up")
 _LIMITS_POSE = "arms_wide_up"
@@ -91,29 +95,29 @@ def run_demo(
     out: Path,
     progress: Progress = no_progress,
     *,
-    clip: Path | None = None,
+    clip: Path = CLIP,
+    wrote: Callable[[Path], None] = lambda path: None,
     device: str = "auto",
     threads: int | None = None,
     video_codec: VideoCodec = "h264",
 ) -> Demo:
     """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
 
-    clip     a video of a person, shown first; None: the drawn clip
+    clip     a video of a person
+    wrote    called with the path of each image, video and page as soon as it is written
     device   of the networks: auto, cpu or cuda:N
     threads  of detection; None: as many as there are cores (four at most)
     """
     with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
-        work = _Work(reposer, out, video_codec, progress, [])
-        user = None if clip is None else _user_clip(work.part(0.0, 0.15), clip)
-        measured, errors, similarity, drawn = _drawn_clip(work.part(0.15, 0.57))
-        first, last = ([measured], []) if user is None else ([user[0]], [measured])
-        film = drawn if user is None else user[1]
-        in_3d = _in_3d(work.part(0.57, 0.62), film)
-        pair, photo = _two_people(work.part(0.62, 0.66))
-        reposed = _reposed(work.part(0.66, 0.84), photo if user is None else film)
-        sections = [*first, in_3d, reposed, pair, *last, _limits(work.part(0.84, 1.0))]
+        work = _Work(reposer, out, video_codec, progress, wrote, [])
+        first, film = _clip(work.part(0.0, 0.22), clip)
+        sections = [first, _in_3d(work.part(0.22, 0.29), film), _reposed(work.part(0.29, 0.43), film)]
+        sections.append(_two_people(work.part(0.43, 0.5)))
+        measured, errors, similarity = _drawn_clip(work.part(0.5, 0.87))
+        sections += [measured, _limits(work.part(0.87, 1.0))]
     page = work.path("index.html")
     write_text(page, index_page(sections, NEXT))
+    wrote(page)
     return Demo(page, tuple(work.written), errors, *similarity)
 
 
@@ -133,6 +137,7 @@ class _Work:
     out: Path
     video_codec: VideoCodec
     progress: Progress
+    wrote: Callable[[Path], None]
     written: list[Path]
 
     def part(self, start: float, end: float) -> _Work:
@@ -151,9 +156,19 @@ class _Work:
         self.written.extend(outputs)
         progress = self.part(0.0, 0.7).progress
         fit = fit_item(self.reposer.fitter, item, outputs, video_codec=self.video_codec, progress=progress)
+        self.wrote(outputs[1])
         if len(fit):
-            self.part(0.7, 1.0)._side_view(fit, self.path(_side_name(path)))
+            side = self.path(_side_name(path))
+            self.part(0.7, 1.0)._side_view(fit, side)
+            self.wrote(side)
         return fit
+
+    def image(self, name: str, pixels: NDArray[np.uint8]) -> Path:
+        """Write an image."""
+        path = self.path(name)
+        write_image(path, pixels)
+        self.wrote(path)
+        return path
 
     def _side_view(self, fit: Fit, path: Path) -> None:
         """The bodies on their ground, drawn from the right of the image."""
@@ -192,7 +207,7 @@ def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
     ]
 
 
-def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], _Fitted]:
+def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float]]:
     """The clip with known truth: fitted and measured, and its first frame reposed and compared."""
     clip = DemoClip.make(work.reposer.fitter.body)
     path, first = work.path(_DRAWN), None
@@ -202,6 +217,7 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], 
             writer.write(frame)
             work.part(0.0, 0.2).progress(done, len(clip), "frames drawn")
     assert first is not None
+    work.wrote(path)
     fit = work.part(0.2, 0.8).fit(path)
     errors = clip_errors(fit, clip, work.reposer.fitter)
     write_npz(work.path("drawn.truth.npz"), {"joints3d": clip.posed().joints.numpy(), "betas": clip.betas.numpy()})
@@ -221,10 +237,10 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float], 
             ("similarity of the unchanged frame to it", f"{similarity[1]:.2f}"),
         ],
     )
-    return section, errors, similarity, _Fitted(path, fit)
+    return section, errors, similarity
 
 
-def _user_clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
+def _clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
     path = work.path(clip.stem + clip.suffix.lower())
     if path.name == _DRAWN:
         raise UsageError("clip", "has the name of a video of the demo", got=str(clip), remedy="rename it")
@@ -253,7 +269,7 @@ def _in_3d(work: _Work, film: _Fitted) -> Section:
     textures = textures_of_fit(fit, "frames", images, work.part(0.0, 0.6).progress)
     progress = work.part(0.6, 1.0).progress
     page = view(fit, images, title=name, textures=textures, video_codec=work.video_codec, progress=progress)
-    page.save(work.path(f"{name}.html"))
+    work.wrote(page.save(work.path(f"{name}.html")))
     return Section(
         "In 3-D, with the colours of the frames",
         "One file that opens in any browser without a network. Turn the person with the mouse; Through the camera puts "
@@ -267,9 +283,9 @@ def _reposed(work: _Work, source: _Fitted) -> Section:
     """The last frame as a photograph, driven by a motion of the pose library and put into key poses."""
     fit = source.fit
     assert fit.images is not None
-    photo, row = work.path("photo.png"), int(fit.rows_of(fit.largest_track)[-1])
+    row = int(fit.rows_of(fit.largest_track)[-1])
     frame = int(fit.frame_index[row])
-    write_image(photo, fit.images.frame(frame))
+    photo = work.image("photo.png", fit.images.frame(frame))
     shape = float(fit.image_size[frame, 0] / fit.image_size[frame, 1])
     pelvis = SMPL24.index("pelvis")
     facing = axis_angle_to_matrix(torch.from_numpy(fit.poses[row : row + 1, 3 * pelvis : 3 * pelvis + 3]))[0]
@@ -278,13 +294,12 @@ def _reposed(work: _Work, source: _Fitted) -> Section:
     commands, figures = ["hpc repose photo.png traffic.npz --out ."], [Figure(photo.name, "the photograph", shape)]
     reposed = work.reposer.repose(photo, motion, progress=work.part(0.0, 0.3).progress)
     progress = work.part(0.3, 0.9).progress
-    reposed.save(work.path("photo.traffic.mp4"), progress, video_codec=work.video_codec)
+    work.wrote(*reposed.save(work.path("photo.traffic.mp4"), progress, video_codec=work.video_codec))
     figures.append(Figure("photo.traffic.mp4", "the same person directs traffic", shape))
     for name in _POSES:
         pose = work.path(f"{name}.npz")
         write_npz(pose, _key_pose(name, facing))
-        image = next(iter(reposed.scene.images(read_pose(pose)))).image
-        write_image(work.path(f"photo.{name}.png"), image)
+        work.image(f"photo.{name}.png", next(iter(reposed.scene.images(read_pose(pose)))).image)
         commands.append(f"hpc repose photo.png {pose.name} --out .")
         figures.append(Figure(f"photo.{name}.png", name.replace("_", " "), shape))
     return Section(
@@ -296,32 +311,29 @@ def _reposed(work: _Work, source: _Fitted) -> Section:
     )
 
 
-def _two_people(work: _Work) -> tuple[Section, _Fitted]:
-    path = work.path("two.png")
-    write_image(path, drawn_pair(work.reposer.fitter.body))
+def _two_people(work: _Work) -> Section:
+    path = work.image("two.png", drawn_pair(work.reposer.fitter.body))
     fit = work.fit(path)
-    section = Section(
+    return Section(
         "Two people in one image",
         "Each person has a body, a number and a colour of their own, and a place: the view from the side shows who is "
         "nearer to the camera.",
         ["hpc fit two.png --out ."],
         _fit_figures(path, fit),
     )
-    return section, _Fitted(path, fit)
 
 
 def _limits(work: _Work) -> Section:
     """A photograph without hips, which gives a doubtful fit, and one without people."""
     import skimage.data
 
-    astronaut, cat = work.path("astronaut.png"), work.path("cat.png")
-    write_image(astronaut, skimage.data.astronaut())
-    write_image(cat, skimage.data.cat())
+    astronaut = work.image("astronaut.png", skimage.data.astronaut())
+    cat = work.image("cat.png", skimage.data.cat())
     pose = work.path(f"{_LIMITS_POSE}.npz")
     write_npz(pose, _key_pose(_LIMITS_POSE, _Y_UP_TO_CAMERA))
     made = work.reposer.repose(astronaut, pose, progress=work.part(0.0, 0.6).progress)
-    write_image(work.path("astronaut.overlay.jpg"), made.scene.record.overlay(image=made.scene.photo))
-    made.save(work.path(f"astronaut.{_LIMITS_POSE}.png"))
+    work.image("astronaut.overlay.jpg", made.scene.record.overlay(image=made.scene.photo))
+    work.wrote(*made.save(work.path(f"astronaut.{_LIMITS_POSE}.png")))
     printed = [f"warning: {astronaut.name}: {warning}" for warning in made.warnings]
     try:
         work.reposer.repose(cat, pose, progress=work.part(0.6, 1.0).progress)

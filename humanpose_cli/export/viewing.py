@@ -19,6 +19,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress
@@ -45,6 +47,9 @@ from humanpose_cli.views.plan import draw_plan
 DATA = Path(__file__).parent / "data"
 _VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and rate factor: about 1 MB in 20 s
 _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
+_FOLLOW_SECONDS = 0.2  # standard deviation of the smoothing of the path that the view follows
+_BESIDE = 2.0  # metres from the main person, within which the first view shows others
+_MARGIN = 0.15  # metres around joints: the head above its joint, hands and feet beyond theirs
 _HEIGHT = 560  # of the page in a notebook, pixels
 
 
@@ -148,7 +153,7 @@ def _controls(fit: Fit) -> str:
         for person in fit.people
     )
     return (
-        f'<div class=bar><button id=play aria-label="play"{still}>▶</button>'
+        f'<div class=bar><button id=toggle aria-label="play"{still}>▶</button>'
         f'<input id=frame type=range min=0 max={last} value=0 aria-label="frame"{still}>'
         "<span id=name></span><button id=view>Through the camera</button><button id=home>Reset</button></div>\n"
         f"<div class=people>{people}</div>"
@@ -165,7 +170,7 @@ def _document(fit: Fit) -> dict[str, Any]:
     camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
     joints = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3]) @ TO_Y_UP.T
     if not len(joints):
-        joints = np.array([[(0.0, 0.0, -3.0)]])
+        joints = np.array([[(-0.5, 0.0, -3.5), (0.5, 1.8, -2.5)]])
     # The box of nearly all joints: one wrong fit far away should not make all others small.
     low, high = np.percentile(joints.reshape(-1, 3), (3, 97), axis=0)
     target, radius = (low + high) / 2, max(1.0, float(np.linalg.norm(high - low)) / 2)
@@ -174,11 +179,30 @@ def _document(fit: Fit) -> dict[str, Any]:
         "times": [*np.round(seconds, 6).tolist(), round(float(seconds[-1]) + 1 / fit.frame_rate, 6)],
         "count": fit.frame_count,
         "names": fit.frame_names.tolist(),
-        "first": int(fit.frame_index.min()) if len(fit) else 0,
         "size": [width, height],
         "focal": np.round(fit.focal * scale[:, 0], 2).tolist(),
         "centre": np.round(centre, 2).tolist(),
         "people": [{"track": track} for track in fit.tracks],
         "target": np.round(target, 3).tolist(),
         "radius": round(radius, 3),
+        "person": _main_person(fit, joints),
     }
+
+
+def _main_person(fit: Fit, joints: NDArray[np.float64]) -> dict[str, Any]:
+    """Where the view is aimed, as `path`: the centre of the main person's joints in each frame, smoothed, and of those
+    beside them in the first one. `width` and `height` are half of the space that they take.
+    """
+    rows = fit.rows_of(fit.largest_track) if len(fit) else np.zeros(1, int)
+    first, frames = (int(fit.frame_index[rows[0]]), fit.frame_index[rows]) if len(fit) else (0, rows)
+    low, high = joints[rows].min(1), joints[rows].max(1)
+    centres = np.stack([np.interp(range(fit.frame_count), frames, axis) for axis in ((low + high) / 2).T], 1)
+    path = gaussian_filter1d(centres, _FOLLOW_SECONDS * fit.frame_rate, axis=0, mode="nearest")
+    group = joints[fit.rows_for(first)] if len(fit) else joints
+    group = group[np.linalg.norm(group[:, 0] - joints[rows[0], 0], axis=1) < _BESIDE]
+    corners = group.min((0, 1)), group.max((0, 1))
+    path += (corners[0] + corners[1]) / 2 - path[first]
+    half = np.maximum(np.percentile(high - low, 90, axis=0), corners[1] - corners[0]) / 2
+    width, height = np.hypot(half[0], half[2]) + _MARGIN, half[1] + _MARGIN
+    path, width, height = (np.round(value, 3).tolist() for value in (path, width, height))
+    return {"first": first, "path": path, "width": width, "height": height}

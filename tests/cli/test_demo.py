@@ -13,9 +13,10 @@ from humanpose_cli.demo import show
 def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeypatch, program):
     asked = {}
 
-    def made(out, progress=None, *, clip=None, device="auto", threads=None, video_codec=""):
+    def made(out, progress=None, *, clip=None, wrote=None, device="auto", threads=None, video_codec=""):
         asked.update(out=out, clip=clip, device=device, threads=threads, video_codec=video_codec)
         page = out / "index.html"
+        wrote(out / "overlay.jpg")
         return show.Demo(page, (page,), show.ClipErrors(1.0, 50.0, 40.0, float("nan")), 0.5, 0.4)
 
     monkeypatch.setattr(show, "run_demo", made)
@@ -25,7 +26,8 @@ def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeyp
         "demo", "--out", str(tmp_path / "d"), "--threads", "2", "--device", "cpu", "--video-codec", "vp9", "--json"
     )
     assert ran.code == 0
-    assert asked == {"out": tmp_path / "d", "clip": None, "device": "cpu", "threads": 2, "video_codec": "vp9"}
+    assert f"{tmp_path / 'd' / 'overlay.jpg'}\n" in ran.err
+    assert asked == {"out": tmp_path / "d", "clip": show.CLIP, "device": "cpu", "threads": 2, "video_codec": "vp9"}
     assert "index.html" in json.loads(ran.out)["messages"][0]
     assert json.loads(ran.out)["messages"][-1].endswith(f": {program} fit your-photo.jpg")
     assert (ran.details["mpjpe_mm"], ran.details["pve_mm"]) == (50.0, None)

@@ -27,7 +27,7 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.pose_files import read_pose
-from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.io.video import VideoWriter, count_packets
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_motion_begins_in_the_direction_that_the_person_faces(degrees, tmp_pat
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A demo of a few frames, with a clip of its own."""
-    folder, fractions = tmp_path_factory.mktemp("demo"), []
+    folder, fractions, wrote = tmp_path_factory.mktemp("demo"), [], {}
     frames, motion = drawing._FRAMES, show._MOTION_FRAMES
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawing, "_FRAMES", slice(frames.start, frames.stop, 15 * (frames.step or 1)))
@@ -101,13 +101,18 @@ def made(tmp_path_factory):
             for _, frame in zip(range(2), DemoClip.make(default_body()).frames(), strict=False):
                 video.write(frame)
         progress = FractionalProgress(lambda fraction, *_: fractions.append(fraction))
-        demo = run_demo(folder / "out", progress, clip=folder / "own clip.mp4")
-    return demo, html.unescape(demo.page.read_text("utf-8")), fractions
+
+        def note(path: Path) -> None:
+            assert path not in wrote
+            wrote[path] = path.stat().st_size
+
+        demo = run_demo(folder / "out", progress, clip=folder / "own clip.mp4", wrote=note)
+    return demo, html.unescape(demo.page.read_text("utf-8")), fractions, wrote
 
 
 @pytest.mark.slow
 def test_the_demo_makes_what_its_page_shows(made):
-    demo, page, fractions = made
+    demo, page, fractions, _ = made
     shown = re.findall(r'src="([^"#]+)', page)
     assert {path.name for path in demo.outputs} >= {name.replace("%20", " ") for name in shown}
     assert len(set(demo.outputs)) == len(demo.outputs)
@@ -125,8 +130,17 @@ def test_the_demo_makes_what_its_page_shows(made):
 
 
 @pytest.mark.slow
+def test_each_image_is_named_when_it_is_complete(made):
+    demo, _, _, wrote = made
+    clip = demo.page.with_name("own clip.mp4")  # the input
+    assert set(wrote) == {path for path in demo.outputs if path.suffix != ".npz"} - {clip}
+    assert wrote == {path: path.stat().st_size for path in wrote}
+    assert next(iter(wrote)).name == "own clip.mp4.overlay.mp4"  # the user's before what takes longer
+
+
+@pytest.mark.slow
 def test_the_commands_of_the_page_write_the_files_that_it_shows(made, capsys, monkeypatch):
-    demo, page, _ = made
+    demo, page, *_ = made
     monkeypatch.chdir(demo.page.parent)
     commands = re.findall(r"<span>hpc (.*?)</span>", page)
     assert tuple(f"hpc {command}" for command in commands[-len(NEXT) :]) == NEXT
@@ -140,6 +154,11 @@ def test_the_commands_of_the_page_write_the_files_that_it_shows(made, capsys, mo
     by_the_demo |= {"own clip.mp4", "traffic.npz", "astronaut.overlay.jpg"} | {f"{name}.npz" for name in POSES}
     by_the_demo |= {name for name in written if ".side." in name}
     assert planned == (written - by_the_demo) | {"cat.arms_wide_up.png"}  # which fails, as the page says
+
+
+def test_the_package_holds_a_clip():
+    assert show.CLIP.is_relative_to(Path(show.__file__).parent)
+    assert count_packets(show.CLIP) > 20
 
 
 @pytest.mark.slow

@@ -7,19 +7,19 @@ import gzip
 import html
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from helpers.browser import framed, probed, run_browser
 from helpers.moving_people import FRAMES, moving_people
 from helpers.walking_take import walking_take
 
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.export.viewing import view
-from humanpose_cli.fitting.result import FrameSource
+from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.views.plan import draw_plan
 
 FIT = moving_people()
@@ -29,6 +29,12 @@ PIXELS = np.tile(np.arange(FRAMES, dtype=np.uint8)[:, None, None, None] * 40, (1
 @pytest.fixture(scope="module")
 def text() -> str:
     return view(FIT, PIXELS, title="<clip>").text
+
+
+def shifted(fit: Fit, metres: Any) -> Fit:
+    """The bodies of each row moved to the right."""
+    step = np.outer(metres, (1, 0, 0)).astype(np.float32)
+    return replace(fit, trans=fit.trans + step, joints3d=fit.joints3d + step[:, None])
 
 
 def script(text: str, name: str) -> str:
@@ -47,7 +53,7 @@ def test_the_page_holds_all_it_needs(text):
 @pytest.mark.slow
 def test_the_page_knows_people_times_and_cameras(text):
     told = json.loads(script(text, "data"))
-    assert (told["count"], told["first"], told["size"]) == (FRAMES, 0, [640, 480])
+    assert (told["count"], told["person"]["first"], told["size"]) == (FRAMES, 0, [640, 480])
     assert told["times"] == [0, 0.04, 0.08, 0.12, 0.16, 0.2]
     varying = replace(FIT, frame_times=np.array([0, 0.04, 0.1, 0.11, 0.2]))
     assert json.loads(script(view(varying).text, "data"))["times"] == [0, 0.04, 0.1, 0.11, 0.2, 0.24]
@@ -85,18 +91,73 @@ def test_a_notebook_shows_the_page_in_a_frame(text):
 
 
 def test_a_browser_shows_the_page(text, tmp_path):
-    """In Chromium without a window or a network, drawn by the processor."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("Chromium is not installed")
     (tmp_path / "page.html").write_text(text, "utf-8")
-    line = [browser, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    line += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000", "--dump-dom"]
-    ran = subprocess.run([*line, f"{(tmp_path / 'page.html').as_uri()}#through,play"], capture_output=True, text=True)
-    body = re.search(r"<body[^>]*>", ran.stdout)
-    assert body is not None, ran.stderr
+    address = f"{(tmp_path / 'page.html').as_uri()}#through,play"
+    printed = run_browser(address, tmp_path / "profile", "--dump-dom")
+    body = re.search(r"<body[^>]*>", printed)
+    assert body is not None, printed[:2000]
     assert 'data-ready="5"' in body[0]  # two people, their meshes and the camera
     assert re.search(r'data-frame="\d"', body[0])
-    assert re.search(r'id="play"[^>]*>❚❚<', ran.stdout)  # it plays again and again
+    assert re.search(r'id="toggle"[^>]*>❚❚<', printed)  # it plays again and again
     assert "through" in body[0]
-    assert "<canvas" in ran.stdout
+    assert "<canvas" in printed
+
+
+def test_no_word_after_the_address_is_an_element_that_browsers_scroll_to(text):
+    words = re.findall(r'words\.includes\("(\w+)"\)', text)
+    elements = {one or other for one, other in re.findall(r'<[^>]*? id=(?:"([^"]+)"|([\w-]+))', text)}
+    assert sorted(words) == ["play", "through"]
+    assert {"frame", "view", "data"} <= elements
+    assert elements.isdisjoint(words)
+
+
+@pytest.mark.slow
+def test_the_view_follows_the_main_person_and_those_beside_them():
+    def aim(fit: Fit) -> dict[str, Any]:
+        return json.loads(script(view(fit).text, "data"))["person"]
+
+    slow = replace(FIT, frame_rate=5.0)
+    still, moving = aim(slow), aim(shifted(slow, 4 * FIT.frame_index))
+    path = np.array(moving["path"])
+    assert path.shape == (FRAMES, 3)
+    assert np.linalg.norm(path[-1] - path[0]) > 10  # of 16 m; it is smoothed
+    assert moving["height"] == pytest.approx(still["height"], abs=0.05)  # not that of the whole way
+    later = FIT.select(np.flatnonzero((FIT.track_id == 2) | (FIT.frame_index > 1)))
+    assert aim(later)["first"] == 2  # where the main person begins
+    beside = FIT.select(FIT.rows_for(1))
+    alone = beside.select([0])
+    widths = [aim(fit)["width"] for fit in (alone, beside, shifted(beside, [0, 5]))]
+    assert widths[1] > widths[0] + 0.2
+    assert widths[2] == pytest.approx(widths[0], abs=0.15)
+
+
+@pytest.mark.slow
+def test_the_person_fills_the_view_and_stands_on_a_shadow(tmp_path):
+    """Also where another person is far away."""
+    (tmp_path / "page.html").write_text(view(shifted(FIT.select(FIT.rows_for(1)), [0, 9])).text, "utf-8")
+    image = tmp_path / "page.png"
+    options = (f"--screenshot={image}", "--window-size=900,800", "--hide-scrollbars")
+    run_browser((tmp_path / "page.html").as_uri(), tmp_path / "profile", *options)
+    pixels = cv2.imread(str(image)).astype(int)[80:650, 30:870]  # most of the scene
+    body = np.flatnonzero((np.ptp(pixels, axis=-1) > 60).any(1))
+    assert 0.5 * len(pixels) < len(body) < 0.95 * len(pixels)
+    lower, grey = pixels[body[-1] - 40 :], 190  # the grid is brighter
+    assert ((np.ptp(lower, axis=-1) < 15) & (lower.max(-1) < grey)).sum() > 100
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_phone_and_lets_the_page_around_it_scroll(walk, tmp_path):
+    """A take's page has the plan of the cameras, which is wider than a phone."""
+    inside = "document.querySelector('#frame').contentDocument"
+    wheel = "new WheelEvent('wheel', {deltaY: 9, cancelable: true, bubbles: true})"
+    expression = (
+        f"(page => {{ const canvas = page.querySelector('canvas'); return canvas && {{"
+        "beyond: page.documentElement.scrollWidth - page.documentElement.clientWidth,"
+        "ratio: canvas.width / canvas.clientWidth,"
+        f"touch: canvas.style.touchAction, free: canvas.dispatchEvent({wheel})}} }})"
+    )
+    page, phone = view(walking_take(walk)).text, ("--force-device-scale-factor=3", "--window-size=500,900")
+    embedded = probed(framed(page), tmp_path, f"{expression}({inside})", *phone)
+    assert embedded == {"beyond": 0, "ratio": 2, "touch": "pan-y", "free": True}
+    alone = probed(view(FIT).text, tmp_path, f"{expression}(document)", *phone)
+    assert alone == {"beyond": 0, "ratio": 2, "touch": "none", "free": False}

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from tools.site.hooks import DOCS, REPOSITORY, ROOT, as_python_markdown, included, relinked, section, slug
+from tools.site.hooks import (
+    DOCS,
+    REPOSITORY,
+    ROOT,
+    VIEW_PAGE,
+    as_python_markdown,
+    included,
+    on_page_markdown,
+    relinked,
+    section,
+    slug,
+    view_page,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +71,14 @@ def test_lists_and_tables_begin_after_an_empty_line():
     assert as_python_markdown("a\n|b|\n|-|") == "a\n\n|b|\n|-|"
     unchanged = "# a\n- b\n\n```\na\n- b\n```\n|b|"
     assert as_python_markdown(unchanged) == unchanged.replace("```\n|b|", "```\n\n|b|")
+
+
+@pytest.mark.slow
+def test_the_home_shows_a_page_in_three_dimensions():
+    home, other = (SimpleNamespace(file=SimpleNamespace(src_uri=uri)) for uri in ("index.md", "guides/index.md"))
+    shown = on_page_markdown("a\n\n<!-- live view -->\n\nb\n", home)
+    assert f'\n<iframe src="{VIEW_PAGE}#play" ' in shown
+    assert 'loading="lazy"' in shown
+    assert "iframe" not in on_page_markdown("a\n", other)
+    assert '"count": 114' in view_page()
+    assert 800_000 < len(view_page()) < 1_300_000

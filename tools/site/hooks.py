@@ -6,6 +6,9 @@ A page includes another file, or one section of it, between two comments; GitHub
     [CHANGELOG.md](../CHANGELOG.md) lists what each version adds.
     <!-- end -->
 
+The line `<!-- live view -->` of the site's home becomes a frame with the page that `hpc view` makes of tools/site/view,
+which the site has as assets/view.html; GitHub shows nothing there.
+
 Relative links to files outside docs/ become addresses of the repository. Lists and tables that follow a line of text
 get the empty line that Python-Markdown needs before them, and nested lists its four spaces.
 """
@@ -15,11 +18,17 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+VIEW, VIEW_PAGE = ROOT / "tools" / "site" / "view", "assets/view.html"
+LIVE_VIEW = (
+    f'<iframe src="{VIEW_PAGE}#play" title="A back flip in 3-D: drag to turn the view" loading="lazy" '
+    'style="width:100%;height:min(42rem,90vh);border:0"></iframe>'
+)
 REPOSITORY = "https://github.com/humanpose-cli/humanpose-cli"
 
 INCLUDE = re.compile(r"^<!-- include (\S+?)(?:#(\S+))? -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
@@ -110,8 +119,29 @@ def as_python_markdown(text: str) -> str:
     return "\n".join(lines)
 
 
+@cache
+def view_page() -> str:
+    """The page of `hpc view` of the clip in tools/site/view, which tools/make_site_view.py makes."""
+    import numpy as np
+    from PIL import Image
+
+    import humanpose_cli as hp
+
+    fit = hp.load_fit(VIEW / "flip.mp4.fit.npz")
+    textures = {fit.largest_track: np.asarray(Image.open(VIEW / "flip.webp"))}
+    return hp.view(fit, VIEW / "flip.mp4", title="A back flip, filmed with one telephone", textures=textures).text
+
+
+def on_files(files: Any, config: Any, **_: Any) -> Any:
+    from mkdocs.structure.files import File
+
+    files.append(File.generated(config, VIEW_PAGE, content=view_page()))
+    return files
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     path = DOCS / page.file.src_uri
     if path.suffix != ".md":
         return markdown
-    return as_python_markdown(relinked(included(markdown, path), path, path))
+    text = as_python_markdown(relinked(included(markdown, path), path, path))
+    return text.replace("<!-- live view -->", LIVE_VIEW)

@@ -1,6 +1,6 @@
 // The page of `hpc view`: three.js and the glTF file come packed in the page, as base64 of gzip.
 const find = selector => document.querySelector(selector);
-const data = JSON.parse(find("#data").textContent);
+const data = JSON.parse(find("#data").textContent), embedded = window !== window.top;
 
 function packed(id) {
   const text = atob(find(id).textContent.trim());
@@ -14,9 +14,37 @@ async function loadLibrary() {
   await new Promise((done, failed) => { script.onload = done; script.onerror = failed; document.head.append(script); });
 }
 
+// Adds soft dark discs on the ground below the joints, smaller and darker the closer a joint is to it.
+function contactShadows(scene, people) {
+  const canvas = document.createElement("canvas"), size = canvas.width = canvas.height = 64, middle = size / 2;
+  const context = canvas.getContext("2d"), fade = context.createRadialGradient(middle, middle, 0, middle, middle, middle);
+  for (const at of [0, 0.25, 0.5, 0.75, 1]) fade.addColorStop(at, `rgba(0,0,0,${(Math.cos(Math.PI * at) + 1) / 2})`);
+  context.fillStyle = fade;
+  context.fillRect(0, 0, size, size);
+  const map = new THREE.CanvasTexture(canvas), plane = new THREE.PlaneGeometry().rotateX(-Math.PI / 2), joints = [];
+  people.traverse(mesh => mesh.skeleton?.bones.forEach(bone => {
+    const disc = new THREE.Mesh(plane, new THREE.MeshBasicMaterial({map, depthWrite: false}));
+    Object.assign(disc.material, {blending: THREE.CustomBlending, blendSrcAlpha: THREE.OneFactor});
+    disc.renderOrder = -1;  // before the bodies, which hide it where a sole is below the ground
+    joints.push([bone, mesh, disc]);
+    scene.add(disc);
+  }));
+  const at = new THREE.Vector3();
+  return visible => {
+    for (const [bone, mesh, disc] of joints) {
+      const height = Math.max(0, bone.getWorldPosition(at).y);
+      disc.position.set(at.x, 0, at.z);
+      disc.scale.setScalar(0.3 + height);
+      disc.material.opacity = 0.3 / (1 + (height / 0.25) ** 2);
+      // A person who is not in this frame has the scale 0.
+      disc.visible = visible && mesh.visible && bone.matrixWorld.determinant() > 0;
+    }
+  };
+}
+
 async function main() {
   await loadLibrary();
-  const stage = find("#stage"), slider = find("#frame"), play = find("#play"), video = find("video");
+  const stage = find("#stage"), slider = find("#frame"), play = find("#toggle"), video = find("video");
   const renderer = new THREE.WebGLRenderer({antialias: true, alpha: true, preserveDrawingBuffer: true});
   stage.append(renderer.domElement);
   const loader = new THREE.GLTFLoader();
@@ -34,6 +62,7 @@ async function main() {
   const lamp = new THREE.DirectionalLight(0xffffff, 1.6);
   lamp.position.set(1, 2, 3);
   scene.add(lamp);
+  const drawShadows = contactShadows(scene, gltf.scene);
   const reach = Math.ceil(4 * data.radius);  // metres; it ends before the camera: lines that pass it are not drawn everywhere
   const grid = new THREE.GridHelper(reach, 2 * reach, 0x808890, 0x808890);
   grid.material.transparent = true;
@@ -44,10 +73,16 @@ async function main() {
   const around = new THREE.PerspectiveCamera(45, 1, 0.01, 200);
   const controls = new THREE.OrbitControls(around, renderer.domElement);
   function home() {
-    const away = data.radius / Math.sin(around.fov * Math.PI / 360) / Math.min(1, around.aspect);
-    around.position.set(data.target[0] + 0.4 * away, data.target[1] + 0.35 * away, data.target[2] + 0.85 * away);
-    controls.target.set(...data.target);
+    const {path, width, height} = data.person, slope = Math.tan(around.fov * Math.PI / 360);
+    const away = width / 2 + Math.max(height, width / around.aspect) / slope;
+    controls.target.set(...path[frame]);
+    around.position.set(0.4, 0.35, 0.85).multiplyScalar(away).add(controls.target);
     controls.update();
+  }
+  function follow(from, to) {  // the person, who may walk out of the view
+    const step = new THREE.Vector3(...data.person.path[to]).sub(new THREE.Vector3(...data.person.path[from]));
+    around.position.add(step);
+    controls.target.add(step);
   }
   const mixer = new THREE.AnimationMixer(gltf.scene);
   const actions = gltf.animations.map(clip => mixer.clipAction(clip).play());
@@ -64,11 +99,14 @@ async function main() {
   }
   function draw() {
     grid.visible = !through;
+    drawShadows(!through);
     if (through) aim();
     renderer.render(scene, through ? recorded : around);
   }
   function show(next, seek = true) {
-    frame = Math.max(0, Math.min(data.count - 1, next));
+    next = Math.max(0, Math.min(data.count - 1, next));
+    follow(frame, next);
+    frame = next;
     for (const action of actions) action.time = data.times[frame];
     mixer.update(0);
     slider.value = frame;
@@ -81,10 +119,13 @@ async function main() {
     const box = stage.getBoundingClientRect(), shape = data.size[0] / data.size[1];
     let [width, height] = [box.width, box.height];
     if (through) [width, height] = width / height > shape ? [height * shape, height] : [width, width / shape];
-    renderer.setPixelRatio(window.devicePixelRatio);
+    renderer.setPixelRatio(Math.min(window.devicePixelRatio, 2));
     renderer.setSize(width, height);
     around.aspect = width / height;
     around.updateProjectionMatrix();
+    // Where the page, or the one that it is part of, can be scrolled, fingers that move up and down scroll it.
+    const scrolls = embedded || document.documentElement.scrollHeight > window.innerHeight;
+    renderer.domElement.style.touchAction = through ? "auto" : scrolls ? "pan-y" : "none";
     draw();
   }
   function look(throughCamera) {
@@ -131,8 +172,10 @@ async function main() {
     if (event.key === " " && event.target.tagName !== "BUTTON") { event.preventDefault(); run(!playing); }
   };
   controls.addEventListener("change", draw);
+  // Part of another page, the wheel scrolls that page until this one is clicked.
+  stage.addEventListener("wheel", event => { if (embedded && !document.hasFocus()) event.stopPropagation(); }, true);
   new ResizeObserver(fit).observe(stage);
-  show(data.first);
+  show(data.person.first);
   fit();
   home();
   document.body.dataset.ready = gltf.scene.children.length;
