@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from tools.site.hooks import DOCS, REPOSITORY, ROOT, as_python_markdown, included, relinked, section, slug
+from tools.site.hooks import (
+    DOCS,
+    REPOSITORY,
+    ROOT,
+    as_python_markdown,
+    included,
+    on_page_markdown,
+    relinked,
+    section,
+    slug,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +62,13 @@ def test_a_file_is_included_without_its_title():
     assert "## [Unreleased]" in text
     assert "else" not in text
     assert text.endswith("after")
+
+
+def test_marks_of_figures_are_left_out():
+    """In the site's Markdown a comment at the beginning of a line ends the paragraph."""
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
+    text = "| <!-- figure: a -->1<!-- /figure --> |\n<!-- figures: a b-c -->\n2\n<!-- /figures -->\n<!-- else -->"
+    assert on_page_markdown(text, page) == "| 1 |\n\n2\n\n<!-- else -->"
 
 
 def test_lists_and_tables_begin_after_an_empty_line():

@@ -7,7 +7,8 @@ A page includes another file, or one section of it, between two comments; GitHub
     <!-- end -->
 
 Relative links to files outside docs/ become addresses of the repository. Lists and tables that follow a line of text
-get the empty line that Python-Markdown needs before them, and nested lists its four spaces.
+get the empty line that Python-Markdown needs before them, and nested lists its four spaces. The comments that mark
+figures (benchmarks/figures.py) are left out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ REPOSITORY = "https://github.com/humanpose-cli/humanpose-cli"
 
 INCLUDE = re.compile(r"^<!-- include (\S+?)(?:#(\S+))? -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
+FIGURE_MARK = re.compile(r"<!-- /?figures?\b[^>]*-->")
 LINK = re.compile(r"(\]\(|\b(?:src|srcset|href)=\")(?![a-z][a-z0-9+.-]*:|[#/])([^\s\")#]+)")
 ITEM = re.compile(r"^( *)(?:[-*+]|\d+\.) ")
 
@@ -114,4 +116,4 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     path = DOCS / page.file.src_uri
     if path.suffix != ".md":
         return markdown
-    return as_python_markdown(relinked(included(markdown, path), path, path))
+    return as_python_markdown(relinked(FIGURE_MARK.sub("", included(markdown, path)), path, path))
