@@ -16,6 +16,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import cv2
+import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import key_poses
@@ -27,19 +28,24 @@ from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.reposing.reposer import Reposer
 
 
+def photograph_and_pose(photograph: Path, clip: DemoClip) -> torch.Tensor:
+    """Write the photograph; rotations (24, 3, 3) of its person waving."""
+    write_image(photograph, cv2.resize(next(clip.frames()), (1440, 1080), interpolation=cv2.INTER_CUBIC))
+    rotations = key_poses().rotations[key_poses().names.index("wave")].clone()
+    rotations[0] = clip.rotations[0, 0]
+    return rotations
+
+
 def main() -> None:
     """Print one row."""
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     clip = DemoClip.make(default_body())
-    rotations = key_poses().rotations[key_poses().names.index("wave")].clone()
-    rotations[0] = clip.rotations[0, 0]
-    pose = BodyParams(
-        matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), clip.betas.numpy(), clip.trans[:1].numpy()
-    )
     with TemporaryDirectory() as name, Reposer() as reposer:
         photograph, made = Path(name) / "photograph.jpg", Path(name) / "reposed.png"
-        frame = next(clip.frames())
-        write_image(photograph, cv2.resize(frame, (1440, 1080), interpolation=cv2.INTER_CUBIC))
+        rotations = photograph_and_pose(photograph, clip)
+        pose = BodyParams(
+            matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), clip.betas.numpy(), clip.trans[:1].numpy()
+        )
         seconds = []
         for _ in range(repetitions + 1):
             start = time.perf_counter()

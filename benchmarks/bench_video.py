@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,20 @@ def errors(joints: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return tuple(1e3 * float(np.linalg.norm(x, axis=-1).mean()) for x in (apart, bend))  # type: ignore[return-value]
 
 
+def moment(images: list[np.ndarray], index: int, size: tuple[int, int] = FULL_HD) -> np.ndarray:
+    """A frame of the images, played to and fro, enlarged."""
+    there_and_back = [*range(len(images)), *range(len(images) - 2, 0, -1)]
+    image = images[there_and_back[index % len(there_and_back)]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+
+
+def write_video(path: Path, frame: Callable[[int], np.ndarray], count: int, rate: float) -> None:
+    """Write `count` frames of a function of their number."""
+    with VideoWriter(path, rate) as video:
+        for index in range(count):
+            video.write(frame(index))
+
+
 def main() -> None:
     """Print a row for each way."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 120
@@ -57,9 +72,7 @@ def main() -> None:
         images = list(clip.frames())
         truth = clip.posed().joints.numpy()
         plain = Path(folder) / "clip.mp4"
-        with VideoWriter(plain, clip.frame_rate) as video:
-            for image in images:
-                video.write(image)
+        write_video(plain, images.__getitem__, len(images), clip.frame_rate)
         for name, fit_rows in (("frame by frame", frame_by_frame), ("as one motion", fit_keypoints)):
             with patch.object(fitter_module, "fit_keypoints", fit_rows):
                 found = fitter.fit(plain)
@@ -67,23 +80,15 @@ def main() -> None:
             row = {"solved": name, "error_mm": round(joints, 1), "acceleration_mm": round(acceleration, 2)}
             print(json.dumps(row), flush=True)
 
-        there_and_back = [*range(len(images)), *range(len(images) - 2, 0, -1)]
-
-        def moment(index: int, size: tuple[int, int]) -> np.ndarray:
-            image = images[there_and_back[index % len(there_and_back)]]
-            return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
-
         def six(index: int) -> np.ndarray:
-            tiles = [moment(index + 7 * person, (FULL_HD[0] // 3, FULL_HD[1] // 2)) for person in range(6)]
+            tiles = [moment(images, index + 7 * person, (FULL_HD[0] // 3, FULL_HD[1] // 2)) for person in range(6)]
             tiles[1::2] = [tile[:, ::-1] for tile in tiles[1::2]]
             return np.vstack([np.hstack(tiles[:3]), np.hstack(tiles[3:])])
 
-        one_and_six = {"one person": lambda index: moment(index, FULL_HD), "six people": six}
+        one_and_six = {"one person": lambda index: moment(images, index), "six people": six}
         for who, frame in one_and_six.items():
             large = Path(folder) / f"{who}.mp4"
-            with VideoWriter(large, clip.frame_rate) as video:
-                for index in range(count):
-                    video.write(frame(index))
+            write_video(large, frame, count, clip.frame_rate)
             speeds(fitter, large, count, who)
 
 

@@ -1,13 +1,14 @@
-"""Runs the benchmarks, keeps what they measured as JSON, and writes the page of the figures that matter.
+"""Runs the benchmarks, keeps what they measured as JSON, and writes RESULTS.md and the figures of all pages.
 
-    python benchmarks/run.py              all of them but reposed_video, which needs videos of the user's
-    python benchmarks/run.py skinning     only these
-    python benchmarks/run.py --page       RESULTS.md and the README's figures again, from the JSON that is there
+    python benchmarks/run.py                  all of them but those that need videos of the user's
+    python benchmarks/run.py skinning         only these
+    python benchmarks/run.py --real FOLDER    real_video, too, on the videos in FOLDER
+    python benchmarks/run.py --pages          RESULTS.md and the figures of all pages again, from the JSON that is there
 
 A benchmark is a script bench_NAME.py in this folder that prints one JSON object a line, each a row of its result; the
 first paragraph of its docstring says what is measured. The result goes to results/MACHINE/NAME.json with the commit,
-the date and the versions. RESULTS.md and the README's figures are written anew from all results (figures.py). A script
-that fails is named, and the exit code is 1.
+the date and the versions. RESULTS.md, and the figures in README.md and docs/ (figures.py), are written anew from all
+results. A script that fails is named, and the exit code is 1.
 
 Results are kept only if git's tracked files are those of the commit, so that each can be measured again. In a changed
 checkout the rows are printed and no file is written.
@@ -15,6 +16,7 @@ checkout the rows are printed and no file is written.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import os
@@ -26,14 +28,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from figures import page, read_results, with_summary
+from figures import filled, page, read_results
 
 FOLDER = Path(__file__).resolve().parent
-RESULTS = FOLDER / "results"
-PAGE = FOLDER / "RESULTS.md"
-README = FOLDER.parent / "README.md"
-# Scripts that need a folder of videos: they are run by themselves, and print a table instead of rows.
-WITH_FOLDER = {"bench_reposed_video.py"}
 
 
 def machine() -> str:
@@ -56,11 +53,11 @@ def machine() -> str:
 def checkout() -> tuple[str, str]:
     """The commit of this checkout, and why what is measured now does not belong to it; "" if it does.
 
-    Results, their page and the README may differ from the commit: every benchmark changes them.
+    Results and the pages with figures may differ from the commit: every benchmark changes them.
     """
     git = ["git", "-C", str(FOLDER)]
-    written = ("benchmarks/results", "benchmarks/RESULTS.md", "README.md")
-    others = [":(top)", *(f":(top,exclude){path}" for path in written)]
+    written = ("benchmarks/results/**", "benchmarks/RESULTS.md", "README.md", "docs/**/*.md")
+    others = [":(top)", *(f":(top,exclude,glob){path}" for path in written)]
     try:
         commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
         status = [*git, "status", "--porcelain", "--untracked-files=no", "--", *others]
@@ -102,30 +99,49 @@ def keep(name: str, purpose: str, commit: str, rows: list[dict[str, object]]) ->
         | dict(installed_versions(("torch", "warp-lang", "numpy", "onnxruntime"))),
         "rows": rows,
     }
-    path = RESULTS / re.sub(r"[^a-z0-9]+", "-", where.lower()).strip("-") / f"{name}.json"
+    path = FOLDER / "results" / re.sub(r"[^a-z0-9]+", "-", where.lower()).strip("-") / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     write_pages()
 
 
+def pages() -> list[Path]:
+    """The files whose figures are filled in: the README and all of docs/."""
+    return [FOLDER.parent / "README.md", *sorted((FOLDER.parent / "docs").rglob("*.md"))]
+
+
 def write_pages() -> None:
-    """RESULTS.md and the README's table, from all results."""
-    results = read_results(RESULTS)
-    PAGE.write_text(page(results), "utf-8")
-    README.write_text(with_summary(README.read_text("utf-8"), results), "utf-8")
+    """RESULTS.md and the figures of all pages, from all results."""
+    results = read_results(FOLDER / "results")
+    texts = {FOLDER / "RESULTS.md": page(results)}
+    for path in pages():
+        try:
+            texts[path] = filled(path.read_text("utf-8"), results)
+        except ValueError as error:
+            raise ValueError(f"{path.relative_to(FOLDER.parent)}: {error}") from None
+    for path, text in texts.items():
+        path.write_text(text, "utf-8")
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["--page"]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--real", metavar="FOLDER")
+    parser.add_argument("--pages", action="store_true")
+    given = parser.parse_args(arguments)
+    if given.pages:
         write_pages()
         return 0
-    everything = [path for path in sorted(FOLDER.glob("bench_*.py")) if path.name not in WITH_FOLDER]
-    scripts = [FOLDER / f"bench_{name}.py" for name in arguments] or everything
-    missing = [script.name for script in scripts if not script.exists()]
+    everything = [path.stem.removeprefix("bench_") for path in sorted(FOLDER.glob("bench_*.py"))]
+    needed = {"real_video": given.real, "reposed_video": None}  # folders of videos
+    names = given.names or [name for name in everything if needed.get(name, "none")]
+    missing = [name for name in names if name not in everything]
     if missing:
-        there = ", ".join(path.stem.removeprefix("bench_") for path in everything)
-        raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {there}")
-    return record([(script, (), None) for script in scripts])
+        raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {', '.join(everything)}")
+    if any(needed.get(name, "none") is None for name in names):
+        raise SystemExit("videos: are needed; run.py --real FOLDER for real_video, bench_reposed_video.py by itself")
+    folder = {name: (str(Path(path).resolve()),) for name, path in needed.items() if path}
+    return record([(FOLDER / f"bench_{name}.py", folder.get(name, ()), None) for name in names])
 
 
 def record(runs: Sequence[tuple[Path, Sequence[str], float | None]]) -> int:

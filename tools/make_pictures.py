@@ -4,8 +4,8 @@
     python tools/make_pictures.py FOLDER --guides    docs/assets/guides/*.webp
     python tools/make_pictures.py FOLDER --first     docs/assets/flip.webp and repose.webp, which README shows first
 
-FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim, and for `--first` flip.mp4 of that
-of Sports2D (both BSD-3, see NOTICE), which are not part of this project. The clip is fitted and refined first: two
+FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim, and for `--first` flip.mp4 of
+that of Sports2D (both BSD-3, see NOTICE), which are not part of this project. The clip is fitted and refined first: two
 minutes on two cores. `--work` keeps those results for the next run.
 """
 

@@ -70,20 +70,19 @@ def test_the_command_runs_each_step_within_its_seconds(monkeypatch, tmp_path, ca
     (tmp_path / "gpu_engine.py").write_text(f'"""Starts."""\n{told}time.sleep(60)\n')
     (tmp_path / "gpu_training.py").write_text(f'"""Trains."""\n{told}')
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
-    monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(run, "PAGE", tmp_path / "RESULTS.md")
-    monkeypatch.setattr(run, "README", tmp_path / "README.md")
-    (tmp_path / "README.md").write_text("<!-- figures -->\n<!-- figures -->\n")
+    monkeypatch.setattr(run, "FOLDER", tmp_path / "benchmarks")
+    (tmp_path / "README.md").write_text("# Readme\n")
     monkeypatch.setattr(run, "machine", lambda: "a GPU")
     monkeypatch.setattr(run, "checkout", lambda: ("1", ""))
     for seconds in (1, 5, 25):  # on a busy machine a process may take longer than a second to begin
         monkeypatch.setattr(gpu, "STEPS", {"gpu_engine": seconds, "gpu_training": 60})
         assert gpu.main(["--small"]) == 1
         assert "failed: gpu_engine\n" in capsys.readouterr().err
-        if (tmp_path / "results/a-gpu/gpu_engine.json").exists():
+        if (tmp_path / "benchmarks/results/a-gpu/gpu_engine.json").exists():
             break
     engine, training = (
-        json.loads((tmp_path / f"results/a-gpu/{name}.json").read_text()) for name in ("gpu_engine", "gpu_training")
+        json.loads((tmp_path / f"benchmarks/results/a-gpu/{name}.json").read_text())
+        for name in ("gpu_engine", "gpu_training")
     )
     assert engine["purpose"] == "Starts."
     assert engine["rows"] == [{"given": "--device cuda"}]  # what it printed before its time was over

@@ -29,24 +29,22 @@ def module(monkeypatch):
 
 @pytest.fixture
 def results(module, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(module, "PAGE", tmp_path / "RESULTS.md")
-    monkeypatch.setattr(module, "README", tmp_path / "README.md")
-    (tmp_path / "README.md").write_text("<!-- figures -->\n<!-- figures -->\n")
+    monkeypatch.setattr(module, "FOLDER", tmp_path / "benchmarks")
+    module.FOLDER.mkdir()
+    (tmp_path / "README.md").write_text("# Readme\n")
     monkeypatch.setattr(module, "checkout", lambda: ("1" * 40, ""))
     return module
 
 
-def test_scripts_are_run_and_failures_named(results, tmp_path, capsys):
-    (tmp_path / "bench_good.py").write_text(
+def test_scripts_are_run_and_failures_named(results, capsys):
+    (results.FOLDER / "bench_good.py").write_text(
         '"""Good: how\ngood.\n\nMore."""\nprint(\'{"ratio": 2.0}\')\nprint("talk")\n'
     )
-    (tmp_path / "bench_bad.py").write_text('"""Bad."""\nraise SystemExit(3)\n')
-    (tmp_path / "helper.py").write_text("raise SystemExit(1)\n")
+    (results.FOLDER / "bench_bad.py").write_text('"""Bad."""\nraise SystemExit(3)\n')
+    (results.FOLDER / "helper.py").write_text("raise SystemExit(1)\n")
     assert results.main([]) == 1
-    assert [path.name for path in results.RESULTS.glob("*/*")] == ["good.json"]
-    kept = json.loads((results.RESULTS / "a-slow-one-2-cores" / "good.json").read_text())
+    assert [path.name for path in results.FOLDER.glob("results/*/*")] == ["good.json"]
+    kept = json.loads((results.FOLDER / "results" / "a-slow-one-2-cores" / "good.json").read_text())
     assert kept["rows"] == [{"ratio": 2.0}]
     assert (kept["benchmark"], kept["purpose"], kept["commit"]) == ("good", "Good: how good.", "1" * 40)
     assert {"machine", "date", "versions"} < set(kept)
@@ -70,6 +68,8 @@ def lines_of(text):
 
 
 def test_the_page_shows_each_figure_beside_its_peers(results):
+    import figures
+
     skinning = [compared_row(f"skinning, batch {n}, with pose blend shapes", 2.0, 3.0 * n) for n in (1, 16, 64)]
     video = [
         {"1080p, one person": what, "frames_a_second": rate}
@@ -84,17 +84,22 @@ def test_the_page_shows_each_figure_beside_its_peers(results):
     assert lines["overlay"] == ["4 frames/s", "", "", "≥ 5 frames/s", "no |"]
     assert lines["help"] == ["0.25 s", "0.125 s, `python -c pass`", "0.5×", "≤ 0.3 s more", "yes |"]
     assert lines["cache"][0] == "not measured here"
-    assert len(lines) == 15 + 2
-    assert f"Measured at commit {'a' * 12} on 2026-01-02.\n" in page
+    assert list(lines) == ["figure", "---", *(figure.name for figure in figures.FIGURES)]
+    assert f"at commit {'a' * 12} on 2026-01-02.\n" in page
+
+
+VIDEO = {"1080p, one person": "fit", "frames_a_second": 10.0}
+REPOSE = {"method": "mesh", "seconds": 2.0}
 
 
 def test_the_page_is_of_the_machine_that_measured_most_and_names_older_commits(results):
     page = results.page(
         [
-            result("skinning", machine="Z, 64 cores"),
-            result("skinning"),
-            result("video", commit="b" * 40, date="2025-12-31"),
-            result("nbf", commit="c" * 40),  # none of the figures
+            result("repose", REPOSE, machine="Z, 64 cores", date="2026-02-02"),
+            result("video", {"no figure": 1}, machine="Z, 64 cores", date="2026-02-02"),
+            result("repose", REPOSE),
+            result("video", VIDEO, commit="b" * 40, date="2025-12-31"),
+            result("crowds", commit="c" * 40),  # none of the figures
         ]
     )
     assert "\n\nA, 2 cores; torch 2.13, Python 3.11." in page
@@ -102,27 +107,99 @@ def test_the_page_is_of_the_machine_that_measured_most_and_names_older_commits(r
     assert "c" * 12 not in page
 
 
-def test_the_page_in_the_repository_is_that_of_its_results(module):
-    assert module.PAGE.read_text("utf-8") == module.page(module.read_results(module.RESULTS))
+def test_of_two_machines_that_measured_as_much_the_page_is_of_the_last(results):
+    older, newer = (result("video", VIDEO, machine=m, date=d) for m, d in (("Z", "2026-01-02"), ("A", "2026-01-03")))
+    assert "\n\nA; torch" in results.page([newer, older])
+    assert "\n\nZ; torch" in results.page([{**newer, "date": "2026-01-01"}, older])
 
 
-def test_the_readmes_table_is_that_of_the_results(module):
-    readme = module.README.read_text("utf-8")
-    assert module.with_summary(readme, module.read_results(module.RESULTS)) == readme
+@pytest.mark.parametrize(
+    ("mark", "text"),
+    [
+        ("video", "10"),
+        ("video.peer", "20"),
+        ("video.ratio", "0.5"),
+        ("video.processor_ms_a_frame", "1,080"),
+        ("machine", "A, 2 cores"),
+        ("repose", "old"),  # not measured
+    ],
+)
+def test_marks_within_a_line_hold_the_figure(results, mark, text):
+    rows = [{"1080p, one person": "detection", "frames_a_second": 20.0}, {**VIDEO, "processor_ms_a_frame": 1080.4}]
+    page = "at <!-- figure: {0} -->{1}<!-- /figure --> frames/s, <!-- figure: {0} -->{1}<!-- /figure --> as well"
+    assert results.filled(page.format(mark, "old"), [result("video", *rows)]) == page.format(mark, text)
 
 
-def test_the_table_replaces_what_is_between_its_marks(results):
-    readme = "before\n<!-- figures -->\nold\n<!-- figures -->\nafter\n"
-    new = results.with_summary(readme, [result("video", {"1080p, one person": "fit", "frames_a_second": 10.0})])
-    assert new.startswith("before\n<!-- figures -->\n| what | ours |")
-    assert new.endswith("\n<!-- figures -->\nafter\n")
-    assert ("old" in new, "| 10 frames/s |" in new, "commit aaaaaaaaaaaa on" in new) == (False, True, True)
-    with pytest.raises(ValueError, match="marks"):
-        results.with_summary("before", [result("video")])
+@pytest.mark.parametrize(
+    "mark", ["figure: speed", "figure: video.seconds", "figure: video.peer", "figures: video speed"]
+)
+def test_marks_of_no_figure_are_refused(results, mark):
+    page = f"<!-- {mark} -->\n<!-- /figures -->" if mark.startswith("figures") else f"<!-- {mark} -->1<!-- /figure -->"
+    with pytest.raises(ValueError, match="expected one of"):
+        results.filled(page, [result("video", VIDEO)])
+
+
+def test_tables_hold_the_figures_that_were_measured(results):
+    page = "before\n\n<!-- figures: {} -->\n{}<!-- /figures -->\n\nafter\n"
+    people = {"method": "hpc fit (auto)", "people": 7, "pa_mpjpe_mm": 54.321, "mpjpe_mm": 80.0}
+    found = [result("video", VIDEO), result("rendered_people", people)]
+    new = results.filled(page.format("repose video accuracy", "old\n"), found)
+    sentence, table = new.split("\n\n")[1:3]
+    assert sentence.startswith("<!-- figures: repose video accuracy -->\nA, 2 cores; torch 2.13")
+    rows = table.splitlines()
+    assert rows[0] == "| what | ours | beside it | ratio |"
+    assert rows[2].endswith(" | 10 frames/s |  |  |")
+    assert "7 rendered people (80 mm about the hips) | 54.3 mm |" in rows[3]
+    assert rows[4:] == ["<!-- /figures -->"]
+    assert results.filled(new, found) == new
+    assert "| what | ours |\n" in results.filled(page.format("overlay repose", ""), [result("repose", REPOSE)])
+    assert results.filled(page.format("repose", "old\n"), found) == page.format("repose", "")
+
+
+def test_another_option_of_ours_is_no_peer_with_a_ratio(results):
+    rows = [
+        {"command": "hpc fit clip.mp4", "frames": 120, "seconds": 12.0, "frames_a_second": 10.0},
+        {"command": "hpc fit clip.mp4 --no-overlay", "frames_a_second": 15.0},
+    ]
+    new = results.filled("<!-- figures: fit-video -->\n<!-- /figures -->", [result("commands", *rows)])
+    assert ": 120 frames of 1080p, one person, 12 s | 10 frames/s | 15 frames/s, `--no-overlay` |  |\n" in new
+
+
+def test_pages_are_filled_all_at_once(results, tmp_path):
+    """Without measuring anything; a page with a wrong mark leaves all of them as they were."""
+    (results.FOLDER / "results" / "m").mkdir(parents=True)
+    (results.FOLDER / "results" / "m" / "video.json").write_text(json.dumps(result("video", VIDEO)))
+    mark = "a <!-- figure: video -->old<!-- /figure -->\n"
+    pages = [tmp_path / name for name in ("README.md", "docs/a.md", "docs/guides/b.md")]
+    for page in pages:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(mark)
+    assert results.main(["--pages"]) == 0
+    assert [page.read_text() for page in pages] == [mark.replace("old", "10")] * 3
+    pages[0].write_text(mark)
+    pages[2].write_text("a <!-- figure: vide -->old<!-- /figure -->\n")
+    with pytest.raises(ValueError, match=r"docs/guides/b\.md: vide"):
+        results.main(["--pages"])
+    assert pages[0].read_text() == mark
+
+
+def test_benchmarks_on_videos_of_the_users_get_their_folder(results, tmp_path, monkeypatch):
+    for name in ("real_video", "reposed_video", "one"):
+        (results.FOLDER / f"bench_{name}.py").touch()
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(results, "record", lambda runs: asked.append([(path.stem, *given) for path, given, _ in runs]))
+    for arguments in ([], ["--real", "clips"], ["--real", "clips", "real_video"], ["--real", "clips", "one"]):
+        results.main(arguments)
+    real = ("bench_real_video", str(tmp_path / "clips"))
+    assert asked == [[("bench_one",)], [("bench_one",), real], [real], [("bench_one",)]]
+    for arguments in (["real_video"], ["--real", "clips", "reposed_video"]):
+        with pytest.raises(SystemExit, match="videos: are needed"):
+            results.main(arguments)
 
 
 def test_every_result_was_measured_on_a_commit(module):
-    found = module.read_results(module.RESULTS)
+    found = module.read_results(module.FOLDER / "results")
     assert [r["benchmark"] for r in found if not re.fullmatch("[0-9a-f]{40}", r["commit"]) or not r["rows"]] == []
     scripts = {path.stem.removeprefix("bench_") for path in SCRIPT.parent.glob("*.py")}
     assert {r["benchmark"] for r in found} <= scripts
@@ -144,24 +221,30 @@ def committed(module, tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "bench_one.py").write_text(MEASURED)
     (folder / "RESULTS.md").write_text("# Results\n")
+    (tmp_path / "README.md").write_text("# Readme\n")
+    (tmp_path / "docs" / "guides").mkdir(parents=True)
+    for page in ("index.md", "guides/video.md"):
+        (tmp_path / "docs" / page).write_text("<!-- figures: video -->\n<!-- /figures -->\n")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "-m", "a")
-    monkeypatch.setattr(module, "RESULTS", folder / "results")
-    monkeypatch.setattr(module, "PAGE", folder / "RESULTS.md")
-    monkeypatch.setattr(module, "README", tmp_path / "README.md")
-    (tmp_path / "README.md").write_text("<!-- figures -->\n<!-- figures -->\n")
     monkeypatch.setattr(module, "FOLDER", folder)
     return module, git(tmp_path, "rev-parse", "HEAD")
 
 
-def test_results_name_their_commit_though_others_were_written_before(committed):
+def test_results_name_their_commit_though_others_were_written_before(committed, tmp_path):
+    """Pages with figures change meanwhile: what a page shows is of the same commit."""
     module, commit = committed
+    (module.FOLDER / "results" / "m").mkdir(parents=True)
+    (module.FOLDER / "results" / "m" / "video.json").write_text(json.dumps(result("video", VIDEO)))
     for _ in range(2):
         assert module.main(["one"]) == 0
         assert module.checkout() == (commit, "")
-    (kept,) = module.read_results(module.RESULTS)
+    (kept,) = (each for each in module.read_results(module.FOLDER / "results") if each["benchmark"] == "one")
     assert (kept["commit"], kept["rows"]) == (commit, [{"ratio": 2.0}])
+    changed = git(tmp_path, "status", "--porcelain", "--untracked-files=no")
+    assert changed.split()[1::2] == ["benchmarks/RESULTS.md", "docs/guides/video.md", "docs/index.md"]
+    assert "| 10 frames/s |" in (tmp_path / "docs" / "index.md").read_text()
 
 
 @pytest.mark.parametrize("change", ["before", "meanwhile", "without git"])
@@ -179,8 +262,8 @@ def test_what_was_measured_on_changed_files_is_printed_and_not_written(
         (tmp_path / ".git").rename(tmp_path / "git")
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     assert module.main(["one"]) == 0
-    assert module.PAGE.read_text() == "# Results\n"
-    assert not module.RESULTS.exists()
+    assert (module.FOLDER / "RESULTS.md").read_text() == "# Results\n"
+    assert not (module.FOLDER / "results").exists()
     said = capsys.readouterr()
     assert '{"ratio": 2.0}' in said.out
     reasons = {"before": "not committed: benchmarks/bench_one.py", "without git": "this is no git checkout"}

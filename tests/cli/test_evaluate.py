@@ -57,7 +57,7 @@ def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_
     checkpoint, few = ran.document["messages"]
     assert checkpoint.startswith("checkpoint: step ")
     assert " on 1 person held out of painted/train (painted, digest " in checkpoint
-    assert few == "4 people: these figures mean little"
+    assert few == "4 different people: these figures mean little"
     assert json.loads((out / "report.json").read_text())["metrics"] == ran.document["metrics"]
     common = ("evaluate", "fit", "--data", cache, "--weights", network, "--out", str(tmp_path / "crops"))
     labels = hpc(*common, "--crops", "labels", "--json")

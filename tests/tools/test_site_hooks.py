@@ -66,6 +66,13 @@ def test_a_file_is_included_without_its_title():
     assert text.endswith("after")
 
 
+def test_marks_of_figures_are_left_out():
+    """In the site's Markdown a comment at the beginning of a line ends the paragraph."""
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
+    text = "| <!-- figure: a -->1<!-- /figure --> |\n<!-- figures: a b-c -->\n2\n<!-- /figures -->\n<!-- else -->"
+    assert on_page_markdown(text, page) == "| 1 |\n\n2\n\n<!-- else -->"
+
+
 def test_lists_and_tables_begin_after_an_empty_line():
     assert as_python_markdown("a:\n- b\n  c\n- d\n  - e") == "a:\n\n- b\n  c\n- d\n    - e"
     assert as_python_markdown("a\n|b|\n|-|") == "a\n\n|b|\n|-|"

@@ -10,7 +10,8 @@ The line `<!-- live view -->` of the site's home becomes a frame with the page t
 which the site has as assets/view.html; GitHub shows nothing there.
 
 Relative links to files outside docs/ become addresses of the repository. Lists and tables that follow a line of text
-get the empty line that Python-Markdown needs before them, and nested lists its four spaces.
+get the empty line that Python-Markdown needs before them, and nested lists its four spaces. The comments that mark
+figures (benchmarks/figures.py) are left out.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ REPOSITORY = "https://github.com/humanpose-cli/humanpose-cli"
 
 INCLUDE = re.compile(r"^<!-- include (\S+?)(?:#(\S+))? -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
+FIGURE_MARK = re.compile(r"<!-- /?figures?\b[^>]*-->")
 LINK = re.compile(r"(\]\(|\b(?:src|srcset|href)=\")(?![a-z][a-z0-9+.-]*:|[#/])([^\s\")#]+)")
 ITEM = re.compile(r"^( *)(?:[-*+]|\d+\.) ")
 
@@ -143,5 +145,5 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     path = DOCS / page.file.src_uri
     if path.suffix != ".md":
         return markdown
-    text = as_python_markdown(relinked(included(markdown, path), path, path))
+    text = as_python_markdown(relinked(FIGURE_MARK.sub("", included(markdown, path)), path, path))
     return text.replace("<!-- live view -->", LIVE_VIEW)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.lab.metrics.counts import FEW
+from humanpose_cli.lab.metrics.counts import FEW, counted
 
 _RESAMPLES = 2000
 _DRAWN_AT_ONCE = 1_000_000  # clusters of the bootstrap: 8 MB
@@ -108,7 +108,7 @@ class Summary:
 
 
 def _counted(count: int, unit: str) -> str:
-    return f"{count} {unit}" + (": too few for a reliable interval" if count < FEW else "")
+    return counted(count, unit, different=True) + (": too few for a reliable interval" if count < FEW else "")
 
 
 def summarise(values: ArrayLike, clusters: Clusters | None = None) -> Summary:

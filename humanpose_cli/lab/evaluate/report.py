@@ -98,7 +98,7 @@ def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1
 def interval_note(summaries: Iterable[Summary]) -> str:
     """What the intervals of a table are over."""
     bases = dict.fromkeys(summary.basis for summary in summaries if summary.n)
-    return f"Intervals are over {'; '.join(bases) or 'nothing'}."
+    return f"n counts each value, intervals are over {'; '.join(bases) or 'nothing'}."
 
 
 def _text(cell: Cell, digits: int) -> str:
@@ -326,7 +326,7 @@ class Report:
         for summary in over:
             if summary.n:
                 counts[summary.unit] = max(summary.clusters, counts.get(summary.unit, 0))
-        small = (small_sample(count, unit) for unit, count in counts.items())
+        small = (small_sample(count, unit, different=True) for unit, count in counts.items())
         return [*filter(None, small), *filter(None, [self.facts.get(CAUTION, "")])]
 
     def document(self) -> dict[str, Any]:
@@ -354,7 +354,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     readable, values = (folder / name for name in REPORTS)
     written = [readable, values]
     lines = [f"# {report.title}", ""]
-    lines += [f"- {name}: {value}" for name, value in report.facts.items() if name != CAUTION]
+    counted = {"people": ", each counted in every image"}
+    lines += [f"- {name}: {value}{counted.get(name, '')}" for name, value in report.facts.items() if name != CAUTION]
     lines.append("")
     for caution in report.cautions:
         lines += [f"**{caution[0].upper()}{caution[1:]}.**", ""]

@@ -142,7 +142,7 @@ def test_rounds_have_figure_2_and_both_controls(known_errors, cache, tmp_path):
     assert [row[-2:] for row in table.rows] == [*2 * [[201.0, 100.5], [181.0, 90.5]], [191.0, 95.5], [191.0, 95.5]]
     assert np.isnan(table.rows[0][5]), "one seed without a figure leaves none"
     # Two seeds are drawn for either side, so that the interval is wider than the difference between people, nothing.
-    assert table.notes[1] == "Intervals are over seeds and 4 people: too few for a reliable interval."
+    assert table.notes[1] == "Intervals are over seeds and 4 different people: too few for a reliable interval."
     first, _, long_network, _ = table.notes[2:]
     assert first.startswith("Network of the last round against the first: -20.0 (-22.0 to -18.0) mm, -10.0 %; after")
     assert "against one round, network as long: -10.0 (-12.0 to -8.0) mm, -5.2 %" in long_network

@@ -25,7 +25,7 @@ def test_few_clusters_have_the_width_of_students_t():
     found = summarise(values, Clusters.single("sequences", 12))
     low, high = stats.t.interval(0.95, 11, values.mean(), values.std(ddof=1) / 12**0.5)
     assert found.high - found.low == pytest.approx(high - low, rel=0.06)
-    assert found.basis == "12 sequences"
+    assert found.basis == "12 different sequences"
     assert summarise(values[:9]).basis == "9 values: too few for a reliable interval"
 
 

@@ -53,8 +53,10 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
     ]
     assert figures.rows[0][:4] == ["all inputs", "endpoint error %", 2.5, 2.25]
     assert figures.rows[0][4] < 2.5 < figures.rows[0][5]
-    assert figures.notes == ["Intervals are over 3 rendered people: too few for a reliable interval."]
-    assert "over seeds and 3 rendered people" in table.notes[0]
+    assert figures.notes == [
+        "n counts each value, intervals are over 3 different rendered people: too few for a reliable interval."
+    ]
+    assert "over seeds and 3 different rendered people" in table.notes[0]
     assert [sorted(name for name, on in vars(one).items() if on is False) for one in trained] == [
         [], ["texture"], ["depth"], ["normals"], ["colours"],
     ]  # fmt: skip

@@ -51,13 +51,23 @@ def test_small_test_sets_and_weights_that_know_the_data_are_named_first(tmp_path
     few = {("a", "error"): summarise(np.arange(12.0), Clusters("people", np.arange(12) // 2))}
     many = {("a", "error"): summarise(np.arange(12.0), Clusters.single("clips", 12))}
     report = Report("R", {"caution": "the weights learned from all"}, tables=[figures_table(few), figures_table(many)])
-    assert report.cautions == ["6 people: these figures mean little", "the weights learned from all"]
+    assert report.cautions == ["6 different people: these figures mean little", "the weights learned from all"]
     text = write_report(report, tmp_path)[0].read_text()
-    assert "**6 people: these figures mean little.**\n\n**The weights learned from all.**" in text
+    assert "**6 different people: these figures mean little.**\n\n**The weights learned from all.**" in text
     assert text.index("mean little") < text.index("## Every figure")
     assert json.loads((tmp_path / "report.json").read_text())["cautions"] == report.cautions
-    assert Report("R", {}, {"m": few["a", "error"]}).cautions == ["6 people: these figures mean little"]
+    assert Report("R", {}, {"m": few["a", "error"]}).cautions == ["6 different people: these figures mean little"]
     assert Report("R", {}, {"m": many["a", "error"], "n": summarise([np.nan])}).cautions == []
+
+
+def test_a_report_says_what_its_numbers_of_people_count(tmp_path):
+    """Of 12 values of six people, in images of which each shows one or two."""
+    few = {("a", "error"): summarise(np.arange(12.0), Clusters("people", np.arange(12) // 2))}
+    text = write_report(Report("R", {"people": 12}, tables=[figures_table(few)]), tmp_path)[0].read_text()
+    assert "- people: 12, each counted in every image\n" in text
+    assert "**6 different people: these figures mean little.**" in text
+    assert "\nn counts each value, intervals are over 6 different people: too few for a reliable interval.\n" in text
+    assert json.loads((tmp_path / "report.json").read_text())["facts"] == {"people": 12}
 
 
 def test_captions_of_plots_say_what_was_measured_on_which_data(tmp_path):

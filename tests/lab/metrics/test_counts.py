@@ -1,5 +1,7 @@
 """What is said of few people."""
 
+import re
+
 import pytest
 
 from humanpose_cli.lab.metrics.counts import FEW, small_sample
@@ -19,3 +21,5 @@ from humanpose_cli.lab.metrics.counts import FEW, small_sample
 )
 def test_fewer_than_ten_are_too_few(count: int, unit: str, text: str) -> None:
     assert small_sample(count, unit) == text
+    different = re.sub(r"^([02-9]) ", r"\1 different ", text)
+    assert small_sample(count, unit, different=True) == different
