@@ -36,7 +36,7 @@ def demo(
 ) -> CommandResult:
     """Fit, view and repose example people, and show the results on a page.
 
-    Says where each image is as soon as it is written. Prints the errors of the fit of a drawn clip, and the similarity
+    Prints the path of each image once it is written, the errors of the fit of a drawn clip, and the similarity
     of a reposed frame to the true image of its pose.
     The page, index.html, names the command that makes each result.
     """

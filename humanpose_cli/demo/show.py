@@ -104,7 +104,7 @@ def run_demo(
     """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
 
     clip     a video of a person
-    wrote    called with the path of each image, video and page as soon as it is written
+    wrote    called with the path of each image, video and page once it is written
     device   of the networks: auto, cpu or cuda:N
     threads  of detection; None: as many as there are cores (four at most)
     """

@@ -88,4 +88,4 @@ def test_the_home_shows_a_page_in_three_dimensions():
     assert 'loading="lazy"' in shown
     assert "iframe" not in on_page_markdown("a\n", other)
     assert '"count": 114' in view_page()
-    assert 800_000 < len(view_page()) < 1_300_000
+    assert 800_000 < len(view_page()) < 1_600_000
