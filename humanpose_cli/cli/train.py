@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from humanpose_cli.lab.cache.cache import Cache
     from humanpose_cli.lab.train.recipe import TrainOptions
-    from humanpose_cli.lab.train.trainer import TrainPlan
+    from humanpose_cli.lab.train.trainer import TrainPlan, TrainResult
 
 _MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
 _DATA = option(
@@ -147,19 +147,15 @@ def train(
             progress=session.reporter.step,
             stop=lambda: session.stop.requested,
         )
-    use = _use(entry, folder, data[0] if data else "") if entry.use and result.finished else ""
-    return _result(session, model, folder, recipe.criterion, result, use)
+    use = entry.use.format(run=shell_word(folder), data=shell_word(data[0] if data else "")) if result.finished else ""
+    return _result(session, model, folder, recipe.criterion, result, use and use + _force(entry, recipe, loop, result))
 
 
-def _use(entry: ModelEntry, folder: Path, data: Path | str) -> str:
-    """A message with the command that shows what the weights of a run do."""
-    from humanpose_cli.networks.weights import find_weights, read_header, trainings_of
-
-    command = entry.use.format(run=shell_word(folder), data=shell_word(data))
-    trainings = trainings_of(read_header(find_weights(folder)))
-    if sum(training.get("steps", 0) for training in trainings) < entry.min_steps:
-        return f"to use these weights, of fewer than {entry.min_steps:,} training steps: {command} --force"
-    return f"to use these weights: {command}"
+def _force(entry: ModelEntry, recipe: Any, loop: TrainOptions, result: TrainResult) -> str:
+    """The flag for weights of few steps, those of the trainings that they began with included."""
+    earlier = recipe.describe().get("began_with", ())
+    steps = (result.best_step if loop.keep == "best" else result.step) + sum(each["steps"] for each in earlier)
+    return " --force" if steps < entry.min_steps else ""
 
 
 def _plan_lines(
@@ -207,7 +203,7 @@ def _planned(
 
 
 def _result(session: Session, model: str, folder: Path, criterion: str, result: Any, use: str) -> CommandResult:
-    """use: the message about the command that shows what the weights do, "" for none."""
+    """use: the command that shows what the weights do, "" for none."""
     details = {
         "steps": result.step,
         "steps_in_all": result.steps,
@@ -222,7 +218,7 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
         "cautions": list(result.cautions),
     }
     outputs = tuple(str(path) for path in result.outputs)
-    messages = (result.kept, *result.cautions, *((use,) if use else ()))
+    messages = (result.kept, *result.cautions, *((f"to use these weights: {use}",) if use else ()))
     status, code = Status.SUCCESS, ExitCode.OK
     if not result.finished:
         messages = (f"{folder}: {result.step} of {result.steps} {result.unit} are done; the same command continues",)

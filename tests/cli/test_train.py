@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from helpers.warp3d_poses import MINI
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.cli.command import flags_of
+from humanpose_cli.cli.train import _force
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.recipes.registry import MODELS
@@ -75,7 +77,7 @@ def test_the_command_for_weights_of_few_steps_is_one_that_works(hpc, tmp_path, m
     ran = hpc("train", "warp3d", "--data", "pairs", "--out", "run", "--preset", "mini", "--json")
     assert ran.code == 0, ran.err
     words, command = ran.document["messages"][-1].split(": hpc ")
-    assert words == "to use these weights, of fewer than 1,000 training steps"
+    assert words == "to use these weights"
     assert command == "repose photo.jpg pose.npy --method warp3d --weights run --force"
     write_image(tmp_path / "photo.jpg", np.zeros((64, 64, 3), np.uint8))
     np.save("pose.npy", default_body().pose(torch.eye(3).repeat(1, 24, 1, 1), torch.zeros(1, 10)).joints[0].numpy())
@@ -84,6 +86,17 @@ def test_the_command_for_weights_of_few_steps_is_one_that_works(hpc, tmp_path, m
     assert "photo.jpg: no person was found" in used.err
     refused = hpc(*command.removesuffix(" --force").split())
     assert (refused.code, "has hardly been trained" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("keep", "earlier", "force"),
+    [("best", (), " --force"), ("last", (), ""), ("best", (400, 599), " --force"), ("best", (400, 600), "")],
+)
+def test_earlier_trainings_count_and_the_step_that_is_kept(keep, earlier, force):
+    recipe = SimpleNamespace(describe=lambda: {"began_with": [{"steps": steps} for steps in earlier]})
+    result = SimpleNamespace(best_step=0, step=1000)
+    assert _force(MODELS["warp3d"], recipe, TrainOptions(keep=keep), result) == force
+    assert _force(MODELS["nbf"], recipe, TrainOptions(keep=keep), result) == ""
 
 
 def test_the_lifter_needs_no_data(hpc, tmp_path):

@@ -184,7 +184,7 @@ def test_surface_points_are_compared_where_they_are_known(
     with ExitStack() as stack:
         made, facts = refine.made_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
         assert not any("densepose" in name for name in made)
-        assert facts["checkpoint"] == "step 4000; how it was chosen is not recorded"
+        assert facts["checkpoint"] == "step 4,000 of 5,000; whether endpoint_percent chose it is not recorded"
         with pytest.raises(InputError, match="knows no surface points"):
             refine.made_refiners(people, RefineSelection(correspondence="densepose"), stack, 1, CPU)
         monkeypatch.setattr(refine, "surface_source", surface)
