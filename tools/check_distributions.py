@@ -126,7 +126,7 @@ def try_wheel(python: str, wheel: Path, folder: Path, versions: str = "newest", 
     run(python, "-m", "venv", folder / "venv")
     inside, hpc = (folder / "venv" / SCRIPTS / name for name in ("python", "hpc"))
     pip: tuple[str | Path, ...] = (inside, "-m", "pip", "--disable-pip-version-check")
-    install = (*pip, "install", "--quiet")
+    install = (*pip, "install", "--progress-bar=off")  # its output is shown where it fails
     if versions == "lowest":
         (folder / "lowest.txt").write_text(lowest_versions(wheel), encoding="utf-8")
         install = (*install, "--only-binary=:all:", "--constraint", folder / "lowest.txt")

@@ -68,12 +68,12 @@ def test_torch_comes_first_and_constraints_hold_for_all(tool, lines, tmp_path):
         (tmp_path / name).write_text("something")
     tool.try_wheel("python3", wheel, tmp_path, "lowest", "--index-url https://example.org/cpu torch")
     assert (tmp_path / "lowest.txt").read_text() == tool.lowest_versions(wheel)
-    installs = [line.partition("--quiet ")[2] for line in lines if " install " in line]
+    installs = [line.partition("--progress-bar=off ")[2] for line in lines if " install " in line]
     lowest = "--only-binary=:all: --constraint lowest.txt"
     assert installs == [f"{lowest} --no-deps --index-url https://example.org/cpu torch", f"{lowest} x.whl"]
     lines.clear()
     tool.try_wheel("python3", wheel, tmp_path)
-    assert [line.partition("--quiet ")[2] for line in lines if " install " in line] == ["x.whl"]
+    assert [line.partition("--progress-bar=off ")[2] for line in lines if " install " in line] == ["x.whl"]
     assert [line.split()[0] for line in lines[4:-1]] == ["--version", "doctor", "fit", "repose", "fit", "export"]
 
 
