@@ -163,7 +163,7 @@ class FitWork:
         ("people", "people", "How many were found."),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
-        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay shows it.", False, True),
+        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay marks it.", False, True),
         ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
         ("accepted", "accepted", _ACCEPTED, False, False, True),
         ("views", "views", "With --views: how many cameras were used.", False, False, True),
