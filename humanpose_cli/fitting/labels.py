@@ -47,18 +47,18 @@ class PeopleLabels:
         self.named += [(f"?{i}", YELLOW, f"not fitted, {found.reason}") for i, found in enumerate(unfitted)]
         self.frames = np.append(record.frame_index, np.array([found.frame for found in unfitted], int))
         self.numbers = np.append(np.searchsorted(list(doubts), record.track_id), len(doubts) + np.arange(len(unfitted)))
-        bodies = _bodies(record)
-        trunk, reach = bodies[:, _ARMLESS, :2], bodies[:, _ARMLESS, 2:] + 2 * record.image_size.max(initial=0) / _GRID
-        boxes = np.concatenate(((trunk - reach).min(1), (trunk + reach).max(1)), 1)
-        boxes = np.clip(boxes, 0, np.tile(record.image_size[record.frame_index], 2))
+        bodies, sizes = _bodies(record), record.image_size[record.frame_index]
+        trunk, reach = bodies[:, _ARMLESS, :2], bodies[:, _ARMLESS, 2:] + 2 * sizes.max(1)[:, None, None] / _GRID
+        boxes = np.clip(np.concatenate(((trunk - reach).min(1), (trunk + reach).max(1)), 1), 0, np.tile(sizes, 2))
         self.boxes = np.concatenate((boxes, np.reshape([found.box for found in unfitted], (-1, 4))))
         self.letters, self.sizes = np.zeros(len(self.frames), int), np.zeros((len(self.frames), 2), int)
-        self._shots, self._longest = record.shot_id, int(record.image_size.max(initial=0))
+        self._shots = record.shot_id
         for number, (text, *_) in enumerate(self.named):
             rows = self.numbers == number
             self.boxes[rows] = gaussian_filter1d(self.boxes[rows], _SMOOTHING, axis=0, mode="nearest")
             person = np.median(np.ptp(self.boxes[rows].reshape(-1, 2, 2), axis=1).max(1))
-            self.letters[rows] = letters = max(_MIN_LETTERS, round(min(person / 20, self._longest / 50)))
+            largest = record.image_size[self.frames[rows]].max() / 50
+            self.letters[rows] = letters = max(_MIN_LETTERS, round(min(person / 20, largest)))
             self.sizes[rows] = label_size(text, letters)
         rows = self.frames, self.boxes, self.sizes, self.numbers
         self.corners = label_corners(*rows, partial(_occupied, record, bodies), record.image_size)
@@ -80,7 +80,7 @@ class PeopleLabels:
         """The image with a strip below it that says which fits of the frame's shot are doubtful, and why. It is equally
         high in all frames, and missing if no fit is doubtful.
         """
-        letters = max(_MIN_LETTERS, round(self._longest / 80))
+        letters = max(_MIN_LETTERS, round(max(image.shape[:2]) / 80))
         columns = max(1, 50 * image.shape[1] // label_size(50 * "n", letters)[0])
         lines: dict[int, list[tuple[str, NDArray[np.float32]]]] = {int(shot): [] for shot in self._shots}
         for number, (text, colour, reason) in enumerate(self.named):
