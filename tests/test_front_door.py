@@ -333,8 +333,8 @@ def test_a_doubtful_fit_says_so(fit):
     assert "doubtful: hips not visible" in repr(cut.people[0])
     assert "hips not visible" in cut._repr_html_()
     assert record_summary(cut)["doubtful"] == f"hips not visible; {UNSEEN}"
-    changed = (cut.overlay() != fit.overlay()).any(2)
-    assert 0.001 < changed.mean() < 0.1  # a label
+    strip, shorter = (each.overlay(labels="reasons")[256:] for each in (cut, fit))
+    assert len(strip) > len(shorter) > 0  # a line more
     outside = replace(fit, keypoints2d=fit.keypoints2d + np.float32([0, 256, 0]))
     unsure = replace(fit, confidence=np.float32([0.3]))
     far = replace(fit, reprojection_error=np.float32([40]))

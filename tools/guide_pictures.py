@@ -91,7 +91,7 @@ def fit_row(front: Image8, behind: Image8, beside: Image8) -> Image.Image:
             (panel(labelled(front), FRONT), "two people"),
             (panel(labelled(behind), BEHIND), "from behind"),
             (panel(labelled(beside), BYSTANDER), "far away"),
-            (panel(labelled(upper), (0, 0, *upper.shape[1::-1])), "no person found"),
+            (panel(labelled(upper), (0, 0, *upper.shape[1::-1])), "not fitted"),
             (panel(labelled(seat), (0, 0, 372, 512)), "cut off"),
         ],
         TEXT,

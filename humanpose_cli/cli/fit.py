@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.body.model_files import check_body, prior_file
 from humanpose_cli.cli.options import (
@@ -16,6 +16,7 @@ from humanpose_cli.cli.options import (
     Focal,
     Frames,
     Inputs,
+    Labels,
     OutOrFile,
     SideView,
     VideoCodecOption,
@@ -78,13 +79,15 @@ class EvidenceFlags(EvidenceFiles):
 
 @dataclass
 class FitWork:
-    """What a batch does with its items."""
+    """What a batch does with its items.
+
+    drawn  how overlays are drawn, as of `Fit.save_overlay`
+    """
 
     session: Session
     out: Path
     make: Callable[[], Fitter]
-    video_codec: Literal["h264", "vp9"]
-    side_view: bool = False
+    drawn: Mapping[str, Any]
     fail_if_doubtful: bool = False
     refiner: Refiner | None = None
     displacement_frames: int = 100
@@ -109,8 +112,7 @@ class FitWork:
         from humanpose_cli.fitting.items import fit_item
         from humanpose_cli.fitting.records import record_summary
 
-        made: dict[str, Any] = {"video_codec": self.video_codec, "side_view": self.side_view}
-        made["progress"] = self.session.reporter.step
+        made: dict[str, Any] = {**self.drawn, "progress": self.session.reporter.step}
         if self.refiner is None:
             fit, outputs = fit_item(self.fitter, item.payload, item.outputs, **made), item.outputs
             summary = record_summary(fit)
@@ -161,7 +163,7 @@ class FitWork:
         ("people", "people", "How many were found."),
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
-        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay shows it.", False, True),
+        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay marks it.", False, True),
         ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
         ("accepted", "accepted", _ACCEPTED, False, False, True),
         ("views", "views", "With --views: how many cameras were used.", False, False, True),
@@ -202,6 +204,7 @@ def fit(
     views: ViewsFlags,
     fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
+    labels: Labels = "ids",
     side_view: SideView = False,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
@@ -271,8 +274,9 @@ def fit(
             loading.join()  # so that it is no part of the first item's seconds
             return made
 
-        drawn, kept = (video_codec, side_view), displacements.displacement_frames
-        work = FitWork(session, out, make, *drawn, fail_if_doubtful, refiner, kept)
+        drawn: dict[str, Any] = {"video_codec": video_codec, "labels": labels, "from_the_side": side_view}
+        kept = displacements.displacement_frames
+        work = FitWork(session, out, make, drawn, fail_if_doubtful, refiner, kept)
         # Without files of the user's own, what decides the fits is known before the fitter is made.
         custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFlags()
         usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
@@ -280,10 +284,9 @@ def fit(
 
         recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay, "video_codec": video_codec}
         recorded["weights"] = recorded.pop("network")  # as the flag is called
-        if side_view:  # not recorded otherwise: results of versions that had no such option are still known
-            recorded["side_view"] = True
-        if fail_if_doubtful:
-            recorded["fail_if_doubtful"] = True
+        # Not recorded otherwise: results of versions that had no such options are still known.
+        changed = {"side_view": side_view, "labels": labels != "ids" and labels, "fail_if_doubtful": fail_if_doubtful}
+        recorded |= {name: value for name, value in changed.items() if value}
         if refiner is not None:
             recorded["refine"] = {**refiner.identity, **displacements.recorded}
         if takes:
@@ -291,8 +294,8 @@ def fit(
             from humanpose_cli.views.inputs import take_outputs
 
             recorded |= {**views.recorded, "views": asdict(view_options)}
-            written = overlay, video_codec, fail_if_doubtful
-            together = TakeWork(session, out, takes[0], work.fitter, view_options, views, *written, refiner)
+            views_of = work.fitter, view_options, views, overlay, drawn
+            together = TakeWork(session, out, takes[0], *views_of, fail_if_doubtful, refiner)
             each = [
                 Item(take.key, take.files, take.key, None, take_outputs(take, out, overlay=overlay), take, take.error)
                 for take in takes

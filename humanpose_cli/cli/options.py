@@ -21,7 +21,7 @@ from humanpose_cli.batch.items import Shard
 from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, usable_cores
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, infos
-from humanpose_cli.fitting.options import EvidenceFiles, FitOptions
+from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, OverlayLabels
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import refuse_pipes
 from humanpose_cli.refining.options import DisplacementOutputs
@@ -192,6 +192,14 @@ VideoCodecOption = Annotated[
     ),
 ]
 SideView = Annotated[bool, option("--side-view", "Draw the bodies from the side, too, to the right of the overlay.")]
+Labels = Annotated[
+    OverlayLabels,
+    option(
+        "--labels",
+        "What the overlay says. ids: people's numbers beside them, with a question mark where the fit is doubtful. "
+        "reasons: also why, in a strip below. none: nothing.",
+    ),
+]
 Seed = Annotated[int, option("--seed N", "Seed of everything random: same seed, same bytes.", min=0)]
 
 FitFiles = Annotated[

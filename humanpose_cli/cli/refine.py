@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from humanpose_cli.cli.options import (
     DisplacementFlags,
     FitCamera,
     FitSmplx,
+    Labels,
     OutOrFile,
     SideView,
     VideoCodecOption,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.result import Fit
-    from humanpose_cli.io.video import VideoCodec
     from humanpose_cli.refining.items import FitWithFrames
     from humanpose_cli.refining.refiner import Refiner
 
@@ -82,6 +82,7 @@ class RefineWork:
     """What a batch does with its fits.
 
     body, camera, smplx  with which their files are read, as `read_fits` takes them
+    drawn  how overlays are drawn, as of `Fit.save_overlay`
     """
 
     session: Session
@@ -92,8 +93,7 @@ class RefineWork:
     texture: Path | None
     overlay: bool
     page: bool
-    side_view: bool
-    video_codec: VideoCodec
+    drawn: Mapping[str, Any]
     displacements: DisplacementFlags
 
     def __call__(self, item: Item) -> Outcome:
@@ -114,8 +114,7 @@ class RefineWork:
             texture=self.texture,
             displacement_frames=self.displacements.displacement_frames,
             beside=task.read_beside(fit, self.body, smplx=self.smplx),
-            video_codec=self.video_codec,
-            side_view=self.side_view,
+            **self.drawn,
             progress=self.session.reporter.step,
         )
         self.session.reporter.info_once(refinement_hint(refined))
@@ -126,21 +125,15 @@ class RefineWork:
         from humanpose_cli.batch.runner import Outcome
         from humanpose_cli.refining.items import refine_fit, refined_summary
 
-        of_one = {"save_displacements": self.displacements.save_displacements, "side_view": self.side_view}
+        of_one = {"save_displacements": self.displacements.save_displacements, "side_view": self.drawn["from_the_side"]}
         of_one |= {"compare": bool(task.compared), "truth": task.truth is not None}
         for name in filter(of_one.__getitem__, of_one):
             remedy = "the fit file of one of its views"
             raise UsageError(name, "is of one camera", got="a take of several", remedy=remedy)
         step, path = self.session.reporter.step, task.outputs[0]
         refined, outputs = refine_fit(self.refiner, fit, (path,), texture=self.texture, progress=part_of(step, 0, 0.8))
-        views = write_views(
-            refined,
-            path,
-            fit if self.page else None,
-            overlay=self.overlay,
-            video_codec=self.video_codec,
-            progress=part_of(step, 0.8, 1),
-        )
+        shown: dict[str, Any] = {"overlay": self.overlay, "progress": part_of(step, 0.8, 1), **self.drawn}
+        views = write_views(refined, path, fit if self.page else None, **shown)
         return Outcome((*outputs, *views), refined_summary(refined))
 
 
@@ -179,6 +172,7 @@ def refine(
     camera: FitCamera = None,
     smplx: FitSmplx = None,
     overlay: Annotated[bool, _OVERLAY] = True,
+    labels: Labels = "ids",
     side_view: SideView = False,
     page: Annotated[bool, _PAGE] = True,
     compare: Annotated[list[Path] | None, _COMPARE] = None,
@@ -244,18 +238,20 @@ def refine(
             refiner.check_displacements()
 
         read = body, camera, smplx
-        work = RefineWork(session, refiner, *read, texture, overlay, page, side_view, video_codec, displacements)
+        drawn = {"video_codec": video_codec, "labels": labels, "from_the_side": side_view}
+        work = RefineWork(session, refiner, *read, texture, overlay, page, drawn, displacements)
         recorded: dict[str, Any] = {**refiner.identity, **points, **displacements.recorded}
         recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
-        recorded |= _recorded_if_used(compare or (), truth, side_view=side_view)
+        recorded |= _recorded_if_used(compare or (), truth, side_view=side_view, labels=labels)
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)
 
 
-def _recorded_if_used(compare: Sequence[Path], truth: Path | None, *, side_view: bool) -> dict[str, Any]:
+def _recorded_if_used(compare: Sequence[Path], truth: Path | None, *, side_view: bool, labels: str) -> dict[str, Any]:
     """Options that are not recorded otherwise, so that results of versions without them are still known."""
     recorded: dict[str, Any] = {"side_view": True} if side_view else {}
+    recorded |= {"labels": labels} if labels != "ids" else {}
     if compare or truth:  # the files themselves belong to the items
         recorded |= {"compare": [str(path) for path in compare], "truth": truth and str(truth)}
     return recorded

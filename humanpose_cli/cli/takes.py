@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.frame_range import FrameRange
     from humanpose_cli.io.inputs import InputItem
-    from humanpose_cli.io.video import VideoCodec
     from humanpose_cli.refining.refiner import Refiner
     from humanpose_cli.views.inputs import TakeInput
     from humanpose_cli.views.options import ViewsOptions
@@ -178,6 +177,7 @@ class TakeWork:
     """What a batch does with its takes.
 
     first  the first take, whose cameras all have with `same_cameras`
+    drawn  how overlays are drawn, as of `Fit.save_overlay`
     """
 
     session: Session
@@ -187,7 +187,7 @@ class TakeWork:
     options: ViewsOptions
     flags: ViewsFlags
     overlay: bool
-    video_codec: Any
+    drawn: Mapping[str, Any]
     fail_if_doubtful: bool
     refiner: Refiner | None = None
 
@@ -233,8 +233,7 @@ class TakeWork:
         write_calibration(cameras_path, calibration_of(fit))
         write_image(plan_path, draw_plan(fit))
         drawing = part_of(reporter.step, rest, 1)
-        drawn: dict[str, Any] = {"overlay": self.overlay, "video_codec": self.video_codec, "progress": drawing}
-        written += write_views(fit, fit_path, before, **drawn)
+        written += write_views(fit, fit_path, before, overlay=self.overlay, progress=drawing, **self.drawn)
         documents = {"cameras": camera_documents(fitted.fit), "scale": scale}
         summary = {**record_summary(fit), "views": len(fitted.take.used)}
         problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
@@ -267,12 +266,13 @@ def write_views(
     before: Fit | None = None,
     *,
     overlay: bool = True,
-    video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
+    **drawn: Any,
 ) -> list[Path]:
     """Write of each view of a take its fit, its overlay, and the page that compares it with the fit before refinement.
 
     path    of the take's fit file; before: None without pages
+    drawn   how overlays are drawn, as of `Fit.save_overlay`
     """
     from humanpose_cli.io.fit_files import write_fit
     from humanpose_cli.refining.frames import FitFrames
@@ -291,7 +291,7 @@ def write_views(
         write_fit(fit_path, view)
         written.append(fit_path)
         if overlay:
-            written.append(view.save_overlay(overlay_path, part_of(share, 0, 0.6), video_codec=video_codec))
+            written.append(view.save_overlay(overlay_path, part_of(share, 0, 0.6), **drawn))
         if before is not None:
             frames, page = FitFrames(view, view.images, in_order=True), page_path(fit_path)
             described: dict[str, Any] = {"title": f"{name}, refined", "plan": plan, "progress": part_of(share, 0.6, 1)}

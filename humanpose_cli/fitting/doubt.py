@@ -115,12 +115,16 @@ def row_doubts(record: FitRecord) -> list[str]:
     return ["; ".join([*reason, *_named(limbs)]) for reason, limbs in zip(first, limb_doubts(record), strict=True)]
 
 
-def doubt_of_track(record: FitRecord, track: int) -> str:
-    """Why most frames that a person was detected in are doubtful: all reasons that hold for most of them, or else the
-    most frequent one; "" if most are not.
+def doubts_of_tracks(record: FitRecord) -> dict[int, str]:
+    """For each track why most frames that the person was detected in are doubtful: all reasons that hold for most of
+    them, or else the most frequent one; "" if most are not.
     """
-    doubts = row_doubts(record)
-    found = [doubts[row] for row in record.rows_of(track) if not record.interpolated[row]]
+    doubts, detected = row_doubts(record), ~record.interpolated
+    rows = {track: np.flatnonzero(detected & (record.track_id == track)) for track in record.tracks}
+    return {track: _usual([doubts[row] for row in found]) for track, found in rows.items()}
+
+
+def _usual(found: Sequence[str]) -> str:
     if 2 * sum(map(bool, found)) <= len(found):
         return ""
     counts = Counter(reason for row in found if row for reason in row.split("; "))

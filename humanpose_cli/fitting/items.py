@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.io.video import VideoCodec
 
 _FITTED = 0.8  # fraction of the work on an item that is done when it is fitted and the overlay is not drawn
 
@@ -20,13 +20,12 @@ def fit_item(
     item: InputItem,
     outputs: Sequence[Path],
     *,
-    video_codec: VideoCodec = "h264",
-    side_view: bool = False,
     progress: Progress = no_progress,
+    **drawn: Any,
 ) -> Fit:
     """Fit the people of an item and write its fit file and, if there is a second path, the overlay.
 
-    side_view  whether the overlay shows the bodies from the side, too
+    drawn  how the overlay is drawn, as of `Fit.save_overlay`
     """
     journal = journal_of(item, outputs[0], fitter.identity)
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
@@ -35,7 +34,7 @@ def fit_item(
     for path in outputs[1:]:
         if not item.is_sequence:
             drawing(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
-        fit.save_overlay(path, drawing, video_codec=video_codec, from_the_side=side_view)
+        fit.save_overlay(path, drawing, **drawn)
     if journal is not None:
         journal.remove()
     return fit

@@ -25,6 +25,8 @@ PeopleChoice = Literal["all", "largest"]
 DetectorMode = Literal["auto", "thorough", "fast"]
 """largest: as auto, but the search in images stops when the largest person is clear, and may miss small people."""
 
+OverlayLabels = Literal["none", "ids", "reasons"]
+
 SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"
 """The body network where none is named, and what finds the parts of a body for it."""
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.doubt import limb_doubts, row_doubts
+from humanpose_cli.fitting.doubt import limb_doubts
 from humanpose_cli.fitting.keypoints import one_thread_each
+from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
@@ -67,12 +68,19 @@ def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[in
 
 
 def overlay_image(
-    body: Body, record: FitRecord, pixels: np.ndarray, frame: int = 0, *, side: SideView | None = None
+    body: Body,
+    record: FitRecord,
+    pixels: np.ndarray,
+    frame: int = 0,
+    *,
+    side: SideView | None = None,
+    labels: PeopleLabels | None = None,
 ) -> np.ndarray:
-    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful fits are labelled, their
-    doubtful limbs hatched, and detections without a body have a dashed box.
+    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful limbs are hatched, and
+    detections without a body have a dashed box.
 
-    side  draws the same bodies from the side, too, to the right of the image, as high and at most as wide
+    side    draws the same bodies from the side, too, to the right of the image, as high and at most as wide
+    labels  of the record's people, drawn beside them; None: none
     """
     rows = record.rows_for(frame)
     unfitted = [detection for detection in record.unfitted if detection.frame == frame]
@@ -81,12 +89,10 @@ def overlay_image(
     shown, vertices = record.select(rows), body_vertices(body, record, rows)
     look: dict[str, Any] = {"track_ids": shown.track_id.tolist(), "hatched": doubtful_parts(body, shown)}
     drawn = draw_overlay(pixels, vertices, body.faces, record.camera(frame), **look)
-    for box, doubt in zip(shown.boxes, row_doubts(shown), strict=True):
-        if doubt:
-            draw_label(drawn, f"doubtful: {doubt}".replace("; ", "\n"), box[:2].tolist())
     for detection in unfitted:
         draw_dashed_box(drawn, detection.box)
-        draw_label(drawn, f"not fitted: {detection.reason}", detection.box[:2])
+    if labels is not None:
+        labels.draw(drawn, frame)
     if side is None:
         return drawn
     height, width = pixels.shape[:2]
@@ -109,11 +115,15 @@ def overlay_video(
     sound: Path | None = None,
     video_codec: VideoCodec = "h264",
     from_the_side: bool = False,
+    labels: PeopleLabels | None = None,
+    reasons: bool = False,
 ) -> None:
     """Write a sequence with the bodies over it; frames keep the times that they have in a video.
 
     sound          the video whose sound is taken over
     from_the_side  whether the bodies stand beside the frames, too, as `overlay_image` draws them
+    labels         as of `overlay_image`
+    reasons        whether a strip below the frames says which fits are doubtful, and why
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
     """
 
@@ -131,7 +141,7 @@ def overlay_video(
 
     def drawn(item: tuple[int, Frame, SideView | None]) -> tuple[np.ndarray, Fraction | None]:
         index, frame, side = item
-        image = overlay_image(body, record, frame.pixels, index, side=side)
+        image = overlay_image(body, record, frame.pixels, index, side=side, labels=labels)
         if frame.damage:
             image = image.copy()
             draw_label(image, f"frame {frame.damage}", (0, 0))
@@ -147,7 +157,8 @@ def overlay_video(
     ):
         for image, time in ahead:
             size = size or (image.shape[1], image.shape[0])
-            video.write(image if image.shape[1::-1] == size else fitted_into(image, size), time)
+            image = image if image.shape[1::-1] == size else fitted_into(image, size)
+            video.write(labels.with_reasons(image, video.frame_count) if labels and reasons else image, time)
             progress(video.frame_count, len(record.frame_names), "overlay frames")
 
 

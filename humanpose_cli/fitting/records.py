@@ -16,7 +16,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.doubt import doubt_of_track
+from humanpose_cli.fitting.doubt import doubts_of_tracks
 from humanpose_cli.fitting.evidence import joint_evidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
@@ -164,7 +164,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
     left_out    people below the minimum confidence; only where there is one
     """
     tracks, detected = record.tracks, ~record.interpolated
-    doubts = {track: doubt for track in tracks if (doubt := doubt_of_track(record, track))}
+    doubts = {track: doubt for track, doubt in doubts_of_tracks(record).items() if doubt}
     reasons = Counter(detection.reason for detection in record.unfitted)
     named = [doubt if len(tracks) == 1 else f"person {track}: {doubt}" for track, doubt in doubts.items()]
     return {

@@ -13,8 +13,9 @@ import html
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -26,7 +27,9 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.doubt import doubt_of_track
+from humanpose_cli.fitting.doubt import doubts_of_tracks
+from humanpose_cli.fitting.labels import PeopleLabels
+from humanpose_cli.fitting.options import OverlayLabels
 from humanpose_cli.fitting.overlays import overlay_image, overlay_video, side_view
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import removed_on_failure, write_together
@@ -171,7 +174,7 @@ class FitPerson:
     @property
     def doubt(self) -> str:
         """Why the fit may be plainly wrong in most frames, such as "hips not visible"; "" otherwise."""
-        return doubt_of_track(self.fit, self.id)
+        return doubts_of_tracks(self.fit)[self.id]
 
     def __repr__(self) -> str:
         frames = f"{len(self.rows)} frames" if self.fit.frame_count > 1 else "1 frame"
@@ -300,12 +303,15 @@ class Fit(FitRecord):
         image: np.ndarray | None = None,
         body: Body | None = None,
         from_the_side: bool = False,
+        labels: OverlayLabels = "ids",
     ) -> np.ndarray:
         """One frame with its people's bodies drawn over it, (H, W, 3) uint8.
 
         image          the frame; needed where the fit came from a file, or its source is gone
         body           needed for a SMPL fit that came from a file
         from_the_side  draws the same bodies from the side, too, to the right of the frame
+        labels         "ids": people's numbers beside them, as `3?` where the fit is doubtful; "reasons": also why, in a
+                       strip below; "none"
         """
         if not 0 <= frame < self.frame_count:
             raise UsageError("frame", "is not in the fit", expected=f"0 to {self.frame_count - 1}", got=str(frame))
@@ -319,7 +325,18 @@ class Fit(FitRecord):
                 "image", "is not the frame that was fitted", expected=f"({height}, {width}, 3) uint8", got=got
             )
         side = side_view(self, frame) if from_the_side else None
-        return overlay_image(self.body_model(body), self, pixels, frame, side=side)
+        shown = self._labels(labels)
+        image = overlay_image(self.body_model(body), self, pixels, frame, side=side, labels=shown)
+        return shown.with_reasons(image, frame) if shown and labels == "reasons" else image
+
+    @cached_property
+    def _people_labels(self) -> PeopleLabels:
+        return PeopleLabels(self)
+
+    def _labels(self, kind: OverlayLabels) -> PeopleLabels | None:
+        if kind not in get_args(OverlayLabels):
+            raise UsageError("labels", "are not known", expected=", ".join(get_args(OverlayLabels)), got=str(kind))
+        return None if kind == "none" else self._people_labels
 
     def save(self, path: Path | str) -> Path:
         """Write the fit file, and its textures beside it, completely or not at all; `load_fit` reads it."""
@@ -336,10 +353,11 @@ class Fit(FitRecord):
         *,
         video_codec: VideoCodec = "h264",
         from_the_side: bool = False,
+        labels: OverlayLabels = "ids",
     ) -> Path:
         """Write the overlay: of an image as an image, of a sequence as a video, with its sound.
 
-        from_the_side  as of `overlay`
+        from_the_side, labels  as of `overlay`
         """
         if self.images is None:
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
@@ -347,9 +365,10 @@ class Fit(FitRecord):
         if self.images.is_sequence:
             with closing(self.images.frames()) as frames:
                 written: dict[str, Any] = {"sound": self.images.sound, "video_codec": video_codec}
+                written |= {"labels": self._labels(labels), "reasons": labels == "reasons"}
                 overlay_video(body, self, frames, path, progress, **written, from_the_side=from_the_side)
         else:
-            write_image(path, self.overlay(from_the_side=from_the_side))
+            write_image(path, self.overlay(from_the_side=from_the_side, labels=labels))
         return path
 
     def to_amass(self, track: int | None = None, *, body: Body | None = None) -> dict[str, np.ndarray]:

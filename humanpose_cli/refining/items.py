@@ -29,7 +29,6 @@ from humanpose_cli.io.fit_files import FIT_SUFFIX, fit_bytes
 from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import reading_error
-from humanpose_cli.io.video import VideoCodec
 from humanpose_cli.refining.displacements import displacements_path, refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import DisplacementOutputs
@@ -241,22 +240,21 @@ def refine_fit(
     texture: Path | None = None,
     displacement_frames: int = DisplacementOutputs().displacement_frames,
     beside: PageFits | None = None,
-    video_codec: VideoCodec = "h264",
-    side_view: bool = False,
     progress: Progress = no_progress,
+    **drawn: Any,
 ) -> tuple[Fit, tuple[Path, ...]]:
     """Refine a fit that knows its frames, and write it with its textures, then what else there are paths for: the
     overlay, the page that shows the fit before and after, and the displacements with their contact sheets.
 
     texture    as `read_textures` takes it; None: textures are made and written where refinement needs them
     beside     what else the page shows
-    side_view  whether the overlay shows the bodies from the side, too
+    drawn      how the overlay is drawn, as of `Fit.save_overlay`
     Returns the refined fit and all files written; where it fails, nothing new is left.
     """
     assert fit.images is not None, "`FitWithFrames.read` gives its frames"
     frames = FitFrames(fit, fit.images, in_order=True)
     fields = next((path for path in outputs[1:] if path.name.endswith(DISPLACEMENTS_SUFFIX)), None)
-    drawn = [path for path in outputs[1:] if path != fields]
+    shown = [path for path in outputs[1:] if path != fields]
     textures, made = None, {}
     named = [texture_path(outputs[0], track) for track in fit.tracks]
     named += [sheet_path(fields, track) for track in fit.tracks] if fields else []
@@ -275,15 +273,15 @@ def refine_fit(
             max_frames = displacement_frames
             refined, sheets = refine_with_displacements(refiner, fit, frames, fields, max_frames=max_frames, **options)
         write_together({**sheets, **made, outputs[0]: fit_bytes(refined)})
-        for number, path in enumerate(drawn):
-            share = 0.25 / len(drawn)
+        for number, path in enumerate(shown):
+            share = 0.25 / len(shown)
             drawing = part_of(progress, 0.75 + share * number, 0.75 + share * (number + 1))
             if path.name.endswith(PAGE_SUFFIX):
                 title = f"{_stem(outputs[0])}, refined"
                 write_refined_page(path, fit, refined, frames, beside=beside, title=title, progress=drawing)
             else:
-                refined.save_overlay(path, drawing, video_codec=video_codec, from_the_side=side_view)
-    return refined, (outputs[0], *made, *drawn, *((fields,) if fields else ()), *sheets)
+                refined.save_overlay(path, drawing, **drawn)
+    return refined, (outputs[0], *made, *shown, *((fields,) if fields else ()), *sheets)
 
 
 def write_refined_page(
@@ -320,16 +318,14 @@ def fit_and_refine(
     outputs: Sequence[Path],
     *,
     displacement_frames: int = DisplacementOutputs().displacement_frames,
-    video_codec: VideoCodec = "h264",
-    side_view: bool = False,
     progress: Progress = no_progress,
+    **drawn: Any,
 ) -> tuple[Fit, tuple[Path, ...]]:
-    """Fit the people of an item, and refine and write the fit as `refine_fit`, whose result it returns."""
+    """Fit the people of an item, and refine and write the fit as `refine_fit`, whose arguments and result it has."""
     journal = journal_of(item, outputs[0], fitter.identity)
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
     rest = part_of(progress, _FITTED, 1)
-    written: dict[str, Any] = {"displacement_frames": displacement_frames, "video_codec": video_codec}
-    result = refine_fit(refiner, fit, outputs, **written, side_view=side_view, progress=rest)
+    result = refine_fit(refiner, fit, outputs, displacement_frames=displacement_frames, progress=rest, **drawn)
     if journal is not None:
         journal.remove()
     return result

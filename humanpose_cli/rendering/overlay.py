@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -103,6 +104,14 @@ def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
 
 
 _DASH, _GAP = 0.02, 0.012  # of dashed lines, of the image's longer side
+LABEL_GROUND = (32, 32, 32)
+YELLOW = np.array((255, 214, 64), np.float32) / np.float32(255)  # of what belongs to no person
+# Where a label may stand at each of four sides of its box, from the natural place, in heights of the label.
+_STEPS = (-16.0, -8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+_MOVES = np.stack(np.meshgrid(_STEPS, _STEPS), -1).reshape(-1, 2)
+# It costs the distance from the foot of the box, in heights of the label, or from its top and `_ABOVE`.
+_ABOVE, _FARTHEST = 4.0, 29.0
+_LEFT_OUT, _CHANGE = 30.0, 150.0  # of a frame without the label, and of a move from one frame to the next
 
 
 def draw_dashed_box(image: NDArray[np.uint8], box: Sequence[float]) -> None:
@@ -118,25 +127,105 @@ def draw_dashed_box(image: NDArray[np.uint8], box: Sequence[float]) -> None:
             cv2.line(image, a.tolist(), b.tolist(), (255, 214, 64), max(1, round(longest / 900)))
 
 
-def draw_label(image: NDArray[np.uint8], text: str, corner: Sequence[float]) -> None:
-    """Write lines of text on a dark ground into an image (H, W, 3), in place.
+def _look(letters: int) -> tuple[int, float, int]:
+    """Font, scale and thickness of letters whose capitals are so many pixels high."""
+    return cv2.FONT_HERSHEY_SIMPLEX, letters / 22, max(1, round(letters / 14))
 
-    corner  (x, y) pixels of the upper left corner; moved so that the text is inside the image
+
+def label_size(text: str, letters: int) -> tuple[int, int]:
+    """Width and height of a label in pixels, its ground included; `letters` as of `draw_label`."""
+    (width, _), below = cv2.getTextSize(text, *_look(letters))
+    edge = letters // 2
+    return width + 2 * edge, letters + below + 2 * edge
+
+
+def draw_label(
+    image: NDArray[np.uint8],
+    text: str,
+    corner: Sequence[float],
+    letters: int = 0,
+    colour: NDArray[np.float32] = YELLOW,
+) -> None:
+    """Write a line of text on a dark ground into an image (H, W, 3), in place.
+
+    corner   (x, y) pixels of the upper left corner; moved so that the text is inside the image
+    letters  height of capitals in pixels; 0: by the size of the image
     """
-    height, width = image.shape[:2]
-    scale = max(0.4, max(height, width) / 1200)
-    lines = text.split("\n")
-    sizes = [cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1) for line in lines]
-    edge = below = sizes[0][1]
-    long, high = max(size[0] for size, _ in sizes), sizes[0][0][1]
-    step = high + 2 * below
-    tall = (len(lines) - 1) * step + high + below + 2 * edge
-    x = int(np.clip(corner[0], 0, max(0, width - long - 2 * edge)))
-    y = int(np.clip(corner[1], 0, max(0, height - tall)))
-    cv2.rectangle(image, (x, y), (x + long + 2 * edge, y + tall), (32, 32, 32), -1)
-    look = cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 214, 64), max(1, round(scale)), cv2.LINE_AA
-    for number, line in enumerate(lines):
-        cv2.putText(image, line, (x + edge, y + edge + high + number * step), *look)
+    letters = letters or max(9, round(max(image.shape[:2]) / 55))
+    width, height = size = label_size(text, letters)
+    x, y = np.rint(corner).astype(int).clip(0, np.subtract(image.shape[1::-1], size).clip(0)).tolist()
+    cv2.rectangle(image, (x, y), (x + width - 1, y + height - 1), LABEL_GROUND, -1)
+    font, scale, thickness = _look(letters)
+    base = x + letters // 2, y + letters // 2 + letters
+    cv2.putText(image, text, base, font, scale, (255 * colour).tolist(), thickness, cv2.LINE_AA)
+
+
+def label_corners(
+    frames: NDArray[np.integer],
+    boxes: NDArray[np.float64],
+    sizes: NDArray[np.integer],
+    labels: NDArray[np.integer],
+    occupied: Callable[[int], NDArray[np.bool_]],
+    image_sizes: NDArray[np.integer],
+) -> NDArray[np.float64]:
+    """The upper left corners (N, 2) of labels beside boxes: inside the image, apart from each other and from what is
+    occupied. NaN where there is no room.
+
+    A label stands below its box, beside its foot or above it, as near as there is room, and keeps this place from frame
+    to frame: it takes another one only for long.
+
+    frames, boxes, sizes, labels  (N,), (N, 4) x0 y0 x1 y1, (N, 2) of the label, and its number; those of one label are
+                                  in the order of frames, and lower numbers choose first
+    occupied                      of a frame, (h, w) bool: a grid over the image, True where no label may be
+    image_sizes                   (F, 2) width and height of each frame
+    """
+
+    def candidates(rows: Any) -> NDArray[np.float64]:
+        """(R, K, 2) corners."""
+        (x0, y0, x1, y1), (width, height) = boxes[rows].T, sizes[rows].T
+        left, gap = (x0 + x1 - width) / 2, height / 4
+        beside = ((left, y1 + gap), (x1 + gap, y1 - height), (x0 - gap - width, y1 - height), (left, y0 - gap - height))
+        corners = np.array(beside).transpose(2, 0, 1)[:, :, None] + height[:, None, None, None] * _MOVES
+        room = np.maximum(image_sizes[frames[rows]] - sizes[rows], 0)[:, None]
+        return np.rint(corners.reshape(len(rows), -1, 2)).clip(0, room)
+
+    costs = np.zeros((len(frames), 4 * len(_MOVES)), np.float16)  # few bytes: of all people in all frames
+    for frame in np.unique(frames):
+        rows, grid = np.flatnonzero(frames == frame), occupied(int(frame))
+        sums, limit = np.pad(grid.cumsum(0).cumsum(1), ((1, 0), (1, 0))), np.array(grid.shape[::-1])
+        low, size, scale = candidates(rows), sizes[rows, None], limit / image_sizes[frame]
+        x0, y0 = np.moveaxis(np.floor(low * scale).astype(int), 2, 0)
+        x1, y1 = np.moveaxis(np.minimum(np.ceil((low + size) * scale).astype(int), limit), 2, 0)
+        middle = boxes[rows, 0::2].mean(1)
+        foot, top = (np.stack((middle, boxes[rows, side]), 1)[:, None] for side in (3, 1))
+        far, above = (np.linalg.norm(low + size / 2 - end, axis=2) / size[..., 1] for end in (foot, top))
+        taken = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0] > 0
+        costs[rows] = np.where(taken, np.inf, np.minimum(far, above + _ABOVE).clip(0, _FARTHEST))
+    placed = np.full((len(frames), 2), np.nan)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        for row in rows.tolist():
+            others = np.flatnonzero((frames == frames[row]) & np.isfinite(placed[:, 0]))
+            apart = np.abs(2 * (candidates([row])[0, :, None] - placed[others]) + sizes[row] - sizes[others])
+            costs[row, (apart < sizes[row] + sizes[others]).all(2).any(1)] = np.inf
+        for row, choice in zip(rows.tolist(), _steady(costs[rows]), strict=True):
+            if choice < costs.shape[1]:
+                placed[row] = candidates([row])[0, choice]
+    return placed
+
+
+def _steady(costs: NDArray[np.floating]) -> list[int]:
+    """The choice for each row of costs (R, K) with the least sum, where a row may be left out (K), and changes cost."""
+    total, before = np.zeros(costs.shape[1] + 1), []
+    for row in costs:
+        lowest = int(total.argmin())
+        kept = total <= total[lowest] + _CHANGE
+        before.append(np.where(kept, np.arange(len(total)), lowest).astype(np.int16))
+        total = np.where(kept, total, total[lowest] + _CHANGE) + np.append(row, _LEFT_OUT)
+    chosen = [int(total.argmin())]
+    for back in reversed(before[1:]):
+        chosen.append(int(back[chosen[-1]]))
+    return chosen[::-1]
 
 
 def draw_keypoints(

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fitting.doubt import doubt_of_track
+from humanpose_cli.fitting.doubt import doubts_of_tracks
 from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.pose_files import RotationTarget, Target, is_fit_file, read_pose
@@ -86,7 +86,7 @@ def motion_of_fit(
         target = target_of_fit(fit, track)
         begins = int(fit.frame_index[fit.rows_of(track)[0]])
         held = np.clip(np.arange(first, last + 1) - begins, 0, len(target) - 1)
-        warnings, doubt = _absences(fit, track, start, several=several), doubt_of_track(fit, track)
+        warnings, doubt = _absences(fit, track, start, several=several), doubts_of_tracks(fit)[track]
         if doubt:
             warnings = (*warnings, f"the fit of person {track} of the target is doubtful ({doubt})")
         number = start + first if frames is not None else 0

@@ -206,16 +206,19 @@ def test_a_run_of_deform_and_learn_gives_bodies_and_an_overlay_from_two_sides(hp
     run.mkdir()
     deform_weights(run / "best.safetensors")
     line = ("fit", photo, "--method", "deform-and-learn", "--weights", str(run), "--detector", "fast")
-    ran = hpc(*line, "--side-view", "--out", str(tmp_path / "out"), "--json")
+    drawn = ("--side-view", "--labels", "reasons", "--out", str(tmp_path / "out"))
+    ran = hpc(*line, *drawn, "--json")
     assert ran.code == 0, ran.err
     record = read_fit(tmp_path / "out" / "astronaut.png.fit.npz")
     assert (len(record), record.options["method"]) == (1, "deform-and-learn")
     np.testing.assert_allclose(record.segment_scales, bent_pose().segment_scales, atol=1e-3)
-    assert read_image(tmp_path / "out" / "astronaut.png.overlay.jpg").size == (512, 256)
-    assert "done before" in hpc(*line, "--side-view", "--out", str(tmp_path / "out")).out
-    other = hpc(*line, "--out", str(tmp_path / "out"))
-    assert other.code == 2
-    assert "--overwrite" in other.err
+    width, height = read_image(tmp_path / "out" / "astronaut.png.overlay.jpg").size
+    assert (width, height > 256, ran.details["doubtful"] != "") == (512, True, True)
+    assert "done before" in hpc(*line, *drawn).out
+    for less in (drawn[1:], (drawn[0], *drawn[3:])):
+        other = hpc(*line, *less)
+        assert other.code == 2
+        assert "--overwrite" in other.err
     same = hp.fit(photo, method="deform-and-learn", weights=run, detector="fast", device="cpu")
     np.testing.assert_array_equal(same.joints3d, record.joints3d)
 

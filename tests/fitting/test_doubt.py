@@ -7,7 +7,7 @@ import pytest
 from helpers.fit_values import record
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.fitting.doubt import doubt_of_track, limb_doubts, row_doubts
+from humanpose_cli.fitting.doubt import doubts_of_tracks, limb_doubts, row_doubts
 from humanpose_cli.io.fit_files import FitRecord
 
 
@@ -77,6 +77,7 @@ def test_of_rows_without_keypoints_no_limb_is_known_to_be_wrong():
 def test_a_track_has_the_doubts_of_most_of_its_frames():
     hidden = {"left_knee": HIDDEN, "left_ankle": HIDDEN}
     mostly = people(hidden, {**hidden, "right_wrist": 0.1}, hidden, {})
-    assert doubt_of_track(mostly, 0) == "left leg hidden, guessed"
-    assert doubt_of_track(people(hidden, {}, {}), 0) == ""
-    assert doubt_of_track(people(hidden, {"right_wrist": 0.1}, {"left_wrist": 0.1}), 0) == "left leg hidden, guessed"
+    assert doubts_of_tracks(mostly)[0] == "left leg hidden, guessed"
+    assert doubts_of_tracks(people(hidden, {}, {}))[0] == ""
+    once = people(hidden, {"right_wrist": 0.1}, {"left_wrist": 0.1})
+    assert doubts_of_tracks(once) == {0: "left leg hidden, guessed"}

@@ -7,7 +7,15 @@ import torch
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.overlay import draw_dashed_box, draw_keypoints, draw_overlay, person_colour
+from humanpose_cli.rendering.overlay import (
+    draw_dashed_box,
+    draw_keypoints,
+    draw_label,
+    draw_overlay,
+    label_corners,
+    label_size,
+    person_colour,
+)
 
 CAMERA = Camera(200.0, (80.0, 60.0), (160, 120))
 FACES = torch.tensor([[0, 3, 2], [0, 2, 1]], dtype=torch.int32)
@@ -138,3 +146,68 @@ def test_a_dashed_box_is_drawn_within_the_image() -> None:
     top = drawn[60, 50:251]
     assert 0.4 < top.mean() < 0.9  # dashes, and gaps between them
     draw_dashed_box(image, (-500, -500, -100, -100))
+
+
+@pytest.mark.parametrize("side", [300, 640, 1280, 1920, 4000, 8000])
+@pytest.mark.parametrize("text", ["0", "12?", "(gjpqy|Ag)"])
+def test_a_label_is_inside_its_ground(side: int, text: str) -> None:
+    image = np.full((side // 4, side, 3), 255, np.uint8)
+    draw_label(image, text, (side // 8, side // 16))
+    drawn = (image != 255).any(-1)
+    rows, columns = np.nonzero(drawn)
+    part = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert drawn.sum() == part[..., 0].size, "what is drawn is no rectangle"
+    edges = (part[:1], part[-1:], part[:, :1], part[:, -1:])
+    assert all((edge == 32).all() for edge in edges), "text touches the edge of its ground"
+    assert ((part > 100).any(-1)).sum() > 0.02 * part[..., 0].size
+
+
+def test_a_label_has_its_size_and_stays_in_the_image() -> None:
+    image = np.full((200, 300, 3), 255, np.uint8)
+    draw_label(image, "12?", (290, -20), 20, person_colour(1))
+    drawn = (image != 255).any(-1)
+    width, height = label_size("12?", 20)
+    assert drawn[:height, -width:].all()
+    assert drawn.sum() == width * height
+
+
+def placed(boxes: list, occupied: np.ndarray, size: tuple[int, int] = (30, 20)) -> np.ndarray:
+    """Of labels in one image of 300 × 200."""
+    order = np.arange(len(boxes))
+    sizes = np.array([size] * len(boxes))
+    shape = np.array([(300, 200)])
+    return label_corners(0 * order, np.array(boxes, float), sizes, order, lambda _: occupied, shape)
+
+
+def test_labels_stand_below_their_boxes_beside_each_other_and_what_is_occupied() -> None:
+    box, occupied = (100, 20, 140, 100), np.zeros((100, 150), bool)  # cells of 2 pixels
+    occupied[10:50, 50:70] = True
+    ((x, y),) = placed([box], occupied)
+    assert x == 105
+    assert 100 <= y <= 105
+    first, second = placed([box] * 2, occupied)
+    assert (np.abs(first - second) >= (30, 20)).any()
+    occupied[50:, 45:75] = True  # below the box, too
+    ((x, y),) = placed([box], occupied)
+    assert x + 30 <= 100 or x >= 140
+    assert 0 <= x <= 270
+    assert 0 <= y <= 180
+    assert np.isnan(placed([box], np.ones_like(occupied))).all()
+
+
+def test_a_label_moves_for_long_only() -> None:
+    """What is occupied for a moment costs the label a moment, and what is for long makes it move once."""
+    free, taken = np.zeros((100, 150), bool), np.zeros((100, 150), bool)
+    taken[50:70, 45:75] = True
+    count = 100
+    frames, boxes = np.arange(count), np.tile((100.0, 20.0, 140.0, 100.0), (count, 1))
+    sizes, labels, shapes = np.tile((30, 20), (count, 1)), np.zeros(count, int), np.tile((300, 200), (count, 1))
+    often = label_corners(frames, boxes, sizes, labels, lambda f: taken if f % 9 == 0 else free, shapes)
+    assert len(np.unique(often, axis=0)) == 1
+    late = label_corners(frames, boxes, sizes, labels, lambda f: taken if f >= 50 else free, shapes)
+    moves = np.flatnonzero((np.diff(late, axis=0) != 0).any(1))
+    assert len(moves) <= 1
+    assert np.isfinite(late).all()
+    alone = label_corners(frames, boxes, sizes, labels, lambda f: ~free if 40 <= f < 45 else free, shapes)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(alone[:, 0])), np.arange(40, 45))
+    assert len(np.unique(alone[np.isfinite(alone[:, 0])], axis=0)) == 1

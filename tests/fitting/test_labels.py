@@ -1,0 +1,190 @@
+"""Labels of overlays: beside everybody, in one place a track, and the reasons in a strip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.standing_people import StandingPeople
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.fitting import labels as labels_module
+from humanpose_cli.fitting.labels import PeopleLabels
+from humanpose_cli.fitting.overlays import body_vertices, overlay_video
+from humanpose_cli.fitting.result import Fit, FrameSource
+from humanpose_cli.io.inputs import Frame
+from humanpose_cli.io.video import VideoReader
+from humanpose_cli.rendering.overlay import draw_overlay
+
+CROWD = [(x + 60.0 * (row % 2), 420.0 + 110 * row) for row in range(4) for x in range(150, 1150, 180)]
+POSES = ("attention", "arms_up", "lunge", "wave", "hands_on_hips")
+
+
+def filmed(people: StandingPeople, frames: int = 1, moves=((0.0, 0.0),)) -> Fit:
+    """The fit of people who move by so many metres to the right and away, repeated, in a clip."""
+    bodies, count = people.bodies, len(people.spots)
+    track, frame = np.repeat(np.arange(count), frames), np.tile(np.arange(frames), count)
+    columns = {name: values[track].copy() for name, values in vars(bodies).items()}
+    way = np.array([(x, 0.0, z) for x, z in moves])[track % len(moves)] * (frame / max(frames - 1, 1))[:, None]
+    columns["trans"] += way.astype(np.float32)
+    columns["joints3d"] += way[:, None].astype(np.float32)
+    columns["joints2d"] = people.camera.project(columns["joints3d"])
+    low, high = columns["joints2d"].min(1), columns["joints2d"].max(1)
+    size = people.camera.size
+    fit = Fit.build(
+        **columns,
+        track_id=track,
+        frame_index=frame,
+        interpolated=np.zeros(len(track), bool),
+        keypoints2d=np.zeros((len(track), 33, 3)),
+        boxes=np.concatenate((low, high), 1),
+        frame_names=[f"{i:06d}" for i in range(frames)],
+        shot_id=np.zeros(frames),
+        image_size=[size] * frames,
+        focal=[people.camera.focal] * frames,
+        principal_point=[people.camera.principal_point] * frames,
+        world_to_camera=np.tile(np.eye(4), (frames, 1, 1)),
+        frame_rate=30.0,
+    )
+    pixels = np.full((frames, size[1], size[0], 3), 128, np.uint8)
+    return replace(fit, images=FrameSource(array=pixels), model=default_body())
+
+
+def silhouettes(fit: Fit, frame: int = 0) -> np.ndarray:
+    """(H, W) where bodies are."""
+    body, (width, height) = fit.body_model(), fit.image_size[frame].tolist()
+    vertices = body_vertices(body, fit, fit.rows_for(frame))
+    return draw_overlay(np.zeros((height, width, 3), np.uint8), vertices, body.faces, fit.camera(frame)).any(-1)
+
+
+def grounds(labels: PeopleLabels, frame: int = 0) -> list[np.ndarray]:
+    """The rectangles x0 y0 x1 y1 of the labels that a frame has."""
+    rows = np.flatnonzero((labels.frames == frame) & np.isfinite(labels.corners[:, 0]))
+    return [np.append(labels.corners[row], labels.corners[row] + labels.sizes[row]).astype(int) for row in rows]
+
+
+def covered(shape: tuple[int, int], rectangles: list[np.ndarray]) -> np.ndarray:
+    """(H, W) how many rectangles lie on each pixel."""
+    count = np.zeros(shape, int)
+    for x0, y0, x1, y1 in rectangles:
+        count[y0:y1, x0:x1] += 1
+    return count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(1.0,), (1.0, 0.6)])
+def test_the_labels_of_a_crowd_cover_nobody_and_no_other_label(sizes):
+    fit = filmed(StandingPeople(spots=CROWD, poses=POSES, sizes=sizes))
+    labels, bodies = PeopleLabels(fit), silhouettes(fit)
+    rectangles = grounds(labels)
+    assert len(rectangles) == len(CROWD)
+    on = covered(bodies.shape, rectangles)
+    assert on.sum() == sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in rectangles), "one leaves the image"
+    assert on.max() == 1
+    assert not (bodies & (on > 0)).any()
+    drawn = (fit.overlay() != fit.overlay(labels="none")).any(-1)
+    assert drawn[on > 0].mean() > 0.95
+
+
+def test_a_label_stands_at_the_feet_and_is_as_large_as_its_person():
+    fit = filmed(StandingPeople(spots=((300.0, 800.0), (800.0, 420.0))))
+    near, far = grounds(PeopleLabels(fit))
+    for ground, joints in zip((near, far), fit.joints2d, strict=True):
+        feet = joints[SMPL24.indices(("left_foot", "right_foot"))].mean(0)
+        height = np.ptp(joints[:, 1])
+        assert np.abs((ground[:2] + ground[2:]) / 2 - feet).max() < 0.25 * height
+    assert (near[3] - near[1]) > 1.2 * (far[3] - far[1])
+
+
+def test_where_people_fill_the_image_no_label_covers_them():
+    fit = filmed(StandingPeople(spots=((640.0, 880.0),), height=2.0, tilt=0.2))
+    nearer = np.float32((0, 0, 0.25)) - fit.joints3d[0, SMPL24.index("spine3")]
+    close = replace(fit, trans=fit.trans + nearer, joints3d=fit.joints3d + nearer)
+    assert grounds(PeopleLabels(close)) == []
+
+
+@pytest.mark.slow
+def test_the_label_of_a_track_keeps_its_place():
+    """Two people walk past each other, behind a third: nobody's label moves to and fro."""
+    spots = ((200.0, 800.0), (1080.0, 800.0), (640.0, 700.0))
+    fit = filmed(StandingPeople(spots=spots), 90, ((3.2, 0.0), (-3.2, 0.0), (0.0, 0.0)))
+    labels = PeopleLabels(fit)
+    for number in range(3):
+        rows = labels.numbers == number
+        corners, boxes = labels.corners[rows], labels.boxes[rows]
+        assert np.isfinite(corners).all()
+        ends = [np.stack((boxes[:, [0, 2]].mean(1), boxes[:, y]), 1) for y in (1, 3)] + [boxes[:, [0, 3]], boxes[:, 2:]]
+        beside = np.min([np.abs(np.diff(corners - end, axis=0)).max(1) for end in ends], axis=0)
+        assert (beside > 3).sum() <= 1, "it jumps from place to place"
+    for frame in range(0, 90, 9):
+        on = covered((960, 1280), grounds(labels, frame))
+        assert on.max() == 1
+        assert not (silhouettes(fit, frame) & (on > 0)).any()
+
+
+def test_ids_mark_doubtful_people_and_reasons_name_them_below(monkeypatch):
+    fit = filmed(StandingPeople(spots=((300.0, 800.0), (800.0, 700.0))), 2)
+    confidence = fit.joint_confidence.copy()
+    confidence[fit.track_id == 1, SMPL24.index("left_wrist")] = 0.1
+    keypoints = np.ones_like(fit.keypoints2d)
+    keypoints[..., :2] = fit.joints2d[:, :1]
+    fit = replace(fit, joint_confidence=confidence, keypoints2d=keypoints)
+    written = []
+
+    def noted(image, text, *others):
+        written.append((image.shape[0], text))
+        drawn(image, text, *others)
+
+    drawn = labels_module.draw_label
+    monkeypatch.setattr(labels_module, "draw_label", noted)
+    plain, ids, reasons = (fit.overlay(labels=kind) for kind in ("none", "ids", "reasons"))
+    high, low = plain.shape[0], reasons.shape[0] - plain.shape[0]
+    assert written == [(high, "0"), (high, "1?"), (high, "0"), (high, "1?"), (low, "1?: left arm uncertain")]
+    np.testing.assert_array_equal(reasons[:high], ids)
+    assert reasons.shape[0] > high
+    assert (reasons[high:] != 32).any()
+    np.testing.assert_array_equal(fit.overlay(1, labels="reasons")[high:], reasons[high:])
+    sure = replace(fit, joint_confidence=np.ones_like(confidence))
+    assert sure.overlay(labels="reasons").shape == plain.shape
+    with pytest.raises(UsageError, match="labels: are not known"):
+        fit.overlay(labels="id")
+
+
+def test_of_many_reasons_the_strip_shows_as_many_as_it_holds():
+    fit = filmed(StandingPeople(spots=CROWD))
+    low = replace(fit, confidence=np.full(len(fit), 0.1, np.float32))
+    few = low.select(np.flatnonzero(low.track_id < 2))
+    line = few.overlay(labels="reasons").shape[0] - 960
+    assert low.overlay(labels="reasons").shape[0] - 960 == 6 * line
+
+
+def test_the_strip_of_a_video_is_equally_high_in_all_shots(tmp_path):
+    fit = filmed(StandingPeople(spots=((300.0, 800.0), (800.0, 700.0))), 2)
+    doubtful = fit.select(np.flatnonzero(fit.frame_index == fit.track_id))  # each person in a frame of their own
+    cut = replace(doubtful, shot_id=np.array([0, 1], np.int32), confidence=np.array([0.1, 0.9], np.float32))
+    assert fit.images is not None
+    frames = [Frame(i, f"{i}", pixels) for i, pixels in enumerate(fit.images.array)]
+    labels = PeopleLabels(cut)
+    overlay_video(fit.body_model(), cut, frames, tmp_path / "a.mp4", labels=labels, reasons=True)
+    first, second = (pixels[960:].astype(int) for _, pixels in VideoReader(tmp_path / "a.mp4"))
+    assert first.shape[0] > 0
+    assert np.ptp(first) > 100
+    assert np.ptp(second) < 20  # nothing is written
+
+
+@pytest.mark.slow
+def test_a_detection_without_a_body_is_labelled_beside_its_box_and_all_people(monkeypatch):
+    fit = filmed(StandingPeople(spots=((300.0, 800.0), (800.0, 700.0))))
+    box = [560.0, 300.0, 700.0, 680.0]
+    listed = [{"frame": 0, "box": box, "score": 0.4, "reason": "pose not certain"}]
+    fit = replace(fit, options={"not_fitted": listed})
+    labels = PeopleLabels(fit)
+    assert [named[0] for named in labels.named] == ["0", "1", "?0"]
+    *_, ground = grounds(labels)
+    on = covered((960, 1280), [ground])
+    assert not on[300:680, 560:700].any()
+    assert not (silhouettes(fit) & (on > 0)).any()
+    assert fit.overlay(labels="reasons").shape[0] > 960
