@@ -28,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WHEEL, MAX_SOURCE = 90 * 10**6, 100 * 10**6  # bytes; the package index takes files of 100 MB
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-CLIP = ROOT / "docs" / "assets" / "balance.mp4"
+CLIP = ROOT / "humanpose_cli" / "demo" / "data" / "balance.mp4"
 OUTPUTS = (
     *("fits/astronaut.png.fit.npz", "fits/astronaut.png.overlay.jpg", "fits/balance.mp4.fit.npz"),
     *("fits/balance.mp4.overlay.mp4", "reposed.png", "exports/balance.mp4.glb", "exports/balance.mp4.person0.bvh"),
