@@ -192,7 +192,7 @@ class AlignmentProblem:
 
         Joints (N, 24, 3) metres; Jacobian (N, 3, 24, P).
         """
-        evidence, weights, count = self.evidence, self.weights, self.rig.landmark_count
+        evidence, count = self.evidence, self.rig.landmark_count
         posed = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales, jacobian=True)
         J = posed.jacobian
         assert J is not None
