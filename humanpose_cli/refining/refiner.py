@@ -397,10 +397,10 @@ class Refiner:
         fit, _, overlaps = aligned
         if not len(fit):
             return fit
-        share = np.zeros(len(fit))
+        share, seconds = np.zeros(len(fit)), fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index]
         for track in fit.tracks:
             rows = fit.rows_of(track)
-            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows], self.options.acceptance)
+            share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance)
         mixed = aligned.at(share, fit.body_model(body))
         return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
