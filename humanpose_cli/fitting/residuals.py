@@ -183,14 +183,14 @@ def add_pose_energy(
         else:
             vectors, of_vectors = rotation_vector_jacobian(rotations)
             quadratic = prior.quadratic(vectors)
-            _add_joint_terms(
+            add_joint_terms(
                 equations, of_vectors, prior_strength * quadratic.gradient, prior_strength * quadratic.curvature
             )
         equations.cost.add_(prior_strength * quadratic.energy)
-    _add_joint_terms(equations, jacobian, slope, curvature)
+    add_joint_terms(equations, jacobian, slope, curvature)
 
 
-def _add_joint_terms(equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor) -> None:
+def add_joint_terms(equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor) -> None:
     """Adds in place the gradient (N, 72) and the curvature (N, 72, 72) of an energy of joint coordinates.
 
     jacobian  (N, 24, 3, 3) of each joint's coordinates by its increments

@@ -4,7 +4,8 @@ The pose network that finds people also segments the pixels of each of them. Ref
 body's own outline and never at that mask, so the overlap of mask and drawn body (intersection over union) is evidence
 of its own. Clothes and hair make the mask wider than the body, alike before and after.
 
-A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring frames of the track. A small gain
+A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring moments of the track; but no row
+moves to where its own overlap is smaller than that of the fit. A small gain
 says little, since clothes and arms before the trunk change the overlap, too. And what moves a fit that was nearly right
 errs as much as the fit itself: then the overlap is largest halfway, and a body between the two is nearer to the truth
 than either. So the body goes towards where the overlap is largest, the farther the more is gained there, as an estimate
@@ -57,21 +58,21 @@ def overlap(mask: Array, drawn: Array, ignored: NDArray[np.bool_]) -> float:
     return float(both / max(float(either), 1e-6))
 
 
-def accepted_share(frames: NDArray[np.integer], overlaps: Array, options: AcceptanceOptions | None = None) -> Array:
+def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions | None = None) -> Array:
     """How much of the refinement each row of a track keeps: (R,) 0…1.
 
-    frames    (R,) increasing
+    seconds   (R,) when the rows' frames were taken, increasing
     overlaps  (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a mask
 
     The parabola through a row's overlaps, averaged over neighbours in time, gives the share of the way at which the
     overlap would be largest, and its gain g there as a share of what was lacking, or that of the moved bodies if these
-    come first. The row goes g / (g + noise) of that way. The share changes over some frames, because a jump would be
+    come first. The row goes g / (g + noise) of that way. The share changes over some time, because a jump would be
     worse than either.
     """
     options = options or AcceptanceOptions()
     measured = np.isfinite(overlaps).all(1).astype(float)
     fit, half, moved = (
-        _average(frames, np.where(measured > 0, column, 0), measured, options.neighbours) for column in overlaps.T
+        _average(seconds, np.where(measured > 0, column, 0), measured, options.neighbours) for column in overlaps.T
     )
     slope, bend = _parabola(fit, half, moved)
     highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
@@ -80,7 +81,24 @@ def accepted_share(frames: NDArray[np.integer], overlaps: Array, options: Accept
     gain = (slope * reached + bend * reached**2) / np.maximum(1 - fit, 1e-6)
     trust = np.where(gain > 0, gain / (gain + options.gain_noise), 0)
     share = np.minimum(trust * highest, 1)
-    return np.asarray(_average(frames, share, np.ones(len(frames)), options.fade)) if len(frames) > 1 else share
+    share = _average(seconds, share, np.ones(len(seconds)), options.fade)
+    return _without_losses(seconds, share, overlaps, options.fade)
+
+
+def _without_losses(seconds: Array, share: Array, overlaps: Array, fade: float) -> Array:
+    """The largest share (R,) of at most `share` at which no row's overlap is smaller than the fit's.
+
+    A row that would lose has neighbours whose shares fall towards its own, by 1 in twice `fade`.
+    """
+    slope, bend = _parabola(*overlaps.T)
+    # A row whose overlap falls behind its peak may go to where it is the fit's again; one whose overlap falls first stays.
+    end = np.where((slope > 0) & (bend < 0), slope / np.maximum(-bend, 1e-9), 0.0)
+    time = seconds / (2 * fade)
+    while (loses := share * (slope + bend * share) < -1e-9).any():  # False without a mask; each pass settles a row
+        share = np.where(loses, np.minimum(share, end * (1 - 1e-9)), share)
+        share = np.minimum.accumulate(share - time) + time  # no faster up than 1 in that time, and no faster down
+        share = np.minimum.accumulate((share + time)[::-1])[::-1] - time
+    return share
 
 
 def overlap_at(overlaps: Array, share: Array) -> Array:
@@ -98,13 +116,13 @@ def _parabola(fit: Array, half: Array, moved: Array) -> tuple[Array, Array]:
     return moved - fit - bend, bend
 
 
-def _average(frames: NDArray[np.integer], values: Array, weights: Array, sigma: float) -> Array:
-    """Gaussian average over frames (R,); 0 where nothing has weight."""
-    reach = int(4 * sigma) + 1
-    result = np.zeros(len(frames))
-    starts, stops = np.searchsorted(frames, frames - reach), np.searchsorted(frames, frames + reach, side="right")
+def _average(seconds: Array, values: Array, weights: Array, sigma: float) -> Array:
+    """Gaussian average over the rows' times (R,); 0 where nothing has weight."""
+    result = np.zeros(len(seconds))
+    starts = np.searchsorted(seconds, seconds - 4 * sigma)
+    stops = np.searchsorted(seconds, seconds + 4 * sigma, side="right")
     for row, (start, stop) in enumerate(zip(starts, stops, strict=True)):
         near = slice(start, stop)
-        kernel = weights[near] * np.exp(-0.5 * ((frames[near] - frames[row]) / sigma) ** 2)
+        kernel = weights[near] * np.exp(-0.5 * ((seconds[near] - seconds[row]) / sigma) ** 2)
         result[row] = (kernel * values[near]).sum() / max(kernel.sum(), 1e-9)
     return result

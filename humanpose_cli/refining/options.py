@@ -90,9 +90,9 @@ class AcceptanceOptions(Options):
         minimum=1,
     )
     neighbours: float = option(
-        12.0, "Standard deviation of the overlaps' average over a track.", unit="frames", above=0
+        0.2, "Standard deviation of the overlaps' average over a track.", unit="seconds", above=0
     )
-    fade: float = option(3.0, "Standard deviation of the kept share's average over a track.", unit="frames", above=0)
+    fade: float = option(0.05, "Standard deviation of the kept share's average over a track.", unit="seconds", above=0)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 For the rows (frames) of one track, with the fit that refinement starts from as anchor:
     Σ n_k ρ(|Π(x_k) − target_k| / σ_k)                 dense reprojection of surface points, Geman-McClure's ρ
-    + pose prior and joint limits of each row
+    + pose prior and joint limits of each row, less their slope at the anchor: the fit is their optimum together with
+      the evidence that it was made from, so that they pull only what moves away from it
     + |log(R₀ᵀ R)|² / σ_j² of every joint's relative rotation, with each joint's own noise (`refining.anchor`)
     + the joints' depths about the pelvis, and the pelvis' depth: pixels hardly determine it
-    + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / (Δt² σ_a))      accelerations of the joints in neighbouring frames of a shot,
-                                                        at the frames' own times
+    + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / (Δt² σ_a))      accelerations of the joints in world axes, in neighbouring
+                                                        frames of a shot, at the frames' own times
 The shape is one for all rows of a track: `common_shape` moves it before the poses are solved, while it is held. SMPLify
 (Bogo et al. 2016) has the terms of one frame; derivatives are closed-form and frames are coupled in one banded system.
 """
@@ -33,14 +34,15 @@ from humanpose_cli.fitting.residuals import (
     Rows,
     accumulate,
     add_diagonal,
+    add_joint_terms,
     add_pose_energy,
     projection_rows,
     retract_state,
     robust_scale,
     root_columns,
+    rotation_vector_jacobian,
 )
 from humanpose_cli.fitting.solver import NormalEquations
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.refining.options import AlignmentWeights
 
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
@@ -83,6 +85,7 @@ class AlignmentEvidence:
     rotations (N, 24, 3, 3), joints (N, 24, 3), betas (N, S) of the fit that refinement starts from
     rotation_noise (N, 24) radians, root_noise (N,) share of the depth, shape_noise (N,): σ of that fit's errors
     segment_scales (N, 24) of that fit, which stay
+    to_world (N, 3, 3) and origin (N, 3): camera axes to world axes, x ↦ to_world x + origin, metres
     triples (T, 3) int64 rows that follow each other directly, one frame apart, in one shot
     bend (T, 3) weights of a triple's values, whose sum is their acceleration, 1 / seconds²
     views of other cameras at the same moments
@@ -100,6 +103,8 @@ class AlignmentEvidence:
     root_noise: Tensor
     shape_noise: Tensor
     segment_scales: Tensor
+    to_world: Tensor
+    origin: Tensor
     triples: Tensor
     bend: Tensor
     views: tuple[ViewTargets, ...] = ()
@@ -176,13 +181,18 @@ class AlignmentProblem:
         self._surface = slice(0, rig.landmark_count - len(BLAZEPOSE33))
         self._robust = torch.full((rig.landmark_count,), weights.robust_2d, dtype=torch.float64)
         self._robust[self._surface] *= widened
+        count, width = len(evidence), 3 * len(SMPL24)
+        zeros = (torch.zeros(count, *shape, dtype=torch.float64) for shape in ((), (width,), (width, width)))
+        at_anchor = NormalEquations(*zeros)
+        self._add_pose_energy(at_anchor, evidence.rotations)
+        self._anchor_slope = at_anchor.gradient  # (N, 72)
 
     def rows(self, state: FitState) -> tuple[NormalEquations, Tensor, Tensor]:
         """Normal equations of every row alone over all parameters, and its joints with their Jacobian.
 
         Joints (N, 24, 3) metres; Jacobian (N, 3, 24, P).
         """
-        evidence, weights, count = self.evidence, self.weights, self.rig.landmark_count
+        evidence, count = self.evidence, self.rig.landmark_count
         posed = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales, jacobian=True)
         J = posed.jacobian
         assert J is not None
@@ -193,19 +203,31 @@ class AlignmentProblem:
         dense = projection_rows(points, J[:, :, :count], camera, target, self._robust, evidence.counts)
         views = [self._view(view, points, J[:, :, :count]) for view in evidence.views]
         equations = accumulate([dense, *views, self._depths(joints, joint_J)])
-        away = matrix_to_axis_angle(evidence.rotations.mT @ state.rotations)[:, 1:]  # the pelvis turns freely
-        add_diagonal(equations, away.flatten(1), evidence.rotation_noise[:, 1:].repeat_interleave(3, 1), 3)
+        self._add_anchor(equations, state.rotations)
         nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
         add_diagonal(equations, nearer, evidence.root_noise[:, None], _POSE - 1)
+        self._add_pose_energy(equations, state.rotations)
+        return equations, joints, joint_J
+
+    def _add_pose_energy(self, equations: NormalEquations, rotations: Tensor) -> None:
+        """Adds pose prior and joint limits in place."""
         add_pose_energy(
             equations,
-            state.rotations,
+            rotations,
             prior=self.prior,
-            prior_strength=weights.prior_strength,
-            limit_noise=weights.limit_noise,
-            fallback=(torch.zeros_like(joints), torch.zeros_like(joints[..., 0])),
+            prior_strength=self.weights.prior_strength,
+            limit_noise=self.weights.limit_noise,
+            fallback=(rotations.new_zeros(rotations.shape[:-1]), rotations.new_zeros(rotations.shape[:2])),
         )
-        return equations, joints, joint_J
+
+    def _add_anchor(self, equations: NormalEquations, rotations: Tensor) -> None:
+        """Adds in place the distance from the anchor's rotations, and takes off what the pose energy pulls there."""
+        away, jacobian = rotation_vector_jacobian(self.evidence.rotations.mT @ rotations)
+        precision = self.evidence.rotation_noise[..., None] ** -2 * torch.ones_like(away)
+        precision[:, 0] = 0  # the pelvis turns freely
+        precision, away = precision.flatten(1), away.flatten(1)
+        equations.cost.add_(((0.5 * precision * away - self._anchor_slope) * away).sum(1))
+        add_joint_terms(equations, jacobian, precision * away - self._anchor_slope, torch.diag_embed(precision))
 
     def _view(self, view: ViewTargets, points: Tensor, jacobian: Tensor) -> Rows:
         """Dense reprojection before another camera."""
@@ -329,11 +351,14 @@ class AlignmentProblem:
         """Adds the accelerations' term in place and returns its cost."""
         triples = self.evidence.triples
         bend = self.evidence.bend / self.weights.acceleration
-        residual = (joints[triples] * bend[..., None, None]).sum(1)  # (T, 24, 3)
+        to_world = self.evidence.to_world
+        world = joints @ to_world.mT + self.evidence.origin[:, None]
+        turned = (to_world @ jacobian.flatten(2)).view(jacobian.shape)
+        residual = (world[triples] * bend[..., None, None]).sum(1)  # (T, 24, 3)
         rho, factor = robust_scale(residual.square().sum(-1), self.weights.robust_acceleration)
         residual = (residual * factor[..., None]).mT.flatten(1)  # (T, 72), coordinate before joint
         parts = [
-            (jacobian[triples[:, i]] * (factor * bend[:, i, None])[:, None, :, None]).flatten(1, 2) for i in range(3)
+            (turned[triples[:, i]] * (factor * bend[:, i, None])[:, None, :, None]).flatten(1, 2) for i in range(3)
         ]  # (T, 72, Q)
         for i, part in enumerate(parts):
             gradient.index_add_(0, triples[:, i], (part.mT @ residual[..., None]).squeeze(-1))

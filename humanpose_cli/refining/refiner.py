@@ -370,14 +370,19 @@ class Refiner:
     def _overlaps(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
         """(N, 3) overlap with the silhouette at the fit, halfway, and at the moved bodies; NaN without a mask."""
         half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
-        cameras = cameras_of(fit, frames)
+        cameras, moved_cameras = cameras_of(fit, frames), cameras_of(moved, frames)
         overlaps = np.full((len(cameras), len(fit), 3), np.nan)
         for number, (camera, report) in enumerate(with_progress(cameras, progress)):
             for people in self._people(camera, body, report, "frames compared"):
+                masks = self._masks(camera.fit, people)
+                if any(mask is None for mask in masks):
+                    # Where the network detects another pose than a fit's that is far off, it may be the moved body's.
+                    others = self._masks(moved_cameras[number].fit, people)
+                    masks = [other if mask is None else mask for mask, other in zip(masks, others, strict=True)]
                 drawn_by = [view.camera for view in people.views]
                 ways = [people.vertices, *(camera.vertices(body, each, people.rows) for each in (half, moved))]
                 drawn = [render_bodies(body, each, drawn_by, self.options.size).mask[:, 0].numpy() for each in ways]
-                for i, mask in enumerate(self._masks(camera.fit, people)):
+                for i, mask in enumerate(masks):
                     if mask is not None:
                         found = [overlap(mask, each[i], people.views[i].hidden) for each in drawn]
                         overlaps[number, camera.rows[people.rows[i]]] = found
@@ -393,10 +398,10 @@ class Refiner:
         fit, _, overlaps = aligned
         if not len(fit):
             return fit
-        share = np.zeros(len(fit))
+        share, seconds = np.zeros(len(fit)), fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index]
         for track in fit.tracks:
             rows = fit.rows_of(track)
-            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows], self.options.acceptance)
+            share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance)
         mixed = aligned.at(share, fit.body_model(body))
         return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
@@ -501,6 +506,8 @@ def _evidence(
         focal, centre = (tensor(values[:1]) for values in (camera.fit.focal, camera.fit.principal_point))
         lens = (focal.expand(len(rows)), centre.expand(len(rows), 2))
         views.append(ViewTargets(matrix[:3, :3], matrix[:3, 3], *lens, *targets))
+    to_camera = tensor(fit.world_to_camera[frames])
+    to_world = to_camera[:, :3, :3].mT
     return AlignmentEvidence(
         pixels=pixels,
         weights=weights,
@@ -514,6 +521,8 @@ def _evidence(
         root_noise=noise.root[rows],
         shape_noise=noise.shape[rows],
         segment_scales=tensor(fit.segment_scales[rows]),
+        to_world=to_world,
+        origin=-(to_world @ to_camera[:, :3, 3:]).squeeze(-1),
         triples=triples,
         bend=bend,
         views=tuple(views),

@@ -19,6 +19,9 @@ def test_overlap_of_squares():
     assert overlap(mask * 0, drawn * 0, nothing) == 0
 
 
+FRAMES = np.arange(90) / 60  # seconds
+
+
 def straight(before, after):
     """Overlaps (R, 3) that change evenly along the way."""
     return np.stack((before, (before + after) / 2, after), 1)
@@ -27,13 +30,13 @@ def straight(before, after):
 def test_one_good_frame_among_bad_ones_is_not_kept():
     before, after = np.full(60, 0.7), np.full(60, 0.65)
     after[30] = 0.9
-    assert not accepted_share(np.arange(60), straight(before, after)).any()
+    assert not accepted_share(FRAMES[:60], straight(before, after)).any()
 
 
 def test_without_a_gain_nothing_is_kept():
     before = np.full(60, 0.7)
     for gain in (0, -0.02):
-        assert not accepted_share(np.arange(60), straight(before, before + gain)).any()
+        assert not accepted_share(FRAMES[:60], straight(before, before + gain)).any()
 
 
 NOISE = AcceptanceOptions().gain_noise
@@ -50,34 +53,55 @@ def test_the_share_of_the_way_to_the_largest_overlap_grows_with_its_gain(gain, h
     way = np.array([0, 0.5, 1]) / highest
     curve = 2 * way - way**2
     overlaps = np.tile(0.7 + 0.3 * gain * curve / (2 / highest - highest**-2 if highest > 1 else 1), (20, 1))
-    np.testing.assert_allclose(accepted_share(np.arange(20), overlaps), share)
-    np.testing.assert_allclose(accepted_share(np.arange(1), overlaps[:1]), share)
+    np.testing.assert_allclose(accepted_share(FRAMES[:20], overlaps), share)
+    np.testing.assert_allclose(accepted_share(FRAMES[:1], overlaps[:1]), share)
     doubtful = AcceptanceOptions(gain_noise=3 * NOISE)
-    assert (accepted_share(np.arange(20), overlaps, doubtful) < np.minimum(share, 0.99)).all()
+    assert (accepted_share(FRAMES[:20], overlaps, doubtful) < np.minimum(share, 0.99)).all()
 
 
 def test_stretches_are_kept_and_joined_smoothly():
     before, after = np.full(90, 0.7), np.full(90, 0.75)
     after[:40] = 0.6
-    share = accepted_share(np.arange(90), straight(before, after))
+    share = accepted_share(FRAMES, straight(before, after))
     assert (share[:25] == 0).all()
     assert (share[-25:] > 0.99).all()
     assert (np.diff(share) >= -1e-9).all()
     assert np.diff(share).max() < 0.2
 
 
+@pytest.mark.parametrize("rate", [10, 30, 60, 120])
+def test_averages_are_over_seconds(rate):
+    """What one and a half seconds show decides alike at every frame rate."""
+    seconds = np.arange(round(1.5 * rate)) / rate
+    gains = 0.03 * np.sin(2 * np.pi * seconds / 1.5) + 0.03
+    share = accepted_share(seconds, straight(0.7 + 0 * seconds, 0.7 + gains))
+    assert share.mean() == pytest.approx(0.71, abs=0.02)
+
+
+def test_no_row_moves_to_where_its_overlap_is_smaller():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        overlaps = 0.75 + np.cumsum(random.normal([0, 0.01, 0.01], 0.03, (90, 3)), 1)
+        overlaps[random.random(90) < 0.1] = np.nan
+        share = accepted_share(FRAMES, overlaps)
+        assert share.max() > 0.05
+        kept = overlap_at(overlaps, share) - overlaps[:, 0]
+        assert not (kept < -1e-9).any()
+        assert np.abs(np.diff(share)).max() < 0.5
+
+
 def test_frames_without_a_mask_go_with_their_neighbours():
     before, after = np.full(20, 0.7), np.full(20, 0.75)
     after[5:8] = np.nan
-    assert (accepted_share(np.arange(20), straight(before, after)) > 0.99).all()
-    assert not accepted_share(np.arange(20), straight(before * np.nan, after)).any()
+    assert (accepted_share(FRAMES[:20], straight(before, after)) > 0.99).all()
+    assert not accepted_share(FRAMES[:20], straight(before * np.nan, after)).any()
 
 
 def test_a_single_image_decides_for_itself():
-    assert accepted_share(np.array([0]), np.array([[0.5, 0.55, 0.6]])).tolist() == [1.0]
-    assert accepted_share(np.array([0]), np.array([[0.6, 0.55, 0.5]])).tolist() == [0.0]
-    assert accepted_share(np.array([0]), np.array([[0.5, 0.3, 0.8]])).tolist() == [1.0]  # a limb on its way
-    assert accepted_share(np.array([0]), np.array([[0.5, 0.3, 0.5]])).tolist() == [0.0]
+    assert accepted_share(FRAMES[:1], np.array([[0.5, 0.55, 0.6]])).tolist() == [1.0]
+    assert accepted_share(FRAMES[:1], np.array([[0.6, 0.55, 0.5]])).tolist() == [0.0]
+    assert accepted_share(FRAMES[:1], np.array([[0.5, 0.3, 0.8]])).tolist() == [1.0]  # a limb on its way
+    assert accepted_share(FRAMES[:1], np.array([[0.5, 0.3, 0.5]])).tolist() == [0.0]
 
 
 def test_the_overlap_of_a_part_of_the_way_lies_on_the_parabola():

@@ -125,6 +125,8 @@ def test_two_wrong_legs_are_corrected(rig, walk):
             root_noise=noise.root,
             shape_noise=noise.shape,
             segment_scales=torch.ones(count, 24).double(),
+            to_world=torch.eye(3).double().expand(count, 3, 3),
+            origin=torch.zeros(count, 3).double(),
             triples=torch.zeros(0, 3, dtype=torch.int64),
             bend=torch.zeros(0, 3).double(),
         )

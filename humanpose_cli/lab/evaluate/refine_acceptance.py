@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
@@ -47,13 +48,13 @@ class StudiedTrack:
     """A track of a fit that was refined without refusal.
 
     cell      base and setting
-    frames    (R,) of its rows; overlaps (R, 3) as in `Alignment`
+    seconds   (R,) when its rows' frames were taken; overlaps (R, 3) as in `Alignment`
     matched   (M,) of these rows whose person is known, and their joint errors (M, 11) in metres at `SHARES`
     """
 
     cell: str
     clip: str
-    frames: NDArray[np.integer]
+    seconds: Floats
     overlaps: Floats
     matched: NDArray[np.integer]
     errors: Floats
@@ -76,9 +77,9 @@ def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> TrackOutcome:
     rows = []
     for track in tracks:
         if isinstance(rule, AcceptanceOptions):
-            share = accepted_share(track.frames, track.overlaps, rule)
+            share = accepted_share(track.seconds, track.overlaps, rule)
         else:
-            share = np.full(len(track.frames), rule)
+            share = np.full(len(track.seconds), rule)
         after = [np.interp(share[row], SHARES, errors) for row, errors in zip(track.matched, track.errors, strict=True)]
         rows.append((track.errors[:, 0].mean(), np.mean(after), share[track.matched].mean()))
     return TrackOutcome(*(np.array(column, np.float64) for column in np.array(rows).reshape(-1, 3).T))
@@ -122,8 +123,9 @@ def _tracks(
         rows = fit.rows_of(track)
         rows_matched = np.flatnonzero(np.isfinite(errors[rows, 0]))
         if len(rows_matched):
-            frames, overlaps = fit.frame_index[rows], aligned.overlaps[rows]
-            tracks.append(StudiedTrack(cell, clip.name, frames, overlaps, rows_matched, errors[rows[rows_matched]]))
+            seconds = fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index[rows]]
+            overlaps = aligned.overlaps[rows]
+            tracks.append(StudiedTrack(cell, clip.name, seconds, overlaps, rows_matched, errors[rows[rows_matched]]))
     return tracks
 
 
