@@ -285,7 +285,7 @@ class StoredPeople(PeopleSource):
         self._cache = cache
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        """The people who were detected when the cache was made, nobody else in their place; boxes are the labels'."""
+        """The people who were detected when the cache was made, not others in their place; boxes are the labels'."""
         row = self._cache.find(frame.name)
         people, needs = people_of_images(self._cache, np.array([row])), [*{"detected"} & {*self._cache.people}]
         sample = self._cache.sample(row)

@@ -299,9 +299,9 @@ class PeopleSelection:
     def left_out(self, truth: str, needs: Sequence[str]) -> str:
         """How many people of known truth lack other labels that are needed; "" if none do."""
         split, both = self.protocol_and_split(), ((truth,), (truth, *needs))
-        known, labelled = (len(people_in(self.data, names, *split)) for names in both) if needs else (0, 0)
+        total, labelled = (len(people_in(self.data, names, *split)) for names in both) if needs else (0, 0)
         lack = " or ".join(LABELS[need].text for need in needs)
-        return f"{counted(known - labelled, 'people')} without {lack}" if known > labelled else ""
+        return f"{counted(total - labelled, 'people')} without {lack}" if total > labelled else ""
 
     def _rigs(self, people: People, body: Body, *, required: bool) -> tuple[tuple[Body, ...], NDArray[np.int64]]:
         """The models of the people's bodies, and which of them is each person's own; −1 where it is not there.

@@ -103,9 +103,9 @@ class EvaluatedReposing:
         """A method's means with the copies of pairs that are left out, without intervals; {} if none are."""
         found = {}
         for name, copies in self.copies.items():
-            one, known = means[name], copies[np.isfinite(copies)]
-            n = one.n + len(known)
-            value = float(np.nansum([one.n * one.value, *known])) / n if n else np.nan
+            one, finite = means[name], copies[np.isfinite(copies)]
+            n = one.n + len(finite)
+            value = float(np.nansum([one.n * one.value, *finite])) / n if n else np.nan
             found[name] = replace(one, value=value, n=n, median=np.nan, low=np.nan, high=np.nan)
         return found
 
@@ -247,8 +247,8 @@ def measure_reposing(
     if len(lost := crops.pairs.lost):
         some = spread_evenly(len(lost), -(-len(lost) * len(numbers) // len(crops.pairs)))  # as large a share of them
         options: Any = {"distances": distances, "joints": joints, "stop": stop}
-        whole = PairCrops(lost, crops.size, full_images=True)
-        copies = measure_reposing(whole, some, {"copy": copying}, **options).values["copy"]
+        complete = PairCrops(lost, crops.size, full_images=True)
+        copies = measure_reposing(complete, some, {"copy": copying}, **options).values["copy"]
     return EvaluatedReposing(_clusters(crops.pairs, numbers), values, shown, ceiling, copies)
 
 
@@ -292,8 +292,8 @@ def _labelled_joints(example: Example) -> NDArray[np.float64] | None:
 def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
     made, true = (to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawn.image, second.image))
     a, b = made / 2 + 0.5, true / 2 + 0.5
-    known = person_mask(second) if second.mask is not None else np.zeros(second.image.shape[:2])
-    mask = torch.from_numpy((known > 0.5).astype(np.float32))[None, None]
+    person = person_mask(second) if second.mask is not None else np.zeros(second.image.shape[:2])
+    mask = torch.from_numpy((person > 0.5).astype(np.float32))[None, None]
     drawn_mask = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
     metrics = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
     metrics |= {"ssim_uniform": float(ssim(a, b, "uniform")), "ssim_fg_uniform": np.nan}

@@ -361,8 +361,8 @@ def _errors(
         betas = chosen[0].betas
         if rigs[0] is not rigs[1] and rigs[1].shape_count >= betas.shape[1]:
             more = betas.new_zeros(len(mesh), rigs[1].shape_count - betas.shape[1])
-            given = chosen[0]._replace(betas=torch.cat((betas, more), 1))
-            shape_of_true_model = _shape_error((rigs[1], rigs[1]), (given, chosen[1]))
+            padded = chosen[0]._replace(betas=torch.cat((betas, more), 1))
+            shape_of_true_model = _shape_error((rigs[1], rigs[1]), (padded, chosen[1]))
     absolute = [posed.rotations.double().cpu() for posed in sets]
     turns = [rotations[:, MAJOR_JOINTS] for rotations in absolute]
     aligned_turns = alignment.rotation[:, None] @ turns[0]
