@@ -347,8 +347,8 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
         ]
         changes = [_change(column, clips[name], clips["before"]) for column in ("mpjpe", "silhouette")]
         texts = [None if name == "before" or not change.n else change.text("+.1f", " %") for change in changes]
-        share = None if name == "before" else _harmed_share(clips[name], clips["before"]).value
-        rows.append([*cells, *texts, None if share is None else f"{share:.0f} %"])
+        share = np.nan if name == "before" else _harmed_share(clips[name], clips["before"]).value
+        rows.append([*cells, *texts, None if np.isnan(share) else f"{share:.0f} %"])
         if changes[0].value > 100 * _WORSE:
             worse.append(name)
     verdict = (
