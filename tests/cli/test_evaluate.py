@@ -62,11 +62,11 @@ def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_
     common = ("evaluate", "fit", "--data", cache, "--weights", network, "--out", str(tmp_path / "crops"))
     labels = hpc(*common, "--crops", "labels", "--json")
     assert set(labels.document["metrics"]) == {
-        *("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "pckh", "err_quat_rad", "mpjae_deg", "pa_mpjae_deg"),
+        *("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "pckh", "mpjae_deg", "pa_mpjae_deg"),
+        *("err_quat_rad", "err_quat_absolute_rad"),
         *("pck_150", "auc_150", "pa_pck_150", "pa_auc_150", "pve_t_sc_mm", "pve_t_sc_true_model_mm", "depth_signs"),
     }
-    low, high = labels.document["metrics"]["mpjpe_mm"]["ci95"]
-    assert low <= labels.document["metrics"]["mpjpe_mm"]["value"] <= high
+    assert labels.document["metrics"]["mpjpe_mm"]["ci95"] == [None, None]  # four people are too few
     told = hpc(*common, "--crops", "segmenter", "--segmenter", segmenter)
     assert told.code == 0, told.err
     assert "joints after Procrustes" in told.out

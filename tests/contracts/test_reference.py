@@ -59,6 +59,9 @@ def test_the_drawing_has_the_person_s_left_on_the_right():
     assert x[sides == "left"].min() > x[sides == "right"].max()
 
 
+_HOLDERS = ("metrics", "pooled", "distances")
+
+
 def reported_names() -> set[str]:
     """Names of metrics in the modules of `hpc evaluate`: their tables, and what is stored in `metrics`."""
     found = {*bodies.METRICS, *movement._TEXTS, *keypoints._AP, *keypoints._PCK}
@@ -69,7 +72,11 @@ def reported_names() -> set[str]:
                 value = getattr(node, "value", None)
                 if isinstance(target, ast.Name) and target.id == "metrics" and isinstance(value, ast.Dict):
                     found |= {key.value for key in value.keys if isinstance(key, ast.Constant)}
-                if isinstance(target, ast.Subscript) and ast.unparse(target.value) in ("metrics", "distances"):
+                if isinstance(target, ast.Subscript) and ast.unparse(target.value) in (
+                    "metrics",
+                    "pooled",
+                    "distances",
+                ):
                     found |= {target.slice.value} if isinstance(target.slice, ast.Constant) else set()
     return found
 

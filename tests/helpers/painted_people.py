@@ -64,6 +64,7 @@ class PaintedPeople:
 
     lacks   labels of persons, or "parts", that are not known; unknown: people whose poses are not known
     mistaken  people in whose place the detector saw somebody else
+    scaled  people whose labels say that their segments are a tenth longer than their shape makes them
     splits  whether there is a split for validation; test whether there is one for testing; last_test whether it is one
             more group, so that weights may be chosen on the split for validation
     clip    images that are a sequence of one person
@@ -74,6 +75,7 @@ class PaintedPeople:
     lacks: tuple[str, ...] = ()
     unknown: tuple[int, ...] = ()
     mistaken: tuple[int, ...] = ()
+    scaled: tuple[int, ...] = ()
     splits: bool = True
     test: bool = False
     last_test: bool = False
@@ -103,6 +105,8 @@ class PaintedPeople:
         person = replace(person, **{name: {} if name in ("keypoints", "joints") else None for name in missing})
         if group.key in self.mistaken:
             person = replace(person, detected=person.detected + np.float32([30, 0, 0]))
+        if group.key in self.scaled:
+            person = replace(person, segment_scales=np.full(24, 1.1, np.float32))
         kept = {name: encode_map(name, values) for name, values in maps.items() if name not in self.lacks}
         split = "validation" if self.splits and group.key % 5 == 4 else "train"
         last = self.last_test and group.key == self.count // self.clip

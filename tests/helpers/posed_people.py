@@ -21,12 +21,21 @@ class PosedPeople:
     lists   whether the protocol lists pairs
     crowd   adds a small second person to each image, who is in all images too
     test    adds a group of the split "test", so that weights may be chosen on "validation"
+    lost    (group, frame) of people who are named, and whose fit failed
     """
 
     def __init__(
-        self, groups: int = 8, length: int = 2, *, lists: bool = True, crowd: bool = False, test: bool = False
+        self,
+        groups: int = 8,
+        length: int = 2,
+        *,
+        lists: bool = True,
+        crowd: bool = False,
+        test: bool = False,
+        lost: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.count, self.length, self.lists, self.crowd, self.test = groups, length, lists, crowd, test
+        self.lost = lost
 
     @property
     def info(self) -> SourceInfo:
@@ -59,6 +68,8 @@ class PosedPeople:
             cv2.line(mask, *(tuple(np.rint(pose[i, :2]).astype(int).tolist()) for i in (a, b)), 255, 3)
         image = np.where(mask[..., None] > 0, np.uint8(colour), backdrop)
         people = [_person(pose, mask, f"person-{group.key}")]
+        if (group.key, frame) in self.lost:
+            people = [Person(identity=people[0].identity, clothing=people[0].clothing)]
         if self.crowd:
             small = 0.4 * pose + (0, 25, 24)
             people.insert(frame % 2, _person(small, np.zeros_like(mask), f"extra-{group.key}"))

@@ -122,7 +122,11 @@ class _Column(NamedTuple):
 
 _PA = _Column("PA mm", 1, lambda variant, result: 1e3 * float(result.errors.pa_mpjpe.mean()))
 _PCKH = _Column("PCKh %", 1, lambda variant, result: 100 * float(result.errors.pckh.mean()))
-_ROTATION = _Column("err_quat rad", 3, lambda variant, result: float(result.errors.rotation.mean()))
+_ROTATIONS = (
+    _Column("err_quat rad", 3, lambda variant, result: float(result.errors.rotation.mean())),
+    _Column("absolute err_quat rad", 3, lambda variant, result: float(result.errors.absolute_rotation.mean())),
+)
+"""The paper's is the absolute one (`use_absrot` in mohomran/neural_body_fitting@25308d38)."""
 
 
 def _table(
@@ -179,15 +183,17 @@ def losses(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, fol
     """Table 3: which losses."""
     evaluated = _evaluated(trainings, people, shared.loop, _with_losses(trainings, shared), "losses", "loss ")
     lat = evaluated["lat"]
-    apart = paired_difference(evaluated["3D"].of("rotation"), lat.of("rotation"), lat.clusters)
+    turns = [result.of("absolute_rotation") for result in (evaluated["3D"], lat)]
+    apart = paired_difference(turns[0], turns[1], lat.clusters)
     notes = [
         _compared(evaluated, "2D", "lat"),
         _compared(evaluated, "3D", "lat"),
-        f"Rotations of 3D against lat: {apart.value:+.3f} rad ({apart.low:+.3f} to {apart.high:+.3f}).",
+        f"Absolute rotations of 3D against lat: {apart.text('+.3f', ' rad')}.",
     ]
-    digits = {"paper mm": 1, "paper PCKh": 1, "paper quat": 3}
+    digits = {"paper mm": 1, "paper PCKh": 1, "paper absolute err_quat": 3}
     published = [_Column(heading, count, data=_UP3D) for heading, count in digits.items()]
-    return _table("losses", "Table 3: losses", "losses", people, evaluated, (_PCKH, _ROTATION), published, notes), {}
+    title, columns = "Table 3: losses", (_PCKH, *_ROTATIONS)
+    return _table("losses", title, "losses", people, evaluated, columns, published, notes), {}
 
 
 def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
@@ -204,9 +210,9 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared
     curves = {"with 2-D labels of all": means, "no other labels": [controls.get(share, np.nan) for share in shares]}
     plot_curves(folder / "supervision.png", shares, curves, "samples with 3-D labels [%]")
     control = _Column("no 2-D mm", 1, lambda variant, result: controls.get(int(str(variant.cells[0]))))
-    published = [_Column("paper mm", 1, data=_UP3D), _Column("paper quat", 2, data=_UP3D)]
+    published = [_Column("paper mm", 1, data=_UP3D), _Column("paper absolute err_quat", 2, data=_UP3D)]
     title, heading = "Table 4: share of 3-D labels", "3-D labels %"
-    tables = _table("supervision", title, heading, people, evaluated, (_ROTATION, control), published, notes)
+    tables = _table("supervision", title, heading, people, evaluated, (*_ROTATIONS, control), published, notes)
     return tables, {"supervision.png": "Table 4 as curves"}
 
 
@@ -265,7 +271,7 @@ class Ablation(NamedTuple):
     losses: bool = False
 
 
-ABLATION_LABELS = ("joints", "parts")
+ABLATION_LABELS = ("joints", "unscaled", "parts")
 """Labels of `people.LABELS` that the held-out people must have."""
 ABLATIONS = {
     "inputs": Ablation(inputs, len(VARIANTS["inputs"])),
@@ -294,8 +300,7 @@ def _compared(evaluated: Evaluated, name: str, other: str, unit: str = "") -> st
     name, other = (one.removeprefix("labels ") + unit for one in (name, other))
     apart = paired_difference(values, others, clusters).scaled(1e3)
     relative = 100 * apart.value / (1e3 * float(others.mean()))
-    interval = f"{apart.low:+.1f} to {apart.high:+.1f}"
-    return f"{name} against {other}: {apart.value:+.1f} mm ({interval}), {relative:+.1f} %."
+    return f"{name} against {other}: {apart.text('+.1f', ' mm')}, {relative:+.1f} %."
 
 
 def evaluate_ablation(

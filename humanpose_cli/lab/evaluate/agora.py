@@ -8,7 +8,7 @@ count if 90 % of their body or less is hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets.agora import VERTICES, AgoraSource
 from humanpose_cli.lab.datasets.common import project_points
-from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, drawn_rows, expanded_interval
+from humanpose_cli.lab.evaluate.intervals import Clusters, summarise_figures
 from humanpose_cli.lab.evaluate.people import PeopleSelection, cameras_of
 from humanpose_cli.lab.evaluate.predictions import FoundBody
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Protocol
@@ -152,8 +152,9 @@ def _posed(found: FoundBody, body: Body) -> tuple[NDArray[np.float64], NDArray[n
             raise UsageError("predictions", "have joints of another skeleton", expected=SMPL24.name, got=skeleton)
         return np.asarray(points, np.float64), None
     rig = found.body or body
-    poses, betas, trans = (torch.as_tensor(np.asarray(values, np.float32)) for values in found[:3])
-    posed = rig.pose(axis_angle_to_matrix(poses.unflatten(0, (_J, 3)))[None], betas[None], trans[None])
+    ones = np.ones(_J) if found.segment_scales is None else found.segment_scales
+    poses, betas, trans, scales = (torch.as_tensor(np.asarray(x, np.float32))[None] for x in (*found[:3], ones))
+    posed = rig.pose(axis_angle_to_matrix(poses.unflatten(1, (_J, 3))), betas, trans, scales)
     assert posed.vertices is not None
     mesh = posed.vertices[0].double().cpu().numpy() if rig.name.startswith("smpl-") or rig.name == "smpl" else None
     return posed.joints[0].double().cpu().numpy(), mesh
@@ -179,17 +180,14 @@ def agora_report(
 ) -> Report:
     """With the figures of all people and of children."""
     cache, images = open_cache(selection.data), len(evaluated.false)
-    resampled = [evaluated.taken(rows) for rows in drawn_rows(Clusters.single("images", images), _RESAMPLES)]
-    metrics: dict[str, Summary] = {}
-    for prefix, kids in (("", False), ("kid_", True)):
-        drawn = [some.figures(kids=kids) for some in resampled]
-        count = int(evaluated.true[:, int(kids)].sum())
-        for name, value in evaluated.figures(kids=kids).items():
-            of_draws = np.array([figures[name] for figures in drawn])
-            low, high = (
-                expanded_interval(of_draws, images) if np.isfinite(of_draws).any() and images else (np.nan, np.nan)
-            )
-            metrics[prefix + name] = Summary(value, count, np.nan, low, high, images, "images")
+
+    def figures(images: NDArray[np.int64]) -> dict[str, float]:
+        some = evaluated.taken(images)
+        return some.figures() | {f"kid_{name}": value for name, value in some.figures(kids=True).items()}
+
+    found = summarise_figures(figures, Clusters.single("images", images), _RESAMPLES)
+    counts = evaluated.true.sum(0).tolist()  # of all, and of children
+    metrics = {name: replace(one, n=counts[name.startswith("kid_")]) for name, one in found.items()}
     rows: list[list[Cell]] = [
         [title, *(metrics[prefix + name].value for name in _FIGURES), metrics[f"{prefix}f1"].n]
         for title, prefix in (("all", ""), ("children", "kid_"))

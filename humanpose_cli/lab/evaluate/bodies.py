@@ -75,6 +75,7 @@ from humanpose_cli.lab.metrics.joints import RootName
 from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import Batch, crop_errors
+from humanpose_cli.lab.recipes.people import people_of_images, with_labels
 from humanpose_cli.lab.train.recipe import held_out_batches
 from humanpose_cli.models.nbf.body import BodyParameters
 from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_input
@@ -248,16 +249,17 @@ def _points(people: EvaluatedPeople, found: Sequence[FoundBody]) -> NDArray[np.f
 def _stacked(found: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body, ...]]:
     """The bodies as tensors, and the model of each."""
     rigs = tuple(one.body or body for one in found)
-    shapes = ((len(SMPL24) * 3,), (body.shape_count,), (3,))
-    poses, betas, trans = (
-        torch.from_numpy(np.array([one[i] for one in found], np.float32).reshape(-1, *shape))
+    ones = np.ones(len(SMPL24))
+    rows = [(*one[:3], ones if one.segment_scales is None else one.segment_scales) for one in found]
+    shapes = ((len(SMPL24), 3), (body.shape_count,), (3,), (len(SMPL24),))
+    poses, betas, root, scales = (
+        torch.from_numpy(np.array([row[i] for row in rows], np.float32).reshape(-1, *shape))
         for i, shape in enumerate(shapes)
     )
-    root = torch.zeros(len(found), 3)
     for rig in set(rigs):
         of_rig = torch.tensor([one is rig for one in rigs])
-        root[of_rig] = rig.rest_joints(betas[of_rig])[:, SMPL24.index("pelvis")] + trans[of_rig]
-    return Bodies(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root), rigs
+        root[of_rig] += rig.rest_joints(betas[of_rig])[:, SMPL24.index("pelvis")]
+    return Bodies(axis_angle_to_matrix(poses), betas, root, scales), rigs
 
 
 def matched(
@@ -283,10 +285,12 @@ class StoredPeople(PeopleSource):
         self._cache = cache
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        """The people who were detected when the cache was made; their boxes are the labels'."""
-        sample = self._cache.sample(self._cache.find(frame.name))
-        people = [detected for person in sample.people if (detected := _detected(person)) is not None]
-        return sorted(people, key=lambda person: -person.area)
+        """The people who were detected when the cache was made, not others in their place; boxes are the labels'."""
+        row = self._cache.find(frame.name)
+        people, needs = people_of_images(self._cache, np.array([row])), [*{"detected"} & {*self._cache.people}]
+        sample = self._cache.sample(row)
+        found = [_detected(sample.people[index]) for index in with_labels(people, needs).indices.tolist()]
+        return sorted((person for person in found if person is not None), key=lambda person: -person.area)
 
 
 class BoxedPeople(PeopleSource):
@@ -365,7 +369,7 @@ def evaluate_fits(
         raise InputError(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
-    needs = {"stored": ("box", "detected"), "boxes": ("box",)}.get(detections, ())
+    needs = ("box",) if detections == "boxes" else ()  # who was not detected is missed
     people = None if is_agora(cache) else selection.people(*needs, joints=selection.joint_set())
     boxed: BoxedPeople | None = None
     source: PeopleSource
@@ -458,7 +462,8 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "pve_mm": ("pve", "vertices, {root}", 1e3),
     "pa_pve_mm": ("pa_pve", "vertices after Procrustes of the joints", 1e3),
     "pckh": ("pckh", "share of joints within half a head", 1.0),
-    "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
+    "err_quat_rad": ("rotation", "relative rotations of parts, radians", 1.0),
+    "err_quat_absolute_rad": ("absolute_rotation", "absolute rotations of parts, radians", 1.0),
     "mpjae_deg": ("angle", "absolute rotations of nine joints, degrees", 180 / np.pi),
     "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
     "pve_t_sc_mm": ("pve_t_sc", "vertices in the T pose, scaled", 1e3),

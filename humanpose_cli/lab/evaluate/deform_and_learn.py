@@ -32,7 +32,7 @@ from humanpose_cli.lab.evaluate.report import (
     quartile_contact_sheet,
     worst_contact_sheet,
 )
-from humanpose_cli.lab.evaluate.weights import weights_facts
+from humanpose_cli.lab.evaluate.weights import LEFT_OUT, weights_facts
 from humanpose_cli.lab.metrics.joints import JointRegressor
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import person_crop
 from humanpose_cli.lab.recipes.deform_and_learn.measure import (
@@ -156,7 +156,9 @@ def evaluate_regressor(
     tables = [Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), [ours], 1, [note]), figures]
     if protocol is not None:
         facts |= protocol.facts
-        split = selection.full_split() if joints.skeleton == H36M17 else ""
+        left_out = selection.left_out("measured", network.options.labels) if joints.skeleton == H36M17 else ""
+        facts |= {LEFT_OUT: left_out} if left_out else {}
+        split = selection.full_split() if joints.skeleton == H36M17 and not left_out else ""
         tables.insert(1, protocol.table({"this network": metrics}, cache.header, split))
     return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(evaluated, joints, pose, errors))
 

@@ -208,7 +208,7 @@ def _difference(
 ) -> str:
     """The mean of values (S, N) − others, with its interval over clusters of the N, in mm."""
     apart = paired_difference(values, others, clusters)
-    text = f"{apart.value:+.1f} ({apart.low:+.1f} to {apart.high:+.1f})"
+    text = apart.text("+.1f")
     return f"{text} mm, {100 * apart.value / float(others.mean()):+.1f} %" if percent else text
 
 

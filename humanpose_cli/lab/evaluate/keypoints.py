@@ -39,14 +39,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.bodies import Detections
 from humanpose_cli.lab.evaluate.image_fits import ImageFits, fits_of_images, posed_rows
-from humanpose_cli.lab.evaluate.intervals import (
-    Clusters,
-    Summary,
-    drawn_rows,
-    expanded_interval,
-    summarise,
-    summarise_figures,
-)
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise, summarise_figures
 from humanpose_cli.lab.evaluate.people import PeopleSelection, image_clusters
 from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
@@ -191,9 +184,7 @@ class EvaluatedKeypoints:
         if not len(labelled):
             return summarise(np.array([]))
         values, clusters = right[labelled], self.clusters.taken(self.of_people[labelled])
-        drawn = np.array([figure(values[rows]) for rows in drawn_rows(clusters, _RESAMPLES)])
-        low, high = expanded_interval(drawn, clusters.count)
-        return Summary(figure(values), len(values), np.nan, low, high, clusters.count, clusters.unit)
+        return summarise_figures(lambda rows: {"": figure(values[rows])}, clusters, _RESAMPLES)[""]
 
 
 _AP = {

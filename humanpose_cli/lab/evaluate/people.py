@@ -17,19 +17,22 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import load_body, load_models, model_for
 from humanpose_cli.core.camera import default_focal
-from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.samples import split_name
 from humanpose_cli.lab.evaluate.intervals import Clusters
+from humanpose_cli.lab.evaluate.weights import LEFT_OUT
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
+from humanpose_cli.lab.metrics.counts import counted
 from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet, JointSetName, RootName, joint_set
 from humanpose_cli.lab.recipes.people import (
+    LABELS,
     People,
     listed_splits,
     people_in,
+    segment_scales,
     spread_out,
     usual_protocol,
     visible_people,
@@ -39,7 +42,8 @@ _MEASURED = ("h36m", "humaneva", "mpi-inf-3dhp")  # sources whose joints were me
 # Source → column whose values are independent of each other, and what they are; others are drawn by sequence.
 _DRAWN_BY = {
     **dict.fromkeys(_MEASURED, ("identity", "subjects")),
-    **dict.fromkeys(("iper", "deepfashion"), ("clothing", "clothes")),
+    "iper": ("identity", "people"),
+    "deepfashion": ("identity", "garments"),
     "synthetic": ("identity", "rendered people"),
 }
 
@@ -53,6 +57,7 @@ class EvaluatedPeople:
     bodies  the truth before each image's camera, NaN where not known; focal (N,), centre (N, 2) pixels
     joints  that errors are of
     split   "protocol/split" where all of it is evaluated; "" where only some of its people are
+    left_out  how many people of known truth are not among them, and why; "" if all are
     """
 
     people: People
@@ -65,6 +70,7 @@ class EvaluatedPeople:
     centre: Tensor
     joints: JointSet = SMPL24_JOINTS
     split: str = ""
+    left_out: str = ""
 
     def __len__(self) -> int:
         return len(self.people)
@@ -155,7 +161,8 @@ class EvaluatedPeople:
     @property
     def facts(self) -> dict[str, Any]:
         """The lines of a report about them."""
-        return {"joints": self.joints.text, "truth": self.truth, "people": len(self)}
+        facts = {"joints": self.joints.text, "truth": self.truth, "people": len(self)}
+        return facts | ({LEFT_OUT: self.left_out} if self.left_out else {})
 
     def require_one_model(self) -> None:
         """InputError unless all true bodies are of the model that is predicted: parameters are compared directly."""
@@ -255,23 +262,25 @@ class PeopleSelection:
         """
         if self.body_vertices is not None:
             raise UsageError("body_vertices", "is for AGORA alone", remedy="leave it out")
-        people, body = self.labelled("measured" if joints.measured else "poses", *needs), load_body(self.body)
+        truth = "measured" if joints.measured else "poses"
+        people, body = self.labelled(truth, *needs), load_body(self.body)
+        left_out = self.left_out(truth, needs)
         rigs, rig = self._rigs(people, body, required=not joints.measured)
         count, shape = len(people), _shapes(people)
-        rotations, betas, root = (
-            torch.full((count, 24, 3, 3), torch.nan),
-            torch.zeros_like(shape),
-            torch.zeros(count, 3),
+        unknown = torch.full((count, 24, 3, 3), torch.nan)
+        bodies = Bodies(
+            unknown, torch.zeros_like(shape), torch.zeros(count, 3), torch.from_numpy(segment_scales(people))
         )
         if rigs:
             poses, trans = (torch.from_numpy(people.column(name)).float() for name in ("poses", "trans"))
             rig[~torch.isfinite(torch.cat((poses, shape, trans), 1)).all(1).numpy()] = -1
         for number, model in enumerate(rigs):
             of_rig = torch.from_numpy(np.flatnonzero(rig == number))
-            rotations[of_rig] = axis_angle_to_matrix(poses[of_rig].unflatten(1, (len(SMPL24), 3)))
-            betas[of_rig] = shape[of_rig]
-            root[of_rig] = (
-                model.rest_joints(shape[of_rig, : model.shape_count])[:, SMPL24.index("pelvis")] + trans[of_rig]
+            some = Bodies.of_parameters(model, poses[of_rig], shape[of_rig, : model.shape_count], trans[of_rig])
+            bodies.rotations[of_rig], bodies.betas[of_rig], bodies.root[of_rig] = (
+                some.rotations,
+                shape[of_rig],
+                some.root,
             )
         cameras = cameras_of(people.cache, people.images)
         return EvaluatedPeople(
@@ -280,11 +289,19 @@ class PeopleSelection:
             self.body,
             rigs,
             rig,
-            Bodies(rotations, betas, root),
+            bodies,
             *cameras,
             joints=joints,
-            split=self.full_split(),
+            split="" if left_out else self.full_split(),
+            left_out=left_out,
         )
+
+    def left_out(self, truth: str, needs: Sequence[str]) -> str:
+        """How many people of known truth lack other labels that are needed; "" if none do."""
+        split, both = self.protocol_and_split(), ((truth,), (truth, *needs))
+        total, labelled = (len(people_in(self.data, names, *split)) for names in both) if needs else (0, 0)
+        lack = " or ".join(LABELS[need].text for need in needs)
+        return f"{counted(total - labelled, 'people')} without {lack}" if total > labelled else ""
 
     def _rigs(self, people: People, body: Body, *, required: bool) -> tuple[tuple[Body, ...], NDArray[np.int64]]:
         """The models of the people's bodies, and which of them is each person's own; −1 where it is not there.
@@ -348,9 +365,9 @@ def _shapes(people: People) -> Tensor:
 def clusters_of(people: People) -> Clusters:
     """The independent units that intervals of people (N,) are over.
 
-    Subjects of a laboratory, clothes of iPER and DeepFashion, or rendered people, where all are named. Of other data
-    sequences, where there are several and all images have one; else people, where all are named; else the one
-    sequence, or images.
+    Subjects of a laboratory, people of iPER, garments of DeepFashion in all their colours, or rendered people, where
+    all are named. Of other data sequences, where there are several and all images have one; else people, where all are
+    named; else the one sequence, or images.
     """
     cache = people.cache
     column, unit = _DRAWN_BY.get(cache.header.source, ("identity", "people"))

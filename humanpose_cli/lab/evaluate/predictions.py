@@ -7,6 +7,7 @@ for each:
     track   optional: text, the same for one person in a sequence's images
     poses   (72,) axis-angle or (24, 3, 3) matrices of smpl24, the first from body to camera axes, the others relative
     betas   (10,); trans (3,) metres such that root = shaped rest pelvis + trans
+    segment_scales  (24,) optional: of a body whose segments are longer or shorter than its betas make them
     gender  optional: of whose model they are; else of the body that is evaluated
     world_to_camera  (4, 4) optional: rigid motion from axes in which the scene stands still, for errors in the world
     joints  (J, 3) metres in camera axes, in place of poses; skeleton "smpl24" or "h36m17", one for the file
@@ -50,6 +51,7 @@ class FoundBody(NamedTuple):
     world   world to camera (4, 4), where that is known
     track   who this is in a sequence, by the program that found them; "" where it does not say
     confidence  (24,) of the joints, 0..1; None where the program gives none
+    segment_scales  (24,), or None for 1
     """
 
     poses: NDArray[Any]
@@ -62,6 +64,7 @@ class FoundBody(NamedTuple):
     world: NDArray[Any] | None = None
     track: str = ""
     confidence: NDArray[Any] | None = None
+    segment_scales: NDArray[Any] | None = None
 
 
 Fits = Callable[[int], list[FoundBody]]
@@ -204,6 +207,7 @@ def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
             world=None if still else record.world_to_camera[record.frame_index[i]],
             track=f"{id(record)}/{record.track_id[i]}" if len(record.frame_names) > 1 else "",
             confidence=record.joint_confidence[i] if record.keypoints2d[i, :, 2].any() else None,
+            segment_scales=record.segment_scales[i],
         )
         for i in rows
     ]
@@ -215,7 +219,7 @@ class Predictions:
 
     image (N,) names; person (N,) int, −1 where not given; box (N, 4), NaN where not given; gender (N,) or ""
     poses (N, 72), betas (N, 10), trans (N, 3), NaN where there are joints instead; joints (N, J, 3) of `skeleton`
-    world (N, 4, 4) to camera, or None; track (N,) texts, or None
+    world (N, 4, 4) to camera, track (N,) texts, segment_scales (N, 24), or None
     """
 
     image: NDArray[Any]
@@ -229,6 +233,7 @@ class Predictions:
     skeleton: str
     world: NDArray[np.float64] | None = None
     track: NDArray[Any] | None = None
+    segment_scales: NDArray[np.float64] | None = None
 
 
 _UNMATCHED = -1  # index of no labelled person
@@ -287,6 +292,7 @@ def read_predictions(path: Path) -> Predictions:
         skeleton,
         field("world_to_camera", (4, 4)) if "world_to_camera" in columns else None,
         np.asarray(columns["track"]).astype("U") if "track" in columns else None,
+        field("segment_scales", (24,)) if "segment_scales" in columns else None,
     )
 
 
@@ -332,7 +338,8 @@ def _from_predictions(path: Path, predictions: Predictions, cache: Cache, models
             world = None if predictions.world is None else predictions.world[i]
             parameters = predictions.poses[i], predictions.betas[i], predictions.trans[i], predictions.box[i]
             track = "" if predictions.track is None else str(predictions.track[i])
-            found.append(FoundBody(*parameters, body, person, joints, world, track))
+            scales = None if predictions.segment_scales is None else predictions.segment_scales[i]
+            found.append(FoundBody(*parameters, body, person, joints, world, track, segment_scales=scales))
         return found
 
     return fit

@@ -30,16 +30,18 @@ _COARSE_UNITS = ("mm", "deg", "percent", "s2", "s3")  # last words of figures of
 @dataclass(frozen=True)
 class Evaluator:
     """What a protocol follows: public code at one commit; without a commit an archive, or a paper whose code is not
-    public.
+    public. beside: what is not in that commit, and where it is from
     """
 
     repository: str
     commit: str = ""
+    beside: str = ""
 
     @property
     def text(self) -> str:
         """For reports."""
-        return f"{self.repository}@{self.commit[:8]}" if self.commit else self.repository
+        text = f"{self.repository}@{self.commit[:8]}" if self.commit else self.repository
+        return f"{text}, {self.beside}" if self.beside else text
 
 
 @dataclass(frozen=True)
@@ -355,11 +357,11 @@ _SURFACES = (
         point_scale=256 / 255,
     ),
 )
-_SIMILAR = ("ssim_uniform", "lpips")
+_SIMILAR, _SIGNED = ("ssim_uniform", "lpips"), ("ssim_signed", "lpips")
 _IMAGES = (
     ImageProtocol(
         "iper-random-pairs",
-        *("iper", "random-pairs/test", _WARP3D, 256),
+        *("iper", "random-pairs/test", replace(_WARP3D, beside="pairs and LPIPS after the paper's appendix B"), 256),
         metrics=_SIMILAR,
         frames="10,000 pairs, clothes drawn first",
         rows={"Knoche et al.": (0.883, 0.081)},
@@ -367,9 +369,10 @@ _IMAGES = (
     ),
     ImageProtocol(
         "iper-three-frames",
-        *("iper", "three-frames/test", _WARP3D, 256),
-        metrics=_SIMILAR,
-        frames="Three frames of each video with all of it",
+        *("iper", "three-frames/test", replace(_IMPERSONATOR, beside="frames after the paper's appendix B"), 256),
+        metrics=_SIGNED,
+        frames="Three frames of each video with all of it; SSIM of images from −1 to 1, as Liu et al. take it",
+        version=2,
         rows={
             "PG2, Ma et al.": (0.854, 0.135),
             "SHUP, Balakrishnan et al.": (0.823, 0.099),
@@ -377,13 +380,14 @@ _IMAGES = (
             "LWB, Liu et al.": (0.840, 0.087),
             "Knoche et al.": (0.863, 0.077),
         },
-        rows_source="Table 2 and appendix B of Knoche et al. 2020",
+        rows_source="Table 2 of Knoche et al. 2020 and its footnote",
     ),
     ImageProtocol(
         "iper-owners",
-        *("iper", "three-frames/test", _IMPERSONATOR, 512),
-        metrics=("ssim_signed", "lpips"),
+        *("iper", "three-frames/test", _IMPERSONATOR, 256),
+        metrics=_SIGNED,
         frames="Self-imitation: the owners' source frames with the frames of iPER_protocol.json",
+        version=2,
     ),
     ImageProtocol(
         "deepfashion-patn",
@@ -393,7 +397,7 @@ _IMAGES = (
     ),
     ImageProtocol(
         "deepfashion-warp3d",
-        *("deepfashion", "warp3d/test", _WARP3D, 256),
+        *("deepfashion", "warp3d/test", replace(_WARP3D, beside="LPIPS after the paper"), 256),
         metrics=_SIMILAR,
         frames="Pairs of the authors' 2,061 test clothes, clothes drawn first",
     ),

@@ -94,7 +94,7 @@ def measure_clip(
 ) -> RefinementErrors:
     """Errors of the matched rows of a fit."""
     rows, params = clip.people[found.clip], fit.params.rows(found.fit).tensors()
-    predicted = Bodies.of_parameters(body, params.poses, params.betas, params.trans)
+    predicted = Bodies.of_parameters(body, params.poses, params.betas, params.trans, params.segment_scales)
     errors = people.errors(predicted, rows, body)
     joints, joints_found = true_joints(people, rows), _joints(body, predicted)
     frames = fit.frame_index[found.fit]
@@ -346,9 +346,9 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
             ),
         ]
         changes = [_change(column, clips[name], clips["before"]) for column in ("mpjpe", "silhouette")]
-        texts = [None if name == "before" or not change.n else _change_text(change) for change in changes]
-        share = None if name == "before" else _harmed_share(clips[name], clips["before"]).value
-        rows.append([*cells, *texts, None if share is None else f"{share:.0f} %"])
+        texts = [None if name == "before" or not change.n else change.text("+.1f", " %") for change in changes]
+        share = np.nan if name == "before" else _harmed_share(clips[name], clips["before"]).value
+        rows.append([*cells, *texts, None if np.isnan(share) else f"{share:.0f} %"])
         if changes[0].value > 100 * _WORSE:
             worse.append(name)
     verdict = (
@@ -380,10 +380,6 @@ def _change(column: str, after: Sequence[RefinementErrors], before: Sequence[Ref
 def _by_clip(parts: Sequence[RefinementErrors]) -> Clusters:
     """The clip of each person."""
     return Clusters("clips", np.repeat(np.arange(len(parts)), [len(errors.mpjpe) for errors in parts]))
-
-
-def _change_text(change: Summary) -> str:
-    return f"{change.value:+.1f} % ({change.low:+.1f} to {change.high:+.1f})"
 
 
 _TEXTURE_NOISE = (0.1, 0.2, 0.4)

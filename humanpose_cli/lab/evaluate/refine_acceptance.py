@@ -271,8 +271,8 @@ def _row(tracks: Sequence[StudiedTrack], rule: Rule) -> list[Cell]:
         float(result.kept.mean()),
         float(1e3 * result.before.mean()),
         float(1e3 * result.after.mean()),
-        f"{change.value:+.1f} % ({change.low:+.1f} to {change.high:+.1f})",
-        f"{share.value:.1f} % ({share.low:.1f} to {share.high:.1f})",
+        change.text("+.1f", " %"),
+        share.text(".1f", " %"),
         float(1e3 * best.mean()),
     ]
 

@@ -156,16 +156,17 @@ def match_people(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit) -> Matc
 
 def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParams) -> Fit:
     """The fit with other bodies in some rows; what was detected stays."""
-    changed: dict[str, Any] = {
-        name: np.array(getattr(fit, name)) for name in ("poses", "betas", "trans", "joints3d", "joints2d")
-    }
     tensors = params.tensors()
     with torch.no_grad():
-        joints = body.pose(tensors.rotations, tensors.betas, tensors.trans, vertices=False).joints.numpy()
+        posed = body.pose(tensors.rotations, tensors.betas, tensors.trans, tensors.segment_scales, vertices=False)
+    joints = posed.joints.numpy()
     frames = fit.frame_index[rows]
     camera = Camera(fit.focal[frames], fit.principal_point[frames])
-    values = (params.poses, params.betas, params.trans, joints, camera.project(joints))
-    for name, value in zip(changed, values, strict=True):
+    scales = 1 if params.segment_scales is None else params.segment_scales
+    values = {"poses": params.poses, "betas": params.betas, "trans": params.trans, "segment_scales": scales}
+    values |= {"joints3d": joints, "joints2d": camera.project(joints)}
+    changed: dict[str, Any] = {name: np.array(getattr(fit, name)) for name in values}
+    for name, value in values.items():
         changed[name][rows] = value
     return replace(fit, **changed)
 
@@ -193,7 +194,8 @@ def disturbed_truth(
             poses, betas, trans = imperfect_fit(random, poses, betas, trans, rest[0].numpy(), focal)
         else:
             poses = _turned(random, poses, float(base.removeprefix("truth+")))
-        params = BodyParams(poses, np.tile(betas, (len(rows), 1)), trans)
+        scales = None if bodies.segment_scales is None else bodies.segment_scales[rows].numpy()
+        params = BodyParams(poses, np.tile(betas, (len(rows), 1)), trans, scales)
         made = with_bodies(made, people.body, found.fit[chosen], params)
     return made
 

@@ -68,9 +68,8 @@ def evaluate_inputs(
         with_all = with_all or errors
         summaries = {column: summarise([one[column] for one in found], clusters) for column in _COLUMNS}
         change = paired_difference(errors, with_all, clusters)
-        text = f"{change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f})"
         means = [summary.value for summary in summaries.values()]
-        rows.append([*variant.cells, *means, text if variant.changes else None])
+        rows.append([*variant.cells, *means, change.text("+.2f") if variant.changes else None])
         figures |= {(variant.name, heading): summaries[column] for column, heading in _COLUMNS.items()}
     columns = ("inputs", *_COLUMNS.values(), "endpoint error against all inputs")
     title = "Inputs of the displacement network"

@@ -25,7 +25,7 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.intervals import Summary
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
-from humanpose_cli.lab.evaluate.weights import CAUTION
+from humanpose_cli.lab.evaluate.weights import CAUTION, LEFT_OUT
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.counts import small_sample
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
@@ -327,7 +327,8 @@ class Report:
             if summary.n:
                 counts[summary.unit] = max(summary.clusters, counts.get(summary.unit, 0))
         small = (small_sample(count, unit, different=True) for unit, count in counts.items())
-        return [*filter(None, small), *filter(None, [self.facts.get(CAUTION, "")])]
+        left_out = f"{LEFT_OUT}: {self.facts[LEFT_OUT]}" if LEFT_OUT in self.facts else ""
+        return [*filter(None, small), *filter(None, [self.facts.get(CAUTION, ""), left_out])]
 
     def document(self) -> dict[str, Any]:
         """As JSON values; what is not a finite number is null."""
@@ -355,7 +356,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     written = [readable, values]
     lines = [f"# {report.title}", ""]
     counted = {"people": ", each counted in every image"}
-    lines += [f"- {name}: {value}{counted.get(name, '')}" for name, value in report.facts.items() if name != CAUTION]
+    shown = {name: value for name, value in report.facts.items() if name not in (CAUTION, LEFT_OUT)}
+    lines += [f"- {name}: {value}{counted.get(name, '')}" for name, value in shown.items()]
     lines.append("")
     for caution in report.cautions:
         lines += [f"**{caution[0].upper()}{caution[1:]}.**", ""]

@@ -21,7 +21,7 @@ from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body
-from humanpose_cli.core.conventions import REPOSING19, SMPL24
+from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import people_in_boxes
@@ -30,17 +30,17 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import PeopleSource
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.augmentation import Example
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.schema import Header
-from humanpose_cli.lab.evaluate.intervals import Clusters, paired_difference, summarise
+from humanpose_cli.lab.evaluate.image_fits import posed_rows
+from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
-from humanpose_cli.lab.evaluate.weights import weights_facts
+from humanpose_cli.lab.evaluate.weights import LEFT_OUT, weights_facts
 from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn, ssim_signed
 from humanpose_cli.lab.recipes.people import People, people_of_images, require_model, usual_protocol
 from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person, mesh_of, person_mask, pose_of
@@ -86,6 +86,7 @@ class EvaluatedReposing:
     """N pairs: method → name of the metric → (N,), NaN where it is not known.
 
     clusters  of the pairs, by the person of the input
+    copies    metrics (M,) of the input copied, of pairs that are left out (`Pairs.missed`)
 
     shown    of some pairs, spread evenly over all: index among the N → input, target and what every method drew,
              reduced to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8
@@ -96,6 +97,17 @@ class EvaluatedReposing:
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
     shown: Mapping[int, Sequence[NDArray[np.uint8]]]
     ceiling: NDArray[np.float64]
+    copies: Mapping[str, NDArray[np.float64]]
+
+    def of_all(self, means: Mapping[str, Summary]) -> dict[str, Summary]:
+        """A method's means with the copies of pairs that are left out, without intervals; {} if none are."""
+        found = {}
+        for name, copies in self.copies.items():
+            one, finite = means[name], copies[np.isfinite(copies)]
+            n = one.n + len(finite)
+            value = float(np.nansum([one.n * one.value, *finite])) / n if n else np.nan
+            found[name] = replace(one, value=value, n=n, median=np.nan, low=np.nan, high=np.nan)
+        return found
 
     @property
     def ceiling_note(self) -> list[str]:
@@ -105,7 +117,7 @@ class EvaluatedReposing:
         found = summarise(self.ceiling, self.clusters)
         return [
             f"pose_auc compares what our fit finds in the reposed and in the true image; in the true one against the "
-            f"labelled joints it is {found.value:.3f} ({found.low:.3f} to {found.high:.3f})."
+            f"labelled joints it is {found.text('.3f')}."
         ]
 
 
@@ -231,11 +243,17 @@ def measure_reposing(
         name: {key: np.array([row[key] for row in pairs]) for key in (pairs[0] if pairs else {})}
         for name, pairs in rows.items()
     }
-    return EvaluatedReposing(_clusters(crops.pairs, numbers), values, shown, ceiling)
+    copies: Mapping[str, NDArray[np.float64]] = {}
+    if len(lost := crops.pairs.lost):
+        some = spread_evenly(len(lost), -(-len(lost) * len(numbers) // len(crops.pairs)))  # as large a share of them
+        options: Any = {"distances": distances, "joints": joints, "stop": stop}
+        complete = PairCrops(lost, crops.size, full_images=True)
+        copies = measure_reposing(complete, some, {"copy": copying}, **options).values["copy"]
+    return EvaluatedReposing(_clusters(crops.pairs, numbers), values, shown, ceiling, copies)
 
 
 def _clusters(pairs: Pairs, numbers: Sequence[int]) -> Clusters:
-    """Of pairs, by the person or the clothes of the input."""
+    """Of pairs, by the person or the garment of the input."""
     inputs = [pairs.inputs[number] for number in numbers]
     rows = np.array([pairs.cache.people_of(image)[person] for image, person in inputs], np.int64)
     images, indices = np.array(inputs, np.int64).reshape(-1, 2).T
@@ -274,7 +292,8 @@ def _labelled_joints(example: Example) -> NDArray[np.float64] | None:
 def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
     made, true = (to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawn.image, second.image))
     a, b = made / 2 + 0.5, true / 2 + 0.5
-    mask = torch.from_numpy((person_mask(second) > 0.5).astype(np.float32))[None, None]
+    person = person_mask(second) if second.mask is not None else np.zeros(second.image.shape[:2])
+    mask = torch.from_numpy((person > 0.5).astype(np.float32))[None, None]
     drawn_mask = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
     metrics = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
     metrics |= {"ssim_uniform": float(ssim(a, b, "uniform")), "ssim_fg_uniform": np.nan}
@@ -315,13 +334,9 @@ class FittedJoints:
         if person.score < _MIN_SCORE:
             return None
         self._people.person = person
-        record = self._fitter.fit_image(image)
-        body = self._fitter.body
-        with torch.no_grad():
-            rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[:1]).view(1, len(SMPL24), 3))
-            betas, trans = torch.from_numpy(record.betas[:1]), torch.from_numpy(record.trans[:1])
-            posed = body.pose(rotations, betas, trans, vertices=False)
-            return np.asarray(body.pose_landmarks(REPOSING19.name, posed, betas)[0].numpy(), np.float64)
+        record, body = self._fitter.fit_image(image), self._fitter.body
+        posed, betas, _ = posed_rows(record, np.array([0]), body, vertices=False)
+        return np.asarray(body.pose_landmarks(REPOSING19.name, posed, betas)[0].numpy(), np.float64)
 
     def __enter__(self) -> FittedJoints:
         return self
@@ -358,6 +373,7 @@ def evaluated_pairs(
     # Pairs are not filtered by visible joints.
     facts = replace(selection, visible=0.0).facts(protocol, split)
     facts |= {"pixels": size, "shown": "whole images" if full_images else "crops about the person"}
+    facts |= {LEFT_OUT: pairs.left_out()} if pairs.missed else {}
     return PairCrops(pairs, size, full_images=full_images), numbers, facts
 
 
@@ -419,7 +435,7 @@ def evaluate_reposing(
         evaluated = measure_reposing(
             crops, numbers, methods, distances=distances, joints=estimator, stop=stop, progress=progress
         )
-    split = "" if selection.limit else facts["split"]
+    split = "" if selection.limit or crops.pairs.missed else facts["split"]
     return reposing_report(evaluated, facts, protocol, crops.pairs.cache.header, split)
 
 
@@ -450,8 +466,11 @@ def reposing_report(
         for name in names
     }
     best = means[names[-1]]
-    rows: list[list[Cell]] = [[name, *(summary.value for summary in means[name].values())] for name in names]
+    of_all = {f"{name}, of all": evaluated.of_all(means[name]) for name in names if evaluated.copies}
+    every = {**means, **of_all}
+    rows: list[list[Cell]] = [[name, *(summary.value for summary in every[name].values())] for name in every]
     notes = [
+        *(["Of all: pairs that are left out count as the copied input."] if of_all else []),
         "ssim_fg, l1_fg and mask_iou look where the true image shows the person.",
         "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), ssim_uniform uniform ones of 7 × 7, as papers.",
         *evaluated.ceiling_note,
@@ -459,15 +478,16 @@ def reposing_report(
     ]
     if not any(np.isfinite(values[name]["ssim"]).any() for name in names):
         notes.append("Input and target are of two people: there is no true image, the pose alone is evaluated.")
-    figures = figures_table({(name, metric): s for name in names for metric, s in means[name].items()}, digits=4)
+    figures = figures_table({(name, metric): s for name in every for metric, s in every[name].items()}, digits=4)
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]
     facts = {**facts, "pairs": len(evaluated.clusters)}
     if protocol is not None and header is not None:
         facts |= protocol.facts
-        tables.insert(1, protocol.table(means, header, split))
+        tables.insert(1, protocol.table(every, header, split))
     headings = ["input", "target", *names]
     images = {"pairs.jpg": (side_by_side(evaluated, headings), f"Columns: {'; '.join(headings)}")}
-    return Report("Reposed images", facts, best, tables, images)
+    metrics = best | {f"{metric}_of_all": summary for metric, summary in evaluated.of_all(best).items()}
+    return Report("Reposed images", facts, metrics, tables, images)
 
 
 def _differences(evaluated: EvaluatedReposing) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
+from humanpose_cli.lab.evaluate.intervals import summarise_figures
 from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.report import (
     Cell,
@@ -30,6 +30,8 @@ from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterCrops, segmenter
 from humanpose_cli.lab.train.recipe import held_out_batches
 from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
 from humanpose_cli.networks.weights import find_weights, shipped_weights
+
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -118,19 +120,20 @@ def segmenter_report(
     unguided: EvaluatedSegmenter | None = None,
 ) -> Report:
     """Of N people; `unguided` is the same segmenter without the detector's guide."""
-    clusters = clusters_of(people)
-    columns = {"IoU %": evaluated.iou, "F1 %": evaluated.f1}
-    metrics = {
-        "iou": _over_pixels(evaluated.iou, evaluated.people_iou, clusters),
-        "f1": _over_pixels(evaluated.f1, evaluated.people_f1, clusters),
-    }
+    columns, pooled = {"IoU %": evaluated.iou, "F1 %": evaluated.f1}, {"iou": (evaluated, class_iou)}
+    pooled["f1"] = evaluated, class_f1
     if unguided is not None:
         columns["IoU % without a guide"] = unguided.iou
-        metrics["iou_unguided"] = _over_pixels(unguided.iou, unguided.people_iou, clusters)
+        pooled["iou_unguided"] = unguided, class_iou
+
+    def means(rows: NDArray[np.int64]) -> dict[str, float]:
+        return {name: float(mean_of_visible(of(one.counts[rows].sum(0)))) for name, (one, of) in pooled.items()}
+
+    metrics = summarise_figures(means, clusters_of(people), _RESAMPLES)
     with_means = [100 * np.append(values, mean_of_visible(values)) for values in columns.values()]
     names = (*evaluated.options.class_names, "mean of the parts")
     rows: list[list[Cell]] = [[name, *map(float, cells)] for name, *cells in zip(names, *with_means, strict=True)]
-    note = "IoU and F1 of the table are over all pixels, as the paper counts; intervals are of people's means."
+    note = "IoU and F1 are over the pixels of all people, as the paper counts, and so are those of their intervals."
     table = Table("parts", "Parts", ("part", *columns), rows, notes=[note])
     figures = figures_table({("the parts' mean", name): summary for name, summary in metrics.items()}, digits=3)
     quality = evaluated.people_iou
@@ -150,8 +153,3 @@ def segmenter_report(
         "worst.jpg": (worst_contact_sheet(-quality, panel, title), "Least IoU: person, true parts, found parts"),
     }
     return Report("Segmenter", {**facts, "people": len(people)}, metrics, [table, figures], images)
-
-
-def _over_pixels(classes: NDArray[np.float64], people: NDArray[np.float64], clusters: Clusters) -> Summary:
-    """The mean of the parts over all pixels, with median and interval of the people's own."""
-    return replace(summarise(people, clusters), value=float(mean_of_visible(classes)))

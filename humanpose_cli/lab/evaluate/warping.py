@@ -65,7 +65,7 @@ def evaluate_warping(
     planned = len(VARIANTS["warping"]) * seeds
     trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
     with FittedJoints(device=device) as joints:
-        split = "" if selection.limit else facts["split"]
+        split = "" if selection.limit or crops.pairs.missed else facts["split"]
         published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/test",))
         tables, evaluated = warping_table(
             trainings, shared, crops, numbers, joints if pose else None, published=published
@@ -97,7 +97,7 @@ def warping_table(
     published  whether the pairs are the paper's, so that its figures stand beside ours
 
     Returns the table with that of all figures, and what all trainings drew. Differences are paired over the pairs,
-    intervals are over the pairs' people or clothes, and seeds.
+    intervals are over the pairs' people or garments, and seeds.
     """
     paths = {
         variant.name: trainings.each_seed(Warp3dRecipe, variant.name, variant.of(shared.network), shared.loop)
@@ -118,6 +118,7 @@ def warping_table(
         by_variant[variant.name] = values = {name: np.stack([one[name] for one in each]) for name in each[0]}
         found = {name: summarise(value, clusters) for name, value in values.items()}
         figures |= {(variant.name, name): summary for name, summary in found.items()}
+        figures |= {(f"{variant.name}, of all", name): summary for name, summary in evaluated.of_all(found).items()}
         ours = [found[name].value if name in found else None for name in _WARPING_METRICS]
         rows.append([*variant.cells, *ours, *(variant.paper if published else ())])
     notes = evaluated.ceiling_note
@@ -125,7 +126,7 @@ def warping_table(
     for name in _WARPING_METRICS:
         if name in best:
             apart = paired_difference(best[name], plain[name], clusters)
-            notes.append(f"3d, 3d − 2d, 2d, {name}: {apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f}).")
+            notes.append(f"3d, 3d − 2d, 2d, {name}: {apart.text('+.4f')}.")
     theirs = ("paper SSIM", "paper SSIM_fg", "paper AUC") if published else ()
     columns = ("warping", "pose", "SSIM 7 × 7", "SSIM_fg 7 × 7", "pose AUC", *theirs)
     table = Table("warping", "Table 1: two and three dimensions", columns, rows, 3, notes)

@@ -17,8 +17,8 @@ from humanpose_cli.lab.recipes.people import usual_protocol
 from humanpose_cli.lab.train.kept import kept_text
 from humanpose_cli.networks.weights import WeightsHeader, read_header, trainings_of
 
-CAUTION, CHECKPOINT, CHECKPOINTS = "caution", "checkpoint", "checkpoints"
-"""Facts of a report: why its figures are too good, and the step of the weights, or of an ablation's."""
+CAUTION, LEFT_OUT, CHECKPOINT, CHECKPOINTS = "caution", "left out", "checkpoint", "checkpoints"
+"""Facts of a report: why its figures are too good, what is not in them, and the step of the weights, or of all."""
 
 
 def weights_facts(

@@ -206,22 +206,25 @@ class Bodies(NamedTuple):
     """N people before a camera.
 
     rotations (N, 24, 3, 3) relative to parents, the pelvis body to camera; betas (N, S), which may be more than a model
-    has where people are of several; root (N, 3) metres, the pelvis
+    has where people are of several; root (N, 3) metres, the pelvis; segment_scales (N, 24), None for 1
     """
 
     rotations: Tensor
     betas: Tensor
     root: Tensor
+    segment_scales: Tensor | None = None
 
     @classmethod
-    def of_parameters(cls, body: Body, poses: Tensor, betas: Tensor, trans: Tensor) -> Bodies:
-        """From poses (N, 72), betas (N, S) and trans (N, 3) metres, as files have them."""
+    def of_parameters(
+        cls, body: Body, poses: Tensor, betas: Tensor, trans: Tensor, segment_scales: Tensor | None = None
+    ) -> Bodies:
+        """From poses (N, 72), betas (N, S), trans (N, 3) metres and segment_scales (N, 24), as files have them."""
         root = body.rest_joints(betas)[:, _PELVIS] + trans
-        return cls(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root)
+        return cls(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root, segment_scales)
 
     def taken(self, rows: Any) -> Bodies:
         """Those in some rows."""
-        return Bodies(*(values[rows] for values in self))
+        return Bodies(*(None if values is None else values[rows] for values in self))  # type: ignore[arg-type]
 
     def of_model(self, body: Body) -> Bodies:
         """With as many betas as that model has."""
@@ -231,7 +234,14 @@ class Bodies(NamedTuple):
         """A body in their shapes, poses and positions."""
         betas = self.betas[:, : body.shape_count]
         rest = body.rest_joints(betas)[:, _PELVIS]
-        return body.pose(self.rotations, betas, self.root - rest, vertices=vertices)
+        return body.pose(self.rotations, betas, self.root - rest, self.segment_scales, vertices=vertices)
+
+    def shaped(self, body: Body) -> Tensor:
+        """Vertices (N, V, 3) of the resting body in their shapes; they have as many betas as the body."""
+        rest = body.rest_rotations.mT.expand(len(self.betas), -1, -1, -1)
+        vertices = body.pose(rest, self.betas, None, self.segment_scales, absolute=True).vertices
+        assert vertices is not None
+        return vertices
 
 
 SHARES = ("pckh", "pck", "auc", "pa_pck", "pa_auc")
@@ -243,7 +253,7 @@ class BodyErrors(NamedTuple):
 
     mpjpe     joints with the root on the true one; pa_mpjpe after the best similarity (Procrustes)
     pve       vertices with the root on the true one; pa_pve after the similarity of pa_mpjpe
-    rotation  mean angle between relative rotations (Neural Body Fitting's err_quat)
+    rotation  mean angle between relative rotations; absolute_rotation of absolute ones (Neural Body Fitting's err_quat)
     pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
     pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
     pa_pck, pa_auc  the same after the similarity of pa_mpjpe, which papers call rigidly aligned
@@ -268,6 +278,7 @@ class BodyErrors(NamedTuple):
     pve_t_sc: NDArray[np.float64]
     pve_t_sc_true_model: NDArray[np.float64]
     depth_signs: NDArray[np.float64]
+    absolute_rotation: NDArray[np.float64]
 
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
@@ -327,12 +338,11 @@ def _errors(
     measured: Floats | None,
     predicted_points: Floats | None,
 ) -> BodyErrors:
-    sets, betas, points = [], [], []
+    chosen, sets, points = [], [], []
     for body, bodies in zip(rigs, (predicted, true), strict=True):
-        chosen = bodies.taken(rows).of_model(body)
-        sets.append(chosen.posed(body))
-        betas.append(chosen.betas)
-        points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
+        chosen.append(bodies.taken(rows).of_model(body))
+        sets.append(chosen[-1].posed(body))
+        points.append(joints.of_body(body, sets[-1], chosen[-1].betas).double().cpu().numpy())
     (kind, vertices), (true_kind, true_vertices) = (joints.surface(*pair) for pair in zip(rigs, sets, strict=True))
     mesh, true_mesh = vertices.cpu().numpy(), true_vertices.cpu().numpy()
     surface, aligned_surface, shape, shape_of_true_model = np.full((4, len(mesh)), np.nan)
@@ -347,13 +357,18 @@ def _errors(
         nowhere = np.zeros((len(mesh), 3))
         aligned_surface = pve(_moved(alignment, mesh.astype(np.float64)), true_mesh, nowhere, nowhere)
     if len({rig.name.partition("-")[0] for rig in rigs}) == 1 and rigs[0].template.shape == rigs[1].template.shape:
-        shape = shape_of_true_model = _shape_error(rigs, betas)
-        if rigs[0] is not rigs[1] and rigs[1].shape_count >= betas[0].shape[1]:
-            more = betas[0].new_zeros(len(mesh), rigs[1].shape_count - betas[0].shape[1])
-            shape_of_true_model = _shape_error((rigs[1], rigs[1]), [torch.cat((betas[0], more), 1), betas[1]])
-    turns = [posed.rotations[:, MAJOR_JOINTS].double() for posed in sets]
-    aligned_turns = alignment.rotation[:, None] @ turns[0].cpu()
-    head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
+        shape = shape_of_true_model = _shape_error(rigs, chosen)
+        betas = chosen[0].betas
+        if rigs[0] is not rigs[1] and rigs[1].shape_count >= betas.shape[1]:
+            more = betas.new_zeros(len(mesh), rigs[1].shape_count - betas.shape[1])
+            padded = chosen[0]._replace(betas=torch.cat((betas, more), 1))
+            shape_of_true_model = _shape_error((rigs[1], rigs[1]), (padded, chosen[1]))
+    absolute = [posed.rotations.double().cpu() for posed in sets]
+    turns = [rotations[:, MAJOR_JOINTS] for rotations in absolute]
+    aligned_turns = alignment.rotation[:, None] @ turns[0]
+    head = head_height(rigs[1], chosen[1].betas) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
+    if (scales := chosen[1].segment_scales) is not None:
+        head = head * scales[:, _HEAD]
     image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
     return BodyErrors(
         mpjpe(found, truth, averaged, root),
@@ -366,17 +381,18 @@ def _errors(
         aligned_surface,
         _nearer(aligned[:, joints.counted], np.array([PCK_LIMIT])),
         _nearer(aligned[:, joints.counted], AUC_LIMITS),
-        joint_angle_error(turns[0].cpu(), turns[1].cpu()),
-        joint_angle_error(aligned_turns, turns[1].cpu()),
+        joint_angle_error(turns[0], turns[1]),
+        joint_angle_error(aligned_turns, turns[1]),
         shape,
         shape_of_true_model,
         depth_sign_errors(found, truth, joints.limb_bones),
+        joint_angle_error(absolute[0], absolute[1]),
     )
 
 
-def _shape_error(rigs: tuple[Body, Body], betas: Sequence[Tensor]) -> Floats:
-    """PVE-T-SC (N,) metres of predicted and true betas, each of its model."""
-    meshes = [rig.rest(shapes).vertices.cpu().numpy() for rig, shapes in zip(rigs, betas, strict=True)]
+def _shape_error(rigs: tuple[Body, Body], bodies: Sequence[Bodies]) -> Floats:
+    """PVE-T-SC (N,) metres of predicted and true bodies, each of its model."""
+    meshes = [some.shaped(rig).cpu().numpy() for rig, some in zip(rigs, bodies, strict=True)]
     return pve_scaled(meshes[0], meshes[1])
 
 

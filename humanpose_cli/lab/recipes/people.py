@@ -23,6 +23,7 @@ from humanpose_cli.lab.cache.schema import columns_of
 _FEWEST_MEASURED = 12  # joints of h36m17, the root among them
 _FEWEST_JOINTS = 6  # labelled ones, without which a person's position is unknown
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
+_SCALED = 1e-3  # of a segment's length
 _HELD_OUT = 0.1  # share of the sequences, or else images, where a protocol has no validation split
 
 
@@ -37,6 +38,9 @@ LABELS: dict[str, _Label] = {
         "people/poses",
         "body parameters",
         "make it from a source that gives them, such as synthetic or up3d, or let hpc preprocess fit bodies",
+    ),
+    "unscaled": _Label(  # of other people, poses and betas alone are another body
+        "", "unscaled segments", "take fits without scales, such as those of hpc fit --set ground.use=false"
     ),
     "joints": _Label(
         "people/keypoints/smpl24", "joints of smpl24 in the image", "make it from a source that gives body parameters"
@@ -179,9 +183,9 @@ def split_people(
     cache = open_cache(path)
     _check_columns(cache, needs)
     chosen = training_protocol(cache, protocol)
-    train = _with_labels(people_of_images(cache, cache.rows(chosen, "train")), needs)
+    train = with_labels(people_of_images(cache, cache.rows(chosen, "train")), needs)
     if validation_split(cache, chosen, choosing=choosing) == "validation":
-        held = _with_labels(people_of_images(cache, cache.rows(chosen, "validation")), needs)
+        held = with_labels(people_of_images(cache, cache.rows(chosen, "validation")), needs)
     else:
         apart = _apart(train)
         train, held = train.taken(~apart), train.taken(apart)
@@ -262,7 +266,7 @@ def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str)
     """Those of one split with all the labels that are needed; InputError as for `split_people`."""
     cache = open_cache(path)
     _check_columns(cache, needs)
-    people = _with_labels(people_of_images(cache, cache.rows(protocol, split)), needs)
+    people = with_labels(people_of_images(cache, cache.rows(protocol, split)), needs)
     if len(people) == 0:
         raise InputError(
             cache.path,
@@ -314,6 +318,13 @@ def require_model(people: People, *bodies: Body, remedy: str = ONE_MODEL) -> Non
         )
 
 
+def segment_scales(people: People) -> NDArray[np.float32]:
+    """(N, 24) scales of the people's segments, 1 where they are not known."""
+    if "segment_scales" not in people.cache.people:
+        return np.ones((len(people), len(SMPL24)), np.float32)
+    return np.nan_to_num(people.column("segment_scales"), nan=1.0)
+
+
 _People = TypeVar("_People", People, JoinedPeople)
 
 
@@ -355,7 +366,7 @@ def listed_splits(cache: Cache) -> str:
 def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
     for need in needs:
         label = LABELS[need]
-        if not cache.labels.get(label.column, 0):
+        if label.column and not cache.labels.get(label.column, 0):
             raise InputError(cache.path, f"lacks {label.text}", expected=label.column, remedy=label.remedy)
 
 
@@ -368,11 +379,14 @@ def people_of_images(cache: Cache, images: NDArray[np.int64]) -> People:
     return found.taken(~(found.column("crowd") > 0)) if "crowd" in cache.people else found
 
 
-def _with_labels(people: People, needs: Sequence[str]) -> People:
+def with_labels(people: People, needs: Sequence[str]) -> People:
     """Those whose needed labels are finite; joints count where enough are labelled."""
     keep = np.ones(len(people), bool)
     for need in needs:
-        table, name = LABELS[need].column.split("/", 1)
+        table, _, name = LABELS[need].column.partition("/")
+        if need == "unscaled":
+            keep &= np.asarray(np.abs(segment_scales(people) - 1) < _SCALED).all(1)
+            continue
         if table == "pictures":
             if people.cache.labels[LABELS[need].column] < len(people.cache):
                 keep &= [bool(people.cache.map_bytes(int(row), need)) for row in people.images]

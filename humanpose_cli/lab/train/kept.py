@@ -62,6 +62,8 @@ def validation_cautions(validation: Mapping[str, Any]) -> list[str]:
         cautions.append(f"validations are on {few}")
     if shared := validation.get("shared_sequences"):
         cautions.append(f"{shared:,} sequences are both learned from and validated on: the metrics are too good")
+    if left_out := validation.get("left_out"):
+        cautions.append(f"left out of training and validation: {left_out}")
     return cautions
 
 

@@ -117,6 +117,7 @@ class Recipe(ABC, Generic[Batch]):
         data, digest     source and content digest of the cache
         protocol, split  of the cache; apart: whether these are a part of that split that is not learned from
         shared_sequences number of sequences that are learned from as well
+        left_out         how many of what were neither learned from nor held out, and why; absent if all were
     """
 
     name: str

@@ -106,6 +106,17 @@ def test_errors_are_about_the_middle_of_the_hips(files: dict[str, Path]) -> None
 
 
 @pytest.mark.slow
+def test_segments_of_predictions_have_their_lengths(files: dict[str, Path], tmp_path: Path) -> None:
+    stored, found = dict(np.load(files["predictions"])), []
+    for scale in (1.0, 1.3):
+        np.savez(tmp_path / "p.npz", **stored, segment_scales=np.full((6, 24), scale))
+        found.append(evaluated({**files, "predictions": tmp_path / "p.npz"}).metrics)
+    assert found[0]["mpjpe_mm"].value == pytest.approx(GOLDEN["mpjpe_mm"], rel=1e-6)
+    for name in ("mpjpe_mm", "mve_mm"):
+        assert abs(found[1][name].value - found[0][name].value) > 5
+
+
+@pytest.mark.slow
 def test_another_body_has_no_error_of_vertices(files: dict[str, Path]) -> None:
     report = evaluated(files, "default")
     assert np.isnan([report.metrics[name].value for name in ("mve_mm", "nmve_mm")]).all()

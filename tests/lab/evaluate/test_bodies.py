@@ -9,11 +9,13 @@ from helpers.painted_people import painted_cache
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.fitting.options import NetworkOptions
 from humanpose_cli.lab.evaluate.ablations import ABLATION_LABELS, ABLATIONS, NbfShared, nbf_shared
 from humanpose_cli.lab.evaluate.bodies import (
     FoundBody,
     crops_report,
     distance_to_mean,
+    evaluate_crops,
     fits_report,
     measure_crops,
     measure_fits,
@@ -208,8 +210,8 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
             assert (recipe["source"], recipe["segmenter"]) == ("segmenter", str(segmenter / LAST))
             assert recipe["losses"]["points2d"] == 3
         assert [row[0] for row in table.rows] == [100, 20, 0]
-        assert [row[7] is not None for row in table.rows] == [False, True, False]
-        assert len(table.columns) == 8  # the paper's figures are of other data
+        assert [row[8] is not None for row in table.rows] == [False, True, False]
+        assert len(table.columns) == 9  # the paper's figures are of other data
         assert [row[5] for row in table.rows] == [6, 6, 6]
 
 
@@ -225,6 +227,23 @@ def test_ablations_are_judged_on_validation_and_others_on_test(tmp_path, monkeyp
             "inputs", PeopleSelection(folder, split=split), "ablation", "cpu", tmp_path, lambda *_: None, lambda: False
         )
         assert report.facts["split"] == judged
+
+
+def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, monkeypatch):
+    """Its parameters cannot express them: they are left out and counted, and no paper's row stands beside."""
+    from humanpose_cli.lab.evaluate import ablations as nbf
+
+    folder = painted_cache(tmp_path / "cache", count=30, scaled=(4, 9))
+    labels = ("joints of smpl24 in the image or unscaled segments", "maps of body parts")
+    selection, left_out = PeopleSelection(folder), f"2 people without {' or '.join(labels)}"
+    people = selection.people("joints", "unscaled", "parts")
+    assert (len(people), people.facts["left out"], people.split) == (4, left_out, "")
+    assert len(selection.people("joints")) == 6
+    report = evaluate_crops(selection, NetworkOptions(weights=str(trained[1] / BEST)), "labels", "cpu", tmp_path)
+    assert (report.facts["left out"], report.metrics["mpjpe_mm"].n) == (left_out, 4)
+    monkeypatch.setitem(nbf.ABLATIONS, "inputs", nbf.Ablation(lambda *_: ([], {}), 0))
+    report = nbf.evaluate_ablation("inputs", selection, "ablation", "cpu", tmp_path, lambda *_: None, lambda: False)
+    assert report.facts["left out"] == left_out
 
 
 def test_presets_of_ablations():

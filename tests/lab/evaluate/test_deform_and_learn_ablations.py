@@ -120,10 +120,10 @@ def known_errors(monkeypatch):
     def errors(trainings: Trainings, folder: Path, plan: Any, joints: Any) -> np.ndarray:
         number, seed, name = int(folder.name[-1]), int(folder.parent.name), folder.parents[1].name
         mean = 190.0 if name.startswith("long") else 200.0 - 20 * (number - 1) + 5 * name.startswith("parameters")
-        values = mean + 2 * seed + np.array([-3.0, -1.0, 1.0, 3.0])
+        values = mean + 2 * seed + np.array([-5.0, -3.0, -1.0, 1.0, 3.0, 5.0])
         return np.stack((values, values / 2))
 
-    monkeypatch.setattr(deform_and_learn_ablations, "clusters_of", lambda people: Clusters.single("people", 4))
+    monkeypatch.setattr(deform_and_learn_ablations, "clusters_of", lambda people: Clusters.single("people", 6))
     monkeypatch.setattr(Trainings, "each_seed", each_seed)
     monkeypatch.setattr(deform_and_learn_ablations, "_errors", errors)
 
@@ -142,7 +142,7 @@ def test_rounds_have_figure_2_and_both_controls(known_errors, cache, tmp_path):
     assert [row[-2:] for row in table.rows] == [*2 * [[201.0, 100.5], [181.0, 90.5]], [191.0, 95.5], [191.0, 95.5]]
     assert np.isnan(table.rows[0][5]), "one seed without a figure leaves none"
     # Two seeds are drawn for either side, so that the interval is wider than the difference between people, nothing.
-    assert table.notes[1] == "Intervals are over seeds and 4 different people: too few for a reliable interval."
+    assert table.notes[1] == "Intervals are over seeds and 6 different people: too few for a reliable interval."
     first, _, long_network, _ = table.notes[2:]
     assert first.startswith("Network of the last round against the first: -20.0 (-22.0 to -18.0) mm, -10.0 %; after")
     assert "against one round, network as long: -10.0 (-12.0 to -8.0) mm, -5.2 %" in long_network
@@ -150,7 +150,7 @@ def test_rounds_have_figure_2_and_both_controls(known_errors, cache, tmp_path):
         ["rounds", "network, round 1, mm", 201.0],
         ["rounds", "network, round 2, mm", 181.0],
     ]
-    assert (report.facts["seeds"], report.facts["people"], report.facts["people to learn from"]) == (2, 4, 8)
+    assert (report.facts["seeds"], report.facts["people"], report.facts["people to learn from"]) == (2, 6, 8)
     assert list(report.plots) == ["rounds.png"]
     assert (tmp_path / "rounds.png").stat().st_size > 1000
 

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.lab.evaluate.intervals import Clusters, paired_difference, summarise
+from humanpose_cli.lab.evaluate.intervals import Clusters, paired_difference, summarise, summarise_figures
+from humanpose_cli.lab.evaluate.report import figures_table
 
 
 def test_independent_values_have_the_interval_of_a_bootstrap():
@@ -27,6 +28,29 @@ def test_few_clusters_have_the_width_of_students_t():
     assert found.high - found.low == pytest.approx(high - low, rel=0.06)
     assert found.basis == "12 different sequences"
     assert summarise(values[:9]).basis == "9 values: too few for a reliable interval"
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_below_five_clusters_there_is_no_interval(count: int):
+    """Two subjects, as of Human3.6M's test, would have one that holds the mean half of the time."""
+    clusters = Clusters("subjects", np.arange(12) % count)
+    values = np.random.default_rng(0).normal(size=12)
+    pooled = summarise_figures(lambda rows: {"best": values[rows].max()}, clusters, 50)["best"]
+    for found in (summarise(values, clusters), paired_difference(values, 0 * values, clusters), pooled):
+        assert np.isfinite(found.value)
+        assert np.isnan([found.low, found.high]).all()
+        assert found.basis == f"{count} subjects: too few for an interval"
+        assert found.text("+.2f", " mm") == f"{found.value:+.2f} mm"
+        assert figures_table({("all", "it"): found}).texts()[0][-3:] == ["–", "–", "12"]
+    five = summarise(values[:5])
+    assert five.low < five.value < five.high
+    assert five.text(".1f") == f"{five.value:.1f} ({five.low:.1f} to {five.high:.1f})"
+    assert summarise([]).text("+.1f") == "–"
+
+
+def test_figures_that_are_never_known_have_no_interval():
+    found = summarise_figures(lambda rows: {"f": np.nan}, Clusters.single("images", 8), 50)["f"]
+    assert np.isnan([found.value, found.low, found.high]).all()
 
 
 def test_copies_within_a_cluster_add_nothing():

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.laboratory_people import MODELS, LaboratoryPeople
+from helpers.painted_people import PaintedPeople, painted_cache
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.lab.cache.building import build_cache
-from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, matched, measure_fits
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.bodies import (
+    EvaluatedFits,
+    FoundBody,
+    evaluate_fits,
+    fits_report,
+    matched,
+    measure_fits,
+)
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, clusters_of
 from humanpose_cli.lab.recipes.people import require_model, split_people
 
 
@@ -135,6 +145,48 @@ def test_everybody_counts(caches: Any) -> None:
     assert of_all.value == pytest.approx(500 * half.stand_in.mpjpe[0], abs=0.01)
     assert report.metrics["pck_150_of_all"].value == pytest.approx(0.5)
     assert fits_report(people, truth, {}).metrics["mpjpe_mm_of_all"].value < 0.01
+
+
+def test_intervals_are_over_what_is_independent() -> None:
+    """Clothes of one person are not, nor colours of one garment."""
+    columns = {"identity": np.array(["001", "001", "002"]), "clothing": np.array(["001/1", "001/2", "002/1"])}
+    for source, text in (("iper", "2 people"), ("deepfashion", "2 garments"), ("synthetic", "2 rendered people")):
+        cache = SimpleNamespace(
+            header=SimpleNamespace(source=source), people=columns, sequence_numbers=np.array([0, 1, 2])
+        )
+        people: Any = SimpleNamespace(cache=cache, column=columns.__getitem__, images=np.arange(3))
+        found = clusters_of(people)
+        assert (found.ids.tolist(), found.text) == ([0, 0, 1], f"{text}: too few for an interval")
+
+
+@pytest.mark.slow
+def test_people_without_a_needed_label_are_counted(tmp_path: Path) -> None:
+    folder = painted_cache(tmp_path / "cache", count=15, mistaken=(4,))
+    selection = PeopleSelection(folder)
+    people = selection.people("box", "detected")
+    assert len(people) == 2
+    assert people.facts["left out"] == "1 person without boxes or detections"
+    assert people.split == ""  # so that no paper's row stands beside
+    everybody = selection.people("joints")
+    assert (len(everybody), everybody.split, everybody.left_out) == (3, "painted/validation", "")
+
+
+@pytest.mark.slow
+def test_who_was_not_detected_is_missed(tmp_path: Path) -> None:
+    """By the detections that a cache stores: nobody in one place, somebody else in another."""
+
+    class Undetected(PaintedPeople):
+        def sample(self, group: Any, frame: int) -> Any:
+            sample = super().sample(group, frame)
+            nobody = dict.fromkeys(("detected", "detected_world", "detected_mask") if group.key == 9 else ())
+            return replace(sample, people=[replace(person, **nobody) for person in sample.people])
+
+    build_cache(Undetected(count=15, mistaken=(4,)), tmp_path / "cache")
+    options, selection = FitOptions(method="keypoints"), PeopleSelection(tmp_path / "cache")
+    report = evaluate_fits(selection, options, "cpu", lambda *_: None, lambda: False, detections="stored")
+    assert (report.facts["people"], report.facts["found"]) == (3, "1 (33.3 %)")
+    assert report.metrics["mpjpe_mm"].value < 100
+    assert report.metrics["mpjpe_mm_of_all"].n == 3
 
 
 def test_boxes_are_compared_within_the_image() -> None:

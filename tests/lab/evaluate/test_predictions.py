@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.clip_people import FOCAL, FRAMES, SIZE, clip_cache, truth
+from helpers.clip_people import FOCAL, FRAMES, SIZE, ClipPeople, clip_cache, fit_of, truth
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -18,10 +19,13 @@ from humanpose_cli.core.progress import no_progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import write_fit
 from humanpose_cli.io.foreign_fits import _MHR70
+from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.bodies import _detected, evaluate_fits, evaluate_predictions
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.report import Report
 
 
@@ -58,6 +62,41 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
         evaluate_predictions(selection, tmp_path, "default", no_progress, lambda: False)
     alone = evaluated(cache, tmp_path / "clip1.pkl")
     assert alone.facts["found"] == "2 (25.0 %)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("true", [1.0, 1.3])
+def test_segments_of_fits_and_of_the_truth_have_their_lengths(
+    people: EvaluatedPeople, tmp_path: Path, true: float
+) -> None:
+    """The truth of a cache may be such fits too (hpc preprocess images --fits)."""
+    build_cache(LongPeople(1, scale=true), tmp_path / "cache")
+    for found in (1.0, 1.3):
+        fit = fit_of(people)
+        write_fit(tmp_path / "fits" / "clip0.fit.npz", replace(fit, segment_scales=fit.segment_scales * found))
+        metrics = evaluated(tmp_path / "cache", tmp_path / "fits").metrics
+        assert metrics["mpjpe_mm"].n == FRAMES
+        if found == true:
+            assert metrics["mpjpe_mm"].value < 0.01
+            assert metrics["pve_mm"].value < 0.01
+        else:
+            assert metrics["mpjpe_mm"].value > 80
+            assert metrics["pve_mm"].value > 80
+            assert metrics["auc_150"].value < 0.6
+        assert (metrics["accel_mm"].value < 0.01) == (found == true)
+
+
+class LongPeople(ClipPeople):
+    """People whose segments are all longer, or shorter, than their shape makes them."""
+
+    def __init__(self, clips: int, scale: float) -> None:
+        super().__init__(clips)
+        self.scale = scale
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        for sample in super().read(group):
+            scales = np.full(24, self.scale, np.float32)
+            yield replace(sample, people=[replace(person, segment_scales=scales) for person in sample.people])
 
 
 @pytest.mark.slow

@@ -90,6 +90,18 @@ def test_the_truth_scores_nothing_and_a_known_offset_scores_itself(
         assert space.metrics["pa_mpjpe_mm"].value < 0.1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [write_npz, write_json])
+def test_scaled_segments_score(cache: Path, tmp_path: Path, write: Callable[[Path, dict[str, Any]], Path]) -> None:
+    path = tmp_path / ("p.npz" if write is write_npz else "p.json")
+    for scale in (1.0, 1.3):
+        report = judged(cache, write(path, {**truth(), "segment_scales": np.full((2, 24), scale)}))
+        assert report.metrics["mpjpe_mm"].value < 0.01 if scale == 1 else report.metrics["mpjpe_mm"].value > 50
+    write(path, {**truth(), "segment_scales": np.zeros((2, 24))})
+    with pytest.raises(InputError, match="segment_scales holds impossible values"):
+        judged(cache, path)
+
+
 def test_a_wrong_gender_scores(cache: Path, tmp_path: Path) -> None:
     wrong = {**truth(), "gender": ["female", "male"]}
     report = judged(cache, write_npz(tmp_path / "p.npz", wrong))

@@ -287,7 +287,7 @@ def test_a_protocol_is_of_one_kind_of_evaluation() -> None:
         under_protocol(selection, BodyProtocol)
     with pytest.raises(UsageError, match="is 256 in that protocol, found 128 and iper-random-pairs"):
         PROTOCOLS["iper-random-pairs"].agreed_size(128)  # type: ignore[attr-defined]
-    assert PROTOCOLS["iper-owners"].agreed_size(0) == 512  # type: ignore[attr-defined]
+    assert PROTOCOLS["iper-owners"].agreed_size(0) == 256  # type: ignore[attr-defined]
 
 
 def test_matrices_from_smplx_to_smpl_are_checked(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.clip_people import FOCAL, FRAMES, SIZE, clip_cache, fit_of
 
 from humanpose_cli.core.errors import InputError, UsageError
@@ -45,6 +46,22 @@ def test_noise_is_of_the_matched_people_and_always_the_same(people: EvaluatedPeo
     assert 0.002 < near.mpjpe.mean() < 0.04
     np.testing.assert_allclose(far.mpjpe / near.mpjpe, 4, rtol=0.2)
     np.testing.assert_allclose(near.acceleration[1:3], 0, atol=2e-3)
+
+
+def test_scaled_segments_are_measured_and_disturbed_truth_has_its_own(
+    people: EvaluatedPeople, clip: EvaluatedClip
+) -> None:
+    fit = fit_of(people)
+    fit = replace(fit, segment_scales=fit.segment_scales * 1.3)
+    found = match_people(people, clip, fit)
+    assert measure_clip(people, clip, fit, people.body, found).mpjpe.min() > 0.08
+    made = disturbed_truth(people, clip, fit, found, "truth+0.02", 1)
+    np.testing.assert_array_equal(made.segment_scales, 1)
+    assert measure_clip(people, clip, made, people.body, found).mpjpe.max() < 0.04
+    bodies = people.bodies._replace(segment_scales=torch.full((len(people), 24), 1.3))
+    longer = disturbed_truth(replace(people, bodies=bodies), clip, fit, found, "truth+0.02", 1)
+    np.testing.assert_allclose(longer.segment_scales, 1.3)
+    assert np.linalg.norm(longer.joints3d - made.joints3d, axis=-1).mean() > 0.08
 
 
 def test_a_cache_without_sequences_says_so(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         trainings: Trainings, options: Any, path: Path, batch_size: int
     ) -> tuple[dict[str, np.ndarray], Clusters]:
         error = 3.0 + (path.name == "b") - options.network.texture
-        found = dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0]) - 0.25)
-        return found, Clusters.of("rendered people", ["a", "a", "b", "c"])
+        found = dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0] * 2) - 0.25)
+        return found, Clusters.of("rendered people", [*"aabcddef"])
 
     monkeypatch.setattr(Trainings, "each_seed", trainings)
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
@@ -54,9 +54,9 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert figures.rows[0][:4] == ["all inputs", "endpoint error %", 2.5, 2.25]
     assert figures.rows[0][4] < 2.5 < figures.rows[0][5]
     assert figures.notes == [
-        "n counts each value, intervals are over 3 different rendered people: too few for a reliable interval."
+        "n counts each value, intervals are over 6 different rendered people: too few for a reliable interval."
     ]
-    assert "over seeds and 3 different rendered people" in table.notes[0]
+    assert "over seeds and 6 different rendered people" in table.notes[0]
     assert [sorted(name for name, on in vars(one).items() if on is False) for one in trained] == [
         [], ["texture"], ["depth"], ["normals"], ["colours"],
     ]  # fmt: skip

@@ -32,8 +32,9 @@ def bodies():
 
 def test_the_truth_has_no_error():
     errors = body_errors(default_body(), bodies(), bodies(), FOCAL, CENTRE)
-    for name in ("mpjpe", "pa_mpjpe", "pve", "pa_pve", "rotation", "angle", "pa_angle", "depth_signs"):
-        angle = "angle" in name or name == "rotation"
+    angles = ("rotation", "absolute_rotation", "angle", "pa_angle")
+    for name in ("mpjpe", "pa_mpjpe", "pve", "pa_pve", *angles, "depth_signs"):
+        angle = name in angles
         np.testing.assert_allclose(getattr(errors, name), 0, atol=2e-3 if angle else 1e-5)
     np.testing.assert_array_equal(errors.pckh, 1)
 
@@ -70,6 +71,28 @@ def test_a_body_elsewhere_errs_in_the_image_alone():
     np.testing.assert_array_equal(errors.pckh, 0)
 
 
+def test_longer_segments_err_by_their_length():
+    """By 1.3 they are of one shape at another size; longer legs alone are of another shape."""
+    true, body = bodies(), default_body()
+    longer = true._replace(segment_scales=torch.full((3, 24), 1.3))
+    errors = body_errors(body, longer, true, FOCAL, CENTRE)
+    joints = true.posed(body, vertices=False).joints
+    expected = 0.3 * (joints - joints[:, :1]).norm(dim=-1).mean(1)
+    np.testing.assert_allclose(errors.mpjpe, expected, rtol=1e-4)
+    assert (errors.pve > 0.1).all()
+    assert (errors.auc < 0.5).all()
+    np.testing.assert_allclose(errors.pa_mpjpe, 0, atol=1e-4)
+    np.testing.assert_allclose(errors.pve_t_sc, 0, atol=1e-6)
+    np.testing.assert_allclose(body_errors(body, longer, longer, FOCAL, CENTRE).mpjpe, 0, atol=1e-6)
+    np.testing.assert_allclose(body_errors(body, longer, longer.taken(slice(3)), FOCAL, CENTRE).pve, 0, atol=1e-6)
+    legs = torch.ones(3, 24)
+    legs[:, SMPL24.indices(("left_hip", "right_hip"))] = 1.3
+    uneven = true._replace(segment_scales=legs)
+    assert (body_errors(body, uneven, true, FOCAL, CENTRE).pve_t_sc > 1e-3).all()
+    ones = true._replace(segment_scales=torch.ones(3, 24))
+    torch.testing.assert_close(ones.shaped(body), true.shaped(body), atol=1e-5, rtol=0)
+
+
 def test_pckh_allows_half_a_head():
     true, body = bodies(), default_body()
     head = head_height(body, true.betas)
@@ -77,6 +100,9 @@ def test_pckh_allows_half_a_head():
     for share, right in ((0.4, 1.0), (0.62, 0.0)):
         moved = true._replace(root=true.root + torch.stack((share * head, 0 * head, 0 * head), 1))
         np.testing.assert_allclose(body_errors(body, moved, true, FOCAL, CENTRE).pckh, right, atol=0.2)
+    large = true._replace(segment_scales=torch.full((3, 24), 1.6))  # of whom 0.62 of a usual head is less than half
+    moved = large._replace(root=large.root + torch.stack((0.62 * head, 0 * head, 0 * head), 1))
+    np.testing.assert_allclose(body_errors(body, moved, large, FOCAL, CENTRE).pckh, 1, atol=0.2)
 
 
 def test_a_turned_body_is_right_after_procrustes_and_one_joint_is_its_angle():
@@ -90,7 +116,8 @@ def test_a_turned_body_is_right_after_procrustes_and_one_joint_is_its_angle():
     assert (errors.mpjpe > 0.05).all()
     np.testing.assert_allclose(errors.pa_pve, 0, atol=1e-4)
     assert (errors.pve > 0.05).all()
-    np.testing.assert_allclose(errors.angle, np.pi / 2, rtol=1e-3)  # every absolute rotation
+    for name in ("angle", "absolute_rotation"):
+        np.testing.assert_allclose(getattr(errors, name), np.pi / 2, rtol=1e-3)  # every absolute rotation
     np.testing.assert_allclose(errors.pa_angle, 0, atol=2e-3)
 
 
@@ -113,10 +140,10 @@ def test_parts_join_and_other_numbers_of_people_are_refused():
     joined = BodyErrors.joined([whole.taken(np.array([0])), whole.taken(np.array([1, 2]))])
     for one, other in zip(joined, whole, strict=True):
         np.testing.assert_array_equal(one, other)
-    fewer = Bodies(*(values[:2] for values in true))
+    fewer = true.taken(slice(2))
     with pytest.raises(UsageError, match="2 and 3"):
         body_errors(default_body(), fewer, true, FOCAL, CENTRE)
-    none = Bodies(*(values[:0] for values in true))
+    none = true.taken(slice(0))
     assert len(body_errors(default_body(), none, none, FOCAL[:0], CENTRE[:0]).mpjpe) == 0
 
 

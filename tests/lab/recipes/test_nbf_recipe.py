@@ -16,6 +16,7 @@ from humanpose_cli.lab.recipes.nbf.examples import BodyAugmentation, UnrenderedP
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions, Targets
 from humanpose_cli.lab.recipes.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
+from humanpose_cli.lab.train.kept import validation_cautions
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, train
 from humanpose_cli.models.nbf.inputs import InputOptions
@@ -66,7 +67,8 @@ def test_a_segmenter_learns_and_its_weights_segment(cache, segmenter):
 def test_a_body_network_trains_and_its_weights_load(cache, tmp_path, options):
     recipe = NbfRecipe(cache, options)
     result = train(recipe, replace(LOOP, epochs=2), tmp_path, CPU)
-    assert set(result.metrics) == {"pa_mpjpe_mm", "pa_mpjpe_median_mm", "mpjpe_mm", "pve_mm", "err_quat_rad", "pckh"}
+    rotations = {"err_quat_rad", "err_quat_absolute_rad"}
+    assert set(result.metrics) == {"pa_mpjpe_mm", "pa_mpjpe_median_mm", "mpjpe_mm", "pve_mm", "pckh"} | rotations
     assert 5 < result.metrics["pa_mpjpe_mm"] < 400
     network = load_nbf(tmp_path / BEST)
     assert network.config.inputs == options.inputs
@@ -233,6 +235,21 @@ def test_people_without_poses_teach_by_their_joints(tmp_path):
     losses = recipe.losses("fit", batch)
     losses["loss"].backward()
     assert all(torch.isfinite(p.grad).all() for p in recipe.model.parameters() if p.grad is not None)
+
+
+def test_people_with_scaled_segments_are_left_out_and_counted(tmp_path):
+    """Poses and betas alone are another body than theirs."""
+    folder = painted_cache(tmp_path / "cache", count=15, last_test=True, scaled=(0, 1, 4))  # the last is held out
+    recipe = NbfRecipe(folder, PARTS)
+    assert [len(recipe.people), len(recipe.held_out)] == [10, 2]
+    assert recipe.validation_data["left_out"] == "3 people with scaled segments"
+    assert "left out of training and validation: 3 people with scaled segments" in validation_cautions(
+        recipe.validation_data
+    )
+    everybody = painted_cache(tmp_path / "all", count=5, scaled=tuple(range(5)))
+    with pytest.raises(InputError, match=r"has no person to learn from, expected .*unscaled segments.* in both splits"):
+        NbfRecipe(everybody, PARTS)
+    assert "left_out" not in NbfRecipe(painted_cache(tmp_path / "none", count=15), PARTS).validation_data
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,13 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.people import people_in, split_people
 from humanpose_cli.lab.recipes.refiner import examples
-from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples, other_frames
+from humanpose_cli.lab.recipes.refiner.examples import (
+    HELD_OUT,
+    RefinerAugmentation,
+    RefinerExamples,
+    imitated_fits,
+    other_frames,
+)
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_encoder
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, LAST, train
@@ -40,7 +46,8 @@ class ColouredPeople(PaintedPeople):
         person = sample.people[0]
         rotations = axis_angle_to_matrix(torch.from_numpy(person.poses).view(1, 24, 3))
         betas, trans = (torch.from_numpy(values)[None] for values in (person.betas, person.trans))
-        posed = body.pose(rotations, betas, trans)
+        scales = None if person.segment_scales is None else torch.from_numpy(person.segment_scales)[None]
+        posed = body.pose(rotations, betas, trans, scales)
         camera = Camera.of_image(sample.size, sample.focal)
         colours = render_bodies(body, posed.vertices, [camera], SIZE).colours[0].movedim(0, -1).numpy()
         data = cv2.imencode(".png", np.rint(255 * colours[..., ::-1]).astype(np.uint8))[1].tobytes()
@@ -105,6 +112,18 @@ def test_the_photograph_shows_where_the_truth_leads_what_the_rendering_has(peopl
         there = fetched(torch.from_numpy(photo)[None].float(), torch.from_numpy(truth)[None])[0].numpy()
         error, unmoved = (np.median(np.abs(image - rendered)[:, visible[0]]) for image in (there, photo))
         assert error < 0.01 < 0.5 * unmoved
+
+
+def test_people_with_scaled_segments_are_rendered_and_shown_at_their_lengths(tmp_path):
+    build_cache(ColouredPeople(count=4, clip=2, scaled=(0, 1)), tmp_path / "cache")
+    people = people_in(tmp_path / "cache", ("poses", "box"), "painted", "train")
+    options = DisplacementOptions(crop=64, width=4, texture=False, depth=False, normals=False)
+    make = RefinerExamples(people, [default_body()], options, HELD_OUT)
+    photo, rendering, truth, visible, _ = make.drawn_fit(0, np.random.default_rng(0))
+    there = fetched(torch.from_numpy(photo.transpose(2, 0, 1) / 255)[None].float(), truth)
+    assert np.median((there - rendering.colours).abs()[0][:, visible[0, 0]]) < 0.01
+    imitated = imitated_fits(np.random.default_rng(0), default_body(), [people.example(0, ())], HELD_OUT)
+    np.testing.assert_allclose(imitated.segment_scales, 1.1)  # errors of angles, shape and place alone
 
 
 def test_mirrored_examples_fetch_likewise_what_the_mirrored_rendering_has(people):

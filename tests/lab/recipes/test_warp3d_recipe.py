@@ -21,6 +21,7 @@ from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, drawn_pairs, liste
 from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining, pairs_of
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
+from humanpose_cli.lab.train.kept import validation_cautions
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import BEST, train
 from humanpose_cli.models.warp3d.config import DiscriminatorConfig
@@ -72,6 +73,31 @@ def test_drawn_pairs_stay_within_their_group_and_split(folder):
         assert {t for t, _ in targets} == set(group) - {row}
     random = np.random.default_rng(0)
     assert len({pairs.examples(0, random)[1].name for _ in range(30)}) == 3
+
+
+def test_pairs_without_a_fitted_person_are_left_out_and_counted(folder):
+    """Listed pairs have both images; drawn ones stand for each image that could have been an input."""
+    cache = open_cache(folder(lost=((0, 1), (2, 0))))
+    listed = listed_pairs(cache, "p", "train")
+    assert (len(listed), list(listed.missed)) == (8, [(0, 1), (1, 0), (4, 5), (5, 4)])
+    assert listed.left_out() == "4 of 12 pairs, without a usable person in one of the images"
+    clips = open_cache(folder(length=4, lost=((0, 1), (1, 0), (1, 1), (1, 2), (1, 3))))
+    drawn = drawn_pairs(clips, clips.rows("p", "train"))
+    assert [first for first, _ in drawn.missed] == [1, 4, 5, 6, 7]
+    assert all(first // 4 == second // 4 and first != second for first, second in drawn.missed)
+    assert len(drawn) + len(drawn.missed) == 24
+    kept, held = drawn.groups_held_out(3)
+    assert kept.left_out(held) == drawn.left_out()
+    assert listed_pairs(open_cache(folder()), "p", "train").left_out() == ""
+
+
+@pytest.mark.slow
+def test_a_training_says_which_pairs_it_lacks(folder):
+    data = Warp3dRecipe(folder(lost=((0, 1), (3, 0)), test=True), ALONE).validation_data
+    left_out = "4 of 16 pairs, without a usable person in one of the images"
+    assert data["left_out"] == left_out
+    assert f"left out of training and validation: {left_out}" in validation_cautions(data)
+    assert "left_out" not in Warp3dRecipe(folder(test=True), ALONE).validation_data
 
 
 def test_the_person_is_found_by_name_in_a_crowd(folder):

@@ -178,7 +178,7 @@ def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool,
 
     segmented  whether a segmenter gives the parts, so that true ones are not needed
     """
-    needs = ["joints"]  # they show where a person is
+    needs = ["joints", "unscaled"]  # where a person is, of whom the parameters are the body
     if inputs.segmented and not segmented:
         needs.append("parts")
     if inputs.kind == "proxy" or framing == "detector":

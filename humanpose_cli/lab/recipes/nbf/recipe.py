@@ -20,6 +20,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
+from humanpose_cli.lab.metrics.counts import counted
 from humanpose_cli.lab.recipes.nbf.examples import (
     POOL,
     BodyAugmentation,
@@ -248,8 +249,9 @@ class NbfRecipe(Recipe[Batch]):
         torch.manual_seed(seed)
         rig = load_body(options.body)
         self.layer, self._body = BodyLayer(rig), rig.name.partition("-")[0]
-        self.people, self.held_out = self._split(data)
-        self.validation_data = validation_of_people(self.people, self.held_out, options.protocol, options.validation)
+        self.people, self.held_out, left_out = self._split(data)
+        facts = validation_of_people(self.people, self.held_out, options.protocol, options.validation)
+        self.validation_data = {**facts, **left_out}
         regressor = Regressor(options.inputs, options.regressor)
         if options.backbone and regressor.backbone is not None:
             kind = f"resnet{options.regressor.layers}"
@@ -300,7 +302,7 @@ class NbfRecipe(Recipe[Batch]):
         return self.model.regressor({**batch, "image": segmented_input(probabilities, self.options.inputs)})
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, pckh."""
+        """mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, err_quat_absolute_rad, pckh."""
         errors = self.errors(batch_size)
         return {
             "pa_mpjpe_mm": 1000 * float(errors.pa_mpjpe.mean()),
@@ -308,6 +310,7 @@ class NbfRecipe(Recipe[Batch]):
             "mpjpe_mm": 1000 * float(errors.mpjpe.mean()),
             "pve_mm": 1000 * float(errors.pve.mean()),
             "err_quat_rad": float(errors.rotation.mean()),
+            "err_quat_absolute_rad": float(errors.absolute_rotation.mean()),
             "pckh": float(errors.pckh.mean()),
         }
 
@@ -352,11 +355,13 @@ class NbfRecipe(Recipe[Batch]):
     def describe(self) -> Mapping[str, Any]:
         return {**self.people.describe(), "recipe": asdict(self.options)}
 
-    def _split(self, data: Path | str) -> tuple[People, People]:
-        """The people to learn from, and held-out people with known bodies."""
+    def _split(self, data: Path | str) -> tuple[People, People, dict[str, str]]:
+        """The people to learn from, held-out people with known bodies, and a fact about those left out."""
         o = self.options
         needs = needed_labels(o.inputs, o.losses, segmented=o.source == "segmenter", framing=o.framing)
         train, held = split_people(data, needs, protocol=o.protocol)
+        scaled = sum(map(len, split_people(data, [need for need in needs if need != "unscaled"], protocol=o.protocol)))
+        scaled -= len(train) + len(held)
         train, held = spread_out(visible_people(train, o.visible), o.people), visible_people(held, o.visible)
         has_poses = "poses" in held.cache.people
         held = held.taken(np.isfinite(held.column("poses")).all(1) if has_poses else np.zeros(len(held), bool))
@@ -365,7 +370,7 @@ class NbfRecipe(Recipe[Batch]):
             raise InputError(train.cache.path, "has no held-out person with a known body", expected=expected)
         for people in (train, held):
             require_model(people, self.layer.body)
-        return train, held
+        return train, held, {"left_out": f"{counted(scaled, 'people')} with scaled segments"} if scaled else {}
 
     def _examples(self, people: People, *, augmented: bool) -> BodyExamples:
         o = self.options

@@ -87,11 +87,12 @@ HELD_OUT = RefinerAugmentation(
 
 
 class PersonFits(NamedTuple):
-    """One person in T frames: rotations (T, 24, 3, 3), betas (1 or T, S) and trans (T, 3) metres, camera axes."""
+    """One person in T frames: rotations (T, 24, 3, 3), betas (1 or T, S), trans (T, 3) metres, scales (T, 24)."""
 
     rotations: Tensor
     betas: Tensor
     trans: Tensor
+    segment_scales: Tensor | None = None
 
 
 def imitated_fits(
@@ -109,7 +110,7 @@ def imitated_fits(
         joint = SMPL24.index(str(random.choice(_FAR_OFF)))
         turn = torch.from_numpy(random.normal(0, augmentation.far_off_angle, 3).astype(np.float32))
         rotations[0, joint] = rotations[0, joint] @ axis_angle_to_matrix(turn)
-    return PersonFits(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans))
+    return PersonFits(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans), _scales(examples))
 
 
 def cached_fits(examples: Sequence[Example]) -> PersonFits:
@@ -333,12 +334,18 @@ def _truth(example: Example) -> PersonFits:
     poses, betas, trans = (
         torch.from_numpy(np.asarray(values, np.float32)) for values in (person.poses, person.betas, person.trans)
     )
-    return PersonFits(axis_angle_to_matrix(poses.view(1, len(SMPL24), 3)), betas[None], trans[None])
+    return PersonFits(axis_angle_to_matrix(poses.view(1, -1, 3)), betas[None], trans[None], _scales([example]))
+
+
+def _scales(examples: Sequence[Example]) -> Tensor:
+    """(T, 24) labelled scales of segments."""
+    ones = np.ones(len(SMPL24), np.float32)
+    return torch.from_numpy(np.stack([ones if (s := e.person.segment_scales) is None else s for e in examples]))
 
 
 def _vertices(body: Body, people: PersonFits) -> Tensor:
     """(T, V, 3) metres, camera axes."""
-    posed = body.pose(people.rotations, people.betas, people.trans).vertices
+    posed = body.pose(people.rotations, people.betas, people.trans, people.segment_scales).vertices
     assert posed is not None
     return posed
 

@@ -50,7 +50,8 @@ def labelled_person(example: Example) -> FittedPerson | None:
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None:
         return None
-    return FittedPerson(person.poses, person.betas, person.trans, Camera(example.focal, example.principal_point))
+    camera = Camera(example.focal, example.principal_point)
+    return FittedPerson(person.poses, person.betas, person.trans, camera, person.segment_scales)
 
 
 def person_mask(example: Example) -> NDArray[np.float32]:

@@ -57,14 +57,28 @@ class Pairs:
     """Inputs, each with the targets that it may be paired with.
 
     inputs   (image, person) of each; targets the same of all that may be its target
+    missed   rows of the images of pairs that are left out: one of them shows no usable person
     """
 
     cache: Cache
     inputs: Sequence[PersonIndex]
     targets: Sequence[Sequence[PersonIndex]]
+    missed: Sequence[tuple[int, int]] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def lost(self) -> Pairs:
+        """The pairs that are left out, of the first person in each image, as far as there is one."""
+        rows = [pair for pair in self.missed if all(self.cache.people_of(row) for row in pair)]
+        return Pairs(self.cache, [(a, 0) for a, _ in rows], [[(b, 0)] for _, b in rows])
+
+    def left_out(self, *more: Pairs) -> str:
+        """How many of these and more pairs are left out, for reports; "" for none."""
+        missed = sum(len(one.missed) for one in (self, *more))
+        total = missed + sum(map(len, (self, *more)))
+        return f"{missed:,} of {total:,} pairs, without a usable person in one of the images" if missed else ""
 
     def images(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         """Rows of the images of these pairs, each once, ascending."""
@@ -88,7 +102,7 @@ class Pairs:
             Pairs(self.cache, [self.inputs[i] for i in rows], [self.targets[i] for i in rows])
             for rows in (np.flatnonzero(~apart).tolist(), np.flatnonzero(apart).tolist())
         )
-        return kept, held
+        return replace(kept, missed=self.missed), held
 
 
 def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
@@ -99,6 +113,7 @@ def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
     usable = _UsablePeople(cache, np.unique(rows))
     inputs: list[PersonIndex] = []
     targets: list[Sequence[PersonIndex]] = []
+    missed: list[tuple[int, int]] = []
     for a, b in rows.tolist():
         if protocol == CROSS_IMITATION:
             one, other = usable.largest(a), usable.largest(b)
@@ -107,7 +122,9 @@ def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
         if one is not None and other is not None:
             inputs.append(usable.indices[a][one])
             targets.append([usable.indices[b][other]])
-    return Pairs(cache, inputs, targets)
+        else:
+            missed.append((a, b))
+    return Pairs(cache, inputs, targets, missed)
 
 
 def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
@@ -116,14 +133,17 @@ def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
     wanted = set(rows.tolist())
     inputs: list[PersonIndex] = []
     targets: list[Sequence[PersonIndex]] = []
+    missed: list[tuple[int, int]] = []
     for group in cache.groups.values():
         images = [row for row in group if row in wanted]
         name = usable.shared(images)
         indices = [usable.indices[row][name] for row in images if name in usable.indices[row]] if name else []
-        for i, index in enumerate(indices if len(indices) > 1 else []):
+        for i, index in enumerate(indices):
             inputs.append(index)
             targets.append([*indices[:i], *indices[i + 1 :]])
-    return Pairs(cache, inputs, targets)
+        used = {row for row, _ in indices}
+        missed += [(row, images[i - 1]) for i, row in enumerate(images) if row not in used and len(images) > 1]
+    return Pairs(cache, inputs, targets, missed)
 
 
 class _UsablePeople:

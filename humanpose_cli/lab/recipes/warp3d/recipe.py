@@ -161,6 +161,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         train, held = (pairs.images(range(len(pairs))) for pairs in (self.pairs, self.held_out))
         protocol, count = _protocol(self.cache, self.options), min(len(self.held_out), self.options.validation)
         self.validation_data = validation_facts(self.cache, protocol, train, held, count, "pairs")
+        if left_out := self.pairs.left_out(self.held_out):
+            self.validation_data["left_out"] = left_out
         if self.options.mesh_share:
             rows = np.unique([image for pairs in (self.pairs, self.held_out) for image, _ in pairs.inputs])
             require_model(people_of_images(self.cache, rows), default_body(), remedy="`mesh_share=0`")
