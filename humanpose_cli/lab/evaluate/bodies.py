@@ -180,7 +180,7 @@ def measure_fits(
 
     fit   row of an image → the people found there
     body  that they are of
-    protocol  says how errors in the world are taken; None: as most public evaluators do
+    protocol  says how errors of movements are taken; None: of runs of frames, in the world as most public evaluators do
     stop  called after every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
@@ -218,6 +218,9 @@ def measure_fits(
         options: dict[str, Any] = {}
         if protocol is not None:
             options = {"cut": protocol.cut, "root_path": protocol.root_path}
+            # Of a part of the people, or of every n-th frame, nobody knows which of the missing frames are valid.
+            every_frame = people.people.cache.header.options_values.get("every", 1) == 1
+            options["closed_up"] = protocol.closed_up and every_frame and bool(people.split)
             options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)

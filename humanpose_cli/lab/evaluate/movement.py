@@ -1,8 +1,9 @@
 """Errors of people in sequences: accelerations, and where fits that know the camera's path put them in the world.
 
-Accelerations are of runs of consecutive frames of one person, roots on each other, as VIBE and WHAM take them. World
-errors are those of SLAHMR, WHAM and EMDB 2 (`lab.metrics.trajectories`), of everything that was found of a person in a
-sequence; they need the true camera's path in the cache and the predicted one in the fits.
+Accelerations are of runs of consecutive frames of one person, roots on each other; public evaluators close up frames
+that the owners call invalid before they take differences. World errors are those of SLAHMR, WHAM and EMDB 2
+(`lab.metrics.trajectories`), of everything that was found of a person in a sequence; they need the true camera's path
+in the cache and the predicted one in the fits.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Floats = NDArray[np.float64]
 _TEXTS = {
     "accel_mm": "acceleration of joints, mm a frame²",
     "accel_m_s2": "acceleration of joints, m/s²",
-    "accel_trimmed_m_s2": "the same without the first and the last frame of a run (WHAM, TRAM)",
+    "accel_trimmed_m_s2": "the same without the first and the last value of a sequence (WHAM, TRAM)",
     "wa_mpjpe_mm": "joints in the world, 100 frames aligned as a whole",
     "w_mpjpe_mm": "joints in the world, aligned by the first two of 100 frames",
     "rte_percent": "root in the world, share of the path's length",
@@ -135,6 +136,7 @@ def movement_summaries(
     root_path: RootPath = "pelvis",
     *,
     without_translation: bool = False,
+    closed_up: bool = False,
 ) -> dict[str, Summary]:
     """By name of `_TEXTS`, of what was found; empty without moving people.
 
@@ -142,6 +144,7 @@ def movement_summaries(
     cut        of the segments of world errors
     root_path  what the error of the path is of
     without_translation  EMDB's own jitter too: of SMPL's joints, everything that was found of a person closed up
+    closed_up  frames without a true person do not interrupt a run; those whose person was missed do
     """
     images = people.people.cache.images
     found: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
@@ -155,16 +158,16 @@ def movement_summaries(
     rates = np.full(len(rows), np.nan)
     if "frame_rate" in images:
         rates = np.asarray(images["frame_rate"][people.people.images[rows]], np.float64)
-    for track, frames in _tracks(people, rows):
-        rate = float(rates[track[0]])
-        for run in _runs(frames):
-            chosen = track[run]
-            a, b = (_about_root(motion.points[chosen], root)[:, :count] for motion in (predicted, true))
-            error = acceleration_error(a, b)
-            add("accel_mm", 1e3 * error, chosen[0])
+    positions = _positions(people, closed_up=closed_up)
+    for track in _tracks(people, rows):
+        rate, frames = float(rates[track[0]]), positions[rows[track]]
+        a, b = (_about_root(motion.points[track], root)[:, :count] for motion in (predicted, true))
+        if runs := _runs(frames):
+            error = np.concatenate([acceleration_error(a[run], b[run]) for run in runs])
+            add("accel_mm", 1e3 * error, track[0])
             if np.isfinite(rate):
-                add("accel_m_s2", error * rate**2, chosen[0])
-                add("accel_trimmed_m_s2", acceleration_error(a, b, trimmed=True) * rate**2, chosen[0])
+                add("accel_m_s2", error * rate**2, track[0])
+                add("accel_trimmed_m_s2", error[1:-1] * rate**2, track[0])
         if without_translation and len(track) > _FEWEST_WORLD and np.isfinite(rate):
             still = predicted.points[track] - predicted.translation[track, None]
             # A value a sequence: the evaluator averages over sequences.
@@ -195,8 +198,8 @@ def _about_root(points: Floats, root: list[int]) -> Floats:
     return points - points[:, root].mean(1, keepdims=True) if root else points
 
 
-def _tracks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Each person in each sequence: indices among `rows`, by frame, and the frames."""
+def _tracks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Each person in each sequence: indices among `rows`, by frame."""
     table, cache = people.people, people.people.cache
     sequence = cache.sequence_numbers
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
@@ -207,8 +210,15 @@ def _tracks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Iterator[tuple[
             name = str(names[row]) or str(table.indices[row])
             keys.setdefault((int(sequence[table.images[row]]), name), []).append(i)
     for track in keys.values():
-        order = np.array(track)[np.argsort(frames[track], kind="stable")]
-        yield order, frames[order]
+        yield np.array(track)[np.argsort(frames[track], kind="stable")]
+
+
+def _positions(people: EvaluatedPeople, *, closed_up: bool) -> NDArray[np.int64]:
+    """Frame of each person (N,), or which of the frames with a true person it is."""
+    positions = np.asarray(people.people.cache.images["frame"][people.people.images], np.int64)
+    for track in _tracks(people, np.arange(len(people))) if closed_up else ():
+        positions[track] = np.arange(len(track))
+    return positions
 
 
 def _runs(frames: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -111,7 +111,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class BodyProtocol(Protocol):
-    """Of bodies. joints, root  see `lab.metrics.joints`; cut, root_path  of errors in the world."""
+    """Of bodies.
+
+    joints, root    see `lab.metrics.joints`
+    cut, root_path  of errors in the world
+    closed_up       differences from frame to frame are taken after the frames that are not valid were dropped
+    """
 
     joints: JointSetName
     root: RootName
@@ -119,6 +124,7 @@ class BodyProtocol(Protocol):
     metrics: tuple[str, ...] = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
     cut: Cut = "short last"
     root_path: RootPath = "pelvis"
+    closed_up: bool = False
     commands: ClassVar[str] = "fit or compare"
 
     @property
@@ -201,7 +207,8 @@ _POSE = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
 _WORLD = ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent")
 _ACCELERATED = (*_POSE, "accel_trimmed_m_s2")
 _TRAJECTORY = (*_WORLD, "jitter_10m_s3", "foot_sliding_mm")
-_VALID, _CLOSED_UP = "Frames that the owners call valid", "Frames that the owners call valid, closed up"
+_VALID = "Frames that the owners call valid"
+_CLOSED_UP: Mapping[str, Any] = {"frames": f"{_VALID}, closed up", "closed_up": True, "version": 2}
 _3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
 _RICH, _RICH_FRAMES = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
 _SSP3D = ("ssp-3d", "ssp-3d/test")
@@ -220,7 +227,7 @@ _BODIES = (
         "3dpw-wham",
         *(*_3DPW, _WHAM, "h36m14", "hips"),
         metrics=_ACCELERATED,
-        frames="Valid frames of a person, closed up",
+        **_CLOSED_UP,
     ),
     BodyProtocol("3dpw-hmr2", *_3DPW, _HMR2, "hmr14", "pelvis", metrics=_POSE[:2]),
     BodyProtocol(
@@ -230,11 +237,11 @@ _BODIES = (
         rows_source="TokenHMR's paper",
     ),
     BodyProtocol("emdb1-emdb", *_EMDB1, _EMDB, "smpl24", "hips", metrics=_EMDB_METRICS, frames=_VALID),
-    BodyProtocol("emdb1-wham", *_EMDB1, _WHAM, "smpl24", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP),
+    BodyProtocol("emdb1-wham", *_EMDB1, _WHAM, "smpl24", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
     BodyProtocol(
-        "emdb1-wham-paper", *_EMDB1, _WHAM_OF_PAPER, "smpl24-mesh", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP
+        "emdb1-wham-paper", *_EMDB1, _WHAM_OF_PAPER, "smpl24-mesh", "hips", metrics=_ACCELERATED, **_CLOSED_UP
     ),
-    BodyProtocol("emdb1-tram", *_EMDB1, _TRAM, "smpl24", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP),
+    BodyProtocol("emdb1-tram", *_EMDB1, _TRAM, "smpl24", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
     BodyProtocol(
         "emdb1-camerahmr",
         *(*_EMDB1, _CAMERAHMR, "smpl24-neutral", "hips"),
@@ -243,21 +250,21 @@ _BODIES = (
         rows_source="CameraHMR's paper",
     ),
     BodyProtocol(
-        "emdb1-gvhmr", *_EMDB1, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), frames=_CLOSED_UP
+        "emdb1-gvhmr", *_EMDB1, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), **_CLOSED_UP
     ),
     BodyProtocol(
         "emdb2-wham",
         *(*_EMDB2, _WHAM, "smpl24", "hips"),
         metrics=_TRAJECTORY,
-        frames=_CLOSED_UP,
+        **_CLOSED_UP,
         root_path="translation",
     ),
-    BodyProtocol("emdb2-gvhmr", *_EMDB2, _GVHMR, "smpl24-neutral", "hips", metrics=_TRAJECTORY, frames=_CLOSED_UP),
+    BodyProtocol("emdb2-gvhmr", *_EMDB2, _GVHMR, "smpl24-neutral", "hips", metrics=_TRAJECTORY, **_CLOSED_UP),
     BodyProtocol(
         "emdb2-tram",
         *(*_EMDB2, _TRAM, "smpl24", "hips"),
         metrics=(*_WORLD, "erve_mm"),
-        frames=_CLOSED_UP,
+        **_CLOSED_UP,
         cut="joined last",
     ),
     BodyProtocol("rich-camerahmr", *_RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_RICH_FRAMES),
