@@ -418,9 +418,9 @@ def evaluate_predictions(
     match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
     selection, protocol = under_protocol(selection, BodyProtocol)
-    cache, body = open_cache(selection.data), load_body(fit_body)
+    cache, body = open_cache(selection.data), load_body(fit_body, mean_hands=selection.mean_hands)
     people = None if is_agora(cache) else selection.people(joints=selection.joint_set())
-    fit = fits_from_files(folder, cache, body, selection.models)
+    fit = fits_from_files(folder, cache, body, selection.models, mean_hands=selection.mean_hands)
     facts = {**selection.facts(), **predictions_facts(folder), "matched by": match}
     if people is None:
         if match == "tracks":

@@ -116,6 +116,7 @@ class BodyProtocol(Protocol):
     joints, root    see `lab.metrics.joints`
     cut, root_path  of errors in the world
     closed_up       differences from frame to frame are taken after the frames that are not valid were dropped
+    straight_hands  see `PeopleSelection`
     """
 
     joints: JointSetName
@@ -125,12 +126,13 @@ class BodyProtocol(Protocol):
     cut: Cut = "short last"
     root_path: RootPath = "pelvis"
     closed_up: bool = False
+    straight_hands: bool = False
     commands: ClassVar[str] = "fit or compare"
 
     @property
     def decides(self) -> Mapping[str, Any]:
         """Fields of `PeopleSelection` that it decides."""
-        return {"joints": self.joints, "root": self.root, **super().decides}
+        return {"joints": self.joints, "root": self.root, "straight_hands": self.straight_hands, **super().decides}
 
 
 @dataclass(frozen=True)
@@ -210,10 +212,10 @@ _TRAJECTORY = (*_WORLD, "jitter_10m_s3", "foot_sliding_mm")
 _VALID = "Frames that the owners call valid"
 _CLOSED_UP: Mapping[str, Any] = {"frames": f"{_VALID}, closed up", "closed_up": True, "version": 2}
 _3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
-_RICH, _RICH_FRAMES = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
+_RICH, _SMPLX_AS_SMPL = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
+_RICH_MEAN: Mapping[str, Any] = {"frames": f"{_SMPLX_AS_SMPL}, with fingers in the mean pose", "version": 2}
 _SSP3D = ("ssp-3d", "ssp-3d/test")
 _FIFTH = "S9 and S11, every 5th frame"
-_3DHP_METRICS = ("pck_150", "auc_150", "mpjpe_mm")
 _EMDB_METRICS = (*_POSE, "pa_pve_mm", "mpjae_deg", "pa_mpjae_deg", "jitter_emdb_10m_s3")
 _BODIES = (
     BodyProtocol("3dpw-spin", *_3DPW, _SPIN, "h36m14", "pelvis", metrics=_POSE[:2]),
@@ -267,11 +269,14 @@ _BODIES = (
         **_CLOSED_UP,
         cut="joined last",
     ),
-    BodyProtocol("rich-camerahmr", *_RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_RICH_FRAMES),
-    BodyProtocol("rich-wham", *_RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, frames=_RICH_FRAMES),
     BodyProtocol(
-        "rich-gvhmr", *_RICH, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), frames=_RICH_FRAMES
+        "rich-camerahmr",
+        *(*_RICH, _CAMERAHMR, "smpl24-neutral", "hips"),
+        frames=f"{_SMPLX_AS_SMPL}, with straight fingers",
+        straight_hands=True,
     ),
+    BodyProtocol("rich-wham", *_RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, **_RICH_MEAN),
+    BodyProtocol("rich-gvhmr", *_RICH, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), **_RICH_MEAN),
     BodyProtocol(
         "h36m-p1-spin", "h36m", "p1/test", _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5
     ),
@@ -281,14 +286,15 @@ _BODIES = (
     BodyProtocol(
         "mpi-inf-3dhp-owners",
         *("mpi-inf-3dhp", "mpi-inf-3dhp/test", _3DHP, "mocap17", "pelvis"),
-        metrics=_3DHP_METRICS,
+        metrics=("pck_150", "auc_150", "mpjpe_mm"),
         frames="Valid frames",
     ),
     BodyProtocol(
         "mpi-inf-3dhp-spin",
         *("mpi-inf-3dhp", "spin/test", _SPIN, "mocap17", "pelvis"),
-        metrics=(*_3DHP_METRICS, "pa_pck_150", "pa_auc_150", "pa_mpjpe_mm"),
+        metrics=_POSE[:2],
         frames="Valid frames all of whose joints are inside the image",
+        version=2,
     ),
     BodyProtocol(
         "agora-smpl",

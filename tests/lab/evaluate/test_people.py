@@ -15,6 +15,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, matched, measure_fits
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.recipes.people import require_model, split_people
 
 
@@ -23,7 +24,7 @@ def _files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Model files are named after their gender here and hold nothing."""
     monkeypatch.setattr(
         "humanpose_cli.lab.evaluate.people.load_models",
-        lambda paths, _=10: {path.stem: MODELS[path.stem] for path in paths},
+        lambda paths, _=10, **hands: {path.stem: MODELS[path.stem] for path in paths},
     )
 
 
@@ -79,6 +80,19 @@ def test_without_somebodys_model_nothing_is_judged(caches: Any) -> None:
         PeopleSelection(caches(), models=(Path("female.pkl"), Path("neutral.pkl"))).people()
     with pytest.raises(InputError, match=r"has bodies of smplx-female, smplx-male"):
         PeopleSelection(caches(kind="smplx"), models=FILES).people()
+
+
+def test_fingers_of_rich_have_the_mean_pose_except_with_camerahmr(caches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Owners and WHAM: flat_hand_mean=False; CameraHMR: True."""
+    rich, loaded = caches(kind="smplx", name="rich"), []
+    monkeypatch.setattr("humanpose_cli.lab.evaluate.people.load_models", lambda *_, **hands: loaded.append(hands) or {})
+    for name in ("", "rich-wham", "rich-gvhmr", "rich-camerahmr"):
+        selection, _ = under_protocol(PeopleSelection(rich, protocol=name), BodyProtocol)
+        with pytest.raises(InputError, match="has bodies of smplx"):
+            replace(selection, protocol="", split="").people()
+    with pytest.raises(InputError, match="has bodies of smplx"):
+        PeopleSelection(caches(kind="smplx")).people()
+    assert [hands["mean_hands"] for hands in loaded] == [True, True, True, False, False]
 
 
 def test_networks_learn_from_one_model_only(caches: Any) -> None:
