@@ -8,8 +8,8 @@ vertex of the head; knuckles by the hand's length.
 
 SMPL-H and SMPL-X have fingers, and the latter a jaw and eyes. Here they have SMPL's 24 joints: the first 22 are the
 same, the hands turn as a whole about the middle fingers' knuckles, and what the face's joints move turns with the head.
-Surfaces are exactly theirs as long as fingers are straight and the face is at rest, or, with `mean_hands`, as long as
-fingers have the file's mean pose.
+Surfaces are exactly theirs as long as fingers are straight and the face is at rest, or, with `mean_hands`, fingers
+have the file's mean pose.
 """
 
 from __future__ import annotations
@@ -115,8 +115,7 @@ def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = 
 
     shape_count  how many betas the body has, if the file has that many; 10 are what fits have, labels of some data
                  sets have more
-    mean_hands   bend the fingers of SMPL-H and SMPL-X as the file's mean pose does (`flat_hand_mean=False` of the
-                 package smplx); else they are straight
+    mean_hands   give fingers of SMPL-H and SMPL-X the file's mean pose, as `flat_hand_mean=False` of the package smplx
 
     The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender in the file's name.
     UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
@@ -183,7 +182,7 @@ def _to_body(
     regressor = fields["J_regressor"][layout.rows].astype(np.float64)
     joints, joint_shape = regressor @ template, np.einsum("jv,vcs->jcs", regressor, shape)
     if mean_hands and layout.knuckles:
-        bent = _with_bent_fingers(path, fields, np.concatenate((template[..., None], shape), -1))
+        bent = _with_mean_hands(path, fields, np.concatenate((template[..., None], shape), -1))
         template, shape = bent[..., 0], bent[..., 1:]
     pose = np.zeros((len(template), 3, 9 * (len(SMPL24) - 1)), np.float32)
     moved = 9 * (len(SMPL24) - 1 if kind == "smpl" else _BODY_JOINTS - 1)  # straight fingers move no vertex
@@ -216,29 +215,22 @@ def _to_body(
     return replace(body, landmarks=_landmarks(body, dict(zip(_LANDMARKS, layout.landmarks, strict=True))))
 
 
-def _with_bent_fingers(
-    path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """A mesh and its directions (V, 3, 1 + S) at rest, the fingers in the file's mean pose. As their rotations are the
-    same in all shapes, skinning is linear in these.
-    """
+def _with_mean_hands(path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A resting mesh and its directions (V, 3, 1 + S), fingers bent: their skinning is linear in the shape."""
     mean = np.concatenate([np.asarray(fields.get(name, ())).ravel() for name in _MEAN_HANDS])
     if mean.shape != (3 * _FINGERS,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
         raise InputError(path, "has no mean pose of the hands", expected=f"{' and '.join(_MEAN_HANDS)} (45,)")
     turns = axis_angle_to_matrix(torch.from_numpy(mean.astype(np.float64).reshape(-1, 3))).numpy()
-    regressor, parents = fields["J_regressor"].astype(np.float64), fields["kintree_table"][0].astype(np.int64)
-    joints = np.einsum("jv,vcs->jcs", regressor, mesh)
-    straight = mesh.copy()
-    straight[..., 0] += fields["posedirs"][..., -9 * _FINGERS :] @ (turns - np.eye(3)).ravel()
-    rotations, positions, bent = np.tile(np.eye(3), (len(joints), 1, 1)), joints.copy(), straight.copy()
+    joints = np.einsum("jv,vcs->jcs", fields["J_regressor"].astype(np.float64), mesh)
+    rotations, positions = np.tile(np.eye(3), (len(joints), 1, 1)), joints.copy()
     for joint, turn in enumerate(turns, len(joints) - _FINGERS):
-        parent = parents[joint]
+        parent = int(fields["kintree_table"][0, joint])
         rotations[joint] = rotations[parent] @ turn
         positions[joint] = positions[parent] + rotations[parent] @ (joints[joint] - joints[parent])
-        rows = np.flatnonzero(fields["weights"][:, joint])
-        moved = rotations[joint] @ (straight[rows] - joints[joint]) + positions[joint] - straight[rows]
-        bent[rows] += fields["weights"][rows, joint, None, None] * moved
-    return bent
+    straight = mesh.copy()
+    straight[..., 0] += fields["posedirs"][..., -9 * _FINGERS :] @ (turns - np.eye(3)).ravel()
+    turned = np.einsum("vj,jab->vab", fields["weights"], rotations - np.eye(3)) @ straight
+    return straight + turned + np.einsum("vj,jas->vas", fields["weights"], positions - rotations @ joints)
 
 
 def _float(values: NDArray[np.float64]) -> NDArray[np.float32]:

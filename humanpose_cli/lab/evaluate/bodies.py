@@ -98,12 +98,9 @@ class EvaluatedCrops:
 def measure_crops(
     people: EvaluatedPeople, network: BodyNetwork, source: CropSource = "labels", *, batch_size: int = 32
 ) -> EvaluatedCrops:
-    """Errors of a network on those people; UsageError where its parts cannot come from there."""
-    people.require_one_model()
+    """Errors of a network on people of its model."""
     inputs = network.config.inputs
     segmenter = network.segmenter if source == "segmenter" else None
-    if source == "segmenter" and (segmenter is None or not inputs.segmented):
-        raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
     examples = BodyExamples(
         people.people,
         inputs,
@@ -181,12 +178,14 @@ def measure_fits(
     fit   row of an image → the people found there
     body  that they are of
     protocol  says how errors of movements are taken; None: of runs of frames, in the world as most public evaluators do
-    stop  called after every image; True ends with InterruptedRun
+    stop  called before every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
     sizes = np.asarray(people.people.cache.images["size"][images])
     found, bodies = [], []
     for done, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
+        if stop():
+            raise InterruptedRun()
         fitted = fit(int(image))
         rows = np.flatnonzero(people.people.images == image)
         by_person = {one.person: one for one in fitted if one.person is not None}
@@ -201,8 +200,6 @@ def measure_fits(
             found.append(others[true])
             bodies.append(rest[index])
         progress(done, len(images), "images")
-        if stop():
-            raise InterruptedRun()
     rows = np.array(found, np.int64)
     missed = np.setdiff1d(np.arange(len(people)), rows)
     predicted, rigs = _stacked(bodies, body)
@@ -217,10 +214,10 @@ def measure_fits(
             motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
         options: dict[str, Any] = {}
         if protocol is not None:
-            options = {"cut": protocol.cut, "root_path": protocol.root_path}
             # Of a part of the people, or of every n-th frame, nobody knows which of the missing frames are valid.
-            every_frame = people.people.cache.header.options_values.get("every", 1) == 1
-            options["closed_up"] = protocol.closed_up and every_frame and bool(people.split)
+            complete = people.split and people.people.cache.header.options_values.get("every", 1) == 1
+            options = {"cut": protocol.cut, "root_path": protocol.root_path}
+            options["closed_up"] = bool(protocol.closed_up and complete)
             options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
@@ -438,6 +435,7 @@ def evaluate_crops(
     source: CropSource,
     device: str,
     folder: Path,
+    stop: Callable[[], bool],
     *,
     batch_size: int = 32,
 ) -> Report:
@@ -448,6 +446,11 @@ def evaluate_crops(
     inputs = network.config.inputs
     framing: Framing = "detector" if inputs.kind == "proxy" else "labels"
     people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
+    people.require_one_model()
+    if source == "segmenter" and not (network.segmenter and inputs.segmented):
+        raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
+    if stop():
+        raise InterruptedRun()
     evaluated = measure_crops(people, network, source, batch_size=batch_size)
     facts = {**selection.facts(), "parts from": source}
     facts |= weights_facts(path, people.people.cache, people.people.images, segmenter)

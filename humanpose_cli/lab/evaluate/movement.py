@@ -158,9 +158,8 @@ def movement_summaries(
     rates = np.full(len(rows), np.nan)
     if "frame_rate" in images:
         rates = np.asarray(images["frame_rate"][people.people.images[rows]], np.float64)
-    positions = _positions(people, closed_up=closed_up)
-    for track in _tracks(people, rows):
-        rate, frames = float(rates[track[0]]), positions[rows[track]]
+    for track, frames in _tracks(people, rows, closed_up=closed_up):
+        rate = float(rates[track[0]])
         a, b = (_about_root(motion.points[track], root)[:, :count] for motion in (predicted, true))
         if runs := _runs(frames):
             error = np.concatenate([acceleration_error(a[run], b[run]) for run in runs])
@@ -198,27 +197,25 @@ def _about_root(points: Floats, root: list[int]) -> Floats:
     return points - points[:, root].mean(1, keepdims=True) if root else points
 
 
-def _tracks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Each person in each sequence: indices among `rows`, by frame."""
+def _tracks(
+    people: EvaluatedPeople, rows: NDArray[np.int64], *, closed_up: bool
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Each person in each sequence: indices among `rows`, by frame, and the frames; closed up, their ranks."""
     table, cache = people.people, people.people.cache
     sequence = cache.sequence_numbers
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
-    frames = np.asarray(cache.images["frame"][table.images[rows]], np.int64)
+    frames = np.asarray(cache.images["frame"][table.images], np.int64)
+    index = np.full(len(table), -1)  # among `rows`
+    index[rows] = np.arange(len(rows))
     keys: dict[tuple[int, str], list[int]] = {}
-    for i, row in enumerate(rows.tolist()):
-        if sequence[table.images[row]] >= 0:
-            name = str(names[row]) or str(table.indices[row])
-            keys.setdefault((int(sequence[table.images[row]]), name), []).append(i)
+    for row, image in enumerate(table.images.tolist()):
+        if sequence[image] >= 0:
+            keys.setdefault((int(sequence[image]), str(names[row]) or str(table.indices[row])), []).append(row)
     for track in keys.values():
-        yield np.array(track)[np.argsort(frames[track], kind="stable")]
-
-
-def _positions(people: EvaluatedPeople, *, closed_up: bool) -> NDArray[np.int64]:
-    """Frame of each person (N,), or which of the frames with a true person it is."""
-    positions = np.asarray(people.people.cache.images["frame"][people.people.images], np.int64)
-    for track in _tracks(people, np.arange(len(people))) if closed_up else ():
-        positions[track] = np.arange(len(track))
-    return positions
+        order = np.array(track)[np.argsort(frames[track], kind="stable")]
+        positions, found = np.arange(len(order)) if closed_up else frames[order], index[order] >= 0
+        if found.any():
+            yield index[order[found]], positions[found]
 
 
 def _runs(frames: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -111,12 +111,8 @@ class Protocol:
 
 @dataclass(frozen=True)
 class BodyProtocol(Protocol):
-    """Of bodies.
-
-    joints, root    see `lab.metrics.joints`
-    cut, root_path  of errors in the world
-    closed_up       differences from frame to frame are taken after the frames that are not valid were dropped
-    straight_hands  see `PeopleSelection`
+    """Of bodies. joints, root  see `lab.metrics.joints`; cut, root_path, closed_up  see `movement_summaries`;
+    straight_hands  see `PeopleSelection`.
     """
 
     joints: JointSetName
@@ -174,11 +170,11 @@ class ImageProtocol(Protocol):
     size: int
     commands: ClassVar[str] = "repose"
 
-    def agreed_size(self, size: int) -> int:
-        """`size`; UsageError where another one than a given one is chosen, 0 is none."""
+    def agreed_size(self, size: int, what: str = "size", remedy: str = "leave size out") -> int:
+        """`size`; UsageError where what is given has another one, 0 is none."""
         if size not in (0, self.size):
             problem = f"is {self.size} in that protocol"
-            raise UsageError("size", problem, got=f"{size} and {self.name}", remedy="leave size out")
+            raise UsageError(what, problem, got=f"{size} and {self.name}", remedy=remedy)
         return self.size
 
 
@@ -225,12 +221,7 @@ _BODIES = (
         rows={"CameraHMR": (38.5, 62.1, 72.9)},
         rows_source="CameraHMR's paper",
     ),
-    BodyProtocol(
-        "3dpw-wham",
-        *(*_3DPW, _WHAM, "h36m14", "hips"),
-        metrics=_ACCELERATED,
-        **_CLOSED_UP,
-    ),
+    BodyProtocol("3dpw-wham", *_3DPW, _WHAM, "h36m14", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
     BodyProtocol("3dpw-hmr2", *_3DPW, _HMR2, "hmr14", "pelvis", metrics=_POSE[:2]),
     BodyProtocol(
         "3dpw-tokenhmr",
@@ -255,25 +246,14 @@ _BODIES = (
         "emdb1-gvhmr", *_EMDB1, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), **_CLOSED_UP
     ),
     BodyProtocol(
-        "emdb2-wham",
-        *(*_EMDB2, _WHAM, "smpl24", "hips"),
-        metrics=_TRAJECTORY,
-        **_CLOSED_UP,
-        root_path="translation",
+        "emdb2-wham", *_EMDB2, _WHAM, "smpl24", "hips", metrics=_TRAJECTORY, root_path="translation", **_CLOSED_UP
     ),
     BodyProtocol("emdb2-gvhmr", *_EMDB2, _GVHMR, "smpl24-neutral", "hips", metrics=_TRAJECTORY, **_CLOSED_UP),
     BodyProtocol(
-        "emdb2-tram",
-        *(*_EMDB2, _TRAM, "smpl24", "hips"),
-        metrics=(*_WORLD, "erve_mm"),
-        **_CLOSED_UP,
-        cut="joined last",
+        "emdb2-tram", *_EMDB2, _TRAM, "smpl24", "hips", metrics=(*_WORLD, "erve_mm"), cut="joined last", **_CLOSED_UP
     ),
     BodyProtocol(
-        "rich-camerahmr",
-        *(*_RICH, _CAMERAHMR, "smpl24-neutral", "hips"),
-        frames=f"{_SMPLX_AS_SMPL}, with straight fingers",
-        straight_hands=True,
+        "rich-camerahmr", *_RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_SMPLX_AS_SMPL, straight_hands=True
     ),
     BodyProtocol("rich-wham", *_RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, **_RICH_MEAN),
     BodyProtocol("rich-gvhmr", *_RICH, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), **_RICH_MEAN),
