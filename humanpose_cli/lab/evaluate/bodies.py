@@ -99,8 +99,7 @@ def measure_crops(
     people: EvaluatedPeople, network: BodyNetwork, source: CropSource = "labels", *, batch_size: int = 32
 ) -> EvaluatedCrops:
     """Errors of a network on people of its model."""
-    inputs = network.config.inputs
-    segmenter = network.segmenter if source == "segmenter" else None
+    inputs, segmenter = network.config.inputs, network.segmenter if source == "segmenter" else None
     examples = BodyExamples(
         people.people,
         inputs,
@@ -214,10 +213,7 @@ def measure_fits(
             motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
         options: dict[str, Any] = {}
         if protocol is not None:
-            # Of a part of the people, or of every n-th frame, nobody knows which of the missing frames are valid.
-            complete = people.split and people.people.cache.header.options_values.get("every", 1) == 1
-            options = {"cut": protocol.cut, "root_path": protocol.root_path}
-            options["closed_up"] = bool(protocol.closed_up and complete)
+            options = {"cut": protocol.cut, "root_path": protocol.root_path, "closed_up": protocol.closed_up}
             options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)

@@ -158,7 +158,9 @@ def movement_summaries(
     rates = np.full(len(rows), np.nan)
     if "frame_rate" in images:
         rates = np.asarray(images["frame_rate"][people.people.images[rows]], np.float64)
-    for track, frames in _tracks(people, rows, closed_up=closed_up):
+    # Of a part of the people, or of every n-th frame, nobody knows which of the missing frames are valid.
+    complete = people.split and people.people.cache.header.options_values.get("every", 1) == 1
+    for track, frames in _tracks(people, rows, closed_up=closed_up and bool(complete)):
         rate = float(rates[track[0]])
         a, b = (_about_root(motion.points[track], root)[:, :count] for motion in (predicted, true))
         if runs := _runs(frames):
