@@ -91,7 +91,7 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
         (
             ("--protocol", "iper-random-pairs"),
             2,
-            "size of the weights' images: is 256 in that protocol, found 128 and iper-random",
+            "size of the network's images: is 256 in that protocol, found 128 and iper-random",
         ),
     ],
 )

@@ -392,7 +392,8 @@ def evaluate_reposing(
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, device)
     if protocol is not None:
-        protocol.agreed_size(network.config.size, "size of the weights' images", "weights of that size")
+        what, remedy = "size of the network's images", "`weights` of a network that was trained at that size"
+        protocol.agreed_size(network.config.size, what, remedy)
     crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, full_images=full_images)
     methods: dict[str, Method] = {"copy": copying}
     body = load_body(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
